@@ -1,0 +1,1 @@
+"""What touches the target: rows, checkpoint and parked changes in one transaction."""

@@ -1,0 +1,1 @@
+"""From bytes to changes, once, at the border."""

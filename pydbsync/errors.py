@@ -1,0 +1,90 @@
+"""Every error pydbsync raises on purpose, and what the pipeline and the operator do about it.
+
+PydbsyncError
+├── ConfigError           exit 2. A key is wrong or a server cannot be reached at start: correct the configuration.
+├── SourceError           reconnect with back-off. The broker or the file cannot be read.
+│   └── BrokenOrderError  stop, exit 4. The broker handed out messages in an order that cannot be applied.
+├── DecodeError           park the delivery. It is not a message of Maxwell's data format.
+├── PlanError             park the change. It cannot be turned into SQL for the target's table.
+│   └── LossyValueError   warn, park or stop (`lossy_values`). Maxwell did not carry the value whole.
+├── ApplyError
+│   ├── TransientError    roll back, wait, try the same batch again.
+│   ├── PermanentError    park the change and all that depends on it; `on_error: stop` stops instead.
+│   └── CheckpointConflict  stop, exit 4. Another worker owns this queue.
+├── StopError             stop, exit 3. A policy (`on_error`, `max_parked`, `lossy_values`) says to stop rather than go on.
+└── OperationError        exit 2. An operator's tool cannot do what was asked of it.
+"""
+
+from __future__ import annotations
+
+
+class PydbsyncError(Exception):
+    """The root; its text is one sentence that a person can act on."""
+
+    exit_code = 1
+
+
+class ConfigError(PydbsyncError):
+    """A setting is wrong. `key` is its path, such as `rabbitmq_queue_bind[0].exchange`."""
+
+    exit_code = 2
+
+    def __init__(self, message: str, *, key: str | None = None) -> None:
+        super().__init__(f"{key}: {message}" if key else message)
+        self.key = key
+
+
+class SourceError(PydbsyncError):
+    """Deliveries cannot be read; the connection is made anew."""
+
+
+class BrokenOrderError(SourceError):
+    """Returned deliveries came behind newer ones: a high-water mark would lose them."""
+
+    exit_code = 4
+
+
+class DecodeError(PydbsyncError):
+    """The delivery is not a message of Maxwell's data format."""
+
+
+class PlanError(PydbsyncError):
+    """The change cannot be turned into SQL for the target's table."""
+
+
+class LossyValueError(PlanError):
+    """Maxwell is known not to carry this value whole."""
+
+
+class ApplyError(PydbsyncError):
+    """The target refused. `code` is the server's error number, 0 where there is none."""
+
+    def __init__(self, message: str, *, code: int = 0) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class TransientError(ApplyError):
+    """Trying again later can succeed: deadlock, lost connection, read-only or full target."""
+
+
+class PermanentError(ApplyError):
+    """Trying again gives the same answer: a duplicate value, a value out of range, wrong SQL."""
+
+
+class CheckpointConflict(ApplyError):
+    """Another worker has taken the queue over; nothing was committed."""
+
+    exit_code = 4
+
+
+class StopError(PydbsyncError):
+    """A policy of the operator says to stop here; nothing after this place was applied."""
+
+    exit_code = 3
+
+
+class OperationError(PydbsyncError):
+    """A tool cannot do what it was asked to do."""
+
+    exit_code = 2

@@ -1,0 +1,146 @@
+"""The words of pydbsync: what travels from stage to stage. No I/O."""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple, TypeAlias
+
+import msgspec
+
+RowKind: TypeAlias = Literal["insert", "update", "delete", "bootstrap-insert"]
+SchemaKind: TypeAlias = Literal[
+    "table-create", "table-alter", "table-drop", "database-create", "database-alter", "database-drop"
+]
+
+
+class Delivery(NamedTuple):
+    """One message as the broker or a file handed it over."""
+
+    body: bytes
+    tag: int
+    """What to acknowledge: the delivery tag of AMQP, or the line number of a file (from 1)."""
+    redelivered: bool = False
+
+
+class RowChange(msgspec.Struct, frozen=True, gc=False):
+    """One changed row. Fields carry the names of Maxwell's data format; `data` and `old` stay JSON text.
+
+    `ts` is in seconds. `xoffset` counts the rows of a transaction from 0; its last row has `commit` instead.
+    Source: https://maxwells-daemon.io/dataformat/
+    """
+
+    kind: RowKind
+    database: str
+    table: str
+    ts: int
+    data: msgspec.Raw
+    old: msgspec.Raw | None = None
+    xid: int | None = None
+    xoffset: int | None = None
+    commit: bool = False
+    position: str | None = None
+    gtid: str | None = None
+    server_id: int | None = None
+    primary_key: msgspec.Raw | None = None
+    primary_key_columns: msgspec.Raw | None = None
+
+
+class SchemaChange(msgspec.Struct, frozen=True):
+    """One DDL message. A statement on several tables comes as several of them, equal in `sql` and `position`.
+
+    `ts` is in seconds (Maxwell sends milliseconds here, always whole seconds). `old` and `def_` are Maxwell's
+    descriptions of the table before and after, as JSON text; `database` and `table` name it before.
+    """
+
+    kind: SchemaKind
+    database: str
+    table: str | None
+    ts: int
+    sql: str
+    old: msgspec.Raw | None = None
+    def_: msgspec.Raw | None = None
+    charset: str | None = None
+    position: str | None = None
+    gtid: str | None = None
+
+
+class Marker(msgspec.Struct, frozen=True):
+    """A message that changes nothing but has a meaning of its own: bootstrap-start and bootstrap-complete."""
+
+    kind: Literal["bootstrap-start", "bootstrap-complete"]
+    database: str
+    table: str
+    ts: int
+
+
+Change: TypeAlias = RowChange | SchemaChange | Marker
+
+
+class Place(NamedTuple):
+    """A place in a source's binlog; compares in stream order within one `base`."""
+
+    file: int
+    offset: int
+    xoffset: int
+    """The row's number in its transaction; COMMIT_ROW for the last row, SCHEMA_CHANGE for DDL."""
+
+
+COMMIT_ROW = 2**62
+"""The last row of a transaction has no xoffset: it counts as behind all others."""
+
+
+class TableName(NamedTuple):
+    """A table's full name, unquoted."""
+
+    database: str
+    table: str
+
+    def __str__(self) -> str:
+        return f"{self.database}.{self.table}"
+
+
+class Column(msgspec.Struct, frozen=True):
+    """One column of a table, as information_schema.columns describes it."""
+
+    name: str
+    kind: str
+    """data_type in lower case (`int`, `varbinary`, …); `json` for MariaDB's checked LONGTEXT too."""
+    column_type: str = ""
+    charset: str | None = None
+    size: int | None = None
+    """Length in bytes of strings, or in bits of BIT."""
+    digits: int = 0
+    """Fractional digits of temporal columns."""
+    nullable: bool = True
+    generated: bool = False
+    unsigned: bool = False
+    labels: tuple[str, ...] = ()
+    """The labels of ENUM and SET."""
+    srid: int | None = None
+    native_json: bool = False
+    """True for MySQL's JSON type, whose values compare as JSON, not as text."""
+
+
+class Referrer(NamedTuple):
+    """A foreign key of another (or the same) table that points at this one and passes changes on."""
+
+    child: TableName
+    columns: tuple[str, ...]
+    """The columns of this table that it refers to."""
+    on_delete: str
+    on_update: str
+
+
+class TableSchema(msgspec.Struct, frozen=True):
+    """The target's table as its catalogue describes it now."""
+
+    name: TableName
+    columns: tuple[Column, ...]
+    primary_key: tuple[str, ...] = ()
+    unique_keys: tuple[tuple[str, ...], ...] = ()
+    """Unique keys other than the primary key; a key on an expression or a prefix is listed with its columns."""
+    row_key: tuple[str, ...] = ()
+    """The columns that identify a row: the primary key, else a unique key without NULLs, else nothing."""
+    referrers: tuple[Referrer, ...] = ()
+    """Foreign keys with CASCADE, SET NULL or SET DEFAULT that point at this table."""
+    triggers: tuple[str, ...] = ()
+    transactional: bool = True

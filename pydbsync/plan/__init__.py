@@ -1,0 +1,1 @@
+"""From changes to SQL: pure functions, no server."""

@@ -1,0 +1,1 @@
+"""Where deliveries come from: RabbitMQ, a file, or memory."""
