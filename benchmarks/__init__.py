@@ -1,0 +1,1 @@
+"""The comparison of pydbsync with its peers on one machine: `python -m benchmarks`."""
