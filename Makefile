@@ -1,0 +1,54 @@
+# `make` alone lists what there is. The servers' data are in .lab/ (or where PYDBSYNC_LAB says).
+PYTHON ?= python3
+VENV_PYTHON := .venv/bin/python
+export PYTHON
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check torture bench rehearsal venv lab-up lab-down lab-status packages clean
+
+help:  ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
+
+demo: venv packages  ## replay a recorded stream on a private MariaDB and compare
+	@$(VENV_PYTHON) -m lab.demo
+
+test: venv lab-up  ## all tests: unit, integration on real servers, end to end with real processes
+	$(VENV_PYTHON) -m pytest $(ARGS)
+
+check: venv  ## ruff, mypy and the unit tests, no server needed
+	$(VENV_PYTHON) -m ruff check .
+	$(VENV_PYTHON) -m mypy
+	$(VENV_PYTHON) -m pytest -q tests/unit
+
+torture: venv lab-up  ## faults at random moments under load, then a comparison row by row
+	$(VENV_PYTHON) -m tests.torture $(ARGS)
+
+bench: venv lab-up  ## the measurements
+	$(VENV_PYTHON) -m benchmarks $(ARGS)
+
+rehearsal: venv lab-up  ## a whole migration, with cut-over and way back
+	$(VENV_PYTHON) -m lab.rehearsal $(ARGS)
+
+venv: .venv/.complete  ## the virtual environment in .venv
+
+.venv/.complete: pyproject.toml
+	@sh lab/install.sh python
+	$(PYTHON) -m venv .venv
+	$(VENV_PYTHON) -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@
+
+packages:
+	@sh lab/install.sh servers
+
+lab-up: packages  ## private MariaDB (two) and RabbitMQ, installed where missing, started where down
+	@$(PYTHON) -m lab up
+
+lab-down:  ## stop them
+	@$(PYTHON) -m lab down
+
+lab-status:  ## where they are
+	@$(PYTHON) -m lab status
+
+clean: lab-down  ## stop the servers, remove .lab, .venv and caches
+	rm -rf .lab .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis build ./*.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

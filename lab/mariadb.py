@@ -1,0 +1,139 @@
+"""A private MariaDB: data folder of its own, row binlog on, quick rather than durable unless asked."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+from typing import ClassVar
+
+from lab.process import HOST, LabError, complaints
+from lab.server import BIN_PATH, Server, Tls, find_program
+
+SERVER_IDS = {"source": 1, "target": 2}
+
+BASE_OPTIONS: Mapping[str, str] = {
+    "bind-address": HOST,
+    "skip-name-resolve": "ON",
+    "max-connect-errors": "4294967295",  # probes and cut connections must not get the host blocked
+    "character-set-server": "utf8mb4",
+    "collation-server": "utf8mb4_general_ci",  # the default differs between versions
+    "default-time-zone": "+00:00",
+    "log-bin": "binlog",
+    "binlog-format": "ROW",
+    "binlog-row-image": "FULL",
+    "log-slave-updates": "ON",
+    "max-binlog-size": "256M",
+    "binlog-expire-logs-seconds": "7200",
+    "max-allowed-packet": "1G",
+    "max-connections": "300",
+    "innodb-buffer-pool-size": "256M",
+    "innodb-log-file-size": "256M",
+}
+# The process may be killed at any time without losing a commit; only a crash of the machine loses one.
+QUICK: Mapping[str, str] = {"innodb-flush-log-at-trx-commit": "2", "sync-binlog": "0"}
+DURABLE: Mapping[str, str] = {"innodb-flush-log-at-trx-commit": "1", "sync-binlog": "1"}
+
+
+class MariaDB(Server):
+    """`options` are further server options by name, such as {"default-time-zone": "+08:00"}."""
+
+    kind: ClassVar[str] = "mariadb"
+    port_names: ClassVar[tuple[str, ...]] = ("mysql",)
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        root: Path | None = None,
+        durable: bool = False,
+        tls: Tls | None = None,
+        options: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(name, root=root)
+        self.durable = durable
+        self.tls = tls
+        self.options = dict(options or {})
+        self.data = self.folder / "data"
+
+    @property
+    def url(self) -> str:
+        return f"mysql://{self.user}:{self.password}@{self.host}:{self.port}"
+
+    def prepare(self) -> None:
+        (self.folder / "init.sql").write_text(
+            "".join(
+                f"CREATE USER IF NOT EXISTS {self.user}@'{host}' IDENTIFIED BY '{self.password}';"
+                f" GRANT ALL ON *.* TO {self.user}@'{host}' WITH GRANT OPTION;\n"
+                for host in ("%", "localhost")
+            ),
+            encoding="utf-8",
+        )
+        if (self.data / "mysql").is_dir():
+            return
+        # Filled beside its place: an installation that was interrupted is not taken for a complete one.
+        partial = self.folder / "data.partial"
+        shutil.rmtree(partial, ignore_errors=True)
+        command = [
+            find_program("mariadb-install-db", "mysql_install_db"),
+            "--no-defaults",
+            f"--datadir={partial}",
+            "--auth-root-authentication-method=normal",
+            "--skip-test-db",
+            "--skip-name-resolve",
+            f"--innodb-log-file-size={BASE_OPTIONS['innodb-log-file-size']}",
+            # Not `--user`: for a named user the script changes the owner of the system's PAM plugin.
+            *(["--loose-user=root"] if os.geteuid() == 0 else []),
+        ]
+        with self.log.open("wb") as log:
+            done = subprocess.run(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                env=self.environment(),
+                check=False,
+            )
+        if done.returncode != 0:
+            raise LabError(f"The data folder of {self.name} could not be made:\n{complaints(self.log)}")
+        partial.rename(self.data)
+
+    def command(self) -> list[str]:
+        options = {
+            **BASE_OPTIONS,
+            **(DURABLE if self.durable else QUICK),
+            **self._tls_options(),
+            **self.options,
+        }
+        return [
+            find_program("mariadbd", "mysqld"),
+            "--no-defaults",
+            *(["--user=root"] if os.geteuid() == 0 else []),
+            f"--datadir={self.data}",
+            f"--port={self.port}",
+            "--socket=server.sock",  # relative to the data folder: the full path may be too long for a socket
+            "--pid-file=server.pid",
+            f"--init-file={self.folder / 'init.sql'}",
+            f"--server-id={SERVER_IDS.get(self.name, self.port)}",
+            *(f"--{name}={value}" for name, value in options.items()),
+        ]
+
+    def environment(self) -> dict[str, str]:
+        return {"PATH": BIN_PATH, "HOME": str(self.folder), "LANG": "C.UTF-8", "TZ": "UTC"}
+
+    def answers(self) -> bool:
+        """The server's greeting is read: it comes when init.sql has run, while the port is open earlier."""
+        try:
+            with socket.create_connection((self.host, self.port), timeout=2) as connection:
+                greeting = connection.recv(5)
+        except OSError:
+            return False
+        return greeting[4:5] == b"\x0a"  # protocol version 10 behind the four bytes of the packet's header
+
+    def _tls_options(self) -> dict[str, str]:
+        if not self.tls:
+            return {}
+        return {"ssl-ca": str(self.tls.ca), "ssl-cert": str(self.tls.certificate), "ssl-key": str(self.tls.key)}
