@@ -66,8 +66,8 @@ class MariaDB(Server):
     def prepare(self) -> None:
         (self.folder / "init.sql").write_text(
             "".join(
-                f"CREATE USER IF NOT EXISTS {self.user}@'{host}' IDENTIFIED BY '{self.password}';"
-                f" GRANT ALL ON *.* TO {self.user}@'{host}' WITH GRANT OPTION;\n"
+                f"CREATE USER IF NOT EXISTS {self.user}@'{host}' IDENTIFIED BY '{self.password}';\n"
+                f"GRANT ALL ON *.* TO {self.user}@'{host}' WITH GRANT OPTION;\n"
                 for host in ("%", "localhost")
             ),
             encoding="utf-8",
