@@ -1,0 +1,301 @@
+"""Deliveries of one RabbitMQ queue, read ahead by a thread and acknowledged from where they were applied."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+import uuid
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from pydbsync.errors import ConfigError, SourceError
+from pydbsync.model import Delivery
+from pydbsync.settings import AmqpSettings, QueueSettings
+from pydbsync.source.link import BrokerLink, Channel, Refused, Stopped, connection_name
+
+_ACCESS_REFUSED, _NOT_FOUND, _LOCKED, _PRECONDITION_FAILED = 403, 404, 405, 406
+_LONGEST_TURN_PAUSE_S = 1.0
+
+
+class AmqpSource:
+    """One subscription to one queue; fits protocols.Source.
+
+    Up to `prefetch` deliveries are with this process unacknowledged. When more than `read_ahead_bytes` of them are
+    held, the socket is left alone until some are acknowledged or `take` finds nothing at hand.
+    """
+
+    def __init__(
+        self,
+        amqp: AmqpSettings,
+        queue: QueueSettings,
+        *,
+        prefetch: int,
+        read_ahead_bytes: int,
+        log: logging.Logger,
+        fast: bool = True,
+    ) -> None:
+        """`fast=False` reads through pika's own parser alone."""
+        self.stream: str = queue.queue
+        self._amqp = amqp
+        self._queue = queue
+        self._prefetch = prefetch
+        self._read_ahead_bytes = read_ahead_bytes
+        self._log = log
+        self._fast = fast
+        self._link: BrokerLink | None = None
+        self._channel: Channel = None
+        self._changed = threading.Condition()
+        # what follows is shared with the connection's thread and guarded by _changed
+        self._at_hand: list[Delivery] = []
+        self._fault: SourceError | None = None
+        self._held_bytes = 0
+        self._unsettled: deque[tuple[int, int]] = deque()
+        """(last tag, bytes) of what came in and is not acknowledged yet, in order."""
+        self._uncounted_bytes = 0
+        self._paused = False
+        self._hungry = False
+        self._ack_tag = 0
+        self._ack_due = False
+        self._depth: int | None = None
+        self._depth_asked_at = 0.0
+
+    def open(self, stop: threading.Event) -> None:
+        """Connect, declare and bind, wait until no other consumer is on the queue, subscribe.
+
+        Returns without a subscription when `stop` is set. Raises ConfigError where trying again cannot help.
+        """
+        self.close()
+        link = self._link = BrokerLink(
+            self._amqp,
+            name=connection_name(self.stream),
+            log=self._log,
+            on_deliveries=self._on_deliveries,
+            on_lost=self._on_lost,
+            fast=self._fast,
+        )
+        try:
+            link.connect(stop)
+            self._declare_exchange(link, stop)
+            self._declare_queue(link, stop)
+            self._bind(link, stop)
+            channel = link.open_channel(stop)
+            self._wait_for_turn(link, channel, stop)
+            self._channel = channel
+            link.consume(
+                channel, queue=self.stream, consumer_tag=f"pydbsync-{uuid.uuid4().hex[:12]}", prefetch=self._prefetch
+            )
+        except Stopped:
+            self.close()
+        except Refused as error:
+            self.close()
+            raise self._refusal(error, f"consuming from queue {self.stream!r}") from error
+        except BaseException:
+            self.close()
+            raise
+
+    def take(self, *, timeout_s: float) -> Sequence[Delivery]:
+        """All deliveries at hand in order; see protocols.Source."""
+        with self._changed:
+            if not self._at_hand and self._fault is None and self._link is not None:
+                self._hungry = True
+                if self._paused:
+                    self._read_on()
+                self._changed.wait_for(lambda: self._at_hand or self._fault is not None, timeout_s)
+                self._hungry = False
+            if self._fault is not None:
+                raise SourceError(str(self._fault)) from self._fault
+            deliveries, self._at_hand = self._at_hand, []
+            return deliveries
+
+    def acknowledge(self, tag: int) -> None:
+        """This delivery and all before it; see protocols.Source."""
+        with self._changed:
+            if self._fault is not None or self._link is None:
+                raise SourceError(str(self._fault or "the source is not open")) from self._fault
+            while self._unsettled and self._unsettled[0][0] <= tag:
+                self._held_bytes -= self._unsettled.popleft()[1]
+            if self._paused and self._held_bytes <= self._read_ahead_bytes:
+                self._read_on()
+            self._ack_tag = tag
+            if self._ack_due:
+                return  # the one under way takes the newer tag
+            self._ack_due = True
+            self._link.later(self._send_ack)
+
+    def is_drained(self) -> bool:
+        """Whether nothing is at hand and nothing ready at the broker; see protocols.Source."""
+        link = self._link
+        if link is None or self._at_hand or self._fault is not None or self._paused:
+            return False
+        if self._count(link) != 0:
+            return False
+        # The broker may have sent deliveries that it no longer counts. The queue handed them to our channel before it
+        # answered, so a second answer on that channel stands behind them.
+        return self._count(link) == 0 and not self._at_hand
+
+    def depth(self) -> int | None:
+        """Messages ready in the queue when last asked, a second ago or so; never waits."""
+        link, now = self._link, time.monotonic()
+        if link is not None and self._fault is None and now - self._depth_asked_at >= 1:
+            self._depth_asked_at = now
+            link.begin(self._channel, self._passive_declare(self._channel)).add_done_callback(self._note_depth)
+        return self._depth
+
+    def close(self) -> None:
+        """Disconnect: RabbitMQ takes back what was not acknowledged. Never raises."""
+        link, self._link = self._link, None
+        if link is not None:
+            try:
+                link.close()
+            except Exception as error:
+                self._log.warning("queue %s: the connection was not closed cleanly: %s", self.stream, error)
+        with self._changed:
+            self._at_hand, self._fault = [], None
+            self._held_bytes = self._uncounted_bytes = 0
+            self._unsettled.clear()
+            self._paused = self._ack_due = False
+            self._depth_asked_at = 0.0
+
+    # --- called by the connection's thread
+
+    def _on_deliveries(self, deliveries: list[Delivery], size_bytes: int) -> bool:
+        with self._changed:
+            self._held_bytes += size_bytes
+            self._uncounted_bytes += size_bytes
+            if deliveries:
+                self._unsettled.append((deliveries[-1].tag, self._uncounted_bytes))
+                self._uncounted_bytes = 0
+                if self._at_hand:
+                    self._at_hand += deliveries
+                else:
+                    self._at_hand = deliveries
+                    self._changed.notify_all()
+            starving = self._hungry and not self._at_hand
+            self._paused = self._held_bytes > self._read_ahead_bytes and not starving
+            return not self._paused
+
+    def _on_lost(self, error: SourceError) -> None:
+        with self._changed:
+            self._fault = error
+            self._at_hand = []
+            self._changed.notify_all()
+
+    def _send_ack(self) -> None:
+        with self._changed:
+            self._ack_due = False
+            tag = self._ack_tag
+        self._channel.basic_ack(delivery_tag=tag, multiple=True)
+
+    def _note_depth(self, answer: Any) -> None:
+        if answer.exception() is None:
+            self._depth = answer.result().method.message_count
+
+    # --- steps of open
+
+    def _declare_exchange(self, link: BrokerLink, stop: threading.Event) -> None:
+        name, kind = self._queue.exchange, self._queue.exchange_type
+        if not name:
+            return
+        self._declare(
+            link,
+            stop,
+            f"exchange {name!r}",
+            lambda channel, reply, passive: channel.exchange_declare(
+                name, exchange_type=kind, durable=True, passive=passive, callback=reply
+            ),
+        )
+
+    def _declare_queue(self, link: BrokerLink, stop: threading.Event) -> None:
+        arguments = dict(self._queue.arguments or {})
+        self._declare(
+            link,
+            stop,
+            f"queue {self.stream!r}",
+            lambda channel, reply, passive: channel.queue_declare(
+                self.stream, durable=True, passive=passive, arguments=arguments, callback=reply
+            ),
+        )
+
+    def _declare(
+        self, link: BrokerLink, stop: threading.Event, what: str, request: Callable[[Channel, Any, bool], object]
+    ) -> None:
+        """Create it, or use what is there. A refusal costs the channel, so each try has one of its own."""
+        channel = link.open_channel(stop)
+        try:
+            link.ask(channel, lambda reply: request(channel, reply, False), stop=stop)
+            link.later(channel.close)
+            return
+        except Refused as error:
+            if error.code == _PRECONDITION_FAILED:
+                self._log.warning("%s exists with other properties and is used as it is: %s", what, error)
+                return
+            if error.code != _ACCESS_REFUSED:
+                raise self._refusal(error, f"declaring {what}") from error
+            refused = error
+        channel = link.open_channel(stop)
+        try:
+            link.ask(channel, lambda reply: request(channel, reply, True), stop=stop)
+            link.later(channel.close)
+        except Refused as error:
+            if error.code == _NOT_FOUND:
+                raise self._refusal(refused, f"creating {what}, which does not exist yet,") from refused
+            raise self._refusal(error, f"declaring {what}") from error
+
+    def _bind(self, link: BrokerLink, stop: threading.Event) -> None:
+        exchange = self._queue.exchange
+        if not exchange:
+            return
+        channel = link.open_channel(stop)
+        for key in self._queue.routing_keys:
+
+            def request(reply: Callable[..., None], key: str = key) -> None:
+                channel.queue_bind(self.stream, exchange, routing_key=key, callback=reply)
+
+            try:
+                link.ask(channel, request, stop=stop)
+            except Refused as error:
+                what = f"binding queue {self.stream!r} to exchange {exchange!r}"
+                raise self._refusal(error, what) from error
+        link.later(channel.close)
+
+    def _wait_for_turn(self, link: BrokerLink, channel: Channel, stop: threading.Event) -> None:
+        """Wait until nobody consumes from the queue: RabbitMQ hands a waiting second consumer newer messages before
+        those that the first one gives back."""
+        pause_s, began_at = 0.05, 0.0
+        while True:
+            consumers = link.ask(channel, self._passive_declare(channel), stop=stop).method.consumer_count
+            if consumers == 0:
+                break
+            if not began_at:
+                began_at = time.monotonic()
+                self._log.info(
+                    "queue %s: %d consumer(s) are on it; waiting until they have gone, to keep the order",
+                    self.stream,
+                    consumers,
+                )
+            if stop.wait(pause_s):
+                raise Stopped
+            pause_s = min(2 * pause_s, _LONGEST_TURN_PAUSE_S)
+        if began_at:
+            self._log.info("queue %s: free after %.1f s", self.stream, time.monotonic() - began_at)
+
+    def _refusal(self, error: Refused, what: str) -> SourceError | ConfigError:
+        if error.code == _ACCESS_REFUSED:
+            return ConfigError(
+                f"user {self._amqp.user!r} lacks the right for {what}: {error}", key="rabbitmq_conn_info.user"
+            )
+        return SourceError(f"{what} failed: {error}")
+
+    def _passive_declare(self, channel: Channel) -> Callable[[Callable[..., None]], object]:
+        return lambda reply: channel.queue_declare(self.stream, passive=True, callback=reply)
+
+    def _count(self, link: BrokerLink) -> int:
+        count: int = link.ask(self._channel, self._passive_declare(self._channel)).method.message_count
+        return count
+
+    def _read_on(self) -> None:
+        self._paused = False
+        if self._link is not None:
+            self._link.resume()
