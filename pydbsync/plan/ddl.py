@@ -1,0 +1,328 @@
+"""A schema change of the source as the statement to run on the target: its text as it was, only the names exchanged."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple, TypeAlias
+
+import msgspec
+
+from pydbsync.errors import PlanError
+from pydbsync.model import Column, SchemaChange, TableName
+from pydbsync.plan.definition import Description, read_description
+from pydbsync.plan.dialect import Server
+from pydbsync.plan.lexer import shorten
+from pydbsync.plan.quoting import quote_name
+from pydbsync.plan.statement import Action, Item, NameRef, Span, Statement, parse_statement
+
+Rename: TypeAlias = Callable[[str], str]
+"""Name of a source's database → name of the target's."""
+InScope: TypeAlias = Callable[[str, str | None], bool]
+"""(source database, table or None for the database itself) → whether this instance replays it."""
+TablesNamed: TypeAlias = Callable[[str], Iterable[tuple[str, Sequence[Column]]]]
+"""Name of a table → (source database, columns in order) of every known table that is called so."""
+
+
+class Touched(NamedTuple):
+    """A table of the target that the statement creates (no `before`), drops (no `after`), alters or renames."""
+
+    before: TableName | None
+    after: TableName | None
+
+
+class PlannedSchemaChange(msgspec.Struct, frozen=True):
+    """What to run on the target. All names are the target's."""
+
+    sql: str
+    action: Action
+    default_database: str | None
+    """To USE before it; None for CREATE, ALTER and DROP DATABASE with a name."""
+    touched: tuple[Touched, ...]
+    """Empty for databases."""
+    database: str | None
+    """The database that CREATE, ALTER or DROP DATABASE is about."""
+    ts: int
+    """For SET timestamp: defaults such as CURRENT_TIMESTAMP give existing rows the source's time."""
+    notes: tuple[str, ...] = ()
+    """What was changed besides names, for the log."""
+
+
+class Edit(NamedTuple):
+    """One exchange in the statement's text."""
+
+    span: Span
+    text: str
+
+
+def plan_schema_change(
+    change: SchemaChange,
+    *,
+    rename: Rename,
+    in_scope: InScope,
+    target: Server | None = None,
+    source: Server | None = None,
+    siblings: Sequence[SchemaChange] = (),
+    tables_named: TablesNamed | None = None,
+    statement: Statement | None = None,
+) -> PlannedSchemaChange | None:
+    """The statement to run once for `change` and its `siblings`, the further messages of the same statement.
+
+    None where nothing is left to do for the tables in scope. `source` and `target` None: no translation between brands.
+    `tables_named` is asked only where the text leaves open in which database an unqualified name is looked up.
+    Raises PlanError for what cannot be read, resolved or translated.
+    """
+    if statement is None:
+        statement = parse_statement(change.sql, brand=source.brand if source else None)
+    messages = (change, *siblings)
+    if statement.action in ("create-database", "alter-database", "drop-database"):
+        return _plan_database(change, statement, rename, in_scope)
+    names = _Names(statement, messages, tables_named)
+    kept = _kept(statement, names, in_scope, rename)
+    if not kept:
+        return None
+    notes: list[str] = []
+    edits = _cuts(statement, kept, notes)
+    if statement.action == "alter-table" and _stays(kept[0], names, rename):
+        # ALTER TABLE d1.t ADD c INT, RENAME TO d2.t, where d1 and d2 are one database on the target
+        stays = [
+            clause[0].upper != "RENAME" or clause[1].upper in ("COLUMN", "INDEX", "KEY") for clause in statement.clauses
+        ]
+        if not any(stays):
+            return None
+        edits += _cut([Span(clause[0].start, clause[-1].end) for clause in statement.clauses], stays)
+        notes.append("left out the renaming, the table has its name on the target already")
+    edits += _renamed_names(statement, names, rename)
+    edits += _own_spelling(statement, notes)
+    default = names.default if names.default is not None else change.database
+
+    def target_name(ref: NameRef | None) -> TableName | None:
+        return None if ref is None else TableName(rename(names.database(ref)), names.table(ref))
+
+    return PlannedSchemaChange(
+        sql=apply_edits(statement.sql, edits),
+        action=statement.action,
+        default_database=rename(default),
+        touched=tuple(Touched(target_name(item.before), target_name(item.after)) for item in kept),
+        database=None,
+        ts=change.ts,
+        notes=tuple(notes),
+    )
+
+
+def apply_edits(sql: str, edits: Iterable[Edit]) -> str:
+    """The text with the edits made; what lies inside a stretch that is cut out is cut with it."""
+    parts: list[str] = []
+    done = 0
+    for (start, end), text in sorted(edits, key=lambda edit: (edit.span.start, -edit.span.end)):
+        if start < done:
+            continue
+        parts += [sql[done:start], text]
+        done = end
+    return "".join([*parts, sql[done:]])
+
+
+class _Names:
+    """In which source database each name of the statement stands; the messages tell what the text leaves open."""
+
+    def __init__(
+        self, statement: Statement, messages: Sequence[SchemaChange], tables_named: TablesNamed | None
+    ) -> None:
+        self._described = [
+            (message, read_description(message.old), read_description(message.def_)) for message in messages
+        ]
+        self._known = {message.database for message in messages}
+        self._known_tables = {message.table for message in messages if message.table}
+        for _, old, new in self._described:
+            for description in (old, new):
+                if description:
+                    self._known.add(description.database)
+                    self._known_tables.add(description.table)
+        self._subject = statement.items[0].subject
+        self.default = self._default_database(statement)
+        if self.default is None:
+            open_names = [ref for ref in statement.names if ref.database is None and ref.role != "references"]
+            if open_names:
+                self.default = self._look_up(statement, open_names, tables_named)
+
+    def database(self, ref: NameRef) -> str:
+        if ref.database is not None:
+            return _spelled(ref.database, self._known)
+        if ref.role == "references" and self._subject.database is not None:
+            # An unqualified parent is looked up in the child's database, not in the default one.
+            return self.database(self._subject)
+        return self.default or ""
+
+    def table(self, ref: NameRef) -> str:
+        return _spelled(ref.table or "", self._known_tables)
+
+    def _default_database(self, statement: Statement) -> str | None:
+        """The session's default database, where a message tells the full name of a table that the text does not."""
+        if all(ref.database is None for ref in statement.names):
+            return self._described[0][0].database
+        for message, _, new in self._described:
+            before = (message.database, message.table)
+            after = (new.database, new.table) if new else before
+            items = [item for item in statement.items if _is_item(item, before, after)]
+            # DROP TABLE `t`, `d2`.`t`: the message for d2.t is about the qualified name and says nothing about `t`.
+            qualified = [item for item in items if item.subject.database is not None]
+            for item in qualified or items:
+                if item.before is not None and item.before.database is None:
+                    return before[0]
+                if item.after is not None and item.after.database is None:
+                    return after[0]
+        return None
+
+    def _look_up(self, statement: Statement, open_names: list[NameRef], tables_named: TablesNamed | None) -> str | None:
+        like = next((ref for ref in open_names if ref.role == "like"), None)
+        described = next((new for _, _, new in self._described if new), None)
+        if like is not None and described is not None and tables_named is not None:
+            wanted = [column.name for column in described.columns]
+            found = {
+                database
+                for database, columns in tables_named(like.table or "")
+                if [column.name for column in columns] == wanted
+            }
+            if len(found) == 1:
+                return found.pop()
+        names = ", ".join(dict.fromkeys(ref.table or "" for ref in open_names))
+        raise PlanError(
+            f"the statement does not tell in which database {names} stands, and Maxwell does not publish the session's"
+            f" default database; run it on the target by hand, with full names: {shorten(statement.sql)}"
+        )
+
+
+def _is_item(item: Item, before: tuple[str, str | None], after: tuple[str, str | None]) -> bool:
+    """Whether a message about a table with these full names before and after is about this item."""
+    pairs = [(item.before, before)] if item.before else []
+    pairs += [(item.after, after)] if item.after and item.after is not item.before else []
+    return all(
+        _same(ref.table, table) and (ref.database is None or _same(ref.database, database))
+        for ref, (database, table) in pairs
+    )
+
+
+def _same(written: str | None, known: str | None) -> bool:
+    """With lower_case_table_names the text may have capitals where the messages have none."""
+    return (written or "").casefold() == (known or "").casefold()
+
+
+def _spelled(written: str, known: set[str]) -> str:
+    """The name as the messages spell it, where only capitals differ."""
+    if written in known:
+        return written
+    return next((name for name in sorted(known) if _same(name, written)), written)
+
+
+def _plan_database(
+    change: SchemaChange, statement: Statement, rename: Rename, in_scope: InScope
+) -> PlannedSchemaChange | None:
+    if not in_scope(change.database, None):
+        return None
+    edits = []
+    for ref in statement.names:
+        name = _spelled(ref.database or "", {change.database})
+        if rename(name) != name:
+            edits.append(Edit(ref.span, quote_name(rename(name))))
+    notes: list[str] = []
+    edits += _own_spelling(statement, notes)
+    return PlannedSchemaChange(
+        sql=apply_edits(statement.sql, edits),
+        action=statement.action,
+        # ALTER DATABASE without a name changes the default database.
+        default_database=None if statement.names else rename(change.database),
+        touched=(),
+        database=rename(change.database),
+        ts=change.ts,
+        notes=tuple(notes),
+    )
+
+
+def _kept(statement: Statement, names: _Names, in_scope: InScope, rename: Rename) -> list[Item]:
+    """The items that concern tables in scope."""
+    kept: list[Item] = []
+    arrived: set[tuple[str, str]] = set()
+    for item in statement.items:
+        before, after = (
+            None if ref is None else (names.database(ref), names.table(ref)) for ref in (item.before, item.after)
+        )
+        if statement.action == "rename-table" and before and after:
+            if before not in arrived and not in_scope(*before):
+                if in_scope(*after):
+                    raise PlanError(
+                        f"{before[0]}.{before[1]}, which is not replayed, becomes {after[0]}.{after[1]}, which is: the"
+                        " target has not its rows; copy the table, then go on behind this statement"
+                    )
+                continue
+            arrived.add(after)
+            if _stays(item, names, rename):
+                continue
+        elif not in_scope(*(before or after or ("", None))):
+            continue
+        kept.append(item)
+    return kept
+
+
+def _stays(item: Item, names: _Names, rename: Rename) -> bool:
+    """Whether a renamed table has the same name on the target before and after: two databases became one."""
+    if item.before is None or item.after is None or item.before is item.after:
+        return False
+    before, after = (TableName(rename(names.database(ref)), names.table(ref)) for ref in (item.before, item.after))
+    return before == after
+
+
+def _cuts(statement: Statement, kept: list[Item], notes: list[str]) -> list[Edit]:
+    """Cut the other items out, each with one comma."""
+    for item in statement.items:
+        if item not in kept:
+            notes.append(f"left out {statement.sql[slice(*item.span)]}, which is not replayed or already in its place")
+    return _cut([item.span for item in statement.items], [item in kept for item in statement.items])
+
+
+def _cut(spans: Sequence[Span], keep: Sequence[bool]) -> list[Edit]:
+    """Cut the members of a list between commas that are not kept; at least one is."""
+    edits: list[Edit] = []
+    for index, span in enumerate(spans):
+        if not keep[index]:
+            behind_kept = any(keep[:index])
+            start, end = (spans[index - 1].end, span.end) if behind_kept else (span.start, spans[index + 1].start)
+            edits.append(Edit(Span(start, end), ""))
+    return edits
+
+
+def _renamed_names(statement: Statement, names: _Names, rename: Rename) -> list[Edit]:
+    edits = []
+    for ref in statement.names:
+        if ref.database_span is not None:
+            database = names.database(ref)
+            if rename(database) != database:
+                edits.append(Edit(ref.database_span, quote_name(rename(database))))
+    return edits
+
+
+def _own_spelling(statement: Statement, notes: list[str]) -> list[Edit]:
+    """What no target runs as it is: the tail of CREATE TABLE … SELECT, and names in double quotes."""
+    edits: list[Edit] = []
+    if statement.transaction_tail:
+        edits.append(Edit(statement.transaction_tail, ""))
+        notes.append("left out START TRANSACTION, the mark of CREATE TABLE … SELECT")
+    if statement.ansi_quotes:
+        for token in statement.tokens:
+            if token.kind == "quoted" and statement.sql[token.start] == '"':
+                edits.append(Edit(Span(token.start, token.end), quote_name(token.text)))
+        notes.append('names in "double quotes" (ANSI_QUOTES at the source) are written in backticks')
+    return edits
+
+
+__all__ = [
+    "Description",
+    "Edit",
+    "InScope",
+    "PlannedSchemaChange",
+    "Rename",
+    "Server",
+    "TablesNamed",
+    "Touched",
+    "apply_edits",
+    "parse_statement",
+    "plan_schema_change",
+]
