@@ -13,7 +13,8 @@ from typing import Any
 from pydbsync.errors import ConfigError, SourceError
 from pydbsync.model import Delivery
 from pydbsync.settings import AmqpSettings, QueueSettings
-from pydbsync.source.link import BrokerLink, Channel, Refused, Stopped, connection_name
+from pydbsync.source.connection import connection_name
+from pydbsync.source.link import BrokerLink, Channel, Refused, Reply, Stopped
 
 _ACCESS_REFUSED, _NOT_FOUND, _LOCKED, _PRECONDITION_FAILED = 403, 404, 405, 406
 _LONGEST_TURN_PAUSE_S = 1.0
@@ -250,7 +251,7 @@ class AmqpSource:
         channel = link.open_channel(stop)
         for key in self._queue.routing_keys:
 
-            def request(reply: Callable[..., None], key: str = key) -> None:
+            def request(reply: Reply, key: str = key) -> None:
                 channel.queue_bind(self.stream, exchange, routing_key=key, callback=reply)
 
             try:
@@ -288,7 +289,7 @@ class AmqpSource:
             )
         return SourceError(f"{what} failed: {error}")
 
-    def _passive_declare(self, channel: Channel) -> Callable[[Callable[..., None]], object]:
+    def _passive_declare(self, channel: Channel) -> Callable[[Reply], object]:
         return lambda reply: channel.queue_declare(self.stream, passive=True, callback=reply)
 
     def _count(self, link: BrokerLink) -> int:

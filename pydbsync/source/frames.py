@@ -40,7 +40,7 @@ class DeliveryReader:
         """Delivery tag and redelivered flag of the message whose content is still to come."""
         self._body: io.BytesIO | None = None
         self._missing = 0
-        self.passed_bytes = 0
+        self.passed_on_bytes = 0
         """Bytes handed on so far."""
 
     def feed(self, data: bytes) -> list[Delivery]:
@@ -133,5 +133,5 @@ class DeliveryReader:
         return self._begun is not None and kind == (_HEADER if self._body is None else _BODY)
 
     def _hand_on(self, frame: bytes) -> None:
-        self.passed_bytes += len(frame)
+        self.passed_on_bytes += len(frame)
         self._pass_on(frame)

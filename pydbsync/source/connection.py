@@ -1,0 +1,164 @@
+"""pika's connection with its reading replaced: bigger receives, whole deliveries at once, and a way to pause.
+
+pika spends some twenty microseconds on each message, most of them in objects that nobody looks at. What is overridden
+here is not part of its published interface: it is looked for before it is used, and pika's own way remains.
+"""
+
+from __future__ import annotations
+
+import errno
+import inspect
+import os
+import socket
+import ssl
+from collections.abc import Callable
+from typing import Any
+
+import pika
+from pika.adapters.utils import io_services_utils
+
+from pydbsync.errors import ConfigError
+from pydbsync.model import Delivery
+from pydbsync.settings import AmqpSettings, TlsSettings
+from pydbsync.source.frames import DeliveryReader
+
+_RECEIVE_BYTES = 256 * 1024
+"""pika asks for 4 KiB at a time: a pass through its loop for every few messages."""
+_RECEIVE_TLS_BYTES = 32 * 1024
+"""A receive from TLS returns one record at most, of 16 KiB."""
+_TRICKLE_BYTES = 4096
+_LEAST_USER_TIMEOUT_S = 30
+
+
+class Connection(pika.SelectConnection):  # type: ignore[misc]
+    """A connection to RabbitMQ; all methods are for the thread of its loop."""
+
+    _reader: DeliveryReader | None = None
+    _on_deliveries: Callable[[list[Delivery], int], None]
+    _may_receive_bytes: int | None = None
+    """How much the next receive may return at most: None without limit, 0 while paused."""
+
+    def prepare(self) -> str | None:
+        """Take over the transport's receiving. Returns what this version of pika lacks for it, or None."""
+        problem = _missing_internals(self._transport)
+        if problem is None:
+            self._transport._sigint_safe_recv = self._receive
+        return problem
+
+    def read_fast(
+        self, channel_number: int, consumer_tag: str, on_deliveries: Callable[[list[Delivery], int], None]
+    ) -> None:
+        """From now on take the deliveries of this consumer past pika's parser; `prepare` must have gone well.
+
+        `on_deliveries(deliveries, size_bytes)` is called once for each receive, with what it completed.
+        """
+        self._transport._MAX_RECV_BYTES = _RECEIVE_TLS_BYTES if self.params.ssl_options else _RECEIVE_BYTES
+        self._on_deliveries = on_deliveries
+        self._reader = DeliveryReader(
+            channel=channel_number, consumer_tag=consumer_tag, pass_on=super()._on_data_available
+        )
+
+    def stop_reading(self) -> None:
+        """Leave what comes in the socket's buffers, and so with the broker, until `read_on`."""
+        if self._transport is not None:
+            self._may_receive_bytes = 0
+            self._nbio.remove_reader(self._transport._sock.fileno())
+
+    def read_on(self) -> None:
+        """Read as before `stop_reading`."""
+        if self._transport is not None:
+            self._may_receive_bytes = None
+            self._nbio.set_reader(self._transport._sock.fileno(), self._transport._on_socket_readable)
+            # TLS may hold bytes that it has decrypted already: for them the socket does not become readable again.
+            self._nbio.add_callback_threadsafe(self._transport._on_socket_readable)
+
+    def read_a_little(self) -> None:
+        """Receive a few KiB while reading is stopped: pika's heartbeat check asks whether any bytes came."""
+        if self._transport is not None:
+            self._may_receive_bytes = _TRICKLE_BYTES
+            self._transport._on_socket_readable()
+
+    def abort(self) -> None:
+        """Cut the connection without a word."""
+        if self._transport is not None:
+            self._transport.abort()
+
+    def close_socket(self) -> None:
+        """Close the socket of a connection whose loop has ended before it could."""
+        sock = getattr(self._transport, "_sock", None)
+        if sock is not None:
+            sock.close()
+
+    def _on_data_available(self, data_in: bytes) -> None:
+        # What stands in pika's own buffer when the reader is set began before the first delivery.
+        if self._reader is None or self._frame_buffer:
+            super()._on_data_available(data_in)
+            return
+        passed_on_bytes = self._reader.passed_on_bytes
+        deliveries = self._reader.feed(data_in)
+        self.bytes_received += len(data_in) - (self._reader.passed_on_bytes - passed_on_bytes)
+        self._on_deliveries(deliveries, len(data_in))
+
+    def _receive(self, sock: Any, max_bytes: int) -> bytes:
+        if self._may_receive_bytes is not None:
+            max_bytes, self._may_receive_bytes = self._may_receive_bytes, 0
+            if max_bytes == 0:
+                if isinstance(sock, ssl.SSLSocket):
+                    raise ssl.SSLWantReadError(ssl.SSL_ERROR_WANT_READ, "reading is stopped")
+                raise BlockingIOError(errno.EAGAIN, "reading is stopped")
+        data: bytes = sock.recv(max_bytes)
+        return data
+
+
+def _missing_internals(transport: Any) -> str | None:
+    base = getattr(io_services_utils, "_AsyncTransportBase", None)
+    if base is None or not isinstance(transport, base):
+        return "it has another transport"
+    for name in ("_MAX_RECV_BYTES", "_sigint_safe_recv", "_on_socket_readable", "_sock"):
+        if not hasattr(transport, name):
+            return f"its transport has no {name}"
+    if list(inspect.signature(pika.SelectConnection._on_data_available).parameters) != ["self", "data_in"]:
+        return "its parser is called in another way"
+    return None
+
+
+def connection_parameters(amqp: AmqpSettings, *, name: str) -> Any:
+    """pika's parameters for one attempt. `name` is what RabbitMQ's management shows. Raises ConfigError."""
+    return pika.ConnectionParameters(
+        host=amqp.host,
+        port=amqp.port,
+        virtual_host=amqp.vhost,
+        credentials=pika.PlainCredentials(amqp.user, amqp.password.reveal()),
+        heartbeat=amqp.heartbeat_s,
+        blocked_connection_timeout=amqp.blocked_timeout_s or None,
+        ssl_options=_ssl_options(amqp.tls, amqp.host) if amqp.tls else None,
+        connection_attempts=1,
+        socket_timeout=amqp.connect_timeout_s,
+        stack_timeout=amqp.connect_timeout_s,
+        client_properties={"product": "pydbsync", "connection_name": name},
+        # A peer that has vanished is noticed while the heartbeat check is kept satisfied by what was received before.
+        tcp_options={
+            "TCP_KEEPIDLE": 30,
+            "TCP_KEEPINTVL": 10,
+            "TCP_KEEPCNT": 3,
+            "TCP_USER_TIMEOUT": 1000 * max(_LEAST_USER_TIMEOUT_S, 2 * amqp.heartbeat_s),
+        },
+    )
+
+
+def connection_name(queue: str) -> str:
+    """How RabbitMQ's management shows this worker."""
+    return f"pydbsync {queue} {os.getpid()}@{socket.gethostname()}"
+
+
+def _ssl_options(tls: TlsSettings, host: str) -> Any:
+    try:
+        context = ssl.create_default_context(cafile=tls.ca)
+        if tls.cert:
+            context.load_cert_chain(tls.cert, tls.key)
+    except OSError as error:  # ssl.SSLError is one
+        raise ConfigError(f"the certificates cannot be used: {error}", key="rabbitmq_conn_info.tls") from error
+    if not tls.verify:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    return pika.SSLOptions(context, server_hostname=tls.server_name or host)
