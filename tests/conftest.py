@@ -1,0 +1,209 @@
+"""Fixtures: real servers, real runs, faults on the way. A server that cannot be had is an error, never a skip.
+
+Tests run in two legs, one process each. The first leg has the lab's MariaDB as target. The second one,
+PYDBSYNC_TEST_LEG=mysql, has the MySQL servers that the environment names, PYDBSYNC_TEST_MYSQL_SOURCE and
+PYDBSYNC_TEST_MYSQL_TARGET (mysql://user:password@host:port; all their databases are dropped). What runs where:
+
+  a test that takes `target` or `source`                      both legs, on the leg's servers
+  … and is marked `mariadb`                                   the first leg alone
+  a test marked `mysql`, or that takes `mysql_target/_source` the second leg alone
+  any other test                                              the first leg alone
+"""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+import pytest
+
+import lab
+from tests.certificates import Certificates, make_certificates
+from tests.processes import Finished, SyncProcess, write_config
+from tests.proxy import Proxy
+from tests.servers import Endpoint, Vhost
+
+LEG = os.environ.get("PYDBSYNC_TEST_LEG", "mariadb")
+MYSQL_URLS = {"source": "PYDBSYNC_TEST_MYSQL_SOURCE", "target": "PYDBSYNC_TEST_MYSQL_TARGET"}
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "mysql: needs the MySQL servers; runs in the MySQL leg alone")
+    config.addinivalue_line("markers", "mariadb: runs in the MariaDB leg alone")
+    if LEG not in ("mariadb", "mysql"):
+        raise pytest.UsageError(f"PYDBSYNC_TEST_LEG is {LEG!r}; it can be mariadb or mysql")
+    missing = [name for name in MYSQL_URLS.values() if not os.environ.get(name)]
+    if LEG == "mysql" and missing:
+        raise pytest.UsageError(f"the MySQL leg needs {' and '.join(missing)}: mysql://user:password@host:port")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    chosen = [item for item in items if LEG in legs_of(item)]
+    config.hook.pytest_deselected(items=[item for item in items if LEG not in legs_of(item)])
+    items[:] = chosen
+
+
+def legs_of(item: pytest.Item) -> set[str]:
+    fixtures = set(getattr(item, "fixturenames", ()))
+    if item.get_closest_marker("mysql") or fixtures & {"mysql_source", "mysql_target"}:
+        return {"mysql"}
+    if fixtures & {"source", "target"} and not item.get_closest_marker("mariadb"):
+        return {"mariadb", "mysql"}
+    return {"mariadb"}
+
+
+@pytest.fixture(scope="session")
+def mariadb() -> Endpoint:
+    """The lab's MariaDB that is a target."""
+    return Endpoint.of_lab(lab.up("target"))
+
+
+@pytest.fixture(scope="session")
+def mariadb_source() -> Endpoint:
+    """The lab's MariaDB that is a source: row binlog with full images."""
+    return Endpoint.of_lab(lab.up("source"))
+
+
+@pytest.fixture(scope="session")
+def mysql_target() -> Endpoint:
+    return Endpoint.of_url(os.environ[MYSQL_URLS["target"]])
+
+
+@pytest.fixture(scope="session")
+def mysql_source() -> Endpoint:
+    return Endpoint.of_url(os.environ[MYSQL_URLS["source"]])
+
+
+@pytest.fixture(scope="session")
+def target(request: pytest.FixtureRequest) -> Endpoint:
+    """The leg's target."""
+    endpoint: Endpoint = request.getfixturevalue("mysql_target" if LEG == "mysql" else "mariadb")
+    return endpoint
+
+
+@pytest.fixture(scope="session")
+def source(request: pytest.FixtureRequest) -> Endpoint:
+    """The leg's source."""
+    endpoint: Endpoint = request.getfixturevalue("mysql_source" if LEG == "mysql" else "mariadb_source")
+    return endpoint
+
+
+@pytest.fixture
+def fresh_target(target: Endpoint) -> Endpoint:
+    """The leg's target without any database."""
+    if target.server:
+        target.server.start()  # an earlier test may have left it down
+    target.drop_databases()
+    return target
+
+
+@pytest.fixture
+def fresh_source(source: Endpoint) -> Endpoint:
+    """The leg's source without any database."""
+    if source.server:
+        source.server.start()
+    source.drop_databases()
+    return source
+
+
+@pytest.fixture(scope="session")
+def rabbitmq() -> lab.RabbitMQ:
+    return lab.up("rabbitmq")
+
+
+@pytest.fixture
+def vhost(rabbitmq: lab.RabbitMQ) -> Iterator[Vhost]:
+    """A virtual host that nobody has used before."""
+    rabbitmq.start()
+    vhost = Vhost(rabbitmq, f"test-{uuid.uuid4().hex[:12]}")
+    rabbitmq.create_vhost(vhost.name)
+    yield vhost
+    rabbitmq.start()
+    rabbitmq.delete_vhost(vhost.name)
+
+
+@pytest.fixture
+def make_proxy() -> Iterator[Callable[[int], Proxy]]:
+    """make_proxy(port): a proxy in front of a server on 127.0.0.1, closed after the test."""
+    proxies: list[Proxy] = []
+
+    def make(upstream_port: int) -> Proxy:
+        proxies.append(Proxy(upstream_port))
+        return proxies[-1]
+
+    yield make
+    for proxy in proxies:
+        proxy.close()
+
+
+@pytest.fixture(scope="session")
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
+    return make_certificates(tmp_path_factory.mktemp("certificates"))
+
+
+class StartSync(Protocol):
+    def __call__(
+        self,
+        config: Mapping[str, Any] | Path | None,
+        *arguments: str,
+        script: str = "mysql_sync.py",
+        environment: Mapping[str, str] | None = None,
+    ) -> SyncProcess: ...
+
+
+class RunSync(Protocol):
+    def __call__(
+        self,
+        config: Mapping[str, Any] | Path | None,
+        *arguments: str,
+        script: str = "mysql_sync.py",
+        environment: Mapping[str, str] | None = None,
+        timeout_s: float = 120,
+    ) -> Finished: ...
+
+
+@pytest.fixture
+def start_sync(tmp_path: Path) -> Iterator[StartSync]:
+    """start_sync(config, *arguments): `python mysql_sync.py --config FILE …`, killed after the test.
+
+    `config` is a dict under the names of config.py, a file, or None for no --config at all. Logs go to the
+    test's folder unless the dict says where.
+    """
+    started: list[SyncProcess] = []
+
+    def start(
+        config: Mapping[str, Any] | Path | None,
+        *arguments: str,
+        script: str = "mysql_sync.py",
+        environment: Mapping[str, str] | None = None,
+    ) -> SyncProcess:
+        folder = tmp_path / f"run-{len(started) + 1}"
+        folder.mkdir()
+        if isinstance(config, Mapping):
+            config = write_config({"log_file_prefix": str(folder / "%s.log"), **config}, folder / "config.py")
+        options = [] if config is None else ["--config", str(config)]
+        started.append(SyncProcess(script, [*options, *arguments], folder=folder, environment=environment or {}))
+        return started[-1]
+
+    yield start
+    for process in started:
+        process.kill()
+
+
+@pytest.fixture
+def run_sync(start_sync: StartSync) -> RunSync:
+    """As start_sync, but waits for the end: run_sync(config, "--until-drained").exit_code."""
+
+    def run(
+        config: Mapping[str, Any] | Path | None,
+        *arguments: str,
+        script: str = "mysql_sync.py",
+        environment: Mapping[str, str] | None = None,
+        timeout_s: float = 120,
+    ) -> Finished:
+        return start_sync(config, *arguments, script=script, environment=environment).wait(timeout_s=timeout_s)
+
+    return run

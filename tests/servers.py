@@ -1,0 +1,163 @@
+"""The servers that tests talk to: MariaDB and MySQL ends, and virtual hosts of the broker."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+from urllib.parse import unquote, urlsplit
+
+import pika
+import pymysql
+from pika.adapters.blocking_connection import BlockingChannel
+
+from lab import MariaDB, RabbitMQ
+
+SYSTEM_DATABASES = {"information_schema", "mysql", "performance_schema", "sys"}
+PERSISTENT = 2
+PUBLISH_STEP = 1000
+"""Messages in one AMQP transaction."""
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """A database server and how to log in. `server` is there when it is the lab's, to be killed and started."""
+
+    brand: Literal["mariadb", "mysql"]
+    host: str
+    port: int
+    user: str
+    password: str
+    server: MariaDB | None = None
+
+    @classmethod
+    def of_lab(cls, server: MariaDB) -> Endpoint:
+        return cls("mariadb", server.host, server.port, server.user, server.password, server)
+
+    @classmethod
+    def of_url(cls, url: str) -> Endpoint:
+        """A MySQL from mysql://user:password@host:port."""
+        parts = urlsplit(url)
+        if parts.scheme != "mysql" or not parts.hostname:
+            raise ValueError(f"not a mysql://user:password@host:port: {url}")
+        user, password = unquote(parts.username or "root"), unquote(parts.password or "")
+        return cls("mysql", parts.hostname, parts.port or 3306, user, password)
+
+    @property
+    def url(self) -> str:
+        return f"mysql://{self.user}:{self.password}@{self.host}:{self.port}"
+
+    @property
+    def db_info(self) -> dict[str, Any]:
+        """The keywords of the configuration's `db_info`."""
+        return {"host": self.host, "port": self.port, "user": self.user, "password": self.password}
+
+    def connect(self, **keywords: Any) -> pymysql.Connection[Any]:
+        """A new connection, in autocommit mode and utf8mb4 unless `keywords` say otherwise."""
+        return pymysql.connect(**{**self.db_info, "charset": "utf8mb4", "autocommit": True, **keywords})
+
+    def query(self, sql: str, *arguments: object) -> list[tuple[Any, ...]]:
+        """One statement over a connection of its own; all rows."""
+        with self.connect() as connection, connection.cursor() as cursor:
+            cursor.execute(sql, arguments or None)
+            return list(cursor.fetchall())
+
+    def databases(self) -> list[str]:
+        """All but the server's own."""
+        return [name for (name,) in self.query("SHOW DATABASES") if name not in SYSTEM_DATABASES]
+
+    def drop_databases(self) -> None:
+        """Drop all but the server's own."""
+        with self.connect() as connection, connection.cursor() as cursor:
+            cursor.execute("SET foreign_key_checks = 0")
+            for name in self.databases():
+                cursor.execute("DROP DATABASE `" + name.replace("`", "``") + "`")
+
+
+@dataclass(frozen=True)
+class Vhost:
+    """A virtual host of the broker that one test has for itself."""
+
+    broker: RabbitMQ
+    name: str
+
+    @property
+    def conn_info(self) -> dict[str, Any]:
+        """The configuration's `rabbitmq_conn_info`."""
+        return {
+            "host": self.broker.host,
+            "port": self.broker.port,
+            "user": self.broker.user,
+            "password": self.broker.password,
+            "vhost": self.name,
+        }
+
+    def connect(self, **keywords: Any) -> pika.BlockingConnection:
+        credentials = pika.PlainCredentials(self.broker.user, self.broker.password)
+        parameters = {
+            "host": self.broker.host,
+            "port": self.broker.port,
+            "virtual_host": self.name,
+            "credentials": credentials,
+            **keywords,
+        }
+        return pika.BlockingConnection(pika.ConnectionParameters(**parameters))
+
+    def declare(
+        self,
+        queue: str,
+        *,
+        exchange: str = "maxwell",
+        exchange_type: str = "topic",
+        routing_keys: Iterable[str] = ("#",),
+        arguments: Mapping[str, Any] | None = None,
+    ) -> None:
+        """A durable queue, bound to a durable exchange; `arguments` such as {"x-queue-type": "quorum"}."""
+        with self.connect() as connection:
+            channel = connection.channel()
+            channel.exchange_declare(exchange, exchange_type, durable=True)
+            channel.queue_declare(queue, durable=True, arguments=dict(arguments or {}))
+            for key in routing_keys:
+                channel.queue_bind(queue, exchange, key)
+
+    def publish(self, messages: Iterable[bytes], *, exchange: str = "maxwell") -> int:
+        """Publish as Maxwell does: persistent, with the routing key `database.table`. How many there were.
+
+        All are in their queues when this returns, also for a reader of the queue's length.
+        """
+        with self.connect() as connection:
+            return publish(connection.channel(), messages, exchange=exchange)
+
+    def depth(self, queue: str) -> int:
+        """Messages that wait in the queue; those which a consumer holds unacknowledged are not counted."""
+        with self.connect() as connection:
+            return int(connection.channel().queue_declare(queue, passive=True).method.message_count)
+
+    def consumers(self, queue: str) -> int:
+        with self.connect() as connection:
+            return int(connection.channel().queue_declare(queue, passive=True).method.consumer_count)
+
+
+def publish(channel: BlockingChannel, messages: Iterable[bytes], *, exchange: str) -> int:
+    """Publish in AMQP transactions: the commit answers when the queues have the messages."""
+    properties = pika.BasicProperties(delivery_mode=PERSISTENT, content_type="application/json")
+    channel.tx_select()
+    count = 0
+    for count, body in enumerate(messages, start=1):
+        channel.basic_publish(exchange, routing_key(body), body, properties)
+        if count % PUBLISH_STEP == 0:
+            channel.tx_commit()
+    channel.tx_commit()
+    return count
+
+
+def routing_key(body: bytes) -> str:
+    """Maxwell's default template `%db%.%table%`; a message about a whole database has no table."""
+    try:
+        message = json.loads(body)
+    except ValueError:
+        return "."
+    if not isinstance(message, dict):
+        return "."
+    return f"{message.get('database') or ''}.{message.get('table') or ''}"
