@@ -21,6 +21,7 @@ from pydbsync.config_values import (
     option,
     read_mapping,
     read_section,
+    refuse,
     required,
     seconds,
     text,
@@ -42,7 +43,26 @@ _ANY: Final = Kind[object]("anything", lambda value, key: value)
 
 
 def _read_ssl(value: object, key: str) -> FrozenMapping[str, object]:
-    return FrozenMapping(read_mapping(value, key, of="a mapping of PyMySQL's ssl settings"))
+    given = dict(read_mapping(value, key, of="a mapping of PyMySQL's ssl settings"))
+    for name, each in given.items():
+        if not isinstance(each, str | int | None):
+            refuse("text, a number, true or false", each, join_key(key, name))
+    if "password" in given:
+        given["password"] = SECRET.read(given["password"], join_key(key, "password"))
+    return FrozenMapping(given)
+
+
+def _read_public_key(value: object, key: str) -> object:
+    if not isinstance(value, str | bytes):
+        refuse("a public key (PEM text)", value, key)
+    return value
+
+
+def _plain(value: object) -> object:
+    """A value as PyMySQL takes it: it looks for a dict, not for a mapping."""
+    if isinstance(value, Secret):
+        return value.reveal()
+    return {name: _plain(each) for name, each in value.items()} if isinstance(value, FrozenMapping) else value
 
 
 PYMYSQL_KEYWORDS: Final[Mapping[str, Kind[object]]] = {
@@ -72,7 +92,7 @@ PYMYSQL_KEYWORDS: Final[Mapping[str, Kind[object]]] = {
     "bind_address": text(),
     "program_name": text(),
     "local_infile": FLAG,
-    "server_public_key": _ANY,
+    "server_public_key": Kind("text", _read_public_key),
     "passwd": SECRET,
     "db": text(),
     "autocommit": _ANY,
@@ -112,9 +132,7 @@ class TargetSettings:
         """The keywords for pymysql.connect, passwords in the clear: for the call alone, never to be logged."""
         if not self.connect:
             raise ConfigError("is missing: it says how to reach the database server", key=self.key)
-        plain = {name: value.reveal() if isinstance(value, Secret) else value for name, value in self.connect.items()}
-        # PyMySQL looks for a dict here, not for a mapping.
-        return {name: dict(value) if isinstance(value, FrozenMapping) else value for name, value in plain.items()}
+        return {name: _plain(value) for name, value in self.connect.items()}
 
     @property
     def address(self) -> str:
@@ -216,7 +234,9 @@ class AmqpSettings:
     blocked_timeout_s: float = option(
         300.0, seconds(0), "limit for a connection that RabbitMQ blocks; 0 is none", unit="seconds"
     )
-    tls: TlsSettings | None = option(None, Kind("mapping, or true", _read_tls), "encrypt the connection")
+    tls: TlsSettings | None = option(
+        None, Kind("mapping, or true", _read_tls, section=TlsSettings), "encrypt the connection"
+    )
 
     @property
     def address(self) -> str:
@@ -231,4 +251,4 @@ def read_amqp(value: object, key: str) -> AmqpSettings:
 
 
 TARGET: Final = Kind("mapping of PyMySQL keywords", read_target)
-AMQP: Final = Kind("mapping", read_amqp)
+AMQP: Final = Kind("mapping", read_amqp, section=AmqpSettings)

@@ -86,6 +86,8 @@ class Kind(Generic[T_co]):
     read: Callable[[object, str], T_co]
     show: Callable[[Any], str] = str
     """Writes a value as the operator would."""
+    section: type[Any] | None = None
+    """The dataclass that holds the options of a mapping, if it has any."""
 
 
 def option(default: T, kind: Kind[T], doc: str, *, unit: str = "", key: str = "") -> T:
@@ -115,22 +117,25 @@ def join_key(section: str, name: object) -> str:
 
 
 def got(value: object) -> str:
-    """Names a wrong value. What may hold a password inside (text of connection sections, mappings) is not repeated."""
+    """Names a wrong value. What may hold a password inside (lists and mappings) is not repeated."""
     if value is None:
         return "nothing"
     if isinstance(value, bool | int | float):
         return str(value)
     if isinstance(value, str):
         return repr(value if len(value) <= 60 else value[:57] + "...")
-    return f"a {got_type(value)}"
+    return got_type(value)
 
 
 def got_type(value: object) -> str:
+    """Names a wrong value by its type alone."""
+    if value is None:
+        return "nothing"
     if isinstance(value, Mapping):
-        return "mapping"
+        return "a mapping"
     if isinstance(value, list | tuple):
-        return "list"
-    return {str: "text", int: "number", float: "number"}.get(type(value), type(value).__name__)
+        return "a list"
+    return {str: "text", int: "a number", float: "a number"}.get(type(value), type(value).__name__)
 
 
 def refuse(expected: str, value: object, key: str) -> NoReturn:
@@ -150,7 +155,7 @@ def nearest(name: str, known: Iterable[str]) -> str:
 
 def read_mapping(value: object, key: str, *, of: str = "a mapping") -> Mapping[str, object]:
     if not isinstance(value, Mapping):
-        raise ConfigError(f"expected {of}, got {'nothing' if value is None else 'a ' + got_type(value)}", key=key)
+        raise ConfigError(f"expected {of}, got {got_type(value)}", key=key)
     for name in value:
         if not isinstance(name, str):
             raise ConfigError(f"expected names (text, in quotes), got {got(name)}", key=key)
@@ -182,7 +187,7 @@ def read_section(section: type[T], value: object, key: str) -> T:
 
 
 def section_kind(section: type[T]) -> Kind[T]:
-    return Kind("mapping", lambda value, key: read_section(section, value, key))
+    return Kind("mapping", lambda value, key: read_section(section, value, key), section=section)
 
 
 def text(expected: str = "text") -> Kind[str]:
@@ -204,7 +209,7 @@ def _read_secret(value: object, key: str) -> Secret:
         return value
     if not isinstance(value, str):
         # The value is not repeated: a number in place of a password is the password.
-        raise ConfigError(f"expected text, in quotes, got {'nothing' if value is None else got_type(value)}", key=key)
+        raise ConfigError(f"expected text, in quotes, got {got_type(value)}", key=key)
     return Secret(value)
 
 

@@ -190,6 +190,14 @@ class Settings:
         """`rollback` if databases are rewritten (many shards back into one), as in the original."""
         return "rollback" if self.dbname_rewrite else "replay"
 
+    def sharded(self) -> Settings:
+        """As binlog_consumer.py runs: split by `sharding`, else as the original did; not in the rollback direction."""
+        if self.direction == "rollback":
+            return self
+        sharding = self.sharding or ShardSettings()
+        sharding.owned(self.corpmod)
+        return dataclasses.replace(self, sharding=sharding)
+
     def secrets(self) -> tuple[Secret, ...]:
         """Every password of the run, for masking."""
         servers = [self.target, *([self.source] if self.source else [])]
@@ -219,10 +227,11 @@ def settings_from_mapping(
     if settings.queue_type == "quorum":
         arguments["x-queue-type"] = "quorum"
     queues = tuple(dataclasses.replace(queue, arguments=FrozenMapping(arguments)) for queue in settings.queues)
+    warnings = (*_scratch_warnings(scratch), *_warnings(known, settings))
     settings = dataclasses.replace(settings, queues=queues)
-    if settings.sharding and not settings.dbname_rewrite:
-        settings.sharding.owned(settings.corpmod)
-    return settings, (*_scratch_warnings(scratch), *_warnings(known, settings))
+    if settings.direction == "rollback":
+        return dataclasses.replace(settings, sharding=None), warnings
+    return settings.sharded() if settings.sharding else settings, warnings
 
 
 def _scratch_warnings(names: list[str]) -> list[str]:
@@ -254,7 +263,7 @@ def describe(settings: Settings) -> list[str]:
         keys = ", ".join(queue.routing_keys) or "no routing keys"
         lines.append(f"queue {queue.queue}: from exchange {queue.exchange} ({queue.exchange_type}) by {keys}")
     lines += [f"database {source} -> {target}" for source, target in settings.dbname_rewrite.items()]
-    if (sharding := settings.sharding) and settings.direction == "replay":
+    if sharding := settings.sharding:
         owned = sharding.owned(settings.corpmod)
         lines.append(
             f"shards of {', '.join(sharding.databases)}: {sharding.column} modulo {sharding.modulo}; "
