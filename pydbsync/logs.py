@@ -1,0 +1,140 @@
+"""Where log lines go: a file of each process, as the original wrote, and the terminal. Passwords are masked in both."""
+
+from __future__ import annotations
+
+import logging
+import re
+import sys
+from collections.abc import Iterable
+from contextlib import suppress
+from logging.handlers import RotatingFileHandler
+from pathlib import Path
+from typing import Final
+from urllib.parse import quote
+
+from rich.console import Console
+from rich.logging import RichHandler
+
+from pydbsync.config_values import MASK, Secret
+from pydbsync.errors import ConfigError
+from pydbsync.settings import Settings
+
+LOG_FILE_BYTES: Final = 2**30
+LOG_FILES: Final = 50
+"""Old files kept beside the present one, as in the original."""
+
+_LEVELS: Final = {"debug": logging.DEBUG, "info": logging.INFO, "warn": logging.WARNING, "error": logging.ERROR}
+_CONTROL: Final = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029]")
+
+
+def start_logging(
+    settings: Settings, process_name: str, *, terminal: bool = True, console: Console | None = None
+) -> logging.Logger:
+    """Send what is logged under `pydbsync` to this process's file and to the terminal (standard error).
+
+    Called again, as after a fork, it replaces what was there. `console` is a rich console in use already, such as one
+    with a progress display. Raises ConfigError if the file cannot be opened.
+    """
+    logger = logging.getLogger("pydbsync")
+    for handler in list(logger.handlers):
+        logger.removeHandler(handler)
+        handler.close()
+    logger.propagate = False
+    logger.setLevel(_LEVELS[settings.log_level])
+    # pika logs several lines with a traceback for each lost connection; the adapter says the same in one.
+    logging.getLogger("pika").setLevel(logging.WARNING if settings.log_level == "debug" else logging.CRITICAL)
+
+    name = _one_line(process_name).replace("%", "%%")
+    lines = MaskingFormatter(f"%(asctime)s [%(levelname)-6s] {name} >> %(message)s", settings.secrets())
+    handlers: list[logging.Handler] = []
+    if settings.log_file_prefix:
+        handlers.append(_open_log_file(log_file_name(settings.log_file_prefix, process_name)))
+    if terminal and (console is not None or sys.stderr.isatty()):
+        rich_handler = RichHandler(
+            console=console or Console(stderr=True), show_path=False, keywords=[], log_time_format="%H:%M:%S"
+        )
+        rich_handler.setFormatter(MaskingFormatter(f"{name}: %(message)s", settings.secrets()))
+        logger.addHandler(rich_handler)
+    elif terminal:
+        handlers.append(logging.StreamHandler(sys.stderr))
+    for handler in handlers:
+        handler.setFormatter(lines)
+        logger.addHandler(handler)
+    return logger
+
+
+def log_file_name(prefix: str, process_name: str) -> Path:
+    """`maxwell_%s.log` for the process `t1` is maxwell_t1.log. A queue's name may hold any character: / becomes %2F."""
+    return Path(prefix % process_name.replace("%", "%25").replace("/", "%2F").replace("\0", "%00"))
+
+
+def _open_log_file(path: Path) -> logging.Handler:
+    try:
+        return _LogFile(
+            path, maxBytes=LOG_FILE_BYTES, backupCount=LOG_FILES, encoding="utf-8", errors="backslashreplace"
+        )
+    except OSError as exc:
+        raise ConfigError(
+            f"the log file {str(path)!r} cannot be opened: {exc.strerror}", key="log_file_prefix"
+        ) from exc
+
+
+class _LogFile(RotatingFileHandler):
+    """A full disk costs log lines, not the replay. It is said once on standard error, until a line goes through."""
+
+    _said = False
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._failed = False
+        super().emit(record)
+        self._said = self._failed
+
+    def close(self) -> None:
+        with suppress(OSError):
+            super().close()
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        self._failed = True
+        if not self._said:
+            print(f"log file {self.baseFilename} cannot be written: {sys.exc_info()[1]}", file=sys.stderr)
+
+
+class MaskingFormatter(logging.Formatter):
+    """Masks passwords wherever they come from; escapes control characters, so that no value forges a line."""
+
+    def __init__(self, line: str, secrets: Iterable[Secret]) -> None:
+        super().__init__(line)
+        self._secrets = _pattern(secrets)
+
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        record.message = _one_line(record.message)
+        return super().formatMessage(record)
+
+    def format(self, record: logging.LogRecord) -> str:
+        line = super().format(record)
+        if self._secrets:
+            line = self._secrets.sub(MASK, line)
+        return _CONTROL.sub(_escape, line)
+
+
+def _escape(found: re.Match[str]) -> str:
+    return found[0].encode("unicode_escape").decode()
+
+
+def _one_line(text: str) -> str:
+    return _CONTROL.sub(_escape, text).replace("\n", "\\n").replace("\t", "\\t")
+
+
+def _pattern(secrets: Iterable[Secret]) -> re.Pattern[str] | None:
+    """Finds the passwords as whole words (a password `app` is no reason to mask `applied`), URL-encoded ones too."""
+    plain = {secret.reveal() for secret in secrets if secret}
+    words = plain | {quote(word, safe="") for word in plain}
+    if not words:
+        return None
+    edged = [
+        (r"(?<!\w)" if re.match(r"\w", word) else "")
+        + re.escape(word)
+        + (r"(?!\w)" if re.search(r"\w\Z", word) else "")
+        for word in sorted(words, key=len, reverse=True)
+    ]
+    return re.compile("|".join(edged))
