@@ -1,0 +1,156 @@
+"""The architecture's rules about imports: downwards only, pure stages, and each driver in its own place."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PACKAGE = ROOT / "pydbsync"
+
+STAGES = ("source", "decode", "route", "plan", "apply")
+PURE = ("decode", "route", "plan")
+LAYERS = {
+    **dict.fromkeys(("__init__", "errors", "model", "places", "protocols"), 0),
+    **dict.fromkeys(
+        ("settings", "config_values", "config_shapes", "config_servers", "config_file", "backoff", "killpoints"), 1
+    ),
+    **dict.fromkeys(STAGES, 2),
+    "ops": 4,
+    "cli": 5,
+    "__main__": 5,
+}
+ENGINE = 3
+"""The layer of every other module at the top of the package."""
+
+HOMES = {"pymysql": {"apply", "ops"}, "pymysqlreplication": {"ops"}, "pika": {"source", "ops"}}
+IMPURE = {
+    "_thread", "asyncio", "concurrent", "http", "multiprocessing", "pika", "pymysql", "select", "selectors", "signal",
+    "socket", "ssl", "subprocess", "threading", "time", "urllib.request",
+}  # fmt: skip
+CLOCKS = {"now", "today", "utcnow"}
+
+
+def folder_of(module: str) -> str:
+    """`pydbsync.apply.catalog` is of the folder `apply`, `pydbsync.worker` of itself."""
+    return module.split(".")[1] if "." in module else "__init__"
+
+
+def layer_of(module: str) -> int:
+    return LAYERS.get(folder_of(module), ENGINE)
+
+
+def imports_of(module: str, source: str, *, is_package: bool = False) -> Iterator[str]:
+    """Every module that is imported anywhere in the source, with full names; `from a import b` is a.b."""
+    parts = module.split(".") if is_package else module.split(".")[:-1]
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            above = parts[: len(parts) - node.level + 1] if node.level else []
+            base = ".".join([*above, *([node.module] if node.module else [])])
+            yield from (f"{base}.{alias.name}" for alias in node.names)
+
+
+def faults_of(module: str, source: str, *, is_package: bool = False) -> list[str]:
+    """What in the source breaks the architecture, as sentences."""
+    faults = []
+    here = folder_of(module)
+    for imported in imports_of(module, source, is_package=is_package):
+        top = imported.split(".")[0]
+        if top in ("config", "mysql_sync", "binlog_consumer"):
+            faults.append(f"{module} imports the operator's {top}")
+        if top in HOMES and here not in HOMES[top]:
+            faults.append(f"{module} imports {top}, which is for {' and '.join(sorted(HOMES[top]))} alone")
+        if here in PURE and any(f"{imported}.".startswith(f"{name}.") for name in IMPURE):
+            faults.append(f"{module} imports {imported}, but {here} is pure")
+        if top != "pydbsync" or folder_of(imported) == here:
+            continue
+        if layer_of(imported) > layer_of(module):
+            faults.append(f"{module} imports {imported} of a higher layer")
+        if here in STAGES and folder_of(imported) in STAGES:
+            faults.append(f"{module} imports {imported} of another stage")
+    if here in PURE:
+        for node in ast.walk(ast.parse(source)):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in CLOCKS:
+                faults.append(f"{module} reads the clock by {node.func.attr}(), but {here} is pure")
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "open":
+                faults.append(f"{module} opens a file, but {here} is pure")
+    return faults
+
+
+def module_of(path: Path) -> str:
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" and len(parts) > 2 else parts)
+
+
+MODULES = sorted(PACKAGE.rglob("*.py"))
+
+
+@pytest.mark.parametrize("path", MODULES, ids=module_of)
+def test_a_module_imports_only_what_its_layer_may(path: Path) -> None:
+    assert faults_of(module_of(path), path.read_text(encoding="utf-8"), is_package=path.name == "__init__.py") == []
+
+
+def test_every_folder_of_the_package_has_its_layer() -> None:
+    folders = {path.name for path in PACKAGE.iterdir() if path.is_dir() and any(path.glob("*.py"))}
+    assert folders <= set(LAYERS)
+
+
+@pytest.mark.parametrize("module", ["mysql_sync", "binlog_consumer"])
+def test_the_scripts_take_the_configuration_as_data(module: str) -> None:
+    path = ROOT / f"{module}.py"
+    if path.exists():
+        imported = {name.split(".")[0] for name in imports_of(module, path.read_text(encoding="utf-8"))}
+        assert "config" not in imported
+
+
+FAULTS = [
+    ("pydbsync.worker", "import config", "imports the operator's config"),
+    ("pydbsync.worker", "from config import db_info", "imports the operator's config"),
+    ("pydbsync.worker", "import pymysql.cursors", "imports pymysql, which is for apply and ops alone"),
+    (
+        "pydbsync.apply.connection",
+        "def f():\n    from pika import x",
+        "imports pika, which is for ops and source alone",
+    ),
+    ("pydbsync.settings", "from pydbsync.pipeline import run", "of a higher layer"),
+    ("pydbsync.settings", "from pydbsync import worker", "of a higher layer"),
+    ("pydbsync.model", "from .settings import Settings", "of a higher layer"),
+    ("pydbsync.decode.values", "from ..worker import x", "of a higher layer"),
+    ("pydbsync.pipeline", "import pydbsync.ops.verify", "of a higher layer"),
+    ("pydbsync.plan.dml", "from pydbsync.decode.values import x", "of another stage"),
+    ("pydbsync.plan.dml", "from pydbsync import apply", "of another stage"),
+    ("pydbsync.plan.dml", "import time", "but plan is pure"),
+    ("pydbsync.route.shard", "from urllib.request import urlopen", "but route is pure"),
+    ("pydbsync.decode.maxwell", "from datetime import datetime\nx = datetime.now()", "reads the clock"),
+    ("pydbsync.decode.maxwell", "open('x')", "opens a file"),
+]
+
+
+@pytest.mark.parametrize(("module", "source", "fault"), FAULTS, ids=[f"{module}: {text}" for module, text, _ in FAULTS])
+def test_a_broken_rule_is_found(module: str, source: str, fault: str) -> None:
+    found = faults_of(module, source)
+    assert len(found) == 1
+    assert fault in found[0]
+
+
+@pytest.mark.parametrize(
+    ("module", "source"),
+    [
+        ("pydbsync.apply.connection", "import pymysql, time, threading\nfrom pydbsync.apply.catalog import read"),
+        ("pydbsync.apply.connection", "from .catalog import read\nfrom ..errors import ApplyError"),
+        ("pydbsync.ops.capture", "import pika, pymysql, pymysqlreplication\nfrom pydbsync.worker import run"),
+        (
+            "pydbsync.plan.dml",
+            "from datetime import timedelta\nfrom pydbsync.model import RowChange\nfrom urllib.parse import quote",
+        ),
+        ("pydbsync.cli", "from pydbsync.ops import verify\nfrom pydbsync import settings, pipeline"),
+        ("pydbsync.pipeline", "from pydbsync.decode.maxwell import decode\nimport pydbsync.protocols"),
+    ],
+)
+def test_a_kept_rule_is_no_fault(module: str, source: str) -> None:
+    assert faults_of(module, source) == []
