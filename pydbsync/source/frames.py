@@ -115,7 +115,9 @@ class DeliveryReader:
         elif self._body is not None:
             self._body.write(memoryview(buffer)[payload:end])
             self._missing -= size
-        if self._begun is not None and self._body is not None and self._missing <= 0:
+            if self._missing < 0:
+                raise SourceError("the broker sent a message longer than it had announced: the connection is broken")
+        if self._begun is not None and self._body is not None and self._missing == 0:
             # getvalue shares the buffer of BytesIO: a body of 64 MB is held once, not twice
             deliveries.append(Delivery(self._body.getvalue(), *self._begun))
             self._begun = self._body = None
