@@ -146,9 +146,9 @@ class Server(ABC):
             process.send(signal.SIGCONT)
 
     def remove(self) -> None:
-        """Stop the server and delete its data."""
+        """End the server without ceremony and delete its data."""
         with self._locked():
-            self._end(STOP_TIMEOUT_S)
+            self._end(0)
             shutil.rmtree(self.folder, ignore_errors=True)
 
     def state(self) -> State:
