@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Final
 
@@ -210,3 +211,14 @@ TEXTS: Final = Kind("list of text", _read_texts, ", ".join)
 SCHEMA_POLICIES: Final = Kind("policy, or mapping `{kind: policy}`", _read_policies, _show_policies)
 TABLE_NAME: Final = Kind("text", _read_table_name)
 LOG_PREFIX: Final = Kind("text", _read_log_prefix)
+
+
+def _read_server(value: object, key: str) -> str:
+    name = text("auto, or brand and version such as `mysql 8.4`").read(value, key).lower()
+    if not re.fullmatch(r"auto|(?:mysql|mariadb) \d+\.\d+(?:\.\d+)?", name):
+        refuse("auto, or brand and version such as `mysql 8.4` or `mariadb 10.11`", value, key)
+    return name
+
+
+SOURCE_SERVER: Final = Kind("`auto`, or brand and version", _read_server)
+"""What the source is, for what its messages do not tell."""

@@ -11,7 +11,8 @@ PydbsyncError
 │   ├── TransientError    roll back, wait, try the same batch again.
 │   ├── PermanentError    park the change and all that depends on it; `on_error: stop` stops instead.
 │   └── CheckpointConflict  stop, exit 4. Another worker owns this queue.
-├── StopError             stop, exit 3. A policy (`on_error`, `max_parked`, `lossy_values`) says to stop rather than go on.
+├── Stopped               exit 0. The operator asked to stop while something was waited for.
+├── StopError             stop, exit 3. A policy (`on_error`, `max_parked`, `lossy_values`) says not to go on.
 └── OperationError        exit 2. An operator's tool cannot do what was asked of it.
 """
 
@@ -76,6 +77,12 @@ class CheckpointConflict(ApplyError):
     """Another worker has taken the queue over; nothing was committed."""
 
     exit_code = 4
+
+
+class Stopped(PydbsyncError):
+    """The operator asked to stop; what was not committed comes again."""
+
+    exit_code = 0
 
 
 class StopError(PydbsyncError):

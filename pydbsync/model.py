@@ -21,27 +21,32 @@ class Delivery(NamedTuple):
     redelivered: bool = False
 
 
+NO_JSON = msgspec.Raw()
+"""Stands where a message has no such field; compare with `is`."""
+
+
 class RowChange(msgspec.Struct, frozen=True, gc=False):
     """One changed row. Fields carry the names of Maxwell's data format; `data` and `old` stay JSON text.
 
     `ts` is in seconds. `xoffset` counts the rows of a transaction from 0; its last row has `commit` instead.
+    Maxwell's primary_key fields are not kept: the key is read from `data`, by the target's own idea of it.
     Source: https://maxwells-daemon.io/dataformat/
     """
 
-    kind: RowKind
+    kind: RowKind = msgspec.field(name="type")
     database: str
     table: str
     ts: int
     data: msgspec.Raw
-    old: msgspec.Raw | None = None
+    old: msgspec.Raw = NO_JSON
     xid: int | None = None
     xoffset: int | None = None
     commit: bool = False
     position: str | None = None
     gtid: str | None = None
     server_id: int | None = None
-    primary_key: msgspec.Raw | None = None
-    primary_key_columns: msgspec.Raw | None = None
+    thread_id: int | None = None
+    """Only MySQL's binlog has it."""
 
 
 class SchemaChange(msgspec.Struct, frozen=True):
@@ -56,8 +61,8 @@ class SchemaChange(msgspec.Struct, frozen=True):
     table: str | None
     ts: int
     sql: str
-    old: msgspec.Raw | None = None
-    def_: msgspec.Raw | None = None
+    old: msgspec.Raw = NO_JSON
+    def_: msgspec.Raw = NO_JSON
     charset: str | None = None
     position: str | None = None
     gtid: str | None = None
@@ -81,7 +86,7 @@ class Place(NamedTuple):
     file: int
     offset: int
     xoffset: int
-    """The row's number in its transaction; COMMIT_ROW for the last row, SCHEMA_CHANGE for DDL."""
+    """The row's number in its transaction, or COMMIT_ROW; 0 for DDL, which has an offset of its own."""
 
 
 COMMIT_ROW = 2**62

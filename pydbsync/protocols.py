@@ -23,7 +23,7 @@ class Source(Protocol):
         """Connect and subscribe; wait for the turn if another consumer is there. Raises SourceError."""
 
     def take(self, *, timeout_s: float) -> Sequence[Delivery]:
-        """All deliveries at hand in order, waiting up to `timeout_s` for the first; empty if none came. Raises SourceError."""
+        """All deliveries at hand in order, waiting up to `timeout_s`; empty if none came. Raises SourceError."""
 
     def acknowledge(self, tag: int) -> None:
         """This delivery and all before it are safe in the target; never blocks. Raises SourceError."""

@@ -25,6 +25,7 @@ from pydbsync.config_shapes import (
     QUEUES,
     REWRITE,
     SCHEMA_POLICIES,
+    SOURCE_SERVER,
     TABLE_NAME,
     TEXTS,
     QueueSettings,
@@ -123,6 +124,9 @@ class Settings:
     amqp: AmqpSettings = option(AmqpSettings(host="127.0.0.1"), AMQP, "RabbitMQ", key="rabbitmq_conn_info")
     queues: tuple[QueueSettings, ...] = option(
         (), QUEUES, "exchanges, queues and routing keys", key="rabbitmq_queue_bind"
+    )
+    source_server: str = option(
+        "auto", SOURCE_SERVER, "the server that Maxwell reads; auto asks `source_db_info`, or takes what messages tell"
     )
     queue_type: str = option("classic", one_of("classic", "quorum"), "type of queues that are declared")
     queue_arguments: FrozenMapping[str, Scalar] = option(

@@ -1,0 +1,442 @@
+"""Writes to the target: rows, checkpoint and parked changes in one transaction, and DDL by its own path."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from typing import NamedTuple, TypeVar
+
+import msgspec
+
+from pydbsync.apply.catalog import LiveCatalog
+from pydbsync.apply.checkpoint import CheckpointRow, StreamState
+from pydbsync.apply.connection import LOST_CODES, Connection
+from pydbsync.apply.parked import ParkedChange, ParkedRows, ParkedTable, describe_change
+from pydbsync.apply.schema_change import Journal, is_already_so, read_state, run_statement, statement_hash
+from pydbsync.apply.state import ensure_state_schema
+from pydbsync.backoff import Backoff
+from pydbsync.errors import (
+    CheckpointConflict,
+    PermanentError,
+    PlanError,
+    StopError,
+    Stopped,
+    TransientError,
+)
+from pydbsync.killpoints import kill_point
+from pydbsync.model import Delivery, RowChange, SchemaChange
+from pydbsync.plan.batch import Batch, Statement, single_statements
+from pydbsync.plan.ddl import PlannedSchemaChange
+from pydbsync.plan.identity import row_identity
+from pydbsync.plan.rows import TablePlan
+from pydbsync.settings import Settings
+
+_T = TypeVar("_T")
+
+
+_NOTHING = Statement(b"DO 0", 0)
+
+
+class Entry(NamedTuple):
+    """One row change on its way to one target table."""
+
+    delivery: Delivery
+    change: RowChange
+    plan: TablePlan
+
+
+class Work(msgspec.Struct):
+    """What one transaction on the target will hold."""
+
+    batch: Batch
+    entries: list[Entry]
+    parked: list[ParkedChange]
+    state: StreamState
+    """The checkpoint row as it will be after the commit."""
+    outside: int = 0
+    """How many statements on tables without transactions are done already, before the transaction."""
+
+
+class Applier:
+    """Owns the connection to the target and the lock of one stream. Used by one thread."""
+
+    def __init__(self, settings: Settings, *, stream: str, log: logging.Logger) -> None:
+        self._settings = settings
+        self._stream = stream
+        self._log = log
+        self._row = CheckpointRow(schema=settings.state_schema, stream=stream)
+        self._parked_table = ParkedTable(schema=settings.state_schema, stream=stream)
+        self._journal = Journal(schema=settings.state_schema, stream=stream)
+        self._connection: Connection | None = None
+        self._used_at = 0.0
+        self._stop = threading.Event()
+        self._is_owner = False
+        self.catalog = LiveCatalog()
+        self.parked = ParkedRows()
+        self.state: StreamState | None = None
+
+    # -- ownership ---------------------------------------------------------------------------------------------------
+
+    def acquire(self, stop: threading.Event) -> StreamState | None:
+        """Connect, wait for the stream's lock, take the checkpoint over; None if `stop` was set first.
+
+        Waits while the server is away. Raises ConfigError if it refuses the user or the state schema.
+        """
+        self._stop = stop
+        if self._is_owner and self._connection is not None and self._connection.is_open():
+            return self.state
+        self._is_owner = False
+        backoff = Backoff(self._settings.retry.first_s, self._settings.retry.max_s)
+        is_away = False
+        while not stop.is_set():
+            try:
+                connection = self._connect()
+                ensure_state_schema(connection, self._settings.state_schema)
+                if not self._row.try_lock(connection):
+                    self._log.info("waiting for %s: it is owned by %s", self._stream, self._row.holder(connection))
+                    if not self._row.wait_for_lock(connection, stop):
+                        return None
+                self.state = self._row.take_over(connection)
+                self.parked = self._parked_table.load(connection)
+                self._is_owner = True
+                if is_away:
+                    self._log.info("the target is back")
+                return self.state
+            except TransientError as exc:
+                self._drop_connection()
+                if not is_away:
+                    self._log.warning("the target is away, waiting: %s", exc)
+                is_away = True
+                backoff.wait(stop)
+        return None
+
+    def release(self) -> None:
+        """Close the connection, and with it give back the lock. Never raises."""
+        self._is_owner = False
+        self._drop_connection()
+
+    def keep_alive(self) -> None:
+        """Say something to an idle connection in time, or the server takes the lock away. Raises CheckpointConflict."""
+        if time.monotonic() - self._used_at > self._settings.lock_timeout_s / 3:
+            self._repeat(lambda connection: connection.execute(b"DO 1"))
+
+    @property
+    def connection(self) -> Connection:
+        """The open connection. Raises TransientError if it was lost."""
+        if self._connection is None or not self._connection.is_open():
+            raise TransientError("the connection to the target was lost", code=2013)
+        self._used_at = time.monotonic()
+        return self._connection
+
+    def _connect(self) -> Connection:
+        self._drop_connection()
+        lock_timeout_s = max(2, round(self._settings.lock_timeout_s))
+        connection = Connection(
+            self._settings.target.connect_keywords(), key=self._settings.target.key, wait_timeout_s=lock_timeout_s
+        )
+        self._connection = connection
+        self._used_at = time.monotonic()
+        self.catalog.attach(connection)
+        return connection
+
+    def _drop_connection(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    def _reconnect(self) -> StreamState:
+        """After a lost connection: the lock again, and the row as it is committed. Raises CheckpointConflict if
+        another worker owned the stream in between."""
+        connection = self._connect()
+        if not self._row.wait_for_lock(connection, self._stop):
+            raise Stopped("stopped while waiting for the target")
+        if not self._row.is_ours(connection):
+            raise CheckpointConflict(
+                f"{self._row.holder(connection)} has taken over {self._stream!r} while the connection to the target was"
+                " lost; what was not committed is given back to the queue"
+            )
+        state = self._row.read(connection)
+        if state is None:
+            raise CheckpointConflict(f"the checkpoint row of {self._stream!r} was removed")
+        return state
+
+    # -- rows --------------------------------------------------------------------------------------------------------
+
+    def apply(self, work: Work) -> list[ParkedChange]:
+        """Commit the work, once, whatever is lost on the way; what the target refused and was parked instead.
+
+        Waits while the target is away. Raises StopError by policy, CheckpointConflict, ConfigError.
+        """
+        singly = False
+        while True:
+            try:
+                parked = self._repeat(
+                    lambda connection, singly=singly: self._apply_once(connection, work, singly=singly),  # type: ignore[misc]
+                    expected_commits=work.state.commits,
+                )
+                break
+            except (PermanentError, PlanError) as exc:
+                if singly:
+                    raise StopError(f"the target refuses the transaction itself: {exc}") from exc
+                singly = True
+        self.state = work.state
+        for parked_id, change in parked or ():
+            self.parked.remember(parked_id, change)
+        return [change for _, change in (parked or ())[: len(parked or ()) - len(work.parked)]]
+
+    def _apply_once(self, connection: Connection, work: Work, *, singly: bool) -> list[tuple[int, ParkedChange]]:
+        parked: list[tuple[int, ParkedChange]] = []
+        outside = [] if singly else self._apply_outside(connection, work)
+        connection.execute(b"START TRANSACTION")
+        try:
+            self._row.write(connection, work.state)
+            if singly:
+                parked += self._apply_singly(connection, work)
+            else:
+                for statement in outside or work.batch.statements():
+                    kill_point("mid-batch")
+                    self._run(connection, statement)
+            parked += [(self._parked_table.write(connection, change), change) for change in work.parked]
+            self._check_limit(len(parked))
+            kill_point("before-commit")
+        except BaseException:
+            connection.rollback()
+            raise
+        connection.execute(b"COMMIT")
+        return parked
+
+    def _apply_outside(self, connection: Connection, work: Work) -> list[Statement]:
+        """Changes of tables without transactions run by themselves, before the checkpoint: a crash in between repeats
+        them, which nothing can prevent. The other statements are returned, or nothing where there are only those."""
+        if all(entry.plan.schema.transactional for entry in work.entries):
+            return []
+        if not self._row.is_ours(connection):
+            raise CheckpointConflict(f"another worker has taken over {self._stream!r}")
+        statements = list(work.batch.statements())
+        for statement in [each for each in statements if not each.is_transactional][work.outside :]:
+            self._run(connection, statement)
+            work.outside += 1
+        return [each for each in statements if each.is_transactional] or [_NOTHING]
+
+    def _run(self, connection: Connection, statement: Statement) -> None:
+        if len(statement.sql) + 64 > connection.max_allowed_packet:
+            raise PermanentError(
+                f"a statement of {len(statement.sql)} bytes is longer than the target's max_allowed_packet"
+                f" ({connection.max_allowed_packet}); raise it at the target",
+                code=1153,
+            )
+        if statement.checks_foreign_keys:
+            connection.execute(b"SET foreign_key_checks = 1")
+        try:
+            matched = connection.execute(statement.sql)
+        finally:
+            if statement.checks_foreign_keys and connection.is_open():
+                connection.execute(b"SET foreign_key_checks = 0")
+        if statement.affected is not None and matched != statement.affected:
+            raise PermanentError(
+                f"{statement.table}: {statement.affected} row(s) should match but {matched} do: the target is not as"
+                f" the source was before this change"
+            )
+
+    def _apply_singly(self, connection: Connection, work: Work) -> list[tuple[int, ParkedChange]]:
+        """Each change by itself, in order; what the target refuses is parked, and what depends on it behind it."""
+        found: list[tuple[int, ParkedChange]] = []
+        blocked = ParkedRows()
+        for entry in work.entries:
+            target = entry.plan.name
+            behind = blocked.blocker(target, row_identity(entry.change, entry.plan)) if blocked else None
+            if behind is not None:
+                reason, code = f"waits behind the parked change {behind} of the same row", 0
+            else:
+                try:
+                    statements = single_statements(entry.change, entry.plan)
+                    connection.execute(b"SAVEPOINT one_change")
+                    for statement in statements:
+                        self._run(connection, statement)
+                    continue
+                except PlanError as exc:
+                    reason, code = str(exc), 0
+                except PermanentError as exc:
+                    connection.execute(b"ROLLBACK TO SAVEPOINT one_change")
+                    reason, code = str(exc), exc.code
+            parked = park_row(entry, reason, code=code, behind=behind)
+            self.refuse_if_stopping(parked)
+            parked_id = self._parked_table.write(connection, parked)
+            blocked.remember(parked_id, parked)
+            found.append((parked_id, parked))
+        return found
+
+    def refuse_if_stopping(self, parked: ParkedChange) -> None:
+        """Raises StopError if the policy is to stop rather than to park."""
+        if self._settings.on_error == "stop":
+            raise StopError(
+                f"{parked.kind} of {parked.source} at {parked.position or 'an unknown place'} cannot be applied:"
+                f" {parked.reason}; nothing after it was applied (on_error is stop)"
+            )
+
+    def _check_limit(self, coming: int) -> None:
+        limit = self._settings.max_parked
+        if limit and coming and self.parked.count + coming > limit:
+            raise StopError(
+                f"more than max_parked ({limit}) changes of {self._stream!r} are parked; look at them with"
+                " `python -m pydbsync parked list` before going on"
+            )
+
+    # -- schema changes ----------------------------------------------------------------------------------------------
+
+    def change_schema(
+        self, change: SchemaChange, planned: PlannedSchemaChange, *, policy: str, state: StreamState, body: bytes
+    ) -> str:
+        """Run one DDL statement and move the checkpoint past it; what became of it: done, skipped or parked.
+
+        Waits while the target is away. Raises StopError by policy.
+        """
+        digest = statement_hash(change, planned)
+        entry = self._repeat(lambda connection: self._journal.find(connection, digest))
+        status, note = "done", "; ".join(planned.notes)
+        failure: PermanentError | None = None
+        if entry is not None and entry.status != "intent":
+            status = entry.status
+            self._log.debug("schema change at %s has run already: %s", change.position, planned.sql)
+        elif policy in ("skip", "park", "stop"):
+            if policy == "stop":
+                raise StopError(f"a schema change came and the policy says stop: {planned.sql}")
+            status = "skipped" if policy == "skip" else "parked"
+            failure = PermanentError("the policy for this kind of schema change is park") if policy == "park" else None
+            self._write_intent(digest, change, planned, before={}, state=state)
+        else:
+            failure = self._run_schema_change(digest, change, planned, entry_before=entry and entry.before, state=state)
+            if failure is not None:
+                status, note = "parked", str(failure)
+        parked: ParkedChange | None = None
+        if status == "parked":
+            parked = self._park_schema(change, planned, body, failure)
+            self.refuse_if_stopping(parked)
+        self._end_schema_change(digest, status, note, state, parked)
+        self.catalog.forget()
+        return status
+
+    def _run_schema_change(
+        self,
+        digest: str,
+        change: SchemaChange,
+        planned: PlannedSchemaChange,
+        *,
+        entry_before: dict[str, str | None] | None,
+        state: StreamState,
+    ) -> PermanentError | None:
+        before = entry_before
+        if before is None:
+            before = self._repeat(lambda connection: read_state(connection, planned)) or {}
+            self._write_intent(digest, change, planned, before=before, state=state)
+            kill_point("after-intent")
+        elif self._repeat(lambda connection: read_state(connection, planned)) != before:
+            self._log.info("the schema change had run before the last stop: %s", planned.sql)
+            return None
+        while True:
+            try:
+                run_statement(self.connection, planned)
+                kill_point("after-ddl")
+                return None
+            except TransientError as exc:
+                self._log.warning("schema change interrupted: %s", exc)
+                # The lock of the lost connection is free only when its statement has ended, so what is seen is final.
+                if self._repeat(lambda connection: read_state(connection, planned)) != before:
+                    return None
+            except PermanentError as exc:
+                if self._repeat(lambda connection: is_already_so(connection, change, planned)):
+                    self._log.info("the target is already as the schema change makes it: %s (%s)", planned.sql, exc)
+                    return None
+                return exc
+
+    def _write_intent(
+        self,
+        digest: str,
+        change: SchemaChange,
+        planned: PlannedSchemaChange,
+        *,
+        before: dict[str, str | None],
+        state: StreamState,
+    ) -> None:
+        # The fence holds for DDL too: the intent commits only while the row is ours. The place stays where it is.
+        current = self.state if self.state is not None else state
+
+        def write(connection: Connection) -> None:
+            with connection.transaction():
+                self._row.write(connection, current)
+                self._journal.write_intent(connection, digest, change, planned=planned, before=before)
+
+        self._repeat(write)
+
+    def _end_schema_change(
+        self, digest: str, status: str, note: str, state: StreamState, parked: ParkedChange | None
+    ) -> None:
+        def write(connection: Connection) -> int:
+            with connection.transaction():
+                self._row.write(connection, state)
+                self._journal.write_end(connection, digest, status=status, note=note)
+                parked_id = self._parked_table.write(connection, parked) if parked else 0
+                self._check_limit(1 if parked else 0)
+                kill_point("before-commit")
+            return parked_id
+
+        parked_id = self._repeat(write, expected_commits=state.commits)
+        self.state = state
+        if parked is not None:
+            self.parked.remember(parked_id or 0, parked)
+
+    def _park_schema(
+        self, change: SchemaChange, planned: PlannedSchemaChange, body: bytes, failure: PermanentError | None
+    ) -> ParkedChange:
+        kind, position, source = describe_change(change)
+        database = planned.database or planned.default_database or change.database
+        if planned.touched:
+            name = next(name for name in (*planned.touched[0],) if name is not None)
+            database = name.database
+        reason = f"{failure or 'parked before'}: {planned.sql}"
+        code = failure.code if failure else 0
+        return ParkedChange(
+            message=body, reason=reason, code=code, kind=kind, position=position, source=source,
+            target_database=database, is_whole_table=True,
+        )  # fmt: skip
+
+    # -- faults ------------------------------------------------------------------------------------------------------
+
+    def _repeat(self, step: Callable[[Connection], _T], *, expected_commits: int | None = None) -> _T | None:
+        """Run a step until it succeeds, through lost connections and deadlocks.
+
+        A commit whose answer was lost is not guessed at: if the row read back counts `expected_commits`, it was done,
+        and None is returned. Raises PermanentError, PlanError, StopError, CheckpointConflict.
+        """
+        backoff = Backoff(self._settings.retry.first_s, self._settings.retry.max_s)
+        is_away = False
+        while True:
+            try:
+                if self._connection is None or not self._connection.is_open():
+                    committed = self._reconnect()
+                    if is_away:
+                        self._log.info("the target is back")
+                    if expected_commits is not None and committed.commits == expected_commits:
+                        return None
+                result = step(self.connection)
+                self._used_at = time.monotonic()
+                return result
+            except TransientError as exc:
+                if exc.code in LOST_CODES:
+                    self._drop_connection()
+                if not is_away:
+                    self._log.warning("the target does not take it now, trying again: %s", exc)
+                is_away = True
+                if backoff.wait(self._stop):
+                    raise Stopped("stopped while the target was away") from exc
+
+
+def park_row(entry: Entry, reason: str, *, code: int = 0, behind: int | None = None) -> ParkedChange:
+    """The record of a row change that is not applied."""
+    kind, position, source = describe_change(entry.change)
+    return ParkedChange(
+        message=entry.delivery.body, reason=reason, code=code, kind=kind, position=position, source=source,
+        target_database=entry.plan.name.database, row_keys=tuple(row_identity(entry.change, entry.plan)), behind=behind,
+    )  # fmt: skip

@@ -1,0 +1,179 @@
+"""The target's tables, read from its information_schema when they are first needed and after each schema change."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+from pydbsync.apply.connection import Connection
+from pydbsync.model import Column, Referrer, TableName, TableSchema
+
+_ACTIONS = ("CASCADE", "SET NULL", "SET DEFAULT")
+_JSON_CHECK = re.compile(r"json_valid\(`((?:[^`]|``)*)`\)", re.IGNORECASE)
+_LABEL = re.compile(r"'((?:[^'\\]|''|\\.)*)'", re.DOTALL)
+
+
+class LiveCatalog:
+    """`Catalog` over a connection; remembers tables until `forget`."""
+
+    def __init__(self) -> None:
+        self._connection: Connection | None = None
+        self._tables: dict[TableName, TableSchema] = {}
+
+    def attach(self, connection: Connection) -> None:
+        """Read over this connection from now on; what was remembered may be old."""
+        self._connection = connection
+        self._tables.clear()
+
+    def table(self, name: TableName) -> TableSchema | None:
+        """The table's schema; None where there is no such table (a view is none)."""
+        found = self._tables.get(name)
+        if found is None and self._connection is not None:
+            found = read_table(self._connection, name)
+            if found is not None:  # a table that is missing may be made by hand at any time
+                self._tables[name] = found
+        return found
+
+    def forget(self, database: str | None = None) -> None:
+        """Look again next time. Foreign keys cross databases, so all tables are forgotten."""
+        self._tables.clear()
+
+
+def read_table(connection: Connection, name: TableName) -> TableSchema | None:
+    """One table as information_schema describes it now; None where there is no such base table."""
+    kind = connection.rows(
+        "SELECT t.table_name, t.engine, IFNULL(e.transactions, 'NO') FROM information_schema.tables t"
+        " LEFT JOIN information_schema.engines e ON e.engine = t.engine"
+        " WHERE t.table_schema = %s AND t.table_name = %s AND t.table_type <> 'VIEW'",
+        name,
+    )
+    if not kind:
+        return None
+    columns = _read_columns(connection, name)
+    primary, unique, row_key = _read_keys(connection, name, {column.name: column for column in columns})
+    return TableSchema(
+        name=name,
+        columns=columns,
+        primary_key=primary,
+        unique_keys=unique,
+        row_key=row_key,
+        referrers=_read_referrers(connection, name),
+        triggers=tuple(
+            str(row[0])
+            for row in connection.rows(
+                "SELECT trigger_name FROM information_schema.triggers"
+                " WHERE event_object_schema = %s AND event_object_table = %s ORDER BY trigger_name",
+                name,
+            )
+        ),
+        transactional=kind[0][2] == "YES",
+    )
+
+
+def _read_columns(connection: Connection, name: TableName) -> tuple[Column, ...]:
+    is_mariadb = connection.dialect.is_mariadb
+    srid = "srs_id" if not is_mariadb else "NULL"
+    checked = _json_columns(connection, name) if is_mariadb else frozenset()
+    found = connection.rows(
+        "SELECT column_name, data_type, column_type, character_set_name, character_octet_length, numeric_precision,"
+        f" datetime_precision, is_nullable, extra, generation_expression, {srid} FROM information_schema.columns"
+        " WHERE table_schema = %s AND table_name = %s ORDER BY ordinal_position",
+        name,
+    )
+    columns = []
+    for column, kind, full, charset, octets, precision, digits, nullable, extra, expression, srs in found:
+        kind, full = str(kind).lower(), _text(full)
+        is_json = kind == "json" or column in checked
+        columns.append(
+            Column(
+                name=column,
+                kind="json" if is_json else kind,
+                column_type=full,
+                charset="utf8mb4" if kind == "json" else charset,
+                size=int(precision) if kind == "bit" and precision else (int(octets) if octets is not None else None),
+                digits=int(digits or 0),
+                nullable=nullable == "YES",
+                generated=bool(_text(expression)) or "GENERATED" in str(extra).upper().replace("DEFAULT_GENERATED", ""),
+                unsigned="unsigned" in full,
+                labels=read_labels(full) if kind in ("enum", "set") else (),
+                srid=int(srs) if srs is not None else None,
+                native_json=kind == "json",
+            )
+        )
+    return tuple(columns)
+
+
+def _text(value: object) -> str:
+    if isinstance(value, bytes):
+        return value.decode("utf-8")
+    return "" if value is None else str(value)
+
+
+def _json_columns(connection: Connection, name: TableName) -> frozenset[str]:
+    """MariaDB's JSON is LONGTEXT with a CHECK of its own."""
+    clauses = connection.rows(
+        "SELECT check_clause FROM information_schema.check_constraints"
+        " WHERE constraint_schema = %s AND table_name = %s",
+        name,
+    )
+    matches = (_JSON_CHECK.fullmatch(_text(clause).strip()) for (clause,) in clauses)
+    return frozenset(match[1].replace("``", "`") for match in matches if match)
+
+
+def read_labels(column_type: str) -> tuple[str, ...]:
+    """The labels of `enum('a','b')` as information_schema spells it: quotes doubled, backslashes too in MariaDB."""
+    labels = []
+    for match in _LABEL.finditer(column_type):
+        labels.append(match[1].replace("''", "'"))
+    return tuple(labels)
+
+
+def _read_keys(
+    connection: Connection, name: TableName, columns: dict[str, Column]
+) -> tuple[tuple[str, ...], tuple[tuple[str, ...], ...], tuple[str, ...]]:
+    keys: dict[str, list[tuple[str | None, object]]] = {}
+    for index, column, part in connection.rows(
+        "SELECT index_name, column_name, sub_part FROM information_schema.statistics"
+        " WHERE table_schema = %s AND table_name = %s AND non_unique = 0 ORDER BY index_name, seq_in_index",
+        name,
+    ):
+        keys.setdefault(str(index), []).append((column, part))
+    primary = tuple(str(column) for column, _ in keys.get("PRIMARY", []))
+    unique = tuple(
+        tuple(str(column) for column, _ in parts if column is not None)
+        for index, parts in keys.items()
+        if index != "PRIMARY"
+    )
+    if primary:
+        return primary, unique, primary
+    for index in sorted(keys):
+        parts = keys[index]
+        if all(
+            column is not None and part is None and not columns[column].nullable and not columns[column].generated
+            for column, part in parts
+        ):
+            return (), unique, tuple(str(column) for column, _ in parts)
+    return (), unique, ()
+
+
+def _read_referrers(connection: Connection, name: TableName) -> tuple[Referrer, ...]:
+    found: dict[tuple[str, str, str], list[tuple[str, str, str]]] = {}
+    for child_db, constraint, child, column, on_delete, on_update in connection.rows(
+        "SELECT k.table_schema, k.constraint_name, k.table_name, k.referenced_column_name, r.delete_rule, r.update_rule"
+        " FROM information_schema.key_column_usage k JOIN information_schema.referential_constraints r"
+        "  ON r.constraint_schema = k.constraint_schema AND r.constraint_name = k.constraint_name"
+        "  AND r.table_name = k.table_name"
+        " WHERE k.referenced_table_schema = %s AND k.referenced_table_name = %s"
+        " ORDER BY k.table_schema, k.table_name, k.constraint_name, k.ordinal_position",
+        name,
+    ):
+        found.setdefault((child_db, child, constraint), []).append((column, on_delete, on_update))
+    return tuple(
+        Referrer(TableName(db, child), tuple(part[0] for part in parts), parts[0][1], parts[0][2])
+        for (db, child, _), parts in found.items()
+        if _passes_on(parts)
+    )
+
+
+def _passes_on(parts: Iterable[tuple[str, str, str]]) -> bool:
+    return any(on_delete in _ACTIONS or on_update in _ACTIONS for _, on_delete, on_update in parts)

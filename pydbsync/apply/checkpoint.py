@@ -1,0 +1,150 @@
+"""The checkpoint row of one stream: who owns it, how far it is applied, and the fence in every commit.
+
+The row is written first in every transaction, so that rows and place are committed together or not at all. The lock
+is the server's GET_LOCK, which goes with the connection: a worker that dies gives it back at once, one that hangs
+loses it when the server hangs up on its silent connection (wait_timeout = lock_timeout_s). Should a replaced worker
+come back all the same, its owner mark no longer stands in the row and its commit changes nothing (CheckpointConflict).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import secrets
+import socket
+import threading
+
+import msgspec
+
+from pydbsync.apply.connection import Connection
+from pydbsync.errors import CheckpointConflict
+from pydbsync.model import Place
+from pydbsync.places import Checkpoint
+from pydbsync.plan.quoting import quote_name, quote_text
+
+
+class StreamState(msgspec.Struct):
+    """What the checkpoint row says, counters included."""
+
+    checkpoint: Checkpoint
+    epoch: int = 0
+    commits: int = 0
+    applied: int = 0
+    duplicates: int = 0
+    heartbeat: int | None = None
+    heartbeat_ts: int | None = None
+    ghosts: str = ""
+
+
+class CheckpointRow:
+    """Reads, owns and writes the row `checkpoint` of one stream."""
+
+    def __init__(self, *, schema: str, stream: str) -> None:
+        self._table = f"{quote_name(schema)}.`checkpoint`"
+        self._stream = stream
+        self._owner = ""
+        # 64 characters at most, and equal for equal streams of one state schema only.
+        digest = hashlib.sha256(f"{schema}\0{stream}".encode()).hexdigest()[:40]
+        self._lock = f"pydbsync:{digest}"
+
+    def wait_for_lock(self, connection: Connection, stop: threading.Event, *, slice_s: float = 1.0) -> bool:
+        """Take the stream's lock on this connection; False if `stop` was set first."""
+        while not stop.is_set():
+            if connection.value("SELECT GET_LOCK(%s, %s)", (self._lock, slice_s)) == 1:
+                return True
+        return False
+
+    def try_lock(self, connection: Connection) -> bool:
+        """Take the stream's lock if it is free now."""
+        return bool(connection.value("SELECT GET_LOCK(%s, 0)", (self._lock,)) == 1)
+
+    def holder(self, connection: Connection) -> str:
+        """Who owns the stream now, for people: process and machine."""
+        found = connection.rows(f"SELECT owner_info FROM {self._table} WHERE stream = %s", (self._stream,))
+        return str(found[0][0]) if found else "nobody"
+
+    def take_over(self, connection: Connection) -> StreamState:
+        """Write our mark as owner and read the row. Needs the lock."""
+        self._owner = secrets.token_hex(16)
+        info = f"pid {os.getpid()} on {socket.gethostname()}"
+        connection.run(
+            f"INSERT INTO {self._table} (stream, owner, owner_info, epoch, gtids, ghosts)"
+            " VALUES (%s, %s, %s, 1, '', '')"
+            " ON DUPLICATE KEY UPDATE owner = VALUES(owner), owner_info = VALUES(owner_info), epoch = epoch + 1",
+            (self._stream, self._owner, info[:255]),
+        )
+        state = self.read(connection)
+        if state is None:
+            raise CheckpointConflict(f"the checkpoint row of {self._stream!r} was removed while it was taken over")
+        return state
+
+    def is_ours(self, connection: Connection) -> bool:
+        """Whether our mark still stands in the row."""
+        found = connection.value(f"SELECT owner FROM {self._table} WHERE stream = %s", (self._stream,))
+        return bool(self._owner) and found == self._owner
+
+    def read(self, connection: Connection) -> StreamState | None:
+        """The row as it is committed; None if there is none."""
+        found = connection.rows(
+            "SELECT binlog_base, binlog_file, binlog_offset, xoffset, server_id, newest_ts, gtids, epoch, commits,"
+            f" applied, duplicates, heartbeat, heartbeat_ts, ghosts FROM {self._table} WHERE stream = %s",
+            (self._stream,),
+        )
+        if not found:
+            return None
+        base, file, offset, xoffset, server_id, newest_ts, gtids, epoch, commits, applied, duplicates, *rest = found[0]
+        heartbeat, heartbeat_ts, ghosts = rest
+        return StreamState(
+            checkpoint=Checkpoint(
+                base=base,
+                place=Place(int(file), int(offset), int(xoffset)),
+                server_id=server_id,
+                newest_ts=int(newest_ts),
+                gtids=gtids,
+            ),
+            epoch=int(epoch),
+            commits=int(commits),
+            applied=int(applied),
+            duplicates=int(duplicates),
+            heartbeat=heartbeat,
+            heartbeat_ts=heartbeat_ts,
+            ghosts=ghosts,
+        )
+
+    def write(self, connection: Connection, state: StreamState) -> None:
+        """Store the state as part of the running transaction. Raises CheckpointConflict if the row is not ours."""
+        place, checkpoint = state.checkpoint.place, state.checkpoint
+        sql = (
+            f"UPDATE {self._table} SET binlog_base = ".encode()
+            + quote_text(checkpoint.base)
+            + b", binlog_file = %d, binlog_offset = %d, xoffset = %d, server_id = %s, newest_ts = %d, commits = %d,"
+            b" applied = %d, duplicates = %d, heartbeat = %s, heartbeat_ts = %s, gtids = "
+            % (
+                place.file,
+                place.offset,
+                place.xoffset,
+                _number(checkpoint.server_id),
+                checkpoint.newest_ts,
+                state.commits,
+                state.applied,
+                state.duplicates,
+                _number(state.heartbeat),
+                _number(state.heartbeat_ts),
+            )
+            + quote_text(checkpoint.gtids)
+            + b", ghosts = "
+            + quote_text(state.ghosts)
+            + b" WHERE stream = "
+            + quote_text(self._stream)
+            + b" AND owner = "
+            + quote_text(self._owner)
+        )
+        if connection.execute(sql) != 1:
+            raise CheckpointConflict(
+                f"another worker ({self.holder(connection)}) has taken over {self._stream!r}; this one stops and"
+                " nothing of it was committed"
+            )
+
+
+def _number(value: int | None) -> bytes:
+    return b"NULL" if value is None else b"%d" % value

@@ -1,0 +1,272 @@
+"""One connection to a MySQL or MariaDB server, with a session whose settings are set and read back, not hoped for."""
+
+from __future__ import annotations
+
+import re
+import socket
+import struct
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import pymysql
+from pymysql.constants import CLIENT
+
+from pydbsync.errors import ApplyError, ConfigError, PermanentError, TransientError
+from pydbsync.plan.rows import Dialect
+
+ROW_SQL_MODE = "NO_AUTO_VALUE_ON_ZERO,STRICT_TRANS_TABLES"
+"""Rows: a value that does not fit is an error, never cut; zero dates and the id 0 are values like others."""
+SCHEMA_SQL_MODE = "NO_AUTO_VALUE_ON_ZERO"
+"""DDL: not strict, since the source may have cut values in the same way; it has proven the statement."""
+
+TRANSIENT_CODES: Mapping[int, str] = {
+    1020: "row changed since last read",
+    1021: "disk full",
+    1028: "sort aborted",
+    1037: "out of memory",
+    1038: "out of sort memory",
+    1040: "too many connections",
+    1041: "out of resources",
+    1053: "server shutdown",
+    1077: "server shutdown",
+    1078: "server got a signal",
+    1079: "server shutdown complete",
+    1080: "forcing close",
+    1105: "unknown server error",
+    1114: "table is full",
+    1129: "host is blocked",
+    1152: "aborted connection",
+    1158: "error reading packets",
+    1159: "time-out reading packets",
+    1160: "error writing packets",
+    1161: "time-out writing packets",
+    1180: "error during commit",
+    1184: "aborted connection",
+    1203: "too many user connections",
+    1205: "lock wait time-out",
+    1206: "too many locks",
+    1213: "deadlock",
+    1226: "user resource limit",
+    1290: "read-only server",
+    1317: "query interrupted",
+    1637: "too many active transactions",
+    1792: "read-only transaction",
+    1836: "read-only mode",
+    1927: "connection was killed",
+    1969: "statement time-out",
+    2002: "cannot connect",
+    2003: "cannot connect",
+    2006: "server has gone away",
+    2013: "lost connection",
+    2014: "commands out of sync",
+    2055: "lost connection",
+    3024: "statement time-out",
+    3100: "error in replication hook",
+    3101: "rolled back by the cluster",
+    3169: "session was killed",
+    4031: "disconnected after inactivity",
+}
+"""Errors after which the same statement can succeed later."""
+
+LOST_CODES = frozenset({0, 1053, 1077, 1079, 1080, 1152, 1184, 1927, 2002, 2003, 2006, 2013, 2014, 2055, 3169, 4031})
+"""Errors after which the connection is of no use any more."""
+
+REFUSED_CODES: Mapping[int, str] = {
+    1044: "the user has no right to it",
+    1045: "user or password is wrong",
+    1049: "there is no such database",
+    1142: "the user has no right to it",
+    1227: "the user lacks a privilege",
+    1698: "user or password is wrong",
+    1862: "the password has expired",
+    2059: "the server's authentication plugin is not supported (pip install cryptography may help)",
+    2061: "the server's authentication plugin is not supported",
+}
+
+
+class Connection:
+    """A connection that speaks bytes of SQL and raises this project's errors. One thread at a time may use it."""
+
+    def __init__(
+        self, keywords: Mapping[str, Any], *, key: str = "db_info", wait_timeout_s: int = 28800, read_timeout_s: int = 0
+    ) -> None:
+        """Connect. `keywords` are PyMySQL's; `wait_timeout_s` is after how much silence the server hangs up.
+
+        Raises TransientError if the server cannot be reached now, ConfigError if it refuses the user.
+        """
+        self._key = key
+        given = dict(keywords)
+        given.setdefault("connect_timeout", 10)
+        if read_timeout_s:
+            given.setdefault("read_timeout", read_timeout_s)
+            given.setdefault("write_timeout", read_timeout_s)
+        given.update(
+            charset="utf8mb4",
+            autocommit=True,
+            use_unicode=True,
+            # Matched, not changed rows: an UPDATE to the values that are there already has found its row.
+            client_flag=CLIENT.FOUND_ROWS,
+        )
+        try:
+            self._raw: pymysql.Connection[Any] = pymysql.connect(**given)
+        except pymysql.Error as exc:
+            raise _connect_error(exc, key, given) from exc
+        except (OSError, RuntimeError) as exc:
+            raise TransientError(f"the database server cannot be reached: {exc}", code=2003) from exc
+        _keep_alive(self._raw)
+        version = str(self._raw.get_server_info())  # type: ignore[no-untyped-call]
+        self.dialect = Dialect(is_mariadb="mariadb" in version.lower(), version=_version_numbers(version))
+        self.version = version
+        self._set_session(wait_timeout_s)
+        self.max_allowed_packet = int(self.value("SELECT @@session.max_allowed_packet"))
+
+    @property
+    def connection_id(self) -> int:
+        """The server's number of this connection, as in its process list."""
+        return int(self._raw.thread_id())  # type: ignore[no-untyped-call]
+
+    def execute(self, sql: bytes | str) -> int:
+        """Run one statement; the number of matched or inserted rows. Raises TransientError or PermanentError."""
+        try:
+            return int(self._raw.query(sql))
+        except Exception as exc:
+            raise server_error(exc) from exc
+
+    def rows(self, sql: str, parameters: tuple[object, ...] = ()) -> list[tuple[Any, ...]]:
+        """All rows of a query with %s parameters. Raises TransientError or PermanentError."""
+        try:
+            with self._raw.cursor() as cursor:
+                cursor.execute(sql, parameters or None)
+                return list(cursor.fetchall())
+        except Exception as exc:
+            raise server_error(exc) from exc
+
+    def run(self, sql: str, parameters: tuple[object, ...] = ()) -> int:
+        """One statement with %s parameters; the number of matched rows. Raises TransientError or PermanentError."""
+        try:
+            with self._raw.cursor() as cursor:
+                return int(cursor.execute(sql, parameters or None))
+        except Exception as exc:
+            raise server_error(exc) from exc
+
+    def value(self, sql: str, parameters: tuple[object, ...] = ()) -> Any:
+        """The first column of the first row; None if there is none."""
+        found = self.rows(sql, parameters)
+        return found[0][0] if found else None
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """COMMIT at the end, ROLLBACK on any error (where the connection still stands)."""
+        self.execute(b"START TRANSACTION")
+        try:
+            yield
+        except BaseException:
+            self.rollback()
+            raise
+        self.execute(b"COMMIT")
+
+    def rollback(self) -> None:
+        """Roll back; a connection that is gone has done so itself."""
+        try:
+            self._raw.rollback()
+        except Exception:
+            self.close()
+
+    def is_open(self) -> bool:
+        """Whether the connection was not lost as far as is known."""
+        return bool(self._raw.open)
+
+    def close(self) -> None:
+        """Close; never raises."""
+        try:
+            self._raw.close()
+        except Exception:
+            self._raw._force_close()  # type: ignore[attr-defined]
+
+    def use(self, database: str | None) -> None:
+        """Make this the default database. Raises PermanentError if it does not exist."""
+        if database is not None:
+            try:
+                self._raw.select_db(database)
+            except Exception as exc:
+                raise server_error(exc) from exc
+
+    def _set_session(self, wait_timeout_s: int) -> None:
+        wanted = {
+            "time_zone": "+00:00",
+            "sql_mode": ROW_SQL_MODE,
+            "foreign_key_checks": 0,
+            "unique_checks": 1,
+            "wait_timeout": wait_timeout_s,
+            "net_write_timeout": 600,
+            "group_concat_max_len": 1 << 20,
+            "transaction_isolation" if not self.dialect.is_mariadb else "tx_isolation": "READ-COMMITTED",
+        }
+        if not self.dialect.is_mariadb:
+            # Off in a session that creates tables verbatim: the source's statement spells out its invisible key.
+            if self.dialect.version >= (8, 0, 30):
+                wanted["sql_generate_invisible_primary_key"] = 0
+            if self.dialect.version >= (8, 0, 13):
+                wanted["sql_require_primary_key"] = 0
+        else:
+            wanted["sql_if_exists"] = 0
+        for name, value in wanted.items():
+            try:
+                self.run(f"SET SESSION {name} = %s", (value,))
+            except PermanentError as exc:
+                if name in ("sql_require_primary_key", "sql_generate_invisible_primary_key", "sql_if_exists"):
+                    continue  # needs a privilege, or the version does not know it; a table that minds it says so
+                raise ConfigError(f"the target does not let the session set {name}: {exc}", key=self._key) from exc
+        checked = ", ".join(f"@@SESSION.{name}" for name in ("time_zone", "sql_mode", "foreign_key_checks"))
+        zone, mode, checks = self.rows(f"SELECT {checked}")[0]
+        if zone != "+00:00" or set(mode.split(",")) != set(ROW_SQL_MODE.split(",")) or int(checks):
+            raise ConfigError(
+                f"the target changed the session's settings (time_zone {zone}, sql_mode {mode},"
+                f" foreign_key_checks {checks}); a proxy or an init_command is in the way",
+                key=self._key,
+            )
+
+
+def server_error(exc: BaseException) -> ApplyError:
+    """This project's error for one of PyMySQL's."""
+    if isinstance(exc, ApplyError):
+        return exc
+    if isinstance(exc, pymysql.Error) and exc.args:
+        code = exc.args[0] if isinstance(exc.args[0], int) else 0
+        text = str(exc.args[1]) if len(exc.args) > 1 else str(exc.args[0])
+        if code in TRANSIENT_CODES or code in LOST_CODES:
+            return TransientError(f"{text or 'the connection to the database server was lost'} ({code})", code=code)
+        return PermanentError(f"{text} ({code})", code=code)
+    if isinstance(exc, OSError | EOFError | AttributeError | IndexError | struct.error):
+        # PyMySQL fails in these ways when a connection is torn down in the middle of a packet.
+        return TransientError(f"the connection to the database server was lost: {exc!r}", code=2013)
+    return PermanentError(f"{type(exc).__name__}: {exc}", code=0)
+
+
+def _connect_error(exc: pymysql.Error, key: str, given: Mapping[str, Any]) -> ApplyError | ConfigError:
+    code = exc.args[0] if exc.args and isinstance(exc.args[0], int) else 0
+    text = str(exc.args[1]) if len(exc.args) > 1 else str(exc)
+    where = given.get("unix_socket") or f"{given.get('host', 'localhost')}:{given.get('port', 3306)}"
+    if code in REFUSED_CODES:
+        return ConfigError(f"{where}: {REFUSED_CODES[code]}: {text} ({code})", key=key)
+    return TransientError(f"the database server {where} cannot be reached: {text} ({code})", code=code or 2003)
+
+
+def _keep_alive(connection: pymysql.Connection[Any]) -> None:
+    """Let the kernel notice within half a minute that the other machine is gone, in a long statement too."""
+    sock = getattr(connection, "_sock", None)
+    if not isinstance(sock, socket.socket) or sock.family == getattr(socket, "AF_UNIX", None):
+        return
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    for option, value in (("TCP_KEEPIDLE", 10), ("TCP_KEEPINTVL", 5), ("TCP_KEEPCNT", 4), ("TCP_USER_TIMEOUT", 30000)):
+        if hasattr(socket, option):
+            sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)
+
+
+def _version_numbers(version: str) -> tuple[int, ...]:
+    # MariaDB before 11 says 5.5.5-10.11.6-MariaDB to old clients.
+    text = version.removeprefix("5.5.5-")
+    found = re.match(r"(\d+)\.(\d+)\.(\d+)", text)
+    return tuple(int(number) for number in found.groups()) if found else (0, 0, 0)

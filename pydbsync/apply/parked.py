@@ -1,0 +1,119 @@
+"""Parked changes: stored with their reason in the transaction that moves the checkpoint past them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import msgspec
+
+from pydbsync.apply.connection import Connection
+from pydbsync.model import RowChange, SchemaChange, TableName
+from pydbsync.plan.quoting import quote_name
+
+
+class ParkedChange(msgspec.Struct, frozen=True):
+    """One change that was not applied, as the table `parked` keeps it."""
+
+    message: bytes
+    """The message as it arrived."""
+    reason: str
+    code: int = 0
+    """The server's error number, 0 where the target was not asked."""
+    kind: str = ""
+    position: str = ""
+    source: TableName = TableName("", "")
+    target_database: str = ""
+    row_keys: tuple[bytes, ...] = ()
+    """Identities of the row (before and after): later changes of either are parked behind this one."""
+    is_whole_table: bool = False
+    behind: int | None = None
+    """The id of the parked change that this one waits for."""
+
+
+class ParkedRows:
+    """Which rows and tables of a stream have something parked, so that what follows keeps its order behind it."""
+
+    def __init__(self) -> None:
+        self._tables: dict[TableName, int] = {}
+        self._rows: dict[tuple[TableName, bytes], int] = {}
+        self.count = 0
+
+    def __bool__(self) -> bool:
+        return bool(self._tables or self._rows)
+
+    def blocker(self, target: TableName, keys: Iterable[bytes]) -> int | None:
+        """The id of the newest parked change that a change of this row must wait for; None if there is none."""
+        found = [self._tables[target]] if target in self._tables else []
+        found += [self._rows[target, key] for key in keys if (target, key) in self._rows]
+        return max(found, default=None)
+
+    def remember(self, parked_id: int, parked: ParkedChange) -> None:
+        """Later changes wait behind this one."""
+        target = TableName(parked.target_database or parked.source.database, parked.source.table)
+        if parked.is_whole_table:
+            self._tables[target] = parked_id
+        for key in parked.row_keys:
+            self._rows[target, key] = parked_id
+        self.count += 1
+
+
+class ParkedTable:
+    """The table `parked` of one stream."""
+
+    def __init__(self, *, schema: str, stream: str) -> None:
+        self._table = f"{quote_name(schema)}.`parked`"
+        self._stream = stream
+
+    def load(self, connection: Connection) -> ParkedRows:
+        """What is parked now."""
+        rows = ParkedRows()
+        for parked_id, source_database, source_table, target_database, keys, is_whole in connection.rows(
+            "SELECT id, source_database, source_table, target_database, row_keys, is_whole_table"
+            f" FROM {self._table} WHERE stream = %s AND status = 'parked' ORDER BY id",
+            (self._stream,),
+        ):
+            rows.remember(
+                int(parked_id),
+                ParkedChange(
+                    message=b"",
+                    reason="",
+                    source=TableName(source_database, source_table),
+                    target_database=target_database,
+                    row_keys=tuple(msgspec.msgpack.decode(keys, type=list[bytes])),
+                    is_whole_table=bool(is_whole),
+                ),
+            )
+        return rows
+
+    def write(self, connection: Connection, parked: ParkedChange) -> int:
+        """Store one as part of the running transaction; its id."""
+        connection.run(
+            f"INSERT INTO {self._table} (stream, position, kind, source_database, source_table, target_database,"
+            " row_keys, is_whole_table, behind, reason, code, message)"
+            " VALUES (%s, %s, %s, %s, %s, %s, _binary %s, %s, %s, %s, %s, _binary %s)",
+            (
+                self._stream,
+                parked.position[:255],
+                parked.kind,
+                parked.source.database[:64],
+                parked.source.table[:64],
+                parked.target_database[:64],
+                msgspec.msgpack.encode(list(parked.row_keys)),
+                int(parked.is_whole_table),
+                parked.behind,
+                parked.reason[:16000],
+                parked.code,
+                parked.message,
+            ),
+        )
+        return int(connection.value("SELECT LAST_INSERT_ID()"))
+
+
+def describe_change(change: RowChange | SchemaChange) -> tuple[str, str, TableName]:
+    """Kind, position with row number, and source table of a change, for the record."""
+    position = change.position or ""
+    if isinstance(change, RowChange):
+        if change.xoffset is not None:
+            position += f"/{change.xoffset}"
+        return change.kind, position, TableName(change.database, change.table)
+    return change.kind, position, TableName(change.database, change.table or "")

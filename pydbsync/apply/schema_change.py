@@ -1,0 +1,155 @@
+"""Runs DDL so that a crash at any instruction leaves a question that the live schema answers.
+
+DDL cannot be rolled back, so what must be true together is written in two steps: an intent row, with the tables as
+they were, is committed before the statement, a done row with the checkpoint after it. If a worker finds an intent
+without its end, the statement has run if and only if the tables no longer look as they did before.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import NamedTuple
+
+import msgspec
+
+from pydbsync.apply.connection import ROW_SQL_MODE, SCHEMA_SQL_MODE, Connection
+from pydbsync.errors import PermanentError
+from pydbsync.model import NO_JSON, SchemaChange, TableName
+from pydbsync.plan.ddl import PlannedSchemaChange
+from pydbsync.plan.definition import read_description
+from pydbsync.plan.quoting import quote_name, quote_table
+
+_NO_SUCH = (1146, 1049, 1051, 1008)
+"""What a statement says of a table or database that is not there."""
+
+
+class JournalEntry(NamedTuple):
+    """What the table `schema_change` says of one statement."""
+
+    status: str
+    before: dict[str, str | None]
+
+
+def statement_hash(change: SchemaChange, planned: PlannedSchemaChange) -> str:
+    """One value for one run of one statement on one target database: all its messages and re-deliveries share it."""
+    parts = (change.position or "", str(change.ts), change.sql, planned.default_database or "", planned.database or "")
+    return hashlib.sha1("\0".join(parts).encode(), usedforsecurity=False).hexdigest()
+
+
+class Journal:
+    """The table `schema_change`."""
+
+    def __init__(self, *, schema: str, stream: str) -> None:
+        self._table = f"{quote_name(schema)}.`schema_change`"
+        self._stream = stream
+
+    def find(self, connection: Connection, digest: str) -> JournalEntry | None:
+        """What is known of the statement; None before its intent was committed."""
+        found = connection.rows(f"SELECT status, before_state FROM {self._table} WHERE statement_hash = %s", (digest,))
+        if not found:
+            return None
+        return JournalEntry(found[0][0], msgspec.json.decode(found[0][1], type=dict[str, str | None]))
+
+    def write_intent(
+        self,
+        connection: Connection,
+        digest: str,
+        change: SchemaChange,
+        *,
+        planned: PlannedSchemaChange,
+        before: dict[str, str | None],
+    ) -> None:
+        """Part of the transaction before the statement. Another queue's unfinished intent is taken over."""
+        connection.run(
+            f"INSERT INTO {self._table}"
+            " (statement_hash, position, stream, status, default_database, statement, before_state, note, ts)"
+            " VALUES (%s, %s, %s, 'intent', %s, %s, %s, '', %s)"
+            " ON DUPLICATE KEY UPDATE stream = VALUES(stream)",
+            (
+                digest,
+                (change.position or "")[:190],
+                self._stream,
+                planned.default_database,
+                planned.sql,
+                msgspec.json.encode(before).decode(),
+                change.ts,
+            ),
+        )
+
+    def write_end(self, connection: Connection, digest: str, *, status: str, note: str) -> None:
+        """Part of the transaction that moves the checkpoint past the statement."""
+        connection.run(
+            f"UPDATE {self._table} SET status = %s, note = %s, ended_at = CURRENT_TIMESTAMP(6)"
+            " WHERE statement_hash = %s",
+            (status, note[:16000], digest),
+        )
+
+
+def read_state(connection: Connection, planned: PlannedSchemaChange) -> dict[str, str | None]:
+    """How the tables and databases that the statement names look now; None for what does not exist."""
+    state: dict[str, str | None] = {}
+    if planned.database is not None:
+        state[quote_name(planned.database)] = _show(connection, f"SHOW CREATE DATABASE {quote_name(planned.database)}")
+    for touched in planned.touched:
+        for name in touched:
+            if name is not None:
+                text = quote_table(name)
+                state[text] = _show(connection, f"SHOW CREATE TABLE {text}")
+    return state
+
+
+def _show(connection: Connection, sql: str) -> str | None:
+    try:
+        return str(connection.rows(sql)[0][1])
+    except PermanentError as exc:
+        if exc.code in _NO_SUCH:
+            return None
+        raise
+
+
+def run_statement(connection: Connection, planned: PlannedSchemaChange) -> None:
+    """The statement itself under the right default database and the source's clock. Raises ApplyError."""
+    connection.execute(f"SET SESSION sql_mode = '{SCHEMA_SQL_MODE}', timestamp = {planned.ts}")
+    try:
+        connection.use(planned.default_database)
+        connection.execute(planned.sql.encode("utf-8"))
+    finally:
+        if connection.is_open():
+            connection.execute(f"SET SESSION sql_mode = '{ROW_SQL_MODE}', timestamp = DEFAULT")
+
+
+def is_already_so(connection: Connection, change: SchemaChange, planned: PlannedSchemaChange) -> bool:
+    """Whether the live schema is what the statement would lead to, by Maxwell's description of the table after it.
+
+    The same DDL arrives from every shard that is merged into one target, and runs there once.
+    """
+    if change.kind == "database-create":
+        return all(text is not None for text in read_state(connection, planned).values())
+    if change.kind == "database-drop":
+        return all(text is None for text in read_state(connection, planned).values())
+    state = read_state(connection, planned)
+    for touched in planned.touched:
+        old, new = touched
+        if new is not None and state[quote_table(new)] is None:
+            return False
+        if old is not None and old != new and state[quote_table(old)] is not None:
+            return False
+    if change.def_ is not NO_JSON:
+        after = planned.touched[0].after if planned.touched else None
+        return after is not None and _has_columns(connection, after, change)
+    return change.kind == "table-drop"
+
+
+def _has_columns(connection: Connection, name: TableName, change: SchemaChange) -> bool:
+    described = read_description(change.def_)
+    if described is None:
+        return False
+    live = [
+        str(row[0])
+        for row in connection.rows(
+            "SELECT column_name FROM information_schema.columns WHERE table_schema = %s AND table_name = %s"
+            " ORDER BY ordinal_position",
+            name,
+        )
+    ]
+    return live == [column.name for column in described.columns]

@@ -1,0 +1,91 @@
+"""Maxwell's JSON, decoded once at the border into a frozen change."""
+
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+import msgspec
+
+from pydbsync.errors import DecodeError
+from pydbsync.model import NO_JSON, Change, Marker, RowChange, SchemaChange, SchemaKind
+
+
+class _SchemaMessage(msgspec.Struct):
+    kind: SchemaKind = msgspec.field(name="type")
+    database: str
+    ts: int
+    sql: str
+    table: str | None = None
+    old: msgspec.Raw = NO_JSON
+    def_: msgspec.Raw = msgspec.field(name="def", default=NO_JSON)
+    charset: str | None = None
+    position: str | None = None
+    gtid: str | None = None
+
+
+class _MarkerMessage(msgspec.Struct):
+    kind: Literal["bootstrap-start", "bootstrap-complete"] = msgspec.field(name="type")
+    database: str
+    table: str
+    ts: int
+
+
+class _AnyMessage(msgspec.Struct):
+    type: str
+
+
+_decode_row = msgspec.json.Decoder(RowChange).decode
+_decode_schema = msgspec.json.Decoder(_SchemaMessage).decode
+_decode_marker = msgspec.json.Decoder(_MarkerMessage).decode
+_decode_any = msgspec.json.Decoder(_AnyMessage).decode
+
+_SCHEMA_KINDS = frozenset(get_args(SchemaKind))
+_MARKER_KINDS = frozenset({"bootstrap-start", "bootstrap-complete"})
+_ROW_KINDS = frozenset({"insert", "update", "delete", "bootstrap-insert"})
+
+
+def decode_message(body: bytes) -> Change:
+    """The change that one message of Maxwell's data format tells.
+
+    Fields that are unknown here are left alone. Raises DecodeError with the reason for everything else: invalid
+    UTF-8 or JSON, an unknown type, a missing field or one of another type.
+    """
+    # msgspec does not look inside the JSON that it hands on as Raw, and a byte that is no UTF-8 would reach the target.
+    if not body.isascii():
+        try:
+            body.decode("utf-8")
+        except UnicodeDecodeError as exc:
+            raise DecodeError(f"the message is not UTF-8: byte {body[exc.start]:#04x} at {exc.start}") from exc
+    try:
+        return _decode_row(body)
+    except msgspec.MsgspecError as exc:
+        return _decode_rarer(body, exc)
+
+
+def _decode_rarer(body: bytes, row_error: msgspec.MsgspecError) -> Change:
+    try:
+        kind = _decode_any(body).type
+        if kind in _SCHEMA_KINDS:
+            message = _decode_schema(body)
+            return SchemaChange(
+                kind=message.kind,
+                database=message.database,
+                table=message.table,
+                ts=message.ts // 1000,  # DDL has milliseconds, always whole seconds
+                sql=message.sql,
+                old=message.old,
+                def_=message.def_,
+                charset=message.charset,
+                position=message.position,
+                gtid=message.gtid,
+            )
+        if kind in _MARKER_KINDS:
+            marker = _decode_marker(body)
+            return Marker(kind=marker.kind, database=marker.database, table=marker.table, ts=marker.ts)
+    except msgspec.ValidationError as exc:
+        raise DecodeError(f"the message is not of Maxwell's data format: {exc}") from exc
+    except (msgspec.DecodeError, UnicodeDecodeError) as exc:
+        raise DecodeError(f"the message is not JSON: {exc}") from exc
+    if kind in _ROW_KINDS:
+        raise DecodeError(f"the message is not of Maxwell's data format: {row_error}") from row_error
+    raise DecodeError(f"the message has the unknown type {kind!r}") from row_error

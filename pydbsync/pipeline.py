@@ -1,0 +1,351 @@
+"""The flow of one queue: source → decode → route → plan → apply ══ COMMIT ══► ack."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Sequence
+
+import msgspec
+
+from pydbsync.apply.applier import Applier, Entry, Work, park_row
+from pydbsync.apply.checkpoint import StreamState
+from pydbsync.apply.parked import ParkedChange, describe_change
+from pydbsync.backoff import Backoff
+from pydbsync.decode.maxwell import decode_message
+from pydbsync.errors import BrokenOrderError, DecodeError, PlanError, SourceError
+from pydbsync.killpoints import kill_point
+from pydbsync.model import Delivery, Marker, Place, RowChange, SchemaChange
+from pydbsync.observe import Observer
+from pydbsync.places import Progress, Verdict
+from pydbsync.plan.batch import Batch
+from pydbsync.plan.identity import row_identity
+from pydbsync.protocols import Source
+from pydbsync.schema_flow import SchemaFlow
+from pydbsync.settings import Settings
+from pydbsync.table_plans import TablePlans
+
+_IDLE_WAIT_S = 0.5
+
+
+class Pipeline:
+    """Follows one source until it is told to stop, or, with `until_drained`, until nothing is left."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        source: Source,
+        applier: Applier,
+        plans: TablePlans,
+        observer: Observer,
+        log: logging.Logger,
+        until_drained: bool = False,
+    ) -> None:
+        self._settings = settings
+        self._source = source
+        self._applier = applier
+        self._plans = plans
+        self._schema = SchemaFlow(settings, applier=applier, plans=plans, log=log)
+        self._observer = observer
+        self._log = log
+        self._until_drained = until_drained
+
+    def run(self, stop: threading.Event) -> None:
+        """Take ownership, subscribe, follow; after any loss of the source do the same again.
+
+        Raises ConfigError, StopError, CheckpointConflict, BrokenOrderError.
+        """
+        backoff = Backoff(self._settings.retry.first_s, self._settings.retry.max_s)
+        is_away = False
+        try:
+            while not stop.is_set():
+                # First the lock, then the subscription: a stand-by must never be a waiting consumer, since RabbitMQ
+                # would hand it newer messages before the ones that come back.
+                state = self._applier.acquire(stop)
+                if state is None:
+                    return
+                self._plans.attach(self._applier.catalog, self._applier.connection.dialect)
+                try:
+                    self._source.open(stop)
+                    if stop.is_set():
+                        return
+                    if is_away:
+                        self._log.info("the source is back")
+                    is_away = False
+                    backoff.reset()
+                    self._follow(state, stop)
+                    return
+                except BrokenOrderError:
+                    raise
+                except SourceError as exc:
+                    if not is_away:
+                        self._log.warning("the source is away, waiting: %s", exc)
+                    is_away = True
+                    self._source.close()
+                    backoff.wait(stop)
+        finally:
+            self._source.close()
+            self._applier.release()
+
+    def _follow(self, state: StreamState, stop: threading.Event) -> None:
+        run = _Run(self, self._applier.state or state)
+        take, wait_s = self._source.take, self._settings.transaction_wait_s
+        while True:
+            deliveries = take(timeout_s=0.0) if run.has_open_work else ()
+            if not deliveries and run.has_open_work:
+                if run.is_inside_transaction:
+                    deliveries = take(timeout_s=wait_s)
+                if not deliveries:
+                    run.close_batch()
+            if not deliveries:
+                if stop.is_set():
+                    return
+                if self._until_drained and self._source.is_drained():
+                    return
+                self._applier.keep_alive()
+                deliveries = take(timeout_s=_IDLE_WAIT_S)
+                if not deliveries:
+                    self._observer.idle(self._source.depth())
+                    continue
+            self._observer.depth(self._source.depth)
+            run.handle(deliveries, stop)
+            if stop.is_set():
+                run.close_batch()
+                return
+
+
+class _Run:
+    """What belongs to one subscription: progress, the open batch, and what is still to be acknowledged."""
+
+    def __init__(self, pipeline: Pipeline, state: StreamState) -> None:
+        self._source = pipeline._source
+        self._applier = pipeline._applier
+        self._plans = pipeline._plans
+        self._schema = pipeline._schema
+        self._settings = pipeline._settings
+        self._observer = pipeline._observer
+        self._log = pipeline._log
+        self._progress = Progress(state.checkpoint)
+        self._state = state
+        self._since = self._progress.place()
+        self._has_fresh = False
+        self._xid: int | None = None
+        self.is_inside_transaction = False
+        self._new_batch()
+
+    # -- the open batch ----------------------------------------------------------------------------------------------
+
+    def _new_batch(self) -> None:
+        self._batch = Batch()
+        self._entries: list[Entry] = []
+        self._parked: list[ParkedChange] = []
+        self._bytes = 0
+        self._opened_at = 0.0
+        self._tag = 0
+        self._duplicates = 0
+        self._ts = 0
+        self._heartbeat: tuple[int, int] | None = None
+        self.has_open_work = False
+
+    def handle(self, deliveries: Sequence[Delivery], stop: threading.Event) -> None:
+        """Take in deliveries in order; commit whenever a limit is reached at the end of a source transaction."""
+        settings = self._settings
+        for delivery in deliveries:
+            if not self.has_open_work:
+                self._opened_at = time.monotonic()
+                self.has_open_work = True
+            try:
+                change = decode_message(delivery.body)
+            except DecodeError as exc:
+                self._park_delivery(delivery, str(exc))
+                self._tag = delivery.tag
+                continue
+            kill_point("after-decode")
+            if isinstance(change, RowChange):
+                if self._schema.is_open:
+                    self.close_batch(reopen=True)
+                if change.xid != self._xid or change.xid is None:
+                    # The former transaction is over even where its commit row went to another queue.
+                    self._xid = change.xid
+                    if self._is_full():
+                        self.close_batch(reopen=True)
+                self._bytes += len(delivery.body)
+                self._take_row(delivery, change)
+                self._tag = delivery.tag
+                self.is_inside_transaction = not change.commit and change.xid is not None
+                if not self.is_inside_transaction:
+                    self._xid = None
+                if (
+                    len(self._entries) >= settings.transaction_rows
+                    or (not self.is_inside_transaction and self._is_full())
+                    or self._bytes >= settings.batch_bytes * 4
+                ):
+                    self.close_batch()
+                    if stop.is_set():
+                        return
+            elif isinstance(change, SchemaChange):
+                self._take_schema_change(delivery, change)
+            else:
+                self._take_marker(change)
+                self._tag = delivery.tag
+
+    def _is_full(self) -> bool:
+        settings = self._settings
+        return self.has_open_work and (
+            len(self._entries) >= settings.batch_rows
+            or self._bytes >= settings.batch_bytes
+            or time.monotonic() - self._opened_at >= settings.batch_time_s
+        )
+
+    def close_batch(self, *, reopen: bool = False) -> None:
+        """Commit what is open, then acknowledge it."""
+        self._schema.close(self)
+        if not self.has_open_work:
+            return
+        entries, parked = self._entries, self._parked
+        checkpoint = self._progress.checkpoint()
+        state = msgspec.structs.replace(
+            self._state,
+            checkpoint=checkpoint,
+            commits=self._state.commits + 1,
+            applied=self._state.applied + len(entries),
+            duplicates=self._state.duplicates + self._duplicates,
+        )
+        if self._heartbeat is not None:
+            state.heartbeat, state.heartbeat_ts = self._heartbeat
+        if entries or parked or checkpoint != self._state.checkpoint:
+            work = Work(batch=self._batch, entries=entries, parked=parked, state=state)
+            refused = self._applier.apply(work)
+            self._state = state
+            kill_point("after-commit")
+            for each in refused:
+                self._tell_parked(each)
+            self._observer.committed(rows=len(entries) - len(refused), parked=len(refused) + len(parked), ts=self._ts)
+        tag = self._tag
+        self._new_batch()
+        if tag:
+            self._source.acknowledge(tag)
+            kill_point("after-ack")
+        if reopen:
+            self._opened_at = time.monotonic()
+            self.has_open_work = True
+
+    # -- one change --------------------------------------------------------------------------------------------------
+
+    def _take_row(self, delivery: Delivery, change: RowChange) -> None:
+        if not self._is_new(delivery, change):
+            return
+        self._ts = change.ts
+        try:
+            routed = self._plans.route(change)
+        except PlanError as exc:
+            self._park_row_unplanned(delivery, change, str(exc))
+            return
+        for plan, sent in routed:
+            entry = Entry(delivery, sent, plan)
+            if self._applier.parked:
+                behind = self._applier.parked.blocker(plan.name, row_identity(sent, plan))
+                if behind is not None:
+                    reason = f"waits behind the parked change {behind} of the same row or table"
+                    self._park(park_row(entry, reason, behind=behind))
+                    continue
+            try:
+                self._batch.add(sent, plan)
+            except PlanError as exc:
+                self._park(park_row(entry, str(exc)))
+                self._applier.parked.remember(0, self._parked[-1])
+                continue
+            self._entries.append(entry)
+
+    def _is_new(self, delivery: Delivery, change: RowChange | SchemaChange) -> bool:
+        try:
+            verdict = self._progress.judge(change)
+        except ValueError as exc:
+            self._park_delivery(delivery, str(exc))
+            return False
+        if not delivery.redelivered:
+            self._has_fresh = True
+        if verdict is Verdict.NEW:
+            return True
+        if verdict is Verdict.DUPLICATE:
+            if delivery.redelivered and self._has_fresh:
+                place = self._progress.place_of(change)
+                if place is not None and self._since < place <= self._progress.place():
+                    raise BrokenOrderError(
+                        f"{self._source.stream}: a returned message (at {change.position}) came behind newer ones; its"
+                        " change may be lost. Another consumer was on the queue: stop it, and compare the table"
+                        f" {change.database}.{change.table} with the source"
+                    )
+            self._duplicates += 1
+            self._observer.duplicate()
+            return False
+        if verdict is Verdict.NEW_STREAM:
+            self._log.warning(
+                "a new stream begins at %s: places go back while time goes on (failover, RESET MASTER or a rebuilt"
+                " source); it is applied from here on", change.position,
+            )  # fmt: skip
+            self._observer.new_stream(change.position or "")
+            self._since = Place(0, 0, -1)
+            return True
+        return True  # SAME_PLACE: the journal of schema changes decides
+
+    def _take_schema_change(self, delivery: Delivery, change: SchemaChange) -> None:
+        if not self._schema.belongs(change):
+            self.close_batch(reopen=True)
+        if self._is_new(delivery, change):
+            self._ts = change.ts
+            self._schema.add(delivery, change)
+        self._tag = delivery.tag
+        self.is_inside_transaction = False
+        self._xid = None
+
+    def _take_marker(self, marker: Marker) -> None:
+        self._log.info("%s of %s.%s", marker.kind, marker.database, marker.table)
+
+    # -- parking -----------------------------------------------------------------------------------------------------
+
+    def _park(self, parked: ParkedChange) -> None:
+        self._applier.refuse_if_stopping(parked)
+        self._parked.append(parked)
+        self._tell_parked(parked)
+
+    def _tell_parked(self, parked: ParkedChange) -> None:
+        self._observer.parked(parked)
+        self._log.warning("parked %s of %s at %s: %s", parked.kind, parked.source, parked.position, parked.reason)
+
+    def park_whole_table(self, parked: ParkedChange) -> None:
+        """Park it, and all later changes of its table behind it."""
+        self._park(parked)
+        self._applier.parked.remember(0, parked)
+
+    def _park_delivery(self, delivery: Delivery, reason: str) -> None:
+        self._park(ParkedChange(message=delivery.body, reason=reason, kind="unreadable"))
+
+    def _park_row_unplanned(self, delivery: Delivery, change: RowChange, reason: str) -> None:
+        kind, position, source = describe_change(change)
+        for database in self._plans.router.databases(change.database):
+            parked = ParkedChange(
+                message=delivery.body, reason=reason, kind=kind, position=position, source=source,
+                target_database=database, is_whole_table=True,
+            )  # fmt: skip
+            self.park_whole_table(parked)
+
+    # -- for the schema flow -----------------------------------------------------------------------------------------
+
+    def schema_state(self) -> StreamState:
+        """The checkpoint row as it is to be after the schema change that is now run."""
+        return msgspec.structs.replace(
+            self._state,
+            checkpoint=self._progress.checkpoint(),
+            commits=self._state.commits + 1,
+            duplicates=self._state.duplicates + self._duplicates,
+            ghosts=self._schema.ghosts(),
+        )
+
+    def schema_changed(self, state: StreamState, *, ran: bool) -> None:
+        """The schema change is committed."""
+        self._state = state
+        self._duplicates = 0
+        self._observer.schema_changed(ran=ran)

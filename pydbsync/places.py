@@ -1,0 +1,240 @@
+"""Places in the source's stream: how far a queue has got, and whether a change was applied already."""
+
+from __future__ import annotations
+
+import enum
+import re
+from collections.abc import Iterable
+
+import msgspec
+
+from pydbsync.model import COMMIT_ROW, Place, RowChange, SchemaChange
+
+
+class Verdict(enum.Enum):
+    """What a change's place says about it."""
+
+    NEW = "new"
+    DUPLICATE = "duplicate"
+    NEW_STREAM = "new stream"
+    """The place lies behind the checkpoint but the change is newer: another server or a reset binlog."""
+    SAME_PLACE = "same place"
+    """A schema change at exactly the checkpoint: the journal of schema changes knows whether this one has run."""
+
+
+class Checkpoint(msgspec.Struct):
+    """How far one stream is applied; what the target keeps of it in the row `checkpoint`."""
+
+    base: str = ""
+    """The binlog's base name (`binlog` of `binlog.000002`), empty before the first positioned change."""
+    place: Place = Place(0, 0, -1)
+    server_id: int | None = None
+    newest_ts: int = 0
+    """The newest `ts` ever applied, in seconds; not the last: a long transaction carries old times."""
+    gtids: str = ""
+    """Applied GTIDs as a MySQL GTID set."""
+
+    def position(self) -> str:
+        """The place as MySQL writes it, with the row number behind it where it is inside a transaction."""
+        if not self.base:
+            return ""
+        text = f"{self.base}.{self.place.file:06d}:{self.place.offset}"
+        return text if self.place.xoffset in (0, COMMIT_ROW) else f"{text}/{self.place.xoffset}"
+
+
+def parse_position(position: str) -> tuple[str, int, int]:
+    """`binlog.000002:1924195` as (base name, file number, offset). Raises ValueError for anything else."""
+    name, _, offset = position.rpartition(":")
+    base, _, number = name.rpartition(".")
+    if not base:
+        raise ValueError(f"{position!r} is not a binlog position such as binlog.000002:1924195")
+    return base, int(number), int(offset)
+
+
+class GtidSet:
+    """GTIDs as intervals, in the notation of MySQL: `uuid:1-5:7,uuid2:1-3`."""
+
+    def __init__(self, text: str = "") -> None:
+        self._intervals: dict[str, list[list[int]]] = {}
+        for part in filter(None, re.split(r"[,\s]+", text)):
+            source, *ranges = part.split(":")
+            for span in ranges:
+                low, _, high = span.partition("-")
+                for_source = self._intervals.setdefault(source, [])
+                for_source.append([int(low), int(high or low)])
+        for spans in self._intervals.values():
+            spans.sort()
+
+    def add(self, gtid: str) -> None:
+        """Take in `uuid:n`. Text of another form (MariaDB's domain-server-sequence) is left out."""
+        source, _, number = gtid.rpartition(":")
+        if not source:
+            return
+        n = int(number)
+        spans = self._intervals.setdefault(source, [])
+        if spans and spans[-1][1] + 1 == n:  # by far the usual case: the next one
+            spans[-1][1] = n
+            return
+        for index, span in enumerate(spans):
+            if span[0] <= n <= span[1]:
+                return
+            if n < span[0] - 1:
+                spans.insert(index, [n, n])
+                return
+            if n == span[0] - 1:
+                span[0] = n
+                return
+            if n == span[1] + 1:
+                span[1] = n
+                if index + 1 < len(spans) and spans[index + 1][0] == n + 1:
+                    span[1] = spans.pop(index + 1)[1]
+                return
+        spans.append([n, n])
+
+    def __contains__(self, gtid: str) -> bool:
+        source, _, number = gtid.rpartition(":")
+        spans = self._intervals.get(source)
+        if not spans:
+            return False
+        n = int(number)
+        return any(low <= n <= high for low, high in spans)
+
+    def __str__(self) -> str:
+        return ",".join(
+            source + "".join(f":{low}-{high}" if high > low else f":{low}" for low, high in spans)
+            for source, spans in sorted(self._intervals.items())
+        )
+
+    def update(self, gtids: Iterable[str]) -> None:
+        """Take in several."""
+        for gtid in gtids:
+            self.add(gtid)
+
+
+_UNNUMBERED = -1
+"""Stands for the row number where Maxwell runs without output_xoffset: the rows of one event cannot be told apart,
+so they are applied again rather than lost; with a key that converges."""
+
+
+def _row_number(change: RowChange) -> int:
+    if change.commit:
+        return COMMIT_ROW
+    return _UNNUMBERED if change.xoffset is None else change.xoffset
+
+
+class Progress:
+    """Follows one stream from its checkpoint on and judges each change by its place.
+
+    A change is a duplicate only if it comes from the same binlog, its place is at or before the last one seen, and
+    it is not newer than the newest ever applied. After a RESET MASTER or a rebuilt source places go backwards while
+    time goes on: that is a new stream, announced and applied, never skipped. GTIDs, where there are any, also tell
+    duplicates after a fail-over to a replica, whose positions mean nothing.
+    """
+
+    def __init__(self, checkpoint: Checkpoint) -> None:
+        self._base = checkpoint.base
+        self._file = checkpoint.place.file
+        self._offset = checkpoint.place.offset
+        self._xoffset = checkpoint.place.xoffset
+        self._server_id = checkpoint.server_id
+        self._newest_ts = checkpoint.newest_ts
+        self._gtids = GtidSet(checkpoint.gtids)
+        self._has_gtids = bool(checkpoint.gtids)
+        self._open_gtid: str | None = None
+        self._text = ""  # the last position as text, so that the rows of one event are parsed once
+
+    def checkpoint(self) -> Checkpoint:
+        """What to store now: all that was judged NEW so far counts as applied."""
+        return Checkpoint(
+            base=self._base,
+            place=Place(self._file, self._offset, self._xoffset),
+            server_id=self._server_id,
+            newest_ts=self._newest_ts,
+            gtids=str(self._gtids) if self._has_gtids else "",
+        )
+
+    def judge(self, change: RowChange | SchemaChange) -> Verdict:
+        """The verdict on the next change of the stream; NEW and NEW_STREAM move the progress to its place."""
+        position = change.position
+        if position is None:
+            self._newest_ts = max(self._newest_ts, change.ts)
+            return Verdict.NEW
+        if isinstance(change, RowChange):
+            is_schema, server_id = False, change.server_id
+            xoffset = _row_number(change)
+        else:
+            is_schema, server_id, xoffset = True, None, 0
+        if position == self._text:
+            base, file, offset = self._base, self._file, self._offset
+        else:
+            base, file, offset = parse_position(position)
+        same_server = base == self._base and (
+            server_id is None or self._server_id is None or server_id == self._server_id
+        )
+        verdict = Verdict.NEW
+        if same_server:
+            if (file, offset, xoffset) <= (self._file, self._offset, self._xoffset):
+                if file == self._file and offset == self._offset:
+                    if is_schema:
+                        return Verdict.SAME_PLACE
+                    if xoffset == _UNNUMBERED:
+                        return Verdict.NEW
+                if change.ts <= self._newest_ts:
+                    return Verdict.DUPLICATE
+                verdict = Verdict.NEW_STREAM
+        elif self._base:
+            verdict = Verdict.NEW_STREAM
+        if (
+            self._has_gtids
+            and change.gtid is not None
+            and change.gtid != self._open_gtid
+            and change.ts <= self._newest_ts
+            and change.gtid in self._gtids
+        ):
+            return Verdict.DUPLICATE
+        self._move(change, base, file, offset, xoffset, server_id, position)
+        return verdict
+
+    def place(self) -> Place:
+        """The place of the last change that was judged new."""
+        return Place(self._file, self._offset, self._xoffset)
+
+    def place_of(self, change: RowChange | SchemaChange) -> Place | None:
+        """The change's own place, if it has one and comes from the binlog that is followed."""
+        if change.position is None:
+            return None
+        base, file, offset = parse_position(change.position)
+        if base != self._base:
+            return None
+        if isinstance(change, SchemaChange):
+            return Place(file, offset, 0)
+        return Place(file, offset, _row_number(change))
+
+    def _move(
+        self,
+        change: RowChange | SchemaChange,
+        base: str,
+        file: int,
+        offset: int,
+        xoffset: int,
+        server_id: int | None,
+        position: str,
+    ) -> None:
+        self._base, self._file, self._offset, self._xoffset, self._text = base, file, offset, xoffset, position
+        if server_id is not None:
+            self._server_id = server_id
+        self._newest_ts = max(self._newest_ts, change.ts)
+        gtid = change.gtid
+        if gtid is None:
+            return
+        # A GTID counts as applied once its transaction is over; a queue may never see the commit row (it went to
+        # another queue), so the next GTID closes the one before it as well. DDL does not close its own: the rows of
+        # MySQL's CREATE TABLE … SELECT come behind it under the same GTID.
+        if self._open_gtid is not None and self._open_gtid != gtid:
+            self._gtids.add(self._open_gtid)
+        self._has_gtids = True
+        if xoffset == COMMIT_ROW:
+            self._gtids.add(gtid)
+            self._open_gtid = None
+        else:
+            self._open_gtid = gtid

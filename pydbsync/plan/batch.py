@@ -1,0 +1,372 @@
+"""A batch of row changes, compacted, as SQL statements.
+
+Only the last image of each key is written: all deletions of a table first, then all images. This is right
+
+- because the batch ends at a state that the source itself was in, so the final images do not collide with each other,
+  with secondary unique keys either: a row of the target that collides with a final image has itself changed or gone
+  within the batch, and REPLACE may remove it, since its own final image is written by the same batch (or it is gone);
+- because deletions come first: keys are told apart by their text, finer than a collation does, so 'a' may be deleted
+  and 'A' written although the server holds them for one key;
+- with foreign_key_checks off, so that the order of tables does not matter. Referenced parents whose foreign keys pass
+  changes on are a border instead: what was before is written before, the parent's change runs alone with the checks on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+import msgspec
+
+from pydbsync.errors import PlanError
+from pydbsync.model import NO_JSON, RowChange, TableName
+from pydbsync.plan.quoting import quote_name
+from pydbsync.plan.rows import RowShape, ShapeError, Strategy, TablePlan
+
+STATEMENT_BYTES = 1 << 20
+"""A statement is closed when it is longer than this."""
+KEYS_PER_DELETE = 1000
+
+
+class Statement(NamedTuple):
+    """One SQL statement and what must be true of it."""
+
+    sql: bytes
+    rows: int
+    """Row changes behind it, for the counters."""
+    affected: int | None = None
+    """Exactly so many rows must match, or the change is in conflict with the target; None where any number may."""
+    checks_foreign_keys: bool = False
+    table: TableName | None = None
+    is_transactional: bool = True
+    """False where the table's engine knows no transactions: MySQL with GTIDs refuses it inside one."""
+
+
+class Batch:
+    """Collects row changes of whole source transactions; `statements` gives their SQL."""
+
+    def __init__(self) -> None:
+        self.rows = 0
+        self._segments: list[dict[TableName, _Buffer] | Statement] = [{}]
+
+    def __bool__(self) -> bool:
+        return self.rows > 0
+
+    def add(self, change: RowChange, plan: TablePlan) -> None:
+        """Take in the next change of the stream. Raises PlanError; the batch is then as before."""
+        segment = self._segments[-1]
+        if isinstance(segment, Statement):
+            segment = {}
+            self._segments.append(segment)
+        buffer = segment.get(plan.name)
+        if buffer is None or buffer.plan is not plan:
+            if buffer is not None:  # another source table of another form goes to the same target table
+                segment = {}
+                self._segments.append(segment)
+            buffer = segment[plan.name] = _buffer_for(change, plan)
+        if plan.referrers and change.kind in ("update", "delete") and _passes_on(change, plan):
+            self._segments.append(parent_statement(change, plan))
+        elif isinstance(buffer, _KeyedBuffer) and buffer.must_move(change):
+            self._segments.append(ordered_statement(change, plan))
+        else:
+            buffer.add(change)
+        self.rows += 1
+
+    def statements(self) -> Iterator[Statement]:
+        """The statements in order. Raises PlanError for a value that its column cannot take."""
+        for segment in self._segments:
+            if isinstance(segment, Statement):
+                yield segment
+            else:
+                for buffer in segment.values():
+                    yield from _marked(buffer.statements(), buffer.plan)
+
+
+def _marked(statements: Iterable[Statement], plan: TablePlan) -> Iterable[Statement]:
+    if plan.schema.transactional:
+        return statements
+    return (statement._replace(is_transactional=False) for statement in statements)
+
+
+class _Buffer:
+    """The changes of one table between two borders."""
+
+    def __init__(self, plan: TablePlan) -> None:
+        self.plan = plan
+
+    def add(self, change: RowChange) -> None:
+        raise NotImplementedError
+
+    def statements(self) -> Iterator[Statement]:
+        raise NotImplementedError
+
+
+def _buffer_for(change: RowChange, plan: TablePlan) -> _Buffer:
+    strategy = plan.strategy_for(plan.shape_for(change.data))
+    if strategy is Strategy.KEYLESS:
+        return _KeylessBuffer(plan)
+    if strategy is Strategy.ORDERED:
+        return _OrderedBuffer(plan)
+    return _KeyedBuffer(plan, strategy)
+
+
+class _KeyedBuffer(_Buffer):
+    """The last image of each key; None where it is deleted."""
+
+    def __init__(self, plan: TablePlan, strategy: Strategy) -> None:
+        super().__init__(plan)
+        self._is_upsert = strategy is Strategy.UPSERT
+        self._deleted: dict[bytes, msgspec.Raw] = {}
+        self._images: dict[bytes, msgspec.Raw] = {}
+        self._changes = 0
+
+    def must_move(self, change: RowChange) -> bool:
+        """Whether the row must be updated in place: its columns that only the target has move to the new key."""
+        plan = self.plan
+        return (
+            self._is_upsert
+            and change.kind == "update"
+            and plan.may_change_key(change)
+            and plan.key_of(plan.old_image(change)) != plan.key_of(change.data)
+        )
+
+    def add(self, change: RowChange) -> None:
+        plan = self.plan
+        key = plan.key_of(change.data)
+        self._changes += 1
+        if change.kind == "delete":
+            self._images.pop(key, None)
+            self._deleted[key] = change.data
+            return
+        if change.kind == "update" and change.old is not NO_JSON and plan.may_change_key(change):
+            old = plan.old_image(change)
+            old_key = plan.key_of(old)
+            if old_key != key:
+                self._images.pop(old_key, None)
+                self._deleted[old_key] = old
+        self._images[key] = change.data
+
+    def statements(self) -> Iterator[Statement]:
+        plan, images = self.plan, self._images
+        deleted = [data for key, data in self._deleted.items() if self._is_upsert or key not in images]
+        rows = self._changes
+        for statement in _delete_by_key(plan, deleted):
+            yield statement._replace(rows=min(statement.rows, rows))
+            rows -= min(statement.rows, rows)
+        for count, statement in enumerate(_write_images(plan, images.values())):
+            # changes that were compacted away count with the first statement
+            yield statement._replace(rows=statement.rows + (rows - len(images) if count == 0 else 0))
+
+
+def _delete_by_key(plan: TablePlan, images: list[msgspec.Raw]) -> Iterator[Statement]:
+    key = plan.row_key
+    names = b", ".join(quote_name(name).encode() for name in key)
+    for start in range(0, len(images), KEYS_PER_DELETE):
+        part = images[start : start + KEYS_PER_DELETE]
+        tuples = [_literals_of_key(plan, data) for data in part]
+        if len(key) == 1:
+            listed = b",".join(values[0] for values in tuples)
+            sql = b"DELETE FROM %s WHERE %s IN (%s)" % (plan.quoted, names, listed)
+        else:
+            listed = b",".join(b"(" + b",".join(values) + b")" for values in tuples)
+            sql = b"DELETE FROM %s WHERE (%s) IN (%s)" % (plan.quoted, names, listed)
+        yield Statement(sql, len(part), table=plan.name)
+
+
+def _literals_of_key(plan: TablePlan, data: msgspec.Raw) -> tuple[bytes, ...]:
+    return _shape_of(plan, data).key_literals(data, plan.row_key)
+
+
+def _shape_of(plan: TablePlan, data: msgspec.Raw) -> RowShape:
+    """The shape that fits this image: by far most often the one used last."""
+    shape = plan.shape
+    if shape is not None:
+        try:
+            shape.tokens(data)
+        except ShapeError:
+            return plan.shape_for(data)
+        return shape
+    return plan.shape_for(data)
+
+
+def _write_images(plan: TablePlan, images: Iterable[msgspec.Raw]) -> Iterator[Statement]:
+    shape: RowShape | None = None
+    values: list[bytes] = []
+    size = 0
+    for data in images:
+        try:
+            if shape is None:
+                raise ShapeError
+            row = shape.values(data)
+        except ShapeError:
+            if shape is not None and values:
+                yield _write_statement(plan, shape, values)
+                values, size = [], 0
+            shape = plan.shape_for(data)
+            row = shape.values(data)
+        values.append(row)
+        size += len(row)
+        if size > STATEMENT_BYTES:
+            yield _write_statement(plan, shape, values)
+            values, size = [], 0
+    if shape is not None and values:
+        yield _write_statement(plan, shape, values)
+
+
+def _write_statement(plan: TablePlan, shape: RowShape, values: list[bytes]) -> Statement:
+    if plan.strategy_for(shape) is Strategy.REPLACE:
+        sql = shape.replace_head + b",".join(values)
+    else:
+        sql = shape.insert_head + b",".join(values) + _on_duplicate(shape, plan.row_key)
+    return Statement(sql, len(values), table=plan.name)
+
+
+def _on_duplicate(shape: RowShape, row_key: tuple[str, ...]) -> bytes:
+    # VALUES() is deprecated in MySQL 8.0.20 but is the one form that both brands know.
+    names = [quote_name(column.name).encode() for column in shape.written]
+    return b" ON DUPLICATE KEY UPDATE " + b", ".join(b"%s = VALUES(%s)" % (name, name) for name in names)
+
+
+class _KeylessBuffer(_Buffer):
+    """How many copies of each row came or went in all: a table without a key is a multiset of rows."""
+
+    def __init__(self, plan: TablePlan) -> None:
+        super().__init__(plan)
+        self._net: dict[bytes, tuple[int, RowShape, msgspec.Raw]] = {}
+        self._changes = 0
+
+    def add(self, change: RowChange) -> None:
+        self._changes += 1
+        if change.kind == "delete":
+            self._count(change.data, -1)
+        elif change.kind == "update":
+            old = self.plan.old_image(change)
+            self._count(old, -1)
+            self._count(change.data, +1)
+        else:
+            self._count(change.data, +1)
+
+    def _count(self, data: msgspec.Raw, by: int) -> None:
+        shape = _shape_of(self.plan, data)
+        row = shape.values(data)
+        net, _, _ = self._net.get(row, (0, shape, data))
+        self._net[row] = (net + by, shape, data)
+
+    def statements(self) -> Iterator[Statement]:
+        rows = self._changes
+        for _, (net, shape, data) in self._net.items():
+            if net < 0:
+                sql = b"DELETE FROM %s WHERE %s LIMIT %d" % (self.plan.quoted, shape.where_row(data), -net)
+                yield Statement(sql, min(1, rows), affected=-net, table=self.plan.name)
+                rows -= min(1, rows)
+        values: list[bytes] = []
+        head, size = b"", 0
+        for row, (net, shape, _) in self._net.items():
+            for _ in range(net):
+                if values and (shape.insert_head != head or size > STATEMENT_BYTES):
+                    yield Statement(head + b",".join(values), rows, affected=len(values), table=self.plan.name)
+                    values, size, rows = [], 0, 0
+                head = shape.insert_head
+                values.append(row)
+                size += len(row)
+        if values:
+            yield Statement(head + b",".join(values), rows, affected=len(values), table=self.plan.name)
+
+
+class _OrderedBuffer(_Buffer):
+    """Each change by itself, in order."""
+
+    def __init__(self, plan: TablePlan) -> None:
+        super().__init__(plan)
+        self._changes: list[RowChange] = []
+
+    def add(self, change: RowChange) -> None:
+        self._changes.append(change)
+
+    def statements(self) -> Iterator[Statement]:
+        for change in self._changes:
+            yield ordered_statement(change, self.plan)
+
+
+def ordered_statement(change: RowChange, plan: TablePlan) -> Statement:
+    """INSERT, UPDATE or DELETE of one row by its key, exactly one row affected."""
+    shape = _shape_of(plan, change.data)
+    if change.kind in ("insert", "bootstrap-insert"):
+        sql = shape.insert_head + shape.values(change.data)
+    elif change.kind == "delete":
+        sql = b"DELETE FROM %s WHERE %s LIMIT 1" % (plan.quoted, _where_key(plan, change.data))
+    else:
+        where = _where_key(plan, plan.old_image(change))
+        sql = b"UPDATE %s SET %s WHERE %s LIMIT 1" % (plan.quoted, shape.assignments(change.data), where)
+    return Statement(sql, 1, affected=1, table=plan.name)
+
+
+def parent_statement(change: RowChange, plan: TablePlan) -> Statement:
+    """The change of a referenced parent, by which the target cascades as the source did."""
+    if not plan.row_key:
+        raise PlanError(f"{plan.name} is referenced by a foreign key with an action but has no key of its own")
+    return ordered_statement(change, plan)._replace(checks_foreign_keys=True, affected=None)
+
+
+def _where_key(plan: TablePlan, data: msgspec.Raw) -> bytes:
+    literals = _literals_of_key(plan, data)
+    return b" AND ".join(
+        quote_name(name).encode() + b" = " + literal for name, literal in zip(plan.row_key, literals, strict=True)
+    )
+
+
+def _passes_on(change: RowChange, plan: TablePlan) -> bool:
+    """Whether the change of a referenced parent reaches its children."""
+    if change.kind == "delete":
+        return True
+    if change.old is NO_JSON:
+        return False
+    changed = {name.lower() for name in msgspec.json.decode(change.old, type=dict[str, msgspec.Raw])}
+    return any(name.lower() in changed for name in plan.referred_columns())
+
+
+def single_statements(change: RowChange, plan: TablePlan) -> list[Statement]:
+    """One change in the forms of the original: `REPLACE INTO` and `DELETE IGNORE FROM … LIMIT 1`.
+
+    They give the same state as the batch: `--dry-run` prints them, and the applier falls back to them to find which
+    change of a batch the target refuses. Raises PlanError.
+    """
+    return list(_marked(_single_statements(change, plan), plan))
+
+
+def _single_statements(change: RowChange, plan: TablePlan) -> list[Statement]:
+    shape = _shape_of(plan, change.data)
+    strategy = plan.strategy_for(shape)
+    if plan.referrers and change.kind in ("update", "delete") and _passes_on(change, plan):
+        return [parent_statement(change, plan)]
+    if strategy is Strategy.ORDERED or _KeyedBuffer(plan, strategy).must_move(change):
+        return [ordered_statement(change, plan)]
+    found: list[Statement] = []
+    if strategy is Strategy.KEYLESS:
+        if change.kind in ("update", "delete"):
+            gone = change.data if change.kind == "delete" else plan.old_image(change)
+            where = _shape_of(plan, gone).where_row(gone)
+            sql = b"DELETE IGNORE FROM %s WHERE %s LIMIT 1" % (plan.quoted, where)
+            found.append(Statement(sql, 0, affected=1, table=plan.name))
+    elif change.kind == "delete":
+        found.append(_delete_one(plan, change.data))
+    elif change.kind == "update" and plan.may_change_key(change):
+        old = plan.old_image(change)
+        if plan.key_of(old) != plan.key_of(change.data):
+            found.append(_delete_one(plan, old))
+    if change.kind != "delete":
+        values = shape.values(change.data)
+        if strategy is Strategy.UPSERT:
+            sql = shape.insert_head + values + _on_duplicate(shape, plan.row_key)
+        elif strategy is Strategy.KEYLESS and plan.schema.unique_keys:
+            sql = shape.insert_head + values  # REPLACE would remove the row of another that holds the same value
+        else:
+            sql = shape.replace_head + values
+        found.append(Statement(sql, 0, table=plan.name))
+    found[-1] = found[-1]._replace(rows=1)
+    return found
+
+
+def _delete_one(plan: TablePlan, data: msgspec.Raw) -> Statement:
+    sql = b"DELETE IGNORE FROM %s WHERE %s LIMIT 1" % (plan.quoted, _where_key(plan, data))
+    return Statement(sql, 0, table=plan.name)

@@ -1,0 +1,280 @@
+"""One JSON value of a message as a MySQL literal for one column.
+
+A number or a string of JSON is, but for two escapes, already the literal that MySQL reads as the same value, so most
+tokens travel as they are and never pass through a Python value (or a float). What needs more has a function here.
+"""
+
+from __future__ import annotations
+
+import base64
+import datetime as dt
+import struct
+from collections.abc import Callable
+from typing import TypeAlias
+
+import msgspec
+
+from pydbsync.errors import PlanError
+from pydbsync.model import Column
+from pydbsync.plan.quoting import is_sql_string, quote_bytes, quote_text
+
+Literal: TypeAlias = Callable[[bytes], bytes]
+"""JSON token → SQL literal. Raises PlanError for a token that the column cannot take."""
+
+NULL = b"null"
+
+BINARY_KINDS = frozenset({"binary", "varbinary", "tinyblob", "blob", "mediumblob", "longblob"})
+TEXT_KINDS = frozenset({"char", "varchar", "tinytext", "text", "mediumtext", "longtext"})
+FLOAT_KINDS = frozenset({"float", "double"})
+INTEGER_KINDS = frozenset({"tinyint", "smallint", "mediumint", "int", "bigint"})
+TEMPORAL_KINDS = frozenset({"date", "time", "datetime", "timestamp"})
+GEOMETRY_KINDS = frozenset(
+    {
+        "geometry", "point", "linestring", "polygon", "multipoint", "multilinestring", "multipolygon",
+        "geometrycollection", "geomcollection",
+    }
+)  # fmt: skip
+
+_decode_text = msgspec.json.Decoder(str).decode
+_decode_labels = msgspec.json.Decoder(list[str]).decode
+
+
+def literal_for(
+    column: Column, *, is_binary: bool = False, shift_s: int = 0, mysql_geometry: bool = False
+) -> tuple[Literal, bool]:
+    """The function for this column, and whether a plain token (no escape, no bracket) may pass it by.
+
+    `is_binary` (from the config) says that a text column's value arrives in base64; `shift_s` is added to values of
+    DATETIME and text columns that the config lists as timestamps; `mysql_geometry` tells MySQL's ST_GeomFromText.
+    """
+    kind = column.kind
+    if is_binary or kind in BINARY_KINDS:
+        return (_binary_fixed(column.size) if kind == "binary" and column.size else _binary), False
+    if shift_s and kind != "timestamp":
+        return _shifted(shift_s, column), False
+    if column.native_json or kind == "json":
+        return _json if column.nullable else _json_not_null, False
+    if kind == "set":
+        return _set_of(column.labels), False
+    if kind == "enum":
+        return _enum_of(column), not (_has_odd_labels(column.labels) or not column.nullable)
+    if kind in FLOAT_KINDS:
+        return (_float if kind == "float" else _double), False
+    if kind == "bit":
+        size = column.size or 1
+        return (_bit32, False) if size == 32 else (_number, True)
+    if kind == "year":
+        return _year, False
+    if kind in GEOMETRY_KINDS:
+        return _geometry(column, mysql=mysql_geometry), False
+    if kind == "decimal":
+        return _decimal, True
+    if kind in INTEGER_KINDS:
+        return _number, True
+    return _scalar, True
+
+
+def text_of(token: bytes) -> str:
+    """The text of a JSON string token; numbers and booleans as they are written. Raises PlanError for others."""
+    if token[:1] == b'"':
+        try:
+            return _decode_text(token)
+        except msgspec.DecodeError as exc:
+            raise PlanError(f"a text value cannot be read: {exc}") from exc
+    if token[:1] in (b"[", b"{"):
+        raise PlanError(f"a JSON {'list' if token[:1] == b'[' else 'object'} came for a column that takes one value")
+    return token.decode("ascii")
+
+
+def _scalar(token: bytes) -> bytes:
+    first = token[:1]
+    if first == b'"':
+        return token if is_sql_string(token) else quote_text(_decode_text_exactly(token))
+    if first in (b"[", b"{"):
+        raise PlanError(f"a JSON {'list' if first == b'[' else 'object'} came for a column that takes one value")
+    return token
+
+
+def _decode_text_exactly(token: bytes) -> str:
+    text = text_of(token)
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError as exc:
+        raise PlanError("a text value has half of a surrogate pair, which is no character") from exc
+    return text
+
+
+def _number(token: bytes) -> bytes:
+    return _scalar(token)
+
+
+def _decimal(token: bytes) -> bytes:
+    # In E notation a literal is a DOUBLE and loses digits; a string is converted to DECIMAL exactly.
+    if b"E" in token or b"e" in token:
+        return b'"' + token.strip(b'"') + b'"'
+    return _scalar(token)
+
+
+def _double(token: bytes) -> bytes:
+    # The literal -0.0 is a DECIMAL and has no sign; the string "-0.0" keeps it.
+    return token if token == NULL or token[:1] == b'"' else b'"' + _scalar(token) + b'"'
+
+
+def _float(token: bytes) -> bytes:
+    return token if token == NULL else b'"' + float_bits(token) + b'"'
+
+
+def float_bits(token: bytes) -> bytes:
+    """The DOUBLE that has exactly the value of a FLOAT's shortest spelling.
+
+    `f = 0.1` finds no FLOAT 0.1, since the literal is a DOUBLE; and the shortest spelling of the largest FLOAT,
+    3.4028235E38, is as a DOUBLE larger than any FLOAT, which strict mode refuses. Raises PlanError if it is no number.
+    """
+    try:
+        return repr(struct.unpack("f", struct.pack("f", float(token.strip(b'"'))))[0]).encode()
+    except (ValueError, OverflowError) as exc:
+        raise PlanError(f"{token!r} is no FLOAT") from exc
+
+
+def _bit32(token: bytes) -> bytes:
+    # Maxwell reads BIT(32) as a signed int: 0x80000000 arrives as -2147483648.
+    return b"%d" % (int(token) + 2**32) if token[:1] == b"-" else _scalar(token)
+
+
+def _year(token: bytes) -> bytes:
+    # YEAR 0 arrives as 1900, which no YEAR column can hold.
+    return b"0" if token == b"1900" else _scalar(token)
+
+
+def _binary(token: bytes) -> bytes:
+    if token == NULL:
+        return b"NULL"
+    return quote_bytes(decode_base64(token))
+
+
+def _binary_fixed(size: int) -> Literal:
+    def fixed(token: bytes) -> bytes:
+        # The binlog strips trailing zero bytes of BINARY(n); a comparison needs them back.
+        return b"NULL" if token == NULL else quote_bytes(decode_base64(token).ljust(size, b"\0"))
+
+    return fixed
+
+
+def decode_base64(token: bytes) -> bytes:
+    """The bytes behind a base64 string token. Raises PlanError if it is none."""
+    if token[:1] != b'"':
+        raise PlanError(f"a binary value is not a base64 text: {token[:40]!r}")
+    try:
+        if b"\\" in token:
+            return base64.b64decode(_decode_text(token), validate=True)
+        return base64.b64decode(token[1:-1], validate=True)
+    except ValueError as exc:
+        raise PlanError(f"a binary value is not base64: {exc}") from exc
+
+
+def _json(token: bytes) -> bytes:
+    if token == NULL:
+        return b"NULL"
+    return b'"' + token.replace(b"\\", b"\\\\").replace(b'"', b'\\"') + b'"'
+
+
+def _json_not_null(token: bytes) -> bytes:
+    # Maxwell writes JSON's null like SQL's NULL; where NULL cannot be, it was JSON's.
+    return b'"null"' if token == NULL else _json(token)
+
+
+def real_label(label: str, labels: tuple[str, ...]) -> str:
+    """The column's own label for the one Maxwell wrote: it keeps doubled quotes and backslashes as the DDL had them."""
+    if label in labels or not labels:
+        return label
+    for known in labels:
+        if label in (known.replace("'", "''"), known.replace("\\", "\\\\"), _doubled(known), known.rstrip(" ")):
+            return known
+        if label.rstrip(" ") == known:
+            return known
+    return label
+
+
+def _doubled(label: str) -> str:
+    return label.replace("\\", "\\\\").replace("'", "''")
+
+
+def _has_odd_labels(labels: tuple[str, ...]) -> bool:
+    return any("'" in label or "\\" in label for label in labels) or not labels
+
+
+def _enum_of(column: Column) -> Literal:
+    labels, not_null = column.labels, not column.nullable
+
+    def enum(token: bytes) -> bytes:
+        if token == NULL:
+            # The error value '' (index 0) arrives as null; where NULL cannot be, it was that.
+            return b"0" if not_null else b"NULL"
+        return quote_text(real_label(text_of(token), labels))
+
+    return enum
+
+
+def _set_of(labels: tuple[str, ...]) -> Literal:
+    def members(token: bytes) -> bytes:
+        if token == NULL:
+            return b"NULL"
+        if token[:1] != b"[":
+            return _scalar(token)
+        try:
+            found = _decode_labels(token)
+        except msgspec.MsgspecError as exc:
+            raise PlanError(f"a SET value is not a list of labels: {exc}") from exc
+        return quote_text(",".join(real_label(label, labels) for label in found))
+
+    return members
+
+
+def _shifted(shift_s: int, column: Column) -> Literal:
+    shift = dt.timedelta(seconds=shift_s)
+
+    def shifted(token: bytes) -> bytes:
+        if token == NULL:
+            return b"NULL"
+        text = text_of(token)
+        if text.startswith("0000-00-00"):
+            return quote_text(text)
+        try:
+            moment = dt.datetime.fromisoformat(text) + shift
+        except (ValueError, OverflowError) as exc:
+            raise PlanError(f"{column.name} is listed in timestamp_columns, but {text!r} is no date and time") from exc
+        fraction = text.partition(".")[2]
+        return quote_text(moment.strftime("%Y-%m-%d %H:%M:%S") + (f".{fraction}" if fraction else ""))
+
+    return shifted
+
+
+def _geometry(column: Column, *, mysql: bool) -> Literal:
+    default_srid = column.srid or 0
+
+    def geometry(token: bytes) -> bytes:
+        if token == NULL:
+            return b"NULL"
+        text, srid = text_of(token), default_srid
+        if text.startswith("SRID="):
+            head, _, text = text.partition(";")
+            srid = int(head[5:])
+        if not mysql:
+            text = _flat_multipoint(text)
+        # Maxwell writes the stored order of axes, which is longitude first also where the SRID says latitude first.
+        order = b", 'axis-order=long-lat'" if mysql and srid else b""
+        return b"ST_GeomFromText(%s, %d%s)" % (quote_text(text), srid, order)
+
+    return geometry
+
+
+def _flat_multipoint(wkt: str) -> str:
+    """MULTIPOINT ((1 1), (2 2)) as MULTIPOINT (1 1, 2 2): MariaDB reads the first as NULL."""
+    out, rest = [], wkt
+    while True:
+        head, mark, rest = rest.partition("MULTIPOINT ((")
+        out.append(head)
+        if not mark:
+            return "".join(out)
+        points, end, rest = rest.partition("))")
+        out.append("MULTIPOINT (" + points.replace("), (", ", ").replace("),(", ",") + ")" + ("" if end else rest))

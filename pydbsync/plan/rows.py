@@ -1,0 +1,367 @@
+"""How the rows of one table become SQL: compiled once per table and set of columns, then run for every row."""
+
+from __future__ import annotations
+
+import enum
+import functools
+from collections.abc import Callable, Mapping
+from typing import Literal, TypeAlias
+
+import msgspec
+from msgspec.structs import astuple
+
+from pydbsync.errors import PlanError
+from pydbsync.model import NO_JSON, Column, RowChange, TableName, TableSchema
+from pydbsync.plan.literals import (
+    GEOMETRY_KINDS,
+    NULL,
+    TEXT_KINDS,
+    float_bits,
+    literal_for,
+)
+from pydbsync.plan.literals import (
+    Literal as ValueLiteral,
+)
+from pydbsync.plan.quoting import quote_name, quote_table
+
+_decode_object = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+
+
+class ColumnOverrides(msgspec.Struct, frozen=True):
+    """What the operator's config says of one table's columns, in lower case."""
+
+    binary: frozenset[str] = frozenset()
+    timestamp: frozenset[str] = frozenset()
+    shift_s: int = 0
+
+
+class Dialect(msgspec.Struct, frozen=True):
+    """What the plan must know of the target server."""
+
+    is_mariadb: bool = True
+    version: tuple[int, ...] = (10, 11)
+
+
+_NO_OVERRIDES = ColumnOverrides()
+_DEFAULT_DIALECT = Dialect()
+
+
+class RowShape:
+    """Turns `data` objects with exactly these columns into VALUES lists and conditions for one target table.
+
+    Columns that the target generates are left out. Raises PlanError for a column that the target does not have.
+    """
+
+    def __init__(
+        self, schema: TableSchema, names: tuple[str, ...], *, overrides: ColumnOverrides, dialect: Dialect
+    ) -> None:
+        by_name = {column.name.lower(): column for column in schema.columns}
+        missing = [name for name in names if name.lower() not in by_name]
+        if missing:
+            raise PlanError(
+                f"{schema.name} has no column {missing[0]!r} and no DDL that adds it was seen: either its DDL was"
+                " filtered out (ghost tables of an online schema change filtered at Maxwell do that too), or the"
+                " target was altered by hand"
+            )
+        columns = [by_name[name.lower()] for name in names]
+        self.columns = tuple(columns)
+        self.names = names
+        self.written = tuple(column for column in columns if not column.generated)
+        self._literals: list[ValueLiteral] = []
+        self._special: list[tuple[int, ValueLiteral]] = []
+        for index, column in enumerate(self.columns):
+            is_listed = column.name.lower() in overrides.timestamp
+            literal, may_pass = literal_for(
+                column,
+                is_binary=column.name.lower() in overrides.binary and column.kind in TEXT_KINDS,
+                shift_s=overrides.shift_s if is_listed else 0,
+                mysql_geometry=not dialect.is_mariadb,
+            )
+            self._literals.append(literal)
+            if not may_pass and not column.generated:
+                self._special.append((index, literal))
+        self._dropped = [i for i, column in enumerate(columns) if column.generated]
+        self._dialect = dialect
+        self._index = {column.name: i for i, column in enumerate(columns)}
+        self._decode = _token_decoder(names)
+        self._conditions = [self._condition_for(column) for column in columns]
+        self.column_list = b", ".join(quote_name(column.name).encode() for column in self.written)
+        self.replace_head = b"REPLACE INTO %s (%s) VALUES " % (quote_table(schema.name).encode(), self.column_list)
+        self.insert_head = b"INSERT INTO %s (%s) VALUES " % (quote_table(schema.name).encode(), self.column_list)
+
+    def values(self, data: msgspec.Raw) -> bytes:
+        """`(v1,v2,…)` for one row image. Raises ShapeError if the image has other columns."""
+        tokens = self.tokens(data)
+        if not self._special and not self._dropped:
+            joined = b",".join(tokens)
+            if b"\\" not in joined and b"[" not in joined and b"{" not in joined and b"E-" not in joined:
+                return b"(" + joined + b")"
+        return b"(" + b",".join(self._written_literals(tokens)) + b")"
+
+    def literals(self, data: msgspec.Raw) -> tuple[bytes, ...]:
+        """The literal of each column in `columns`, generated ones too."""
+        return tuple(literal(bytes(token)) for literal, token in zip(self._literals, self.tokens(data), strict=True))
+
+    def tokens(self, data: msgspec.Raw) -> tuple[msgspec.Raw, ...]:
+        """The JSON token of each column in `columns`. Raises ShapeError if the image has other columns."""
+        try:
+            return self._decode(data)
+        except msgspec.ValidationError as exc:
+            raise ShapeError(str(exc)) from exc
+
+    def _written_literals(self, tokens: tuple[msgspec.Raw, ...]) -> list[bytes]:
+        literals = self._literals
+        values = [literals[i](bytes(token)) for i, token in enumerate(tokens)]
+        for index in reversed(self._dropped):
+            del values[index]
+        return values
+
+    def where_row(self, data: msgspec.Raw) -> bytes:
+        """A condition that is true for rows equal to this image, byte for byte and NULL-safe."""
+        parts = []
+        for column, condition, literal, token in zip(
+            self.columns, self._conditions, self._literals, self.tokens(data), strict=True
+        ):
+            if column.generated:  # decided by the others
+                continue
+            raw = bytes(token)
+            name = quote_name(column.name).encode()
+            if raw == NULL and (column.nullable or column.kind not in ("enum", "json")):
+                parts.append(name + b" IS NULL")
+            else:
+                parts.append(condition(name, literal(raw), raw))
+        return b" AND ".join(parts)
+
+    def key_literals(self, data: msgspec.Raw, columns: tuple[str, ...]) -> tuple[bytes, ...]:
+        """What these key columns (names as the target spells them) are compared with to find the row."""
+        tokens = self.tokens(data)
+        found = []
+        for name in columns:
+            index = self._index[name]
+            token = bytes(tokens[index])
+            is_float = self.columns[index].kind == "float" and token != NULL
+            found.append(_as_double(token) if is_float else self._literals[index](token))
+        return tuple(found)
+
+    def has_columns(self, columns: tuple[str, ...]) -> bool:
+        """Whether all of these are in the image."""
+        return all(name in self._index for name in columns)
+
+    def assignments(self, data: msgspec.Raw) -> bytes:
+        """`a = 1, b = 2` of all written columns, for UPDATE."""
+        literals = self.literals(data)
+        return b", ".join(
+            quote_name(column.name).encode() + b" = " + literals[self._index[column.name]] for column in self.written
+        )
+
+    def _condition_for(self, column: Column) -> Callable[[bytes, bytes, bytes], bytes]:
+        kind = column.kind
+        if kind == "float":
+            return _float_condition
+        if column.native_json:
+            return _native_json_condition
+        if kind in TEXT_KINDS | {"enum", "set", "json"} and column.charset not in (None, "binary"):
+            return functools.partial(_exact_text_condition, charset=str(column.charset).encode())
+        if kind in GEOMETRY_KINDS:
+            return _geometry_condition
+        return _plain_condition
+
+
+class ShapeError(PlanError):
+    """The row image has other columns than the shape was compiled for."""
+
+
+def column_names(data: msgspec.Raw) -> tuple[str, ...]:
+    """The column names of a row image, in order."""
+    return tuple(_decode_object(data))
+
+
+Tokens: TypeAlias = tuple[msgspec.Raw, ...]
+
+
+def _token_decoder(names: tuple[str, ...], *, allow_others: bool = False) -> Callable[[msgspec.Raw], Tokens]:
+    """Picks the tokens of these columns out of an object, in this order; a compiled struct is by far the fastest way.
+
+    What it returns raises msgspec.ValidationError if one is missing, or if there are others that are not allowed.
+    """
+    if not all(_is_field_name(name) for name in names):
+        return functools.partial(_tokens_by_dict, names=names, allow_others=allow_others)
+    image = msgspec.defstruct(
+        "RowImage",
+        [(f"c{index}", msgspec.Raw) for index in range(len(names))],
+        rename={f"c{index}": name for index, name in enumerate(names)},
+        forbid_unknown_fields=not allow_others,
+        gc=False,
+    )
+    decode = msgspec.json.Decoder(image).decode
+    return lambda data: astuple(decode(data))
+
+
+def _is_field_name(name: str) -> bool:
+    # msgspec wants no field name that JSON would have to escape
+    return '"' not in name and "\\" not in name and name.isprintable()
+
+
+def _tokens_by_dict(data: msgspec.Raw, *, names: tuple[str, ...], allow_others: bool) -> Tokens:
+    found = _decode_object(data)
+    if not all(name in found for name in names) or (not allow_others and len(found) != len(names)):
+        raise msgspec.ValidationError(f"expected the columns {', '.join(names)}")
+    return tuple(found[name] for name in names)
+
+
+def _plain_condition(name: bytes, literal: bytes, token: bytes) -> bytes:
+    return name + b" = " + literal
+
+
+def _exact_text_condition(name: bytes, literal: bytes, token: bytes, *, charset: bytes) -> bytes:
+    # The first part can use an index; the second tells 'a' from 'A' and 'x' from 'x ', which a collation may not.
+    return b"%s = %s AND CAST(%s AS BINARY) = CAST(CONVERT(%s USING %s) AS BINARY)" % (
+        name,
+        literal,
+        name,
+        literal,
+        charset,
+    )
+
+
+def _float_condition(name: bytes, literal: bytes, token: bytes) -> bytes:
+    return name + b" = " + _as_double(token)
+
+
+def _as_double(token: bytes) -> bytes:
+    bits = float_bits(token)
+    return bits if b"e" in bits else bits + b"e0"
+
+
+def _native_json_condition(name: bytes, literal: bytes, token: bytes) -> bytes:
+    return b"%s = CAST(%s AS JSON)" % (name, literal)
+
+
+def _geometry_condition(name: bytes, literal: bytes, token: bytes) -> bytes:
+    return b"CAST(%s AS BINARY) = CAST(%s AS BINARY)" % (name, literal)
+
+
+class Strategy(enum.Enum):
+    """How the rows of a table are written."""
+
+    REPLACE = "replace"
+    """By key, batched: REPLACE INTO of last images, DELETE … IN."""
+    UPSERT = "upsert"
+    """By key, batched: INSERT … ON DUPLICATE KEY UPDATE, which leaves columns of the target's own alone."""
+    KEYLESS = "keyless"
+    """A multiset of whole rows: INSERT, DELETE … LIMIT n, affected rows checked."""
+    ORDERED = "ordered"
+    """INSERT, UPDATE, DELETE one by one in the stream's order, affected rows checked."""
+
+
+ApplyMode: TypeAlias = Literal["replace", "upsert", "plain"]
+
+
+class TablePlan:
+    """One target table, and how changes of one source table are written to it."""
+
+    def __init__(
+        self,
+        schema: TableSchema,
+        *,
+        overrides: ColumnOverrides = _NO_OVERRIDES,
+        dialect: Dialect = _DEFAULT_DIALECT,
+        apply_mode: ApplyMode = "replace",
+        passes_actions_on: bool = True,
+    ) -> None:
+        self.schema = schema
+        self._apply_mode = apply_mode
+        self.referrers = schema.referrers if passes_actions_on else ()
+        self.name: TableName = schema.name
+        self.quoted = quote_table(schema.name).encode()
+        self.row_key = schema.row_key
+        self._overrides = overrides
+        self._dialect = dialect
+        self._shapes: dict[tuple[str, ...], RowShape] = {}
+        self.shape: RowShape | None = None
+        self._key_decode: Callable[[msgspec.Raw], Tokens] | None = None
+        self._key_names: tuple[str, ...] = ()
+        self._key_markers: tuple[bytes, ...] = ()
+
+    def shape_for(self, data: msgspec.Raw) -> RowShape:
+        """The compiled shape for this row image. Raises PlanError for a column that the target does not have."""
+        names = column_names(data)
+        shape = self._shapes.get(names)
+        if shape is None:
+            shape = RowShape(self.schema, names, overrides=self._overrides, dialect=self._dialect)
+            self._shapes[names] = shape
+        if shape is not self.shape:
+            self.shape = shape
+            self._compile_key(shape)
+        return shape
+
+    def strategy_for(self, shape: RowShape) -> Strategy:
+        """How rows of this shape are written."""
+        if not self.row_key or not shape.has_columns(self.row_key):
+            return Strategy.KEYLESS
+        if self._apply_mode == "plain":
+            return Strategy.ORDERED
+        is_whole = len(shape.written) == sum(not column.generated for column in self.schema.columns)
+        if self._apply_mode == "replace" and is_whole:
+            return Strategy.REPLACE
+        # REPLACE would set the target's own columns back to their defaults. ON DUPLICATE KEY UPDATE finds the row by
+        # whichever unique key collides first, so it is safe only where there is a single one.
+        has_other_keys = bool(self.schema.unique_keys) and set(self.schema.unique_keys) != {self.row_key}
+        return Strategy.ORDERED if has_other_keys else Strategy.UPSERT
+
+    def referred_columns(self) -> frozenset[str]:
+        """The columns that foreign keys with CASCADE, SET NULL or SET DEFAULT point at."""
+        return frozenset(name for referrer in self.referrers for name in referrer.columns)
+
+    def _compile_key(self, shape: RowShape) -> None:
+        by_target = {column.name: name for column, name in zip(shape.columns, shape.names, strict=True)}
+        self._key_names = tuple(by_target[name] for name in self.row_key if name in by_target)
+        self._key_decode = _token_decoder(self._key_names, allow_others=True)
+        # Maxwell may spell a name outside ASCII with escapes: then only a full decode can tell.
+        is_plain = all(name.isascii() and name.isprintable() for name in self._key_names)
+        self._key_markers = tuple(msgspec.json.encode(name) + b":" for name in self._key_names) if is_plain else (b":",)
+
+    def key_of(self, data: msgspec.Raw) -> bytes:
+        """The identity of a row within this table: the JSON tokens of its key columns.
+
+        Finer than the key's collation ('a' and 'A' differ here), which plan/batch.py accounts for. Raises PlanError if
+        a key column is missing.
+        """
+        if self._key_decode is None:
+            self.shape_for(data)
+        try:
+            return b",".join(self._key_decode(data))  # type: ignore[misc]
+        except msgspec.ValidationError as exc:
+            raise PlanError(f"the row has no value for the key of {self.name}: {exc}") from exc
+
+    def old_image(self, change: RowChange) -> msgspec.Raw:
+        """The whole row before an update: `data` with the values of `old` put back."""
+        if change.old is NO_JSON:
+            return change.data
+        image = _decode_object(change.data)
+        image.update(_decode_object(change.old))
+        return msgspec.Raw(msgspec.json.encode(image))
+
+    def may_change_key(self, change: RowChange) -> bool:
+        """Whether an update may have changed a key column (false positives are harmless)."""
+        if change.old is NO_JSON:
+            return False
+        if self._key_decode is None:
+            self.shape_for(change.data)
+        old = bytes(change.old)
+        return any(marker in old for marker in self._key_markers)
+
+
+def overrides_for(
+    name: TableName,
+    binary: Mapping[str, Mapping[str, frozenset[str]]],
+    timestamp: Mapping[str, Mapping[str, frozenset[str]]],
+    shift_s: int,
+) -> ColumnOverrides:
+    """The config's `binary_columns` and `timestamp_columns` for a source table; names compare in lower case."""
+    database, table = name.database.lower(), name.table.lower()
+    return ColumnOverrides(
+        binary=binary.get(database, {}).get(table, frozenset()),
+        timestamp=timestamp.get(database, {}).get(table, frozenset()),
+        shift_s=shift_s,
+    )

@@ -1,0 +1,56 @@
+"""Where each change goes: filters first, then the rewritten name, or the shards."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import msgspec
+
+from pydbsync.model import RowChange, TableName
+from pydbsync.route.filters import Filters
+from pydbsync.route.shard import ShardRouter
+
+
+class Router:
+    """From source names to target databases. Tables keep their names."""
+
+    def __init__(self, *, filters: Filters, rewrite: Mapping[str, str], shards: ShardRouter | None = None) -> None:
+        self.filters = filters
+        self._rewrite = dict(rewrite)
+        self._shards = shards
+
+    def is_sharded(self, database: str) -> bool:
+        """Whether rows of this source database must each be looked at."""
+        return self._shards is not None and database in self._shards.databases
+
+    def databases(self, database: str) -> tuple[str, ...]:
+        """All target databases of a source database."""
+        if self._shards is not None and database in self._shards.databases:
+            return self._shards.every_shard(database)
+        return (self._rewrite.get(database, database),)
+
+    def rename(self, database: str, *, shard_of: str | None = None, shard: str | None = None) -> str:
+        """The target name of a database that stands in a statement; `shard` is the name for `shard_of` this time."""
+        if shard is not None and database == shard_of:
+            return shard
+        return self._rewrite.get(database, database)
+
+    def row_targets(self, change: RowChange) -> list[tuple[str, RowChange]]:
+        """(target database, change) for a row of a sharded database; an update that moves a row between shards
+        becomes a deletion of the old image and an insertion of the new one. Raises PlanError."""
+        shards = self._shards
+        if shards is None:
+            return [(self._rewrite.get(change.database, change.database), change)]
+        targets = shards.targets(change)
+        left = shards.left_behind(change)
+        if not left:
+            return [(target, change) for target in targets]
+        old = msgspec.json.decode(change.data, type=dict[str, msgspec.Raw])
+        old.update(msgspec.json.decode(change.old, type=dict[str, msgspec.Raw]))
+        gone = msgspec.structs.replace(change, kind="delete", data=msgspec.Raw(msgspec.json.encode(old)))
+        came = msgspec.structs.replace(change, kind="insert")
+        return [(target, gone) for target in left] + [(target, came) for target in targets]
+
+    def takes(self, name: TableName) -> bool:
+        """Whether changes of this source table take part."""
+        return self.filters.takes(name)

@@ -1,0 +1,61 @@
+"""The shard router of binlog_consumer.py: the value of a column, modulo a number, is the suffix of the database."""
+
+from __future__ import annotations
+
+import msgspec
+
+from pydbsync.errors import PlanError
+from pydbsync.model import NO_JSON, RowChange
+
+_decode_values = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+
+
+class ShardRouter:
+    """Picks target databases `name0` … `nameN` by `column % modulo`.
+
+    Rows without the column, or with 0 or NULL in it, and DDL go to every shard that this instance owns. Rows of other
+    instances' shards go nowhere here.
+    """
+
+    def __init__(self, *, databases: frozenset[str], column: str, modulo: int, owned: tuple[int, ...]) -> None:
+        self.databases = databases
+        self._column = column
+        self._modulo = modulo
+        self._owned = owned
+        self._is_owned = frozenset(owned)
+
+    def every_shard(self, database: str) -> tuple[str, ...]:
+        """All target databases of this instance."""
+        return tuple(f"{database}{number}" for number in self._owned)
+
+    def targets(self, change: RowChange) -> tuple[str, ...]:
+        """The target databases of a row. Raises PlanError if the value is no whole number."""
+        shard = self._shard(_decode_values(change.data).get(self._column))
+        if shard is None:
+            return self.every_shard(change.database)
+        return (f"{change.database}{shard}",) if shard in self._is_owned else ()
+
+    def left_behind(self, change: RowChange) -> tuple[str, ...]:
+        """The target databases that an update takes the row away from: its column had another value before."""
+        if change.kind != "update" or change.old is NO_JSON:
+            return ()
+        old = _decode_values(change.old)
+        if self._column not in old:
+            return ()
+        before = self._shard(old[self._column])
+        had = (
+            self.every_shard(change.database)
+            if before is None
+            else ((f"{change.database}{before}",) if before in self._is_owned else ())
+        )
+        has = self.targets(change)
+        return tuple(database for database in had if database not in has)
+
+    def _shard(self, token: msgspec.Raw | None) -> int | None:
+        if token is None:
+            return None
+        try:
+            value = msgspec.json.decode(token, type=int | None)
+        except msgspec.ValidationError as exc:
+            raise PlanError(f"{self._column} picks the shard but {bytes(token)!r} is no whole number") from exc
+        return value % self._modulo if value else None

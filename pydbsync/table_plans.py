@@ -1,0 +1,145 @@
+"""Which plan each change goes by: routed names joined with the target's catalogue, remembered per source table."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+
+from pydbsync.errors import PlanError
+from pydbsync.model import RowChange, TableName, TableSchema
+from pydbsync.plan.rows import Dialect, TablePlan, overrides_for
+from pydbsync.protocols import Catalog
+from pydbsync.route.filters import Filters
+from pydbsync.route.router import Router
+from pydbsync.route.shard import ShardRouter
+from pydbsync.settings import Settings
+
+
+def router_from(settings: Settings) -> Router:
+    """The router that the settings describe."""
+    hidden = [settings.state_schema]
+    if not settings.include_maxwell_database:
+        hidden.append(settings.maxwell_database)
+    shards = None
+    if settings.sharding is not None and settings.direction == "replay":
+        shards = ShardRouter(
+            databases=frozenset(settings.sharding.databases),
+            column=settings.sharding.column,
+            modulo=settings.sharding.modulo,
+            owned=settings.sharding.owned(settings.corpmod),
+        )
+    return Router(
+        filters=Filters(include=settings.include, exclude=settings.exclude, hidden_databases=hidden),
+        rewrite=settings.dbname_rewrite,
+        shards=shards,
+    )
+
+
+def configured_server(text: str) -> tuple[str | None, tuple[int, ...]]:
+    """`mysql 8.4` as ("mysql", (8, 4)); (None, ()) for auto."""
+    if text == "auto":
+        return None, ()
+    brand, _, version = text.partition(" ")
+    return brand, tuple(int(number) for number in version.split("."))
+
+
+class TablePlans:
+    """Finds the plans of a change; forgets them when the schema changes."""
+
+    def __init__(self, settings: Settings, *, router: Router, log: logging.Logger) -> None:
+        self.router = router
+        self.source_server: tuple[str | None, tuple[int, ...]] = configured_server(settings.source_server)
+        self._settings = settings
+        self._log = log
+        self._catalog: Catalog | None = None
+        self.dialect = Dialect()
+        self._plans: dict[tuple[str, str], tuple[TablePlan, ...]] = {}
+        self._by_target: dict[tuple[TableName, TableName], TablePlan] = {}
+        self._warned: set[tuple[TableName, str]] = set()
+
+    def attach(self, catalog: Catalog, dialect: Dialect) -> None:
+        """Plan for this target from now on."""
+        self._catalog, self.dialect = catalog, dialect
+        self.forget()
+
+    def forget(self) -> None:
+        """The target's tables may have changed."""
+        self._plans.clear()
+        self._by_target.clear()
+
+    def route(self, change: RowChange) -> Sequence[tuple[TablePlan, RowChange]]:
+        """The plans a change goes by: none if it is filtered out, several if it goes to several shards.
+
+        Raises PlanError if the target has no such table, or the value that picks the shard is none.
+        """
+        plans = self._plans.get((change.database, change.table))
+        if plans is None:
+            source = TableName(change.database, change.table)
+            if not self.router.takes(source):
+                plans = self._plans[source] = ()
+            elif self.router.is_sharded(change.database):
+                return [
+                    (self._plan(source, TableName(target, change.table)), sent)
+                    for target, sent in self.router.row_targets(change)
+                ]
+            else:
+                targets = self.router.databases(change.database)
+                plans = tuple(self._plan(source, TableName(target, change.table)) for target in targets)
+                self._plans[source] = plans
+        return [(plan, change) for plan in plans]
+
+    def _plan(self, source: TableName, target: TableName) -> TablePlan:
+        plan = self._by_target.get((source, target))
+        if plan is None:
+            if self._catalog is None:
+                raise PlanError("no catalogue of the target is at hand")
+            schema = self._catalog.table(target)
+            if schema is None:
+                raise PlanError(f"the target has no table {target}")
+            self._warn_about(target, triggers=schema.triggers, is_transactional=schema.transactional)
+            plan = TablePlan(
+                schema,
+                overrides=overrides_for(
+                    source,
+                    self._settings.binary_columns,
+                    self._settings.timestamp_columns,
+                    self._settings.timestamp_offset_s,
+                ),
+                dialect=self.dialect,
+                apply_mode=self._settings.apply_mode,  # type: ignore[arg-type]
+                passes_actions_on=self._passes_actions_on(schema),
+            )
+            self._by_target[source, target] = plan
+        return plan
+
+    def _passes_actions_on(self, schema: TableSchema) -> bool:
+        """Whether the target must cascade itself. MySQL 9.6 and newer write the children to the binlog."""
+        wanted = self._settings.referential_actions
+        if wanted != "auto":
+            return wanted == "on"
+        brand, version = self.source_server
+        if schema.referrers and brand is None:
+            self._warn_once(
+                schema.name,
+                f"{schema.name} is referenced with ON DELETE or ON UPDATE actions, and it is not known what the source"
+                " is: the target cascades itself, as a source before MySQL 9.6 and MariaDB need it; set source_server",
+            )
+        return not (brand == "mysql" and version >= (9, 6))
+
+    def _warn_about(self, target: TableName, *, triggers: tuple[str, ...], is_transactional: bool) -> None:
+        if triggers:
+            self._warn_once(
+                target,
+                f"{target} has triggers at the target ({', '.join(triggers)}): what they do comes twice if the source"
+                " has them too, since their effects arrive as rows; drop them at the target",
+            )
+        if not is_transactional:
+            self._warn_once(
+                target,
+                f"{target} has no transactions at the target (its storage engine): a crash can apply a change twice",
+            )
+
+    def _warn_once(self, target: TableName, text: str) -> None:
+        if (target, text) not in self._warned:
+            self._warned.add((target, text))
+            self._log.warning(text)
