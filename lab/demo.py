@@ -1,0 +1,126 @@
+"""`make demo`: a recorded Maxwell stream passes RabbitMQ and pydbsync into MariaDB, and the result is compared."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import lab
+from tests.corpus import STREAM
+from tests.processes import REPOSITORY, sync_config, write_config
+from tests.servers import Endpoint, Vhost
+from tests.state import compare
+
+VHOST = "demo"
+QUEUE = "demo"
+EXCHANGE = "maxwell.demo"
+STATE_SCHEMA = "pydbsync_demo"
+SHOWN_DIFFERENCES = 10
+
+
+def main() -> int:
+    try:
+        return run()
+    except lab.LabError as error:
+        print(f"demo: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+
+
+def run() -> int:
+    folder = lab.lab_root() / "demo"
+    folder.mkdir(parents=True, exist_ok=True)
+
+    say("Starting a private MariaDB and RabbitMQ")
+    lab.up_together(("target", "rabbitmq"))
+    target, broker = Endpoint.of_lab(lab.up("target")), lab.up("rabbitmq")
+    vhost = Vhost(broker, VHOST)
+
+    expected = STREAM.state
+    begin_anew(target, vhost, [*expected, STATE_SCHEMA])
+    config = write_config(
+        sync_config(
+            target,
+            vhost,
+            queues={QUEUE: ["#"]},
+            exchange=(EXCHANGE, "topic"),
+            state_schema=STATE_SCHEMA,
+            log_file_prefix=str(folder / "%s.log"),
+        ),
+        folder / "config.py",
+    )
+
+    messages = STREAM.messages
+    say(f"Publishing {len(messages):,} recorded messages of Maxwell to RabbitMQ")
+    vhost.declare(QUEUE, exchange=EXCHANGE)
+    vhost.publish(messages, exchange=EXCHANGE)
+
+    summary_file = folder / "summary.json"
+    summary_file.unlink(missing_ok=True)
+    command = ["mysql_sync.py", "--config", str(config), "--until-drained", "--summary-json", str(summary_file)]
+    say(f"python {' '.join(command)}")
+    started = time.monotonic()
+    exit_code = subprocess.run([sys.executable, *command], cwd=REPOSITORY, check=False).returncode
+    seconds = time.monotonic() - started
+    if exit_code != 0:
+        print(f"demo: mysql_sync.py ended with exit code {exit_code}; its logs are in {folder}.", file=sys.stderr)
+        return 1
+
+    say("Comparing every table with the recorded state of the source")
+    with target.connect() as connection:
+        differences = compare(connection, expected)
+    tables = [f"{database}.{table}" for database, content in expected.items() for table in content or {}]
+    unequal = {line.split(": ")[0] for line in differences}
+    equal = [table for table in tables if table not in unequal]
+    for line in differences[:SHOWN_DIFFERENCES]:
+        print(f"  {line[:200]}")
+
+    summary = read_summary(summary_file)
+    print()
+    print(f"  changes       {summary.get('applied', len(messages)):,} in {seconds:.1f} s, start and end included")
+    if "rows_per_s" in summary:
+        print(f"  speed         {summary['rows_per_s']:,.0f} rows/s while applying")
+    print(f"  tables equal  {len(equal)} of {len(tables)}")
+    print()
+    if differences:
+        print(f"The target is NOT equal to the source: {len(differences)} differences, logs in {folder}.")
+        return 1
+    show_next_steps(target, config, databases=list(expected))
+    return 0
+
+
+def begin_anew(target: Endpoint, vhost: Vhost, databases: list[str]) -> None:
+    """Remove what an earlier demo left: its databases, its checkpoint, its queue."""
+    with target.connect() as connection, connection.cursor() as cursor:
+        cursor.execute("SET foreign_key_checks = 0")
+        for name in databases:
+            cursor.execute(f"DROP DATABASE IF EXISTS `{name}`")
+    vhost.broker.delete_vhost(vhost.name)
+    vhost.broker.create_vhost(vhost.name)
+
+
+def read_summary(file: Path) -> dict[str, Any]:
+    summary: dict[str, Any] = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+    return summary
+
+
+def show_next_steps(target: Endpoint, config: Path, *, databases: list[str]) -> None:
+    login = f"-h{target.host} -P{target.port} -u{target.user} -p{target.password}"
+    print("Everything is equal. To look further:")
+    print(f"  mariadb {login} {databases[0]}")
+    print(f"  cat {config}")
+    print("  make test       all promises, tested on real servers")
+    print("  make lab-down   stop the servers")
+
+
+def say(text: str) -> None:
+    print(f"== {text}", flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
