@@ -72,18 +72,29 @@ restore_services() {
   fi
 }
 
+# apt-get's many lines are shown only when it fails.
+quietly() {
+  output=$(mktemp)
+  if ! "$@" >"$output" 2>&1; then
+    cat "$output" >&2
+    rm -f "$output"
+    return 1
+  fi
+  rm -f "$output"
+}
+
 # The part that runs as root.
 install_packages() {
   export DEBIAN_FRONTEND=noninteractive NEEDRESTART_SUSPEND=1
   had_epmd=$(command -v epmd || true)
-  echo "lab: installing $* with apt-get"
-  apt-get update -q
+  echo "lab: installing $* with apt-get, this takes a minute (no service is started)"
+  quietly apt-get update || echo "lab: apt-get update failed; trying with the package lists that are there" >&2
   packages=
   for word in "$@"; do packages="$packages $(packages_for "$word")"; done
   forbid_services
   # --no-remove: another MySQL on this machine is never pushed out
   # shellcheck disable=SC2086
-  apt-get install -y -q --no-install-recommends --no-remove --no-upgrade $packages ||
+  quietly apt-get install -y --no-install-recommends --no-remove --no-upgrade $packages ||
     fail "apt-get could not install$packages (its reason is above); install them by hand and try again."
   case " $* " in
     *' rabbitmq '*)
