@@ -9,11 +9,11 @@ import msgspec
 
 from pydbsync.errors import PlanError
 from pydbsync.model import Column, SchemaChange, TableName
-from pydbsync.plan.definition import Description, read_description
+from pydbsync.plan.definition import read_description
 from pydbsync.plan.dialect import Server
-from pydbsync.plan.lexer import shorten
+from pydbsync.plan.lexer import Edit, Span, apply_edits, shorten
 from pydbsync.plan.quoting import quote_name
-from pydbsync.plan.statement import Action, Item, NameRef, Span, Statement, parse_statement
+from pydbsync.plan.statement import Action, Item, NameRef, Statement, parse_statement
 
 Rename: TypeAlias = Callable[[str], str]
 """Name of a source's database → name of the target's."""
@@ -45,13 +45,6 @@ class PlannedSchemaChange(msgspec.Struct, frozen=True):
     """For SET timestamp: defaults such as CURRENT_TIMESTAMP give existing rows the source's time."""
     notes: tuple[str, ...] = ()
     """What was changed besides names, for the log."""
-
-
-class Edit(NamedTuple):
-    """One exchange in the statement's text."""
-
-    span: Span
-    text: str
 
 
 def plan_schema_change(
@@ -107,18 +100,6 @@ def plan_schema_change(
         ts=change.ts,
         notes=tuple(notes),
     )
-
-
-def apply_edits(sql: str, edits: Iterable[Edit]) -> str:
-    """The text with the edits made; what lies inside a stretch that is cut out is cut with it."""
-    parts: list[str] = []
-    done = 0
-    for (start, end), text in sorted(edits, key=lambda edit: (edit.span.start, -edit.span.end)):
-        if start < done:
-            continue
-        parts += [sql[done:start], text]
-        done = end
-    return "".join([*parts, sql[done:]])
 
 
 class _Names:
@@ -311,18 +292,3 @@ def _own_spelling(statement: Statement, notes: list[str]) -> list[Edit]:
                 edits.append(Edit(Span(token.start, token.end), quote_name(token.text)))
         notes.append('names in "double quotes" (ANSI_QUOTES at the source) are written in backticks')
     return edits
-
-
-__all__ = [
-    "Description",
-    "Edit",
-    "InScope",
-    "PlannedSchemaChange",
-    "Rename",
-    "Server",
-    "TablesNamed",
-    "Touched",
-    "apply_edits",
-    "parse_statement",
-    "plan_schema_change",
-]

@@ -7,7 +7,7 @@ and its reason stand at the function that makes it; docs/schema-changes.md lists
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import ClassVar, Literal, NamedTuple, TypeAlias
 
 from sqlglot.dialects.mysql import MySQL
@@ -42,6 +42,32 @@ class Token(NamedTuple):
     @property
     def is_name(self) -> bool:
         return self.kind in ("word", "quoted") or self.behind_dot
+
+
+class Span(NamedTuple):
+    """A stretch of the statement's text: `sql[start:end]`."""
+
+    start: int
+    end: int
+
+
+class Edit(NamedTuple):
+    """One exchange in the statement's text."""
+
+    span: Span
+    text: str
+
+
+def apply_edits(sql: str, edits: Iterable[Edit]) -> str:
+    """The text with the edits made; what lies inside a stretch that is cut out is cut with it."""
+    parts: list[str] = []
+    done = 0
+    for (start, end), text in sorted(edits, key=lambda edit: (edit.span.start, -edit.span.end)):
+        if start < done:
+            continue
+        parts += [sql[done:start], text]
+        done = end
+    return "".join([*parts, sql[done:]])
 
 
 class VersionComment(NamedTuple):

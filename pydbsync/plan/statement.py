@@ -7,7 +7,7 @@ from typing import Literal, NamedTuple, TypeAlias
 import msgspec
 
 from pydbsync.errors import PlanError
-from pydbsync.plan.lexer import Brand, Lexed, Token, VersionComment, read_tokens, shorten
+from pydbsync.plan.lexer import Brand, Lexed, Span, Token, VersionComment, read_tokens, shorten
 
 Action: TypeAlias = Literal[
     "create-table", "alter-table", "rename-table", "drop-table", "truncate-table", "create-index", "drop-index",
@@ -17,13 +17,6 @@ Role: TypeAlias = Literal[
     "subject",  # created, altered, dropped, or renamed from
     "rename-to", "like", "references", "exchange", "union", "column", "database",
 ]  # fmt: skip
-
-
-class Span(NamedTuple):
-    """A stretch of the statement's text: `sql[start:end]`."""
-
-    start: int
-    end: int
 
 
 class NameRef(NamedTuple):
