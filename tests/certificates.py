@@ -27,6 +27,7 @@ def make_certificates(folder: Path) -> Certificates:
     authority = KeyPair(folder / "ca.pem", folder / "ca.key")
     openssl(
         *("req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=pydbsync test authority"),
+        *("-addext", "keyUsage=critical,keyCertSign,cRLSign"),
         *("-keyout", str(authority.key), "-out", str(authority.certificate)),
     )
     names = "subjectAltName=DNS:localhost,IP:127.0.0.1"
@@ -38,7 +39,9 @@ def make_certificates(folder: Path) -> Certificates:
 def sign(path: Path, authority: KeyPair, *, name: str, extensions: str) -> KeyPair:
     pair = KeyPair(path.with_suffix(".pem"), path.with_suffix(".key"))
     request, settings = path.with_suffix(".csr"), path.with_suffix(".cnf")
-    settings.write_text(extensions + "\n", encoding="utf-8")
+    # Python 3.13 and newer verify strictly: key usage and key identifiers must be there.
+    strict = "subjectKeyIdentifier=hash\nauthorityKeyIdentifier=keyid\nkeyUsage=digitalSignature,keyEncipherment\n"
+    settings.write_text(strict + extensions + "\n", encoding="utf-8")
     openssl(
         *("req", "-newkey", "rsa:2048", "-nodes", "-subj", f"/CN={name}"),
         *("-keyout", str(pair.key), "-out", str(request)),
