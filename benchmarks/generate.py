@@ -138,6 +138,6 @@ def condition(change: Change) -> str:
     row = change.old
     assert row is not None
     if not table.keyless:
-        return f"`{table.columns[0].name}`={row[0]}"
+        return f"`{table.columns[0].name}`={as_sql(table.columns[0], row[0])}"
     pairs = zip(table.columns, row, strict=True)
     return " AND ".join(f"`{c.name}`<=>{as_sql(c, v)}" for c, v in pairs) + " LIMIT 1"

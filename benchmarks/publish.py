@@ -9,6 +9,7 @@ import socket
 import struct
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from urllib.parse import unquote, urlparse
@@ -56,6 +57,10 @@ def depth(url: str, queue: str) -> int:
     return int(count)
 
 
+def holds(url: str, queue: str, count: int) -> bool:
+    return depth(url, queue) == count
+
+
 def routing_key(body: bytes) -> str:
     """`database.table`, read from the beginning of a message as Maxwell prints it."""
     fields = body.split(b'"', 8)
@@ -80,7 +85,12 @@ class FramePublisher:
         count = size = 0
         pending: list[bytes] = []
         for body in bodies:
-            pending += (self._method(body), self._header(len(body)), b"\x03\x00\x01" + struct.pack(">I", len(body)), body)
+            pending += (
+                self._method(body),
+                self._header(len(body)),
+                b"\x03\x00\x01" + struct.pack(">I", len(body)),
+                body,
+            )
             pending.append(b"\xce")
             count += 1
             size += len(body)
@@ -102,7 +112,9 @@ class FramePublisher:
     def __enter__(self) -> FramePublisher:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         if kind is None:
             self.close()
         else:
@@ -174,4 +186,4 @@ def fill(url: str, messages: Path, queues: dict[str, Sequence[str]], *, expected
     with FramePublisher(url) as publisher:
         publisher.publish(read_bodies(messages))
     for queue, count in expected.items():
-        wait_for(lambda q=queue, n=count: depth(url, q) == n, timeout_s=60, what=f"{count} messages in {queue}")
+        wait_for(partial(holds, url, queue, count), timeout_s=60, what=f"{count} messages in {queue}")

@@ -53,15 +53,14 @@ class Prepared:
     state: Mapping[str, TableState]
 
 
-def connect(server: MariaDB, **options: object) -> pymysql.Connection[Cursor]:
-    return pymysql.connect(
+def connect(server: MariaDB) -> pymysql.Connection[Cursor]:
+    return pymysql.Connection(
         host=server.host,
         port=server.port,
         user=server.user,
         password=server.password,
         charset="utf8mb4",
         autocommit=True,
-        **options,  # type: ignore[arg-type]
     )
 
 

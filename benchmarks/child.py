@@ -1,0 +1,127 @@
+"""A contestant as a process of its own: run to its end, its memory sampled, its result read from a file."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import tempfile
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+SAMPLE_S = 0.05
+KILL_AFTER_S = 1800.0
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a process tree went: seconds of wall clock and of CPU, bytes at its largest process's peak."""
+
+    exit_code: int
+    wall_s: float
+    cpu_s: float
+    peak_rss_bytes: int
+    result: Mapping[str, object]
+    output: str
+
+    def number(self, key: str) -> float:
+        """A number out of the result file; a sentence of an error when it is not there."""
+        value = self.result.get(key)
+        if not isinstance(value, int | float):
+            raise RuntimeError(f"the result has no number {key!r}: exit code {self.exit_code}\n{self.output[-2000:]}")
+        return float(value)
+
+
+def run(
+    command: Sequence[str],
+    *,
+    result_option: str = "--result",
+    environment: Mapping[str, str] | None = None,
+    folder: Path | None = None,
+) -> Outcome:
+    """Run a command that writes a JSON object to the file named behind `result_option`."""
+    with tempfile.TemporaryDirectory(prefix="bench-") as scratch:
+        result = Path(scratch) / "result.json"
+        log = Path(scratch) / "output.log"
+        before = os.times()
+        start = time.perf_counter()
+        with log.open("wb") as output:
+            child = subprocess.Popen(
+                [*command, result_option, str(result)],
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                env={**os.environ, **(environment or {})},
+                cwd=folder,
+            )
+            with MemorySampler(child.pid) as sampler:
+                try:
+                    exit_code = child.wait(KILL_AFTER_S)
+                except subprocess.TimeoutExpired:
+                    child.kill()
+                    exit_code = child.wait()
+        wall_s = time.perf_counter() - start
+        after = os.times()
+        cpu_s = after.children_user + after.children_system - before.children_user - before.children_system
+        content = json.loads(result.read_text()) if result.exists() else {}
+        text = log.read_text(errors="replace")
+    return Outcome(exit_code, wall_s, cpu_s, sampler.peak_bytes, content, text)
+
+
+class MemorySampler:
+    """Keeps the highest resident memory (VmHWM) that any process of a tree has had."""
+
+    def __init__(self, pid: int) -> None:
+        self._pid = pid
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._sample, daemon=True)
+        self.peak_bytes = 0
+
+    def __enter__(self) -> MemorySampler:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def _sample(self) -> None:
+        while True:
+            for pid in tree(self._pid):
+                self.peak_bytes = max(self.peak_bytes, peak_rss_bytes(pid))
+            if self._stop.wait(SAMPLE_S):
+                return
+
+
+def tree(pid: int) -> list[int]:
+    """A process and all that descend from it."""
+    found = [pid]
+    for parent in found:
+        try:
+            tasks = list(Path(f"/proc/{parent}/task").iterdir())
+            for task in tasks:
+                found.extend(int(child) for child in (task / "children").read_text().split())
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+    return found
+
+
+def peak_rss_bytes(pid: int) -> int:
+    try:
+        for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024
+    except (FileNotFoundError, ProcessLookupError):
+        pass
+    return 0
+
+
+def cpu_seconds(pid: int) -> float:
+    """CPU time that a process has used so far; 0 when it is gone."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return 0.0
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")

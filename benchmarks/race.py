@@ -1,0 +1,230 @@
+"""All contestants on all workloads: interleaved rounds, each on a fresh target that is compared with the source."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from random import Random
+
+from benchmarks import child, limit, native
+from benchmarks.engine import Engine
+from benchmarks.generate import generate
+from benchmarks.native import PARALLEL, SINGLE, Mode
+from benchmarks.publish import delete, fill
+from benchmarks.results import NO_TARGET, WITH_BINLOG, WITHOUT_BINLOG, Result
+from benchmarks.rig import Prepared, Rig, read_state
+from benchmarks.workload import DATABASE, Workload
+from lab.mariadb import MariaDB
+
+EVERYTHING = ("#",)
+ORIGINAL_SHARE = 0.1
+"""The original is given the first tenth of the changes: its rate does not depend on their number."""
+
+MAIN_WORKLOAD = "mixed"
+NATIVE_MODES = {
+    MAIN_WORKLOAD: (SINGLE, *PARALLEL),
+    "hot": (SINGLE, Mode(4, "optimistic"), Mode(8, "optimistic"), Mode(4, "conservative"), Mode(8, "conservative")),
+}
+FEW_MODES = (SINGLE, Mode(4, "optimistic"), Mode(8, "conservative"))
+BOTH_SETTINGS = (MAIN_WORKLOAD, "hot")
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One contestant in one setting: what to do, and the queue it needs filled before."""
+
+    contestant: str
+    setting: str
+    run: Callable[[], Result]
+    queue: str | None = None
+    keys: tuple[tuple[str, str], ...] = ()
+    """Queue and routing key where there are several queues."""
+
+
+class Race:
+    """One call of the benchmark."""
+
+    def __init__(self, rig: Rig, *, seed: int, only: Sequence[str], is_quick: bool, say: Say) -> None:
+        self._rig = rig
+        self._seed = seed
+        self._only = tuple(only)
+        self._is_quick = is_quick
+        self._say = say
+        self._round = 0
+
+    def run(self, workloads: Sequence[Workload], rounds: int) -> Iterator[Result]:
+        """Results as they come."""
+        prepared = {w.name: self._prepare(w) for w in workloads}
+        small = {
+            w.name: self._prepare(w.scaled(ORIGINAL_SHARE))
+            for w in workloads
+            if w.name == MAIN_WORKLOAD and self._wants("original")
+        }
+        for self._round in range(1, rounds + 1):
+            for workload in workloads:
+                yield from self._run_workload(prepared[workload.name], small.get(workload.name))
+
+    def _prepare(self, workload: Workload) -> Prepared:
+        self._say(f"prepare {workload.name}: {workload.changes:,} changes")
+        return self._rig.prepare(generate(workload, seed=self._seed, cache=self._rig.cache))
+
+    def _wants(self, contestant: str) -> bool:
+        return not self._only or any(word in contestant for word in self._only)
+
+    def _run_workload(self, prepared: Prepared, small: Prepared | None) -> Iterator[Result]:
+        entries = [e for e in self._entries(prepared, small) if self._wants(e.contestant)]
+        # Another order in each round, so that no contestant always runs behind the same one.
+        Random(self._round).shuffle(entries)
+        self._fill(entries, prepared)
+        for entry in entries:
+            result = entry.run()
+            self._say(describe(result))
+            yield result
+        delete(self._rig.broker.url, queues_of(entries))
+
+    def _fill(self, entries: Sequence[Entry], prepared: Prepared) -> None:
+        """Publish once; every contestant's queue gets its copy."""
+        count = prepared.generated.facts.changes
+        binds: dict[str, Sequence[str]] = {e.queue: EVERYTHING for e in entries if e.queue}
+        expected = dict.fromkeys(binds, count)
+        for entry in entries:
+            for queue, key in entry.keys:
+                binds[queue] = (key,)
+        if binds:
+            fill(self._rig.broker.url, prepared.generated.messages, binds, expected=expected)
+
+    # -- who takes part ----------------------------------------------------------------------------------------------
+
+    def _entries(self, prepared: Prepared, small: Prepared | None) -> Iterator[Entry]:
+        name = prepared.generated.workload.name
+        settings = (WITH_BINLOG, WITHOUT_BINLOG) if name in BOTH_SETTINGS else (WITH_BINLOG,)
+        for setting in settings:
+            yield self._engine_entry(prepared, setting)
+            yield Entry("target's limit", setting, partial(self._limit, prepared, setting))
+            for mode in self._modes(name):
+                yield Entry(f"native: {mode.title}", setting, partial(self._native, prepared, setting, mode))
+        if name == MAIN_WORKLOAD:
+            yield Entry("bare pika drain", NO_TARGET, partial(self._drain, prepared, "bench.drain"), "bench.drain")
+            yield self._four_queues_entry(prepared)
+        if small:
+            yield Entry("original", WITH_BINLOG, partial(self._original, small))
+
+    def _modes(self, workload: str) -> tuple[Mode, ...]:
+        return FEW_MODES[:2] if self._is_quick else NATIVE_MODES.get(workload, FEW_MODES)
+
+    def _engine_entry(self, prepared: Prepared, setting: str) -> Entry:
+        queue = f"bench.pydbsync.{setting.replace(' ', '-')}"
+        return Entry(
+            "pydbsync", setting, partial(self._engine, prepared, "pydbsync", setting, {queue: EVERYTHING}), queue
+        )
+
+    def _four_queues_entry(self, prepared: Prepared) -> Entry:
+        keys = {f"bench.pydbsync.{t}": f"{DATABASE}.{t}" for t in prepared.generated.facts.tables}
+        return Entry(
+            "pydbsync, 4 queues",
+            WITH_BINLOG,
+            partial(self._engine, prepared, "pydbsync, 4 queues", WITH_BINLOG, {q: (k,) for q, k in keys.items()}),
+            keys=tuple(keys.items()),
+        )
+
+    # -- one run each ------------------------------------------------------------------------------------------------
+
+    def _engine(self, prepared: Prepared, contestant: str, setting: str, queues: dict[str, tuple[str, ...]]) -> Result:
+        with self._rig.target(prepared.generated, binlog=setting == WITH_BINLOG) as target:
+            engine = Engine(self._rig.broker, target, queues, self._rig.root / "engine", {})
+            outcome = engine.run_until_drained()
+            if outcome.exit_code:
+                return self._failed(prepared, contestant, setting, outcome)
+            return self._result(prepared, contestant, setting, applying_seconds(outcome), outcome, target)
+
+    def _native(self, prepared: Prepared, setting: str, mode: Mode) -> Result:
+        with (
+            self._rig.source(prepared) as source,
+            self._rig.target(prepared.generated, binlog=setting == WITH_BINLOG) as target,
+        ):
+            seconds = native.apply_relay_log(source, target, prepared, mode)
+            return self._result(prepared, f"native: {mode.title}", setting, seconds, None, target)
+
+    def _limit(self, prepared: Prepared, setting: str) -> Result:
+        sql = limit.batch_file(prepared.generated, seed=self._seed)
+        with self._rig.target(prepared.generated, binlog=setting == WITH_BINLOG) as target:
+            seconds = limit.feed(target, sql)
+            return self._result(prepared, "target's limit", setting, seconds, None, target)
+
+    def _drain(self, prepared: Prepared, queue: str) -> Result:
+        count = prepared.generated.facts.changes
+        command = [sys.executable, "-m", "benchmarks.drain", "--amqp", self._rig.broker.url, "--queue", queue]
+        outcome = child.run([*command, "--count", str(count)])
+        if outcome.exit_code:
+            return self._failed(prepared, "bare pika drain", NO_TARGET, outcome)
+        return self._result(prepared, "bare pika drain", NO_TARGET, outcome.number("seconds"), outcome, None)
+
+    def _original(self, prepared: Prepared) -> Result:
+        queue = "bench.original"
+        count = prepared.generated.facts.changes
+        fill(self._rig.broker.url, prepared.generated.messages, {queue: EVERYTHING}, expected={queue: count})
+        with self._rig.target(prepared.generated, binlog=True) as target:
+            command = [sys.executable, "-m", "benchmarks.original", "--amqp", self._rig.broker.url, "--queue", queue]
+            outcome = child.run([*command, "--mysql", target.url, "--count", str(count)])
+            delete(self._rig.broker.url, [queue])
+            if outcome.exit_code:
+                return self._failed(prepared, "original", WITH_BINLOG, outcome)
+            return self._result(prepared, "original", WITH_BINLOG, outcome.number("seconds"), outcome, target)
+
+    def _result(
+        self,
+        prepared: Prepared,
+        contestant: str,
+        setting: str,
+        seconds: float,
+        outcome: child.Outcome | None,
+        target: MariaDB | None,
+    ) -> Result:
+        facts = prepared.generated.facts
+        verdict = "-"
+        if target is not None:
+            verdict = "equal" if read_state(target, facts.tables) == prepared.state else "WRONG"
+        return Result(
+            workload=facts.name,
+            contestant=contestant,
+            setting=setting,
+            round=self._round,
+            changes=facts.changes,
+            seconds=seconds,
+            process_s=outcome.wall_s if outcome else seconds,
+            cpu_s=outcome.cpu_s if outcome else 0.0,
+            peak_rss_mb=outcome.peak_rss_bytes / 2**20 if outcome else 0.0,
+            outcome=verdict,
+        )
+
+    def _failed(self, prepared: Prepared, contestant: str, setting: str, outcome: child.Outcome) -> Result:
+        self._say(f"{contestant} ended with exit code {outcome.exit_code}:\n{outcome.output[-3000:]}")
+        facts = prepared.generated.facts
+        return Result(facts.name, contestant, setting, self._round, facts.changes, 0.0, outcome="failed")
+
+
+def queues_of(entries: Sequence[Entry]) -> list[str]:
+    return [e.queue for e in entries if e.queue] + [queue for e in entries for queue, _ in e.keys]
+
+
+def applying_seconds(outcome: child.Outcome) -> float:
+    """From the first delivery to the last commit, as pydbsync's own summary tells it."""
+    return outcome.number("seconds")
+
+
+def describe(result: Result) -> str:
+    memory = f", {result.peak_rss_mb:.0f} MB" if result.peak_rss_mb else ""
+    return (
+        f"{time.strftime('%H:%M:%S')}  {result.workload:14}{result.contestant:32}{result.setting:11}"
+        f"{result.rate:10,.0f} rows/s in {result.seconds:6.2f} s{memory}  {result.outcome}"
+    )
+
+
+def results_folder() -> Path:
+    return Path(__file__).resolve().parent / "results"
