@@ -63,11 +63,13 @@ class Pipeline:
             while not stop.is_set():
                 # First the lock, then the subscription: a stand-by must never be a waiting consumer, since RabbitMQ
                 # would hand it newer messages before the ones that come back.
+                self._observer.now("waiting for the target")
                 state = self._applier.acquire(stop)
                 if state is None:
                     return
                 self._plans.attach(self._applier.catalog, self._applier.connection.dialect)
                 try:
+                    self._observer.now("waiting for the queue")
                     self._source.open(stop)
                     if stop.is_set():
                         return
@@ -75,6 +77,7 @@ class Pipeline:
                         self._log.info("the source is back")
                     is_away = False
                     backoff.reset()
+                    self._observer.now("following")
                     self._follow(state, stop)
                     return
                 except BrokenOrderError:
@@ -109,6 +112,7 @@ class Pipeline:
                 if not deliveries:
                     self._observer.idle(self._source.depth())
                     continue
+            self._observer.began()
             self._observer.depth(self._source.depth)
             run.handle(deliveries, stop)
             if stop.is_set():

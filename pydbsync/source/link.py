@@ -28,6 +28,8 @@ ANSWER_S = 30
 _STOP_CHECK_S = 0.05
 _GOODBYE_S = 1.5
 _ABORT_S = 0.3
+_TRICKLE_PAUSE_S = 8.0
+"""RabbitMQ gives up a send after 30 seconds."""
 
 
 class Refused(SourceError):
@@ -268,10 +270,10 @@ class BrokerLink:
                 self._connection.read_on()
 
     def _set_trickle(self) -> None:
-        heartbeat_s = self._amqp.heartbeat_s
-        if heartbeat_s and not self._is_trickle_due:
+        if not self._is_trickle_due:
             self._is_trickle_due = True
-            self._loop.call_later(heartbeat_s / 4, self._trickle)
+            pause_s = min(_TRICKLE_PAUSE_S, (self._amqp.heartbeat_s or 2 * _TRICKLE_PAUSE_S) / 2)
+            self._loop.call_later(pause_s, self._trickle)
 
     def _trickle(self) -> None:
         self._is_trickle_due = False
@@ -292,3 +294,18 @@ class BrokerLink:
         if self._connection is not None:
             self._connection.abort()
         self._loop.call_later(_ABORT_S / 3, self._loop.stop)
+
+
+def check_broker(amqp: AmqpSettings) -> None:
+    """Connect and leave again. Raises ConfigError if we are refused, SourceError if nobody answers."""
+    link = BrokerLink(
+        amqp,
+        name="pydbsync check",
+        log=logging.getLogger("pydbsync.source"),
+        on_deliveries=lambda deliveries, size_bytes: True,
+        on_lost=lambda error: None,
+    )
+    try:
+        link.connect(threading.Event())
+    finally:
+        link.close()

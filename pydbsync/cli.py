@@ -1,0 +1,98 @@
+"""The command line: `python -m pydbsync COMMAND`, `pydbsync COMMAND`, and the scripts of the original."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pydbsync import __version__
+from pydbsync.config_file import load_settings
+from pydbsync.errors import ConfigError, PydbsyncError
+from pydbsync.run import RunOptions, fail, run
+
+app = typer.Typer(
+    name="pydbsync",
+    help="Replays the row changes that Maxwell publishes to RabbitMQ on another MySQL or MariaDB, exactly once.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+TOOLS = ()
+"""Modules of pydbsync.commands; each adds its commands with `register(app)`."""
+
+ConfigOption = Annotated[Path, typer.Option("--config", help="Configuration, .py or .yaml.")]
+
+
+def _version(value: bool) -> None:
+    if value:
+        typer.echo(f"pydbsync {__version__}")
+        raise typer.Exit()
+
+
+@app.callback()
+def _root(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print it.")] = False,
+) -> None:
+    pass
+
+
+@app.command("run")
+def run_command(
+    config: ConfigOption = Path("config.py"),
+    until_drained: Annotated[bool, typer.Option(help="Stop when every queue is empty and applied.")] = False,
+    from_file: Annotated[
+        str | None, typer.Option("--from", metavar="FILE|-", help="Replay Maxwell's NDJSON from here instead.")
+    ] = None,
+    stream: Annotated[str | None, typer.Option(help="Name of the checkpoint for --from.")] = None,
+    dry_run: Annotated[bool, typer.Option(help="Print the SQL, a statement a line; change nothing.")] = False,
+    summary_json: Annotated[Path | None, typer.Option(help="Write the figures of the run here.")] = None,
+    shards: Annotated[bool, typer.Option(hidden=True)] = False,
+) -> None:
+    """Follow the queues of the configuration (as `python mysql_sync.py` does)."""
+    require = () if from_file is not None else ("db_info", "rabbitmq_conn_info", "rabbitmq_queue_bind")
+    settings, warnings = load_settings(config, require=require if not dry_run else ())
+    if shards and not settings.dbname_rewrite:
+        settings = settings.sharded()
+    if dry_run:
+        from pydbsync.dry_run import dry_run as print_statements
+
+        raise typer.Exit(print_statements(settings, from_file=from_file, until_drained=until_drained))
+    if from_file is not None and not settings.target.connect:
+        raise ConfigError("is missing: it says how to reach the target", key="db_info")
+    options = RunOptions(until_drained=until_drained, from_file=from_file, stream=stream, summary_json=summary_json)
+    raise typer.Exit(run(settings, warnings, options))
+
+
+@app.command("replay")
+def replay_command(
+    file: Annotated[str, typer.Argument(metavar="FILE|-", help="Maxwell's NDJSON; - is standard input.")],
+    config: ConfigOption = Path("config.py"),
+    stream: Annotated[str | None, typer.Option(help="Name of the checkpoint.")] = None,
+    dry_run: Annotated[bool, typer.Option(help="Print the SQL, a statement a line; change nothing.")] = False,
+    summary_json: Annotated[Path | None, typer.Option(help="Write the figures of the run here.")] = None,
+) -> None:
+    """Replay a file of messages through the same pipeline."""
+    run_command(
+        config=config, from_file=file, stream=stream, dry_run=dry_run, summary_json=summary_json, until_drained=True
+    )
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run a command; ends the process with its exit code."""
+    for name in TOOLS:
+        importlib.import_module(f"pydbsync.commands.{name}").register(app)
+    try:
+        app(args=list(arguments) if arguments is not None else None, standalone_mode=True)
+    except PydbsyncError as exc:
+        sys.exit(fail(exc))
+
+
+def main_of_script(*options: str) -> None:
+    """`python mysql_sync.py [OPTIONS]` is `python -m pydbsync run [OPTIONS]`, with the configuration beside it."""
+    main(["run", *options, *sys.argv[1:]])

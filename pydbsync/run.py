@@ -1,0 +1,114 @@
+"""Runs: checks everything once, says what will be done, then follows queues or a file."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+import threading
+from pathlib import Path
+
+import msgspec
+from rich.console import Console
+
+from pydbsync.apply.connection import Connection
+from pydbsync.apply.state import ensure_state_schema
+from pydbsync.errors import ConfigError, PydbsyncError, SourceError, TransientError
+from pydbsync.logs import start_logging
+from pydbsync.progress import Progress
+from pydbsync.settings import Settings, describe
+from pydbsync.source.file import FileSource
+from pydbsync.source.link import check_broker
+from pydbsync.status import WorkerStatus
+from pydbsync.supervisor import Supervisor, summary
+from pydbsync.worker import follow, stop_on_signals
+
+
+class RunOptions(msgspec.Struct, frozen=True):
+    """What the command line adds to the settings."""
+
+    until_drained: bool = False
+    from_file: str | None = None
+    stream: str | None = None
+    summary_json: Path | None = None
+
+
+def run(settings: Settings, warnings: tuple[str, ...], options: RunOptions) -> int:
+    """The exit code. Raises ConfigError before anything is consumed."""
+    console = Console(stderr=True)
+    log = start_logging(settings, "main", console=console if console.is_terminal else None)
+    stop = stop_on_signals()
+    for text in warnings:
+        log.warning("%s", text)
+    check_target(settings, log)
+    if options.from_file is None:
+        check_source(settings)
+    for line in describe(settings):
+        log.info("%s", line)
+    if options.from_file is not None:
+        code, statuses = _run_file(settings, options, stop, log)
+    else:
+        progress = Progress(log=log, console=console, live=console.is_terminal)
+        supervisor = Supervisor(settings, log=log, progress=progress, until_drained=options.until_drained)
+        code = supervisor.run(stop)
+        statuses = supervisor.statuses()
+    figures = summary(statuses)
+    log.info("%s", describe_summary(figures))
+    if options.summary_json is not None:
+        options.summary_json.write_text(json.dumps(figures) + "\n", encoding="utf-8")
+    return code
+
+
+def _run_file(
+    settings: Settings, options: RunOptions, stop: threading.Event, log: logging.Logger
+) -> tuple[int, list[WorkerStatus]]:
+    source = FileSource(str(options.from_file), stream=options.stream or settings.stream)
+    latest = [WorkerStatus(stream=source.stream)]
+
+    def send(status: WorkerStatus) -> None:
+        latest[0] = status
+
+    try:
+        follow(settings, source, stop=stop, send=send, log=log, until_drained=True)
+    except PydbsyncError as exc:
+        if exc.exit_code:
+            log.error("%s", exc)
+        return exc.exit_code, latest
+    return 0, latest
+
+
+def check_target(settings: Settings, log: logging.Logger) -> None:
+    """Connect to the target and make the state schema. Raises ConfigError."""
+    try:
+        connection = Connection(settings.target.connect_keywords(), key=settings.target.key)
+    except TransientError as exc:
+        raise ConfigError(str(exc), key=settings.target.key) from exc
+    try:
+        ensure_state_schema(connection, settings.state_schema)
+        brand = "MariaDB" if connection.dialect.is_mariadb else "MySQL"
+        log.info("target: %s %s", brand, connection.version)
+    finally:
+        connection.close()
+
+
+def check_source(settings: Settings) -> None:
+    """Connect to RabbitMQ and leave again. Raises ConfigError."""
+    try:
+        check_broker(settings.amqp)
+    except SourceError as exc:
+        raise ConfigError(str(exc), key="rabbitmq_conn_info") from exc
+
+
+def describe_summary(figures: dict[str, object]) -> str:
+    """One line for people."""
+    return (
+        f"applied {figures['applied']:,} row changes and {figures['schema_changes']} schema changes"
+        f" in {figures['seconds']:.1f} s ({figures['rows_per_s']:,} rows/s);"
+        f" {figures['duplicates']:,} duplicates left out, {figures['parked']:,} parked"
+    )
+
+
+def fail(exc: PydbsyncError) -> int:
+    """Print the one sentence and give the exit code."""
+    print(f"pydbsync: {exc}", file=sys.stderr)
+    return exc.exit_code

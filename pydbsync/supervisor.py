@@ -1,0 +1,194 @@
+"""Starts one worker process per queue, shows what they do, and starts again the ones that die."""
+
+from __future__ import annotations
+
+import logging
+import multiprocessing
+import multiprocessing.connection
+import threading
+import time
+from collections.abc import Iterable
+from typing import Any
+
+from pydbsync.backoff import Backoff
+from pydbsync.metrics import Metrics
+from pydbsync.progress import Progress
+from pydbsync.settings import QueueSettings, Settings
+from pydbsync.status import WorkerStatus
+from pydbsync.worker import run_worker
+
+STOP_GRACE_S = 4.0
+"""Past this a worker is killed: what it had not committed comes again. A long DDL statement is the usual reason."""
+_CONFIG_ERROR, _STOP_ERROR, _CONFLICT = 2, 3, 4
+_STABLE_S = 60.0
+
+
+class _Worker:
+    """One queue's process, present or past."""
+
+    def __init__(self, settings: Settings, queue: QueueSettings) -> None:
+        self.queue = queue
+        self.status = WorkerStatus(stream=queue.queue)
+        self.before = WorkerStatus(stream=queue.queue)
+        """The sums of the processes that ran before the present one."""
+        self.process: Any = None
+        self.pipe: multiprocessing.connection.Connection | None = None
+        self.backoff = Backoff(settings.retry.first_s, settings.retry.max_s)
+        self.started_at = 0.0
+        self.restart_at: float | None = 0.0
+        self.exit_code: int | None = None
+
+    def totals(self) -> WorkerStatus:
+        """The status with the counters of earlier processes added."""
+        status, before = self.status, self.before
+        totals = WorkerStatus(
+            **{name: getattr(status, name) for name in WorkerStatus.__struct_fields__}
+        )
+        for name in ("applied", "transactions", "duplicates", "parked", "schema_changes", "new_streams", "gaps"):
+            setattr(totals, name, getattr(status, name) + getattr(before, name))
+        totals.first_at = before.first_at or status.first_at
+        totals.newest_ts = max(status.newest_ts, before.newest_ts)
+        return totals
+
+
+class Supervisor:
+    """Runs all queues of the settings until told to stop, or until they are drained."""
+
+    def __init__(self, settings: Settings, *, log: logging.Logger, progress: Progress, until_drained: bool) -> None:
+        self._settings = settings
+        self._log = log
+        self._progress = progress
+        self._until_drained = until_drained
+        self._context = multiprocessing.get_context("spawn")
+        self._workers = [_Worker(settings, queue) for queue in settings.queues]
+        self._metrics = Metrics(settings)
+
+    def run(self, stop: threading.Event) -> int:
+        """The exit code: 0, or the gravest of the workers that ended for good."""
+        self._metrics.start(self._log)
+        with self._progress:
+            while not stop.is_set():
+                for worker in self._workers:
+                    if worker.restart_at is not None and worker.restart_at <= time.monotonic():
+                        self._start(worker)
+                self._listen(0.2)
+                for worker in self._workers:
+                    if worker.process is not None and not worker.process.is_alive():
+                        self._ended(worker)
+                self._show()
+                if all(worker.process is None and worker.restart_at is None for worker in self._workers):
+                    break
+                if any(worker.exit_code == _CONFIG_ERROR for worker in self._workers):
+                    break
+            self._stop_all()
+            self._show(final=True)
+        return max((worker.exit_code or 0 for worker in self._workers), default=0)
+
+    def statuses(self) -> list[WorkerStatus]:
+        """One per queue."""
+        return [worker.totals() for worker in self._workers]
+
+    def _start(self, worker: _Worker) -> None:
+        ours, theirs = self._context.Pipe(duplex=False)
+        worker.process = self._context.Process(
+            target=run_worker,
+            args=(self._settings, worker.queue, self._until_drained, theirs),
+            name=worker.queue.queue,
+        )
+        worker.process.start()
+        theirs.close()
+        worker.pipe = ours
+        worker.started_at = time.monotonic()
+        worker.restart_at = None
+
+    def _listen(self, timeout_s: float) -> None:
+        pipes = {worker.pipe: worker for worker in self._workers if worker.pipe is not None}
+        if not pipes:
+            time.sleep(min(timeout_s, 0.05))
+            return
+        for pipe in multiprocessing.connection.wait(list(pipes), timeout=timeout_s):
+            self._read(pipes[pipe])  # type: ignore[index]
+
+    def _read(self, worker: _Worker) -> None:
+        while worker.pipe is not None:
+            try:
+                if not worker.pipe.poll():
+                    return
+                message = worker.pipe.recv()
+            except (EOFError, OSError):
+                worker.pipe.close()
+                worker.pipe = None
+                return
+            if isinstance(message, WorkerStatus):
+                worker.status = message
+            else:
+                level, text = message
+                self._progress.say(level, f"{worker.queue.queue}: {text}")
+
+    def _ended(self, worker: _Worker) -> None:
+        self._read(worker)
+        worker.process.join()
+        code = worker.process.exitcode
+        worker.process = None
+        worker.before, worker.status = worker.totals(), WorkerStatus(stream=worker.queue.queue, state="stopped")
+        if code in (0, _CONFIG_ERROR, _STOP_ERROR):
+            worker.exit_code = code
+            return
+        if time.monotonic() - worker.started_at > _STABLE_S:
+            worker.backoff.reset()
+        wait_s = worker.backoff.next_s()
+        worker.restart_at = time.monotonic() + wait_s
+        worker.status.state = "restarting"
+        how = f"was ended by signal {-code}" if code < 0 else f"ended with exit code {code}"
+        self._log.warning("worker of %s %s; it is started again in %.1f s", worker.queue.queue, how, wait_s)
+
+    def _stop_all(self) -> None:
+        running = [worker for worker in self._workers if worker.process is not None]
+        for worker in running:
+            worker.process.terminate()
+        deadline = time.monotonic() + STOP_GRACE_S
+        while (left := [worker for worker in running if worker.process is not None]) and time.monotonic() < deadline:
+            self._listen(0.05)
+            for worker in left:
+                if not worker.process.is_alive():
+                    self._finish(worker)
+        for worker in running:
+            if worker.process is not None:
+                self._log.warning(
+                    "worker of %s did not end within %g s (a long statement?) and is killed; what it had not committed"
+                    " comes again", worker.queue.queue, STOP_GRACE_S,
+                )  # fmt: skip
+                worker.process.kill()
+                self._finish(worker)
+
+    def _finish(self, worker: _Worker) -> None:
+        self._read(worker)
+        worker.process.join()
+        code = worker.process.exitcode
+        worker.process = None
+        if worker.exit_code is None and code in (_STOP_ERROR, _CONFIG_ERROR):
+            worker.exit_code = code
+
+    def _show(self, *, final: bool = False) -> None:
+        statuses = self.statuses()
+        self._progress.show(statuses, final=final)
+        self._metrics.update(statuses)
+
+
+def summary(statuses: Iterable[WorkerStatus]) -> dict[str, object]:
+    """The figures of a run, for people and for `--summary-json`; `seconds` from the first change to the last commit."""
+    found = list(statuses)
+    first = min((status.first_at for status in found if status.first_at), default=0.0)
+    last = max((status.last_at for status in found), default=0.0)
+    seconds = max(last - first, 0.0) if first else 0.0
+    applied = sum(status.applied for status in found)
+    return {
+        "applied": applied,
+        "schema_changes": sum(status.schema_changes for status in found),
+        "duplicates": sum(status.duplicates for status in found),
+        "parked": sum(status.parked for status in found),
+        "transactions": sum(status.transactions for status in found),
+        "seconds": round(seconds, 3),
+        "rows_per_s": round(applied / seconds) if seconds else 0,
+        "resident_bytes": max((status.resident_bytes for status in found), default=0),
+    }

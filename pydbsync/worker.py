@@ -1,0 +1,126 @@
+"""One worker: one stream, one process, its exit code."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import multiprocessing
+import multiprocessing.connection
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable
+from types import FrameType
+
+from pydbsync.apply.applier import Applier
+from pydbsync.errors import PydbsyncError
+from pydbsync.logs import start_logging
+from pydbsync.pipeline import Pipeline
+from pydbsync.protocols import Source
+from pydbsync.settings import QueueSettings, Settings
+from pydbsync.source.amqp import AmqpSource
+from pydbsync.status import StatusObserver, WorkerStatus
+from pydbsync.table_plans import TablePlans, router_from
+
+INTERNAL_ERROR = 70
+"""The exit code for a fault of pydbsync itself (EX_SOFTWARE)."""
+
+
+def follow(
+    settings: Settings,
+    source: Source,
+    *,
+    stop: threading.Event,
+    send: Callable[[WorkerStatus], None],
+    log: logging.Logger,
+    until_drained: bool = False,
+) -> WorkerStatus:
+    """Follow one source in this process until it is told to stop or nothing is left. Raises PydbsyncError."""
+    observer = StatusObserver(source.stream, send)
+    pipeline = Pipeline(
+        settings,
+        source=source,
+        applier=Applier(settings, stream=source.stream, log=log),
+        plans=TablePlans(settings, router=router_from(settings), log=log),
+        observer=observer,
+        log=log,
+        until_drained=until_drained,
+    )
+    try:
+        pipeline.run(stop)
+    finally:
+        observer.status.state = "stopped"
+        observer.report(force=True)
+    return observer.status
+
+
+def run_worker(
+    settings: Settings, queue: QueueSettings, until_drained: bool, pipe: multiprocessing.connection.Connection
+) -> None:
+    """The target function of a worker process; ends it with the exit code of what happened."""
+    stop = stop_on_signals()
+    _stop_with_parent(stop)
+    log = start_logging(settings, queue.queue, terminal=False)
+    log.addHandler(_PipeHandler(pipe))
+    lock = threading.Lock()
+
+    def send(status: WorkerStatus) -> None:
+        with lock, contextlib.suppress(OSError, ValueError):
+            pipe.send(status)
+
+    source = AmqpSource(
+        settings.amqp, queue, prefetch=settings.prefetch, read_ahead_bytes=settings.read_ahead_bytes, log=log
+    )
+    code = 0
+    try:
+        follow(settings, source, stop=stop, send=send, log=log, until_drained=until_drained)
+    except PydbsyncError as exc:
+        code = exc.exit_code
+        if code:
+            log.error("%s", exc)
+    except Exception:
+        log.exception("a fault of pydbsync itself; please report it with these lines")
+        code = INTERNAL_ERROR
+    sys.stdout.flush()
+    pipe.close()
+    os._exit(code)  # the AMQP thread is a daemon, and nothing is left to be flushed
+
+
+def stop_on_signals() -> threading.Event:
+    """An event that SIGTERM and SIGINT set, so that the running transaction is finished and acknowledged first."""
+    stop = threading.Event()
+
+    def on_signal(signum: int, frame: FrameType | None) -> None:
+        stop.set()
+
+    signal.signal(signal.SIGTERM, on_signal)
+    signal.signal(signal.SIGINT, on_signal)
+    return stop
+
+
+def _stop_with_parent(stop: threading.Event) -> None:
+    parent = multiprocessing.parent_process()
+    if parent is None:
+        return
+
+    def watch() -> None:
+        parent.join()
+        stop.set()
+
+    threading.Thread(target=watch, name="parent", daemon=True).start()
+
+
+class _PipeHandler(logging.Handler):
+    """Hands log lines to the supervisor, which owns the terminal."""
+
+    def __init__(self, pipe: multiprocessing.connection.Connection) -> None:
+        super().__init__()
+        self._pipe = pipe
+
+    def emit(self, record: logging.LogRecord) -> None:
+        text = record.getMessage()
+        if record.exc_info:
+            text += "\n" + logging.Formatter().formatException(record.exc_info)
+        with contextlib.suppress(OSError, ValueError):
+            self._pipe.send((record.levelno, text))
