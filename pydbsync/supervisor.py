@@ -47,7 +47,9 @@ class _Worker:
         for name in ("applied", "transactions", "duplicates", "parked", "schema_changes", "new_streams", "gaps"):
             setattr(totals, name, getattr(status, name) + getattr(before, name))
         totals.first_at = before.first_at or status.first_at
+        totals.last_at = max(status.last_at, before.last_at)
         totals.newest_ts = max(status.newest_ts, before.newest_ts)
+        totals.resident_bytes = max(status.resident_bytes, before.resident_bytes)
         return totals
 
 

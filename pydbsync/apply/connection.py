@@ -115,7 +115,8 @@ class Connection:
         except (OSError, RuntimeError) as exc:
             raise TransientError(f"the database server cannot be reached: {exc}", code=2003) from exc
         _keep_alive(self._raw)
-        version = str(self._raw.get_server_info())  # type: ignore[no-untyped-call]
+        # MariaDB before 11 puts 5.5.5- before its version, for old replicas.
+        version = str(self._raw.get_server_info()).removeprefix("5.5.5-")  # type: ignore[no-untyped-call]
         self.dialect = Dialect(is_mariadb="mariadb" in version.lower(), version=_version_numbers(version))
         self.version = version
         self._set_session(wait_timeout_s)
@@ -266,7 +267,5 @@ def _keep_alive(connection: pymysql.Connection[Any]) -> None:
 
 
 def _version_numbers(version: str) -> tuple[int, ...]:
-    # MariaDB before 11 says 5.5.5-10.11.6-MariaDB to old clients.
-    text = version.removeprefix("5.5.5-")
-    found = re.match(r"(\d+)\.(\d+)\.(\d+)", text)
+    found = re.match(r"(\d+)\.(\d+)\.(\d+)", version)
     return tuple(int(number) for number in found.groups()) if found else (0, 0, 0)
