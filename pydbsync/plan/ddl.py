@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple, TypeAlias
 
 import msgspec
 
 from pydbsync.errors import PlanError
-from pydbsync.model import Column, SchemaChange, TableName
-from pydbsync.plan.definition import read_description
+from pydbsync.model import SchemaChange, TableName
 from pydbsync.plan.dialect import Server
-from pydbsync.plan.lexer import Edit, Span, apply_edits, shorten
+from pydbsync.plan.lexer import Edit, Span, apply_edits
+from pydbsync.plan.names import Names, TablesNamed, spelled
 from pydbsync.plan.quoting import quote_name
 from pydbsync.plan.statement import Action, Item, NameRef, Statement, parse_statement
 
@@ -19,8 +19,6 @@ Rename: TypeAlias = Callable[[str], str]
 """Name of a source's database → name of the target's."""
 InScope: TypeAlias = Callable[[str, str | None], bool]
 """(source database, table or None for the database itself) → whether this instance replays it."""
-TablesNamed: TypeAlias = Callable[[str], Iterable[tuple[str, Sequence[Column]]]]
-"""Name of a table → (source database, columns in order) of every known table that is called so."""
 
 
 class Touched(NamedTuple):
@@ -69,7 +67,7 @@ def plan_schema_change(
     messages = (change, *siblings)
     if statement.action in ("create-database", "alter-database", "drop-database"):
         return _plan_database(change, statement, rename, in_scope)
-    names = _Names(statement, messages, tables_named)
+    names = Names(statement, messages, tables_named)
     kept = _kept(statement, names, in_scope, rename)
     if not kept:
         return None
@@ -102,98 +100,6 @@ def plan_schema_change(
     )
 
 
-class _Names:
-    """In which source database each name of the statement stands; the messages tell what the text leaves open."""
-
-    def __init__(
-        self, statement: Statement, messages: Sequence[SchemaChange], tables_named: TablesNamed | None
-    ) -> None:
-        self._described = [
-            (message, read_description(message.old), read_description(message.def_)) for message in messages
-        ]
-        self._known = {message.database for message in messages}
-        self._known_tables = {message.table for message in messages if message.table}
-        for _, old, new in self._described:
-            for description in (old, new):
-                if description:
-                    self._known.add(description.database)
-                    self._known_tables.add(description.table)
-        self._subject = statement.items[0].subject
-        self.default = self._default_database(statement)
-        if self.default is None:
-            open_names = [ref for ref in statement.names if ref.database is None and ref.role != "references"]
-            if open_names:
-                self.default = self._look_up(statement, open_names, tables_named)
-
-    def database(self, ref: NameRef) -> str:
-        if ref.database is not None:
-            return _spelled(ref.database, self._known)
-        if ref.role == "references" and self._subject.database is not None:
-            # An unqualified parent is looked up in the child's database, not in the default one.
-            return self.database(self._subject)
-        return self.default or ""
-
-    def table(self, ref: NameRef) -> str:
-        return _spelled(ref.table or "", self._known_tables)
-
-    def _default_database(self, statement: Statement) -> str | None:
-        """The session's default database, where a message tells the full name of a table that the text does not."""
-        if all(ref.database is None for ref in statement.names):
-            return self._described[0][0].database
-        for message, _, new in self._described:
-            before = (message.database, message.table)
-            after = (new.database, new.table) if new else before
-            items = [item for item in statement.items if _is_item(item, before, after)]
-            # DROP TABLE `t`, `d2`.`t`: the message for d2.t is about the qualified name and says nothing about `t`.
-            qualified = [item for item in items if item.subject.database is not None]
-            for item in qualified or items:
-                if item.before is not None and item.before.database is None:
-                    return before[0]
-                if item.after is not None and item.after.database is None:
-                    return after[0]
-        return None
-
-    def _look_up(self, statement: Statement, open_names: list[NameRef], tables_named: TablesNamed | None) -> str | None:
-        like = next((ref for ref in open_names if ref.role == "like"), None)
-        described = next((new for _, _, new in self._described if new), None)
-        if like is not None and described is not None and tables_named is not None:
-            wanted = [column.name for column in described.columns]
-            found = {
-                database
-                for database, columns in tables_named(like.table or "")
-                if [column.name for column in columns] == wanted
-            }
-            if len(found) == 1:
-                return found.pop()
-        names = ", ".join(dict.fromkeys(ref.table or "" for ref in open_names))
-        raise PlanError(
-            f"the statement does not tell in which database {names} stands, and Maxwell does not publish the session's"
-            f" default database; run it on the target by hand, with full names: {shorten(statement.sql)}"
-        )
-
-
-def _is_item(item: Item, before: tuple[str, str | None], after: tuple[str, str | None]) -> bool:
-    """Whether a message about a table with these full names before and after is about this item."""
-    pairs = [(item.before, before)] if item.before else []
-    pairs += [(item.after, after)] if item.after and item.after is not item.before else []
-    return all(
-        _same(ref.table, table) and (ref.database is None or _same(ref.database, database))
-        for ref, (database, table) in pairs
-    )
-
-
-def _same(written: str | None, known: str | None) -> bool:
-    """With lower_case_table_names the text may have capitals where the messages have none."""
-    return (written or "").casefold() == (known or "").casefold()
-
-
-def _spelled(written: str, known: set[str]) -> str:
-    """The name as the messages spell it, where only capitals differ."""
-    if written in known:
-        return written
-    return next((name for name in sorted(known) if _same(name, written)), written)
-
-
 def _plan_database(
     change: SchemaChange, statement: Statement, rename: Rename, in_scope: InScope
 ) -> PlannedSchemaChange | None:
@@ -201,7 +107,7 @@ def _plan_database(
         return None
     edits = []
     for ref in statement.names:
-        name = _spelled(ref.database or "", {change.database})
+        name = spelled(ref.database or "", {change.database})
         if rename(name) != name:
             edits.append(Edit(ref.span, quote_name(rename(name))))
     notes: list[str] = []
@@ -218,7 +124,7 @@ def _plan_database(
     )
 
 
-def _kept(statement: Statement, names: _Names, in_scope: InScope, rename: Rename) -> list[Item]:
+def _kept(statement: Statement, names: Names, in_scope: InScope, rename: Rename) -> list[Item]:
     """The items that concern tables in scope."""
     kept: list[Item] = []
     arrived: set[tuple[str, str]] = set()
@@ -243,7 +149,7 @@ def _kept(statement: Statement, names: _Names, in_scope: InScope, rename: Rename
     return kept
 
 
-def _stays(item: Item, names: _Names, rename: Rename) -> bool:
+def _stays(item: Item, names: Names, rename: Rename) -> bool:
     """Whether a renamed table has the same name on the target before and after: two databases became one."""
     if item.before is None or item.after is None or item.before is item.after:
         return False
@@ -270,7 +176,7 @@ def _cut(spans: Sequence[Span], keep: Sequence[bool]) -> list[Edit]:
     return edits
 
 
-def _renamed_names(statement: Statement, names: _Names, rename: Rename) -> list[Edit]:
+def _renamed_names(statement: Statement, names: Names, rename: Rename) -> list[Edit]:
     edits = []
     for ref in statement.names:
         if ref.database_span is not None:
