@@ -58,12 +58,14 @@ class MariaDB(Server):
         self.tls = tls
         self.options = dict(options or {})
         self.data = self.folder / "data"
+        self.temporary = self.folder / "tmp"
 
     @property
     def url(self) -> str:
         return f"mysql://{self.user}:{self.password}@{self.host}:{self.port}"
 
     def prepare(self) -> None:
+        self.temporary.mkdir(parents=True, exist_ok=True)
         (self.folder / "init.sql").write_text(
             "".join(
                 f"CREATE USER IF NOT EXISTS {self.user}@'{host}' IDENTIFIED BY '{self.password}';\n"
@@ -122,7 +124,14 @@ class MariaDB(Server):
         ]
 
     def environment(self) -> dict[str, str]:
-        return {"PATH": BIN_PATH, "HOME": str(self.folder), "LANG": "C.UTF-8", "TZ": "UTC"}
+        return {
+            "PATH": BIN_PATH,
+            "HOME": str(self.folder),
+            "LANG": "C.UTF-8",
+            "TZ": "UTC",
+            # Not the common /tmp: a MariaDB that starts deletes the temporary tables of all others there.
+            "TMPDIR": str(self.temporary),
+        }
 
     def answers(self) -> bool:
         """The server's greeting is read: it comes when init.sql has run, while the port is open earlier."""

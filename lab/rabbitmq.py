@@ -55,7 +55,6 @@ class RabbitMQ(Server):
             (self.folder / folder).mkdir(parents=True, exist_ok=True)
         (self.folder / "rabbitmq.conf").write_text(self._config_text(), encoding="utf-8")
         (self.folder / "enabled_plugins").write_text(f"[{','.join(self.plugins)}].\n", encoding="utf-8")
-        (self.folder / "rabbitmq-env.conf").write_text("", encoding="utf-8")
         epmd_port = self.ports["epmd"]
         mapper = self._spawn("epmd", [find_program("epmd"), "-address", HOST, "-port", str(epmd_port)])
         if not wait_until(lambda: can_connect(epmd_port) or not mapper.is_alive, timeout_s=10) or not mapper.is_alive:
@@ -78,7 +77,7 @@ class RabbitMQ(Server):
             "RABBITMQ_CONFIG_FILE": str(self.folder / "rabbitmq.conf"),
             "RABBITMQ_CONFIG_FILES": str(self.folder / "conf.d"),
             "RABBITMQ_ADVANCED_CONFIG_FILE": str(self.folder / "advanced.config"),
-            "RABBITMQ_CONF_ENV_FILE": str(self.folder / "rabbitmq-env.conf"),
+            "RABBITMQ_CONF_ENV_FILE": "/dev/null",
             "RABBITMQ_ENABLED_PLUGINS_FILE": str(self.folder / "enabled_plugins"),
             "RABBITMQ_MNESIA_BASE": str(self.folder / "mnesia"),
             "RABBITMQ_LOG_BASE": str(self.folder),

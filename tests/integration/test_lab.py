@@ -99,6 +99,11 @@ def test_servers_listen_on_the_loopback_interface_only(mariadb: Endpoint, rabbit
     assert {address for port in ports for address in addresses[port]} <= LOCALHOST
 
 
+def test_temporary_files_of_a_server_are_its_own(private_lab: Path) -> None:
+    server = lab.MariaDB("own", root=private_lab).start()
+    assert Endpoint.of_lab(server).query("SELECT @@tmpdir") == [(str(server.folder / "tmp"),)]
+
+
 def test_a_server_that_does_not_start_is_an_error_with_the_reason(private_lab: Path) -> None:
     with pytest.raises(lab.LabError, match="unknown variable 'no-such-option=1'"):
         lab.MariaDB("own", root=private_lab, options={"no-such-option": "1"}).start()
