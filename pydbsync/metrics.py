@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from prometheus_client import CollectorRegistry, start_http_server
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
@@ -55,8 +55,8 @@ class Metrics(Collector):
             for status in statuses:
                 counter.add_metric([status.stream], getattr(status, name))
             yield counter
-        gauges = {
-            "lag_seconds": ("Age of the newest applied change, by the source's clock", WorkerStatus.lag_s),
+        gauges: dict[str, tuple[str, Callable[[WorkerStatus], float | None]]] = {
+            "lag_seconds": ("Age of the newest applied change, by the source's clock", lambda status: status.lag_s()),
             "queue_depth": ("Messages waiting at the broker", lambda status: status.depth),
             "resident_bytes": ("Resident memory of the worker", lambda status: status.resident_bytes),
             "heartbeat": ("Last number of the source's heartbeat", lambda status: status.heartbeat),
@@ -67,5 +67,5 @@ class Metrics(Collector):
             for status in statuses:
                 value = read(status)
                 if value is not None:
-                    gauge.add_metric([status.stream], float(value))
+                    gauge.add_metric([status.stream], value)
             yield gauge

@@ -14,7 +14,8 @@ from pydbsync.apply.checkpoint import StreamState
 from pydbsync.apply.parked import ParkedChange, describe_change
 from pydbsync.backoff import Backoff
 from pydbsync.decode.maxwell import decode_message
-from pydbsync.errors import BrokenOrderError, DecodeError, PlanError, SourceError
+from pydbsync.errors import BrokenOrderError, DecodeError, PlanError, SourceError, StopError
+from pydbsync.gaps import HeartbeatWatch, TransactionWatch
 from pydbsync.killpoints import kill_point
 from pydbsync.model import Delivery, Marker, Place, RowChange, SchemaChange
 from pydbsync.observe import Observer
@@ -42,8 +43,11 @@ class Pipeline:
         observer: Observer,
         log: logging.Logger,
         until_drained: bool = False,
+        carries_everything: bool = True,
     ) -> None:
+        """`carries_everything`: every row of a source transaction comes this way, so that a hole is a loss."""
         self._settings = settings
+        self._carries_everything = carries_everything
         self._source = source
         self._applier = applier
         self._plans = plans
@@ -111,6 +115,7 @@ class Pipeline:
                 deliveries = take(timeout_s=_IDLE_WAIT_S)
                 if not deliveries:
                     self._observer.idle(self._source.depth())
+                    run.look_for_silence()
                     continue
             self._observer.began()
             self._observer.depth(self._source.depth)
@@ -137,6 +142,9 @@ class _Run:
         self._has_fresh = False
         self._xid: int | None = None
         self.is_inside_transaction = False
+        self._heartbeat_table = tuple(self._settings.heartbeat_table.split(".", 1))
+        self._heartbeats = HeartbeatWatch(state.heartbeat, state.heartbeat_ts)
+        self._holes = TransactionWatch(state.checkpoint.place) if pipeline._carries_everything else None
         self._new_batch()
 
     # -- the open batch ----------------------------------------------------------------------------------------------
@@ -150,7 +158,6 @@ class _Run:
         self._tag = 0
         self._duplicates = 0
         self._ts = 0
-        self._heartbeat: tuple[int, int] | None = None
         self.has_open_work = False
 
     def handle(self, deliveries: Sequence[Delivery], stop: threading.Event) -> None:
@@ -217,8 +224,7 @@ class _Run:
             applied=self._state.applied + len(entries),
             duplicates=self._state.duplicates + self._duplicates,
         )
-        if self._heartbeat is not None:
-            state.heartbeat, state.heartbeat_ts = self._heartbeat
+        state.heartbeat, state.heartbeat_ts = self._heartbeats.number, self._heartbeats.ts
         if entries or parked or checkpoint != self._state.checkpoint:
             work = Work(batch=self._batch, entries=entries, parked=parked, state=state)
             refused = self._applier.apply(work)
@@ -242,6 +248,13 @@ class _Run:
         if not self._is_new(delivery, change):
             return
         self._ts = change.ts
+        if self._holes is not None:
+            missing = self._holes.look_at(change)
+            if missing is not None:
+                self._missing(missing)
+        if change.table == self._heartbeat_table[1] and change.database == self._heartbeat_table[0]:
+            self._take_heartbeat(delivery, change)
+            return
         try:
             routed = self._plans.route(change)
         except PlanError as exc:
@@ -262,6 +275,32 @@ class _Run:
                 self._applier.parked.remember(0, self._parked[-1])
                 continue
             self._entries.append(entry)
+
+    def _take_heartbeat(self, delivery: Delivery, change: RowChange) -> None:
+        try:
+            missing = self._heartbeats.take(change)
+        except msgspec.MsgspecError as exc:
+            self._park_delivery(delivery, f"the heartbeat table is not as `pydbsync heartbeat` makes it: {exc}")
+            return
+        if missing is not None:
+            self._missing(missing)
+        if self._heartbeats.number is not None and self._heartbeats.ts is not None:
+            self._observer.heartbeat(self._heartbeats.number, self._heartbeats.ts)
+            self._observer.now("following")
+
+    def look_for_silence(self) -> None:
+        """Say it if the source's heartbeat has not come for too long. Raises StopError by policy."""
+        silence = self._heartbeats.is_silent(time.time(), stall_s=self._settings.heartbeat_stall_s)
+        if silence is not None:
+            self._observer.gap(silence)
+            self._observer.now("stalled")
+            self._log.warning("%s", silence)
+
+    def _missing(self, text: str) -> None:
+        self._observer.gap(text)
+        self._log.error("a hole in the stream: %s; compare the tables with the source", text)
+        if self._settings.on_gap == "stop":
+            raise StopError(f"a hole in the stream: {text}; nothing after it was applied (on_gap is stop)")
 
     def _is_new(self, delivery: Delivery, change: RowChange | SchemaChange) -> bool:
         try:

@@ -170,7 +170,12 @@ class Settings:
     on_error: str = option("park", one_of("park", "stop"), "what to do with a change that cannot be applied")
     max_parked: int = option(10_000, whole(0, 2**31), "stop at this many parked changes; 0 is no limit", unit="changes")
     lossy_values: str = option(
-        "warn", one_of("warn", "stop", "park"), "what to do with a value that Maxwell did not carry whole"
+        "warn",
+        one_of("warn", "stop", "park", "off"),
+        "what to do with a value that Maxwell may not have carried whole; off for streams of `pydbsync capture`",
+    )
+    trusted_columns: tuple[str, ...] = option(
+        (), TEXTS, "globs of `database.table.column` at the target, whose values are known to arrive whole"
     )
     schema_changes: FrozenMapping[str, str] = option(
         SCHEMA_POLICIES.read("apply", ""), SCHEMA_POLICIES, "what to do with DDL"

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from pydbsync.errors import PlanError
 from pydbsync.model import RowChange, TableName, TableSchema
-from pydbsync.plan.rows import Dialect, TablePlan, overrides_for
+from pydbsync.plan.rows import Dialect, LossPolicy, TablePlan, overrides_for
 from pydbsync.protocols import Catalog
 from pydbsync.route.filters import Filters
 from pydbsync.route.router import Router
@@ -17,7 +17,7 @@ from pydbsync.settings import Settings
 
 def router_from(settings: Settings) -> Router:
     """The router that the settings describe."""
-    hidden = [settings.state_schema]
+    hidden = [settings.state_schema, settings.heartbeat_table.partition(".")[0]]
     if not settings.include_maxwell_database:
         hidden.append(settings.maxwell_database)
     shards = None
@@ -55,6 +55,12 @@ class TablePlans:
         self.dialect = Dialect()
         self._plans: dict[tuple[str, str], tuple[TablePlan, ...]] = {}
         self._by_target: dict[tuple[TableName, TableName], TablePlan] = {}
+        self._loss = LossPolicy(
+            refuse=settings.lossy_values in ("stop", "park"),
+            trusted=settings.trusted_columns,
+            tell=None if settings.lossy_values == "off" else self._tell_loss,
+        )
+        self._told: set[str] = set()
         self._warned: set[tuple[TableName, str]] = set()
 
     def attach(self, catalog: Catalog, dialect: Dialect) -> None:
@@ -106,11 +112,17 @@ class TablePlans:
                     self._settings.timestamp_offset_s,
                 ),
                 dialect=self.dialect,
+                loss=self._loss,
                 apply_mode=self._settings.apply_mode,  # type: ignore[arg-type]
                 passes_actions_on=self._passes_actions_on(schema),
             )
             self._by_target[source, target] = plan
         return plan
+
+    def _tell_loss(self, text: str) -> None:
+        if text not in self._told:
+            self._told.add(text)
+            self._log.warning("%s (lossy_values; said once for the column)", text)
 
     def _passes_actions_on(self, schema: TableSchema) -> bool:
         """Whether the target must cascade itself. MySQL 9.6 and newer write the children to the binlog."""

@@ -15,6 +15,7 @@ from types import FrameType
 
 from pydbsync.apply.applier import Applier
 from pydbsync.errors import PydbsyncError
+from pydbsync.gaps import carries_everything
 from pydbsync.logs import start_logging
 from pydbsync.pipeline import Pipeline
 from pydbsync.protocols import Source
@@ -35,6 +36,7 @@ def follow(
     send: Callable[[WorkerStatus], None],
     log: logging.Logger,
     until_drained: bool = False,
+    carries_everything: bool = True,
 ) -> WorkerStatus:
     """Follow one source in this process until it is told to stop or nothing is left. Raises PydbsyncError."""
     observer = StatusObserver(source.stream, send)
@@ -46,6 +48,7 @@ def follow(
         observer=observer,
         log=log,
         until_drained=until_drained,
+        carries_everything=carries_everything,
     )
     try:
         pipeline.run(stop)
@@ -74,7 +77,10 @@ def run_worker(
     )
     code = 0
     try:
-        follow(settings, source, stop=stop, send=send, log=log, until_drained=until_drained)
+        follow(
+            settings, source, stop=stop, send=send, log=log, until_drained=until_drained,
+            carries_everything=carries_everything(queue.exchange_type, queue.routing_keys),
+        )  # fmt: skip
     except PydbsyncError as exc:
         code = exc.exit_code
         if code:

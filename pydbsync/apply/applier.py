@@ -19,6 +19,7 @@ from pydbsync.apply.state import ensure_state_schema
 from pydbsync.backoff import Backoff
 from pydbsync.errors import (
     CheckpointConflict,
+    LossyValueError,
     PermanentError,
     PlanError,
     StopError,
@@ -258,6 +259,8 @@ class Applier:
                     continue
                 except PlanError as exc:
                     reason, code = str(exc), 0
+                    if isinstance(exc, LossyValueError) and self._settings.lossy_values == "stop":
+                        raise StopError(f"{exc}; nothing after it was applied") from exc
                 except PermanentError as exc:
                     connection.execute(b"ROLLBACK TO SAVEPOINT one_change")
                     reason, code = str(exc), exc.code

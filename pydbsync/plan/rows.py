@@ -10,7 +10,7 @@ from typing import Literal, TypeAlias
 import msgspec
 from msgspec.structs import astuple
 
-from pydbsync.errors import PlanError
+from pydbsync.errors import LossyValueError, PlanError
 from pydbsync.model import NO_JSON, Column, RowChange, TableName, TableSchema
 from pydbsync.plan.literals import (
     GEOMETRY_KINDS,
@@ -22,9 +22,13 @@ from pydbsync.plan.literals import (
 from pydbsync.plan.literals import (
     Literal as ValueLiteral,
 )
+from pydbsync.plan.lossy import MARKS, Suspect, suspects_of
 from pydbsync.plan.quoting import quote_name, quote_table
 
 _decode_object = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+
+Tokens: TypeAlias = tuple[msgspec.Raw, ...]
+"""The JSON text of each value of a row."""
 
 
 class ColumnOverrides(msgspec.Struct, frozen=True):
@@ -46,6 +50,20 @@ _NO_OVERRIDES = ColumnOverrides()
 _DEFAULT_DIALECT = Dialect()
 
 
+class LossPolicy(msgspec.Struct, frozen=True):
+    """What is done with values that Maxwell may not have carried whole."""
+
+    refuse: bool = False
+    """Raise LossyValueError, rather than tell once per column."""
+    trusted: tuple[str, ...] = ()
+    """Globs of database.table.column, source names, that the operator vouches for."""
+    tell: Callable[[str], None] | None = None
+    """Called with a sentence, once per column; None looks at nothing."""
+
+
+_NO_LOSS = LossPolicy()
+
+
 class RowShape:
     """Turns `data` objects with exactly these columns into VALUES lists and conditions for one target table.
 
@@ -53,7 +71,13 @@ class RowShape:
     """
 
     def __init__(
-        self, schema: TableSchema, names: tuple[str, ...], *, overrides: ColumnOverrides, dialect: Dialect
+        self,
+        schema: TableSchema,
+        names: tuple[str, ...],
+        *,
+        overrides: ColumnOverrides,
+        dialect: Dialect,
+        loss: LossPolicy = _NO_LOSS,
     ) -> None:
         by_name = {column.name.lower(): column for column in schema.columns}
         missing = [name for name in names if name.lower() not in by_name]
@@ -81,7 +105,12 @@ class RowShape:
             if not may_pass and not column.generated:
                 self._special.append((index, literal))
         self._dropped = [i for i, column in enumerate(columns) if column.generated]
-        self._dialect = dialect
+        self._loss = loss
+        self._table = str(schema.name)
+        suspects = suspects_of(columns, table=self._table, trusted=loss.trusted) if loss.tell else []
+        self._suspects = [suspect for suspect in suspects if suspect.rule not in MARKS]
+        self._marked = [suspect for suspect in suspects if suspect.rule in MARKS]
+        self._marks = tuple({mark for suspect in self._marked for mark in MARKS[suspect.rule]})
         self._index = {column.name: i for i, column in enumerate(columns)}
         self._decode = _token_decoder(names)
         self._conditions = [self._condition_for(column) for column in columns]
@@ -92,11 +121,29 @@ class RowShape:
     def values(self, data: msgspec.Raw) -> bytes:
         """`(v1,v2,…)` for one row image. Raises ShapeError if the image has other columns."""
         tokens = self.tokens(data)
+        if self._suspects:
+            self._look_at(self._suspects, tokens)
+        joined = b""
         if not self._special and not self._dropped:
             joined = b",".join(tokens)
-            if b"\\" not in joined and b"[" not in joined and b"{" not in joined and b"E-" not in joined:
-                return b"(" + joined + b")"
-        return b"(" + b",".join(self._written_literals(tokens)) + b")"
+        if not joined or b"\\" in joined or b"[" in joined or b"{" in joined or b"E-" in joined:
+            joined = b",".join(self._written_literals(tokens))
+        for mark in self._marks:
+            if mark in joined:
+                self._look_at(self._marked, tokens)
+        return b"(" + joined + b")"
+
+    def _look_at(self, suspects: list[Suspect], tokens: Tokens) -> None:
+        for suspect in tuple(suspects):
+            why = suspect.rule(suspect.column, bytes(tokens[suspect.place]))
+            if why is None:
+                continue
+            text = f"{self._table}.{suspect.column.name}: {why}"
+            if self._loss.refuse:
+                raise LossyValueError(f"{text} (lossy_values; if the values are known to be right: trusted_columns)")
+            if self._loss.tell is not None:
+                self._loss.tell(text)
+            suspects.remove(suspect)  # said once, then no longer looked at
 
     def literals(self, data: msgspec.Raw) -> tuple[bytes, ...]:
         """The literal of each column in `columns`, generated ones too."""
@@ -174,9 +221,6 @@ class ShapeError(PlanError):
 def column_names(data: msgspec.Raw) -> tuple[str, ...]:
     """The column names of a row image, in order."""
     return tuple(_decode_object(data))
-
-
-Tokens: TypeAlias = tuple[msgspec.Raw, ...]
 
 
 def _token_decoder(names: tuple[str, ...], *, allow_others: bool = False) -> Callable[[msgspec.Raw], Tokens]:
@@ -266,6 +310,7 @@ class TablePlan:
         *,
         overrides: ColumnOverrides = _NO_OVERRIDES,
         dialect: Dialect = _DEFAULT_DIALECT,
+        loss: LossPolicy = _NO_LOSS,
         apply_mode: ApplyMode = "replace",
         passes_actions_on: bool = True,
     ) -> None:
@@ -277,6 +322,7 @@ class TablePlan:
         self.row_key = schema.row_key
         self._overrides = overrides
         self._dialect = dialect
+        self._loss = loss
         self._shapes: dict[tuple[str, ...], RowShape] = {}
         self.shape: RowShape | None = None
         self._key_decode: Callable[[msgspec.Raw], Tokens] | None = None
@@ -288,7 +334,7 @@ class TablePlan:
         names = column_names(data)
         shape = self._shapes.get(names)
         if shape is None:
-            shape = RowShape(self.schema, names, overrides=self._overrides, dialect=self._dialect)
+            shape = RowShape(self.schema, names, overrides=self._overrides, dialect=self._dialect, loss=self._loss)
             self._shapes[names] = shape
         if shape is not self.shape:
             self.shape = shape

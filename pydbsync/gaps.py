@@ -1,0 +1,107 @@
+"""Notices what is missing in a stream: holes inside transactions, skipped heartbeats, and silence."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Sequence
+
+import msgspec
+
+from pydbsync.model import COMMIT_ROW, Place, RowChange
+
+HEARTBEAT_COLUMN = "number"
+"""The column of the heartbeat table that counts up."""
+
+
+class _Heartbeat(msgspec.Struct):
+    number: int
+
+
+_decode_heartbeat = msgspec.json.Decoder(_Heartbeat).decode
+
+
+def carries_everything(exchange_type: str, routing_keys: Sequence[str]) -> bool:
+    """Whether a queue with these bindings gets every row of a transaction, so that a hole is a loss."""
+    return exchange_type == "fanout" or any(key in ("#", "*.*", "*.#", "#.#") for key in routing_keys)
+
+
+class TransactionWatch:
+    """Looks for holes in the row numbers of source transactions.
+
+    Only for queues that carry everything: where tables go to several queues, each sees holes that are none. Rows of
+    tables that Maxwell itself filters out are not counted by it, so they leave no hole.
+    """
+
+    def __init__(self, place: Place) -> None:
+        self._next = place.xoffset + 1 if 0 <= place.xoffset < COMMIT_ROW else 0
+        self._xid: int | None = None
+        self._position = ""
+        self._is_first = True
+
+    def look_at(self, change: RowChange) -> str | None:
+        """What is missing right before this new row, as a sentence; None if nothing is."""
+        if change.xid is None or change.position is None:
+            return None
+        missing = None
+        if change.xid != self._xid:
+            if self._xid is not None and self._next:
+                missing = (
+                    f"the end of transaction {self._xid} did not come: its last row seen was number {self._next - 1}"
+                    f" at {self._position}"
+                )
+            # The first row after a start goes on in the middle of the transaction that the checkpoint ends in.
+            if not self._is_first or change.xoffset == 0:
+                self._next = 0
+            self._xid = change.xid
+        self._is_first = False
+        self._position = change.position
+        if change.commit:
+            self._next = 0
+            self._xid = None
+        elif change.xoffset is not None:
+            if change.xoffset > self._next and missing is None:
+                missing = (
+                    f"rows {self._next} to {change.xoffset - 1} of transaction {change.xid} did not come"
+                    f" (before {change.position})"
+                )
+            self._next = change.xoffset + 1
+        return missing
+
+
+class HeartbeatWatch:
+    """Follows the number that the source counts up each second: a skipped one is a proven loss, none is a stall."""
+
+    def __init__(self, number: int | None, ts: int | None) -> None:
+        self.number = number
+        self.ts = ts
+        self._stalled = False
+
+    def take(self, change: RowChange) -> str | None:
+        """Take a heartbeat in; what it proves missing, as a sentence. Raises msgspec.MsgspecError for another table."""
+        number = _decode_heartbeat(change.data).number
+        missing = None
+        if self.number is not None and number > self.number + 1:
+            missing = (
+                f"heartbeats {self.number + 1} to {number - 1} did not come: changes were lost between"
+                f" {_utc(self.ts)} and {_utc(change.ts)} (source time)"
+            )
+        if self.number is None or number > self.number:
+            self.number, self.ts = number, change.ts
+        self._stalled = False
+        return missing
+
+    def is_silent(self, now: float, *, stall_s: float) -> str | None:
+        """Said once per silence: no new heartbeat came for `stall_s`; None if all is well or none was ever seen."""
+        if self._stalled or self.ts is None or now - self.ts <= stall_s:
+            return None
+        self._stalled = True
+        return f"no heartbeat since {_utc(self.ts)} (source time): the source, Maxwell or its way to here stands still"
+
+    @property
+    def stalled(self) -> bool:
+        """Whether a silence was said and has not ended."""
+        return self._stalled
+
+
+def _utc(ts: int | None) -> str:
+    return "the beginning" if ts is None else dt.datetime.fromtimestamp(ts, dt.timezone.utc).strftime("%F %T UTC")

@@ -1,0 +1,65 @@
+"""The heartbeat at the source: one row whose number counts up each second and travels the way of all changes."""
+
+from __future__ import annotations
+
+import logging
+import threading
+
+from pydbsync.apply.connection import Connection
+from pydbsync.backoff import Backoff
+from pydbsync.errors import ConfigError, TransientError
+from pydbsync.gaps import HEARTBEAT_COLUMN
+from pydbsync.plan.quoting import quote_name
+from pydbsync.settings import Settings
+
+INTERVAL_S = 1.0
+
+
+def run_heartbeat(settings: Settings, stop: threading.Event, log: logging.Logger, *, beats: int | None = None) -> int:
+    """Count up until `stop` is set, or `beats` times; the last number.
+
+    Makes the table `heartbeat_table` at the source if it is missing. Waits while the source is away. Raises
+    ConfigError without `source_db_info`, or where rights are missing.
+    """
+    if settings.source is None:
+        raise ConfigError("is missing: the heartbeat is written at the source", key="source_db_info")
+    database, _, table = settings.heartbeat_table.partition(".")
+    name = f"{quote_name(database)}.{quote_name(table)}"
+    backoff = Backoff(settings.retry.first_s, settings.retry.max_s)
+    number, written, is_away = 0, 0, False
+    connection: Connection | None = None
+    while not stop.is_set() and (beats is None or written < beats):
+        try:
+            if connection is None:
+                connection = Connection(settings.source.connect_keywords(), key=settings.source.key, read_timeout_s=30)
+                _make_table(connection, quote_name(database), name)
+                if is_away:
+                    log.info("the source is back")
+                is_away = False
+            connection.execute(f"UPDATE {name} SET {HEARTBEAT_COLUMN} = {HEARTBEAT_COLUMN} + 1 WHERE id = 1")
+            number = int(connection.value(f"SELECT {HEARTBEAT_COLUMN} FROM {name} WHERE id = 1"))
+            written += 1
+            backoff.reset()
+            if beats is None or written < beats:
+                stop.wait(INTERVAL_S)
+        except TransientError as exc:
+            if connection is not None:
+                connection.close()
+                connection = None
+            if not is_away:
+                log.warning("the source is away, no heartbeat is written: %s", exc)
+            is_away = True
+            backoff.wait(stop)
+    if connection is not None:
+        connection.close()
+    return number
+
+
+def _make_table(connection: Connection, database: str, name: str) -> None:
+    connection.execute(f"CREATE DATABASE IF NOT EXISTS {database}")
+    connection.execute(
+        f"CREATE TABLE IF NOT EXISTS {name} (id TINYINT UNSIGNED NOT NULL PRIMARY KEY,"
+        f" {HEARTBEAT_COLUMN} BIGINT UNSIGNED NOT NULL,"
+        " written_at TIMESTAMP(6) NOT NULL DEFAULT CURRENT_TIMESTAMP(6) ON UPDATE CURRENT_TIMESTAMP(6))"
+    )
+    connection.execute(f"INSERT IGNORE INTO {name} (id, {HEARTBEAT_COLUMN}) VALUES (1, 0)")

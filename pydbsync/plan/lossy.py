@@ -1,0 +1,99 @@
+"""What Maxwell is known not to carry whole, by type: one table of rules, each tried on Maxwell 1.45.
+
+A rule looks at one value as it arrived and says why it may not be the source's; what can be repaired without doubt
+(BIT(32), YEAR 0, an ENUM's error value and JSON's null where NULL cannot be) is repaired in plan/literals.py and is no
+suspect here. Statements that are never published at all (TRUNCATE, CREATE and DROP INDEX) leave nothing to look at.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple, TypeAlias
+
+from pydbsync.model import Column
+from pydbsync.plan.literals import GEOMETRY_KINDS, NULL, TEXT_KINDS
+
+Suspicion: TypeAlias = Callable[[Column, bytes], str | None]
+"""(column, JSON token) → why the value may be another at the source, or None."""
+
+
+def _wide_bit(column: Column, token: bytes) -> str | None:
+    size = column.size or 1
+    if size <= 32 or token == NULL:
+        return None
+    if size == 64 and token.isdigit() and int(token) >= 2**63:
+        return None
+    return "Maxwell adds up the bytes of BIT over 32 bits wrongly: a value from 2^31 on arrives as another"
+
+
+def _time(column: Column, token: bytes) -> str | None:
+    if token == NULL:
+        return None
+    return "Maxwell sends TIME as a time of day: 25:00:00 arrives as 01:00:00, a negative one as garbage"
+
+
+def _date(column: Column, token: bytes) -> str | None:
+    if token.startswith(b'"0000-00-00'):
+        return "Maxwell sends dates with a year, month or day of 0 as 0000-00-00"
+    if b'"1582-10-15' <= token[:11] <= b'"1582-10-24':
+        return "Maxwell moves the days from 1582-10-05 to 1582-10-14 on by ten"
+    return None
+
+
+def _geometry(column: Column, token: bytes) -> str | None:
+    if token == NULL or column.srid is not None or token.startswith(b'"SRID='):
+        return None
+    return "Maxwell sends geometry without its SRID, and the target's column does not declare one: 0 is written"
+
+
+def _text(column: Column, token: bytes) -> str | None:
+    if b"\xef\xbf\xbd" in token or b"\\ufffd" in token.lower():
+        return "the text has U+FFFD, which Maxwell writes for what it cannot decode"
+    return None
+
+
+def _json(column: Column, token: bytes) -> str | None:
+    if token == NULL and column.nullable:
+        return "Maxwell writes JSON's null like SQL's NULL"
+    return None
+
+
+RULES: dict[str, Suspicion] = {
+    "bit": _wide_bit,
+    "time": _time,
+    "date": _date,
+    "datetime": _date,
+    **dict.fromkeys(GEOMETRY_KINDS, _geometry),
+    **dict.fromkeys(TEXT_KINDS, _text),
+    "json": _json,
+}
+"""Rules by kind of column. NULL in a nullable ENUM is none: it is nearly always NULL, not the error value."""
+
+
+MARKS: dict[Suspicion, tuple[bytes, ...]] = {
+    _date: (b"0000-00-00", b"1582-10-"),
+    _text: (b"\xef\xbf\xbd",),
+}
+"""A rule that is here needs to look only at rows in whose SQL one of these stands."""
+
+
+class Suspect(NamedTuple):
+    """A column whose values may be looked at, and by which rule."""
+
+    place: int
+    column: Column
+    rule: Suspicion
+
+
+def suspects_of(columns: Sequence[Column], *, table: str, trusted: Iterable[str]) -> list[Suspect]:
+    """The columns to look at; `trusted` are globs of `database.table.column` that the operator vouches for."""
+    found = []
+    for index, column in enumerate(columns):
+        rule = RULES.get(column.kind)
+        if rule is None or column.generated or (column.kind == "bit" and (column.size or 1) <= 32):
+            continue
+        if any(fnmatch.fnmatchcase(f"{table}.{column.name}", glob) for glob in trusted):
+            continue
+        found.append(Suspect(index, column, rule))
+    return found
