@@ -1,0 +1,1 @@
+"""Reads the source's binlog and publishes Maxwell's JSON, without Maxwell."""

@@ -1,0 +1,465 @@
+"""Events of the binlog as messages: transactions put together, DDL followed, filters applied."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Final, Literal, NamedTuple
+
+from pydbsync.errors import OperationError, PlanError, StopError
+from pydbsync.model import TableName
+from pydbsync.ops.capture import reader as r
+from pydbsync.ops.capture.charsets import Charsets
+from pydbsync.ops.capture.encode import RowsEvent, TableEncoder, Transaction, encode_schema_message, table_of
+from pydbsync.ops.capture.follow import SYSTEM_DATABASES, Delta, FollowedSchema, Session
+from pydbsync.ops.capture.query import (
+    NO_BACKSLASH_ESCAPES,
+    REAL_AS_FLOAT,
+    Query,
+    decompress_rows,
+    parse_query,
+    with_backslash_escapes,
+)
+from pydbsync.ops.capture.reader import BinlogPlace, Event
+from pydbsync.ops.capture.rowbuffer import RowBuffer
+from pydbsync.ops.capture.schema import TableDef, resolve_table
+from pydbsync.ops.capture.tablemap import TableMap, parse_table_map
+from pydbsync.places import GtidSet
+from pydbsync.plan.lexer import read_tokens, shorten
+from pydbsync.plan.statement import Statement, parse_statement
+from pydbsync.route.filters import Filters
+
+log = logging.getLogger("pydbsync.capture")
+
+Kind = Literal["insert", "update", "delete"]
+_ROWS: Final[dict[int, tuple[Kind, int, bool]]] = {
+    r.WRITE_V1: ("insert", 8, False), r.UPDATE_V1: ("update", 8, False), r.DELETE_V1: ("delete", 8, False),
+    r.WRITE_V2: ("insert", 10, False), r.UPDATE_V2: ("update", 10, False), r.DELETE_V2: ("delete", 10, False),
+    r.MARIADB_WRITE_COMPRESSED_V1: ("insert", 8, True), r.MARIADB_UPDATE_COMPRESSED_V1: ("update", 8, True),
+    r.MARIADB_DELETE_COMPRESSED_V1: ("delete", 8, True), r.MARIADB_WRITE_COMPRESSED: ("insert", 10, True),
+    r.MARIADB_UPDATE_COMPRESSED: ("update", 10, True), r.MARIADB_DELETE_COMPRESSED: ("delete", 10, True),
+}  # fmt: skip
+"""Kind of the change, bytes of the header, whether the images are compressed."""
+
+_COMMENTS: Final = re.compile(r"(?:\s|/\*[^!M](?:.|\n)*?\*/|--[ \t].*\n|#.*\n|/\*M?!\d*)*")
+_DDL: Final = re.compile(
+    r"(?:CREATE\s+(?:OR\s+REPLACE\s+)?(?:TEMPORARY\s+)?(?:TABLE|DATABASE|SCHEMA)\b"
+    r"|CREATE\s+(?:OR\s+REPLACE\s+)?(?:ONLINE\s+|OFFLINE\s+)?(?:UNIQUE\s+|FULLTEXT\s+|SPATIAL\s+)?INDEX\b"
+    r"|ALTER\s+(?:ONLINE\s+|OFFLINE\s+)?(?:IGNORE\s+)?(?:TABLE|DATABASE|SCHEMA)\b"
+    r"|DROP\s+(?:TEMPORARY\s+)?(?:TABLES?|DATABASE|SCHEMA)\b|DROP\s+(?:ONLINE\s+|OFFLINE\s+)?INDEX\b"
+    r"|RENAME\s+TABLES?\b|TRUNCATE\b)",
+    re.IGNORECASE,
+)
+_SET_STATEMENT: Final = re.compile(r"SET\s+STATEMENT\b", re.IGNORECASE)
+_DML: Final = re.compile(r"(?:INSERT|UPDATE|DELETE|REPLACE|LOAD\s+DATA|WITH)\b", re.IGNORECASE)
+_EMPTIED: Final = re.compile(r"DELETE\s+FROM\s+(`(?:[^`]|``)+`\.`(?:[^`]|``)+`)\s*(?:/\*.*\*/)?\s*$", re.IGNORECASE)
+_SEQUENCE: Final = re.compile(r"(?:CREATE\s+(?:OR\s+REPLACE\s+)?|ALTER\s+|DROP\s+)(?:TEMPORARY\s+)?SEQUENCE\b", re.I)
+_XA: Final = re.compile(r"XA\s+(START|BEGIN|END|COMMIT|ROLLBACK)\s+(.*?)\s*(?:ONE\s+PHASE)?\s*$", re.IGNORECASE)
+
+_STANDALONE: Final = 1
+"""Flag of MariaDB's GTID event: what follows is one statement that ends itself."""
+
+
+class Batch(NamedTuple):
+    """Messages of one table, in order."""
+
+    table: TableName
+    bodies: list[bytes]
+
+
+@dataclass
+class Counts:
+    """What passed so far."""
+
+    rows: int = 0
+    transactions: int = 0
+    schema_changes: int = 0
+    skipped_statements: int = 0
+
+
+@dataclass(kw_only=True)
+class ChangesSettings:
+    """How events become messages."""
+
+    is_mariadb: bool
+    filters: Filters
+    with_gtid: bool = True
+    with_srid: bool = False
+    buffer_bytes: int = 32 * 2**20
+    temporary_folder: str | None = None
+    on_unreadable: Literal["stop", "skip"] = "stop"
+    collations: Mapping[int, str] = field(default_factory=dict)
+    """Character set of each collation id of the source."""
+
+
+class Changes:
+    """Takes events in order and gives messages. `place` is where a new reader may start after what was given out."""
+
+    def __init__(
+        self,
+        settings: ChangesSettings,
+        schema: FollowedSchema,
+        charsets: Charsets,
+        place: BinlogPlace,
+        *,
+        on_delta: Callable[[BinlogPlace, Delta], None] = lambda place, delta: None,
+        is_transactional: Callable[[TableName], bool] = lambda name: True,
+    ) -> None:
+        """`on_delta` is told of each change of the schema before its messages are given out."""
+        self.counts = Counts()
+        self._settings = settings
+        self._schema = schema
+        self._charsets = charsets
+        self._on_delta = on_delta
+        self._is_transactional = is_transactional
+        self._gtids = GtidSet(place.gtids) if not settings.is_mariadb else None
+        self._mariadb_gtids = _MariadbGtids(place.gtids) if settings.is_mariadb else None
+        self._file, self._offset = place.file, place.offset
+        self._is_open = False
+        self._gtid: str | None = None
+        self._thread_id: int | None = None
+        self._standalone = False
+        self._skip_statement = False
+        self._maps: dict[bytes, TableEncoder | None] = {}
+        """By the whole body of the event, so that a table of another shape is another entry."""
+        self._encoders: dict[int, TableEncoder | None] = {}
+        self._buffer = self._new_buffer()
+        self._xa: str | None = None
+        self._prepared: dict[str, tuple[RowBuffer, BinlogPlace]] = {}
+
+    @property
+    def place(self) -> BinlogPlace:
+        """The end of the last transaction given out; with XA transactions prepared, the start of the oldest one."""
+        for _, start in self._prepared.values():
+            return start
+        return BinlogPlace(self._file, self._offset, self._gtids_text())
+
+    @property
+    def is_between_transactions(self) -> bool:
+        """Whether the last event ended a transaction."""
+        return not self._is_open
+
+    def close(self) -> None:
+        """Give up what was not given out."""
+        self._buffer.clear()
+        for buffer, _ in self._prepared.values():
+            buffer.clear()
+
+    def take(self, event: Event, file: str) -> Iterable[Batch]:
+        """The messages that this event completes; `file` is the binlog file it stands in."""
+        kind = event.kind
+        if kind in _ROWS:
+            self._rows(event)
+            return ()
+        if kind == r.TABLE_MAP:
+            table_id = int.from_bytes(event.body[:6], "little")
+            key = event.body[6:]
+            try:
+                self._encoders[table_id] = self._maps[key]
+            except KeyError:
+                self._encoders[table_id] = self._maps[key] = self._encoder(event.body)
+            return ()
+        if kind == r.XID:
+            return self._commit(event, int.from_bytes(event.body[:8], "little"))
+        if kind in (r.QUERY, r.MARIADB_QUERY_COMPRESSED):
+            return self._query(event)
+        if kind in (r.GTID, r.ANONYMOUS_GTID, r.GTID_TAGGED):
+            self._begin(event, read_gtid(event) if kind != r.ANONYMOUS_GTID else None)
+        elif kind == r.MARIADB_GTID:
+            self._begin(event, self._mariadb_gtid(event))
+        elif kind == r.ROTATE:
+            self._rotate(file, event)
+        elif kind == r.XA_PREPARE:
+            return self._xa_prepare(event)
+        elif kind in _UNREADABLE:
+            self._unreadable(event, "", _UNREADABLE[kind])
+        return ()
+
+    # transactions
+
+    def _begin(self, event: Event, gtid: str | None) -> None:
+        self._is_open = True
+        self._gtid = gtid
+        self._thread_id = None
+        self._xa = None
+
+    def _commit(self, event: Event, xid: int | None) -> Iterator[Batch]:
+        yield from self._publish(self._buffer, Transaction(xid, self._shown_gtid(), self._thread_id))
+        self._end_transaction(event)
+
+    def _publish(
+        self,
+        buffer: RowBuffer,
+        transaction: Transaction,
+        *,
+        keep: Callable[[TableEncoder], bool] | None = None,
+        position: str | None = None,
+    ) -> Iterator[Batch]:
+        number = 0
+        for encoder, rows, is_last in buffer.events(keep):
+            if position is not None:
+                rows = rows._replace(position=position)
+            bodies = encoder.encode(rows, transaction, number, is_last=is_last)
+            number += len(bodies)
+            yield Batch(encoder.table.name, bodies)
+        if number:
+            self.counts.rows += number
+            self.counts.transactions += 1
+        buffer.clear()
+
+    def _end_transaction(self, event: Event) -> None:
+        if self._gtid is not None:
+            if self._gtids is not None:
+                self._gtids.add(self._gtid)
+            elif self._mariadb_gtids is not None:
+                self._mariadb_gtids.add(self._gtid)
+        self._is_open = False
+        self._gtid = self._thread_id = self._xa = None
+        self._standalone = self._skip_statement = False
+        self._offset = event.end
+        self._encoders.clear()
+
+    def _gtids_text(self) -> str:
+        return str(self._gtids if self._gtids is not None else self._mariadb_gtids)
+
+    def _shown_gtid(self) -> str | None:
+        return self._gtid if self._settings.with_gtid else None
+
+    def _new_buffer(self) -> RowBuffer:
+        return RowBuffer(self._settings.buffer_bytes, self._settings.temporary_folder)
+
+    def _rotate(self, file: str, event: Event) -> None:
+        # A new file begins between two transactions; the events that the server makes up say so too.
+        self._file = file
+        self._maps.clear()
+        self._encoders.clear()
+        if not self._is_open:
+            self._offset = int.from_bytes(event.body[:8], "little")
+
+    # rows
+
+    def _rows(self, event: Event) -> None:
+        body = event.body
+        encoder = self._encoders[int.from_bytes(body[:6], "little")]
+        if encoder is None:
+            return
+        kind, at, is_compressed = _ROWS[event.kind]
+        if at == 10:
+            at = 8 + int.from_bytes(body[8:10], "little")
+        if is_compressed:
+            body = decompress_rows(body, at, is_update=kind == "update")
+        self._is_open = True
+        position = f"{self._file}:{event.start}"
+        self._buffer.append(encoder, RowsEvent(kind, event.ts, event.server_id, position, body, at))
+
+    def _encoder(self, body: bytes) -> TableEncoder | None:
+        seen = parse_table_map(body, mariadb=self._settings.is_mariadb)
+        if seen.name.database in SYSTEM_DATABASES or not self._settings.filters.takes(seen.name):
+            return None
+        if seen.name in self._schema.sequences:
+            return None
+        table = self._resolve(seen)
+        return TableEncoder(seen, table, self._charsets, with_srid=self._settings.with_srid)
+
+    def _resolve(self, seen: TableMap) -> TableDef:
+        followed = self._schema.tables.get(seen.name)
+        table = resolve_table(seen, followed, self._charsets, self._settings.collations)
+        if table is not followed:
+            if followed is not None:
+                log.warning("the binlog describes %s otherwise than was followed; its description is taken", seen.name)
+            delta = Delta(tables=((seen.name, table),))
+            self._schema.take(delta)
+            self._on_delta(self.place, delta)
+        return table
+
+    # statements
+
+    def _query(self, event: Event) -> Iterable[Batch]:
+        query = parse_query(event.body, is_compressed=event.kind == r.MARIADB_QUERY_COMPRESSED)
+        raw = query.raw
+        if raw == b"BEGIN":
+            self._is_open = True
+            self._thread_id = None if self._settings.is_mariadb else query.thread_id
+            return ()
+        if raw == b"COMMIT":
+            return self._commit(event, None)
+        if raw.startswith((b"SAVEPOINT", b"RELEASE")):
+            return ()
+        if raw == b"ROLLBACK":
+            return self._rolled_back(event)
+        sql = query.sql(self._charsets, self._settings.collations)
+        comments = _COMMENTS.match(sql)
+        head = sql[comments.end() if comments else 0 :]
+        if _SET_STATEMENT.match(head):
+            sql = head = _without_set_statement(head)
+        if _SEQUENCE.match(head):
+            self._sequence(event, head, query.database)
+        elif _DDL.match(head):
+            return self._ddl(event, query, sql)
+        elif (xa := _XA.match(head)) is not None:
+            return self._xa_statement(event, xa[1].upper(), xa[2])
+        elif (emptied := _EMPTIED.match(head)) is not None:
+            return self._ddl(event, query, f"TRUNCATE TABLE {emptied[1]}")
+        elif _DML.match(head) or head.upper().startswith("ROLLBACK TO"):
+            self._unreadable(event, sql, "it is a change of rows written as a statement; set binlog_format=ROW")
+        if not self._buffer:
+            self._end_transaction(event)
+        return ()
+
+    def _sequence(self, event: Event, sql: str, database: str) -> None:
+        words = read_tokens(sql, brand="mariadb").tokens
+        at = next(index for index, token in enumerate(words) if token.upper == "SEQUENCE") + 1
+        while words[at].upper in ("IF", "NOT", "EXISTS"):
+            at += 1
+        if at + 2 < len(words) and words[at + 1].is_mark("."):
+            database, at = words[at].text, at + 2
+        delta = Delta(sequences=((TableName(database, words[at].text), words[0].upper != "DROP"),))
+        self._schema.take(delta)
+        self._on_delta(BinlogPlace(self._file, event.end, self._gtids_text()), delta)
+
+    def _rolled_back(self, event: Event) -> Iterator[Batch]:
+        """A transaction that was rolled back, yet had changed tables that cannot be: their rows stay changed."""
+        yield from self._publish(
+            self._buffer,
+            Transaction(None, self._shown_gtid(), self._thread_id),
+            keep=lambda encoder: not self._is_transactional(encoder.table.name),
+        )
+        self._end_transaction(event)
+
+    def _unreadable(self, event: Event, sql: str, why: str) -> None:
+        text = (
+            f"what stands at {self._file}:{event.start} cannot be published: {why}{': ' if sql else ''}{shorten(sql)}"
+        )
+        if self._settings.on_unreadable == "stop":
+            raise StopError(text)
+        self.counts.skipped_statements += 1
+        log.error("left out: %s", text)
+
+    def _ddl(self, event: Event, query: Query, sql: str) -> Iterator[Batch]:
+        if self._skip_statement:
+            self._end_transaction(event)
+            return
+        session = Session(query.database, bool(query.sql_mode & REAL_AS_FLOAT))
+        statement: Statement | None = None
+        try:
+            readable = with_backslash_escapes(sql) if query.sql_mode & NO_BACKSLASH_ESCAPES else sql
+            statement = parse_statement(readable, brand=self._schema.brand)
+            messages, delta = self._schema.apply(statement, session)
+        except PlanError as exc:
+            self._unreadable(event, sql, str(exc))
+            messages, delta = [], Delta()
+        continues = statement is not None and self._continues(statement)
+        if delta.tables or delta.databases:
+            self._maps.clear()
+            self._on_delta(BinlogPlace(self._file, event.end, self._gtids_text()), delta)
+        position = f"{self._file}:{event.start}"
+        for message in messages:
+            name = table_of(message)
+            if self._takes(name) or (message.definition is not None and self._takes(message.definition.name)):
+                body = encode_schema_message(message, ts=event.ts, sql=sql, position=position, gtid=self._shown_gtid())
+                self.counts.schema_changes += 1
+                yield Batch(name, [body])
+        if continues:
+            self._thread_id = None if self._settings.is_mariadb else query.thread_id
+        else:
+            self._end_transaction(event)
+
+    def _takes(self, name: TableName) -> bool:
+        if name.database in SYSTEM_DATABASES:
+            return False
+        filters = self._settings.filters
+        return filters.takes(name) if name.table else filters.takes_database(name.database)
+
+    def _continues(self, statement: Statement) -> bool:
+        """Whether rows of the same transaction follow: CREATE TABLE … SELECT is written as CREATE TABLE and rows."""
+        if self._settings.is_mariadb:
+            return self._is_open and not self._standalone
+        return statement.transaction_tail is not None
+
+    # MariaDB
+
+    def _mariadb_gtid(self, event: Event) -> str:
+        body = event.body
+        sequence = int.from_bytes(body[:8], "little")
+        domain = int.from_bytes(body[8:12], "little")
+        flags = body[12]
+        self._standalone = bool(flags & _STANDALONE)
+        at = 21 if flags & 2 else 19
+        if flags & 0xC0:  # XA: format, two lengths, the id
+            at += 6 + body[at + 4] + body[at + 5]
+        extra = body[at] if at < len(body) else 0
+        # An ALTER in two phases (binlog_alter_two_phase): 2 begins, 4 is the ALTER, 8 gives it up.
+        self._skip_statement = bool(extra & 0x0A)
+        return f"{domain}-{event.server_id}-{sequence}"
+
+    # XA
+
+    def _xa_statement(self, event: Event, action: str, xid: str) -> Iterable[Batch]:
+        name = re.sub(r"\s+", "", xid).lower()
+        if action in ("START", "BEGIN"):
+            self._xa = name
+            self._is_open = True
+        elif action == "COMMIT":
+            return self._xa_commit(event, name)
+        elif action == "ROLLBACK":
+            if name in self._prepared:
+                self._prepared.pop(name)[0].clear()
+            self._end_transaction(event)
+        return ()
+
+    def _xa_prepare(self, event: Event) -> Iterable[Batch]:
+        if event.body[0]:  # XA COMMIT … ONE PHASE
+            return self._commit(event, None)
+        self._prepared[self._xa or ""] = (self._buffer, BinlogPlace(self._file, self._offset, self._gtids_text()))
+        self._buffer = self._new_buffer()
+        self._end_transaction(event)
+        return ()
+
+    def _xa_commit(self, event: Event, name: str) -> Iterator[Batch]:
+        # The rows were written before other transactions that came first: they count from the place of the commit.
+        buffer, _ = self._prepared.pop(name, (None, None))
+        if buffer is None:
+            raise OperationError(
+                f"XA COMMIT at {self._file}:{event.start} is for a transaction that was prepared before the place "
+                "where capture began: start it at an earlier place"
+            )
+        transaction = Transaction(None, self._shown_gtid(), None)
+        yield from self._publish(buffer, transaction, position=f"{self._file}:{event.start}")
+        self._end_transaction(event)
+
+
+def _without_set_statement(sql: str) -> str:
+    """MariaDB's `SET STATEMENT variable=value FOR statement` as the statement alone."""
+    found = re.search(r"\bFOR\s+(?=(?:CREATE|ALTER|DROP|RENAME|TRUNCATE|INSERT|UPDATE|DELETE|REPLACE)\b)", sql, re.I)
+    return sql[found.end() :] if found else sql
+
+
+def read_gtid(event: Event) -> str:
+    """`uuid:number` of a GTID event, `uuid:tag:number` of a tagged one."""
+    body = event.body
+    text = body[1:17].hex()
+    uuid = f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+    return f"{uuid}:{int.from_bytes(body[17:25], 'little')}"
+
+
+_UNREADABLE: Final = {
+    r.INCIDENT: "the source lost events itself (LOST_EVENTS); copy the data anew",
+    r.PARTIAL_UPDATE: "JSON documents are written in part; set binlog_row_value_options='' on the source",
+    r.TRANSACTION_PAYLOAD: "it is compressed; set binlog_transaction_compression=OFF on the source",
+    r.EXECUTE_LOAD_QUERY: "LOAD DATA is written as a statement; set binlog_format=ROW",
+}
+
+
+class _MariadbGtids:
+    """The last GTID of each domain, as gtid_slave_pos writes it."""
+
+    def __init__(self, text: str) -> None:
+        self._last = {gtid.partition("-")[0]: gtid for gtid in filter(None, text.replace(" ", "").split(","))}
+
+    def add(self, gtid: str) -> None:
+        self._last[gtid.partition("-")[0]] = gtid
+
+    def __str__(self) -> str:
+        return ",".join(self._last[domain] for domain in sorted(self._last))

@@ -1,0 +1,203 @@
+"""Binlog rows as Maxwell's JSON: pure, one table definition at a time, the fields in Maxwell's order."""
+
+from __future__ import annotations
+
+from typing import Final, Literal, NamedTuple
+
+from pydbsync.errors import SourceError
+from pydbsync.model import Column, SchemaKind, TableName
+from pydbsync.ops.capture.charsets import Charsets, Decode
+from pydbsync.ops.capture.schema import TableDef, is_binary, write_definition
+from pydbsync.ops.capture.tablemap import TableMap, packed_integer
+from pydbsync.ops.capture.temporal import Reader
+from pydbsync.ops.capture.text import quote_raw
+from pydbsync.ops.capture.values import NULL, column_reader, fixed_format, numbers_reader
+
+_PLAN_LIMIT: Final = 4096
+"""Ways to be NULL that one table's readers are kept for."""
+
+
+class RowsEvent(NamedTuple):
+    """One rows event of the binlog."""
+
+    kind: Literal["insert", "update", "delete"]
+    ts: int
+    """Seconds since 1970."""
+    server_id: int
+    position: str
+    """`file:offset` of the event's start."""
+    body: bytes
+    at: int
+    """Where the number of columns stands in the body, behind the header that differs between versions."""
+
+
+class Transaction(NamedTuple):
+    """What all rows of a transaction share; None where the source does not say."""
+
+    xid: int | None = None
+    gtid: str | None = None
+    thread_id: int | None = None
+
+
+class TableEncoder:
+    """Turns the rows of one table, as it was at one time, into messages."""
+
+    def __init__(self, seen: TableMap, table: TableDef, charsets: Charsets, *, with_srid: bool = False) -> None:
+        self.table = table
+        self._wires = seen.wires
+        self._fixed = [fixed_format(w, c) for w, c in zip(seen.wires, table.columns, strict=True)]
+        self._readers: list[Reader] = [
+            column_reader(wire, column, _decoder(column, charsets), with_srid=with_srid)
+            for wire, column in zip(seen.wires, table.columns, strict=True)
+        ]
+        self._count = len(seen.wires)
+        self._null_bytes = (self._count + 7) // 8
+        self._all_present = (1 << self._count) - 1
+        self._plans: dict[int, list[Reader]] = {}
+        names = [quote_raw(column.name) + ":" for column in table.columns]
+        self._names = names
+        self._data = ",".join(name.replace("%", "%%") + "%s" for name in names)
+        self._key = tuple([column.name for column in table.columns].index(name) for name in table.primary_key)
+        self._key_names = f'],"primary_key_columns":[{",".join(map(quote_raw, table.primary_key))}],"data":{{'
+        self._head = f'{{"database":{quote_raw(table.name.database)},"table":{quote_raw(table.name.table)},"type":"'
+
+    def encode(self, event: RowsEvent, transaction: Transaction, first: int, *, is_last: bool) -> list[bytes]:
+        """The messages of one event. `first` is the xoffset of its first row; `is_last` says that its last row ends
+        the transaction. Raises SourceError for a row image that is not whole (binlog_row_image other than FULL).
+        """
+        xid, gtid, thread_id = transaction
+        head = f'{self._head}{event.kind}","ts":{event.ts}{"" if xid is None else f",{_XID}{xid}"}'
+        place = (
+            f',"position":"{event.position}"{"" if gtid is None else f",{_GTID}{gtid}{_QUOTE}"},"server_id":'
+            f'{event.server_id}{"" if thread_id is None else f",{_THREAD}{thread_id}"},"primary_key":['
+        )
+        at = self._rows_start(event)
+        if event.kind == "update":
+            return self._updates(event.body, at, head, place, first, is_last=is_last)
+        return self._rows(event.body, at, head, place, first, is_last=is_last)
+
+    def _rows(self, body: bytes, at: int, head: str, place: str, number: int, *, is_last: bool) -> list[bytes]:
+        messages = []
+        end = len(body)
+        data, key, key_names, plans, null_bytes = self._data, self._key, self._key_names, self._plans, self._null_bytes
+        while at < end:
+            nulls = int.from_bytes(body[at : at + null_bytes], "little")
+            at += null_bytes
+            row: list[object] = []
+            for read in plans.get(nulls) or self._plan(nulls):
+                at = read(body, at, row)
+            count = ',"commit":true' if is_last and at >= end else f',"xoffset":{number}'
+            number += 1
+            keys = row[key[0]] if len(key) == 1 else ",".join([str(row[i]) for i in key])
+            messages.append(f"{head}{count}{place}{keys}{key_names}{data % tuple(row)}}}}}".encode())
+        return messages
+
+    def _updates(self, body: bytes, at: int, head: str, place: str, number: int, *, is_last: bool) -> list[bytes]:
+        messages = []
+        end = len(body)
+        data, key, key_names, plans, null_bytes = self._data, self._key, self._key_names, self._plans, self._null_bytes
+        while at < end:
+            nulls = int.from_bytes(body[at : at + null_bytes], "little")
+            at += null_bytes
+            before: list[object] = []
+            for read in plans.get(nulls) or self._plan(nulls):
+                at = read(body, at, before)
+            nulls = int.from_bytes(body[at : at + null_bytes], "little")
+            at += null_bytes
+            row: list[object] = []
+            for read in plans.get(nulls) or self._plan(nulls):
+                at = read(body, at, row)
+            count = ',"commit":true' if is_last and at >= end else f',"xoffset":{number}'
+            number += 1
+            keys = row[key[0]] if len(key) == 1 else ",".join([str(row[i]) for i in key])
+            old = ",".join([f"{n}{b}" for n, b, a in zip(self._names, before, row, strict=True) if b != a])
+            if old:
+                old = f',"old":{{{old}}}'
+            messages.append(f"{head}{count}{place}{keys}{key_names}{data % tuple(row)}}}{old}}}".encode())
+        return messages
+
+    def _rows_start(self, event: RowsEvent) -> int:
+        count, at = packed_integer(event.body, event.at)
+        if count != self._count:
+            raise SourceError(
+                f"rows of {self.table.name} at {event.position} have {count} columns, its table map {self._count}"
+            )
+        for _ in range(2 if event.kind == "update" else 1):
+            present = int.from_bytes(event.body[at : at + self._null_bytes], "little")
+            if present & self._all_present != self._all_present:
+                raise SourceError(
+                    f"rows of {self.table.name} at {event.position} are not whole: a session of the source writes "
+                    "with binlog_row_image other than FULL. Set binlog_row_image=FULL there, for new sessions too"
+                )
+            at += self._null_bytes
+        return at
+
+    def _plan(self, nulls: int) -> list[Reader]:
+        """The readers for rows with this bitmap of NULLs; neighbouring integers are read in one call."""
+        if len(self._plans) >= _PLAN_LIMIT:
+            self._plans.clear()
+        plan: list[Reader] = []
+        codes = ""
+        for index, (reader, code) in enumerate(zip(self._readers, self._fixed, strict=True)):
+            is_null = nulls >> index & 1
+            if code is not None and not is_null:
+                codes += code
+                continue
+            if codes:
+                plan.append(numbers_reader(codes))
+                codes = ""
+            plan.append(_read_null if is_null else reader)
+        if codes:
+            plan.append(numbers_reader(codes))
+        self._plans[nulls] = plan
+        return plan
+
+
+_XID: Final = '"xid":'
+_GTID: Final = '"gtid":"'
+_THREAD: Final = '"thread_id":'
+_QUOTE: Final = '"'
+
+
+def _read_null(row: bytes, at: int, tokens: list[object]) -> int:
+    tokens.append(NULL)
+    return at
+
+
+def _decoder(column: Column, charsets: Charsets) -> Decode | None:
+    if column.kind == "json":
+        return charsets.decoder("utf8mb4")
+    return None if is_binary(column) else charsets.decoder(column.charset or "utf8mb4")
+
+
+class SchemaMessage(NamedTuple):
+    """One DDL message; `old` and `table` are the table before, `definition` the table after."""
+
+    kind: SchemaKind
+    database: str
+    table: str | None
+    old: TableDef | None
+    definition: TableDef | None
+    charset: str | None
+
+
+def encode_schema_message(message: SchemaMessage, *, ts: int, sql: str, position: str, gtid: str | None) -> bytes:
+    """A DDL message; `ts` in seconds."""
+    parts = [f'{{"type":"{message.kind}","database":{quote_raw(message.database)}']
+    if message.table is not None:
+        parts.append(f'"table":{quote_raw(message.table)}')
+    if message.old is not None:
+        parts.append(f'"old":{write_definition(message.old)}')
+    if message.definition is not None:
+        parts.append(f'"def":{write_definition(message.definition)}')
+    if message.charset is not None:
+        parts.append(f'"charset":{quote_raw(message.charset)}')
+    parts.append(f'"ts":{ts * 1000},"sql":{quote_raw(sql)},"position":"{position}"')
+    if gtid is not None:
+        parts.append(f'"gtid":"{gtid}"')
+    return (",".join(parts) + "}").encode()
+
+
+def table_of(message: SchemaMessage) -> TableName:
+    """The name that the message's routing key is made of; the table is empty for a database."""
+    return TableName(message.database, message.table or "")

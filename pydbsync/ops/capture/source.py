@@ -1,0 +1,218 @@
+"""The source as an ordinary connection sees it: settings, the head of its binlog, its tables now, its characters."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import pymysql
+
+from pydbsync.apply.catalog import _JSON_CHECK as JSON_CHECK
+from pydbsync.apply.catalog import read_labels
+from pydbsync.errors import OperationError, SourceError
+from pydbsync.model import Column, TableName
+from pydbsync.ops.capture.columns import charset_of_collation
+from pydbsync.ops.capture.follow import SYSTEM_DATABASES
+from pydbsync.ops.capture.reader import BinlogPlace
+from pydbsync.ops.capture.schema import LABELLED, TEXT, TableDef
+from pydbsync.plan.lexer import Brand
+
+_NO_SUCH_STATEMENT: Final = 1064
+
+
+@dataclass(frozen=True)
+class SourceFacts:
+    """What does not change while the source runs."""
+
+    brand: Brand
+    version: str
+    identity: str
+    """server_uuid, or the server_id of a MariaDB."""
+    charset: str
+    """Of new databases."""
+    fold_names: bool
+    collations: Mapping[int, str]
+    """Character set by collation id."""
+
+
+class SourceServer:
+    """One connection to the source for questions; made anew after it was lost."""
+
+    def __init__(self, connect: Mapping[str, Any]) -> None:
+        """`connect` has PyMySQL's keywords. Raises SourceError when the source cannot be reached."""
+        self._keywords = {**connect, "autocommit": True, "charset": "utf8mb4"}
+        self._keywords.pop("database", None)
+        self._connection: pymysql.Connection[Any] | None = None
+
+    def close(self) -> None:
+        """End the connection."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    def rows(self, sql: str, parameters: Sequence[object] | None = None) -> list[tuple[Any, ...]]:
+        """All rows of a query; a lost connection is made anew once."""
+        for attempt in (1, 2):
+            try:
+                if self._connection is None:
+                    self._connection = pymysql.connect(**self._keywords)
+                with self._connection.cursor() as cursor:
+                    cursor.execute(sql, parameters)
+                    return list(cursor.fetchall())
+            except (pymysql.err.OperationalError, pymysql.err.InterfaceError, OSError) as exc:
+                self.close()
+                code = exc.args[0] if exc.args else 0
+                if attempt == 2 or code not in (0, 2006, 2013):
+                    raise SourceError(f"the source cannot be asked: {exc}") from exc
+        raise AssertionError
+
+    def facts(self) -> SourceFacts:
+        """Read once at start. Raises OperationError where the source writes no row binlog."""
+        ((version, charset, case, log_bin, binlog_format, image),) = self.rows(
+            "SELECT VERSION(), @@character_set_server, @@lower_case_table_names, @@log_bin, @@binlog_format,"
+            " @@binlog_row_image"
+        )
+        brand: Brand = "mariadb" if "mariadb" in version.lower() else "mysql"
+        if not log_bin:
+            raise OperationError("the source writes no binlog: start it with log_bin")
+        if binlog_format != "ROW":
+            raise OperationError(f"the source writes binlog_format={binlog_format}: set it to ROW, in new sessions too")
+        if image != "FULL":
+            raise OperationError(f"the source writes binlog_row_image={image}: set it to FULL, in new sessions too")
+        identity = self.rows("SELECT @@server_id" if brand == "mariadb" else "SELECT @@server_uuid")[0][0]
+        # MariaDB 10.10 and newer have collations of any character set, which have an id for each set.
+        table = "collation_character_set_applicability" if self._has_full_names() else "collations"
+        collations = self.rows(f"SELECT id, character_set_name FROM information_schema.{table} WHERE id IS NOT NULL")
+        return SourceFacts(
+            brand=brand,
+            version=version,
+            identity=str(identity),
+            charset=charset,
+            fold_names=case == 1,
+            collations={int(number): name for number, name in collations if name},
+        )
+
+    def _has_full_names(self) -> bool:
+        return bool(
+            self.rows(
+                "SELECT 1 FROM information_schema.columns WHERE table_schema = 'information_schema'"
+                " AND table_name = 'COLLATION_CHARACTER_SET_APPLICABILITY' AND column_name = 'FULL_COLLATION_NAME'"
+            )
+        )
+
+    def head(self, brand: Brand) -> BinlogPlace:
+        """Where the binlog ends now."""
+        try:
+            status = self.rows("SHOW BINARY LOG STATUS" if brand == "mysql" else "SHOW MASTER STATUS")
+        except pymysql.err.ProgrammingError as exc:
+            if exc.args[0] != _NO_SUCH_STATEMENT:
+                raise
+            status = self.rows("SHOW MASTER STATUS")
+        if not status:
+            raise OperationError("the source tells no place in its binlog: it writes none")
+        file, offset = status[0][0], int(status[0][1])
+        if brand == "mariadb":
+            gtids = self.rows("SELECT BINLOG_GTID_POS(%s, %s)", (file, offset))[0][0]
+        else:
+            gtids = status[0][4] if len(status[0]) > 4 else ""
+        return BinlogPlace(file, offset, (gtids or "").replace("\n", ""))
+
+    def databases(self) -> list[tuple[str, str]]:
+        """Databases with their default character sets."""
+        found = self.rows("SELECT schema_name, default_character_set_name FROM information_schema.schemata")
+        return [(name, charset) for name, charset in found if name.lower() not in SYSTEM_DATABASES]
+
+    def sequences(self) -> list[TableName]:
+        """MariaDB's sequences."""
+        return [
+            TableName(*row)
+            for row in self.rows(
+                "SELECT table_schema, table_name FROM information_schema.tables WHERE table_type = 'SEQUENCE'"
+            )
+        ]
+
+    def tables(self, brand: Brand, only: TableName | None = None) -> Iterator[TableDef]:
+        """All base tables as they are now, or one."""
+        where, parameters = ("", None) if only is None else (" AND t.table_schema = %s AND t.table_name = %s", only)
+        kept = "','".join(sorted(SYSTEM_DATABASES))
+        condition = (
+            f"LOWER(t.table_schema) NOT IN ('{kept}') AND t.table_type IN ('BASE TABLE', 'SYSTEM VERSIONED'){where}"
+        )
+        charsets = {
+            TableName(database, table): charset_of_collation(collation or "utf8mb4") or "utf8mb4"
+            for database, table, collation in self.rows(
+                "SELECT t.table_schema, t.table_name, t.table_collation FROM information_schema.tables t"
+                f" WHERE {condition}",
+                parameters,
+            )
+        }
+        keys: dict[TableName, list[str]] = {}
+        for database, table, column in self.rows(
+            "SELECT t.table_schema, t.table_name, s.column_name FROM information_schema.tables t"
+            " JOIN information_schema.statistics s ON s.table_schema = t.table_schema AND s.table_name = t.table_name"
+            f" WHERE {condition} AND s.index_name = 'PRIMARY' ORDER BY 1, 2, s.seq_in_index",
+            parameters,
+        ):
+            keys.setdefault(TableName(database, table), []).append(column)
+        documents = self._json_columns(condition, parameters) if brand == "mariadb" else frozenset()
+        columns: dict[TableName, list[Column]] = {name: [] for name in charsets}
+        for database, table, column, kind, full, charset, digits in self.rows(
+            "SELECT t.table_schema, t.table_name, c.column_name, c.data_type, c.column_type, c.character_set_name,"
+            " c.datetime_precision FROM information_schema.tables t JOIN information_schema.columns c"
+            " ON c.table_schema = t.table_schema AND c.table_name = t.table_name"
+            f" WHERE {condition} ORDER BY 1, 2, c.ordinal_position",
+            parameters,
+        ):
+            name = TableName(database, table)
+            is_json = kind == "json" or (name, column) in documents
+            columns.setdefault(name, []).append(
+                _column(column, "json" if is_json else kind, _text(full), charset, digits)
+            )
+        for name, found in columns.items():
+            yield TableDef(name, charsets.get(name, "utf8mb4"), tuple(found), tuple(keys.get(name, ())))
+
+    def _json_columns(self, condition: str, parameters: Sequence[object] | None) -> frozenset[tuple[TableName, str]]:
+        found = set()
+        for database, table, clause in self.rows(
+            "SELECT t.table_schema, t.table_name, k.check_clause FROM information_schema.tables t"
+            " JOIN information_schema.check_constraints k"
+            " ON k.constraint_schema = t.table_schema AND k.table_name = t.table_name"
+            f" WHERE {condition}",
+            parameters,
+        ):
+            match = JSON_CHECK.fullmatch(_text(clause).strip())
+            if match:
+                found.add((TableName(database, table), match[1].replace("``", "`")))
+        return frozenset(found)
+
+    def is_transactional(self, name: TableName) -> bool:
+        """Whether the table's engine rolls back."""
+        found = self.rows(
+            "SELECT e.transactions FROM information_schema.tables t"
+            " JOIN information_schema.engines e ON e.engine = t.engine"
+            " WHERE t.table_schema = %s AND t.table_name = %s",
+            name,
+        )
+        return not found or found[0][0] == "YES"
+
+    def ask(self, expressions: str, parameters: Sequence[object]) -> tuple[Any, ...]:
+        """One row, for the tables of characters."""
+        return self.rows(f"SELECT {expressions}", parameters)[0]
+
+
+def _text(value: object) -> str:
+    return value.decode("utf-8") if isinstance(value, bytes) else str(value or "")
+
+
+def _column(name: str, kind: str, column_type: str, charset: str | None, digits: int | None) -> Column:
+    kind = kind.lower()
+    return Column(
+        name=name,
+        kind=kind,
+        charset="utf8mb4" if kind == "json" else charset if kind in TEXT or kind in LABELLED else None,
+        digits=int(digits or 0),
+        unsigned="unsigned" in column_type,
+        labels=read_labels(column_type) if kind in LABELLED else (),
+        native_json=kind == "json",
+    )
