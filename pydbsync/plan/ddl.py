@@ -10,7 +10,7 @@ import msgspec
 from pydbsync.errors import PlanError
 from pydbsync.model import SchemaChange, TableName
 from pydbsync.plan.dialect import Server
-from pydbsync.plan.lexer import Edit, Span, apply_edits
+from pydbsync.plan.lexer import Edit, Span, apply_edits, cut_members
 from pydbsync.plan.names import Names, TablesNamed, spelled
 from pydbsync.plan.quoting import quote_name
 from pydbsync.plan.statement import Action, Item, NameRef, Statement, parse_statement
@@ -80,7 +80,7 @@ def plan_schema_change(
         ]
         if not any(stays):
             return None
-        edits += _cut([Span(clause[0].start, clause[-1].end) for clause in statement.clauses], stays)
+        edits += cut_members([Span(clause[0].start, clause[-1].end) for clause in statement.clauses], stays)
         notes.append("left out the renaming, the table has its name on the target already")
     edits += _renamed_names(statement, names, rename)
     edits += _own_spelling(statement, notes)
@@ -162,18 +162,7 @@ def _cuts(statement: Statement, kept: list[Item], notes: list[str]) -> list[Edit
     for item in statement.items:
         if item not in kept:
             notes.append(f"left out {statement.sql[slice(*item.span)]}, which is not replayed or already in its place")
-    return _cut([item.span for item in statement.items], [item in kept for item in statement.items])
-
-
-def _cut(spans: Sequence[Span], keep: Sequence[bool]) -> list[Edit]:
-    """Cut the members of a list between commas that are not kept; at least one is."""
-    edits: list[Edit] = []
-    for index, span in enumerate(spans):
-        if not keep[index]:
-            behind_kept = any(keep[:index])
-            start, end = (spans[index - 1].end, span.end) if behind_kept else (span.start, spans[index + 1].start)
-            edits.append(Edit(Span(start, end), ""))
-    return edits
+    return cut_members([item.span for item in statement.items], [item in kept for item in statement.items])
 
 
 def _renamed_names(statement: Statement, names: Names, rename: Rename) -> list[Edit]:

@@ -7,7 +7,7 @@ and its reason stand at the function that makes it; docs/schema-changes.md lists
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import ClassVar, Literal, NamedTuple, TypeAlias
 
 from sqlglot.dialects.mysql import MySQL
@@ -68,6 +68,17 @@ def apply_edits(sql: str, edits: Iterable[Edit]) -> str:
         parts += [sql[done:start], text]
         done = end
     return "".join([*parts, sql[done:]])
+
+
+def cut_members(spans: Sequence[Span], keep: Sequence[bool]) -> list[Edit]:
+    """Cut the members of a list between commas that are not kept; at least one is."""
+    edits: list[Edit] = []
+    for index, span in enumerate(spans):
+        if not keep[index]:
+            behind_kept = any(keep[:index])
+            start, end = (spans[index - 1].end, span.end) if behind_kept else (span.start, spans[index + 1].start)
+            edits.append(Edit(Span(start, end), ""))
+    return edits
 
 
 class VersionComment(NamedTuple):

@@ -1,0 +1,307 @@
+"""Online schema changes (gh-ost, pt-online-schema-change) as one change of the real table.
+
+Both tools copy a table into a new one of the wanted shape, keep the copy up to date, and swap the two by a rename.
+The target needs none of that: the copy is never made there, its rows are left out, and at the swap the changes that
+the tool made to the copy are made to the real table. docs/schema-changes.md says when that is not the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Literal, NamedTuple, TypeAlias
+
+import msgspec
+
+from pydbsync.errors import PlanError
+from pydbsync.model import SchemaChange, SchemaKind, TableName
+from pydbsync.plan.clauses import read_clauses
+from pydbsync.plan.definition import read_description
+from pydbsync.plan.kept import Kept, keep, resume, retarget
+from pydbsync.plan.lexer import Edit, apply_edits, cut_members
+from pydbsync.plan.names import Names
+from pydbsync.plan.quoting import quote_name, quote_table
+from pydbsync.plan.statement import Item, NameRef, Statement, parse_statement
+from pydbsync.plan.tool_tables import (
+    ANY_TABLE,
+    LOG_COLUMNS,
+    SENTRY_COMMENT,
+    bases_of,
+    constraint_before,
+    is_made_up,
+    is_old_name,
+)
+
+ColumnsOf: TypeAlias = Callable[[TableName], Sequence[str] | None]
+"""A source's table → names of the columns that its table on the target has, in order; None if there is none."""
+Role: TypeAlias = Literal["copy", "log", "old"]
+
+
+class Absent(msgspec.Struct, frozen=True):
+    """A table of the source that the target does not have."""
+
+    name: TableName
+    role: Role
+    """copy: the table of the wanted shape; log: gh-ost's changelog; old: the real table as it was, moved away."""
+    real: TableName
+    changes: tuple[Kept, ...] = ()
+    """What was changed on the copy, in order."""
+
+
+class Gone(msgspec.Struct, frozen=True):
+    """A real table that the source has moved away or dropped, so that the copy can take its name."""
+
+    name: TableName
+    held: Kept
+    """The statement, which runs on the target if the copy does not come."""
+
+
+class Observed(NamedTuple):
+    """What is to be done about one statement."""
+
+    state: OnlineChanges
+    changes: tuple[SchemaChange, ...]
+    """What to plan and run, in order: the change itself where it is an ordinary one (its siblings belong to it), else
+    statements that stand alone, at the same position; none where the statement is left out."""
+    note: str = ""
+
+
+class OnlineChanges(msgspec.Struct, frozen=True):
+    """The online schema changes under way on the source. It is saved with the checkpoint, in the same transaction."""
+
+    absent: tuple[Absent, ...] = ()
+    gone: tuple[Gone, ...] = ()
+
+    def to_json(self) -> str:
+        """For the checkpoint; empty where there is nothing to keep."""
+        return msgspec.json.encode(self).decode() if self.absent or self.gone else ""
+
+    @classmethod
+    def from_json(cls, text: str) -> OnlineChanges:
+        """Raises PlanError if the text was not written by `to_json`."""
+        try:
+            return msgspec.json.decode(text, type=cls) if text else cls()
+        except msgspec.MsgspecError as exc:
+            raise PlanError(f"the saved state of online schema changes cannot be read: {exc}") from exc
+
+    def hides(self, table: TableName, columns_of: ColumnsOf | None = None) -> bool:
+        """Whether the rows of this source's table are to be left out.
+
+        With `columns_of` also the rows of a copy whose beginning was not seen; its swap will be refused.
+        """
+        if any(item.name == table for item in self.absent):
+            return True
+        return columns_of is not None and _unseen_real(table, columns_of) is not None
+
+    def observe(
+        self,
+        change: SchemaChange,
+        *,
+        statement: Statement,
+        columns_of: ColumnsOf,
+        siblings: Sequence[SchemaChange] = (),
+    ) -> Observed:
+        """Take one statement in, with the other messages that announce it, before filters leave tables out.
+
+        Raises PlanError where the stream began in the middle of an online schema change, or where a table comes back
+        that the target does not have.
+        """
+        if statement.action == "drop-database":
+            absent = tuple(item for item in self.absent if item.name.database != change.database)
+            gone = tuple(item for item in self.gone if item.name.database != change.database)
+            return Observed(OnlineChanges(absent, gone), (change,))
+        concerned = self.absent or any(ANY_TABLE.fullmatch(ref.table or "") for ref in statement.names)
+        if not statement.items or not concerned:
+            return Observed(self, (change,))
+        return _Step(self, change, statement, Names(statement, (change, *siblings), None), columns_of).observed()
+
+
+_DIFFERS_BY_ROW = frozenset({
+    "CURRENT_TIMESTAMP", "NOW", "LOCALTIME", "LOCALTIMESTAMP", "UUID", "RAND", "AUTO_INCREMENT",
+})  # fmt: skip
+
+
+class _Step:
+    """The state while one statement is taken in."""
+
+    def __init__(
+        self, state: OnlineChanges, change: SchemaChange, statement: Statement, names: Names, columns_of: ColumnsOf
+    ) -> None:
+        self.absent = {item.name: item for item in state.absent}
+        self.gone = {item.name: item for item in state.gone}
+        self.change = change
+        self.statement = statement
+        self.names = names
+        self.columns_of = columns_of
+        self.instead: list[SchemaChange] = []
+        self.notes: list[str] = []
+
+    def observed(self) -> Observed:
+        ordinary = [item for index, item in enumerate(self.statement.items) if self.is_ordinary(item, index)]
+        state = OnlineChanges(tuple(self.absent.values()), tuple(self.gone.values()))
+        if len(ordinary) == len(self.statement.items):
+            self.instead.append(self.change)
+        elif ordinary:
+            self.instead.append(self.restricted(ordinary))
+        return Observed(state, tuple(self.instead), "; ".join(self.notes))
+
+    def is_ordinary(self, item: Item, index: int) -> bool:
+        """Whether this part of the statement has nothing to do with an online schema change; takes it in if it has."""
+        action = self.statement.action
+        if action == "create-table":
+            return self.created(self.full(item.subject))
+        if action == "drop-table":
+            return self.dropped(self.full(item.subject))
+        if item.before is None or item.after is None or item.before is item.after:
+            return self.altered(self.full(item.subject))
+        before, after = self.full(item.before), self.full(item.after)
+        is_ordinary = self.renamed(before, after, self.statement.items[index + 1 :])
+        if not is_ordinary and len(self.statement.clauses) > 1:
+            raise PlanError(f"one statement moves {before} in an online schema change and changes it; run it by hand")
+        return is_ordinary
+
+    def created(self, table: TableName) -> bool:
+        self.absent.pop(table, None)
+        self.release(table)
+        found = self.recognised(table)
+        if found is None:
+            return True
+        self.absent[table] = found
+        self.notes.append(f"{table} belongs to an online schema change of {found.real} and is not made on the target")
+        return False
+
+    def altered(self, table: TableName) -> bool:
+        found = self.absent.get(table)
+        if found is None:
+            if real := _unseen_real(table, self.columns_of):
+                raise _began_earlier(table, real)
+            return True
+        if found.role == "copy" and self.statement.action != "truncate-table":
+            self.absent[table] = msgspec.structs.replace(found, changes=(*found.changes, keep(self.change)))
+            self.notes.append(f"the change of {table} waits until it takes the place of {found.real}")
+        return False
+
+    def dropped(self, table: TableName) -> bool:
+        found = self.absent.pop(table, None)
+        if found is not None:
+            if found.role == "copy":
+                self.release(found.real)
+            return False
+        if self.has_copy(table):
+            # pt-online-schema-change with drop_swap drops the real table, then gives its name to the copy.
+            self.gone[table] = Gone(table, self.held(f"DROP TABLE {quote_table(table)}", table))
+            return False
+        return not (ANY_TABLE.fullmatch(table.table) and self.columns_of(table) is None)
+
+    def renamed(self, before: TableName, after: TableName, later: Sequence[Item]) -> bool:
+        found = self.absent.get(before)
+        if found is None:
+            is_moved_away = self.has_copy(before) and is_old_name(after.table, before.table)
+            if is_moved_away or self.is_swapped(before, later):
+                held = self.held(f"RENAME TABLE {quote_table(before)} TO {quote_table(after)}", before)
+                self.gone[before] = Gone(before, held)
+                self.absent[after] = Absent(after, "old", before)
+                return False
+            if after.table in bases_of(before.table) and self.columns_of(before) is None:
+                raise _began_earlier(before, after)
+            self.release(after)
+            return True
+        if after == found.real and found.role == "copy" and (after in self.gone or self.columns_of(after) is not None):
+            self.swap(found)
+        elif after == found.real and found.role == "old" and after in self.gone:
+            del self.gone[after]
+        else:
+            raise PlanError(
+                f"{before}, which becomes {after}, was left out as a part of an online schema change of {found.real}"
+                f" and is not on the target; copy {after} from the source, then go on behind this statement"
+            )
+        del self.absent[before]
+        return False
+
+    def swap(self, copy: Absent) -> None:
+        """The copy takes the real table's place: its changes are made to the real table."""
+        self.gone.pop(copy.real, None)
+        self.instead += [resume(retarget(kept, copy.name, copy.real), self.change.position) for kept in copy.changes]
+        self.notes.append(f"{copy.name} takes the place of {copy.real}: its changes are made to {copy.real}")
+        words = {token.upper for kept in copy.changes for token in parse_statement(kept.sql).tokens}
+        if differing := sorted(words & _DIFFERS_BY_ROW):
+            self.notes.append(
+                f"{', '.join(differing)} can give rows other values than at the source: verify {copy.real}"
+            )
+
+    def release(self, real: TableName) -> None:
+        """The copy does not come: run what was held back."""
+        gone = self.gone.pop(real, None)
+        if gone is not None:
+            self.instead.append(resume(gone.held, self.change.position))
+            self.absent = {name: item for name, item in self.absent.items() if (item.role, item.real) != ("old", real)}
+
+    def recognised(self, table: TableName) -> Absent | None:
+        """What a new table is to an online schema change; None for an ordinary table."""
+        database, name = table
+        described = read_description(self.change.def_)
+        columns = [column.name for column in described.columns] if described else []
+        if any(token.kind == "string" and token.text == SENTRY_COMMENT for token in self.statement.tokens):
+            return Absent(table, "old", TableName(database, name.lstrip("_").removesuffix("_del")))
+        if name.endswith("_ghc") and columns == LOG_COLUMNS:
+            return Absent(table, "log", TableName(database, name.lstrip("_").removesuffix("_ghc")))
+        like = next((self.full(ref) for ref in self.statement.names if ref.role == "like"), None)
+        for base in bases_of(name, like.table if like else None):
+            real = TableName(database, base)
+            present = self.columns_of(real)
+            if present is not None and like == real:
+                return Absent(table, "copy", real)
+            if present is not None and like is None and list(present) == columns:
+                return Absent(table, "copy", real, tuple(self.renamed_constraints(table)))
+        return None
+
+    def renamed_constraints(self, table: TableName) -> Iterator[Kept]:
+        """pt-online-schema-change gives the constraints of the copy other names, which later statements use."""
+        parts: list[str] = []
+        for clause in read_clauses(self.statement):
+            if clause.name is not None and clause.kind in ("foreign-key", "check") and not is_made_up(clause):
+                kind = "FOREIGN KEY" if clause.kind == "foreign-key" else "CONSTRAINT"
+                text = self.statement.sql[slice(*clause.span)]
+                parts += [f"DROP {kind} {quote_name(constraint_before(clause.name))}", f"ADD {text}"]
+        if parts:
+            yield self.held(f"ALTER TABLE {quote_table(table)} {', '.join(parts)}", table)
+
+    def restricted(self, items: list[Item]) -> SchemaChange:
+        """The statement with only these items, and with full names, so that it stands without its other messages."""
+        edits = cut_members([item.span for item in self.statement.items], [i in items for i in self.statement.items])
+        for ref in self.statement.names:
+            if ref.database is None:
+                edits.append(Edit(ref.span, quote_table(self.full(ref))))
+        held = self.held(apply_edits(self.statement.sql, edits), self.full(items[0].subject))
+        return resume(msgspec.structs.replace(held, kind=self.change.kind), self.change.position)
+
+    def full(self, ref: NameRef) -> TableName:
+        return TableName(self.names.database(ref), self.names.table(ref))
+
+    def has_copy(self, real: TableName) -> bool:
+        return any(item.role == "copy" and item.real == real for item in self.absent.values())
+
+    def is_swapped(self, real: TableName, later: Sequence[Item]) -> bool:
+        """Whether the same statement gives the name of `real` to its copy."""
+        pairs = [(self.full(item.before), self.full(item.after)) for item in later if item.before and item.after]
+        copies = {item.name for item in self.absent.values() if item.role == "copy" and item.real == real}
+        return any(before in copies and after == real for before, after in pairs)
+
+    def held(self, sql: str, table: TableName) -> Kept:
+        kind: SchemaKind = "table-drop" if sql.startswith("DROP") else "table-alter"
+        return Kept(kind, table.database, table.table, self.change.ts, sql, gtid=self.change.gtid)
+
+
+def _unseen_real(table: TableName, columns_of: ColumnsOf) -> TableName | None:
+    """The real table, if this looks like its copy and the target has the one but not the other."""
+    if not table.table.startswith("_") or columns_of(table) is not None:
+        return None
+    reals = (TableName(table.database, base) for base in bases_of(table.table))
+    return next((real for real in reals if columns_of(real) is not None), None)
+
+
+def _began_earlier(copy: TableName, real: TableName) -> PlanError:
+    return PlanError(
+        f"{copy} is the copy of an online schema change of {real} that began before this stream, or whose tables are"
+        " filtered out at Maxwell: what it changes is not known; run its ALTER TABLE on the target by hand, then go on"
+        " behind this statement"
+    )
