@@ -42,23 +42,42 @@ class Checkpoint(msgspec.Struct):
         return text if self.place.xoffset in (0, COMMIT_ROW) else f"{text}/{self.place.xoffset}"
 
 
+# 19 digits fit the checkpoint's BIGINT UNSIGNED columns.
+_match_position = re.compile(r"(.{1,255})\.([0-9]{1,19}):([0-9]{1,19})", re.DOTALL).fullmatch
+_match_gtid = re.compile(r"([!-~]+):([0-9]{1,18})").fullmatch
+
+
 def parse_position(position: str) -> tuple[str, int, int]:
     """`binlog.000002:1924195` as (base name, file number, offset). Raises ValueError for anything else."""
-    name, _, offset = position.rpartition(":")
-    base, _, number = name.rpartition(".")
-    if not base:
+    match = _match_position(position)
+    if match is None:
         raise ValueError(f"{position!r} is not a binlog position such as binlog.000002:1924195")
+    base, number, offset = match.groups()
     return base, int(number), int(offset)
 
 
+def _parse_gtid(gtid: str) -> tuple[str, int] | None:
+    """`uuid:n` or `uuid:tag:n` as (what is before the number, n); None for MariaDB's domain-server-sequence."""
+    if ":" not in gtid:
+        return None
+    match = _match_gtid(gtid)
+    if match is None:
+        raise ValueError(f"{gtid!r} is not a GTID such as 3e11fa47-71ca-11e1-9e33-c80aa9429562:23")
+    return match[1], int(match[2])
+
+
 class GtidSet:
-    """GTIDs as intervals, in the notation of MySQL: `uuid:1-5:7,uuid2:1-3`."""
+    """GTIDs as intervals, in the notation of MySQL: `uuid:1-5:7,uuid2:1-3`; tags (`uuid:tag:1-5`) are part of it."""
 
     def __init__(self, text: str = "") -> None:
         self._intervals: dict[str, list[list[int]]] = {}
         for part in filter(None, re.split(r"[,\s]+", text)):
             source, *ranges = part.split(":")
+            uuid = source
             for span in ranges:
+                if not span[:1].isdigit():
+                    source = f"{uuid}:{span}"
+                    continue
                 low, _, high = span.partition("-")
                 for_source = self._intervals.setdefault(source, [])
                 for_source.append([int(low), int(high or low)])
@@ -66,11 +85,11 @@ class GtidSet:
             spans.sort()
 
     def add(self, gtid: str) -> None:
-        """Take in `uuid:n`. Text of another form (MariaDB's domain-server-sequence) is left out."""
-        source, _, number = gtid.rpartition(":")
-        if not source:
+        """Take in `uuid:n`. MariaDB's domain-server-sequence is left out. Raises ValueError for any other form."""
+        parsed = _parse_gtid(gtid)
+        if parsed is None:
             return
-        n = int(number)
+        source, n = parsed
         spans = self._intervals.setdefault(source, [])
         if spans and spans[-1][1] + 1 == n:  # by far the usual case: the next one
             spans[-1][1] = n
@@ -92,11 +111,11 @@ class GtidSet:
         spans.append([n, n])
 
     def __contains__(self, gtid: str) -> bool:
-        source, _, number = gtid.rpartition(":")
-        spans = self._intervals.get(source)
-        if not spans:
+        parsed = _parse_gtid(gtid)
+        if parsed is None:
             return False
-        n = int(number)
+        source, n = parsed
+        spans = self._intervals.get(source, ())
         return any(low <= n <= high for low, high in spans)
 
     def __str__(self) -> str:
@@ -154,7 +173,10 @@ class Progress:
         )
 
     def judge(self, change: RowChange | SchemaChange) -> Verdict:
-        """The verdict on the next change of the stream; NEW and NEW_STREAM move the progress to its place."""
+        """The verdict on the next change of the stream; NEW and NEW_STREAM move the progress to its place.
+
+        Raises ValueError for a position or GTID that is none; the progress is then as before.
+        """
         position = change.position
         if position is None:
             self._newest_ts = max(self._newest_ts, change.ts)
@@ -177,21 +199,17 @@ class Progress:
                 if file == self._file and offset == self._offset:
                     if is_schema:
                         return Verdict.SAME_PLACE
-                    if xoffset == _UNNUMBERED:
+                    if xoffset == _UNNUMBERED and self._xoffset != COMMIT_ROW:
                         return Verdict.NEW
                 if change.ts <= self._newest_ts:
                     return Verdict.DUPLICATE
                 verdict = Verdict.NEW_STREAM
         elif self._base:
             verdict = Verdict.NEW_STREAM
-        if (
-            self._has_gtids
-            and change.gtid is not None
-            and change.gtid != self._open_gtid
-            and change.ts <= self._newest_ts
-            and change.gtid in self._gtids
-        ):
-            return Verdict.DUPLICATE
+        if change.gtid is not None and change.gtid != self._open_gtid:
+            is_applied = change.gtid in self._gtids
+            if is_applied and change.ts <= self._newest_ts:
+                return Verdict.DUPLICATE
         self._move(change, base, file, offset, xoffset, server_id, position)
         return verdict
 
