@@ -171,13 +171,13 @@ class Rig:
         """Write the workload on a source, once; later calls find it."""
         facts_file = generated.folder / "source.json"
         if not facts_file.exists():
-            self._prepare_template(generated)
+            self.prepare_template(generated)
             self._prepare_source(generated, facts_file)
         facts = json.loads(facts_file.read_text())
         state = {table: TableState(**entry) for table, entry in facts["state"].items()}
         return Prepared(generated, BinlogPlace(**facts["begin"]), BinlogPlace(**facts["end"]), state)
 
-    def _prepare_template(self, generated: Generated) -> None:
+    def prepare_template(self, generated: Generated) -> None:
         empty = MariaDB("empty", root=self.root, options=SMALL)
         if not empty.data.exists():
             empty.start()
