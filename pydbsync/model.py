@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple, TypeAlias
+from typing import Annotated, Literal, NamedTuple, TypeAlias
 
 import msgspec
 
@@ -25,6 +25,15 @@ NO_JSON = msgspec.Raw()
 """Stands where a message has no such field; compare with `is`."""
 
 
+COMMIT_ROW = 2**62
+"""The last row of a transaction has no xoffset: it counts as behind all others."""
+
+# What the binlog has room for; a message that says otherwise is none of Maxwell's.
+Seconds: TypeAlias = Annotated[int, msgspec.Meta(ge=0, lt=2**32)]
+ServerId: TypeAlias = Annotated[int, msgspec.Meta(ge=0, lt=2**32)]
+RowNumber: TypeAlias = Annotated[int, msgspec.Meta(ge=0, lt=COMMIT_ROW)]
+
+
 class RowChange(msgspec.Struct, frozen=True, gc=False):
     """One changed row. Fields carry the names of Maxwell's data format; `data` and `old` stay JSON text.
 
@@ -36,15 +45,15 @@ class RowChange(msgspec.Struct, frozen=True, gc=False):
     kind: RowKind = msgspec.field(name="type")
     database: str
     table: str
-    ts: int
+    ts: Seconds
     data: msgspec.Raw
     old: msgspec.Raw = NO_JSON
     xid: int | None = None
-    xoffset: int | None = None
+    xoffset: RowNumber | None = None
     commit: bool = False
     position: str | None = None
     gtid: str | None = None
-    server_id: int | None = None
+    server_id: ServerId | None = None
     thread_id: int | None = None
     """Only MySQL's binlog has it."""
 
@@ -87,10 +96,6 @@ class Place(NamedTuple):
     offset: int
     xoffset: int
     """The row's number in its transaction, or COMMIT_ROW; 0 for DDL, which has an offset of its own."""
-
-
-COMMIT_ROW = 2**62
-"""The last row of a transaction has no xoffset: it counts as behind all others."""
 
 
 class TableName(NamedTuple):

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Literal, get_args
+from typing import Annotated, Literal, get_args
 
 import msgspec
 
 from pydbsync.errors import DecodeError
-from pydbsync.model import NO_JSON, Change, Marker, RowChange, SchemaChange, SchemaKind
+from pydbsync.model import NO_JSON, Change, Marker, RowChange, SchemaChange, SchemaKind, Seconds
 
 
 class _SchemaMessage(msgspec.Struct):
     kind: SchemaKind = msgspec.field(name="type")
     database: str
-    ts: int
+    ts: Annotated[int, msgspec.Meta(ge=0, lt=2**32 * 1000)]
+    """In milliseconds here, always whole seconds."""
     sql: str
     table: str | None = None
     old: msgspec.Raw = NO_JSON
@@ -27,7 +28,7 @@ class _MarkerMessage(msgspec.Struct):
     kind: Literal["bootstrap-start", "bootstrap-complete"] = msgspec.field(name="type")
     database: str
     table: str
-    ts: int
+    ts: Seconds
 
 
 class _AnyMessage(msgspec.Struct):
@@ -40,6 +41,7 @@ _decode_marker = msgspec.json.Decoder(_MarkerMessage).decode
 _decode_any = msgspec.json.Decoder(_AnyMessage).decode
 
 _SCHEMA_KINDS = frozenset(get_args(SchemaKind))
+_TOO_DEEP = "the message nests lists and objects deeper than MySQL's JSON can"
 _MARKER_KINDS = frozenset({"bootstrap-start", "bootstrap-complete"})
 _ROW_KINDS = frozenset({"insert", "update", "delete", "bootstrap-insert"})
 
@@ -60,6 +62,8 @@ def decode_message(body: bytes) -> Change:
         return _decode_row(body)
     except msgspec.MsgspecError as exc:
         return _decode_rarer(body, exc)
+    except RecursionError as exc:
+        raise DecodeError(_TOO_DEEP) from exc
 
 
 def _decode_rarer(body: bytes, row_error: msgspec.MsgspecError) -> Change:
@@ -71,7 +75,7 @@ def _decode_rarer(body: bytes, row_error: msgspec.MsgspecError) -> Change:
                 kind=message.kind,
                 database=message.database,
                 table=message.table,
-                ts=message.ts // 1000,  # DDL has milliseconds, always whole seconds
+                ts=message.ts // 1000,
                 sql=message.sql,
                 old=message.old,
                 def_=message.def_,
@@ -84,8 +88,10 @@ def _decode_rarer(body: bytes, row_error: msgspec.MsgspecError) -> Change:
             return Marker(kind=marker.kind, database=marker.database, table=marker.table, ts=marker.ts)
     except msgspec.ValidationError as exc:
         raise DecodeError(f"the message is not of Maxwell's data format: {exc}") from exc
-    except (msgspec.DecodeError, UnicodeDecodeError) as exc:
+    except msgspec.DecodeError as exc:
         raise DecodeError(f"the message is not JSON: {exc}") from exc
+    except RecursionError as exc:
+        raise DecodeError(_TOO_DEEP) from exc
     if kind in _ROW_KINDS:
         raise DecodeError(f"the message is not of Maxwell's data format: {row_error}") from row_error
     raise DecodeError(f"the message has the unknown type {kind!r}") from row_error
