@@ -80,11 +80,11 @@ def run() -> int:
     for line in differences[:SHOWN_DIFFERENCES]:
         print(f"  {line[:200]}")
 
-    summary = read_summary(summary_file)
+    summary: dict[str, Any] = json.loads(summary_file.read_text(encoding="utf-8"))
     print()
-    print(f"  changes       {summary.get('applied', len(messages)):,} in {seconds:.1f} s, start and end included")
-    if "rows_per_s" in summary:
-        print(f"  speed         {summary['rows_per_s']:,.0f} rows/s while applying")
+    changes = f"{summary['applied']:,} row changes, {summary['schema_changes']:,} schema changes"
+    print(f"  changes       {changes}, applied {summary['rows_per_s']:,.0f} rows/s")
+    print(f"  time          {seconds:.1f} s from start to end of mysql_sync.py")
     print(f"  tables equal  {len(equal)} of {len(tables)}")
     print()
     if differences:
@@ -102,11 +102,6 @@ def begin_anew(target: Endpoint, vhost: Vhost, databases: list[str]) -> None:
             cursor.execute(f"DROP DATABASE IF EXISTS `{name}`")
     vhost.broker.delete_vhost(vhost.name)
     vhost.broker.create_vhost(vhost.name)
-
-
-def read_summary(file: Path) -> dict[str, Any]:
-    summary: dict[str, Any] = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
-    return summary
 
 
 def show_next_steps(target: Endpoint, config: Path, *, databases: list[str]) -> None:

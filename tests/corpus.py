@@ -35,6 +35,22 @@ class Case:
         return (self.folder / "source.sql").read_text(encoding="utf-8")
 
     @property
+    def statements(self) -> list[tuple[str, bool]]:
+        """The statements of source.sql, each with whether it must succeed."""
+        found: list[tuple[str, bool]] = []
+        lines: list[str] = []
+        succeeds = True
+        for line in self.source_sql.splitlines(keepends=True):
+            if not lines and line.strip() == "-- fails":
+                succeeds = False
+                continue
+            lines.append(line)
+            if line.endswith(";\n"):
+                found.append(("".join(lines), succeeds))
+                lines, succeeds = [], True
+        return found
+
+    @property
     def messages(self) -> list[bytes]:
         """In order, one element a message; split at the line feed alone, as other separators stand in the text."""
         plain = self.folder / "messages.ndjson"

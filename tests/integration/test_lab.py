@@ -29,6 +29,20 @@ def private_lab(tmp_path: Path) -> Iterator[Path]:
         server.remove()
 
 
+@pytest.fixture(scope="module")
+def module_broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[lab.RabbitMQ]:
+    root = tmp_path_factory.mktemp("a lab with spaces")
+    broker = lab.RabbitMQ(root=root, plugins=["rabbitmq_consistent_hash_exchange"])
+    yield broker
+    broker.remove()
+
+
+@pytest.fixture
+def private_broker(module_broker: lab.RabbitMQ) -> lab.RabbitMQ:
+    """A broker of this module alone, running."""
+    return module_broker.start()
+
+
 def listening_ports() -> dict[int, set[str]]:
     """Every TCP port on which this machine listens, and on which addresses (hexadecimal, as in /proc)."""
     found: dict[int, set[str]] = {}
@@ -72,22 +86,27 @@ def test_a_killed_database_comes_back_on_its_port_with_every_commit(private_lab:
     assert endpoint.query("SELECT COUNT(*) FROM lab_kill.t") == [(10,)]
 
 
-def test_a_killed_broker_comes_back_with_its_persistent_messages(private_lab: Path) -> None:
-    broker = lab.RabbitMQ(root=private_lab).start()
-    vhost = Vhost(broker, "/")
+def test_other_plugins_can_be_enabled(private_broker: lab.RabbitMQ) -> None:
+    vhost = Vhost(private_broker, "/")
+    vhost.declare("part", exchange="by-hash", exchange_type="x-consistent-hash", routing_keys=["1"])
+    vhost.publish([b'{"database":"d","table":"t"}'], exchange="by-hash")
+    assert vhost.depth("part") == 1
+
+
+def test_a_killed_broker_comes_back_with_its_persistent_messages(private_broker: lab.RabbitMQ) -> None:
+    vhost = Vhost(private_broker, "/")
     vhost.declare("kept")
     vhost.publish([b'{"database":"d","table":"t"}'] * 10)
-    broker.kill()
-    assert not broker.is_up
-    broker.start()
+    private_broker.kill()
+    assert not private_broker.is_up
+    private_broker.start()
     assert vhost.depth("kept") == 10
 
 
-def test_a_stopped_server_leaves_no_process_and_no_open_port(private_lab: Path) -> None:
-    broker = lab.RabbitMQ(root=private_lab).start()
-    processes, ports = broker.state().processes, broker.ports
+def test_a_stopped_server_leaves_no_process_and_no_open_port(private_broker: lab.RabbitMQ) -> None:
+    processes, ports = private_broker.state().processes, private_broker.ports
     assert set(processes) == {"server", "epmd"}
-    broker.stop()
+    private_broker.stop()
     assert not any(process.is_alive for process in processes.values())
     assert not ports.values() & listening_ports().keys()
 
@@ -150,14 +169,6 @@ def test_tls_is_offered_by_both_servers(private_lab: Path, certificates: Certifi
         row = cursor.fetchone()
         assert row
         assert row[1]
-
-
-def test_other_plugins_can_be_enabled(private_lab: Path) -> None:
-    broker = lab.RabbitMQ(root=private_lab, plugins=["rabbitmq_consistent_hash_exchange"]).start()
-    vhost = Vhost(broker, "/")
-    vhost.declare("part", exchange="by-hash", exchange_type="x-consistent-hash", routing_keys=["1"])
-    vhost.publish([b'{"database":"d","table":"t"}'], exchange="by-hash")
-    assert vhost.depth("part") == 1
 
 
 def test_published_messages_reach_a_quorum_queue(vhost: Vhost) -> None:
