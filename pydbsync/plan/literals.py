@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import base64
 import datetime as dt
+import math
 import struct
 from collections.abc import Callable
+from decimal import Decimal, InvalidOperation
 from typing import TypeAlias
 
 import msgspec
@@ -109,10 +111,13 @@ def _number(token: bytes) -> bytes:
 
 
 def _decimal(token: bytes) -> bytes:
-    # In E notation a literal is a DOUBLE and loses digits; a string is converted to DECIMAL exactly.
-    if b"E" in token or b"e" in token:
-        return b'"' + token.strip(b'"') + b'"'
-    return _scalar(token)
+    # In E notation a literal is a DOUBLE, and so is a string where it is compared: either loses digits.
+    if b"E" not in token and b"e" not in token:
+        return _scalar(token)
+    try:
+        return format(Decimal(token.strip(b'"').decode()), "f").encode()
+    except (InvalidOperation, UnicodeDecodeError) as exc:
+        raise PlanError(f"{token[:40]!r} is no DECIMAL") from exc
 
 
 def _double(token: bytes) -> bytes:
@@ -131,9 +136,12 @@ def float_bits(token: bytes) -> bytes:
     3.4028235E38, is as a DOUBLE larger than any FLOAT, which strict mode refuses. Raises PlanError if it is no number.
     """
     try:
-        return repr(struct.unpack("f", struct.pack("f", float(token.strip(b'"'))))[0]).encode()
+        value = struct.unpack("<f", struct.pack("<f", float(token.strip(b'"'))))[0]
     except (ValueError, OverflowError) as exc:
-        raise PlanError(f"{token!r} is no FLOAT") from exc
+        raise PlanError(f"{token[:40]!r} is no FLOAT") from exc
+    if not math.isfinite(value):
+        raise PlanError(f"{token[:40]!r} is no FLOAT")
+    return repr(value).encode()
 
 
 def _bit32(token: bytes) -> bytes:
@@ -257,8 +265,10 @@ def _geometry(column: Column, *, mysql: bool) -> Literal:
             return b"NULL"
         text, srid = text_of(token), default_srid
         if text.startswith("SRID="):
-            head, _, text = text.partition(";")
-            srid = int(head[5:])
+            head, _, text = text.removeprefix("SRID=").partition(";")
+            if not (head.isascii() and head.isdigit()):
+                raise PlanError(f"{head[:20]!r} is no SRID")
+            srid = int(head)
         if not mysql:
             text = _flat_multipoint(text)
         # Maxwell writes the stored order of axes, which is longitude first also where the SRID says latitude first.
