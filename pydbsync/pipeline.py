@@ -255,26 +255,33 @@ class _Run:
         if change.table == self._heartbeat_table[1] and change.database == self._heartbeat_table[0]:
             self._take_heartbeat(delivery, change)
             return
+        plan = self._plans.plan_of(change)
+        if plan is not None:
+            self._add((delivery, change, plan))
+            return
         try:
             routed = self._plans.route(change)
         except PlanError as exc:
             self._park_row_unplanned(delivery, change, str(exc))
             return
         for plan, sent in routed:
-            entry = Entry(delivery, sent, plan)
-            if self._applier.parked:
-                behind = self._applier.parked.blocker(plan.name, row_identity(sent, plan))
-                if behind is not None:
-                    reason = f"waits behind the parked change {behind} of the same row or table"
-                    self._park(park_row(entry, reason, behind=behind))
-                    continue
-            try:
-                self._batch.add(sent, plan)
-            except PlanError as exc:
-                self._park(park_row(entry, str(exc)))
-                self._applier.parked.remember(0, self._parked[-1])
-                continue
-            self._entries.append(entry)
+            self._add((delivery, sent, plan))
+
+    def _add(self, entry: Entry) -> None:
+        _, change, plan = entry
+        if self._applier.parked:
+            behind = self._applier.parked.blocker(plan.name, row_identity(change, plan))
+            if behind is not None:
+                reason = f"waits behind the parked change {behind} of the same row or table"
+                self._park(park_row(entry, reason, behind=behind))
+                return
+        try:
+            self._batch.add(change, plan)
+        except PlanError as exc:
+            self._park(park_row(entry, str(exc)))
+            self._applier.parked.remember(0, self._parked[-1])
+            return
+        self._entries.append(entry)
 
     def _take_heartbeat(self, delivery: Delivery, change: RowChange) -> None:
         try:

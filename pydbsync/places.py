@@ -160,13 +160,16 @@ class Progress:
         self._gtids = GtidSet(checkpoint.gtids)
         self._has_gtids = bool(checkpoint.gtids)
         self._open_gtid: str | None = None
-        self._text = ""  # the last position as text, so that the rows of one event are parsed once
+        # The last position as text. In a growing stream nearly every position has the same file and as many digits as
+        # the one before: then the texts compare as the numbers do, and the offset is parsed only when it is asked for.
+        self._text = ""
+        self._file_text = ""
 
     def checkpoint(self) -> Checkpoint:
         """What to store now: all that was judged NEW so far counts as applied."""
         return Checkpoint(
             base=self._base,
-            place=Place(self._file, self._offset, self._xoffset),
+            place=self.place(),
             server_id=self._server_id,
             newest_ts=self._newest_ts,
             gtids=str(self._gtids) if self._has_gtids else "",
@@ -181,6 +184,35 @@ class Progress:
         if position is None:
             self._newest_ts = max(self._newest_ts, change.ts)
             return Verdict.NEW
+        if isinstance(change, RowChange) and self._follows(change, position):
+            return Verdict.NEW
+        return self._judge(change, position)
+
+    def _follows(self, change: RowChange, position: str) -> bool:
+        """Move on to a row that plainly comes next; False where more must be looked at. Runs once a row."""
+        gtid = change.gtid
+        if change.server_id != self._server_id or (gtid is not None and (change.commit or gtid != self._open_gtid)):
+            return False
+        xoffset = change.xoffset
+        if change.commit:
+            xoffset = COMMIT_ROW
+        elif xoffset is None:
+            return False
+        text = self._text
+        if position == text:
+            if xoffset <= self._xoffset:
+                return False
+        elif position > text and len(position) == len(text) and position.startswith(self._file_text):
+            self._text = position
+        else:
+            return False
+        self._xoffset = xoffset
+        if change.ts > self._newest_ts:  # noqa: PLR1730 (max() costs a call for every row)
+            self._newest_ts = change.ts
+        return True
+
+    def _judge(self, change: RowChange | SchemaChange, position: str) -> Verdict:
+        self._parse_text()
         if isinstance(change, RowChange):
             is_schema, server_id = False, change.server_id
             xoffset = _row_number(change)
@@ -213,8 +245,13 @@ class Progress:
         self._move(change, base, file, offset, xoffset, server_id, position)
         return verdict
 
+    def _parse_text(self) -> None:
+        if self._text:
+            self._offset = int(self._text[len(self._file_text) :])
+
     def place(self) -> Place:
         """The place of the last change that was judged new."""
+        self._parse_text()
         return Place(self._file, self._offset, self._xoffset)
 
     def place_of(self, change: RowChange | SchemaChange) -> Place | None:
@@ -239,6 +276,7 @@ class Progress:
         position: str,
     ) -> None:
         self._base, self._file, self._offset, self._xoffset, self._text = base, file, offset, xoffset, position
+        self._file_text = position[: position.rindex(":") + 1]
         if server_id is not None:
             self._server_id = server_id
         self._newest_ts = max(self._newest_ts, change.ts)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from pydbsync.errors import PlanError
 from pydbsync.model import RowChange, TableName, TableSchema
-from pydbsync.plan.rows import Dialect, LossPolicy, TablePlan, overrides_for
+from pydbsync.plan.rows import ColumnOverrides, Dialect, LossPolicy, TablePlan, overrides_for
 from pydbsync.protocols import Catalog
 from pydbsync.route.filters import Filters
 from pydbsync.route.router import Router
@@ -54,7 +54,7 @@ class TablePlans:
         self._catalog: Catalog | None = None
         self.dialect = Dialect()
         self._plans: dict[tuple[str, str], tuple[TablePlan, ...]] = {}
-        self._by_target: dict[tuple[TableName, TableName], TablePlan] = {}
+        self._by_target: dict[tuple[TableName, ColumnOverrides], TablePlan] = {}
         self._loss = LossPolicy(
             refuse=settings.lossy_values in ("stop", "park"),
             trusted=settings.trusted_columns,
@@ -72,6 +72,11 @@ class TablePlans:
         """The target's tables may have changed."""
         self._plans.clear()
         self._by_target.clear()
+
+    def plan_of(self, change: RowChange) -> TablePlan | None:
+        """The plan of a change that goes to exactly one table and was routed before; None where `route` must tell."""
+        plans = self._plans.get((change.database, change.table))
+        return plans[0] if plans is not None and len(plans) == 1 else None
 
     def route(self, change: RowChange) -> Sequence[tuple[TablePlan, RowChange]]:
         """The plans a change goes by: none if it is filtered out, several if it goes to several shards.
@@ -95,7 +100,14 @@ class TablePlans:
         return [(plan, change) for plan in plans]
 
     def _plan(self, source: TableName, target: TableName) -> TablePlan:
-        plan = self._by_target.get((source, target))
+        overrides = overrides_for(
+            source,
+            self._settings.binary_columns,
+            self._settings.timestamp_columns,
+            self._settings.timestamp_offset_s,
+        )
+        # One plan for all source tables that are merged into a target table, so that their changes batch together.
+        plan = self._by_target.get((target, overrides))
         if plan is None:
             if self._catalog is None:
                 raise PlanError("no catalogue of the target is at hand")
@@ -105,18 +117,13 @@ class TablePlans:
             self._warn_about(target, triggers=schema.triggers, is_transactional=schema.transactional)
             plan = TablePlan(
                 schema,
-                overrides=overrides_for(
-                    source,
-                    self._settings.binary_columns,
-                    self._settings.timestamp_columns,
-                    self._settings.timestamp_offset_s,
-                ),
+                overrides=overrides,
                 dialect=self.dialect,
                 loss=self._loss,
                 apply_mode=self._settings.apply_mode,  # type: ignore[arg-type]
                 passes_actions_on=self._passes_actions_on(schema),
             )
-            self._by_target[source, target] = plan
+            self._by_target[target, overrides] = plan
         return plan
 
     def _tell_loss(self, text: str) -> None:

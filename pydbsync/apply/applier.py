@@ -6,7 +6,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable
-from typing import NamedTuple, TypeVar
+from typing import TypeAlias, TypeVar
 
 import msgspec
 
@@ -40,12 +40,8 @@ _T = TypeVar("_T")
 _NOTHING = Statement(b"DO 0", 0)
 
 
-class Entry(NamedTuple):
-    """One row change on its way to one target table."""
-
-    delivery: Delivery
-    change: RowChange
-    plan: TablePlan
+Entry: TypeAlias = tuple[Delivery, RowChange, TablePlan]
+"""One row change on its way to one target table."""
 
 
 class Work(msgspec.Struct):
@@ -211,7 +207,7 @@ class Applier:
     def _apply_outside(self, connection: Connection, work: Work) -> list[Statement]:
         """Changes of tables without transactions run by themselves, before the checkpoint: a crash in between repeats
         them, which nothing can prevent. The other statements are returned, or nothing where there are only those."""
-        if all(entry.plan.schema.transactional for entry in work.entries):
+        if all(plan.schema.transactional for plan in {plan for _, _, plan in work.entries}):
             return []
         if not self._row.is_ours(connection):
             raise CheckpointConflict(f"another worker has taken over {self._stream!r}")
@@ -246,13 +242,13 @@ class Applier:
         found: list[tuple[int, ParkedChange]] = []
         blocked = ParkedRows()
         for entry in work.entries:
-            target = entry.plan.name
-            behind = blocked.blocker(target, row_identity(entry.change, entry.plan)) if blocked else None
+            _, change, plan = entry
+            behind = blocked.blocker(plan.name, row_identity(change, plan)) if blocked else None
             if behind is not None:
                 reason, code = f"waits behind the parked change {behind} of the same row", 0
             else:
                 try:
-                    statements = single_statements(entry.change, entry.plan)
+                    statements = single_statements(change, plan)
                     connection.execute(b"SAVEPOINT one_change")
                     for statement in statements:
                         self._run(connection, statement)
@@ -438,8 +434,9 @@ class Applier:
 
 def park_row(entry: Entry, reason: str, *, code: int = 0, behind: int | None = None) -> ParkedChange:
     """The record of a row change that is not applied."""
-    kind, position, source = describe_change(entry.change)
+    delivery, change, plan = entry
+    kind, position, source = describe_change(change)
     return ParkedChange(
-        message=entry.delivery.body, reason=reason, code=code, kind=kind, position=position, source=source,
-        target_database=entry.plan.name.database, row_keys=tuple(row_identity(entry.change, entry.plan)), behind=behind,
+        message=delivery.body, reason=reason, code=code, kind=kind, position=position, source=source,
+        target_database=plan.name.database, row_keys=tuple(row_identity(change, plan)), behind=behind,
     )  # fmt: skip

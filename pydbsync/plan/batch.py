@@ -19,7 +19,7 @@ from typing import NamedTuple
 import msgspec
 
 from pydbsync.errors import PlanError
-from pydbsync.model import NO_JSON, RowChange, TableName
+from pydbsync.model import NO_JSON, RowChange, TableName, read_image
 from pydbsync.plan.quoting import quote_name
 from pydbsync.plan.rows import RowShape, ShapeError, Strategy, TablePlan
 
@@ -47,30 +47,40 @@ class Batch:
 
     def __init__(self) -> None:
         self.rows = 0
-        self._segments: list[dict[TableName, _Buffer] | Statement] = [{}]
+        self._buffers: dict[TablePlan, _Buffer] = {}
+        self._segments: list[dict[TablePlan, _Buffer] | Statement] = [self._buffers]
 
     def __bool__(self) -> bool:
         return self.rows > 0
 
     def add(self, change: RowChange, plan: TablePlan) -> None:
         """Take in the next change of the stream. Raises PlanError; the batch is then as before."""
-        segment = self._segments[-1]
-        if isinstance(segment, Statement):
-            segment = {}
-            self._segments.append(segment)
-        buffer = segment.get(plan.name)
-        if buffer is None or buffer.plan is not plan:
-            if buffer is not None:  # another source table of another form goes to the same target table
-                segment = {}
-                self._segments.append(segment)
-            buffer = segment[plan.name] = _buffer_for(change, plan)
+        buffer = self._buffers.get(plan)
+        if buffer is None:
+            buffer = self._new_buffer(change, plan)
         if plan.referrers and change.kind in ("update", "delete") and _passes_on(change, plan):
-            self._segments.append(parent_statement(change, plan))
-        elif isinstance(buffer, _KeyedBuffer) and buffer.must_move(change):
-            self._segments.append(ordered_statement(change, plan))
+            self._stand_alone(parent_statement(change, plan))
+        elif buffer.moves_rows and buffer.must_move(change):
+            self._stand_alone(ordered_statement(change, plan))
         else:
             buffer.add(change)
         self.rows += 1
+
+    def _new_buffer(self, change: RowChange, plan: TablePlan) -> _Buffer:
+        buffer = _buffer_for(change, plan)
+        if any(other.name == plan.name for other in self._buffers):
+            # Another source table, written in another way, goes to the same target table.
+            self._new_segment()
+        self._buffers[plan] = buffer
+        return buffer
+
+    def _new_segment(self) -> None:
+        self._buffers = {}
+        self._segments.append(self._buffers)
+
+    def _stand_alone(self, statement: Statement) -> None:
+        self._segments.append(statement)
+        self._new_segment()
 
     def statements(self) -> Iterator[Statement]:
         """The statements in order. Raises PlanError for a value that its column cannot take."""
@@ -91,8 +101,15 @@ def _marked(statements: Iterable[Statement], plan: TablePlan) -> Iterable[Statem
 class _Buffer:
     """The changes of one table between two borders."""
 
+    moves_rows = False
+    """Whether `must_move` has to be asked."""
+
     def __init__(self, plan: TablePlan) -> None:
         self.plan = plan
+
+    def must_move(self, change: RowChange) -> bool:
+        """Whether the row must be updated in place: its columns that only the target has move to the new key."""
+        return False
 
     def add(self, change: RowChange) -> None:
         raise NotImplementedError
@@ -115,16 +132,15 @@ class _KeyedBuffer(_Buffer):
 
     def __init__(self, plan: TablePlan, strategy: Strategy) -> None:
         super().__init__(plan)
-        self._is_upsert = strategy is Strategy.UPSERT
+        self.moves_rows = strategy is Strategy.UPSERT
         self._deleted: dict[bytes, msgspec.Raw] = {}
         self._images: dict[bytes, msgspec.Raw] = {}
         self._changes = 0
 
     def must_move(self, change: RowChange) -> bool:
-        """Whether the row must be updated in place: its columns that only the target has move to the new key."""
         plan = self.plan
         return (
-            self._is_upsert
+            self.moves_rows
             and change.kind == "update"
             and plan.may_change_key(change)
             and plan.key_of(plan.old_image(change)) != plan.key_of(change.data)
@@ -148,7 +164,7 @@ class _KeyedBuffer(_Buffer):
 
     def statements(self) -> Iterator[Statement]:
         plan, images = self.plan, self._images
-        deleted = [data for key, data in self._deleted.items() if self._is_upsert or key not in images]
+        deleted = [data for key, data in self._deleted.items() if self.moves_rows or key not in images]
         rows = self._changes
         for statement in _delete_by_key(plan, deleted):
             yield statement._replace(rows=min(statement.rows, rows))
@@ -321,7 +337,7 @@ def _passes_on(change: RowChange, plan: TablePlan) -> bool:
         return True
     if change.old is NO_JSON:
         return False
-    changed = {name.lower() for name in msgspec.json.decode(change.old, type=dict[str, msgspec.Raw])}
+    changed = {name.lower() for name in read_image(change.old)}
     return any(name.lower() in changed for name in plan.referred_columns())
 
 
