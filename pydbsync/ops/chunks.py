@@ -9,6 +9,7 @@ than here, but none is in no chunk.
 from __future__ import annotations
 
 import re
+import struct
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import msgspec
@@ -55,8 +56,10 @@ class KeyColumn:
         elif kind in ("bit", "enum", "set"):
             self._shape, self.printed = "number", f"CAST({self.name} + 0 AS CHAR)"
         elif kind in FLOAT_KINDS:
-            # A FLOAT prints rounded; as a DOUBLE it prints whole, and so it is compared.
-            self._shape, self.printed = "float", f"CAST({self.name} + 0e0 AS CHAR)"
+            # A FLOAT column prints six digits, but whole in an expression; a DOUBLE the other way round (MySQL 9.7).
+            self._shape = "float"
+            if kind == "float":
+                self.printed = f"CAST({self.name} * 1e0 AS CHAR)"
         elif kind in TEMPORAL_KINDS or kind == "year":
             self._shape, self._before, self._after = "time", "'", "'"
         elif kind in BINARY_KINDS or (kind in TEXT_KINDS and column.charset in (None, "binary")):
@@ -77,6 +80,15 @@ class KeyColumn:
         if self._shape == "float" and "e" not in value:
             return value + "e0"
         return f"{self._before}{value}{self._after}"
+
+    def value(self, printed: object) -> str:
+        """What the server printed as text that is the same on every brand and compares exactly."""
+        # CAST … AS CHAR may come as bytes, depending on the brand.
+        text = printed.decode("ascii") if isinstance(printed, bytes) else str(printed)
+        if self._shape != "float":
+            return text
+        number = float(text)
+        return repr(struct.unpack("f", struct.pack("f", number))[0] if self.column.kind == "float" else number)
 
     def equal(self, value: str) -> str:
         return f"{self.name} = {self.literal(value)}"
@@ -117,6 +129,10 @@ class RowKey:
         self.names = schema.row_key
         self.order_by = ", ".join(column.name for column in self.columns)
         self.printed = tuple(column.printed for column in self.columns)
+
+    def values(self, printed: Sequence[object]) -> KeyValues:
+        """The key of a row of which `printed` was selected."""
+        return tuple(column.value(each) for column, each in zip(self.columns, printed, strict=True))
 
     def where(self, chunk: Chunk) -> str:
         """The condition of a chunk, in a form by which both brands read just that range of the index.
@@ -214,12 +230,7 @@ def _boundary(
         f"SELECT {', '.join(key.printed)} FROM {quote_table(key.table)} WHERE {where}"
         f"{f' AND ({condition})' if condition else ''} ORDER BY {key.order_by} LIMIT 1 OFFSET {rows - 1}"
     )
-    return tuple(_text(value) for value in found[0]) if found else None
-
-
-def _text(value: object) -> str:
-    # CAST … AS CHAR of a hexadecimal or numeric value may come as bytes, depending on the brand.
-    return value.decode("ascii") if isinstance(value, bytes) else str(value)
+    return key.values(found[0]) if found else None
 
 
 def estimated_rows(connection: Connection, name: TableName) -> int:
