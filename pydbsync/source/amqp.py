@@ -24,7 +24,8 @@ class AmqpSource:
     """One subscription to one queue; fits protocols.Source.
 
     Up to `prefetch` deliveries are with this process unacknowledged. When more than `read_ahead_bytes` of them are
-    held, the socket is left alone until some are acknowledged or `take` finds nothing at hand.
+    held, the socket is left alone until some are acknowledged or `take` finds nothing at hand, but for the 128 KiB a
+    second that keep the connection alive.
     """
 
     def __init__(
@@ -143,6 +144,11 @@ class AmqpSource:
             self._depth_asked_at = now
             link.begin(self._channel, self._passive_declare(self._channel)).add_done_callback(self._note_depth)
         return self._depth
+
+    @property
+    def held_bytes(self) -> int:
+        """What was received and is not acknowledged yet, frames included."""
+        return self._held_bytes
 
     def close(self) -> None:
         """Disconnect: RabbitMQ takes back what was not acknowledged. Never raises."""

@@ -16,7 +16,7 @@ from pika.adapters.select_connection import IOLoop
 from pydbsync.errors import ConfigError, PydbsyncError, SourceError
 from pydbsync.model import Delivery
 from pydbsync.settings import AmqpSettings
-from pydbsync.source.connection import Connection, connection_parameters
+from pydbsync.source.connection import TRICKLE_PAUSE_S, Connection, connection_parameters
 from pydbsync.source.reasons import address, connection_error
 
 Channel: TypeAlias = Any
@@ -28,8 +28,6 @@ ANSWER_S = 30
 _STOP_CHECK_S = 0.05
 _GOODBYE_S = 1.5
 _ABORT_S = 0.3
-_TRICKLE_PAUSE_S = 8.0
-"""RabbitMQ gives up a send after 30 seconds."""
 
 
 class Refused(SourceError):
@@ -272,8 +270,7 @@ class BrokerLink:
     def _set_trickle(self) -> None:
         if not self._is_trickle_due:
             self._is_trickle_due = True
-            pause_s = min(_TRICKLE_PAUSE_S, (self._amqp.heartbeat_s or 2 * _TRICKLE_PAUSE_S) / 2)
-            self._loop.call_later(pause_s, self._trickle)
+            self._loop.call_later(TRICKLE_PAUSE_S, self._trickle)
 
     def _trickle(self) -> None:
         self._is_trickle_due = False
@@ -288,7 +285,7 @@ class BrokerLink:
             self._loop.stop()
         else:
             with suppress(exceptions.AMQPError):  # it is closing already
-                self._connection.close()
+                self._connection.say_goodbye()
 
     def _abort(self) -> None:
         if self._connection is not None:

@@ -16,6 +16,7 @@ from pydbsync.settings import AmqpSettings
 _ACCESS_REFUSED, _NOT_ALLOWED = 403, 530
 _WAITING_HELPS = ("limit", "is down")
 """A vhost that is being started, or has no room for one more connection, is refused like one that does not exist."""
+_TIMEOUTS = (connection_workflow.AMQPConnectorException, exceptions.ConnectionOpenAborted)
 _CLOSE_IN_TEXT = re.compile(r"ConnectionClosedByBroker: \((\d+)\) (?:'(.*)'|\"(.*)\")", re.DOTALL)
 
 
@@ -74,7 +75,7 @@ def _loss(chain: list[BaseException], amqp: AmqpSettings) -> SourceError | None:
             return SourceError(f"RabbitMQ at {at} was silent for over {amqp.heartbeat_s} s: the connection is given up")
         if isinstance(error, exceptions.ConnectionBlockedTimeout):
             return SourceError(f"RabbitMQ at {at} has blocked the connection for over {amqp.blocked_timeout_s:g} s")
-        if isinstance(error, connection_workflow.AMQPConnectorStackTimeout):
+        if isinstance(error, _TIMEOUTS) and "imeout" in str(error):
             return SourceError(f"RabbitMQ at {at} did not answer within {amqp.connect_timeout_s:g} s")
         if isinstance(error, exceptions.IncompatibleProtocolError):
             return SourceError(f"{at} closed the connection at once: is it RabbitMQ, and is `tls` set as it needs?")

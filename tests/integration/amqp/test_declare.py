@@ -1,0 +1,171 @@
+"""Declaring and logging in: what is there is used, what is missing is named."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from typing import Any
+
+import pytest
+
+import lab
+from pydbsync.errors import ConfigError, SourceError
+from pydbsync.settings import FrozenMapping, Secret
+from tests.integration.amqp.steps import EXCHANGE, KINDS, QUEUE, MakeSource, bodies, numbered, opened, take, until
+from tests.proxy import Proxy
+from tests.servers import Vhost
+
+
+def test_exchange_queue_and_bindings_are_made(make_source: MakeSource, vhost: Vhost) -> None:
+    source = opened(make_source(queue={"routing_keys": ("shop.#", "crm.users")}))
+    vhost.publish(
+        [b'{"database":"shop","table":"a"}', b'{"database":"no","table":"b"}', b'{"database":"crm","table":"users"}']
+    )
+    assert [delivery.tag for delivery in take(source, 2)] == [1, 2]
+    assert source.stream == QUEUE
+    (exchange,) = [each for each in vhost.broker.call("GET", f"/exchanges/{vhost.name}") if each["name"] == EXCHANGE]
+    (queue,) = vhost.broker.call("GET", f"/queues/{vhost.name}")
+    assert (exchange["type"], exchange["durable"], queue["durable"]) == ("topic", True, True)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_queue_with_other_arguments_is_used_as_it_is_with_one_warning(
+    make_source: MakeSource, vhost: Vhost, kind: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    vhost.declare(QUEUE, arguments=KINDS[kind])
+    vhost.publish(numbered(3))
+    source = opened(make_source(queue={"arguments": FrozenMapping({"x-max-priority": 7})}))
+    assert bodies(take(source, 3)) == numbered(3)
+    (warning,) = [record for record in caplog.records if record.levelno == logging.WARNING]
+    assert QUEUE in warning.getMessage()
+    assert "used as it is" in warning.getMessage()
+
+
+def test_an_exchange_of_another_type_is_used_as_it_is_with_one_warning(
+    make_source: MakeSource, vhost: Vhost, caplog: pytest.LogCaptureFixture
+) -> None:
+    vhost.declare("another", exchange_type="fanout", routing_keys=())
+    source = opened(make_source())
+    vhost.publish(numbered(1))
+    assert bodies(take(source, 1)) == numbered(1)
+    (warning,) = [record for record in caplog.records if record.levelno == logging.WARNING]
+    assert EXCHANGE in warning.getMessage()
+
+
+@pytest.mark.parametrize("kind", ["classic", "quorum"])
+def test_a_queue_is_made_with_the_configured_arguments(make_source: MakeSource, vhost: Vhost, kind: str) -> None:
+    opened(make_source(queue={"arguments": FrozenMapping({"x-queue-type": kind})}))
+    (queue,) = vhost.broker.call("GET", f"/queues/{vhost.name}")
+    assert queue["arguments"]["x-queue-type"] == kind
+
+
+@pytest.fixture
+def limited_user(vhost: Vhost) -> Iterator[Callable[..., dict[str, Any]]]:
+    """limited_user(configure, write, read): a user with these rights alone, as settings."""
+    name = vhost.name
+
+    def make(*, configure: str = "", write: str = "", read: str = "") -> dict[str, Any]:
+        vhost.broker.call("PUT", f"/users/{name}", {"password": "secret", "tags": ""})
+        rights = {"configure": configure, "write": write, "read": read}
+        vhost.broker.call("PUT", f"/permissions/{name}/{name}", rights)
+        return {"user": name, "password": Secret("secret")}
+
+    yield make
+    with suppress(lab.LabError):
+        vhost.broker.call("DELETE", f"/users/{name}")
+
+
+def test_the_right_to_read_is_enough_where_queue_and_exchange_exist(
+    make_source: MakeSource, vhost: Vhost, limited_user: Callable[..., dict[str, Any]], caplog: pytest.LogCaptureFixture
+) -> None:
+    vhost.declare(QUEUE)
+    vhost.publish(numbered(2))
+    source = opened(make_source(queue={"routing_keys": ()}, **limited_user(read=".*")))
+    assert bodies(take(source, 2)) == numbered(2)
+    source.acknowledge(2)
+    assert source.is_drained()
+    assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
+
+
+@pytest.mark.parametrize(
+    ("rights", "said"),
+    [
+        ({"read": ".*", "write": ".*"}, "creating exchange 'maxwell', which does not exist yet"),
+        ({"read": ".*", "write": ".*", "configure": "maxwell"}, f"creating queue '{QUEUE}', which does not exist yet"),
+        ({"read": ".*", "configure": ".*"}, f"binding queue '{QUEUE}' to exchange 'maxwell'"),
+        ({"read": "maxwell", "write": ".*", "configure": ".*"}, f"consuming from queue '{QUEUE}'"),
+    ],
+)
+def test_a_missing_right_is_named_as_a_wrong_setting(
+    make_source: MakeSource, limited_user: Callable[..., dict[str, Any]], rights: dict[str, str], said: str
+) -> None:
+    with pytest.raises(ConfigError, match=f"lacks the right for {said}"):
+        opened(make_source(**limited_user(**rights)))
+
+
+def test_a_wrong_password_is_a_wrong_setting_and_not_shown(make_source: MakeSource) -> None:
+    with pytest.raises(ConfigError, match=r"rabbitmq_conn_info\.user: .*refuses user 'app'") as caught:
+        opened(make_source(password=Secret("wr0ng")))
+    assert "wr0ng" not in str(caught.value)
+
+
+def test_an_unknown_vhost_is_a_wrong_setting(make_source: MakeSource) -> None:
+    with pytest.raises(ConfigError, match=r"rabbitmq_conn_info\.vhost: .*'nowhere'.*not found"):
+        opened(make_source(vhost="nowhere"))
+
+
+def test_a_vhost_without_rights_is_a_wrong_setting(make_source: MakeSource, vhost: Vhost) -> None:
+    vhost.broker.call("DELETE", f"/permissions/{vhost.name}/{vhost.broker.user}")
+    with pytest.raises(ConfigError, match=r"rabbitmq_conn_info\.vhost: "):
+        opened(make_source())
+
+
+def test_a_vhost_that_is_full_can_be_tried_again(make_source: MakeSource, vhost: Vhost) -> None:
+    vhost.broker.call("PUT", f"/vhost-limits/{vhost.name}/max-connections", {"value": 0})
+    with pytest.raises(SourceError, match="limit"):
+        opened(make_source())
+
+
+def test_a_broker_that_is_away_can_be_tried_again(make_source: MakeSource) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    with pytest.raises(SourceError, match=f"127.0.0.1:{port} cannot be reached: Connection refused"):
+        opened(make_source(port=port))
+
+
+def test_a_host_without_address_can_be_tried_again(make_source: MakeSource) -> None:
+    with pytest.raises(SourceError, match="cannot be resolved"):
+        opened(make_source(host="broker.invalid"))
+
+
+def test_a_server_that_says_nothing_can_be_tried_again(make_source: MakeSource) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        source = make_source(port=server.getsockname()[1], connect_timeout_s=1.0)
+        with pytest.raises(SourceError, match="did not answer within 1 s"):
+            opened(source)
+
+
+def test_a_server_that_hangs_up_can_be_tried_again(
+    make_source: MakeSource, vhost: Vhost, make_proxy: Callable[[int], Proxy]
+) -> None:
+    proxy = make_proxy(vhost.broker.port)
+    proxy.refuse()
+    source = make_source(port=proxy.port)
+    with pytest.raises(SourceError):
+        opened(source)
+    proxy.resume()
+    opened(source)
+
+
+def test_the_connection_has_a_name_that_tells_queue_and_process(make_source: MakeSource, vhost: Vhost) -> None:
+    opened(make_source())
+
+    def names() -> list[str]:
+        connections = vhost.broker.call("GET", f"/vhosts/{vhost.name}/connections")
+        return [each["client_properties"]["connection_name"] for each in connections]
+
+    until(names)
+    assert names() == [f"pydbsync {QUEUE} {os.getpid()}@{socket.gethostname()}"]

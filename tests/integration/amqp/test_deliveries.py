@@ -1,0 +1,135 @@
+"""What a queue holds arrives as it is, once, in order, until it is acknowledged."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+
+from pydbsync.model import Delivery
+from pydbsync.source import connection
+from tests.integration.amqp.steps import (
+    LIMIT_S,
+    QUEUE,
+    MakeSource,
+    bodies,
+    numbered,
+    opened,
+    patterned,
+    publish_raw,
+    take,
+    until,
+)
+from tests.servers import Vhost
+
+FRAME_BODY = 131072 - 8
+SIZES = [0, 1, 400, FRAME_BODY - 1, FRAME_BODY, FRAME_BODY + 1, 2 * FRAME_BODY, 262_144, 5 * 2**20, 0, 3, 0]
+
+
+@pytest.mark.parametrize("fast", [True, False], ids=["fast", "plain"])
+def test_messages_of_any_size_arrive_as_they_are(make_source: MakeSource, vhost: Vhost, fast: bool) -> None:
+    vhost.declare(QUEUE)
+    sent = [patterned(size) for size in SIZES]
+    publish_raw(vhost, sent)
+    taken = take(opened(make_source(fast=fast)), len(sent))
+    assert taken == [Delivery(body, tag) for tag, body in enumerate(sent, start=1)]
+
+
+@pytest.mark.parametrize("fast", [True, False], ids=["fast", "plain"])
+def test_a_small_frame_size_of_the_broker_makes_no_difference(
+    make_source: MakeSource, vhost: Vhost, fast: bool
+) -> None:
+    vhost.declare(QUEUE)
+    sent = [patterned(size) for size in range(0, 30_000, 997)]
+    publish_raw(vhost, sent, frame_max=4096)
+    assert bodies(take(opened(make_source(fast=fast)), len(sent))) == sent
+
+
+@pytest.mark.parametrize("fast", [True, False], ids=["fast", "plain"])
+def test_questions_and_heartbeats_between_deliveries_do_no_harm(
+    make_source: MakeSource, vhost: Vhost, fast: bool
+) -> None:
+    count = 20_000
+    source = opened(make_source(fast=fast, heartbeat_s=1, prefetch=50))
+    publisher = threading.Thread(target=vhost.publish, args=(numbered(count),))
+    publisher.start()
+    taken: list[Delivery] = []
+    while len(taken) < count:
+        source.is_drained()
+        source.depth()
+        taken += source.take(timeout_s=LIMIT_S)
+        source.acknowledge(taken[-1].tag)
+    publisher.join()
+    assert bodies(taken) == numbered(count)
+    assert [delivery.tag for delivery in taken] == list(range(1, count + 1))
+
+
+def test_a_pika_with_other_internals_is_used_in_its_own_way(
+    make_source: MakeSource, vhost: Vhost, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(connection, "_missing_internals", lambda transport: "it is another one")
+    vhost.declare(QUEUE)
+    vhost.publish(numbered(1000))
+    source = opened(make_source(read_ahead_bytes=1))
+    assert bodies(take(source, 1000)) == numbered(1000)
+    assert "it is another one" in caplog.text
+
+
+def test_the_installed_pika_is_read_in_the_fast_way(make_source: MakeSource, caplog: pytest.LogCaptureFixture) -> None:
+    opened(make_source())
+    assert "slower way" not in caplog.text
+
+
+def test_taking_from_an_empty_queue_gives_nothing(make_source: MakeSource) -> None:
+    source = opened(make_source())
+    assert source.take(timeout_s=0) == []
+    assert source.take(timeout_s=0.05) == []
+
+
+def test_what_is_acknowledged_does_not_come_again_and_the_rest_does_in_order(
+    make_source: MakeSource, vhost: Vhost
+) -> None:
+    vhost.declare(QUEUE)
+    vhost.publish(numbered(100))
+    source = opened(make_source())
+    take(source, 100)
+    source.acknowledge(10)
+    source.acknowledge(70)
+    source.close()
+    assert take(opened(source), 30) == [
+        Delivery(body, tag, redelivered=True) for tag, body in enumerate(numbered(30, first=70), start=1)
+    ]
+
+
+def test_no_more_than_the_prefetch_is_with_the_process(make_source: MakeSource, vhost: Vhost) -> None:
+    vhost.declare(QUEUE)
+    vhost.publish(numbered(50))
+    source = opened(make_source(prefetch=20))
+    take(source, 20)
+    assert source.take(timeout_s=0.2) == []
+    assert vhost.depth(QUEUE) == 30
+    source.acknowledge(20)
+    assert bodies(take(source, 20)) == numbered(20, first=20)
+
+
+def test_drained_means_that_nothing_is_left_anywhere(make_source: MakeSource, vhost: Vhost) -> None:
+    source = opened(make_source())
+    assert source.is_drained()
+    for round_number in range(60):
+        count = round_number * 7 % 40 + 1
+        vhost.publish(numbered(count))
+        taken: list[Delivery] = []
+        while not source.is_drained():
+            taken += source.take(timeout_s=0)
+        assert len(taken) == count
+        source.acknowledge(taken[-1].tag)
+
+
+def test_depth_is_what_waits_at_the_broker(make_source: MakeSource, vhost: Vhost) -> None:
+    vhost.declare(QUEUE)
+    vhost.publish(numbered(30))
+    source = opened(make_source(prefetch=10))
+    take(source, 10)
+    until(lambda: source.depth() == 20)
+    source.acknowledge(10)
+    until(lambda: source.depth() == 10)

@@ -1,0 +1,124 @@
+"""A lost, silent or refused connection ends the subscription, and the next one starts where it has to."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+import pytest
+
+from pydbsync.errors import SourceError
+from pydbsync.settings import FrozenMapping
+from tests.integration.amqp.steps import (
+    KINDS,
+    QUEUE,
+    MakeSource,
+    bodies,
+    numbered,
+    opened,
+    patterned,
+    publish_raw,
+    take,
+    take_until_lost,
+    until,
+)
+from tests.proxy import Proxy
+from tests.servers import Vhost
+
+
+def test_a_lost_connection_voids_what_was_read_ahead(make_source: MakeSource, vhost: Vhost) -> None:
+    vhost.declare(QUEUE)
+    vhost.publish(numbered(100))
+    source = opened(make_source(prefetch=60))
+    take(source, 60)
+    source.acknowledge(10)
+    until(lambda: vhost.depth(QUEUE) == 30)  # ten more have come and were not taken
+    until(lambda: vhost.broker.close_connections(vhost.name))
+    assert "CONNECTION_FORCED" in take_until_lost(source)
+    with pytest.raises(SourceError, match="CONNECTION_FORCED"):
+        source.take(timeout_s=0)
+    with pytest.raises(SourceError, match="CONNECTION_FORCED"):
+        source.acknowledge(20)
+    assert not source.is_drained()
+    taken = take(opened(source), 60)
+    assert bodies(taken) == numbered(60, first=10)
+    assert [delivery.redelivered for delivery in taken] == [True] * 60
+
+
+@pytest.mark.parametrize("fast", [True, False], ids=["fast", "plain"])
+def test_a_connection_cut_in_the_middle_of_a_message_starts_anew(
+    make_source: MakeSource, vhost: Vhost, make_proxy: Callable[[int], Proxy], fast: bool
+) -> None:
+    vhost.declare(QUEUE)
+    sent = [patterned(3 * 2**20) for _ in range(5)]
+    publish_raw(vhost, sent)
+    proxy = make_proxy(vhost.broker.port)
+    source = opened(make_source(port=proxy.port, fast=fast))
+    take(source, 1)
+    proxy.cut()
+    take_until_lost(source)
+    assert bodies(take(opened(source), 5)) == sent
+
+
+def test_a_silent_connection_is_given_up_by_the_heartbeat(
+    make_source: MakeSource, vhost: Vhost, make_proxy: Callable[[int], Proxy]
+) -> None:
+    proxy = make_proxy(vhost.broker.port)
+    source = opened(make_source(port=proxy.port, heartbeat_s=1))
+    proxy.swallow("to_client")
+    assert "silent for over 1 s" in take_until_lost(source)
+    proxy.resume()
+    proxy.cut()
+    vhost.publish(numbered(1))
+    assert bodies(take(opened(source), 1)) == numbered(1)
+
+
+@pytest.mark.parametrize("kind", ["classic", "quorum"])
+def test_a_deleted_queue_ends_the_subscription_and_is_made_again(
+    make_source: MakeSource, vhost: Vhost, kind: str
+) -> None:
+    source = opened(make_source(queue={"arguments": FrozenMapping(KINDS[kind])}))
+    with vhost.connect() as broker:
+        broker.channel().queue_delete(QUEUE)
+    assert "was deleted or moved" in take_until_lost(source)
+    opened(source)
+    vhost.publish(numbered(1))
+    assert bodies(take(source, 1)) == numbered(1)
+
+
+def test_an_acknowledgement_that_the_broker_refuses_ends_the_subscription(
+    make_source: MakeSource, vhost: Vhost
+) -> None:
+    source = opened(make_source())
+    vhost.publish(numbered(1))
+    take(source, 1)
+    source.acknowledge(99)
+    assert "unknown delivery tag" in take_until_lost(source)
+
+
+def test_closing_gives_back_what_was_not_acknowledged_and_ends_the_thread(
+    make_source: MakeSource, vhost: Vhost
+) -> None:
+    vhost.declare(QUEUE)
+    vhost.publish(numbered(50))
+    before = set(threading.enumerate())
+    source = opened(make_source())
+    take(source, 50)
+    source.acknowledge(20)
+    source.close()
+    assert set(threading.enumerate()) == before
+    until(lambda: vhost.depth(QUEUE) == 30)
+    assert vhost.consumers(QUEUE) == 0
+    source.close()
+
+
+def test_closing_does_not_wait_for_a_broker_that_does_not_answer(
+    make_source: MakeSource, vhost: Vhost, make_proxy: Callable[[int], Proxy]
+) -> None:
+    before = set(threading.enumerate())
+    proxy = make_proxy(vhost.broker.port)
+    proxy_threads = set(threading.enumerate()) - before
+    source = opened(make_source(port=proxy.port))
+    proxy.swallow()
+    source.close()
+    assert set(threading.enumerate()) - proxy_threads == before
