@@ -68,10 +68,8 @@ def measure(rig: Rig, *, rate: int, seconds: float) -> Latency:
         with engine.running(), tempfile.TemporaryDirectory() as scratch:
             sent_file = Path(scratch) / "sent.json"
             count = int(rate * (seconds + WARM_UP_S))
-            publisher = subprocess.Popen(
-                [sys.executable, "-m", "benchmarks.latency", "--amqp", rig.broker.url, "--rate", str(rate)]
-                + ["--count", str(count), "--result", str(sent_file)]
-            )
+            command = [sys.executable, "-m", "benchmarks.latency", "--amqp", rig.broker.url, "--rate", str(rate)]
+            publisher = subprocess.Popen([*command, "--count", str(count), "--result", str(sent_file)])
             polls = poll(target, count)
             if publisher.wait() != 0:
                 raise RuntimeError(f"the publisher ended with {publisher.returncode}")

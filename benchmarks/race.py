@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from random import Random
 
 from benchmarks import child, limit, native
@@ -19,6 +18,8 @@ from benchmarks.results import NO_TARGET, WITH_BINLOG, WITHOUT_BINLOG, Result
 from benchmarks.rig import Prepared, Rig, read_state
 from benchmarks.workload import DATABASE, Workload
 from lab.mariadb import MariaDB
+from lab.process import Process
+from lab.rabbitmq import RabbitMQ
 
 EVERYTHING = ("#",)
 ORIGINAL_SHARE = 0.1
@@ -138,32 +139,32 @@ class Race:
     def _engine(self, prepared: Prepared, contestant: str, setting: str, queues: dict[str, tuple[str, ...]]) -> Result:
         with self._rig.target(prepared.generated, binlog=setting == WITH_BINLOG) as target:
             engine = Engine(self._rig.broker, target, queues, self._rig.root / "engine", {})
-            outcome = engine.run_until_drained()
-            if outcome.exit_code:
-                return self._failed(prepared, contestant, setting, outcome)
-            return self._result(prepared, contestant, setting, applying_seconds(outcome), outcome, target)
+            with ServerCpu(self._rig.broker, target) as cpu:
+                outcome = engine.run_until_drained()
+            return self._result(prepared, contestant, setting, outcome, cpu, target)
 
     def _native(self, prepared: Prepared, setting: str, mode: Mode) -> Result:
         with (
             self._rig.source(prepared) as source,
             self._rig.target(prepared.generated, binlog=setting == WITH_BINLOG) as target,
         ):
-            seconds = native.apply_relay_log(source, target, prepared, mode)
-            return self._result(prepared, f"native: {mode.title}", setting, seconds, None, target)
+            with ServerCpu(self._rig.broker, target) as cpu:
+                outcome = alone(native.apply_relay_log(source, target, prepared, mode))
+            return self._result(prepared, f"native: {mode.title}", setting, outcome, cpu, target)
 
     def _limit(self, prepared: Prepared, setting: str) -> Result:
         sql = limit.batch_file(prepared.generated, seed=self._seed)
         with self._rig.target(prepared.generated, binlog=setting == WITH_BINLOG) as target:
-            seconds = limit.feed(target, sql)
-            return self._result(prepared, "target's limit", setting, seconds, None, target)
+            with ServerCpu(self._rig.broker, target) as cpu:
+                outcome = alone(limit.feed(target, sql))
+            return self._result(prepared, "target's limit", setting, outcome, cpu, target)
 
     def _drain(self, prepared: Prepared, queue: str) -> Result:
         count = prepared.generated.facts.changes
         command = [sys.executable, "-m", "benchmarks.drain", "--amqp", self._rig.broker.url, "--queue", queue]
-        outcome = child.run([*command, "--count", str(count)])
-        if outcome.exit_code:
-            return self._failed(prepared, "bare pika drain", NO_TARGET, outcome)
-        return self._result(prepared, "bare pika drain", NO_TARGET, outcome.number("seconds"), outcome, None)
+        with ServerCpu(self._rig.broker, None) as cpu:
+            outcome = child.run([*command, "--count", str(count)])
+        return self._result(prepared, "bare pika drain", NO_TARGET, outcome, cpu, None)
 
     def _original(self, prepared: Prepared) -> Result:
         queue = "bench.original"
@@ -171,24 +172,27 @@ class Race:
         fill(self._rig.broker.url, prepared.generated.messages, {queue: EVERYTHING}, expected={queue: count})
         with self._rig.target(prepared.generated, binlog=True) as target:
             command = [sys.executable, "-m", "benchmarks.original", "--amqp", self._rig.broker.url, "--queue", queue]
-            outcome = child.run([*command, "--mysql", target.url, "--count", str(count)])
+            with ServerCpu(self._rig.broker, target) as cpu:
+                outcome = child.run([*command, "--mysql", target.url, "--count", str(count)])
             delete(self._rig.broker.url, [queue])
-            if outcome.exit_code:
-                return self._failed(prepared, "original", WITH_BINLOG, outcome)
-            return self._result(prepared, "original", WITH_BINLOG, outcome.number("seconds"), outcome, target)
+            return self._result(prepared, "original", WITH_BINLOG, outcome, cpu, target)
 
     def _result(
         self,
         prepared: Prepared,
         contestant: str,
         setting: str,
-        seconds: float,
-        outcome: child.Outcome | None,
+        outcome: child.Outcome,
+        cpu: ServerCpu,
         target: MariaDB | None,
     ) -> Result:
+        """The figures of a run; every contestant's result names its span `seconds`."""
         facts = prepared.generated.facts
         verdict = "-"
-        if target is not None:
+        if outcome.exit_code:
+            self._say(f"{contestant} ended with exit code {outcome.exit_code}:\n{outcome.output[-3000:]}")
+            verdict = "failed"
+        elif target is not None:
             verdict = "equal" if read_state(target, facts.tables) == prepared.state else "WRONG"
         return Result(
             workload=facts.name,
@@ -196,26 +200,45 @@ class Race:
             setting=setting,
             round=self._round,
             changes=facts.changes,
-            seconds=seconds,
-            process_s=outcome.wall_s if outcome else seconds,
-            cpu_s=outcome.cpu_s if outcome else 0.0,
-            peak_rss_mb=outcome.peak_rss_bytes / 2**20 if outcome else 0.0,
+            seconds=0.0 if outcome.exit_code else outcome.number("seconds"),
+            process_s=outcome.wall_s,
+            cpu_s=outcome.cpu_s,
+            target_cpu_s=cpu.target_s,
+            broker_cpu_s=cpu.broker_s,
+            peak_rss_mb=outcome.peak_rss_bytes / 2**20,
             outcome=verdict,
         )
 
-    def _failed(self, prepared: Prepared, contestant: str, setting: str, outcome: child.Outcome) -> Result:
-        self._say(f"{contestant} ended with exit code {outcome.exit_code}:\n{outcome.output[-3000:]}")
-        facts = prepared.generated.facts
-        return Result(facts.name, contestant, setting, self._round, facts.changes, 0.0, outcome="failed")
+
+class ServerCpu:
+    """CPU seconds that the servers use while the block runs."""
+
+    def __init__(self, broker: RabbitMQ, target: MariaDB | None) -> None:
+        self._broker = broker.process
+        self._target = target.process if target else None
+        self.broker_s = 0.0
+        self.target_s = 0.0
+
+    def __enter__(self) -> ServerCpu:
+        self.broker_s, self.target_s = -self._used(self._broker), -self._used(self._target)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.broker_s += self._used(self._broker)
+        self.target_s += self._used(self._target)
+
+    @staticmethod
+    def _used(process: Process | None) -> float:
+        return child.cpu_seconds(process.pid) if process else 0.0
+
+
+def alone(seconds: float) -> child.Outcome:
+    """The outcome of something that is no process of ours."""
+    return child.Outcome(0, seconds, 0.0, 0, {"seconds": seconds}, "")
 
 
 def queues_of(entries: Sequence[Entry]) -> list[str]:
     return [e.queue for e in entries if e.queue] + [queue for e in entries for queue, _ in e.keys]
-
-
-def applying_seconds(outcome: child.Outcome) -> float:
-    """From the first delivery to the last commit, as pydbsync's own summary tells it."""
-    return outcome.number("seconds")
 
 
 def describe(result: Result) -> str:
@@ -224,7 +247,3 @@ def describe(result: Result) -> str:
         f"{time.strftime('%H:%M:%S')}  {result.workload:14}{result.contestant:32}{result.setting:11}"
         f"{result.rate:10,.0f} rows/s in {result.seconds:6.2f} s{memory}  {result.outcome}"
     )
-
-
-def results_folder() -> Path:
-    return Path(__file__).resolve().parent / "results"

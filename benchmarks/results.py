@@ -13,7 +13,10 @@ WITH_BINLOG, WITHOUT_BINLOG, NO_TARGET = "binlog", "no binlog", "-"
 
 @dataclass(frozen=True)
 class Result:
-    """One run of one contestant. `seconds` is the span of consuming or applying; `process_s` the whole process."""
+    """One run of one contestant. `seconds` is the span of consuming or applying; `process_s` the whole process.
+
+    CPU seconds are those of the contestant's own processes, of the target's server and of the broker during the run.
+    """
 
     workload: str
     contestant: str
@@ -23,6 +26,8 @@ class Result:
     seconds: float
     process_s: float = 0.0
     cpu_s: float = 0.0
+    target_cpu_s: float = 0.0
+    broker_cpu_s: float = 0.0
     peak_rss_mb: float = 0.0
     outcome: str = "equal"
     """`equal`, `WRONG` (the target differs from the source), `failed`, or `-` where there is no target."""
@@ -69,6 +74,8 @@ def read_csv(path: Path) -> list[Result]:
                 seconds=float(row["seconds"]),
                 process_s=float(row["process_s"]),
                 cpu_s=float(row["cpu_s"]),
+                target_cpu_s=float(row["target_cpu_s"]),
+                broker_cpu_s=float(row["broker_cpu_s"]),
                 peak_rss_mb=float(row["peak_rss_mb"]),
                 outcome=row["outcome"],
             )
