@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final, Literal, NamedTuple
@@ -14,6 +13,8 @@ from pydbsync.ops.capture import reader as r
 from pydbsync.ops.capture.charsets import Charsets
 from pydbsync.ops.capture.encode import RowsEvent, TableEncoder, Transaction, encode_schema_message, table_of
 from pydbsync.ops.capture.follow import SYSTEM_DATABASES, Delta, FollowedSchema, Session
+from pydbsync.ops.capture.gtids import MariadbGtids, read_gtid, read_mariadb_gtid, read_tagged_gtid
+from pydbsync.ops.capture.payload import payload_events
 from pydbsync.ops.capture.query import (
     NO_BACKSLASH_ESCAPES,
     REAL_AS_FLOAT,
@@ -25,9 +26,10 @@ from pydbsync.ops.capture.query import (
 from pydbsync.ops.capture.reader import BinlogPlace, Event
 from pydbsync.ops.capture.rowbuffer import RowBuffer
 from pydbsync.ops.capture.schema import TableDef, resolve_table
+from pydbsync.ops.capture.statements import kind_of, read_sequence, read_xa, read_xa_prepare
 from pydbsync.ops.capture.tablemap import TableMap, parse_table_map
 from pydbsync.places import GtidSet
-from pydbsync.plan.lexer import read_tokens, shorten
+from pydbsync.plan.lexer import shorten
 from pydbsync.plan.statement import Statement, parse_statement
 from pydbsync.route.filters import Filters
 
@@ -40,26 +42,9 @@ _ROWS: Final[dict[int, tuple[Kind, int, bool]]] = {
     r.MARIADB_WRITE_COMPRESSED_V1: ("insert", 8, True), r.MARIADB_UPDATE_COMPRESSED_V1: ("update", 8, True),
     r.MARIADB_DELETE_COMPRESSED_V1: ("delete", 8, True), r.MARIADB_WRITE_COMPRESSED: ("insert", 10, True),
     r.MARIADB_UPDATE_COMPRESSED: ("update", 10, True), r.MARIADB_DELETE_COMPRESSED: ("delete", 10, True),
+    r.PARTIAL_UPDATE: ("update", 10, False),
 }  # fmt: skip
 """Kind of the change, bytes of the header, whether the images are compressed."""
-
-_COMMENTS: Final = re.compile(r"(?:\s|/\*[^!M](?:.|\n)*?\*/|--[ \t].*\n|#.*\n|/\*M?!\d*)*")
-_DDL: Final = re.compile(
-    r"(?:CREATE\s+(?:OR\s+REPLACE\s+)?(?:TEMPORARY\s+)?(?:TABLE|DATABASE|SCHEMA)\b"
-    r"|CREATE\s+(?:OR\s+REPLACE\s+)?(?:ONLINE\s+|OFFLINE\s+)?(?:UNIQUE\s+|FULLTEXT\s+|SPATIAL\s+)?INDEX\b"
-    r"|ALTER\s+(?:ONLINE\s+|OFFLINE\s+)?(?:IGNORE\s+)?(?:TABLE|DATABASE|SCHEMA)\b"
-    r"|DROP\s+(?:TEMPORARY\s+)?(?:TABLES?|DATABASE|SCHEMA)\b|DROP\s+(?:ONLINE\s+|OFFLINE\s+)?INDEX\b"
-    r"|RENAME\s+TABLES?\b|TRUNCATE\b)",
-    re.IGNORECASE,
-)
-_SET_STATEMENT: Final = re.compile(r"SET\s+STATEMENT\b", re.IGNORECASE)
-_DML: Final = re.compile(r"(?:INSERT|UPDATE|DELETE|REPLACE|LOAD\s+DATA|WITH)\b", re.IGNORECASE)
-_EMPTIED: Final = re.compile(r"DELETE\s+FROM\s+(`(?:[^`]|``)+`\.`(?:[^`]|``)+`)\s*(?:/\*.*\*/)?\s*$", re.IGNORECASE)
-_SEQUENCE: Final = re.compile(r"(?:CREATE\s+(?:OR\s+REPLACE\s+)?|ALTER\s+|DROP\s+)(?:TEMPORARY\s+)?SEQUENCE\b", re.I)
-_XA: Final = re.compile(r"XA\s+(START|BEGIN|END|COMMIT|ROLLBACK)\s+(.*?)\s*(?:ONE\s+PHASE)?\s*$", re.IGNORECASE)
-
-_STANDALONE: Final = 1
-"""Flag of MariaDB's GTID event: what follows is one statement that ends itself."""
 
 
 class Batch(NamedTuple):
@@ -115,7 +100,7 @@ class Changes:
         self._on_delta = on_delta
         self._is_transactional = is_transactional
         self._gtids = GtidSet(place.gtids) if not settings.is_mariadb else None
-        self._mariadb_gtids = _MariadbGtids(place.gtids) if settings.is_mariadb else None
+        self._mariadb_gtids = MariadbGtids(place.gtids) if settings.is_mariadb else None
         self._file, self._offset = place.file, place.offset
         self._is_open = False
         self._gtid: str | None = None
@@ -126,7 +111,6 @@ class Changes:
         """By the whole body of the event, so that a table of another shape is another entry."""
         self._encoders: dict[int, TableEncoder | None] = {}
         self._buffer = self._new_buffer()
-        self._xa: str | None = None
         self._prepared: dict[str, tuple[RowBuffer, BinlogPlace]] = {}
 
     @property
@@ -165,14 +149,20 @@ class Changes:
             return self._commit(event, int.from_bytes(event.body[:8], "little"))
         if kind in (r.QUERY, r.MARIADB_QUERY_COMPRESSED):
             return self._query(event)
-        if kind in (r.GTID, r.ANONYMOUS_GTID, r.GTID_TAGGED):
-            self._begin(event, read_gtid(event) if kind != r.ANONYMOUS_GTID else None)
+        if kind == r.GTID:
+            self._begin(event, read_gtid(event.body))
+        elif kind == r.GTID_TAGGED:
+            self._begin(event, read_tagged_gtid(event.body))
+        elif kind == r.ANONYMOUS_GTID:
+            self._begin(event, None)
         elif kind == r.MARIADB_GTID:
             self._begin(event, self._mariadb_gtid(event))
         elif kind == r.ROTATE:
             self._rotate(file, event)
         elif kind == r.XA_PREPARE:
             return self._xa_prepare(event)
+        elif kind == r.TRANSACTION_PAYLOAD:
+            return self._payload(event, file)
         elif kind in _UNREADABLE:
             self._unreadable(event, "", _UNREADABLE[kind])
         return ()
@@ -183,7 +173,6 @@ class Changes:
         self._is_open = True
         self._gtid = gtid
         self._thread_id = None
-        self._xa = None
 
     def _commit(self, event: Event, xid: int | None) -> Iterator[Batch]:
         yield from self._publish(self._buffer, Transaction(xid, self._shown_gtid(), self._thread_id))
@@ -216,7 +205,7 @@ class Changes:
             elif self._mariadb_gtids is not None:
                 self._mariadb_gtids.add(self._gtid)
         self._is_open = False
-        self._gtid = self._thread_id = self._xa = None
+        self._gtid = self._thread_id = None
         self._standalone = self._skip_statement = False
         self._offset = event.end
         self._encoders.clear()
@@ -238,6 +227,11 @@ class Changes:
         if not self._is_open:
             self._offset = int.from_bytes(event.body[:8], "little")
 
+    def _payload(self, event: Event, file: str) -> Iterator[Batch]:
+        """A compressed transaction: its events, all at the place of the one that carries them."""
+        for inner in payload_events(event):
+            yield from self.take(inner, file)
+
     # rows
 
     def _rows(self, event: Event) -> None:
@@ -252,7 +246,8 @@ class Changes:
             body = decompress_rows(body, at, is_update=kind == "update")
         self._is_open = True
         position = f"{self._file}:{event.start}"
-        self._buffer.append(encoder, RowsEvent(kind, event.ts, event.server_id, position, body, at))
+        is_partial = event.kind == r.PARTIAL_UPDATE
+        self._buffer.append(encoder, RowsEvent(kind, event.ts, event.server_id, position, body, at, is_partial))
 
     def _encoder(self, body: bytes) -> TableEncoder | None:
         seen = parse_table_map(body, mariadb=self._settings.is_mariadb)
@@ -265,7 +260,9 @@ class Changes:
 
     def _resolve(self, seen: TableMap) -> TableDef:
         followed = self._schema.tables.get(seen.name)
-        table = resolve_table(seen, followed, self._charsets, self._settings.collations)
+        # A table that is not known is looked up as it is now; only the names in the binlog can bear that out.
+        candidate = followed or (self._schema.look_up(seen.name) if seen.names is not None else None)
+        table = resolve_table(seen, candidate, self._charsets, self._settings.collations)
         if table is not followed:
             if followed is not None:
                 log.warning("the binlog describes %s otherwise than was followed; its description is taken", seen.name)
@@ -289,35 +286,22 @@ class Changes:
             return ()
         if raw == b"ROLLBACK":
             return self._rolled_back(event)
-        sql = query.sql(self._charsets, self._settings.collations)
-        comments = _COMMENTS.match(sql)
-        head = sql[comments.end() if comments else 0 :]
-        if _SET_STATEMENT.match(head):
-            sql = head = _without_set_statement(head)
-        if _SEQUENCE.match(head):
-            self._sequence(event, head, query.database)
-        elif _DDL.match(head):
+        kind, sql = kind_of(query.sql(self._charsets, self._settings.collations))
+        if kind == "ddl":
             return self._ddl(event, query, sql)
-        elif (xa := _XA.match(head)) is not None:
-            return self._xa_statement(event, xa[1].upper(), xa[2])
-        elif (emptied := _EMPTIED.match(head)) is not None:
-            return self._ddl(event, query, f"TRUNCATE TABLE {emptied[1]}")
-        elif _DML.match(head) or head.upper().startswith("ROLLBACK TO"):
-            self._unreadable(event, sql, "it is a change of rows written as a statement; set binlog_format=ROW")
+        if kind == "xa":
+            return self._xa_statement(event, sql)
+        if kind == "sequence":
+            delta = Delta(sequences=(read_sequence(sql, query.database),))
+            self._schema.take(delta)
+            self._on_delta(BinlogPlace(self._file, event.end, self._gtids_text()), delta)
+        elif kind == "dml":
+            self._unreadable(event, sql, "it changes rows and is written as a statement; set binlog_format=ROW")
+        elif kind == "rollback-to":
+            self._unreadable(event, sql, "it takes back a part of what a transaction did to tables of several engines")
         if not self._buffer:
             self._end_transaction(event)
         return ()
-
-    def _sequence(self, event: Event, sql: str, database: str) -> None:
-        words = read_tokens(sql, brand="mariadb").tokens
-        at = next(index for index, token in enumerate(words) if token.upper == "SEQUENCE") + 1
-        while words[at].upper in ("IF", "NOT", "EXISTS"):
-            at += 1
-        if at + 2 < len(words) and words[at + 1].is_mark("."):
-            database, at = words[at].text, at + 2
-        delta = Delta(sequences=((TableName(database, words[at].text), words[0].upper != "DROP"),))
-        self._schema.take(delta)
-        self._on_delta(BinlogPlace(self._file, event.end, self._gtids_text()), delta)
 
     def _rolled_back(self, event: Event) -> Iterator[Batch]:
         """A transaction that was rolled back, yet had changed tables that cannot be: their rows stay changed."""
@@ -381,29 +365,18 @@ class Changes:
     # MariaDB
 
     def _mariadb_gtid(self, event: Event) -> str:
-        body = event.body
-        sequence = int.from_bytes(body[:8], "little")
-        domain = int.from_bytes(body[8:12], "little")
-        flags = body[12]
-        self._standalone = bool(flags & _STANDALONE)
-        at = 21 if flags & 2 else 19
-        if flags & 0xC0:  # XA: format, two lengths, the id
-            at += 6 + body[at + 4] + body[at + 5]
-        extra = body[at] if at < len(body) else 0
-        # An ALTER in two phases (binlog_alter_two_phase): 2 begins, 4 is the ALTER, 8 gives it up.
-        self._skip_statement = bool(extra & 0x0A)
-        return f"{domain}-{event.server_id}-{sequence}"
+        found = read_mariadb_gtid(event.body)
+        self._standalone = found.is_standalone
+        self._skip_statement = found.is_half_of_alter
+        return f"{found.domain}-{event.server_id}-{found.sequence}"
 
     # XA
 
-    def _xa_statement(self, event: Event, action: str, xid: str) -> Iterable[Batch]:
-        name = re.sub(r"\s+", "", xid).lower()
-        if action in ("START", "BEGIN"):
-            self._xa = name
-            self._is_open = True
-        elif action == "COMMIT":
+    def _xa_statement(self, event: Event, sql: str) -> Iterable[Batch]:
+        action, name = read_xa(sql)
+        if action == "COMMIT":
             return self._xa_commit(event, name)
-        elif action == "ROLLBACK":
+        if action == "ROLLBACK":
             if name in self._prepared:
                 self._prepared.pop(name)[0].clear()
             self._end_transaction(event)
@@ -412,7 +385,10 @@ class Changes:
     def _xa_prepare(self, event: Event) -> Iterable[Batch]:
         if event.body[0]:  # XA COMMIT … ONE PHASE
             return self._commit(event, None)
-        self._prepared[self._xa or ""] = (self._buffer, BinlogPlace(self._file, self._offset, self._gtids_text()))
+        self._prepared[read_xa_prepare(event.body)] = (
+            self._buffer,
+            BinlogPlace(self._file, self._offset, self._gtids_text()),
+        )
         self._buffer = self._new_buffer()
         self._end_transaction(event)
         return ()
@@ -430,36 +406,7 @@ class Changes:
         self._end_transaction(event)
 
 
-def _without_set_statement(sql: str) -> str:
-    """MariaDB's `SET STATEMENT variable=value FOR statement` as the statement alone."""
-    found = re.search(r"\bFOR\s+(?=(?:CREATE|ALTER|DROP|RENAME|TRUNCATE|INSERT|UPDATE|DELETE|REPLACE)\b)", sql, re.I)
-    return sql[found.end() :] if found else sql
-
-
-def read_gtid(event: Event) -> str:
-    """`uuid:number` of a GTID event, `uuid:tag:number` of a tagged one."""
-    body = event.body
-    text = body[1:17].hex()
-    uuid = f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
-    return f"{uuid}:{int.from_bytes(body[17:25], 'little')}"
-
-
 _UNREADABLE: Final = {
     r.INCIDENT: "the source lost events itself (LOST_EVENTS); copy the data anew",
-    r.PARTIAL_UPDATE: "JSON documents are written in part; set binlog_row_value_options='' on the source",
-    r.TRANSACTION_PAYLOAD: "it is compressed; set binlog_transaction_compression=OFF on the source",
     r.EXECUTE_LOAD_QUERY: "LOAD DATA is written as a statement; set binlog_format=ROW",
 }
-
-
-class _MariadbGtids:
-    """The last GTID of each domain, as gtid_slave_pos writes it."""
-
-    def __init__(self, text: str) -> None:
-        self._last = {gtid.partition("-")[0]: gtid for gtid in filter(None, text.replace(" ", "").split(","))}
-
-    def add(self, gtid: str) -> None:
-        self._last[gtid.partition("-")[0]] = gtid
-
-    def __str__(self) -> str:
-        return ",".join(self._last[domain] for domain in sorted(self._last))

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from pydbsync.errors import SourceError
+from pydbsync.errors import OperationError
 
 Decode = Callable[[bytes], str]
 Ask = Callable[[str, Sequence[object]], Sequence[object]]
@@ -89,7 +89,7 @@ class Charsets:
             # One string a chunk; each character is followed by NUL, which no character set uses inside another one.
             (answer,) = self._ask(f"CAST(CONVERT(%s USING {charset}) AS BINARY)", ["\0".join(characters)])
             if not isinstance(answer, bytes):
-                raise SourceError(f"the source does not tell the characters of {charset}")
+                raise OperationError(f"the source does not tell the characters of {charset}")
             for character, code in zip(characters, answer.split(b"\0"), strict=True):
                 if code and (code != b"?" or character == "?"):
                     if code in table:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final, Literal, NamedTuple
 
-from pydbsync.errors import SourceError
+from pydbsync.errors import OperationError
 from pydbsync.model import Column, SchemaKind, TableName
 from pydbsync.ops.capture.charsets import Charsets, Decode
+from pydbsync.ops.capture.jsondiff import apply_diffs
 from pydbsync.ops.capture.schema import TableDef, is_binary, write_definition
 from pydbsync.ops.capture.tablemap import TableMap, packed_integer
 from pydbsync.ops.capture.temporal import Reader
 from pydbsync.ops.capture.text import quote_raw
-from pydbsync.ops.capture.values import NULL, column_reader, fixed_format, numbers_reader
+from pydbsync.ops.capture.values import JSON, NULL, column_reader, fixed_format, numbers_reader
 
+_PARTIAL_JSON: Final = 1
 _PLAN_LIMIT: Final = 4096
 """Ways to be NULL that one table's readers are kept for."""
 
@@ -29,6 +32,8 @@ class RowsEvent(NamedTuple):
     body: bytes
     at: int
     """Where the number of columns stands in the body, behind the header that differs between versions."""
+    is_partial: bool = False
+    """Whether JSON documents of an update may be written as changes (MySQL's PARTIAL_JSON)."""
 
 
 class Transaction(NamedTuple):
@@ -63,7 +68,7 @@ class TableEncoder:
 
     def encode(self, event: RowsEvent, transaction: Transaction, first: int, *, is_last: bool) -> list[bytes]:
         """The messages of one event. `first` is the xoffset of its first row; `is_last` says that its last row ends
-        the transaction. Raises SourceError for a row image that is not whole (binlog_row_image other than FULL).
+        the transaction. Raises OperationError for a row image that is not whole (binlog_row_image other than FULL).
         """
         xid, gtid, thread_id = transaction
         head = f'{self._head}{event.kind}","ts":{event.ts}{"" if xid is None else f",{_XID}{xid}"}'
@@ -72,6 +77,8 @@ class TableEncoder:
             f'{event.server_id}{"" if thread_id is None else f",{_THREAD}{thread_id}"},"primary_key":['
         )
         at = self._rows_start(event)
+        if event.is_partial:
+            return self._partial_updates(event.body, at, head, place, first, is_last=is_last)
         if event.kind == "update":
             return self._updates(event.body, at, head, place, first, is_last=is_last)
         return self._rows(event.body, at, head, place, first, is_last=is_last)
@@ -95,7 +102,7 @@ class TableEncoder:
     def _updates(self, body: bytes, at: int, head: str, place: str, number: int, *, is_last: bool) -> list[bytes]:
         messages = []
         end = len(body)
-        data, key, key_names, plans, null_bytes = self._data, self._key, self._key_names, self._plans, self._null_bytes
+        plans, null_bytes = self._plans, self._null_bytes
         while at < end:
             nulls = int.from_bytes(body[at : at + null_bytes], "little")
             at += null_bytes
@@ -109,23 +116,68 @@ class TableEncoder:
                 at = read(body, at, row)
             count = ',"commit":true' if is_last and at >= end else f',"xoffset":{number}'
             number += 1
-            keys = row[key[0]] if len(key) == 1 else ",".join([str(row[i]) for i in key])
-            old = ",".join([f"{n}{b}" for n, b, a in zip(self._names, before, row, strict=True) if b != a])
-            if old:
-                old = f',"old":{{{old}}}'
-            messages.append(f"{head}{count}{place}{keys}{key_names}{data % tuple(row)}}}{old}}}".encode())
+            messages.append(self._update(f"{head}{count}{place}", before, row))
         return messages
+
+    def _update(self, head: str, before: list[object], row: list[object]) -> bytes:
+        key = self._key
+        keys = row[key[0]] if len(key) == 1 else ",".join([str(row[i]) for i in key])
+        old = ",".join([f"{n}{b}" for n, b, a in zip(self._names, before, row, strict=True) if b != a])
+        if old:
+            old = f',"old":{{{old}}}'
+        return f"{head}{keys}{self._key_names}{self._data % tuple(row)}}}{old}}}".encode()
+
+    def _partial_updates(
+        self, body: bytes, at: int, head: str, place: str, number: int, *, is_last: bool
+    ) -> list[bytes]:
+        """As `_updates`, for the event in which an image after the change may have a document's changes alone."""
+        messages = []
+        documents = [index for index, wire in enumerate(self._wires) if wire.kind == JSON]
+        while at < len(body):
+            before, spans, at = self._image(body, at)
+            options, at = packed_integer(body, at)
+            partial = 0
+            if options & _PARTIAL_JSON:
+                size = (len(documents) + 7) // 8
+                partial = int.from_bytes(body[at : at + size], "little")
+                at += size
+            changed = {index: spans[index] for bit, index in enumerate(documents) if partial >> bit & 1}
+            row, _, at = self._image(body, at, changed)
+            count = ',"commit":true' if is_last and at >= len(body) else f',"xoffset":{number}'
+            number += 1
+            messages.append(self._update(f"{head}{count}{place}", before, row))
+        return messages
+
+    def _image(
+        self, body: bytes, at: int, changed: Mapping[int, bytes] | None = None
+    ) -> tuple[list[object], list[bytes], int]:
+        """One row column by column: its tokens and its bytes. `changed` has the documents whose changes follow."""
+        nulls = int.from_bytes(body[at : at + self._null_bytes], "little")
+        at += self._null_bytes
+        row: list[object] = []
+        spans = []
+        for index, read in enumerate(self._readers):
+            start = at
+            if nulls >> index & 1:
+                row.append(NULL)
+            elif changed is not None and index in changed:
+                at = start + 4 + int.from_bytes(body[start : start + 4], "little")
+                row.append(apply_diffs(changed[index][self._wires[index].size :], body[start + 4 : at]))
+            else:
+                at = read(body, start, row)
+            spans.append(body[start:at])
+        return row, spans, at
 
     def _rows_start(self, event: RowsEvent) -> int:
         count, at = packed_integer(event.body, event.at)
         if count != self._count:
-            raise SourceError(
+            raise OperationError(
                 f"rows of {self.table.name} at {event.position} have {count} columns, its table map {self._count}"
             )
         for _ in range(2 if event.kind == "update" else 1):
             present = int.from_bytes(event.body[at : at + self._null_bytes], "little")
             if present & self._all_present != self._all_present:
-                raise SourceError(
+                raise OperationError(
                     f"rows of {self.table.name} at {event.position} are not whole: a session of the source writes "
                     "with binlog_row_image other than FULL. Set binlog_row_image=FULL there, for new sessions too"
                 )

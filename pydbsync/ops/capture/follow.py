@@ -29,6 +29,8 @@ class Delta(msgspec.Struct, frozen=True, omit_defaults=True):
     databases: tuple[tuple[str, str | None], ...] = ()
     sequences: tuple[tuple[TableName, bool], ...] = ()
     """MariaDB's, whose rows are no rows of a table: whether one exists now."""
+    uncertain: tuple[TableName, ...] = ()
+    """Tables that exist from now on with unknown columns."""
 
 
 class Snapshot(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -70,7 +72,16 @@ class FollowedSchema:
         self._server_charset = server_charset
         self.brand: Brand = brand
         self._fold = fold_names
-        self._look_up = look_up or (lambda name: None)
+        self.look_up: LookUp = look_up or (lambda name: None)
+
+    def snapshot(self) -> Snapshot:
+        """All of it as it is now."""
+        return Snapshot(
+            tuple(self.tables.values()),
+            tuple(self.databases.items()),
+            tuple(sorted(self.sequences)),
+            tuple(sorted(self.uncertain)),
+        )
 
     def take(self, delta: Delta) -> None:
         """Make the changes of one statement."""
@@ -88,6 +99,9 @@ class FollowedSchema:
                 self.uncertain -= {name for name in self.uncertain if name.database == database}
             else:
                 self.databases[database] = charset
+        for name in delta.uncertain:
+            self.tables.pop(name, None)
+            self.uncertain.add(name)
         for name, exists in delta.sequences:
             if exists:
                 self.sequences.add(name)
@@ -150,23 +164,19 @@ class FollowedSchema:
         database = self._folded(next((name.database or "" for name in statement.names), session.database))
         options = tuple(token for token in statement.tokens if token.start >= statement.options_start)
         charset = charset_option(outer(options), self._server_charset)
+        dropped: tuple[tuple[TableName, None], ...] = ()
         if statement.action == "create-database":
             if statement.if_not_exists and database in self.databases:
                 return [], Delta()
             if statement.or_replace and database in self.databases:
-                # MariaDB; Maxwell sends nothing, and the tables in it were lost without a word
-                charset = charset or self._server_charset
-                tables = tuple((name, None) for name in self.tables if name.database == database)
-                return [
-                    SchemaMessage("database-drop", database, None, None, None, None),
-                    SchemaMessage("database-create", database, None, None, None, charset),
-                ], Delta(tables=tables, databases=((database, charset),))
+                # MariaDB; Maxwell sends nothing, and the tables in it are lost without a word
+                dropped = tuple((name, None) for name in self.tables if name.database == database)
             charset = charset or self._server_charset
             message = SchemaMessage("database-create", database, None, None, None, charset)
         else:
             charset = charset or self.databases.get(database, self._server_charset)
             message = SchemaMessage("database-alter", database, None, None, None, charset)
-        return [message], Delta(databases=((database, charset),))
+        return [message], Delta(tables=dropped, databases=((database, charset),))
 
     def _drop_database(self, statement: Statement) -> tuple[list[SchemaMessage], Delta]:
         database = self._folded(statement.names[0].database or "")
@@ -182,13 +192,12 @@ class FollowedSchema:
             return [], Delta()
         like = next((ref for ref in statement.names if ref.role == "like"), None)
         if like is not None:
-            model = self._known(self._name(like, session)) or self._look_up(name)
+            model = self._known(self._name(like, session))
             table = model.renamed(name) if model is not None else None
         else:
             table = self._new_table(name, statement, session)
-        if table is None:
-            raise PlanError(f"the table that {name} is made like is not known: {shorten(statement.sql)}")
-        return [SchemaMessage("table-create", name.database, name.table, None, table, None)], _delta((name, table))
+        message = SchemaMessage("table-create", name.database, name.table, None, table, None)
+        return [message], Delta(uncertain=(name,)) if table is None else _delta((name, table))
 
     def _new_table(self, name: TableName, statement: Statement, session: Session) -> TableDef:
         default = self.databases.get(name.database, self._server_charset)
@@ -216,19 +225,23 @@ class FollowedSchema:
     def _rename(self, items: Sequence[Item], session: Session) -> tuple[list[SchemaMessage], Delta]:
         messages: list[SchemaMessage] = []
         changes: dict[TableName, TableDef | None] = {}
+        uncertain: set[TableName] = set()
         for item in items:
             if item.before is None or item.after is None:
                 continue
             before, after = self._name(item.before, session), self._name(item.after, session)
             old = changes[before] if before in changes else self._known(before)
-            if old is None and before not in self.uncertain:
+            if old is None and before not in self.uncertain | uncertain:
                 continue  # a view, or a table of another RENAME IF EXISTS
-            new = old.renamed(after) if old is not None else self._look_up(after)
-            messages.append(SchemaMessage("table-alter", before.database, before.table, old, new, None))
+            new = old.renamed(after) if old is not None else None
+            messages.append(_altered(before, old, new))
             changes[before] = None
-            if new is not None:
-                changes[after] = new
-        return messages, Delta(tables=tuple(changes.items()))
+            changes[after] = new
+            uncertain.discard(before)
+            if new is None:
+                uncertain.add(after)
+        known = {name: table for name, table in changes.items() if table is not None or name not in uncertain}
+        return messages, Delta(tables=tuple(known.items()), uncertain=tuple(uncertain))
 
     def _alter(self, statement: Statement, session: Session) -> tuple[list[SchemaMessage], Delta]:
         item = statement.items[0]

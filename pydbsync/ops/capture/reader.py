@@ -8,10 +8,12 @@ make three Python objects of each frame, which alone costs more than what is don
 from __future__ import annotations
 
 import logging
+import select
+import socket
 import struct
 import zlib
-from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Final, NamedTuple
 
 import pymysql
 from pymysql.connections import Connection
@@ -20,13 +22,6 @@ from pymysqlreplication import BinLogStreamReader
 from pymysqlreplication.event import FormatDescriptionEvent
 
 from pydbsync.errors import OperationError, SourceError
-
-if TYPE_CHECKING:
-    from typing import Protocol
-
-    class _BufferedFile(Protocol):
-        def read(self, size: int) -> bytes: ...
-
 
 QUERY: Final = 2
 STOP: Final = 3
@@ -39,7 +34,7 @@ WRITE_V1, UPDATE_V1, DELETE_V1 = 23, 24, 25
 INCIDENT: Final = 26
 HEARTBEAT: Final = 27
 WRITE_V2, UPDATE_V2, DELETE_V2 = 30, 31, 32
-GTID, ANONYMOUS_GTID = 33, 34
+GTID, ANONYMOUS_GTID, PREVIOUS_GTIDS = 33, 34, 35
 XA_PREPARE: Final = 38
 PARTIAL_UPDATE: Final = 39
 TRANSACTION_PAYLOAD: Final = 40
@@ -52,6 +47,10 @@ MARIADB_WRITE_COMPRESSED, MARIADB_UPDATE_COMPRESSED, MARIADB_DELETE_COMPRESSED =
 
 _HEADER: Final = struct.Struct("<IBIIIH")
 _WRAP: Final = 1 << 32
+_LONGEST: Final = 0xFFFFFF
+"""A packet of this size goes on in the next one."""
+_RECEIVE_BYTES: Final = 256 * 1024
+_LEAST_SILENCE_S: Final = 10.0
 _PURGED: Final = 1236
 """ER_SOURCE_FATAL_ERROR_READING_BINLOG: the file is purged, or the place is none."""
 _LOST: Final = frozenset({2003, 2006, 2013, 1053, 1040, 1077, 1158, 1159, 1160, 1161})
@@ -81,38 +80,108 @@ class Event(NamedTuple):
     body: bytes
 
 
+class _Incoming:
+    """What comes over a socket, received in large pieces; fits where PyMySQL has its buffered file."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._sock = sock
+        self._data = b""
+        self._at = 0
+
+    def read(self, size: int) -> bytes:
+        """Exactly `size` bytes, or fewer where the connection ends."""
+        at = self._at
+        end = at + size
+        if end > len(self._data):
+            self._receive(size)
+            at, end = 0, size
+        self._at = end
+        return self._data[at:end]
+
+    def close(self) -> None:
+        """The socket is PyMySQL's to close."""
+
+    def frames(self, on_wait: Callable[[], None]) -> Iterator[bytes]:
+        """The payloads of packets; `on_wait` is called before there is nothing to do but wait."""
+        while True:
+            data, at = self._data, self._at
+            while len(data) - at >= 4:
+                size = data[at] | data[at + 1] << 8 | data[at + 2] << 16
+                end = at + 4 + size
+                if end > len(data) or size == _LONGEST:
+                    break
+                self._at = end
+                yield data[at + 4 : end]
+                at = end
+            self._at = at
+            if not self._has_more():
+                on_wait()
+            header = self._exactly(4)
+            size = header[0] | header[1] << 8 | header[2] << 16
+            if size < _LONGEST:
+                yield self._exactly(size)
+            else:
+                yield self._long_frame(size)
+
+    def _long_frame(self, size: int) -> bytes:
+        parts = []
+        while True:
+            parts.append(self._exactly(size))
+            if size < _LONGEST:
+                return b"".join(parts)
+            header = self._exactly(4)
+            size = header[0] | header[1] << 8 | header[2] << 16
+
+    def _exactly(self, size: int) -> bytes:
+        data = self.read(size)
+        if len(data) < size:
+            raise pymysql.err.OperationalError(2013, "the source closed the connection")
+        return data
+
+    def _receive(self, size: int) -> None:
+        """Have at least `size` bytes at the front of the buffer."""
+        parts = [self._data[self._at :]]
+        missing = size - len(parts[0])
+        while missing > 0:
+            part = self._sock.recv(max(missing, _RECEIVE_BYTES) if missing < 2**20 else 2**20)
+            if not part:
+                break
+            parts.append(part)
+            missing -= len(part)
+        self._data = b"".join(parts)
+        self._at = 0
+
+    def _has_more(self) -> bool:
+        pending = getattr(self._sock, "pending", None)
+        return bool(pending and pending()) or bool(select.select([self._sock], [], [], 0)[0])
+
+
 class DumpConnection(Connection):
     """A PyMySQL connection that hands out the frames of a binlog dump."""
 
-    _rfile: _BufferedFile
+    _sock: socket.socket
+    _rfile: _Incoming
     has_checksum: bool
 
     def connect(self, sock: Any = None) -> None:
         """Log in, and ask how the events will be checked."""
         super().connect(sock)
+        self._rfile = _Incoming(self._sock)
         with self.cursor(Cursor) as cursor:
             cursor.execute("SELECT @@GLOBAL.binlog_checksum <> 'NONE'")
             ((has_checksum,),) = cursor.fetchall()
             self.has_checksum = bool(has_checksum)
 
-    def read_frame(self) -> bytes:
-        """The payload of one packet: a status byte, then an event. Raises pymysql.OperationalError."""
-        payload = b""
-        while True:
-            header = self._read_exactly(4)
-            size = header[0] | header[1] << 8 | header[2] << 16
-            payload = payload + self._read_exactly(size) if payload else self._read_exactly(size)
-            if size < 0xFFFFFF:
-                return payload
+    def frames(self, on_wait: Callable[[], None], *, silence_s: float) -> Iterator[bytes]:
+        """The payloads of packets: a status byte, then an event. Raises pymysql.OperationalError.
 
-    def _read_exactly(self, size: int) -> bytes:
+        After `silence_s` without a byte (the source sends heartbeats) the connection counts as lost.
+        """
+        self._sock.settimeout(silence_s)
         try:
-            data = self._rfile.read(size)
+            yield from self._rfile.frames(on_wait)
         except OSError as exc:
-            raise pymysql.err.OperationalError(2013, f"Lost connection to the source: {exc}") from exc
-        if len(data) < size:
-            raise pymysql.err.OperationalError(2013, "Lost connection to the source")
-        return data
+            raise pymysql.err.OperationalError(2013, f"nothing comes from the source: {exc}") from exc
 
 
 class BinlogReader:
@@ -135,7 +204,7 @@ class BinlogReader:
         purged, a right is missing) and SourceError where another try may succeed.
         """
         self.file = place.file
-        self._mariadb = is_mariadb
+        self._silence_s = max(_LEAST_SILENCE_S, 10 * heartbeat_s)
         made: list[DumpConnection] = []
 
         logging.getLogger("pymysqlreplication").setLevel(logging.ERROR)  # what it warns of is checked here
@@ -170,22 +239,28 @@ class BinlogReader:
         self._connection = made[0]
         self._has_checksum = made[0].has_checksum
         self._offset = self._stream.log_pos or 4
+        self.begins_at = BinlogPlace(self.file, self._offset, place.gtids)
+        """Where the first event stands: the place that was asked for, or what the GTIDs came to."""
 
     def close(self) -> None:
         """End the connection."""
         self._stream.close()
 
-    def events(self) -> Iterator[Event]:
-        """Events in the binlog's order; HEARTBEAT comes about each second when there is nothing else."""
-        read_frame = self._connection.read_frame
+    def events(self, on_wait: Callable[[], None] = lambda: None) -> Iterator[Event]:
+        """Events in the binlog's order; HEARTBEAT comes about each second when there is nothing else.
+
+        `on_wait` is called when all that has come was given out. Raises SourceError when the connection is lost.
+        """
+        try:
+            yield from self._events(on_wait)
+        except pymysql.MySQLError as exc:
+            raise SourceError(f"the connection to the source is lost: {exc.args[-1] if exc.args else exc}") from exc
+
+    def _events(self, on_wait: Callable[[], None]) -> Iterator[Event]:
         unpack = _HEADER.unpack_from
         crc32 = zlib.crc32
         has_checksum = self._has_checksum
-        while True:
-            try:
-                frame = read_frame()
-            except pymysql.MySQLError as exc:
-                raise SourceError(f"the source's binlog broke off: {exc}") from exc
+        for frame in self._connection.frames(on_wait, silence_s=self._silence_s):
             status = frame[0]
             if status:
                 if status == 0xFE and len(frame) < 9:

@@ -13,8 +13,8 @@ from typing import IO, Final, Literal
 
 from pydbsync.ops.capture.encode import RowsEvent, TableEncoder
 
-_RECORD: Final = struct.Struct("<IBIQHII")
-"""Number of the encoder, kind, ts, server_id, length of the position, `at`, length of the body."""
+_RECORD: Final = struct.Struct("<IB?IQHII")
+"""Number of the encoder, kind, is_partial, ts, server_id, length of the position, `at`, length of the body."""
 _KINDS: Final[tuple[Literal["insert", "update", "delete"], ...]] = ("insert", "update", "delete")
 _OVERHEAD_BYTES: Final = 400
 """What Python adds to one event, about."""
@@ -77,9 +77,10 @@ class RowBuffer:
             encoders = list(self._encoders)
             self._file.seek(0)
             while head := self._file.read(_RECORD.size):
-                number, kind, ts, server_id, position, at, size = _RECORD.unpack(head)
+                number, kind, is_partial, ts, server_id, position, at, size = _RECORD.unpack(head)
                 text = self._file.read(position).decode("utf-8")
-                yield encoders[number], RowsEvent(_KINDS[kind], ts, server_id, text, self._file.read(size), at)
+                body = self._file.read(size)
+                yield encoders[number], RowsEvent(_KINDS[kind], ts, server_id, text, body, at, is_partial)
         yield from self._events
 
     def _spill(self) -> None:
@@ -90,8 +91,8 @@ class RowBuffer:
             position = event.position.encode("utf-8")
             self._file.write(
                 _RECORD.pack(
-                    number, _KINDS.index(event.kind), event.ts, event.server_id, len(position), event.at,
-                    len(event.body),
+                    number, _KINDS.index(event.kind), event.is_partial, event.ts, event.server_id, len(position),
+                    event.at, len(event.body),
                 )
             )  # fmt: skip
             self._file.write(position)

@@ -7,7 +7,7 @@ from typing import Final
 
 import msgspec
 
-from pydbsync.errors import SourceError
+from pydbsync.errors import OperationError
 from pydbsync.model import Column, TableName
 from pydbsync.ops.capture import values as v
 from pydbsync.ops.capture.charsets import Charsets
@@ -103,14 +103,15 @@ _LARGE: Final = frozenset({v.BLOB, v.BLOB_COMPRESSED})
 def resolve_table(seen: TableMap, followed: TableDef | None, charsets: Charsets, names: Mapping[int, str]) -> TableDef:
     """The definition to decode rows with: the followed one if the table map bears it out, else the map's own.
 
-    `names` gives a collation's character set by its id. Raises SourceError where the followed definition is missing
+    `names` gives a collation's character set by its id. Raises OperationError where the followed definition is missing
     or another table's, and the source does not write names into its binlog.
     """
     if followed is not None and len(followed.columns) == len(seen.wires):
         columns = tuple(_settle(i, column, seen, charsets, names) for i, column in enumerate(followed.columns))
         if all(column is not None for column in columns):
             key = followed.primary_key
-            if seen.names is not None and seen.primary_key is not None:
+            # Without a primary key the servers write the first unique key without NULLs in its place.
+            if key and seen.names is not None and seen.primary_key is not None:
                 key = tuple(seen.names[i] for i in seen.primary_key)
             settled = tuple(column for column in columns if column is not None)
             if settled == followed.columns and key == followed.primary_key:
@@ -118,7 +119,7 @@ def resolve_table(seen: TableMap, followed: TableDef | None, charsets: Charsets,
             return msgspec.structs.replace(followed, columns=settled, primary_key=key)
     if seen.names is None or seen.labels is None:
         known = "is not known" if followed is None else f"had {len(followed.columns)} columns when last heard of"
-        raise SourceError(
+        raise OperationError(
             f"the columns of {seen.name} at this place of the binlog cannot be told: the table {known} and the binlog "
             f"has a table of {len(seen.wires)} columns without names. Set binlog_row_metadata=FULL on the source, and "
             "start capture at a later place (or with a new state)"
@@ -187,7 +188,7 @@ def _column_of(index: int, seen: TableMap, charsets: Charsets, names: Mapping[in
     elif wire.kind in _KINDS_OF_WIRE:
         (kind,) = _KINDS_OF_WIRE[wire.kind]
     else:
-        raise SourceError(f"{seen.name}.{name} has the binlog type {wire.kind}, which is not known")
+        raise OperationError(f"{seen.name}.{name} has the binlog type {wire.kind}, which is not known")
     return Column(
         name=name,
         kind=kind,

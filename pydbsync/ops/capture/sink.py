@@ -36,6 +36,9 @@ class Sink(Protocol):
     def publish(self, batch: Batch) -> None:
         """Hand over messages; may wait for room. Raises SourceError (try again later) or OperationError."""
 
+    def push(self) -> None:
+        """Keep nothing back for later: there is nothing more to publish at this moment."""
+
     def flush(self) -> None:
         """Wait until all of them are safe. Raises as `publish`, and for what was handed over before."""
 
@@ -60,6 +63,9 @@ class StreamSink:
         except OSError as exc:
             raise OperationError(f"the messages cannot be written: {exc}") from exc
 
+    def push(self) -> None:
+        self.flush()
+
     def flush(self) -> None:
         try:
             self._stream.flush()
@@ -82,6 +88,9 @@ class FileSink(StreamSink):
             raise ConfigError(f"the file {path} cannot be written: {exc.strerror}") from exc
         super().__init__(file)
         self._file = file
+
+    def push(self) -> None:
+        super().flush()
 
     def flush(self) -> None:
         super().flush()
@@ -167,6 +176,10 @@ class AmqpSink:
             self._chunk_bytes += len(body)
             if len(self._chunk) >= _CHUNK_MESSAGES or self._chunk_bytes >= _CHUNK_BYTES:
                 self._hand_over()
+
+    def push(self) -> None:
+        if self._chunk:
+            self._hand_over()
 
     def flush(self) -> None:
         self._hand_over()

@@ -18,7 +18,7 @@ from typing import Final
 
 import msgspec
 
-from pydbsync.errors import SourceError
+from pydbsync.errors import OperationError
 from pydbsync.model import Column
 from pydbsync.ops.capture import temporal
 from pydbsync.ops.capture.geometry import read_geometry
@@ -104,7 +104,7 @@ def fixed_format(wire: Wire, column: Column) -> str | None:
 def column_reader(wire: Wire, column: Column, decode: Decode | None, *, with_srid: bool = False) -> Reader:
     """The reader of one column; `decode` turns its bytes into text, None says that they are no text.
 
-    Raises SourceError for a type that is not known, naming the column.
+    Raises OperationError for a type that is not known, naming the column.
     """
     kind = wire.kind
     if kind in _PLAIN:
@@ -134,7 +134,7 @@ def column_reader(wire: Wire, column: Column, decode: Decode | None, *, with_sri
         return _sized(wire.size, _mysql_json)
     if kind == GEOMETRY:
         return _sized(wire.size, lambda raw: f'"{read_geometry(raw, with_srid=with_srid)}"')
-    raise SourceError(f"column {column.name} has the binlog type {kind}, which capture does not know")
+    raise OperationError(f"column {column.name} has the binlog type {kind}, which capture does not know")
 
 
 def _number(code: str) -> Reader:
@@ -265,7 +265,6 @@ def _inet4(raw: bytes) -> str:
 
 
 def _uuid(raw: bytes) -> str:
-    # Version 1 and 6..8 are stored in different orders; MariaDB keeps the time's high part first (sql_type_uuid.h).
     return f'"{uuid.UUID(bytes=raw.ljust(16, bytes(1)))}"'
 
 

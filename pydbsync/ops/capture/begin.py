@@ -1,0 +1,120 @@
+"""Where a capture without a state begins: a place of the binlog and the source's tables as they were there."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from typing import Final
+
+from pydbsync.errors import PlanError
+from pydbsync.model import TableName
+from pydbsync.ops.capture import reader as r
+from pydbsync.ops.capture.charsets import Charsets
+from pydbsync.ops.capture.follow import Snapshot
+from pydbsync.ops.capture.gtids import read_gtid, read_previous_gtids, read_tagged_gtid
+from pydbsync.ops.capture.query import parse_query
+from pydbsync.ops.capture.reader import BinlogPlace, BinlogReader
+from pydbsync.ops.capture.source import SourceFacts, SourceServer
+from pydbsync.ops.capture.state import Beginning
+from pydbsync.ops.capture.statements import kind_of
+from pydbsync.places import GtidSet, parse_position
+from pydbsync.plan.statement import Statement, parse_statement
+
+log = logging.getLogger("pydbsync.capture")
+
+_ATTEMPTS: Final = 5
+Open = Callable[[BinlogPlace], BinlogReader]
+"""Opens a reader that stops at the end of the binlog."""
+
+
+def begin_now(server: SourceServer, facts: SourceFacts, charsets: Charsets, read: Open) -> Beginning:
+    """Begin at the end of the binlog. The catalogue is read again if DDL came in between."""
+    for attempt in range(1, _ATTEMPTS + 1):
+        place = server.head(facts.brand)
+        beginning = _begin(server, facts, charsets, read, place)
+        if not beginning.snapshot.uncertain:
+            break
+        log.info("the source's tables changed while they were read (attempt %d)", attempt)
+    return beginning
+
+
+def begin_at(server: SourceServer, facts: SourceFacts, charsets: Charsets, read: Open, place: BinlogPlace) -> Beginning:
+    """Begin at an earlier place. Tables whose DDL lies behind it are uncertain: of them the catalogue tells nothing."""
+    return _begin(server, facts, charsets, read, place)
+
+
+def gtids_at(server: SourceServer, facts: SourceFacts, read: Open, file: str, offset: int) -> str:
+    """The GTIDs that lie before a place. They are needed only to change to `by_gtid` later."""
+    if facts.brand == "mariadb":
+        return str(server.rows("SELECT BINLOG_GTID_POS(%s, %s)", (file, offset))[0][0] or "")
+    reader = read(BinlogPlace(file, 4))
+    gtids = GtidSet()
+    try:
+        for event in reader.events():
+            if reader.file != file or event.start >= offset:
+                break
+            if event.kind == r.PREVIOUS_GTIDS:
+                gtids = GtidSet(read_previous_gtids(event.body))
+            elif event.kind == r.GTID:
+                gtids.add(read_gtid(event.body))
+            elif event.kind == r.GTID_TAGGED:
+                gtids.add(read_tagged_gtid(event.body))
+    finally:
+        reader.close()
+    return str(gtids)
+
+
+def _begin(server: SourceServer, facts: SourceFacts, charsets: Charsets, read: Open, place: BinlogPlace) -> Beginning:
+    tables = tuple(server.tables(facts.brand))
+    databases = tuple(server.databases())
+    sequences = tuple(server.sequences())
+    end = server.head(facts.brand)
+    uncertain: set[TableName] = set()
+    made: set[str] = set()
+    if (place.file, place.offset) != (end.file, end.offset):
+        reader = read(place)
+        try:
+            place = reader.begins_at
+            for statement, database in _statements(reader, end, facts, charsets):
+                uncertain |= _tables_of(statement, database)
+                if statement.action == "create-database":
+                    made |= {name.database or "" for name in statement.names}
+        finally:
+            reader.close()
+    return Beginning(
+        identity=facts.identity,
+        place=place,
+        snapshot=Snapshot(
+            tables=tuple(table for table in tables if table.name not in uncertain and table.name.database not in made),
+            databases=tuple(database for database in databases if database[0] not in made),
+            sequences=sequences,
+            uncertain=tuple(sorted(name for name in uncertain if name.database not in made)),
+        ),
+    )
+
+
+def _statements(
+    reader: BinlogReader, end: BinlogPlace, facts: SourceFacts, charsets: Charsets
+) -> Iterator[tuple[Statement, str]]:
+    """DDL on tables and databases from the reader's place up to `end`, with each session's default database."""
+    last = parse_position(str(end))[1:]
+    for event in reader.events():
+        if (parse_position(f"{reader.file}:{event.start}")[1:]) >= last:
+            return
+        if event.kind not in (r.QUERY, r.MARIADB_QUERY_COMPRESSED):
+            continue
+        query = parse_query(event.body, is_compressed=event.kind == r.MARIADB_QUERY_COMPRESSED)
+        kind, sql = kind_of(query.sql(charsets, facts.collations))
+        if kind == "ddl":
+            try:
+                yield parse_statement(sql, brand=facts.brand), query.database
+            except PlanError as exc:
+                log.warning("a statement between the first place and the present one cannot be read: %s", exc)
+
+
+def _tables_of(statement: Statement, database: str) -> set[TableName]:
+    """The tables whose columns the statement may have changed."""
+    if statement.action in ("truncate-table", "create-index", "drop-index"):
+        return set()
+    names = [name for item in statement.items for name in (item.before, item.after) if name is not None]
+    return {TableName(name.database if name.database is not None else database, name.table or "") for name in names}

@@ -1,0 +1,258 @@
+"""The loop of capture: the source's binlog → events → messages → sink, its place stored behind what is confirmed."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import threading
+import time
+import zlib
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from typing import Any
+
+from pydbsync.backoff import Backoff
+from pydbsync.errors import OperationError, SourceError
+from pydbsync.ops.capture.begin import begin_at, begin_now, gtids_at
+from pydbsync.ops.capture.changes import Changes, ChangesSettings
+from pydbsync.ops.capture.charsets import Charsets
+from pydbsync.ops.capture.follow import FollowedSchema, Snapshot
+from pydbsync.ops.capture.reader import BinlogPlace, BinlogReader
+from pydbsync.ops.capture.settings import FIRST_SERVER_ID, CaptureSettings, StateTable
+from pydbsync.ops.capture.sink import AmqpSink, FileSink, Sink, StreamSink
+from pydbsync.ops.capture.source import SourceServer
+from pydbsync.ops.capture.state import Beginning, CaptureState, Entry, FileState, Saved, TableState
+from pydbsync.places import parse_position
+from pydbsync.route.filters import Filters
+
+log = logging.getLogger("pydbsync.capture")
+
+
+@dataclass(frozen=True, kw_only=True)
+class CaptureReport:
+    """What one run did."""
+
+    rows: int = 0
+    transactions: int = 0
+    schema_changes: int = 0
+    skipped_statements: int = 0
+    """Statements left out under `on_unreadable: skip`."""
+    undecodable_values: int = 0
+    """Text values with bytes that are no text; they have U+FFFD instead."""
+    reconnects: int = 0
+    place: str = ""
+    """`file:offset` up to where everything is confirmed and stored."""
+    gtids: str = ""
+
+
+def run_capture(settings: CaptureSettings, stop: threading.Event) -> CaptureReport:
+    """Publish the source's changes until `stop` is set, or without `follow` until the end of its binlog.
+
+    Waits while the source or RabbitMQ is away. Raises ConfigError, OperationError (a message that no queue takes, a
+    place that the source has purged, a source without a row binlog) and StopError (`on_unreadable`).
+    """
+    return _Capture(settings, stop).run()
+
+
+class _Capture:
+    def __init__(self, settings: CaptureSettings, stop: threading.Event) -> None:
+        self._settings = settings
+        self._stop = stop
+        self._report = CaptureReport()
+        self._backoff = Backoff(settings.retry.first_s, settings.retry.max_s)
+
+    def run(self) -> CaptureReport:
+        is_away = False
+        while not self._stop.is_set():
+            try:
+                with ExitStack() as opened:
+                    session = _Session(self._settings, self._stop, opened)
+                    if is_away:
+                        log.info("capture goes on from %s", session.place)
+                        is_away = False
+                    try:
+                        session.run(self._backoff)
+                    finally:
+                        self._report = session.added_to(self._report)
+                    return self._report
+            except SourceError as exc:
+                if not is_away:
+                    log.warning("capture waits: %s", exc)
+                is_away = True
+                self._report = replace(self._report, reconnects=self._report.reconnects + 1)
+                self._backoff.wait(self._stop)
+        return self._report
+
+
+class _Session:
+    """One set of connections, from the stored place until one of them is lost."""
+
+    def __init__(self, settings: CaptureSettings, stop: threading.Event, opened: ExitStack) -> None:
+        self._settings = settings
+        self._stop = stop
+        self._server = SourceServer(settings.source)
+        opened.callback(self._server.close)
+        self._facts = facts = self._server.facts()
+        self._charsets = Charsets(self._server.ask)
+        self._state = open_state(settings)
+        opened.callback(self._state.close)
+        saved = self._saved()
+        self.place = self._stored = saved.place
+        schema = saved.schema_at(saved.place, self._followed(saved.beginning.snapshot))
+        self._sink = open_sink(settings, stop)
+        opened.callback(self._sink.close)
+        self._reader = self._read(saved.place, follow=settings.follow)
+        opened.callback(self._reader.close)
+        is_mariadb = facts.brand == "mariadb"
+        self._changes = Changes(
+            ChangesSettings(
+                is_mariadb=is_mariadb,
+                filters=Filters(include=settings.include, exclude=settings.exclude),
+                with_gtid=settings.with_gtid if settings.with_gtid is not None else not is_mariadb,
+                with_srid=settings.exact,
+                buffer_bytes=settings.buffer_bytes,
+                temporary_folder=str(settings.temporary_folder) if settings.temporary_folder else None,
+                on_unreadable=settings.on_unreadable,
+                collations=facts.collations,
+            ),
+            schema,
+            self._charsets,
+            self._reader.begins_at,
+            on_delta=lambda place, delta: self._state.add(Entry(place, delta)),
+            is_transactional=self._server.is_transactional,
+        )
+        opened.callback(self._changes.close)
+
+    def run(self, backoff: Backoff) -> None:
+        """Until stopped, or at the end of the binlog without `follow`."""
+        publish, take, reader = self._sink.publish, self._changes.take, self._reader
+        due = time.monotonic() + self._settings.checkpoint_s
+        for event in reader.events(self._sink.push):
+            for batch in take(event, reader.file):
+                publish(batch)
+                if self._stop.is_set():
+                    break
+            if time.monotonic() >= due or self._stop.is_set():
+                self._checkpoint()
+                backoff.reset()
+                due = time.monotonic() + self._settings.checkpoint_s
+                if self._stop.is_set():
+                    return
+        if self._settings.follow and not self._stop.is_set():
+            raise SourceError("the source ended the binlog")
+        self._checkpoint()
+
+    def added_to(self, report: CaptureReport) -> CaptureReport:
+        """The figures of the run so far."""
+        counts = self._changes.counts
+        return replace(
+            report,
+            rows=report.rows + counts.rows,
+            transactions=report.transactions + counts.transactions,
+            schema_changes=report.schema_changes + counts.schema_changes,
+            skipped_statements=report.skipped_statements + counts.skipped_statements,
+            undecodable_values=report.undecodable_values + self._charsets.undecodable,
+            place=str(self._stored),
+            gtids=self._stored.gtids,
+        )
+
+    def _checkpoint(self) -> None:
+        # The place lies before a transaction that is half published: after a crash it comes again as a whole.
+        self._sink.flush()
+        place = self._changes.place
+        if place != self._stored:
+            self._state.save_place(place)
+            self._stored = place
+
+    def _saved(self) -> Saved:
+        saved = self._state.load()
+        if saved is None:
+            saved = self._begun()
+        elif saved.beginning.identity != self._facts.identity:
+            saved = self._moved(saved)
+        return saved
+
+    def _begun(self) -> Saved:
+        start = self._settings.start
+        if start == "now":
+            beginning = begin_now(self._server, self._facts, self._charsets, self._scan)
+        else:
+            beginning = begin_at(self._server, self._facts, self._charsets, self._scan, self._place_of(start))
+        self._state.begin(beginning)
+        log.info("capture begins at %s with %d tables", beginning.place, len(beginning.snapshot.tables))
+        return Saved(beginning, (), beginning.place)
+
+    def _place_of(self, start: str) -> BinlogPlace:
+        if self._settings.by_gtid:
+            return BinlogPlace("", 4, start)
+        try:
+            parse_position(start)
+        except ValueError as exc:
+            raise OperationError(f"{exc}; to begin at GTIDs set by_gtid") from exc
+        file, _, offset = start.rpartition(":")
+        return BinlogPlace(file, int(offset), gtids_at(self._server, self._facts, self._scan, file, int(offset)))
+
+    def _moved(self, saved: Saved) -> Saved:
+        """The source is another server than before: after a fail-over only GTIDs tell where to go on."""
+        if not self._settings.by_gtid or not saved.place.gtids:
+            raise OperationError(
+                f"the state is of server {saved.beginning.identity}, and this source is {self._facts.identity}: places "
+                "in its binlog mean nothing. Use by_gtid with GTIDs, or start with a new state"
+            )
+        schema = saved.schema_at(saved.place, self._followed(saved.beginning.snapshot))
+        reader = self._scan(saved.place)
+        reader.close()
+        beginning = Beginning(self._facts.identity, reader.begins_at, schema.snapshot())
+        self._state.begin(beginning)
+        log.warning("the source is another server now; capture goes on there at %s by GTID", beginning.place)
+        return Saved(beginning, (), beginning.place)
+
+    def _followed(self, snapshot: Snapshot) -> FollowedSchema:
+        facts, server = self._facts, self._server
+        return FollowedSchema(
+            snapshot,
+            server_charset=facts.charset,
+            brand=facts.brand,
+            fold_names=facts.fold_names,
+            look_up=lambda name: next(server.tables(facts.brand, name), None),
+        )
+
+    def _scan(self, place: BinlogPlace) -> BinlogReader:
+        return self._read(place, follow=False)
+
+    def _read(self, place: BinlogPlace, *, follow: bool) -> BinlogReader:
+        settings = self._settings
+        keywords: dict[str, Any] = {**settings.source, "charset": "utf8mb4"}
+        keywords.pop("database", None)
+        keywords.setdefault("connect_timeout", 10)
+        number = settings.server_id or FIRST_SERVER_ID + zlib.crc32(settings.name.encode()) % 0x20000000
+        return BinlogReader(
+            keywords,
+            server_id=number,
+            place=place,
+            by_gtid=settings.by_gtid,
+            is_mariadb=self._facts.brand == "mariadb",
+            follow=follow,
+        )
+
+
+def open_state(settings: CaptureSettings) -> CaptureState:
+    """The state that the settings name."""
+    if isinstance(settings.state, StateTable):
+        return TableState(settings.state.connect, settings.state.schema, settings.name)
+    return FileState(settings.state)
+
+
+def open_sink(settings: CaptureSettings, stop: threading.Event) -> Sink:
+    """The receiver that the settings name."""
+    if settings.output == "file" and settings.file is not None:
+        return FileSink(settings.file)
+    if settings.output == "rabbitmq" and settings.amqp is not None:
+        return AmqpSink(
+            settings.amqp,
+            exchange=settings.exchange,
+            exchange_type=settings.exchange_type,
+            routing_key=settings.routing_key_of,
+            stop=stop,
+        )
+    return StreamSink(sys.stdout.buffer)
