@@ -138,6 +138,7 @@ class _Run:
         self._log = pipeline._log
         self._progress = Progress(state.checkpoint)
         self._state = state
+        self._schema.start(state.ghosts)
         self._since = self._progress.place()
         self._has_fresh = False
         self._xid: int | None = None
@@ -223,9 +224,10 @@ class _Run:
             commits=self._state.commits + 1,
             applied=self._state.applied + len(entries),
             duplicates=self._state.duplicates + self._duplicates,
+            ghosts=self._schema.ghosts(),
         )
         state.heartbeat, state.heartbeat_ts = self._heartbeats.number, self._heartbeats.ts
-        if entries or parked or checkpoint != self._state.checkpoint:
+        if entries or parked or checkpoint != self._state.checkpoint or state.ghosts != self._state.ghosts:
             work = Work(batch=self._batch, entries=entries, parked=parked, state=state)
             refused = self._applier.apply(work)
             self._state = state
@@ -384,18 +386,23 @@ class _Run:
 
     # -- for the schema flow -----------------------------------------------------------------------------------------
 
-    def schema_state(self) -> StreamState:
-        """The checkpoint row as it is to be after the schema change that is now run."""
+    def schema_state(self, *, is_last: bool) -> StreamState:
+        """The checkpoint row as it is to be after the schema change that is now run: at its place if it is the last
+        statement that the message stands for, else where it was."""
+        commits = self._state.commits + 1
+        if not is_last:
+            return msgspec.structs.replace(self._state, commits=commits)
         return msgspec.structs.replace(
             self._state,
             checkpoint=self._progress.checkpoint(),
-            commits=self._state.commits + 1,
+            commits=commits,
             duplicates=self._state.duplicates + self._duplicates,
             ghosts=self._schema.ghosts(),
         )
 
     def schema_changed(self, state: StreamState, *, ran: bool) -> None:
         """The schema change is committed."""
+        if state.checkpoint != self._state.checkpoint:
+            self._duplicates = 0
         self._state = state
-        self._duplicates = 0
         self._observer.schema_changed(ran=ran)

@@ -3,19 +3,30 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, NamedTuple
 
 from pydbsync.apply.applier import Applier
+from pydbsync.apply.catalog import databases_with_table
 from pydbsync.apply.parked import ParkedChange, describe_change
 from pydbsync.errors import PlanError
-from pydbsync.model import Delivery, SchemaChange, TableName
+from pydbsync.model import Column, Delivery, SchemaChange, TableName
 from pydbsync.plan.ddl import PlannedSchemaChange, plan_schema_change
 from pydbsync.plan.dialect import Server
+from pydbsync.plan.online import OnlineChanges
+from pydbsync.plan.statement import parse_statement
 from pydbsync.settings import Settings
 from pydbsync.table_plans import TablePlans
 
 if TYPE_CHECKING:
     from pydbsync.pipeline import _Run
+
+
+class _Step(NamedTuple):
+    """One statement to run on one target database."""
+
+    change: SchemaChange
+    planned: PlannedSchemaChange
 
 
 class SchemaFlow:
@@ -27,6 +38,14 @@ class SchemaFlow:
         self._plans = plans
         self._log = log
         self._open: list[tuple[Delivery, SchemaChange]] = []
+        self._online = OnlineChanges()
+
+    def start(self, ghosts: str) -> None:
+        """Go on from what the checkpoint row says of online schema changes under way."""
+        self._open = []
+        self._online = OnlineChanges.from_json(ghosts)
+        if self._settings.online_schema_change == "collapse":
+            self._plans.hide(self._hides)
 
     @property
     def is_open(self) -> bool:
@@ -46,7 +65,7 @@ class SchemaFlow:
 
     def ghosts(self) -> str:
         """The state of online schema changes under way, for the checkpoint row."""
-        return self._applier.state.ghosts if self._applier.state else ""
+        return self._online.to_json()
 
     def close(self, run: _Run) -> None:
         """Run the open statement, if there is one. Raises StopError by policy."""
@@ -54,29 +73,69 @@ class SchemaFlow:
             return
         messages, self._open = self._open, []
         body = messages[0][0].body
-        changes = [change for _, change in messages]
-        in_scope = [change for change in changes if self._takes(change)]
-        if not in_scope:
+        state = self._online
+        try:
+            changes, siblings = self._observe([change for _, change in messages])
+        except PlanError as exc:
+            self._park(run, messages, None, str(exc))
             return
-        router = self._plans.router
-        for target in router.databases(in_scope[0].database):
+        # What is committed before the last statement keeps the old place and state: a crash in between finds all of
+        # them again, and the journal knows which have run.
+        after, self._online = self._online, state
+        steps = []
+        for change in changes:
+            steps += self._steps(run, change, siblings, messages)
+        for step in steps[:-1]:
+            self._run_step(run, step, body, is_last=False)
+        self._online = after
+        for step in steps[-1:]:
+            self._run_step(run, step, body, is_last=True)
+        self._plans.forget()
+
+    def _observe(self, changes: list[SchemaChange]) -> tuple[Sequence[SchemaChange], Sequence[SchemaChange]]:
+        """The statements to run for these messages, and the siblings of the first: others where an online schema change
+        is under way. Raises PlanError."""
+        first, siblings = changes[0], changes[1:]
+        if self._settings.online_schema_change == "off":
+            return [first], siblings
+        observed = self._online.observe(
+            first, statement=parse_statement(first.sql), columns_of=self._columns_of, siblings=siblings
+        )
+        self._online = observed.state
+        if observed.note:
+            self._log.info("online schema change: %s", observed.note)
+        return observed.changes, siblings if observed.changes == (first,) else ()
+
+    def _steps(
+        self,
+        run: _Run,
+        change: SchemaChange,
+        siblings: Sequence[SchemaChange],
+        messages: list[tuple[Delivery, SchemaChange]],
+    ) -> list[_Step]:
+        in_scope = [each for each in (change, *siblings) if self._takes(each)]
+        steps = []
+        for target in self._plans.router.databases(in_scope[0].database) if in_scope else ():
             try:
                 planned = self._plan(in_scope, target)
             except PlanError as exc:
                 self._park(run, messages, target, str(exc))
                 continue
-            if planned is None:
-                continue
-            policy = self._settings.schema_changes.get(planned.action, "apply")
-            state = run.schema_state()
-            status = self._applier.change_schema(in_scope[0], planned, policy=policy, state=state, body=body)
-            run.schema_changed(state, ran=status == "done")
-            if status == "done":
-                notes = f" ({'; '.join(planned.notes)})" if planned.notes else ""
-                self._log.info("schema change: %s%s", " ".join(planned.sql.split())[:300], notes)
-            else:
-                self._log.warning("schema change %s: %s", status, planned.sql)
-        self._plans.forget()
+            if planned is not None:
+                steps.append(_Step(in_scope[0], planned))
+        return steps
+
+    def _run_step(self, run: _Run, step: _Step, body: bytes, *, is_last: bool) -> None:
+        change, planned = step
+        policy = self._settings.schema_changes.get(planned.action, "apply")
+        state = run.schema_state(is_last=is_last)
+        status = self._applier.change_schema(change, planned, policy=policy, state=state, body=body)
+        run.schema_changed(state, ran=status == "done")
+        if status == "done":
+            notes = f" ({'; '.join(planned.notes)})" if planned.notes else ""
+            self._log.info("schema change: %s%s", " ".join(planned.sql.split())[:300], notes)
+        else:
+            self._log.warning("schema change %s: %s", status, planned.sql)
 
     def _plan(self, changes: list[SchemaChange], target: str) -> PlannedSchemaChange | None:
         router, first = self._plans.router, changes[0]
@@ -93,7 +152,7 @@ class SchemaFlow:
         server = Server("mariadb" if dialect.is_mariadb else "mysql", dialect.version)
         return plan_schema_change(
             first, rename=rename, in_scope=in_scope, target=server, source=self._source_server(first),
-            siblings=changes[1:],
+            siblings=changes[1:], tables_named=self._tables_named,
         )  # fmt: skip
 
     def _source_server(self, change: SchemaChange) -> Server | None:
@@ -109,11 +168,32 @@ class SchemaFlow:
             return filters.takes_database(change.database)
         return filters.takes(TableName(change.database, change.table))
 
-    def _park(self, run: _Run, messages: list[tuple[Delivery, SchemaChange]], target: str, reason: str) -> None:
+    # -- what the target has -----------------------------------------------------------------------------------------
+
+    def _hides(self, source: TableName) -> bool:
+        return self._online.hides(source, self._columns_of)
+
+    def _columns_of(self, source: TableName) -> Sequence[str] | None:
+        databases = self._plans.router.databases(source.database)
+        if not databases:
+            return None
+        schema = self._applier.catalog.table(TableName(databases[0], source.table))
+        return None if schema is None else [column.name for column in schema.columns]
+
+    def _tables_named(self, table: str) -> Iterable[tuple[str, Sequence[Column]]]:
+        """Where the target has tables of this name, as (source database, columns)."""
+        for target in databases_with_table(self._applier.connection, table):
+            schema = self._applier.catalog.table(TableName(target, table))
+            if schema is not None:
+                for source in self._plans.router.sources(target):
+                    yield source, schema.columns
+
+    def _park(self, run: _Run, messages: list[tuple[Delivery, SchemaChange]], target: str | None, reason: str) -> None:
         for delivery, change in messages:
             kind, position, source = describe_change(change)
-            parked = ParkedChange(
-                message=delivery.body, reason=reason, kind=kind, position=position, source=source,
-                target_database=target, is_whole_table=True,
-            )  # fmt: skip
-            run.park_whole_table(parked)
+            for database in [target] if target is not None else self._plans.router.databases(change.database):
+                parked = ParkedChange(
+                    message=delivery.body, reason=reason, kind=kind, position=position, source=source,
+                    target_database=database, is_whole_table=True,
+                )  # fmt: skip
+                run.park_whole_table(parked)

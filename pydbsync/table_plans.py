@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from pydbsync.errors import PlanError
 from pydbsync.model import RowChange, TableName, TableSchema
@@ -61,12 +61,17 @@ class TablePlans:
             tell=None if settings.lossy_values == "off" else self._tell_loss,
         )
         self._told: set[str] = set()
+        self._hides: Callable[[TableName], bool] = lambda source: False
         self._warned: set[tuple[TableName, str]] = set()
 
     def attach(self, catalog: Catalog, dialect: Dialect) -> None:
         """Plan for this target from now on."""
         self._catalog, self.dialect = catalog, dialect
         self.forget()
+
+    def hide(self, hides: Callable[[TableName], bool]) -> None:
+        """Leave out the rows of source tables that `hides` tells: copies of online schema changes."""
+        self._hides = hides
 
     def forget(self) -> None:
         """The target's tables may have changed."""
@@ -86,7 +91,7 @@ class TablePlans:
         plans = self._plans.get((change.database, change.table))
         if plans is None:
             source = TableName(change.database, change.table)
-            if not self.router.takes(source):
+            if not self.router.takes(source) or self._hides(source):
                 plans = self._plans[source] = ()
             elif self.router.is_sharded(change.database):
                 return [

@@ -39,6 +39,16 @@ class LiveCatalog:
         self._tables.clear()
 
 
+def databases_with_table(connection: Connection, table: str) -> list[str]:
+    """The databases of the target that have a base table of this name."""
+    found = connection.rows(
+        "SELECT table_schema FROM information_schema.tables WHERE table_name = %s AND table_type <> 'VIEW'"
+        " ORDER BY table_schema",
+        (table,),
+    )
+    return [str(row[0]) for row in found]
+
+
 def read_table(connection: Connection, name: TableName) -> TableSchema | None:
     """One table as information_schema describes it now; None where there is no such base table."""
     kind = connection.rows(

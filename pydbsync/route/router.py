@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import msgspec
 
-from pydbsync.model import RowChange, TableName
+from pydbsync.model import RowChange, TableName, read_image
 from pydbsync.route.filters import Filters
 from pydbsync.route.shard import ShardRouter
 
@@ -29,6 +29,13 @@ class Router:
             return self._shards.every_shard(database)
         return (self._rewrite.get(database, database),)
 
+    def sources(self, target: str) -> tuple[str, ...]:
+        """The source databases that go to a target database, as far as the configuration tells."""
+        found = [source for source, renamed in self._rewrite.items() if renamed == target]
+        if self._shards is not None:
+            found += [name for name in sorted(self._shards.databases) if target in self._shards.every_shard(name)]
+        return tuple(found) or (() if target in self._rewrite else (target,))
+
     def rename(self, database: str, *, shard_of: str | None = None, shard: str | None = None) -> str:
         """The target name of a database that stands in a statement; `shard` is the name for `shard_of` this time."""
         if shard is not None and database == shard_of:
@@ -45,8 +52,8 @@ class Router:
         left = shards.left_behind(change)
         if not left:
             return [(target, change) for target in targets]
-        old = msgspec.json.decode(change.data, type=dict[str, msgspec.Raw])
-        old.update(msgspec.json.decode(change.old, type=dict[str, msgspec.Raw]))
+        old = read_image(change.data)
+        old.update(read_image(change.old))
         gone = msgspec.structs.replace(change, kind="delete", data=msgspec.Raw(msgspec.json.encode(old)))
         came = msgspec.structs.replace(change, kind="insert")
         return [(target, gone) for target in left] + [(target, came) for target in targets]
