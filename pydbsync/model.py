@@ -6,6 +6,8 @@ from typing import Annotated, Literal, NamedTuple, TypeAlias
 
 import msgspec
 
+from pydbsync.errors import PlanError
+
 RowKind: TypeAlias = Literal["insert", "update", "delete", "bootstrap-insert"]
 SchemaKind: TypeAlias = Literal[
     "table-create", "table-alter", "table-drop", "database-create", "database-alter", "database-drop"
@@ -56,6 +58,17 @@ class RowChange(msgspec.Struct, frozen=True, gc=False):
     server_id: ServerId | None = None
     thread_id: int | None = None
     """Only MySQL's binlog has it."""
+
+
+_decode_image = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+
+
+def read_image(image: msgspec.Raw) -> dict[str, msgspec.Raw]:
+    """The JSON token of each column of a row's `data` or `old`, in order. Raises PlanError if it is no object."""
+    try:
+        return _decode_image(image)
+    except msgspec.MsgspecError as exc:
+        raise PlanError(f"the image of a row is no JSON object: {exc}") from exc
 
 
 class SchemaChange(msgspec.Struct, frozen=True):

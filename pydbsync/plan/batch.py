@@ -149,18 +149,18 @@ class _KeyedBuffer(_Buffer):
     def add(self, change: RowChange) -> None:
         plan = self.plan
         key = plan.key_of(change.data)
-        self._changes += 1
         if change.kind == "delete":
             self._images.pop(key, None)
             self._deleted[key] = change.data
-            return
-        if change.kind == "update" and change.old is not NO_JSON and plan.may_change_key(change):
-            old = plan.old_image(change)
-            old_key = plan.key_of(old)
-            if old_key != key:
-                self._images.pop(old_key, None)
-                self._deleted[old_key] = old
-        self._images[key] = change.data
+        else:
+            if change.kind == "update" and change.old is not NO_JSON and plan.may_change_key(change):
+                old = plan.old_image(change)
+                old_key = plan.key_of(old)
+                if old_key != key:
+                    self._images.pop(old_key, None)
+                    self._deleted[old_key] = old
+            self._images[key] = change.data
+        self._changes += 1
 
     def statements(self) -> Iterator[Statement]:
         plan, images = self.plan, self._images
@@ -252,21 +252,27 @@ class _KeylessBuffer(_Buffer):
         self._changes = 0
 
     def add(self, change: RowChange) -> None:
-        self._changes += 1
+        gone = came = None
         if change.kind == "delete":
-            self._count(change.data, -1)
-        elif change.kind == "update":
-            old = self.plan.old_image(change)
-            self._count(old, -1)
-            self._count(change.data, +1)
+            gone = self._row(change.data)
         else:
-            self._count(change.data, +1)
+            if change.kind == "update":
+                gone = self._row(self.plan.old_image(change))
+            came = self._row(change.data)
+        # Nothing is counted before all of it is known to be right.
+        self._count(gone, -1)
+        self._count(came, +1)
+        self._changes += 1
 
-    def _count(self, data: msgspec.Raw, by: int) -> None:
+    def _row(self, data: msgspec.Raw) -> tuple[bytes, RowShape, msgspec.Raw]:
         shape = _shape_of(self.plan, data)
-        row = shape.values(data)
-        net, _, _ = self._net.get(row, (0, shape, data))
-        self._net[row] = (net + by, shape, data)
+        return shape.values(data), shape, data
+
+    def _count(self, found: tuple[bytes, RowShape, msgspec.Raw] | None, by: int) -> None:
+        if found is not None:
+            row, shape, data = found
+            net = self._net[row][0] if row in self._net else 0
+            self._net[row] = (net + by, shape, data)
 
     def statements(self) -> Iterator[Statement]:
         rows = self._changes

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 
 import msgspec
@@ -19,7 +20,8 @@ def row_identity(change: RowChange, plan: TablePlan) -> list[bytes]:
     """
     images = [change.data]
     if change.kind == "update" and change.old is not NO_JSON:
-        images.append(plan.old_image(change))
+        with contextlib.suppress(PlanError):  # an old image that cannot be read
+            images.append(plan.old_image(change))
     return list(dict.fromkeys(_digest(image, plan) for image in images))
 
 

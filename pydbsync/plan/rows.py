@@ -11,7 +11,7 @@ import msgspec
 from msgspec.structs import astuple
 
 from pydbsync.errors import LossyValueError, PlanError
-from pydbsync.model import NO_JSON, Column, RowChange, TableName, TableSchema
+from pydbsync.model import NO_JSON, Column, RowChange, TableName, TableSchema, read_image
 from pydbsync.plan.literals import (
     GEOMETRY_KINDS,
     NULL,
@@ -24,8 +24,6 @@ from pydbsync.plan.literals import (
 )
 from pydbsync.plan.lossy import MARKS, Suspect, suspects_of
 from pydbsync.plan.quoting import quote_name, quote_table
-
-_decode_object = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
 Tokens: TypeAlias = tuple[msgspec.Raw, ...]
 """The JSON text of each value of a row."""
@@ -220,7 +218,7 @@ class ShapeError(PlanError):
 
 def column_names(data: msgspec.Raw) -> tuple[str, ...]:
     """The column names of a row image, in order."""
-    return tuple(_decode_object(data))
+    return tuple(read_image(data))
 
 
 def _token_decoder(names: tuple[str, ...], *, allow_others: bool = False) -> Callable[[msgspec.Raw], Tokens]:
@@ -247,7 +245,7 @@ def _is_field_name(name: str) -> bool:
 
 
 def _tokens_by_dict(data: msgspec.Raw, *, names: tuple[str, ...], allow_others: bool) -> Tokens:
-    found = _decode_object(data)
+    found = read_image(data)
     if not all(name in found for name in names) or (not allow_others and len(found) != len(names)):
         raise msgspec.ValidationError(f"expected the columns {', '.join(names)}")
     return tuple(found[name] for name in names)
@@ -361,7 +359,7 @@ class TablePlan:
 
     def _compile_key(self, shape: RowShape) -> None:
         by_target = {column.name: name for column, name in zip(shape.columns, shape.names, strict=True)}
-        self._key_names = tuple(by_target[name] for name in self.row_key if name in by_target)
+        self._key_names = tuple(by_target.get(name, name) for name in self.row_key)
         self._key_decode = _token_decoder(self._key_names, allow_others=True)
         # Maxwell may spell a name outside ASCII with escapes: then only a full decode can tell.
         is_plain = all(name.isascii() and name.isprintable() for name in self._key_names)
@@ -384,8 +382,8 @@ class TablePlan:
         """The whole row before an update: `data` with the values of `old` put back."""
         if change.old is NO_JSON:
             return change.data
-        image = _decode_object(change.data)
-        image.update(_decode_object(change.old))
+        image = read_image(change.data)
+        image.update(read_image(change.old))
         return msgspec.Raw(msgspec.json.encode(image))
 
     def may_change_key(self, change: RowChange) -> bool:

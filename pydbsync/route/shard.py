@@ -5,9 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from pydbsync.errors import PlanError
-from pydbsync.model import NO_JSON, RowChange
-
-_decode_values = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+from pydbsync.model import NO_JSON, RowChange, read_image
 
 
 class ShardRouter:
@@ -30,7 +28,7 @@ class ShardRouter:
 
     def targets(self, change: RowChange) -> tuple[str, ...]:
         """The target databases of a row. Raises PlanError if the value is no whole number."""
-        shard = self._shard(_decode_values(change.data).get(self._column))
+        shard = self._shard(read_image(change.data).get(self._column))
         if shard is None:
             return self.every_shard(change.database)
         return (f"{change.database}{shard}",) if shard in self._is_owned else ()
@@ -39,7 +37,7 @@ class ShardRouter:
         """The target databases that an update takes the row away from: its column had another value before."""
         if change.kind != "update" or change.old is NO_JSON:
             return ()
-        old = _decode_values(change.old)
+        old = read_image(change.old)
         if self._column not in old:
             return ()
         before = self._shard(old[self._column])
