@@ -92,10 +92,10 @@ def _change(clause: tuple[Token, ...]) -> list[Clause]:
         guard, rest = _guard(rest)
         if rest and rest[0].is_mark("("):
             members = split_list(rest)
-            return [_definition(member, verb, member)._replace(guard=guard) for member in members if member]
+            return [_guarded(_definition(member, verb, member), guard) for member in members if member]
         if rest and rest[0].upper in ("PARTITION", "SYSTEM", "PERIOD"):
             return [Clause("other", clause, verb, guard=guard)]
-        return [_definition(rest, verb, clause)._replace(guard=guard)] if rest else [Clause("other", clause, verb)]
+        return [_guarded(_definition(rest, verb, clause), guard)] if rest else [Clause("other", clause, verb)]
     if verb in _CHANGED_COLUMN:
         if rest and rest[0].upper == "COLUMN":
             rest = rest[1:]
@@ -111,7 +111,7 @@ def _change(clause: tuple[Token, ...]) -> list[Clause]:
             guard, rest = _guard(rest)
             if rest and rest[0].is_name:
                 return [Clause("other", clause, "DROP COLUMN", rest[0].text, guard=guard)]
-        guard, rest = _guard(rest[1:])
+        guard, rest = _guard(rest[2:] if head in ("FOREIGN", "PRIMARY") else rest[1:])
         name = rest[0].text if rest and rest[0].is_name else None
         return [Clause("other", clause, f"DROP {head}", name, guard=guard)]
     if verb == "RENAME" and len(rest) == 4 and rest[0].upper == "COLUMN":
@@ -128,6 +128,10 @@ _OTHER_VERBS = frozenset({
 })  # fmt: skip
 
 
+def _guarded(clause: Clause, guard: tuple[Token, ...]) -> Clause:
+    return clause._replace(guard=guard) if guard else clause
+
+
 def _guard(tokens: tuple[Token, ...]) -> tuple[tuple[Token, ...], tuple[Token, ...]]:
     words = [token.upper for token in tokens[:3]]
     count = 3 if words == ["IF", "NOT", "EXISTS"] else 2 if words[:2] == ["IF", "EXISTS"] else 0
@@ -138,22 +142,24 @@ def _definition(tokens: tuple[Token, ...], verb: str, whole: tuple[Token, ...]) 
     """A definition as it stands in CREATE TABLE and behind ADD."""
     rest = tokens
     name: str | None = None
+    guard: tuple[Token, ...] = ()
     if rest[0].upper == "CONSTRAINT":
-        rest = rest[1:]
+        guard, rest = _guard(rest[1:])
         if rest and rest[0].upper not in ("PRIMARY", "UNIQUE", "FOREIGN", "CHECK"):
             name, rest = rest[0].text, rest[1:]
     head = rest[0].upper if rest else ""
     if head == "CHECK":
-        return Clause("check", whole, verb, name, body=rest)
-    if head == "FOREIGN":
-        return Clause("foreign-key", whole, verb, name, body=rest)
-    if head in ("PRIMARY", "UNIQUE", "FULLTEXT", "SPATIAL") or head in _KEY_WORDS:
+        return Clause("check", whole, verb, name, body=rest, guard=guard)
+    if head in ("PRIMARY", "UNIQUE", "FULLTEXT", "SPATIAL", "FOREIGN") or head in _KEY_WORDS:
         body = rest[1:]
         if head not in _KEY_WORDS and body and body[0].upper in _KEY_WORDS:
             body = body[1:]
+        own_guard, body = _guard(body)
+        if head == "FOREIGN":
+            return Clause("foreign-key", whole, verb, name, body=body, guard=guard or own_guard)
         if body and body[0].is_name and body[0].upper != "USING":
             name, body = body[0].text, body[1:]
-        return Clause("key", whole, verb, name, body=body)
+        return Clause("key", whole, verb, name, body=body, guard=guard or own_guard)
     if head == "PERIOD" and len(rest) > 1 and rest[1].upper == "FOR":
         return Clause("other", whole, verb)
     return Clause("column", whole, verb, rest[0].text, body=rest[1:])

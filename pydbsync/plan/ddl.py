@@ -9,7 +9,7 @@ import msgspec
 
 from pydbsync.errors import PlanError
 from pydbsync.model import SchemaChange, TableName
-from pydbsync.plan.dialect import Server
+from pydbsync.plan.dialect import Server, translate
 from pydbsync.plan.lexer import Edit, Span, apply_edits, cut_members
 from pydbsync.plan.names import Names, TablesNamed, spelled
 from pydbsync.plan.quoting import quote_name
@@ -66,7 +66,7 @@ def plan_schema_change(
         statement = parse_statement(change.sql, brand=source.brand if source else None)
     messages = (change, *siblings)
     if statement.action in ("create-database", "alter-database", "drop-database"):
-        return _plan_database(change, statement, rename, in_scope)
+        return _plan_database(change, statement, rename, in_scope, source, target)
     names = Names(statement, messages, tables_named)
     kept = _kept(statement, names, in_scope, rename)
     if not kept:
@@ -84,6 +84,9 @@ def plan_schema_change(
         notes.append("left out the renaming, the table has its name on the target already")
     edits += _renamed_names(statement, names, rename)
     edits += _own_spelling(statement, notes)
+    translated = translate(statement, change, source=source, target=target)
+    edits += translated.edits
+    notes += translated.notes
     default = names.default if names.default is not None else change.database
 
     def target_name(ref: NameRef | None) -> TableName | None:
@@ -101,7 +104,12 @@ def plan_schema_change(
 
 
 def _plan_database(
-    change: SchemaChange, statement: Statement, rename: Rename, in_scope: InScope
+    change: SchemaChange,
+    statement: Statement,
+    rename: Rename,
+    in_scope: InScope,
+    source: Server | None,
+    target: Server | None,
 ) -> PlannedSchemaChange | None:
     if not in_scope(change.database, None):
         return None
@@ -112,6 +120,13 @@ def _plan_database(
             edits.append(Edit(ref.span, quote_name(rename(name))))
     notes: list[str] = []
     edits += _own_spelling(statement, notes)
+    translated = translate(statement, change, source=source, target=target)
+    cuts = [span for span, text in translated.edits if not text]
+    options = [token for token in statement.tokens if token.start >= statement.options_start]
+    if statement.action == "alter-database" and all(any(s <= t.start < e for s, e in cuts) for t in options):
+        return None
+    edits += translated.edits
+    notes += translated.notes
     return PlannedSchemaChange(
         sql=apply_edits(statement.sql, edits),
         action=statement.action,

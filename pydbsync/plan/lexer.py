@@ -62,12 +62,19 @@ def apply_edits(sql: str, edits: Iterable[Edit]) -> str:
     """The text with the edits made; what lies inside a stretch that is cut out is cut with it."""
     parts: list[str] = []
     done = 0
-    for (start, end), text in sorted(edits, key=lambda edit: (edit.span.start, -edit.span.end)):
-        if start < done:
-            continue
-        parts += [sql[done:start], text]
-        done = end
+    # insertions (empty stretches) before what begins at the same place, longer stretches before shorter ones
+    for (start, end), text in sorted(edits, key=_order):
+        if start >= done:
+            parts += [sql[done:start], text]
+            done = end
+        elif not text:
+            done = max(done, end)
     return "".join([*parts, sql[done:]])
+
+
+def _order(edit: Edit) -> tuple[int, bool, int]:
+    (start, end), _ = edit
+    return start, end > start, -end
 
 
 def cut_members(spans: Sequence[Span], keep: Sequence[bool]) -> list[Edit]:
