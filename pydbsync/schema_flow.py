@@ -149,7 +149,7 @@ class SchemaFlow:
             return router.takes(TableName(database, table))
 
         dialect = self._plans.dialect
-        server = Server("mariadb" if dialect.is_mariadb else "mysql", dialect.version)
+        server = Server("mariadb" if dialect.is_mariadb else "mysql", dialect.version, dialect.charset)
         return plan_schema_change(
             first, rename=rename, in_scope=in_scope, target=server, source=self._source_server(first),
             siblings=changes[1:], tables_named=self._tables_named,

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
+import msgspec
 import pymysql
 from pymysql.constants import CLIENT
 
@@ -117,9 +118,11 @@ class Connection:
         _keep_alive(self._raw)
         # MariaDB before 11 puts 5.5.5- before its version, for old replicas.
         version = str(self._raw.get_server_info()).removeprefix("5.5.5-")  # type: ignore[no-untyped-call]
-        self.dialect = Dialect(is_mariadb="mariadb" in version.lower(), version=_version_numbers(version))
         self.version = version
+        self.dialect = Dialect(is_mariadb="mariadb" in version.lower(), version=_version_numbers(version))
         self._set_session(wait_timeout_s)
+        charset = str(self.value("SELECT @@character_set_server"))
+        self.dialect = msgspec.structs.replace(self.dialect, charset=charset)
         self.max_allowed_packet = int(self.value("SELECT @@session.max_allowed_packet"))
 
     @property

@@ -42,6 +42,8 @@ class Dialect(msgspec.Struct, frozen=True):
 
     is_mariadb: bool = True
     version: tuple[int, ...] = (10, 11)
+    charset: str | None = None
+    """`@@character_set_server`, what a database gets that is created without one."""
 
 
 _NO_OVERRIDES = ColumnOverrides()
