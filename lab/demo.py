@@ -65,7 +65,7 @@ def run() -> int:
     command = ["mysql_sync.py", "--config", str(config), "--until-drained", "--summary-json", str(summary_file)]
     say(f"python {' '.join(command)}")
     started = time.monotonic()
-    exit_code = subprocess.run([sys.executable, *command], cwd=REPOSITORY, check=False).returncode
+    exit_code = run_to_its_end([sys.executable, *command])
     seconds = time.monotonic() - started
     if exit_code != 0:
         print(f"demo: mysql_sync.py ended with exit code {exit_code}; its logs are in {folder}.", file=sys.stderr)
@@ -92,6 +92,16 @@ def run() -> int:
         return 1
     show_next_steps(target, config, databases=list(expected))
     return 0
+
+
+def run_to_its_end(command: list[str]) -> int:
+    """Run on this terminal. Ctrl-C reaches the program as well, which gets the time to stop in order."""
+    process = subprocess.Popen(command, cwd=REPOSITORY)
+    try:
+        return process.wait()
+    except KeyboardInterrupt:
+        process.wait()
+        raise
 
 
 def begin_anew(target: Endpoint, vhost: Vhost, databases: list[str]) -> None:
