@@ -52,22 +52,22 @@ def plan_schema_change(
     in_scope: InScope,
     target: Server | None = None,
     source: Server | None = None,
-    siblings: Sequence[SchemaChange] = (),
+    siblings: Sequence[SchemaChange] | None = None,
     tables_named: TablesNamed | None = None,
     statement: Statement | None = None,
 ) -> PlannedSchemaChange | None:
-    """The statement to run once for `change` and its `siblings`, the further messages of the same statement.
+    """The statement to run once for `change` and its `siblings`, all further messages of the same statement.
 
-    None where nothing is left to do for the tables in scope. `source` and `target` None: no translation between brands.
+    Tables of the statement that no message announces are left out, if the siblings are given (as an empty list where
+    there are none). None where nothing is left to do for the tables in scope. `source` and `target` None: no translation between brands.
     `tables_named` is asked only where the text leaves open in which database an unqualified name is looked up.
     Raises PlanError for what cannot be read, resolved or translated.
     """
     if statement is None:
         statement = parse_statement(change.sql, brand=source.brand if source else None)
-    messages = (change, *siblings)
     if statement.action in ("create-database", "alter-database", "drop-database"):
         return _plan_database(change, statement, rename, in_scope, source, target)
-    names = Names(statement, messages, tables_named)
+    names = Names(statement, (change, *(siblings or ())), tables_named, are_all=siblings is not None)
     kept = _kept(statement, names, in_scope, rename)
     if not kept:
         return None
@@ -144,6 +144,8 @@ def _kept(statement: Statement, names: Names, in_scope: InScope, rename: Rename)
     kept: list[Item] = []
     arrived: set[tuple[str, str]] = set()
     for item in statement.items:
+        if names.is_open(item):
+            continue
         before, after = (
             None if ref is None else (names.database(ref), names.table(ref)) for ref in (item.before, item.after)
         )

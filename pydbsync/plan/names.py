@@ -19,8 +19,14 @@ class Names:
     """In which source database each name of the statement stands; the messages tell what the text leaves open."""
 
     def __init__(
-        self, statement: Statement, messages: Sequence[SchemaChange], tables_named: TablesNamed | None
+        self,
+        statement: Statement,
+        messages: Sequence[SchemaChange],
+        tables_named: TablesNamed | None,
+        *,
+        are_all: bool = False,
     ) -> None:
+        """`are_all`: there are no further messages of the statement. Raises PlanError for a name that stays open."""
         self._described = [
             (message, read_description(message.old), read_description(message.def_)) for message in messages
         ]
@@ -35,8 +41,14 @@ class Names:
         self.default = self._default_database(statement)
         if self.default is None:
             open_names = [ref for ref in statement.names if ref.database is None and ref.role != "references"]
-            if open_names:
+            is_told = are_all and any(not self.is_open(item) for item in statement.items)
+            if open_names and not (is_told and statement.action in ("rename-table", "drop-table")):
                 self.default = self._look_up(statement, open_names, tables_named)
+
+    def is_open(self, item: Item) -> bool:
+        """Whether no message tells where the item's tables stand: Maxwell did not announce it."""
+        refs = [ref for ref in (item.before, item.after) if ref is not None]
+        return self.default is None and any(ref.database is None for ref in refs)
 
     def database(self, ref: NameRef) -> str:
         if ref.database is not None:
