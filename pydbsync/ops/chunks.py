@@ -45,7 +45,8 @@ class Chunk(msgspec.Struct, frozen=True):
 class KeyColumn:
     """How one column of a row key is printed exactly, and how its printed values are compared with."""
 
-    def __init__(self, column: Column) -> None:
+    def __init__(self, column: Column, *, charset: str | None = None) -> None:
+        """`charset` is the one that text is printed in, the column's own by default."""
         self.column = column
         self.name = quote_name(column.name)
         kind = column.kind
@@ -65,9 +66,11 @@ class KeyColumn:
         elif kind in BINARY_KINDS or (kind in TEXT_KINDS and column.charset in (None, "binary")):
             self._shape, self._before, self._after, self.printed = "hex", "X'", "'", f"HEX({self.name})"
         elif kind in TEXT_KINDS:
-            # The value's own bytes and character set; the comparison takes its collation from the column.
-            self._shape, self._before, self._after = "hex", f"_{column.charset} X'", "'"
-            self.printed = f"HEX({self.name})"
+            # With the introducer the bytes are text; the comparison takes its collation from the column.
+            charset = charset or column.charset
+            self._shape, self._before, self._after = "hex", f"_{charset} X'", "'"
+            text = self.name if charset == column.charset else f"CONVERT({self.name} USING {charset})"
+            self.printed = f"HEX({text})"
         elif kind in ("uuid", "inet4", "inet6"):
             self._shape, self._before, self._after = "address", "'", "'"
         else:
@@ -120,13 +123,18 @@ class KeyColumn:
 
 
 class RowKey:
-    """The row key of a table as SQL. Raises OperationError for a column that cannot be compared exactly."""
+    """The row key of a table as SQL. Raises OperationError for a column that cannot be compared exactly.
 
-    def __init__(self, schema: TableSchema) -> None:
+    `names` gives the columns in another order than the table's own; `charset` is the one that text is printed in.
+    """
+
+    def __init__(
+        self, schema: TableSchema, *, names: tuple[str, ...] | None = None, charset: str | None = None
+    ) -> None:
         by_name = {column.name: column for column in schema.columns}
         self.table = schema.name
-        self.columns = tuple(KeyColumn(by_name[name]) for name in schema.row_key)
-        self.names = schema.row_key
+        self.names = schema.row_key if names is None else names
+        self.columns = tuple(KeyColumn(by_name[name], charset=charset) for name in self.names)
         self.order_by = ", ".join(column.name for column in self.columns)
         self.printed = tuple(column.printed for column in self.columns)
 
@@ -196,13 +204,13 @@ def key_chunks(
     rows: int | Callable[[], int],
     *,
     after: Chunk | None = None,
-    condition: str = "",
+    key: RowKey | None = None,
 ) -> Iterator[Chunk]:
     """The chunks of a table in the order of its row key, from behind `after` on; the last one has no upper end.
 
     `rows` is asked before each chunk. Each boundary is read when its chunk is asked for, by one look along the index.
-    `condition` is what else must be true of a row to be counted. A table without a key is one chunk. Raises
-    OperationError if the key cannot be compared, PermanentError or TransientError if the server fails.
+    `key` is the table's own by default. A table without a key is one chunk. Raises OperationError if the key cannot be
+    compared, PermanentError or TransientError if the server fails.
     """
     index = 0 if after is None else after.index + 1
     lower = None if after is None else after.upper
@@ -211,24 +219,21 @@ def key_chunks(
     if not schema.row_key:
         yield Chunk(index)
         return
-    key = RowKey(schema)
+    key = key or RowKey(schema)
     while True:
         count = rows if isinstance(rows, int) else rows()
-        upper = _boundary(connection, key, lower, max(count, 1), condition)
+        upper = boundary(connection, key, lower, rows=max(count, 1))
         yield Chunk(index, lower, upper)
         if upper is None:
             return
         index, lower = index + 1, upper
 
 
-def _boundary(
-    connection: Connection, key: RowKey, lower: KeyValues | None, rows: int, condition: str
-) -> KeyValues | None:
+def boundary(connection: Connection, key: RowKey, lower: KeyValues | None, *, rows: int) -> KeyValues | None:
     """The key of the row that is the `rows`-th behind `lower`; None if there are fewer."""
-    where = key.where(Chunk(0, lower))
     found = connection.rows(
-        f"SELECT {', '.join(key.printed)} FROM {quote_table(key.table)} WHERE {where}"
-        f"{f' AND ({condition})' if condition else ''} ORDER BY {key.order_by} LIMIT 1 OFFSET {rows - 1}"
+        f"SELECT {', '.join(key.printed)} FROM {quote_table(key.table)} WHERE {key.where(Chunk(0, lower))}"
+        f" ORDER BY {key.order_by} LIMIT 1 OFFSET {rows - 1}"
     )
     return key.values(found[0]) if found else None
 
