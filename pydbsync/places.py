@@ -202,7 +202,12 @@ class Progress:
         if position == text:
             if xoffset <= self._xoffset:
                 return False
-        elif position > text and len(position) == len(text) and position.startswith(self._file_text):
+        elif (
+            position > text
+            and len(position) == len(text)
+            and position.startswith(self._file_text)
+            and position[len(self._file_text) :].isdecimal()
+        ):
             self._text = position
         else:
             return False

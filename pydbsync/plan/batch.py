@@ -139,12 +139,10 @@ class _KeyedBuffer(_Buffer):
 
     def must_move(self, change: RowChange) -> bool:
         plan = self.plan
-        return (
-            self.moves_rows
-            and change.kind == "update"
-            and plan.may_change_key(change)
-            and plan.key_of(plan.old_image(change)) != plan.key_of(change.data)
-        )
+        if not self.moves_rows or change.kind != "update":
+            return False
+        key = plan.key_of(change.data)
+        return plan.may_change_key(change) and plan.key_of(plan.old_image(change)) != key
 
     def add(self, change: RowChange) -> None:
         plan = self.plan
@@ -230,10 +228,14 @@ def _write_images(plan: TablePlan, images: Iterable[msgspec.Raw]) -> Iterator[St
 
 
 def _write_statement(plan: TablePlan, shape: RowShape, values: list[bytes]) -> Statement:
-    if plan.strategy_for(shape) is Strategy.REPLACE:
+    strategy = plan.strategy_for(shape)
+    if strategy is Strategy.REPLACE:
         sql = shape.replace_head + b",".join(values)
-    else:
+    elif strategy is Strategy.UPSERT:
         sql = shape.insert_head + b",".join(values) + _on_duplicate(shape, plan.row_key)
+    else:
+        # Merged sources that are altered one after the other: the applier goes on with each change by itself.
+        raise PlanError(f"rows of {plan.name} come with and without some of its columns, and it has other unique keys")
     return Statement(sql, len(values), table=plan.name)
 
 

@@ -377,6 +377,10 @@ class TablePlan:
             self.shape_for(data)
         try:
             return b",".join(self._key_decode(data))  # type: ignore[misc]
+        except msgspec.ValidationError:
+            self.shape_for(data)  # of sources that are merged, one may write `ID` and one `id`
+        try:
+            return b",".join(self._key_decode(data))  # type: ignore[misc]
         except msgspec.ValidationError as exc:
             raise PlanError(f"the row has no value for the key of {self.name}: {exc}") from exc
 

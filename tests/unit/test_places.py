@@ -72,6 +72,16 @@ def test_what_is_no_position_is_refused(text: str) -> None:
         parse_position(text)
 
 
+@pytest.mark.parametrize("text", ["binlog.000002:60x", "binlog.000002:6_0", "binlog.000002:9 9", "binlog.000002:²²²"])
+def test_what_is_no_position_is_refused_in_the_middle_of_a_stream_too(text: str) -> None:
+    progress = Progress(Checkpoint())
+    progress.judge(row("binlog.000002:500", commit=True))
+    before = progress.checkpoint()
+    with pytest.raises(ValueError, match="is not a binlog position"):
+        progress.judge(row(text, commit=True))
+    assert progress.checkpoint() == before
+
+
 @pytest.mark.parametrize(
     ("place", "text"),
     [

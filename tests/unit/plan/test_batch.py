@@ -235,6 +235,22 @@ def test_with_other_unique_keys_each_change_is_made_by_itself() -> None:
     assert [statement.affected for statement in statements] == [1, 1, 1]
 
 
+def test_merged_sources_that_spell_the_key_in_several_ways_move_their_rows() -> None:
+    own = plan(table("id int, v varchar, own int"))
+    changes = [insert({"ID": 1, "V": "x"}), update({"id": 3, "v": "y"}, {"id": 2})]
+    assert sql(batched(changes, own))[1:] == ['UPDATE `d`.`t` SET `id` = 3, `v` = "y" WHERE `id` = 2 LIMIT 1']
+
+
+def test_rows_that_cannot_be_joined_with_the_others_are_left_to_be_made_one_by_one() -> None:
+    """Two sources are merged and altered one after the other: ON DUPLICATE KEY might find the row by the other key."""
+    wide = plan(table("id int, v varchar, w int", unique=["v"]))
+    found = Batch()
+    found.add(insert({"id": 1, "v": "x", "w": 1}), wide)
+    found.add(insert({"id": 2, "v": "y"}), wide)
+    with pytest.raises(PlanError, match="with and without some of its columns"):
+        list(found.statements())
+
+
 def test_plain_mode_makes_each_change_by_itself() -> None:
     statements = batched([insert(row(1)), update(row(2), {"id": 1}), delete(row(2))], plan(apply_mode="plain"))
     assert sql(statements) == [

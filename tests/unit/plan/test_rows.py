@@ -278,6 +278,15 @@ def test_a_row_without_its_key_is_refused() -> None:
         plan(table("id int, v varchar")).key_of(raw('{"v":"x"}'))
 
 
+def test_sources_that_are_merged_may_spell_the_key_in_several_ways() -> None:
+    found = plan()
+    for _ in range(2):
+        assert found.key_of(raw('{"ID":1,"V":"x"}')) == b"1"
+        assert found.may_change_key(update('{"ID":1,"V":"x"}', '{"ID":2}'))
+        assert found.key_of(raw('{"id":2,"v":"x"}')) == b"2"
+        assert found.may_change_key(update('{"id":1,"v":"x"}', '{"id":2}'))
+
+
 def test_a_plan_takes_images_of_changing_shape_by_turns() -> None:
     """After a DDL that adds a column, shards that are merged send both forms for a while."""
     found: TablePlan = plan(table("id int, v varchar, w int"), dialect=MYSQL)
