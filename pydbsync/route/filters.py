@@ -26,30 +26,31 @@ class Filters:
         """Whether changes of this source table take part."""
         if name.database in self._hidden:
             return False
-        text = f"{name.database}.{name.table}"
-        if self._include and not any(glob.match(text) for glob in self._include):
+        if self._include and not any(glob.match(name) for glob in self._include):
             return False
-        return not any(glob.match(text) for glob in self._exclude)
+        return not any(glob.match(name) for glob in self._exclude)
 
     def takes_database(self, database: str) -> bool:
         """Whether DDL of a database itself takes part: unless it is hidden, excluded whole, or none of it included."""
         if database in self._hidden:
             return False
         # A table name that no glob but a general one can match stands for the database as a whole.
-        text = f"{database}.\0"
-        if self._include and not any(glob.match(text) or glob.match_database(database) for glob in self._include):
+        whole = TableName(database, "\0")
+        if self._include and not any(glob.match_database(database) for glob in self._include):
             return False
-        return not any(glob.match(text) for glob in self._exclude)
+        return not any(glob.match(whole) for glob in self._exclude)
 
 
 class _Glob:
+    """Matches database and table each by themselves: either may have a dot in its name."""
+
     def __init__(self, glob: str) -> None:
         database, dot, table = glob.partition(".")
-        self._pattern = re.compile(fnmatch.translate(f"{database}.{table if dot else '*'}"))
         self._database = re.compile(fnmatch.translate(database))
+        self._table = re.compile(fnmatch.translate(table if dot else "*"))
 
-    def match(self, text: str) -> bool:
-        return self._pattern.match(text) is not None
+    def match(self, name: TableName) -> bool:
+        return self.match_database(name.database) and self._table.match(name.table) is not None
 
     def match_database(self, database: str) -> bool:
         return self._database.match(database) is not None

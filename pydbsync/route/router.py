@@ -49,14 +49,16 @@ class Router:
         if shards is None:
             return [(self._rewrite.get(change.database, change.database), change)]
         targets = shards.targets(change)
-        left = shards.left_behind(change)
-        if not left:
+        held = shards.held(change) if change.kind == "update" else targets
+        if held == targets:
             return [(target, change) for target in targets]
         old = read_image(change.data)
         old.update(read_image(change.old))
         gone = msgspec.structs.replace(change, kind="delete", data=msgspec.Raw(msgspec.json.encode(old)))
         came = msgspec.structs.replace(change, kind="insert")
-        return [(target, gone) for target in left] + [(target, came) for target in targets]
+        return [(target, gone) for target in held if target not in targets] + [
+            (target, change if target in held else came) for target in targets
+        ]
 
     def takes(self, name: TableName) -> bool:
         """Whether changes of this source table take part."""

@@ -28,26 +28,19 @@ class ShardRouter:
 
     def targets(self, change: RowChange) -> tuple[str, ...]:
         """The target databases of a row. Raises PlanError if the value is no whole number."""
-        shard = self._shard(read_image(change.data).get(self._column))
-        if shard is None:
-            return self.every_shard(change.database)
-        return (f"{change.database}{shard}",) if shard in self._is_owned else ()
+        return self._databases(change.database, self._shard(read_image(change.data).get(self._column)))
 
-    def left_behind(self, change: RowChange) -> tuple[str, ...]:
-        """The target databases that an update takes the row away from: its column had another value before."""
-        if change.kind != "update" or change.old is NO_JSON:
-            return ()
-        old = read_image(change.old)
+    def held(self, change: RowChange) -> tuple[str, ...]:
+        """The target databases in which the row was before this update. Raises PlanError as `targets` does."""
+        old = {} if change.old is NO_JSON else read_image(change.old)
         if self._column not in old:
-            return ()
-        before = self._shard(old[self._column])
-        had = (
-            self.every_shard(change.database)
-            if before is None
-            else ((f"{change.database}{before}",) if before in self._is_owned else ())
-        )
-        has = self.targets(change)
-        return tuple(database for database in had if database not in has)
+            return self.targets(change)
+        return self._databases(change.database, self._shard(old[self._column]))
+
+    def _databases(self, database: str, shard: int | None) -> tuple[str, ...]:
+        if shard is None:
+            return self.every_shard(database)
+        return (f"{database}{shard}",) if shard in self._is_owned else ()
 
     def _shard(self, token: msgspec.Raw | None) -> int | None:
         if token is None:
