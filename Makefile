@@ -25,6 +25,7 @@ torture: venv lab-up  ## faults at random moments under load, then a comparison 
 
 bench: venv lab-up  ## the measurements
 	@$(VENV_PYTHON) -m pip install --quiet --disable-pip-version-check --editable '.[bench]'
+	@sh benchmarks/install.sh
 	$(VENV_PYTHON) -m benchmarks $(ARGS)
 
 rehearsal: venv lab-up  ## a whole migration, with cut-over and way back

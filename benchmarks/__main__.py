@@ -25,6 +25,7 @@ from benchmarks.race import MAIN_WORKLOAD, Race
 from benchmarks.report import insert, render
 from benchmarks.results import Result, ResultSet, read_csv, write_csv
 from benchmarks.rig import Rig
+from benchmarks.transfer import COPY, VERIFY, Transfer
 from benchmarks.workload import WORKLOADS, Workload
 from lab.state import lab_root
 
@@ -106,6 +107,11 @@ def run(options: argparse.Namespace) -> Report:
         for result in race.run(wanted_workloads(options), options.rounds):
             results.append(result)
             write_csv(options.results / "latest.csv", results)
+        if options.transfer and (not options.workloads) and (wants(options, COPY) or wants(options, VERIFY)):
+            transfer = Transfer(rig, rows=options.transfer, seed=options.seed, only=options.only, say=say)
+            for result in transfer.run(options.rounds):
+                results.append(result)
+                write_csv(options.results / "latest.csv", results)
         waits = measure_latency(rig, options) if wants(options, WORD_LATENCY) else None
         past = measure_history(rig, options) if wants(options, WORD_HISTORY) and options.history else None
         with rig.target(generate(WORKLOADS["keyless"].scaled(0), seed=1, cache=rig.cache), binlog=True) as server:
@@ -118,7 +124,7 @@ def run(options: argparse.Namespace) -> Report:
 
 
 def wants(options: argparse.Namespace, word: str) -> bool:
-    return not options.only or any(each in word for each in options.only)
+    return not options.only or any(each in word or word in each for each in options.only)
 
 
 def measure_latency(rig: Rig, options: argparse.Namespace) -> Latency:
@@ -157,6 +163,7 @@ def read_options() -> argparse.Namespace:
     parser.add_argument("--only", nargs="+", default=[], metavar="WORD", help="contestants whose name has such a word")
     parser.add_argument("--workloads", nargs="+", default=[], choices=sorted(WORKLOADS), help="these workloads alone")
     parser.add_argument("--history", type=int, help="changes of the long history (default 1,000,000; 0 leaves it out)")
+    parser.add_argument("--transfer", type=int, help="rows to copy and verify (default 1,000,000; 0 leaves it out)")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--results", type=Path, help="folder of the CSV")
     parser.add_argument(
@@ -175,6 +182,8 @@ def read_options() -> argparse.Namespace:
     options.rows = options.rows or (int(whole * QUICK_SHARE) if options.quick else whole)
     if options.history is None:
         options.history = 100_000 if options.quick else 1_000_000
+    if options.transfer is None:
+        options.transfer = 40_000 if options.quick else 1_000_000
     narrow = lab_root() / "bench" / "results"
     options.results = options.results or (KEPT if options.is_whole or options.report else narrow)
     return options

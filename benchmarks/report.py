@@ -10,6 +10,7 @@ from benchmarks.goals import DRAIN, ENGINE, FOUR_QUEUES, LIMIT, MAIN, NATIVE, OR
 from benchmarks.history import History
 from benchmarks.latency import Latency
 from benchmarks.results import NO_TARGET, WITH_BINLOG, WITHOUT_BINLOG, Result, ResultSet, Spread
+from benchmarks.transfer import COPY, VERIFY
 from benchmarks.workload import WORKLOADS
 
 BEGIN, END = "<!-- bench: begin, written by `make bench` -->", "<!-- bench: end -->"
@@ -29,6 +30,7 @@ def render(
         *rate_lines(found, "hot"),
         *shape_lines(found),
         *cpu_lines(found),
+        *transfer_lines(found),
         *latency_lines(latency),
         *history_lines(history),
     ]
@@ -50,6 +52,8 @@ def facts_lines(facts: Mapping[str, str]) -> Iterator[str]:
 
 
 def goal_lines(aims: Sequence[Goal]) -> Iterator[str]:
+    if not aims:
+        return
     yield "### Goals"
     yield ""
     yield "| pydbsync against | measured | wanted | |"
@@ -146,6 +150,23 @@ def cpu_lines(found: ResultSet) -> Iterator[str]:
         changes = sum(r.changes for r in runs)
         parts = [sum(getattr(r, field) for r in runs) for field in ("cpu_s", "target_cpu_s", "broker_cpu_s", "seconds")]
         yield f"| {name} | " + " | ".join(f"{part / changes * 1e6:.1f}" for part in parts) + " |"
+    yield ""
+
+
+def transfer_lines(found: ResultSet) -> Iterator[str]:
+    names = [*found.contestants(COPY), *found.contestants(VERIFY)]
+    if not names:
+        return
+    rows = max(r.changes for r in found.results if r.workload in (COPY, VERIFY))
+    yield "### Copy and verify"
+    yield ""
+    yield f"{rows:,} rows in four tables, durable target with a binlog; rows a second of the whole command."
+    yield ""
+    yield "| | rows a second |"
+    yield "| --- | ---: |"
+    for kind in (COPY, VERIFY):
+        for name in sorted(found.contestants(kind)):
+            yield f"| {name.replace('|', chr(92) + '|')} | {cell(found.of(kind, name))} |"
     yield ""
 
 

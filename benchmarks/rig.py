@@ -154,14 +154,40 @@ class Rig:
         self, generated: Generated, *, binlog: bool, options: Mapping[str, str] | None = None
     ) -> Iterator[MariaDB]:
         """A durable server with the base rows alone, the same for every contestant: copied, started, read through."""
+        with self._fresh_target(self._template(generated), binlog=binlog, options=options) as server:
+            for table in generated.facts.tables:
+                ask(server, f"CHECKSUM TABLE {DATABASE}.`{table}`", f"SELECT COUNT(*) FROM {DATABASE}.`{table}`")
+            yield server
+
+    @contextmanager
+    def empty_target(self) -> Iterator[MariaDB]:
+        """A durable server with a binlog and without a table."""
+        with self._fresh_target(self._empty(), binlog=True) as server:
+            yield server
+
+    @contextmanager
+    def _fresh_target(
+        self, origin: MariaDB, *, binlog: bool, options: Mapping[str, str] | None = None
+    ) -> Iterator[MariaDB]:
         extra = {**LARGE, **({} if binlog else WITHOUT_BINLOG), **(options or {})}
         server = MariaDB("target", root=self.root, durable=True, options=extra)
+        server.stop()
+        self._copy_data(origin, server)
+        server.start()
+        try:
+            yield server
+        finally:
+            server.stop()
+            shutil.rmtree(server.data, ignore_errors=True)
+
+    @contextmanager
+    def full_source(self, generated: Generated) -> Iterator[MariaDB]:
+        """A source that holds the base rows, made from the template; `prepare_template` comes before."""
+        server = MariaDB("source", root=generated.folder, options={**LARGE, **KEEP_BINLOG})
         server.stop()
         self._copy_data(self._template(generated), server)
         server.start()
         try:
-            for table in generated.facts.tables:
-                ask(server, f"CHECKSUM TABLE {DATABASE}.`{table}`", f"SELECT COUNT(*) FROM {DATABASE}.`{table}`")
             yield server
         finally:
             server.stop()
@@ -178,10 +204,7 @@ class Rig:
         return Prepared(generated, BinlogPlace(**facts["begin"]), BinlogPlace(**facts["end"]), state)
 
     def prepare_template(self, generated: Generated) -> None:
-        empty = MariaDB("empty", root=self.root, options=SMALL)
-        if not empty.data.exists():
-            empty.start()
-            empty.stop()
+        empty = self._empty()
         template = self._template(generated)
         self._copy_data(empty, template)
         template.start()
@@ -210,6 +233,13 @@ class Rig:
             "state": {table: asdict(entry) for table, entry in state.items()},
         }
         facts_file.write_text(json.dumps(facts, indent=1))
+
+    def _empty(self) -> MariaDB:
+        server = MariaDB("empty", root=self.root, options=SMALL)
+        if not server.data.exists():
+            server.start()
+            server.stop()
+        return server
 
     def _template(self, generated: Generated) -> MariaDB:
         return MariaDB("template", root=generated.folder, options=SMALL)
