@@ -117,6 +117,8 @@ class Pipeline:
                     self._observer.idle(self._source.depth())
                     run.look_for_silence()
                     continue
+            if not run.has_open_work:
+                self._applier.refresh_parked()
             self._observer.began()
             self._observer.depth(self._source.depth)
             run.handle(deliveries, stop)

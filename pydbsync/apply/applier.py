@@ -35,6 +35,7 @@ from pydbsync.plan.rows import TablePlan
 from pydbsync.settings import Settings
 
 _T = TypeVar("_T")
+_PARKED_LOOK_S = 1.0
 
 
 _NOTHING = Statement(b"DO 0", 0)
@@ -68,6 +69,7 @@ class Applier:
         self._journal = Journal(schema=settings.state_schema, stream=stream)
         self._connection: Connection | None = None
         self._used_at = 0.0
+        self._parked_seen_at = 0.0
         self._stop = threading.Event()
         self._is_owner = False
         self.catalog = LiveCatalog()
@@ -118,6 +120,17 @@ class Applier:
         """Say something to an idle connection in time, or the server takes the lock away. Raises CheckpointConflict."""
         if time.monotonic() - self._used_at > self._settings.lock_timeout_s / 3:
             self._repeat(lambda connection: connection.execute(b"DO 1"))
+
+    def refresh_parked(self) -> None:
+        """Notice what the operator has mended meanwhile; looks at most once a second, and only if something is parked.
+
+        To be called between batches: what an open batch is about to park is not in the table yet.
+        """
+        if not self.parked.count or time.monotonic() - self._parked_seen_at < _PARKED_LOOK_S:
+            return
+        self._parked_seen_at = time.monotonic()
+        if self._repeat(self._parked_table.count) != self.parked.count:
+            self.parked = self._repeat(self._parked_table.load) or ParkedRows()
 
     @property
     def connection(self) -> Connection:

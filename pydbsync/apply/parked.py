@@ -85,6 +85,14 @@ class ParkedTable:
             )
         return rows
 
+    def count(self, connection: Connection) -> int:
+        """How many are parked now: fewer than before when the operator has mended some."""
+        return int(
+            connection.value(
+                f"SELECT COUNT(*) FROM {self._table} WHERE stream = %s AND status = 'parked'", (self._stream,)
+            )
+        )
+
     def write(self, connection: Connection, parked: ParkedChange) -> int:
         """Store one as part of the running transaction; its id."""
         connection.run(
