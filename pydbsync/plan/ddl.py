@@ -59,8 +59,9 @@ def plan_schema_change(
     """The statement to run once for `change` and its `siblings`, all further messages of the same statement.
 
     Tables of the statement that no message announces are left out, if the siblings are given (as an empty list where
-    there are none). None where nothing is left to do for the tables in scope. `source` and `target` None: no translation between brands.
-    `tables_named` is asked only where the text leaves open in which database an unqualified name is looked up.
+    there are none). None where nothing is left to do for the tables in scope. Without `source` or `target` nothing is
+    translated between brands. `tables_named` is asked only where the text leaves open in which database an
+    unqualified name is looked up.
     Raises PlanError for what cannot be read, resolved or translated.
     """
     if statement is None:
