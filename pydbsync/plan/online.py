@@ -7,28 +7,26 @@ the tool made to the copy are made to the real table. docs/schema-changes.md say
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Literal, NamedTuple, TypeAlias
 
 import msgspec
 
 from pydbsync.errors import PlanError
 from pydbsync.model import SchemaChange, SchemaKind, TableName
-from pydbsync.plan.clauses import read_clauses
 from pydbsync.plan.definition import read_description
 from pydbsync.plan.kept import Kept, keep, resume, retarget
 from pydbsync.plan.lexer import Edit, apply_edits, cut_members
 from pydbsync.plan.names import Names
-from pydbsync.plan.quoting import quote_name, quote_table
+from pydbsync.plan.quoting import quote_table
 from pydbsync.plan.statement import Item, NameRef, Statement, parse_statement
 from pydbsync.plan.tool_tables import (
     ANY_TABLE,
     LOG_COLUMNS,
     SENTRY_COMMENT,
     bases_of,
-    constraint_before,
-    is_made_up,
     is_old_name,
+    renamed_constraints,
 )
 
 ColumnsOf: TypeAlias = Callable[[TableName], Sequence[str] | None]
@@ -112,7 +110,11 @@ class OnlineChanges(msgspec.Struct, frozen=True):
         concerned = self.absent or any(ANY_TABLE.fullmatch(ref.table or "") for ref in statement.names)
         if not statement.items or not concerned:
             return Observed(self, (change,))
-        return _Step(self, change, statement, Names(statement, (change, *siblings), None), columns_of).observed()
+        try:
+            names = Names(statement, (change, *siblings), None, are_all=True)
+        except PlanError:  # the planner has more to ask, and says what is missing
+            return Observed(self, (change,))
+        return _Step(self, change, statement, names, columns_of).observed()
 
 
 _DIFFERS_BY_ROW = frozenset({
@@ -147,6 +149,8 @@ class _Step:
     def is_ordinary(self, item: Item, index: int) -> bool:
         """Whether this part of the statement has nothing to do with an online schema change; takes it in if it has."""
         action = self.statement.action
+        if self.names.is_open(item):
+            return True
         if action == "create-table":
             return self.created(self.full(item.subject))
         if action == "drop-table":
@@ -251,19 +255,10 @@ class _Step:
             if present is not None and like == real:
                 return Absent(table, "copy", real)
             if present is not None and like is None and list(present) == columns:
-                return Absent(table, "copy", real, tuple(self.renamed_constraints(table)))
+                parts = renamed_constraints(self.statement)
+                sql = f"ALTER TABLE {quote_table(table)} {', '.join(parts)}"
+                return Absent(table, "copy", real, (self.held(sql, table),) if parts else ())
         return None
-
-    def renamed_constraints(self, table: TableName) -> Iterator[Kept]:
-        """pt-online-schema-change gives the constraints of the copy other names, which later statements use."""
-        parts: list[str] = []
-        for clause in read_clauses(self.statement):
-            if clause.name is not None and clause.kind in ("foreign-key", "check") and not is_made_up(clause):
-                kind = "FOREIGN KEY" if clause.kind == "foreign-key" else "CONSTRAINT"
-                text = self.statement.sql[slice(*clause.span)]
-                parts += [f"DROP {kind} {quote_name(constraint_before(clause.name))}", f"ADD {text}"]
-        if parts:
-            yield self.held(f"ALTER TABLE {quote_table(table)} {', '.join(parts)}", table)
 
     def restricted(self, items: list[Item]) -> SchemaChange:
         """The statement with only these items, and with full names, so that it stands without its other messages."""

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import re
 
-from pydbsync.plan.clauses import Clause
+from pydbsync.plan.clauses import Clause, key_kind, read_clauses, split_list
+from pydbsync.plan.quoting import quote_name
+from pydbsync.plan.statement import Statement
 
 COPY = re.compile(r"_+(.+)_(?:gho|new)", re.DOTALL)
 ANY_TABLE = re.compile(r"_+.+_(?:gho|ghc|del|new|old)", re.DOTALL)
@@ -35,11 +37,37 @@ def is_old_name(name: str, base: str) -> bool:
     return re.fullmatch(pattern, name) is not None or (len(name) == _NAME_LIMIT and name.endswith(("_del", "_old")))
 
 
-def constraint_before(name: str) -> str:
-    """The name from which pt-online-schema-change made this one: a became _a, _a became __a, __a became a."""
-    return name[1:] if name.startswith("_") else "__" + name
+def renamed_constraints(create: Statement) -> list[str]:
+    """What gives the constraints of the real table the names that they have in pt-online-schema-change's copy.
+
+    Clauses of ALTER TABLE. Without them a later DROP FOREIGN KEY, which uses the new name, would fail.
+    """
+    clauses = read_clauses(create)
+    parts: list[str] = []
+    for clause in clauses:
+        if clause.name is None or clause.kind not in ("foreign-key", "check") or _is_made_up(clause):
+            continue
+        kind = "FOREIGN KEY" if clause.kind == "foreign-key" else "CONSTRAINT"
+        parts.append(f"DROP {kind} {quote_name(_name_before(clause.name))}")
+        if clause.kind == "foreign-key":
+            # The index that the server made for the foreign key would take its new name, unless it is made anew.
+            for key in clauses:
+                if key.kind == "key" and key.name and key_kind(key) == "other" and _columns(key) == _columns(clause):
+                    parts += [f"DROP INDEX {quote_name(key.name)}", f"ADD {create.sql[slice(*key.span)]}"]
+        parts.append(f"ADD {create.sql[slice(*clause.span)]}")
+    return parts
 
 
-def is_made_up(clause: Clause) -> bool:
+def _columns(clause: Clause) -> list[str]:
+    members = split_list(clause.body)
+    return [member[0].text.lower() for member in members if len(member) == 1]
+
+
+def _name_before(constraint: str) -> str:
+    """The name that this one was made of: a became _a, _a became __a, __a became a."""
+    return constraint[1:] if constraint.startswith("_") else "__" + constraint
+
+
+def _is_made_up(clause: Clause) -> bool:
     """A CHECK that had no name got one from the server, another one on each brand."""
     return clause.kind == "check" and re.search(r"CONSTRAINT_\d+$|_chk_\d+$", clause.name or "") is not None

@@ -251,16 +251,18 @@ def test_more_underscores_where_the_first_name_was_taken() -> None:
 
 def test_the_constraints_have_the_names_that_pt_online_schema_change_gave_them() -> None:
     create = (
-        "CREATE TABLE `d`.`_t_new` (id int, CONSTRAINT `_fk` FOREIGN KEY (`id`) REFERENCES `p` (`id`),"
+        "CREATE TABLE `d`.`_t_new` (id int, v int, KEY `fk` (`v`), KEY `id` (`id`,`v`), UNIQUE KEY `u` (`v`),"
+        " CONSTRAINT `_fk` FOREIGN KEY (`v`) REFERENCES `p` (`id`),"
         " CONSTRAINT `__b` FOREIGN KEY (`id`) REFERENCES `q` (`id`), CONSTRAINT `c` CHECK (id > 0),"
         " CONSTRAINT `_t_chk_1` CHECK (id < 9))"
     )
-    replay = Replay(t=["id"])
-    replay.statement(create, columns=["id"])
-    replay.statement("ALTER TABLE `d`.`_t_new` DROP FOREIGN KEY _fk", columns=["id"])
+    replay = Replay(t=["id", "v"])
+    replay.statement(create, columns=["id", "v"])
+    replay.statement("ALTER TABLE `d`.`_t_new` DROP FOREIGN KEY _fk", columns=["id", "v"])
     replay.statement("RENAME TABLE `d`.`t` TO `d`.`_t_old`, `d`.`_t_new` TO `d`.`t`")
     assert replay.ran == [
-        "ALTER TABLE `d`.`t` DROP FOREIGN KEY `fk`, ADD CONSTRAINT `_fk` FOREIGN KEY (`id`) REFERENCES `p` (`id`),"
+        "ALTER TABLE `d`.`t` DROP FOREIGN KEY `fk`, DROP INDEX `fk`, ADD KEY `fk` (`v`),"
+        " ADD CONSTRAINT `_fk` FOREIGN KEY (`v`) REFERENCES `p` (`id`),"
         " DROP FOREIGN KEY `_b`, ADD CONSTRAINT `__b` FOREIGN KEY (`id`) REFERENCES `q` (`id`),"
         " DROP CONSTRAINT `__c`, ADD CONSTRAINT `c` CHECK (id > 0)",
         "ALTER TABLE `d`.`t` DROP FOREIGN KEY _fk",
@@ -329,6 +331,13 @@ def test_dropping_a_database_forgets_its_online_schema_changes() -> None:
     change = SchemaChange(kind="database-drop", database="d", table=None, ts=1, sql="DROP DATABASE d")
     assert replay.change(change) == ["DROP DATABASE d"]
     assert replay.saved == ""
+
+
+def test_what_only_the_planner_can_resolve_is_left_to_it() -> None:
+    replay = Replay(t=["id", "v"])
+    gh_ost(replay, "t")
+    with pytest.raises(PlanError, match="in which database t stands"):
+        replay.statement("CREATE TABLE e.x LIKE t", columns=["id", "v"])
 
 
 # What is refused
