@@ -130,8 +130,10 @@ class _Session:
         for event in reader.events(self._sink.push):
             for batch in take(event, reader.file):
                 publish(batch)
+                del batch  # one large row at a time
                 if self._stop.is_set():
                     break
+            del event
             if time.monotonic() >= due or self._stop.is_set():
                 self._checkpoint()
                 backoff.reset()

@@ -105,7 +105,8 @@ class Changes:
         self._is_open = False
         self._gtid: str | None = None
         self._thread_id: int | None = None
-        self._standalone = False
+        self._has_begun = False
+        """Whether rows come until a COMMIT; a statement outside ends itself."""
         self._skip_statement = False
         self._maps: dict[bytes, TableEncoder | None] = {}
         """By the whole body of the event, so that a table of another shape is another entry."""
@@ -192,7 +193,9 @@ class Changes:
                 rows = rows._replace(position=position)
             bodies = encoder.encode(rows, transaction, number, is_last=is_last)
             number += len(bodies)
+            del rows  # one large row at a time
             yield Batch(encoder.table.name, bodies)
+            del bodies
         if number:
             self.counts.rows += number
             self.counts.transactions += 1
@@ -206,7 +209,7 @@ class Changes:
                 self._mariadb_gtids.add(self._gtid)
         self._is_open = False
         self._gtid = self._thread_id = None
-        self._standalone = self._skip_statement = False
+        self._has_begun = self._skip_statement = False
         self._offset = event.end
         self._encoders.clear()
 
@@ -277,7 +280,7 @@ class Changes:
         query = parse_query(event.body, is_compressed=event.kind == r.MARIADB_QUERY_COMPRESSED)
         raw = query.raw
         if raw == b"BEGIN":
-            self._is_open = True
+            self._is_open = self._has_begun = True
             self._thread_id = None if self._settings.is_mariadb else query.thread_id
             return ()
         if raw == b"COMMIT":
@@ -299,7 +302,7 @@ class Changes:
             self._unreadable(event, sql, "it changes rows and is written as a statement; set binlog_format=ROW")
         elif kind == "rollback-to":
             self._unreadable(event, sql, "it takes back a part of what a transaction did to tables of several engines")
-        if not self._buffer:
+        if not self._has_begun:
             self._end_transaction(event)
         return ()
 
@@ -335,7 +338,7 @@ class Changes:
             self._unreadable(event, sql, str(exc))
             messages, delta = [], Delta()
         continues = statement is not None and self._continues(statement)
-        if delta.tables or delta.databases:
+        if delta != Delta():
             self._maps.clear()
             self._on_delta(BinlogPlace(self._file, event.end, self._gtids_text()), delta)
         position = f"{self._file}:{event.start}"
@@ -359,14 +362,14 @@ class Changes:
     def _continues(self, statement: Statement) -> bool:
         """Whether rows of the same transaction follow: CREATE TABLE … SELECT is written as CREATE TABLE and rows."""
         if self._settings.is_mariadb:
-            return self._is_open and not self._standalone
+            return self._has_begun
         return statement.transaction_tail is not None
 
     # MariaDB
 
     def _mariadb_gtid(self, event: Event) -> str:
         found = read_mariadb_gtid(event.body)
-        self._standalone = found.is_standalone
+        self._has_begun = not found.is_standalone
         self._skip_statement = found.is_half_of_alter
         return f"{found.domain}-{event.server_id}-{found.sequence}"
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 
 from pydbsync.errors import OperationError
 
-Decode = Callable[[bytes], str]
+Decode = Callable[["bytes | memoryview"], str]
 Ask = Callable[[str, Sequence[object]], Sequence[object]]
 """Runs one SELECT with one row: the expression list as SQL text, its parameters, the row."""
 
@@ -45,12 +45,12 @@ class Charsets:
     def _by_codec(self, codec: str) -> Decode:
         errors = "surrogatepass" if codec.startswith("utf-16") else "strict"
 
-        def decode(raw: bytes) -> str:
+        def decode(raw: bytes | memoryview) -> str:
             try:
-                return raw.decode(codec, errors)
+                return str(raw, codec, errors)
             except UnicodeDecodeError:
                 self.undecodable += 1
-                return raw.decode(codec, "replace")
+                return str(raw, codec, "replace")
 
         return decode
 
@@ -58,7 +58,8 @@ class Charsets:
         table = self._load(charset)
         has_ascii = all(table.get(bytes((code,))) == chr(code) for code in range(128))
 
-        def decode(raw: bytes) -> str:
+        def decode(value: bytes | memoryview) -> str:
+            raw = bytes(value)
             if has_ascii and raw.isascii():
                 return raw.decode("ascii")
             text = []

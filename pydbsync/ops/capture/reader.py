@@ -50,6 +50,7 @@ _WRAP: Final = 1 << 32
 _LONGEST: Final = 0xFFFFFF
 """A packet of this size goes on in the next one."""
 _RECEIVE_BYTES: Final = 256 * 1024
+_LARGE_BYTES: Final = 2**20
 _LEAST_SILENCE_S: Final = 10.0
 _PURGED: Final = 1236
 """ER_SOURCE_FATAL_ERROR_READING_BINLOG: the file is purged, or the place is none."""
@@ -269,16 +270,18 @@ class BinlogReader:
             ts, kind, server_id, size, end, _flags = unpack(frame, 1)
             if has_checksum:
                 body = frame[20:-4]
-                if crc32(frame[1:-4]) != int.from_bytes(frame[-4:], "little"):
+                whole = frame[1:-4] if len(frame) < _LARGE_BYTES else memoryview(frame)[1:-4]
+                if crc32(whole) != int.from_bytes(frame[-4:], "little"):
                     raise SourceError(f"an event before {self.file}:{end} arrived damaged (wrong checksum)")
             else:
                 body = frame[20:]
+            if kind == FORMAT_DESCRIPTION:
+                # Its last bytes say how this file's events are checked: one byte algorithm, four bytes checksum.
+                has_checksum = self._has_checksum = frame[-5] == 1
+            frame = whole = b""  # a large event shall not be kept twice, here and below
             if kind == ROTATE:
                 self.file = body[8:].decode("utf-8")
                 self._offset = int.from_bytes(body[:8], "little")
-            elif kind == FORMAT_DESCRIPTION:
-                # Its last bytes say how this file's events are checked: one byte algorithm, four bytes checksum.
-                has_checksum = self._has_checksum = frame[-5] == 1
             if end:
                 # A transaction can be larger than 4 GB, and the header has four bytes for the place.
                 end += self._offset // _WRAP * _WRAP
@@ -286,7 +289,10 @@ class BinlogReader:
                     end += _WRAP
                 if kind not in (HEARTBEAT, HEARTBEAT_V2, ROTATE, FORMAT_DESCRIPTION):
                     self._offset = end
-            yield Event(kind, ts, server_id, end - size, end, body)
+            event = Event(kind, ts, server_id, end - size, end, body)
+            del body
+            yield event
+            del event
 
 
 def _refusal(frame: bytes, file: str) -> Exception:

@@ -62,15 +62,12 @@ class RowBuffer:
         self, keep: Callable[[TableEncoder], bool] | None = None
     ) -> Iterator[tuple[TableEncoder, RowsEvent, bool]]:
         """Each event with its encoder and whether it is the last; `keep` leaves out tables."""
-        last: tuple[TableEncoder, RowsEvent] | None = None
-        for pair in self._all():
-            if keep is not None and not keep(pair[0]):
-                continue
-            if last is not None:
-                yield (*last, False)
-            last = pair
-        if last is not None:
-            yield (*last, True)
+        count = self._count if keep is None else sum(1 for encoder, _ in self._all() if keep(encoder))
+        for encoder, event in self._all():
+            if keep is None or keep(encoder):
+                count -= 1
+                yield encoder, event, not count
+            del event  # one large row at a time
 
     def _all(self) -> Iterator[tuple[TableEncoder, RowsEvent]]:
         if self._file is not None:
@@ -79,8 +76,9 @@ class RowBuffer:
             while head := self._file.read(_RECORD.size):
                 number, kind, is_partial, ts, server_id, position, at, size = _RECORD.unpack(head)
                 text = self._file.read(position).decode("utf-8")
-                body = self._file.read(size)
-                yield encoders[number], RowsEvent(_KINDS[kind], ts, server_id, text, body, at, is_partial)
+                event = RowsEvent(_KINDS[kind], ts, server_id, text, self._file.read(size), at, is_partial)
+                yield encoders[number], event
+                del event
         yield from self._events
 
     def _spill(self) -> None:

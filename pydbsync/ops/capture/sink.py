@@ -13,10 +13,10 @@ from typing import IO, Any, Final, Protocol
 import pika
 
 from pydbsync.errors import ConfigError, OperationError, SourceError
-from pydbsync.model import Delivery, TableName
+from pydbsync.model import TableName
 from pydbsync.ops.capture.changes import Batch
 from pydbsync.settings import AmqpSettings
-from pydbsync.source.link import BrokerLink, Refused, Reply, Stopped
+from pydbsync.source.link import BrokerLink, Pace, Refused, Reply, Stopped
 
 log = logging.getLogger("pydbsync.capture")
 
@@ -59,7 +59,11 @@ class StreamSink:
 
     def publish(self, batch: Batch) -> None:
         try:
-            self._stream.write(b"".join([one_line(body) + b"\n" for body in batch.bodies]))
+            if len(batch.bodies) > 1:
+                self._stream.write(b"".join([one_line(body) + b"\n" for body in batch.bodies]))
+            else:  # it may be a large one
+                self._stream.write(one_line(batch.bodies[0]))
+                self._stream.write(b"\n")
         except OSError as exc:
             raise OperationError(f"the messages cannot be written: {exc}") from exc
 
@@ -152,7 +156,12 @@ class AmqpSink:
         self._first_tag = 1
         self._fault: Exception | None = None
         self._link = BrokerLink(
-            amqp, name="capture", log=log, on_deliveries=_no_deliveries, on_lost=self._fail, fast=False
+            amqp,
+            name="capture",
+            log=log,
+            on_deliveries=lambda deliveries, size_bytes: Pace.ON,
+            on_lost=self._fail,
+            fast=False,
         )
         self._properties = pika.BasicProperties(content_type="application/json", delivery_mode=_PERSISTENT)
         try:
@@ -280,7 +289,3 @@ class AmqpSink:
             if self._fault is None:
                 self._fault = error
             self._changed.notify()
-
-
-def _no_deliveries(deliveries: list[Delivery], size_bytes: int) -> bool:
-    return True

@@ -7,14 +7,14 @@ and because a dictionary of objects for each row costs more than the whole of th
 
 from __future__ import annotations
 
-import base64
+import binascii
 import ipaddress
 import struct
 import uuid
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, TypeAlias
 
 import msgspec
 
@@ -72,11 +72,14 @@ class JsonNull(str):
     __hash__ = str.__hash__
 
 
+_LARGE_BYTES: Final = 2**20
 NULL: Final = "null"
 JSON_NULL: Final = JsonNull("null")
 _check_json = msgspec.json.Decoder(msgspec.Raw).decode
 
-Decode = Callable[[bytes], str]
+Raw: TypeAlias = "bytes | memoryview"
+"""A value as the binlog has it; a view where it is large."""
+Decode = Callable[[Raw], str]
 """Bytes in the column's character set as text."""
 
 
@@ -133,7 +136,7 @@ def column_reader(wire: Wire, column: Column, decode: Decode | None, *, with_sri
     if kind == JSON:
         return _sized(wire.size, _mysql_json)
     if kind == GEOMETRY:
-        return _sized(wire.size, lambda raw: f'"{read_geometry(raw, with_srid=with_srid)}"')
+        return _sized(wire.size, lambda raw: f'"{read_geometry(bytes(raw), with_srid=with_srid)}"')
     raise OperationError(f"column {column.name} has the binlog type {kind}, which capture does not know")
 
 
@@ -178,7 +181,7 @@ def _spelled(size: int, spell: Callable[[bytes], str]) -> Reader:
     return read
 
 
-def _sized(width: int, token: Callable[[bytes], str]) -> Reader:
+def _sized(width: int, token: Callable[[Raw], str]) -> Reader:
     """A value behind its length in `width` bytes."""
     if width == 1:
 
@@ -193,7 +196,8 @@ def _sized(width: int, token: Callable[[bytes], str]) -> Reader:
     def read(row: bytes, at: int, tokens: list[object]) -> int:
         start = at + width
         end = start + int.from_bytes(row[at:start], "little")
-        tokens.append(token(row[start:end]))
+        # A large value is not copied before it is turned into text.
+        tokens.append(token(row[start:end] if end - start < _LARGE_BYTES else memoryview(row)[start:end]))
         return end
 
     return read
@@ -223,7 +227,7 @@ def _set(size: int, labels: tuple[str, ...]) -> Reader:
     return read
 
 
-def _token_of(column: Column, decode: Decode | None) -> Callable[[bytes], str]:
+def _token_of(column: Column, decode: Decode | None) -> Callable[[Raw], str]:
     if decode is None:
         return _base64
     if column.kind == "json":  # MariaDB's JSON is LONGTEXT that was checked when it was stored
@@ -231,16 +235,17 @@ def _token_of(column: Column, decode: Decode | None) -> Callable[[bytes], str]:
     return lambda raw: quote(decode(raw))
 
 
-def _base64(raw: bytes) -> str:
-    return f'"{base64.b64encode(raw).decode("ascii")}"'
+def _base64(raw: Raw) -> str:
+    text = str(binascii.b2a_base64(raw, newline=False), "ascii")
+    return f'"{text}"'
 
 
-def _mysql_json(raw: bytes) -> str:
-    text = read_json(raw)
+def _mysql_json(raw: Raw) -> str:
+    text = read_json(bytes(raw))
     return JSON_NULL if text == NULL else text
 
 
-def _mariadb_json(raw: bytes, text: str) -> str:
+def _mariadb_json(raw: Raw, text: str) -> str:
     try:
         _check_json(raw)
     except msgspec.DecodeError:  # stored while check_constraint_checks was off
@@ -248,27 +253,27 @@ def _mariadb_json(raw: bytes, text: str) -> str:
     return JSON_NULL if text.strip() == NULL else text
 
 
-def decompress_column(raw: bytes) -> bytes:
+def decompress_column(raw: Raw) -> bytes:
     """A value of a MariaDB COMPRESSED column. Source: sql/field.cc of MariaDB, Field_longstr::uncompress."""
     if not raw or not raw[0]:
-        return raw[1:]
+        return bytes(raw[1:])
     start = 1 + (raw[0] & 7)
     return zlib.decompress(raw[start:], -15 if raw[0] & 8 else 15)
 
 
-def _inet6(raw: bytes) -> str:
-    return f'"{ipaddress.IPv6Address(raw.ljust(16, bytes(1)))}"'
+def _inet6(raw: Raw) -> str:
+    return f'"{ipaddress.IPv6Address(bytes(raw).ljust(16, bytes(1)))}"'
 
 
-def _inet4(raw: bytes) -> str:
-    return f'"{".".join(map(str, raw.ljust(4, bytes(1))))}"'
+def _inet4(raw: Raw) -> str:
+    return f'"{".".join(map(str, bytes(raw).ljust(4, bytes(1))))}"'
 
 
-def _uuid(raw: bytes) -> str:
-    return f'"{uuid.UUID(bytes=raw.ljust(16, bytes(1)))}"'
+def _uuid(raw: Raw) -> str:
+    return f'"{uuid.UUID(bytes=bytes(raw).ljust(16, bytes(1)))}"'
 
 
-_FIXED_TEXT: dict[str, Callable[[bytes], str]] = {"inet6": _inet6, "inet4": _inet4, "uuid": _uuid}
+_FIXED_TEXT: dict[str, Callable[[Raw], str]] = {"inet6": _inet6, "inet4": _inet4, "uuid": _uuid}
 
 _WITH_DIGITS: dict[int, Callable[[int], Reader]] = {
     TIMESTAMP2: temporal.timestamp_reader,
