@@ -171,6 +171,11 @@ def read_tokens(sql: str, *, brand: Brand | None = None, ansi_quotes: bool = Fal
     return Lexed(tuple(tokens), tuple(comments))
 
 
+def nesting(token: Token) -> int:
+    """How many levels of brackets the token opens."""
+    return token.is_mark("(") - token.is_mark(")")
+
+
 def shorten(sql: str, limit: int = 120) -> str:
     """The statement as a message of one line names it."""
     line = " ".join(sql.split())

@@ -1,69 +1,13 @@
-"""What a DDL statement says about tables and databases, with the place of every name in its text."""
+"""The reader of DDL statements: what they do, and every name of a table or a database in them."""
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple, TypeAlias
-
-import msgspec
-
 from pydbsync.errors import PlanError
-from pydbsync.plan.lexer import Brand, Lexed, Span, Token, VersionComment, read_tokens, shorten
+from pydbsync.plan.ansi_quotes import needs_ansi_quotes
+from pydbsync.plan.lexer import Brand, Lexed, Span, Token, nesting, read_tokens, shorten
+from pydbsync.plan.syntax import Action, Item, NameRef, Role, Statement
 
-Action: TypeAlias = Literal[
-    "create-table", "alter-table", "rename-table", "drop-table", "truncate-table", "create-index", "drop-index",
-    "create-database", "alter-database", "drop-database",
-]  # fmt: skip
-Role: TypeAlias = Literal[
-    "subject",  # created, altered, dropped, or renamed from
-    "rename-to", "like", "references", "exchange", "union", "column", "database",
-]  # fmt: skip
-
-
-class NameRef(NamedTuple):
-    """A name of a table or a database where it stands in the text; `database` and `table` are unquoted."""
-
-    role: Role
-    span: Span
-    """The whole name, qualified or not."""
-    database: str | None
-    database_span: Span | None
-    table: str | None
-
-
-class Item(NamedTuple):
-    """One table of the statement: a pair of RENAME TABLE, one name of DROP TABLE, else the only one."""
-
-    span: Span
-    subject: NameRef
-    """The name that Maxwell's message about it carries."""
-    before: NameRef | None
-    """None where the table is created."""
-    after: NameRef | None
-    """None where it is dropped, `before` again where it keeps its name."""
-
-
-class Statement(msgspec.Struct, frozen=True):
-    """A DDL statement that was read but not changed."""
-
-    sql: str
-    action: Action
-    names: tuple[NameRef, ...]
-    """Every name of a table or a database, in the order of the text."""
-    items: tuple[Item, ...]
-    clauses: tuple[tuple[Token, ...], ...]
-    """The parts of ALTER TABLE, and the definitions between the brackets of CREATE TABLE, without their commas."""
-    tokens: tuple[Token, ...]
-    version_comments: tuple[VersionComment, ...]
-    if_exists: bool = False
-    if_not_exists: bool = False
-    or_replace: bool = False
-    temporary: bool = False
-    ansi_quotes: bool = False
-    """The text makes sense only in a session with ANSI_QUOTES: "x" is a name."""
-    transaction_tail: Span | None = None
-    """`START TRANSACTION`, which MySQL 8.0.21 and newer write behind CREATE TABLE … SELECT."""
-    options_start: int = 0
-    """Where the options of CREATE TABLE, CREATE DATABASE or ALTER DATABASE begin."""
+__all__ = ["Action", "Item", "NameRef", "Role", "Statement", "parse_statement"]
 
 
 def parse_statement(sql: str, *, brand: Brand | None = None) -> Statement:
@@ -72,45 +16,10 @@ def parse_statement(sql: str, *, brand: Brand | None = None) -> Statement:
     Raises PlanError for what is no DDL on tables or databases, and for CREATE TABLE … SELECT.
     """
     lexed = read_tokens(sql, brand=brand)
-    ansi_quotes = _needs_ansi_quotes(sql, lexed.tokens)
+    ansi_quotes = needs_ansi_quotes(sql, lexed.tokens)
     if ansi_quotes:
         lexed = read_tokens(sql, brand=brand, ansi_quotes=True)
     return _Parser(sql, lexed, ansi_quotes=ansi_quotes).parse()
-
-
-_NAME_FOLLOWS = frozenset({
-    "TABLE", "TABLES", "EXISTS", "DATABASE", "SCHEMA", "REFERENCES", "TO", "ON", "ADD", "COLUMN", "MODIFY", "CHANGE",
-    "ALTER", "DROP", "KEY", "INDEX", "CONSTRAINT", "AFTER", "PARTITION",
-})  # fmt: skip
-_NAMES_FOLLOW_IN_BRACKETS = frozenset({"KEY", "INDEX", "UNIQUE", "COLUMNS", "ADD", "COLUMN"})
-
-
-def _needs_ansi_quotes(sql: str, tokens: tuple[Token, ...]) -> bool:
-    """Whether "x" stands where the grammar has only room for a name.
-
-    A statement whose only double quotes are inside expressions cannot be told apart and is read in the default mode.
-    """
-    depth = 0
-    for index, token in enumerate(tokens):
-        depth += _nesting(token)
-        if token.kind != "string" or sql[token.start] != '"' or index == 0:
-            continue
-        before = tokens[index - 1]
-        words = [part.upper for part in tokens[max(0, index - 4) : index]]
-        following = tokens[index + 1] if index + 1 < len(tokens) else _END
-        if (
-            before.upper in _NAME_FOLLOWS
-            or (before.upper == "LIKE" and depth == 0)
-            or (before.is_mark("(") and _NAMES_FOLLOW_IN_BRACKETS.intersection(words[-3:-1]))
-            or before.is_mark(".")
-            or following.is_mark(".")
-            or "CHANGE" in words[-3:]
-            # the first word of a column's definition; a string in UNION=(…) or IN (…) is not followed by a word
-            or (depth == 1 and (before.is_mark("(") or before.is_mark(",")) and following.kind == "word"
-                and tokens[0].upper == "CREATE")
-        ):  # fmt: skip
-            return True
-    return False
 
 
 _ALTER_DATABASE_OPTIONS = frozenset({"DEFAULT", "CHARACTER", "COLLATE", "READ"})
@@ -183,7 +92,7 @@ class _Parser:
         depth = 0
         while self.at < len(self.tokens):
             token = self.peek()
-            depth += _nesting(token)
+            depth += nesting(token)
             if depth == 0 and token.upper == "SELECT":
                 raise self.created_from_query()
             if depth == 0 and token.upper == "START" and self.at == len(self.tokens) - 2:
@@ -362,7 +271,7 @@ class _Parser:
             if depth == 0 and token.is_mark(","):
                 parts.append(self.tokens[begin : self.at])
                 begin = self.at + 1
-            depth += _nesting(token)
+            depth += nesting(token)
             self.at += 1
         else:
             if closing:
@@ -436,7 +345,3 @@ class _Parser:
             "CREATE TABLE … SELECT reads rows that the target may not have; the source must use binlog_format=ROW,"
             f" which writes it as CREATE TABLE and rows: {shorten(self.sql)}"
         )
-
-
-def _nesting(token: Token) -> int:
-    return token.is_mark("(") - token.is_mark(")")
