@@ -12,6 +12,7 @@ import typer
 
 from pydbsync import __version__
 from pydbsync.config_file import load_settings
+from pydbsync.dry_run import dry_run as print_statements
 from pydbsync.errors import ConfigError, PydbsyncError
 from pydbsync.run import RunOptions, fail, run
 
@@ -60,9 +61,7 @@ def run_command(
     if shards and not settings.dbname_rewrite:
         settings = settings.sharded()
     if dry_run:
-        from pydbsync.dry_run import dry_run as print_statements
-
-        raise typer.Exit(print_statements(settings, from_file=from_file, until_drained=until_drained))
+        raise typer.Exit(print_statements(settings, from_file=from_file, out=sys.stdout))
     if from_file is not None and not settings.target.connect:
         raise ConfigError("is missing: it says how to reach the target", key="db_info")
     options = RunOptions(until_drained=until_drained, from_file=from_file, stream=stream, summary_json=summary_json)

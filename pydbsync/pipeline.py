@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from pydbsync.apply.applier import Applier, Entry, Work, park_row
+from pydbsync.apply.applier import Entry, Work, park_row
 from pydbsync.apply.checkpoint import StreamState
 from pydbsync.apply.parked import ParkedChange, describe_change
 from pydbsync.backoff import Backoff
@@ -26,6 +26,7 @@ from pydbsync.protocols import Source
 from pydbsync.schema_flow import SchemaFlow
 from pydbsync.settings import Settings
 from pydbsync.table_plans import TablePlans
+from pydbsync.target import Target
 
 _IDLE_WAIT_S = 0.5
 
@@ -38,7 +39,7 @@ class Pipeline:
         settings: Settings,
         *,
         source: Source,
-        applier: Applier,
+        applier: Target,
         plans: TablePlans,
         observer: Observer,
         log: logging.Logger,
@@ -71,7 +72,7 @@ class Pipeline:
                 state = self._applier.acquire(stop)
                 if state is None:
                     return
-                self._plans.attach(self._applier.catalog, self._applier.connection.dialect)
+                self._plans.attach(self._applier.catalog, self._applier.dialect)
                 try:
                     self._observer.now("waiting for the queue")
                     self._source.open(stop)

@@ -6,8 +6,6 @@ import logging
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from pydbsync.apply.applier import Applier
-from pydbsync.apply.catalog import databases_with_table
 from pydbsync.apply.parked import ParkedChange, describe_change
 from pydbsync.errors import PlanError
 from pydbsync.model import Column, Delivery, SchemaChange, TableName
@@ -17,6 +15,7 @@ from pydbsync.plan.online import OnlineChanges
 from pydbsync.plan.statement import parse_statement
 from pydbsync.settings import Settings
 from pydbsync.table_plans import TablePlans
+from pydbsync.target import Target
 
 if TYPE_CHECKING:
     from pydbsync.pipeline import _Run
@@ -32,7 +31,7 @@ class _Step(NamedTuple):
 class SchemaFlow:
     """Collects the messages of one statement, plans it for each target database and has it run."""
 
-    def __init__(self, settings: Settings, *, applier: Applier, plans: TablePlans, log: logging.Logger) -> None:
+    def __init__(self, settings: Settings, *, applier: Target, plans: TablePlans, log: logging.Logger) -> None:
         self._settings = settings
         self._applier = applier
         self._plans = plans
@@ -182,7 +181,7 @@ class SchemaFlow:
 
     def _tables_named(self, table: str) -> Iterable[tuple[str, Sequence[Column]]]:
         """Where the target has tables of this name, as (source database, columns)."""
-        for target in databases_with_table(self._applier.connection, table):
+        for target in self._applier.databases_with_table(table):
             schema = self._applier.catalog.table(TableName(target, table))
             if schema is not None:
                 for source in self._plans.router.sources(target):

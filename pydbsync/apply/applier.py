@@ -10,7 +10,7 @@ from typing import TypeAlias, TypeVar
 
 import msgspec
 
-from pydbsync.apply.catalog import LiveCatalog
+from pydbsync.apply.catalog import LiveCatalog, databases_with_table
 from pydbsync.apply.checkpoint import CheckpointRow, StreamState
 from pydbsync.apply.connection import LOST_CODES, Connection
 from pydbsync.apply.parked import ParkedChange, ParkedRows, ParkedTable, describe_change
@@ -31,7 +31,7 @@ from pydbsync.model import Delivery, RowChange, SchemaChange
 from pydbsync.plan.batch import Batch, Statement, single_statements
 from pydbsync.plan.ddl import PlannedSchemaChange
 from pydbsync.plan.identity import row_identity
-from pydbsync.plan.rows import TablePlan
+from pydbsync.plan.rows import Dialect, TablePlan
 from pydbsync.settings import Settings
 
 _T = TypeVar("_T")
@@ -120,6 +120,15 @@ class Applier:
         """Say something to an idle connection in time, or the server takes the lock away. Raises CheckpointConflict."""
         if time.monotonic() - self._used_at > self._settings.lock_timeout_s / 3:
             self._repeat(lambda connection: connection.execute(b"DO 1"))
+
+    @property
+    def dialect(self) -> Dialect:
+        """What the target is."""
+        return self.connection.dialect
+
+    def databases_with_table(self, table: str) -> list[str]:
+        """The databases of the target that have a table of this name."""
+        return self._repeat(lambda connection: databases_with_table(connection, table)) or []
 
     def refresh_parked(self) -> None:
         """Notice what the operator has mended meanwhile; looks at most once a second, and only if something is parked.

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 
 from pydbsync.apply.connection import Connection
 from pydbsync.model import Column, Referrer, TableName, TableSchema
+from pydbsync.plan.rows import Dialect
 
 _ACTIONS = ("CASCADE", "SET NULL", "SET DEFAULT")
 _JSON_CHECK = re.compile(r"json_valid\(`((?:[^`]|``)*)`\)", re.IGNORECASE)
@@ -24,6 +25,11 @@ class LiveCatalog:
         """Read over this connection from now on; what was remembered may be old."""
         self._connection = connection
         self._tables.clear()
+
+    @property
+    def dialect(self) -> Dialect:
+        """What the server is; a guess before the first connection."""
+        return self._connection.dialect if self._connection is not None else Dialect()
 
     def table(self, name: TableName) -> TableSchema | None:
         """The table's schema; None where there is no such table (a view is none)."""

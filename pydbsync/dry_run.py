@@ -1,0 +1,288 @@
+"""`--dry-run`: the same pipeline, but what would be run is printed, a statement a line, and nothing is changed.
+
+Tables are known from the DDL in the stream; what it does not tell is read from the target's catalogue, if a target is
+configured. Nothing is acknowledged: RabbitMQ gives the messages out again.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import threading
+from collections.abc import Callable, Sequence
+from typing import TextIO
+
+import msgspec
+
+from pydbsync.apply.applier import Work
+from pydbsync.apply.catalog import LiveCatalog
+from pydbsync.apply.checkpoint import StreamState
+from pydbsync.apply.connection import ROW_SQL_MODE, SCHEMA_SQL_MODE, Connection
+from pydbsync.apply.parked import ParkedChange, ParkedRows
+from pydbsync.errors import ConfigError, PlanError, TransientError
+from pydbsync.model import Delivery, Referrer, SchemaChange, TableName, TableSchema
+from pydbsync.observe import Observer
+from pydbsync.pipeline import Pipeline
+from pydbsync.places import Checkpoint
+from pydbsync.plan.batch import single_statements
+from pydbsync.plan.ddl import PlannedSchemaChange
+from pydbsync.plan.lexer import Brand, read_tokens
+from pydbsync.plan.quoting import quote_name
+from pydbsync.plan.rows import Dialect
+from pydbsync.plan.statement import parse_statement
+from pydbsync.plan.table_definition import TableDefinition, alter_table, define_table
+from pydbsync.protocols import Source
+from pydbsync.settings import Settings
+from pydbsync.source.amqp import AmqpSource
+from pydbsync.source.file import FileSource
+from pydbsync.table_plans import TablePlans, router_from
+from pydbsync.worker import stop_on_signals
+
+_HEADER = (
+    "SET NAMES utf8mb4",
+    f"SET time_zone = '+00:00', sql_mode = '{ROW_SQL_MODE}', foreign_key_checks = 0",
+)
+
+
+def dry_run(settings: Settings, *, from_file: str | None, out: TextIO) -> int:
+    """Print what would be run; the exit code. Raises ConfigError."""
+    log = logging.getLogger("pydbsync")
+    stop = stop_on_signals()
+    catalog = StreamCatalog(_live_catalog(settings), is_mariadb=settings.source_server.startswith("mariadb"))
+    sources: list[Source] = []
+    if from_file is not None:
+        sources.append(_Unacknowledged(FileSource(from_file, stream=settings.stream)))
+    else:
+        for queue in settings.queues:
+            amqp = AmqpSource(settings.amqp, queue, prefetch=65535, read_ahead_bytes=settings.read_ahead_bytes, log=log)
+            sources.append(_Unacknowledged(amqp))
+    for line in _HEADER:
+        print(f"{line};", file=out)
+    for source in sources:
+        target = PrintingTarget(catalog, write=lambda line: print(line, file=out))
+        Pipeline(
+            settings,
+            source=source,
+            applier=target,
+            plans=TablePlans(settings, router=router_from(settings), log=log),
+            observer=Observer(),
+            log=log,
+            until_drained=True,
+        ).run(stop)
+    return 0
+
+
+def _live_catalog(settings: Settings) -> LiveCatalog | None:
+    if not settings.target.connect:
+        return None
+    try:
+        connection = Connection(settings.target.connect_keywords(), key=settings.target.key)
+    except (TransientError, ConfigError):
+        return None  # the stream alone must do; a table that it does not define is named where it is needed
+    catalog = LiveCatalog()
+    catalog.attach(connection)
+    return catalog
+
+
+_COMMENT = re.compile(r"/\*.*?\*/|--(?=\s)([^\n]*)|#([^\n]*)", re.DOTALL)
+
+
+def on_one_line(sql: str) -> str:
+    """The same statement without line ends: in comments and between words spaces, in strings escapes."""
+    parts, end = [], 0
+    for token in read_tokens(sql).tokens:
+        parts.append(_flat_gap(sql[end : token.start]))
+        text = sql[token.start : token.end]
+        parts.append(text.replace("\r", "\\r").replace("\n", "\\n") if token.kind == "string" else text)
+        end = token.end
+    parts.append(_flat_gap(sql[end:]))
+    return "".join(parts).strip()
+
+
+def _flat_gap(gap: str) -> str:
+    def flat(match: re.Match[str]) -> str:
+        line = match[1] if match[1] is not None else match[2]
+        return match[0] if line is None else f"/*{line.replace('*/', '* /')} */"
+
+    return re.sub(r"\s", " ", _COMMENT.sub(flat, gap))
+
+
+class _Unacknowledged:
+    """A source whose deliveries are only looked at."""
+
+    def __init__(self, source: Source) -> None:
+        self.stream = source.stream
+        self._source = source
+
+    def open(self, stop: threading.Event) -> None:
+        self._source.open(stop)
+
+    def take(self, *, timeout_s: float) -> Sequence[Delivery]:
+        return self._source.take(timeout_s=timeout_s)
+
+    def acknowledge(self, tag: int) -> None:
+        pass
+
+    def is_drained(self) -> bool:
+        return self._source.is_drained()
+
+    def depth(self) -> int | None:
+        return self._source.depth()
+
+    def close(self) -> None:
+        self._source.close()
+
+
+_NAME = r"(?:`(?:[^`]|``)+`|[\w$]+)"
+_FOREIGN_KEY = re.compile(
+    rf"\bREFERENCES\s+(?:(?P<database>{_NAME})\s*\.\s*)?(?P<table>{_NAME})\s*\((?P<columns>[^)]*)\)", re.IGNORECASE
+)
+_ACTION = re.compile(r"\bON\s+(DELETE|UPDATE)\s+(CASCADE|SET\s+NULL|SET\s+DEFAULT)\b", re.IGNORECASE)
+
+
+def _unquoted(name: str) -> str:
+    return name[1:-1].replace("``", "`") if name.startswith("`") else name
+
+
+class StreamCatalog:
+    """`Catalog` of the tables that the DDL in the stream has made, over a live one where there is one."""
+
+    def __init__(self, live: LiveCatalog | None, *, is_mariadb: bool) -> None:
+        """`is_mariadb` is what to write for where there is no live catalogue."""
+        self._live = live
+        self._referrers: dict[TableName, dict[str, Referrer]] = {}
+        self._defined: dict[TableName, TableDefinition | None] = {}
+        self.dialect = live.dialect if live is not None else Dialect(is_mariadb=is_mariadb, version=())
+
+    def table(self, name: TableName) -> TableSchema | None:
+        """The table as the stream made it, else as it is on the target."""
+        if name in self._defined:
+            definition = self._defined[name]
+            if definition is None:
+                return None
+            referrers = tuple(self._referrers.get(name, {}).values())
+            return msgspec.structs.replace(definition.schema(name), referrers=referrers)
+        return self._live.table(name) if self._live is not None else None
+
+    def forget(self, database: str | None = None) -> None:
+        """Nothing to do: what the stream says does not age."""
+
+    def named(self, table: str) -> list[str]:
+        """The databases where the stream has made a table of this name."""
+        return [name.database for name, definition in self._defined.items() if definition and name.table == table]
+
+    def take(self, change: SchemaChange, planned: PlannedSchemaChange) -> None:
+        """What a schema change does to the tables. Raises PlanError where the message does not describe them."""
+        if planned.action == "drop-database":
+            for name in [name for name in self._defined if name.database == planned.database]:
+                self._defined[name] = None
+        brand: Brand = "mariadb" if self.dialect.is_mariadb else "mysql"
+        for old, new in planned.touched:
+            before = self._defined.get(old) if old is not None else None
+            if old is not None and old != new:
+                self._defined[old] = None
+            if new is None:
+                continue
+            if old is None:
+                self._defined[new] = define_table(change, target=brand, like=self._like(change, planned))
+            elif before is not None:
+                is_renamed_only = planned.action == "rename-table"
+                self._defined[new] = before if is_renamed_only else alter_table(before, change, target=brand)
+            self._take_foreign_keys(new, planned)
+
+    def _take_foreign_keys(self, child: TableName, planned: PlannedSchemaChange) -> None:
+        default = planned.default_database or child.database
+        for clause in parse_statement(planned.sql).clauses:
+            words = [token.upper for token in clause]
+            if "REFERENCES" not in words:
+                continue
+            text = planned.sql[clause[0].start : clause[-1].end]
+            if (key := _FOREIGN_KEY.search(text)) is None or not (actions := _ACTION.findall(text)):
+                continue
+            database, table = (_unquoted(part) if part else None for part in key.group("database", "table"))
+            columns = tuple(_unquoted(part.strip()) for part in key["columns"].split(","))
+            by_event = {event.upper(): " ".join(action.upper().split()) for event, action in actions}
+            parent = TableName(database or default, table or "")
+            self._referrers.setdefault(parent, {})[f"{child} {text}"] = Referrer(
+                child, columns, by_event.get("DELETE", "RESTRICT"), by_event.get("UPDATE", "RESTRICT")
+            )
+
+    def _like(self, change: SchemaChange, planned: PlannedSchemaChange) -> TableDefinition | None:
+        statement = parse_statement(planned.sql)
+        for ref in statement.names:
+            if ref.role == "like":
+                database = ref.database or planned.default_database or change.database
+                return self._defined.get(TableName(database, ref.table or ""))
+        return None
+
+
+class PrintingTarget:
+    """Fits target.Target, and prints instead."""
+
+    def __init__(self, catalog: StreamCatalog, *, write: Callable[[str], None]) -> None:
+        self.catalog = catalog
+        self.dialect = catalog.dialect
+        self.parked = ParkedRows()
+        self.state: StreamState | None = StreamState(Checkpoint())
+        self._write = write
+        self._database: str | None = None
+
+    def acquire(self, stop: threading.Event) -> StreamState | None:
+        return self.state
+
+    def release(self) -> None:
+        pass
+
+    def keep_alive(self) -> None:
+        pass
+
+    def refresh_parked(self) -> None:
+        pass
+
+    def refuse_if_stopping(self, parked: ParkedChange) -> None:
+        pass
+
+    def databases_with_table(self, table: str) -> Sequence[str]:
+        return self.catalog.named(table)
+
+    def apply(self, work: Work) -> list[ParkedChange]:
+        for parked in work.parked:
+            self._refuse(f"{parked.kind} of {parked.source} at {parked.position}: {parked.reason}")
+        for _, change, plan in work.entries:
+            try:
+                statements = single_statements(change, plan)
+            except PlanError as exc:
+                self._refuse(f"{change.kind} of {plan.name}: {exc}")
+                continue
+            for statement in statements:
+                if statement.checks_foreign_keys:
+                    self._print("SET foreign_key_checks = 1")
+                self._print(statement.sql.decode("utf-8"))
+                if statement.checks_foreign_keys:
+                    self._print("SET foreign_key_checks = 0")
+        self.state = work.state
+        return []
+
+    def change_schema(
+        self, change: SchemaChange, planned: PlannedSchemaChange, *, policy: str, state: StreamState, body: bytes
+    ) -> str:
+        self.state = state
+        if policy != "apply":
+            self._refuse(f"schema change, policy {policy}: {on_one_line(planned.sql)}")
+            return "skipped"
+        if planned.default_database is not None and planned.default_database != self._database:
+            self._database = planned.default_database
+            self._print(f"USE {quote_name(planned.default_database)}")
+        self._print(f"SET sql_mode = '{SCHEMA_SQL_MODE}', timestamp = {planned.ts}")
+        self._print(on_one_line(planned.sql))
+        self._print(f"SET sql_mode = '{ROW_SQL_MODE}', timestamp = DEFAULT")
+        if planned.action == "drop-database" and planned.database == self._database:
+            self._database = None
+        self.catalog.take(change, planned)
+        return "done"
+
+    def _print(self, statement: str) -> None:
+        self._write(f"{statement};")
+
+    def _refuse(self, text: str) -> None:
+        self._write(f"-- not run: {' '.join(text.split())}")

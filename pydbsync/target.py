@@ -1,0 +1,46 @@
+"""What the engine asks of the target's side: the applier fits it, and so does the dry run."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from typing import Protocol
+
+from pydbsync.apply.applier import Work
+from pydbsync.apply.checkpoint import StreamState
+from pydbsync.apply.parked import ParkedChange, ParkedRows
+from pydbsync.model import SchemaChange
+from pydbsync.plan.ddl import PlannedSchemaChange
+from pydbsync.plan.rows import Dialect
+from pydbsync.protocols import Catalog
+
+
+class Target(Protocol):
+    """Where changes end; apply/applier.py says what each of these does and raises."""
+
+    state: StreamState | None
+    parked: ParkedRows
+
+    @property
+    def catalog(self) -> Catalog: ...
+
+    @property
+    def dialect(self) -> Dialect: ...
+
+    def acquire(self, stop: threading.Event) -> StreamState | None: ...
+
+    def release(self) -> None: ...
+
+    def keep_alive(self) -> None: ...
+
+    def refresh_parked(self) -> None: ...
+
+    def apply(self, work: Work) -> list[ParkedChange]: ...
+
+    def change_schema(
+        self, change: SchemaChange, planned: PlannedSchemaChange, *, policy: str, state: StreamState, body: bytes
+    ) -> str: ...
+
+    def databases_with_table(self, table: str) -> Sequence[str]: ...
+
+    def refuse_if_stopping(self, parked: ParkedChange) -> None: ...
