@@ -1,0 +1,79 @@
+"""The engine in this process: real target, deliveries from a list."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
+
+from pydbsync.settings import Settings, settings_from_mapping
+from pydbsync.source.memory import MemorySource
+from pydbsync.status import WorkerStatus
+from pydbsync.worker import follow
+from tests.servers import Endpoint
+
+QUICK_RETRY = {"first_s": 0.01, "max_s": 0.2}
+LOG = logging.getLogger("tests.engine")
+
+
+def settings_for(target: Endpoint, **options: Any) -> Settings:
+    """The settings of a run on this target."""
+    given = {"db_info": target.db_info, "retry": QUICK_RETRY, "log_file_prefix": "", **options}
+    return settings_from_mapping(given, require=("db_info",))[0]
+
+
+def replay(
+    target: Endpoint, bodies: Iterable[bytes], *, stream: str = "memory", block: int = 1000, **options: Any
+) -> WorkerStatus:
+    """Apply all messages, in blocks as a broker hands them over; all of them must be acknowledged at the end."""
+    source = MemorySource(bodies, stream=stream, block=block)
+    status = follow_source(target, source, **options)
+    assert source.is_drained()
+    assert source.depth() == 0
+    return status
+
+
+def follow_source(target: Endpoint, source: MemorySource, **options: Any) -> WorkerStatus:
+    """Follow the source until it is drained."""
+    return follow(
+        settings_for(target, **options),
+        source,
+        stop=threading.Event(),
+        send=lambda status: None,
+        log=LOG,
+        until_drained=True,
+    )
+
+
+class Parked(NamedTuple):
+    """A row of the table `parked`."""
+
+    kind: str
+    table: str
+    reason: str
+    code: int
+    behind: int | None
+    id: int
+    message: bytes
+
+
+def parked(target: Endpoint, schema: str = "pydbsync") -> Sequence[Parked]:
+    """What is parked, in order."""
+    rows = target.query(
+        "SELECT kind, CONCAT(source_database, '.', source_table), reason, code, behind, id, message"
+        f" FROM `{schema}`.parked WHERE status = 'parked' ORDER BY id"
+    )
+    return [Parked(*row) for row in rows]
+
+
+def checksums(target: Endpoint, databases: Iterable[str]) -> dict[str, int]:
+    """CHECKSUM TABLE of every table."""
+    names = [
+        f"`{database}`.`{table}`"
+        for database in databases
+        for (table,) in target.query(
+            "SELECT table_name FROM information_schema.tables WHERE table_schema = %s ORDER BY table_name", database
+        )
+    ]
+    return dict(target.query(f"CHECKSUM TABLE {', '.join(names)}"))

@@ -1,0 +1,77 @@
+"""A long recorded stream ends as its source ended, however it is cut and however often it comes."""
+
+from __future__ import annotations
+
+import json
+import random
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pydbsync.source.memory import MemorySource
+from tests.conftest import RunSync
+from tests.corpus import STREAM
+from tests.integration.engine import checksums, follow_source, parked, replay
+from tests.processes import sync_config
+from tests.servers import Endpoint, Vhost
+from tests.state import compare
+
+DATABASES = sorted(STREAM.state)
+SOURCE = "mariadb 10.11"
+
+
+def differences(target: Endpoint) -> list[str]:
+    with target.connect() as connection:
+        return compare(connection, STREAM.state, data_only=target.brand != STREAM.brand)
+
+
+def test_the_recorded_stream_twice_in_a_row_leaves_the_target_unchanged_the_second_time(
+    fresh_target: Endpoint, vhost: Vhost, run_sync: RunSync, tmp_path: Path
+) -> None:
+    config = sync_config(fresh_target, vhost, source_server=SOURCE)
+    figures = []
+    vhost.declare("sync")
+    seen: list[dict[str, int]] = []
+    for _ in range(2):
+        vhost.publish(STREAM.messages)
+        finished = run_sync(config, "--until-drained", "--summary-json", str(tmp_path / "figures.json"))
+        assert finished.exit_code == 0, finished
+        assert vhost.depth("sync") == 0
+        figures.append(json.loads((tmp_path / "figures.json").read_text()))
+        seen.append(checksums(fresh_target, DATABASES))
+    assert differences(fresh_target) == []
+    assert seen[0] == seen[1]
+    rows = sum(b'"sql"' not in message for message in STREAM.messages)
+    assert [(each["applied"], each["parked"]) for each in figures] == [(rows, 0), (0, 0)]
+    assert figures[1]["duplicates"] == len(STREAM.messages)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"batch_rows": 100, "transaction_rows": 25},
+        {"batch_bytes": 20_000, "apply_mode": "upsert"},
+        {"apply_mode": "plain"},
+    ],
+    ids=str,
+)
+def test_the_recorded_stream_ends_the_same_however_it_is_written(
+    fresh_target: Endpoint, options: dict[str, Any]
+) -> None:
+    status = replay(fresh_target, STREAM.messages, source_server=SOURCE, **options)
+    assert differences(fresh_target) == []
+    assert status.parked == 0
+    assert parked(fresh_target) == []
+
+
+def test_a_worker_that_is_replaced_again_and_again_applies_every_change_once(fresh_target: Endpoint) -> None:
+    """Each worker takes over from the checkpoint; what was applied but not acknowledged comes again."""
+    messages, choose = STREAM.messages, random.Random(7)
+    done = 0
+    while done < len(messages):
+        upto = min(done + choose.randint(1, 4000), len(messages))
+        status = follow_source(fresh_target, MemorySource(messages[done:upto], stream="s"), source_server=SOURCE)
+        assert status.parked == 0
+        done = upto if upto == len(messages) else max(done, upto - choose.randint(0, 500))
+    assert differences(fresh_target) == []
