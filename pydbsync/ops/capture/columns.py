@@ -59,10 +59,8 @@ def read_column(clause: Clause, table_charset: str, *, real_as_float: bool = Fal
     unsigned = first == "SERIAL" or any(word.upper in ("UNSIGNED", "ZEROFILL") for word in words)
     charset = charset or charset_option(words)
     explicit = charset is not None
-    if kind in TEXT:
-        charset = charset or table_charset
-        kind = _large_enough(kind, first, arguments, charset)
-    elif kind in LABELLED:
+    kind = _large_enough(kind, first, arguments, charset or table_charset)
+    if kind in TEXT or kind in LABELLED:
         charset = charset or table_charset
     elif kind == "json":
         charset = "utf8mb4"

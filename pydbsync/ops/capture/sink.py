@@ -16,7 +16,7 @@ from pydbsync.errors import ConfigError, OperationError, SourceError
 from pydbsync.model import TableName
 from pydbsync.ops.capture.changes import Batch
 from pydbsync.settings import AmqpSettings
-from pydbsync.source.link import BrokerLink, Pace, Refused, Reply, Stopped
+from pydbsync.source.link import BrokerLink, Refused, Reply, Stopped
 
 log = logging.getLogger("pydbsync.capture")
 
@@ -159,7 +159,7 @@ class AmqpSink:
             amqp,
             name="capture",
             log=log,
-            on_deliveries=lambda deliveries, size_bytes: Pace.ON,
+            on_deliveries=_no_deliveries,
             on_lost=self._fail,
             fast=False,
         )
@@ -289,3 +289,7 @@ class AmqpSink:
             if self._fault is None:
                 self._fault = error
             self._changed.notify()
+
+
+def _no_deliveries(deliveries: Any, size_bytes: int) -> Any:
+    raise AssertionError("a publisher has no subscription")
