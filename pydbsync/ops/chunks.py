@@ -54,6 +54,8 @@ class KeyColumn:
         self.printed = f"CAST({self.name} AS CHAR)"
         if kind in INTEGER_KINDS or kind == "decimal":
             self._shape = "number"
+            if "zerofill" in column.column_type:
+                self.printed = f"CAST({self.name} + 0 AS CHAR)"
         elif kind in ("bit", "enum", "set"):
             self._shape, self.printed = "number", f"CAST({self.name} + 0 AS CHAR)"
         elif kind in FLOAT_KINDS:

@@ -1,0 +1,149 @@
+"""`python -m pydbsync verify`."""
+
+from __future__ import annotations
+
+import sys
+from enum import Enum
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn
+
+from pydbsync.config_file import load_settings
+from pydbsync.errors import OperationError, TransientError
+from pydbsync.logs import start_logging
+from pydbsync.ops.verify.compare import CompareOptions, Since
+from pydbsync.ops.verify.load import LoadLimits
+from pydbsync.ops.verify.report import EXIT_UNKNOWN, Report, TableReport
+from pydbsync.ops.verify.run import Verification, VerifyOptions
+from pydbsync.ops.verify.settle import SettleOptions
+from pydbsync.ops.verify.show import show_report, title
+from pydbsync.worker import stop_on_signals
+
+_CONTINUOUS_RATE = 2000.0
+
+
+class Format(str, Enum):
+    """How the outcome is printed."""
+
+    TEXT = "text"
+    JSON = "json"
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+
+    @app.command()
+    def verify(
+        config: Annotated[Path, typer.Option("--config", help="Configuration, .py or .yaml.")] = Path("config.py"),
+        tables: Annotated[
+            list[str] | None, typer.Option(help="Only these source tables, globs such as 'shop.*'; repeatable.")
+        ] = None,
+        data_only: Annotated[bool, typer.Option(help="Rows alone, not the structure.")] = False,
+        sample: Annotated[float, typer.Option(min=0, max=100, help="Share of the chunks to compare, percent.")] = 100,
+        since: Annotated[
+            str | None,
+            typer.Option(metavar="COLUMN=TIME", help="Only rows whose column is at or after it (UTC)."),
+        ] = None,
+        shared_target: Annotated[
+            bool, typer.Option(help="Other sources write to the target's tables too: its own rows are no difference.")
+        ] = False,
+        continuous: Annotated[bool, typer.Option(help="Round after round until stopped, at a low rate.")] = False,
+        rate: Annotated[
+            float | None,
+            typer.Option(min=0, help=f"Rows a second; 0 is no limit (continuous: {_CONTINUOUS_RATE:g})."),
+        ] = None,
+        limit: Annotated[int, typer.Option(min=0, help="Rows that are shown of each table.")] = 20,
+        max_differences: Annotated[int, typer.Option(min=1, help="Leave a table when it has so many.")] = 10_000,
+        output: Annotated[Format, typer.Option("--format", help="How the outcome is printed.")] = Format.TEXT,
+        report: Annotated[
+            Path | None, typer.Option(help="Write a report (JSON) here; an unfinished one is gone on with.")
+        ] = None,
+        restart: Annotated[bool, typer.Option(help="Begin anew, whatever the report holds.")] = False,
+        max_threads_running: Annotated[int, typer.Option(min=0, help="Wait while a server runs more.")] = 0,
+        max_lag_s: Annotated[float, typer.Option(min=0, help="Wait while the target is further behind.")] = 0,
+        chunk_s: Annotated[float, typer.Option(min=0.01, help="Seconds that one query should take.")] = 0.5,
+        wait_s: Annotated[float, typer.Option(min=0, help="Longest wait for the target to catch up.")] = 600,
+        stream: Annotated[str | None, typer.Option(help="Name of the checkpoint, if it is not a queue's.")] = None,
+    ) -> None:
+        """Compare source and target, structure and rows: exit code 0 equal, 1 different, 2 could not be compared."""
+        settings, warnings = load_settings(config, require=("db_info", "source_db_info"))
+        log = start_logging(settings, "verify")
+        for text in warnings:
+            log.warning("%s", text)
+        rows_per_s = rate if rate is not None else (_CONTINUOUS_RATE if continuous else 0.0)
+        options = VerifyOptions(
+            tables=tuple(tables or ()),
+            compare=CompareOptions(
+                chunk_s=chunk_s, sample_percent=sample, since=read_since(since), max_differences=max_differences
+            ),
+            settle=SettleOptions(wait_s=wait_s),
+            limits=LoadLimits(threads_running=max_threads_running, lag_s=max_lag_s, rows_per_s=rows_per_s),
+            data_only=data_only,
+            is_shared=shared_target,
+            stream=stream,
+            report=report,
+            restart=restart,
+            continuous=continuous,
+        )
+        stop = stop_on_signals()
+        with LiveTables(Console(stderr=True)) as live:
+            verification = Verification(settings, options, stop=stop, log=log, on_progress=live.update)
+            try:
+                found = verification.run()
+            except TransientError as exc:
+                typer.echo(f"verify: {exc}; run it again to go on", err=True)
+                raise typer.Exit(EXIT_UNKNOWN) from exc
+        show(found, output, limit)
+        raise typer.Exit(found.exit_code())
+
+
+def read_since(text: str | None) -> Since | None:
+    """`updated_at=2030-01-31 12:00:00`. Raises OperationError."""
+    if text is None:
+        return None
+    column, equals, value = text.partition("=")
+    if not (column and equals and value):
+        raise OperationError(f"--since: expected COLUMN=TIME such as 'updated_at=2030-01-31 12:00:00', got {text!r}")
+    return Since(column, value)
+
+
+def show(report: Report, output: Format, limit: int) -> None:
+    """Print the report on standard output."""
+    if output is Format.JSON:
+        sys.stdout.buffer.write(msgspec.json.format(msgspec.json.encode(report), indent=1) + b"\n")
+        sys.stdout.buffer.flush()
+    else:
+        show_report(report, Console(highlight=False, soft_wrap=not sys.stdout.isatty()), limit=limit)
+
+
+class LiveTables:
+    """A line for the table that is compared, where the terminal can show one."""
+
+    def __init__(self, console: Console) -> None:
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(pulse_style="cyan"),
+            TextColumn("{task.fields[rows]:,} rows, {task.fields[different]:,} differ"),
+            console=console,
+            transient=True,
+            disable=not console.is_terminal,
+        )
+        self._task: TaskID | None = None
+
+    def __enter__(self) -> LiveTables:
+        self._progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._progress.stop()
+
+    def update(self, table: TableReport) -> None:
+        """Show how far the table is."""
+        fields = {"rows": table.source_rows, "different": table.different}
+        if self._task is None:
+            self._task = self._progress.add_task(title(table), total=None, **fields)  # type: ignore[arg-type]
+        self._progress.update(self._task, description=title(table), **fields)  # type: ignore[arg-type]

@@ -1,0 +1,230 @@
+"""Compares the rows of one pair of tables: sums of chunks first, single rows only where these differ."""
+
+from __future__ import annotations
+
+import zlib
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import NamedTuple
+
+import msgspec
+
+from pydbsync.errors import OperationError
+from pydbsync.ops.chunks import Chunk, ChunkSize, KeyValues, estimated_rows
+from pydbsync.ops.verify.canonical import Form
+from pydbsync.ops.verify.load import Brake
+from pydbsync.ops.verify.report import TableProgress, TableReport, row_difference
+from pydbsync.ops.verify.settle import Settler
+from pydbsync.ops.verify.sides import Request, Sum, TableSides
+from pydbsync.plan.quoting import quote_name, quote_text
+
+_CANDIDATES = 2_000
+"""Rows that look different are looked at again when there are so many, and at the end of the table."""
+_HELD = 50_000
+"""The same where they must be looked at together: one row may be spelled in several ways and has no key."""
+_BUCKET_ROWS = 2_000
+_BUCKETS = 1_024
+_BUCKETS_AT_ONCE = 64
+
+
+class Since(NamedTuple):
+    """Only rows changed at or after a time, by a column that says when."""
+
+    column: str
+    value: str
+
+
+class CompareOptions(msgspec.Struct, frozen=True):
+    """What is compared, and in which steps."""
+
+    chunk_s: float = 0.5
+    """What a chunk should take on the slower server."""
+    sample_percent: float = 100.0
+    """Share of the chunks of tables with a key; others are compared whole."""
+    seed: int = 0
+    since: Since | None = None
+    max_differences: int = 10_000
+    """A table is left when it has so many."""
+
+
+class _Work(NamedTuple):
+    """A chunk that both servers are asked about."""
+
+    chunk: Chunk
+    rows: int
+    """How many it was cut for; `since` may leave out some."""
+    source: Future[tuple[Sum, float]]
+    target: Future[tuple[Sum, float]]
+
+
+class TableComparison:
+    """One pair of tables on the way; `report` fills up."""
+
+    def __init__(
+        self,
+        sides: TableSides,
+        report: TableReport,
+        options: CompareOptions,
+        *,
+        settler: Settler,
+        brake: Brake,
+        on_progress: Callable[[TableReport], None],
+    ) -> None:
+        self.report = report
+        self._sides = sides
+        self._options = options
+        self._settler = settler
+        self._brake = brake
+        self._on_progress = on_progress
+        self._condition = _since_condition(options.since)
+        self._progress = report.progress or TableProgress()
+        self._candidates: set[Request] = set(self._progress.candidates)
+        self._size = ChunkSize(target_s=options.chunk_s)
+
+    def run(self) -> None:
+        """Compare all rows. Raises OperationError, ApplyError, Stopped; the report then says how far it came."""
+        with ThreadPoolExecutor(max_workers=3) as pool:
+            if self._sides.has_key:
+                self._run_chunks(pool)
+            else:
+                self._run_buckets(pool)
+        self._settle()
+
+    # -- tables with a key -------------------------------------------------------------------------------------------
+
+    def _run_chunks(self, pool: ThreadPoolExecutor) -> None:
+        sides = self._sides
+        # Where several tables become one, the target alone knows where a chunk of all of them ends.
+        leader = sides.target if len(sides.source.tables) > 1 or sides.source.tables[0][0].condition else sides.source
+        after = self._progress.after
+        index, lower = (after.index + 1, after.upper) if after else (0, None)
+        next_upper: Future[KeyValues | None] | None = None
+        asked = self._size.rows
+        if after is None or after.upper is not None:
+            next_upper = pool.submit(leader.boundary, lower, asked)
+        waiting: deque[_Work] = deque()
+        while next_upper is not None or waiting:
+            if next_upper is None or len(waiting) > 1:
+                self._finish(waiting.popleft(), pool)
+                if self.report.is_cut:
+                    return
+                continue
+            upper = next_upper.result()
+            chunk, rows = Chunk(index, lower, upper), asked
+            index, lower, asked = index + 1, upper, self._size.rows
+            next_upper = pool.submit(leader.boundary, lower, asked) if upper is not None else None
+            if not self._is_chosen(chunk):
+                continue
+            self._brake.wait()
+            sums = [pool.submit(side.chunk_sum, chunk, self._condition) for side in (sides.source, sides.target)]
+            waiting.append(_Work(chunk, rows, *sums))
+
+    def _finish(self, work: _Work, pool: ThreadPoolExecutor) -> None:
+        (wanted, source_s), (held, target_s) = work.source.result(), work.target.result()
+        report, chunk = self.report, work.chunk
+        report.chunks += 1
+        report.source_rows += wanted.rows
+        report.target_rows += held.rows
+        if chunk.upper is not None:
+            self._size.took(work.rows, max(source_s, target_s))
+        self._brake.worked(work.rows)
+        if wanted != held:
+            report.chunks_differing += 1
+            at_source = pool.submit(self._sides.source.chunk_digests, chunk, self._condition)
+            at_target = self._sides.target.chunk_digests(chunk, self._condition)
+            self._look_again(at_source.result(), at_target)
+        self._progress.after = chunk
+        self._tell()
+        if len(self._candidates) >= _CANDIDATES:
+            self._settle()
+
+    def _look_again(self, source: dict[KeyValues, tuple[str, ...]], target: dict[KeyValues, tuple[str, ...]]) -> None:
+        different = {key for key, digests in source.items() if target.get(key) != digests}
+        only_there = target.keys() - source.keys()
+        if self._sides.pair.is_complete:
+            different |= only_there
+        else:
+            self.report.unknown_extra += len(only_there)
+        self._candidates |= different
+
+    def _is_chosen(self, chunk: Chunk) -> bool:
+        percent = self._options.sample_percent
+        if percent >= 100:
+            return True
+        # Told by the chunk itself, so that a run that goes on later takes the same ones.
+        drawn = zlib.crc32(f"{self._options.seed}/{self.report.target}/{chunk.lower}".encode())
+        return drawn < percent / 100 * 2**32
+
+    # -- tables without a key ----------------------------------------------------------------------------------------
+
+    def _run_buckets(self, pool: ThreadPoolExecutor) -> None:
+        sides, condition = self._sides, self._condition
+        (first, _, _), *_ = sides.target.tables
+        about = sides.target.server.call(lambda connection: estimated_rows(connection, first.schema.name))
+        buckets = max(1, min(_BUCKETS, about // _BUCKET_ROWS))
+        self._brake.wait()
+        at_source = pool.submit(sides.source.bucket_sums, buckets, condition)
+        held = sides.target.bucket_sums(buckets, condition)
+        wanted = at_source.result()
+        report = self.report
+        report.chunks += buckets
+        report.source_rows += sum(each.rows for each in wanted.values())
+        report.target_rows += sum(each.rows for each in held.values())
+        self._brake.worked(report.source_rows)
+        differing = sorted(b for b in wanted.keys() | held.keys() if wanted.get(b, Sum()) != held.get(b, Sum()))
+        report.chunks_differing += len(differing)
+        self._tell()
+        must_hold_all = any(column.form in (Form.JSON, Form.FLOAT) for column in sides.columns)
+        for start in range(0, len(differing), _BUCKETS_AT_ONCE):
+            chosen = differing[start : start + _BUCKETS_AT_ONCE]
+            self._brake.wait()
+            source_digests = pool.submit(sides.source.bucket_digests, buckets, chosen, condition)
+            target_digests = sides.target.bucket_digests(buckets, chosen, condition)
+            more, less = source_digests.result(), target_digests
+            if not sides.pair.is_complete:
+                report.unknown_extra += sum((less - more).values())
+                less &= more
+            self._candidates |= {(digest,) for digest in more.keys() | less.keys() if more[digest] != less[digest]}
+            if must_hold_all and len(self._candidates) > _HELD:
+                raise OperationError(
+                    f"more than {_HELD} rows look different, and without a key they cannot be told apart: values of"
+                    " JSON and floating point columns may be spelled in several ways"
+                )
+            if not must_hold_all and len(self._candidates) >= _CANDIDATES:
+                self._settle()
+            if report.is_cut:
+                return
+
+    # -- what looks different ----------------------------------------------------------------------------------------
+
+    def _settle(self) -> None:
+        """Find out which of the candidates really differ."""
+        if not self._candidates:
+            return
+        settled = self._settler.settle(self._sides, self._candidates)
+        report = self.report
+        report.in_flux += settled.in_flux
+        for verdict in settled.different:
+            is_foreign = verdict.source is None and not self._sides.pair.is_complete
+            if is_foreign:
+                report.unknown_extra += 1
+                continue
+            report.different += 1
+            report.unproven += not verdict.is_proven
+            report.differences.append(row_difference(verdict, self._sides))
+        self._candidates.clear()
+        report.is_cut = report.different >= self._options.max_differences
+        self._tell()
+
+    def _tell(self) -> None:
+        if self._sides.has_key:
+            self._progress.candidates = sorted(self._candidates)
+            self.report.progress = self._progress
+        self._on_progress(self.report)
+
+
+def _since_condition(since: Since | None) -> str:
+    if since is None:
+        return ""
+    return f"{quote_name(since.column)} >= {quote_text(since.value).decode('utf-8')}"

@@ -1,0 +1,229 @@
+"""Whether the target has applied what the source had written at a moment: the binlog's end then, and the checkpoints.
+
+A checkpoint says how far a stream was applied, but a stream that has nothing to do stands still while the binlog goes
+on. So a stream counts as past a place also if the binlog holds no change of the table between the two.
+"""
+
+from __future__ import annotations
+
+import enum
+import re
+import threading
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple
+
+from pydbsync.apply.checkpoint import CheckpointRow
+from pydbsync.errors import ApplyError
+from pydbsync.model import COMMIT_ROW, TableName
+from pydbsync.ops.verify.server import Server
+from pydbsync.places import Checkpoint, parse_position
+from pydbsync.settings import QueueSettings, Settings
+
+_STEP = 5_000
+_LOOKED_THROUGH = 50_000
+"""Events of the binlog that are looked through at most before the answer is: not yet."""
+_POLL_S = (0.05, 1.0)
+
+
+class SourcePlace(NamedTuple):
+    """The end of the source's binlog at a moment."""
+
+    base: str
+    file: int
+    offset: int
+    server_id: int
+
+    def __str__(self) -> str:
+        return f"{self.base}.{self.file:06d}:{self.offset}"
+
+
+class Passed(enum.Enum):
+    """Whether the target has applied a table's changes up to a place."""
+
+    YES = "yes"
+    NO = "no"
+    UNKNOWN = "unknown"
+
+
+class Streams:
+    """The streams by which changes come to the target, and how far each is applied."""
+
+    def __init__(self, settings: Settings, source: Server, target: Server, *, stream: str | None = None) -> None:
+        self._settings = settings
+        self._source = source
+        self._target = target
+        self._only = stream
+        self.why_unknown = ""
+        """Why the places cannot be compared, as a sentence for people; empty where they can."""
+
+    def source_place(self) -> SourcePlace | None:
+        """The end of the binlog now; None where the user may not see it, or there is none."""
+        statement = "SHOW MASTER STATUS"
+        if not self._source.dialect.is_mariadb and self._source.dialect.version >= (8, 2):
+            statement = "SHOW BINARY LOG STATUS"
+        try:
+            found = self._source.rows(statement)
+            server_id = int(self._source.value("SELECT @@server_id"))
+        except ApplyError as exc:
+            self.why_unknown = f"the place of the source's binlog cannot be read ({exc})"
+            return None
+        if not found:
+            self.why_unknown = "the source writes no binlog"
+            return None
+        base, file, offset = parse_position(f"{found[0][0]}:{found[0][1]}")
+        return SourcePlace(base, file, offset, server_id)
+
+    def names(self, tables: Iterable[TableName]) -> list[str]:
+        """The streams that carry changes of these tables, as the configuration binds them."""
+        if self._only is not None:
+            return [self._only]
+        if not self._settings.queues:
+            return [self._settings.stream]
+        keys = [f"{name.database}.{name.table}" for name in tables]
+        return [queue.queue for queue in self._settings.queues if any(carries(queue, key) for key in keys)]
+
+    def passed(self, place: SourcePlace | None, tables: Sequence[TableName]) -> Passed:
+        """Whether every stream of these source tables has been applied up to the place."""
+        if place is None:
+            return Passed.UNKNOWN
+        names = self.names(tables)
+        if not names:
+            self.why_unknown = "no queue of the configuration carries the table"
+            return Passed.UNKNOWN
+        answers = [self._passed(name, place, tables) for name in names]
+        if Passed.UNKNOWN in answers:
+            return Passed.UNKNOWN
+        return Passed.NO if Passed.NO in answers else Passed.YES
+
+    def checkpoint(self, stream: str) -> Checkpoint | None:
+        """The stream's checkpoint; None where there is none with a place."""
+        row = CheckpointRow(schema=self._settings.state_schema, stream=stream)
+        try:
+            state = self._target.call(row.read)
+        except ApplyError as exc:
+            self.why_unknown = f"the checkpoints of {self._settings.state_schema} cannot be read ({exc})"
+            return None
+        if state is None or not state.checkpoint.base:
+            self.why_unknown = f"the stream {stream!r} has no checkpoint in {self._settings.state_schema}"
+            return None
+        return state.checkpoint
+
+    def lag_s(self, tables: Sequence[TableName]) -> float:
+        """How old the newest applied change is, in seconds, if changes of these tables wait; 0 if not, or not known."""
+        if self.passed(self.source_place(), tables) is not Passed.NO:
+            return 0.0
+        applied = [checkpoint.newest_ts for name in self.names(tables) if (checkpoint := self.checkpoint(name))]
+        now = int(self._source.value("SELECT UNIX_TIMESTAMP()"))
+        return float(max(0, now - min(applied, default=now)))
+
+    def _passed(self, stream: str, place: SourcePlace, tables: Sequence[TableName]) -> Passed:
+        checkpoint = self.checkpoint(stream)
+        if checkpoint is None:
+            return Passed.UNKNOWN
+        if checkpoint.base != place.base or checkpoint.server_id not in (None, place.server_id):
+            self.why_unknown = (
+                f"the stream {stream!r} stands at {checkpoint.position()} of server {checkpoint.server_id}, which is"
+                f" not the binlog of the source that is read (server {place.server_id}, {place})"
+            )
+            return Passed.UNKNOWN
+        if (checkpoint.place.file, checkpoint.place.offset) >= (place.file, place.offset):
+            return Passed.YES
+        try:
+            return Passed.YES if self._is_quiet_between(checkpoint, place, tables) else Passed.NO
+        except ApplyError:  # no right to look into the binlog, or the file is gone: wait for the checkpoint itself
+            return Passed.NO
+
+    def _is_quiet_between(self, checkpoint: Checkpoint, place: SourcePlace, tables: Sequence[TableName]) -> bool:
+        """Whether no change of these tables lies behind the checkpoint and before the place."""
+        wanted = {f"{name.database}.{name.table}" for name in tables}
+        spelled = re.compile("|".join(re.escape(name.table) for name in tables), re.IGNORECASE)
+        known: dict[str, str] = {}
+        at = checkpoint.place
+        for file, offset, kind, info in self._events(checkpoint, place):
+            if kind == "Table_map":
+                number, _, name = info.removeprefix("table_id: ").partition(" ")
+                known[number] = name.strip("()")
+            elif "_rows" in kind and kind != "Annotate_rows":
+                is_applied = (file, offset) == (at.file, at.offset) and at.xoffset == COMMIT_ROW
+                number = info.removeprefix("table_id: ").partition(" ")[0]
+                if not is_applied and known.get(number, "") in wanted | {""}:
+                    return False
+            elif kind in ("Query", "Query_compressed"):
+                is_applied = (file, offset) == (at.file, at.offset)
+                if not is_applied and spelled.search(info):
+                    return False
+            elif kind in ("Transaction_payload", "Load_query", "Execute_load_query"):
+                return False  # what is inside cannot be seen
+        return True
+
+    def _events(self, checkpoint: Checkpoint, place: SourcePlace) -> Iterator[tuple[int, int, str, str]]:
+        """(file, offset, type, info) of the binlog from the checkpoint up to the place.
+
+        Raises ApplyError where it cannot be read, or is longer than is looked through.
+        """
+        seen = 0
+        for file in range(checkpoint.place.file, place.file + 1):
+            offset = checkpoint.place.offset if file == checkpoint.place.file else 4
+            while True:
+                rows = self._source.rows(f"SHOW BINLOG EVENTS IN '{place.base}.{file:06d}' FROM {offset} LIMIT {_STEP}")
+                for _, start, kind, _, end, info in rows:
+                    if (file, int(start)) >= (place.file, place.offset):
+                        return
+                    yield file, int(start), str(kind), str(info)
+                    offset = int(end)
+                seen += len(rows)
+                if seen >= _LOOKED_THROUGH:
+                    raise ApplyError("the binlog between checkpoint and source is too long to look through")
+                if len(rows) < _STEP:
+                    break
+
+    def wait_until_passed(
+        self,
+        place: SourcePlace | None,
+        tables: Sequence[TableName],
+        *,
+        stop: threading.Event,
+        limit_s: float,
+        stall_s: float,
+    ) -> Passed:
+        """Wait for the target to pass the place; NO after `limit_s`, or if no stream moved for `stall_s`."""
+        started = moved_at = time.monotonic()
+        last: list[object] = []
+        pause_s = _POLL_S[0]
+        while True:
+            answer = self.passed(place, tables)
+            if answer is not Passed.NO:
+                return answer
+            now = time.monotonic()
+            checkpoints: list[object] = [self.checkpoint(name) for name in self.names(tables)]
+            if checkpoints != last:
+                last, moved_at = checkpoints, now
+            if now - started >= limit_s or now - moved_at >= stall_s or stop.wait(pause_s):
+                stands = ", ".join(c.position() for c in checkpoints if isinstance(c, Checkpoint))
+                self.why_unknown = f"the target stands at {stands} and did not come to {place} while it was waited for"
+                return Passed.NO
+            pause_s = min(pause_s * 1.5, _POLL_S[1])
+
+
+def carries(queue: QueueSettings, key: str) -> bool:
+    """Whether messages with this routing key (`database.table`) come to the queue."""
+    if queue.exchange_type == "fanout" or queue.exchange_type not in ("topic", "direct") or not queue.routing_keys:
+        return True
+    if queue.exchange_type == "direct":
+        return key in queue.routing_keys
+    return any(topic_matches(pattern, key) for pattern in queue.routing_keys)
+
+
+def topic_matches(pattern: str, key: str) -> bool:
+    """AMQP's topic rule: `*` is one word, `#` any number of words, words end at dots."""
+    return _words_match(pattern.split("."), key.split("."))
+
+
+def _words_match(pattern: list[str], words: list[str]) -> bool:
+    if not pattern:
+        return not words
+    head, *rest = pattern
+    if head == "#":
+        return any(_words_match(rest, words[start:]) for start in range(len(words) + 1))
+    return bool(words) and head in ("*", words[0]) and _words_match(rest, words[1:])

@@ -1,0 +1,286 @@
+"""A whole run of verify: every pair of tables, its structure and its rows, into one report."""
+
+from __future__ import annotations
+
+import datetime as dt
+import logging
+import threading
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import msgspec
+
+from pydbsync.errors import ApplyError, ConfigError, OperationError, Stopped, TransientError
+from pydbsync.model import TableName
+from pydbsync.ops.verify.compare import CompareOptions, TableComparison
+from pydbsync.ops.verify.load import Brake, LoadLimits
+from pydbsync.ops.verify.pairs import Pairs, TablePair, find_pairs
+from pydbsync.ops.verify.place import Streams
+from pydbsync.ops.verify.report import Report, TableReport, new_table_report, read_report, write_report
+from pydbsync.ops.verify.server import Server
+from pydbsync.ops.verify.settle import SettleOptions, Settler
+from pydbsync.ops.verify.sides import TableSides, open_sides
+from pydbsync.ops.verify.structure import read_definition, structure_differences
+from pydbsync.plan.quoting import quote_name
+from pydbsync.settings import Settings
+from pydbsync.table_plans import router_from
+
+_SAVE_EVERY_S = 5.0
+
+
+class VerifyOptions(msgspec.Struct, frozen=True):
+    """What the command line says."""
+
+    tables: tuple[str, ...] = ()
+    compare: CompareOptions = CompareOptions()
+    settle: SettleOptions = SettleOptions()
+    limits: LoadLimits = LoadLimits()
+    data_only: bool = False
+    is_shared: bool = False
+    """Other sources write to the target's tables too."""
+    stream: str | None = None
+    report: Path | None = None
+    restart: bool = False
+    """Begin anew, whatever the report holds."""
+    continuous: bool = False
+
+    def described(self) -> dict[str, str]:
+        """What decides on the outcome; a report that was begun goes on only with the same."""
+        since = self.compare.since
+        return {
+            "tables": " ".join(self.tables) or "all",
+            "sample": f"{self.compare.sample_percent:g} %",
+            "since": f"{since.column} >= {since.value}" if since else "",
+            "structure": "no" if self.data_only else "yes",
+            "shared target": "yes" if self.is_shared else "no",
+            "limit of differences a table": str(self.compare.max_differences),
+        }
+
+
+class Servers:
+    """Both ends of a comparison, or of a repair."""
+
+    def __init__(self, settings: Settings, stop: threading.Event) -> None:
+        if settings.source is None:
+            raise ConfigError("is missing: the source, for capture, copy and verify", key="source_db_info")
+        source, target = settings.source, settings.target
+        self.source = Server(source.connect_keywords(), key=source.key, retry=settings.retry, stop=stop)
+        self.target = Server(target.connect_keywords(), key=target.key, retry=settings.retry, stop=stop)
+
+    def close(self) -> None:
+        """Close both. Never raises."""
+        self.source.close()
+        self.target.close()
+
+
+class Verification:
+    """Compares all pairs one after another; `report` can be read at any time."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        options: VerifyOptions,
+        *,
+        stop: threading.Event,
+        log: logging.Logger,
+        on_progress: Callable[[TableReport], None] = lambda report: None,
+    ) -> None:
+        self._settings = settings
+        self._options = options
+        self._stop = stop
+        self._log = log
+        self._on_progress = on_progress
+        self._servers = Servers(settings, stop)
+        source, target = self._servers.source, self._servers.target
+        # Connections of their own, so that a look at the places does not wait for a chunk.
+        self._watching = (source.another(), target.another())
+        self._streams = Streams(settings, *self._watching, stream=options.stream)
+        self._settler = Settler(self._streams, options.settle, stop)
+        self._saved_at = float("-inf")
+        self._table: list[TableName] = []
+        self._brake = Brake(
+            options.limits,
+            servers=(("source", self._watching[0]), ("target", self._watching[1])),
+            lag_s=lambda: self._streams.lag_s(self._table),
+            stop=stop,
+            log=log,
+        )
+        self.report = Report(
+            source=settings.source.address if settings.source else "",
+            target=settings.target.address,
+            options=options.described(),
+            started_at=_now(),
+        )
+
+    def run(self) -> Report:
+        """The report, whole or, after a stop, as far as it came.
+
+        Raises ConfigError, OperationError if there is nothing to compare, TransientError if a server stays away.
+        """
+        self._resume()
+        try:
+            while True:
+                self._run_round()
+                self.report.rounds += 1
+                self.report.finished_at = _now()
+                self._save()
+                if not self._options.continuous:
+                    break
+        except Stopped:
+            self._log.info("stopped; what was compared so far is in the report")
+        finally:
+            self._save()
+            self._servers.close()
+            for server in self._watching:
+                server.close()
+        return self.report
+
+    def _resume(self) -> None:
+        path = self._options.report
+        if path is None or self._options.restart or not path.exists():
+            return
+        former = read_report(path)
+        if former.finished_at or self._options.continuous:
+            return
+        mine = self.report
+        if (former.source, former.target, former.options) != (mine.source, mine.target, mine.options):
+            raise OperationError(
+                f"{path} is the report of an unfinished run with other servers or options; give --restart to begin anew"
+            )
+        self._log.info("going on with the unfinished run of %s", former.started_at)
+        self.report = former
+
+    def _run_round(self) -> None:
+        options, source, target = self._options, self._servers.source, self._servers.target
+        router = router_from(self._settings)
+        found = find_pairs(self._settings, router, source, target, tables=options.tables, is_shared=options.is_shared)
+        if not (found.pairs or found.missing or found.extra):
+            raise OperationError("there is nothing to compare: the source has no table that takes part")
+        self._note_absent(found)
+        for pair in found.pairs:
+            former = self.report.table(pair.target)
+            if former is not None and former.status != "unfinished" and not options.continuous:
+                continue
+            entry = new_table_report(pair)
+            if former is not None and former.progress is not None:
+                entry = former
+            self._run_table(pair, entry)
+        known = {pair.target for pair in (*found.pairs, *found.missing)} | set(found.extra)
+        self.report.tables = [table for table in self.report.tables if table.target in known]
+
+    def _note_absent(self, found: Pairs) -> None:
+        for pair in found.missing:
+            entry = new_table_report(pair)
+            entry.structure = ["the target has no such table"]
+            entry.close()
+            self._put(entry)
+        for name in found.extra:
+            entry = TableReport(target=name, sources=[], structure=["the source has no such table"])
+            entry.close()
+            self._put(entry)
+
+    def _run_table(self, pair: TablePair, entry: TableReport) -> None:
+        started = time.monotonic()
+        self._table = [part.name for part in pair.sources]
+        if self.report.table(pair.target) is None:
+            self._put(entry)
+        try:
+            sides = open_sides(pair, self._settings, self._servers.source, self._servers.target)
+            self._describe(entry, sides)
+            if not self._is_skipped(entry, sides):
+                comparison = TableComparison(
+                    sides,
+                    entry,
+                    self._options.compare,
+                    settler=self._settler,
+                    brake=self._brake,
+                    on_progress=self._tell,
+                )
+                comparison.run()
+        except TransientError:
+            raise
+        except (ApplyError, OperationError) as exc:
+            entry.error = str(exc)
+        finally:
+            entry.elapsed_s = round(entry.elapsed_s + time.monotonic() - started, 3)
+        if entry.status == "unfinished":
+            entry.close()
+        self.report.place_note = self._streams.why_unknown if any(t.unproven for t in self.report.tables) else ""
+        self._put(entry)
+        self._tell(entry)
+        self._save()
+
+    def _describe(self, entry: TableReport, sides: TableSides) -> None:
+        """Everything about the table but its rows."""
+        entry.columns = [column.name for column in sides.columns]
+        entry.key = list(sides.key_names)
+        entry.notes = [] if sides.has_key else ["no key that both sides share: rows are compared as a multiset"]
+        entry.parked = self._count_parked(sides.pair)
+        entry.structure = []
+        if self._options.data_only:
+            return
+        rewrite = dict(self._settings.dbname_rewrite)
+        target = self._servers.target.call(partial(read_definition, schema=sides.target_schema))
+        for schema in sides.source_schemas:
+            source = self._servers.source.call(partial(read_definition, schema=schema, rewrite=rewrite))
+            for text in structure_differences(
+                source,
+                target,
+                across_brands=sides.across_brands,
+                allows_own_columns=self._settings.apply_mode != "replace",
+            ):
+                if text not in entry.structure:
+                    entry.structure.append(text)
+
+    def _is_skipped(self, entry: TableReport, sides: TableSides) -> bool:
+        since = self._options.compare.since
+        if since is None or any(column.name.lower() == since.column.lower() for column in sides.columns):
+            return False
+        entry.notes.append(f"not compared: it has no column {since.column}")
+        entry.close()
+        if entry.status == "equal":
+            entry.status = "skipped"
+        return True
+
+    def _count_parked(self, pair: TablePair) -> int:
+        table = f"{quote_name(self._settings.state_schema)}.`parked`"
+        target = self._servers.target
+        try:
+            return sum(
+                int(
+                    target.value(
+                        f"SELECT COUNT(*) FROM {table} WHERE status = 'parked' AND source_database = %s"
+                        " AND source_table = %s",
+                        part.name,
+                    )
+                )
+                for part in pair.sources
+            )
+        except TransientError:
+            raise
+        except ApplyError:  # no state schema: the target is not written to by pydbsync, or not yet
+            return 0
+
+    def _put(self, entry: TableReport) -> None:
+        tables = self.report.tables
+        for index, table in enumerate(tables):
+            if table.target == entry.target:
+                tables[index] = entry
+                return
+        tables.append(entry)
+
+    def _tell(self, entry: TableReport) -> None:
+        self._on_progress(entry)
+        if time.monotonic() - self._saved_at >= _SAVE_EVERY_S:
+            self._save()
+
+    def _save(self) -> None:
+        self._saved_at = time.monotonic()
+        if self._options.report is not None:
+            write_report(self.report, self._options.report)
+
+
+def _now() -> str:
+    return dt.datetime.now(dt.timezone.utc).isoformat(timespec="seconds")

@@ -1,0 +1,95 @@
+"""A server that is read from: one connection, made anew after each loss, because reading again harms nothing."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+from pydbsync.apply.catalog import read_table
+from pydbsync.apply.connection import LOST_CODES, Connection
+from pydbsync.backoff import Backoff
+from pydbsync.errors import Stopped, TransientError
+from pydbsync.model import TableName, TableSchema
+from pydbsync.plan.rows import Dialect
+from pydbsync.settings import RetrySettings
+
+_T = TypeVar("_T")
+
+ATTEMPTS = 20
+"""Failures in a row, back-off between them, after which a server counts as away for good."""
+
+
+class Server:
+    """Queries to one server, tried again while it is away. Several threads may ask; one is answered at a time."""
+
+    def __init__(self, keywords: Mapping[str, Any], *, key: str, retry: RetrySettings, stop: threading.Event) -> None:
+        self._keywords = keywords
+        self._key = key
+        self._retry = retry
+        self._stop = stop
+        self._connection: Connection | None = None
+        self._lock = threading.RLock()
+
+    def another(self) -> Server:
+        """The same server over a connection of its own."""
+        return Server(self._keywords, key=self._key, retry=self._retry, stop=self._stop)
+
+    def call(self, question: Callable[[Connection], _T]) -> _T:
+        """The answer of `question`, which may be asked several times.
+
+        Raises PermanentError, ConfigError if the server refuses the user, TransientError if it stays away, Stopped.
+        """
+        backoff = Backoff(self._retry.first_s, self._retry.max_s)
+        while True:
+            if self._stop.is_set():
+                raise Stopped("stopped while reading")
+            try:
+                with self._lock:
+                    return question(self.connection())
+            except TransientError as exc:
+                if exc.code in LOST_CODES:
+                    self.close()
+                if backoff.attempts >= ATTEMPTS:
+                    raise
+                backoff.wait(self._stop)
+
+    def connection(self) -> Connection:
+        """The open connection. Raises TransientError, ConfigError."""
+        if self._connection is None or not self._connection.is_open():
+            self._connection = Connection(self._keywords, key=self._key)
+        return self._connection
+
+    def rows(self, sql: str, parameters: tuple[object, ...] = ()) -> list[tuple[Any, ...]]:
+        """All rows of a query."""
+        return self.call(lambda connection: connection.rows(sql, parameters))
+
+    def timed_rows(self, sql: str) -> tuple[list[tuple[Any, ...]], float]:
+        """All rows of a query, and the seconds that the server took, without the wait for others."""
+
+        def ask(connection: Connection) -> tuple[list[tuple[Any, ...]], float]:
+            started = time.monotonic()
+            return connection.rows(sql), time.monotonic() - started
+
+        return self.call(ask)
+
+    def value(self, sql: str, parameters: tuple[object, ...] = ()) -> Any:
+        """The first column of the first row; None if there is none."""
+        return self.call(lambda connection: connection.value(sql, parameters))
+
+    def table(self, name: TableName) -> TableSchema | None:
+        """One table as the server's catalogue describes it now."""
+        return self.call(lambda connection: read_table(connection, name))
+
+    @property
+    def dialect(self) -> Dialect:
+        """Brand and version."""
+        return self.call(lambda connection: connection.dialect)
+
+    def close(self) -> None:
+        """Close the connection; the next query makes another. Never raises."""
+        with self._lock:
+            if self._connection is not None:
+                self._connection.close()
+            self._connection = None

@@ -1,0 +1,175 @@
+"""Differences between two tables' definitions, one sentence each."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import NamedTuple
+
+import msgspec
+
+from pydbsync.apply.connection import Connection
+from pydbsync.model import TableName, TableSchema
+
+_WIDTH = re.compile(r"^((?:tiny|small|medium|big)?int|year)\(\d+\)")
+_MARKS = ("auto_increment", "invisible", "virtual", "stored", "on update")
+
+
+class ColumnDefinition(NamedTuple):
+    """One column, spelled alike by both brands."""
+
+    type: str
+    charset: str
+    collation: str
+    default: str
+    marks: tuple[str, ...]
+
+    def __str__(self) -> str:
+        charset = f" {self.charset}" if self.charset else ""
+        return " ".join([self.type + charset, *self.marks])
+
+
+class TableDefinition(msgspec.Struct, frozen=True):
+    """Columns in order, indexes by name, foreign keys by name."""
+
+    columns: Mapping[str, ColumnDefinition]
+    indexes: Mapping[str, str]
+    foreign_keys: Mapping[str, str]
+
+
+def read_definition(
+    connection: Connection, schema: TableSchema, *, rewrite: Mapping[str, str] | None = None
+) -> TableDefinition:
+    """The table as the server's catalogue has it; `rewrite` gives the databases' names at the target."""
+    return TableDefinition(
+        columns=_read_columns(connection, schema),
+        indexes=_read_indexes(connection, schema.name),
+        foreign_keys=_read_foreign_keys(connection, schema.name, rewrite or {}),
+    )
+
+
+def structure_differences(
+    source: TableDefinition, target: TableDefinition, *, across_brands: bool, allows_own_columns: bool
+) -> Iterator[str]:
+    """What is not the same. Defaults and collations are compared within one brand only: each has its own."""
+    for name, wanted in source.columns.items():
+        found = _find(target.columns, name)
+        if found is None:
+            yield f"column {name} is missing at the target"
+            continue
+        if across_brands:
+            wanted, found = (each._replace(collation="", default="") for each in (wanted, found))
+        if wanted != found:
+            yield f"column {name} is {_differing(wanted, found)}"
+    own = [name for name in target.columns if _find(source.columns, name) is None]
+    if not allows_own_columns:
+        yield from (f"column {name} is at the target only" for name in own)
+    common = [name.lower() for name in source.columns if _find(target.columns, name)]
+    order = [name.lower() for name in target.columns if name not in own]
+    if common != order:
+        yield f"the target's columns stand in another order: {', '.join(order)}"
+    yield from _named_differences("index", source.indexes, target.indexes)
+    yield from _named_differences("foreign key", source.foreign_keys, target.foreign_keys)
+
+
+def _differing(wanted: ColumnDefinition, found: ColumnDefinition) -> str:
+    if str(wanted) != str(found):
+        return f"{wanted} at the source, {found} at the target"
+    if wanted.collation != found.collation:
+        return f"of collation {wanted.collation} at the source, {found.collation} at the target"
+    return f"by default {wanted.default} at the source, {found.default} at the target"
+
+
+def _named_differences(what: str, source: Mapping[str, str], target: Mapping[str, str]) -> Iterator[str]:
+    for name, wanted in source.items():
+        found = target.get(name)
+        if found is None:
+            yield f"{what} {name} {wanted} is missing at the target"
+        elif found != wanted:
+            yield f"{what} {name} is {wanted} at the source, {found} at the target"
+    yield from (f"{what} {name} {found} is at the target only" for name, found in target.items() if name not in source)
+
+
+def _find(columns: Mapping[str, ColumnDefinition], name: str) -> ColumnDefinition | None:
+    found = columns.get(name)
+    if found is None:
+        found = next((each for key, each in columns.items() if key.lower() == name.lower()), None)
+    return found
+
+
+def _read_columns(connection: Connection, schema: TableSchema) -> dict[str, ColumnDefinition]:
+    kinds = {column.name: column.kind for column in schema.columns}
+    found = {}
+    for name, column_type, nullable, charset, collation, default, extra in connection.rows(
+        "SELECT column_name, column_type, is_nullable, character_set_name, collation_name, column_default, extra"
+        " FROM information_schema.columns WHERE table_schema = %s AND table_name = %s ORDER BY ordinal_position",
+        schema.name,
+    ):
+        is_json = kinds.get(name) == "json"
+        spelled = "json" if is_json else _canonical_type(_text(column_type))
+        found[str(name)] = ColumnDefinition(
+            type=spelled + ("" if nullable == "YES" else " not null"),
+            charset="" if is_json or charset is None else _utf8mb3(str(charset)),
+            collation="" if is_json or collation is None else _utf8mb3(str(collation)),
+            default="none" if default is None else _text(default),
+            marks=tuple(mark for mark in _MARKS if mark in str(extra).lower()),
+        )
+    return found
+
+
+def _canonical_type(column_type: str) -> str:
+    """Without the spellings in which brands and versions differ."""
+    spelled = column_type.replace("geomcollection", "geometrycollection")
+    return spelled if "zerofill" in spelled else _WIDTH.sub(r"\1", spelled)
+
+
+def _utf8mb3(name: str) -> str:
+    return re.sub(r"^utf8(?=_|$)", "utf8mb3", name)
+
+
+def _read_indexes(connection: Connection, name: TableName) -> dict[str, str]:
+    found: dict[str, tuple[bool, str, list[str]]] = {}
+    for index, non_unique, column, part, kind in connection.rows(
+        "SELECT index_name, non_unique, column_name, sub_part, index_type FROM information_schema.statistics"
+        " WHERE table_schema = %s AND table_name = %s ORDER BY index_name, seq_in_index",
+        name,
+    ):
+        length = f"({part})" if part and kind != "SPATIAL" else ""
+        special = str(kind).lower() if kind in ("FULLTEXT", "SPATIAL") else ""
+        entry = found.setdefault(str(index), (not int(non_unique), special, []))
+        entry[2].append(f"{column or 'expression'}{length}")
+    return {
+        index: f"{'unique ' if unique else ''}{special + ' ' if special else ''}({', '.join(columns)})"
+        for index, (unique, special, columns) in found.items()
+    }
+
+
+def _read_foreign_keys(connection: Connection, name: TableName, rewrite: Mapping[str, str]) -> dict[str, str]:
+    found: dict[str, tuple[str, str, list[str], list[str]]] = {}
+    for constraint, column, database, table, referred, on_delete, on_update in connection.rows(
+        "SELECT k.constraint_name, k.column_name, k.referenced_table_schema, k.referenced_table_name,"
+        " k.referenced_column_name, r.delete_rule, r.update_rule FROM information_schema.key_column_usage k"
+        " JOIN information_schema.referential_constraints r ON r.constraint_schema = k.constraint_schema"
+        "  AND r.constraint_name = k.constraint_name AND r.table_name = k.table_name"
+        " WHERE k.table_schema = %s AND k.table_name = %s AND k.referenced_table_name IS NOT NULL"
+        " ORDER BY k.constraint_name, k.ordinal_position",
+        name,
+    ):
+        rules = f"on delete {_rule(on_delete)} on update {_rule(on_update)}"
+        target = f"{rewrite.get(database, database)}.{table}"
+        entry = found.setdefault(str(constraint), (target, rules, [], []))
+        entry[2].append(str(column))
+        entry[3].append(str(referred))
+    return {
+        constraint: f"({', '.join(columns)}) to {target} ({', '.join(referred)}) {rules}"
+        for constraint, (target, rules, columns, referred) in found.items()
+    }
+
+
+def _rule(rule: object) -> str:
+    # RESTRICT and NO ACTION are one for InnoDB; the brands print the default differently.
+    return "restrict" if str(rule).upper() in ("RESTRICT", "NO ACTION") else str(rule).lower()
+
+
+def _text(value: object) -> str:
+    return value.decode("utf-8") if isinstance(value, bytes) else str(value)

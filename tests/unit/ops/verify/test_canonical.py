@@ -1,0 +1,123 @@
+"""A row's canonical text as SQL, and what counts as the same value."""
+
+from __future__ import annotations
+
+import pytest
+
+from pydbsync.model import Column
+from pydbsync.ops.verify.canonical import ComparedColumn, Form, RowText, spell
+from pydbsync.plan.rows import Dialect
+
+MARIADB, MYSQL = Dialect(is_mariadb=True), Dialect(is_mariadb=False, version=(9, 7, 0))
+
+
+def text(
+    name: str, *, charset: str = "utf8mb4", kind: str = "varchar", size: int = 400, nullable: bool = False
+) -> Column:
+    return Column(name, kind, charset=charset, size=size, nullable=nullable)
+
+
+def both(column: Column) -> ComparedColumn:
+    return ComparedColumn(column, column)
+
+
+@pytest.mark.parametrize(
+    ("column", "dialect", "sql"),
+    [
+        (Column("a", "int"), MYSQL, "`a`"),
+        (Column("a", "int", column_type="int(5) unsigned zerofill"), MYSQL, "`a` + 0"),
+        (Column("a", "decimal"), MYSQL, "`a`"),
+        (Column("a", "bit"), MYSQL, "`a` + 0"),
+        (Column("a", "datetime"), MYSQL, "CAST(`a` AS CHAR)"),
+        (Column("a", "uuid"), MARIADB, "CAST(`a` AS CHAR)"),
+        (Column("a", "double"), MYSQL, "`a`"),
+        (Column("a", "float"), MYSQL, "(`a` * 1e0)"),
+        (text("a"), MYSQL, "CAST(`a` AS BINARY)"),
+        (text("a", charset="latin1"), MYSQL, "CAST(CONVERT(`a` USING utf8mb4) AS BINARY)"),
+        (text("a", kind="enum", charset="sjis"), MYSQL, "CAST(CONVERT(`a` USING utf8mb4) AS BINARY)"),
+        (Column("a", "varbinary", size=9), MYSQL, "`a`"),
+        (Column("a", "point"), MARIADB, "CAST(`a` AS BINARY)"),
+        (Column("a", "json", native_json=True), MYSQL, "CAST(CAST(`a` AS CHAR) AS BINARY)"),
+        (Column("a", "json"), MARIADB, "CAST(IFNULL(JSON_LOOSE(`a`), `a`) AS BINARY)"),
+    ],
+)
+def test_each_type_has_a_form_that_all_servers_share(column: Column, dialect: Dialect, sql: str) -> None:
+    assert spell(column, dialect, form=both(column).form) == sql
+
+
+def test_no_two_rows_have_the_same_text() -> None:
+    columns = [both(text("t", nullable=True)), both(Column("n", "int", nullable=False)), both(text("u"))]
+    row = RowText(columns, MYSQL, is_source=True, across_brands=False)
+    assert row.digest == (
+        "SHA2(CONCAT_WS('#', `n`, CAST(`t` AS BINARY), CAST(`u` AS BINARY), LENGTH(CAST(`t` AS BINARY)),"
+        " LENGTH(CAST(`u` AS BINARY)), CONCAT(ISNULL(`t`))), 256)"
+    )
+
+
+def test_values_that_may_be_long_enter_by_their_digest() -> None:
+    row = RowText([both(text("t", kind="longtext", size=2**32 - 1))], MYSQL, is_source=True, across_brands=False)
+    assert row.digest == "SHA2(CONCAT_WS('#', SHA2(CAST(`t` AS BINARY), 256)), 256)"
+
+
+def test_what_replay_adds_to_listed_timestamps_is_added_before_comparing() -> None:
+    column = ComparedColumn(Column("a", "timestamp"), Column("a", "datetime"), shift_s=28800)
+    source = RowText([column], MYSQL, is_source=True, across_brands=False)
+    target = RowText([column], MYSQL, is_source=False, across_brands=False)
+    assert "`a` + INTERVAL 28800 SECOND" in source.digest
+    assert "INTERVAL" not in target.digest
+
+
+@pytest.mark.parametrize(
+    ("source", "target", "form"),
+    [
+        (Column("a", "int"), Column("a", "bigint"), Form.PLAIN),
+        (Column("a", "timestamp"), text("a"), Form.TEXT),
+        (text("a"), Column("a", "varbinary"), Form.BINARY),
+        (Column("a", "json"), text("a", kind="longtext"), Form.JSON),
+        (Column("a", "decimal"), Column("a", "double"), Form.FLOAT),
+    ],
+)
+def test_columns_of_two_types_take_the_more_demanding_form(source: Column, target: Column, form: Form) -> None:
+    assert ComparedColumn(source, target).form is form
+
+
+JSON = both(Column("a", "json"))
+DOUBLE, FLOAT = both(Column("a", "double")), both(Column("a", "float"))
+
+
+@pytest.mark.parametrize(
+    ("column", "source", "target", "across"),
+    [
+        (JSON, b'{"a": 1, "b": [1.50]}', b'{"b":[1.5],"a":1}', False),
+        (JSON, b'{"a": 0.000000125}', b'{"a":1.249999999999999943435139782E-7}', True),
+        (JSON, b'"\\u00e9"', '"é"'.encode(), False),
+        (DOUBLE, b"0.00001", b"1e-5", False),
+        (DOUBLE, b"-0", b"0", True),
+        (FLOAT, b"1.100000023841858", b"1.10000002384", False),
+        (both(text("a")), b"x", b"x", False),
+        (both(text("a")), None, None, False),
+    ],
+)
+def test_two_spellings_of_one_value_are_equal(
+    column: ComparedColumn, source: bytes, target: bytes, across: bool
+) -> None:
+    assert column.equal(source, target, across_brands=across)
+
+
+@pytest.mark.parametrize(
+    ("column", "source", "target", "across"),
+    [
+        (JSON, b'{"a": 1}', b'{"a": 1.0}', False),
+        (JSON, b"null", None, False),
+        (JSON, b"0.1234567890123456789", b"0.1234567890123456788", False),
+        (JSON, b"[1, 2]", b"[2, 1]", True),
+        (JSON, b'"a"', b'"A"', True),
+        (DOUBLE, b"0.1", b"0.10000000000000002", True),
+        (DOUBLE, b"-0", b"0", False),
+        (FLOAT, b"1.1", b"1.1000001", False),
+        (both(text("a")), b"x", b"x ", False),
+        (both(text("a")), b"", None, False),
+    ],
+)
+def test_different_values_stay_different(column: ComparedColumn, source: bytes, target: bytes, across: bool) -> None:
+    assert not column.equal(source, target, across_brands=across)
