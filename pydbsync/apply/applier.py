@@ -218,6 +218,8 @@ class Applier:
                     kill_point("mid-batch")
                     self._run(connection, statement)
             parked += [(self._parked_table.write(connection, change), change) for change in work.parked]
+            if parked:
+                kill_point("after-parking")
             self._check_limit(len(parked))
             kill_point("before-commit")
         except BaseException:

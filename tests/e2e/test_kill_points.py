@@ -1,0 +1,78 @@
+"""A worker that dies at any step of the pipeline, as by SIGKILL, leaves nothing lost and nothing doubled behind.
+
+The process ends itself at a named step (PYDBSYNC_KILL_POINT). It is then run again without, through the same queue, and
+the target must be as the source was: tables with and without keys, DDL of all kinds.
+"""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from pydbsync.killpoints import KILL_POINTS
+from tests.conftest import LEG, RunSync, StartSync
+from tests.corpus import VERSIONS, Brand, Case, cases
+from tests.processes import sync_config, wait_for
+from tests.servers import Endpoint, Vhost
+from tests.state import differences, read_state
+
+OWN: Brand = "mysql" if LEG == "mysql" else "mariadb"
+CHOSEN = ("12-keys", "13-no-primary-key", "20-ddl-alter", "21-ddl-tables", "26-pt-osc", "28-transactions")
+MOMENTS = [
+    ("after-decode", 3),
+    ("after-decode", 90),
+    ("mid-batch", 1),
+    ("mid-batch", 12),
+    ("before-commit", 2),
+    ("before-commit", 40),
+    ("after-commit", 1),
+    ("after-commit", 9),
+    ("after-ack", 1),
+    ("after-ack", 20),
+    ("after-intent", 1),
+    ("after-intent", 25),
+    ("after-ddl", 2),
+    ("after-ddl", 30),
+    ("after-parking", 1),
+]
+
+
+def chosen() -> list[Case]:
+    return sorted((case for case in cases(OWN) if case.name in CHOSEN), key=_first_place)
+
+
+def _first_place(case: Case) -> tuple[int, int]:
+    """Where the case stands in the binlog: the cases were recorded in another order than their names tell."""
+    found = re.search(rb'"position":"[^"]*\.(\d+):(\d+)"', case.messages[0])
+    assert found is not None
+    return int(found[1]), int(found[2])
+
+
+def test_every_kill_point_is_tried() -> None:
+    assert {name for name, _ in MOMENTS} == set(KILL_POINTS)
+
+
+@pytest.mark.parametrize(("point", "count"), MOMENTS)
+def test_a_death_at_any_step_loses_and_doubles_nothing(
+    point: str, count: int, fresh_target: Endpoint, vhost: Vhost, start_sync: StartSync, run_sync: RunSync
+) -> None:
+    vhost.declare("sync")
+    for case in chosen():
+        vhost.publish(case.messages)
+    if point == "after-parking":
+        vhost.publish([b"no message of Maxwell"])
+    config = sync_config(fresh_target, vhost, source_server=VERSIONS[OWN].replace("-", " "))
+
+    dying = start_sync(config, "--until-drained", environment={"PYDBSYNC_KILL_POINT": f"{point}:{count}"})
+    wait_for(lambda: "was ended by signal 9" in dying.stderr or not dying.is_running, what="the worker's death")
+    assert "was ended by signal 9" in dying.stderr, dying.finished(0)
+    dying.kill()
+
+    finished = run_sync(config, "--until-drained")
+    assert finished.exit_code == 0, finished
+    for case in chosen():
+        found = read_state(fresh_target.connect(), list(case.state))
+        assert list(differences(case.state, found, data_only=False)) == [], case
+    parked = fresh_target.query("SELECT kind FROM pydbsync.parked")
+    assert list(parked) == ([("unreadable",)] if point == "after-parking" else [])
