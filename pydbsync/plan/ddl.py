@@ -186,10 +186,15 @@ def _cuts(statement: Statement, kept: list[Item], notes: list[str]) -> list[Edit
 def _renamed_names(statement: Statement, names: Names, rename: Rename) -> list[Edit]:
     edits = []
     for ref in statement.names:
-        if ref.database_span is not None:
-            database = names.database(ref)
-            if rename(database) != database:
-                edits.append(Edit(ref.database_span, quote_name(rename(database))))
+        if ref.database_span is None:
+            continue
+        database = names.database(ref)
+        if rename(database) != database:
+            edits.append(Edit(ref.database_span, quote_name(rename(database))))
+            # d.1a is a name, but in `d`.1a the servers read the number .1
+            table = next(token for token in statement.tokens if token.end == ref.span.end)
+            if table.kind != "quoted" and table.text[0].isdigit():
+                edits.append(Edit(Span(table.start, table.end), quote_name(table.text)))
     return edits
 
 
