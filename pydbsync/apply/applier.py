@@ -12,8 +12,8 @@ import msgspec
 
 from pydbsync.apply.catalog import LiveCatalog, databases_with_table
 from pydbsync.apply.checkpoint import CheckpointRow, StreamState
-from pydbsync.apply.connection import LOST_CODES, Connection
-from pydbsync.apply.parked import ParkedChange, ParkedRows, ParkedTable, describe_change
+from pydbsync.apply.connection import LOST_CODES, ROW_SQL_MODE, SCHEMA_SQL_MODE, Connection
+from pydbsync.apply.parked import PENDING, ParkedChange, ParkedRows, ParkedTable, describe_change
 from pydbsync.apply.schema_change import Journal, is_already_so, read_state, run_statement, statement_hash
 from pydbsync.apply.state import ensure_state_schema
 from pydbsync.backoff import Backoff
@@ -36,6 +36,7 @@ from pydbsync.settings import Settings
 
 _T = TypeVar("_T")
 _PARKED_LOOK_S = 1.0
+_DATA_TRUNCATED = 1265
 
 
 _NOTHING = Statement(b"DO 0", 0)
@@ -70,6 +71,8 @@ class Applier:
         self._connection: Connection | None = None
         self._used_at = 0.0
         self._parked_seen_at = 0.0
+        self._sent: list[tuple[int, ParkedChange]] = []
+        """What the last transaction that was sent has parked."""
         self._stop = threading.Event()
         self._is_owner = False
         self.catalog = LiveCatalog()
@@ -201,9 +204,11 @@ class Applier:
                     raise StopError(f"the target refuses the transaction itself: {exc}") from exc
                 singly = True
         self.state = work.state
-        for parked_id, change in parked or ():
+        if parked is None:  # committed, but the answer was lost
+            parked = self._sent
+        for parked_id, change in parked:
             self.parked.remember(parked_id, change)
-        return [change for _, change in (parked or ())[: len(parked or ()) - len(work.parked)]]
+        return [change for _, change in parked[: len(parked) - len(work.parked)]]
 
     def _apply_once(self, connection: Connection, work: Work, *, singly: bool) -> list[tuple[int, ParkedChange]]:
         parked: list[tuple[int, ParkedChange]] = []
@@ -217,10 +222,16 @@ class Applier:
                 for statement in outside or work.batch.statements():
                     kill_point("mid-batch")
                     self._run(connection, statement)
-            parked += [(self._parked_table.write(connection, change), change) for change in work.parked]
+            first = len(parked)
+            for change in work.parked:
+                if change.behind is not None and change.behind >= PENDING:
+                    behind, _ = parked[first + change.behind - PENDING]
+                    change = msgspec.structs.replace(change, behind=behind)
+                parked.append((self._parked_table.write(connection, change), change))
             if parked:
                 kill_point("after-parking")
             self._check_limit(len(parked))
+            self._sent = parked
             kill_point("before-commit")
         except BaseException:
             connection.rollback()
@@ -248,13 +259,17 @@ class Applier:
                 f" ({connection.max_allowed_packet}); raise it at the target",
                 code=1153,
             )
-        if statement.checks_foreign_keys:
+        if statement.error_values:
+            matched = run_lenient(connection, statement)
+        elif statement.checks_foreign_keys:
             connection.execute(b"SET foreign_key_checks = 1")
-        try:
+            try:
+                matched = connection.execute(statement.sql)
+            finally:
+                if connection.is_open():
+                    connection.execute(b"SET foreign_key_checks = 0")
+        else:
             matched = connection.execute(statement.sql)
-        finally:
-            if statement.checks_foreign_keys and connection.is_open():
-                connection.execute(b"SET foreign_key_checks = 0")
         if statement.affected is not None and matched != statement.affected:
             raise PermanentError(
                 f"{statement.table}: {statement.affected} row(s) should match but {matched} do: the target is not as"
@@ -407,8 +422,12 @@ class Applier:
 
         parked_id = self._repeat(write, expected_commits=state.commits)
         self.state = state
-        if parked is not None:
-            self.parked.remember(parked_id or 0, parked)
+        if parked is None:
+            return
+        if parked_id is None:  # committed, but the answer was lost
+            self.parked = self._repeat(self._parked_table.load) or ParkedRows()
+        else:
+            self.parked.remember(parked_id, parked)
 
     def _park_schema(
         self, change: SchemaChange, planned: PlannedSchemaChange, body: bytes, failure: PermanentError | None
@@ -454,6 +473,20 @@ class Applier:
                 is_away = True
                 if backoff.wait(self._stop):
                     raise Stopped("stopped while the target was away") from exc
+
+
+def run_lenient(connection: Connection, statement: Statement) -> int:
+    """Run a statement that writes error values of ENUM, which strict mode refuses: only they may be warned about."""
+    connection.execute(f"SET SESSION sql_mode = '{SCHEMA_SQL_MODE}'")
+    try:
+        matched = connection.execute(statement.sql)
+        warnings = connection.rows("SHOW WARNINGS")
+    finally:
+        if connection.is_open():
+            connection.execute(f"SET SESSION sql_mode = '{ROW_SQL_MODE}'")
+    if len(warnings) > statement.error_values or any(code != _DATA_TRUNCATED for _, code, _ in warnings):
+        raise PermanentError("; ".join(str(text) for _, _, text in warnings), code=int(warnings[-1][1]))
+    return matched
 
 
 def park_row(entry: Entry, reason: str, *, code: int = 0, behind: int | None = None) -> ParkedChange:

@@ -7,11 +7,12 @@ from collections.abc import Iterable
 
 from pydbsync.apply.connection import Connection
 from pydbsync.model import Column, Referrer, TableName, TableSchema
+from pydbsync.plan.lexer import unquote_string
 from pydbsync.plan.rows import Dialect
 
 _ACTIONS = ("CASCADE", "SET NULL", "SET DEFAULT")
 _JSON_CHECK = re.compile(r"json_valid\(`((?:[^`]|``)*)`\)", re.IGNORECASE)
-_LABEL = re.compile(r"'((?:[^'\\]|''|\\.)*)'", re.DOTALL)
+_LABEL = re.compile(r"'(?:[^'\\]|''|\\.)*'", re.DOTALL)
 
 
 class LiveCatalog:
@@ -137,11 +138,8 @@ def _json_columns(connection: Connection, name: TableName) -> frozenset[str]:
 
 
 def read_labels(column_type: str) -> tuple[str, ...]:
-    """The labels of `enum('a','b')` as information_schema spells it: quotes doubled, backslashes too in MariaDB."""
-    labels = []
-    for match in _LABEL.finditer(column_type):
-        labels.append(match[1].replace("''", "'"))
-    return tuple(labels)
+    """The labels of `enum('a','b')` as information_schema spells it: string literals, quotes and backslashes escaped."""
+    return tuple(unquote_string(match[0]) for match in _LABEL.finditer(column_type))
 
 
 def _read_keys(

@@ -38,6 +38,8 @@ class Statement(NamedTuple):
     """Exactly so many rows must match, or the change is in conflict with the target; None where any number may."""
     checks_foreign_keys: bool = False
     table: TableName | None = None
+    error_values: int = 0
+    """So many error values '' of ENUM are written, each with a warning, outside strict mode; nothing else may be cut."""
     is_transactional: bool = True
     """False where the table's engine knows no transactions: MySQL with GTIDs refuses it inside one."""
 
@@ -218,6 +220,9 @@ def _write_images(plan: TablePlan, images: Iterable[msgspec.Raw]) -> Iterator[St
                 values, size = [], 0
             shape = plan.shape_for(data)
             row = shape.values(data)
+        if errors := shape.error_values(data):
+            yield _write_statement(plan, shape, [row])._replace(error_values=errors)
+            continue
         values.append(row)
         size += len(row)
         if size > STATEMENT_BYTES:
@@ -387,6 +392,7 @@ def _single_statements(change: RowChange, plan: TablePlan) -> list[Statement]:
         else:
             sql = shape.replace_head + values
         found.append(Statement(sql, 0, table=plan.name))
+        found[-1] = found[-1]._replace(error_values=shape.error_values(change.data))
     found[-1] = found[-1]._replace(rows=1)
     return found
 

@@ -105,6 +105,7 @@ class RowShape:
             if not may_pass and not column.generated:
                 self._special.append((index, literal))
         self._dropped = [i for i, column in enumerate(columns) if column.generated]
+        self._not_null_enums = [i for i, column in enumerate(columns) if column.kind == "enum" and not column.nullable]
         self._loss = loss
         self._table = str(schema.name)
         suspects = suspects_of(columns, table=self._table, trusted=loss.trusted) if loss.tell else []
@@ -132,6 +133,13 @@ class RowShape:
             if mark in joined:
                 self._look_at(self._marked, tokens)
         return b"(" + joined + b")"
+
+    def error_values(self, data: msgspec.Raw) -> int:
+        """How many ENUM columns hold their error value '' (index 0), which strict mode refuses to write."""
+        if not self._not_null_enums:
+            return 0
+        tokens = self.tokens(data)
+        return sum(bytes(tokens[index]) == NULL for index in self._not_null_enums)
 
     def _look_at(self, suspects: list[Suspect], tokens: Tokens) -> None:
         for suspect in tuple(suspects):
