@@ -81,7 +81,7 @@ def default_collation(server: Server, charset: str) -> str | None:
     if charset == "utf8mb4" and server.brand == "mysql":
         return "utf8mb4_general_ci" if server.is_before(8) else "utf8mb4_0900_ai_ci"
     if charset == "utf8mb4" or charset in _UNICODE:
-        # https://mariadb.com/kb/en/mariadb-1151-release-notes/
+        # https://jira.mariadb.org/browse/MDEV-25829
         is_newer = server.brand == "mariadb" and bool(server.version) and not server.is_before(11, 5)
         return f"{charset}_uca1400_ai_ci" if is_newer else f"{charset}_general_ci"
     return None

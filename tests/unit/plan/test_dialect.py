@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -218,6 +219,30 @@ def test_every_rule_of_the_table_is_used_by_a_case_above(rule: Rule, monkeypatch
             return rule.why in str(exc)
 
     assert any(is_used(sql) for sql in ALL[rule.target])
+
+
+GRAMMAR = {
+    "ALTER",
+    "CREATE",
+    "DROP",
+    "ADD",
+    "COLUMN",
+    "INDEX",
+    "KEY",
+    "WITH",
+    "OR",
+    "NOT",
+    "DEFAULT",
+    "CHECK",
+    "CONSTRAINT",
+}
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: f"{rule.target}: {rule.place} {rule.pattern}")
+def test_every_rule_of_the_table_is_documented(rule: Rule) -> None:
+    page = (Path(__file__).parents[3] / "docs" / "schema-changes.md").read_text(encoding="utf-8").upper()
+    words = re.findall(r"[A-Z_0-9]{2,}", rule.pattern)
+    assert [word for word in words if word not in GRAMMAR and word not in page] == []
 
 
 def _rule_notes(statement: Statement, change: SchemaChange, source: Server, target: Server) -> list[str]:
