@@ -210,7 +210,9 @@ class BinlogReader:
 
         logging.getLogger("pymysqlreplication").setLevel(logging.ERROR)  # what it warns of is checked here
 
-        def connect(**keywords: Any) -> DumpConnection:
+        def connect(db: str | None = None, **keywords: Any) -> DumpConnection:
+            if db is not None:
+                keywords["database"] = db
             connection = DumpConnection(**keywords)
             made.append(connection)
             return connection
