@@ -11,13 +11,13 @@ import msgspec
 
 from pydbsync.apply.applier import Entry, Work, park_row
 from pydbsync.apply.checkpoint import StreamState
-from pydbsync.apply.parked import ParkedChange, describe_change
+from pydbsync.apply.parked import PENDING, ParkedChange, ParkedRows, describe_change
 from pydbsync.backoff import Backoff
 from pydbsync.decode.maxwell import decode_message
 from pydbsync.errors import BrokenOrderError, DecodeError, PlanError, SourceError, StopError
 from pydbsync.gaps import HeartbeatWatch, TransactionWatch
 from pydbsync.killpoints import kill_point
-from pydbsync.model import Delivery, Marker, Place, RowChange, SchemaChange
+from pydbsync.model import Delivery, Marker, Place, RowChange, SchemaChange, TableName
 from pydbsync.observe import Observer
 from pydbsync.places import Progress, Verdict
 from pydbsync.plan.batch import Batch
@@ -157,6 +157,8 @@ class _Run:
         self._batch = Batch()
         self._entries: list[Entry] = []
         self._parked: list[ParkedChange] = []
+        self._pending: ParkedRows | None = None
+        """What later changes must wait for, of those in `_parked`."""
         self._bytes = 0
         self._opened_at = 0.0
         self._tag = 0
@@ -235,7 +237,7 @@ class _Run:
             refused = self._applier.apply(work)
             self._state = state
             kill_point("after-commit")
-            for each in refused:
+            for each in (*refused, *parked):
                 self._tell_parked(each)
             self._observer.committed(rows=len(entries) - len(refused), parked=len(refused) + len(parked), ts=self._ts)
         tag = self._tag
@@ -274,17 +276,15 @@ class _Run:
 
     def _add(self, entry: Entry) -> None:
         _, change, plan = entry
-        if self._applier.parked:
-            behind = self._applier.parked.blocker(plan.name, row_identity(change, plan))
+        if self._pending is not None or self._applier.parked:
+            behind = self.blocker(plan.name, row_identity(change, plan))
             if behind is not None:
-                reason = f"waits behind the parked change {behind} of the same row or table"
-                self._park(park_row(entry, reason, behind=behind))
+                self.park(park_row(entry, "waits behind a parked change of the same row or table", behind=behind))
                 return
         try:
             self._batch.add(change, plan)
         except PlanError as exc:
-            self._park(park_row(entry, str(exc)))
-            self._applier.parked.remember(0, self._parked[-1])
+            self.park(park_row(entry, str(exc)))
             return
         self._entries.append(entry)
 
@@ -361,22 +361,25 @@ class _Run:
 
     # -- parking -----------------------------------------------------------------------------------------------------
 
-    def _park(self, parked: ParkedChange) -> None:
+    def park(self, parked: ParkedChange) -> None:
+        """Store it with the next commit; later changes of its row, or table, wait behind it from now on."""
         self._applier.refuse_if_stopping(parked)
+        if self._pending is None:
+            self._pending = ParkedRows()
+        self._pending.remember(PENDING + len(self._parked), parked)
         self._parked.append(parked)
-        self._tell_parked(parked)
+
+    def blocker(self, target: TableName, keys: Sequence[bytes] = ()) -> int | None:
+        """What a change of these rows of the table, or of all of it, must wait for."""
+        pending = None if self._pending is None else self._pending.blocker(target, keys)
+        return self._applier.parked.blocker(target, keys) if pending is None else pending
 
     def _tell_parked(self, parked: ParkedChange) -> None:
         self._observer.parked(parked)
         self._log.warning("parked %s of %s at %s: %s", parked.kind, parked.source, parked.position, parked.reason)
 
-    def park_whole_table(self, parked: ParkedChange) -> None:
-        """Park it, and all later changes of its table behind it."""
-        self._park(parked)
-        self._applier.parked.remember(0, parked)
-
     def _park_delivery(self, delivery: Delivery, reason: str) -> None:
-        self._park(ParkedChange(message=delivery.body, reason=reason, kind="unreadable"))
+        self.park(ParkedChange(message=delivery.body, reason=reason, kind="unreadable"))
 
     def _park_row_unplanned(self, delivery: Delivery, change: RowChange, reason: str) -> None:
         kind, position, source = describe_change(change)
@@ -384,8 +387,9 @@ class _Run:
             parked = ParkedChange(
                 message=delivery.body, reason=reason, kind=kind, position=position, source=source,
                 target_database=database, is_whole_table=True,
+                behind=self.blocker(TableName(database, change.table)),
             )  # fmt: skip
-            self.park_whole_table(parked)
+            self.park(parked)
 
     # -- for the schema flow -----------------------------------------------------------------------------------------
 

@@ -120,8 +120,16 @@ class SchemaFlow:
             except PlanError as exc:
                 self._park(run, messages, target, str(exc))
                 continue
-            if planned is not None:
-                steps.append(_Step(in_scope[0], planned))
+            if planned is None:
+                continue
+            behind = max(
+                filter(None, (run.blocker(name) for each in planned.touched for name in each if name is not None)),
+                default=None,
+            )
+            if behind is not None:
+                self._park(run, messages, target, "waits behind a parked change of the same table", behind=behind)
+                continue
+            steps.append(_Step(in_scope[0], planned))
         return steps
 
     def _run_step(self, run: _Run, step: _Step, body: bytes, *, is_last: bool) -> None:
@@ -187,12 +195,20 @@ class SchemaFlow:
                 for source in self._plans.router.sources(target):
                     yield source, schema.columns
 
-    def _park(self, run: _Run, messages: list[tuple[Delivery, SchemaChange]], target: str | None, reason: str) -> None:
+    def _park(
+        self,
+        run: _Run,
+        messages: list[tuple[Delivery, SchemaChange]],
+        target: str | None,
+        reason: str,
+        *,
+        behind: int | None = None,
+    ) -> None:
         for delivery, change in messages:
             kind, position, source = describe_change(change)
             for database in [target] if target is not None else self._plans.router.databases(change.database):
                 parked = ParkedChange(
                     message=delivery.body, reason=reason, kind=kind, position=position, source=source,
-                    target_database=database, is_whole_table=True,
+                    target_database=database, is_whole_table=True, behind=behind,
                 )  # fmt: skip
-                run.park_whole_table(parked)
+                run.park(parked)

@@ -10,6 +10,9 @@ from pydbsync.apply.connection import Connection
 from pydbsync.model import RowChange, SchemaChange, TableName
 from pydbsync.plan.quoting import quote_name
 
+PENDING = 2**62
+"""Added to the place of a change in the list of those that are about to be parked: its id is not known yet."""
+
 
 class ParkedChange(msgspec.Struct, frozen=True):
     """One change that was not applied, as the table `parked` keeps it."""
@@ -27,7 +30,7 @@ class ParkedChange(msgspec.Struct, frozen=True):
     """Identities of the row (before and after): later changes of either are parked behind this one."""
     is_whole_table: bool = False
     behind: int | None = None
-    """The id of the parked change that this one waits for."""
+    """The id of the parked change that this one waits for, or PENDING and its place in the same transaction."""
 
 
 class ParkedRows:
