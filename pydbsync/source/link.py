@@ -246,7 +246,7 @@ class BrokerLink:
 
     def _settle_all(self, error: Exception, channel_number: int = 0) -> None:
         """Answer all that was asked on the channel (0: on any) with `error`."""
-        for answer, number in list(self._pending.items()):
+        for answer, number in self._pending.copy().items():
             if channel_number in (0, number):
                 self._settle(answer, error)
 

@@ -122,3 +122,16 @@ def test_closing_does_not_wait_for_a_broker_that_does_not_answer(
     proxy.swallow()
     source.close()
     assert set(threading.enumerate()) - proxy_threads == before
+
+
+def test_a_killed_broker_is_away_until_it_is_started_again(make_source: MakeSource, tls_vhost: Vhost) -> None:
+    tls_vhost.declare(QUEUE)
+    tls_vhost.publish(numbered(20))
+    source = opened(make_source(tls_vhost))
+    take(source, 20)
+    tls_vhost.broker.kill()
+    take_until_lost(source)
+    with pytest.raises(SourceError, match="cannot be reached"):
+        opened(source)
+    tls_vhost.broker.start()
+    assert bodies(take(opened(source), 20)) == numbered(20)
