@@ -71,8 +71,11 @@ class KeyColumn:
             # With the introducer the bytes are text; the comparison takes its collation from the column.
             charset = charset or column.charset
             self._shape, self._before, self._after = "hex", f"_{charset} X'", "'"
-            text = self.name if charset == column.charset else f"CONVERT({self.name} USING {charset})"
-            self.printed = f"HEX({text})"
+            self.printed = f"HEX({self.name})"
+            if charset != column.charset:
+                # What the column's own character set lacks becomes '?', which is at least no error.
+                self._before, self._after = f"CONVERT({self._before}", f"' USING {column.charset})"
+                self.printed = f"HEX(CONVERT({self.name} USING {charset}))"
         elif kind in ("uuid", "inet4", "inet6"):
             self._shape, self._before, self._after = "address", "'", "'"
         else:

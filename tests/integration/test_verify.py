@@ -1,0 +1,457 @@
+"""Verify against real servers: equal rows of every type are equal, and each broken row is named, exactly."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pydbsync.ops.verify.compare import CompareOptions, Since
+from pydbsync.ops.verify.report import TableReport
+from pydbsync.settings import Settings
+from tests.comparing import compare, found, on_both, run_sql, settings_for
+from tests.servers import Endpoint
+
+ALL_TYPES = """
+CREATE TABLE t (
+  id INT PRIMARY KEY, c VARCHAR(40) NULL, d VARCHAR(40) NULL, l VARCHAR(40) CHARACTER SET latin1 NULL,
+  n DECIMAL(20, 10) NULL, u BIGINT UNSIGNED NULL, f FLOAT NULL, dd DOUBLE NULL, b BIT(40) NULL, y YEAR NULL,
+  dt DATETIME(6) NULL, ts TIMESTAMP(3) NULL, tm TIME(6) NULL, da DATE NULL, e ENUM('', 'a', 'b') NULL,
+  s SET('x', 'y') NULL, bi BINARY(4) NULL, bl LONGBLOB NULL, tx LONGTEXT NULL, j JSON NULL, g GEOMETRY NULL
+);
+INSERT INTO t SELECT n, CONCAT('c', n), REPEAT('é', n % 20), CONCAT('é', n), n / 7, 18446744073709551615 - n, n / 7,
+  n / 3e20, n * 1000000007, 1970 + n % 100, DATE_ADD('2020-01-01', INTERVAL n * 1000003 MICROSECOND),
+  DATE_ADD('2021-02-03 04:05:06', INTERVAL n SECOND), SEC_TO_TIME(n * 1000 - 300000),
+  DATE_ADD('1000-01-01', INTERVAL n DAY),
+  1 + n % 3, n % 4, UNHEX(LPAD(HEX(n), 8, '0')), REPEAT(UNHEX('FF00'), n), REPEAT('😀', n % 300),
+  CONCAT('{"n": ', n, ', "list": [1, 2.5, null], "text": "é😀"}'), POINT(n, -n / 3)
+FROM (WITH RECURSIVE q AS (SELECT 1 n UNION ALL SELECT n + 1 FROM q WHERE n < 600) SELECT n FROM q) numbers;
+INSERT INTO t (id) VALUES (1000);
+"""
+
+
+def change(server: Endpoint, *statements: str) -> None:
+    run_sql(server, statements, database="shop")
+
+
+@pytest.fixture
+def shop(fresh_source: Endpoint, fresh_target: Endpoint) -> Settings:
+    """The settings of a comparison of both ends' database `shop`."""
+    return settings_for(fresh_source, fresh_target)
+
+
+def only(reports: dict[str, TableReport]) -> TableReport:
+    (report,) = reports.values()
+    return report
+
+
+def test_equal_tables_of_all_types_are_equal(shop: Settings, source: Endpoint, target: Endpoint) -> None:
+    on_both(source, target, ALL_TYPES)
+    report = only(compare(shop))
+    assert (report.status, report.structure, report.source_rows, report.target_rows) == ("equal", [], 601, 601)
+    assert report.chunks_differing == 0
+
+
+BROKEN = {
+    "case": ("c = 'C7'", {"c": "c7"}, {"c": "C7"}),
+    "blank at the end": ("c = 'c7 '", {"c": "c7"}, {"c": "c7 "}),
+    "null and empty": ("c = NULL", {"c": "c7"}, {"c": None}),
+    "empty and null": ("bl = ''", {"bl": "0x" + "FF00" * 7}, {"bl": "0x"}),
+    "accent": ("d = REPEAT('e', 7)", {"d": "é" * 7}, {"d": "e" * 7}),
+    "column boundary": ("c = 'c', d = '7ééééééé'", {"c": "c7", "d": "é" * 7}, {"c": "c", "d": "7ééééééé"}),
+    "decimal": ("n = n + 0.0000000001", {"n": "1.0000000000"}, {"n": "1.0000000001"}),
+    "float's last bit": ("f = f + 1.2e-7", {"f": "1"}, {"f": "1.0000001192092896"}),
+    "unsigned": ("u = u + 1", {"u": str(2**64 - 8)}, {"u": str(2**64 - 7)}),
+    "bit": ("b = b + 1", {"b": str(7 * 1000000007)}, {"b": str(7 * 1000000007 + 1)}),
+    "microsecond": (
+        "dt = DATE_ADD(dt, INTERVAL 1 MICROSECOND)",
+        {"dt": "2020-01-01 00:00:07.000021"},
+        {"dt": "2020-01-01 00:00:07.000022"},
+    ),
+    "zero date": ("da = '0000-00-00'", {"da": "1000-01-08"}, {"da": "0000-00-00"}),
+    "enum": ("e = 'b'", {"e": "a"}, {"e": "b"}),
+    "set": ("s = 'y'", {"s": "x,y"}, {"s": "y"}),
+    "binary": ("bi = UNHEX('00000700')", {"bi": "0x00000007"}, {"bi": "0x00000700"}),
+    "blob": ("bl = CONCAT(bl, UNHEX('00'))", {"bl": "0x" + "FF00" * 7}, {"bl": "0x" + "FF00" * 7 + "00"}),
+    "text": ("tx = CONCAT(tx, ' ')", {"tx": "😀" * 7}, {"tx": "😀" * 7 + " "}),
+    "srid": ("g = ST_GeomFromText('POINT(1 1)', 3857)", None, None),
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_one_changed_value_is_found_and_shown(shop: Settings, source: Endpoint, target: Endpoint, name: str) -> None:
+    assignment, wanted, held = BROKEN[name]
+    on_both(source, target, ALL_TYPES)
+    change(target, f"UPDATE t SET {assignment} WHERE id = 7")
+    report = only(compare(shop))
+    assert (report.status, report.different) == ("different", 1)
+    ((kind, at_source, at_target),) = found(report)
+    assert kind == "changed"
+    if wanted is not None and held is not None:
+        assert (at_source, at_target) == ({"id": "7", **wanted}, {"id": "7", **held})
+    else:
+        assert at_source.keys() == {"id", "g"}
+
+
+def test_values_swapped_between_two_rows_are_found(shop: Settings, source: Endpoint, target: Endpoint) -> None:
+    on_both(source, target, ALL_TYPES)
+    change(target, "UPDATE t SET c = IF(id = 7, 'c8', 'c7') WHERE id IN (7, 8)")
+    assert [(kind, row["id"], row["c"]) for kind, row, _ in found(only(compare(shop)))] == [
+        ("changed", "7", "c7"),
+        ("changed", "8", "c8"),
+    ]
+
+
+def test_missing_and_extra_rows_are_named(shop: Settings, source: Endpoint, target: Endpoint) -> None:
+    on_both(source, target, "CREATE TABLE t (a INT, b VARCHAR(9), v INT, PRIMARY KEY (a, b))")
+    rows = ", ".join(f"({n}, '{chr(97 + n % 26)}', {n})" for n in range(5000))
+    for end in (source, target):
+        change(end, f"INSERT INTO t VALUES {rows}")
+    change(target, "DELETE FROM t WHERE a IN (0, 2500, 4999)", "INSERT INTO t VALUES (-1, '', 0), (77, 'Ö', NULL)")
+    report = only(compare(shop))
+    assert found(report) == [
+        ("extra", None, {"a": "-1", "b": "", "v": "0"}),
+        ("extra", None, {"a": "77", "b": "Ö", "v": None}),
+        ("missing", {"a": "0", "b": "a", "v": "0"}, None),
+        ("missing", {"a": "2500", "b": "e", "v": "2500"}, None),
+        ("missing", {"a": "4999", "b": "h", "v": "4999"}, None),
+    ]
+
+
+def test_a_table_without_a_key_is_a_multiset_of_rows(shop: Settings, source: Endpoint, target: Endpoint) -> None:
+    on_both(source, target, "CREATE TABLE t (a INT NULL, b VARCHAR(9) NULL, f FLOAT)")
+    rows = ", ".join(f"({n % 7}, 'x', {n % 7} / 3)" for n in range(300))
+    for end in (source, target):
+        change(end, f"INSERT INTO t VALUES {rows}, (NULL, NULL, NULL), (NULL, '', NULL)")
+    assert only(compare(shop)).status == "equal"
+    change(
+        target,
+        "DELETE FROM t WHERE a = 3 LIMIT 2",
+        "INSERT INTO t VALUES (4, 'x', 4 / 3), (4, 'X', 4 / 3)",
+        "UPDATE t SET b = '' WHERE a IS NULL",
+    )
+    report = only(compare(shop))
+    counts = {
+        tuple((row.source or row.target or [])[:2]): (row.kind, row.source_count, row.target_count)
+        for row in report.differences
+    }
+    assert counts == {
+        ("3", "x"): ("missing", 43, 41),
+        ("4", "x"): ("extra", 43, 44),
+        ("4", "X"): ("extra", 0, 1),
+        (None, None): ("missing", 1, 0),
+        (None, ""): ("extra", 1, 2),
+    }
+
+
+def test_rows_that_cancel_each_other_out_in_pairs_are_found(shop: Settings, source: Endpoint, target: Endpoint) -> None:
+    on_both(source, target, "CREATE TABLE t (a INT)")
+    change(source, "INSERT INTO t VALUES (1), (1), (2), (2)")
+    change(target, "INSERT INTO t VALUES (3), (3), (4), (4)")
+    assert only(compare(shop)).different == 4
+
+
+def test_the_same_document_spelled_otherwise_is_equal(shop: Settings, source: Endpoint, target: Endpoint) -> None:
+    on_both(source, target, "CREATE TABLE t (id INT PRIMARY KEY, j JSON);\nCREATE TABLE k (j JSON)")
+    for table, key in (("t", "1, "), ("k", "")):
+        change(source, f'INSERT INTO {table} VALUES ({key}\'{{"b": 1.50, "a": [1, 2]}}\')')
+        change(target, f'INSERT INTO {table} VALUES ({key}\'{{"a":[1,2],"b":1.5}}\')')
+    reports = compare(shop)
+    assert {name: report.status for name, report in reports.items()} == {"shop.t": "equal", "shop.k": "equal"}
+
+
+def test_structure_is_compared_column_by_column(shop: Settings, source: Endpoint, target: Endpoint) -> None:
+    for end in (source, target):
+        end.query("CREATE DATABASE shop")
+    change(
+        source,
+        "CREATE TABLE p (id INT PRIMARY KEY)",
+        "CREATE TABLE t (id INT PRIMARY KEY, a VARCHAR(10) CHARACTER SET latin1 NOT NULL, b INT, c INT, KEY a (a),"
+        " KEY b (b), CONSTRAINT fk FOREIGN KEY (b) REFERENCES p (id) ON DELETE CASCADE)",
+        "CREATE TABLE gone (id INT)",
+    )
+    change(
+        target,
+        "CREATE TABLE p (id INT PRIMARY KEY)",
+        "CREATE TABLE t (id INT PRIMARY KEY, b INT, a VARCHAR(20) CHARACTER SET latin1, d INT, KEY a (a, b),"
+        " KEY b (b))",
+        "CREATE TABLE new (id INT)",
+    )
+    reports = compare(shop)
+    assert {name: report.status for name, report in reports.items()} == {
+        "shop.p": "equal",
+        "shop.t": "different",
+        "shop.gone": "different",
+        "shop.new": "different",
+    }
+    assert reports["shop.gone"].structure == ["the target has no such table"]
+    assert reports["shop.new"].structure == ["the source has no such table"]
+    assert reports["shop.t"].structure == [
+        "column a is varchar(10) not null latin1 at the source, varchar(20) latin1 at the target",
+        "column c is missing at the target",
+        "column d is at the target only",
+        "the target's columns stand in another order: id, b, a",
+        "index a is (a) at the source, (a, b) at the target",
+        "foreign key fk (b) to shop.p (id) on delete cascade on update restrict is missing at the target",
+    ]
+    assert compare(shop, data_only=True)["shop.t"].status == "equal"
+
+
+def test_names_that_need_quoting_are_compared(shop: Settings, source: Endpoint, target: Endpoint) -> None:
+    odd = "a`b.c '\"% ü"
+    statements = (
+        f"CREATE TABLE `{odd.replace('`', '``')}` (`{odd.replace('`', '``')}` VARCHAR(9) PRIMARY KEY, `order` INT);\n"
+        f"INSERT INTO `{odd.replace('`', '``')}` VALUES ('x', 1), ('\\'\\\\', 2)"
+    )
+    on_both(source, target, statements, database="sho.p%")
+    assert only(compare(shop)).status == "equal"
+    run_sql(target, [f"UPDATE `{odd.replace('`', '``')}` SET `order` = 3 WHERE `order` = 2"], database="sho.p%")
+    assert found(only(compare(shop))) == [("changed", {odd: "'\\", "order": "2"}, {odd: "'\\", "order": "3"})]
+
+
+def test_only_chosen_tables_are_compared(fresh_source: Endpoint, fresh_target: Endpoint) -> None:
+    statements = "CREATE TABLE a (id INT PRIMARY KEY);\nCREATE TABLE b (id INT);\nCREATE TABLE c (id INT)"
+    on_both(fresh_source, fresh_target, statements)
+    settings = settings_for(fresh_source, fresh_target, exclude=["*.c"])
+    assert set(compare(settings)) == {"shop.a", "shop.b"}
+    assert set(compare(settings, tables=("shop.b", "other.*"))) == {"shop.b"}
+
+
+def test_renamed_databases_are_compared_under_both_names(fresh_source: Endpoint, fresh_target: Endpoint) -> None:
+    run_sql(fresh_source, ["CREATE DATABASE a", "CREATE TABLE a.t (id INT PRIMARY KEY)", "INSERT INTO a.t VALUES (1)"])
+    run_sql(fresh_target, ["CREATE DATABASE z", "CREATE TABLE z.t (id INT PRIMARY KEY)", "INSERT INTO z.t VALUES (1)"])
+    settings = settings_for(fresh_source, fresh_target, dbname_rewrite={"a": "z"})
+    assert compare(settings)["z.t"].status == "equal"
+    run_sql(fresh_target, ["INSERT INTO z.t VALUES (2)"])
+    assert found(compare(settings)["z.t"]) == [("extra", None, {"id": "2"})]
+
+
+def merged(source: Endpoint, target: Endpoint) -> None:
+    """Two source databases of 3,000 rows each that are one at the target."""
+    for name, start in (("s1", 0), ("s2", 3000)):
+        rows = ", ".join(f"({n}, {n % 10})" for n in range(start, start + 3000))
+        create = f"CREATE TABLE {name}.t (id INT PRIMARY KEY, v INT)"
+        run_sql(source, [f"CREATE DATABASE {name}", create, f"INSERT INTO {name}.t VALUES {rows}"])
+    rows = ", ".join(f"({n}, {n % 10})" for n in range(6000))
+    create = "CREATE TABLE one.t (id INT PRIMARY KEY, v INT)"
+    run_sql(target, ["CREATE DATABASE one", create, f"INSERT INTO one.t VALUES {rows}"])
+
+
+def test_merged_databases_are_compared_as_one(fresh_source: Endpoint, fresh_target: Endpoint) -> None:
+    merged(fresh_source, fresh_target)
+    settings = settings_for(fresh_source, fresh_target, dbname_rewrite={"s1": "one", "s2": "one"})
+    report = compare(settings)["one.t"]
+    assert (report.status, report.source_rows, report.target_rows) == ("equal", 6000, 6000)
+    statements = ["UPDATE one.t SET v = 99 WHERE id = 10", "DELETE FROM one.t WHERE id = 5000"]
+    run_sql(fresh_target, [*statements, "INSERT INTO one.t VALUES (9000, 1)"])
+    assert found(compare(settings)["one.t"]) == [
+        ("changed", {"id": "10", "v": "0"}, {"id": "10", "v": "99"}),
+        ("extra", None, {"id": "9000", "v": "1"}),
+        ("missing", {"id": "5000", "v": "0"}, None),
+    ]
+
+
+def test_a_key_of_two_merged_tables_is_called_so(fresh_source: Endpoint, fresh_target: Endpoint) -> None:
+    merged(fresh_source, fresh_target)
+    run_sql(fresh_source, ["INSERT INTO s2.t VALUES (7, 1)"])
+    settings = settings_for(fresh_source, fresh_target, dbname_rewrite={"s1": "one", "s2": "one"})
+    (difference,) = compare(settings)["one.t"].differences
+    assert (difference.kind, difference.source_count, difference.target_count) == ("collision", 2, 1)
+
+
+def test_rows_of_sources_that_are_not_here_say_nothing(fresh_source: Endpoint, fresh_target: Endpoint) -> None:
+    merged(fresh_source, fresh_target)
+    run_sql(fresh_source, ["DROP DATABASE s2"])
+    run_sql(fresh_target, ["UPDATE one.t SET v = 99 WHERE id = 10"])
+    settings = settings_for(fresh_source, fresh_target, dbname_rewrite={"s1": "one", "s2": "one"})
+    report = compare(settings)["one.t"]
+    assert (report.different, report.unknown_extra) == (1, 3000)
+    alone = settings_for(fresh_source, fresh_target, dbname_rewrite={"s1": "one"})
+    assert compare(alone)["one.t"].different == 3001
+    assert compare(alone, is_shared=True)["one.t"].different == 1
+
+
+def test_shards_hold_the_rows_of_their_number(fresh_source: Endpoint, fresh_target: Endpoint) -> None:
+    rows = [(n, n - 20 if n % 9 else None) for n in range(200)]
+    run_sql(fresh_source, ["CREATE DATABASE crm", "CREATE TABLE crm.t (id INT PRIMARY KEY, corp INT)"])
+    run_sql(fresh_source, [f"INSERT INTO crm.t VALUES {values(rows)}"])
+    for shard in (1, 3):
+        held = [row for row in rows if not row[1] or row[1] % 4 == shard]
+        create = f"CREATE TABLE crm{shard}.t (id INT PRIMARY KEY, corp INT)"
+        run_sql(
+            fresh_target, [f"CREATE DATABASE crm{shard}", create, f"INSERT INTO crm{shard}.t VALUES {values(held)}"]
+        )
+    sharding = {"databases": ["crm"], "column": "corp", "modulo": 4, "instances": 2}
+    settings = settings_for(fresh_source, fresh_target, db_corpmod=1, sharding=sharding)
+    assert {name: report.status for name, report in compare(settings).items()} == {
+        "crm1.t": "equal",
+        "crm3.t": "equal",
+    }
+    run_sql(fresh_target, ["INSERT INTO crm3.t SELECT * FROM crm1.t WHERE id = 25", "DELETE FROM crm1.t WHERE id = 25"])
+    reports = compare(settings)
+    assert [found(reports[name]) for name in ("crm1.t", "crm3.t")] == [
+        [("missing", {"id": "25", "corp": "5"}, None)],
+        [("extra", None, {"id": "25", "corp": "5"})],
+    ]
+
+
+def values(rows: list[tuple[Any, ...]]) -> str:
+    return ", ".join("(" + ", ".join("NULL" if each is None else str(each) for each in row) + ")" for row in rows)
+
+
+def test_a_text_key_that_sorts_otherwise_at_the_target_loses_no_row(
+    shop: Settings, source: Endpoint, target: Endpoint
+) -> None:
+    for end, collation in ((source, "utf8mb4_general_ci"), (target, "utf8mb4_bin")):
+        end.query("CREATE DATABASE shop")
+        change(end, f"CREATE TABLE t (k VARCHAR(20) COLLATE {collation} PRIMARY KEY, v INT)")
+        rows = ", ".join(f"('{'aBcDÄöé'[n % 7]}{n * 7919 % 4001}', {n})" for n in range(4000))
+        change(end, f"INSERT INTO t VALUES {rows}")
+    report = only(compare(shop, data_only=True))
+    assert (report.status, report.chunks > 1) == ("equal", True)
+    change(target, "DELETE FROM t WHERE v = 3999", "UPDATE t SET v = -1 WHERE v = 17", "INSERT INTO t VALUES ('zz', 0)")
+    assert sorted(kind for kind, _, _ in found(only(compare(shop, data_only=True)))) == ["changed", "extra", "missing"]
+
+
+def test_a_key_in_another_character_set_is_matched(shop: Settings, source: Endpoint, target: Endpoint) -> None:
+    for end, charset in ((source, "latin1"), (target, "utf8mb4")):
+        end.query("CREATE DATABASE shop")
+        change(end, f"CREATE TABLE t (k VARCHAR(20) CHARACTER SET {charset} PRIMARY KEY, v INT)")
+        change(end, "INSERT INTO t VALUES ('é1', 1), ('ü2', 2), ('x', 3)")
+    assert only(compare(shop, data_only=True)).status == "equal"
+    change(target, "UPDATE t SET v = 9 WHERE v = 2", "INSERT INTO t VALUES ('😀', 4)")
+    assert found(only(compare(shop, data_only=True))) == [
+        ("changed", {"k": "ü2", "v": "2"}, {"k": "ü2", "v": "9"}),
+        ("extra", None, {"k": "😀", "v": "4"}),
+    ]
+
+
+def test_only_rows_since_a_time_are_compared(shop: Settings, source: Endpoint, target: Endpoint) -> None:
+    on_both(
+        source,
+        target,
+        "CREATE TABLE t (id INT PRIMARY KEY, v INT, changed DATETIME);\nCREATE TABLE u (id INT PRIMARY KEY);\n"
+        "INSERT INTO t VALUES (1, 1, '2020-01-01'), (2, 2, '2021-01-01'), (3, 3, '2021-06-01')",
+    )
+    change(target, "UPDATE t SET v = 9 WHERE id IN (1, 3)", "INSERT INTO u VALUES (1)")
+    reports = compare(shop, compare=CompareOptions(since=Since("changed", "2021-01-01")))
+    assert found(reports["shop.t"]) == [("changed", {"id": "3", "v": "3"}, {"id": "3", "v": "9"})]
+    assert reports["shop.t"].source_rows == 2
+    assert (reports["shop.u"].status, reports["shop.u"].notes) == (
+        "skipped",
+        ["not compared: it has no column changed"],
+    )
+
+
+def test_a_sample_takes_a_share_of_the_chunks(shop: Settings, source: Endpoint, target: Endpoint) -> None:
+    on_both(source, target, "CREATE TABLE t (id INT PRIMARY KEY)")
+    rows = ", ".join(f"({n})" for n in range(30000))
+    for end in (source, target):
+        change(end, f"INSERT INTO t VALUES {rows}")
+    sampled = compare(shop, compare=CompareOptions(sample_percent=30, chunk_s=0.0001))["shop.t"]
+    assert 0 < sampled.source_rows < 30000
+    again = compare(shop, compare=CompareOptions(sample_percent=100, chunk_s=0.0001))["shop.t"]
+    assert again.source_rows == 30000
+    assert sampled.chunks < again.chunks
+
+
+def test_a_table_is_left_at_the_limit_of_differences(shop: Settings, source: Endpoint, target: Endpoint) -> None:
+    on_both(source, target, "CREATE TABLE t (id INT PRIMARY KEY)")
+    change(source, f"INSERT INTO t VALUES {', '.join(f'({n})' for n in range(20000))}")
+    report = compare(shop, compare=CompareOptions(max_differences=100))["shop.t"]
+    assert report.is_cut
+    assert 100 <= report.different < 20000
+
+
+def test_a_row_longer_than_a_packet_is_compared_by_its_digest(
+    shop: Settings, source: Endpoint, target: Endpoint
+) -> None:
+    on_both(source, target, "CREATE TABLE t (id INT PRIMARY KEY, a LONGTEXT, b LONGTEXT, c LONGBLOB)")
+    (limit,) = min(end.query("SELECT @@max_allowed_packet")[0] for end in (source, target))
+    size = min(limit // 3, 20 * 2**20)
+    for end in (source, target):
+        for column in "abc":
+            statement = (
+                "INSERT INTO t (id, a) VALUES (1, REPEAT('x', {0}))"
+                if column == "a"
+                else (f"UPDATE t SET {column} = REPEAT('{column}', {{0}}) WHERE id = 1")
+            )
+            change(end, statement.format(size))
+    assert only(compare(shop)).status == "equal"
+    change(target, "UPDATE t SET c = CONCAT(c, 'c') WHERE id = 1")
+    ((kind, at_source, at_target),) = found(only(compare(shop)))
+    assert kind == "changed"
+    assert at_source["c"] != at_target["c"]
+
+
+def test_a_table_that_cannot_be_read_is_said_to_be_unknown(fresh_source: Endpoint, fresh_target: Endpoint) -> None:
+    on_both(fresh_source, fresh_target, "CREATE TABLE t (id INT PRIMARY KEY);\nCREATE TABLE u (id INT PRIMARY KEY)")
+    run_sql(fresh_target, ["DROP USER IF EXISTS half@'%'", "CREATE USER half@'%' IDENTIFIED BY 'half'"])
+    run_sql(fresh_target, ["GRANT SELECT ON shop.t TO half@'%'", "GRANT INSERT ON shop.u TO half@'%'"])
+    user = {**fresh_target.db_info, "user": "half", "password": "half"}
+    reports = compare(settings_for(fresh_source, fresh_target, db_info=user), data_only=True)
+    assert reports["shop.t"].status == "equal"
+    assert reports["shop.u"].status == "unknown"
+    assert "SELECT command denied" in reports["shop.u"].error
+
+
+# -- the command -----------------------------------------------------------------------------------------------------
+
+
+def command(source: Endpoint, target: Endpoint, folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """`python -m pydbsync verify --config … ARGUMENTS`."""
+    config = folder / "config.py"
+    config.write_text(f"db_info = {target.db_info}\nsource_db_info = {source.db_info}\nlog_file_prefix = ''\n")
+    return subprocess.run(
+        [sys.executable, "-m", "pydbsync", "verify", "--config", str(config), *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+
+
+def test_the_command_says_equal_different_and_unknown_by_its_exit_code(
+    fresh_source: Endpoint, fresh_target: Endpoint, tmp_path: Path
+) -> None:
+    nothing = command(fresh_source, fresh_target, tmp_path)
+    assert nothing.returncode == 2
+    assert "there is nothing to compare" in nothing.stderr
+    on_both(fresh_source, fresh_target, "CREATE TABLE t (id INT PRIMARY KEY, v VARCHAR(9))")
+    change(fresh_source, "INSERT INTO t VALUES (1, 'one'), (2, 'two')")
+    change(fresh_target, "INSERT INTO t VALUES (1, 'one'), (2, 'TWO')")
+    different = command(fresh_source, fresh_target, tmp_path)
+    assert different.returncode == 1
+    lines = [line.split() for line in different.stdout.splitlines()]
+    assert ["v", "two", "TWO"] in lines
+    assert "1 tables: 1 different; 2 rows compared, 1 differ" in different.stdout
+    change(fresh_target, "UPDATE t SET v = 'two' WHERE id = 2")
+    equal = command(fresh_source, fresh_target, tmp_path)
+    assert (equal.returncode, equal.stdout.split()[:2]) == (0, ["equal", "shop.t"])
+
+
+def test_the_command_prints_and_writes_the_report_as_json(
+    fresh_source: Endpoint, fresh_target: Endpoint, tmp_path: Path
+) -> None:
+    on_both(fresh_source, fresh_target, "CREATE TABLE t (id INT PRIMARY KEY, v VARCHAR(9))")
+    change(fresh_source, "INSERT INTO t VALUES (1, NULL)")
+    done = command(fresh_source, fresh_target, tmp_path, "--format", "json", "--report", str(tmp_path / "report"))
+    printed, written = json.loads(done.stdout), json.loads((tmp_path / "report").read_text())
+    assert printed == written
+    (table,) = printed["tables"]
+    assert (table["target"], table["status"]) == (["shop", "t"], "different")
+    (difference,) = table["differences"]
+    assert (difference["kind"], difference["source"], difference["target"]) == ("missing", ["1", None], None)
+
+
+def test_the_command_refuses_a_wrong_option_in_one_sentence(
+    fresh_source: Endpoint, fresh_target: Endpoint, tmp_path: Path
+) -> None:
+    done = command(fresh_source, fresh_target, tmp_path, "--since", "yesterday")
+    assert done.returncode == 2
+    assert "expected COLUMN=TIME" in done.stderr
+    assert "Traceback" not in done.stderr
