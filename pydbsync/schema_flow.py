@@ -83,7 +83,8 @@ class SchemaFlow:
         after, self._online = self._online, state
         steps = []
         for change in changes:
-            steps += self._steps(run, change, siblings, messages)
+            # Statements that an online schema change puts in place of this one stand alone.
+            steps += self._steps(run, change, siblings if change is messages[0][1] else (), messages)
         for step in steps[:-1]:
             self._run_step(run, step, body, is_last=False)
         self._online = after
@@ -103,7 +104,7 @@ class SchemaFlow:
         self._online = observed.state
         if observed.note:
             self._log.info("online schema change: %s", observed.note)
-        return observed.changes, siblings if observed.changes == (first,) else ()
+        return observed.changes, siblings
 
     def _steps(
         self,
@@ -112,24 +113,15 @@ class SchemaFlow:
         siblings: Sequence[SchemaChange],
         messages: list[tuple[Delivery, SchemaChange]],
     ) -> list[_Step]:
-        in_scope = [each for each in (change, *siblings) if self._takes(each)]
         steps = []
-        for target in self._plans.router.databases(in_scope[0].database) if in_scope else ():
+        for target in self._plans.router.databases(change.database):
             try:
-                planned = self._plan(in_scope, target)
+                planned = self._plan(change, siblings, target)
             except PlanError as exc:
                 self._park(run, messages, target, str(exc))
                 continue
-            if planned is None:
-                continue
-            behind = max(
-                filter(None, (run.blocker(name) for each in planned.touched for name in each if name is not None)),
-                default=None,
-            )
-            if behind is not None:
-                self._park(run, messages, target, "waits behind a parked change of the same table", behind=behind)
-                continue
-            steps.append(_Step(in_scope[0], planned))
+            if planned is not None:
+                steps.append(_Step(change, planned))
         return steps
 
     def _run_step(self, run: _Run, step: _Step, body: bytes, *, is_last: bool) -> None:
@@ -144,8 +136,8 @@ class SchemaFlow:
         else:
             self._log.warning("schema change %s: %s", status, planned.sql)
 
-    def _plan(self, changes: list[SchemaChange], target: str) -> PlannedSchemaChange | None:
-        router, first = self._plans.router, changes[0]
+    def _plan(self, first: SchemaChange, siblings: Sequence[SchemaChange], target: str) -> PlannedSchemaChange | None:
+        router = self._plans.router
 
         def rename(database: str) -> str:
             return router.rename(database, shard_of=first.database, shard=target)
@@ -159,7 +151,7 @@ class SchemaFlow:
         server = Server("mariadb" if dialect.is_mariadb else "mysql", dialect.version, dialect.charset)
         return plan_schema_change(
             first, rename=rename, in_scope=in_scope, target=server, source=self._source_server(first),
-            siblings=changes[1:], tables_named=self._tables_named,
+            siblings=siblings, tables_named=self._tables_named,
         )  # fmt: skip
 
     def _source_server(self, change: SchemaChange) -> Server | None:
@@ -168,12 +160,6 @@ class SchemaFlow:
             # MariaDB's GTIDs have dashes, and Maxwell publishes none of them.
             brand = "mysql" if change.gtid and ":" in change.gtid else None
         return None if brand is None else Server("mysql" if brand == "mysql" else "mariadb", version)
-
-    def _takes(self, change: SchemaChange) -> bool:
-        filters = self._plans.router.filters
-        if change.table is None:
-            return filters.takes_database(change.database)
-        return filters.takes(TableName(change.database, change.table))
 
     # -- what the target has -----------------------------------------------------------------------------------------
 

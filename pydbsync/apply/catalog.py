@@ -90,6 +90,7 @@ def read_table(connection: Connection, name: TableName) -> TableSchema | None:
 def _read_columns(connection: Connection, name: TableName) -> tuple[Column, ...]:
     is_mariadb = connection.dialect.is_mariadb
     srid = "srs_id" if not is_mariadb else "NULL"
+    reference_systems = _reference_systems(connection, name) if is_mariadb else {}
     checked = _json_columns(connection, name) if is_mariadb else frozenset()
     found = connection.rows(
         "SELECT column_name, data_type, column_type, character_set_name, character_octet_length, numeric_precision,"
@@ -113,11 +114,21 @@ def _read_columns(connection: Connection, name: TableName) -> tuple[Column, ...]
                 generated=bool(_text(expression)) or "GENERATED" in str(extra).upper().replace("DEFAULT_GENERATED", ""),
                 unsigned="unsigned" in full,
                 labels=read_labels(full) if kind in ("enum", "set") else (),
-                srid=int(srs) if srs is not None else None,
+                srid=int(srs) if srs is not None else reference_systems.get(column),
                 native_json=kind == "json",
             )
         )
     return tuple(columns)
+
+
+def _reference_systems(connection: Connection, name: TableName) -> dict[str, int]:
+    """MariaDB's REF_SYSTEM_ID of geometry columns, where one is declared."""
+    found = connection.rows(
+        "SELECT g_geometry_column, srid FROM information_schema.geometry_columns"
+        " WHERE g_table_schema = %s AND g_table_name = %s AND srid <> 0",
+        name,
+    )
+    return {str(column): int(srid) for column, srid in found}
 
 
 def _text(value: object) -> str:
@@ -138,7 +149,7 @@ def _json_columns(connection: Connection, name: TableName) -> frozenset[str]:
 
 
 def read_labels(column_type: str) -> tuple[str, ...]:
-    """The labels of `enum('a','b')` as information_schema spells it: string literals, quotes and backslashes escaped."""
+    """The labels of `enum(...)` as information_schema spells it: string literals, quotes and backslashes escaped."""
     return tuple(unquote_string(match[0]) for match in _LABEL.finditer(column_type))
 
 

@@ -39,7 +39,7 @@ class Statement(NamedTuple):
     checks_foreign_keys: bool = False
     table: TableName | None = None
     error_values: int = 0
-    """So many error values '' of ENUM are written, each with a warning, outside strict mode; nothing else may be cut."""
+    """So many error values '' of ENUM are written, outside strict mode, each with a warning; nothing else is cut."""
     is_transactional: bool = True
     """False where the table's engine knows no transactions: MySQL with GTIDs refuses it inside one."""
 
