@@ -137,7 +137,8 @@ class Streams:
     def _is_quiet_between(self, checkpoint: Checkpoint, place: SourcePlace, tables: Sequence[TableName]) -> bool:
         """Whether no change of these tables lies behind the checkpoint and before the place."""
         wanted = {f"{name.database}.{name.table}" for name in tables}
-        spelled = re.compile("|".join(re.escape(name.table) for name in tables), re.IGNORECASE)
+        words = "|".join(re.escape(name.table) for name in tables)
+        spelled = re.compile(rf"(?<![\w$])(?:{words})(?![\w$])", re.IGNORECASE)
         known: dict[str, str] = {}
         at = checkpoint.place
         for file, offset, kind, info in self._events(checkpoint, place):
