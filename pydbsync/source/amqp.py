@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import threading
 import time
@@ -10,13 +11,13 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from pydbsync.errors import ConfigError, SourceError
+from pydbsync.errors import SourceError
 from pydbsync.model import Delivery
 from pydbsync.settings import AmqpSettings, QueueSettings
 from pydbsync.source.connection import connection_name
 from pydbsync.source.link import BrokerLink, Channel, Refused, Reply, Stopped
+from pydbsync.source.topology import declare, explained
 
-_ACCESS_REFUSED, _NOT_FOUND, _LOCKED, _PRECONDITION_FAILED = 403, 404, 405, 406
 _LONGEST_TURN_PAUSE_S = 1.0
 
 
@@ -79,9 +80,7 @@ class AmqpSource:
         )
         try:
             link.connect(stop)
-            self._declare_exchange(link, stop)
-            self._declare_queue(link, stop)
-            self._bind(link, stop)
+            declare(link, self._queue, log=self._log, stop=stop)
             channel = link.open_channel(stop)
             self._wait_for_turn(link, channel, stop)
             self._channel = channel
@@ -92,7 +91,7 @@ class AmqpSource:
             self.close()
         except Refused as error:
             self.close()
-            raise self._refusal(error, f"consuming from queue {self.stream!r}") from error
+            raise explained(error, f"consuming from queue {self.stream!r}") from error
         except BaseException:
             self.close()
             raise
@@ -124,7 +123,7 @@ class AmqpSource:
             if self._ack_due:
                 return  # the one under way takes the newer tag
             self._ack_due = True
-            self._link.later(self._send_ack)
+            self._link.later(functools.partial(self._send_ack, self._channel))
 
     def is_drained(self) -> bool:
         """Whether nothing is at hand and nothing ready at the broker; see protocols.Source."""
@@ -189,83 +188,17 @@ class AmqpSource:
             self._at_hand = []
             self._changed.notify_all()
 
-    def _send_ack(self) -> None:
+    def _send_ack(self, channel: Channel) -> None:
         with self._changed:
             self._ack_due = False
             tag = self._ack_tag
-        self._channel.basic_ack(delivery_tag=tag, multiple=True)
+        channel.basic_ack(delivery_tag=tag, multiple=True)
 
     def _note_depth(self, answer: Any) -> None:
         if answer.exception() is None:
             self._depth = answer.result().method.message_count
 
     # --- steps of open
-
-    def _declare_exchange(self, link: BrokerLink, stop: threading.Event) -> None:
-        name, kind = self._queue.exchange, self._queue.exchange_type
-        if not name:
-            return
-        self._declare(
-            link,
-            stop,
-            f"exchange {name!r}",
-            lambda channel, reply, passive: channel.exchange_declare(
-                name, exchange_type=kind, durable=True, passive=passive, callback=reply
-            ),
-        )
-
-    def _declare_queue(self, link: BrokerLink, stop: threading.Event) -> None:
-        arguments = dict(self._queue.arguments or {})
-        self._declare(
-            link,
-            stop,
-            f"queue {self.stream!r}",
-            lambda channel, reply, passive: channel.queue_declare(
-                self.stream, durable=True, passive=passive, arguments=arguments, callback=reply
-            ),
-        )
-
-    def _declare(
-        self, link: BrokerLink, stop: threading.Event, what: str, request: Callable[[Channel, Any, bool], object]
-    ) -> None:
-        """Create it, or use what is there. A refusal costs the channel, so each try has one of its own."""
-        channel = link.open_channel(stop)
-        try:
-            link.ask(channel, lambda reply: request(channel, reply, False), stop=stop)
-            link.later(channel.close)
-            return
-        except Refused as error:
-            if error.code == _PRECONDITION_FAILED:
-                self._log.warning("%s exists with other properties and is used as it is: %s", what, error)
-                return
-            if error.code != _ACCESS_REFUSED:
-                raise self._refusal(error, f"declaring {what}") from error
-            refused = error
-        channel = link.open_channel(stop)
-        try:
-            link.ask(channel, lambda reply: request(channel, reply, True), stop=stop)
-            link.later(channel.close)
-        except Refused as error:
-            if error.code == _NOT_FOUND:
-                raise self._refusal(refused, f"creating {what}, which does not exist yet,") from refused
-            raise self._refusal(error, f"declaring {what}") from error
-
-    def _bind(self, link: BrokerLink, stop: threading.Event) -> None:
-        exchange = self._queue.exchange
-        if not exchange:
-            return
-        channel = link.open_channel(stop)
-        for key in self._queue.routing_keys:
-
-            def request(reply: Reply, key: str = key) -> None:
-                channel.queue_bind(self.stream, exchange, routing_key=key, callback=reply)
-
-            try:
-                link.ask(channel, request, stop=stop)
-            except Refused as error:
-                what = f"binding queue {self.stream!r} to exchange {exchange!r}"
-                raise self._refusal(error, what) from error
-        link.later(channel.close)
 
     def _wait_for_turn(self, link: BrokerLink, channel: Channel, stop: threading.Event) -> None:
         """Wait until nobody consumes from the queue: RabbitMQ hands a waiting second consumer newer messages before
@@ -287,13 +220,6 @@ class AmqpSource:
             pause_s = min(2 * pause_s, _LONGEST_TURN_PAUSE_S)
         if began_at:
             self._log.info("queue %s: free after %.1f s", self.stream, time.monotonic() - began_at)
-
-    def _refusal(self, error: Refused, what: str) -> SourceError | ConfigError:
-        if error.code == _ACCESS_REFUSED:
-            return ConfigError(
-                f"user {self._amqp.user!r} lacks the right for {what}: {error}", key="rabbitmq_conn_info.user"
-            )
-        return SourceError(f"{what} failed: {error}")
 
     def _passive_declare(self, channel: Channel) -> Callable[[Reply], object]:
         return lambda reply: channel.queue_declare(self.stream, passive=True, callback=reply)

@@ -90,6 +90,12 @@ class BrokerLink:
         self._thread.start()
         self._wait(opened, timeout_s=self._amqp.connect_timeout_s + ANSWER_S, stop=stop)
 
+    @property
+    def server_version(self) -> str:
+        """RabbitMQ's version, such as `3.10.8`; empty where it does not tell."""
+        told = self._connection.server_properties if self._connection is not None else None
+        return str((told or {}).get("version", ""))
+
     def open_channel(self, stop: threading.Event | None = None) -> Channel:
         """A new channel. When the broker closes it, what was asked on it raises Refused."""
 
@@ -141,10 +147,12 @@ class BrokerLink:
         self._loop.add_callback_threadsafe(self._resume)
 
     def close(self) -> None:
-        """Say goodbye and end the thread, within two seconds."""
+        """Say goodbye and end the thread, within two seconds. Nothing is handed over any more."""
         thread, self._thread = self._thread, None
         if thread is None:
             return
+        self._on_deliveries = lambda deliveries, size_bytes: True
+        self._on_lost = lambda error: None
         self._loop.add_callback_threadsafe(self._close)
         thread.join(_GOODBYE_S)
         if thread.is_alive():

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from pika.heartbeat import HeartbeatChecker
 
-from pydbsync.source import link
+from pydbsync.source.connection import TRICKLE_PAUSE_S
 from tests.integration.amqp.steps import (
     LIMIT_S,
     QUEUE,
@@ -36,7 +36,7 @@ def test_reading_stops_at_the_limit_and_the_connection_lives_on(
     over_tls: bool,
 ) -> None:
     """Much more than may be held is on its way while pika checks for heartbeats and the broker for blocked sends."""
-    monkeypatch.setattr(link, "TRICKLE_PAUSE_S", link.TRICKLE_PAUSE_S * SEND_TIMEOUT_S / 30)
+    monkeypatch.setattr("pydbsync.source.link.TRICKLE_PAUSE_S", TRICKLE_PAUSE_S * SEND_TIMEOUT_S / 30)
     checks: list[HeartbeatChecker] = []
     check = HeartbeatChecker._check_heartbeat
 

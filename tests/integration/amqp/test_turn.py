@@ -62,3 +62,11 @@ def test_connecting_ends_when_stop_is_set(make_source: MakeSource) -> None:
         opening.join(LIMIT_S / 2)
         assert not opening.is_alive()
         accepted.close()
+
+
+def test_a_quorum_queue_gives_messages_back_any_number_of_times(make_source: MakeSource, vhost: Vhost) -> None:
+    source = make_source(queue={"arguments": FrozenMapping(KINDS["quorum"])})
+    opened(source)
+    vhost.publish(numbered(3))
+    for _ in range(25):
+        assert bodies(take(opened(source), 3)) == numbered(3)
