@@ -39,9 +39,6 @@ _PARKED_LOOK_S = 1.0
 _DATA_TRUNCATED = 1265
 
 
-_NOTHING = Statement(b"DO 0", 0)
-
-
 Entry: TypeAlias = tuple[Delivery, RowChange, TablePlan]
 """One row change on its way to one target table."""
 
@@ -55,7 +52,9 @@ class Work(msgspec.Struct):
     state: StreamState
     """The checkpoint row as it will be after the commit."""
     outside: int = 0
-    """How many statements on tables without transactions are done already, before the transaction."""
+    """How many changes of tables without transactions are done already, before the transaction."""
+    outside_refused: list[ParkedChange] = msgspec.field(default_factory=list)
+    """What the target refused of them."""
 
 
 class Applier:
@@ -211,23 +210,29 @@ class Applier:
         return [change for _, change in parked[: len(parked) - len(work.parked)]]
 
     def _apply_once(self, connection: Connection, work: Work, *, singly: bool) -> list[tuple[int, ParkedChange]]:
-        parked: list[tuple[int, ParkedChange]] = []
-        outside = [] if singly else self._apply_outside(connection, work)
+        self._apply_outside(connection, work)
         connection.execute(b"START TRANSACTION")
         try:
             self._row.write(connection, work.state)
+            refused: list[ParkedChange] = []
             if singly:
-                parked += self._apply_singly(connection, work)
+                blocked = ParkedRows()
+                for entry in work.entries:
+                    if entry[2].schema.transactional:
+                        self._make_or_park(connection, entry, refused, blocked)
             else:
-                for statement in outside or work.batch.statements():
-                    kill_point("mid-batch")
-                    self._run(connection, statement)
-            first = len(parked)
-            for change in work.parked:
-                if change.behind is not None and change.behind >= PENDING:
-                    behind, _ = parked[first + change.behind - PENDING]
-                    change = msgspec.structs.replace(change, behind=behind)
-                parked.append((self._parked_table.write(connection, change), change))
+                for statement in work.batch.statements():
+                    if statement.is_transactional:
+                        kill_point("mid-batch")
+                        self._run(connection, statement)
+            parked: list[tuple[int, ParkedChange]] = []
+            for changes in (work.outside_refused, refused, work.parked):
+                first = len(parked)
+                for change in changes:
+                    if change.behind is not None and change.behind >= PENDING:
+                        behind, _ = parked[first + change.behind - PENDING]
+                        change = msgspec.structs.replace(change, behind=behind)
+                    parked.append((self._parked_table.write(connection, change), change))
             if parked:
                 kill_point("after-parking")
             self._check_limit(len(parked))
@@ -239,18 +244,19 @@ class Applier:
         connection.execute(b"COMMIT")
         return parked
 
-    def _apply_outside(self, connection: Connection, work: Work) -> list[Statement]:
-        """Changes of tables without transactions run by themselves, before the checkpoint: a crash in between repeats
-        them, which nothing can prevent. The other statements are returned, or nothing where there are only those."""
+    def _apply_outside(self, connection: Connection, work: Work) -> None:
+        """Changes of tables without transactions are made one by one before the transaction, so that none is made
+        again when something else is refused; a crash in between repeats them, which nothing can prevent."""
         if all(plan.schema.transactional for plan in {plan for _, _, plan in work.entries}):
-            return []
+            return
         if not self._row.is_ours(connection):
             raise CheckpointConflict(f"another worker has taken over {self._stream!r}")
-        statements = list(work.batch.statements())
-        for statement in [each for each in statements if not each.is_transactional][work.outside :]:
-            self._run(connection, statement)
+        blocked = ParkedRows()
+        for place, refused in enumerate(work.outside_refused):
+            blocked.remember(PENDING + place, refused)
+        for entry in [each for each in work.entries if not each[2].schema.transactional][work.outside :]:
+            self._make_or_park(connection, entry, work.outside_refused, blocked)
             work.outside += 1
-        return [each for each in statements if each.is_transactional] or [_NOTHING]
 
     def _run(self, connection: Connection, statement: Statement) -> None:
         if len(statement.sql) + 64 > connection.max_allowed_packet:
@@ -276,35 +282,40 @@ class Applier:
                 f" the source was before this change"
             )
 
-    def _apply_singly(self, connection: Connection, work: Work) -> list[tuple[int, ParkedChange]]:
-        """Each change by itself, in order; what the target refuses is parked, and what depends on it behind it."""
-        found: list[tuple[int, ParkedChange]] = []
-        blocked = ParkedRows()
-        for entry in work.entries:
-            _, change, plan = entry
-            behind = blocked.blocker(plan.name, row_identity(change, plan)) if blocked else None
-            if behind is not None:
-                reason, code = f"waits behind the parked change {behind} of the same row", 0
-            else:
-                try:
-                    statements = single_statements(change, plan)
-                    connection.execute(b"SAVEPOINT one_change")
-                    for statement in statements:
-                        self._run(connection, statement)
-                    continue
-                except PlanError as exc:
-                    reason, code = str(exc), 0
-                    if isinstance(exc, LossyValueError) and self._settings.lossy_values == "stop":
-                        raise StopError(f"{exc}; nothing after it was applied") from exc
-                except PermanentError as exc:
-                    connection.execute(b"ROLLBACK TO SAVEPOINT one_change")
-                    reason, code = str(exc), exc.code
-            parked = park_row(entry, reason, code=code, behind=behind)
+    def _make_or_park(
+        self, connection: Connection, entry: Entry, refused: list[ParkedChange], blocked: ParkedRows
+    ) -> None:
+        """Make one change; if the target refuses it, or the row waits for one in `refused`, it is added there."""
+        _, change, plan = entry
+        behind = blocked.blocker(plan.name, row_identity(change, plan)) if blocked else None
+        if behind is not None:
+            parked: ParkedChange | None = park_row(entry, "waits behind a parked change of the same row", behind=behind)
+        else:
+            parked = self._make(connection, entry)
+        if parked is not None:
             self.refuse_if_stopping(parked)
-            parked_id = self._parked_table.write(connection, parked)
-            blocked.remember(parked_id, parked)
-            found.append((parked_id, parked))
-        return found
+            blocked.remember(PENDING + len(refused), parked)
+            refused.append(parked)
+
+    def _make(self, connection: Connection, entry: Entry) -> ParkedChange | None:
+        """One change by itself; its record if it cannot be made."""
+        _, change, plan = entry
+        try:
+            statements = single_statements(change, plan)
+        except PlanError as exc:
+            if isinstance(exc, LossyValueError) and self._settings.lossy_values == "stop":
+                raise StopError(f"{exc}; nothing after it was applied") from exc
+            return park_row(entry, str(exc))
+        if plan.schema.transactional:
+            connection.execute(b"SAVEPOINT one_change")
+        try:
+            for statement in statements:
+                self._run(connection, statement)
+        except PermanentError as exc:
+            if plan.schema.transactional:
+                connection.execute(b"ROLLBACK TO SAVEPOINT one_change")
+            return park_row(entry, str(exc), code=exc.code)
+        return None
 
     def refuse_if_stopping(self, parked: ParkedChange) -> None:
         """Raises StopError if the policy is to stop rather than to park."""

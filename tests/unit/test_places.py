@@ -28,9 +28,8 @@ def row(position: str | None = "binlog.000002:500", ts: int = 100, **fields: Any
 
 
 def ddl(position: str | None = "binlog.000002:500", ts: int = 100, **fields: Any) -> SchemaChange:
-    return SchemaChange(
-        kind="table-alter", database="d", table="t", ts=ts, sql="ALTER TABLE t ADD c INT", position=position, **fields
-    )
+    fields.setdefault("sql", "ALTER TABLE t ADD c INT")
+    return SchemaChange(kind="table-alter", database="d", table="t", ts=ts, position=position, **fields)
 
 
 def at(place: Place, ts: int = 100, **fields: Any) -> Progress:
@@ -212,7 +211,8 @@ def test_several_messages_of_one_statement_share_their_place() -> None:
 def test_rows_of_create_table_as_select_come_behind_their_schema_change_under_its_gtid() -> None:
     gtid = f"{UUID}:7"
     progress = at(Place(2, 400, COMMIT_ROW), gtids=f"{UUID}:1-6")
-    create, rows = ddl(gtid=gtid), [row("binlog.000002:900", gtid=gtid, xoffset=0)]
+    create = ddl(gtid=gtid, sql="CREATE TABLE `t` (`a` int) START TRANSACTION")
+    rows = [row("binlog.000002:900", gtid=gtid, xoffset=0)]
     rows.append(row("binlog.000002:900", gtid=gtid, commit=True))
     assert progress.judge(create) is NEW
     assert progress.checkpoint().gtids == f"{UUID}:1-6"
@@ -222,6 +222,16 @@ def test_rows_of_create_table_as_select_come_behind_their_schema_change_under_it
     assert judged(again, create, *rows) == [SAME_PLACE, NEW, NEW]
     assert again.checkpoint().gtids == f"{UUID}:1-7"
     assert judged(Progress(again.checkpoint()), create, *rows) == [DUPLICATE] * 3
+
+
+def test_the_gtid_of_a_schema_change_is_applied_with_it() -> None:
+    progress = at(Place(2, 400, COMMIT_ROW), gtids=f"{UUID}:1-6")
+    two_messages = [ddl(gtid=f"{UUID}:7"), ddl(gtid=f"{UUID}:7")]
+    assert judged(progress, *two_messages) == [NEW, SAME_PLACE]
+    assert progress.checkpoint().gtids == f"{UUID}:1-7"
+    assert judged(Progress(progress.checkpoint()), *two_messages) == [SAME_PLACE, SAME_PLACE]
+    on_replica = [msgspec.structs.replace(each, position="replica-bin.000044:700") for each in two_messages]
+    assert judged(Progress(progress.checkpoint()), *on_replica) == [DUPLICATE, DUPLICATE]
 
 
 # -- GTIDs -----------------------------------------------------------------------------------------------------------
