@@ -21,7 +21,7 @@ PROGRAM_PATH = os.pathsep.join(("/usr/lib/rabbitmq/bin", BIN_PATH))
 
 
 class RabbitMQ(Server):
-    """`plugins` are enabled beside the management plugin; `config` are further lines of rabbitmq.conf by name."""
+    """`plugins` are enabled beside those that are always there; `config` are further lines of rabbitmq.conf by name."""
 
     kind: ClassVar[str] = "rabbitmq"
     port_names: ClassVar[tuple[str, ...]] = ("amqp", "amqps", "management", "distribution", "epmd")
@@ -37,7 +37,7 @@ class RabbitMQ(Server):
     ) -> None:
         super().__init__(name, root=root)
         self.tls = tls
-        self.plugins = ("rabbitmq_management", *plugins)
+        self.plugins = ("rabbitmq_management", "rabbitmq_consistent_hash_exchange", *plugins)
         self.config = dict(config or {})
         digest = hashlib.sha256(str(self.folder).encode()).hexdigest()[:12]
         self.node = f"pydbsync-{digest}@localhost"
