@@ -162,6 +162,9 @@ class Settings:
     transaction_rows: int = option(100_000, whole(1, 100_000_000), "a longer source transaction is cut", unit="rows")
     transaction_wait_s: float = option(0.2, seconds(0), "wait for the rest of a source transaction", unit="seconds")
     lock_timeout_s: float = option(30.0, seconds(1), "a worker silent for so long loses its queue", unit="seconds")
+    statement_timeout_s: float = option(
+        60.0, seconds(1), "look whether the target still works on a statement that has no answer yet", unit="seconds"
+    )
     consumer_poll_s: float = option(
         1.0, seconds(0.01), "time between two looks at the queue's consumers", unit="seconds"
     )

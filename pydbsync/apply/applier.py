@@ -86,7 +86,7 @@ class Applier:
         Waits while the server is away. Raises ConfigError if it refuses the user or the state schema.
         """
         self._stop = stop
-        if self._is_owner and self._connection is not None and self._connection.is_open():
+        if self._is_owner and self._is_still_owner():
             return self.state
         self._is_owner = False
         backoff = Backoff(self._settings.retry.first_s, self._settings.retry.max_s)
@@ -112,6 +112,14 @@ class Applier:
                 is_away = True
                 backoff.wait(stop)
         return None
+
+    def _is_still_owner(self) -> bool:
+        """Whether the lock was kept while the source was away: the server may have hung up on the idle connection."""
+        connection = self._connection
+        try:
+            return connection is not None and connection.is_open() and self._row.is_locked_by(connection)
+        except (TransientError, PermanentError):
+            return False
 
     def release(self) -> None:
         """Close the connection, and with it give back the lock. Never raises."""
@@ -155,7 +163,10 @@ class Applier:
         self._drop_connection()
         lock_timeout_s = max(2, round(self._settings.lock_timeout_s))
         connection = Connection(
-            self._settings.target.connect_keywords(), key=self._settings.target.key, wait_timeout_s=lock_timeout_s
+            self._settings.target.connect_keywords(),
+            key=self._settings.target.key,
+            wait_timeout_s=lock_timeout_s,
+            statement_timeout_s=self._settings.statement_timeout_s,
         )
         self._connection = connection
         self._used_at = time.monotonic()
@@ -171,14 +182,18 @@ class Applier:
         """After a lost connection: the lock again, and the row as it is committed. Raises CheckpointConflict if
         another worker owned the stream in between."""
         connection = self._connect()
-        if not self._row.wait_for_lock(connection, self._stop):
-            raise Stopped("stopped while waiting for the target")
-        if not self._row.is_ours(connection):
-            raise CheckpointConflict(
-                f"{self._row.holder(connection)} has taken over {self._stream!r} while the connection to the target was"
-                " lost; what was not committed is given back to the queue"
-            )
-        state = self._row.read(connection)
+        try:
+            if not self._row.wait_for_lock(connection, self._stop):
+                raise Stopped("stopped while waiting for the target")
+            if not self._row.is_ours(connection):
+                raise CheckpointConflict(
+                    f"{self._row.holder(connection)} has taken over {self._stream!r} while the connection to the target"
+                    " was lost; what was not committed is given back to the queue"
+                )
+            state = self._row.read(connection)
+        except BaseException:
+            self._drop_connection()  # it is of no use without the lock, and before it is known what was committed
+            raise
         if state is None:
             raise CheckpointConflict(f"the checkpoint row of {self._stream!r} was removed")
         return state
@@ -241,7 +256,7 @@ class Applier:
         except BaseException:
             connection.rollback()
             raise
-        connection.execute(b"COMMIT")
+        connection.commit()
         return parked
 
     def _apply_outside(self, connection: Connection, work: Work) -> None:
@@ -384,13 +399,21 @@ class Applier:
         elif self._repeat(lambda connection: read_state(connection, planned)) != before:
             self._log.info("the schema change had run before the last stop: %s", planned.sql)
             return None
+        backoff = Backoff(self._settings.retry.first_s, self._settings.retry.max_s)
+        is_interrupted = False
         while True:
             try:
                 run_statement(self.connection, planned)
                 kill_point("after-ddl")
                 return None
             except TransientError as exc:
-                self._log.warning("schema change interrupted: %s", exc)
+                if not is_interrupted:
+                    self._log.warning("a schema change was interrupted, trying again: %s", exc)
+                is_interrupted = True
+                if exc.code in LOST_CODES:
+                    self._drop_connection()
+                if backoff.wait(self._stop):
+                    raise Stopped("stopped while a schema change could not be run") from exc
                 # The lock of the lost connection is free only when its statement has ended, so what is seen is final.
                 if self._repeat(lambda connection: read_state(connection, planned)) != before:
                     return None
@@ -469,12 +492,13 @@ class Applier:
             try:
                 if self._connection is None or not self._connection.is_open():
                     committed = self._reconnect()
-                    if is_away:
-                        self._log.info("the target is back")
                     if expected_commits is not None and committed.commits == expected_commits:
+                        self._log.info("the target is back, and has committed what it did not answer")
                         return None
                 result = step(self.connection)
                 self._used_at = time.monotonic()
+                if is_away:
+                    self._log.info("the target takes it again")
                 return result
             except TransientError as exc:
                 if exc.code in LOST_CODES:

@@ -58,6 +58,10 @@ class CheckpointRow:
         """Take the stream's lock if it is free now."""
         return bool(connection.value("SELECT GET_LOCK(%s, 0)", (self._lock,)) == 1)
 
+    def is_locked_by(self, connection: Connection) -> bool:
+        """Whether this very connection holds the lock."""
+        return bool(connection.value("SELECT IS_USED_LOCK(%s) = CONNECTION_ID()", (self._lock,)) == 1)
+
     def holder(self, connection: Connection) -> str:
         """Who owns the stream now, for people: process and machine."""
         found = connection.rows(f"SELECT owner_info FROM {self._table} WHERE stream = %s", (self._stream,))

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
+import select
 import socket
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -86,20 +87,62 @@ REFUSED_CODES: Mapping[int, str] = {
 }
 
 
+_FULL_CODES = frozenset({1040, 1203, 1226})
+"""The server is there, but takes no more connections."""
+_LOOK_S = 10.0
+"""How long a second connection may take to look at the first one's statement."""
+
+
+class _PatientConnection(pymysql.connections.Connection):
+    """PyMySQL's connection that can wait for a slow statement without waiting for ever on a dead line."""
+
+    look_s = 0.0
+    """After so long without an answer `still_runs` is asked; 0 waits for as long as PyMySQL does."""
+    still_runs: Callable[[], bool]
+
+    def _read_query_result(self, unbuffered: bool = False) -> Any:
+        if self.look_s:
+            self._wait_for_answer()
+        return super()._read_query_result(unbuffered)  # type: ignore[misc]
+
+    def _wait_for_answer(self) -> None:
+        poll = select.poll()
+        poll.register(self._sock, select.POLLIN)  # type: ignore[attr-defined]
+        while not poll.poll(1000 * self.look_s):
+            if not self.still_runs() and not poll.poll(1000):
+                self._force_close()  # type: ignore[attr-defined]
+                raise pymysql.err.OperationalError(
+                    2013, f"no answer for {self.look_s:g} s, and the statement runs no more: the connection is dead"
+                )
+
+
 class Connection:
     """A connection that speaks bytes of SQL and raises this project's errors. One thread at a time may use it."""
 
     def __init__(
-        self, keywords: Mapping[str, Any], *, key: str = "db_info", wait_timeout_s: int = 28800, read_timeout_s: int = 0
+        self,
+        keywords: Mapping[str, Any],
+        *,
+        key: str = "db_info",
+        wait_timeout_s: int = 28800,
+        read_timeout_s: float = 0,
+        statement_timeout_s: float = 0,
     ) -> None:
         """Connect. `keywords` are PyMySQL's; `wait_timeout_s` is after how much silence the server hangs up.
+
+        With `read_timeout_s` a statement that takes longer counts as a lost connection. With `statement_timeout_s` it
+        does so only if the server, asked over a second connection, does not run it any more: a slow statement is waited
+        for, a line on which nothing comes is not.
 
         Raises TransientError if the server cannot be reached now, ConfigError if it refuses the user.
         """
         self._key = key
+        self._keywords = keywords
         given = dict(keywords)
         given.setdefault("connect_timeout", 10)
-        if read_timeout_s:
+        if statement_timeout_s:
+            given.update(read_timeout=given["connect_timeout"], write_timeout=statement_timeout_s)
+        elif read_timeout_s:
             given.setdefault("read_timeout", read_timeout_s)
             given.setdefault("write_timeout", read_timeout_s)
         given.update(
@@ -110,7 +153,7 @@ class Connection:
             client_flag=CLIENT.FOUND_ROWS,
         )
         try:
-            self._raw: pymysql.Connection[Any] = pymysql.connect(**given)
+            self._raw = _PatientConnection(**given)
         except pymysql.Error as exc:
             raise _connect_error(exc, key, given) from exc
         except (OSError, RuntimeError) as exc:
@@ -124,6 +167,10 @@ class Connection:
         charset = str(self.value("SELECT @@character_set_server"))
         self.dialect = msgspec.structs.replace(self.dialect, charset=charset)
         self.max_allowed_packet = int(self.value("SELECT @@session.max_allowed_packet"))
+        if statement_timeout_s:
+            self._raw._read_timeout = statement_timeout_s  # type: ignore[attr-defined]
+            self._raw.still_runs = self._still_runs
+            self._raw.look_s = statement_timeout_s
 
     @property
     def connection_id(self) -> int:
@@ -168,7 +215,19 @@ class Connection:
         except BaseException:
             self.rollback()
             raise
-        self.execute(b"COMMIT")
+        self.commit()
+
+    def commit(self) -> None:
+        """Commit. After any error the connection is closed: whether the server has committed is to be read back.
+
+        A COMMIT that a read-only server refuses, for one, leaves its transaction open, and the next START TRANSACTION
+        would commit it.
+        """
+        try:
+            self.execute(b"COMMIT")
+        except BaseException:
+            self.close()
+            raise
 
     def rollback(self) -> None:
         """Roll back; a connection that is gone has done so itself."""
@@ -195,6 +254,23 @@ class Connection:
                 self._raw.select_db(database)
             except Exception as exc:
                 raise server_error(exc) from exc
+
+    def _still_runs(self) -> bool:
+        """Whether the server still works on this connection's statement, as a second connection sees it."""
+        try:
+            other = Connection({**self._keywords, "connect_timeout": _LOOK_S}, key=self._key, read_timeout_s=_LOOK_S)
+        except TransientError as exc:
+            return exc.code in _FULL_CODES
+        except ConfigError:
+            return False
+        try:
+            # Without the privilege PROCESS it shows the connections of the same user, and that is enough.
+            commands = {int(row[0]): str(row[4]) for row in other.rows("SHOW PROCESSLIST")}
+        except ApplyError:
+            return False
+        finally:
+            other.close()
+        return commands.get(self.connection_id, "Sleep") != "Sleep"
 
     def _set_session(self, wait_timeout_s: int) -> None:
         wanted = {

@@ -8,6 +8,7 @@ without its end, the statement has run if and only if the tables no longer look 
 from __future__ import annotations
 
 import hashlib
+import re
 from typing import NamedTuple
 
 import msgspec
@@ -21,6 +22,9 @@ from pydbsync.plan.quoting import quote_name, quote_table
 
 _NO_SUCH = (1146, 1049, 1051, 1008)
 """What a statement says of a table or database that is not there."""
+
+_COUNTER = re.compile(r"(?<=\n\) ENGINE=)(\w+) AUTO_INCREMENT=\d+")
+"""Rows move it, those of other workers and those that a crash took back: it says nothing of a statement."""
 
 
 class JournalEntry(NamedTuple):
@@ -94,7 +98,8 @@ def read_state(connection: Connection, planned: PlannedSchemaChange) -> dict[str
         for name in touched:
             if name is not None:
                 text = quote_table(name)
-                state[text] = _show(connection, f"SHOW CREATE TABLE {text}")
+                shown = _show(connection, f"SHOW CREATE TABLE {text}")
+                state[text] = shown and _COUNTER.sub(r"\1", shown)
     return state
 
 
