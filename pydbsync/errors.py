@@ -3,14 +3,14 @@
 PydbsyncError
 ├── ConfigError           exit 2. A key is wrong or a server cannot be reached at start: correct the configuration.
 ├── SourceError           reconnect with back-off. The broker or the file cannot be read.
-│   └── BrokenOrderError  stop, exit 4. The broker handed out messages in an order that cannot be applied.
+│   └── BrokenOrderError  stop, exit 5. Messages came back behind newer ones; they are parked, a person must look.
 ├── DecodeError           park the delivery. It is not a message of Maxwell's data format.
 ├── PlanError             park the change. It cannot be turned into SQL for the target's table.
 │   └── LossyValueError   warn, park or stop (`lossy_values`). Maxwell did not carry the value whole.
 ├── ApplyError
 │   ├── TransientError    roll back, wait, try the same batch again.
 │   ├── PermanentError    park the change and all that depends on it; `on_error: stop` stops instead.
-│   └── CheckpointConflict  stop, exit 4. Another worker owns this queue.
+│   └── CheckpointConflict  stop, exit 4. Another worker owns this queue; started again, this one stands by.
 ├── Stopped               exit 0. The operator asked to stop while something was waited for.
 ├── StopError             stop, exit 3. A policy (`on_error`, `max_parked`, `lossy_values`) says not to go on.
 └── OperationError        exit 2. An operator's tool cannot do what was asked of it.
@@ -42,7 +42,7 @@ class SourceError(PydbsyncError):
 class BrokenOrderError(SourceError):
     """Returned deliveries came behind newer ones: a high-water mark would lose them."""
 
-    exit_code = 4
+    exit_code = 5
 
 
 class DecodeError(PydbsyncError):

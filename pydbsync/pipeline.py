@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 import time
@@ -29,6 +30,7 @@ from pydbsync.table_plans import TablePlans
 from pydbsync.target import Target
 
 _IDLE_WAIT_S = 0.5
+_LATE_WAIT_S = 1.0
 
 
 class Pipeline:
@@ -123,6 +125,8 @@ class Pipeline:
             self._observer.began()
             self._observer.depth(self._source.depth)
             run.handle(deliveries, stop)
+            if run.broken_order is not None:
+                raise run.end_of_order(stop)
             if stop.is_set():
                 run.close_batch()
                 return
@@ -144,6 +148,7 @@ class _Run:
         self._schema.start(state.ghosts)
         self._since = self._progress.place()
         self._has_fresh = False
+        self.broken_order: BrokenOrderError | None = None
         self._xid: int | None = None
         self.is_inside_transaction = False
         self._heartbeat_table = tuple(self._settings.heartbeat_table.split(".", 1))
@@ -170,6 +175,8 @@ class _Run:
         """Take in deliveries in order; commit whenever a limit is reached at the end of a source transaction."""
         settings = self._settings
         for delivery in deliveries:
+            if self.broken_order is not None and not delivery.redelivered:
+                return
             if not self.has_open_work:
                 self._opened_at = time.monotonic()
                 self.has_open_work = True
@@ -328,11 +335,8 @@ class _Run:
             if delivery.redelivered and self._has_fresh:
                 place = self._progress.place_of(change)
                 if place is not None and self._since < place <= self._progress.place():
-                    raise BrokenOrderError(
-                        f"{self._source.stream}: a returned message (at {change.position}) came behind newer ones; its"
-                        " change may be lost. Another consumer was on the queue: stop it, and compare the table"
-                        f" {change.database}.{change.table} with the source"
-                    )
+                    self._park_late(delivery, change)
+                    return False
             self._duplicates += 1
             self._observer.duplicate()
             return False
@@ -364,6 +368,9 @@ class _Run:
     def park(self, parked: ParkedChange) -> None:
         """Store it with the next commit; later changes of its row, or table, wait behind it from now on."""
         self._applier.refuse_if_stopping(parked)
+        self._remember(parked)
+
+    def _remember(self, parked: ParkedChange) -> None:
         if self._pending is None:
             self._pending = ParkedRows()
         self._pending.remember(PENDING + len(self._parked), parked)
@@ -380,6 +387,43 @@ class _Run:
 
     def _park_delivery(self, delivery: Delivery, reason: str) -> None:
         self.park(ParkedChange(message=delivery.body, reason=reason, kind="unreadable"))
+
+    def _park_late(self, delivery: Delivery, change: RowChange | SchemaChange) -> None:
+        """Store a change that came back behind newer ones, by whatever policy: after the next start it would look like
+        a duplicate."""
+        kind, position, source = describe_change(change)
+        self.broken_order = self.broken_order or BrokenOrderError(
+            f"{self._source.stream}: messages came back behind newer ones (first {kind} of {source} at {position});"
+            " they are parked. Another consumer was on the queue: see that it has gone, compare these tables with the"
+            " source, mend what is parked, then start again"
+        )
+        reason = "came back behind newer changes (broken order): compare the row with the source, then skip or retry it"
+        late: list[ParkedChange] = []
+        try:
+            if not isinstance(change, RowChange):
+                raise PlanError("a schema change concerns the whole table")
+            late += [park_row((delivery, sent, plan), reason) for plan, sent in self._plans.route(change)]
+        except PlanError:
+            for database in self._plans.router.databases(change.database):
+                parked = ParkedChange(
+                    message=delivery.body, reason=reason, kind=kind, position=position, source=source,
+                    target_database=database, is_whole_table=True,
+                )  # fmt: skip
+                late.append(parked)
+        for parked in late:
+            self._remember(parked)
+
+    def end_of_order(self, stop: threading.Event) -> BrokenOrderError:
+        """Take in what else comes back right behind the first late message, store all of it, and say what happened."""
+        try:
+            while (late := self._source.take(timeout_s=_LATE_WAIT_S)) and late[0].redelivered:
+                self.handle(late, stop)
+        except SourceError as exc:
+            self._log.warning("%s", exc)
+        with contextlib.suppress(SourceError):
+            self.close_batch()
+        assert self.broken_order is not None  # noqa: S101
+        return self.broken_order
 
     def _park_row_unplanned(self, delivery: Delivery, change: RowChange, reason: str) -> None:
         kind, position, source = describe_change(change)

@@ -19,7 +19,9 @@ from pydbsync.worker import run_worker
 
 STOP_GRACE_S = 4.0
 """Past this a worker is killed: what it had not committed comes again. A long DDL statement is the usual reason."""
-_CONFIG_ERROR, _STOP_ERROR, _CONFLICT = 2, 3, 4
+_CONFIG_ERROR, _STOP_ERROR, _BROKEN_ORDER = 2, 3, 5
+_FOR_GOOD = (_CONFIG_ERROR, _STOP_ERROR, _BROKEN_ORDER)
+"""Exit codes after which a person has to look first. One that was replaced (4) is started again and stands by."""
 _STABLE_S = 60.0
 
 
@@ -41,9 +43,7 @@ class _Worker:
     def totals(self) -> WorkerStatus:
         """The status with the counters of earlier processes added."""
         status, before = self.status, self.before
-        totals = WorkerStatus(
-            **{name: getattr(status, name) for name in WorkerStatus.__struct_fields__}
-        )
+        totals = WorkerStatus(**{name: getattr(status, name) for name in WorkerStatus.__struct_fields__})
         for name in ("applied", "transactions", "duplicates", "parked", "schema_changes", "new_streams", "gaps"):
             setattr(totals, name, getattr(status, name) + getattr(before, name))
         totals.first_at = before.first_at or status.first_at
@@ -133,7 +133,7 @@ class Supervisor:
         code = worker.process.exitcode
         worker.process = None
         worker.before, worker.status = worker.totals(), WorkerStatus(stream=worker.queue.queue, state="stopped")
-        if code in (0, _CONFIG_ERROR, _STOP_ERROR):
+        if code in (0, *_FOR_GOOD):
             worker.exit_code = code
             return
         if time.monotonic() - worker.started_at > _STABLE_S:
@@ -168,7 +168,7 @@ class Supervisor:
         worker.process.join()
         code = worker.process.exitcode
         worker.process = None
-        if worker.exit_code is None and code in (_STOP_ERROR, _CONFIG_ERROR):
+        if worker.exit_code is None and code in _FOR_GOOD:
             worker.exit_code = code
 
     def _show(self, *, final: bool = False) -> None:
