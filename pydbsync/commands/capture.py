@@ -1,0 +1,83 @@
+"""`python -m pydbsync capture`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pydbsync.config_file import load_settings
+from pydbsync.errors import ConfigError
+from pydbsync.logs import start_logging
+from pydbsync.ops.capture import CaptureSettings, StateTable, run_capture
+from pydbsync.settings import Settings
+from pydbsync.worker import stop_on_signals
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+
+    @app.command()
+    def capture(
+        config: Annotated[Path, typer.Option("--config", help="Configuration, .py or .yaml.")] = Path("config.py"),
+        to: Annotated[
+            str, typer.Option("--to", metavar="rabbitmq|FILE|-", help="Where messages go; - is standard output.")
+        ] = "rabbitmq",
+        exchange: Annotated[
+            str | None, typer.Option(help="Exchange to publish to [default: the first of rabbitmq_queue_bind].")
+        ] = None,
+        state: Annotated[
+            str, typer.Option(help="Folder of place and schema history; `target` keeps them in the state schema.")
+        ] = "capture-state",
+        name: Annotated[str, typer.Option(help="Tells several captures apart.")] = "capture",
+        start: Annotated[
+            str, typer.Option(help="Where to begin without a state: now, binlog.000002:1234 or a GTID set.")
+        ] = "now",
+        by_gtid: Annotated[bool, typer.Option(help="Resume by GTIDs, which a fail-over survives.")] = False,
+        until_end: Annotated[bool, typer.Option(help="Stop at the end of the binlog.")] = False,
+        exact: Annotated[bool, typer.Option(help="Write geometry with its SRID.")] = False,
+        skip_unreadable: Annotated[
+            bool, typer.Option(help="Log statements that cannot be published and go on, rather than stop.")
+        ] = False,
+    ) -> None:
+        """Read the source's binlog and publish Maxwell's JSON, without Maxwell."""
+        settings, warnings = load_settings(config, require=("source_db_info",))
+        log = start_logging(settings, "capture")
+        for text in warnings:
+            log.warning("%s", text)
+        if settings.source is None:
+            raise ConfigError("is missing: capture reads the source's binlog", key="source_db_info")
+        output, file = ("rabbitmq", None) if to == "rabbitmq" else ("stdout", None) if to == "-" else ("file", Path(to))
+        first_queue = settings.queues[0] if settings.queues else None
+        report = run_capture(
+            CaptureSettings(
+                source=settings.source.connect_keywords(),
+                output=output,  # type: ignore[arg-type]
+                amqp=settings.amqp if output == "rabbitmq" else None,
+                exchange=exchange or (first_queue.exchange if first_queue else "maxwell"),
+                exchange_type=first_queue.exchange_type if first_queue else "topic",
+                file=file,
+                state=_state(settings, state),
+                name=name,
+                start=start,
+                by_gtid=by_gtid,
+                follow=not until_end,
+                include=settings.include,
+                exclude=settings.exclude,
+                exact=exact,
+                on_unreadable="skip" if skip_unreadable else "stop",
+                retry=settings.retry,
+            ),
+            stop_on_signals(),
+        )
+        log.info(
+            "captured %s row changes in %s transactions and %s schema changes, up to %s",
+            f"{report.rows:,}", f"{report.transactions:,}", report.schema_changes, report.place or "the beginning",
+        )  # fmt: skip
+
+
+def _state(settings: Settings, state: str) -> Path | StateTable:
+    if state == "target":
+        return StateTable(connect=settings.target.connect_keywords(), schema=settings.state_schema)
+    return Path(state)
