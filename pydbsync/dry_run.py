@@ -114,8 +114,8 @@ class _Unacknowledged:
         self.stream = source.stream
         self._source = source
 
-    def open(self, stop: threading.Event) -> None:
-        self._source.open(stop)
+    def open(self, stop: threading.Event, while_waiting: Callable[[], object] = lambda: None) -> None:
+        self._source.open(stop, while_waiting)
 
     def take(self, *, timeout_s: float) -> Sequence[Delivery]:
         return self._source.take(timeout_s=timeout_s)

@@ -77,7 +77,7 @@ class Pipeline:
                 self._plans.attach(self._applier.catalog, self._applier.dialect)
                 try:
                     self._observer.now("waiting for the queue")
-                    self._source.open(stop)
+                    self._source.open(stop, self._applier.keep_alive)
                     if stop.is_set():
                         return
                     if is_away:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from pydbsync.model import Delivery, TableName, TableSchema
@@ -19,8 +19,11 @@ class Source(Protocol):
     stream: str
     """The name under which the checkpoint of this source is kept: the queue's name, or the one given for a file."""
 
-    def open(self, stop: threading.Event) -> None:
-        """Connect and subscribe; wait for the turn if another consumer is there. Raises SourceError."""
+    def open(self, stop: threading.Event, while_waiting: Callable[[], object] = ...) -> None:
+        """Connect and subscribe; wait for the turn if another consumer is there. Raises SourceError.
+
+        `while_waiting` is called now and then meanwhile; what it raises ends the waiting.
+        """
 
     def take(self, *, timeout_s: float) -> Sequence[Delivery]:
         """All deliveries at hand in order, waiting up to `timeout_s`; empty if none came. Raises SourceError."""

@@ -64,7 +64,7 @@ class AmqpSource:
         self._depth: int | None = None
         self._depth_asked_at = 0.0
 
-    def open(self, stop: threading.Event) -> None:
+    def open(self, stop: threading.Event, while_waiting: Callable[[], object] = lambda: None) -> None:
         """Connect, declare and bind, wait until no other consumer is on the queue, subscribe.
 
         Returns without a subscription when `stop` is set. Raises ConfigError where trying again cannot help.
@@ -82,7 +82,7 @@ class AmqpSource:
             link.connect(stop)
             declare(link, self._queue, log=self._log, stop=stop)
             channel = link.open_channel(stop)
-            self._wait_for_turn(link, channel, stop)
+            self._wait_for_turn(link, channel, stop, while_waiting)
             self._channel = channel
             link.consume(
                 channel, queue=self.stream, consumer_tag=f"pydbsync-{uuid.uuid4().hex[:12]}", prefetch=self._prefetch
@@ -200,7 +200,9 @@ class AmqpSource:
 
     # --- steps of open
 
-    def _wait_for_turn(self, link: BrokerLink, channel: Channel, stop: threading.Event) -> None:
+    def _wait_for_turn(
+        self, link: BrokerLink, channel: Channel, stop: threading.Event, while_waiting: Callable[[], object]
+    ) -> None:
         """Wait until nobody consumes from the queue: RabbitMQ hands a waiting second consumer newer messages before
         those that the first one gives back."""
         pause_s, began_at = 0.05, 0.0
@@ -215,6 +217,7 @@ class AmqpSource:
                     self.stream,
                     consumers,
                 )
+            while_waiting()
             if stop.wait(pause_s):
                 raise Stopped
             pause_s = min(2 * pause_s, _LONGEST_TURN_PAUSE_S)

@@ -9,7 +9,7 @@ import threading
 import time
 import zlib
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from pydbsync.errors import ConfigError, SourceError
 from pydbsync.model import Delivery
@@ -37,7 +37,7 @@ class FileSource:
         self._again: list[Delivery] = []
         self._unacknowledged: deque[Delivery] = deque()
 
-    def open(self, stop: threading.Event) -> None:
+    def open(self, stop: threading.Event, while_waiting: Callable[[], object] = lambda: None) -> None:
         """Open the file, once; later calls give back what was not acknowledged. Raises ConfigError."""
         self._give_back()
         if self._file is not None or self._is_at_end:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from pydbsync.model import Delivery
 
@@ -26,7 +26,7 @@ class MemorySource:
         """The highest tag acknowledged; 0 before the first."""
         return self._acknowledged
 
-    def open(self, stop: threading.Event) -> None:
+    def open(self, stop: threading.Event, while_waiting: Callable[[], object] = lambda: None) -> None:
         self._taken = self._acknowledged
 
     def take(self, *, timeout_s: float) -> Sequence[Delivery]:
