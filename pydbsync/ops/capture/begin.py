@@ -99,6 +99,8 @@ def _statements(
     """DDL on tables and databases from the reader's place up to `end`, with each session's default database."""
     last = parse_position(str(end))[1:]
     for event in reader.events():
+        if event.start < 0:  # made up by the server for this connection, as the rotation into the next file
+            continue
         if (parse_position(f"{reader.file}:{event.start}")[1:]) >= last:
             return
         if event.kind not in (r.QUERY, r.MARIADB_QUERY_COMPRESSED):
