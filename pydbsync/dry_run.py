@@ -239,6 +239,9 @@ class PrintingTarget:
     def refresh_parked(self) -> None:
         pass
 
+    def was_parked(self, position: str, message: bytes) -> bool:
+        return False
+
     def refuse_if_stopping(self, parked: ParkedChange) -> None:
         pass
 

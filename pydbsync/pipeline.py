@@ -348,7 +348,12 @@ class _Run:
             self._observer.new_stream(change.position or "")
             self._since = Place(0, 0, -1)
             return True
-        return True  # SAME_PLACE: the journal of schema changes decides
+        # SAME_PLACE: the journal of schema changes decides, but it knows nothing of those that only waited
+        if self._applier.was_parked(change.position or "", delivery.body):
+            self._duplicates += 1
+            self._observer.duplicate()
+            return False
+        return True
 
     def _take_schema_change(self, delivery: Delivery, change: SchemaChange) -> None:
         if not self._schema.belongs(change):

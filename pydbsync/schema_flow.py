@@ -26,6 +26,8 @@ class _Step(NamedTuple):
 
     change: SchemaChange
     planned: PlannedSchemaChange
+    database: str
+    messages: list[tuple[Delivery, SchemaChange]]
 
 
 class SchemaFlow:
@@ -120,12 +122,18 @@ class SchemaFlow:
             except PlanError as exc:
                 self._park(run, messages, target, str(exc))
                 continue
-            if planned is not None:
-                steps.append(_Step(change, planned))
+            if planned is None:
+                continue
+            names = {name for each in planned.touched for name in each if name is not None}
+            behind = max(filter(None, map(run.blocker, names)), default=None)
+            if behind is not None:
+                self._park(run, messages, target, "waits behind a parked change of the same table", behind=behind)
+                continue
+            steps.append(_Step(change, planned, target, messages))
         return steps
 
     def _run_step(self, run: _Run, step: _Step, body: bytes, *, is_last: bool) -> None:
-        change, planned = step
+        change, planned, database, messages = step
         policy = self._settings.schema_changes.get(planned.action, "apply")
         state = run.schema_state(is_last=is_last)
         status = self._applier.change_schema(change, planned, policy=policy, state=state, body=body)
@@ -133,8 +141,13 @@ class SchemaFlow:
         if status == "done":
             notes = f" ({'; '.join(planned.notes)})" if planned.notes else ""
             self._log.info("schema change: %s%s", " ".join(planned.sql.split())[:300], notes)
-        else:
+        elif status != "again":
             self._log.warning("schema change %s: %s", status, planned.sql)
+        if status == "parked" and change is messages[0][1]:
+            first = run.blocker(TableName(database, change.table or ""))
+            takes = self._plans.router.takes
+            others = [each for each in messages[1:] if takes(TableName(each[1].database, each[1].table or ""))]
+            self._park(run, others, database, "is part of a parked statement", behind=first)
 
     def _plan(self, first: SchemaChange, siblings: Sequence[SchemaChange], target: str) -> PlannedSchemaChange | None:
         router = self._plans.router

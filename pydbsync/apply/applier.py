@@ -332,6 +332,10 @@ class Applier:
             return park_row(entry, str(exc), code=exc.code)
         return None
 
+    def was_parked(self, position: str, message: bytes) -> bool:
+        """Whether this very message of the stream was parked before, whatever became of it since."""
+        return bool(self._repeat(lambda connection: self._parked_table.has(connection, position, message)))
+
     def refuse_if_stopping(self, parked: ParkedChange) -> None:
         """Raises StopError if the policy is to stop rather than to park."""
         if self._settings.on_error == "stop":
@@ -353,7 +357,8 @@ class Applier:
     def change_schema(
         self, change: SchemaChange, planned: PlannedSchemaChange, *, policy: str, state: StreamState, body: bytes
     ) -> str:
-        """Run one DDL statement and move the checkpoint past it; what became of it: done, skipped or parked.
+        """Run one DDL statement and move the checkpoint past it; what became of it: done, skipped, parked, or "again"
+        where it had run before.
 
         Waits while the target is away. Raises StopError by policy.
         """
@@ -362,7 +367,7 @@ class Applier:
         status, note = "done", "; ".join(planned.notes)
         failure: PermanentError | None = None
         if entry is not None and entry.status != "intent":
-            status = entry.status
+            status, note = entry.status, entry.note
             self._log.debug("schema change at %s has run already: %s", change.position, planned.sql)
         elif policy in ("skip", "park", "stop"):
             if policy == "stop":
@@ -374,13 +379,16 @@ class Applier:
             failure = self._run_schema_change(digest, change, planned, entry_before=entry and entry.before, state=state)
             if failure is not None:
                 status, note = "parked", str(failure)
-        parked: ParkedChange | None = None
-        if status == "parked":
-            parked = self._park_schema(change, planned, body, failure)
-            self.refuse_if_stopping(parked)
-        self._end_schema_change(digest, status, note, state, parked)
+        parked = self._park_schema(change, planned, body, failure) if status == "parked" else None
+        try:
+            if parked is not None:
+                self.refuse_if_stopping(parked)
+            self._end_schema_change(digest, status, note, state, parked)
+        except StopError:
+            self._repeat(lambda connection: self._journal.forget_intent(connection, digest))
+            raise
         self.catalog.forget()
-        return status
+        return "again" if entry is not None and entry.status == status == "done" else status
 
     def _run_schema_change(
         self,
@@ -418,7 +426,7 @@ class Applier:
                 if self._repeat(lambda connection: read_state(connection, planned)) != before:
                     return None
             except PermanentError as exc:
-                if self._repeat(lambda connection: is_already_so(connection, change, planned)):
+                if self._repeat(lambda connection, error=exc: is_already_so(connection, change, planned, error)):  # type: ignore[misc]
                     self._log.info("the target is already as the schema change makes it: %s (%s)", planned.sql, exc)
                     return None
                 return exc

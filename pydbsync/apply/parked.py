@@ -96,6 +96,11 @@ class ParkedTable:
             )
         )
 
+    def has(self, connection: Connection, position: str, message: bytes) -> bool:
+        """Whether this message stands in the table, in whatever state."""
+        sql = f"SELECT 1 FROM {self._table} WHERE stream = %s AND position = %s AND message = _binary %s LIMIT 1"
+        return bool(connection.rows(sql, (self._stream, position[:255], message)))
+
     def write(self, connection: Connection, parked: ParkedChange) -> int:
         """Store one as part of the running transaction; its id."""
         connection.run(

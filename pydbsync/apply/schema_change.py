@@ -27,11 +27,21 @@ _COUNTER = re.compile(r"(?<=\n\) ENGINE=)(\w+) AUTO_INCREMENT=\d+")
 """Rows move it, those of other workers and those that a crash took back: it says nothing of a statement."""
 
 
+_ALREADY_CODES = frozenset(
+    {
+        1007, 1008, 1049, 1050, 1051, 1054, 1060, 1061, 1068, 1091, 1146, 1176, 1505, 1507, 1517, 1826, 3821, 3822,
+        3940,
+    }
+)  # fmt: skip
+"""Errors of a statement whose work was done before: what it makes is there, or what it takes is not."""
+
+
 class JournalEntry(NamedTuple):
     """What the table `schema_change` says of one statement."""
 
     status: str
     before: dict[str, str | None]
+    note: str
 
 
 def statement_hash(change: SchemaChange, planned: PlannedSchemaChange) -> str:
@@ -49,10 +59,13 @@ class Journal:
 
     def find(self, connection: Connection, digest: str) -> JournalEntry | None:
         """What is known of the statement; None before its intent was committed."""
-        found = connection.rows(f"SELECT status, before_state FROM {self._table} WHERE statement_hash = %s", (digest,))
+        found = connection.rows(
+            f"SELECT status, before_state, note FROM {self._table} WHERE statement_hash = %s", (digest,)
+        )
         if not found:
             return None
-        return JournalEntry(found[0][0], msgspec.json.decode(found[0][1], type=dict[str, str | None]))
+        status, before, note = found[0]
+        return JournalEntry(status, msgspec.json.decode(before, type=dict[str, str | None]), note)
 
     def write_intent(
         self,
@@ -89,6 +102,11 @@ class Journal:
         )
 
 
+    def forget_intent(self, connection: Connection, digest: str) -> None:
+        """The statement was refused and the worker stops: what the operator does now must not pass for it."""
+        connection.run(f"DELETE FROM {self._table} WHERE statement_hash = %s AND status = 'intent'", (digest,))
+
+
 def read_state(connection: Connection, planned: PlannedSchemaChange) -> dict[str, str | None]:
     """How the tables and databases that the statement names look now; None for what does not exist."""
     state: dict[str, str | None] = {}
@@ -123,11 +141,16 @@ def run_statement(connection: Connection, planned: PlannedSchemaChange) -> None:
             connection.execute(f"SET SESSION sql_mode = '{ROW_SQL_MODE}', timestamp = DEFAULT")
 
 
-def is_already_so(connection: Connection, change: SchemaChange, planned: PlannedSchemaChange) -> bool:
-    """Whether the live schema is what the statement would lead to, by Maxwell's description of the table after it.
+def is_already_so(
+    connection: Connection, change: SchemaChange, planned: PlannedSchemaChange, error: PermanentError
+) -> bool:
+    """Whether the statement was refused since the live schema is what it leads to, by Maxwell's description of the
+    table after it.
 
     The same DDL arrives from every shard that is merged into one target, and runs there once.
     """
+    if error.code not in _ALREADY_CODES and "errno: 121" not in str(error):  # MariaDB's duplicate constraint name
+        return False
     if change.kind == "database-create":
         return all(text is not None for text in read_state(connection, planned).values())
     if change.kind == "database-drop":
@@ -146,7 +169,9 @@ def is_already_so(connection: Connection, change: SchemaChange, planned: Planned
 
 
 def _has_columns(connection: Connection, name: TableName, change: SchemaChange) -> bool:
-    described = read_description(change.def_)
+    """Whether the table has all that the statement describes, in this order, and nothing that it takes away. It may
+    have more: columns of its own, or those of a merged source that is ahead."""
+    described, before = read_description(change.def_), read_description(change.old)
     if described is None:
         return False
     live = [
@@ -157,4 +182,6 @@ def _has_columns(connection: Connection, name: TableName, change: SchemaChange) 
             name,
         )
     ]
-    return live == [column.name for column in described.columns]
+    after = [column.name for column in described.columns]
+    gone = {column.name for column in before.columns} - set(after) if before else set()
+    return [name for name in live if name in after] == after and gone.isdisjoint(live)

@@ -210,8 +210,8 @@ class ParkedDesk:
             raise PlanError("the filters leave the table out; skip it")
         try:
             run_statement(self._connection, planned)
-        except PermanentError:
-            if not is_already_so(self._connection, change, planned):
+        except PermanentError as exc:
+            if not is_already_so(self._connection, change, planned, exc):
                 raise
         self._plans.forget()
         with self._connection.transaction():
