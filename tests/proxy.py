@@ -140,6 +140,8 @@ class Proxy:
     async def _shut(self) -> None:
         self._listener.close()
         await self._cut()
+        # A server's task that is cancelled makes asyncio's own callback fail, aloud.
+        self._loop.set_exception_handler(lambda loop, context: None)
         others = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
         for task in others:
             task.cancel()
