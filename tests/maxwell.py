@@ -19,6 +19,13 @@ class Step(NamedTuple):
     old: Row | None = None
 
 
+class _Columns(NamedTuple):
+    """What Maxwell describes of a table."""
+
+    names: tuple[str, ...]
+    key: tuple[str, ...]
+
+
 def insert(table: str, data: Row) -> Step:
     return Step("insert", table, data)
 
@@ -58,15 +65,17 @@ class Binlog:
         """A transaction for each row."""
         return [message for step in steps for message in self.transaction(step)]
 
-    def ddl(self, sql: str, *names: str, kind: str = "", columns: Iterable[str] = (), was: str = "") -> list[bytes]:
+    def ddl(
+        self, sql: str, *names: str, kind: str = "", columns: Iterable[str] = (), key: Iterable[str] = (), was: str = ""
+    ) -> list[bytes]:
         """One statement: a message for each of `names` (`database.table`, or a database alone).
 
-        `kind` is told by the statement where it is not given; `columns` are those of the table afterwards; `was` is
-        its name before a RENAME.
+        `kind` is told by the statement where it is not given; `columns` are those of the table afterwards and `key`
+        its primary key; `was` is its name before a RENAME.
         """
         self._next()
         kind = kind or _kind_of(sql)
-        return [self._schema(sql, name, kind, tuple(columns), was or name) for name in names]
+        return [self._schema(sql, name, kind, _Columns(tuple(columns), tuple(key)), was or name) for name in names]
 
     def bootstrap(self, table: str, rows: Iterable[Row]) -> list[bytes]:
         """A bootstrap of a table: no positions."""
@@ -99,7 +108,7 @@ class Binlog:
             message["old"] = step.old
         return _dump(message)
 
-    def _schema(self, sql: str, name: str, kind: str, columns: tuple[str, ...], was: str) -> bytes:
+    def _schema(self, sql: str, name: str, kind: str, columns: _Columns, was: str) -> bytes:
         database, _, table = was.partition(".")
         message: dict[str, Any] = {"type": kind, "database": database}
         if table:
@@ -120,10 +129,16 @@ def _kind_of(sql: str) -> str:
     return f"{subject}-{ {'CREATE': 'create', 'DROP': 'drop'}.get(words[0], 'alter') }"
 
 
-def _described(name: str, columns: tuple[str, ...]) -> dict[str, Any]:
+def _described(name: str, columns: _Columns) -> dict[str, Any]:
     database, _, table = name.partition(".")
-    described = [{"type": "int", "name": column, "signed": True} for column in columns]
-    return {"database": database, "charset": "utf8mb4", "table": table, "columns": described, "primary-key": []}
+    described = [{"type": "int", "name": column, "signed": True} for column in columns.names]
+    return {
+        "database": database,
+        "charset": "utf8mb4",
+        "table": table,
+        "columns": described,
+        "primary-key": list(columns.key),
+    }
 
 
 def _dump(message: Mapping[str, Any]) -> bytes:
