@@ -456,9 +456,12 @@ class _Run:
             ghosts=self._schema.ghosts(),
         )
 
-    def schema_changed(self, state: StreamState, *, ran: bool) -> None:
-        """The schema change is committed."""
+    def schema_changed(self, change: SchemaChange, state: StreamState, *, status: str) -> None:
+        """The schema change is behind us: done, skipped, parked, or "again" where it had run before."""
         if state.checkpoint != self._state.checkpoint:
             self._duplicates = 0
         self._state = state
-        self._observer.schema_changed(ran=ran)
+        self._observer.schema_changed(ran=status == "done")
+        if status == "parked":
+            kind, position, source = describe_change(change)
+            self._observer.parked(ParkedChange(message=b"", reason="", kind=kind, position=position, source=source))

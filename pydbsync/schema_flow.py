@@ -137,7 +137,7 @@ class SchemaFlow:
         policy = self._settings.schema_changes.get(planned.action, "apply")
         state = run.schema_state(is_last=is_last)
         status = self._applier.change_schema(change, planned, policy=policy, state=state, body=body)
-        run.schema_changed(state, ran=status == "done")
+        run.schema_changed(change, state, status=status)
         if status == "done":
             notes = f" ({'; '.join(planned.notes)})" if planned.notes else ""
             self._log.info("schema change: %s%s", " ".join(planned.sql.split())[:300], notes)

@@ -101,7 +101,6 @@ class Journal:
             (status, note[:16000], digest),
         )
 
-
     def forget_intent(self, connection: Connection, digest: str) -> None:
         """The statement was refused and the worker stops: what the operator does now must not pass for it."""
         connection.run(f"DELETE FROM {self._table} WHERE statement_hash = %s AND status = 'intent'", (digest,))
