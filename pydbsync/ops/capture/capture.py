@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import sys
 import threading
 import time
@@ -26,6 +27,9 @@ from pydbsync.places import parse_position
 from pydbsync.route.filters import Filters
 
 log = logging.getLogger("pydbsync.capture")
+
+_TAG = re.compile(r":[a-z_]")
+"""A tag in a set of GTIDs begins with a letter or an underscore."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,7 +121,7 @@ class _Session:
             ),
             schema,
             self._charsets,
-            self._reader.begins_at,
+            saved.place,
             on_delta=lambda place, delta: self._state.add(Entry(place, delta)),
             is_transactional=self._server.is_transactional,
         )
@@ -224,6 +228,11 @@ class _Session:
 
     def _read(self, place: BinlogPlace, *, follow: bool) -> BinlogReader:
         settings = self._settings
+        if settings.by_gtid and self._facts.brand == "mysql" and _TAG.search(place.gtids):
+            raise OperationError(
+                "the source has GTIDs with tags, which mysql-replication cannot ask for: go on by file and offset "
+                "(without by_gtid)"
+            )
         keywords: dict[str, Any] = {**settings.source, "charset": "utf8mb4"}
         keywords.pop("database", None)
         keywords.setdefault("connect_timeout", 10)

@@ -121,11 +121,6 @@ class Changes:
             return start
         return BinlogPlace(self._file, self._offset, self._gtids_text())
 
-    @property
-    def is_between_transactions(self) -> bool:
-        """Whether the last event ended a transaction."""
-        return not self._is_open
-
     def close(self) -> None:
         """Give up what was not given out."""
         self._buffer.clear()
@@ -166,6 +161,8 @@ class Changes:
             return self._payload(event, file)
         elif kind in _UNREADABLE:
             self._unreadable(event, "", _UNREADABLE[kind])
+        elif not self._is_open and kind not in (r.HEARTBEAT, r.HEARTBEAT_V2):
+            self._offset = max(self._offset, event.end)  # the server's own notes between transactions
         return ()
 
     # transactions

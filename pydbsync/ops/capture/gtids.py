@@ -25,14 +25,8 @@ def read_tagged_gtid(body: bytes) -> str:
     at = 0
 
     def number() -> int:
-        # As many bytes follow the first one as it ends in ones; these and a zero are cut off.
         nonlocal at
-        more = 0
-        while body[at] >> more & 1 and more < 8:
-            more += 1
-        size = more + 1
-        value = int.from_bytes(body[at : at + size], "little") >> min(size, 8)
-        at += size
+        value, at = _variable(body, at)
         return value
 
     for _ in range(3):  # version, size, and the last field that has to be understood
@@ -54,21 +48,40 @@ def read_tagged_gtid(body: bytes) -> str:
     return f"{fields[1]}:{fields[3]}:{fields[2]}" if fields[3] else f"{fields[1]}:{fields[2]}"
 
 
+def _variable(body: bytes, at: int) -> tuple[int, int]:
+    """A number of MySQL's serialization and the offset behind it.
+
+    As many bytes follow the first one as it ends in ones; these and a zero are cut off.
+    """
+    more = 0
+    while more < 8 and body[at] >> more & 1:
+        more += 1
+    size = more + 1
+    return int.from_bytes(body[at : at + size], "little") >> min(size, 8), at + size
+
+
 def read_previous_gtids(body: bytes) -> str:
-    """The GTIDs of all files before this one, in MySQL's notation; empty where they have tags."""
+    """The GTIDs of all files before this one, in MySQL's notation.
+
+    Source: Gtid_set::encode in sql/rpl_gtid_set.cc of MySQL; the format with tags marks itself in the eighth byte.
+    """
+    has_tags = body[7] == 1
     parts, at = [], 8
-    if int.from_bytes(body[:8], "little") >> 48:  # the format for tagged GTIDs marks itself here
-        return ""
-    for _ in range(int.from_bytes(body[:8], "little")):
-        source = uuid.UUID(bytes=body[at : at + 16])
-        count = int.from_bytes(body[at + 16 : at + 24], "little")
-        at += 24
+    for _ in range(int.from_bytes(body[1:7] if has_tags else body[:8], "little")):
+        names = [str(uuid.UUID(bytes=body[at : at + 16]))]
+        at += 16
+        if has_tags:
+            size, at = _variable(body, at)
+            names += [body[at : at + size].decode("ascii")] if size else []
+            at += size
+        count = int.from_bytes(body[at : at + 8], "little")
+        at += 8
         spans = []
         for _ in range(count):
-            first = int.from_bytes(body[at : at + 8], "little")
-            spans.append(f"{first}-{int.from_bytes(body[at + 8 : at + 16], 'little') - 1}")
+            first, behind = (int.from_bytes(body[start : start + 8], "little") for start in (at, at + 8))
+            spans.append(f"{first}-{behind - 1}")
             at += 16
-        parts.append(":".join([str(source), *spans]))
+        parts.append(":".join([*names, *spans]))
     return ",".join(parts)
 
 

@@ -36,6 +36,12 @@ def test_the_gtids_of_the_files_before() -> None:
     assert read_previous_gtids(bytes(8)) == ""
 
 
+def test_the_gtids_of_the_files_before_in_the_format_with_tags() -> None:
+    source, one = UUID.replace("-", ""), "01000000000000000100000000000000"
+    raw = f"0102000000000001{source}00{one}7e01000000000000{source}0e{b'mytag_1'.hex()}{one}0300000000000000"
+    assert read_previous_gtids(bytes.fromhex(raw)) == f"{UUID}:1-381,{UUID}:mytag_1:1-2"
+
+
 @pytest.mark.parametrize(
     ("raw", "found"),
     [
