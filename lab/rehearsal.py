@@ -24,6 +24,7 @@ from tests.servers import Endpoint, Vhost
 
 VHOST = "rehearsal"
 QUEUE = "rehearsal"
+EXCHANGE = "maxwell.rehearsal"
 STATE_SCHEMA = "pydbsync_rehearsal"
 
 
@@ -51,7 +52,7 @@ class Rehearsal:
                 "source_server": "mariadb 10.11",
                 "rabbitmq_conn_info": self.vhost.conn_info,
                 "rabbitmq_queue_bind": [
-                    {"exchange": ["maxwell.rehearsal", "topic"], "queues": {QUEUE: [f"{DATABASE}.#"]}}
+                    {"exchange": [EXCHANGE, "topic"], "queues": {QUEUE: [f"{DATABASE}.#"]}}
                 ],
                 "include": [f"{DATABASE}.*"],
                 "state_schema": STATE_SCHEMA,
@@ -183,7 +184,7 @@ def rehearse(rehearsal: Rehearsal, *, load_per_s: float) -> None:
     with rehearsal.source.connect() as connection:
         total = make_source(connection, rehearsal.rows)
     say(f"{total:,} rows in {len(TABLES)} tables at the source ({time.monotonic() - started:.0f} s)")
-    rehearsal.vhost.declare(QUEUE, exchange="maxwell.rehearsal", routing_keys=[f"{DATABASE}.#"])
+    rehearsal.vhost.declare(QUEUE, exchange=EXCHANGE, routing_keys=[f"{DATABASE}.#"])
     capture_arguments = ("capture", "--state", str(rehearsal.folder / "capture-state"))
     capture = rehearsal.start(*capture_arguments)
     wait_for_state(rehearsal.folder / "capture-state", capture)
