@@ -15,13 +15,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from benchmarks import history, latency
-from benchmarks.generate import generate
 from benchmarks.goals import Goal, goals, regressions
 from benchmarks.history import History, Part
 from benchmarks.latency import Latency
 from benchmarks.machine import machine_facts
+from benchmarks.names import MAIN
 from benchmarks.plot import draw
-from benchmarks.race import MAIN_WORKLOAD, Race
+from benchmarks.race import Race
 from benchmarks.report import insert, render
 from benchmarks.results import Result, ResultSet, read_csv, write_csv
 from benchmarks.rig import Rig
@@ -114,7 +114,7 @@ def run(options: argparse.Namespace) -> Report:
                 write_csv(options.results / "latest.csv", results)
         waits = measure_latency(rig, options) if wants(options, WORD_LATENCY) else None
         past = measure_history(rig, options) if wants(options, WORD_HISTORY) and options.history else None
-        with rig.target(generate(WORKLOADS["keyless"].scaled(0), seed=1, cache=rig.cache), binlog=True) as server:
+        with rig.empty_target() as server:
             facts = machine_facts(rig.broker, server)
     finally:
         rig.broker.stop()
@@ -149,7 +149,7 @@ def publish(report: Report) -> None:
 
 
 def wanted_workloads(options: argparse.Namespace) -> list[Workload]:
-    share = options.rows / WORKLOADS[MAIN_WORKLOAD].changes
+    share = options.rows / WORKLOADS[MAIN].changes
     wanted = [w for name, w in WORKLOADS.items() if not options.workloads or name in options.workloads]
     return [w if share == 1 else w.scaled(share) for w in wanted]
 
@@ -176,7 +176,7 @@ def read_options() -> argparse.Namespace:
     )
     parser.add_argument("--report", action="store_true", help="measure nothing; write the page from the kept results")
     options = parser.parse_args()
-    whole = WORKLOADS[MAIN_WORKLOAD].changes
+    whole = WORKLOADS[MAIN].changes
     options.is_whole = not (options.quick or options.only or options.workloads or options.rows)
     options.rounds = options.rounds or (1 if options.quick else 3)
     options.rows = options.rows or (int(whole * QUICK_SHARE) if options.quick else whole)

@@ -27,6 +27,11 @@ class Outcome:
     result: Mapping[str, object]
     output: str
 
+    @property
+    def seconds(self) -> float:
+        """The span that the process says it was at work; the whole process where it says nothing."""
+        return self.number("seconds") if self.result else self.wall_s
+
     def number(self, key: str) -> float:
         """A number out of the result file; a sentence of an error when it is not there."""
         value = self.result.get(key)
@@ -38,11 +43,11 @@ class Outcome:
 def run(
     command: Sequence[str],
     *,
-    result_option: str = "--result",
+    result_option: str | None = "--result",
     environment: Mapping[str, str] | None = None,
     folder: Path | None = None,
 ) -> Outcome:
-    """Run a command that writes a JSON object to the file named behind `result_option`."""
+    """Run a command that writes a JSON object to the file named behind `result_option`, or none."""
     with tempfile.TemporaryDirectory(prefix="bench-") as scratch:
         result = Path(scratch) / "result.json"
         log = Path(scratch) / "output.log"
@@ -50,7 +55,7 @@ def run(
         start = time.perf_counter()
         with log.open("wb") as output:
             child = subprocess.Popen(
-                [*command, result_option, str(result)],
+                [*command, *([result_option, str(result)] if result_option else [])],
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 env={**os.environ, **(environment or {})},

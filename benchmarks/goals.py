@@ -7,12 +7,20 @@ from dataclasses import dataclass
 
 from benchmarks.history import History
 from benchmarks.latency import Latency
+from benchmarks.names import (
+    CAPTURE,
+    DRAIN,
+    DRAIN_QUORUM,
+    ENGINE,
+    ENGINE_QUORUM,
+    FOUR_QUEUES,
+    LIMIT,
+    MAIN,
+    NATIVE,
+    ORIGINAL,
+)
 from benchmarks.results import NO_TARGET, WITH_BINLOG, WITHOUT_BINLOG, ResultSet, Spread
 
-ENGINE, FOUR_QUEUES = "pydbsync", "pydbsync, 4 queues"
-ORIGINAL, DRAIN, LIMIT = "original", "bare pika drain", "target's limit"
-NATIVE = "native: "
-MAIN = "mixed"
 ODD_SHAPES = ("wide", "text", "keyless", "keyless-index", "deletes", "huge")
 
 
@@ -49,6 +57,10 @@ def rate_goals(found: ResultSet) -> Iterator[Goal]:
     yield from against_native(found, "hot", WITH_BINLOG, 2.0, "hot-binlog", "hot rows: best native mode, with a binlog")
     yield from against_native(found, "hot", WITHOUT_BINLOG, 2.0, "hot", "hot rows: best native mode, without a binlog")
     yield from against(with_binlog, found.of(MAIN, FOUR_QUEUES), "queues", "four queues against one", 1.0)
+    quorum = found.of(MAIN, ENGINE_QUORUM, WITH_BINLOG)
+    title = "bare pika drain, both on a quorum queue (no goal)"
+    yield from against(found.of(MAIN, DRAIN_QUORUM, NO_TARGET), quorum, "drain-quorum", title, 0.0)
+    yield from against(with_binlog, found.of(MAIN, CAPTURE), "capture", "capture to a file against replay", 1.0)
     yield from against(found.of(MAIN, LIMIT, WITH_BINLOG), with_binlog, "limit", "target's limit (no goal)", 0.0)
     yield from against(found.of(MAIN, LIMIT, WITHOUT_BINLOG), without, "limit-plain", "the same without a binlog", 0.0)
     for name in ODD_SHAPES:
@@ -89,7 +101,7 @@ def history_goals(history: History | None) -> Iterator[Goal]:
 
 
 def memory_goals(found: ResultSet) -> Iterator[Goal]:
-    peak = max(found.peak_rss_mb(ENGINE), found.peak_rss_mb(FOUR_QUEUES))
+    peak = max(found.peak_rss_mb(name) for name in (ENGINE, ENGINE_QUORUM, FOUR_QUEUES))
     if peak:
         title = "resident memory of a worker, highest of all workloads"
         yield Goal("memory", title, peak, 150.0, " MB", at_most=True, is_ratio=False)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.goals import DRAIN, ENGINE, FOUR_QUEUES, LIMIT, MAIN, NATIVE, ORIGINAL
+from benchmarks.names import DRAIN, DRAIN_QUORUM, ENGINE, ENGINE_QUORUM, FOUR_QUEUES, LIMIT, MAIN, NATIVE, ORIGINAL
 from benchmarks.results import NO_TARGET, WITH_BINLOG, WITHOUT_BINLOG, ResultSet, Spread
 from benchmarks.workload import WORKLOADS
 
@@ -37,7 +37,9 @@ def main_names(found: ResultSet) -> list[str]:
     best = [found.best(MAIN, NATIVE, setting) for setting in (WITH_BINLOG, WITHOUT_BINLOG)]
     native = dict.fromkeys(["native: one thread", *[pair[0] for pair in best if pair]])
     present = found.contestants(MAIN)
-    return [n for n in (ORIGINAL, *native, ENGINE, FOUR_QUEUES, DRAIN, LIMIT) if n in present]
+    return [
+        n for n in (ORIGINAL, *native, ENGINE, ENGINE_QUORUM, FOUR_QUEUES, DRAIN, DRAIN_QUORUM, LIMIT) if n in present
+    ]
 
 
 def draw_main(axes: Any, found: ResultSet, names: Sequence[str]) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import socket
 import struct
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -19,6 +19,7 @@ from pika import frame, spec
 
 EXCHANGE = "bench"
 SEND_BYTES = 1 << 18
+QUORUM = {"x-queue-type": "quorum"}
 PERSISTENT = pika.BasicProperties(content_type="application/json", delivery_mode=2)
 
 
@@ -28,16 +29,16 @@ def connect(url: str) -> pika.BlockingConnection:
     return pika.BlockingConnection(parameters)
 
 
-def declare(url: str, queues: dict[str, Sequence[str]], *, exchange: str = EXCHANGE) -> None:
-    """Make durable queues anew and bind each with its topic keys."""
+def declare(url: str, queues: Mapping[str, Sequence[str]], *, quorum: Collection[str] = ()) -> None:
+    """Make durable queues anew, classic ones but for those in `quorum`, and bind each with its topic keys."""
     connection = connect(url)
     channel = connection.channel()
-    channel.exchange_declare(exchange, "topic", durable=True)
+    channel.exchange_declare(EXCHANGE, "topic", durable=True)
     for queue, keys in queues.items():
         channel.queue_delete(queue)
-        channel.queue_declare(queue, durable=True)
+        channel.queue_declare(queue, durable=True, arguments=QUORUM if queue in quorum else {})
         for key in keys:
-            channel.queue_bind(queue, exchange, key)
+            channel.queue_bind(queue, EXCHANGE, key)
     connection.close()
 
 
@@ -70,9 +71,8 @@ def routing_key(body: bytes) -> str:
 class FramePublisher:
     """One connection and channel that only publish."""
 
-    def __init__(self, url: str, *, exchange: str = EXCHANGE) -> None:
+    def __init__(self, url: str) -> None:
         parts = urlparse(url)
-        self._exchange = exchange
         self._socket = socket.create_connection((parts.hostname or "127.0.0.1", parts.port or 5672))
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._received = b""
@@ -124,7 +124,7 @@ class FramePublisher:
         prefix = body[: body.index(b',"type"')]
         known = self._methods.get(prefix)
         if known is None:
-            publish = spec.Basic.Publish(exchange=self._exchange, routing_key=routing_key(body))
+            publish = spec.Basic.Publish(exchange=EXCHANGE, routing_key=routing_key(body))
             known = self._methods[prefix] = frame.Method(1, publish).marshal()
         return known
 
@@ -180,9 +180,16 @@ def wait_for(condition: Callable[[], bool], *, timeout_s: float, what: str) -> N
         time.sleep(0.02)
 
 
-def fill(url: str, messages: Path, queues: dict[str, Sequence[str]], *, expected: dict[str, int]) -> None:
+def fill(
+    url: str,
+    messages: Path,
+    queues: Mapping[str, Sequence[str]],
+    *,
+    expected: Mapping[str, int],
+    quorum: Collection[str] = (),
+) -> None:
     """Publish a file of messages once; returns when each queue holds what it should."""
-    declare(url, queues)
+    declare(url, queues, quorum=quorum)
     with FramePublisher(url) as publisher:
         publisher.publish(read_bodies(messages))
     for queue, count in expected.items():

@@ -4,14 +4,26 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from random import Random
 
-from benchmarks import child, limit, native
+from benchmarks import capture, child, limit, native
 from benchmarks.engine import Engine
 from benchmarks.generate import generate
+from benchmarks.names import (
+    CAPTURE,
+    DRAIN,
+    DRAIN_QUORUM,
+    ENGINE,
+    ENGINE_QUORUM,
+    FOUR_QUEUES,
+    LIMIT,
+    MAIN,
+    NATIVE,
+    ORIGINAL,
+)
 from benchmarks.native import PARALLEL, SINGLE, Mode
 from benchmarks.publish import delete, fill
 from benchmarks.results import NO_TARGET, WITH_BINLOG, WITHOUT_BINLOG, Result
@@ -25,13 +37,12 @@ EVERYTHING = ("#",)
 ORIGINAL_SHARE = 0.1
 """The original is given the first tenth of the changes: its rate does not depend on their number."""
 
-MAIN_WORKLOAD = "mixed"
 NATIVE_MODES = {
-    MAIN_WORKLOAD: (SINGLE, *PARALLEL),
+    MAIN: (SINGLE, *PARALLEL),
     "hot": (SINGLE, Mode(4, "optimistic"), Mode(8, "optimistic"), Mode(4, "conservative"), Mode(8, "conservative")),
 }
 FEW_MODES = (SINGLE, Mode(4, "optimistic"), Mode(8, "conservative"))
-BOTH_SETTINGS = (MAIN_WORKLOAD, "hot")
+BOTH_SETTINGS = (MAIN, "hot")
 
 Say = Callable[[str], None]
 
@@ -65,7 +76,7 @@ class Race:
         small = {
             w.name: self._prepare(w.scaled(ORIGINAL_SHARE))
             for w in workloads
-            if w.name == MAIN_WORKLOAD and self._wants("original")
+            if w.name == MAIN and self._wants(ORIGINAL)
         }
         for self._round in range(1, rounds + 1):
             for workload in workloads:
@@ -98,7 +109,8 @@ class Race:
             for queue, key in entry.keys:
                 binds[queue] = (key,)
         if binds:
-            fill(self._rig.broker.url, prepared.generated.messages, binds, expected=expected)
+            quorum = [queue for queue in binds if "quorum" in queue]
+            fill(self._rig.broker.url, prepared.generated.messages, binds, expected=expected, quorum=quorum)
 
     # -- who takes part ----------------------------------------------------------------------------------------------
 
@@ -107,38 +119,51 @@ class Race:
         settings = (WITH_BINLOG, WITHOUT_BINLOG) if name in BOTH_SETTINGS else (WITH_BINLOG,)
         for setting in settings:
             yield self._engine_entry(prepared, setting)
-            yield Entry("target's limit", setting, partial(self._limit, prepared, setting))
+            yield Entry(LIMIT, setting, partial(self._limit, prepared, setting))
             for mode in self._modes(name):
-                yield Entry(f"native: {mode.title}", setting, partial(self._native, prepared, setting, mode))
-        if name == MAIN_WORKLOAD:
-            yield Entry("bare pika drain", NO_TARGET, partial(self._drain, prepared, "bench.drain"), "bench.drain")
+                yield Entry(NATIVE + mode.title, setting, partial(self._native, prepared, setting, mode))
+        if name == MAIN:
+            for contestant, queue in ((DRAIN, "bench.drain"), (DRAIN_QUORUM, "bench.drain.quorum")):
+                yield Entry(contestant, NO_TARGET, partial(self._drain, prepared, contestant, queue), queue)
+            yield self._engine_entry(prepared, WITH_BINLOG, contestant=ENGINE_QUORUM, settings={"queue_type": "quorum"})
             yield self._four_queues_entry(prepared)
+            yield Entry(CAPTURE, NO_TARGET, partial(self._capture, prepared))
         if small:
-            yield Entry("original", WITH_BINLOG, partial(self._original, small))
+            yield Entry(ORIGINAL, WITH_BINLOG, partial(self._original, small))
 
     def _modes(self, workload: str) -> tuple[Mode, ...]:
         return FEW_MODES[:2] if self._is_quick else NATIVE_MODES.get(workload, FEW_MODES)
 
-    def _engine_entry(self, prepared: Prepared, setting: str) -> Entry:
-        queue = f"bench.pydbsync.{setting.replace(' ', '-')}"
-        return Entry(
-            "pydbsync", setting, partial(self._engine, prepared, "pydbsync", setting, {queue: EVERYTHING}), queue
-        )
+    def _engine_entry(
+        self,
+        prepared: Prepared,
+        setting: str,
+        *,
+        contestant: str = ENGINE,
+        settings: Mapping[str, object] | None = None,
+    ) -> Entry:
+        queue = f"bench.{contestant}.{setting}".replace(", ", ".").replace(" ", "-")
+        run = partial(self._engine, prepared, contestant, setting, {queue: EVERYTHING}, settings or {})
+        return Entry(contestant, setting, run, queue)
 
     def _four_queues_entry(self, prepared: Prepared) -> Entry:
         keys = {f"bench.pydbsync.{t}": f"{DATABASE}.{t}" for t in prepared.generated.facts.tables}
-        return Entry(
-            "pydbsync, 4 queues",
-            WITH_BINLOG,
-            partial(self._engine, prepared, "pydbsync, 4 queues", WITH_BINLOG, {q: (k,) for q, k in keys.items()}),
-            keys=tuple(keys.items()),
-        )
+        binds = {queue: (key,) for queue, key in keys.items()}
+        run = partial(self._engine, prepared, FOUR_QUEUES, WITH_BINLOG, binds, {})
+        return Entry(FOUR_QUEUES, WITH_BINLOG, run, keys=tuple(keys.items()))
 
     # -- one run each ------------------------------------------------------------------------------------------------
 
-    def _engine(self, prepared: Prepared, contestant: str, setting: str, queues: dict[str, tuple[str, ...]]) -> Result:
+    def _engine(
+        self,
+        prepared: Prepared,
+        contestant: str,
+        setting: str,
+        queues: Mapping[str, Sequence[str]],
+        settings: Mapping[str, object],
+    ) -> Result:
         with self._rig.target(prepared.generated, binlog=setting == WITH_BINLOG) as target:
-            engine = Engine(self._rig.broker, target, queues, self._rig.root / "engine", {})
+            engine = Engine(self._rig.broker, target, queues, self._rig.root / "engine", settings)
             with ServerCpu(self._rig.broker, target) as cpu:
                 outcome = engine.run_until_drained()
             return self._result(prepared, contestant, setting, outcome, cpu, target)
@@ -150,21 +175,31 @@ class Race:
         ):
             with ServerCpu(self._rig.broker, target) as cpu:
                 outcome = alone(native.apply_relay_log(source, target, prepared, mode))
-            return self._result(prepared, f"native: {mode.title}", setting, outcome, cpu, target)
+            return self._result(prepared, NATIVE + mode.title, setting, outcome, cpu, target)
 
     def _limit(self, prepared: Prepared, setting: str) -> Result:
         sql = limit.batch_file(prepared.generated, seed=self._seed)
         with self._rig.target(prepared.generated, binlog=setting == WITH_BINLOG) as target:
             with ServerCpu(self._rig.broker, target) as cpu:
                 outcome = alone(limit.feed(target, sql))
-            return self._result(prepared, "target's limit", setting, outcome, cpu, target)
+            return self._result(prepared, LIMIT, setting, outcome, cpu, target)
 
-    def _drain(self, prepared: Prepared, queue: str) -> Result:
+    def _drain(self, prepared: Prepared, contestant: str, queue: str) -> Result:
         count = prepared.generated.facts.changes
         command = [sys.executable, "-m", "benchmarks.drain", "--amqp", self._rig.broker.url, "--queue", queue]
         with ServerCpu(self._rig.broker, None) as cpu:
             outcome = child.run([*command, "--count", str(count)])
-        return self._result(prepared, "bare pika drain", NO_TARGET, outcome, cpu, None)
+        return self._result(prepared, contestant, NO_TARGET, outcome, cpu, None)
+
+    def _capture(self, prepared: Prepared) -> Result:
+        folder = self._rig.root / "capture"
+        with self._rig.source(prepared) as source, ServerCpu(self._rig.broker, source) as cpu:
+            outcome = capture.run_capture(source, prepared, folder)
+        result = self._result(prepared, CAPTURE, NO_TARGET, outcome, cpu, None)
+        if result.is_bad:
+            return result
+        is_same = capture.is_same(capture.messages_of(folder), prepared.generated.messages)
+        return replace(result, outcome="equal" if is_same else "WRONG")
 
     def _original(self, prepared: Prepared) -> Result:
         queue = "bench.original"
@@ -175,7 +210,7 @@ class Race:
             with ServerCpu(self._rig.broker, target) as cpu:
                 outcome = child.run([*command, "--mysql", target.url, "--count", str(count)])
             delete(self._rig.broker.url, [queue])
-            return self._result(prepared, "original", WITH_BINLOG, outcome, cpu, target)
+            return self._result(prepared, ORIGINAL, WITH_BINLOG, outcome, cpu, target)
 
     def _result(
         self,
@@ -200,7 +235,7 @@ class Race:
             setting=setting,
             round=self._round,
             changes=facts.changes,
-            seconds=0.0 if outcome.exit_code else outcome.number("seconds"),
+            seconds=0.0 if outcome.exit_code else outcome.seconds,
             process_s=outcome.wall_s,
             cpu_s=outcome.cpu_s,
             target_cpu_s=cpu.target_s,

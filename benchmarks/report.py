@@ -6,9 +6,21 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from benchmarks.goals import DRAIN, ENGINE, FOUR_QUEUES, LIMIT, MAIN, NATIVE, ORIGINAL, Goal
+from benchmarks.goals import Goal
 from benchmarks.history import History
 from benchmarks.latency import Latency
+from benchmarks.names import (
+    CAPTURE,
+    DRAIN,
+    DRAIN_QUORUM,
+    ENGINE,
+    ENGINE_QUORUM,
+    FOUR_QUEUES,
+    LIMIT,
+    MAIN,
+    NATIVE,
+    ORIGINAL,
+)
 from benchmarks.results import NO_TARGET, WITH_BINLOG, WITHOUT_BINLOG, Result, ResultSet, Spread
 from benchmarks.transfer import COPY, VERIFY
 from benchmarks.workload import WORKLOADS
@@ -75,7 +87,7 @@ def rate_lines(found: ResultSet, workload: str) -> Iterator[str]:
     names = found.contestants(workload)
     if not names:
         return
-    order = (ENGINE, FOUR_QUEUES, NATIVE, ORIGINAL, DRAIN, LIMIT)
+    order = (ENGINE, ENGINE_QUORUM, FOUR_QUEUES, NATIVE, ORIGINAL, DRAIN, DRAIN_QUORUM, CAPTURE, LIMIT)
     names.sort(key=lambda name: (next(i for i, start in enumerate(order) if matches(name, start)), natural(name)))
     yield f"### Workload: {WORKLOADS[workload].title}"
     yield ""
@@ -133,7 +145,7 @@ def shape_lines(found: ResultSet) -> Iterator[str]:
 def cpu_lines(found: ResultSet) -> Iterator[str]:
     """Who works how long on one change."""
     rows: list[tuple[str, list[Result]]] = []
-    for name in (ENGINE, FOUR_QUEUES, ORIGINAL, DRAIN, LIMIT):
+    for name in (ENGINE, ENGINE_QUORUM, FOUR_QUEUES, ORIGINAL, DRAIN, DRAIN_QUORUM, CAPTURE, LIMIT):
         runs = [r for r in found.results if r.workload == MAIN and r.contestant == name and not r.is_bad]
         runs = [r for r in runs if r.setting in (WITH_BINLOG, NO_TARGET)]
         if runs:

@@ -86,8 +86,13 @@ def integer(name: str, top: int = 1_000_000, definition: str = "INT NOT NULL") -
     return Column(name, definition, lambda r: int(r.random() * top), str, str)
 
 
-def decimal(name: str, definition: str = "DECIMAL(12,2) NOT NULL") -> Column:
-    return Column(name, definition, lambda r: f"{int(r.random() * 1_000_000)}.{int(r.random() * 100):02d}", str, str)
+def decimal(name: str, digits: int = 12, scale: int = 2) -> Column:
+    """Maxwell prints all digits of the scale."""
+
+    def make(random: Random) -> Value:
+        return f"{int(random.random() * 1_000_000)}.{int(random.random() * 10**scale):0{scale}d}"
+
+    return Column(name, f"DECIMAL({digits},{scale}) NOT NULL", make, str, str)
 
 
 def text(name: str, size: int, definition: str) -> Column:
@@ -183,7 +188,7 @@ def orders(name: str = "orders") -> Table:
         integer("customer", 5_000),
         text("name", 24, "VARCHAR(80) NOT NULL"),
         decimal("net"),
-        nullable(decimal("tax", "DECIMAL(14,4) NOT NULL")),
+        nullable(decimal("tax", 14, 4)),
         text("note", 120, "TEXT NOT NULL"),
         varbinary("token", 32),
         binary("digest", 16),

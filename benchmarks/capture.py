@@ -1,0 +1,52 @@
+"""pydbsync's own reading of the binlog: from the source to a file of messages, which must be those of the workload."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import shutil
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+
+from benchmarks import child
+from benchmarks.engine import ROOT
+from benchmarks.rig import Prepared
+from lab.mariadb import MariaDB
+
+OWN_FIELDS = ("ts", "xid", "position", "gtid", "server_id", "thread_id")
+"""What the generator makes up, so that it differs."""
+
+
+def run_capture(source: MariaDB, prepared: Prepared, folder: Path) -> child.Outcome:
+    """The whole process, from its start at the workload's first place to its end at the end of the binlog."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    server = {"host": source.host, "port": source.port, "user": source.user, "password": source.password}
+    config = folder / "capture.yaml"
+    config.write_text(
+        json.dumps({"source_db_info": server, "db_info": server, "log_file_prefix": str(folder / "log_%s.log")})
+    )
+    begin = f"{prepared.begin.file}:{prepared.begin.offset}"
+    options = ["--config", str(config), "--to", str(messages_of(folder)), "--start", begin, "--until-end"]
+    command = [sys.executable, "-m", "pydbsync", "capture", *options]
+    return child.run([*command, "--state", str(folder / "state")], result_option=None, folder=ROOT)
+
+
+def messages_of(folder: Path) -> Path:
+    return folder / "captured.ndjson"
+
+
+def is_same(captured: Path, generated: Path) -> bool:
+    """Whether both files tell the same changes in the same order, transaction by transaction."""
+    pairs = itertools.zip_longest(comparable(captured), comparable(generated))
+    return all(ours == theirs for ours, theirs in pairs)
+
+
+def comparable(path: Path) -> Iterator[list[tuple[str, bytes]]]:
+    decode = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+    with path.open("rb") as file:
+        for line in file:
+            yield [(name, bytes(value)) for name, value in decode(line).items() if name not in OWN_FIELDS]

@@ -1,0 +1,17 @@
+"""What the contestants are called in the CSV, the table and the picture."""
+
+from __future__ import annotations
+
+MAIN = "mixed"
+"""The workload on which everybody runs."""
+
+ENGINE = "pydbsync"
+ENGINE_QUORUM = "pydbsync, quorum queue"
+FOUR_QUEUES = "pydbsync, 4 queues"
+NATIVE = "native: "
+"""The mode follows."""
+ORIGINAL = "original"
+DRAIN = "bare pika drain"
+DRAIN_QUORUM = "bare pika drain, quorum queue"
+LIMIT = "target's limit"
+CAPTURE = "pydbsync capture"
