@@ -1,0 +1,1 @@
+"""The initial copy: from an empty target to one that replay can go on from."""

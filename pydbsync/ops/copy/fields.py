@@ -1,0 +1,200 @@
+"""What is read of each column at the source, so that the target stores the same bytes.
+
+The source itself prints a row as text: one string a row, or all rows of a chunk in one string, so that no value passes
+through Python. Both sessions have `SET NAMES binary`: what is printed is bytes, and a quoted text is a string of bytes,
+which a column of the same character set takes as it is.
+"""
+
+from __future__ import annotations
+
+import enum
+from typing import NamedTuple
+
+from pydbsync.errors import OperationError
+from pydbsync.model import Column, TableName, TableSchema
+from pydbsync.plan.literals import (
+    BINARY_KINDS,
+    GEOMETRY_KINDS,
+    INTEGER_KINDS,
+    TEMPORAL_KINDS,
+    TEXT_KINDS,
+)
+from pydbsync.plan.quoting import quote_name, quote_table
+
+
+class Way(enum.Enum):
+    """How rows are carried to the target; each is slower than the one before, and takes more."""
+
+    LOAD = "load"
+    """LOAD DATA LOCAL INFILE, where the target allows it."""
+    INSERT = "insert"
+    """INSERT of many rows, strict."""
+    SINGLE = "single"
+    """Row by row, values quoted here: for rows so large that the source cannot print them as one text."""
+
+
+class Field(NamedTuple):
+    """One column on its way."""
+
+    name: str
+    """At the target, quoted."""
+    text: str
+    """SQL of the source: the value as LOAD DATA and VALUES read it; NULL is the word NULL."""
+    value: str
+    """SQL of the source: the value's bytes as they are, for Way.SINGLE."""
+    is_quoted: bool = True
+    """Whether `value` is to be quoted as a string of bytes; else it is a number."""
+    insert_as: str = "{}"
+    """SQL of the target around the literal in VALUES."""
+    load_as: str = "{}"
+    """SQL of the target around what LOAD DATA has read."""
+    is_enum: bool = False
+
+
+_PRINTED = frozenset({"uuid", "inet4", "inet6"})
+_SAME_NAME = {"utf8": "utf8mb3"}
+"""Older servers call the three-byte character set utf8."""
+_FROM_UTF8 = "CONVERT({} USING utf8mb4)"
+
+# What QUOTE() writes: quotes, backslashes, NUL and Ctrl-Z escaped, and the bare word NULL for NULL.
+_LOAD_FORMAT = (
+    "CHARACTER SET binary FIELDS TERMINATED BY ',' OPTIONALLY ENCLOSED BY '\\'' ESCAPED BY '\\\\'"
+    " LINES TERMINATED BY '\\n'"
+)
+
+
+def field_for(source: Column, target: Column) -> Field:
+    """How this column of the source reaches that column of the target. Raises OperationError for an unknown type."""
+    column, name, kind = quote_name(source.name), quote_name(target.name), source.kind
+    if kind in ("enum", "set") and (kind, source.labels) == (target.kind, target.labels):
+        # By number: exact for the error value 0, for empty labels and for labels that look like numbers.
+        number = f"CAST({column} AS UNSIGNED)"
+        text = f"IFNULL({number}, 'NULL')"
+        return Field(name, text, number, False, load_as="CAST({} AS UNSIGNED)", is_enum=kind == "enum")
+    if kind in INTEGER_KINDS:
+        # Not IFNULL(c, 'NULL'), which MariaDB cuts to the display width: 123457 in an INT(4) would become 1234.
+        return Field(name, f"QUOTE({column})" if source.nullable else column, column, False)
+    if kind == "float":
+        # MySQL prints a FLOAT with six digits, but as a DOUBLE whole; times 1 keeps the sign of -0, plus 0 would not.
+        # A DOUBLE is printed as the column it is: as an expression MySQL cuts it to 22 characters.
+        return _quoted(name, f"({column} * 1e0)")
+    if kind in TEMPORAL_KINDS or kind in ("double", "decimal", "year"):
+        return _quoted(name, column)
+    if kind in GEOMETRY_KINDS or kind in BINARY_KINDS or kind in ("bit", "vector"):
+        return _quoted(name, f"CAST({column} AS BINARY)")
+    if kind in _PRINTED:
+        return _quoted(name, f"CAST({column} AS CHAR)")
+    if kind in TEXT_KINDS or kind in ("enum", "set", "json"):
+        return _text(name, source, target)
+    raise OperationError(f"column {source.name} is of type {kind}, which copy does not know; exclude its table")
+
+
+def _quoted(name: str, value: str, taken_as: str = "{}") -> Field:
+    return Field(name, f"QUOTE({value})", f"CAST({value} AS BINARY)", True, taken_as, taken_as)
+
+
+def _text(name: str, source: Column, target: Column) -> Field:
+    column = quote_name(source.name)
+    charset = _SAME_NAME.get(str(source.charset), source.charset)
+    is_bytes = target.kind in BINARY_KINDS or charset in (None, "binary")
+    is_same = charset == _SAME_NAME.get(str(target.charset), target.charset) and source.kind in TEXT_KINDS | {"json"}
+    if target.native_json or not (is_bytes or is_same):
+        return _quoted(name, f"CAST(CONVERT({column} USING utf8mb4) AS BINARY)", _FROM_UTF8)
+    return _quoted(name, f"CAST({column} AS BINARY)")
+
+
+def _quote(value: bytes) -> bytes:
+    # Not in hexadecimal: MySQL reads that as an integer where the column is a number.
+    return b"'" + value.replace(b"\\", b"\\\\").replace(b"'", b"\\'").replace(b"\0", b"\\0") + b"'"
+
+
+class RowForm:
+    """How the rows of a source table are printed, and how a target table takes them.
+
+    Raises OperationError if the target's table lacks a column.
+    """
+
+    def __init__(self, source: TableSchema, target: TableSchema) -> None:
+        by_name = {column.name.lower(): column for column in target.columns}
+        fields = []
+        for column in source.columns:
+            match = by_name.get(column.name.lower())
+            if match is None and not column.generated:
+                raise OperationError(
+                    f"{target.name} at the target has no column {column.name!r}, which {source.name} at the source has;"
+                    " drop the table at the target, then copy makes it"
+                )
+            if match is not None and not match.generated:
+                fields.append(field_for(column, match))
+        self.fields = tuple(fields)
+        self._source = quote_table(source.name)
+
+    def chunk_query(self, way: Way, where: str, *, shard: str = "0") -> str:
+        """`(shard, rows, text of all its rows)` of a chunk, one row a shard; with Way.INSERT also …
+
+        `enum_errors`, how many ENUM values are the error value 0, which strict mode refuses.
+        """
+        separator = "'\\n'" if way is Way.LOAD else "','"
+        rows = f"GROUP_CONCAT({', '.join(self._printed(way))} SEPARATOR {separator})"
+        return (
+            f"SELECT {shard} AS shard, COUNT(*), {self._enum_errors()}, {rows}"
+            f" FROM {self._source} WHERE {where} GROUP BY shard"
+        )
+
+    def rows_query(self, way: Way, where: str, *, shard: str = "0") -> str:
+        """`(shard, enum errors, text)` a row; with Way.SINGLE one value a column instead of the text."""
+        if way is Way.SINGLE:
+            printed = ", ".join(field.value for field in self.fields) or "NULL"
+        else:
+            printed = f"CONCAT({', '.join(self._printed(way))})"
+        errors = " + ".join(f"IFNULL({field.value} = 0, 0)" for field in self.fields if field.is_enum) or "0"
+        return f"SELECT {shard}, {errors}, {printed} FROM {self._source} WHERE {where}"
+
+    def _enum_errors(self) -> str:
+        parts = [f"IFNULL(SUM({field.value} = 0), 0)" for field in self.fields if field.is_enum]
+        return " + ".join(parts) or "0"
+
+    def _printed(self, way: Way) -> list[str]:
+        """The parts of a row's text, for GROUP_CONCAT or CONCAT."""
+        parts = ["''"] if way is Way.LOAD else ["'('"]
+        for index, field in enumerate(self.fields):
+            if index:
+                parts.append("','")
+            if way is Way.INSERT and field.insert_as != "{}":
+                before, _, after = field.insert_as.partition("{}")
+                parts += [f"'{before}'", field.text, f"'{after}'"]
+            else:
+                parts.append(field.text)
+        return parts if way is Way.LOAD else [*parts, "')'"]
+
+    def single_values(self, values: tuple[object, ...]) -> bytes:
+        """`(v1,v2,…)` of one row that was read by Way.SINGLE."""
+        literals = []
+        for field, value in zip(self.fields, values, strict=True):
+            if value is None:
+                literal = b"NULL"
+            elif isinstance(value, bytes) and field.is_quoted:
+                literal = _quote(value)
+            else:
+                literal = str(value).encode()
+            before, _, after = field.insert_as.partition("{}")
+            literals.append(before.encode() + literal + after.encode())
+        return b"(" + b",".join(literals) + b")"
+
+    def write_head(self, target: TableName, *, replace: bool) -> bytes:
+        """`INSERT INTO … VALUES `."""
+        names = ", ".join(field.name for field in self.fields)
+        verb = "REPLACE" if replace else "INSERT"
+        return f"{verb} INTO {quote_table(target)} ({names}) VALUES ".encode()
+
+    def load_statement(self, target: TableName, file: str, *, replace: bool) -> bytes:
+        """LOAD DATA of a file with a text of Way.LOAD."""
+        names, sets = [], []
+        for index, field in enumerate(self.fields):
+            if field.load_as == "{}":
+                names.append(field.name)
+            else:
+                names.append(f"@v{index}")
+                sets.append(f"{field.name} = {field.load_as.format(f'@v{index}')}")
+        into = f"LOAD DATA LOCAL INFILE '{file}' {'REPLACE ' if replace else ''}INTO TABLE {quote_table(target)}"
+        return f"{into} {_LOAD_FORMAT} ({', '.join(names)}){' SET ' + ', '.join(sets) if sets else ''}".encode()

@@ -1,0 +1,239 @@
+"""What a copy has done, kept in the target beside the rows, so that one that was killed goes on where it was."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TypeVar
+
+import msgspec
+
+from pydbsync.apply.connection import Connection
+from pydbsync.apply.table_start import TableStart
+from pydbsync.errors import ConfigError, PermanentError
+from pydbsync.model import TableName
+from pydbsync.ops.chunks import Chunk, KeyValues
+from pydbsync.plan.quoting import quote_name
+
+_T = TypeVar("_T")
+
+_NAME = "CHARACTER SET utf8mb4 COLLATE utf8mb4_bin"
+_TABLE_KEY = f"""
+        run_id BIGINT UNSIGNED NOT NULL,
+        source_database VARCHAR(64) {_NAME} NOT NULL,
+        source_table VARCHAR(64) {_NAME} NOT NULL,"""
+
+TABLES = {
+    "copy_run": f"""
+        id BIGINT UNSIGNED NOT NULL AUTO_INCREMENT PRIMARY KEY,
+        status ENUM('running', 'done', 'given up') CHARACTER SET ascii NOT NULL,
+        options LONGTEXT CHARACTER SET utf8mb4 NOT NULL,
+        source LONGTEXT {_NAME} NOT NULL,
+        start LONGTEXT {_NAME} NOT NULL,
+        rounds INT UNSIGNED NOT NULL DEFAULT 0,
+        started_at TIMESTAMP(6) NOT NULL DEFAULT CURRENT_TIMESTAMP(6),
+        ended_at TIMESTAMP(6) NULL
+    """,
+    "copy_table": f"""{_TABLE_KEY}
+        round INT UNSIGNED NOT NULL,
+        status ENUM('begun', 'done', 'gone') CHARACTER SET ascii NOT NULL,
+        start LONGTEXT {_NAME} NOT NULL,
+        fingerprint CHAR(40) CHARACTER SET ascii NOT NULL,
+        row_count BIGINT UNSIGNED NOT NULL DEFAULT 0,
+        size_bytes BIGINT UNSIGNED NOT NULL DEFAULT 0,
+        PRIMARY KEY (run_id, source_database, source_table)
+    """,
+    "copy_chunk": f"""{_TABLE_KEY}
+        number INT UNSIGNED NOT NULL,
+        lower_key LONGTEXT CHARACTER SET ascii NULL,
+        upper_key LONGTEXT CHARACTER SET ascii NULL,
+        is_done BOOLEAN NOT NULL,
+        row_count BIGINT UNSIGNED NOT NULL DEFAULT 0,
+        size_bytes BIGINT UNSIGNED NOT NULL DEFAULT 0,
+        PRIMARY KEY (run_id, source_database, source_table, number)
+    """,
+}
+
+
+class RunRecord(msgspec.Struct):
+    """One row of `copy_run`."""
+
+    id: int
+    options: dict[str, str]
+    source: dict[str, str]
+    """By what the source is known again."""
+    start: TableStart
+    rounds: int
+
+
+class TableRecord(msgspec.Struct):
+    """One row of `copy_table`."""
+
+    name: TableName
+    round: int
+    status: str
+    start: TableStart
+    fingerprint: str
+    rows: int = 0
+    size_bytes: int = 0
+
+
+class ChunkRecord(msgspec.Struct):
+    """One row of `copy_chunk`."""
+
+    chunk: Chunk
+    is_done: bool
+    rows: int
+    size_bytes: int
+
+
+class Journal:
+    """The three tables. Methods with a connection write as part of its running transaction."""
+
+    def __init__(self, schema: str) -> None:
+        self._schema = schema
+        self._runs, self._tables, self._chunks = (f"{quote_name(schema)}.{quote_name(name)}" for name in TABLES)
+        self.run_id = 0
+
+    def ensure(self, connection: Connection) -> None:
+        """Create what is missing. Raises ConfigError if the user may not."""
+        try:
+            for name, definition in TABLES.items():
+                connection.execute(
+                    f"CREATE TABLE IF NOT EXISTS {quote_name(self._schema)}.{quote_name(name)} ({definition})"
+                    " ENGINE=InnoDB"
+                )
+        except PermanentError as exc:
+            raise ConfigError(f"the copy's tables cannot be made in the target: {exc}", key="state_schema") from exc
+
+    # -- runs --------------------------------------------------------------------------------------------------------
+
+    def running(self, connection: Connection) -> list[RunRecord]:
+        """Runs that are not finished."""
+        found = connection.rows(
+            f"SELECT id, options, source, start, rounds FROM {self._runs} WHERE status = 'running' ORDER BY id"
+        )
+        return [
+            RunRecord(
+                id=int(run_id),
+                options=_decode(options, dict[str, str]),
+                source=_decode(source, dict[str, str]),
+                start=_decode(start, TableStart),
+                rounds=int(rounds),
+            )
+            for run_id, options, source, start, rounds in found
+        ]
+
+    def begin(self, connection: Connection, options: dict[str, str], source: dict[str, str]) -> int:
+        """A new run; its number, which all other methods mean from now on."""
+        connection.run(
+            f"INSERT INTO {self._runs} (status, options, source, start) VALUES ('running', %s, %s, %s)",
+            (_encode(options), _encode(source), _encode(TableStart())),
+        )
+        self.run_id = int(connection.value("SELECT LAST_INSERT_ID()"))
+        return self.run_id
+
+    def set_start(self, connection: Connection, start: TableStart, rounds: int) -> None:
+        """Where the stream has to go on from, and how many snapshots there have been."""
+        connection.run(
+            f"UPDATE {self._runs} SET start = %s, rounds = %s WHERE id = %s", (_encode(start), rounds, self.run_id)
+        )
+
+    def end(self, connection: Connection, run_id: int, status: str) -> None:
+        """The run is done or given up; what is known of its chunks is not needed any more."""
+        connection.run(
+            f"UPDATE {self._runs} SET status = %s, ended_at = CURRENT_TIMESTAMP(6) WHERE id = %s", (status, run_id)
+        )
+        connection.run(f"DELETE FROM {self._chunks} WHERE run_id = %s", (run_id,))
+
+    # -- tables ------------------------------------------------------------------------------------------------------
+
+    def tables(self, connection: Connection, run_id: int | None = None) -> dict[TableName, TableRecord]:
+        """All tables of a run."""
+        found = connection.rows(
+            "SELECT source_database, source_table, round, status, start, fingerprint, row_count, size_bytes"
+            f" FROM {self._tables} WHERE run_id = %s",
+            (self.run_id if run_id is None else run_id,),
+        )
+        return {
+            TableName(database, table): TableRecord(
+                name=TableName(database, table), round=int(number), status=status, start=_decode(start, TableStart),
+                fingerprint=fingerprint, rows=int(rows), size_bytes=int(size),
+            )
+            for database, table, number, status, start, fingerprint, rows, size in found
+        }  # fmt: skip
+
+    def write_table(self, connection: Connection, record: TableRecord, *, forget_chunks: bool = False) -> None:
+        """Store a table's row."""
+        connection.run(
+            f"REPLACE INTO {self._tables} (run_id, source_database, source_table, round, status, start, fingerprint,"
+            " row_count, size_bytes) VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s)",
+            (
+                self.run_id, *record.name, record.round, record.status, _encode(record.start), record.fingerprint,
+                record.rows, record.size_bytes,
+            ),
+        )  # fmt: skip
+        if forget_chunks:
+            connection.run(f"DELETE FROM {self._chunks} WHERE {_KEY}", (self.run_id, *record.name))
+
+    # -- chunks ------------------------------------------------------------------------------------------------------
+
+    def chunks(self, connection: Connection, name: TableName) -> list[ChunkRecord]:
+        """The chunks of a table, done or planned, in the order of their key."""
+        found = connection.rows(
+            f"SELECT number, lower_key, upper_key, is_done, row_count, size_bytes FROM {self._chunks}"
+            f" WHERE {_KEY} ORDER BY number",
+            (self.run_id, *name),
+        )
+        return [
+            ChunkRecord(Chunk(int(number), _key(lower), _key(upper)), bool(done), int(rows), int(size))
+            for number, lower, upper, done, rows, size in found
+        ]
+
+    def plan_chunk(self, connection: Connection, name: TableName, chunk: Chunk) -> None:
+        """The chunk is about to be copied."""
+        connection.run(
+            f"INSERT INTO {self._chunks} (run_id, source_database, source_table, number, lower_key, upper_key, is_done)"
+            " VALUES (%s, %s, %s, %s, %s, %s, 0) ON DUPLICATE KEY UPDATE is_done = is_done",
+            (self.run_id, *name, chunk.index, _key_text(chunk.lower), _key_text(chunk.upper)),
+        )
+
+    def end_chunk(self, connection: Connection, name: TableName, chunk: Chunk, *, rows: int, size_bytes: int) -> None:
+        """The chunk's rows are written: part of their transaction."""
+        connection.execute(
+            f"UPDATE {self._chunks} SET is_done = 1, row_count = {rows:d}, size_bytes = {size_bytes:d} WHERE run_id ="
+            f" {self.run_id:d} AND source_database = {_hex(name.database)} AND source_table = {_hex(name.table)}"
+            f" AND number = {chunk.index:d}"
+        )
+
+    def is_chunk_done(self, connection: Connection, name: TableName, chunk: Chunk) -> bool:
+        """Whether the chunk is committed."""
+        return bool(
+            connection.value(
+                f"SELECT is_done FROM {self._chunks} WHERE run_id = {self.run_id:d} AND source_database ="
+                f" {_hex(name.database)} AND source_table = {_hex(name.table)} AND number = {chunk.index:d}"
+            )
+        )
+
+
+_KEY = "run_id = %s AND source_database = %s AND source_table = %s"
+
+
+def _hex(text: str) -> str:
+    # The writers' sessions speak bytes, in which a text in quotes would be no name.
+    return f"_utf8mb4 X'{text.encode().hex()}'"
+
+
+def _encode(value: object) -> str:
+    return msgspec.json.encode(value).decode()
+
+
+def _decode(text: str, kind: type[_T]) -> _T:
+    return msgspec.json.decode(text, type=kind)
+
+
+def _key(text: str | None) -> KeyValues | None:
+    return None if text is None else msgspec.json.decode(text, type=tuple[str, ...])
+
+
+def _key_text(key: Iterable[str] | None) -> str | None:
+    return None if key is None else _encode(list(key))

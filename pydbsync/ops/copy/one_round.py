@@ -1,0 +1,226 @@
+"""One round of the copy: make what is missing, take the snapshot, let the workers carry the rows."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import NamedTuple
+
+from pydbsync.apply.connection import Connection
+from pydbsync.apply.table_start import TableStart
+from pydbsync.model import TableName
+from pydbsync.ops.copy.journal import Journal, TableRecord
+from pydbsync.ops.copy.markers import Markers
+from pydbsync.ops.copy.options import CopyObserver, CopyOptions, TableReport
+from pydbsync.ops.copy.rounds import Round
+from pydbsync.ops.copy.sessions import SourceReader, TargetWriter
+from pydbsync.ops.copy.snapshot import SnapshotTaker
+from pydbsync.ops.copy.structure import Builder, Inventory
+from pydbsync.ops.copy.tables import Tables
+from pydbsync.ops.copy.tasks import Board, TableTask
+from pydbsync.ops.copy.throttle import Throttle
+from pydbsync.ops.copy.workers import Worker
+from pydbsync.ops.copy.writing import RowWriter
+from pydbsync.plan.quoting import quote_table
+from pydbsync.settings import Settings
+
+
+class Sides(NamedTuple):
+    """What all rounds share."""
+
+    settings: Settings
+    options: CopyOptions
+    source: Connection
+    target: Connection
+    tables: Tables
+    journal: Journal
+    builder: Builder
+    observer: CopyObserver
+    stop: threading.Event
+    log: logging.Logger
+    throttle: Throttle
+    taker: SnapshotTaker
+    markers: Markers
+
+
+class OneRound:
+    """First `open`, then `copy`."""
+
+    def __init__(
+        self,
+        sides: Sides,
+        *,
+        number: int,
+        inventory: Inventory,
+        step: Round,
+        records: Mapping[TableName, TableRecord],
+        reports: Mapping[TableName, TableReport],
+        low: TableStart | None,
+    ) -> None:
+        """`low` is the marker that was written before `inventory` was read; None takes a snapshot."""
+        self._sides = sides
+        self._number = number
+        self._inventory = inventory
+        self._step = step
+        self._records = dict(records)
+        self._reports = reports
+        self._low = low
+        self._readers: list[SourceReader] = []
+        self._passes: list[list[TableName]] = []
+        self.lock_s = 0.0
+
+    # -- opening -----------------------------------------------------------------------------------------------------
+
+    def open(self, read_inventory: Callable[[], Inventory]) -> TableStart:
+        """Make the tables and take the snapshot; where a stream has to go on from for these tables."""
+        sides, step = self._sides, self._step
+        self._make_structure()
+        keywords = sides.settings.source.connect_keywords() if sides.settings.source else {}
+        self._readers = [SourceReader(keywords, key="source_db_info") for _ in range(max(1, sides.options.jobs))]
+        wanted = [*step.anew, *step.on]
+        if self._low is None:
+            sides.observer.phase("waiting for the moment of the snapshot")
+            moment = sides.taker.take(self._readers, wanted)
+            self.lock_s = moment.lock_s
+            start = moment.start
+            sides.log.info(
+                "round %d: the snapshot is of %s; %s for %.0f ms", self._number, moment.place, moment.how,
+                moment.lock_s * 1000,
+            )  # fmt: skip
+            self._passes = [wanted]
+            starts = dict.fromkeys(step.anew, start)
+        else:
+            start = self._low
+            exact = [name for name in step.anew if not sides.tables.converges(name)]
+            self._passes = [[name for name in wanted if name not in exact]]
+            starts = dict.fromkeys(step.anew, start)
+            if exact:
+                moment = sides.taker.take_at_marker(self._readers, exact, sides.markers.table, sides.markers.write)
+                self.lock_s = moment.lock_s
+                self._passes.insert(0, exact)
+                starts.update(dict.fromkeys(exact, moment.start))
+        self._write_starts(start, starts)
+        self._set_aside(read_inventory())
+        return start
+
+    def _make_structure(self) -> None:
+        sides, inventory = self._sides, self._inventory
+        made: set[TableName] = set()
+        with sides.target.transaction():
+            for name in self._step.anew:
+                record = TableRecord(name, self._number, "begun", TableStart(), inventory.tables[name].fingerprint)
+                sides.journal.write_table(sides.target, record, forget_chunks=True)
+                self._records[name] = record
+        for database, sql in inventory.databases.items():
+            sides.builder.make_database(database, sql)
+        for name in self._step.gone:
+            for target in sides.tables.targets(name):
+                sides.builder.drop_table(target.name)
+        for name in self._step.anew:
+            sides.observer.phase(f"making {name}")
+            self._reports[name].rows = self._reports[name].size_bytes = 0
+            for target in sides.tables.targets(name):
+                if target.name in made:
+                    continue
+                made.add(target.name)
+                if sides.options.existing == "keep" and self._exists(target.name):
+                    sides.target.execute(f"DELETE FROM {quote_table(target.name)}".encode())
+                    continue
+                sides.builder.drop_table(target.name)
+                sides.builder.make_table(inventory.tables[name], target.name.database)
+
+    def _exists(self, name: TableName) -> bool:
+        return bool(
+            self._sides.target.rows(
+                "SELECT 1 FROM information_schema.tables WHERE table_schema = %s AND table_name = %s", name
+            )
+        )
+
+    def _write_starts(self, start: TableStart, starts: Mapping[TableName, TableStart]) -> None:
+        sides = self._sides
+        with sides.target.transaction():
+            for name, each in starts.items():
+                self._records[name].start = each
+                sides.journal.write_table(sides.target, self._records[name])
+            for name in self._step.gone:
+                gone = TableRecord(name, self._number, "gone", start, "")
+                sides.journal.write_table(sides.target, gone, forget_chunks=True)
+
+    def _set_aside(self, after: Inventory) -> None:
+        """Leave tables that were altered around the snapshot to the next round: what was made is not what is shown."""
+        for chosen in self._passes:
+            for name in list(chosen):
+                now = after.tables.get(name)
+                if now is None or now.fingerprint != self._inventory.tables[name].fingerprint:
+                    chosen.remove(name)
+                    self._reports[name].state = "again"
+                    self._reports[name].note = "its definition changed while the snapshot was taken"
+                    self._sides.log.info("%s is left to another round: %s", name, self._reports[name].note)
+
+    # -- copying -----------------------------------------------------------------------------------------------------
+
+    def copy(self) -> None:
+        """Carry the rows. Raises what made a worker give up."""
+        try:
+            for chosen in self._passes:
+                self._sides.observer.phase("copying")
+                tasks = self._tasks(chosen)
+                board = self._work(tasks)
+                for task, why in board.again:
+                    self._sides.log.info("%s is left to another round: %s", task.name, why)
+                if board.error is not None:
+                    raise board.error
+                if self._low is not None:  # only the first pass has a snapshot
+                    for reader in self._readers:
+                        if reader.is_open() and reader.has_snapshot:
+                            reader.close_snapshot()
+        finally:
+            for reader in self._readers:
+                reader.close()
+
+    def _tasks(self, chosen: Iterable[TableName]) -> list[TableTask]:
+        sides = self._sides
+        shared = {name for names in sides.tables.merged(self._inventory.tables) for name in names}
+        tasks = []
+        for name in chosen:
+            table, record = self._inventory.tables[name], self._records[name]
+            if not table.has_rows:
+                record.status = "done"
+                sides.journal.write_table(sides.target, record)
+                self._reports[name].state = "done"
+                self._reports[name].note = f"{table.engine.upper()} has no rows of its own"
+                continue
+            replace = name in self._step.on or name in shared or self._low is not None or not table.is_transactional
+            tasks.append(
+                sides.tables.task(table, record, self._reports[name], replace=replace, is_shared=name in shared)
+            )
+        return tasks
+
+    def _work(self, tasks: Sequence[TableTask]) -> Board:
+        sides = self._sides
+        board = Board(tasks, sides.observer)
+        keywords = sides.settings.target.connect_keywords()
+        threads: list[threading.Thread] = []
+        for reader in self._readers:
+            if not reader.is_open():
+                continue
+            worker = Worker(
+                board,
+                reader=reader,
+                writer=RowWriter(
+                    lambda: TargetWriter(keywords, key=sides.settings.target.key), stop=sides.stop, log=sides.log
+                ),
+                journal=sides.journal,
+                prepare=sides.tables.prepare,
+                finish=lambda task: sides.tables.finish(task, self._records[task.name]),
+                brake=sides.throttle,
+                stop=sides.stop,
+                log=sides.log,
+            )
+            threads.append(threading.Thread(target=worker.run, name=f"copy-{len(threads)}"))
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        return board

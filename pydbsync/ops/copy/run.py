@@ -1,0 +1,407 @@
+"""A whole copy: own the streams, read what there is, copy it round by round, and say where replay goes on."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+
+from pydbsync.apply.connection import Connection
+from pydbsync.apply.table_start import TableStart
+from pydbsync.errors import ConfigError, OperationError, PermanentError, Stopped
+from pydbsync.model import TableName
+from pydbsync.ops.copy.fields import Way
+from pydbsync.ops.copy.journal import Journal, TableRecord
+from pydbsync.ops.copy.markers import Markers, marker_table
+from pydbsync.ops.copy.one_round import OneRound, Sides
+from pydbsync.ops.copy.options import CopyObserver, CopyOptions, CopyReport, TableReport
+from pydbsync.ops.copy.programs import make_programs, read_triggers, read_views
+from pydbsync.ops.copy.queues import existing_queues
+from pydbsync.ops.copy.rounds import plan_round
+from pydbsync.ops.copy.snapshot import SnapshotTaker
+from pydbsync.ops.copy.streams import OwnedStreams
+from pydbsync.ops.copy.structure import Builder, Inventory, read_inventory, read_server
+from pydbsync.ops.copy.tables import Tables
+from pydbsync.ops.copy.throttle import Throttle
+from pydbsync.ops.verify.run import Servers
+from pydbsync.plan.quoting import quote_table
+from pydbsync.route.filters import Filters
+from pydbsync.settings import Settings
+from pydbsync.table_plans import router_from
+
+MAX_ROUNDS = 20
+
+
+def run_copy(
+    settings: Settings,
+    options: CopyOptions,
+    *,
+    stop: threading.Event | None = None,
+    observer: CopyObserver | None = None,
+    log: logging.Logger | None = None,
+) -> CopyReport:
+    """Copy what takes part from the source to the target, and write the checkpoints. After a stop or a kill the same
+    call goes on.
+
+    Raises OperationError, ConfigError, ApplyError, Stopped.
+    """
+    copy = Copy(
+        settings, options, stop=stop or threading.Event(), observer=observer or CopyObserver(),
+        log=log or logging.getLogger("pydbsync.copy"),
+    )  # fmt: skip
+    try:
+        return copy.run()
+    finally:
+        copy.close()
+
+
+class Copy:
+    """One run. `report` can be read at any time."""
+
+    def __init__(
+        self, settings: Settings, options: CopyOptions, *, stop: threading.Event, observer: CopyObserver,
+        log: logging.Logger,
+    ) -> None:  # fmt: skip
+        if settings.source is None:
+            raise ConfigError("is missing: where to copy from", key="source_db_info")
+        self._settings = settings
+        self._options = options
+        self._stop = stop
+        self._observer = observer
+        self._log = log
+        self.report = CopyReport()
+        self._servers = Servers(settings, stop)
+        self._router = router_from(settings)
+        self._source = Connection(settings.source.connect_keywords(), key=settings.source.key)
+        self._target = Connection(settings.target.connect_keywords(), key=settings.target.key)
+        for connection in (self._source, self._target):
+            connection.execute("SET SESSION wait_timeout = 86400")
+        names = options.streams or tuple(queue.queue for queue in settings.queues) or (settings.stream,)
+        self._streams = OwnedStreams(self._target, settings.state_schema, names)
+        self._journal = Journal(settings.state_schema)
+        self._markers = Markers(self._source, marker_table(settings))
+        self._throttle = Throttle(settings, options, self._servers, stop=stop, log=log)
+        self._start = TableStart()
+        self._is_added = False
+        self._inventory: Inventory | None = None
+
+    def close(self) -> None:
+        """Close all connections, and give the streams back with them. Never raises."""
+        self._throttle.close()
+        self._servers.close()
+        self._source.close()
+        self._target.close()
+
+    def run(self) -> CopyReport:
+        """All of it; see run_copy."""
+        began = time.monotonic()
+        self._streams.acquire()
+        self._journal.ensure(self._target)
+        self.report.streams = self._streams.names
+        if self._options.trust_stream and not self._journal.running(self._target) and self._streams.trust():
+            self._note("the streams are trusted from now on: replay can start")
+            return self.report
+        self._is_added = bool(self._options.tables) and not self._options.overwrite_checkpoint and (
+            len(self._streams.with_checkpoint()) == len(self._streams.names)
+        )  # fmt: skip
+        self._begin_or_go_on()
+        tables = Tables(
+            self._settings, self._options, self._router, self._servers, self._journal, way=self._way(), log=self._log
+        )
+        self._copy_rounds(tables)
+        self._observer.phase("views and triggers")
+        self._make_programs()
+        self._finish(tables)
+        self.report.seconds = time.monotonic() - began
+        return self.report
+
+    # -- beginning ---------------------------------------------------------------------------------------------------
+
+    def _begin_or_go_on(self) -> None:
+        described = {
+            **self._options.described(),
+            "streams": " ".join(self._streams.names),
+            "added": "yes" if self._is_added else "",
+        }
+        identity = {"server": self._identity(), **self._streams.commits()}
+        runs = [run for run in self._journal.running(self._target) if run.options["streams"] == described["streams"]]
+        if runs and self._options.restart:
+            for run in runs:
+                self._give_up(run.id)
+            runs = []
+        if not runs:
+            self._refuse_what_is_there()
+            self._journal.begin(self._target, described, identity)
+            return
+        run = runs[-1]
+        if run.options != described:
+            differing = ", ".join(name for name in described if run.options.get(name) != described[name])
+            raise OperationError(
+                f"a copy with other options was begun ({differing}): finish it with them, or give it up with --restart"
+            )
+        if run.source != identity:
+            raise OperationError(
+                "a copy was begun from another source, or changes were replayed since: give it up with --restart"
+            )
+        self._journal.run_id = run.id
+        self._start = run.start
+        self.report.rounds = run.rounds
+        self.report.is_resumed = True
+        self._log.info("going on with the copy that was begun, run %d", run.id)
+
+    def _identity(self) -> str:
+        variable = "@@server_id" if self._source.dialect.is_mariadb else "@@server_uuid"
+        return f"{self._source.value(f'SELECT {variable}')} {self._source.value('SELECT @@port')}"
+
+    def _refuse_what_is_there(self) -> None:
+        self._streams.refuse_parked()
+        standing = self._streams.with_checkpoint()
+        if standing and not self._is_added and not self._options.overwrite_checkpoint:
+            raise OperationError(
+                f"replay has gone on in {', '.join(standing)} already: name --tables to copy some of them anew, or"
+                " --overwrite-checkpoint to copy everything anew"
+            )
+
+    def _give_up(self, run_id: int) -> None:
+        """Drop what the run has made, and forget it."""
+        builder = self._builder()
+        for name, record in self._journal.tables(self._target, run_id).items():
+            if record.status != "gone" and self._router.takes(name):
+                for database in self._router.databases(name.database):
+                    self._clear(builder, TableName(database, name.table))
+        self._streams.give_back()
+        self._journal.end(self._target, run_id, "given up")
+
+    def _clear(self, builder: Builder, name: TableName) -> None:
+        if self._options.existing == "keep":
+            self._target.execute(f"DELETE FROM {quote_table(name)}".encode())
+        else:
+            builder.drop_table(name)
+
+    def _builder(self) -> Builder:
+        ts = int(self._source.value("SELECT UNIX_TIMESTAMP()"))
+        return Builder(self._target, self._router, source_server=read_server(self._source), ts=ts)
+
+    def _way(self) -> Way:
+        if self._options.loading == "insert":
+            return Way.INSERT
+        if int(self._target.value("SELECT @@local_infile")):
+            return Way.LOAD
+        if self._options.loading == "load":
+            raise OperationError("local_infile is off at the target: SET GLOBAL local_infile = 1, or copy with INSERT")
+        self._note(
+            "local_infile is off at the target, so rows are inserted; SET GLOBAL local_infile = 1 there makes it faster"
+        )
+        return Way.INSERT
+
+    # -- rounds ------------------------------------------------------------------------------------------------------
+
+    def _copy_rounds(self, tables: Tables) -> None:
+        sides = Sides(
+            settings=self._settings, options=self._options, source=self._source, target=self._target, tables=tables,
+            journal=self._journal, builder=self._builder(), observer=self._observer, stop=self._stop, log=self._log,
+            throttle=self._throttle,
+            taker=SnapshotTaker(
+                self._source, locking=self._options.locking, lock_wait_s=self._options.lock_wait_s, stop=self._stop,
+                log=self._log,
+            ),
+            markers=self._markers,
+        )  # fmt: skip
+        if not self.report.is_resumed or not self._is_begun():
+            self._mark_before()
+        for _ in range(MAX_ROUNDS):
+            records = self._journal.tables(self._target)
+            if records and all(record.status != "begun" for record in records.values()):
+                if self._inventory is None:
+                    self._inventory = self._read_inventory()
+                    self._report_tables(tables, self._inventory, records)
+                break
+            low = self._markers.write() if self._options.watermark else None
+            self._observer.phase("reading the structure")
+            inventory = self._inventory = self._read_inventory()
+            found = {name: table.fingerprint for name, table in inventory.tables.items()}
+            step = plan_round(
+                found, records if self._is_begun() else {}, converges=tables.converges,
+                tied=tables.tied({*found, *records}),
+            )  # fmt: skip
+            if not step:
+                break
+            self._report_tables(tables, inventory, records)
+            if not records:
+                self._refuse_existing(tables, inventory)
+            self.report.rounds += 1
+            one = OneRound(
+                sides, number=self.report.rounds, inventory=inventory, step=step, records=records,
+                reports={table.name: table for table in self.report.tables}, low=low,
+            )  # fmt: skip
+            start = one.open(self._read_inventory)
+            if not self._is_begun():
+                self._start = start
+            self._journal.set_start(self._target, self._start, self.report.rounds)
+            self.report.lock_s += one.lock_s
+            one.copy()
+            if self._stop.is_set():
+                raise Stopped("the copy was stopped; the same command goes on with it")
+        else:
+            raise OperationError(
+                f"after {MAX_ROUNDS} snapshots tables are still unfinished, as their definitions keep changing: copy"
+                " when no schema change is under way"
+            )
+        for note in sides.builder.notes:
+            self._note(note)
+
+    def _is_begun(self) -> bool:
+        return bool(self._start.base or self._start.marker)
+
+    def _mark_before(self) -> None:
+        """A row before the snapshot: it comes along in every stream that begins early enough, and so proves it."""
+        proven = self._options.trust_stream or self._is_added
+        try:
+            self._markers.ensure()
+            if not self._options.watermark:
+                self._markers.write()
+        except PermanentError as exc:
+            if self._options.watermark:
+                raise OperationError(
+                    f"--watermark writes to {self._markers.table} at the source, and may not: {exc}"
+                ) from exc
+            self._note(
+                f"no marker could be written to {self._markers.table} at the source ({exc}): replay starts once a"
+                " message comes that is older than the copy"
+            )
+        queues = existing_queues(self._settings) if not self._options.streams else set()
+        self._streams.begin(self._journal.run_id, self._markers.table, queues, proven=proven)
+
+    def _read_inventory(self) -> Inventory:
+        database, _, table = self._settings.heartbeat_table.partition(".")
+        own = (TableName(database, table), self._markers.table)
+        chosen = Filters(include=self._options.tables)
+        return read_inventory(self._source, self._router, chosen=chosen, own=own)
+
+    def _refuse_existing(self, tables: Tables, inventory: Inventory) -> None:
+        targets = {target.name for name in inventory.tables for target in tables.targets(name)}
+        found = {
+            TableName(str(database), str(table))
+            for database, table in self._target.rows("SELECT table_schema, table_name FROM information_schema.tables")
+        } & targets
+        if self._options.existing == "drop" or self._is_added:
+            return
+        if self._options.existing == "keep":
+            found = {name for name in found if self._target.rows(f"SELECT 1 FROM {quote_table(name)} LIMIT 1")}
+        if found:
+            listed = ", ".join(map(str, sorted(found)[:5])) + (", …" if len(found) > 5 else "")
+            raise OperationError(
+                f"the target has {len(found)} of the tables already ({listed}): drop them, let copy do it with"
+                " --existing drop, or fill empty ones with --existing keep"
+            )
+
+    def _report_tables(self, tables: Tables, inventory: Inventory, records: Mapping[TableName, TableRecord]) -> None:
+        known = {table.name: table for table in self.report.tables}
+        for name, table in inventory.tables.items():
+            if name not in known:
+                known[name] = TableReport(
+                    name=name, targets=tuple(target.name for target in tables.targets(name)),
+                    estimated_rows=table.estimated_rows,
+                )  # fmt: skip
+                record = records.get(name)
+                if record is not None and record.status == "done":
+                    known[name].state, known[name].rows = "done", record.rows
+                    known[name].size_bytes = record.size_bytes
+        self.report.tables = [known[name] for name in sorted(known) if name in inventory.tables]
+        self.report.left_out = list(inventory.left_out)
+        self._observer.began(self.report)
+
+    # -- ending ------------------------------------------------------------------------------------------------------
+
+    def _make_programs(self) -> None:
+        inventory = self._inventory or self._read_inventory()
+        if self._is_added:
+            return
+
+        def rename(database: str, own: str, target: str) -> str:
+            return self._router.rename(database, shard_of=own, shard=target)
+
+        if self._options.views:
+            views, refused = read_views(self._source, inventory.views)
+            made = make_programs(self._target, views, kind="view", databases=self._router.databases, rename=rename)
+            self.report.views = made.names
+            self.report.left_out += [*refused, *made.left_out]
+            self.report.notes += made.notes
+        triggers = read_triggers(self._source, inventory.tables)
+        if self._options.triggers:
+            made = make_programs(
+                self._target, triggers, kind="trigger", databases=self._router.databases, rename=rename
+            )
+            self.report.triggers = made.names
+            self.report.left_out += made.left_out
+            self.report.notes += made.notes
+        elif triggers:
+            self.report.left_out.append(
+                f"{len(triggers)} trigger(s): what they do at the source arrives as rows; --triggers makes them for the"
+                " day of the cut-over"
+            )
+
+    def _finish(self, tables: Tables) -> None:
+        records = self._journal.tables(self._target)
+        inventory = self._inventory
+        without = [
+            name for name, record in records.items()
+            if record.status == "done" and inventory and name in inventory.tables
+            and not inventory.tables[name].is_transactional and inventory.tables[name].has_rows
+        ]  # fmt: skip
+        taker = SnapshotTaker(
+            self._source, locking=self._options.locking, lock_wait_s=self._options.lock_wait_s, stop=self._stop,
+            log=self._log,
+        )  # fmt: skip
+        self.report.unproven = [name for name in without if not tables.converges(name)]
+        if self._options.watermark:
+            end = self._markers.write()
+        elif without:
+            end = taker.place_now()
+        else:
+            end = max((record.start for record in records.values()), key=lambda start: start.place, default=self._start)
+        starts = different_starts(records, self._start, all_anew=self._is_added)
+        server_id = None if self._options.watermark else taker.server_id()
+        with self._target.transaction():
+            self._streams.finish(self._start, starts, server_id=server_id, end=end, is_added=self._is_added)
+            self._journal.end(self._target, self._journal.run_id, "done")
+        self.report.place, self.report.end_place = place_text(self._start), place_text(end)
+        self.report.gtids = self._start.gtids
+
+    def _note(self, text: str) -> None:
+        if text not in self.report.notes:
+            self.report.notes.append(text)
+            self._observer.note(text)
+            self._log.info("%s", text)
+
+
+def different_starts(
+    records: Mapping[TableName, TableRecord], first: TableStart, *, all_anew: bool
+) -> dict[TableName, TableStart]:
+    """The tables that begin at another place than the stream; a database as a whole if all its tables do."""
+    found = {name: record.start for name, record in records.items() if all_anew or record.start != first}
+    by_database: dict[str, list[TableName]] = defaultdict(list)
+    for name in records:
+        by_database[name.database].append(name)
+    for database, names in by_database.items():
+        starts = _distinct(found[name] for name in names if name in found)
+        if not all_anew and len(starts) == 1 and all(name in found for name in names):
+            found[TableName(database, "")] = starts[0]
+    return found
+
+
+def _distinct(starts: Iterable[TableStart]) -> list[TableStart]:
+    seen: list[TableStart] = []
+    for start in starts:
+        if start not in seen:
+            seen.append(start)
+    return seen
+
+
+def place_text(start: TableStart) -> str:
+    """`binlog.000002:1924195`, or the marker's number."""
+    if not start.base:
+        return f"marker {start.marker}" if start.marker else ""
+    return f"{start.base}.{start.place.file:06d}:{start.place.offset}"

@@ -1,0 +1,232 @@
+"""What the source consists of, and how it is made at the target: databases and tables, before any row."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections import defaultdict
+from collections.abc import Iterable
+
+import msgspec
+
+from pydbsync.apply.connection import Connection
+from pydbsync.apply.schema_change import run_statement
+from pydbsync.errors import OperationError, PermanentError, PlanError
+from pydbsync.model import SchemaChange, TableName
+from pydbsync.ops.copy.sessions import SYSTEM_DATABASES
+from pydbsync.plan.collations import Server
+from pydbsync.plan.ddl import PlannedSchemaChange, plan_schema_change
+from pydbsync.plan.quoting import quote_name, quote_table
+from pydbsync.route.filters import Filters
+from pydbsync.route.router import Router
+
+WITHOUT_ROWS = frozenset({"blackhole", "federated", "mrg_myisam", "connect", "spider", "s3", "ndbcluster"})
+"""Engines whose rows are elsewhere, or nowhere: the table is made, its rows are not copied."""
+
+_COUNTER = re.compile(r" AUTO_INCREMENT=\d+")
+_GONE = (1146, 1049, 1356)
+
+
+class SourceTable(msgspec.Struct):
+    """A base table of the source as it was found."""
+
+    name: TableName
+    engine: str
+    is_transactional: bool
+    estimated_rows: int
+    size_bytes: int
+    """Of the rows, as the server's statistics say."""
+    create_sql: str
+    fingerprint: str
+    """Another one after every change of the definition, and after a rename that put another table in its place."""
+
+    @property
+    def has_rows(self) -> bool:
+        """Whether the rows are the table's own."""
+        return self.engine not in WITHOUT_ROWS
+
+
+class Inventory(msgspec.Struct):
+    """All that takes part."""
+
+    tables: dict[TableName, SourceTable]
+    views: tuple[TableName, ...]
+    databases: dict[str, str]
+    """Name → CREATE DATABASE."""
+    left_out: tuple[str, ...]
+    """What is not copied at all, as sentences."""
+
+
+def read_inventory(connection: Connection, router: Router, *, chosen: Filters, own: Iterable[TableName]) -> Inventory:
+    """What the source has now. `own` are tables of pydbsync itself."""
+    own = set(own)
+    tables: dict[TableName, SourceTable] = {}
+    views: list[TableName] = []
+    left_out: list[str] = []
+    found = connection.rows(
+        "SELECT t.table_schema, t.table_name, t.table_type, t.engine, IFNULL(e.transactions, 'NO'), t.table_rows,"
+        " t.data_length, t.create_time FROM information_schema.tables t"
+        " LEFT JOIN information_schema.engines e ON e.engine = t.engine ORDER BY t.table_schema, t.table_name"
+    )
+    for database, table, kind, engine, transactions, rows, size, created in found:
+        name = TableName(str(database), str(table))
+        if name.database in SYSTEM_DATABASES or name in own or not (router.takes(name) and chosen.takes(name)):
+            continue
+        if kind == "VIEW":
+            views.append(name)
+        elif kind == "SEQUENCE":
+            left_out.append(f"the sequence {name}: replay cannot follow it")
+        elif kind in ("BASE TABLE", "SYSTEM VERSIONED"):
+            create_sql = read_definition(connection, name)
+            if create_sql is None:
+                continue
+            if kind == "SYSTEM VERSIONED":
+                left_out.append(f"the history of {name}: its rows of today are copied")
+            tables[name] = SourceTable(
+                name=name, engine=str(engine or "").lower(), is_transactional=transactions == "YES",
+                estimated_rows=int(rows or 0), size_bytes=int(size or 0), create_sql=create_sql,
+                fingerprint=_fingerprint(create_sql, created),
+            )  # fmt: skip
+    names = {name.database for name in (*tables, *views)}
+    databases = {name: str(connection.rows(f"SHOW CREATE DATABASE {quote_name(name)}")[0][1]) for name in sorted(names)}
+    left_out += _programs(connection, names)
+    return Inventory(tables, tuple(views), databases, tuple(left_out))
+
+
+def read_definition(connection: Connection, name: TableName) -> str | None:
+    """CREATE TABLE as the server writes it; None if the table has gone."""
+    try:
+        return str(connection.rows(f"SHOW CREATE TABLE {quote_table(name)}")[0][1])
+    except PermanentError as exc:
+        if exc.code in _GONE:
+            return None
+        raise
+
+
+def read_fingerprint(connection: Connection, name: TableName) -> str | None:
+    """What `SourceTable.fingerprint` would be now; None if the table has gone."""
+    created = connection.rows(
+        "SELECT create_time FROM information_schema.tables WHERE table_schema = %s AND table_name = %s", name
+    )
+    create_sql = read_definition(connection, name)
+    return _fingerprint(create_sql, created[0][0]) if created and create_sql is not None else None
+
+
+def _fingerprint(create_sql: str, created: object) -> str:
+    return hashlib.sha1(f"{_COUNTER.sub('', create_sql)}\0{created}".encode(), usedforsecurity=False).hexdigest()
+
+
+def _programs(connection: Connection, databases: set[str]) -> list[str]:
+    """Procedures, functions and events, which are not copied."""
+    counts: dict[tuple[str, str], int] = defaultdict(int)
+    for database, kind in connection.rows(
+        "SELECT routine_schema, LOWER(routine_type) FROM information_schema.routines"
+        " UNION ALL SELECT event_schema, 'event' FROM information_schema.events"
+    ):
+        counts[_text(database), _text(kind)] += 1
+    return [
+        f"{count} {kind}{'s' if count > 1 else ''} of {database}: what they do at the source arrives as rows"
+        for (database, kind), count in sorted(counts.items())
+        if database in databases
+    ]
+
+
+def read_families(connection: Connection) -> list[set[TableName]]:
+    """Tables that foreign keys with CASCADE, SET NULL or SET DEFAULT tie together, however far."""
+    found = connection.rows(
+        "SELECT constraint_schema, table_name, unique_constraint_schema, referenced_table_name"
+        " FROM information_schema.referential_constraints"
+        " WHERE delete_rule IN ('CASCADE', 'SET NULL', 'SET DEFAULT')"
+        " OR update_rule IN ('CASCADE', 'SET NULL', 'SET DEFAULT')"
+    )
+    families: list[set[TableName]] = []
+    for child_database, child, parent_database, parent in found:
+        family = {TableName(str(child_database), str(child)), TableName(str(parent_database), str(parent))}
+        touching = [each for each in families if each & family]
+        families = [each for each in families if each not in touching]
+        families.append(family.union(*touching))
+    return families
+
+
+def read_server(connection: Connection) -> Server:
+    """What the translation of statements depends on."""
+    dialect = connection.dialect
+    charset = connection.value("SELECT @@character_set_server")
+    return Server("mariadb" if dialect.is_mariadb else "mysql", dialect.version, _text(charset))
+
+
+class Builder:
+    """Makes databases and tables at the target, under their names there, in its brand's words."""
+
+    def __init__(self, target: Connection, router: Router, *, source_server: Server, ts: int) -> None:
+        self._target = target
+        self._router = router
+        self._source_server = source_server
+        self._target_server = read_server(target)
+        self._ts = ts
+        self.notes: list[str] = []
+        if not target.dialect.is_mariadb:
+            # What the source holds may be wider than a strict target would let be made.
+            self._try("SET SESSION innodb_strict_mode = 0")
+        else:
+            target.execute("SET SESSION innodb_strict_mode = 0")
+
+    def make_database(self, name: str, create_sql: str) -> None:
+        """Make all target databases of a source database, where they are missing."""
+        for database in self._router.databases(name):
+            if self._target.rows("SELECT 1 FROM information_schema.schemata WHERE schema_name = %s", (database,)):
+                continue
+            change = SchemaChange(kind="database-create", database=name, table=None, ts=self._ts, sql=create_sql)
+            self._run(self._plan(change, name, database))
+
+    def make_table(self, table: SourceTable, database: str) -> None:
+        """Make the table in one target database. Raises OperationError where it cannot be said in the target's words,
+        or the target refuses."""
+        name = table.name
+        change = SchemaChange(
+            kind="table-create", database=name.database, table=name.table, ts=self._ts, sql=table.create_sql
+        )
+        self._run(self._plan(change, name.database, database))
+
+    def drop_table(self, name: TableName) -> None:
+        """Drop a table of the target, if it is there."""
+        self._target.execute(f"DROP TABLE IF EXISTS {quote_table(name)}".encode())
+
+    def _plan(self, change: SchemaChange, source: str, target: str) -> PlannedSchemaChange:
+        def rename(database: str) -> str:
+            return self._router.rename(database, shard_of=source, shard=target)
+
+        try:
+            planned = plan_schema_change(
+                change, rename=rename, in_scope=lambda database, table: True, target=self._target_server,
+                source=self._source_server,
+            )  # fmt: skip
+        except PlanError as exc:
+            where = f"{change.database}.{change.table}" if change.table else change.database
+            raise OperationError(
+                f"{where} cannot be made at the target: {exc}; exclude it, or make it by hand"
+            ) from exc
+        if planned is None:
+            raise OperationError(f"there is nothing to make of {change.sql!r}")
+        for note in planned.notes:
+            if note not in self.notes:
+                self.notes.append(note)
+        return planned
+
+    def _run(self, planned: PlannedSchemaChange) -> None:
+        try:
+            run_statement(self._target, planned)
+        except PermanentError as exc:
+            first_line = planned.sql.splitlines()[0]
+            raise OperationError(f"the target refuses {first_line!r}: {exc}") from exc
+
+    def _try(self, sql: str) -> None:
+        try:
+            self._target.execute(sql)
+        except PermanentError as exc:
+            if exc.code not in (1227, 1193):  # needs a privilege; a table that minds says so
+                raise
+
+
+def _text(value: object) -> str:
+    return value.decode("utf-8") if isinstance(value, bytes) else str(value)
