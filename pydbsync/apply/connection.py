@@ -281,7 +281,6 @@ class Connection:
             "wait_timeout": wait_timeout_s,
             "net_write_timeout": 600,
             "group_concat_max_len": 1 << 20,
-            "transaction_isolation" if not self.dialect.is_mariadb else "tx_isolation": "READ-COMMITTED",
         }
         if not self.dialect.is_mariadb:
             # Off in a session that creates tables verbatim: the source's statement spells out its invisible key.
@@ -298,6 +297,8 @@ class Connection:
                 if name in ("sql_require_primary_key", "sql_generate_invisible_primary_key", "sql_if_exists"):
                     continue  # needs a privilege, or the version does not know it; a table that minds it says so
                 raise ConfigError(f"the target does not let the session set {name}: {exc}", key=self._key) from exc
+        # The variable has one name in MySQL and two in MariaDB; the statement is the same everywhere.
+        self.execute(b"SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED")
         checked = ", ".join(f"@@SESSION.{name}" for name in ("time_zone", "sql_mode", "foreign_key_checks"))
         zone, mode, checks = self.rows(f"SELECT {checked}")[0]
         if zone != "+00:00" or set(mode.split(",")) != set(ROW_SQL_MODE.split(",")) or int(checks):
