@@ -65,8 +65,8 @@ class SyncProcess:
         return self.process.poll() is None
 
     def workers(self) -> list[int]:
-        """Pids of the processes it started that still run."""
-        return [pid for pid in child_pids(self.pid) if process_state(pid) not in ("Z", None)]
+        """Pids of the workers that still run."""
+        return [pid for pid in child_pids(self.pid) if process_state(pid) not in ("Z", None) and is_worker(pid)]
 
     def send(self, signum: int) -> None:
         """Signal the supervisor alone."""
@@ -106,6 +106,14 @@ def child_pids(pid: int) -> list[int]:
         except OSError:  # the thread has ended
             continue
     return found
+
+
+def is_worker(pid: int) -> bool:
+    """Whether it is a process of multiprocessing, not its resource tracker."""
+    try:
+        return b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return False
 
 
 def process_state(pid: int) -> str | None:

@@ -183,13 +183,16 @@ class Applier:
         another worker owned the stream in between."""
         connection = self._connect()
         try:
-            if not self._row.wait_for_lock(connection, self._stop):
-                raise Stopped("stopped while waiting for the target")
-            if not self._row.is_ours(connection):
-                raise CheckpointConflict(
-                    f"{self._row.holder(connection)} has taken over {self._stream!r} while the connection to the target"
-                    " was lost; what was not committed is given back to the queue"
-                )
+            is_locked = False
+            while not is_locked:
+                if self._stop.is_set():
+                    raise Stopped("stopped while waiting for the target")
+                is_locked = self._row.try_lock(connection, wait_s=1.0)
+                if not self._row.is_ours(connection):
+                    raise CheckpointConflict(
+                        f"{self._row.holder(connection)} has taken over {self._stream!r} while the connection to the"
+                        " target was lost; what was not committed is given back to the queue"
+                    )
             state = self._row.read(connection)
         except BaseException:
             self._drop_connection()  # it is of no use without the lock, and before it is known what was committed

@@ -54,9 +54,9 @@ class CheckpointRow:
                 return True
         return False
 
-    def try_lock(self, connection: Connection) -> bool:
-        """Take the stream's lock if it is free now."""
-        return bool(connection.value("SELECT GET_LOCK(%s, 0)", (self._lock,)) == 1)
+    def try_lock(self, connection: Connection, *, wait_s: float = 0) -> bool:
+        """Take the stream's lock if it is free, or gets free within `wait_s`."""
+        return bool(connection.value("SELECT GET_LOCK(%s, %s)", (self._lock, wait_s)) == 1)
 
     def is_locked_by(self, connection: Connection) -> bool:
         """Whether this very connection holds the lock."""
