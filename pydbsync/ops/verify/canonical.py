@@ -66,7 +66,7 @@ class ComparedColumn(msgspec.Struct, frozen=True):
     @property
     def form(self) -> Form:
         """The most demanding one of the two sides."""
-        forms = {_form_of(self.source), _form_of(self.target)}
+        forms = {form_of(self.source), form_of(self.target)}
         return next(form for form in (Form.JSON, Form.BINARY, Form.TEXT, Form.FLOAT, Form.PLAIN) if form in forms)
 
     def equal(self, source: bytes | None, target: bytes | None, *, across_brands: bool) -> bool:
@@ -178,7 +178,8 @@ def portable_float(value: str, column: Column) -> str:
     return f"IFNULL(CONCAT({mantissa}, 'p', {exponent}), IF({value} = 0, '0', CAST({value} AS CHAR)))"
 
 
-def _form_of(column: Column) -> Form:
+def form_of(column: Column) -> Form:
+    """The form of a column by itself."""
     if column.kind == "json":
         return Form.JSON
     if column.kind in FLOAT_KINDS:

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from pydbsync.apply.connection import Connection
 from pydbsync.config_shapes import columns_of
 from pydbsync.errors import OperationError
 from pydbsync.model import Column, TableSchema
@@ -144,8 +145,10 @@ class Side:
         found: dict[object, Found] = {}
         if not requests:
             return found
-        for table, text, key in self.tables:
-            for values, count, request in self._read(table, text, key, requests):
+        for table in self.tables:
+            key = table[2]
+            for request, count, row in self.read(table, table[1].values, requests):
+                values = tuple(map(canonical_bytes, row))
                 normal = tuple(
                     column.normal(value, across_brands=self._across_brands)
                     for column, value in zip(self._columns, values, strict=True)
@@ -166,23 +169,36 @@ class Side:
                 )
         return found
 
-    def _read(
-        self, table: SideTable, text: RowText, key: RowKey | None, requests: Collection[Request]
-    ) -> Iterable[tuple[Values, int, Request]]:
+    def read(
+        self,
+        part: tuple[SideTable, RowText, RowKey | None],
+        expressions: Sequence[str],
+        requests: Collection[Request],
+        *,
+        within: Connection | None = None,
+    ) -> Iterable[tuple[Request, int, Sequence[object]]]:
+        """(request, number of rows, what was selected) for the rows of one table under these requests.
+
+        A row may come that was not asked for, where a collation holds its key for the same. `within` is a connection
+        with an open transaction, by which the rows are read and locked.
+        """
+        table, text, key = part
         if key is None:
             listed = ", ".join(f"'{digest}'" for (digest,) in requests)
             head = f"LEFT({text.digest}, {_DIGEST}) AS digest, COUNT(*)"
-            where, group = f"LEFT({text.digest}, {_DIGEST}) IN ({listed})", " GROUP BY digest"
-            width = 1
+            where, tail, width = f"LEFT({text.digest}, {_DIGEST}) IN ({listed})", " GROUP BY digest", 1
         else:
             head = ", ".join((*key.printed, "1"))
-            where, group, width = key.any_of(requests), "", len(key.printed)
-        for row in self.server.rows(
-            f"SELECT {head}, {', '.join(text.values)} FROM {_from(table, key)} WHERE"
-            f" {_both(where, table.condition)}{group}"
+            where, tail, width = key.any_of(requests), "", len(key.printed)
+        rows = self.server.rows
+        if within is not None:
+            rows, tail = within.rows, f"{tail} FOR UPDATE"
+        for row in rows(
+            f"SELECT {head}, {', '.join(expressions)} FROM {_from(table, key)} WHERE"
+            f" {_both(where, table.condition)}{tail}"
         ):
             request = (_ascii(row[0]),) if key is None else key.values(row[:width])
-            yield tuple(map(canonical_bytes, row[width + 1 :])), int(row[width]), request
+            yield request, int(row[width]), row[width + 1 :]
 
 
 class TableSides(NamedTuple):

@@ -1,0 +1,107 @@
+"""`python -m pydbsync repair`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pydbsync.config_file import load_settings
+from pydbsync.errors import OperationError, TransientError
+from pydbsync.logs import start_logging
+from pydbsync.ops.repair.plan import read_plan
+from pydbsync.ops.repair.run import Outcome, Repair, RepairOptions, describe_plan
+from pydbsync.ops.verify.load import LoadLimits
+from pydbsync.ops.verify.report import EXIT_DIFFERENT, EXIT_EQUAL, EXIT_UNKNOWN
+from pydbsync.ops.verify.settle import SettleOptions
+from pydbsync.settings import Settings
+from pydbsync.worker import stop_on_signals
+
+_REFUSED_SHOWN = 20
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+
+    @app.command()
+    def repair(
+        plan: Annotated[Path, typer.Option(help="The plan (SQL): written with --report, else read and applied.")],
+        config: Annotated[Path, typer.Option("--config", help="Configuration, .py or .yaml.")] = Path("config.py"),
+        report: Annotated[Path | None, typer.Option(help="Make the plan from this report of verify.")] = None,
+        yes: Annotated[bool, typer.Option("--yes", help="Apply without asking.")] = False,
+        undo: Annotated[bool, typer.Option("--undo", help="Put back what the plan changed.")] = False,
+        unproven: Annotated[
+            bool, typer.Option(help="Repair rows too of which it is not known whether a change is on its way.")
+        ] = False,
+        transaction_rows: Annotated[int, typer.Option(min=1, help="Rows of one transaction at most.")] = 100,
+        rate: Annotated[float, typer.Option(min=0, help="Rows a second; 0 is no limit.")] = 0,
+        max_threads_running: Annotated[int, typer.Option(min=0, help="Wait while the target runs more.")] = 0,
+        max_lag_s: Annotated[float, typer.Option(min=0, help="Wait while the target is further behind.")] = 0,
+        wait_s: Annotated[float, typer.Option(min=0, help="Longest wait for the target to catch up.")] = 600,
+        stream: Annotated[str | None, typer.Option(help="Name of the checkpoint, if it is not a queue's.")] = None,
+    ) -> None:
+        """Make rows that verify found to differ equal again, by a plan that can be read, applied and undone.
+
+        Exit code 0 if all rows of the plan are as wanted, 1 if some are not, 2 if it could not be done.
+        """
+        if report is not None and undo:
+            raise OperationError("--undo takes back a plan that was applied; it goes without --report")
+        settings, warnings = load_settings(config, require=("db_info", "source_db_info"))
+        log = start_logging(settings, "repair")
+        for text in warnings:
+            log.warning("%s", text)
+        options = RepairOptions(
+            settle=SettleOptions(wait_s=wait_s),
+            limits=LoadLimits(threads_running=max_threads_running, lag_s=max_lag_s, rows_per_s=rate),
+            group_rows=transaction_rows,
+            takes_unproven=unproven,
+            stream=stream,
+        )
+        with Repair(settings, options, stop=stop_on_signals(), log=log) as worker:
+            try:
+                code = _run(worker, settings, plan, report, yes=yes, undo=undo)
+            except TransientError as exc:
+                typer.echo(f"repair: {exc}; run it again with the plan to go on", err=True)
+                code = EXIT_UNKNOWN
+        raise typer.Exit(code)
+
+
+def _run(worker: Repair, settings: Settings, path: Path, report: Path | None, *, yes: bool, undo: bool) -> int:
+    if report is not None:
+        made = worker.make_plan(report, path)
+        for text in made.left_out:
+            typer.echo(f"left out: {text}")
+        if not made.changes:
+            typer.echo("nothing to repair: the rows are equal by now" if not made.left_out else "no plan was written")
+            return EXIT_DIFFERENT if made.left_out else EXIT_EQUAL
+        typer.echo(f"{path}: {describe_plan(made)}")
+    else:
+        typer.echo(f"{path}: {describe_plan(read_plan(path))}")
+    question = f"Put back what it changed at {settings.target.address}?" if undo else "Apply it?"
+    if not yes and not _confirms(question):
+        typer.echo(f"nothing was changed; `--plan {path} --yes` without --report applies it")
+        return EXIT_DIFFERENT
+    outcome = worker.undo(path) if undo else worker.apply(path)
+    _show(outcome, undo=undo)
+    return EXIT_DIFFERENT if outcome.refused or outcome.different else EXIT_EQUAL
+
+
+def _confirms(question: str) -> bool:
+    return sys.stdin.isatty() and typer.confirm(question)
+
+
+def _show(outcome: Outcome, *, undo: bool) -> None:
+    for why in outcome.refused[:_REFUSED_SHOWN]:
+        typer.echo(f"refused: {why}")
+    if len(outcome.refused) > _REFUSED_SHOWN:
+        typer.echo(f"refused: … and {len(outcome.refused) - _REFUSED_SHOWN} more")
+    earlier = f" ({outcome.before} by an earlier run)" if outcome.before else ""
+    if undo:
+        typer.echo(f"{outcome.done} changes undone{earlier}, {len(outcome.refused)} refused")
+        return
+    typer.echo(
+        f"{outcome.done} changes applied{earlier}, {len(outcome.refused)} refused; compared again:"
+        f" {outcome.equal} rows equal, {outcome.different} different"
+    )

@@ -1,0 +1,112 @@
+"""A row of a server as Maxwell would write it in `data`, so that the planner of replay turns it into SQL."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Collection, Sequence
+from typing import NamedTuple
+
+import msgspec
+
+from pydbsync.apply.connection import Connection
+from pydbsync.errors import OperationError
+from pydbsync.model import Column
+from pydbsync.ops.verify.canonical import Form, canonical_bytes, form_of, spell
+from pydbsync.ops.verify.sides import Request, Side
+from pydbsync.plan.literals import GEOMETRY_KINDS
+from pydbsync.plan.quoting import quote_name
+from pydbsync.plan.rows import Dialect
+
+
+class Image(NamedTuple):
+    """A whole row as a JSON object, and how many there are of it (more than one only without a key)."""
+
+    data: msgspec.Raw
+    copies: int
+
+
+def image_expression(column: Column, dialect: Dialect) -> str:
+    """What is selected of a column so that `image_token` can write it."""
+    name = quote_name(column.name)
+    if column.kind in GEOMETRY_KINDS:
+        order = "" if dialect.is_mariadb else ", 'axis-order=long-lat'"
+        return f"CONCAT('SRID=', ST_SRID({name}), ';', ST_AsText({name}{order}))"
+    if column.kind == "json" and not column.native_json:  # as it was stored
+        return f"CAST({name} AS BINARY)"
+    form = form_of(column)
+    text = spell(column, dialect, form=form)
+    return f"CAST({text} AS CHAR)" if form in (Form.PLAIN, Form.FLOAT) else text
+
+
+def image_token(column: Column, value: bytes | None) -> bytes:
+    """The JSON token of a column's value. Raises OperationError for what Maxwell's format cannot carry."""
+    if value is None:
+        return b"null"
+    kind = column.kind
+    if kind == "json":
+        return _json(column, value)
+    if kind == "enum" and value == b"" and "" not in column.labels:
+        if column.nullable:
+            raise OperationError(
+                f"column {column.name} holds ENUM's error value, which a message cannot tell from NULL"
+            )
+        return b"null"
+    if kind == "set":
+        return msgspec.json.encode(value.decode("utf-8").split(",") if value else [])
+    if kind == "year":  # YEAR 0 is 1900 in Maxwell's messages
+        return b"1900" if value == b"0000" else value
+    if kind == "vector":
+        raise OperationError(f"column {column.name} is a VECTOR, which messages do not carry")
+    if kind in GEOMETRY_KINDS:
+        return msgspec.json.encode(value.decode("utf-8"))
+    form = form_of(column)
+    if form is Form.BINARY:
+        return b'"' + base64.b64encode(value) + b'"'
+    if form is Form.FLOAT or kind in _NUMBERS:
+        return value
+    return msgspec.json.encode(value.decode("utf-8"))
+
+
+_NUMBERS = frozenset({"tinyint", "smallint", "mediumint", "int", "bigint", "decimal", "bit"})
+
+
+def _json(column: Column, value: bytes) -> bytes:
+    try:
+        token = bytes(msgspec.json.format(value, indent=-1))
+    except msgspec.DecodeError as exc:
+        raise OperationError(f"column {column.name} holds text that is no JSON") from exc
+    if token == b"null" and column.nullable:
+        raise OperationError(f"column {column.name} holds JSON's null, which a message cannot tell from NULL")
+    return token
+
+
+def read_images(
+    side: Side, requests: Collection[Request], *, within: Connection | None = None
+) -> dict[Request, Image | str]:
+    """The whole rows under these requests, or the reason why one cannot be written.
+
+    `within` is a connection with an open transaction, by which the rows are read and locked.
+    """
+    found: dict[Request, Image | str] = {}
+    if not requests:
+        return found
+    dialect = side.server.dialect
+    for table in side.tables:
+        columns = table[0].schema.columns
+        expressions = [image_expression(column, dialect) for column in columns]
+        for request, count, values in side.read(table, expressions, requests, within=within):
+            if request not in requests:
+                continue
+            try:
+                found[request] = Image(_image(columns, values), count)
+            except OperationError as exc:
+                found[request] = str(exc)
+    return found
+
+
+def _image(columns: Sequence[Column], values: Sequence[object]) -> msgspec.Raw:
+    members = (
+        msgspec.json.encode(column.name) + b":" + image_token(column, canonical_bytes(value))
+        for column, value in zip(columns, values, strict=True)
+    )
+    return msgspec.Raw(b"{" + b",".join(members) + b"}")

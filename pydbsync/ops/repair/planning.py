@@ -1,0 +1,214 @@
+"""From a report of verify to a plan: the rows are looked at once more, and only what still differs is planned."""
+
+from __future__ import annotations
+
+import datetime as dt
+import logging
+from collections.abc import Iterable, Iterator
+
+import msgspec
+
+from pydbsync.apply.connection import Connection
+from pydbsync.errors import ApplyError, OperationError, PlanError, TransientError
+from pydbsync.model import NO_JSON, TableName
+from pydbsync.ops.repair.images import Image, read_images
+from pydbsync.ops.repair.plan import PlanHead, PlannedChange, RepairPlan, RowWriter, new_plan_name
+from pydbsync.ops.verify.pairs import TablePair, find_pairs
+from pydbsync.ops.verify.report import Report, TableReport
+from pydbsync.ops.verify.run import Servers
+from pydbsync.ops.verify.settle import Settler, Verdict
+from pydbsync.ops.verify.sides import Request, TableSides, open_sides
+from pydbsync.plan.quoting import quote_table
+from pydbsync.plan.rows import overrides_for
+from pydbsync.settings import Settings
+from pydbsync.table_plans import router_from
+
+_KINDS = ("delete", "update", "insert")
+"""The order within a table: what goes makes room for what comes."""
+
+
+class Planner:
+    """Plans the repair of one report's differences."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        servers: Servers,
+        settler: Settler,
+        *,
+        log: logging.Logger,
+        takes_unproven: bool = False,
+    ) -> None:
+        self._settings = settings
+        self._servers = servers
+        self._settler = settler
+        self._log = log
+        self._takes_unproven = takes_unproven
+        self._left_out: list[str] = []
+        self.writers: dict[TableName, RowWriter] = {}
+        """Of the tables that are in the plan."""
+
+    def plan(self, report: Report) -> RepairPlan:
+        """The plan, which may be empty. Raises ApplyError, Stopped."""
+        pairs = self._pairs(report)
+        changes: list[PlannedChange] = []
+        for table in report.tables:
+            self._note_whole(table)
+            if not table.differences:
+                continue
+            pair = pairs.get(table.target)
+            if pair is None:
+                self._leave_out(table.target, "it takes no part in the comparison any more")
+                continue
+            try:
+                changes += self._plan_table(table, pair)
+            except TransientError:
+                raise
+            except (ApplyError, OperationError, PlanError) as exc:
+                self._leave_out(table.target, str(exc))
+        numbered = tuple(msgspec.structs.replace(change, number=n) for n, change in enumerate(changes, start=1))
+        head = PlanHead(
+            plan=new_plan_name(),
+            source=report.source,
+            target=report.target,
+            made_at=dt.datetime.now(dt.timezone.utc).isoformat(timespec="seconds"),
+            changes=len(numbered),
+        )
+        return RepairPlan(head, numbered, tuple(self._left_out))
+
+    def _pairs(self, report: Report) -> dict[TableName, TablePair]:
+        found = find_pairs(
+            self._settings,
+            router_from(self._settings),
+            self._servers.source,
+            self._servers.target,
+            tables=(),
+            is_shared=report.options.get("shared target") == "yes",
+        )
+        return {pair.target: pair for pair in found.pairs}
+
+    def _note_whole(self, table: TableReport) -> None:
+        for text in table.structure:
+            self._leave_out(table.target, f"{text} (repair changes rows alone)")
+        if table.error:
+            self._leave_out(table.target, f"could not be compared: {table.error}")
+        if table.is_cut:
+            self._leave_out(table.target, "more rows differ than the report lists; verify again afterwards")
+
+    def _leave_out(self, table: TableName, why: str) -> None:
+        self._left_out.append(f"{table}: {why}")
+
+    def _plan_table(self, table: TableReport, pair: TablePair) -> list[PlannedChange]:
+        sides = open_sides(pair, self._settings, self._servers.source, self._servers.target)
+        if list(sides.key_names) != table.key or [column.name for column in sides.columns] != table.columns:
+            raise OperationError("the table was altered since the report was made; verify it again")
+        self.writers[table.target] = make_writer(self._settings, sides)
+        requests = {tuple(request) for difference in table.differences for request in difference.requests}
+        settled = self._settler.settle(sides, requests)
+        if settled.in_flux:
+            self._leave_out(table.target, f"{settled.in_flux} rows change all the time; verify again later")
+        verdicts = [verdict for verdict in settled.different if verdict.is_proven or self._takes_unproven]
+        if len(verdicts) < len(settled.different):
+            self._leave_out(
+                table.target,
+                f"{len(settled.different) - len(verdicts)} rows are unproven, as the target is not known to have passed"
+                " the source's place; --unproven takes them all the same",
+            )
+        plan = self._plan_keyed if sides.has_key else self._plan_keyless
+        changes = list(plan(sides, verdicts))
+        return sorted(changes, key=lambda change: _KINDS.index(change.kind))
+
+    def _plan_keyed(self, sides: TableSides, verdicts: Iterable[Verdict]) -> Iterator[PlannedChange]:
+        for part in _parts(verdicts):
+            requests = {verdict.identity for verdict in part if isinstance(verdict.identity, tuple)}
+            source, target = read_images(sides.source, requests), read_images(sides.target, requests)
+            for verdict in part:
+                request: Request = verdict.identity  # type: ignore[assignment]
+                if (verdict.source is not None and verdict.source.count > 1) or request is None:
+                    self._leave_out(sides.pair.target, "a key that several source tables have cannot be repaired")
+                    continue
+                after, before = source.get(request), target.get(request)
+                if isinstance(after, str) or isinstance(before, str):
+                    self._leave_out(sides.pair.target, f"a row: {after if isinstance(after, str) else before}")
+                    continue
+                if (after is None) != (verdict.source is None) or (before is None) != (verdict.target is None):
+                    self._leave_out(sides.pair.target, "a row changed while the plan was made; verify again")
+                    continue
+                yield _change(sides, request, before, after)
+
+    def _plan_keyless(self, sides: TableSides, verdicts: Iterable[Verdict]) -> Iterator[PlannedChange]:
+        for part in _parts(verdicts):
+            at_source = {r for verdict in part if verdict.source for r in verdict.source.requests}
+            at_target = {r for verdict in part if verdict.target for r in verdict.target.requests}
+            source, target = read_images(sides.source, at_source), read_images(sides.target, at_target)
+            for verdict in part:
+                wanted = verdict.source.count if verdict.source else 0
+                held = verdict.target.count if verdict.target else 0
+                found, images = (verdict.target, target) if held > wanted else (verdict.source, source)
+                missing = abs(wanted - held)
+                for request in sorted(found.requests if found else ()):
+                    image = images.get(request)
+                    if isinstance(image, str):
+                        self._leave_out(sides.pair.target, f"a row: {image}")
+                        break
+                    if image is None or not missing:
+                        continue
+                    copies = min(missing, image.copies) if held > wanted else missing
+                    missing -= copies
+                    yield self._keyless_change(sides, request, image, copies, is_extra=held > wanted)
+
+    def _keyless_change(
+        self, sides: TableSides, request: Request, image: Image, copies: int, *, is_extra: bool
+    ) -> PlannedChange:
+        target = sides.pair.target
+        writer = self.writers[target]
+        where = writer.where_own(image.data) if is_extra else writer.where_incoming(image.data)
+        had = self._servers.target.call(lambda connection: count_rows(connection, target, where))
+        change = _change(sides, request, image if is_extra else None, None if is_extra else image)
+        source_had = count_under(sides, request)
+        return msgspec.structs.replace(change, copies=copies, had=had, source_had=source_had)
+
+
+def count_rows(connection: Connection, table: TableName, where: bytes, *, lock: bool = False) -> int:
+    """How many rows fulfil the condition; `lock` keeps others off them until the transaction ends."""
+    end = b" FOR UPDATE" if lock else b""
+    sql = b"SELECT COUNT(*) FROM %s WHERE %s%s" % (quote_table(table).encode(), where, end)
+    return int(connection.value(sql.decode("utf-8", "surrogateescape")))
+
+
+def count_under(sides: TableSides, request: Request) -> int:
+    """How many rows the source holds under a digest."""
+    return sum(found.count for found in sides.source.fetch({request}).values())
+
+
+def make_writer(settings: Settings, sides: TableSides) -> RowWriter:
+    """The writer of a pair's target table."""
+    source = sides.source_schemas[0].name
+    overrides = overrides_for(source, settings.binary_columns, settings.timestamp_columns, settings.timestamp_offset_s)
+    named = {column.target.name for column in sides.columns}
+    keeps_own = any(column.name not in named and not column.generated for column in sides.target_schema.columns)
+    dialect = sides.target.server.dialect
+    return RowWriter(sides.target_schema, overrides=overrides, dialect=dialect, keeps_own=keeps_own)
+
+
+def _change(sides: TableSides, request: Request, before: Image | None, after: Image | None) -> PlannedChange:
+    return PlannedChange(
+        number=0,
+        table=sides.pair.target,
+        sources=tuple(part.name for part in sides.pair.sources),
+        kind="insert" if before is None else "delete" if after is None else "update",
+        request=request,
+        before=before.data if before else NO_JSON,
+        after=after.data if after else NO_JSON,
+    )
+
+
+def _parts(verdicts: Iterable[Verdict], size: int = 200) -> Iterator[list[Verdict]]:
+    part: list[Verdict] = []
+    for verdict in verdicts:
+        part.append(verdict)
+        if len(part) == size:
+            yield part
+            part = []
+    if part:
+        yield part

@@ -1,0 +1,162 @@
+"""A whole repair: plan, question, application, and a last look at the rows."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import msgspec
+
+from pydbsync.errors import OperationError
+from pydbsync.model import TableName
+from pydbsync.ops.repair.apply import Done, Journal, PlanRunner, TableRepair
+from pydbsync.ops.repair.plan import PlannedChange, RepairPlan, check_unedited, read_plan, write_plan
+from pydbsync.ops.repair.planning import Planner, make_writer
+from pydbsync.ops.verify.load import Brake, LoadLimits
+from pydbsync.ops.verify.pairs import TablePair, find_pairs
+from pydbsync.ops.verify.place import Streams
+from pydbsync.ops.verify.report import read_report
+from pydbsync.ops.verify.run import Servers
+from pydbsync.ops.verify.settle import SettleOptions, Settler
+from pydbsync.ops.verify.sides import open_sides
+from pydbsync.settings import Settings
+from pydbsync.table_plans import router_from
+
+
+class RepairOptions(msgspec.Struct, frozen=True):
+    """What the command line says."""
+
+    settle: SettleOptions = SettleOptions()
+    limits: LoadLimits = LoadLimits()
+    group_rows: int = 100
+    takes_unproven: bool = False
+    stream: str | None = None
+
+
+class Outcome(msgspec.Struct, frozen=True):
+    """What became of a plan, and of its rows when they were compared again."""
+
+    done: int
+    before: int
+    refused: tuple[str, ...]
+    equal: int = 0
+    different: int = 0
+
+
+class Repair:
+    """Makes plans and applies them; holds the connections to both servers."""
+
+    def __init__(
+        self, settings: Settings, options: RepairOptions, *, stop: threading.Event, log: logging.Logger
+    ) -> None:
+        self._settings = settings
+        self._options = options
+        self._stop = stop
+        self._log = log
+        self._servers = Servers(settings, stop)
+        source, target = self._servers.source, self._servers.target
+        self._watching = (source.another(), target.another())
+        self._streams = Streams(settings, *self._watching, stream=options.stream)
+        self._settler = Settler(self._streams, options.settle, stop)
+
+    def __enter__(self) -> Repair:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._servers.close()
+        for server in self._watching:
+            server.close()
+
+    def make_plan(self, report: Path, path: Path) -> RepairPlan:
+        """Write the plan of a report; nothing is written if there is nothing to change. Raises OperationError."""
+        if path.exists():
+            raise OperationError(
+                f"the plan {path} exists; apply it (without --report), or give the new one another name"
+            )
+        found = read_report(report)
+        mine = (self._settings.source.address if self._settings.source else "", self._settings.target.address)
+        if (found.source, found.target) != mine:
+            raise OperationError(
+                f"{report} compares {found.source} with {found.target}; the configuration names {mine[0]} and {mine[1]}"
+            )
+        if not found.finished_at:
+            raise OperationError(f"{report} is the report of an unfinished run; run verify again, it goes on")
+        planner = Planner(
+            self._settings,
+            self._servers,
+            self._settler,
+            log=self._log,
+            takes_unproven=self._options.takes_unproven,
+        )
+        plan = planner.plan(found)
+        if plan.changes:
+            write_plan(plan, path, planner.writers)
+        return plan
+
+    def apply(self, path: Path) -> Outcome:
+        """Apply a plan and compare its rows again. Raises OperationError, TransientError, ConfigError, Stopped."""
+        plan, tables = self._load(path)
+        runner = self._runner(plan, tables)
+        return self._compared(runner.apply(plan.changes), plan.changes, tables)
+
+    def undo(self, path: Path) -> Outcome:
+        """Put back what the plan changed. Raises as `apply`."""
+        plan, tables = self._load(path)
+        done = self._runner(plan, tables).undo(plan.changes)
+        return Outcome(done.done, done.before, done.refused)
+
+    def _load(self, path: Path) -> tuple[RepairPlan, dict[TableName, TableRepair]]:
+        plan = read_plan(path)
+        if plan.head.target != self._settings.target.address:
+            raise OperationError(
+                f"{path} is a plan for {plan.head.target}; the configuration names {self._settings.target.address}"
+            )
+        tables = self._open({change.table for change in plan.changes})
+        check_unedited(path, plan.changes, {name: table.writer for name, table in tables.items()})
+        return plan, tables
+
+    def _open(self, names: Iterable[TableName]) -> dict[TableName, TableRepair]:
+        source, target = self._servers.source, self._servers.target
+        found = find_pairs(self._settings, router_from(self._settings), source, target, tables=(), is_shared=False)
+        pairs: dict[TableName, TablePair] = {pair.target: pair for pair in found.pairs}
+        tables = {}
+        for name in names:
+            if name not in pairs:
+                raise OperationError(f"{name} of the plan takes no part in the comparison any more")
+            sides = open_sides(pairs[name], self._settings, source, target)
+            tables[name] = TableRepair(sides, make_writer(self._settings, sides))
+        return tables
+
+    def _runner(self, plan: RepairPlan, tables: dict[TableName, TableRepair]) -> PlanRunner:
+        source_names = [part.name for table in tables.values() for part in table.sides.pair.sources]
+        brake = Brake(
+            self._options.limits,
+            servers=(("target", self._watching[1]),),
+            lag_s=lambda: self._streams.lag_s(source_names),
+            stop=self._stop,
+            log=self._log,
+        )
+        journal = Journal(self._settings.state_schema, plan.head.plan)
+        return PlanRunner(
+            self._servers.target, journal, tables, brake=brake, log=self._log, group_rows=self._options.group_rows
+        )
+
+    def _compared(self, done: Done, changes: Sequence[PlannedChange], tables: dict[TableName, TableRepair]) -> Outcome:
+        different = 0
+        for name, table in tables.items():
+            requests = {change.request for change in changes if change.table == name}
+            settled = self._settler.settle(table.sides, requests)
+            different += len(settled.different) + settled.in_flux
+        return Outcome(done.done, done.before, done.refused, equal=len(changes) - different, different=different)
+
+
+def describe_plan(plan: RepairPlan) -> str:
+    """`12 changes of app@host:3306: shop.orders 3 update, 1 insert; …`."""
+    parts = []
+    for table in dict.fromkeys(change.table for change in plan.changes):
+        kinds = Counter(change.kind for change in plan.changes if change.table == table)
+        parts.append(f"{table} {', '.join(f'{count} {kind}' for kind, count in kinds.items())}")
+    return f"{len(plan.changes)} changes of {plan.head.target}: {'; '.join(parts)}"

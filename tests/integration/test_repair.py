@@ -1,0 +1,318 @@
+"""Repair on real servers: rows broken on purpose are made equal by a plan, and broken again by its reverse."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pydbsync.errors import OperationError
+from pydbsync.ops.repair.plan import RepairPlan, read_plan
+from pydbsync.ops.repair.run import Outcome, Repair, RepairOptions
+from pydbsync.ops.verify.report import Report
+from pydbsync.ops.verify.run import Verification, VerifyOptions
+from pydbsync.settings import Settings
+from tests.comparing import LOG, QUICK, compare, on_both, run_sql, settings_for
+from tests.integration.test_verify import ALL_TYPES
+from tests.processes import wait_for
+from tests.servers import Endpoint
+from tests.state import differences, read_state
+
+KEYLESS = """
+CREATE TABLE k (a INT NULL, b VARCHAR(9) NULL, f FLOAT NULL, bi BINARY(4) NULL);
+INSERT INTO k VALUES (1, 'x', 0.1, UNHEX('01000000')), (1, 'x', 0.1, UNHEX('01000000')), (2, 'A', 0.2, NULL),
+  (2, 'a', 0.2, NULL), (NULL, NULL, NULL, NULL), (NULL, '', NULL, NULL)
+"""
+UNIQUE = "CREATE TABLE u (id INT PRIMARY KEY, e VARCHAR(20) UNIQUE)"
+OPTIONS = RepairOptions(settle=QUICK, takes_unproven=True)
+
+
+def change(server: Endpoint, *statements: str) -> None:
+    run_sql(server, statements, database="shop")
+
+
+class Bench:
+    """Both ends' database `shop`, and the files of a repair."""
+
+    def __init__(self, source: Endpoint, target: Endpoint, folder: Path, **options: Any) -> None:
+        self.source, self.target, self.folder = source, target, folder
+        self.settings: Settings = settings_for(source, target, **options)
+        self.report = folder / "report.json"
+        self.plan = folder / "plan.sql"
+
+    def verify(self) -> Report:
+        options = VerifyOptions(settle=QUICK, report=self.report, data_only=True)
+        return Verification(self.settings, options, stop=threading.Event(), log=LOG).run()
+
+    def different(self) -> dict[str, int]:
+        return {str(table.target): table.different for table in self.verify().tables if table.different}
+
+    def make_plan(self, options: RepairOptions = OPTIONS) -> RepairPlan:
+        self.verify()
+        return self._with(options, lambda repair: repair.make_plan(self.report, self.plan))
+
+    def apply(self, options: RepairOptions = OPTIONS) -> Outcome:
+        return self._with(options, lambda repair: repair.apply(self.plan))
+
+    def undo(self, options: RepairOptions = OPTIONS) -> Outcome:
+        return self._with(options, lambda repair: repair.undo(self.plan))
+
+    def _with(self, options: RepairOptions, work: Callable[[Repair], Any]) -> Any:
+        with Repair(self.settings, options, stop=threading.Event(), log=LOG) as repair:
+            return work(repair)
+
+    def options(self) -> list[str]:
+        """Of the command, with a configuration that is written for it."""
+        config = self.folder / "config.py"
+        ends = f"db_info = {self.target.db_info}\nsource_db_info = {self.source.db_info}\n"
+        config.write_text(f"{ends}log_file_prefix = ''\n")
+        return ["--config", str(config), "--plan", str(self.plan), "--wait-s", "0"]
+
+    def states(self) -> tuple[Any, Any]:
+        found = []
+        for end in (self.source, self.target):
+            with end.connect() as connection:
+                found.append(read_state(connection, ["shop"]))
+        return found[0], found[1]
+
+    def is_equal(self) -> bool:
+        return list(differences(*self.states(), data_only=True)) == []
+
+
+@pytest.fixture
+def bench(fresh_source: Endpoint, fresh_target: Endpoint, tmp_path: Path) -> Bench:
+    return Bench(fresh_source, fresh_target, tmp_path)
+
+
+BREAKS = (
+    "UPDATE t SET c = 'C7', l = 'E', n = 0, u = 0, f = 1e10, dd = -1e-300, b = 0, y = 0, dt = '0000-00-00', ts = NULL,"
+    " tm = '-838:59:59.5', da = '2000-00-00', e = '', s = '', bi = '', bl = NULL, tx = '', j = '[1, \"\\\\u00e9\"]',"
+    " g = ST_GeomFromText('POLYGON((0 0, 4 0, 4 4, 0 0))', 3857) WHERE id IN (7, 8)",
+    "UPDATE t SET bl = REPEAT(UNHEX('0A275C00FF2D2D20'), 20000) WHERE id = 9",
+    "UPDATE t SET tx = REPEAT('\\'\\\\\\n-- change x \"', 5000) WHERE id = 9",
+    "DELETE FROM t WHERE id IN (1, 300, 1000)",
+    "INSERT INTO t (id, c, e) VALUES (-5, 'extra\\'\\n', 'b'), (0, NULL, NULL), (2000, '😀', 'a')",
+    "DELETE FROM k WHERE a = 1 LIMIT 1",
+    "UPDATE k SET b = 'A' WHERE CAST(b AS BINARY) = CAST('a' AS BINARY)",
+    "INSERT INTO k VALUES (9, 'new', 0.7, UNHEX('00FF')), (9, 'new', 0.7, UNHEX('00FF')), (NULL, NULL, NULL, NULL)",
+)
+
+
+@pytest.fixture
+def broken(bench: Bench) -> Bench:
+    on_both(bench.source, bench.target, ALL_TYPES + ";\n" + KEYLESS)
+    change(bench.target, *BREAKS)
+    return bench
+
+
+def test_broken_rows_of_all_types_are_repaired_and_broken_again_by_undo(broken: Bench) -> None:
+    before = broken.states()
+    plan = broken.make_plan()
+    assert plan.left_out == ()
+    assert {str(each.table) for each in plan.changes} == {"shop.t", "shop.k"}
+    outcome = broken.apply()
+    assert (outcome.done, outcome.refused, outcome.different) == (len(plan.changes), (), 0)
+    assert broken.is_equal()
+    assert broken.different() == {}
+    undone = broken.undo()
+    assert (undone.done, undone.refused) == (len(plan.changes), ())
+    assert list(differences(before[1], broken.states()[1], data_only=True)) == []
+
+
+def test_the_plan_is_sql_with_the_reverse_of_each_change_beside_it(bench: Bench) -> None:
+    on_both(bench.source, bench.target, "CREATE TABLE t (id INT PRIMARY KEY, v VARCHAR(9))")
+    change(bench.source, "INSERT INTO t VALUES (1, 'it\\'s'), (2, NULL)")
+    change(bench.target, "INSERT INTO t VALUES (1, 'was'), (3, 'x')")
+    bench.make_plan()
+    lines = [line for line in bench.plan.read_text().splitlines() if line and not line.startswith("-- change ")]
+    assert [line for line in lines if "shop`.`t`" in line] == [
+        "DELETE FROM `shop`.`t` WHERE `id` = 3 LIMIT 1;",
+        '-- undo: INSERT INTO `shop`.`t` (`id`, `v`) VALUES (3,"x");',
+        'UPDATE `shop`.`t` SET `id` = 1, `v` = "it\'s" WHERE `id` = 1 LIMIT 1;',
+        '-- undo: UPDATE `shop`.`t` SET `id` = 1, `v` = "was" WHERE `id` = 1 LIMIT 1;',
+        "INSERT INTO `shop`.`t` (`id`, `v`) VALUES (2,null);",
+        "-- undo: DELETE FROM `shop`.`t` WHERE `id` = 2 LIMIT 1;",
+    ]
+    sql = [line for line in lines if not line.startswith("--")]
+    change(bench.target, *sql)
+    assert bench.is_equal()
+
+
+def test_rows_that_swapped_a_unique_value_are_repaired(bench: Bench) -> None:
+    on_both(bench.source, bench.target, UNIQUE)
+    change(bench.source, "INSERT INTO u VALUES (1, 'a'), (2, 'b'), (3, 'c')")
+    change(bench.target, "INSERT INTO u VALUES (1, 'b'), (2, 'a'), (4, 'c')")
+    bench.make_plan()
+    assert bench.apply().different == 0
+    assert bench.is_equal()
+    bench.undo()
+    assert bench.target.query("SELECT * FROM shop.u ORDER BY id") == [(1, "b"), (2, "a"), (4, "c")]
+
+
+def test_a_unique_value_that_another_row_holds_is_refused_not_overwritten(bench: Bench) -> None:
+    on_both(bench.source, bench.target, UNIQUE)
+    change(bench.source, "INSERT INTO u VALUES (1, 'a'), (2, 'b')")
+    bench.make_plan()
+    change(bench.target, "INSERT INTO u VALUES (9, 'a')")
+    outcome = bench.apply()
+    assert (outcome.done, len(outcome.refused), outcome.different) == (1, 1, 1)
+    assert "Duplicate entry" in outcome.refused[0]
+    assert bench.target.query("SELECT * FROM shop.u ORDER BY id") == [(2, "b"), (9, "a")]
+
+
+def test_columns_of_the_targets_own_keep_their_values(
+    fresh_source: Endpoint, fresh_target: Endpoint, tmp_path: Path
+) -> None:
+    bench = Bench(fresh_source, fresh_target, tmp_path, apply_mode="upsert")
+    on_both(fresh_source, fresh_target, "CREATE TABLE t (id INT PRIMARY KEY, v INT, UNIQUE KEY v (v))")
+    change(fresh_target, "ALTER TABLE t ADD COLUMN own INT DEFAULT 1 FIRST")
+    change(fresh_source, "INSERT INTO t VALUES (1, 1), (2, 2)")
+    change(fresh_target, "INSERT INTO t (own, id, v) VALUES (71, 1, 9), (73, 3, 3)")
+    bench.make_plan()
+    assert bench.apply().different == 0
+    assert fresh_target.query("SELECT id, v, own FROM shop.t ORDER BY id") == [(1, 1, 71), (2, 2, 1)]
+    bench.undo()
+    assert fresh_target.query("SELECT id, v, own FROM shop.t ORDER BY id") == [(1, 9, 71), (3, 3, 73)]
+
+
+def test_a_row_changed_at_the_target_since_the_plan_is_refused(broken: Bench) -> None:
+    plan = broken.make_plan()
+    change(broken.target, "UPDATE t SET c = 'newer' WHERE id = 7", "DELETE FROM k WHERE a = 9 LIMIT 1")
+    outcome = broken.apply()
+    assert outcome.done == len(plan.changes) - 2
+    assert all("the target's row has changed" in why for why in outcome.refused)
+    assert broken.target.query("SELECT c FROM shop.t WHERE id = 7") == [("newer",)]
+
+
+def test_a_row_changed_at_the_source_since_the_plan_is_refused(broken: Bench) -> None:
+    plan = broken.make_plan()
+    change(broken.source, "UPDATE t SET c = 'newer' WHERE id = 7", "INSERT INTO t (id) VALUES (-5)")
+    outcome = broken.apply()
+    assert outcome.done == len(plan.changes) - 2
+    assert all("the source's row has changed" in why for why in outcome.refused)
+    assert broken.target.query("SELECT c FROM shop.t WHERE id IN (-5, 7) ORDER BY id") == [("extra'\n",), ("C7",)]
+
+
+def test_undo_refuses_rows_that_changed_since_the_repair(broken: Bench) -> None:
+    plan = broken.make_plan()
+    broken.apply()
+    change(broken.target, "UPDATE t SET c = 'newer' WHERE id = 7", "INSERT INTO t (id) VALUES (-5)")
+    undone = broken.undo()
+    assert undone.done == len(plan.changes) - 2
+    assert all("the row has changed since the repair" in why for why in undone.refused)
+    assert broken.target.query("SELECT c FROM shop.t WHERE id IN (-5, 7) ORDER BY id") == [(None,), ("newer",)]
+
+
+def test_a_repair_that_was_killed_goes_on_and_does_nothing_twice(broken: Bench) -> None:
+    plan = broken.make_plan()
+    command = [sys.executable, "-m", "pydbsync", "repair", *broken.options(), "--yes"]
+    process = subprocess.Popen([*command, "--transaction-rows", "1", "--rate", "2"])
+
+    def done() -> int:
+        found = broken.target.query("SELECT COUNT(*) FROM information_schema.tables WHERE table_name = 'repair'")
+        return int(broken.target.query("SELECT COUNT(*) FROM pydbsync.repair")[0][0]) if found[0][0] else 0
+
+    wait_for(lambda: done() >= 2, what="two changes that are committed")
+    process.kill()
+    process.wait()
+    before = done()
+    assert before < len(plan.changes)
+    outcome = broken.apply()
+    assert (outcome.before, outcome.done, outcome.refused) == (before, len(plan.changes) - before, ())
+    assert broken.is_equal()
+    assert broken.apply().before == len(plan.changes)
+    assert broken.is_equal()
+
+
+def test_changes_can_be_deleted_from_the_plan_but_not_edited(broken: Bench) -> None:
+    plan = broken.make_plan()
+    head, *blocks = broken.plan.read_text().split("\n-- change ")
+    kept = [block for block in blocks if '"kind":"delete"' in block]
+    broken.plan.write_text("\n-- change ".join([head, *kept]))
+    assert broken.apply().done == len(kept) < len(plan.changes)
+    edited = next(block for block in kept if "WHERE `id` = 2000" in block)
+    broken.plan.write_text("\n-- change ".join([head, edited.replace("`id` = 2000", "`id` = 2000 OR 1")]))
+    with pytest.raises(OperationError, match="were edited"):
+        broken.apply()
+
+
+def test_a_plan_is_never_overwritten(broken: Bench) -> None:
+    broken.make_plan()
+    content = broken.plan.read_bytes()
+    with pytest.raises(OperationError, match="exists"):
+        broken.make_plan()
+    assert broken.plan.read_bytes() == content
+
+
+def test_unproven_rows_are_left_out_unless_they_are_asked_for(broken: Bench) -> None:
+    plan = broken.make_plan(RepairOptions(settle=QUICK))
+    assert plan.changes == ()
+    assert all("unproven" in text for text in plan.left_out)
+    assert not broken.plan.exists()
+
+
+def test_what_is_equal_by_now_is_not_planned(broken: Bench) -> None:
+    broken.verify()
+    change(broken.target, "DELETE FROM t WHERE id IN (-5, 0, 2000)")
+    with Repair(broken.settings, OPTIONS, stop=threading.Event(), log=LOG) as repair:
+        plan = repair.make_plan(broken.report, broken.plan)
+    assert [each.request for each in plan.changes if each.kind == "delete" and str(each.table) == "shop.t"] == []
+
+
+def test_merged_tables_are_repaired_from_the_source_that_has_the_row(
+    fresh_source: Endpoint, fresh_target: Endpoint, tmp_path: Path
+) -> None:
+    for name, key in (("s1", 1), ("s2", 2)):
+        create = f"CREATE TABLE {name}.t (id INT PRIMARY KEY, v INT)"
+        run_sql(fresh_source, [f"CREATE DATABASE {name}", create, f"INSERT INTO {name}.t VALUES ({key}, {key})"])
+    run_sql(fresh_source, ["INSERT INTO s1.t VALUES (5, 5)", "INSERT INTO s2.t VALUES (5, 6)"])
+    run_sql(fresh_target, ["CREATE DATABASE one", "CREATE TABLE one.t (id INT PRIMARY KEY, v INT)"])
+    run_sql(fresh_target, ["INSERT INTO one.t VALUES (2, 9)"])
+    bench = Bench(fresh_source, fresh_target, tmp_path, dbname_rewrite={"s1": "one", "s2": "one"})
+    plan = bench.make_plan()
+    assert plan.left_out == ("one.t: a key that several source tables have cannot be repaired",)
+    assert bench.apply().different == 0
+    assert fresh_target.query("SELECT * FROM one.t ORDER BY id") == [(1, 1), (2, 2)]
+
+
+def test_json_null_is_left_out_with_its_reason(bench: Bench) -> None:
+    on_both(bench.source, bench.target, "CREATE TABLE t (id INT PRIMARY KEY, j JSON)")
+    change(bench.source, "INSERT INTO t VALUES (1, 'null'), (2, '[null]')")
+    plan = bench.make_plan()
+    assert [each.request for each in plan.changes] == [("2",)]
+    assert plan.left_out == ("shop.t: a row: column j holds JSON's null, which a message cannot tell from NULL",)
+
+
+# -- the command -----------------------------------------------------------------------------------------------------
+
+
+def test_the_command_asks_applies_compares_and_takes_back(broken: Bench) -> None:
+    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "pydbsync", "repair", *broken.options(), *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
+
+    broken.verify()
+    made = run("--report", str(broken.report), "--unproven")
+    assert made.returncode == 1
+    assert "nothing was changed" in made.stdout
+    assert not broken.is_equal()
+    count = len(read_plan(broken.plan).changes)
+    applied = run("--yes")
+    assert applied.returncode == 0
+    assert f"{count} changes applied, 0 refused; compared again: {count} rows equal, 0 different" in applied.stdout
+    assert broken.is_equal()
+    undone = run("--undo", "--yes")
+    assert undone.returncode == 0
+    assert f"{count} changes undone, 0 refused" in undone.stdout
+    assert not broken.is_equal()
+
+
+def test_what_verify_says_after_a_repair_is_equal(broken: Bench) -> None:
+    broken.make_plan()
+    broken.apply()
+    assert {table.status for table in compare(broken.settings, data_only=True).values()} == {"equal"}
