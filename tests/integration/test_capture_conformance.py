@@ -140,6 +140,28 @@ _INDEXES = Deviation(
     ),
 )  # fmt: skip
 
+_ANSI_QUOTES = Deviation(
+    "A message has no sql_mode: with double quotes the statement means another thing, or nothing",
+    (
+        (
+            r"CREATE TABLE \"quoted\" (\"id\" INT PRIMARY KEY, \"group\" VARCHAR(10)",
+            "CREATE TABLE `quoted` (`id` INT PRIMARY KEY, `group` VARCHAR(10)",
+        ),
+        (r"ALTER TABLE \"quoted\" ADD COLUMN \"new one\" INT", "ALTER TABLE `quoted` ADD COLUMN `new one` INT"),
+    ),
+)
+_LIKE = Deviation(
+    "A message has no default database: where the model of LIKE is, nothing tells",
+    (
+        ("CREATE TABLE c_l_use2.copied LIKE t", "CREATE TABLE c_l_use2.copied LIKE `c_l_use1`.t"),
+        ("CREATE TABLE c_l_use1.back LIKE t", "CREATE TABLE c_l_use1.back LIKE `c_l_use2`.t"),
+    ),
+)
+_BACKSLASHES = Deviation(
+    "A message has no sql_mode: without NO_BACKSLASH_ESCAPES a backslash in a string is an escape",
+    ((r"DEFAULT 'C:\\new'", r"DEFAULT 'C:\\\\new'"),),
+)
+
 DEVIATIONS: dict[tuple[Brand, str], Deviation] = {
     (brand, name): deviation
     for brands, name, deviation in (
@@ -154,6 +176,9 @@ DEVIATIONS: dict[tuple[Brand, str], Deviation] = {
         (("mysql", "mariadb"), "lossy/07-truncate", _TRUNCATE),
         (("mysql", "mariadb"), "lossy/08-index-ddl", _INDEXES),
         (("mysql", "mariadb"), "lossy/09-enum-labels", _LABELS),
+        (("mysql", "mariadb"), "lossy/10-ansi-quotes", _ANSI_QUOTES),
+        (("mysql", "mariadb"), "lossy/11-use-other-database", _LIKE),
+        (("mysql", "mariadb"), "lossy/12-session-of-ddl", _BACKSLASHES),
     )
     for brand in brands
 }

@@ -15,17 +15,11 @@ from pydbsync.ops.capture.encode import RowsEvent, TableEncoder, Transaction, en
 from pydbsync.ops.capture.follow import SYSTEM_DATABASES, Delta, FollowedSchema, Session
 from pydbsync.ops.capture.gtids import MariadbGtids, read_gtid, read_mariadb_gtid, read_tagged_gtid
 from pydbsync.ops.capture.payload import payload_events
-from pydbsync.ops.capture.query import (
-    NO_BACKSLASH_ESCAPES,
-    REAL_AS_FLOAT,
-    Query,
-    decompress_rows,
-    parse_query,
-    with_backslash_escapes,
-)
+from pydbsync.ops.capture.query import Query, decompress_rows, parse_query
 from pydbsync.ops.capture.reader import BinlogPlace, Event
 from pydbsync.ops.capture.rowbuffer import RowBuffer
 from pydbsync.ops.capture.schema import TableDef, resolve_table
+from pydbsync.ops.capture.spelling import REAL_AS_FLOAT, name_its_database, spell_by_default
 from pydbsync.ops.capture.statements import kind_of, read_sequence, read_xa, read_xa_prepare
 from pydbsync.ops.capture.tablemap import TableMap, parse_table_map
 from pydbsync.places import GtidSet
@@ -328,8 +322,8 @@ class Changes:
         session = Session(query.database, bool(query.sql_mode & REAL_AS_FLOAT))
         statement: Statement | None = None
         try:
-            readable = with_backslash_escapes(sql) if query.sql_mode & NO_BACKSLASH_ESCAPES else sql
-            statement = parse_statement(readable, brand=self._schema.brand)
+            statement = parse_statement(spell_by_default(sql, query.sql_mode), brand=self._schema.brand)
+            sql = name_its_database(statement, query.database)
             messages, delta = self._schema.apply(statement, session)
         except PlanError as exc:
             self._unreadable(event, sql, str(exc))

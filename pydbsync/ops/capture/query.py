@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import re
 import zlib
 from collections.abc import Mapping
 from typing import Final, NamedTuple
 
 from pydbsync.ops.capture.charsets import Charsets
 from pydbsync.ops.capture.tablemap import packed_integer
-
-REAL_AS_FLOAT: Final = 1
-ANSI_QUOTES: Final = 4
-NO_BACKSLASH_ESCAPES: Final = 1 << 20
 
 _FLAGS, _SQL_MODE, _CATALOG, _AUTO_INCREMENT, _CHARSET, _CATALOG_NZ = 0, 1, 2, 3, 4, 6
 _SKIPPED: Final = {_FLAGS: 4, _AUTO_INCREMENT: 4}
@@ -86,17 +81,3 @@ def decompress_rows(body: bytes, header_bytes: int, *, is_update: bool) -> bytes
     count, at = packed_integer(body, header_bytes)
     at += (count + 7) // 8 * (2 if is_update else 1)
     return body[:at] + decompress(body[at:])
-
-
-_DOUBLED: Final = re.compile(r"'(?:[^']|'')*'|\"(?:[^\"]|\"\")*\"|`(?:[^`]|``)*`|--[ \t].*|#.*|/\*(?:.|\n)*?\*/")
-
-
-def with_backslash_escapes(sql: str) -> str:
-    """A statement of a session with NO_BACKSLASH_ESCAPES as one without it would be written.
-
-    >>> print(with_backslash_escapes(r"DEFAULT 'C:\\new\\'"))
-    DEFAULT 'C:\\\\new\\\\'
-    """
-    if "\\" not in sql:
-        return sql
-    return _DOUBLED.sub(lambda found: found[0].replace("\\", "\\\\") if found[0][0] in "'\"" else found[0], sql)

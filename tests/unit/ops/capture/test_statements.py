@@ -7,8 +7,10 @@ import struct
 import pytest
 
 from pydbsync.model import TableName
-from pydbsync.ops.capture.query import NO_BACKSLASH_ESCAPES, parse_query, with_backslash_escapes
+from pydbsync.ops.capture.query import parse_query
+from pydbsync.ops.capture.spelling import ANSI_QUOTES, NO_BACKSLASH_ESCAPES, name_its_database, spell_by_default
 from pydbsync.ops.capture.statements import StatementKind, kind_of, read_sequence, read_xa, read_xa_prepare
+from pydbsync.plan.statement import parse_statement
 
 
 @pytest.mark.parametrize(
@@ -76,14 +78,35 @@ def test_a_query_event_tells_its_session() -> None:
 
 
 @pytest.mark.parametrize(
-    ("sql", "readable"),
+    ("sql", "mode", "spelled"),
     [
-        ("DEFAULT 'C:\\new\\'", "DEFAULT 'C:\\\\new\\\\'"),
-        ("'it''s \\' -- '\\'\n, `a\\b`", "'it''s \\\\' -- '\\'\n, `a\\b`"),
-        ("/* '\\ */ 'x'", "/* '\\ */ 'x'"),
-        ('"\\"', '"\\\\"'),
-        ("no backslash", "no backslash"),
+        ("DEFAULT 'C:\\new\\'", NO_BACKSLASH_ESCAPES, "DEFAULT 'C:\\\\new\\\\'"),
+        ("'it''s \\' -- '\\'\n, `a\\b`", NO_BACKSLASH_ESCAPES, "'it''s \\\\' -- '\\'\n, `a\\b`"),
+        ("/* '\\ */ 'x' /*!50000 '\\' */", NO_BACKSLASH_ESCAPES, "/* '\\ */ 'x' /*!50000 '\\\\' */"),
+        ('"\\"', NO_BACKSLASH_ESCAPES, '"\\\\"'),
+        ('"a""b`c" = \'"x"\' /* "y" */', ANSI_QUOTES, '`a"b``c` = \'"x"\' /* "y" */'),
+        ("'\\'\"' \"t\"", ANSI_QUOTES, "'\\'\"' `t`"),
+        ("\"a\\\" '\\'", ANSI_QUOTES | NO_BACKSLASH_ESCAPES, "`a\\` '\\\\'"),
+        ("\"x\" 'a\\nb'", 0, "\"x\" 'a\\nb'"),
     ],
 )
-def test_a_statement_without_backslash_escapes_is_spelled_with_them(sql: str, readable: str) -> None:
-    assert with_backslash_escapes(sql) == readable
+def test_a_statement_is_spelled_as_in_the_default_mode(sql: str, mode: int, spelled: str) -> None:
+    assert spell_by_default(sql, mode) == spelled
+
+
+@pytest.mark.parametrize(
+    ("sql", "named"),
+    [
+        ("CREATE TABLE d2.x LIKE t", "CREATE TABLE d2.x LIKE `d1`.t"),
+        ("CREATE TABLE x LIKE t", None),
+        ("CREATE TABLE d1.x LIKE t", None),
+        ("CREATE TABLE d2.x LIKE d3.t", None),
+        ("RENAME TABLE d2.x TO y", None),
+        (
+            "ALTER TABLE d2.x EXCHANGE PARTITION p WITH TABLE t",
+            "ALTER TABLE d2.x EXCHANGE PARTITION p WITH TABLE `d1`.t",
+        ),
+    ],
+)
+def test_a_name_that_nothing_places_gets_its_database(sql: str, named: str | None) -> None:
+    assert name_its_database(parse_statement(sql), "d1") == (named or sql)
