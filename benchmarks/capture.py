@@ -12,7 +12,7 @@ from pathlib import Path
 import msgspec
 
 from benchmarks import child
-from benchmarks.engine import ROOT
+from benchmarks.engine import ROOT, connect_keywords
 from benchmarks.rig import Prepared
 from lab.mariadb import MariaDB
 
@@ -24,7 +24,7 @@ def run_capture(source: MariaDB, prepared: Prepared, folder: Path) -> child.Outc
     """The whole process, from its start at the workload's first place to its end at the end of the binlog."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    server = {"host": source.host, "port": source.port, "user": source.user, "password": source.password}
+    server = connect_keywords(source)
     config = folder / "capture.yaml"
     config.write_text(
         json.dumps({"source_db_info": server, "db_info": server, "log_file_prefix": str(folder / "log_%s.log")})

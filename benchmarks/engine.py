@@ -14,6 +14,7 @@ from benchmarks.child import Outcome, run
 from benchmarks.publish import EXCHANGE, connect, wait_for
 from lab.mariadb import MariaDB
 from lab.rabbitmq import RabbitMQ
+from lab.server import Server
 
 ROOT = Path(__file__).resolve().parent.parent
 STOP_TIMEOUT_S = 60.0
@@ -62,19 +63,8 @@ class Engine:
     def _write_config(self) -> Path:
         self.folder.mkdir(parents=True, exist_ok=True)
         config = {
-            "db_info": {
-                "host": self.target.host,
-                "port": self.target.port,
-                "user": self.target.user,
-                "password": self.target.password,
-            },
-            "rabbitmq_conn_info": {
-                "host": self.broker.host,
-                "port": self.broker.port,
-                "user": self.broker.user,
-                "password": self.broker.password,
-                "vhost": "/",
-            },
+            "db_info": connect_keywords(self.target),
+            "rabbitmq_conn_info": {**connect_keywords(self.broker), "vhost": "/"},
             "rabbitmq_queue_bind": [
                 {"exchange": [EXCHANGE, "topic"], "queues": {queue: list(keys) for queue, keys in self.queues.items()}}
             ],
@@ -85,6 +75,11 @@ class Engine:
         path = self.folder / "bench.yaml"
         path.write_text(json.dumps(config, indent=1))  # JSON is YAML
         return path
+
+
+def connect_keywords(server: Server) -> dict[str, object]:
+    """How a configuration of pydbsync says where a server is."""
+    return {"host": server.host, "port": server.port, "user": server.user, "password": server.password}
 
 
 def consumers(url: str, queue: str) -> int:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
+import shutil
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -11,6 +14,7 @@ from functools import partial
 from pathlib import Path
 from random import Random
 
+from benchmarks.engine import ROOT, connect_keywords
 from benchmarks.generate import Facts, Generated, write_base
 from benchmarks.race import Say, describe
 from benchmarks.results import WITH_BINLOG, Result
@@ -69,6 +73,7 @@ class Transfer:
         yield from self._present("copy: mydumper, myloader", mydump_and_load, "mydumper")
 
     def _comparers(self) -> Iterator[tuple[str, Callable[[MariaDB, MariaDB], None]]]:
+        yield from self._present("verify: pydbsync", pydbsync_verify, sys.executable)
         yield from self._present("verify: pt-table-checksum", table_checksum, "pt-table-checksum")
 
     def _present(
@@ -133,6 +138,32 @@ def mydump_and_load(source: MariaDB, target: MariaDB) -> None:
         run_quietly([find_program("mydumper"), *socket_login(source), *place, *parts])
         load = ["--directory", folder, "--enable-binlog", "--database", DATABASE]
         run_quietly([find_program("myloader"), *socket_login(target), *place, *load])
+
+
+def pydbsync_verify(source: MariaDB, target: MariaDB) -> None:
+    """Structure and rows. Raises DifferenceFound."""
+    options = ["--tables", f"{DATABASE}.*", "--wait-s", "1"]
+    done = run_pydbsync("verify", source, target, *options)
+    if done.returncode == 1:
+        raise DifferenceFound
+    if done.returncode:
+        raise RuntimeError(f"pydbsync verify ended with {done.returncode}: {done.stdout}{done.stderr}")
+
+
+def run_pydbsync(command: str, source: MariaDB, target: MariaDB, *options: str) -> subprocess.CompletedProcess[str]:
+    folder = source.root / "pydbsync"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    config = folder / "config.yaml"
+    servers = {"source_db_info": connect_keywords(source), "db_info": connect_keywords(target)}
+    config.write_text(json.dumps({**servers, "log_file_prefix": str(folder / "log_%s.log")}))
+    return subprocess.run(
+        [sys.executable, "-m", "pydbsync", command, "--config", str(config), *options],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
 
 
 def table_checksum(source: MariaDB, target: MariaDB) -> None:
