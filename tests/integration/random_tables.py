@@ -19,7 +19,7 @@ class Draw(Protocol):
     def __call__(self, strategy: st.SearchStrategy[T]) -> T: ...
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Kind:
     """A column's type, SQL literals of its values, and whether a key can be made of it."""
 
@@ -30,6 +30,9 @@ class Kind:
     """Characters or bytes of a key's part: must be where `in_key` is False, may be elsewhere; 0 where no key can be."""
     wider: str = ""
     """A type that takes all its values."""
+
+    def __repr__(self) -> str:
+        return self.sql
 
     @property
     def is_geometry(self) -> bool:
@@ -60,10 +63,15 @@ def text_literal(text: str) -> str:
     return f"_utf8mb4 X'{text.encode().hex()}'"
 
 
+_CHARACTERS = {
+    "utf8mb3": st.characters(max_codepoint=0xFFFF, exclude_categories=["Cs"]),
+    # The servers' gbk has fewer characters than Python's.
+    "gbk": st.characters(max_codepoint=0x7F) | st.characters(codec="gbk", min_codepoint=0x4E00, max_codepoint=0x9FA5),
+}
+
+
 def texts(charset: str, collation: str, codec: str, size: int, kind: str = "VARCHAR") -> Kind:
-    characters = st.characters(codec=codec, exclude_categories=["Cs"])
-    if charset in ("latin1", "utf8mb3", "gbk"):
-        characters = characters.filter(lambda character: _can_hold(character, charset, codec))
+    characters = _CHARACTERS.get(charset, st.characters(codec=codec, exclude_categories=["Cs"]))
     odd = st.sampled_from(
         ["", "a", "A", "a ", "é", "'", '"', "\\", "\\'", "\0", "\f", "\n", "\x1a", "%s", "{}", "null"]
     )
@@ -76,17 +84,6 @@ def texts(charset: str, collation: str, codec: str, size: int, kind: str = "VARC
         prefix=3,
         wider="" if kind.endswith("TEXT") else f"VARCHAR({size + 40}) CHARACTER SET utf8mb4",
     )
-
-
-def _can_hold(character: str, charset: str, codec: str) -> bool:
-    try:
-        raw = character.encode(codec)
-    except UnicodeEncodeError:
-        return False
-    if charset == "utf8mb3":
-        return ord(character) < 0x10000
-    # the servers' latin1 is windows-1252, and their gbk has fewer characters than Python's
-    return ord(character) < 0x80 or (len(raw) == 2 and "\u4e00" <= character <= "\u9fa5" if charset == "gbk" else True)
 
 
 def binaries(sql: str, size: int, in_key: bool = True) -> Kind:
@@ -131,6 +128,7 @@ def json_literal(value: object) -> str:
     return text_literal(json.dumps(value, ensure_ascii=False))
 
 
+JSON_NULL = json_literal(None)
 LABELS = ("a", "b", "it's", "x y", "é", "1")
 _labels = ", ".join("'" + label.replace("'", "''") + "'" for label in LABELS)
 
@@ -169,7 +167,7 @@ KINDS: list[Kind] = [
 ]
 
 
-@dataclass
+@dataclass(repr=False)
 class RandomColumn:
     """One column. `kind` is None for columns that INSERT and UPDATE leave to the server."""
 
@@ -181,6 +179,9 @@ class RandomColumn:
     source: str = ""
     """What a generated column is made of."""
     rest: str = ""
+
+    def __repr__(self) -> str:
+        return self.name
 
     @property
     def sql(self) -> str:
@@ -194,7 +195,10 @@ class RandomColumn:
             return st.just("DEFAULT")
         if self.is_auto:
             return st.sampled_from(["0", "NULL", "5", "-3", "DEFAULT"]) | self.kind.values
-        return self.kind.values | st.just("NULL") if self.nullable else self.kind.values
+        if not self.nullable:
+            return self.kind.values
+        # JSON's null and SQL's NULL are one in Maxwell's format
+        return self.kind.values.filter(lambda value: value != JSON_NULL) | st.just("NULL")
 
 
 @dataclass

@@ -8,7 +8,6 @@ from __future__ import annotations
 import io
 import re
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -87,7 +86,7 @@ def test_the_long_stream_ends_as_recorded(emptied: Endpoint, tmp_path: Path) -> 
 
 
 @pytest.fixture
-def forms(tmp_path: Path) -> Iterator[list[str]]:
+def forms(tmp_path: Path) -> list[str]:
     """What a run without any server prints for two small tables, one without a key."""
     log = Binlog()
     keyed = "CREATE TABLE d.t (id INT PRIMARY KEY, v VARCHAR(9))"
@@ -105,7 +104,7 @@ def forms(tmp_path: Path) -> Iterator[list[str]]:
     file = tmp_path / "small.ndjson"
     file.write_bytes(b"\n".join(messages))
     nowhere = Endpoint("mariadb", "127.0.0.1", 1, "nobody", "")
-    yield printed(nowhere, file, source_server="mariadb 10.11")
+    return printed(nowhere, file, source_server="mariadb 10.11")
 
 
 def test_without_any_server_the_statements_have_the_original_s_forms(forms: list[str]) -> None:

@@ -17,7 +17,7 @@ from typing import Any
 
 import pymysql
 import pytest
-from hypothesis import HealthCheck, event, given, settings
+from hypothesis import HealthCheck, event, given, note, settings
 from hypothesis import strategies as st
 
 from tests.integration.captured import Capture
@@ -41,10 +41,12 @@ class Ends:
 
     def run(self, sql: str) -> bool:
         """Run it on the source; False where the source refuses it, such as a value that is there already."""
+        note(sql)
         with self.at_source.cursor() as cursor:
             try:
                 cursor.execute(sql)
             except pymysql.MySQLError as refused:
+                note(f"-- refused: {refused}")
                 event(f"refused with {refused.args[0]}")
                 return False
             return True
@@ -52,6 +54,7 @@ class Ends:
     def must(self, *statements: str) -> None:
         with self.at_source.cursor() as cursor:
             for sql in statements:
+                note(sql)
                 cursor.execute(sql)
 
 
@@ -116,5 +119,6 @@ def test_random_tables_end_equal(data: st.DataObject, ends: Ends) -> None:
     )
     assert [each for each in parked(ends.target) if each.table.startswith(f"{database}.")] == []
     wanted, found = (read_state(connection, [database]) for connection in (ends.at_source, ends.at_target))
-    assert list(differences(wanted, found, data_only=False)) == []
+    unequal = list(differences(wanted, found, data_only=False))
+    assert not unequal, "\n".join(unequal)
     ends.must(f"DROP DATABASE {database}")
