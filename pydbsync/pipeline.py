@@ -149,6 +149,8 @@ class _Run:
         self._since = self._progress.place()
         self._has_fresh = False
         self.broken_order: BrokenOrderError | None = None
+        self._bootstrapped: set[tuple[str, str]] = set()
+        """Source tables of which rows without a place came."""
         self._xid: int | None = None
         self.is_inside_transaction = False
         self._heartbeat_table = tuple(self._settings.heartbeat_table.split(".", 1))
@@ -262,6 +264,8 @@ class _Run:
         if not self._is_new(delivery, change):
             return
         self._ts = change.ts
+        if change.position is None:
+            self._bootstrapped.add((change.database, change.table))
         if self._holes is not None:
             missing = self._holes.look_at(change)
             if missing is not None:
@@ -337,6 +341,8 @@ class _Run:
                 if place is not None and self._since < place <= self._progress.place():
                     self._park_late(delivery, change)
                     return False
+            if isinstance(change, RowChange) and self._repeat(delivery, change):
+                return False
             self._duplicates += 1
             self._observer.duplicate()
             return False
@@ -353,6 +359,27 @@ class _Run:
             self._duplicates += 1
             self._observer.duplicate()
             return False
+        return True
+
+    def _repeat(self, delivery: Delivery, change: RowChange) -> bool:
+        """Make a change again if its table has had rows of a bootstrap; whether that was done.
+
+        Those rows have no place, so that they are written whenever they come, and they may be older than what was
+        applied before: all that follows them is made again, which leads to the same end where the table has a key.
+        Maxwell also holds changes back while it reads a table, and prints them behind newer ones of other tables.
+        """
+        if (change.database, change.table) not in self._bootstrapped:
+            return False
+        try:
+            routed = self._plans.route(change)
+        except PlanError:
+            return False
+        if not all(plan.row_key for plan, _ in routed):
+            return False
+        if self._applier.parked and self._applier.was_parked(describe_change(change)[1], delivery.body):
+            return False
+        for plan, sent in routed:
+            self._add((delivery, sent, plan))
         return True
 
     def _take_schema_change(self, delivery: Delivery, change: SchemaChange) -> None:

@@ -160,10 +160,22 @@ def test_the_same_messages_once_more_change_nothing(first: Replay, again: Replay
 
 
 def test_the_same_messages_once_more_are_all_duplicates(first: Replay, again: Replay) -> None:
-    without_place = sum(b'"bootstrap-insert"' in message for case in cases(OWN) for message in case.messages)
-    assert again.figures["applied"] == without_place
+    assert again.figures["applied"] == len(rows_to_repeat(OWN))
     assert again.figures["schema_changes"] == 0
-    assert again.figures["duplicates"] >= first.figures["applied"] - without_place
+    assert again.figures["duplicates"] >= first.figures["applied"] - len(rows_to_repeat(OWN))
+
+
+def rows_to_repeat(brand: Brand) -> list[bytes]:
+    """Rows of a bootstrap, which have no place, and what follows them in the same tables."""
+    found, tables = [], set()
+    for message in (message for case in in_stream_order(brand) for message in case.messages):
+        change = json.loads(message)
+        table = (change["database"], change.get("table"))
+        if change["type"] == "bootstrap-insert":
+            tables.add(table)
+        if table in tables and "data" in change and change["data"]:
+            found.append(message)
+    return found
 
 
 @pytest.mark.parametrize("case", cases(OTHER[OWN]), ids=str)
