@@ -212,6 +212,9 @@ class _Run:
                     if stop.is_set():
                         return
             elif isinstance(change, SchemaChange):
+                if stop.is_set() and not self._schema.belongs(change):
+                    self.close_batch()
+                    return
                 self._take_schema_change(delivery, change)
             else:
                 self._take_marker(change)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -10,7 +11,8 @@ import pytest
 from pydbsync.apply import applier
 from pydbsync.errors import StopError
 from pydbsync.source.memory import MemorySource
-from tests.integration.engine import follow_source, parked, replay
+from pydbsync.worker import follow
+from tests.integration.engine import LOG, follow_source, parked, replay, settings_for
 from tests.maxwell import Binlog, insert, update
 from tests.proxy import Proxy
 from tests.servers import Endpoint
@@ -188,6 +190,23 @@ def test_a_connection_that_is_lost_around_a_statement_costs_nothing(
     assert fresh_target.query("SELECT * FROM d.t") == [(1, 5)]
     assert [status for status, _ in journal(fresh_target)] == ["done"] * 3
     assert parked(fresh_target) == []
+
+
+def test_a_stop_is_heard_between_the_statements_of_a_long_backlog(
+    fresh_target: Endpoint, created: list[bytes], binlog: Binlog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stop = threading.Event()
+    monkeypatch.setattr(applier, "kill_point", lambda name: name == "after-ddl" and stop.set())
+    names = ["id", "v", *(f"c{number}" for number in range(20))]
+    messages: list[bytes] = []
+    for number in range(20):
+        messages += binlog.ddl(f"ALTER TABLE t ADD c{number} INT", "d.t", columns=names[: number + 3])
+    source = MemorySource(messages, stream="memory")
+    follow(settings_for(fresh_target), source, stop=stop, send=lambda status: None, log=LOG)
+    assert columns(fresh_target) == names[:3]
+    assert source.acknowledged == 1
+    replay(fresh_target, messages)
+    assert columns(fresh_target) == names
 
 
 # -- refused ---------------------------------------------------------------------------------------------------------
