@@ -79,8 +79,8 @@ def drain_select(url: str, queue: str, count: int) -> float:
 class FrameReader(FramePublisher):
     """One connection that only receives."""
 
-    def drain(self, queue: str, count: int) -> float:
-        self._send(1, spec.Basic.Qos(0, PREFETCH, False))
+    def drain(self, queue: str, count: int, *, prefetch: int = PREFETCH, ack_every: int = ACK_EVERY) -> float:
+        self._send(1, spec.Basic.Qos(0, prefetch, False))
         self._expect(spec.Basic.QosOk)
         start = time.perf_counter()
         self._send(1, spec.Basic.Consume(queue=queue))
@@ -98,7 +98,7 @@ class FrameReader(FramePublisher):
                 if kind == frame.spec.FRAME_BODY:
                     body = buffer[place + 7 : place + 7 + size]
                     done += bool(body)
-                    if done % ACK_EVERY == 0 or done == count:
+                    if done % ack_every == 0 or done == count:
                         self._send(1, spec.Basic.Ack(done, multiple=True))
                 place += size + 8
             buffer = buffer[place:]
