@@ -1,7 +1,7 @@
 """MySQL's binary JSON as text, the way Maxwell prints it: compact, keys in stored order.
 
-Where Maxwell's text is another document than the source's, the server's own text is taken (docs/capture.md lists it):
-a DOUBLE from 1e7 on stays a DOUBLE, and DATETIME, TIME, and binary values inside JSON have the server's spelling.
+Where Maxwell's text is another document than the source's it is not followed (docs/capture.md lists it): a DOUBLE stays
+the same DOUBLE, and DATETIME, TIME and binary values inside JSON have the server's spelling.
 Source: https://dev.mysql.com/doc/dev/mysql-server/latest/json__binary_8h.html
 """
 
@@ -39,7 +39,7 @@ def _value(kind: int, data: bytes, at: int) -> str:
     if kind == 4:
         return _LITERALS[data[at]]
     if kind == 11:
-        return _double(struct.unpack_from("<d", data, at)[0])
+        return repr(struct.unpack_from("<d", data, at)[0])  # the shortest digits that are the same DOUBLE
     if kind == 15:
         return _opaque(data, at)
     return str(struct.unpack_from(_NUMBERS[kind], data, at)[0])
@@ -80,14 +80,6 @@ def _size(data: bytes, at: int) -> tuple[int, int]:
         if byte < 0x80:
             return size, at
         shift += 7
-
-
-def _double(number: float) -> str:
-    text = repr(number)
-    magnitude = abs(number)
-    if magnitude and magnitude < 1e-3:
-        return format(Decimal(number), "f")  # Maxwell prints all digits of the binary value, up to 1,074 of them
-    return text
 
 
 def _opaque(data: bytes, at: int) -> str:

@@ -110,7 +110,7 @@ def decimal_size(precision: int, scale: int) -> int:
 def decimal_reader(precision: int, scale: int) -> Callable[[bytes], str]:
     """A function that spells the bytes of a DECIMAL(precision, scale) as Java's BigDecimal.toString does.
 
-    >>> decimal_reader(5, 2)(bytes.fromhex("80016e")), decimal_reader(30, 30)(b"\\x80" + bytes(13))
+    >>> decimal_reader(5, 2)(bytes.fromhex("80010a")), decimal_reader(30, 30)(b"\\x80" + bytes(13))
     ('1.10', '0E-30')
     """
     size = decimal_size(precision, scale)

@@ -25,11 +25,7 @@ _ESCAPED: Final = re.compile(f"{_COMMENT}|{_NAME}|{_ESCAPED_QUOTED}", re.DOTALL)
 
 
 def spell_by_default(sql: str, sql_mode: int) -> str:
-    """The text of a session with this sql_mode as one without ANSI_QUOTES and NO_BACKSLASH_ESCAPES would write it.
-
-    >>> print(spell_by_default('ALTER TABLE "t" ADD p TEXT DEFAULT \'C:\\\\new\'', ANSI_QUOTES | NO_BACKSLASH_ESCAPES))
-    ALTER TABLE `t` ADD p TEXT DEFAULT 'C:\\\\new'
-    """
+    """The text of a session with this sql_mode as one without ANSI_QUOTES and NO_BACKSLASH_ESCAPES would write it."""
     has_names = bool(sql_mode & ANSI_QUOTES) and '"' in sql
     has_plain = bool(sql_mode & NO_BACKSLASH_ESCAPES) and "\\" in sql
     if not has_names and not has_plain:
