@@ -15,7 +15,7 @@ from pydbsync.apply.checkpoint import StreamState
 from pydbsync.apply.parked import PENDING, ParkedChange, ParkedRows, describe_change
 from pydbsync.backoff import Backoff
 from pydbsync.decode.maxwell import decode_message
-from pydbsync.errors import BrokenOrderError, DecodeError, PlanError, SourceError, StopError
+from pydbsync.errors import BrokenOrderError, DecodeError, PlanError, SourceError, StopError, TransientError
 from pydbsync.gaps import HeartbeatWatch, TransactionWatch
 from pydbsync.killpoints import kill_point
 from pydbsync.model import Delivery, Marker, Place, RowChange, SchemaChange, TableName
@@ -74,8 +74,8 @@ class Pipeline:
                 state = self._applier.acquire(stop)
                 if state is None:
                     return
-                self._plans.attach(self._applier.catalog, self._applier.dialect)
                 try:
+                    self._plans.attach(self._applier.catalog, self._applier.dialect)
                     self._observer.now("waiting for the queue")
                     self._source.open(stop, self._applier.keep_alive)
                     if stop.is_set():
@@ -94,6 +94,12 @@ class Pipeline:
                         self._log.warning("the source is away, waiting: %s", exc)
                     is_away = True
                     self._source.close()
+                    backoff.wait(stop)
+                except TransientError as exc:
+                    # Lost while something was looked up: what was taken in comes again.
+                    self._log.warning("the target was lost, beginning anew at the checkpoint: %s", exc)
+                    self._source.close()
+                    self._applier.release()
                     backoff.wait(stop)
         finally:
             self._source.close()

@@ -112,7 +112,7 @@ def send_again(rig: Rig, chance: random.Random) -> None:
         time.sleep(0.3 + chance.random())
 
 
-def line(choose: Callable[[Rig], Proxy], break_it: Callable[[Proxy, random.Random], object]) -> Fault:
+def line(choose: Callable[[Rig], Proxy], break_it: Callable[[Proxy, random.Random], object], *, loses: bool) -> Fault:
     """A fault of the line to one of the servers."""
 
     def fault(rig: Rig, chance: random.Random) -> None:
@@ -120,8 +120,8 @@ def line(choose: Callable[[Rig], Proxy], break_it: Callable[[Proxy, random.Rando
         break_it(proxy, chance)
         time.sleep(chance.choice((0.1, 1, 5)))
         proxy.resume()
-        if chance.random() < 0.7:
-            proxy.cut()  # else both ends have to find out by themselves that the line is dead
+        if loses or chance.random() < 0.3:
+            proxy.cut()  # no network goes on with a hole in its stream
 
     return fault
 
@@ -209,8 +209,14 @@ FAULTS: dict[str, tuple[Fault, int]] = {
     "hold tables": (hold_tables, 4),
     "read only": (read_only, 4),
     "small packets": (small_packets, 2),
-    **{f"target line: {name}": (line(lambda rig: rig.to_target, how), 3) for name, how in LINE_FAULTS.items()},
-    **{f"broker line: {name}": (line(lambda rig: rig.to_broker, how), 2) for name, how in LINE_FAULTS.items()},
+    **{
+        f"target line: {name}": (line(lambda rig: rig.to_target, how, loses="swallow" in name), 3)
+        for name, how in LINE_FAULTS.items()
+    },
+    **{
+        f"broker line: {name}": (line(lambda rig: rig.to_broker, how, loses="swallow" in name), 2)
+        for name, how in LINE_FAULTS.items()
+    },
 }
 """With how often each is chosen."""
 
