@@ -1,0 +1,272 @@
+"""A target that is silent, slow, read-only or full is waited for; an answer that was lost is never guessed."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from pydbsync.apply import applier, schema_change
+from pydbsync.source.amqp import AmqpSource
+from pydbsync.worker import follow
+from tests.integration.amqp.steps import amqp_settings, queue_settings
+from tests.integration.engine import LOG, parked, replay, settings_for
+from tests.maxwell import Binlog, insert
+from tests.processes import wait_for
+from tests.proxy import Direction, Proxy
+from tests.servers import Endpoint, Vhost
+
+CREATE = "CREATE TABLE t (a INT, v LONGTEXT)"
+"""Without a key: what is applied twice is seen."""
+USER, PASSWORD = "limited", "limited"
+
+
+@pytest.fixture
+def binlog() -> Binlog:
+    return Binlog()
+
+
+@pytest.fixture
+def table(fresh_target: Endpoint, binlog: Binlog) -> str:
+    replay(fresh_target, [*binlog.ddl("CREATE DATABASE d", "d"), *binlog.ddl(CREATE, "d.t")])
+    return "d.t"
+
+
+@pytest.fixture
+def limited(fresh_target: Endpoint, table: str) -> Iterator[Endpoint]:
+    """A user whom a read-only server refuses."""
+    fresh_target.query(f"CREATE OR REPLACE USER {USER}@'%' IDENTIFIED BY '{PASSWORD}'")
+    for database in ("d", "pydbsync"):
+        fresh_target.query(f"GRANT ALL ON {database}.* TO {USER}@'%'")
+    yield replace(fresh_target, user=USER, password=PASSWORD)
+    fresh_target.query("SET GLOBAL read_only = 0")
+    fresh_target.query(f"DROP USER {USER}@'%'")
+
+
+def numbers(target: Endpoint) -> list[int]:
+    return [number for (number,) in target.query("SELECT a FROM d.t ORDER BY a")]
+
+
+def changes(binlog: Binlog, count: int, *, first: int = 0) -> list[bytes]:
+    return binlog.each(insert("d.t", {"a": number, "v": "x"}) for number in range(first, first + count))
+
+
+@contextmanager
+def meanwhile(work: Callable[[], object]) -> Iterator[None]:
+    """Do it in another thread; its failure is ours."""
+    failures: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            work()
+        except BaseException as exc:
+            failures.append(exc)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    try:
+        yield
+    finally:
+        thread.join()
+    if failures:
+        raise failures[0]
+
+
+@pytest.mark.parametrize("point", ["mid-batch", "before-commit"])
+@pytest.mark.parametrize("directions", [("to_client",), ("to_server",), ()], ids=["answers", "requests", "both"])
+def test_a_line_on_which_nothing_comes_is_given_up_and_the_outcome_read_back(
+    fresh_target: Endpoint,
+    table: str,
+    binlog: Binlog,
+    make_proxy: Callable[[int], Proxy],
+    monkeypatch: pytest.MonkeyPatch,
+    point: str,
+    directions: tuple[Direction, ...],
+) -> None:
+    proxy = make_proxy(fresh_target.port)
+    begun = threading.Event()
+
+    def at(name: str) -> None:
+        if name == point and not begun.is_set():
+            proxy.swallow(*directions)
+            begun.set()
+
+    def mend() -> None:
+        assert begun.wait(30)
+        accepted = proxy.accepted
+        wait_for(lambda: proxy.accepted > accepted, what="a second connection that looks at the statement")
+        proxy.resume()
+
+    monkeypatch.setattr(applier, "kill_point", at)
+    with meanwhile(mend):
+        # The server hangs up on the dead connection, and with it gives back the lock, after lock_timeout_s.
+        status = replay(
+            replace(fresh_target, port=proxy.port, server=None), changes(binlog, 6), block=3, batch_rows=3,
+            statement_timeout_s=1, lock_timeout_s=2,
+        )  # fmt: skip
+    assert numbers(fresh_target) == list(range(6))
+    assert (status.applied, status.duplicates) == (6, 0)
+    assert parked(fresh_target) == []
+
+
+def test_a_slow_statement_is_waited_for_beyond_the_time_limit(
+    fresh_target: Endpoint, table: str, binlog: Binlog, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    waiting = (
+        "SELECT time_ms FROM information_schema.processlist WHERE state LIKE '%%metadata lock%%' AND time_ms > 2500"
+    )
+    if fresh_target.brand == "mysql":
+        waiting = "SELECT time FROM information_schema.processlist WHERE state LIKE '%%metadata lock%%' AND time > 2"
+    with fresh_target.connect() as other, other.cursor() as cursor:
+        cursor.execute("LOCK TABLES d.t WRITE")
+
+        def unlock() -> None:
+            wait_for(lambda: fresh_target.query(waiting), what="a statement that waits for long")
+            cursor.execute("UNLOCK TABLES")
+
+        with meanwhile(unlock):
+            status = replay(fresh_target, changes(binlog, 3), statement_timeout_s=1)
+    assert numbers(fresh_target) == [0, 1, 2]
+    assert status.applied == 3
+    assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
+
+
+@pytest.mark.mariadb
+def test_a_commit_that_a_read_only_target_refuses_is_made_once(
+    limited: Endpoint, fresh_target: Endpoint, binlog: Binlog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The refused COMMIT leaves its transaction open: the next START TRANSACTION of the session would commit it."""
+    refused = threading.Event()
+
+    def at(name: str) -> None:
+        if name == "before-commit" and not refused.is_set():
+            fresh_target.query("SET GLOBAL read_only = 1")
+            refused.set()
+
+    def mend() -> None:
+        assert refused.wait(30)
+        gone = "SELECT COUNT(*) FROM information_schema.innodb_trx WHERE trx_rows_modified > 0"
+        wait_for(lambda: fresh_target.query(gone)[0][0] == 0, what="the end of the refused transaction")
+        fresh_target.query("SET GLOBAL read_only = 0")
+
+    monkeypatch.setattr(applier, "kill_point", at)
+    with meanwhile(mend):
+        status = replay(limited, changes(binlog, 3))
+    assert numbers(fresh_target) == [0, 1, 2]
+    assert (status.applied, status.parked) == (3, 0)
+
+
+@pytest.mark.mariadb
+def test_a_read_only_target_is_waited_for_with_one_line(
+    limited: Endpoint,
+    fresh_target: Endpoint,
+    binlog: Binlog,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.INFO)
+    messages = [*binlog.ddl("ALTER TABLE t ADD b INT", "d.t", columns=("a", "v", "b")), *changes(binlog, 3)]
+    refusing = threading.Event()
+
+    def at(name: str) -> None:
+        if name == "after-intent":
+            fresh_target.query("SET GLOBAL read_only = 1")
+            refusing.set()
+
+    tries = []
+
+    def run_statement(*arguments: Any) -> None:
+        tries.append(arguments)
+        schema_change.run_statement(*arguments)
+
+    def mend() -> None:
+        assert refusing.wait(30)
+        try:
+            wait_for(lambda: len(tries) > 3, what="further tries")
+        finally:
+            fresh_target.query("SET GLOBAL read_only = 0")
+
+    monkeypatch.setattr(applier, "kill_point", at)
+    monkeypatch.setattr(applier, "run_statement", run_statement)
+    with meanwhile(mend):
+        replay(limited, messages)
+    assert numbers(fresh_target) == [0, 1, 2]
+    warnings = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
+    assert len(warnings) == 1, warnings
+    assert "read-only" in warnings[0]
+    assert parked(fresh_target) == []
+
+
+def test_ddl_is_known_to_be_due_although_others_have_moved_the_counter_meanwhile(
+    fresh_target: Endpoint, binlog: Binlog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What SHOW CREATE TABLE says of AUTO_INCREMENT is no sign that the statement has run."""
+    create = "CREATE TABLE t (id INT AUTO_INCREMENT PRIMARY KEY, v INT)"
+    replay(fresh_target, [*binlog.ddl("CREATE DATABASE d", "d"), *binlog.ddl(create, "d.t")])
+    alter = binlog.ddl("ALTER TABLE t ADD w INT", "d.t", columns=("id", "v", "w"))
+
+    class Death(BaseException):
+        pass
+
+    def at(name: str) -> None:
+        if name == "after-intent":
+            raise Death
+
+    with monkeypatch.context() as patch:
+        patch.setattr(applier, "kill_point", at)
+        with pytest.raises(Death):
+            replay(fresh_target, alter)
+    fresh_target.query("INSERT INTO d.t (v) VALUES (1), (2), (3)")
+    replay(fresh_target, alter)
+    columns = fresh_target.query("SHOW COLUMNS FROM d.t")
+    assert [column[0] for column in columns] == ["id", "v", "w"]
+
+
+def test_heartbeats_are_kept_during_a_long_schema_change_and_nothing_comes_again(
+    fresh_target: Endpoint, table: str, binlog: Binlog, vhost: Vhost, caplog: pytest.LogCaptureFixture
+) -> None:
+    """RabbitMQ gives up a silent connection after two heartbeats of one second; the ALTER waits for five."""
+    caplog.set_level(logging.INFO)
+    vhost.declare("q")
+    vhost.publish(changes(binlog, 10))
+    vhost.publish(binlog.ddl("ALTER TABLE t ADD b INT", "d.t", columns=("a", "v", "b")))
+    vhost.publish(changes(binlog, 10, first=10))
+    queue = queue_settings(queue="q", routing_keys=("#",))
+    source = AmqpSource(
+        amqp_settings(vhost, heartbeat_s=1), queue, prefetch=100, read_ahead_bytes=2**20, log=LOG
+    )  # fmt: skip
+    waiting = "SELECT 1 FROM information_schema.processlist WHERE info LIKE 'ALTER%' AND state LIKE '%metadata lock%'"
+    statuses: list[Any] = []
+    with fresh_target.connect(autocommit=False) as other, other.cursor() as cursor:
+        cursor.execute("SELECT * FROM d.t")  # a transaction that has read the table holds back its ALTER
+
+        def let_go() -> None:
+            wait_for(lambda: fresh_target.query(waiting), what="an ALTER that waits")
+            since = time.monotonic()
+            wait_for(lambda: time.monotonic() - since > 5, what="several heartbeats")
+            assert fresh_target.query(waiting)
+            assert vhost.consumers("q") == 1
+            other.rollback()
+
+        with meanwhile(let_go):
+            settings = settings_for(fresh_target, statement_timeout_s=1)
+            statuses.append(
+                follow(
+                    settings,
+                    source,
+                    stop=threading.Event(),
+                    send=lambda status: None,
+                    log=LOG,
+                    until_drained=True,
+                )
+            )
+    assert numbers(fresh_target) == list(range(20))
+    assert statuses[0].duplicates == 0
+    assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
