@@ -55,6 +55,7 @@ class StatusObserver(Observer):
         self.status = WorkerStatus(stream=stream, pid=os.getpid())
         self._send = send
         self._sent_at = 0.0
+        self._depth_at = 0.0
 
     def began(self) -> None:
         if not self.status.first_at:
@@ -93,7 +94,10 @@ class StatusObserver(Observer):
         self.report()
 
     def depth(self, read: Callable[[], int | None]) -> None:
-        if time.monotonic() - self._sent_at > _REPORT_EVERY_S:
+        # Not when a report is due: under load the commits nearly always come first and report without it.
+        now = time.monotonic()
+        if now - self._depth_at > _REPORT_EVERY_S:
+            self._depth_at = now
             self.status.depth = read()
             self.report()
 
