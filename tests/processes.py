@@ -68,6 +68,10 @@ class SyncProcess:
         """Pids of the workers that still run."""
         return [pid for pid in child_pids(self.pid) if process_state(pid) not in ("Z", None) and is_worker(pid)]
 
+    def workers_of_queues(self) -> list[int]:
+        """Of these the ones that follow a queue; multiprocessing has helpers of its own beside them."""
+        return [pid for pid in self.workers() if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+
     def send(self, signum: int) -> None:
         """Signal the supervisor alone."""
         if self.is_running:
