@@ -52,7 +52,7 @@ def main() -> None:
         for variant in VARIANTS:
             declare(rig.broker.url, variant)
             before = child.cpu_seconds(broker.pid)
-            with FramePublisher(rig.broker.url) as publisher:
+            with FramePublisher(rig.broker.url, confirm=True) as publisher:
                 publisher.publish(read_bodies(generated.messages))
             wait_for(lambda: holds(rig.broker.url, QUEUE, count), timeout_s=120, what=f"{count} messages")
             filled = child.cpu_seconds(broker.pid)

@@ -108,7 +108,7 @@ def publish(rig: Rig, run: Run, changes: int) -> None:
             for number, change in enumerate(transaction, start=1):
                 yield message(writer, change, last=number == len(transaction))
 
-    with FramePublisher(rig.broker.url) as publisher:
+    with FramePublisher(rig.broker.url, confirm=True) as publisher:
         publisher.publish(bodies())
     wait_for(lambda: holds(rig.broker.url, QUEUE, changes), timeout_s=120, what=f"{changes} messages in {QUEUE}")
 

@@ -1,7 +1,7 @@
 """Where the time of one run goes: `python -m benchmarks.profile [WORKLOAD]` (needs py-spy).
 
-Samples every thread of every pydbsync process, leaves out those that wait, and adds the others up by stage; the broker's
-and the target's CPU time stand beside them. The flame graph is kept as .lab/bench/profile.svg.
+Samples every thread of every pydbsync process, leaves out those that wait, and adds the others up by stage. The CPU
+time of broker and target stands beside them. The flame graph is kept as .lab/bench/profile.svg.
 """
 
 from __future__ import annotations

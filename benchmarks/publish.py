@@ -1,10 +1,8 @@
-"""Fills queues quickly: AMQP frames written by hand over one socket, persistent messages, no confirms.
-
-The broker's answer to the closing of the channel comes behind all messages, so it stands for a confirm of all of them.
-"""
+"""Fills queues quickly: AMQP frames written by hand over one socket, persistent messages, confirmed if asked for."""
 
 from __future__ import annotations
 
+import select
 import socket
 import struct
 import time
@@ -69,16 +67,23 @@ def routing_key(body: bytes) -> str:
 
 
 class FramePublisher:
-    """One connection and channel that only publish."""
+    """One connection and channel that only publish; with `confirm`, close() waits until the broker has all for good."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, *, confirm: bool = False) -> None:
         parts = urlparse(url)
+        self._published = self._confirmed = 0
         self._socket = socket.create_connection((parts.hostname or "127.0.0.1", parts.port or 5672))
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._received = b""
+        self._covered = 0
+        self._single: set[int] = set()
         self._methods: dict[bytes, bytes] = {}
         self._headers: dict[int, bytes] = {}
         self._open(unquote(parts.username or ""), unquote(parts.password or ""), unquote(parts.path[1:]) or "/")
+        self._confirms = confirm
+        if confirm:
+            self._send(1, spec.Confirm.Select())
+            self._expect(spec.Confirm.SelectOk)
 
     def publish(self, bodies: Iterable[bytes]) -> int:
         """Send all; returns their number. Blocks while the broker holds back."""
@@ -98,11 +103,15 @@ class FramePublisher:
                 self._socket.sendall(b"".join(pending))
                 pending.clear()
                 size = 0
+                self._read_confirms()
         self._socket.sendall(b"".join(pending))
+        self._published += count
         return count
 
     def close(self) -> None:
-        """Returns when the broker has taken every message."""
+        """Returns when the broker has taken every message, and confirmed it where that was asked for."""
+        while self._confirms and self._confirmed < self._published:
+            self._read_confirms(wait=True)
         self._send(1, spec.Channel.Close(200, "", 0, 0))
         self._expect(spec.Channel.CloseOk)
         self._send(0, spec.Connection.Close(200, "", 0, 0))
@@ -119,6 +128,37 @@ class FramePublisher:
             self.close()
         else:
             self._socket.close()
+
+    def _read_confirms(self, *, wait: bool = False) -> None:
+        """What has come; the tag of an acknowledgement counts up from 1, and `multiple` covers those before it."""
+        if not wait and not select.select([self._socket], [], [], 0)[0]:
+            return
+        more = self._socket.recv(1 << 16)
+        if not more:
+            raise ConnectionError("the broker closed the connection before it had confirmed all messages")
+        self._received += more
+        while True:
+            consumed, received = frame.decode_frame(self._received)
+            if received is None:
+                return
+            self._received = self._received[consumed:]
+            if isinstance(received, frame.Method):
+                method = received.method
+                if isinstance(method, spec.Basic.Ack):
+                    self._acknowledged(method.delivery_tag, multiple=method.multiple)
+                elif isinstance(method, spec.Basic.Nack | spec.Channel.Close | spec.Connection.Close):
+                    raise ConnectionError(f"the broker refused a message: {method}")
+
+    def _acknowledged(self, tag: int, *, multiple: bool) -> None:
+        # Without `multiple` a tag is confirmed alone, and may come before an older one.
+        if not multiple:
+            self._confirmed += 1
+            self._single.add(tag)
+            return
+        inside = {single for single in self._single if single <= tag}
+        self._confirmed += tag - self._covered - len(inside)
+        self._covered = tag
+        self._single -= inside
 
     def _method(self, body: bytes) -> bytes:
         prefix = body[: body.index(b',"type"')]
@@ -190,7 +230,7 @@ def fill(
 ) -> None:
     """Publish a file of messages once; returns when each queue holds what it should."""
     declare(url, queues, quorum=quorum)
-    with FramePublisher(url) as publisher:
+    with FramePublisher(url, confirm=True) as publisher:
         publisher.publish(read_bodies(messages))
     for queue, count in expected.items():
         wait_for(partial(holds, url, queue, count), timeout_s=60, what=f"{count} messages in {queue}")
