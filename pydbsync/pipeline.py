@@ -270,7 +270,10 @@ class _Run:
     # -- one change --------------------------------------------------------------------------------------------------
 
     def _take_row(self, delivery: Delivery, change: RowChange) -> None:
-        if not self._is_new(delivery, change):
+        if self._progress.follows(change):
+            if not delivery.redelivered:
+                self._has_fresh = True
+        elif not self._is_new(delivery, change):
             return
         self._ts = change.ts
         if change.position is None:

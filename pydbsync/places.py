@@ -184,14 +184,18 @@ class Progress:
         if position is None:
             self._newest_ts = max(self._newest_ts, change.ts)
             return Verdict.NEW
-        if isinstance(change, RowChange) and self._follows(change, position):
+        if isinstance(change, RowChange) and self.follows(change):
             return Verdict.NEW
         return self._judge(change, position)
 
-    def _follows(self, change: RowChange, position: str) -> bool:
-        """Move on to a row that plainly comes next; False where more must be looked at. Runs once a row."""
-        gtid = change.gtid
-        if change.server_id != self._server_id or (gtid is not None and (change.commit or gtid != self._open_gtid)):
+    def follows(self, change: RowChange) -> bool:
+        """Move on to a row that plainly comes next; False where `judge` must tell. Runs once a row."""
+        position, gtid = change.position, change.gtid
+        if (
+            position is None
+            or change.server_id != self._server_id
+            or (gtid is not None and (change.commit or gtid != self._open_gtid))
+        ):
             return False
         xoffset = change.xoffset
         if change.commit:

@@ -39,19 +39,16 @@ class SchemaFlow:
         self._plans = plans
         self._log = log
         self._open: list[tuple[Delivery, SchemaChange]] = []
+        self.is_open = False
+        """Whether a statement waits for the rest of its messages."""
         self._online = OnlineChanges()
 
     def start(self, ghosts: str) -> None:
         """Go on from what the checkpoint row says of online schema changes under way."""
-        self._open = []
+        self._open, self.is_open = [], False
         self._online = OnlineChanges.from_json(ghosts)
         if self._settings.online_schema_change == "collapse":
             self._plans.hide(self._hides)
-
-    @property
-    def is_open(self) -> bool:
-        """Whether a statement waits for the rest of its messages."""
-        return bool(self._open)
 
     def belongs(self, change: SchemaChange) -> bool:
         """Whether the change is one more message of the statement that is open."""
@@ -63,6 +60,7 @@ class SchemaFlow:
     def add(self, delivery: Delivery, change: SchemaChange) -> None:
         """Take in one message of the open statement."""
         self._open.append((delivery, change))
+        self.is_open = True
 
     def ghosts(self) -> str:
         """The state of online schema changes under way, for the checkpoint row."""
@@ -72,7 +70,7 @@ class SchemaFlow:
         """Run the open statement, if there is one. Raises StopError by policy."""
         if not self._open:
             return
-        messages, self._open = self._open, []
+        messages, self._open, self.is_open = self._open, [], False
         body = messages[0][0].body
         state = self._online
         try:

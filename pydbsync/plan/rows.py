@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 import functools
 from collections.abc import Callable, Mapping
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import msgspec
 from msgspec.structs import astuple
@@ -238,6 +238,20 @@ def _token_decoder(names: tuple[str, ...], *, allow_others: bool = False) -> Cal
     """
     if not all(_is_field_name(name) for name in names):
         return functools.partial(_tokens_by_dict, names=names, allow_others=allow_others)
+    decode = _struct_decoder(names, allow_others=allow_others)
+    return lambda data: astuple(decode(data))
+
+
+def _key_decoder(names: tuple[str, ...]) -> Callable[[msgspec.Raw], bytes]:
+    """Joins the tokens of these columns: runs once a row, so that the usual key of one column has a way of its own."""
+    if len(names) == 1 and _is_field_name(names[0]):
+        decode = _struct_decoder(names, allow_others=True)
+        return lambda data: bytes(decode(data).c0)
+    tokens = _token_decoder(names, allow_others=True)
+    return lambda data: b",".join(tokens(data))
+
+
+def _struct_decoder(names: tuple[str, ...], *, allow_others: bool) -> Callable[[msgspec.Raw], Any]:
     image = msgspec.defstruct(
         "RowImage",
         [(f"c{index}", msgspec.Raw) for index in range(len(names))],
@@ -245,8 +259,7 @@ def _token_decoder(names: tuple[str, ...], *, allow_others: bool = False) -> Cal
         forbid_unknown_fields=not allow_others,
         gc=False,
     )
-    decode = msgspec.json.Decoder(image).decode
-    return lambda data: astuple(decode(data))
+    return msgspec.json.Decoder(image).decode
 
 
 def _is_field_name(name: str) -> bool:
@@ -333,7 +346,7 @@ class TablePlan:
         self._loss = loss
         self._shapes: dict[tuple[str, ...], RowShape] = {}
         self.shape: RowShape | None = None
-        self._key_decode: Callable[[msgspec.Raw], Tokens] | None = None
+        self._key_of: Callable[[msgspec.Raw], bytes] | None = None
         self._key_names: tuple[str, ...] = ()
         self._key_markers: tuple[bytes, ...] = ()
 
@@ -370,7 +383,7 @@ class TablePlan:
     def _compile_key(self, shape: RowShape) -> None:
         by_target = {column.name: name for column, name in zip(shape.columns, shape.names, strict=True)}
         self._key_names = tuple(by_target.get(name, name) for name in self.row_key)
-        self._key_decode = _token_decoder(self._key_names, allow_others=True)
+        self._key_of = _key_decoder(self._key_names)
         # Maxwell may spell a name outside ASCII with escapes: then only a full decode can tell.
         is_plain = all(name.isascii() and name.isprintable() for name in self._key_names)
         self._key_markers = tuple(msgspec.json.encode(name) + b":" for name in self._key_names) if is_plain else (b":",)
@@ -381,14 +394,14 @@ class TablePlan:
         Finer than the key's collation ('a' and 'A' differ here), which plan/batch.py accounts for. Raises PlanError if
         a key column is missing.
         """
-        if self._key_decode is None:
+        if self._key_of is None:
             self.shape_for(data)
         try:
-            return b",".join(self._key_decode(data))  # type: ignore[misc]
+            return self._key_of(data)  # type: ignore[misc]
         except msgspec.ValidationError:
             self.shape_for(data)  # of sources that are merged, one may write `ID` and one `id`
         try:
-            return b",".join(self._key_decode(data))  # type: ignore[misc]
+            return self._key_of(data)  # type: ignore[misc]
         except msgspec.ValidationError as exc:
             raise PlanError(f"the row has no value for the key of {self.name}: {exc}") from exc
 
@@ -404,7 +417,7 @@ class TablePlan:
         """Whether an update may have changed a key column (false positives are harmless)."""
         if change.old is NO_JSON:
             return False
-        if self._key_decode is None:
+        if self._key_of is None:
             self.shape_for(change.data)
         old = bytes(change.old)
         return any(marker in old for marker in self._key_markers)
