@@ -404,7 +404,11 @@ class Applier:
     ) -> PermanentError | None:
         before = entry_before
         if before is None:
-            before = self._repeat(lambda connection: read_state(connection, planned)) or {}
+            try:
+                before = self._repeat(lambda connection: read_state(connection, planned)) or {}
+            except PermanentError as exc:  # a name that the target refuses, or a table that the user may not see
+                self._write_intent(digest, change, planned, before={}, state=state)
+                return exc
             self._write_intent(digest, change, planned, before=before, state=state)
             kill_point("after-intent")
         elif self._repeat(lambda connection: read_state(connection, planned)) != before:

@@ -23,23 +23,23 @@ class Ledger:
     def __init__(self, name: str) -> None:
         self.name = name
         self.written = 0
-        self._binlog = Binlog()
+        self.binlog = Binlog()
 
     def begin(self) -> list[bytes]:
         """Make the database."""
-        name, ddl = self.name, self._binlog.ddl
+        name, ddl = self.name, self.binlog.ddl
         return [
             *ddl(f"CREATE DATABASE {name}", name),
             *ddl(f"CREATE TABLE {name}.ledger (n INT, v VARCHAR(9))", f"{name}.ledger", columns=("n", "v")),
             *ddl(f"CREATE TABLE {name}.counter (id INT PRIMARY KEY, n INT)", f"{name}.counter", columns=("id", "n")),
-            *self._binlog.transaction(insert(f"{name}.counter", {"id": 1, "n": 0})),
+            *self.binlog.transaction(insert(f"{name}.counter", {"id": 1, "n": 0})),
         ]
 
     def write(self, count: int) -> list[bytes]:
         """So many more transactions of two rows."""
         messages: list[bytes] = []
         for number in range(self.written, self.written + count):
-            messages += self._binlog.transaction(
+            messages += self.binlog.transaction(
                 insert(f"{self.name}.ledger", {"n": number + 1, "v": "x"}),
                 update(f"{self.name}.counter", {"id": 1, "n": number + 1}, {"n": number}),
             )
