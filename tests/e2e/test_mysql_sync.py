@@ -257,8 +257,9 @@ def test_a_worker_that_dies_is_started_again_and_says_so(
     os.kill(worker, signal.SIGKILL)
     wait_for(lambda: count(fresh_target) == len(messages) - 2, what="all rows")
     assert "worker of sync was ended by signal 9; it is started again in " in process.stderr
-    assert re.search(r"sync: applied \d+, \d+ rows/s, lag \d+ d, queue depth ", process.stderr), process.stderr
-    assert process.stop().exit_code == 0
+    finished = process.stop()
+    assert finished.exit_code == 0, finished
+    assert re.search(r"sync: applied \d+, \d+ rows/s, lag \d+ d, queue depth ", finished.stderr), finished
     assert count(fresh_target) == len(messages) - 2
     assert vhost.depth("sync") == 0
 
