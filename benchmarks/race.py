@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from random import Random
+
+import pymysql
 
 from benchmarks import capture, child, limit, native
 from benchmarks.engine import Engine
@@ -45,6 +48,8 @@ FEW_MODES = (SINGLE, Mode(4, "optimistic"), Mode(8, "conservative"))
 BOTH_SETTINGS = (MAIN, "hot")
 
 Say = Callable[[str], None]
+FAILURES = (RuntimeError, TimeoutError, subprocess.SubprocessError, pymysql.Error)
+"""What makes one contestant's run a failed one, rather than the whole benchmark."""
 
 
 @dataclass(frozen=True)
@@ -95,7 +100,14 @@ class Race:
         Random(self._round).shuffle(entries)
         self._fill(entries, prepared)
         for entry in entries:
-            result = entry.run()
+            try:
+                result = entry.run()
+            except FAILURES as error:
+                self._say(f"{entry.contestant} failed: {error}")
+                facts = prepared.generated.facts
+                result = Result(
+                    facts.name, entry.contestant, entry.setting, self._round, facts.changes, 0.0, outcome="failed"
+                )
             self._say(describe(result))
             yield result
         delete(self._rig.broker.url, queues_of(entries))

@@ -16,7 +16,7 @@ from random import Random
 
 from benchmarks.engine import ROOT, connect_keywords
 from benchmarks.generate import Facts, Generated, write_base
-from benchmarks.race import Say, describe
+from benchmarks.race import FAILURES, Say, describe
 from benchmarks.results import WITH_BINLOG, Result
 from benchmarks.rig import Rig, TableState, ask, client_command, read_state
 from benchmarks.tables import orders, sysbench
@@ -47,11 +47,15 @@ class Transfer:
         with self._rig.full_source(self._generated) as source:
             self._state = read_state(source, self._generated.facts.tables)
             for self._round in range(1, rounds + 1):
-                entries = [partial(self._copy, source, name, way) for name, way in self._copiers()]
-                entries += [partial(self._verify, source, name, way) for name, way in self._comparers()]
+                entries = [(COPY, name, partial(self._copy, source, name, way)) for name, way in self._copiers()]
+                entries += [(VERIFY, name, partial(self._verify, source, name, way)) for name, way in self._comparers()]
                 Random(self._round).shuffle(entries)
-                for entry in entries:
-                    result = entry()
+                for kind, name, run in entries:
+                    try:
+                        result = run()
+                    except FAILURES as error:
+                        self._say(f"{name} failed: {error}")
+                        result = Result(kind, name, WITH_BINLOG, self._round, self._rows, 0.0, outcome="failed")
                     self._say(describe(result))
                     yield result
 
@@ -69,6 +73,7 @@ class Transfer:
         return generated
 
     def _copiers(self) -> Iterator[tuple[str, Callable[[MariaDB, MariaDB], None]]]:
+        yield from self._present("copy: pydbsync", pydbsync_copy, sys.executable)
         yield from self._present("copy: mariadb-dump | mariadb", dump_and_load, "mariadb-dump")
         yield from self._present("copy: mydumper, myloader", mydump_and_load, "mydumper")
 
@@ -148,6 +153,13 @@ def pydbsync_verify(source: MariaDB, target: MariaDB) -> None:
         raise DifferenceFound
     if done.returncode:
         raise RuntimeError(f"pydbsync verify ended with {done.returncode}: {done.stdout}{done.stderr}")
+
+
+def pydbsync_copy(source: MariaDB, target: MariaDB) -> None:
+    """Structure and rows at a recorded place of the binlog, and the checkpoint with which replay goes on."""
+    done = run_pydbsync("copy", source, target, "--tables", f"{DATABASE}.*", "--stream", "bench", "--trust-stream")
+    if done.returncode:
+        raise RuntimeError(f"pydbsync copy ended with {done.returncode}: {done.stdout}{done.stderr}")
 
 
 def run_pydbsync(command: str, source: MariaDB, target: MariaDB, *options: str) -> subprocess.CompletedProcess[str]:
