@@ -8,7 +8,7 @@ from typing import Final
 
 from pydbsync.errors import PlanError
 from pydbsync.model import TableName
-from pydbsync.ops.capture import reader as r
+from pydbsync.ops.capture import kinds as k
 from pydbsync.ops.capture.charsets import Charsets
 from pydbsync.ops.capture.follow import Snapshot
 from pydbsync.ops.capture.gtids import read_gtid, read_previous_gtids, read_tagged_gtid
@@ -53,11 +53,11 @@ def gtids_at(server: SourceServer, facts: SourceFacts, read: Open, file: str, of
         for event in reader.events():
             if reader.file != file or event.start >= offset:
                 break
-            if event.kind == r.PREVIOUS_GTIDS:
+            if event.kind == k.PREVIOUS_GTIDS:
                 gtids = GtidSet(read_previous_gtids(event.body))
-            elif event.kind == r.GTID:
+            elif event.kind == k.GTID:
                 gtids.add(read_gtid(event.body))
-            elif event.kind == r.GTID_TAGGED:
+            elif event.kind == k.GTID_TAGGED:
                 gtids.add(read_tagged_gtid(event.body))
     finally:
         reader.close()
@@ -103,9 +103,9 @@ def _statements(
             continue
         if (parse_position(f"{reader.file}:{event.start}")[1:]) >= last:
             return
-        if event.kind not in (r.QUERY, r.MARIADB_QUERY_COMPRESSED):
+        if event.kind not in (k.QUERY, k.MARIADB_QUERY_COMPRESSED):
             continue
-        query = parse_query(event.body, is_compressed=event.kind == r.MARIADB_QUERY_COMPRESSED)
+        query = parse_query(event.body, is_compressed=event.kind == k.MARIADB_QUERY_COMPRESSED)
         kind, sql = kind_of(query.sql(charsets, facts.collations))
         if kind == "ddl":
             try:

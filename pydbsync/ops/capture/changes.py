@@ -3,74 +3,28 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
-from typing import Final, Literal, NamedTuple
+from collections.abc import Callable, Iterable, Iterator
 
 from pydbsync.errors import OperationError, PlanError, StopError
 from pydbsync.model import TableName
-from pydbsync.ops.capture import reader as r
+from pydbsync.ops.capture import kinds as k
+from pydbsync.ops.capture.batch import Batch, ChangesSettings, Counts
 from pydbsync.ops.capture.charsets import Charsets
-from pydbsync.ops.capture.encode import RowsEvent, TableEncoder, Transaction, encode_schema_message, table_of
+from pydbsync.ops.capture.encode import TableEncoder, Transaction, encode_schema_message, table_of
 from pydbsync.ops.capture.follow import SYSTEM_DATABASES, Delta, FollowedSchema, Session
 from pydbsync.ops.capture.gtids import MariadbGtids, read_gtid, read_mariadb_gtid, read_tagged_gtid
 from pydbsync.ops.capture.payload import payload_events
-from pydbsync.ops.capture.query import Query, decompress_rows, parse_query
+from pydbsync.ops.capture.query import Query, parse_query
 from pydbsync.ops.capture.reader import BinlogPlace, Event
 from pydbsync.ops.capture.rowbuffer import RowBuffer
-from pydbsync.ops.capture.schema import TableDef, resolve_table
 from pydbsync.ops.capture.spelling import REAL_AS_FLOAT, name_its_database, spell_by_default
 from pydbsync.ops.capture.statements import kind_of, read_sequence, read_xa, read_xa_prepare
-from pydbsync.ops.capture.tablemap import TableMap, parse_table_map
+from pydbsync.ops.capture.tables import ROWS, Tables
 from pydbsync.places import GtidSet
 from pydbsync.plan.lexer import shorten
 from pydbsync.plan.statement import Statement, parse_statement
-from pydbsync.route.filters import Filters
 
 log = logging.getLogger("pydbsync.capture")
-
-Kind = Literal["insert", "update", "delete"]
-_ROWS: Final[dict[int, tuple[Kind, int, bool]]] = {
-    r.WRITE_V1: ("insert", 8, False), r.UPDATE_V1: ("update", 8, False), r.DELETE_V1: ("delete", 8, False),
-    r.WRITE_V2: ("insert", 10, False), r.UPDATE_V2: ("update", 10, False), r.DELETE_V2: ("delete", 10, False),
-    r.MARIADB_WRITE_COMPRESSED_V1: ("insert", 8, True), r.MARIADB_UPDATE_COMPRESSED_V1: ("update", 8, True),
-    r.MARIADB_DELETE_COMPRESSED_V1: ("delete", 8, True), r.MARIADB_WRITE_COMPRESSED: ("insert", 10, True),
-    r.MARIADB_UPDATE_COMPRESSED: ("update", 10, True), r.MARIADB_DELETE_COMPRESSED: ("delete", 10, True),
-    r.PARTIAL_UPDATE: ("update", 10, False),
-}  # fmt: skip
-"""Kind of the change, bytes of the header, whether the images are compressed."""
-
-
-class Batch(NamedTuple):
-    """Messages of one table, in order."""
-
-    table: TableName
-    bodies: list[bytes]
-
-
-@dataclass
-class Counts:
-    """What passed so far."""
-
-    rows: int = 0
-    transactions: int = 0
-    schema_changes: int = 0
-    skipped_statements: int = 0
-
-
-@dataclass(kw_only=True)
-class ChangesSettings:
-    """How events become messages."""
-
-    is_mariadb: bool
-    filters: Filters
-    with_gtid: bool = True
-    with_srid: bool = False
-    buffer_bytes: int = 32 * 2**20
-    temporary_folder: str | None = None
-    on_unreadable: Literal["stop", "skip"] = "stop"
-    collations: Mapping[int, str] = field(default_factory=dict)
-    """Character set of each collation id of the source."""
 
 
 class Changes:
@@ -102,9 +56,15 @@ class Changes:
         self._has_begun = False
         """Whether rows come until a COMMIT; a statement outside ends itself."""
         self._skip_statement = False
-        self._maps: dict[bytes, TableEncoder | None] = {}
-        """By the whole body of the event, so that a table of another shape is another entry."""
-        self._encoders: dict[int, TableEncoder | None] = {}
+        self._tables = Tables(
+            schema,
+            charsets,
+            settings.collations,
+            takes=self._takes,
+            learn=self._learn,
+            mariadb=settings.is_mariadb,
+            with_srid=settings.with_srid,
+        )
         self._buffer = self._new_buffer()
         self._prepared: dict[str, tuple[RowBuffer, BinlogPlace]] = {}
 
@@ -124,39 +84,37 @@ class Changes:
     def take(self, event: Event, file: str) -> Iterable[Batch]:
         """The messages that this event completes; `file` is the binlog file it stands in."""
         kind = event.kind
-        if kind in _ROWS:
-            self._rows(event)
+        if kind in ROWS:
+            self._is_open = True
+            rows = self._tables.rows(event, self._file)
+            if rows is not None:
+                self._buffer.append(*rows)
             return ()
-        if kind == r.TABLE_MAP:
-            table_id = int.from_bytes(event.body[:6], "little")
-            key = event.body[6:]
-            try:
-                self._encoders[table_id] = self._maps[key]
-            except KeyError:
-                self._encoders[table_id] = self._maps[key] = self._encoder(event.body)
+        if kind == k.TABLE_MAP:
+            self._tables.see(event.body)
             return ()
-        if kind == r.XID:
+        if kind == k.XID:
             return self._commit(event, int.from_bytes(event.body[:8], "little"))
-        if kind in (r.QUERY, r.MARIADB_QUERY_COMPRESSED):
+        if kind in (k.QUERY, k.MARIADB_QUERY_COMPRESSED):
             return self._query(event)
-        if kind == r.GTID:
+        if kind == k.GTID:
             self._begin(event, read_gtid(event.body))
-        elif kind == r.GTID_TAGGED:
+        elif kind == k.GTID_TAGGED:
             self._begin(event, read_tagged_gtid(event.body))
-        elif kind == r.ANONYMOUS_GTID:
+        elif kind == k.ANONYMOUS_GTID:
             self._begin(event, None)
-        elif kind == r.MARIADB_GTID:
+        elif kind == k.MARIADB_GTID:
             self._begin(event, self._mariadb_gtid(event))
-        elif kind == r.ROTATE:
+        elif kind == k.ROTATE:
             self._rotate(file, event)
-        elif kind == r.XA_PREPARE:
+        elif kind == k.XA_PREPARE:
             return self._xa_prepare(event)
-        elif kind == r.TRANSACTION_PAYLOAD:
+        elif kind == k.TRANSACTION_PAYLOAD:
             return self._payload(event, file)
-        elif kind in _UNREADABLE:
-            self._unreadable(event, "", _UNREADABLE[kind])
-        elif not self._is_open and kind not in (r.HEARTBEAT, r.HEARTBEAT_V2):
-            self._offset = max(self._offset, event.end)  # the server's own notes between transactions
+        elif kind not in k.NOTES:
+            self._unreadable(event, "", k.UNREADABLE.get(kind, f"it is an event of type {kind}, which is not known"))
+        elif not self._is_open and kind not in (k.HEARTBEAT, k.HEARTBEAT_V2):
+            self._offset = max(self._offset, event.end)
         return ()
 
     # transactions
@@ -202,7 +160,9 @@ class Changes:
         self._gtid = self._thread_id = None
         self._has_begun = self._skip_statement = False
         self._offset = event.end
-        self._encoders.clear()
+
+    def _behind(self, event: Event) -> BinlogPlace:
+        return BinlogPlace(self._file, event.end, self._gtids_text())
 
     def _gtids_text(self) -> str:
         return str(self._gtids if self._gtids is not None else self._mariadb_gtids)
@@ -216,8 +176,7 @@ class Changes:
     def _rotate(self, file: str, event: Event) -> None:
         # A new file begins between two transactions; the events that the server makes up say so too.
         self._file = file
-        self._maps.clear()
-        self._encoders.clear()
+        self._tables.forget()
         if not self._is_open:
             self._offset = int.from_bytes(event.body[:8], "little")
 
@@ -226,49 +185,20 @@ class Changes:
         for inner in payload_events(event):
             yield from self.take(inner, file)
 
-    # rows
+    def _learn(self, delta: Delta) -> None:
+        """The binlog knows a table better than its DDL told."""
+        self._schema.take(delta)
+        self._remember(delta, self.place)
 
-    def _rows(self, event: Event) -> None:
-        body = event.body
-        encoder = self._encoders[int.from_bytes(body[:6], "little")]
-        if encoder is None:
-            return
-        kind, at, is_compressed = _ROWS[event.kind]
-        if at == 10:
-            at = 8 + int.from_bytes(body[8:10], "little")
-        if is_compressed:
-            body = decompress_rows(body, at, is_update=kind == "update")
-        self._is_open = True
-        position = f"{self._file}:{event.start}"
-        is_partial = event.kind == r.PARTIAL_UPDATE
-        self._buffer.append(encoder, RowsEvent(kind, event.ts, event.server_id, position, body, at, is_partial))
-
-    def _encoder(self, body: bytes) -> TableEncoder | None:
-        seen = parse_table_map(body, mariadb=self._settings.is_mariadb)
-        if seen.name.database in SYSTEM_DATABASES or not self._settings.filters.takes(seen.name):
-            return None
-        if seen.name in self._schema.sequences:
-            return None
-        table = self._resolve(seen)
-        return TableEncoder(seen, table, self._charsets, with_srid=self._settings.with_srid)
-
-    def _resolve(self, seen: TableMap) -> TableDef:
-        followed = self._schema.tables.get(seen.name)
-        # A table that is not known is looked up as it is now; only the names in the binlog can bear that out.
-        candidate = followed or (self._schema.look_up(seen.name) if seen.names is not None else None)
-        table = resolve_table(seen, candidate, self._charsets, self._settings.collations)
-        if table is not followed:
-            if followed is not None:
-                log.warning("the binlog describes %s otherwise than was followed; its description is taken", seen.name)
-            delta = Delta(tables=((seen.name, table),))
-            self._schema.take(delta)
-            self._on_delta(self.place, delta)
-        return table
+    def _remember(self, delta: Delta, place: BinlogPlace) -> None:
+        """The schema has changed; what follows from it is given out afterwards."""
+        self._tables.forget()
+        self._on_delta(place, delta)
 
     # statements
 
     def _query(self, event: Event) -> Iterable[Batch]:
-        query = parse_query(event.body, is_compressed=event.kind == r.MARIADB_QUERY_COMPRESSED)
+        query = parse_query(event.body, is_compressed=event.kind == k.MARIADB_QUERY_COMPRESSED)
         raw = query.raw
         if raw == b"BEGIN":
             self._is_open = self._has_begun = True
@@ -288,7 +218,7 @@ class Changes:
         if kind == "sequence":
             delta = Delta(sequences=(read_sequence(sql, query.database),))
             self._schema.take(delta)
-            self._on_delta(BinlogPlace(self._file, event.end, self._gtids_text()), delta)
+            self._remember(delta, self._behind(event))
         elif kind == "dml":
             self._unreadable(event, sql, "it changes rows and is written as a statement; set binlog_format=ROW")
         elif kind == "rollback-to":
@@ -330,8 +260,7 @@ class Changes:
             messages, delta = [], Delta()
         continues = statement is not None and self._continues(statement)
         if delta != Delta():
-            self._maps.clear()
-            self._on_delta(BinlogPlace(self._file, event.end, self._gtids_text()), delta)
+            self._remember(delta, self._behind(event))
         position = f"{self._file}:{event.start}"
         for message in messages:
             name = table_of(message)
@@ -345,6 +274,7 @@ class Changes:
             self._end_transaction(event)
 
     def _takes(self, name: TableName) -> bool:
+        """Whether a table's changes are published; without a table's name, the DDL of the database itself."""
         if name.database in SYSTEM_DATABASES:
             return False
         filters = self._settings.filters
@@ -398,9 +328,3 @@ class Changes:
         transaction = Transaction(None, self._shown_gtid(), None)
         yield from self._publish(buffer, transaction, position=f"{self._file}:{event.start}")
         self._end_transaction(event)
-
-
-_UNREADABLE: Final = {
-    r.INCIDENT: "the source lost events itself (LOST_EVENTS); copy the data anew",
-    r.EXECUTE_LOAD_QUERY: "LOAD DATA is written as a statement; set binlog_format=ROW",
-}
