@@ -1,0 +1,115 @@
+"""Children of foreign keys with actions end as at the source, whether its binlog tells of them or not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.integration.carried import Carrier, without_places
+from tests.integration.engine import LOG
+from tests.servers import Endpoint
+
+MODES = ("replace", "upsert", "plain")
+
+FAMILY = (
+    "CREATE DATABASE f",
+    "USE f",
+    "CREATE TABLE parent (id INT PRIMARY KEY, code VARCHAR(10) UNIQUE, v INT)",
+    "CREATE TABLE casc (id INT PRIMARY KEY, pid INT, v INT,"
+    " FOREIGN KEY (pid) REFERENCES parent (id) ON DELETE CASCADE ON UPDATE CASCADE)",
+    "CREATE TABLE nulls (id INT PRIMARY KEY, pid INT,"
+    " FOREIGN KEY (pid) REFERENCES parent (id) ON DELETE SET NULL ON UPDATE SET NULL)",
+    "CREATE TABLE bycode (id INT PRIMARY KEY, code VARCHAR(10),"
+    " FOREIGN KEY (code) REFERENCES parent (code) ON UPDATE CASCADE ON DELETE SET NULL)",
+    "CREATE TABLE grand (id INT PRIMARY KEY, cid INT, FOREIGN KEY (cid) REFERENCES casc (id) ON DELETE CASCADE)",
+    "CREATE TABLE tree (id INT PRIMARY KEY, up INT, FOREIGN KEY (up) REFERENCES tree (id) ON DELETE CASCADE)",
+    "INSERT INTO parent VALUES (1, 'a', 1), (2, 'b', 2), (3, 'c', 3), (4, 'd', 4)",
+    "INSERT INTO casc VALUES (10, 1, 0), (11, 1, 0), (20, 2, 0), (30, 3, 0)",
+    "INSERT INTO nulls VALUES (10, 1), (20, 2), (30, 3)",
+    "INSERT INTO bycode VALUES (1, 'a'), (2, 'b'), (3, 'c')",
+    "INSERT INTO grand VALUES (100, 10), (110, 11), (300, 30)",
+    "INSERT INTO tree VALUES (1, NULL), (2, 1), (3, 2), (4, 3), (5, NULL)",
+)
+CHANGES = (
+    "USE f",
+    "DELETE FROM parent WHERE id = 1",
+    "UPDATE parent SET id = 22 WHERE id = 2",
+    "UPDATE parent SET code = 'cc', v = 5 WHERE id = 3",
+    "DELETE FROM tree WHERE id = 1",
+    "BEGIN",
+    "INSERT INTO parent VALUES (6, 'f', 6)",
+    "INSERT INTO casc VALUES (60, 6, 0), (61, 6, 0)",
+    "INSERT INTO grand VALUES (600, 60)",
+    "UPDATE parent SET id = 66 WHERE id = 6",
+    "UPDATE casc SET v = 9 WHERE pid = 66",
+    "DELETE FROM casc WHERE id = 61",
+    "DELETE FROM parent WHERE id = 66",
+    "COMMIT",
+    "BEGIN",
+    "INSERT INTO parent VALUES (7, 'g', 7)",
+    "INSERT INTO casc VALUES (70, 7, 0)",
+    "UPDATE parent SET v = 8 WHERE id = 7",
+    "UPDATE casc SET pid = NULL WHERE id = 70",
+    "DELETE FROM parent WHERE id = 7",
+    "COMMIT",
+)
+
+
+@pytest.fixture(scope="module")
+def family(source: Endpoint, target: Endpoint, tmp_path_factory: pytest.TempPathFactory) -> Carrier:
+    source.drop_databases()
+    carrier = Carrier(source, target, tmp_path_factory.mktemp("family"))
+    carrier.run(*FAMILY)
+    carrier.run(*CHANGES)
+    return carrier
+
+
+@pytest.mark.parametrize("batch_rows", [1, 5000])
+@pytest.mark.parametrize("mode", MODES)
+def test_children_end_as_at_the_source(family: Carrier, fresh_target: Endpoint, mode: str, batch_rows: int) -> None:
+    family.replay(apply_mode=mode, batch_rows=batch_rows)
+    assert family.differences("f") == []
+
+
+@pytest.fixture
+def carrier(fresh_source: Endpoint, fresh_target: Endpoint, tmp_path: Path) -> Carrier:
+    return Carrier(fresh_source, fresh_target, tmp_path)
+
+
+@pytest.mark.mysql
+def test_mysql_9_7_tells_of_the_children_so_the_target_need_not_cascade(carrier: Carrier) -> None:
+    carrier.run(*FAMILY)
+    told = carrier.run(*CHANGES)
+    assert any(b'"table":"casc","type":"delete"' in message and b'"id":10,' in message for message in told)
+    carrier.replay(referential_actions="off")
+    assert carrier.differences("f") == []
+
+
+@pytest.mark.mariadb
+def test_mariadb_does_not_tell_of_the_children_so_the_target_must_cascade(carrier: Carrier) -> None:
+    carrier.run(*FAMILY)
+    told = carrier.run("USE f", "DELETE FROM parent WHERE id = 1")
+    assert [message for message in told if b'"table":"casc"' in message] == []
+    carrier.replay(referential_actions="off")
+    assert carrier.differences("f") != []
+
+
+@pytest.mark.parametrize("actions", ["on", "off"])
+def test_a_parent_that_comes_again_never_deletes_its_children(carrier: Carrier, actions: str) -> None:
+    carrier.run(*FAMILY)
+    updates = carrier.run("USE f", "UPDATE parent SET v = v + 1", "UPDATE tree SET up = 5 WHERE id = 1")
+    carrier.replay(referential_actions=actions)
+    again = [message for message in carrier.messages if b'"table":"parent"' in message or b'"table":"tree"' in message]
+    assert len(again) > len(updates)
+    carrier.replay(without_places(again), referential_actions=actions)
+    carrier.replay(without_places(again), referential_actions=actions, batch_rows=1)
+    assert carrier.differences("f") == []
+
+
+def test_a_source_of_unknown_kind_is_asked_for(carrier: Carrier, caplog: pytest.LogCaptureFixture) -> None:
+    carrier.run(*FAMILY)
+    with caplog.at_level("WARNING", LOG.name):
+        carrier.replay(source_server="auto")
+    assert "f.parent is referenced with ON DELETE or ON UPDATE actions" in caplog.text
+    assert "set source_server" in caplog.text
