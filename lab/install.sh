@@ -26,7 +26,8 @@ missing() {
       python_works || echo python ;;
     servers)
       { have mariadbd || have mysqld && have mariadb-install-db; } && have my_print_defaults || echo mariadb
-      { [ -x /usr/lib/rabbitmq/bin/rabbitmq-server ] || have rabbitmq-server; } && have epmd || echo rabbitmq ;;
+      { [ -x /usr/lib/rabbitmq/bin/rabbitmq-server ] || have rabbitmq-server; } && have epmd || echo rabbitmq
+      have pt-online-schema-change || echo percona-toolkit ;;
     *)
       fail "usage: install.sh python|servers" ;;
   esac
@@ -50,6 +51,7 @@ packages_for() {
     python) echo python3 python3-venv ;;
     mariadb) mariadb_packages ;;
     rabbitmq) echo rabbitmq-server ;;
+    percona-toolkit) echo percona-toolkit ;;
   esac
 }
 

@@ -366,8 +366,11 @@ class _Run:
             self._observer.new_stream(change.position or "")
             self._since = Place(0, 0, -1)
             return True
-        # SAME_PLACE: the journal of schema changes decides, but it knows nothing of those that only waited
-        if self._applier.was_parked(change.position or "", delivery.body):
+        # SAME_PLACE: one more message of the open statement, or of one that is over, since the checkpoint comes to its
+        # place only with its end. The journal knows nothing of statements that only waited, nor of those that an online
+        # schema change has replaced by others.
+        is_over = not self._schema.is_open and change.ts <= self._progress.checkpoint().newest_ts
+        if is_over or self._applier.was_parked(change.position or "", delivery.body):
             self._duplicates += 1
             self._observer.duplicate()
             return False

@@ -1,0 +1,223 @@
+"""gh-ost and pt-online-schema-change, run on a source under load, are one change of the real table on the target."""
+
+from __future__ import annotations
+
+import json
+import random
+import subprocess
+import threading
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pymysql
+import pytest
+
+from pydbsync.errors import StopError
+from tests.integration.carried import Carrier
+from tests.integration.engine import parked, replay
+from tests.servers import Endpoint
+
+CREATE = (
+    "CREATE TABLE o.t (id INT AUTO_INCREMENT PRIMARY KEY, v VARCHAR(40), n INT, UNIQUE KEY u (n))"
+)  # fmt: skip
+ROWS = 600
+
+
+class Load(threading.Thread):
+    """Inserts, updates and deletes rows of the table until it is stopped."""
+
+    def __init__(self, source: Endpoint, table: str) -> None:
+        super().__init__(daemon=True)
+        self._source, self._table = source, table
+        self._stop_it = threading.Event()
+        self.done = 0
+
+    def run(self) -> None:
+        draw = random.Random(6)
+        with self._source.connect() as connection, connection.cursor() as cursor:
+            while not self._stop_it.is_set():
+                number = draw.randint(1, 10**6)
+                form = draw.choice(
+                    (
+                        "INSERT INTO {0} (v, n) VALUES ('new', {1})",
+                        "UPDATE {0} SET v = CONCAT('x', {1}) WHERE id % 97 = {1} % 97 LIMIT 2",
+                        "DELETE FROM {0} WHERE id > {1} % 500 ORDER BY id LIMIT 1",
+                        "UPDATE {0} SET id = id + 1000000 WHERE id < 900000 AND id % 89 = {1} % 89 LIMIT 1",
+                    )
+                )
+                try:
+                    cursor.execute(form.format(self._table, number))
+                except pymysql.MySQLError:  # a value that is there already, or a deadlock with the tool
+                    continue
+                self.done += 1
+                self._stop_it.wait(0.002)  # leaves the tool a share of the processor
+
+    def stop(self) -> None:
+        self._stop_it.set()
+        self.join()
+
+
+def filled(source: Endpoint) -> None:
+    source.query("CREATE DATABASE o")
+    source.query(CREATE)
+    values = ", ".join(f"('row {number}', {number})" for number in range(ROWS))
+    source.query(f"INSERT INTO o.t (v, n) VALUES {values}")
+
+
+@pytest.fixture(scope="module")
+def changed(source: Endpoint, target: Endpoint, tmp_path_factory: pytest.TempPathFactory) -> Carrier:
+    """A source whose table pt-online-schema-change has changed under load, and the messages of that."""
+    source.drop_databases()
+    carrier = Carrier(source, target, tmp_path_factory.mktemp("pt-osc"))
+    filled(source)
+    load = Load(source, "o.t")
+    load.start()
+    try:
+        done = subprocess.run(
+            [
+                "pt-online-schema-change", "--execute",
+                "--alter", "ADD COLUMN c INT NOT NULL DEFAULT 7, MODIFY v VARCHAR(80)",
+                "--chunk-size", "50", "--recursion-method", "none", "--no-version-check", "--no-check-alter",
+                f"h={source.host},P={source.port},u={source.user},p={source.password},D=o,t=t,A=utf8mb4",
+            ],
+            capture_output=True, text=True, check=False, timeout=120,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stdout + done.stderr
+    finally:
+        load.stop()
+    assert load.done > 0
+    source.query("UPDATE o.t SET c = 8 ORDER BY id LIMIT 3")
+    carrier.run()
+    return carrier
+
+
+def statements_run(target: Endpoint) -> list[str]:
+    return [sql for (sql,) in target.query("SELECT statement FROM pydbsync.schema_change ORDER BY started_at")]
+
+
+def assert_one_change(carrier: Carrier) -> None:
+    assert carrier.differences("o") == []
+    tables = carrier.target.query("SELECT table_name FROM information_schema.tables WHERE table_schema = 'o'")
+    assert tables == [("t",)]
+    ran = statements_run(carrier.target)
+    assert [sql.split()[:2] for sql in ran] == [["CREATE", "DATABASE"], ["CREATE", "TABLE"], ["ALTER", "TABLE"]], ran
+    assert "ADD COLUMN c INT NOT NULL DEFAULT 7" in ran[2]
+
+
+def tables_of(messages: Sequence[bytes]) -> set[str]:
+    return {json.loads(message).get("table", "") for message in messages}
+
+
+@pytest.mark.mariadb
+def test_pt_online_schema_change_under_load_is_one_change_of_the_table(
+    changed: Carrier, fresh_target: Endpoint
+) -> None:
+    assert "_t_new" in tables_of(changed.messages)
+    changed.replay()
+    assert_one_change(changed)
+
+
+def turning_points(messages: Sequence[bytes]) -> Iterator[int]:
+    """Behind each DDL message, and in the middle of the copying."""
+    places = [number for number, message in enumerate(messages) if b'"sql"' in message]
+    yield from (place + 1 for place in places)
+    yield sum(places[2:4]) // 2
+
+
+@pytest.mark.mariadb
+def test_a_worker_that_is_started_anew_in_the_middle_goes_on(changed: Carrier, fresh_target: Endpoint) -> None:
+    done = 0
+    for place in sorted(turning_points(changed.messages)):
+        # what was not acknowledged comes again, also messages of the last statement
+        changed.replay(changed.messages[max(0, done - 5) : place])
+        done = place
+    changed.replay(changed.messages[max(0, done - 5) :])
+    assert_one_change(changed)
+
+
+@pytest.mark.mariadb
+def test_off_replays_the_tool_s_own_statements(changed: Carrier, fresh_target: Endpoint) -> None:
+    changed.replay(online_schema_change="off")
+    assert changed.differences("o") == []
+    assert any("_t_new" in sql and sql.startswith("CREATE") for sql in statements_run(fresh_target))
+
+
+def gh_ost(q: str) -> tuple[str, ...]:
+    """What gh-ost does, but for its reading of the binlog; `q` is `o.` or nothing."""
+    copy = "(id, v, n) (SELECT id, v, n FROM"
+    return (
+        "USE o",
+        f"CREATE TABLE {q}`_t_ghc` (id BIGINT AUTO_INCREMENT, last_update TIMESTAMP NOT NULL DEFAULT CURRENT_TIMESTAMP"
+        " ON UPDATE CURRENT_TIMESTAMP, hint VARCHAR(64) CHARACTER SET ascii NOT NULL, value VARCHAR(4096) CHARACTER SET"
+        " ascii NOT NULL, PRIMARY KEY (id), UNIQUE KEY hint_uidx (hint)) AUTO_INCREMENT=256 COMMENT='gh-ost changelog'",
+        f"CREATE TABLE {q}`_t_gho` LIKE {q}`t`",
+        f"ALTER TABLE {q}`_t_gho` ADD COLUMN c INT NOT NULL DEFAULT 7, MODIFY v VARCHAR(80)",
+        f"INSERT INTO {q}`_t_ghc` (id, hint, value) VALUES (NULLIF(2, 0), 'state', 'GhostTableMigrated')",
+        f"INSERT IGNORE INTO {q}`_t_gho` {copy} {q}`t` WHERE id BETWEEN 1 AND 300)",
+        f"UPDATE {q}t SET v = 'changed' WHERE id = 5",
+        f"REPLACE INTO {q}`_t_gho` {copy} {q}`t` WHERE id = 5)",
+        f"DELETE FROM {q}t WHERE id = 7",
+        f"DELETE FROM {q}`_t_gho` WHERE id = 7",
+        f"INSERT IGNORE INTO {q}`_t_gho` {copy} {q}`t` WHERE id > 300)",
+        f"INSERT INTO {q}`_t_ghc` (id, hint, value) VALUES (NULLIF(1, 0), 'heartbeat', 'x')"
+        " ON DUPLICATE KEY UPDATE last_update = NOW(), value = VALUES(value)",
+        f"CREATE TABLE {q}`_t_del` (id INT AUTO_INCREMENT PRIMARY KEY) ENGINE=InnoDB COMMENT='ghost-cut-over-sentry'",
+        f"DROP TABLE IF EXISTS {q}`_t_del`",
+        f"RENAME TABLE {q}`t` TO {q}`_t_del`, {q}`_t_gho` TO {q}`t`",
+        f"INSERT INTO {q}t (v, n, c) VALUES ('after', 100001, 9)",
+        f"DROP TABLE IF EXISTS {q}`_t_ghc`",
+        f"DROP TABLE IF EXISTS {q}`_t_del`",
+        f"UPDATE {q}t SET c = 10 WHERE id = 5",
+    )
+
+
+@pytest.fixture
+def carrier(fresh_source: Endpoint, fresh_target: Endpoint, tmp_path: Path) -> Carrier:
+    return Carrier(fresh_source, fresh_target, tmp_path)
+
+
+@pytest.mark.parametrize("qualified", ["o.", ""], ids=["qualified", "unqualified"])
+def test_gh_ost_s_statements_are_one_change_of_the_table(carrier: Carrier, qualified: str) -> None:
+    filled(carrier.source)
+    carrier.run(*gh_ost(qualified))
+    carrier.replay()
+    assert_one_change(carrier)
+
+
+def as_maxwell_filters_them(messages: Sequence[bytes]) -> list[bytes]:
+    """With `exclude: o./_t_.*/` Maxwell publishes neither rows nor DDL of the ghost tables."""
+    return [message for message in messages if not json.loads(message).get("table", "").startswith("_t_")]
+
+
+@pytest.mark.parametrize("tool", ["gh-ost", "pt-osc"])
+def test_ghost_tables_that_are_filtered_at_maxwell_are_named_as_the_reason(
+    carrier: Carrier, request: pytest.FixtureRequest, tool: str
+) -> None:
+    if tool == "pt-osc" and carrier.source.brand == "mariadb":
+        messages = as_maxwell_filters_them(request.getfixturevalue("changed").messages)
+    else:
+        filled(carrier.source)
+        messages = as_maxwell_filters_them(carrier.run(*gh_ost("o.")))
+    assert tables_of(messages) == {"t", ""}
+    options: dict[str, Any] = {"source_server": carrier.source_server, "lossy_values": "off"}
+    replay(carrier.target, messages, **options)
+    found = parked(carrier.target)
+    assert found[0].kind == "table-alter"
+    assert "filtered out at Maxwell" in found[0].reason
+    assert "run its ALTER TABLE on the target by hand" in found[0].reason
+    assert {each.table for each in found} == {"o.t"}  # what comes later waits behind it
+    carrier.target.drop_databases()
+    with pytest.raises(StopError, match="filtered out at Maxwell"):
+        replay(carrier.target, messages, on_error="stop", **options)
+
+
+def test_a_column_without_its_ddl_is_not_left_out_silently(carrier: Carrier) -> None:
+    filled(carrier.source)
+    ours = carrier.run()
+    carrier.run("ALTER TABLE o.t ADD c INT NOT NULL DEFAULT 7")
+    later = carrier.run("UPDATE o.t SET c = 8 WHERE id = 1")
+    replay(carrier.target, [*ours, *later], source_server=carrier.source_server)
+    [found] = parked(carrier.target)
+    assert "o.t has no column 'c' and no DDL that adds it was seen" in found.reason
+    assert "ghost tables of an online schema change filtered at Maxwell" in found.reason
