@@ -1,0 +1,97 @@
+"""Losses before pydbsync are noticed: a skipped heartbeat, silence, a hole within a transaction."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lab.process import free_port
+from tests.conftest import RunSync, StartSync
+from tests.e2e.streams import QUICK
+from tests.maxwell import Binlog, insert, update
+from tests.processes import REPOSITORY, sync_config, wait_for, write_config
+from tests.servers import Endpoint, Vhost
+
+pytestmark = pytest.mark.mariadb
+TABLE = "pydbsync_heartbeat.heartbeat"
+
+
+def beat(binlog: Binlog, number: int) -> list[bytes]:
+    return binlog.transaction(update(TABLE, {"id": 1, "number": number}, {"number": number - 1}))
+
+
+def metrics(port: int) -> dict[str, float]:
+    """The samples of the one queue by name."""
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
+        lines = answer.read().decode().splitlines()
+    return {line.partition("{")[0]: float(line.rpartition(" ")[2]) for line in lines if 'queue="sync"' in line}
+
+
+def test_the_heartbeat_counts_up_at_the_source(fresh_source: Endpoint, tmp_path: Path) -> None:
+    config = write_config({"source_db_info": fresh_source.db_info, "log_file_prefix": ""}, tmp_path / "config.py")
+    for total in (2, 4):
+        command = [sys.executable, "-m", "pydbsync", "heartbeat", "--beats", "2", "--config", str(config)]
+        done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        assert fresh_source.query(f"SELECT id, number FROM {TABLE}") == [(1, total)]
+
+
+def test_a_skipped_heartbeat_and_silence_are_said_and_measured(
+    vhost: Vhost, fresh_target: Endpoint, start_sync: StartSync
+) -> None:
+    vhost.declare("sync")
+    binlog = Binlog(ts=int(time.time()))
+    port = free_port()
+    process = start_sync(sync_config(fresh_target, vhost, metrics_port=port, heartbeat_stall_s=3, **QUICK))
+    vhost.publish(beat(binlog, 1))
+    wait_for(lambda: "metrics:" in process.stderr and metrics(port).get("pydbsync_heartbeat") == 1, what="a heartbeat")
+
+    def gaps_and_stalls() -> tuple[int, int]:
+        return process.stderr.count("did not come: changes were lost"), process.stderr.count("no heartbeat since")
+
+    binlog.ts = int(time.time())
+    vhost.publish([*beat(binlog, 2), *beat(binlog, 5)])
+    wait_for(lambda: metrics(port)["pydbsync_heartbeat"] == 5, what="the next ones")
+    wait_for(lambda: metrics(port)["pydbsync_up"] == 0, what="the stall")
+    gaps, stalls = gaps_and_stalls()
+    assert gaps == 1
+    assert "heartbeats 3 to 4 did not come" in process.stderr
+    assert 1 <= stalls <= 2  # the worker may have started later than the first heartbeat lived
+    assert metrics(port)["pydbsync_gaps_total"] == gaps + stalls
+    binlog.ts = int(time.time()) + 60
+    vhost.publish(beat(binlog, 6))
+    wait_for(lambda: metrics(port)["pydbsync_heartbeat"] == 6 and metrics(port)["pydbsync_up"] == 1, what="its end")
+    assert gaps_and_stalls() == (gaps, stalls)
+
+
+@pytest.mark.parametrize("lost", ["a row in the middle", "the end", "a heartbeat"])
+def test_on_gap_stop_applies_nothing_behind_a_proven_loss(
+    vhost: Vhost, fresh_target: Endpoint, run_sync: RunSync, lost: str
+) -> None:
+    vhost.declare("sync")
+    binlog = Binlog()
+    messages = [
+        *binlog.ddl("CREATE DATABASE d", "d"),
+        *binlog.ddl("CREATE TABLE d.t (id INT PRIMARY KEY)", "d.t", columns=("id",)),
+        *beat(binlog, 1),
+    ]
+    rows = binlog.transaction(*(insert("d.t", {"id": number}) for number in range(4)))
+    behind: list[Any] = binlog.transaction(insert("d.t", {"id": 9}))
+    if lost == "a row in the middle":
+        del rows[1]
+    elif lost == "the end":
+        del rows[3]
+    else:
+        rows += beat(binlog, 3)
+        behind = binlog.transaction(insert("d.t", {"id": 9}))
+    vhost.publish([*messages, *rows, *behind])
+    finished = run_sync(sync_config(fresh_target, vhost, on_gap="stop", **QUICK))
+    assert finished.exit_code == 3, finished
+    assert "a hole in the stream" in finished.stderr
+    assert (9,) not in fresh_target.query("SELECT id FROM d.t")
