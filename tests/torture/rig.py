@@ -101,7 +101,7 @@ class Rig:
 
     def wait_for_publisher(self) -> None:
         """Until capture knows its place: what is written from now on is published."""
-        wait_for(lambda: list((self.folder / "state").glob("*")), what="capture's state")
+        wait_for(lambda: "capture begins at" in (self.folder / "publisher.log").read_text(), what="capture's beginning")
 
     def start_supervisor(self, index: int) -> None:
         self._runs += 1
