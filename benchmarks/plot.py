@@ -70,7 +70,7 @@ def draw_shapes(axes: Any, found: ResultSet, shapes: Sequence[str]) -> None:
             bar(axes, place + 0.2, best[1], OTHERS, 0.36)
     axes.set_yticks(range(len(shapes)), [WORKLOADS[n].title for n in shapes])
     axes.invert_yaxis()
-    finish(axes, "Other workloads, target with a binlog: pydbsync above (blue), best native mode below (orange)")
+    finish(axes, "Other workloads, target with a binlog: pydbsync blue, best native mode orange")
 
 
 def bar(axes: Any, place: float, rates: Spread, colour: str, height: float) -> None:
