@@ -10,6 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import lab
+from lab.rehearsal import EXCHANGE as LIVE_EXCHANGE
+from lab.rehearsal import QUEUE as LIVE_QUEUE
+from lab.rehearsal import Failed, Rehearsal, wait_for_state
+from lab.rehearsal_tables import DATABASE, TABLES, Load, make_source
 from tests.corpus import STREAM
 from tests.processes import REPOSITORY, sync_config, write_config
 from tests.servers import Endpoint, Vhost
@@ -20,6 +24,9 @@ QUEUE = "demo"
 EXCHANGE = "maxwell.demo"
 STATE_SCHEMA = "pydbsync_demo"
 SHOWN_DIFFERENCES = 10
+LIVE_ROWS = 20_000
+LIVE_LOAD = 50
+"""Transactions a second."""
 
 
 def main() -> int:
@@ -90,8 +97,37 @@ def run() -> int:
     if differences:
         print(f"The target is NOT equal to the source: {len(differences)} differences, logs in {folder}.")
         return 1
+    print()
+    if not run_live():
+        return 1
     show_next_steps(target, config, databases=list(expected))
     return 0
+
+
+def run_live() -> bool:
+    """A source under load: captured without Maxwell, copied, replayed and verified while it changes."""
+    live = Rehearsal(rows=LIVE_ROWS, seed=1)
+    try:
+        live.begin_anew()
+        with live.source.connect() as connection:
+            rows = make_source(connection, live.rows)
+        say(f"Live: a source MariaDB with {rows:,} rows in {len(TABLES)} tables, changing all the time")
+        live.vhost.declare(LIVE_QUEUE, exchange=LIVE_EXCHANGE, routing_keys=[f"{DATABASE}.#"])
+        capture = ("capture", "--state", str(live.folder / "capture-state"))
+        wait_for_state(live.folder / "capture-state", live.start(*capture))
+        load = Load(live.source.connect(), seed=1, per_second=LIVE_LOAD)
+        load.start()
+        live.run("copy")
+        live.start("run")
+        live.run("verify")
+        load.stop()
+        print(f"\n  verified      equal while {load.transactions:,} transactions came in\n")
+    except (Failed, lab.LabError) as error:
+        print(f"demo: {error}; what the tools said is in {live.folder}", file=sys.stderr)
+        return False
+    finally:
+        live.stop()
+    return True
 
 
 def run_to_its_end(command: list[str]) -> int:

@@ -167,7 +167,7 @@ class Rehearsal:
         report = json.loads((self.folder / "report.json").read_text(encoding="utf-8"))
         found: dict[str, set[str]] = {}
         for table in report["tables"]:
-            for row in table.get("rows", []):
+            for row in table["differences"]:
                 found.setdefault(table["target"][1], set()).add(row["kind"])
         return found
 

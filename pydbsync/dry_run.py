@@ -245,6 +245,9 @@ class PrintingTarget:
     def refuse_if_stopping(self, parked: ParkedChange) -> None:
         pass
 
+    def copy_start(self, checkpoint: Checkpoint) -> None:
+        return None
+
     def databases_with_table(self, table: str) -> Sequence[str]:
         return self.catalog.named(table)
 

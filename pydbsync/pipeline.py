@@ -152,6 +152,7 @@ class _Run:
         self._progress = Progress(state.checkpoint)
         self._state = state
         self._schema.start(state.ghosts)
+        self._copy = self._applier.copy_start(state.checkpoint)
         self._since = self._progress.place()
         self._has_fresh = False
         self.broken_order: BrokenOrderError | None = None
@@ -270,6 +271,8 @@ class _Run:
     # -- one change --------------------------------------------------------------------------------------------------
 
     def _take_row(self, delivery: Delivery, change: RowChange) -> None:
+        if self._copy is not None and self._is_copied(change):
+            return
         if self._progress.follows(change):
             if not delivery.redelivered:
                 self._has_fresh = True
@@ -310,6 +313,20 @@ class _Run:
             self.park(park_row(entry, str(exc)))
             return
         self._entries.append(entry)
+
+    def _is_copied(self, change: RowChange | SchemaChange) -> bool:
+        """Whether the rows that `pydbsync copy` wrote hold the change already. Raises StopError."""
+        if self._copy is None:
+            return False
+        is_copied = self._copy.skips(change)
+        if self._copy.is_done:
+            self._copy = None
+        if is_copied:
+            self._duplicates += 1
+            self._observer.duplicate()
+            if self._holes is not None and isinstance(change, RowChange):
+                self._holes.look_at(change)
+        return is_copied
 
     def _take_heartbeat(self, delivery: Delivery, change: RowChange) -> None:
         try:
@@ -400,7 +417,7 @@ class _Run:
     def _take_schema_change(self, delivery: Delivery, change: SchemaChange) -> None:
         if not self._schema.belongs(change):
             self.close_batch(reopen=True)
-        if self._is_new(delivery, change):
+        if not self._is_copied(change) and self._is_new(delivery, change):
             self._ts = change.ts
             self._schema.add(delivery, change)
         self._tag = delivery.tag

@@ -9,7 +9,9 @@ from typing import Protocol
 from pydbsync.apply.applier import Work
 from pydbsync.apply.checkpoint import StreamState
 from pydbsync.apply.parked import ParkedChange, ParkedRows
+from pydbsync.apply.table_start import CopyStart
 from pydbsync.model import SchemaChange
+from pydbsync.places import Checkpoint
 from pydbsync.plan.ddl import PlannedSchemaChange
 from pydbsync.plan.rows import Dialect
 from pydbsync.protocols import Catalog
@@ -40,6 +42,8 @@ class Target(Protocol):
     def change_schema(
         self, change: SchemaChange, planned: PlannedSchemaChange, *, policy: str, state: StreamState, body: bytes
     ) -> str: ...
+
+    def copy_start(self, checkpoint: Checkpoint) -> CopyStart | None: ...
 
     def databases_with_table(self, table: str) -> Sequence[str]: ...
 

@@ -16,6 +16,7 @@ from pydbsync.apply.connection import LOST_CODES, ROW_SQL_MODE, SCHEMA_SQL_MODE,
 from pydbsync.apply.parked import PENDING, ParkedChange, ParkedRows, ParkedTable, describe_change
 from pydbsync.apply.schema_change import Journal, is_already_so, read_state, run_statement, statement_hash
 from pydbsync.apply.state import ensure_state_schema
+from pydbsync.apply.table_start import CopyStart, load_copy_start
 from pydbsync.backoff import Backoff
 from pydbsync.errors import (
     CheckpointConflict,
@@ -28,6 +29,7 @@ from pydbsync.errors import (
 )
 from pydbsync.killpoints import kill_point
 from pydbsync.model import Delivery, RowChange, SchemaChange
+from pydbsync.places import Checkpoint
 from pydbsync.plan.batch import Batch, Statement, single_statements
 from pydbsync.plan.ddl import PlannedSchemaChange
 from pydbsync.plan.identity import row_identity
@@ -135,6 +137,14 @@ class Applier:
     def dialect(self) -> Dialect:
         """What the target is."""
         return self.connection.dialect
+
+    def copy_start(self, checkpoint: Checkpoint) -> CopyStart | None:
+        """What `pydbsync copy` has left to be observed behind this place. Raises StopError while it is unfinished."""
+        return self._repeat(
+            lambda connection: load_copy_start(
+                connection, self._settings.state_schema, self._stream, checkpoint, run=self._repeat, log=self._log
+            )
+        )
 
     def databases_with_table(self, table: str) -> list[str]:
         """The databases of the target that have a table of this name."""

@@ -29,6 +29,7 @@ TABLES = {
         options LONGTEXT CHARACTER SET utf8mb4 NOT NULL,
         source LONGTEXT {_NAME} NOT NULL,
         start LONGTEXT {_NAME} NOT NULL,
+        latest LONGTEXT {_NAME} NOT NULL,
         rounds INT UNSIGNED NOT NULL DEFAULT 0,
         started_at TIMESTAMP(6) NOT NULL DEFAULT CURRENT_TIMESTAMP(6),
         ended_at TIMESTAMP(6) NULL
@@ -62,6 +63,9 @@ class RunRecord(msgspec.Struct):
     source: dict[str, str]
     """By what the source is known again."""
     start: TableStart
+    """Of the first snapshot: where the streams go on from."""
+    latest: TableStart
+    """Of the last one."""
     rounds: int
 
 
@@ -110,7 +114,7 @@ class Journal:
     def running(self, connection: Connection) -> list[RunRecord]:
         """Runs that are not finished."""
         found = connection.rows(
-            f"SELECT id, options, source, start, rounds FROM {self._runs} WHERE status = 'running' ORDER BY id"
+            f"SELECT id, options, source, start, latest, rounds FROM {self._runs} WHERE status = 'running' ORDER BY id"
         )
         return [
             RunRecord(
@@ -118,24 +122,26 @@ class Journal:
                 options=_decode(options, dict[str, str]),
                 source=_decode(source, dict[str, str]),
                 start=_decode(start, TableStart),
+                latest=_decode(latest, TableStart),
                 rounds=int(rounds),
             )
-            for run_id, options, source, start, rounds in found
+            for run_id, options, source, start, latest, rounds in found
         ]
 
     def begin(self, connection: Connection, options: dict[str, str], source: dict[str, str]) -> int:
         """A new run; its number, which all other methods mean from now on."""
         connection.run(
-            f"INSERT INTO {self._runs} (status, options, source, start) VALUES ('running', %s, %s, %s)",
-            (_encode(options), _encode(source), _encode(TableStart())),
+            f"INSERT INTO {self._runs} (status, options, source, start, latest) VALUES ('running', %s, %s, %s, %s)",
+            (_encode(options), _encode(source), _encode(TableStart()), _encode(TableStart())),
         )
         self.run_id = int(connection.value("SELECT LAST_INSERT_ID()"))
         return self.run_id
 
-    def set_start(self, connection: Connection, start: TableStart, rounds: int) -> None:
-        """Where the stream has to go on from, and how many snapshots there have been."""
+    def set_start(self, connection: Connection, start: TableStart, latest: TableStart, rounds: int) -> None:
+        """Where the first and the last snapshot were, and how many there have been."""
         connection.run(
-            f"UPDATE {self._runs} SET start = %s, rounds = %s WHERE id = %s", (_encode(start), rounds, self.run_id)
+            f"UPDATE {self._runs} SET start = %s, latest = %s, rounds = %s WHERE id = %s",
+            (_encode(start), _encode(latest), rounds, self.run_id),
         )
 
     def end(self, connection: Connection, run_id: int, status: str) -> None:

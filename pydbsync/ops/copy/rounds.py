@@ -54,7 +54,7 @@ def plan_round(
         for name, fingerprint in found.items()
         if name not in records or records[name].status == "gone" or records[name].fingerprint != fingerprint
     }
-    anew |= {name for name in unfinished - gone if not converges(name)}
+    anew |= {name for name in unfinished - gone - anew if not converges(name)}
     while spread := {name for family in tied if family & (anew | gone) for name in family & found.keys()} - anew:
         anew |= spread
     return Round(tuple(sorted(anew)), tuple(sorted(unfinished - gone - anew)), tuple(sorted(gone)))

@@ -83,7 +83,7 @@ class Copy:
         self._journal = Journal(settings.state_schema)
         self._markers = Markers(self._source, marker_table(settings))
         self._throttle = Throttle(settings, options, self._servers, stop=stop, log=log)
-        self._start = TableStart()
+        self._start = self._latest = TableStart()
         self._is_added = False
         self._inventory: Inventory | None = None
 
@@ -146,7 +146,7 @@ class Copy:
                 "a copy was begun from another source, or changes were replayed since: give it up with --restart"
             )
         self._journal.run_id = run.id
-        self._start = run.start
+        self._start, self._latest = run.start, run.latest
         self.report.rounds = run.rounds
         self.report.is_resumed = True
         self._log.info("going on with the copy that was begun, run %d", run.id)
@@ -239,7 +239,8 @@ class Copy:
             start = one.open(self._read_inventory)
             if not self._is_begun():
                 self._start = start
-            self._journal.set_start(self._target, self._start, self.report.rounds)
+            self._latest = start
+            self._journal.set_start(self._target, self._start, start, self.report.rounds)
             self.report.lock_s += one.lock_s
             one.copy()
             if self._stop.is_set():
@@ -361,7 +362,7 @@ class Copy:
         elif without:
             end = taker.place_now()
         else:
-            end = max((record.start for record in records.values()), key=lambda start: start.place, default=self._start)
+            end = self._latest
         starts = different_starts(records, self._start, all_anew=self._is_added)
         server_id = None if self._options.watermark else taker.server_id()
         with self._target.transaction():

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 
 import msgspec
 
-from pydbsync.errors import OperationError
+from pydbsync.errors import OperationError, PlanError
 from pydbsync.model import TableName, TableSchema
 from pydbsync.ops.chunks import RowKey
 from pydbsync.ops.copy.fields import RowForm, Way
@@ -93,7 +93,10 @@ class Tables:
             passes_actions_on=False,
         )  # fmt: skip
         image = msgspec.Raw(msgspec.json.encode(dict.fromkeys(column.name for column in source.columns)))
-        return plan.strategy_for(plan.shape_for(image)) in (Strategy.REPLACE, Strategy.UPSERT)
+        try:
+            return plan.strategy_for(plan.shape_for(image)) in (Strategy.REPLACE, Strategy.UPSERT)
+        except PlanError:  # it was altered at the source since it was made here
+            return False
 
     def task(
         self, table: SourceTable, record: TableRecord, report: TableReport, *, replace: bool, is_shared: bool

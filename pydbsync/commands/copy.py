@@ -1,0 +1,143 @@
+"""`python -m pydbsync copy`."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from enum import Enum
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+import typer
+from rich.console import Console
+
+from pydbsync.config_file import load_settings
+from pydbsync.errors import OperationError, TransientError
+from pydbsync.logs import start_logging
+from pydbsync.ops.copy.options import CopyObserver, CopyOptions, CopyReport
+from pydbsync.ops.copy.progress import BarObserver, LineObserver, show_report
+from pydbsync.ops.copy.run import run_copy
+from pydbsync.worker import stop_on_signals
+
+
+class Existing(str, Enum):
+    """What to do with tables that the target has already."""
+
+    STOP = "stop"
+    DROP = "drop"
+    KEEP = "keep"
+
+
+class Loading(str, Enum):
+    """How rows are written."""
+
+    AUTO = "auto"
+    LOAD = "load"
+    INSERT = "insert"
+
+
+class Locking(str, Enum):
+    """What is locked for the moment of the snapshot."""
+
+    AUTO = "auto"
+    GLOBAL = "global"
+    TABLES = "tables"
+
+
+class Format(str, Enum):
+    """How the outcome is printed."""
+
+    TEXT = "text"
+    JSON = "json"
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+
+    @app.command()
+    def copy(
+        config: Annotated[Path, typer.Option("--config", help="Configuration, .py or .yaml.")] = Path("config.py"),
+        tables: Annotated[
+            list[str] | None, typer.Option(help="Only these source tables, globs such as 'shop.*'; repeatable.")
+        ] = None,
+        stream: Annotated[
+            list[str] | None,
+            typer.Option(help="Write the checkpoint of this stream, not those of the queues; repeatable."),
+        ] = None,
+        jobs: Annotated[int, typer.Option(min=1, max=64, help="Connections to either server at the same time.")] = 4,
+        existing: Annotated[
+            Existing, typer.Option(help="Tables that the target has: stop, drop them, or keep and fill empty ones.")
+        ] = Existing.STOP,
+        views: Annotated[bool, typer.Option(help="Make the views.")] = True,
+        triggers: Annotated[bool, typer.Option(help="Make the triggers, for the day of the cut-over.")] = False,
+        watermark: Annotated[
+            bool, typer.Option(help="Without the binlog's place: marks in the stream where the copy begins and ends.")
+        ] = False,
+        rate: Annotated[float, typer.Option(min=0, help="Rows a second; 0 is no limit.")] = 0,
+        max_threads_running: Annotated[int, typer.Option(min=0, help="Wait while a server runs more.")] = 0,
+        replica: Annotated[
+            list[str] | None, typer.Option(metavar="HOST[:PORT]", help="A replica of the target; repeatable.")
+        ] = None,
+        max_lag_s: Annotated[float, typer.Option(min=0, help="Wait while a replica is further behind.")] = 0,
+        chunk_s: Annotated[float, typer.Option(min=0.01, help="Seconds that one chunk should take.")] = 0.5,
+        load: Annotated[Loading, typer.Option(help="LOAD DATA LOCAL, or INSERT; auto takes what is allowed.")] = (
+            Loading.AUTO
+        ),
+        lock: Annotated[Locking, typer.Option(help="What is locked for the moment of the snapshot.")] = Locking.AUTO,
+        lock_wait_s: Annotated[int, typer.Option(min=1, help="Longest wait for the lock, per attempt.")] = 3,
+        restart: Annotated[bool, typer.Option(help="Give up a copy that was begun, and begin anew.")] = False,
+        overwrite_checkpoint: Annotated[
+            bool, typer.Option(help="Copy although replay has gone on already; it goes on from the copy then.")
+        ] = False,
+        trust_stream: Annotated[
+            bool, typer.Option(help="Take it on trust that the stream begins at or before the copy's place.")
+        ] = False,
+        output: Annotated[Format, typer.Option("--format", help="How the outcome is printed.")] = Format.TEXT,
+    ) -> None:
+        """Copy tables from source to target, and have replay go on exactly there. Run again, it goes on."""
+        settings, warnings = load_settings(config, require=("db_info", "source_db_info"))
+        if max_lag_s and not replica:
+            raise OperationError("--max-lag-s: name the replicas of the target whose lag is meant with --replica")
+        console = Console(stderr=True)
+        log = start_logging(settings, "copy", console=console if console.is_terminal else None)
+        for text in warnings:
+            log.warning("%s", text)
+        options = CopyOptions(
+            tables=tuple(tables or ()),
+            streams=tuple(stream or ()),
+            jobs=jobs,
+            existing=existing.value,
+            views=views,
+            triggers=triggers,
+            loading=load.value,
+            locking=lock.value,
+            lock_wait_s=lock_wait_s,
+            chunk_s=chunk_s,
+            watermark=watermark,
+            rows_per_s=rate,
+            threads_running=max_threads_running,
+            replicas=tuple(replica or ()),
+            lag_s=max_lag_s,
+            restart=restart,
+            overwrite_checkpoint=overwrite_checkpoint,
+            trust_stream=trust_stream,
+        )
+        stop = stop_on_signals()
+        observer: CopyObserver
+        with contextlib.ExitStack() as stack:
+            observer = stack.enter_context(BarObserver(console)) if console.is_terminal else LineObserver(console)
+            try:
+                report = run_copy(settings, options, stop=stop, observer=observer, log=log)
+            except TransientError as exc:
+                raise OperationError(f"{exc}; run the copy again to go on") from exc
+        print_report(report, output)
+
+
+def print_report(report: CopyReport, output: Format) -> None:
+    """Print the outcome on standard output."""
+    if output is Format.JSON:
+        sys.stdout.buffer.write(msgspec.json.format(msgspec.json.encode(report), indent=1) + b"\n")
+        sys.stdout.buffer.flush()
+    else:
+        show_report(report, Console(highlight=False, soft_wrap=not sys.stdout.isatty()))
