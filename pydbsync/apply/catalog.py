@@ -183,8 +183,9 @@ def _read_keys(
 
 def _read_referrers(connection: Connection, name: TableName) -> tuple[Referrer, ...]:
     found: dict[tuple[str, str, str], list[tuple[str, str, str]]] = {}
-    for child_db, constraint, child, column, on_delete, on_update in connection.rows(
-        "SELECT k.table_schema, k.constraint_name, k.table_name, k.referenced_column_name, r.delete_rule, r.update_rule"
+    for child_db, constraint, child, column, on_delete, on_update, *parent in connection.rows(
+        "SELECT k.table_schema, k.constraint_name, k.table_name, k.referenced_column_name, r.delete_rule, r.update_rule,"
+        " k.referenced_table_schema, k.referenced_table_name"
         " FROM information_schema.key_column_usage k JOIN information_schema.referential_constraints r"
         "  ON r.constraint_schema = k.constraint_schema AND r.constraint_name = k.constraint_name"
         "  AND r.table_name = k.table_name"
@@ -192,7 +193,9 @@ def _read_referrers(connection: Connection, name: TableName) -> tuple[Referrer, 
         " ORDER BY k.table_schema, k.table_name, k.constraint_name, k.ordinal_position",
         name,
     ):
-        found.setdefault((child_db, child, constraint), []).append((column, on_delete, on_update))
+        # MariaDB finds `T` here when it is asked for `t`.
+        if tuple(parent) == name or connection.value("SELECT @@lower_case_table_names") != 0:
+            found.setdefault((child_db, child, constraint), []).append((column, on_delete, on_update))
     return tuple(
         Referrer(TableName(db, child), tuple(part[0] for part in parts), parts[0][1], parts[0][2])
         for (db, child, _), parts in found.items()
