@@ -184,8 +184,8 @@ def _read_keys(
 def _read_referrers(connection: Connection, name: TableName) -> tuple[Referrer, ...]:
     found: dict[tuple[str, str, str], list[tuple[str, str, str]]] = {}
     for child_db, constraint, child, column, on_delete, on_update, *parent in connection.rows(
-        "SELECT k.table_schema, k.constraint_name, k.table_name, k.referenced_column_name, r.delete_rule, r.update_rule,"
-        " k.referenced_table_schema, k.referenced_table_name"
+        "SELECT k.table_schema, k.constraint_name, k.table_name, k.referenced_column_name, r.delete_rule, r.update_rule"
+        ", k.referenced_table_schema, k.referenced_table_name"
         " FROM information_schema.key_column_usage k JOIN information_schema.referential_constraints r"
         "  ON r.constraint_schema = k.constraint_schema AND r.constraint_name = k.constraint_name"
         "  AND r.table_name = k.table_name"
