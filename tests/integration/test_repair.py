@@ -316,3 +316,20 @@ def test_what_verify_says_after_a_repair_is_equal(broken: Bench) -> None:
     broken.make_plan()
     broken.apply()
     assert {table.status for table in compare(broken.settings, data_only=True).values()} == {"equal"}
+
+
+def test_rows_are_repaired_on_the_other_brand(mysql_source: Endpoint, mariadb: Endpoint, tmp_path: Path) -> None:
+    for end in (mysql_source, mariadb):
+        end.drop_databases()
+    bench = Bench(mysql_source, mariadb, tmp_path)
+    on_both(mysql_source, mariadb, ALL_TYPES + ";\n" + KEYLESS)
+    assert bench.different() == {}
+    change(mariadb, *BREAKS)
+    broken = bench.different()
+    assert broken.keys() == {"shop.t", "shop.k"}
+    plan = bench.make_plan()
+    outcome = bench.apply()
+    assert (outcome.done, outcome.refused, outcome.different) == (len(plan.changes), (), 0)
+    assert bench.different() == {}
+    assert bench.undo().refused == ()
+    assert bench.different() == broken

@@ -314,3 +314,34 @@ def test_a_server_that_goes_away_is_waited_for(fresh_source: Endpoint, fresh_tar
     reports = compare(settings, compare=CompareOptions(chunk_s=0.001), on_progress=cut_once)
     assert cut.is_set()
     assert (reports["shop.t"].status, reports["shop.t"].source_rows) == ("equal", ROWS)
+
+
+def test_the_documented_rights_are_enough(
+    stream: Stream, settings: Settings, source: Endpoint, target: Endpoint
+) -> None:
+    on_both(
+        source,
+        target,
+        "CREATE TABLE p (id INT PRIMARY KEY, CHECK (id > 0));\n"
+        "CREATE TABLE c (id INT PRIMARY KEY, p INT, j JSON, FOREIGN KEY (p) REFERENCES p (id) ON DELETE CASCADE);\n"
+        "INSERT INTO p VALUES (1);\nINSERT INTO c VALUES (1, 1, '{}')",
+    )
+    grants = {
+        source: "SELECT, REFERENCES, REPLICATION CLIENT, REPLICATION SLAVE ON *.*",
+        target: "SELECT, REFERENCES ON *.*",
+    }
+    for end, rights in grants.items():
+        run_sql(end, ["DROP USER IF EXISTS reader@'%'", "CREATE USER reader@'%' IDENTIFIED BY 'reader'"])
+        run_sql(end, [f"GRANT {rights} TO reader@'%'"])
+    stream.apply(upto=stream.place())
+    change(source, "INSERT INTO other VALUES (1)")
+    change(target, "DELETE FROM c")
+    reader = {"user": "reader", "password": "reader"}
+    limited = settings_for(
+        source, target, db_info={**target.db_info, **reader}, source_db_info={**source.db_info, **reader}
+    )
+    half = settings_for(source, target, source_db_info={**source.db_info, **reader})
+    for each in (limited, half):
+        reports = compare(each, settle=SettleOptions(pause_s=0.01, stall_s=0.2, blind_pause_s=0.01))
+        assert {name: report.structure for name, report in reports.items() if report.structure} == {}
+        assert [difference.is_proven for difference in reports["shop.c"].differences] == [True]
