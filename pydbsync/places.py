@@ -245,7 +245,8 @@ class Progress:
                 if change.ts <= self._newest_ts:
                     return Verdict.DUPLICATE
                 verdict = Verdict.NEW_STREAM
-        elif self._base:
+        elif self._base and (base != self._base or (file, offset, xoffset) <= (self._file, self._offset, self._xoffset)):
+            # A binlog that goes on may hold the rows of several servers: the source has sources of its own.
             verdict = Verdict.NEW_STREAM
         if change.gtid is not None and change.gtid != self._open_gtid:
             is_applied = change.gtid in self._gtids

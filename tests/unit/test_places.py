@@ -171,6 +171,12 @@ def test_another_server_is_another_stream_whatever_the_time(ts: int) -> None:
     assert progress.checkpoint().server_id == 12
 
 
+def test_rows_of_several_servers_in_one_binlog_are_one_stream() -> None:
+    progress = at(Place(2, 500, COMMIT_ROW))
+    changes = [row(f"binlog.000002:{600 + n}", server_id=11 + n % 2, commit=True) for n in range(6)]
+    assert judged(progress, *changes) == [NEW] * 6
+
+
 @pytest.mark.parametrize(("known", "sent"), [(None, 11), (11, None), (None, None)])
 def test_an_unknown_server_is_taken_for_the_same(known: int | None, sent: int | None) -> None:
     progress = at(Place(2, 500, 0), server_id=known)
