@@ -234,9 +234,10 @@ class Progress:
         same_server = base == self._base and (
             server_id is None or self._server_id is None or server_id == self._server_id
         )
+        goes_back = (file, offset, xoffset) <= (self._file, self._offset, self._xoffset)
         verdict = Verdict.NEW
         if same_server:
-            if (file, offset, xoffset) <= (self._file, self._offset, self._xoffset):
+            if goes_back:
                 if file == self._file and offset == self._offset:
                     if is_schema:
                         return Verdict.SAME_PLACE
@@ -245,7 +246,7 @@ class Progress:
                 if change.ts <= self._newest_ts:
                     return Verdict.DUPLICATE
                 verdict = Verdict.NEW_STREAM
-        elif self._base and (base != self._base or (file, offset, xoffset) <= (self._file, self._offset, self._xoffset)):
+        elif self._base and (base != self._base or goes_back):
             # A binlog that goes on may hold the rows of several servers: the source has sources of its own.
             verdict = Verdict.NEW_STREAM
         if change.gtid is not None and change.gtid != self._open_gtid:
