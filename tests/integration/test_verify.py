@@ -428,7 +428,7 @@ def test_the_command_says_equal_different_and_unknown_by_its_exit_code(
     assert different.returncode == 1
     lines = [line.split() for line in different.stdout.splitlines()]
     assert ["v", "two", "TWO"] in lines
-    assert "1 tables: 1 different; 2 rows compared, 1 differ" in different.stdout
+    assert "1 table: 1 different; 2 rows compared, 1 differ" in different.stdout
     change(fresh_target, "UPDATE t SET v = 'two' WHERE id = 2")
     equal = command(fresh_source, fresh_target, tmp_path)
     assert (equal.returncode, equal.stdout.split()[:2]) == (0, ["equal", "shop.t"])

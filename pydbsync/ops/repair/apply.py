@@ -20,8 +20,9 @@ from pydbsync.ops.repair.images import Image, read_images
 from pydbsync.ops.repair.plan import PlannedChange, RowWriter
 from pydbsync.ops.repair.planning import count_rows, count_under
 from pydbsync.ops.verify.load import Brake
+from pydbsync.ops.verify.matching import TableSides
 from pydbsync.ops.verify.server import Server
-from pydbsync.ops.verify.sides import Request, TableSides
+from pydbsync.ops.verify.sides import Request
 from pydbsync.plan.batch import Statement
 from pydbsync.plan.quoting import quote_name
 

@@ -16,12 +16,12 @@ from pydbsync.ops.repair.apply import Done, Journal, PlanRunner, TableRepair
 from pydbsync.ops.repair.plan import PlannedChange, RepairPlan, check_unedited, read_plan, write_plan
 from pydbsync.ops.repair.planning import Planner, make_writer
 from pydbsync.ops.verify.load import Brake, LoadLimits
+from pydbsync.ops.verify.matching import open_sides
 from pydbsync.ops.verify.pairs import TablePair, find_pairs
 from pydbsync.ops.verify.place import Streams
 from pydbsync.ops.verify.report import read_report
 from pydbsync.ops.verify.run import Servers
 from pydbsync.ops.verify.settle import SettleOptions, Settler
-from pydbsync.ops.verify.sides import open_sides
 from pydbsync.settings import Settings
 from pydbsync.table_plans import router_from
 

@@ -14,9 +14,10 @@ from pydbsync.errors import OperationError
 from pydbsync.ops.chunks import Chunk, ChunkSize, KeyValues, estimated_rows
 from pydbsync.ops.verify.canonical import Form
 from pydbsync.ops.verify.load import Brake
+from pydbsync.ops.verify.matching import TableSides
 from pydbsync.ops.verify.report import TableProgress, TableReport, row_difference
 from pydbsync.ops.verify.settle import Settler
-from pydbsync.ops.verify.sides import Request, Sum, TableSides
+from pydbsync.ops.verify.sides import Request, Sum
 from pydbsync.plan.quoting import quote_name, quote_text
 
 _CANDIDATES = 2_000

@@ -12,9 +12,10 @@ from pydbsync.errors import OperationError
 from pydbsync.model import TableName
 from pydbsync.ops.chunks import Chunk
 from pydbsync.ops.verify.canonical import ComparedColumn, Form
+from pydbsync.ops.verify.matching import TableSides
 from pydbsync.ops.verify.pairs import TablePair
 from pydbsync.ops.verify.settle import Verdict
-from pydbsync.ops.verify.sides import Found, Request, TableSides
+from pydbsync.ops.verify.sides import Found, Request
 
 FORMAT: Final = 1
 EXIT_EQUAL, EXIT_DIFFERENT, EXIT_UNKNOWN = 0, 1, 2

@@ -16,12 +16,12 @@ from pydbsync.errors import ApplyError, ConfigError, OperationError, Stopped, Tr
 from pydbsync.model import TableName
 from pydbsync.ops.verify.compare import CompareOptions, TableComparison
 from pydbsync.ops.verify.load import Brake, LoadLimits
+from pydbsync.ops.verify.matching import TableSides, open_sides
 from pydbsync.ops.verify.pairs import Pairs, TablePair, find_pairs
 from pydbsync.ops.verify.place import Streams
 from pydbsync.ops.verify.report import Report, TableReport, new_table_report, read_report, write_report
 from pydbsync.ops.verify.server import Server
 from pydbsync.ops.verify.settle import SettleOptions, Settler
-from pydbsync.ops.verify.sides import TableSides, open_sides
 from pydbsync.ops.verify.structure import read_definition, structure_differences
 from pydbsync.plan.quoting import quote_name
 from pydbsync.settings import Settings

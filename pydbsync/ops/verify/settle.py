@@ -16,8 +16,9 @@ import msgspec
 
 from pydbsync.errors import Stopped
 from pydbsync.model import TableName
+from pydbsync.ops.verify.matching import TableSides
 from pydbsync.ops.verify.place import Passed, Streams
-from pydbsync.ops.verify.sides import Found, Request, TableSides
+from pydbsync.ops.verify.sides import Found, Request
 
 _REQUESTS = 200
 """Rows that are asked for in one query."""

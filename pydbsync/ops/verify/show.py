@@ -34,7 +34,8 @@ def summary(report: Report) -> Text:
     rows = sum(table.source_rows for table in report.tables)
     different = sum(table.different for table in report.tables)
     parts = [f"{count} {status}" for status, count in counts.items() if count]
-    text = f"{len(report.tables)} tables: {', '.join(parts)}; {rows:,} rows compared, {different:,} differ"
+    number = f"{len(report.tables)} table{'' if len(report.tables) == 1 else 's'}"
+    text = f"{number}: {', '.join(parts)}; {rows:,} rows compared, {different:,} differ"
     if report.place_note:
         text += f"\nDifferences are unproven: {report.place_note}"
     worst = next((status for status in ("different", "unknown", "unfinished") if counts[status]), "equal")
@@ -81,7 +82,7 @@ def _side_by_side(difference: RowDifference, table: TableReport) -> RenderableTy
     number = f", {counts[0]} times at the source, {counts[1]} at the target" if not table.key else ""
     doubt = "" if difference.is_proven else ", unproven"
     head = Text(f"    {_WORDS[difference.kind]}{number}{doubt}: {_key_text(difference, table)}", style="bold")
-    grid = Table(show_header=True, header_style="dim", box=None, padding=(0, 2), pad_edge=False)
+    grid = Table(show_header=True, header_style="dim", box=None, padding=(0, 2, 0, 0), pad_edge=False)
     for name in ("", "column", "source", "target"):
         grid.add_column(name, overflow="fold")
     for index, column in enumerate(table.columns):

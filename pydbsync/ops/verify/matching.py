@@ -1,0 +1,181 @@
+"""How two tables are matched: which column is compared with which, and by what key both sides find a row."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
+
+from pydbsync.config_shapes import columns_of
+from pydbsync.errors import OperationError
+from pydbsync.model import Column, TableSchema
+from pydbsync.ops.chunks import RowKey
+from pydbsync.ops.verify.canonical import ComparedColumn, RowText
+from pydbsync.ops.verify.pairs import TablePair
+from pydbsync.ops.verify.server import Server
+from pydbsync.ops.verify.sides import Side, SideTable
+from pydbsync.plan.literals import INTEGER_KINDS, TEXT_KINDS
+from pydbsync.plan.rows import Dialect
+from pydbsync.settings import Settings
+
+_ONE_TO_ONE = frozenset({"ascii", "latin1", "utf8", "utf8mb3", "utf8mb4", "ucs2", "utf16", "utf16le", "utf32"})
+"""Character sets in which each character has one code: a key that went through UTF-8 is found again."""
+
+
+class TableSides(NamedTuple):
+    """A pair with both its ends, ready to be compared."""
+
+    pair: TablePair
+    columns: tuple[ComparedColumn, ...]
+    source: Side
+    target: Side
+    has_key: bool
+    key_names: tuple[str, ...]
+    source_schemas: tuple[TableSchema, ...]
+    target_schema: TableSchema
+    across_brands: bool
+
+
+def open_sides(pair: TablePair, settings: Settings, source: Server, target: Server) -> TableSides:
+    """Read both ends' definitions. Raises OperationError where they cannot be compared."""
+    source_dialect, target_dialect = source.dialect, target.dialect
+    across_brands = source_dialect.is_mariadb != target_dialect.is_mariadb
+    target_schema = target.table(pair.target)
+    if target_schema is None:
+        raise OperationError(f"{pair.target} is not at the target any more")
+    tables: list[SideTable] = []
+    for part in pair.sources:
+        schema = source.table(part.name)
+        if schema is None:
+            raise OperationError(f"{part.name} is not at the source any more")
+        has_shard = any(column.name.lower() == part.shard_column.lower() for column in schema.columns)
+        tables.append(SideTable(schema, part.condition if has_shard else ""))
+    first = tables[0].schema
+    for table in tables[1:]:
+        if [column.name for column in table.schema.columns] != [column.name for column in first.columns]:
+            raise OperationError(
+                f"{first.name} and {table.schema.name} have different columns; compare them one by one with --tables"
+            )
+    columns = compared_columns(settings, first, target_schema)
+    if not columns:
+        raise OperationError("the two tables have no column in common")
+    names, charset = _common_key([table.schema for table in tables], target_schema, columns)
+    source_side = Side(
+        source,
+        [
+            (
+                table,
+                _row_text(settings, table.schema, target_schema, source_dialect, across_brands),
+                RowKey(table.schema, names=names, charset=charset) if names else None,
+            )
+            for table in tables
+        ],
+        columns,
+        across_brands=across_brands,
+    )
+    by_source = {column.source.name: column.target.name for column in columns}
+    target_side = Side(
+        target,
+        [
+            (
+                SideTable(target_schema, ""),
+                RowText(columns, target_dialect, is_source=False, across_brands=across_brands),
+                RowKey(target_schema, names=tuple(by_source[name] for name in names), charset=charset)
+                if names
+                else None,
+            )
+        ],
+        columns,
+        across_brands=across_brands,
+    )
+    return TableSides(
+        pair=pair,
+        columns=columns,
+        source=source_side,
+        target=target_side,
+        has_key=bool(names),
+        key_names=names,
+        source_schemas=tuple(table.schema for table in tables),
+        target_schema=target_schema,
+        across_brands=across_brands,
+    )
+
+
+def _row_text(
+    settings: Settings, schema: TableSchema, target: TableSchema, dialect: Dialect, across_brands: bool
+) -> RowText:
+    columns = compared_columns(settings, schema, target)
+    return RowText(columns, dialect, is_source=True, across_brands=across_brands)
+
+
+def compared_columns(settings: Settings, source: TableSchema, target: TableSchema) -> tuple[ComparedColumn, ...]:
+    """The columns that both have, in the source's order; what replay adds to listed timestamps is known."""
+    shifted = columns_of(settings.timestamp_columns, source.name.database, source.name.table)
+    by_name = _by_name(target.columns)
+    return tuple(
+        ComparedColumn(
+            source=column,
+            target=found,
+            shift_s=settings.timestamp_offset_s if column.name.lower() in shifted and found.kind != "timestamp" else 0,
+        )
+        for column in source.columns
+        if (found := by_name.get(column.name.lower())) is not None
+    )
+
+
+def _by_name(columns: Iterable[Column]) -> Mapping[str, Column]:
+    return {column.name.lower(): column for column in columns}
+
+
+def _common_key(
+    sources: Sequence[TableSchema], target: TableSchema, columns: Sequence[ComparedColumn]
+) -> tuple[tuple[str, ...], str | None]:
+    """The key by which both sides find a row, and the character set it is printed in; no names if there is none.
+
+    A key that does not come through whole (other labels of an ENUM, a character set with several codes for one
+    character, another type) is not used: then rows are compared as a multiset, by their digests.
+    """
+    key = sources[0].row_key
+    wanted = {name.lower() for name in key}
+    if any({name.lower() for name in schema.row_key} != wanted for schema in (*sources, target)):
+        return (), None
+    by_name = {column.source.name: column for column in columns}
+    parts = [by_name[name] for name in key]
+    charsets = {
+        column.charset
+        for part in parts
+        for column in (part.source, part.target, *_same_column(sources[1:], part.source.name))
+        if column.kind in TEXT_KINDS
+    }
+    if len(charsets) > 1 and not charsets <= _ONE_TO_ONE:
+        return (), None
+    if any(part.shift_s or not _is_same_kind(part) for part in parts):
+        return (), None
+    try:
+        RowKey(sources[0], names=key)
+        RowKey(target, names=tuple(part.target.name for part in parts))
+    except OperationError:
+        return (), None
+    return key, "utf8mb4" if len(charsets) > 1 else None
+
+
+def _same_column(schemas: Iterable[TableSchema], name: str) -> list[Column]:
+    return [column for schema in schemas for column in schema.columns if column.name == name]
+
+
+_BYTES = frozenset({"binary", "varbinary"})
+
+
+def _is_same_kind(part: ComparedColumn) -> bool:
+    source, target = part.source, part.target
+    if source.kind in ("enum", "set"):
+        return source.kind == target.kind and source.labels == target.labels
+    if source.kind in TEXT_KINDS and target.kind in TEXT_KINDS:
+        return (source.charset in (None, "binary")) == (target.charset in (None, "binary"))
+    kinds = {source.kind, target.kind}
+    if kinds <= _BYTES:  # BINARY pads with zero bytes, which VARBINARY holds for different
+        return source.kind == target.kind and (source.kind != "binary" or source.size == target.size)
+    if kinds == {"decimal"}:  # 1.5 and 1.50 are one value but two texts
+        return source.column_type.split(" ")[0] == target.column_type.split(" ")[0]
+    if kinds <= {"datetime", "timestamp"}:
+        return source.digits == target.digits
+    return kinds <= INTEGER_KINDS or (source.kind == target.kind and source.digits == target.digits)
