@@ -457,6 +457,82 @@ def test_types_and_forms_of_mariadb(capture: Capture) -> None:
     assert found[11]["sql"] == "ALTER TABLE shop.w DROP c"
 
 
+@pytest.mark.mysql
+def test_what_ends_maxwell_on_mysql(capture: Capture) -> None:
+    found = capture.of(
+        "CREATE TABLE shop.w (id SET('a', 'b'), e ENUM('😀', 'x'), d DEC(4,1), f FIXED(4,1), k VARCHAR(9) CHARACTER"
+        " SET koi8r, l VARCHAR(9) CHARACTER SET utf16le, j VARCHAR(9) CHARACTER SET eucjpms, PRIMARY KEY (id),"
+        " CONSTRAINT c CHECK (d > 0) NOT ENFORCED)",
+        "ALTER TABLE shop.w ALTER CHECK c ENFORCED",
+        "CREATE TABLESPACE space AUTOEXTEND_SIZE = 4M",
+        "ALTER TABLE shop.w AUTOEXTEND_SIZE = 4M",
+        "DROP TABLESPACE space",
+        "INSERT INTO shop.w VALUES ('a,b', '😀', 1.5, 2.5, 'я', '😀', '日')",
+        "CREATE VIEW shop.a AS SELECT 1",
+        "RENAME TABLE shop.a TO shop.b",
+        "ALTER DATABASE shop READ ONLY = 1",
+        "ALTER DATABASE shop READ ONLY = 0",
+        "INSERT INTO shop.t VALUES (1, 'a')",
+    )
+    assert [message["type"] for message in found] == [
+        "table-create", "table-alter", "table-alter", "insert", "database-alter", "database-alter", "insert",
+    ]  # fmt: skip
+    assert found[3]["data"] == {"id": ["a", "b"], "e": "😀", "d": 1.5, "f": 2.5, "k": "я", "l": "😀", "j": "日"}
+    assert found[3]["primary_key"] == [["a", "b"]]
+
+
+@pytest.mark.mariadb
+def test_what_ends_maxwell_on_mariadb(capture: Capture) -> None:
+    found = capture.of(
+        "CREATE OR REPLACE TABLE shop.t (id INT PRIMARY KEY, u UUID) PAGE_CHECKSUM=1 TRANSACTIONAL=1 ENGINE=Aria",
+        "RENAME TABLE IF EXISTS shop.nothing TO shop.something",
+        "ALTER TABLE IF EXISTS shop.nothing ADD a INT",
+        "ALTER TABLE IF EXISTS shop.t ADD p POINT REF_SYSTEM_ID=4326",
+        "CREATE DATABASE other COMMENT 'x'",
+        "CREATE TABLE other.p (a DATE, b DATE, PERIOD FOR app (a, b))",
+        "INSERT INTO other.p VALUES ('2024-01-01', '2024-02-01')",
+        "CREATE TABLE other.s (x INT PRIMARY KEY)",
+        "ALTER TABLE other.s ADD SYSTEM VERSIONING",
+        "ALTER TABLE other.s DROP SYSTEM VERSIONING",
+        "INSERT INTO other.s VALUES (1)",
+        "INSERT INTO shop.t VALUES (1, NULL, NULL)",
+    )
+    assert [message["type"] for message in found] == [
+        "table-create", "table-alter", "database-create", "table-create", "insert", "table-create", "table-alter",
+        "table-alter", "insert", "insert",
+    ]  # fmt: skip
+    assert [data for _, data in rows(found)] == [
+        {"a": "2024-01-01", "b": "2024-02-01"}, {"x": 1}, {"id": 1, "u": None, "p": None},
+    ]  # fmt: skip
+
+
+RIGHTS = {
+    "mysql": "GRANT REPLICATION SLAVE, REPLICATION CLIENT ON *.* TO reader",
+    "mariadb": "GRANT REPLICATION SLAVE, BINLOG MONITOR ON *.* TO reader",
+}
+
+
+def test_the_documented_rights_are_enough_and_are_needed(shop: Endpoint, tmp_path: Path) -> None:
+    run(
+        shop,
+        ["DROP USER IF EXISTS reader", "CREATE USER reader IDENTIFIED BY 'secret'", "GRANT SELECT ON shop.* TO reader"],
+    )
+    try:
+        reader = Endpoint(shop.brand, shop.host, shop.port, "reader", "secret")
+        with pytest.raises(OperationError, match="refuses what capture needs"):
+            Capture(reader, tmp_path).read()
+        run(shop, [RIGHTS[shop.brand]])
+        capture = Capture(reader, tmp_path)
+        assert capture.read() == []
+        run(shop, ["INSERT INTO shop.t VALUES (1, 'a')"])
+        assert rows(map(json.loads, capture.read())) == [("insert", {"id": 1, "v": "a"})]
+        place = capture.report.place
+        (tmp_path / "again").mkdir()
+        assert Capture(reader, tmp_path / "again", start=place).read() == []
+    finally:
+        run(shop, ["DROP USER reader"])
+
+
 def test_geometry_has_its_srid_where_it_is_asked_for(shop: Endpoint, tmp_path: Path) -> None:
     run(shop, ["CREATE TABLE shop.g (p POINT)"])
     capture = Capture(shop, tmp_path, exact=True)

@@ -21,6 +21,7 @@ from pymysql.cursors import Cursor
 from pymysqlreplication import BinLogStreamReader
 from pymysqlreplication.event import FormatDescriptionEvent
 
+from pydbsync.apply.connection import LOST_CODES, TRANSIENT_CODES
 from pydbsync.errors import OperationError, SourceError
 from pydbsync.ops.capture.kinds import FORMAT_DESCRIPTION, HEARTBEAT, HEARTBEAT_V2, ROTATE
 
@@ -33,7 +34,6 @@ _LARGE_BYTES: Final = 2**20
 _LEAST_SILENCE_S: Final = 10.0
 _PURGED: Final = 1236
 """ER_SOURCE_FATAL_ERROR_READING_BINLOG: the file is purged, or the place is none."""
-_LOST: Final = frozenset({2003, 2006, 2013, 1053, 1040, 1077, 1158, 1159, 1160, 1161})
 
 
 class BinlogPlace(NamedTuple):
@@ -214,7 +214,7 @@ class BinlogReader:
             first = self._stream.fetchone()
         except (pymysql.MySQLError, OSError) as exc:
             self._stream.close()
-            raise _translated(exc, place) from exc
+            raise translated(exc, place) from exc
         if first is None or not made:
             raise SourceError("the source ended the binlog before it began")
         self.file = self._stream.log_file or place.file
@@ -285,11 +285,20 @@ def _refusal(frame: bytes, file: str) -> Exception:
     return SourceError(f"the source ended the binlog of {file} with error {code}: {text}")
 
 
-def _translated(exc: Exception, place: BinlogPlace) -> Exception:
-    code = exc.args[0] if exc.args and isinstance(exc.args[0], int) else 0
-    text = exc.args[1] if len(exc.args) > 1 else exc
+def is_lost(exc: Exception) -> bool:
+    """Whether there is no connection (any more)."""
+    return not isinstance(exc, pymysql.MySQLError) or _code(exc) in LOST_CODES
+
+
+def translated(exc: Exception, place: BinlogPlace | None = None) -> Exception:
+    """The error of the source as ours: SourceError where another try may succeed, else OperationError."""
+    code, text = _code(exc), exc.args[-1] if exc.args else exc
     if code == _PURGED:
         return OperationError(f"the source cannot serve its binlog from {place} on ({text}): copy the data anew")
-    if code in _LOST or not isinstance(exc, pymysql.MySQLError):
+    if is_lost(exc) or code in TRANSIENT_CODES:
         return SourceError(f"the source cannot be reached: {text}")
-    return OperationError(f"the source refuses to send its binlog ({code}): {text}")
+    return OperationError(f"the source refuses what capture needs ({code}): {text}")
+
+
+def _code(exc: Exception) -> int:
+    return exc.args[0] if exc.args and isinstance(exc.args[0], int) else 0

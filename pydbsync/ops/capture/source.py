@@ -10,11 +10,11 @@ import pymysql
 
 from pydbsync.apply.catalog import _JSON_CHECK as JSON_CHECK
 from pydbsync.apply.catalog import read_labels
-from pydbsync.errors import OperationError, SourceError
+from pydbsync.errors import OperationError
 from pydbsync.model import Column, TableName
 from pydbsync.ops.capture.columns import charset_of_collation
 from pydbsync.ops.capture.follow import SYSTEM_DATABASES
-from pydbsync.ops.capture.reader import BinlogPlace
+from pydbsync.ops.capture.reader import BinlogPlace, is_lost, translated
 from pydbsync.ops.capture.schema import LABELLED, TEXT, TableDef
 from pydbsync.plan.lexer import Brand
 
@@ -62,9 +62,8 @@ class SourceServer:
                     return list(cursor.fetchall())
             except (pymysql.err.OperationalError, pymysql.err.InterfaceError, OSError) as exc:
                 self.close()
-                code = exc.args[0] if exc.args else 0
-                if attempt == 2 or code not in (0, 2006, 2013):
-                    raise SourceError(f"the source cannot be asked: {exc}") from exc
+                if attempt == 2 or not is_lost(exc):
+                    raise translated(exc) from exc
         raise AssertionError
 
     def facts(self) -> SourceFacts:
