@@ -90,6 +90,7 @@ REFUSED_CODES: Mapping[int, str] = {
 
 _FULL_CODES = frozenset({1040, 1203, 1226})
 """The server is there, but takes no more connections."""
+_PACKET_BYTES = 2**24 - 2
 _LOOK_S = 10.0
 """How long a second connection may take to look at the first one's statement."""
 
@@ -181,6 +182,9 @@ class Connection:
     def execute(self, sql: bytes | str) -> int:
         """Run one statement; the number of matched or inserted rows. Raises TransientError or PermanentError."""
         try:
+            # PyMySQL cuts a large statement in pieces, each time with a copy of all the rest, but for a view.
+            if isinstance(sql, bytes) and len(sql) > _PACKET_BYTES:
+                return int(self._raw.query(memoryview(sql)))
             return int(self._raw.query(sql))
         except Exception as exc:
             raise server_error(exc) from exc

@@ -128,6 +128,7 @@ class RowShape:
         if not self._special and not self._dropped:
             joined = b",".join(tokens)
         if not joined or b"\\" in joined or b"[" in joined or b"{" in joined or b"E-" in joined:
+            joined = b""  # one copy less of a large row
             joined = b",".join(self._written_literals(tokens))
         for mark in self._marks:
             if mark in joined:

@@ -107,9 +107,9 @@ class Hooked(MemorySource):
         self._hook: Callable[[], object] | None = hook
         self.opened = 0
 
-    def open(self, stop: threading.Event) -> None:
+    def open(self, stop: threading.Event, while_waiting: Callable[[], object] = lambda: None) -> None:
         self.opened += 1
-        super().open(stop)
+        super().open(stop, while_waiting)
 
     def take(self, *, timeout_s: float) -> Any:
         if self._taken and self._hook is not None:
