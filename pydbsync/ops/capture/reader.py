@@ -214,7 +214,7 @@ class BinlogReader:
             first = self._stream.fetchone()
         except (pymysql.MySQLError, OSError) as exc:
             self._stream.close()
-            raise translated(exc, place) from exc
+            raise translated(exc, place=place) from exc
         if first is None or not made:
             raise SourceError("the source ended the binlog before it began")
         self.file = self._stream.log_file or place.file
@@ -290,14 +290,14 @@ def is_lost(exc: Exception) -> bool:
     return not isinstance(exc, pymysql.MySQLError) or _code(exc) in LOST_CODES
 
 
-def translated(exc: Exception, place: BinlogPlace | None = None) -> Exception:
-    """The error of the source as ours: SourceError where another try may succeed, else OperationError."""
+def translated(exc: Exception, server: str = "the source", place: BinlogPlace | None = None) -> Exception:
+    """The error of a server as ours: SourceError where another try may succeed, else OperationError."""
     code, text = _code(exc), exc.args[-1] if exc.args else exc
     if code == _PURGED:
         return OperationError(f"the source cannot serve its binlog from {place} on ({text}): copy the data anew")
     if is_lost(exc) or code in TRANSIENT_CODES:
-        return SourceError(f"the source cannot be reached: {text}")
-    return OperationError(f"the source refuses what capture needs ({code}): {text}")
+        return SourceError(f"{server} cannot be reached: {text}")
+    return OperationError(f"{server} refuses what capture needs ({code}): {text}")
 
 
 def _code(exc: Exception) -> int:

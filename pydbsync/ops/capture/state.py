@@ -16,9 +16,9 @@ from typing import IO, Any, Final, Protocol
 import msgspec
 import pymysql
 
-from pydbsync.errors import ConfigError, OperationError, SourceError
+from pydbsync.errors import ConfigError, OperationError
 from pydbsync.ops.capture.follow import Delta, FollowedSchema, Snapshot
-from pydbsync.ops.capture.reader import BinlogPlace
+from pydbsync.ops.capture.reader import BinlogPlace, translated
 from pydbsync.places import parse_position
 from pydbsync.plan.quoting import quote_name
 
@@ -194,7 +194,7 @@ class TableState:
                 "SELECT GET_LOCK(LEFT(CONCAT('pydbsync capture ', %s, ' ', %s), 64), 0)", schema, name
             )
         except (pymysql.MySQLError, OSError) as exc:
-            raise SourceError(f"capture's state cannot be kept in {schema}: {exc}") from exc
+            raise translated(exc, "the server of capture's state") from exc
         if not locked:
             self._connection.close()
             raise OperationError(f"another capture runs with the state {name!r} in {schema}")
@@ -240,4 +240,4 @@ class TableState:
                 cursor.execute(sql, parameters)
                 return list(cursor.fetchall())
         except (pymysql.MySQLError, OSError) as exc:
-            raise SourceError(f"capture's state cannot be kept: {exc}") from exc
+            raise translated(exc, "the server of capture's state") from exc
