@@ -9,7 +9,7 @@ import pytest
 
 from tests.torture.run import torture
 
-FAULTS = 8
+FAULTS = 6
 
 
 @pytest.mark.mariadb

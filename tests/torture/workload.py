@@ -98,9 +98,9 @@ class Workload(threading.Thread):
         rows = [(self._text(40), chance.randint(0, 10**9) / 100) for _ in range(chance.choice((1, 1, 3, 40, 400)))]
         cursor.executemany("INSERT INTO shop.orders (who, sum, at) VALUES (%s, %s, NOW(3))", rows)
         cursor.execute(
-            "UPDATE shop.orders SET sum = sum + 1, who = REVERSE(who) ORDER BY RAND(%s) LIMIT 20", chance.random()
+            "UPDATE shop.orders SET sum = sum + 1, who = REVERSE(who) ORDER BY RAND(%s) LIMIT 20", (chance.random(),)
         )
-        cursor.execute("DELETE FROM shop.orders WHERE id %% 7 = %s ORDER BY id LIMIT 15", chance.randint(0, 6))
+        cursor.execute("DELETE FROM shop.orders WHERE id %% 7 = %s ORDER BY id LIMIT 15", (chance.randint(0, 6),))
 
     def _stock(self, cursor: Any) -> None:
         for _ in range(self._random.randint(1, 5)):
@@ -118,7 +118,7 @@ class Workload(threading.Thread):
         """Two rows change their unique values with each other, and their keys."""
         a, b = self._random.sample(range(1, 30), 2)
         cursor.execute("REPLACE INTO shop.pairs VALUES (%s, %s), (%s, %s)", (a, 10 * a, b, 10 * b))
-        cursor.execute("UPDATE shop.pairs SET code = -1 WHERE id = %s", a)
+        cursor.execute("UPDATE shop.pairs SET code = -1 WHERE id = %s", (a,))
         cursor.execute("UPDATE shop.pairs SET code = %s WHERE id = %s", (10 * a, b))
         cursor.execute("UPDATE shop.pairs SET code = %s WHERE id = %s", (10 * b, a))
 
@@ -144,7 +144,7 @@ class Workload(threading.Thread):
             )
             cursor.execute(
                 f"UPDATE parts.{table} SET b = CONCAT(LEFT(b, 20), '.') WHERE a = %s LIMIT 5",
-                self._random.randint(0, 9),
+                (self._random.randint(0, 9),),
             )
             cursor.execute(f"DELETE FROM parts.{table} WHERE b LIKE '%%......%%' LIMIT 20")
 
