@@ -111,7 +111,7 @@ class Pipeline:
         while True:
             deliveries = take(timeout_s=0.0) if run.has_open_work else ()
             if not deliveries and run.has_open_work:
-                if run.is_inside_transaction:
+                if run.is_inside_transaction or self._schema.is_open:  # a statement may have more messages
                     deliveries = take(timeout_s=wait_s)
                 if not deliveries:
                     run.close_batch()
