@@ -15,7 +15,7 @@ from pydbsync.errors import SourceError
 from pydbsync.model import Delivery
 from pydbsync.settings import AmqpSettings, QueueSettings
 from pydbsync.source.connection import connection_name
-from pydbsync.source.link import BrokerLink, Channel, Refused, Reply, Stopped
+from pydbsync.source.link import ANSWER_S, BrokerLink, Channel, Refused, Reply, Stopped
 from pydbsync.source.topology import declare, explained
 
 _LONGEST_TURN_PAUSE_S = 1.0
@@ -234,7 +234,16 @@ class AmqpSource:
 
     def _holds_none(self, link: BrokerLink) -> bool:
         asked_at = time.monotonic()
-        count: int = link.ask(self._channel, self._passive_declare(self._channel)).method.message_count
+        answer = link.begin(self._channel, self._passive_declare(self._channel))
+        # The answer stands behind deliveries on their way. Once one is at hand nobody need wait for it, and must not:
+        # the reading may pause for as long as what is held is not applied.
+        while not answer.done():
+            with self._changed:
+                if self._changed.wait_for(lambda: self._at_hand or self._paused or self._fault is not None, 0.02):
+                    return False
+            if time.monotonic() - asked_at > ANSWER_S:
+                raise SourceError(f"no answer from RabbitMQ about queue {self.stream!r} within {ANSWER_S:g} s")
+        count: int = answer.result().method.message_count
         return count == 0 and time.monotonic() - asked_at < _SILENT_LEADER_S
 
     def _read_on(self) -> None:
