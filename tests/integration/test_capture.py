@@ -567,6 +567,23 @@ def test_characters_of_every_set_are_read_as_the_source_reads_them(capture: Capt
     assert capture.report.undecodable_values == 0
 
 
+@pytest.mark.mariadb  # MySQL's table map tells the character set, which is then taken from there
+def test_bytes_that_are_no_text_are_counted_and_marked(capture: Capture, caplog: pytest.LogCaptureFixture) -> None:
+    run(capture.source, ["CREATE TABLE shop.b (v VARBINARY(9))"])
+    capture.read()
+    # bytes that the state takes for text, as in a table whose definition was exchanged under its file
+    history = capture.state / "schema.jsonl"
+    as_bytes = '"kind":"varbinary","column_type":"","charset":null'
+    as_text = '"kind":"varchar","column_type":"","charset":"utf8mb4"'
+    assert as_bytes in history.read_text()
+    history.write_text(history.read_text().replace(as_bytes, as_text))
+    with caplog.at_level("ERROR", logger="pydbsync.capture"):
+        found = capture.of("INSERT INTO shop.b VALUES (X'61FF62')")
+    assert found[0]["data"] == {"v": "a\ufffdb"}
+    assert capture.report.undecodable_values == 1
+    assert "no text of their character set" in caplog.text
+
+
 def test_documents_are_the_sources_own(capture: Capture) -> None:
     """JSON of all shapes, small and large, is equal to what the source prints."""
     large = {f"key {number}": [number, -number, number / 7, str(number) * 3, None, True] for number in range(3000)}

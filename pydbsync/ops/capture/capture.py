@@ -100,6 +100,7 @@ class _Session:
         opened.callback(self._server.close)
         self._facts = facts = self._server.facts()
         self._charsets = Charsets(self._server.ask)
+        self._said_undecodable = 0
         self._state = open_state(settings)
         opened.callback(self._state.close)
         saved = self._saved()
@@ -171,6 +172,13 @@ class _Session:
         if place != self._stored:
             self._state.save_place(place)
             self._stored = place
+        if self._charsets.undecodable > self._said_undecodable:
+            self._said_undecodable = self._charsets.undecodable
+            log.error(
+                "%d text values up to %s have bytes that are no text of their character set; there stands U+FFFD",
+                self._said_undecodable,
+                place,
+            )
 
     def _saved(self) -> Saved:
         saved = self._state.load()

@@ -82,6 +82,8 @@ class Charsets:
 
     def _load(self, charset: str) -> dict[bytes, str]:
         """Every character of the basic plane that the set has, by its bytes."""
+        if not charset.isalnum():  # it stands in the SQL below
+            raise OperationError(f"{charset!r} is no character set")
         table: dict[bytes, str] = {}
         shared: set[bytes] = set()
         points = [*range(1, 0xD800), *range(0xE000, 0x10000)]
