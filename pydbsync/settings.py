@@ -155,7 +155,7 @@ class Settings:
     state_schema: str = option("pydbsync", text(), "schema of the target for checkpoint and parked changes")
     apply_mode: str = option("replace", one_of("replace", "upsert", "plain"), "how rows are written")
     prefetch: int = option(10_000, whole(1, 65_535), "messages read ahead, per queue", unit="messages")
-    read_ahead_bytes: int = option(64 * 2**20, size(2**16), "size of what is read ahead, per queue", unit="bytes")
+    read_ahead_bytes: int = option(32 * 2**20, size(2**16), "size of what is read ahead, per queue", unit="bytes")
     batch_rows: int = option(5_000, whole(1, 1_000_000), "a batch closes at this many rows", unit="rows")
     batch_bytes: int = option(8 * 2**20, size(2**10), "a batch closes at this size of messages", unit="bytes")
     batch_time_s: float = option(1.0, seconds(0.001), "a batch closes at this age", unit="seconds")

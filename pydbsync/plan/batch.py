@@ -226,8 +226,10 @@ def _write_images(plan: TablePlan, images: Iterable[msgspec.Raw]) -> Iterator[St
         values.append(row)
         size += len(row)
         if size > STATEMENT_BYTES:
-            yield _write_statement(plan, shape, values)
-            values, size = [], 0
+            statement = _write_statement(plan, shape, values)
+            # While the statement runs, a large row must not be kept here a second time.
+            values, size, row = [], 0, b""
+            yield statement
     if shape is not None and values:
         yield _write_statement(plan, shape, values)
 
