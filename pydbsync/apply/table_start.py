@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TypeVar
 
 import msgspec
@@ -58,7 +58,8 @@ TABLES = {
         PRIMARY KEY (stream, source_database, source_table)
     """,
 }
-"""`copy_start`: one row a stream. `table_start`: a table of '' stands for a database, '*'.'*' for all tables."""
+"""`copy_start`: one row a stream. `table_start`: a table of '' stands for the statements about a database itself,
+'*'.'*' for all that has no row of its own."""
 
 ALL_TABLES = TableName("*", "*")
 OVERLAP_WAIT_S = 30.0
@@ -157,7 +158,7 @@ def load_table_starts(connection: Connection, schema: str, stream: str) -> dict[
 
 
 def write_table_starts(
-    connection: Connection, schema: str, stream: str, starts: dict[TableName, TableStart], *, keep: bool = False
+    connection: Connection, schema: str, stream: str, starts: Mapping[TableName, TableStart], *, keep: bool = False
 ) -> None:
     """Store the starts of a stream, instead of all former ones unless `keep`."""
     table = f"{quote_name(schema)}.`table_start`"
@@ -189,14 +190,11 @@ def load_copy_start(
             " start replay"
         )
     starts = load_table_starts(connection, schema, stream)
-    passed = [
-        name
-        for name, start in starts.items()
-        if start.is_known() and start.base == checkpoint.base and start.place <= checkpoint.place
-    ]
-    for name in passed:
-        del starts[name]
-    if row.phase == "consistent" and not starts:
+    are_passed = all(
+        start.is_known() and start.base == checkpoint.base and start.place <= checkpoint.place
+        for start in starts.values()
+    )
+    if row.phase == "consistent" and are_passed:
         return None
     return CopyStart(row, starts, schema=schema, stream=stream, run=run, log=log)
 
@@ -244,11 +242,10 @@ class CopyStart:
         return is_old
 
     def _is_old(self, change: RowChange | SchemaChange, base: str, place: Place | None) -> bool:
-        database, table = change.database, change.table or ""
-        return any(
-            name in self._starts and self._covers(name, self._starts[name], change, base, place)
-            for name in (ALL_TABLES, TableName(database, table), TableName(database, ""))
-        )
+        name = TableName(change.database, change.table or "")
+        if name not in self._starts:
+            name = ALL_TABLES
+        return name in self._starts and self._covers(name, self._starts[name], change, base, place)
 
     def _covers(
         self, name: TableName, start: TableStart, change: RowChange | SchemaChange, base: str, place: Place | None

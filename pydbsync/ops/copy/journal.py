@@ -30,6 +30,7 @@ TABLES = {
         source LONGTEXT {_NAME} NOT NULL,
         start LONGTEXT {_NAME} NOT NULL,
         latest LONGTEXT {_NAME} NOT NULL,
+        before_latest LONGTEXT {_NAME} NOT NULL,
         rounds INT UNSIGNED NOT NULL DEFAULT 0,
         started_at TIMESTAMP(6) NOT NULL DEFAULT CURRENT_TIMESTAMP(6),
         ended_at TIMESTAMP(6) NULL
@@ -66,6 +67,8 @@ class RunRecord(msgspec.Struct):
     """Of the first snapshot: where the streams go on from."""
     latest: TableStart
     """Of the last one."""
+    default: TableStart
+    """A place before the last inventory was read."""
     rounds: int
 
 
@@ -114,7 +117,8 @@ class Journal:
     def running(self, connection: Connection) -> list[RunRecord]:
         """Runs that are not finished."""
         found = connection.rows(
-            f"SELECT id, options, source, start, latest, rounds FROM {self._runs} WHERE status = 'running' ORDER BY id"
+            "SELECT id, options, source, start, latest, before_latest, rounds"
+            f" FROM {self._runs} WHERE status = 'running' ORDER BY id"
         )
         return [
             RunRecord(
@@ -123,25 +127,30 @@ class Journal:
                 source=_decode(source, dict[str, str]),
                 start=_decode(start, TableStart),
                 latest=_decode(latest, TableStart),
+                default=_decode(default, TableStart),
                 rounds=int(rounds),
             )
-            for run_id, options, source, start, latest, rounds in found
+            for run_id, options, source, start, latest, default, rounds in found
         ]
 
     def begin(self, connection: Connection, options: dict[str, str], source: dict[str, str]) -> int:
         """A new run; its number, which all other methods mean from now on."""
+        nowhere = _encode(TableStart())
         connection.run(
-            f"INSERT INTO {self._runs} (status, options, source, start, latest) VALUES ('running', %s, %s, %s, %s)",
-            (_encode(options), _encode(source), _encode(TableStart()), _encode(TableStart())),
+            f"INSERT INTO {self._runs} (status, options, source, start, latest, before_latest)"
+            " VALUES ('running', %s, %s, %s, %s, %s)",
+            (_encode(options), _encode(source), nowhere, nowhere, nowhere),
         )
         self.run_id = int(connection.value("SELECT LAST_INSERT_ID()"))
         return self.run_id
 
-    def set_start(self, connection: Connection, start: TableStart, latest: TableStart, rounds: int) -> None:
-        """Where the first and the last snapshot were, and how many there have been."""
+    def set_start(
+        self, connection: Connection, start: TableStart, latest: TableStart, default: TableStart, rounds: int
+    ) -> None:
+        """Where the first and the last snapshot were, what came before the last one, and how many there have been."""
         connection.run(
-            f"UPDATE {self._runs} SET start = %s, latest = %s, rounds = %s WHERE id = %s",
-            (_encode(start), _encode(latest), rounds, self.run_id),
+            f"UPDATE {self._runs} SET start = %s, latest = %s, before_latest = %s, rounds = %s WHERE id = %s",
+            (_encode(start), _encode(latest), _encode(default), rounds, self.run_id),
         )
 
     def end(self, connection: Connection, run_id: int, status: str) -> None:

@@ -117,6 +117,8 @@ class OneRound:
         for name in self._step.gone:
             for target in sides.tables.targets(name):
                 sides.builder.drop_table(target.name)
+        for database in {name.database for name in self._step.gone} - inventory.databases.keys():
+            sides.builder.drop_database(database)
         for name in self._step.anew:
             sides.observer.phase(f"making {name}")
             self._reports[name].rows = self._reports[name].size_bytes = 0
@@ -148,7 +150,13 @@ class OneRound:
                 sides.journal.write_table(sides.target, gone, forget_chunks=True)
 
     def _set_aside(self, after: Inventory) -> None:
-        """Leave tables that were altered around the snapshot to the next round: what was made is not what is shown."""
+        """Leave tables that were altered around the snapshot to the next round: what was made is not what is shown.
+
+        The same for tables that are new: what the stream says of their creation may lie before the snapshot.
+        """
+        for name in after.tables.keys() - self._inventory.tables.keys():
+            record = TableRecord(name, self._number, "begun", TableStart(), "")
+            self._sides.journal.write_table(self._sides.target, record)
         for chosen in self._passes:
             for name in list(chosen):
                 now = after.tables.get(name)

@@ -5,11 +5,10 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections import defaultdict
 from collections.abc import Iterable, Mapping
 
 from pydbsync.apply.connection import Connection
-from pydbsync.apply.table_start import TableStart
+from pydbsync.apply.table_start import ALL_TABLES, TableStart
 from pydbsync.errors import ConfigError, OperationError, PermanentError, Stopped
 from pydbsync.model import TableName
 from pydbsync.ops.copy.fields import Way
@@ -22,7 +21,7 @@ from pydbsync.ops.copy.queues import existing_queues
 from pydbsync.ops.copy.rounds import plan_round
 from pydbsync.ops.copy.snapshot import SnapshotTaker
 from pydbsync.ops.copy.streams import OwnedStreams
-from pydbsync.ops.copy.structure import Builder, Inventory, read_inventory, read_server
+from pydbsync.ops.copy.structure import Builder, Inventory, read_definition, read_inventory, read_server
 from pydbsync.ops.copy.tables import Tables
 from pydbsync.ops.copy.throttle import Throttle
 from pydbsync.ops.verify.run import Servers
@@ -82,8 +81,11 @@ class Copy:
         self._streams = OwnedStreams(self._target, settings.state_schema, names)
         self._journal = Journal(settings.state_schema)
         self._markers = Markers(self._source, marker_table(settings))
+        self._taker = SnapshotTaker(
+            self._source, locking=options.locking, lock_wait_s=options.lock_wait_s, stop=stop, log=log
+        )
         self._throttle = Throttle(settings, options, self._servers, stop=stop, log=log)
-        self._start = self._latest = TableStart()
+        self._start = self._latest = self._default = TableStart()
         self._is_added = False
         self._inventory: Inventory | None = None
 
@@ -146,7 +148,7 @@ class Copy:
                 "a copy was begun from another source, or changes were replayed since: give it up with --restart"
             )
         self._journal.run_id = run.id
-        self._start, self._latest = run.start, run.latest
+        self._start, self._latest, self._default = run.start, run.latest, run.default
         self.report.rounds = run.rounds
         self.report.is_resumed = True
         self._log.info("going on with the copy that was begun, run %d", run.id)
@@ -203,10 +205,7 @@ class Copy:
             settings=self._settings, options=self._options, source=self._source, target=self._target, tables=tables,
             journal=self._journal, builder=self._builder(), observer=self._observer, stop=self._stop, log=self._log,
             throttle=self._throttle,
-            taker=SnapshotTaker(
-                self._source, locking=self._options.locking, lock_wait_s=self._options.lock_wait_s, stop=self._stop,
-                log=self._log,
-            ),
+            taker=self._taker,
             markers=self._markers,
         )  # fmt: skip
         if not self.report.is_resumed or not self._is_begun():
@@ -219,8 +218,9 @@ class Copy:
                     self._report_tables(tables, self._inventory, records)
                 break
             low = self._markers.write() if self._options.watermark else None
+            default = low or self._taker.place_now()
             self._observer.phase("reading the structure")
-            inventory = self._inventory = self._read_inventory()
+            inventory = self._inventory = self._read_inventory(records)
             found = {name: table.fingerprint for name, table in inventory.tables.items()}
             step = plan_round(
                 found, records if self._is_begun() else {}, converges=tables.converges,
@@ -239,8 +239,8 @@ class Copy:
             start = one.open(self._read_inventory)
             if not self._is_begun():
                 self._start = start
-            self._latest = start
-            self._journal.set_start(self._target, self._start, start, self.report.rounds)
+            self._latest, self._default = start, default
+            self._journal.set_start(self._target, self._start, start, default, self.report.rounds)
             self.report.lock_s += one.lock_s
             one.copy()
             if self._stop.is_set():
@@ -275,11 +275,21 @@ class Copy:
         queues = existing_queues(self._settings) if not self._options.streams else set()
         self._streams.begin(self._journal.run_id, self._markers.table, queues, proven=proven)
 
-    def _read_inventory(self) -> Inventory:
+    def _read_inventory(self, known: Mapping[TableName, TableRecord] | None = None) -> Inventory:
+        """What the source has. A table that was `known` counts as gone only if SHOW CREATE, which waits for the end of
+        a schema change, says so too: MariaDB's catalogue misses a table for a moment while it is altered."""
         database, _, table = self._settings.heartbeat_table.partition(".")
         own = (TableName(database, table), self._markers.table)
         chosen = Filters(include=self._options.tables)
-        return read_inventory(self._source, self._router, chosen=chosen, own=own)
+        while True:
+            found = read_inventory(
+                self._source, self._router, chosen=chosen, own=own, with_empty=not self._options.tables
+            )
+            missing = [n for n, record in (known or {}).items() if record.status != "gone" and n not in found.tables]
+            if all(read_definition(self._source, name) is None for name in missing):
+                return found
+            if self._stop.wait(0.1):
+                raise Stopped("stopped while the structure was read")
 
     def _refuse_existing(self, tables: Tables, inventory: Inventory) -> None:
         targets = {target.name for name in inventory.tables for target in tables.targets(name)}
@@ -352,19 +362,16 @@ class Copy:
             if record.status == "done" and inventory and name in inventory.tables
             and not inventory.tables[name].is_transactional and inventory.tables[name].has_rows
         ]  # fmt: skip
-        taker = SnapshotTaker(
-            self._source, locking=self._options.locking, lock_wait_s=self._options.lock_wait_s, stop=self._stop,
-            log=self._log,
-        )  # fmt: skip
         self.report.unproven = [name for name in without if not tables.converges(name)]
         if self._options.watermark:
             end = self._markers.write()
         elif without:
-            end = taker.place_now()
+            end = self._taker.place_now()
         else:
             end = self._latest
-        starts = different_starts(records, self._start, all_anew=self._is_added)
-        server_id = None if self._options.watermark else taker.server_id()
+        default = self._default if self.report.rounds > 1 else self._start
+        starts = starts_of(records, self._start, default, is_added=self._is_added)
+        server_id = None if self._options.watermark else self._taker.server_id()
         with self._target.transaction():
             self._streams.finish(self._start, starts, server_id=server_id, end=end, is_added=self._is_added)
             self._journal.end(self._target, self._journal.run_id, "done")
@@ -378,18 +385,24 @@ class Copy:
             self._log.info("%s", text)
 
 
-def different_starts(
-    records: Mapping[TableName, TableRecord], first: TableStart, *, all_anew: bool
+def starts_of(
+    records: Mapping[TableName, TableRecord], first: TableStart, default: TableStart, *, is_added: bool
 ) -> dict[TableName, TableStart]:
-    """The tables that begin at another place than the stream; a database as a whole if all its tables do."""
-    found = {name: record.start for name, record in records.items() if all_anew or record.start != first}
-    by_database: dict[str, list[TableName]] = defaultdict(list)
-    for name in records:
-        by_database[name.database].append(name)
-    for database, names in by_database.items():
-        starts = _distinct(found[name] for name in names if name in found)
-        if not all_anew and len(starts) == 1 and all(name in found for name in names):
-            found[TableName(database, "")] = starts[0]
+    """From where on what is said of each table is new to the target, where that is not the checkpoint itself.
+
+    `first` belongs to the first snapshot, `default` is what was known before the last one. A table that no record
+    names was made behind `default`, or it was made and has gone again before.
+    """
+    if not is_added and first == default and all(record.start == first for record in records.values()):
+        return {ALL_TABLES: first} if first.marker else {}
+    found = {name: record.start for name, record in records.items()}
+    if is_added:
+        return found
+    found[ALL_TABLES] = default
+    for database in {name.database for name in records}:
+        starts = _distinct(record.start for name, record in records.items() if name.database == database)
+        # A database all of whose tables were read anew may itself have been dropped and made again.
+        found[TableName(database, "")] = starts[0] if len(starts) == 1 else first
     return found
 
 

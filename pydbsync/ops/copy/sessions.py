@@ -20,6 +20,8 @@ COPY_SQL_MODE = "NO_AUTO_VALUE_ON_ZERO,ALLOW_INVALID_DATES"
 """Not strict: what strict mode refuses comes as a warning, and a warning that is not expected is an error here."""
 
 _LONG_S = 24 * 3600
+_BLOCKED_AFTER_S = 10
+_NO_PRIVILEGE = 1227
 
 
 class TooLargeError(PermanentError):
@@ -36,7 +38,23 @@ class SourceReader(Connection):
         self.run("SET SESSION group_concat_max_len = %s", (self.max_allowed_packet,))
         # A reader may wait for the target, or be told to wait, longer than the server would listen.
         self.execute(f"SET SESSION net_write_timeout = {_LONG_S}, SESSION wait_timeout = {_LONG_S}")
+        # Where locks are kept all the same, a schema change waits for us, and our next read waits behind it.
+        self.execute(f"SET SESSION lock_wait_timeout = {_BLOCKED_AFTER_S}")
+        if self.dialect.is_mariadb:
+            self._give_up_binlog()
         self.has_snapshot = False
+
+    def _give_up_binlog(self) -> None:
+        """MariaDB keeps metadata locks over ROLLBACK TO SAVEPOINT in a session that may write to the binlog.
+
+        Seen on 10.11: ALTER TABLE waits until COMMIT with sql_log_bin = 1, and not at all with 0. That needs
+        BINLOG ADMIN; without, a round ends as soon as a schema change is noticed.
+        """
+        try:
+            self.execute("SET SESSION sql_log_bin = 0")
+        except PermanentError as exc:
+            if exc.code != _NO_PRIVILEGE:
+                raise
 
     def open_snapshot(self) -> None:
         """All later reads see the rows as they are now. Raises TransientError, PermanentError."""

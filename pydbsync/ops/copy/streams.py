@@ -10,7 +10,6 @@ from pydbsync.apply.checkpoint import CheckpointRow, StreamState
 from pydbsync.apply.connection import Connection
 from pydbsync.apply.state import ensure_state_schema
 from pydbsync.apply.table_start import (
-    ALL_TABLES,
     StartRow,
     TableStart,
     ensure_start_tables,
@@ -111,9 +110,6 @@ class OwnedStreams:
         """Checkpoints and starts, as part of the running transaction. `is_added` keeps the checkpoints there are."""
         for name, row in self._rows.items():
             state = self._states[name]
-            table_starts = dict(starts)
-            if start.marker and not is_added:
-                table_starts[ALL_TABLES] = start
             if not is_added:
                 checkpoint = Checkpoint(
                     base=start.base, place=start.place, server_id=server_id, newest_ts=start.newest_ts,
@@ -131,7 +127,7 @@ class OwnedStreams:
             begun.base, begun.place = (start.base, start.place) if not is_added else (end.base, end.place)
             begun.end, begun.end_ts, begun.end_marker = end.place, end.newest_ts, end.marker
             write_start_row(self._connection, self._schema, name, begun)
-            write_table_starts(self._connection, self._schema, name, table_starts, keep=is_added)
+            write_table_starts(self._connection, self._schema, name, starts, keep=is_added)
 
     def give_back(self) -> None:
         """A copy that is given up leaves the streams as if it had never been."""

@@ -57,8 +57,10 @@ class Inventory(msgspec.Struct):
     """What is not copied at all, as sentences."""
 
 
-def read_inventory(connection: Connection, router: Router, *, chosen: Filters, own: Iterable[TableName]) -> Inventory:
-    """What the source has now. `own` are tables of pydbsync itself."""
+def read_inventory(
+    connection: Connection, router: Router, *, chosen: Filters, own: Iterable[TableName], with_empty: bool
+) -> Inventory:
+    """What the source has now. `own` are tables of pydbsync itself; `with_empty` takes databases without tables too."""
     own = set(own)
     tables: dict[TableName, SourceTable] = {}
     views: list[TableName] = []
@@ -88,6 +90,11 @@ def read_inventory(connection: Connection, router: Router, *, chosen: Filters, o
                 fingerprint=_fingerprint(create_sql, created),
             )  # fmt: skip
     names = {name.database for name in (*tables, *views)}
+    names |= {
+        str(name) for (name,) in connection.rows("SHOW DATABASES")
+        if name not in SYSTEM_DATABASES and name not in {each.database for each in own} and with_empty
+        and router.filters.takes_database(str(name))
+    }  # fmt: skip
     databases = {name: str(connection.rows(f"SHOW CREATE DATABASE {quote_name(name)}")[0][1]) for name in sorted(names)}
     left_out += _programs(connection, names)
     return Inventory(tables, tuple(views), databases, tuple(left_out))
@@ -187,6 +194,12 @@ class Builder:
             kind="table-create", database=name.database, table=name.table, ts=self._ts, sql=table.create_sql
         )
         self._run(self._plan(change, name.database, database))
+
+    def drop_database(self, name: str) -> None:
+        """Drop the target databases of a source database that has gone, where no table is left in them."""
+        for database in self._router.databases(name):
+            if not self._target.rows("SELECT 1 FROM information_schema.tables WHERE table_schema = %s", (database,)):
+                self._target.execute(f"DROP DATABASE IF EXISTS {quote_name(database)}".encode())
 
     def drop_table(self, name: TableName) -> None:
         """Drop a table of the target, if it is there."""

@@ -102,11 +102,19 @@ class Board:
         self.left: list[TableTask] = []
         """Tables that were not finished because the connections to the source were lost."""
         self.error: BaseException | None = None
+        self.is_ending = False
+        """The snapshot is given up: a schema change waits for it."""
+
+    def end(self) -> None:
+        """Let all workers stop, so that the snapshot and its locks go; what is unfinished is for another round."""
+        with self._changed:
+            self.is_ending = True
+            self._changed.notify_all()
 
     def next(self, *, stop: threading.Event) -> tuple[TableTask, bool] | None:
         """A task, and whether it is new; None if there is nothing left to do. Waits while others prepare."""
         with self._changed:
-            while not stop.is_set() and self.error is None:
+            while not stop.is_set() and self.error is None and not self.is_ending:
                 if self._waiting:
                     task = self._waiting.popleft()
                     task.active += 1

@@ -30,12 +30,17 @@ CHANGED_CODES = {
     1176: "an index was dropped",
 }
 """What a read says of a table whose definition has changed since the snapshot."""
+_LOCK_TIMEOUT = 1205
 TEXT_BYTES = 4 << 20
 """A chunk's text has about so many bytes at most."""
 
 
 class SourceLostError(Exception):
     """The connection to the source is gone, and with it the snapshot."""
+
+
+class SourceBlockedError(SourceLostError):
+    """A schema change waits for the snapshot's locks, and this read behind it."""
 
 
 class SourceChangedError(Exception):
@@ -73,6 +78,9 @@ class Worker:
         try:
             while (found := self._board.next(stop=self._stop)) is not None:
                 self._work_on(*found)
+        except SourceBlockedError as exc:
+            self._log.info("a schema change waits for the snapshot, which is given up for it: %s", exc)
+            self._board.end()
         except SourceLostError as exc:
             self._log.warning("a connection to the source was lost, and its snapshot with it: %s", exc)
         except BaseException as exc:
@@ -112,7 +120,7 @@ class Worker:
     def _next_chunk(self, task: TableTask) -> Chunk | None:
         if self._stop.is_set():
             raise Stopped("stopped between two chunks")
-        if self._board.error is not None:
+        if self._board.error is not None or self._board.is_ending:
             return None
         with task.lock:
             if task.returned:
@@ -253,6 +261,9 @@ class Worker:
                 if self._stop.is_set():
                     self._reader.close()  # else all rows that are left would have to be read first
                     raise Stopped("stopped between two rows")
+                if self._board.is_ending:
+                    self._reader.close()
+                    raise SourceLostError("the snapshot was given up")
 
     @contextmanager
     def _reading(self) -> Iterator[None]:
@@ -265,6 +276,8 @@ class Worker:
                 raise SourceChangedError(f"{CHANGED_CODES[exc.code]} ({exc})") from exc
             raise
         except TransientError as exc:
+            if exc.code == _LOCK_TIMEOUT:
+                raise SourceBlockedError(str(exc)) from exc
             if exc.code in LOST_CODES or not self._reader.is_open():
                 raise SourceLostError(str(exc)) from exc
             raise
