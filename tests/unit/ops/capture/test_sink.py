@@ -9,7 +9,7 @@ import pytest
 
 from pydbsync.errors import ConfigError
 from pydbsync.model import TableName
-from pydbsync.ops.capture.changes import Batch
+from pydbsync.ops.capture.batch import Batch
 from pydbsync.ops.capture.settings import CaptureSettings
 from pydbsync.ops.capture.sink import FileSink, StreamSink
 
