@@ -159,6 +159,9 @@ class _Run:
         self._bootstrapped: set[tuple[str, str]] = set()
         """Source tables of which rows without a place came."""
         self._xid: int | None = None
+        # The broker hands out no more than `prefetch` before an acknowledgement: a longer transaction is cut there at
+        # once, rather than waited for.
+        self._most_rows = min(self._settings.transaction_rows, self._settings.prefetch)
         self.is_inside_transaction = False
         self._heartbeat_table = tuple(self._settings.heartbeat_table.split(".", 1))
         self._heartbeats = HeartbeatWatch(state.heartbeat, state.heartbeat_ts)
@@ -174,6 +177,7 @@ class _Run:
         self._pending: ParkedRows | None = None
         """What later changes must wait for, of those in `_parked`."""
         self._bytes = 0
+        self._rows = 0
         self._opened_at = 0.0
         self._tag = 0
         self._duplicates = 0
@@ -210,8 +214,9 @@ class _Run:
                 self.is_inside_transaction = not change.commit and change.xid is not None
                 if not self.is_inside_transaction:
                     self._xid = None
+                self._rows += 1
                 if (
-                    len(self._entries) >= settings.transaction_rows
+                    self._rows >= self._most_rows
                     or (not self.is_inside_transaction and self._is_full())
                     or self._bytes >= settings.batch_bytes * 4
                 ):
@@ -318,7 +323,10 @@ class _Run:
         """Whether the rows that `pydbsync copy` wrote hold the change already. Raises StopError."""
         if self._copy is None:
             return False
-        is_copied = self._copy.skips(change)
+        try:
+            is_copied = self._copy.skips(change)
+        except ValueError:
+            return False  # its position is none: that is judged, and parked, where all positions are
         if self._copy.is_done:
             self._copy = None
         if is_copied:
