@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -43,11 +44,28 @@ def capture(shop: Endpoint, tmp_path: Path) -> Capture:
     return begun
 
 
+@contextmanager
+def row_metadata(shop: Endpoint, wanted: str) -> Iterator[None]:
+    ((before,),) = shop.query("SELECT @@GLOBAL.binlog_row_metadata")
+    shop.query(f"SET GLOBAL binlog_row_metadata = {wanted}")
+    try:
+        yield
+    finally:
+        shop.query(f"SET GLOBAL binlog_row_metadata = {before}")
+
+
 @pytest.fixture
 def full_metadata(shop: Endpoint) -> Iterator[None]:
-    shop.query("SET GLOBAL binlog_row_metadata = FULL")
-    yield
-    shop.query("SET GLOBAL binlog_row_metadata = DEFAULT")
+    """Table maps with the names of columns; what the server had comes back."""
+    with row_metadata(shop, "FULL"):
+        yield
+
+
+@pytest.fixture
+def minimal_metadata(shop: Endpoint) -> Iterator[None]:
+    """Table maps without the names of columns; what the server had comes back."""
+    with row_metadata(shop, "MINIMAL"):
+        yield
 
 
 def offsets(messages: list[dict[str, Any]]) -> list[object]:
@@ -184,7 +202,9 @@ def test_the_history_survives_a_restart_between_a_change_and_its_rows(capture: C
     assert rows(capture.of("INSERT INTO shop.t VALUES (8, 2, 'a')")) == [("insert", {"m": 8, "id": 2, "v": "a"})]
 
 
-def test_a_start_before_ddl_refuses_rows_whose_columns_nobody_knows(shop: Endpoint, tmp_path: Path) -> None:
+def test_a_start_before_ddl_refuses_rows_whose_columns_nobody_knows(
+    shop: Endpoint, minimal_metadata: None, tmp_path: Path
+) -> None:
     place = head(shop)
     run(shop, ["INSERT INTO shop.t VALUES (1, 'a')", "ALTER TABLE shop.t RENAME COLUMN v TO w"])
     with pytest.raises(OperationError, match="binlog_row_metadata=FULL"):
