@@ -1,4 +1,4 @@
-"""Memory is bounded by settings, not by the size of a transaction or a row. The long form: `make torture ARGS=--bounds`."""
+"""Memory is bounded by settings, not by a transaction or a row. The long form: `make torture ARGS=--bounds`."""
 
 from __future__ import annotations
 
