@@ -84,7 +84,7 @@ def test_a_stand_by_takes_over_where_the_first_machine_stopped(
     def applied() -> int:
         try:
             return int(fresh_target.query("SELECT SUM(applied) FROM pydbsync.checkpoint")[0][0] or 0)
-        except pymysql.ProgrammingError:  # the state schema is not made yet
+        except (pymysql.ProgrammingError, pymysql.OperationalError):  # the state schema is not made yet
             return 0
 
     first = start_sync(config)
