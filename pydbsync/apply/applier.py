@@ -12,8 +12,9 @@ import msgspec
 
 from pydbsync.apply.catalog import LiveCatalog, databases_with_table
 from pydbsync.apply.checkpoint import CheckpointRow, StreamState
-from pydbsync.apply.connection import LOST_CODES, ROW_SQL_MODE, SCHEMA_SQL_MODE, Connection
+from pydbsync.apply.connection import LOST_CODES, Connection
 from pydbsync.apply.parked import PENDING, ParkedChange, ParkedRows, ParkedTable, describe_change
+from pydbsync.apply.running import run_planned
 from pydbsync.apply.schema_change import Journal, is_already_so, read_state, run_statement, statement_hash
 from pydbsync.apply.state import ensure_state_schema
 from pydbsync.apply.table_start import CopyStart, load_copy_start
@@ -30,7 +31,7 @@ from pydbsync.errors import (
 from pydbsync.killpoints import kill_point
 from pydbsync.model import Delivery, RowChange, SchemaChange
 from pydbsync.places import Checkpoint
-from pydbsync.plan.batch import Batch, Statement, single_statements
+from pydbsync.plan.batch import Batch, single_statements
 from pydbsync.plan.ddl import PlannedSchemaChange
 from pydbsync.plan.identity import row_identity
 from pydbsync.plan.rows import Dialect, TablePlan
@@ -38,7 +39,6 @@ from pydbsync.settings import Settings
 
 _T = TypeVar("_T")
 _PARKED_LOOK_S = 1.0
-_DATA_TRUNCATED = 1265
 
 
 Entry: TypeAlias = tuple[Delivery, RowChange, TablePlan]
@@ -252,7 +252,7 @@ class Applier:
                 for statement in work.batch.statements():
                     if statement.is_transactional:
                         kill_point("mid-batch")
-                        self._run(connection, statement)
+                        run_planned(connection, statement)
             parked: list[tuple[int, ParkedChange]] = []
             for changes in (work.outside_refused, refused, work.parked):
                 first = len(parked)
@@ -286,30 +286,6 @@ class Applier:
             self._make_or_park(connection, entry, work.outside_refused, blocked)
             work.outside += 1
 
-    def _run(self, connection: Connection, statement: Statement) -> None:
-        if len(statement.sql) + 64 > connection.max_allowed_packet:
-            raise PermanentError(
-                f"a statement of {len(statement.sql)} bytes is longer than the target's max_allowed_packet"
-                f" ({connection.max_allowed_packet}); raise it at the target",
-                code=1153,
-            )
-        if statement.error_values:
-            matched = run_lenient(connection, statement)
-        elif statement.checks_foreign_keys:
-            connection.execute(b"SET foreign_key_checks = 1")
-            try:
-                matched = connection.execute(statement.sql)
-            finally:
-                if connection.is_open():
-                    connection.execute(b"SET foreign_key_checks = 0")
-        else:
-            matched = connection.execute(statement.sql)
-        if statement.affected is not None and matched != statement.affected:
-            raise PermanentError(
-                f"{statement.table}: {statement.affected} row(s) should match but {matched} do: the target is not as"
-                f" the source was before this change"
-            )
-
     def _make_or_park(
         self, connection: Connection, entry: Entry, refused: list[ParkedChange], blocked: ParkedRows
     ) -> None:
@@ -338,7 +314,7 @@ class Applier:
             connection.execute(b"SAVEPOINT one_change")
         try:
             for statement in statements:
-                self._run(connection, statement)
+                run_planned(connection, statement)
         except PermanentError as exc:
             if plan.schema.transactional:
                 connection.execute(b"ROLLBACK TO SAVEPOINT one_change")
@@ -533,20 +509,6 @@ class Applier:
                 is_away = True
                 if backoff.wait(self._stop):
                     raise Stopped("stopped while the target was away") from exc
-
-
-def run_lenient(connection: Connection, statement: Statement) -> int:
-    """Run a statement that writes error values of ENUM, which strict mode refuses: only they may be warned about."""
-    connection.execute(f"SET SESSION sql_mode = '{SCHEMA_SQL_MODE}'")
-    try:
-        matched = connection.execute(statement.sql)
-        warnings = connection.rows("SHOW WARNINGS")
-    finally:
-        if connection.is_open():
-            connection.execute(f"SET SESSION sql_mode = '{ROW_SQL_MODE}'")
-    if len(warnings) > statement.error_values or any(code != _DATA_TRUNCATED for _, code, _ in warnings):
-        raise PermanentError("; ".join(str(text) for _, _, text in warnings), code=int(warnings[-1][1]))
-    return matched
 
 
 def park_row(entry: Entry, reason: str, *, code: int = 0, behind: int | None = None) -> ParkedChange:

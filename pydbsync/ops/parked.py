@@ -17,6 +17,7 @@ import msgspec
 
 from pydbsync.apply.catalog import LiveCatalog
 from pydbsync.apply.connection import Connection
+from pydbsync.apply.running import run_planned
 from pydbsync.apply.schema_change import is_already_so, run_statement
 from pydbsync.decode.maxwell import decode_message
 from pydbsync.errors import DecodeError, OperationError, PermanentError, PlanError
@@ -189,15 +190,7 @@ class ParkedDesk:
             if parked.target_database and plan.name.database != parked.target_database:
                 continue  # parked once for each shard
             for statement in single_statements(sent, plan):
-                if statement.checks_foreign_keys:
-                    self._connection.execute(b"SET foreign_key_checks = 1")
-                try:
-                    matched = self._connection.execute(statement.sql)
-                finally:
-                    if statement.checks_foreign_keys and self._connection.is_open():
-                        self._connection.execute(b"SET foreign_key_checks = 0")
-                if statement.affected is not None and matched != statement.affected:
-                    raise PermanentError(f"{statement.affected} row(s) should match but {matched} do")
+                run_planned(self._connection, statement)
                 count += 1
         return count
 

@@ -259,10 +259,11 @@ def test_a_deadlock_or_a_lock_that_is_held_is_waited_for(fresh_target: Endpoint,
         source = MemorySource(change, stream="memory")
         worker = threading.Thread(target=follow_source, args=(fresh_target, source))
         worker.start()
-        waiting = "SELECT COUNT(*) FROM information_schema.innodb_trx WHERE trx_state = 'LOCK WAIT'"
+        # innodb_trx is a copy that is not renewed while somebody reads it more often than every 0.1 s.
+        waiting = "SELECT COUNT(*) FROM information_schema.processlist WHERE info LIKE 'REPLACE INTO%'"
         wait_for(lambda: fresh_target.query(waiting)[0][0], what="the worker to wait for the row")
         for (thread,) in fresh_target.query(
-            "SELECT trx_mysql_thread_id FROM information_schema.innodb_trx WHERE trx_state = 'LOCK WAIT'"
+            "SELECT id FROM information_schema.processlist WHERE info LIKE 'REPLACE INTO%'"
         ):
             fresh_target.query(f"KILL QUERY {thread}")
         other.rollback()

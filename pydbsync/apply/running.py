@@ -1,0 +1,49 @@
+"""Runs planned statements as they must be run: one way for replay and for the retry of what was parked."""
+
+from __future__ import annotations
+
+from pydbsync.apply.connection import ROW_SQL_MODE, SCHEMA_SQL_MODE, Connection
+from pydbsync.errors import PermanentError
+from pydbsync.plan.batch import Statement
+
+_DATA_TRUNCATED = 1265
+
+
+def run_planned(connection: Connection, statement: Statement) -> None:
+    """Run one planned statement, and hold it to what must be true of it. Raises TransientError, PermanentError."""
+    if len(statement.sql) + 64 > connection.max_allowed_packet:
+        raise PermanentError(
+            f"a statement of {len(statement.sql)} bytes is longer than the target's max_allowed_packet"
+            f" ({connection.max_allowed_packet}); raise it at the target",
+            code=1153,
+        )
+    if statement.error_values:
+        matched = _run_lenient(connection, statement)
+    elif statement.checks_foreign_keys:
+        connection.execute(b"SET foreign_key_checks = 1")
+        try:
+            matched = connection.execute(statement.sql)
+        finally:
+            if connection.is_open():
+                connection.execute(b"SET foreign_key_checks = 0")
+    else:
+        matched = connection.execute(statement.sql)
+    if statement.affected is not None and matched != statement.affected:
+        raise PermanentError(
+            f"{statement.table}: {statement.affected} row(s) should match but {matched} do: the target is not as"
+            f" the source was before this change"
+        )
+
+
+def _run_lenient(connection: Connection, statement: Statement) -> int:
+    """Run a statement that writes error values of ENUM, which strict mode refuses: only they may be warned about."""
+    connection.execute(f"SET SESSION sql_mode = '{SCHEMA_SQL_MODE}'")
+    try:
+        matched = connection.execute(statement.sql)
+        warnings = connection.rows("SHOW WARNINGS")
+    finally:
+        if connection.is_open():
+            connection.execute(f"SET SESSION sql_mode = '{ROW_SQL_MODE}'")
+    if len(warnings) > statement.error_values or any(code != _DATA_TRUNCATED for _, code, _ in warnings):
+        raise PermanentError("; ".join(str(text) for _, _, text in warnings), code=int(warnings[-1][1]))
+    return matched
