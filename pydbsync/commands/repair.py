@@ -11,9 +11,9 @@ import typer
 from pydbsync.config_file import load_settings
 from pydbsync.errors import OperationError, TransientError
 from pydbsync.logs import start_logging
+from pydbsync.ops.brake import LoadLimits
 from pydbsync.ops.repair.plan import read_plan
 from pydbsync.ops.repair.run import Outcome, Repair, RepairOptions, describe_plan
-from pydbsync.ops.verify.load import LoadLimits
 from pydbsync.ops.verify.report import EXIT_DIFFERENT, EXIT_EQUAL, EXIT_UNKNOWN
 from pydbsync.ops.verify.settle import SettleOptions
 from pydbsync.settings import Settings

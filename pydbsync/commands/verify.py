@@ -15,8 +15,8 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from pydbsync.config_file import load_settings
 from pydbsync.errors import OperationError, TransientError
 from pydbsync.logs import start_logging
+from pydbsync.ops.brake import LoadLimits
 from pydbsync.ops.verify.compare import CompareOptions, Since
-from pydbsync.ops.verify.load import LoadLimits
 from pydbsync.ops.verify.report import EXIT_UNKNOWN, Report, TableReport
 from pydbsync.ops.verify.run import Verification, VerifyOptions
 from pydbsync.ops.verify.settle import SettleOptions

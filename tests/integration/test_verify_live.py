@@ -19,11 +19,11 @@ from pydbsync.apply.checkpoint import CheckpointRow
 from pydbsync.apply.connection import Connection
 from pydbsync.apply.state import ensure_state_schema
 from pydbsync.model import COMMIT_ROW, Place, TableName
+from pydbsync.ops.brake import LoadLimits
+from pydbsync.ops.servers import Servers
 from pydbsync.ops.verify.compare import CompareOptions
-from pydbsync.ops.verify.load import LoadLimits
 from pydbsync.ops.verify.place import Passed, SourcePlace, Streams
 from pydbsync.ops.verify.report import Report, TableReport
-from pydbsync.ops.verify.run import Servers
 from pydbsync.ops.verify.settle import SettleOptions
 from pydbsync.settings import Settings
 from tests.comparing import compare, found, on_both, run_sql, settings_for

@@ -24,7 +24,7 @@ from pydbsync.ops.copy.streams import OwnedStreams
 from pydbsync.ops.copy.structure import Builder, Inventory, read_definition, read_inventory, read_server
 from pydbsync.ops.copy.tables import Tables
 from pydbsync.ops.copy.throttle import Throttle
-from pydbsync.ops.verify.run import Servers
+from pydbsync.ops.servers import Servers
 from pydbsync.plan.quoting import quote_table
 from pydbsync.route.filters import Filters
 from pydbsync.settings import Settings

@@ -12,9 +12,6 @@ import pymysql.cursors
 
 from pydbsync.apply.connection import Connection, server_error
 from pydbsync.errors import PermanentError
-from pydbsync.ops.verify.pairs import SYSTEM_DATABASES
-
-__all__ = ["COPY_SQL_MODE", "SYSTEM_DATABASES", "SourceReader", "TargetWriter", "TooLargeError"]
 
 COPY_SQL_MODE = "NO_AUTO_VALUE_ON_ZERO,ALLOW_INVALID_DATES"
 """Not strict: what strict mode refuses comes as a warning, and a warning that is not expected is an error here."""

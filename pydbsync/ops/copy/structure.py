@@ -13,7 +13,7 @@ from pydbsync.apply.connection import Connection
 from pydbsync.apply.schema_change import run_statement
 from pydbsync.errors import OperationError, PermanentError, PlanError
 from pydbsync.model import SchemaChange, TableName
-from pydbsync.ops.copy.sessions import SYSTEM_DATABASES
+from pydbsync.ops.servers import SYSTEM_DATABASES
 from pydbsync.plan.collations import Server
 from pydbsync.plan.ddl import PlannedSchemaChange, plan_schema_change
 from pydbsync.plan.quoting import quote_name, quote_table

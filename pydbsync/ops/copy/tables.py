@@ -17,7 +17,7 @@ from pydbsync.ops.copy.options import CopyOptions, TableReport
 from pydbsync.ops.copy.structure import SourceTable, read_families, read_fingerprint
 from pydbsync.ops.copy.tasks import TableTask, Target
 from pydbsync.ops.copy.workers import SourceChangedError
-from pydbsync.ops.verify.run import Servers
+from pydbsync.ops.servers import Servers
 from pydbsync.plan.quoting import quote_name
 from pydbsync.plan.rows import Strategy, TablePlan
 from pydbsync.route.router import Router

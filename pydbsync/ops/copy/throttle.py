@@ -6,10 +6,9 @@ import logging
 import threading
 
 from pydbsync.errors import ApplyError, OperationError
+from pydbsync.ops.brake import Brake, LoadLimits
 from pydbsync.ops.copy.options import CopyOptions
-from pydbsync.ops.verify.load import Brake, LoadLimits
-from pydbsync.ops.verify.run import Servers
-from pydbsync.ops.verify.server import Server
+from pydbsync.ops.servers import Server, Servers
 from pydbsync.settings import Settings
 
 BEHIND_FOR_EVER_S = 1e9

@@ -16,12 +16,12 @@ from pydbsync.apply.connection import Connection
 from pydbsync.apply.state import ensure_state_schema
 from pydbsync.errors import ConfigError, PermanentError, PlanError
 from pydbsync.model import NO_JSON, TableName
+from pydbsync.ops.brake import Brake
 from pydbsync.ops.repair.images import Image, read_images
 from pydbsync.ops.repair.plan import PlannedChange, RowWriter
 from pydbsync.ops.repair.planning import count_rows, count_under
-from pydbsync.ops.verify.load import Brake
+from pydbsync.ops.servers import Server
 from pydbsync.ops.verify.matching import TableSides
-from pydbsync.ops.verify.server import Server
 from pydbsync.ops.verify.sides import Request
 from pydbsync.plan.batch import Statement
 from pydbsync.plan.quoting import quote_name

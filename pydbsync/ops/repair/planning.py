@@ -13,10 +13,10 @@ from pydbsync.errors import ApplyError, OperationError, PlanError, TransientErro
 from pydbsync.model import NO_JSON, TableName
 from pydbsync.ops.repair.images import Image, read_images
 from pydbsync.ops.repair.plan import PlanHead, PlannedChange, RepairPlan, RowWriter, new_plan_name
+from pydbsync.ops.servers import Servers
 from pydbsync.ops.verify.matching import TableSides, open_sides
 from pydbsync.ops.verify.pairs import TablePair, find_pairs
 from pydbsync.ops.verify.report import Report, TableReport
-from pydbsync.ops.verify.run import Servers
 from pydbsync.ops.verify.settle import Settler, Verdict
 from pydbsync.ops.verify.sides import Request
 from pydbsync.plan.quoting import quote_table

@@ -12,15 +12,15 @@ import msgspec
 
 from pydbsync.errors import OperationError
 from pydbsync.model import TableName
+from pydbsync.ops.brake import Brake, LoadLimits
 from pydbsync.ops.repair.apply import Done, Journal, PlanRunner, TableRepair
 from pydbsync.ops.repair.plan import PlannedChange, RepairPlan, check_unedited, read_plan, write_plan
 from pydbsync.ops.repair.planning import Planner, make_writer
-from pydbsync.ops.verify.load import Brake, LoadLimits
+from pydbsync.ops.servers import Servers
 from pydbsync.ops.verify.matching import open_sides
 from pydbsync.ops.verify.pairs import TablePair, find_pairs
 from pydbsync.ops.verify.place import Streams
 from pydbsync.ops.verify.report import read_report
-from pydbsync.ops.verify.run import Servers
 from pydbsync.ops.verify.settle import SettleOptions, Settler
 from pydbsync.settings import Settings
 from pydbsync.table_plans import router_from

@@ -11,9 +11,9 @@ from typing import NamedTuple
 import msgspec
 
 from pydbsync.errors import OperationError
+from pydbsync.ops.brake import Brake
 from pydbsync.ops.chunks import Chunk, ChunkSize, KeyValues, estimated_rows
 from pydbsync.ops.verify.canonical import Form
-from pydbsync.ops.verify.load import Brake
 from pydbsync.ops.verify.matching import TableSides
 from pydbsync.ops.verify.report import TableProgress, TableReport, row_difference
 from pydbsync.ops.verify.settle import Settler

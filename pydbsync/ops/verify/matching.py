@@ -9,9 +9,9 @@ from pydbsync.config_shapes import columns_of
 from pydbsync.errors import OperationError
 from pydbsync.model import Column, TableSchema
 from pydbsync.ops.chunks import RowKey
+from pydbsync.ops.servers import Server
 from pydbsync.ops.verify.canonical import ComparedColumn, RowText
 from pydbsync.ops.verify.pairs import TablePair
-from pydbsync.ops.verify.server import Server
 from pydbsync.ops.verify.sides import Side, SideTable
 from pydbsync.plan.literals import INTEGER_KINDS, TEXT_KINDS
 from pydbsync.plan.rows import Dialect

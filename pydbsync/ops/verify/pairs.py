@@ -8,13 +8,11 @@ from typing import NamedTuple
 import msgspec
 
 from pydbsync.model import TableName
-from pydbsync.ops.verify.server import Server
+from pydbsync.ops.servers import SYSTEM_DATABASES, Server
 from pydbsync.plan.quoting import quote_name
 from pydbsync.route.filters import Filters
 from pydbsync.route.router import Router
 from pydbsync.settings import Settings, ShardSettings
-
-SYSTEM_DATABASES = frozenset({"information_schema", "mysql", "performance_schema", "sys"})
 
 
 class SourcePart(NamedTuple):

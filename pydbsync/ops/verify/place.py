@@ -16,7 +16,7 @@ from typing import NamedTuple
 from pydbsync.apply.checkpoint import CheckpointRow
 from pydbsync.errors import ApplyError
 from pydbsync.model import COMMIT_ROW, TableName
-from pydbsync.ops.verify.server import Server
+from pydbsync.ops.servers import Server
 from pydbsync.places import Checkpoint, parse_position
 from pydbsync.settings import QueueSettings, Settings
 

@@ -12,15 +12,15 @@ from pathlib import Path
 
 import msgspec
 
-from pydbsync.errors import ApplyError, ConfigError, OperationError, Stopped, TransientError
+from pydbsync.errors import ApplyError, OperationError, Stopped, TransientError
 from pydbsync.model import TableName
+from pydbsync.ops.brake import Brake, LoadLimits
+from pydbsync.ops.servers import Servers
 from pydbsync.ops.verify.compare import CompareOptions, TableComparison
-from pydbsync.ops.verify.load import Brake, LoadLimits
 from pydbsync.ops.verify.matching import TableSides, open_sides
 from pydbsync.ops.verify.pairs import Pairs, TablePair, find_pairs
 from pydbsync.ops.verify.place import Streams
 from pydbsync.ops.verify.report import Report, TableReport, new_table_report, read_report, write_report
-from pydbsync.ops.verify.server import Server
 from pydbsync.ops.verify.settle import SettleOptions, Settler
 from pydbsync.ops.verify.structure import read_definition, structure_differences
 from pydbsync.plan.quoting import quote_name
@@ -57,22 +57,6 @@ class VerifyOptions(msgspec.Struct, frozen=True):
             "shared target": "yes" if self.is_shared else "no",
             "limit of differences a table": str(self.compare.max_differences),
         }
-
-
-class Servers:
-    """Both ends of a comparison, or of a repair."""
-
-    def __init__(self, settings: Settings, stop: threading.Event) -> None:
-        if settings.source is None:
-            raise ConfigError("is missing: the source, for capture, copy and verify", key="source_db_info")
-        source, target = settings.source, settings.target
-        self.source = Server(source.connect_keywords(), key=source.key, retry=settings.retry, stop=stop)
-        self.target = Server(target.connect_keywords(), key=target.key, retry=settings.retry, stop=stop)
-
-    def close(self) -> None:
-        """Close both. Never raises."""
-        self.source.close()
-        self.target.close()
 
 
 class Verification:

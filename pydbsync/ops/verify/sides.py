@@ -12,8 +12,8 @@ from pydbsync.apply.connection import Connection
 from pydbsync.errors import OperationError
 from pydbsync.model import TableSchema
 from pydbsync.ops.chunks import Chunk, KeyValues, RowKey, boundary
+from pydbsync.ops.servers import Server
 from pydbsync.ops.verify.canonical import ComparedColumn, RowText, Values, canonical_bytes, is_whole
-from pydbsync.ops.verify.server import Server
 from pydbsync.plan.quoting import quote_table
 
 _DIGEST = 32

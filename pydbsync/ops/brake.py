@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 import msgspec
 
 from pydbsync.errors import Stopped
-from pydbsync.ops.verify.server import Server
+from pydbsync.ops.servers import Server
 
 _LOOK_EVERY_S = 1.0
 

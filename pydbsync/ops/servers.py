@@ -1,4 +1,4 @@
-"""A server that is read from: one connection, made anew after each loss, because reading again harms nothing."""
+"""Servers that are read from: one connection each, made anew after each loss, because reading again harms nothing."""
 
 from __future__ import annotations
 
@@ -10,12 +10,15 @@ from typing import Any, TypeVar
 from pydbsync.apply.catalog import read_table
 from pydbsync.apply.connection import LOST_CODES, Connection
 from pydbsync.backoff import Backoff
-from pydbsync.errors import Stopped, TransientError
+from pydbsync.errors import ConfigError, Stopped, TransientError
 from pydbsync.model import TableName, TableSchema
 from pydbsync.plan.rows import Dialect
-from pydbsync.settings import RetrySettings
+from pydbsync.settings import RetrySettings, Settings
 
 _T = TypeVar("_T")
+
+SYSTEM_DATABASES = frozenset({"information_schema", "mysql", "performance_schema", "sys"})
+"""Databases of the server itself, which are no data."""
 
 ATTEMPTS = 20
 """Failures in a row, back-off between them, after which a server counts as away for good."""
@@ -93,3 +96,19 @@ class Server:
             if self._connection is not None:
                 self._connection.close()
             self._connection = None
+
+
+class Servers:
+    """Both ends of a copy, a comparison or a repair. Raises ConfigError if no source is configured."""
+
+    def __init__(self, settings: Settings, stop: threading.Event) -> None:
+        if settings.source is None:
+            raise ConfigError("is missing: the source, for capture, copy and verify", key="source_db_info")
+        source, target = settings.source, settings.target
+        self.source = Server(source.connect_keywords(), key=source.key, retry=settings.retry, stop=stop)
+        self.target = Server(target.connect_keywords(), key=target.key, retry=settings.retry, stop=stop)
+
+    def close(self) -> None:
+        """Close both. Never raises."""
+        self.source.close()
+        self.target.close()
