@@ -109,7 +109,6 @@ def tables_of(messages: Sequence[bytes]) -> set[str]:
     return {json.loads(message).get("table", "") for message in messages}
 
 
-@pytest.mark.mariadb
 def test_pt_online_schema_change_under_load_is_one_change_of_the_table(
     changed: Carrier, fresh_target: Endpoint
 ) -> None:
@@ -125,7 +124,6 @@ def turning_points(messages: Sequence[bytes]) -> Iterator[int]:
     yield sum(places[2:4]) // 2
 
 
-@pytest.mark.mariadb
 def test_a_worker_that_is_started_anew_in_the_middle_goes_on(changed: Carrier, fresh_target: Endpoint) -> None:
     done = 0
     for place in sorted(turning_points(changed.messages)):
@@ -136,7 +134,6 @@ def test_a_worker_that_is_started_anew_in_the_middle_goes_on(changed: Carrier, f
     assert_one_change(changed)
 
 
-@pytest.mark.mariadb
 def test_off_replays_the_tool_s_own_statements(changed: Carrier, fresh_target: Endpoint) -> None:
     changed.replay(online_schema_change="off")
     assert changed.differences("o") == []
@@ -194,7 +191,7 @@ def as_maxwell_filters_them(messages: Sequence[bytes]) -> list[bytes]:
 def test_ghost_tables_that_are_filtered_at_maxwell_are_named_as_the_reason(
     carrier: Carrier, request: pytest.FixtureRequest, tool: str
 ) -> None:
-    if tool == "pt-osc" and carrier.source.brand == "mariadb":
+    if tool == "pt-osc":
         messages = as_maxwell_filters_them(request.getfixturevalue("changed").messages)
     else:
         filled(carrier.source)
