@@ -66,11 +66,12 @@ class SyncProcess:
 
     def workers(self) -> list[int]:
         """Pids of the workers that still run."""
-        return [pid for pid in child_pids(self.pid) if process_state(pid) not in ("Z", None) and is_worker(pid)]
+        started = [pid for server in self.fork_servers() for pid in child_pids(server)]
+        return [pid for pid in started if process_state(pid) not in ("Z", None)]
 
-    def workers_of_queues(self) -> list[int]:
-        """Of these the ones that follow a queue; multiprocessing has helpers of its own beside them."""
-        return [pid for pid in self.workers() if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+    def fork_servers(self) -> list[int]:
+        """Pid of the process that workers are forked from, if there is one."""
+        return [pid for pid in child_pids(self.pid) if is_fork_server(pid)]
 
     def send(self, signum: int) -> None:
         """Signal the supervisor alone."""
@@ -112,10 +113,10 @@ def child_pids(pid: int) -> list[int]:
     return found
 
 
-def is_worker(pid: int) -> bool:
-    """Whether it is a process of multiprocessing, not its resource tracker."""
+def is_fork_server(pid: int) -> bool:
+    """Whether it is the process that multiprocessing forks workers from."""
     try:
-        return b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()
+        return b"multiprocessing.forkserver" in Path(f"/proc/{pid}/cmdline").read_bytes()
     except OSError:
         return False
 

@@ -253,7 +253,7 @@ def test_a_worker_that_dies_is_started_again_and_says_so(
     fresh_target: Endpoint, vhost: Vhost, binlog: Binlog, start_sync: StartSync
 ) -> None:
     process, _, messages = under_load(fresh_target, vhost, binlog, start_sync)
-    [worker] = process.workers_of_queues()
+    [worker] = process.workers()
     os.kill(worker, signal.SIGKILL)
     wait_for(lambda: count(fresh_target) == len(messages) - 2, what="all rows")
     assert "worker of sync was ended by signal 9; it is started again in " in process.stderr
@@ -264,11 +264,29 @@ def test_a_worker_that_dies_is_started_again_and_says_so(
     assert vhost.depth("sync") == 0
 
 
+def test_nothing_is_applied_twice_when_the_process_that_workers_are_forked_from_is_killed(
+    fresh_target: Endpoint, vhost: Vhost, binlog: Binlog, start_sync: StartSync, run_sync: RunSync
+) -> None:
+    """The supervisor then takes the worker for dead; the one it starts waits until the first has left the queue."""
+    process, config, messages = under_load(fresh_target, vhost, binlog, start_sync)
+    workers = process.workers()
+    [server] = process.fork_servers()
+    os.kill(server, signal.SIGKILL)
+    wait_for(lambda: set(process.workers()) - set(workers), what="another worker")
+    wait_for(lambda: count(fresh_target) == len(messages) - 2, what="all rows")
+    finished = process.stop()
+    assert finished.exit_code == 0, finished
+    wait_for(lambda: not any(Path(f"/proc/{pid}").exists() for pid in workers), what="the end of the first worker")
+    again = run_sync(config, "--until-drained")
+    assert again.exit_code == 0, again
+    assert count(fresh_target) == len(messages) - 2
+
+
 def test_workers_end_when_their_supervisor_is_killed(
     fresh_target: Endpoint, vhost: Vhost, binlog: Binlog, start_sync: StartSync, run_sync: RunSync
 ) -> None:
     process, config, messages = under_load(fresh_target, vhost, binlog, start_sync)
-    workers = process.workers_of_queues()
+    workers = process.workers()
     os.kill(process.pid, signal.SIGKILL)
     wait_for(lambda: not any(Path(f"/proc/{pid}").exists() for pid in workers), what="the end of the workers")
     finished = run_sync(config, "--until-drained")
