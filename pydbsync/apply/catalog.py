@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from pydbsync.apply.connection import Connection
 from pydbsync.model import Column, Referrer, TableName, TableSchema
 from pydbsync.plan.lexer import unquote_string
+from pydbsync.plan.literals import GEOMETRY_KINDS
 from pydbsync.plan.rows import Dialect
 
 _ACTIONS = ("CASCADE", "SET NULL", "SET DEFAULT")
@@ -56,8 +57,12 @@ def databases_with_table(connection: Connection, table: str) -> list[str]:
     return [str(row[0]) for row in found]
 
 
-def read_table(connection: Connection, name: TableName) -> TableSchema | None:
-    """One table as information_schema describes it now; None where there is no such base table."""
+def read_table(connection: Connection, name: TableName, *, with_referrers: bool = True) -> TableSchema | None:
+    """One table as information_schema describes it now; None where there is no such base table.
+
+    Whether foreign keys refer to the table can stand in any other one: to answer that, MariaDB opens them all. Who
+    reads many tables and need not know leaves it out.
+    """
     kind = connection.rows(
         "SELECT t.table_name, t.engine, IFNULL(e.transactions, 'NO') FROM information_schema.tables t"
         " LEFT JOIN information_schema.engines e ON e.engine = t.engine"
@@ -74,7 +79,7 @@ def read_table(connection: Connection, name: TableName) -> TableSchema | None:
         primary_key=primary,
         unique_keys=unique,
         row_key=row_key,
-        referrers=_read_referrers(connection, name),
+        referrers=_read_referrers(connection, name) if with_referrers else (),
         triggers=tuple(
             str(row[0])
             for row in connection.rows(
@@ -90,7 +95,6 @@ def read_table(connection: Connection, name: TableName) -> TableSchema | None:
 def _read_columns(connection: Connection, name: TableName) -> tuple[Column, ...]:
     is_mariadb = connection.dialect.is_mariadb
     srid = "srs_id" if not is_mariadb else "NULL"
-    reference_systems = _reference_systems(connection, name) if is_mariadb else {}
     checked = _json_columns(connection, name) if is_mariadb else frozenset()
     found = connection.rows(
         "SELECT column_name, data_type, column_type, character_set_name, character_octet_length, numeric_precision,"
@@ -98,6 +102,9 @@ def _read_columns(connection: Connection, name: TableName) -> tuple[Column, ...]
         " WHERE table_schema = %s AND table_name = %s ORDER BY ordinal_position",
         name,
     )
+    # MariaDB opens every table of the server to answer this, so only those with geometry are asked for.
+    has_geometry = is_mariadb and any(str(row[1]).lower() in GEOMETRY_KINDS for row in found)
+    reference_systems = _reference_systems(connection, name) if has_geometry else {}
     columns = []
     for column, kind, full, charset, octets, precision, digits, nullable, extra, expression, srs in found:
         kind, full = str(kind).lower(), _text(full)

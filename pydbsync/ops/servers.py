@@ -81,9 +81,9 @@ class Server:
         """The first column of the first row; None if there is none."""
         return self.call(lambda connection: connection.value(sql, parameters))
 
-    def table(self, name: TableName) -> TableSchema | None:
+    def table(self, name: TableName, *, with_referrers: bool = True) -> TableSchema | None:
         """One table as the server's catalogue describes it now."""
-        return self.call(lambda connection: read_table(connection, name))
+        return self.call(lambda connection: read_table(connection, name, with_referrers=with_referrers))
 
     @property
     def dialect(self) -> Dialect:

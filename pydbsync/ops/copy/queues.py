@@ -13,6 +13,8 @@ from pydbsync.source.connection import connection_name, connection_parameters
 def existing_queues(settings: Settings) -> set[str]:
     """The configured queues that the broker has; none if it cannot be asked."""
     found: set[str] = set()
+    if not settings.queues:
+        return found
     with contextlib.suppress(pika.exceptions.AMQPError, OSError):
         connection = pika.BlockingConnection(connection_parameters(settings.amqp, name=connection_name("copy")))
         try:

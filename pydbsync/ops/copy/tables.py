@@ -80,7 +80,7 @@ class Tables:
         if any(name in family for family in self._tied):
             return False
         schemas = [self._servers.target.table(target.name) for target in self.targets(name)]
-        source = self._servers.source.table(name)
+        source = self._servers.source.table(name, with_referrers=False)
         return source is not None and all(
             schema is not None and self._converges_in(schema, source) for schema in schemas
         )
@@ -109,12 +109,12 @@ class Tables:
 
     def prepare(self, task: TableTask) -> None:
         """Read the definitions of both sides. Raises SourceChangedError, OperationError."""
-        source = self._servers.source.table(task.name)
+        source = self._servers.source.table(task.name, with_referrers=False)
         if source is None:
             raise SourceChangedError("it was dropped or renamed")
         forms = []
         for target in task.targets:
-            schema = self._servers.target.table(target.name)
+            schema = self._servers.target.table(target.name, with_referrers=False)
             if schema is None:
                 raise OperationError(f"{target.name} has vanished from the target while it was copied")
             forms.append(RowForm(source, schema))
