@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 from typing import Annotated, Literal, get_args
 
 import msgspec
@@ -40,6 +41,7 @@ _decode_schema = msgspec.json.Decoder(_SchemaMessage).decode
 _decode_marker = msgspec.json.Decoder(_MarkerMessage).decode
 _decode_any = msgspec.json.Decoder(_AnyMessage).decode
 
+_PIECE_BYTES = 1 << 20
 _SCHEMA_KINDS = frozenset(get_args(SchemaKind))
 _TOO_DEEP = "the message nests lists and objects deeper than MySQL's JSON can"
 _MARKER_KINDS = frozenset({"bootstrap-start", "bootstrap-complete"})
@@ -54,16 +56,31 @@ def decode_message(body: bytes) -> Change:
     """
     # msgspec does not look inside the JSON that it hands on as Raw, and a byte that is no UTF-8 would reach the target.
     if not body.isascii():
-        try:
-            body.decode("utf-8")
-        except UnicodeDecodeError as exc:
-            raise DecodeError(f"the message is not UTF-8: byte {body[exc.start]:#04x} at {exc.start}") from exc
+        _check_utf8(body)
     try:
         return _decode_row(body)
     except msgspec.MsgspecError as exc:
         return _decode_rarer(body, exc)
     except RecursionError as exc:
         raise DecodeError(_TOO_DEEP) from exc
+
+
+def _check_utf8(body: bytes) -> None:
+    if len(body) <= _PIECE_BYTES:
+        try:
+            body.decode("utf-8")
+        except UnicodeDecodeError as exc:
+            raise DecodeError(f"the message is not UTF-8: byte {body[exc.start]:#04x} at {exc.start}") from exc
+        return
+    # One emoji makes the text of a large message four times as large as the message.
+    decode = codecs.getincrementaldecoder("utf-8")().decode
+    for start in range(0, len(body), _PIECE_BYTES):
+        end = min(start + _PIECE_BYTES, len(body))
+        try:
+            decode(body[start:end], end == len(body))
+        except UnicodeDecodeError as exc:
+            at = end - len(exc.object) + exc.start
+            raise DecodeError(f"the message is not UTF-8: byte {body[at]:#04x} at {at}") from exc
 
 
 def _decode_rarer(body: bytes, row_error: msgspec.MsgspecError) -> Change:

@@ -20,6 +20,7 @@ import msgspec
 
 from pydbsync.errors import PlanError
 from pydbsync.model import NO_JSON, RowChange, TableName, read_image
+from pydbsync.plan.large import LARGE_BYTES
 from pydbsync.plan.quoting import quote_name
 from pydbsync.plan.rows import RowShape, ShapeError, Strategy, TablePlan
 
@@ -210,6 +211,12 @@ def _write_images(plan: TablePlan, images: Iterable[msgspec.Raw]) -> Iterator[St
     values: list[bytes] = []
     size = 0
     for data in images:
+        if len(data) >= LARGE_BYTES:
+            if shape is not None and values:
+                yield _write_statement(plan, shape, values)
+                values, size = [], 0
+            yield _write_large(plan, data)
+            continue
         try:
             if shape is None:
                 raise ShapeError
@@ -226,24 +233,33 @@ def _write_images(plan: TablePlan, images: Iterable[msgspec.Raw]) -> Iterator[St
         values.append(row)
         size += len(row)
         if size > STATEMENT_BYTES:
-            statement = _write_statement(plan, shape, values)
-            # While the statement runs, a large row must not be kept here a second time.
-            values, size, row = [], 0, b""
-            yield statement
+            yield _write_statement(plan, shape, values)
+            values, size = [], 0
     if shape is not None and values:
         yield _write_statement(plan, shape, values)
 
 
 def _write_statement(plan: TablePlan, shape: RowShape, values: list[bytes]) -> Statement:
+    head, tail = _head_and_tail(plan, shape)
+    return Statement(head + b",".join(values) + tail, len(values), table=plan.name)
+
+
+def _write_large(plan: TablePlan, data: msgspec.Raw) -> Statement:
+    shape = _shape_of(plan, data)
+    head, tail = _head_and_tail(plan, shape)
+    sql = shape.statement(head, data, tail)
+    return Statement(sql, 1, table=plan.name, error_values=shape.error_values(data))
+
+
+def _head_and_tail(plan: TablePlan, shape: RowShape) -> tuple[bytes, bytes]:
+    """What stands before and behind the images of rows that are written by key."""
     strategy = plan.strategy_for(shape)
     if strategy is Strategy.REPLACE:
-        sql = shape.replace_head + b",".join(values)
-    elif strategy is Strategy.UPSERT:
-        sql = shape.insert_head + b",".join(values) + _on_duplicate(shape, plan.row_key)
-    else:
-        # Merged sources that are altered one after the other: the applier goes on with each change by itself.
-        raise PlanError(f"rows of {plan.name} come with and without some of its columns, and it has other unique keys")
-    return Statement(sql, len(values), table=plan.name)
+        return shape.replace_head, b""
+    if strategy is Strategy.UPSERT:
+        return shape.insert_head, _on_duplicate(shape, plan.row_key)
+    # Merged sources that are altered one after the other: the applier goes on with each change by itself.
+    raise PlanError(f"rows of {plan.name} come with and without some of its columns, and it has other unique keys")
 
 
 def _on_duplicate(shape: RowShape, row_key: tuple[str, ...]) -> bytes:
@@ -275,7 +291,7 @@ class _KeylessBuffer(_Buffer):
 
     def _row(self, data: msgspec.Raw) -> tuple[bytes, RowShape, msgspec.Raw]:
         shape = _shape_of(self.plan, data)
-        return shape.values(data), shape, data
+        return shape.row_id(data), shape, data
 
     def _count(self, found: tuple[bytes, RowShape, msgspec.Raw] | None, by: int) -> None:
         if found is not None:
@@ -292,7 +308,12 @@ class _KeylessBuffer(_Buffer):
                 rows -= min(1, rows)
         values: list[bytes] = []
         head, size = b"", 0
-        for row, (net, shape, _) in self._net.items():
+        for row, (net, shape, data) in self._net.items():
+            if len(data) >= LARGE_BYTES:
+                for _ in range(net):
+                    yield Statement(shape.statement(shape.insert_head, data), min(1, rows), 1, table=self.plan.name)
+                    rows -= min(1, rows)
+                continue
             for _ in range(net):
                 if values and (shape.insert_head != head or size > STATEMENT_BYTES):
                     yield Statement(head + b",".join(values), rows, affected=len(values), table=self.plan.name)
@@ -323,7 +344,7 @@ def ordered_statement(change: RowChange, plan: TablePlan) -> Statement:
     """INSERT, UPDATE or DELETE of one row by its key, exactly one row affected."""
     shape = _shape_of(plan, change.data)
     if change.kind in ("insert", "bootstrap-insert"):
-        sql = shape.insert_head + shape.values(change.data)
+        sql = shape.statement(shape.insert_head, change.data)
     elif change.kind == "delete":
         sql = b"DELETE FROM %s WHERE %s LIMIT 1" % (plan.quoted, _where_key(plan, change.data))
     else:
@@ -386,13 +407,12 @@ def _single_statements(change: RowChange, plan: TablePlan) -> list[Statement]:
         if plan.key_of(old) != plan.key_of(change.data):
             found.append(_delete_one(plan, old))
     if change.kind != "delete":
-        values = shape.values(change.data)
+        head, tail = shape.replace_head, b""
         if strategy is Strategy.UPSERT:
-            sql = shape.insert_head + values + _on_duplicate(shape, plan.row_key)
+            head, tail = shape.insert_head, _on_duplicate(shape, plan.row_key)
         elif strategy is Strategy.KEYLESS and plan.schema.unique_keys:
-            sql = shape.insert_head + values  # REPLACE would remove the row of another that holds the same value
-        else:
-            sql = shape.replace_head + values
+            head = shape.insert_head  # REPLACE would remove the row of another that holds the same value
+        sql = shape.statement(head, change.data, tail)
         found.append(Statement(sql, 0, table=plan.name))
         found[-1] = found[-1]._replace(error_values=shape.error_values(change.data))
     found[-1] = found[-1]._replace(rows=1)

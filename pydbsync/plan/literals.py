@@ -51,11 +51,11 @@ def literal_for(
     """
     kind = column.kind
     if is_binary or kind in BINARY_KINDS:
-        return (_binary_fixed(column.size) if kind == "binary" and column.size else _binary), False
+        return (_binary_fixed(column.size) if kind == "binary" and column.size else binary_literal), False
     if shift_s and kind != "timestamp":
         return _shifted(shift_s, column), False
     if column.native_json or kind == "json":
-        return _json if column.nullable else _json_not_null, False
+        return document_literal if column.nullable else not_null_document_literal, False
     if kind == "set":
         return _set_of(column.labels), False
     if kind == "enum":
@@ -73,7 +73,7 @@ def literal_for(
         return _decimal, True
     if kind in INTEGER_KINDS:
         return _number, True
-    return _scalar, True
+    return scalar_literal, True
 
 
 def text_of(token: bytes) -> str:
@@ -88,7 +88,7 @@ def text_of(token: bytes) -> str:
     return token.decode("ascii")
 
 
-def _scalar(token: bytes) -> bytes:
+def scalar_literal(token: bytes) -> bytes:
     first = token[:1]
     if first == b'"':
         return token if is_sql_string(token) else quote_text(_decode_text_exactly(token))
@@ -107,13 +107,13 @@ def _decode_text_exactly(token: bytes) -> str:
 
 
 def _number(token: bytes) -> bytes:
-    return _scalar(token)
+    return scalar_literal(token)
 
 
 def _decimal(token: bytes) -> bytes:
     # In E notation a literal is a DOUBLE, and so is a string where it is compared: either loses digits.
     if b"E" not in token and b"e" not in token:
-        return _scalar(token)
+        return scalar_literal(token)
     try:
         return format(Decimal(token.strip(b'"').decode()), "f").encode()
     except (InvalidOperation, UnicodeDecodeError) as exc:
@@ -122,7 +122,7 @@ def _decimal(token: bytes) -> bytes:
 
 def _double(token: bytes) -> bytes:
     # The literal -0.0 is a DECIMAL and has no sign; the string "-0.0" keeps it.
-    return token if token == NULL or token[:1] == b'"' else b'"' + _scalar(token) + b'"'
+    return token if token == NULL or token[:1] == b'"' else b'"' + scalar_literal(token) + b'"'
 
 
 def _float(token: bytes) -> bytes:
@@ -146,15 +146,15 @@ def float_bits(token: bytes) -> bytes:
 
 def _bit32(token: bytes) -> bytes:
     # Maxwell reads BIT(32) as a signed int: 0x80000000 arrives as -2147483648.
-    return b"%d" % (int(token) + 2**32) if token[:1] == b"-" else _scalar(token)
+    return b"%d" % (int(token) + 2**32) if token[:1] == b"-" else scalar_literal(token)
 
 
 def _year(token: bytes) -> bytes:
     # YEAR 0 arrives as 1900, which no YEAR column can hold.
-    return b"0" if token == b"1900" else _scalar(token)
+    return b"0" if token == b"1900" else scalar_literal(token)
 
 
-def _binary(token: bytes) -> bytes:
+def binary_literal(token: bytes) -> bytes:
     if token == NULL:
         return b"NULL"
     return quote_bytes(decode_base64(token))
@@ -180,15 +180,15 @@ def decode_base64(token: bytes) -> bytes:
         raise PlanError(f"a binary value is not base64: {exc}") from exc
 
 
-def _json(token: bytes) -> bytes:
+def document_literal(token: bytes) -> bytes:
     if token == NULL:
         return b"NULL"
     return b'"' + token.replace(b"\\", b"\\\\").replace(b'"', b'\\"') + b'"'
 
 
-def _json_not_null(token: bytes) -> bytes:
+def not_null_document_literal(token: bytes) -> bytes:
     # Maxwell writes JSON's null like SQL's NULL; where NULL cannot be, it was JSON's.
-    return b'"null"' if token == NULL else _json(token)
+    return b'"null"' if token == NULL else document_literal(token)
 
 
 def real_label(label: str, labels: tuple[str, ...]) -> str:
@@ -228,7 +228,7 @@ def _set_of(labels: tuple[str, ...]) -> Literal:
         if token == NULL:
             return b"NULL"
         if token[:1] != b"[":
-            return _scalar(token)
+            return scalar_literal(token)
         try:
             found = _decode_labels(token)
         except msgspec.MsgspecError as exc:

@@ -48,7 +48,7 @@ def _geometry(column: Column, token: bytes) -> str | None:
 
 
 def _text(column: Column, token: bytes) -> str | None:
-    if b"\xef\xbf\xbd" in token or b"\\ufffd" in token.lower():
+    if b"\xef\xbf\xbd" in token or (b"\\u" in token and b"\\ufffd" in token.lower()):
         return "the text has U+FFFD, which Maxwell writes for what it cannot decode"
     return None
 

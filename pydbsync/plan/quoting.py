@@ -33,8 +33,12 @@ def quote_bytes(value: bytes) -> bytes:
     """A binary string literal: hexadecimal, or escaped when it is so large that the packet's size counts."""
     if len(value) < 65536:
         return b"X'" + value.hex().encode("ascii") + b"'"
-    escaped = value.replace(b"\\", b"\\\\").replace(b"'", b"\\'").replace(b"\0", b"\\0")
-    return b"_binary'" + escaped + b"'"
+    return b"_binary'" + escape_bytes(value) + b"'"
+
+
+def escape_bytes(value: bytes) -> bytes:
+    """What stands between the quotes of `_binary'…'`."""
+    return value.replace(b"\\", b"\\\\").replace(b"'", b"\\'").replace(b"\0", b"\\0")
 
 
 # Of JSON's escapes MySQL reads \" \\ \/ \b \n \r \t as JSON does; \f and \u it does not know.

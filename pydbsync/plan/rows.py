@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import enum
 import functools
+import hashlib
+import io
 from collections.abc import Callable, Mapping
 from typing import Any, Literal, TypeAlias
 
@@ -12,6 +14,7 @@ from msgspec.structs import astuple
 
 from pydbsync.errors import LossyValueError, PlanError
 from pydbsync.model import NO_JSON, Column, RowChange, TableName, TableSchema, read_image
+from pydbsync.plan.large import LARGE_BYTES, Write, write_literal
 from pydbsync.plan.literals import (
     GEOMETRY_KINDS,
     NULL,
@@ -134,6 +137,36 @@ class RowShape:
             if mark in joined:
                 self._look_at(self._marked, tokens)
         return b"(" + joined + b")"
+
+    def statement(self, head: bytes, data: msgspec.Raw, tail: bytes = b"") -> bytes:
+        """`head`, the VALUES list of one row and `tail`. Of a large row nothing else is held meanwhile."""
+        if len(data) < LARGE_BYTES:
+            return head + self.values(data) + tail
+        sql = io.BytesIO()
+        sql.write(head)
+        self._write_values(sql.write, data)
+        sql.write(tail)
+        return sql.getvalue()  # shares the buffer
+
+    def row_id(self, data: msgspec.Raw) -> bytes:
+        """Equal for equal rows: the VALUES list, or a digest of a large one."""
+        if len(data) < LARGE_BYTES:
+            return self.values(data)
+        digest = hashlib.sha256()
+        self._write_values(digest.update, data)
+        return digest.digest()
+
+    def _write_values(self, write: Write, data: msgspec.Raw) -> None:
+        tokens = self.tokens(data)
+        self._look_at(self._suspects, tokens)
+        self._look_at(self._marked, tokens)
+        mark = b"("
+        for index, (literal, token) in enumerate(zip(self._literals, tokens, strict=True)):
+            if index not in self._dropped:
+                write(mark)
+                write_literal(write, literal, token)
+                mark = b","
+        write(b")")
 
     def error_values(self, data: msgspec.Raw) -> int:
         """How many ENUM columns hold their error value '' (index 0), which strict mode refuses to write."""

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import tempfile
+from base64 import b64encode
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
+from hashlib import md5
 from pathlib import Path
 
 import lab
@@ -31,7 +33,7 @@ class Bounds:
     def __str__(self) -> str:
         return (
             f"a transaction of {self.rows:,} rows: {self.transaction_peak_bytes / 1e6:.0f} MB resident at most\n"
-            f"a row of {self.row_bytes / 2**20:.0f} MiB: {self.row_peak_bytes / 1e6:.0f} MB resident at most"
+            f"a text and a BLOB of {self.row_bytes >> 20} MiB: {self.row_peak_bytes / 1e6:.0f} MB resident at most"
         )
 
 
@@ -60,19 +62,22 @@ def measure(target: Endpoint, vhost: Vhost, folder: Path, *, rows: int, row_byte
         [
             *binlog.ddl("CREATE DATABASE d", "d"),
             *binlog.ddl("CREATE TABLE d.many (id INT PRIMARY KEY, v VARCHAR(20))", "d.many", columns=("id", "v")),
-            *binlog.ddl("CREATE TABLE d.large (id INT PRIMARY KEY, v LONGTEXT)", "d.large", columns=("id", "v")),
+            *binlog.ddl("CREATE TABLE d.large (id INT PRIMARY KEY, v LONGTEXT, b LONGBLOB)", "d.large"),
         ]
     )
     vhost.publish(one_transaction(binlog, rows))
     config = write_config(sync_config(target, vhost, log_file_prefix=str(folder / "%s.log")), folder / "config.py")
     transaction_peak = peak(config, folder / "first")
     assert target.query("SELECT COUNT(*), SUM(id), MAX(v) FROM d.many") == [(rows, rows * (rows - 1) // 2, "text")]
-    text = "aé'\"\\" * (row_bytes // 6)
-    vhost.publish(binlog.transaction(insert("d.large", {"id": 1, "v": text})))
+    text = "aé'\"\\😀" * (row_bytes // 10)
+    data = bytes(range(256)) * (row_bytes // 256)
+    vhost.publish(binlog.transaction(insert("d.large", {"id": 1, "v": text, "b": None})))
+    vhost.publish(binlog.transaction(insert("d.large", {"id": 2, "v": None, "b": b64encode(data).decode()})))
     row_peak = peak(config, folder / "second")
-    assert target.query("SELECT LENGTH(v), MD5(v) = MD5(%s) FROM d.large", text) == [(len(text.encode()), 1)]
+    arrived = target.query("SELECT id, MD5(COALESCE(v, b)) FROM d.large ORDER BY id")
+    assert arrived == [(1, md5(text.encode()).hexdigest()), (2, md5(data).hexdigest())]
     assert target.query("SELECT COUNT(*) FROM pydbsync.parked") == [(0,)]
-    return Bounds(rows, len(text.encode()), transaction_peak, row_peak)
+    return Bounds(rows, row_bytes, transaction_peak, row_peak)
 
 
 def one_transaction(binlog: Binlog, rows: int) -> Iterator[bytes]:
