@@ -13,6 +13,7 @@ PydbsyncError
 │   └── CheckpointConflict  stop, exit 4. Another worker owns this queue; started again, this one stands by.
 ├── Stopped               exit 0. The operator asked to stop while something was waited for.
 ├── StopError             stop, exit 3. A policy (`on_error`, `max_parked`, `lossy_values`) says not to go on.
+│                         Or the file that is replayed is damaged.
 └── OperationError        exit 2. An operator's tool cannot do what was asked of it.
 """
 

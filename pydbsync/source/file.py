@@ -11,7 +11,7 @@ import zlib
 from collections import deque
 from collections.abc import Callable, Sequence
 
-from pydbsync.errors import ConfigError, SourceError
+from pydbsync.errors import ConfigError, SourceError, StopError
 from pydbsync.model import Delivery
 
 STANDARD_INPUT = "-"
@@ -23,6 +23,7 @@ class FileSource:
 
     A line ends at LF alone: U+2028 and its like stand in Maxwell's JSON as they are. Empty lines count but are not
     delivered. What is not acknowledged is kept and comes again after the next `open`, for a pipe cannot be read twice.
+    A file that is damaged ends at the last whole line before the damage; `is_drained` then raises StopError.
     """
 
     def __init__(self, path: str, *, stream: str) -> None:
@@ -31,6 +32,8 @@ class FileSource:
         self._path = path
         self._file: io.RawIOBase | gzip.GzipFile | None = None
         self._is_at_end = False
+        self._damage = ""
+        """Why the end that was reached is not the end of the file."""
         self._tail: list[bytes] = []
         """The pieces of a line whose end was not read yet."""
         self._line = 0
@@ -66,8 +69,14 @@ class FileSource:
             self._unacknowledged.popleft()
 
     def is_drained(self) -> bool:
-        """Whether the end was reached and every line handed out."""
-        return self._is_at_end and not self._again
+        """Whether the end was reached and every line handed out. Raises StopError where that is not the file's end."""
+        is_drained = self._is_at_end and not self._again
+        if is_drained and self._damage:
+            raise StopError(
+                f"{self._name} cannot be read beyond line {self._line}: {self._damage}; the lines before were taken."
+                " Get the file whole, then start again: what was applied is left out"
+            )
+        return is_drained
 
     def depth(self) -> int | None:
         """Not known: nobody has counted the lines."""
@@ -93,7 +102,13 @@ class FileSource:
                 raise SourceError(f"{self._name} is not open")
             if not self._is_readable(self._file, max(0.0, deadline - time.monotonic())):
                 break
-            deliveries = self._split(self._read(self._file))
+            try:
+                data = self._read(self._file)
+            except (OSError, EOFError, zlib.error) as error:
+                self._damage = str(error)
+                self._tail.clear()  # half a line
+                data = b""
+            deliveries = self._split(data)
         return deliveries
 
     @staticmethod
@@ -103,12 +118,10 @@ class FileSource:
         poll.register(file.fileno(), select.POLLIN)
         return isinstance(file, gzip.GzipFile) or bool(poll.poll(timeout_s * 1000))
 
-    def _read(self, file: io.RawIOBase | gzip.GzipFile) -> bytes:
+    @staticmethod
+    def _read(file: io.RawIOBase | gzip.GzipFile) -> bytes:
         """The next bytes; empty at the end."""
-        try:
-            return file.read1(_READ_BYTES) if isinstance(file, gzip.GzipFile) else file.read(_READ_BYTES) or b""
-        except (OSError, EOFError, zlib.error) as error:
-            raise SourceError(f"{self._name} cannot be read after line {self._line}: {error}") from error
+        return file.read1(_READ_BYTES) if isinstance(file, gzip.GzipFile) else file.read(_READ_BYTES) or b""
 
     def _split(self, data: bytes) -> list[Delivery]:
         """The lines that `data` completes; at the end (no data) the last one, which may lack its LF."""

@@ -333,6 +333,23 @@ def test_a_file_is_replayed_once_under_its_stream_name(
     assert streams == [("file",), ("other",)]
 
 
+def test_a_damaged_file_ends_the_run_with_one_sentence_and_goes_on_once_it_is_whole(
+    fresh_target: Endpoint, binlog: Binlog, run_sync: RunSync, file_config: dict[str, Any], tmp_path: Path
+) -> None:
+    path = tmp_path / "messages.ndjson.gz"
+    first, rest = table(binlog) + inserts(binlog, 5), inserts(binlog, 5)
+    whole = gzip.compress(b"\n".join(first) + b"\n") + gzip.compress(b"\n".join(rest) + b"\n")
+    path.write_bytes(whole[:-12])
+    finished = run_sync(file_config, "--from", str(path))
+    assert finished.exit_code == 3, finished
+    assert finished.stderr.count("cannot be read beyond line") == 1, finished
+    applied = count(fresh_target)
+    assert applied >= 5
+    path.write_bytes(whole)
+    assert run_sync(file_config, "--from", str(path)).exit_code == 0
+    assert count(fresh_target) == 10
+
+
 def test_standard_input_and_the_package_are_ways_to_run(
     fresh_target: Endpoint, binlog: Binlog, file_config: dict[str, Any], tmp_path: Path
 ) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from pydbsync.errors import ConfigError, SourceError
+from pydbsync.errors import ConfigError, SourceError, StopError
 from pydbsync.model import Delivery
 from pydbsync.source import file
 from pydbsync.source.file import FileSource
@@ -120,14 +120,35 @@ def test_a_damaged_gzip_file_is_named_with_the_place(tmp_path: Path) -> None:
     path = tmp_path / "cut.gz"
     path.write_bytes(gzip.compress(b"one\n" * 1_000_000)[:-20])
     source = opened(str(path))
-    with pytest.raises(SourceError, match=r"cut\.gz cannot be read after line"):
+    with pytest.raises(StopError, match=r"cut\.gz cannot be read beyond line \d{6}:"):
         read_all(source)
+
+
+@pytest.mark.parametrize("block", [1, 5, 4096])
+def test_what_stands_before_the_damage_is_handed_out_and_half_a_line_is_not(
+    tmp_path: Path, block: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(file, "_READ_BYTES", block)
+    path = tmp_path / "cut.gz"
+    path.write_bytes(gzip.compress(b"one\ntwo\nthr") + gzip.compress(b"ee\n")[:11])
+    source = opened(str(path))
+    found: list[bytes] = []
+    while deliveries := source.take(timeout_s=10):
+        found += [delivery.body for delivery in deliveries]
+    assert found == [b"one", b"two"]
+    with pytest.raises(StopError, match="beyond line 2"):
+        source.is_drained()
+    source.close()
+    source.open(STOP)
+    assert [delivery.body for delivery in source.take(timeout_s=0)] == found
+    with pytest.raises(StopError):
+        source.is_drained()
 
 
 def test_a_file_that_is_no_gzip_file_is_named(tmp_path: Path) -> None:
     path = tmp_path / "text.gz"
     path.write_bytes(b"one\n")
-    with pytest.raises(SourceError, match="cannot be read after line 0"):
+    with pytest.raises(StopError, match="cannot be read beyond line 0"):
         read_all(opened(str(path)))
 
 
