@@ -12,27 +12,44 @@ from pathlib import Path
 import msgspec
 
 from benchmarks import child
+from benchmarks.drain import FrameReader
 from benchmarks.engine import ROOT, connect_keywords
+from benchmarks.publish import EXCHANGE
 from benchmarks.rig import Prepared
 from lab.mariadb import MariaDB
+from lab.rabbitmq import RabbitMQ
 
 OWN_FIELDS = ("ts", "xid", "position", "gtid", "server_id", "thread_id")
 """What the generator makes up, so that it differs."""
 
 
-def run_capture(source: MariaDB, prepared: Prepared, folder: Path) -> child.Outcome:
-    """The whole process, from its start at the workload's first place to its end at the end of the binlog."""
+def run_capture(source: MariaDB, prepared: Prepared, folder: Path, *, to: RabbitMQ | None = None) -> child.Outcome:
+    """A process from the workload's first place to the end of the binlog; to a file, or `to` the bench's exchange."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     server = connect_keywords(source)
     config = folder / "capture.yaml"
-    config.write_text(
-        json.dumps({"source_db_info": server, "db_info": server, "log_file_prefix": str(folder / "log_%s.log")})
-    )
+    settings: dict[str, object] = {
+        "source_db_info": server,
+        "db_info": server,
+        "log_file_prefix": str(folder / "log_%s.log"),
+    }
+    if to is not None:
+        settings["rabbitmq_conn_info"] = {**connect_keywords(to), "vhost": "/"}
+    config.write_text(json.dumps(settings))
     begin = f"{prepared.begin.file}:{prepared.begin.offset}"
-    options = ["--config", str(config), "--to", str(messages_of(folder)), "--start", begin, "--until-end"]
+    receiver = ["--to", str(messages_of(folder))] if to is None else ["--to", "rabbitmq", "--exchange", EXCHANGE]
+    options = ["--config", str(config), *receiver, "--start", begin, "--until-end"]
     command = [sys.executable, "-m", "pydbsync", "capture", *options]
-    return child.run([*command, "--state", str(folder / "state")], result_option=None, folder=ROOT)
+    return child.run([*command, "--state", str(folder / "state")], result_option="--summary-json", folder=ROOT)
+
+
+def fetch(broker: RabbitMQ, queue: str, count: int, folder: Path) -> None:
+    """Put the messages of a queue where a capture to a file has put them."""
+    reader = FrameReader(broker.url)
+    with messages_of(folder).open("wb") as file:
+        reader.drain(queue, count, take=file.write)
+    reader.close()
 
 
 def messages_of(folder: Path) -> Path:

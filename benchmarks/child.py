@@ -51,7 +51,6 @@ def run(
     with tempfile.TemporaryDirectory(prefix="bench-") as scratch:
         result = Path(scratch) / "result.json"
         log = Path(scratch) / "output.log"
-        before = os.times()
         start = time.perf_counter()
         with log.open("wb") as output:
             child = subprocess.Popen(
@@ -61,30 +60,36 @@ def run(
                 env={**os.environ, **(environment or {})},
                 cwd=folder,
             )
-            with MemorySampler(child.pid) as sampler:
+            with Sampler(child.pid) as sampler:
                 try:
                     exit_code = child.wait(KILL_AFTER_S)
                 except subprocess.TimeoutExpired:
                     child.kill()
                     exit_code = child.wait()
         wall_s = time.perf_counter() - start
-        after = os.times()
-        cpu_s = after.children_user + after.children_system - before.children_user - before.children_system
         content = json.loads(result.read_text()) if result.exists() else {}
         text = log.read_text(errors="replace")
-    return Outcome(exit_code, wall_s, cpu_s, sampler.peak_bytes, content, text)
+    return Outcome(exit_code, wall_s, sampler.cpu_s, sampler.peak_bytes, content, text)
 
 
-class MemorySampler:
-    """Keeps the highest resident memory (VmHWM) that any process of a tree has had."""
+class Sampler:
+    """Keeps the highest resident memory (VmHWM) that any process of a tree has had, and adds up their CPU time.
+
+    Of a process that ends, what it used since the last sample is missing.
+    """
 
     def __init__(self, pid: int) -> None:
         self._pid = pid
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._sample, daemon=True)
+        self._cpu_s: dict[int, float] = {}
         self.peak_bytes = 0
 
-    def __enter__(self) -> MemorySampler:
+    @property
+    def cpu_s(self) -> float:
+        return sum(self._cpu_s.values())
+
+    def __enter__(self) -> Sampler:
         self._thread.start()
         return self
 
@@ -96,6 +101,7 @@ class MemorySampler:
         while True:
             for pid in tree(self._pid):
                 self.peak_bytes = max(self.peak_bytes, peak_rss_bytes(pid))
+                self._cpu_s[pid] = max(self._cpu_s.get(pid, 0.0), cpu_seconds(pid))
             if self._stop.wait(SAMPLE_S):
                 return
 

@@ -9,6 +9,7 @@ from benchmarks.history import History
 from benchmarks.latency import Latency
 from benchmarks.names import (
     CAPTURE,
+    CAPTURE_RABBITMQ,
     DRAIN,
     DRAIN_QUORUM,
     ENGINE,
@@ -61,6 +62,8 @@ def rate_goals(found: ResultSet) -> Iterator[Goal]:
     title = "bare pika drain, both on a quorum queue (no goal)"
     yield from against(found.of(MAIN, DRAIN_QUORUM, NO_TARGET), quorum, "drain-quorum", title, 0.0)
     yield from against(with_binlog, found.of(MAIN, CAPTURE), "capture", "capture to a file against replay", 1.0)
+    to_rabbitmq = found.of(MAIN, CAPTURE_RABBITMQ)
+    yield from against(with_binlog, to_rabbitmq, "capture-rabbitmq", "capture to RabbitMQ against replay", 1.0)
     yield from against(found.of(MAIN, LIMIT, WITH_BINLOG), with_binlog, "limit", "target's limit (no goal)", 0.0)
     yield from against(found.of(MAIN, LIMIT, WITHOUT_BINLOG), without, "limit-plain", "the same without a binlog", 0.0)
     for name in ODD_SHAPES:

@@ -17,6 +17,7 @@ from benchmarks.engine import Engine
 from benchmarks.generate import generate
 from benchmarks.names import (
     CAPTURE,
+    CAPTURE_RABBITMQ,
     DRAIN,
     DRAIN_QUORUM,
     ENGINE,
@@ -28,7 +29,7 @@ from benchmarks.names import (
     ORIGINAL,
 )
 from benchmarks.native import PARALLEL, SINGLE, Mode
-from benchmarks.publish import delete, fill
+from benchmarks.publish import declare, delete, depth, fill
 from benchmarks.results import NO_TARGET, WITH_BINLOG, WITHOUT_BINLOG, Result
 from benchmarks.rig import Prepared, Rig, read_state
 from benchmarks.workload import DATABASE, Workload
@@ -139,7 +140,8 @@ class Race:
                 yield Entry(contestant, NO_TARGET, partial(self._drain, prepared, contestant, queue), queue)
             yield self._engine_entry(prepared, WITH_BINLOG, contestant=ENGINE_QUORUM, settings={"queue_type": "quorum"})
             yield self._four_queues_entry(prepared)
-            yield Entry(CAPTURE, NO_TARGET, partial(self._capture, prepared))
+            for contestant in (CAPTURE, CAPTURE_RABBITMQ):
+                yield Entry(contestant, NO_TARGET, partial(self._capture, prepared, contestant))
         if small:
             yield Entry(ORIGINAL, WITH_BINLOG, partial(self._original, small))
 
@@ -203,11 +205,19 @@ class Race:
             outcome = child.run([*command, "--count", str(count)])
         return self._result(prepared, contestant, NO_TARGET, outcome, cpu, None)
 
-    def _capture(self, prepared: Prepared) -> Result:
+    def _capture(self, prepared: Prepared, contestant: str) -> Result:
         folder = self._rig.root / "capture"
+        broker = self._rig.broker if contestant == CAPTURE_RABBITMQ else None
+        queue, count = "bench.capture", prepared.generated.facts.changes
+        if broker:
+            declare(broker.url, {queue: EVERYTHING})
         with self._rig.source(prepared) as source, ServerCpu(self._rig.broker, source) as cpu:
-            outcome = capture.run_capture(source, prepared, folder)
-        result = self._result(prepared, CAPTURE, NO_TARGET, outcome, cpu, None)
+            outcome = capture.run_capture(source, prepared, folder, to=broker)
+        result = self._result(prepared, contestant, NO_TARGET, outcome, cpu, None)
+        if broker:
+            if not result.is_bad and depth(broker.url, queue) == count:
+                capture.fetch(broker, queue, count, folder)
+            delete(broker.url, [queue])
         if result.is_bad:
             return result
         is_same = capture.is_same(capture.messages_of(folder), prepared.generated.messages)

@@ -11,6 +11,7 @@ from benchmarks.history import History
 from benchmarks.latency import Latency
 from benchmarks.names import (
     CAPTURE,
+    CAPTURE_RABBITMQ,
     DRAIN,
     DRAIN_QUORUM,
     ENGINE,
@@ -25,6 +26,19 @@ from benchmarks.results import NO_TARGET, WITH_BINLOG, WITHOUT_BINLOG, Result, R
 from benchmarks.transfer import COPY, VERIFY
 from benchmarks.workload import WORKLOADS
 
+ORDER = (
+    ENGINE,
+    ENGINE_QUORUM,
+    FOUR_QUEUES,
+    NATIVE,
+    ORIGINAL,
+    DRAIN,
+    DRAIN_QUORUM,
+    CAPTURE,
+    CAPTURE_RABBITMQ,
+    LIMIT,
+)
+"""Of the lines in a table."""
 BEGIN, END = "<!-- bench: begin, written by `make bench` -->", "<!-- bench: end -->"
 
 
@@ -87,8 +101,7 @@ def rate_lines(found: ResultSet, workload: str) -> Iterator[str]:
     names = found.contestants(workload)
     if not names:
         return
-    order = (ENGINE, ENGINE_QUORUM, FOUR_QUEUES, NATIVE, ORIGINAL, DRAIN, DRAIN_QUORUM, CAPTURE, LIMIT)
-    names.sort(key=lambda name: (next(i for i, start in enumerate(order) if matches(name, start)), natural(name)))
+    names.sort(key=lambda name: (next(i for i, start in enumerate(ORDER) if matches(name, start)), natural(name)))
     yield f"### Workload: {WORKLOADS[workload].title}"
     yield ""
     yield "Rows a second, median (lowest–highest) of the rounds."
@@ -145,7 +158,7 @@ def shape_lines(found: ResultSet) -> Iterator[str]:
 def cpu_lines(found: ResultSet) -> Iterator[str]:
     """Who works how long on one change."""
     rows: list[tuple[str, list[Result]]] = []
-    for name in (ENGINE, ENGINE_QUORUM, FOUR_QUEUES, ORIGINAL, DRAIN, DRAIN_QUORUM, CAPTURE, LIMIT):
+    for name in ORDER:
         runs = [r for r in found.results if r.workload == MAIN and r.contestant == name and not r.is_bad]
         runs = [r for r in runs if r.setting in (WITH_BINLOG, NO_TARGET)]
         if runs:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -40,6 +42,7 @@ def register(app: typer.Typer) -> None:
         skip_unreadable: Annotated[
             bool, typer.Option(help="Log statements that cannot be published and go on, rather than stop.")
         ] = False,
+        summary_json: Annotated[Path | None, typer.Option(help="Write the figures of the run here.")] = None,
     ) -> None:
         """Read the source's binlog and publish Maxwell's JSON, without Maxwell."""
         settings, warnings = load_settings(config, require=("source_db_info",))
@@ -75,6 +78,8 @@ def register(app: typer.Typer) -> None:
             "captured %s row changes in %s transactions and %s schema changes, up to %s",
             f"{report.rows:,}", f"{report.transactions:,}", report.schema_changes, report.place or "the beginning",
         )  # fmt: skip
+        if summary_json is not None:
+            summary_json.write_text(json.dumps(asdict(report)) + "\n", encoding="utf-8")
 
 
 def _state(settings: Settings, state: str) -> Path | StateTable:

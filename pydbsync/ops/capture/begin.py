@@ -97,11 +97,14 @@ def _statements(
     reader: BinlogReader, end: BinlogPlace, facts: SourceFacts, charsets: Charsets
 ) -> Iterator[tuple[Statement, str]]:
     """DDL on tables and databases from the reader's place up to `end`, with each session's default database."""
-    last = parse_position(str(end))[1:]
+    file, number = reader.file, _file_number(reader.file)
+    last_number = _file_number(end.file)
     for event in reader.events():
         if event.start < 0:  # made up by the server for this connection, as the rotation into the next file
             continue
-        if (parse_position(f"{reader.file}:{event.start}")[1:]) >= last:
+        if reader.file != file:
+            file, number = reader.file, _file_number(reader.file)
+        if number > last_number or (number == last_number and event.start >= end.offset):
             return
         if event.kind not in (k.QUERY, k.MARIADB_QUERY_COMPRESSED):
             continue
@@ -112,6 +115,10 @@ def _statements(
                 yield parse_statement(sql, brand=facts.brand), query.database
             except PlanError as exc:
                 log.warning("a statement between the first place and the present one cannot be read: %s", exc)
+
+
+def _file_number(file: str) -> int:
+    return parse_position(f"{file}:0")[1]
 
 
 def _tables_of(statement: Statement, database: str) -> set[TableName]:

@@ -46,6 +46,8 @@ class CaptureReport:
     undecodable_values: int = 0
     """Text values with bytes that are no text; they have U+FFFD instead."""
     reconnects: int = 0
+    seconds: float = 0.0
+    """From the first event until everything was confirmed and stored; waits for lost connections are not in it."""
     place: str = ""
     """`file:offset` up to where everything is confirmed and stored."""
     gtids: str = ""
@@ -101,6 +103,7 @@ class _Session:
         self._facts = facts = self._server.facts()
         self._charsets = Charsets(self._server.ask)
         self._said_undecodable = 0
+        self._seconds = 0.0
         self._state = open_state(settings)
         opened.callback(self._state.close)
         saved = self._saved()
@@ -133,7 +136,8 @@ class _Session:
     def run(self, backoff: Backoff) -> None:
         """Until stopped, or at the end of the binlog without `follow`."""
         publish, take, reader = self._sink.publish, self._changes.take, self._reader
-        due = time.monotonic() + self._settings.checkpoint_s
+        begun = time.monotonic()
+        due = begun + self._settings.checkpoint_s
         for event in reader.events(self._sink.push):
             for batch in take(event, reader.file):
                 publish(batch)
@@ -144,12 +148,14 @@ class _Session:
             if time.monotonic() >= due or self._stop.is_set():
                 self._checkpoint()
                 backoff.reset()
+                self._seconds = time.monotonic() - begun
                 due = time.monotonic() + self._settings.checkpoint_s
                 if self._stop.is_set():
                     return
         if self._settings.follow and not self._stop.is_set():
             raise SourceError("the source ended the binlog")
         self._checkpoint()
+        self._seconds = time.monotonic() - begun
 
     def added_to(self, report: CaptureReport) -> CaptureReport:
         """The figures of the run so far."""
@@ -161,6 +167,7 @@ class _Session:
             schema_changes=report.schema_changes + counts.schema_changes,
             skipped_statements=report.skipped_statements + counts.skipped_statements,
             undecodable_values=report.undecodable_values + self._charsets.undecodable,
+            seconds=report.seconds + self._seconds,
             place=str(self._stored),
             gtids=self._stored.gtids,
         )

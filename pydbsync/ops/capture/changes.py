@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Iterator
 
+from msgspec import structs
+
 from pydbsync.errors import OperationError, PlanError, StopError
 from pydbsync.model import TableName
 from pydbsync.ops.capture import kinds as k
@@ -139,7 +141,7 @@ class Changes:
         number = 0
         for encoder, rows, is_last in buffer.events(keep):
             if position is not None:
-                rows = rows._replace(position=position)
+                rows = structs.replace(rows, position=position)
             bodies = encoder.encode(rows, transaction, number, is_last=is_last)
             number += len(bodies)
             del rows  # one large row at a time

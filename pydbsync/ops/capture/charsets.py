@@ -42,6 +42,14 @@ class Charsets:
             self._decoders[charset] = self._by_codec(codec) if codec else self._by_table(charset)
         return self._decoders[charset]
 
+    def has_ascii(self, charset: str) -> bool:
+        """Whether bytes below 128 are ASCII wherever nothing else stands beside them."""
+        codec = _UNICODE.get(charset)
+        if codec:
+            return not codec.startswith(("utf-16", "utf-32"))
+        decode = self.decoder(charset)
+        return all(decode(bytes((code,))) == chr(code) for code in range(128))
+
     def _by_codec(self, codec: str) -> Decode:
         errors = "surrogatepass" if codec.startswith("utf-16") else "strict"
 

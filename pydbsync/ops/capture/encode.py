@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final, Literal, NamedTuple
 
+from msgspec import Struct
+
 from pydbsync.errors import OperationError
 from pydbsync.model import Column, SchemaKind, TableName
 from pydbsync.ops.capture.charsets import Charsets, Decode
@@ -21,7 +23,7 @@ _PLAN_LIMIT: Final = 4096
 """Ways to be NULL that one table's readers are kept for."""
 
 
-class RowsEvent(NamedTuple):
+class RowsEvent(Struct, frozen=True, gc=False):
     """One rows event of the binlog."""
 
     kind: Literal["insert", "update", "delete"]
@@ -53,13 +55,21 @@ class TableEncoder:
         self._wires = seen.wires
         self._fixed = [fixed_format(w, c) for w, c in zip(seen.wires, table.columns, strict=True)]
         self._readers: list[Reader] = [
-            column_reader(wire, column, _decoder(column, charsets), with_srid=with_srid)
+            column_reader(
+                wire,
+                column,
+                _decoder(column, charsets),
+                has_ascii=not is_binary(column) and charsets.has_ascii(column.charset or "utf8mb4"),
+                with_srid=with_srid,
+            )
             for wire, column in zip(seen.wires, table.columns, strict=True)
         ]
         self._count = len(seen.wires)
         self._null_bytes = (self._count + 7) // 8
         self._all_present = (1 << self._count) - 1
         self._plans: dict[int, list[Reader]] = {}
+        self._checked: dict[str, bytes] = {}
+        """By kind, what stands before the rows: the number of columns and which are present, once found good."""
         names = [quote_raw(column.name) + ":" for column in table.columns]
         self._names = names
         self._data = ",".join(name.replace("%", "%%") + "%s" for name in names)
@@ -184,6 +194,16 @@ class TableEncoder:
         return row, spans, at
 
     def _rows_start(self, event: RowsEvent) -> int:
+        """Where the first row begins. Raises OperationError where not all columns are there."""
+        checked = self._checked.get(event.kind, b"")
+        at = event.at + len(checked)
+        if checked and event.body[event.at : at] == checked:
+            return at
+        at = self._check_columns(event)
+        self._checked[event.kind] = event.body[event.at : at]
+        return at
+
+    def _check_columns(self, event: RowsEvent) -> int:
         count, at = packed_integer(event.body, event.at)
         if count != self._count:
             raise OperationError(

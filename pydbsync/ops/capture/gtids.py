@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import uuid
-from typing import Final, NamedTuple
+from typing import Final
+
+from msgspec import Struct
 
 _STANDALONE: Final = 1
 _GROUP_COMMIT: Final = 2
@@ -85,7 +87,7 @@ def read_previous_gtids(body: bytes) -> str:
     return ",".join(parts)
 
 
-class MariadbGtidEvent(NamedTuple):
+class MariadbGtidEvent(Struct, frozen=True, gc=False):
     """What MariaDB's GTID event says."""
 
     domain: int

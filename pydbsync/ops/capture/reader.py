@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final, NamedTuple
 
 import pymysql
+from msgspec import Struct
 from pymysql.connections import Connection
 from pymysql.cursors import Cursor
 from pymysqlreplication import BinLogStreamReader
@@ -30,8 +31,13 @@ _WRAP: Final = 1 << 32
 _LONGEST: Final = 0xFFFFFF
 """A packet of this size goes on in the next one."""
 _RECEIVE_BYTES: Final = 256 * 1024
-_LARGE_BYTES: Final = 2**20
+_NOT_IN_THE_FILE: Final = frozenset((HEARTBEAT, HEARTBEAT_V2, ROTATE, FORMAT_DESCRIPTION))
+"""Events that the server may make up for a replica: their places say nothing."""
 _LEAST_SILENCE_S: Final = 10.0
+_BEFORE_STATUS: Final = 0x0F6A7026
+"""The CRC-32 to begin with, so that the status byte 0 in front of an event does not count."""
+_WHOLE: Final = 0x2144DF1C
+"""The CRC-32 of anything with its own CRC-32 behind it."""
 _PURGED: Final = 1236
 """ER_SOURCE_FATAL_ERROR_READING_BINLOG: the file is purged, or the place is none."""
 
@@ -47,7 +53,7 @@ class BinlogPlace(NamedTuple):
         return f"{self.file}:{self.offset}"
 
 
-class Event(NamedTuple):
+class Event(Struct, frozen=True, gc=False):
     """One event of the binlog without its header and checksum."""
 
     kind: int
@@ -250,16 +256,15 @@ class BinlogReader:
                 raise _refusal(frame, self.file)
             ts, kind, server_id, size, end, _flags = unpack(frame, 1)
             if has_checksum:
-                body = frame[20:-4]
-                whole = frame[1:-4] if len(frame) < _LARGE_BYTES else memoryview(frame)[1:-4]
-                if crc32(whole) != int.from_bytes(frame[-4:], "little"):
+                if crc32(frame, _BEFORE_STATUS) != _WHOLE:
                     raise SourceError(f"an event before {self.file}:{end} arrived damaged (wrong checksum)")
+                body = frame[20:-4]
             else:
                 body = frame[20:]
             if kind == FORMAT_DESCRIPTION:
                 # Its last bytes say how this file's events are checked: one byte algorithm, four bytes checksum.
                 has_checksum = self._has_checksum = frame[-5] == 1
-            frame = whole = b""  # a large event shall not be kept twice, here and below
+            frame = b""  # a large event shall not be kept twice, here and below
             if kind == ROTATE:
                 self.file = body[8:].decode("utf-8")
                 self._offset = int.from_bytes(body[:8], "little")
@@ -268,7 +273,7 @@ class BinlogReader:
                 end += self._offset // _WRAP * _WRAP
                 if end < self._offset:
                     end += _WRAP
-                if kind not in (HEARTBEAT, HEARTBEAT_V2, ROTATE, FORMAT_DESCRIPTION):
+                if kind not in _NOT_IN_THE_FILE:
                     self._offset = end
             event = Event(kind, ts, server_id, end - size, end, body)
             del body

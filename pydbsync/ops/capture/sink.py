@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import IO, Protocol
+from typing import IO, Final, Protocol
 
 from pydbsync.errors import ConfigError, OperationError
 from pydbsync.ops.capture.batch import Batch
+
+_LARGE_BYTES: Final = 2**16
 
 
 class Sink(Protocol):
@@ -40,8 +42,13 @@ class StreamSink:
     def publish(self, batch: Batch) -> None:
         try:
             if len(batch.bodies) > 1:
-                self._stream.write(b"".join([one_line(body) + b"\n" for body in batch.bodies]))
-            else:  # it may be a large one
+                lines = b"\n".join(batch.bodies) + b"\n"
+                if b"\r" in lines or lines.count(b"\n") != len(batch.bodies):
+                    lines = b"".join([one_line(body) + b"\n" for body in batch.bodies])
+                self._stream.write(lines)
+            elif len(batch.bodies[0]) < _LARGE_BYTES:
+                self._stream.write(one_line(batch.bodies[0]) + b"\n")
+            else:
                 self._stream.write(one_line(batch.bodies[0]))
                 self._stream.write(b"\n")
         except OSError as exc:

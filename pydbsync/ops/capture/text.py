@@ -43,6 +43,12 @@ def quote(text: str) -> str:
     return quoted
 
 
+def quote_ascii(text: str) -> str:
+    """As `quote`, for text that is all ASCII."""
+    quoted = _encode_string(text)
+    return _control_upper_case(quoted) if "\\u" in quoted else quoted
+
+
 def quote_raw(text: str) -> str:
     r"""A JSON string as Maxwell writes `sql` and the strings of JSON columns: characters past U+FFFF stay as they are.
 

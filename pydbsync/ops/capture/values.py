@@ -25,7 +25,7 @@ from pydbsync.ops.capture.geometry import read_geometry
 from pydbsync.ops.capture.jsonb import read_json
 from pydbsync.ops.capture.numbers import decimal_reader, decimal_size, java_double, java_float
 from pydbsync.ops.capture.temporal import Reader
-from pydbsync.ops.capture.text import quote
+from pydbsync.ops.capture.text import quote, quote_ascii
 
 TINY: Final = 1
 SHORT: Final = 2
@@ -104,8 +104,11 @@ def fixed_format(wire: Wire, column: Column) -> str | None:
     return found.upper() if found and column.unsigned else found
 
 
-def column_reader(wire: Wire, column: Column, decode: Decode | None, *, with_srid: bool = False) -> Reader:
-    """The reader of one column; `decode` turns its bytes into text, None says that they are no text.
+def column_reader(
+    wire: Wire, column: Column, decode: Decode | None, *, has_ascii: bool = False, with_srid: bool = False
+) -> Reader:
+    """The reader of one column; `decode` turns its bytes into text, None says that they are no text. `has_ascii` says
+    that bytes below 128 are ASCII in the column's character set.
 
     Raises OperationError for a type that is not known, naming the column.
     """
@@ -129,9 +132,9 @@ def column_reader(wire: Wire, column: Column, decode: Decode | None, *, with_sri
     if kind == STRING and column.kind in _FIXED_TEXT:
         return _sized(wire.size, _FIXED_TEXT[column.kind])
     if kind in (VARCHAR, VAR_STRING, STRING, BLOB, VECTOR):
-        return _sized(wire.size, _token_of(column, decode))
+        return _sized(wire.size, _token_of(column, decode, has_ascii))
     if kind in (BLOB_COMPRESSED, VARCHAR_COMPRESSED):
-        token = _token_of(column, decode)
+        token = _token_of(column, decode, has_ascii)
         return _sized(wire.size, lambda raw: token(decompress_column(raw)))
     if kind == JSON:
         return _sized(wire.size, _mysql_json)
@@ -227,12 +230,25 @@ def _set(size: int, labels: tuple[str, ...]) -> Reader:
     return read
 
 
-def _token_of(column: Column, decode: Decode | None) -> Callable[[Raw], str]:
+def _token_of(column: Column, decode: Decode | None, has_ascii: bool) -> Callable[[Raw], str]:
     if decode is None:
         return _base64
     if column.kind == "json":  # MariaDB's JSON is LONGTEXT that was checked when it was stored
         return lambda raw: _mariadb_json(raw, decode(raw))
+    if has_ascii:
+        return _quoting(decode)
     return lambda raw: quote(decode(raw))
+
+
+def _quoting(decode: Decode) -> Callable[[Raw], str]:
+    """The token of text, with a short way for what nearly all text is."""
+
+    def token(raw: Raw) -> str:
+        if type(raw) is bytes and raw.isascii():
+            return quote_ascii(str(raw, "ascii"))
+        return quote(decode(raw))
+
+    return token
 
 
 def _base64(raw: Raw) -> str:
