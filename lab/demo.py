@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import lab
-from lab.rehearsal import EXCHANGE as LIVE_EXCHANGE
-from lab.rehearsal import QUEUE as LIVE_QUEUE
-from lab.rehearsal import Failed, Rehearsal, wait_for_state
-from lab.rehearsal_tables import DATABASE, TABLES, Load, make_source
+from lab.rehearsal.load import Load
+from lab.rehearsal.memory import MemoryWatch
+from lab.rehearsal.record import Record
+from lab.rehearsal.stage import Stage
+from lab.rehearsal.tables import TABLES, make_source
+from lab.rehearsal.tools import Failed, Tools, wait_until_captured
 from tests.corpus import STREAM
 from tests.processes import REPOSITORY, sync_config, write_config
 from tests.servers import Endpoint, Vhost
@@ -106,26 +108,31 @@ def run() -> int:
 
 def run_live() -> bool:
     """A source under load: captured without Maxwell, copied, replayed and verified while it changes."""
-    live = Rehearsal(rows=LIVE_ROWS, seed=1)
+    stage = Stage.of_lab()
+    live = Tools(stage.forth(), record=Record(), memory=MemoryWatch())
+    load = None
     try:
-        live.begin_anew()
-        with live.source.connect() as connection:
-            rows = make_source(connection, live.rows)
+        stage.begin_anew()
+        with stage.source.connect() as connection:
+            rows = make_source(connection, LIVE_ROWS)
         say(f"Live: a source MariaDB with {rows:,} rows in {len(TABLES)} tables, changing all the time")
-        live.vhost.declare(LIVE_QUEUE, exchange=LIVE_EXCHANGE, routing_keys=[f"{DATABASE}.#"])
-        capture = ("capture", "--state", str(live.folder / "capture-state"))
-        wait_for_state(live.folder / "capture-state", live.start(*capture))
-        load = Load(live.source.connect(), seed=1, per_second=LIVE_LOAD)
+        live.direction.prepare()
+        live.capture.start()
+        wait_until_captured(live)
+        load = Load(stage.source, rows=LIVE_ROWS, seed=1, per_second=LIVE_LOAD)
         load.start()
         live.run("copy")
-        live.start("run")
+        live.replay.start()
         live.run("verify")
         load.stop()
+        load.check()
         print(f"\n  verified      equal while {load.transactions:,} transactions came in\n")
     except (Failed, lab.LabError) as error:
-        print(f"demo: {error}; what the tools said is in {live.folder}", file=sys.stderr)
+        print(f"demo: {error}; what the tools said is in {stage.folder}", file=sys.stderr)
         return False
     finally:
+        if load is not None:
+            load.stop()
         live.stop()
     return True
 

@@ -1,0 +1,265 @@
+"""`make rehearsal`: a whole migration on private servers, under load, with tools killed on the way.
+
+Rows in twelve tables with keys of all shapes, changing all the time → capture → copy → replay → verify equal → rows
+broken at the target on purpose → verify names exactly these → repair → verify equal → undo → they differ again →
+cut-over → the load goes on at the target, capture and replay carry it back → verify equal → the way back.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import sys
+import time
+from collections.abc import Collection
+from pathlib import Path
+
+import lab
+from lab.rehearsal.damage import Damage, break_rows, describe, named_in
+from lab.rehearsal.load import Load
+from lab.rehearsal.memory import MemoryWatch
+from lab.rehearsal.record import Record, Step, clock
+from lab.rehearsal.stage import Stage
+from lab.rehearsal.tables import DATABASE, TABLES, make_source
+from lab.rehearsal.tools import Direction, Failed, Killer, Tools, wait_until_captured
+
+COPIED_AT_LEAST_PER_S = 30_000
+"""A slow machine's rate: by it the moment is chosen at which copy and verify are killed."""
+CATCH_UP_S = 600.0
+
+
+class Rehearsal:
+    """The whole road. Each method is a step, or two that belong together."""
+
+    def __init__(self, stage: Stage, *, rows: int, load_per_s: float, seed: int) -> None:
+        self._stage = stage
+        self._rows = rows
+        self._load_per_s = load_per_s
+        self._random = random.Random(seed)
+        self._load: Load | None = None
+        self._marks = 0
+        self.record = Record()
+        self.memory = MemoryWatch()
+        pause_s = (5.0, 20.0)
+        self.killer = Killer(random.Random(self._random.randrange(2**31)), record=self.record, pause_s=pause_s)
+        self._tools: list[Tools] = []
+
+    def go(self) -> None:
+        """Raises Failed where something is not as it must be."""
+        self.memory.start()
+        for name, endpoint in (("MariaDB, source", self._stage.source), ("MariaDB, target", self._stage.target)):
+            if endpoint.server is not None and endpoint.server.process is not None:
+                self.memory.add(name, endpoint.server.process.pid)
+        broker = self._stage.vhost.broker.process
+        if broker is not None:
+            self.memory.add("RabbitMQ", broker.pid, forked="RabbitMQ")
+        self.make_source()
+        self.killer.start()
+        forth = self.begin(self._stage.forth(), "capture, then the load")
+        self.copy(forth)
+        self.replay(forth)
+        self.verify_equal(forth, "verify: equal, under load", is_killed=True)
+        damage = self.break_rows(forth)
+        self.verify_names(forth, damage, "verify: names exactly these")
+        self.repair(forth, forth.direction.folder / "plan.sql")
+        self.verify_equal(forth, "verify: equal again")
+        self.undo(forth, damage)
+        self.repair(forth, forth.direction.folder / "plan2.sql")
+        self.leave_unaltered(())
+        self.cut_over(forth, "cut-over to the target")
+        back = self.begin(self._stage.back(), "capture there, then the load")
+        self.replay(back)
+        self.verify_equal(back, "verify: the old source is equal")
+        self.cut_over(back, "cut-over back to the source")
+
+    def stop(self) -> None:
+        """End what still runs."""
+        self.killer.stop()
+        if self._load is not None:
+            self._load.stop()
+        for tools in self._tools:
+            tools.stop()
+        self.memory.stop()
+
+    def make_source(self) -> None:
+        with self.record.step("a source with rows") as step:
+            self._stage.begin_anew()
+            with self._stage.source.connect() as connection:
+                total = make_source(connection, self._rows)
+            step.outcome = f"{total:,} rows in {len(TABLES)} tables"
+            self.record.say(step.outcome)
+
+    def begin(self, direction: Direction, title: str) -> Tools:
+        """Capture notes its place before the load writes to that server."""
+        with self.record.step(title) as step:
+            direction.prepare()
+            tools = Tools(direction, record=self.record, memory=self.memory)
+            self._tools.append(tools)
+            tools.capture.start()
+            wait_until_captured(tools)
+            seed = self._random.randrange(2**31)
+            self._load = Load(direction.source, rows=self._rows, seed=seed, per_second=self._load_per_s)
+            self._load.start()
+            self.killer.hunt(tools)
+            step.outcome = f"{self._load_per_s:.0f} transactions/s and schema changes"
+            self.record.say(f"from here on {step.outcome}; capture publishes all of it")
+        return tools
+
+    def copy(self, tools: Tools) -> None:
+        """Replay must not run yet: the checkpoint from which it goes on is what copy writes at its end."""
+        with self.record.step("copy, killed on the way") as step:
+            begun = time.monotonic()
+            kills = self._killed_at_first(tools, "copy")
+            if kills:
+                tools.run("copy")
+            seconds = time.monotonic() - begun
+            step.outcome = f"{self._rows / seconds:,.0f} rows/s, {times_killed(kills)}"
+
+    def _killed_at_first(self, tools: Tools, *arguments: str) -> int:
+        """Run a tool that is killed at a random moment; how often that was: it may have ended before."""
+        longest_s = max(3.0, self._rows / COPIED_AT_LEAST_PER_S)
+        return int(tools.run(*arguments, after_s=self._random.uniform(1.0, longest_s)) is None)
+
+    def replay(self, tools: Tools) -> None:
+        """Until a row that is written now has come through."""
+        with self.record.step("replay catches up") as step:
+            tools.replay.start()
+            begun = time.monotonic()
+            self._marks += 1
+            mark = f"mark {self._marks}"
+            tools.direction.source.query(f"INSERT INTO {DATABASE}.products (sku, note) VALUES ('{mark}', '{mark}')")
+            self.record.say("a row was written to the source; it is waited for at the target")
+            is_there = f"SELECT COUNT(*) FROM {DATABASE}.products WHERE sku = '{mark}'"
+            with tools.direction.target.connect() as connection, connection.cursor() as cursor:
+                while cursor.execute(is_there) and not cursor.fetchone()[0]:
+                    tools.replay.check()
+                    tools.capture.check()
+                    if time.monotonic() - begun > CATCH_UP_S:
+                        raise Failed(f"replay did not catch up in {CATCH_UP_S:.0f} s; see {tools.replay.out}")
+                    time.sleep(0.1)
+            step.outcome = "a row written now is at the target"
+            self.record.say(f"it is there {clock(time.monotonic() - begun)} later")
+
+    def verify_equal(self, tools: Tools, title: str, *, is_killed: bool = False) -> None:
+        with self.record.step(title) as step:
+            self._verify(tools, step, expect=0, is_killed=is_killed)
+
+    def verify_names(self, tools: Tools, damage: Damage, title: str) -> None:
+        with self.record.step(title) as step:
+            named = self._verify(tools, step, expect=1)
+            if named != damage:
+                raise Failed(
+                    "verify does not name what was broken, but"
+                    f" also {describe(named - damage)}, and not {describe(damage - named)}"
+                )
+            step.outcome = f"names the {damage.total()} differences, and no others"
+            self.record.say(f"[green]these are exactly the {damage.total()} differences that were made[/green]")
+
+    def _verify(self, tools: Tools, step: Step, *, expect: int, is_killed: bool = False) -> Damage:
+        report = str(tools.direction.folder / "report.json")
+        options = ("--report", report, "--limit", "2")
+        kills = self._killed_at_first(tools, "verify", "--restart", *options) if is_killed else 0
+        if kills:
+            tools.run("verify", *options, expect=(expect,))
+        elif not is_killed:
+            tools.run("verify", "--restart", *options, expect=(expect,))
+        if self._load is not None:
+            self._load.check()
+        step.outcome = f"all rows are equal{', killed once' if kills else ''}"
+        return named_in(Path(report))
+
+    def break_rows(self, tools: Tools) -> Damage:
+        """The schema of these tables stays as it is until the last repair: a row that has changed since a repair, be it
+        by a new column, is not put back."""
+        with self.record.step("rows broken at the target") as step:
+            damage = break_rows(tools.direction.target, rows=self._rows, chosen=self._random)
+            tables = {row.table for row in damage}
+            self.leave_unaltered(tables)
+            self.record.say(describe(damage))
+            step.outcome = f"{damage.total()} differences in {len(tables)} tables"
+        return damage
+
+    def leave_unaltered(self, tables: Collection[str]) -> None:
+        """The load goes on with schema changes in the other tables only."""
+        if self._load is not None:
+            self._load.leave_unaltered(tables)
+
+    def repair(self, tools: Tools, plan: Path) -> None:
+        """Killed at a random moment: then the plan may be there or not, and may be applied in part."""
+        with self.record.step("repair, killed on the way") as step:
+            arguments = ("--report", str(tools.direction.folder / "report.json"))
+            kills = 0
+            if (
+                tools.run("repair", *arguments, "--plan", str(plan), "--yes", after_s=self._random.uniform(0.4, 2))
+                is None
+            ):
+                kills = 1
+                tools.run("repair", *(() if plan.exists() else arguments), "--plan", str(plan), "--yes")
+            step.outcome = times_killed(kills)
+
+    def undo(self, tools: Tools, damage: Damage) -> None:
+        with self.record.step("undo") as step:
+            tools.run("repair", "--plan", str(tools.direction.folder / "plan.sql"), "--undo", "--yes")
+            step.outcome = "the repair is taken back"
+        self.verify_names(tools, damage, "verify: they differ again")
+
+    def cut_over(self, tools: Tools, title: str) -> None:
+        """The load ends; when all of it is at the target and both are equal, the next load begins there."""
+        with self.record.step(title) as step:
+            self.killer.hunt(None)
+            load, begun = self._load, time.monotonic()
+            if load is not None:
+                load.stop()
+                load.check()
+                self.record.say(
+                    f"the load has ended: {load.transactions:,} transactions ({load.per_second:.0f} a second),"
+                    f" {load.rows:,} rows, {load.schema_changes} schema changes"
+                )
+            tools.capture.stop()
+            tools.run("capture", "--state", str(tools.direction.folder / "capture-state"), "--until-end")
+            tools.replay.stop()
+            tools.run("run", "--until-drained")
+            drained = time.monotonic() - begun
+            tools.run("verify", "--restart", "--report", str(tools.direction.folder / "report.json"), "--limit", "2")
+            step.outcome = f"nobody may write for {clock(drained)}, {clock(time.monotonic() - begun)} with verify"
+            self.record.say("[green]nothing is left on the way, and both servers are equal[/green]")
+
+
+def times_killed(kills: int) -> str:
+    return "killed once" if kills else "done before it could be killed"
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m lab.rehearsal", description=__doc__)
+    parser.add_argument("--rows", type=int, default=2_000_000, help="rows at the source, in all tables")
+    parser.add_argument("--load", type=float, default=100, help="transactions a second")
+    parser.add_argument("--seed", type=int, default=None, help="repeats the choices of an earlier rehearsal")
+    arguments = parser.parse_args()
+    seed = arguments.seed if arguments.seed is not None else random.randrange(2**31)
+    try:
+        rehearsal = Rehearsal(Stage.of_lab(), rows=arguments.rows, load_per_s=arguments.load, seed=seed)
+    except lab.LabError as error:
+        print(f"rehearsal: {error}", file=sys.stderr)
+        return 1
+    return run(rehearsal, seed=seed)
+
+
+def run(rehearsal: Rehearsal, *, seed: int) -> int:
+    """The exit code."""
+    console = rehearsal.record.console
+    console.print(f"A whole migration between two private MariaDB servers; the same again with --seed {seed}")
+    try:
+        rehearsal.go()
+    except (Failed, lab.LabError) as error:
+        rehearsal.record.say(f"[red]rehearsal: {error}[/red]")
+        return 1
+    finally:
+        rehearsal.stop()
+        rehearsal.record.show_times()
+        rehearsal.memory.show(console)
+    console.print(f"[green]The rehearsal went as it must[/green]; {rehearsal.killer.kills} kills of tools that go on.")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,102 @@
+"""The highest memory of processes that come and go, taken from /proc while they run."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+LOOK_S = 0.2
+
+
+class Watched(NamedTuple):
+    """A process, the name of it, and that of the processes that are forked for it."""
+
+    name: str
+    forked: str | None
+
+
+class MemoryWatch:
+    """The highest resident memory (VmHWM) of each kind of process, those that were killed included."""
+
+    def __init__(self) -> None:
+        self._watched: dict[int, Watched] = {}
+        self._peaks_kb: dict[str, int] = {}
+        self._halt = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="memory", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._halt.set()
+        if self._thread.is_alive():
+            self._thread.join()
+
+    def add(self, name: str, pid: int, *, forked: str | None = None) -> None:
+        """Watch this process, and under the name `forked` those below it; its own children count as it."""
+        self._peaks_kb.setdefault(name, 0)
+        self._watched[pid] = Watched(name, forked)
+
+    def _run(self) -> None:
+        while not self._halt.wait(LOOK_S):
+            parents = dict(parents_of_processes())
+            for pid, watched in list(self._watched.items()):
+                if pid not in parents:
+                    del self._watched[pid]
+                    continue
+                self._note(watched.name, pid)
+                if watched.forked is not None:
+                    for other in parents:
+                        if (depth := depth_below(pid, other, parents)) is not None:
+                            self._note(watched.name if depth < 2 else watched.forked, other)
+
+    def _note(self, name: str, pid: int) -> None:
+        self._peaks_kb[name] = max(self._peaks_kb.get(name, 0), peak_kb(pid))
+
+    def show(self, console: Console) -> None:
+        """Print the peaks."""
+        table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+        table.add_column("process")
+        table.add_column("highest memory", justify="right")
+        for name, peak in self._peaks_kb.items():
+            table.add_row(name, f"{peak / 1024:,.0f} MB" if peak else "too short to be seen")
+        console.print(table)
+
+
+def parents_of_processes() -> Iterator[tuple[int, int]]:
+    """Each process and its parent."""
+    for folder in Path("/proc").iterdir():
+        if folder.name.isdigit():
+            try:
+                text = (folder / "stat").read_text(encoding="utf-8", errors="replace")
+            except OSError:  # it has ended
+                continue
+            yield int(folder.name), int(text.rpartition(")")[2].split()[1])
+
+
+def depth_below(leader: int, pid: int, parents: dict[int, int]) -> int | None:
+    """0 for the process itself, 1 for its child, and so on; None if it is not below it."""
+    depth = 0
+    while pid != leader:
+        if pid not in parents:
+            return None
+        pid = parents[pid]
+        depth += 1
+    return depth
+
+
+def peak_kb(pid: int) -> int:
+    """VmHWM of the process; 0 if it has ended."""
+    try:
+        for line in Path(f"/proc/{pid}/status").read_text(encoding="utf-8", errors="replace").splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1])
+    except OSError:
+        pass
+    return 0
