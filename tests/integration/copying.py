@@ -14,7 +14,7 @@ from typing import Any
 from pydbsync.ops.copy.options import CopyObserver, CopyOptions, CopyReport, TableReport
 from pydbsync.ops.copy.run import run_copy
 from pydbsync.settings import Settings
-from tests.comparing import compare
+from tests.comparing import compare, run_sql
 from tests.processes import REPOSITORY, Finished, write_config
 from tests.servers import Endpoint
 from tests.state import differences, read_state
@@ -22,6 +22,50 @@ from tests.state import differences, read_state
 LOG = logging.getLogger("tests.copying")
 OWN = ("pydbsync", "pydbsync_heartbeat")
 """Databases of the tool itself: its state at the target, its markers at the source."""
+
+KEYS = {
+    "number": ("id BIGINT UNSIGNED PRIMARY KEY", "n * 7"),
+    "signed": ("id INT PRIMARY KEY", "n - 300"),
+    "text": (
+        "id VARCHAR(20) COLLATE utf8mb4_general_ci PRIMARY KEY",
+        "CONCAT(CHAR(97 + n % 26 USING utf8mb4), n, '''')",
+    ),
+    "bytes": ("id VARBINARY(20) PRIMARY KEY", "CONCAT(CHAR(n % 256), CHAR(n DIV 256), '\\\\')"),
+    "moment": ("id DATETIME(3) PRIMARY KEY", "'2024-01-01' + INTERVAL n * 1001000 MICROSECOND"),
+    "several": ("id INT NOT NULL, part CHAR(5) NOT NULL DEFAULT 'x', PRIMARY KEY (part, id)", "n"),
+    "unique_key": ("id DECIMAL(12,2) NOT NULL, UNIQUE (id)", "n / 4"),
+    "labels": ("id INT NOT NULL, e ENUM('b','a','c') NOT NULL DEFAULT 'a', PRIMARY KEY (e, id)", "n"),
+    "none": ("id INT NOT NULL", "n DIV 3"),
+    "nullable": ("id INT, UNIQUE (id)", "IF(n % 5, n, NULL)"),
+}
+"""Keys of all shapes: a definition that begins with the column id, and its value in the n-th row."""
+KEYLESS = ("none", "nullable")
+SHAPES = "shapes"
+ROWS = 1000
+PACKET = 1 << 16
+
+
+def make_shapes(source: Endpoint, *, count: int = ROWS) -> None:
+    """A table for each shape of key, in a database of their own."""
+    source.query(f"CREATE DATABASE {SHAPES} CHARACTER SET utf8mb4")
+    digits = " UNION ALL ".join(f"SELECT {n} AS d" for n in range(10))
+    numbers = (
+        "SELECT a.d + 10 * b.d + 100 * c.d + 1000 * e.d AS n"
+        f" FROM ({digits}) a, ({digits}) b, ({digits}) c, ({digits}) e"
+    )
+    run_sql(
+        source,
+        [
+            *(f"CREATE TABLE {name} ({columns}, v TEXT)" for name, (columns, _) in KEYS.items()),
+            *(
+                f"INSERT INTO {name} (id, v) SELECT {value}, REPEAT(CHAR(97 + n % 26), 40 + n % 50)"
+                f" FROM ({numbers}) numbers WHERE n < {count}"
+                for name, (_, value) in KEYS.items()
+            ),
+            f"ANALYZE TABLE {', '.join(KEYS)}",
+        ],
+        database=SHAPES,
+    )
 
 
 class Recorder(CopyObserver):

@@ -1,0 +1,364 @@
+"""What copy makes at the target: structure, rows, names, and what it refuses to touch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from pydbsync.errors import ConfigError, OperationError
+from pydbsync.model import TableName
+from pydbsync.ops.copy.options import CopyReport
+from pydbsync.settings import Settings
+from tests.comparing import run_sql, settings_for
+from tests.integration.copying import (
+    KEYLESS,
+    KEYS,
+    CopyProcess,
+    Recorder,
+    copy,
+    make_shapes,
+    state_differences,
+    unequal,
+)
+from tests.servers import Endpoint
+
+SHOP = """
+CREATE TABLE customers (id INT PRIMARY KEY, name VARCHAR(40), best INT);
+CREATE TABLE orders (id INT PRIMARY KEY AUTO_INCREMENT, customer INT NOT NULL, total DECIMAL(10,2),
+  doubled DECIMAL(12,2) AS (total * 2) STORED, halved DECIMAL(12,4) AS (total / 2) VIRTUAL,
+  KEY (customer), FOREIGN KEY (customer) REFERENCES customers (id) ON DELETE CASCADE);
+ALTER TABLE customers ADD FOREIGN KEY (best) REFERENCES orders (id);
+CREATE TABLE log (at DATETIME(6), line VARCHAR(100));
+CREATE TABLE touched (customer INT);
+CREATE VIEW a_second AS SELECT * FROM z_first WHERE total > 1;
+CREATE VIEW z_first AS SELECT o.id, o.total, c.name FROM shop.orders o JOIN shop.customers c ON c.id = o.customer;
+CREATE TRIGGER remember AFTER INSERT ON orders FOR EACH ROW INSERT INTO touched VALUES (NEW.customer);
+CREATE PROCEDURE tidy() DELETE FROM log;
+INSERT INTO customers (id, name) VALUES (1, 'one'), (2, 'two');
+INSERT INTO orders (id, customer, total) VALUES (10, 1, 1.50), (11, 2, 2.50);
+UPDATE customers SET best = id + 9;
+INSERT INTO orders (id, customer, total) VALUES (12, 77, 0.5);
+INSERT INTO log VALUES ('2024-05-05 01:02:03.000004', 'twice'), ('2024-05-05 01:02:03.000004', 'twice'), (NULL, NULL)
+"""
+"""Two tables that refer to each other, an orphan, equal rows without a key, a view that is made before the one it
+reads, and a trigger that has written rows."""
+
+
+@pytest.fixture
+def settings(fresh_source: Endpoint, fresh_target: Endpoint) -> Settings:
+    return settings_for(fresh_source, fresh_target)
+
+
+def make(source: Endpoint, statements: str = SHOP, *, database: str = "shop") -> None:
+    source.query(f"CREATE DATABASE IF NOT EXISTS `{database}` CHARACTER SET utf8mb4")
+    # A view may be made before what it reads only if it is taken on trust: the order of their names is the wrong one.
+    first = [part for part in statements.split(";\n") if "a_second" not in part]
+    run_sql(source, first + [part for part in statements.split(";\n") if "a_second" in part], database=database)
+
+
+def rows(target: Endpoint, table: str) -> list[tuple[object, ...]]:
+    return sorted(target.query(f"SELECT * FROM {table}"), key=repr)
+
+
+# -- structure ---------------------------------------------------------------------------------------------------------
+
+
+def test_views_and_foreign_keys_are_made_and_triggers_are_not(
+    settings: Settings, source: Endpoint, target: Endpoint
+) -> None:
+    make(source)
+    report = copy(settings)
+    assert state_differences(source, target, ["shop"]) == []
+    assert unequal(settings) == {}
+    assert {str(name) for name in report.views} == {"shop.a_second", "shop.z_first"}
+    assert rows(target, "shop.a_second") == rows(source, "shop.a_second") != []
+    keys = "SELECT table_name, referenced_table_name, delete_rule FROM information_schema.referential_constraints"
+    assert sorted(target.query(keys)) == sorted(source.query(keys)) != []
+    assert target.query("SELECT 1 FROM information_schema.triggers WHERE trigger_schema = 'shop'") == []
+    assert report.triggers == []
+    assert any(text.startswith("1 trigger(s)") for text in report.left_out)
+    assert any(text.startswith("1 procedure of shop") for text in report.left_out)
+
+
+def test_triggers_are_made_when_asked_for_and_do_not_fire_for_copied_rows(
+    settings: Settings, source: Endpoint, target: Endpoint
+) -> None:
+    make(source)
+    report = copy(settings, triggers=True, views=False)
+    assert [str(name) for name in report.triggers] == ["shop.remember"]
+    assert report.views == []
+    assert target.query("SELECT 1 FROM information_schema.views WHERE table_schema = 'shop'") == []
+    before = rows(target, "shop.touched")
+    assert before == rows(source, "shop.touched") != []
+    target.query("INSERT INTO shop.orders (customer, total) VALUES (2, 3)")
+    assert len(rows(target, "shop.touched")) == len(before) + 1
+
+
+def test_what_follows_the_copy_gets_the_next_number(settings: Settings, source: Endpoint, target: Endpoint) -> None:
+    make(
+        source,
+        "CREATE TABLE t (id INT PRIMARY KEY AUTO_INCREMENT, v INT);\nINSERT INTO t VALUES (-5, 0), (0, 1), (41, 2)",
+    )
+    source.query("ALTER TABLE shop.t AUTO_INCREMENT = 100")
+    copy(settings)
+    assert rows(target, "shop.t") == rows(source, "shop.t")
+    numbers = []
+    for end in (source, target):
+        end.query("INSERT INTO shop.t (v) VALUES (9)")
+        numbers.append(end.query("SELECT MAX(id) FROM shop.t"))
+    assert numbers[0] == numbers[1]
+
+
+@pytest.mark.mariadb
+def test_what_only_mariadb_has_is_copied_or_named(settings: Settings, source: Endpoint, target: Endpoint) -> None:
+    make(
+        source,
+        "CREATE SEQUENCE numbers;\n"
+        "CREATE TABLE kept (id INT PRIMARY KEY, v INT) WITH SYSTEM VERSIONING;\n"
+        "INSERT INTO kept VALUES (1, 1), (2, 2);\nUPDATE kept SET v = 3 WHERE id = 1;\nDELETE FROM kept WHERE id = 2;\n"
+        "CREATE TABLE u (id UUID PRIMARY KEY, a INET6);\nINSERT INTO u VALUES (UUID(), '::1'), (UUID(), NULL)",
+    )
+    report = copy(settings)
+    assert rows(target, "shop.kept") == [(1, 3)]
+    assert rows(target, "shop.u") == rows(source, "shop.u") != []
+    left_out = "\n".join(report.left_out)
+    assert "the sequence shop.numbers" in left_out
+    assert "the history of shop.kept" in left_out
+
+
+def test_a_table_whose_rows_are_elsewhere_is_made_and_stays_empty(
+    settings: Settings, source: Endpoint, target: Endpoint
+) -> None:
+    make(
+        source,
+        "CREATE TABLE part (id INT) ENGINE=MyISAM;\nINSERT INTO part VALUES (1), (2);\n"
+        "CREATE TABLE whole (id INT) ENGINE=MERGE UNION=(part)",
+    )
+    assert rows(source, "shop.whole") == [(1,), (2,)]
+    report = copy(settings)
+    assert {str(table.name): table.note for table in report.tables} == {
+        "shop.part": "",
+        "shop.whole": "MRG_MYISAM has no rows of its own",
+    }
+    assert rows(target, "shop.part") == [(1,), (2,)]
+    engine = "SELECT engine FROM information_schema.tables WHERE table_name = 'whole'"
+    assert target.query(engine) == source.query(engine)
+
+
+def test_empty_databases_and_tables_are_copied_too(settings: Settings, source: Endpoint, target: Endpoint) -> None:
+    source.query("CREATE DATABASE hollow CHARACTER SET latin1 COLLATE latin1_bin")
+    make(source, "CREATE TABLE t (id INT PRIMARY KEY);\nCREATE TABLE k (v INT)")
+    copy(settings)
+    assert state_differences(source, target, ["hollow", "shop"]) == []
+    database = (
+        "SELECT default_character_set_name, default_collation_name FROM information_schema.schemata"
+        " WHERE schema_name = 'hollow'"
+    )
+    assert target.query(database) == source.query(database) == [("latin1", "latin1_bin")]
+
+
+# -- rows --------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("loading", ["load", "insert"])
+@pytest.mark.usefixtures("small_packets")
+def test_keys_of_all_shapes_are_read_in_chunks_and_nothing_is_doubled(
+    settings: Settings, source: Endpoint, target: Endpoint, loading: str
+) -> None:
+    make_shapes(source)
+    target.query("SET GLOBAL local_infile = 1")
+    observer = Recorder()
+    copy(settings, loading=loading, observer=observer)
+    assert state_differences(source, target, ["shapes"]) == []
+    steps = [name for name, rows, state in observer.steps if state == "copying" and rows]
+    assert all(steps.count(f"shapes.{name}") > 1 for name in KEYS if name not in KEYLESS)
+
+
+def test_a_row_larger_than_the_source_prints_as_one_text_arrives_whole(
+    settings: Settings, source: Endpoint, target: Endpoint
+) -> None:
+    """QUOTE() doubles each of these bytes: escaped, a row is longer than max_allowed_packet, as it is not."""
+    packet = int(source.query("SELECT @@global.max_allowed_packet")[0][0])
+    assert int(target.query("SELECT @@global.max_allowed_packet")[0][0]) >= packet
+    make(source, "CREATE TABLE t (id INT PRIMARY KEY, b LONGBLOB);\nCREATE TABLE k (b LONGBLOB)")
+    size = min(packet // 2 - 4096, 9 << 20)
+    source.query(f"SET GLOBAL max_allowed_packet = {(size * 3 // 2) // 1024 * 1024}")
+    try:
+        for table, value in (("t", "1, "), ("k", "")):
+            source.query(f"INSERT INTO shop.{table} VALUES ({value}REPEAT('\\'', {size}))")
+        source.query("INSERT INTO shop.t VALUES (2, 'small'), (3, NULL)")
+        copy(settings)
+    finally:
+        source.query(f"SET GLOBAL max_allowed_packet = {packet}")
+    for table in ("t", "k"):
+        sums = f"SELECT LENGTH(b), SHA2(b, 256) FROM shop.{table}"
+        assert sorted(target.query(sums), key=repr) == sorted(source.query(sums), key=repr)
+
+
+def test_a_value_that_the_target_would_change_stops_the_copy(
+    settings: Settings, source: Endpoint, target: Endpoint
+) -> None:
+    make(source, "CREATE TABLE t (id INT PRIMARY KEY, v VARCHAR(20));\nINSERT INTO t VALUES (1, 'long enough')")
+    make(target, "CREATE TABLE t (id INT PRIMARY KEY, v VARCHAR(4))")
+    with pytest.raises(OperationError, match=r"shop\.t: .*[Tt]runcated.*'v'"):
+        copy(settings, existing="keep")
+    assert rows(target, "shop.t") == []
+
+
+# -- names -------------------------------------------------------------------------------------------------------------
+
+
+def test_filters_and_the_rewrite_of_databases_are_those_of_replay(source: Endpoint, target: Endpoint) -> None:
+    source.drop_databases()
+    target.drop_databases()
+    make(source)
+    make(source, "CREATE TABLE t (id INT PRIMARY KEY)", database="left_alone")
+    settings = settings_for(
+        source, target, dbname_rewrite={"shop": "store"}, include=["shop.*"], exclude=["shop.touched"]
+    )
+    report = copy(settings)
+    assert target.databases() == ["pydbsync", "store"]
+    assert {str(table.name) for table in report.tables} == {"shop.customers", "shop.log", "shop.orders"}
+    assert state_differences(source, target, ["shop"], renamed={"shop": "store"}) == ["store.touched: missing"]
+    assert rows(target, "store.a_second") == rows(source, "shop.a_second") != []
+    (view,) = target.query("SELECT view_definition FROM information_schema.views WHERE table_name = 'z_first'")
+    assert "`shop`" not in view[0]
+    found = target.query("SELECT DISTINCT unique_constraint_schema FROM information_schema.referential_constraints")
+    assert found == [("store",)]
+
+
+def test_tables_can_be_chosen_for_one_copy(settings: Settings, source: Endpoint, target: Endpoint) -> None:
+    make(source)
+    report = copy(settings, tables=("shop.l*", "*.touched"))
+    assert sorted(str(table.name) for table in report.tables) == ["shop.log", "shop.touched"]
+    assert {name for (name,) in target.query("SHOW TABLES FROM shop")} == {"log", "touched"}
+
+
+def test_a_sharded_table_is_split_and_a_row_without_a_shard_goes_to_all(
+    fresh_source: Endpoint, fresh_target: Endpoint
+) -> None:
+    make(
+        fresh_source,
+        "CREATE TABLE t (id INT PRIMARY KEY, corp INT);\nCREATE TABLE k (corp INT, v INT);\n"
+        "CREATE TABLE all_of_it (id INT);\nINSERT INTO all_of_it VALUES (1);\n"
+        "INSERT INTO t VALUES (1, 1), (2, 2), (3, 3), (4, 4), (5, 5), (6, 0), (7, NULL), (8, -1), (9, -2);\n"
+        "INSERT INTO k SELECT corp, id FROM t;\nINSERT INTO k SELECT corp, id FROM t",
+        database="d",
+    )
+    sharding = {"databases": ["d"], "column": "corp", "modulo": 4, "instances": 2}
+    settings = settings_for(fresh_source, fresh_target, sharding=sharding, db_corpmod=1)
+    copy(settings)
+    assert sorted(fresh_target.databases()) == ["d1", "d3", "pydbsync"]
+    everywhere = [(6, 0), (7, None)]
+    assert rows(fresh_target, "d1.t") == sorted([(1, 1), (5, 5), *everywhere], key=repr)
+    assert rows(fresh_target, "d3.t") == sorted([(3, 3), (8, -1), *everywhere], key=repr)
+    doubled = [(corp, number) for number, corp in [(1, 1), (5, 5), *everywhere] for _ in range(2)]
+    assert rows(fresh_target, "d1.k") == sorted(doubled, key=repr)
+    assert rows(fresh_target, "d1.all_of_it") == rows(fresh_target, "d3.all_of_it") == [(1,)]
+    assert unequal(settings) == {}
+
+
+def test_databases_that_are_merged_come_to_one_table(fresh_source: Endpoint, fresh_target: Endpoint) -> None:
+    for number in (1, 2, 3):
+        make(
+            fresh_source,
+            "CREATE TABLE t (id INT PRIMARY KEY, v INT);\nCREATE TABLE k (v INT);\n"
+            f"INSERT INTO t VALUES ({number}, {number}), ({number + 10}, {number});\n"
+            f"INSERT INTO k VALUES ({number}), (0), (0)",
+            database=f"d{number}",
+        )
+    settings = settings_for(fresh_source, fresh_target, dbname_rewrite={"d1": "d", "d2": "d", "d3": "d"})
+    report = copy(settings)
+    assert rows(fresh_target, "d.t") == sorted([(n + m, n) for n in (1, 2, 3) for m in (0, 10)], key=repr)
+    assert rows(fresh_target, "d.k") == [(0,)] * 6 + [(1,), (2,), (3,)]
+    assert {table.targets for table in report.tables} == {(TableName("d", "t"),), (TableName("d", "k"),)}
+    assert unequal(settings) == {}
+
+
+# -- a target that holds something -------------------------------------------------------------------------------------
+
+
+def test_a_table_that_the_target_has_already_is_not_touched(
+    settings: Settings, source: Endpoint, target: Endpoint, tmp_path: Path
+) -> None:
+    make(source)
+    make(target, "CREATE TABLE log (at DATETIME(6), line VARCHAR(100));\nINSERT INTO log VALUES (NULL, 'mine')")
+    config = {"db_info": target.db_info, "source_db_info": source.db_info}
+    finished = CopyProcess(config, tmp_path).wait()
+    assert finished.exit_code == 2
+    assert "the target has 1 of the tables already (shop.log): drop them" in finished.stderr
+    assert "Traceback" not in finished.stderr
+    assert rows(target, "shop.log") == [(None, "mine")]
+    assert [name for (name,) in target.query("SHOW TABLES FROM shop")] == ["log"]
+    with pytest.raises(OperationError, match=r"has 1 of the tables already \(shop\.log\)"):
+        copy(settings, existing="keep", restart=True)
+    assert rows(target, "shop.log") == [(None, "mine")]
+
+
+def test_empty_tables_are_kept_as_they_are_where_asked(settings: Settings, source: Endpoint, target: Endpoint) -> None:
+    make(source, "CREATE TABLE t (id INT PRIMARY KEY, v VARCHAR(9));\nINSERT INTO t VALUES (1, 'a')")
+    make(target, "CREATE TABLE t (v VARCHAR(20), extra INT DEFAULT 7, id BIGINT PRIMARY KEY)")
+    copy(settings, existing="keep")
+    assert rows(target, "shop.t") == [("a", 7, 1)]
+
+
+def test_tables_are_dropped_where_asked(settings: Settings, source: Endpoint, target: Endpoint) -> None:
+    make(source)
+    make(target, "CREATE TABLE log (other INT);\nINSERT INTO log VALUES (1);\nCREATE TABLE own (id INT)")
+    copy(settings, existing="drop")
+    assert state_differences(source, target, ["shop"]) == ["shop.own: should not exist"]
+
+
+def test_a_column_that_the_kept_table_lacks_is_named(settings: Settings, source: Endpoint, target: Endpoint) -> None:
+    make(source, "CREATE TABLE t (id INT PRIMARY KEY, v INT);\nINSERT INTO t VALUES (1, 1)")
+    make(target, "CREATE TABLE t (id INT PRIMARY KEY)")
+    with pytest.raises(OperationError, match=r"shop\.t at the target has no column 'v'"):
+        copy(settings, existing="keep")
+
+
+def test_what_has_no_equivalent_is_named_before_anything_is_copied(mysql_source: Endpoint, mariadb: Endpoint) -> None:
+    mysql_source.drop_databases()
+    if mariadb.server:
+        mariadb.server.start()
+    mariadb.drop_databases()
+    make(mysql_source, "CREATE TABLE t (id INT PRIMARY KEY);\nCREATE TABLE g (v VARCHAR(9) CHARACTER SET gb18030)")
+    with pytest.raises(OperationError, match=r"shop\.g.*exclude it, or make it by hand|the target refuses"):
+        copy(settings_for(mysql_source, mariadb))
+
+
+def test_a_copy_needs_a_source(fresh_target: Endpoint) -> None:
+    settings = settings_for(fresh_target, fresh_target, source_db_info=None)
+    with pytest.raises(ConfigError, match="source_db_info"):
+        copy(settings)
+
+
+# -- what is told ------------------------------------------------------------------------------------------------------
+
+
+def test_without_a_terminal_each_table_has_a_line_and_the_summary_says_where_replay_goes_on(
+    fresh_source: Endpoint, fresh_target: Endpoint, tmp_path: Path
+) -> None:
+    make(fresh_source)
+    config = {"db_info": fresh_target.db_info, "source_db_info": fresh_source.db_info}
+    finished = CopyProcess(config, tmp_path).wait()
+    assert finished.exit_code == 0, finished
+    for table, count in (("customers", 2), ("orders", 3), ("log", 3), ("touched", 3)):
+        assert f"shop.{table}: {count} rows in " in finished.stderr
+    assert "\x1b[" not in finished.stderr + finished.stdout
+    assert "replay of file goes on at " in finished.stdout
+    assert "the target is consistent at once" in finished.stdout
+    assert "left out: 1 trigger(s)" in finished.stdout
+
+
+def test_the_report_as_json_has_all_tables(fresh_source: Endpoint, fresh_target: Endpoint, tmp_path: Path) -> None:
+    make(fresh_source)
+    config = {"db_info": fresh_target.db_info, "source_db_info": fresh_source.db_info}
+    finished = CopyProcess(config, tmp_path, "--format", "json").wait()
+    assert finished.exit_code == 0, finished
+    report = msgspec.json.decode(finished.stdout.encode(), type=CopyReport)
+    assert {str(table.name): table.rows for table in report.tables} == {
+        "shop.customers": 2, "shop.log": 3, "shop.orders": 3, "shop.touched": 3,
+    }  # fmt: skip
+    assert (report.rounds, report.is_resumed, report.end_place) == (1, False, report.place)

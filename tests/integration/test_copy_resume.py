@@ -1,0 +1,207 @@
+"""Copies that are killed, cut off or stopped, and go on: equal at the end, nothing doubled, nothing left behind."""
+
+from __future__ import annotations
+
+import random
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from pydbsync.errors import OperationError, StopError, Stopped
+from tests.comparing import run_sql, settings_for
+from tests.integration.carried import Carrier
+from tests.integration.copying import (
+    KEYLESS,
+    KEYS,
+    SHAPES,
+    CopyProcess,
+    Recorder,
+    copy,
+    make_shapes,
+    state_differences,
+)
+from tests.integration.engine import parked, replay
+from tests.processes import wait_for
+from tests.proxy import Proxy
+from tests.servers import Endpoint
+
+pytestmark = pytest.mark.usefixtures("small_packets")
+KILLED = -9
+LATE = "INSERT INTO {t} (id, v) VALUES (5000, 'late')"
+CHANGES = (
+    "DELETE FROM {t} WHERE v LIKE 'aaa%' LIMIT 20",
+    "UPDATE {t} SET v = 'changed' WHERE v LIKE 'bbb%' LIMIT 20",
+    "DELETE FROM {t} WHERE v LIKE 'z%' ORDER BY v LIMIT 1",
+)
+"""What happens at the source between two runs."""
+
+
+@pytest.fixture
+def carrier(fresh_source: Endpoint, fresh_target: Endpoint, tmp_path: Path) -> Carrier:
+    """A capture that has begun before the copy."""
+    return Carrier(fresh_source, fresh_target, tmp_path)
+
+
+@pytest.fixture
+def config(fresh_source: Endpoint, fresh_target: Endpoint) -> dict[str, object]:
+    return {"db_info": fresh_target.db_info, "source_db_info": fresh_source.db_info}
+
+
+def change_all(carrier: Carrier) -> None:
+    carrier.run(f"USE {SHAPES}", *(change.format(t=name) for name in KEYS for change in CHANGES))
+
+
+def caught_up(carrier: Carrier) -> list[str]:
+    """Replay what was captured since before the copy, and compare."""
+    carrier.run()
+    replay(carrier.target, carrier.messages, stream="file", source_server=carrier.source_server, lossy_values="off")
+    assert parked(carrier.target) == []
+    return carrier.differences(SHAPES)
+
+
+@pytest.mark.parametrize("seed", [random.randrange(2**31) for _ in range(2)])
+def test_a_copy_that_is_killed_again_and_again_ends_equal(
+    carrier: Carrier, config: dict[str, object], tmp_path: Path, seed: int
+) -> None:
+    """The source goes on changing between the runs, so that each later snapshot is another moment."""
+    print(f"seed {seed}")
+    chosen = random.Random(seed)
+    make_shapes(carrier.source)
+    for point in ("after-chunk", "before-chunk-commit"):
+        killed_at = f"{point}:{chosen.randint(1, 25)}"
+        print(f"killed at {killed_at}")
+        assert CopyProcess(config, tmp_path, PYDBSYNC_KILL_POINT=killed_at).wait().exit_code == KILLED
+        change_all(carrier)
+    running = CopyProcess(config, tmp_path, "--rate", "2000", "--jobs", str(chosen.randint(1, 4)))
+    rows_s, name = chosen.randint(1, 300), chosen.choice(sorted(KEYS))
+    print(f"killed when {name} has {rows_s} rows")
+    wait_for(
+        lambda: running.process.poll() is not None or count(carrier.target, name) >= rows_s, what="a table half copied"
+    )
+    running.kill()
+    change_all(carrier)
+    finished = CopyProcess(config, tmp_path).wait()
+    assert finished.exit_code == 0, finished
+    assert caught_up(carrier) == []
+
+
+def count(target: Endpoint, table: str) -> int:
+    ((found,),) = target.query(f"SELECT COUNT(*) FROM {SHAPES}.{table}")
+    return int(found)
+
+
+def chunks_done(target: Endpoint) -> int:
+    """How many chunks are committed; before the first one there may be no table of them."""
+    table = "SELECT 1 FROM information_schema.tables WHERE table_schema = 'pydbsync' AND table_name = 'copy_chunk'"
+    if not target.query(table):
+        return 0
+    ((found,),) = target.query("SELECT COUNT(*) FROM pydbsync.copy_chunk WHERE is_done")
+    return int(found)
+
+
+def test_a_copy_that_goes_on_reads_again_only_what_was_not_done(
+    config: dict[str, object], fresh_source: Endpoint, fresh_target: Endpoint, tmp_path: Path
+) -> None:
+    make_shapes(fresh_source)
+    killed = CopyProcess(config, tmp_path, "--jobs", "1", PYDBSYNC_KILL_POINT="after-chunk:30").wait()
+    assert killed.exit_code == KILLED
+    chunks = fresh_target.query(
+        "SELECT source_table, COUNT(*), MIN(upper_key) FROM pydbsync.copy_chunk WHERE is_done GROUP BY source_table"
+    )
+    assert sum(number for _, number, _ in chunks) == 30
+    done = {str(table) for table, _, _ in chunks}
+    # A row of a chunk that is done is not written again: what is broken there stays broken.
+    for table in done:
+        fresh_target.query(
+            f"UPDATE {SHAPES}.{table} SET v = 'kept' ORDER BY {'e, ' if table == 'labels' else ''}id LIMIT 1"
+        )
+    report = copy(settings_for(fresh_source, fresh_target))
+    assert report.is_resumed
+    assert report.rounds == 2
+    differing = {line.partition(": ")[0] for line in state_differences(fresh_source, fresh_target, [SHAPES])}
+    assert differing == {f"{SHAPES}.{table}" for table in done}
+
+
+def test_a_copy_that_was_begun_goes_on_only_with_the_same_options(
+    config: dict[str, object], fresh_source: Endpoint, fresh_target: Endpoint, tmp_path: Path
+) -> None:
+    make_shapes(fresh_source)
+    assert CopyProcess(config, tmp_path, PYDBSYNC_KILL_POINT="after-chunk:3").wait().exit_code == KILLED
+    settings = settings_for(fresh_source, fresh_target)
+    with pytest.raises(
+        OperationError, match=r"other options was begun \(tables\): finish it with them, or .*--restart"
+    ):
+        copy(settings, tables=("shapes.*",))
+    with pytest.raises(OperationError, match=r"begun from another source"):
+        copy(settings_for(fresh_target, fresh_target))
+    report = copy(settings, tables=(f"{SHAPES}.number",), restart=True)
+    assert not report.is_resumed
+    assert [name for (name,) in fresh_target.query(f"SHOW TABLES FROM {SHAPES}")] == ["number"]
+    assert fresh_target.query("SELECT status FROM pydbsync.copy_run ORDER BY id") == [("given up",), ("done",)]
+    assert fresh_target.query("SELECT COUNT(*) FROM pydbsync.copy_chunk") == [(0,)]
+
+
+def test_replay_does_not_start_into_half_a_copy(carrier: Carrier, config: dict[str, object], tmp_path: Path) -> None:
+    make_shapes(carrier.source)
+    assert CopyProcess(config, tmp_path, PYDBSYNC_KILL_POINT="after-chunk:3").wait().exit_code == KILLED
+    carrier.run(*(f"DELETE FROM {SHAPES}.{name}" for name in KEYS))
+    before = [count(carrier.target, name) for name in sorted(KEYS)]
+    assert sum(before) > 0
+    with pytest.raises(StopError, match=r"begun and is not finished: finish it with `python -m pydbsync copy`"):
+        replay(carrier.target, carrier.messages, stream="file")
+    assert [count(carrier.target, name) for name in sorted(KEYS)] == before
+
+
+def test_a_stopped_copy_goes_on(fresh_source: Endpoint, fresh_target: Endpoint) -> None:
+    make_shapes(fresh_source)
+    settings = settings_for(fresh_source, fresh_target)
+    stop = threading.Event()
+    with pytest.raises(Stopped):
+        copy(settings, stop=stop, observer=Recorder(stop.set))
+    assert copy(settings).is_resumed
+    assert state_differences(fresh_source, fresh_target, [SHAPES]) == []
+
+
+@pytest.mark.parametrize("end", ["source", "target"])
+def test_connections_of_workers_that_are_lost_are_made_anew(
+    carrier: Carrier, fresh_source: Endpoint, fresh_target: Endpoint, end: str
+) -> None:
+    """A lost source takes its snapshot with it: another round follows, with rows that are newer. A target does not."""
+    make_shapes(fresh_source)
+    settings = settings_for(fresh_source, fresh_target, retry={"first_s": 0.01, "max_s": 0.05})
+
+    def kill_all_but_the_first() -> None:
+        """The first connection of a copy is the one that owns the streams, or takes the snapshots."""
+        endpoint = {"source": fresh_source, "target": fresh_target}[end]
+        with endpoint.connect() as connection, connection.cursor() as cursor:
+            cursor.execute("SHOW PROCESSLIST")
+            own = connection.thread_id()
+            found = sorted(int(row[0]) for row in cursor.fetchall() if row[1] == endpoint.user and row[0] != own)
+            assert len(found) > 1
+            for number in found[1:]:
+                cursor.execute(f"KILL {number}")
+        run_sql(fresh_source, [LATE.format(t=name) for name in KEYLESS], database=SHAPES)
+
+    report = copy(settings, observer=Recorder(kill_all_but_the_first))
+    assert report.rounds == {"source": 2, "target": 1}[end]
+    assert caught_up(carrier) == []
+
+
+def test_a_copy_whose_server_goes_away_ends_with_a_sentence_and_goes_on_later(
+    carrier: Carrier, config: dict[str, object], tmp_path: Path, make_proxy: Callable[[int], Proxy]
+) -> None:
+    make_shapes(carrier.source)
+    proxy = make_proxy(carrier.source.port)
+    behind = {**config, "source_db_info": {**carrier.source.db_info, "port": proxy.port}}
+    process = CopyProcess(behind, tmp_path, "--rate", "500")
+    wait_for(lambda: chunks_done(carrier.target), what="the first chunk")
+    proxy.cut()
+    run_sql(carrier.source, [LATE.format(t=name) for name in KEYLESS], database=SHAPES)
+    finished = process.wait()
+    assert finished.exit_code == 2
+    assert finished.stderr.splitlines()[-1].endswith("run the copy again to go on")
+    assert "Traceback" not in finished.stderr
+    assert CopyProcess(behind, tmp_path).wait().exit_code == 0
+    assert caught_up(carrier) == []
