@@ -31,7 +31,7 @@ CATCH_UP_S = 600.0
 class Rehearsal:
     """The whole road. Each method is a step, or two that belong together."""
 
-    def __init__(self, stage: Stage, *, rows: int, load_per_s: float, seed: int) -> None:
+    def __init__(self, stage: Stage, *, rows: int, load_per_s: float, kills_each_s: float, seed: int) -> None:
         self._stage = stage
         self._rows = rows
         self._load_per_s = load_per_s
@@ -40,7 +40,7 @@ class Rehearsal:
         self._marks = 0
         self.record = Record()
         self.memory = MemoryWatch()
-        pause_s = (5.0, 20.0)
+        pause_s = (0.5 * kills_each_s, 1.5 * kills_each_s)
         self.killer = Killer(random.Random(self._random.randrange(2**31)), record=self.record, pause_s=pause_s)
         self._tools: list[Tools] = []
 
@@ -233,11 +233,14 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m lab.rehearsal", description=__doc__)
     parser.add_argument("--rows", type=int, default=2_000_000, help="rows at the source, in all tables")
     parser.add_argument("--load", type=float, default=100, help="transactions a second")
+    parser.add_argument("--kills", type=float, default=20, help="a tool is killed every so many seconds, on average")
     parser.add_argument("--seed", type=int, default=None, help="repeats the choices of an earlier rehearsal")
     arguments = parser.parse_args()
     seed = arguments.seed if arguments.seed is not None else random.randrange(2**31)
     try:
-        rehearsal = Rehearsal(Stage.of_lab(), rows=arguments.rows, load_per_s=arguments.load, seed=seed)
+        rehearsal = Rehearsal(
+            Stage.of_lab(), rows=arguments.rows, load_per_s=arguments.load, kills_each_s=arguments.kills, seed=seed
+        )
     except lab.LabError as error:
         print(f"rehearsal: {error}", file=sys.stderr)
         return 1
@@ -253,6 +256,9 @@ def run(rehearsal: Rehearsal, *, seed: int) -> int:
     except (Failed, lab.LabError) as error:
         rehearsal.record.say(f"[red]rehearsal: {error}[/red]")
         return 1
+    except KeyboardInterrupt:
+        rehearsal.record.say("[red]interrupted[/red]")
+        return 130
     finally:
         rehearsal.stop()
         rehearsal.record.show_times()

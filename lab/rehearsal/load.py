@@ -12,8 +12,9 @@ from tests.servers import Endpoint
 
 FIRST_NEW, LAST_NEW = 1_000_000, 4_000_000
 """Numbers of the rows that the load adds."""
-TABLES_EACH = 3
-"""Tables that one transaction writes."""
+STATEMENTS_EACH = 3
+"""Statements of one transaction."""
+LOAD_SHARES = [table.load_share for table in TABLES]
 
 
 class Load:
@@ -85,7 +86,7 @@ class Load:
                 # What was missed while a schema change held a table is not made up for at once.
                 due = max(due, time.monotonic() - 1) + self._pause_s
                 cursor.execute("BEGIN")
-                for table in self._random.sample(TABLES, TABLES_EACH):
+                for table in self._random.choices(TABLES, LOAD_SHARES, k=STATEMENTS_EACH):
                     self.rows += cursor.execute(self._statement(table))
                 cursor.execute("COMMIT")
                 self.transactions += 1

@@ -30,6 +30,8 @@ class Table:
     """In a table without a key, the column by which rows are looked for."""
     share: int = 1
     """Of the rows of all tables."""
+    load_share: float = 1.0
+    """Of the load. Where no index finds a row, the target reads the table from its beginning for each change."""
 
     @property
     def columns(self) -> str:
@@ -132,6 +134,7 @@ TABLES: tuple[Table, ...] = (
         "a INT, note VARCHAR(80)",
         {"a": f"seq % {SPARED_EACH}", "note": "CONCAT('same ', seq % 5000)"},
         found_by="a",
+        load_share=0.1,
     ),
 )
 

@@ -89,12 +89,15 @@ class Tools:
         with self._record.lent():
             process = subprocess.Popen(command(self.direction, arguments), cwd=REPOSITORY)
             self._memory.add("replay" if arguments[0] == "run" else arguments[0], process.pid)
+            code: int | None = None
             try:
                 code = process.wait(after_s)
             except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
-                code = None
+                pass
+            finally:
+                if process.poll() is None:
+                    process.kill()
+                    process.wait()
         if code is None:
             self._record.say(f"[yellow]{arguments[0]} was killed (SIGKILL) after {after_s:.1f} s; it goes on[/yellow]")
         elif code not in expect:
