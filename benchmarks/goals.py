@@ -19,6 +19,7 @@ from benchmarks.names import (
     MAIN,
     NATIVE,
     ORIGINAL,
+    PUBLISH,
 )
 from benchmarks.results import NO_TARGET, WITH_BINLOG, WITHOUT_BINLOG, ResultSet, Spread
 
@@ -64,6 +65,8 @@ def rate_goals(found: ResultSet) -> Iterator[Goal]:
     yield from against(with_binlog, found.of(MAIN, CAPTURE), "capture", "capture to a file against replay", 1.0)
     to_rabbitmq = found.of(MAIN, CAPTURE_RABBITMQ)
     yield from against(with_binlog, to_rabbitmq, "capture-rabbitmq", "capture to RabbitMQ against replay", 1.0)
+    title = "capture to RabbitMQ against a bare publisher with confirms (no goal)"
+    yield from against(found.of(MAIN, PUBLISH), to_rabbitmq, "capture-publish", title, 0.0)
     yield from against(found.of(MAIN, LIMIT, WITH_BINLOG), with_binlog, "limit", "target's limit (no goal)", 0.0)
     yield from against(found.of(MAIN, LIMIT, WITHOUT_BINLOG), without, "limit-plain", "the same without a binlog", 0.0)
     for name in ODD_SHAPES:

@@ -27,9 +27,10 @@ from benchmarks.names import (
     MAIN,
     NATIVE,
     ORIGINAL,
+    PUBLISH,
 )
 from benchmarks.native import PARALLEL, SINGLE, Mode
-from benchmarks.publish import declare, delete, depth, fill
+from benchmarks.publish import FramePublisher, declare, delete, depth, fill, read_bodies
 from benchmarks.results import NO_TARGET, WITH_BINLOG, WITHOUT_BINLOG, Result
 from benchmarks.rig import Prepared, Rig, read_state
 from benchmarks.workload import DATABASE, Workload
@@ -142,6 +143,7 @@ class Race:
             yield self._four_queues_entry(prepared)
             for contestant in (CAPTURE, CAPTURE_RABBITMQ):
                 yield Entry(contestant, NO_TARGET, partial(self._capture, prepared, contestant))
+            yield Entry(PUBLISH, NO_TARGET, partial(self._publish, prepared))
         if small:
             yield Entry(ORIGINAL, WITH_BINLOG, partial(self._original, small))
 
@@ -222,6 +224,17 @@ class Race:
             return result
         is_same = capture.is_same(capture.messages_of(folder), prepared.generated.messages)
         return replace(result, outcome="equal" if is_same else "WRONG")
+
+    def _publish(self, prepared: Prepared) -> Result:
+        queue = "bench.publish"
+        declare(self._rig.broker.url, {queue: EVERYTHING})
+        with ServerCpu(self._rig.broker, None) as cpu:
+            start = time.perf_counter()
+            with FramePublisher(self._rig.broker.url, confirm=True) as publisher:
+                publisher.publish(read_bodies(prepared.generated.messages))
+            outcome = alone(time.perf_counter() - start)
+        delete(self._rig.broker.url, [queue])
+        return self._result(prepared, PUBLISH, NO_TARGET, outcome, cpu, None)
 
     def _original(self, prepared: Prepared) -> Result:
         queue = "bench.original"

@@ -21,6 +21,7 @@ from benchmarks.names import (
     MAIN,
     NATIVE,
     ORIGINAL,
+    PUBLISH,
 )
 from benchmarks.results import NO_TARGET, WITH_BINLOG, WITHOUT_BINLOG, Result, ResultSet, Spread
 from benchmarks.transfer import COPY, VERIFY
@@ -36,6 +37,7 @@ ORDER = (
     DRAIN_QUORUM,
     CAPTURE,
     CAPTURE_RABBITMQ,
+    PUBLISH,
     LIMIT,
 )
 """Of the lines in a table."""
