@@ -84,10 +84,8 @@ class OneRound:
             moment = sides.taker.take(self._readers, wanted)
             self.lock_s = moment.lock_s
             start = moment.start
-            sides.log.info(
-                "round %d: the snapshot is of %s; %s for %.0f ms", self._number, moment.place, moment.how,
-                moment.lock_s * 1000,
-            )  # fmt: skip
+            how = f"{moment.how} for {moment.lock_s * 1000:.0f} ms" if moment.lock_s else moment.how
+            sides.log.info("round %d: the snapshot is of %s; %s", self._number, moment.place, how)
             self._passes = [wanted]
             starts = dict.fromkeys(step.anew, start)
         else:

@@ -77,11 +77,15 @@ class LineObserver(CopyObserver):
         self._console = console
         self._report = CopyReport()
         self._began_at = self._said_at = time.monotonic()
+        self._rows_before: int | None = None
+        """Copied by an earlier run."""
         self._lock = threading.Lock()
 
     def began(self, report: CopyReport) -> None:
         with self._lock:
             self._report = report
+            if self._rows_before is None:
+                self._rows_before = report.rows
 
     def phase(self, text: str) -> None:
         if text != "copying" and not text.startswith("making "):
@@ -91,7 +95,7 @@ class LineObserver(CopyObserver):
         with self._lock:
             if table.state == "done":
                 rate = table.rows / table.seconds if table.seconds else 0.0
-                self._print(f"{table.name}: {table.rows} rows in {table.seconds:.1f} s, {rate:.0f} rows/s")
+                self._print(f"{table.name}: {table.rows:,} rows in {table.seconds:.1f} s, {rate:,.0f} rows/s")
             elif table.state == "again":
                 self._print(f"{table.name}: to be copied again: {table.note}")
             elif time.monotonic() - self._said_at > _LINE_EVERY_S:
@@ -104,9 +108,9 @@ class LineObserver(CopyObserver):
     def _how_far(self) -> str:
         rows, elapsed_s = self._report.rows, time.monotonic() - self._began_at
         total = sum(max(table.estimated_rows, table.rows) for table in self._report.tables)
-        rate = rows / elapsed_s if elapsed_s else 0.0
+        rate = max(0, rows - (self._rows_before or 0)) / elapsed_s if elapsed_s else 0.0
         left = f", about {(total - rows) / rate:.0f} s left" if rate else ""
-        return f"{rows} of about {total} rows, {rate:.0f} rows/s{left}"
+        return f"{rows:,} of about {total:,} rows, {rate:,.0f} rows/s{left}"
 
     def _print(self, text: str) -> None:
         self._console.print(text, highlight=False, soft_wrap=True, markup=False)
@@ -131,10 +135,8 @@ def show_report(report: CopyReport, console: Console) -> None:
         table.add_column(title, justify="right")
     for each in sorted(report.tables, key=lambda each: -each.rows):
         targets = ", ".join(str(name) for name in each.targets if name != each.name) or "same name"
-        rate = f"{each.rows / each.seconds:.0f}" if each.seconds else ""
-        table.add_row(
-            str(each.name), targets, str(each.rows), f"{each.size_bytes / 1e6:.1f}", f"{each.seconds:.1f}", rate
-        )
+        seconds, rate = (f"{each.seconds:.1f}", f"{each.rows / each.seconds:,.0f}") if each.seconds else ("", "")
+        table.add_row(str(each.name), targets, f"{each.rows:,}", f"{each.size_bytes / 1e6:,.1f}", seconds, rate)
     console.print(table)
     for line in summary_lines(report):
         console.print(line, highlight=False, soft_wrap=True, markup=False)
@@ -142,10 +144,12 @@ def show_report(report: CopyReport, console: Console) -> None:
 
 def summary_lines(report: CopyReport) -> list[str]:
     """What follows the list of tables, a line each."""
-    rate = report.rows / report.seconds if report.seconds else 0.0
+    now = sum(table.rows for table in report.tables if table.seconds)
+    rate = now / report.seconds if report.seconds else 0.0
+    by_now = "" if now == report.rows else f"; by this run {now:,} rows"
     lines = [
-        f"{report.rows} rows, {report.size_bytes / 1e6:.1f} MB in {report.seconds:.1f} s, {rate:.0f} rows/s;"
-        f" {report.rounds} snapshot(s), source locked for {report.lock_s * 1000:.0f} ms"
+        f"{report.rows:,} rows, {report.size_bytes / 1e6:,.1f} MB{by_now} in {report.seconds:.1f} s,"
+        f" {rate:,.0f} rows/s; {report.rounds} snapshot(s), source locked for {report.lock_s * 1000:.0f} ms"
     ]
     if report.views:
         lines.append(f"views: {', '.join(map(str, report.views))}")
