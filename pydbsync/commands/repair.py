@@ -44,7 +44,7 @@ def register(app: typer.Typer) -> None:
     ) -> None:
         """Make rows that verify found to differ equal again, by a plan that can be read, applied and undone.
 
-        Exit code 0 if all rows of the plan are as wanted, 1 if some are not, 2 if it could not be done.
+        Exit code 0 if all rows are as wanted, 1 if some are not or were left out, 2 if it could not be done.
         """
         if report is not None and undo:
             raise OperationError("--undo takes back a plan that was applied; it goes without --report")
@@ -69,9 +69,11 @@ def register(app: typer.Typer) -> None:
 
 
 def _run(worker: Repair, settings: Settings, path: Path, report: Path | None, *, yes: bool, undo: bool) -> int:
+    left_out: tuple[str, ...] = ()
     if report is not None:
         made = worker.make_plan(report, path)
-        for text in made.left_out:
+        left_out = made.left_out
+        for text in left_out:
             typer.echo(f"left out: {text}")
         if not made.changes:
             typer.echo("nothing to repair: the rows are equal by now" if not made.left_out else "no plan was written")
@@ -85,7 +87,7 @@ def _run(worker: Repair, settings: Settings, path: Path, report: Path | None, *,
         return EXIT_DIFFERENT
     outcome = worker.undo(path) if undo else worker.apply(path)
     _show(outcome, undo=undo)
-    return EXIT_DIFFERENT if outcome.refused or outcome.different else EXIT_EQUAL
+    return EXIT_DIFFERENT if outcome.refused or outcome.different or left_out else EXIT_EQUAL
 
 
 def _confirms(question: str) -> bool:

@@ -312,6 +312,17 @@ def test_the_command_asks_applies_compares_and_takes_back(broken: Bench) -> None
     assert not broken.is_equal()
 
 
+def test_the_exit_code_tells_that_rows_were_left_out(bench: Bench) -> None:
+    on_both(bench.source, bench.target, "CREATE TABLE t (id INT PRIMARY KEY, j JSON)")
+    change(bench.source, "INSERT INTO t VALUES (1, 'null'), (2, '[null]')")
+    bench.verify()
+    command = [sys.executable, "-m", "pydbsync", "repair", *bench.options(), "--report", str(bench.report)]
+    done = subprocess.run([*command, "--unproven", "--yes"], capture_output=True, text=True, check=False)
+    assert "left out: shop.t: " in done.stdout
+    assert "1 changes applied, 0 refused" in done.stdout
+    assert done.returncode == 1
+
+
 def test_what_verify_says_after_a_repair_is_equal(broken: Bench) -> None:
     broken.make_plan()
     broken.apply()
