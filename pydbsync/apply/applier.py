@@ -177,11 +177,18 @@ class Applier:
             key=self._settings.target.key,
             wait_timeout_s=lock_timeout_s,
             statement_timeout_s=self._settings.statement_timeout_s,
+            on_slow=self._tell_slow,
         )
         self._connection = connection
         self._used_at = time.monotonic()
         self.catalog.attach(connection)
         return connection
+
+    def _tell_slow(self) -> None:
+        self._log.info(
+            "the target works on a statement for over %g s (a large ALTER, a lock, or a disk without room?); it is"
+            " waited for", self._settings.statement_timeout_s,
+        )  # fmt: skip
 
     def _drop_connection(self) -> None:
         if self._connection is not None:
@@ -404,7 +411,9 @@ class Applier:
         is_interrupted = False
         while True:
             try:
-                run_statement(self.connection, planned)
+                ran = run_statement(self.connection, planned, stop=self._stop)
+                if ran != planned.sql:
+                    self._log.info("left out keys that another source's statement has made; ran: %s", ran or "nothing")
                 kill_point("after-ddl")
                 return None
             except TransientError as exc:

@@ -75,6 +75,10 @@ TRANSIENT_CODES: Mapping[int, str] = {
 LOST_CODES = frozenset({0, 1053, 1077, 1079, 1080, 1152, 1184, 1927, 2002, 2003, 2006, 2013, 2014, 2055, 3169, 4031})
 """Errors after which the connection is of no use any more."""
 
+_FILE_CODES = frozenset({3, 20, 1004, 1005, 1006, 1025, 1026, 1030, 1598})
+"""Errors of files, which tell the reason in their text."""
+_NO_ROOM = re.compile(r"\b(?:errcode|errno|error):? (?:28|135|136)\b|No space left on device", re.IGNORECASE)
+
 REFUSED_CODES: Mapping[int, str] = {
     1044: "the user has no right to it",
     1045: "user or password is wrong",
@@ -101,6 +105,8 @@ class _PatientConnection(pymysql.connections.Connection):
     look_s = 0.0
     """After so long without an answer `still_runs` is asked; 0 waits for as long as PyMySQL does."""
     still_runs: Callable[[], bool]
+    on_slow: Callable[[], object]
+    """Called once for each statement that is waited for beyond `look_s`."""
 
     def _read_query_result(self, unbuffered: bool = False) -> Any:
         if self.look_s:
@@ -110,12 +116,16 @@ class _PatientConnection(pymysql.connections.Connection):
     def _wait_for_answer(self) -> None:
         poll = select.poll()
         poll.register(self._sock, select.POLLIN)  # type: ignore[attr-defined]
+        is_told = False
         while not poll.poll(1000 * self.look_s):
             if not self.still_runs() and not poll.poll(1000):
                 self._force_close()  # type: ignore[attr-defined]
                 raise pymysql.err.OperationalError(
                     2013, f"no answer for {self.look_s:g} s, and the statement runs no more: the connection is dead"
                 )
+            if not is_told:
+                self.on_slow()
+            is_told = True
 
 
 class Connection:
@@ -129,12 +139,13 @@ class Connection:
         wait_timeout_s: int = 28800,
         read_timeout_s: float = 0,
         statement_timeout_s: float = 0,
+        on_slow: Callable[[], object] = lambda: None,
     ) -> None:
         """Connect. `keywords` are PyMySQL's; `wait_timeout_s` is after how much silence the server hangs up.
 
         With `read_timeout_s` a statement that takes longer counts as a lost connection. With `statement_timeout_s` it
         does so only if the server, asked over a second connection, does not run it any more: a slow statement is waited
-        for, a line on which nothing comes is not.
+        for, with one call of `on_slow`; a line on which nothing comes is not.
 
         Raises TransientError if the server cannot be reached now, ConfigError if it refuses the user.
         """
@@ -172,6 +183,7 @@ class Connection:
         if statement_timeout_s:
             self._raw._read_timeout = statement_timeout_s  # type: ignore[attr-defined]
             self._raw.still_runs = self._still_runs
+            self._raw.on_slow = on_slow
             self._raw.look_s = statement_timeout_s
 
     @property
@@ -321,7 +333,7 @@ def server_error(exc: BaseException) -> ApplyError:
     if isinstance(exc, pymysql.Error) and exc.args:
         code = exc.args[0] if isinstance(exc.args[0], int) else 0
         text = str(exc.args[1]) if len(exc.args) > 1 else str(exc.args[0])
-        if code in TRANSIENT_CODES or code in LOST_CODES:
+        if code in TRANSIENT_CODES or code in LOST_CODES or (code in _FILE_CODES and _NO_ROOM.search(text)):
             return TransientError(f"{text or 'the connection to the database server was lost'} ({code})", code=code)
         return PermanentError(f"{text} ({code})", code=code)
     if isinstance(exc, OSError | EOFError | AttributeError | IndexError | struct.error):

@@ -135,6 +135,7 @@ def test_a_slow_statement_is_waited_for_beyond_the_time_limit(
             status = replay(fresh_target, changes(binlog, 3), statement_timeout_s=1)
     assert numbers(fresh_target) == [0, 1, 2]
     assert status.applied == 3
+    assert [record.getMessage()[:30] for record in caplog.records].count("the target works on a statemen") == 1
     assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
 
 
