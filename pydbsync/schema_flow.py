@@ -162,7 +162,7 @@ class SchemaFlow:
         server = Server("mariadb" if dialect.is_mariadb else "mysql", dialect.version, dialect.charset)
         return plan_schema_change(
             first, rename=rename, in_scope=in_scope, target=server, source=self._source_server(first),
-            siblings=siblings, tables_named=self._tables_named,
+            siblings=siblings, tables_named=self._tables_named, is_merged=router.is_merged(target),
         )  # fmt: skip
 
     def _source_server(self, change: SchemaChange) -> Server | None:

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import hashlib
 import re
+import threading
 from typing import NamedTuple
 
 import msgspec
 
 from pydbsync.apply.connection import ROW_SQL_MODE, SCHEMA_SQL_MODE, Connection
+from pydbsync.apply.merged_keys import unnamed_keys_left
 from pydbsync.errors import PermanentError
 from pydbsync.model import NO_JSON, SchemaChange, TableName
 from pydbsync.plan.ddl import PlannedSchemaChange
@@ -129,12 +131,28 @@ def _show(connection: Connection, sql: str) -> str | None:
         raise
 
 
-def run_statement(connection: Connection, planned: PlannedSchemaChange) -> None:
-    """The statement itself under the right default database and the source's clock. Raises ApplyError."""
+def run_statement(
+    connection: Connection, planned: PlannedSchemaChange, *, stop: threading.Event | None = None
+) -> str | None:
+    """The statement itself under the right default database and the source's clock. What ran: without the unnamed keys
+    that a table of several sources has already; None where nothing was left.
+
+    Raises ApplyError, and Stopped while another worker adds keys to the table.
+    """
+    if not planned.is_merged:
+        _run(connection, planned, planned.sql)
+        return planned.sql
+    with unnamed_keys_left(connection, planned, stop or threading.Event()) as sql:
+        if sql is not None:
+            _run(connection, planned, sql)
+    return sql
+
+
+def _run(connection: Connection, planned: PlannedSchemaChange, sql: str) -> None:
     connection.execute(f"SET SESSION sql_mode = '{SCHEMA_SQL_MODE}', timestamp = {planned.ts}")
     try:
         connection.use(planned.default_database)
-        connection.execute(planned.sql.encode("utf-8"))
+        connection.execute(sql.encode("utf-8"))
     finally:
         if connection.is_open():
             connection.execute(f"SET SESSION sql_mode = '{ROW_SQL_MODE}', timestamp = DEFAULT")

@@ -230,7 +230,8 @@ class ParkedDesk:
             )  # fmt: skip
         dialect = self._connection.dialect
         target = Server("mariadb" if dialect.is_mariadb else "mysql", dialect.version, dialect.charset)
-        return plan_schema_change(change, rename=rename, in_scope=in_scope, target=target)
+        is_merged = self._router.is_merged(rename(change.database))
+        return plan_schema_change(change, rename=rename, in_scope=in_scope, target=target, is_merged=is_merged)
 
     def _blocker(self, parked: Parked) -> int | None:
         """An earlier change of the same stream that is still parked and concerns the same row or table."""

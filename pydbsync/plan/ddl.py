@@ -43,6 +43,8 @@ class PlannedSchemaChange(msgspec.Struct, frozen=True):
     """For SET timestamp: defaults such as CURRENT_TIMESTAMP give existing rows the source's time."""
     notes: tuple[str, ...] = ()
     """What was changed besides names, for the log."""
+    is_merged: bool = False
+    """Several sources feed the target's table: keys without names that it has already are not made again."""
 
 
 def plan_schema_change(
@@ -55,13 +57,14 @@ def plan_schema_change(
     siblings: Sequence[SchemaChange] | None = None,
     tables_named: TablesNamed | None = None,
     statement: Statement | None = None,
+    is_merged: bool = False,
 ) -> PlannedSchemaChange | None:
     """The statement to run once for `change` and its `siblings`, all further messages of the same statement.
 
     Tables of the statement that no message announces are left out, if the siblings are given (as an empty list where
     there are none). None where nothing is left to do for the tables in scope. Without `source` or `target` nothing is
     translated between brands. `tables_named` is asked only where the text leaves open in which database an
-    unqualified name is looked up.
+    unqualified name is looked up; `is_merged` is handed on.
     Raises PlanError for what cannot be read, resolved or translated.
     """
     if statement is None:
@@ -101,6 +104,7 @@ def plan_schema_change(
         database=None,
         ts=change.ts,
         notes=tuple(notes),
+        is_merged=is_merged,
     )
 
 

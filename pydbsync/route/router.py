@@ -36,6 +36,10 @@ class Router:
             found += [name for name in sorted(self._shards.databases) if target in self._shards.every_shard(name)]
         return tuple(found) or (() if target in self._rewrite else (target,))
 
+    def is_merged(self, target: str) -> bool:
+        """Whether the configuration sends several source databases to this one."""
+        return len(self.sources(target)) > 1
+
     def rename(self, database: str, *, shard_of: str | None = None, shard: str | None = None) -> str:
         """The target name of a database that stands in a statement; `shard` is the name for `shard_of` this time."""
         if shard is not None and database == shard_of:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -376,6 +378,88 @@ def test_a_column_that_both_merged_sources_drop_goes_once(fresh_target: Endpoint
         assert replay(fresh_target, messages, stream=stream, **MERGED).parked == 0
     assert columns(fresh_target) == ["id"]
     assert fresh_target.query("SELECT * FROM d.t ORDER BY id") == [(0,), (1,), (10,), (11,)]
+
+
+def keys(target: Endpoint) -> dict[str, str]:
+    """The table's keys but for the primary one, as the server spells them."""
+    text = target.query("SHOW CREATE TABLE d.t")[0][1]
+    found = re.findall(r"^ +((?:[A-Z]+ )?KEY) `([^`]+)` (.*?),?$", text, re.MULTILINE)
+    return {name: f"{kind} {rest}" for kind, name, rest in found}
+
+
+WIDE = "CREATE TABLE t (id INT PRIMARY KEY, a INT, b VARCHAR(20), c TEXT, g GEOMETRY NOT NULL)"
+WIDE_COLUMNS = ["id", "a", "b", "c", "g"]
+
+
+def merged(number: int, *statements: str) -> tuple[list[bytes], list[bytes]]:
+    """Messages of one of two sources with equal schemas, before and with these statements."""
+    binlog, name = Binlog(base=f"shard{number}"), f"d{number}"
+    before = binlog.ddl(f"CREATE DATABASE {name}", name) + binlog.ddl(WIDE, f"{name}.t", columns=WIDE_COLUMNS)
+    after = [each for sql in statements for each in binlog.ddl(sql, f"{name}.t", columns=WIDE_COLUMNS)]
+    return before, after
+
+
+UNNAMED = {
+    "one": (["ALTER TABLE t ADD KEY (a)"], {"a": "KEY (`a`)"}),
+    "index": (["ALTER TABLE `t` ADD INDEX USING BTREE (A, b DESC) COMMENT 'x'"], {"a": "KEY (`a`,`b` DESC)"}),
+    "unique": (["ALTER TABLE t ADD UNIQUE (a), ADD KEY (a)"], {"a": "UNIQUE KEY (`a`)", "a_2": "KEY (`a`)"}),
+    "prefix": (["ALTER TABLE t ADD KEY (b(5)), ADD KEY (b(20))"], {"b": "KEY (`b`(5))", "b_2": "KEY (`b`)"}),
+    "fulltext": (
+        ["ALTER TABLE t ADD FULLTEXT (c), ADD KEY (c(9))"],
+        {"c": "FULLTEXT KEY (`c`)", "c_2": "KEY (`c`(9))"},
+    ),
+    "spatial": (["ALTER TABLE t ADD SPATIAL INDEX (g)"], {"g": "SPATIAL KEY (`g`)"}),
+    "twice": (["ALTER TABLE t ADD KEY (a), ADD KEY (a)"], {"a": "KEY (`a`)", "a_2": "KEY (`a`)"}),
+    "beside others": (
+        ["ALTER TABLE t MODIFY b VARCHAR(30), ADD KEY (b), ENGINE=InnoDB, ADD KEY (a)"],
+        {"a": "KEY (`a`)", "b": "KEY (`b`)"},
+    ),
+    "taken away and made again": (
+        ["ALTER TABLE t ADD KEY (a)", "ALTER TABLE t DROP KEY a, ADD KEY (a)"],
+        {"a": "KEY (`a`)"},
+    ),
+}
+
+
+@pytest.mark.parametrize("case", UNNAMED)
+def test_a_key_without_a_name_of_two_merged_sources_is_made_once(fresh_target: Endpoint, case: str) -> None:
+    statements, expected = UNNAMED[case]
+    (before_0, after_0), (before_1, after_1) = merged(0, *statements), merged(1, *statements)
+    for messages, stream in ((before_0, "q0"), (before_1, "q1"), (after_0, "q0"), (after_1, "q1")):
+        assert replay(fresh_target, messages, stream=stream, **MERGED).parked == 0
+    assert {
+        name: re.sub(r" USING.*| COMMENT.*| /\*.*", "", text) for name, text in keys(fresh_target).items()
+    } == expected
+
+
+def test_what_only_one_of_the_merged_sources_adds_is_made(fresh_target: Endpoint) -> None:
+    (before_0, after_0), (before_1, after_1) = (
+        merged(0, "ALTER TABLE t ADD KEY (a)"),
+        merged(1, "ALTER TABLE t ADD KEY (a), ADD KEY (b), ADD KEY (a, b)"),
+    )
+    for messages, stream in ((before_0, "q0"), (before_1, "q1"), (after_0, "q0"), (after_1, "q1")):
+        assert replay(fresh_target, messages, stream=stream, **MERGED).parked == 0
+    assert keys(fresh_target) == {"a": "KEY (`a`)", "b": "KEY (`b`)", "a_2": "KEY (`a`,`b`)"}
+
+
+def test_a_table_of_one_source_gets_every_key_of_it(fresh_target: Endpoint) -> None:
+    before, after = merged(0, "ALTER TABLE t ADD KEY (a)", "ALTER TABLE t ADD KEY (a)")
+    assert replay(fresh_target, before + after, dbname_rewrite={"d0": "d"}).parked == 0
+    assert keys(fresh_target) == {"a": "KEY (`a`)", "a_2": "KEY (`a`)"}
+
+
+def test_two_workers_that_add_the_same_key_at_once_make_one(fresh_target: Endpoint) -> None:
+    statements = [sql for _ in range(5) for sql in ("ALTER TABLE t ADD KEY (a), ADD KEY (b)", "ALTER TABLE t FORCE")]
+    (before_0, after_0), (before_1, after_1) = merged(0, *statements), merged(1, *statements)
+    replay(fresh_target, before_0, stream="q0", **MERGED)
+    replay(fresh_target, before_1, stream="q1", **MERGED)
+    with ThreadPoolExecutor(2) as workers:
+        runs = [
+            workers.submit(replay, fresh_target, messages, stream=stream, **MERGED)
+            for messages, stream in ((after_0, "q0"), (after_1, "q1"))
+        ]
+        assert [run.result().parked for run in runs] == [0, 0]
+    assert keys(fresh_target) == {"a": "KEY (`a`)", "b": "KEY (`b`)"}
 
 
 def test_rows_of_a_source_that_is_altered_later_keep_the_new_column_of_others(fresh_target: Endpoint) -> None:
