@@ -26,7 +26,7 @@ class Mode:
 
 
 SINGLE = Mode()
-PARALLEL = tuple(Mode(n, order) for order in ("optimistic", "conservative", "aggressive") for n in (2, 4, 8))
+PARALLEL = tuple(Mode(n, order) for order in ("optimistic", "conservative", "aggressive") for n in (4, 8))
 # Queues as long as pydbsync's batches are: the default of 128 KB starves the workers on short transactions.
 QUEUE_BYTES = 16 << 20
 
