@@ -249,6 +249,8 @@ class Applier:
         connection.execute(b"START TRANSACTION")
         try:
             self._row.write(connection, work.state)
+            if self.state is None or work.state.bootstrapped != self.state.bootstrapped:
+                self._row.write_bootstrapped(connection, work.state.bootstrapped)
             refused: list[ParkedChange] = []
             if singly:
                 blocked = ParkedRows()

@@ -18,7 +18,7 @@ import msgspec
 
 from pydbsync.apply.connection import Connection
 from pydbsync.errors import CheckpointConflict
-from pydbsync.model import Place
+from pydbsync.model import Place, TableName
 from pydbsync.places import Checkpoint
 from pydbsync.plan.quoting import quote_name, quote_text
 
@@ -34,6 +34,8 @@ class StreamState(msgspec.Struct):
     heartbeat: int | None = None
     heartbeat_ts: int | None = None
     ghosts: str = ""
+    bootstrapped: frozenset[TableName] = frozenset()
+    """Source tables whose rows came by a bootstrap, and no newer change since: what Maxwell held back is still due."""
 
 
 class CheckpointRow:
@@ -41,6 +43,7 @@ class CheckpointRow:
 
     def __init__(self, *, schema: str, stream: str) -> None:
         self._table = f"{quote_name(schema)}.`checkpoint`"
+        self._bootstrap_table = f"{quote_name(schema)}.`bootstrap`"
         self._stream = stream
         self._owner = ""
         # 64 characters at most, and equal for equal streams of one state schema only.
@@ -113,7 +116,20 @@ class CheckpointRow:
             heartbeat=heartbeat,
             heartbeat_ts=heartbeat_ts,
             ghosts=ghosts,
+            bootstrapped=frozenset(
+                TableName(*row)
+                for row in connection.rows(
+                    f"SELECT source_database, source_table FROM {self._bootstrap_table} WHERE stream = %s",
+                    (self._stream,),
+                )
+            ),
         )
+
+    def write_bootstrapped(self, connection: Connection, tables: frozenset[TableName]) -> None:
+        """Store which tables have come by a bootstrap, as part of the running transaction."""
+        connection.run(f"DELETE FROM {self._bootstrap_table} WHERE stream = %s", (self._stream,))
+        for table in sorted(tables):
+            connection.run(f"INSERT INTO {self._bootstrap_table} VALUES (%s, %s, %s)", (self._stream, *table))
 
     def write(self, connection: Connection, state: StreamState) -> None:
         """Store the state as part of the running transaction. Raises CheckpointConflict if the row is not ours."""

@@ -27,6 +27,12 @@ TABLES = {
         ghosts LONGTEXT CHARACTER SET utf8mb4 NOT NULL,
         updated_at TIMESTAMP(6) NOT NULL DEFAULT CURRENT_TIMESTAMP(6) ON UPDATE CURRENT_TIMESTAMP(6)
     """,
+    "bootstrap": """
+        stream VARCHAR(190) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin NOT NULL,
+        source_database VARCHAR(64) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin NOT NULL,
+        source_table VARCHAR(64) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin NOT NULL,
+        PRIMARY KEY (stream, source_database, source_table)
+    """,
     "schema_change": """
         id BIGINT UNSIGNED NOT NULL AUTO_INCREMENT PRIMARY KEY,
         statement_hash CHAR(40) CHARACTER SET ascii NOT NULL,

@@ -13,6 +13,7 @@ import pytest
 from pydbsync.killpoints import KILL_POINTS
 from tests.conftest import LEG, RunSync, StartSync
 from tests.corpus import VERSIONS, Brand, Case, cases
+from tests.maxwell import Binlog, insert, update
 from tests.processes import sync_config, wait_for
 from tests.servers import Endpoint, Vhost
 from tests.state import differences, read_state
@@ -76,3 +77,31 @@ def test_a_death_at_any_step_loses_and_doubles_nothing(
         assert list(differences(case.state, found, data_only=False)) == [], case
     parked = fresh_target.query("SELECT kind FROM pydbsync.parked")
     assert list(parked) == ([("unreadable",)] if point == "after-parking" else [])
+
+
+@pytest.mark.parametrize(("point", "count"), [("after-commit", 4), ("after-ack", 4), ("before-commit", 5)])
+def test_a_death_during_a_bootstrap_loses_nothing_of_what_maxwell_held_back(
+    point: str, count: int, fresh_target: Endpoint, vhost: Vhost, start_sync: StartSync, run_sync: RunSync
+) -> None:
+    """The changes of a table that is read are printed behind newer ones of others: by their place they look old."""
+    binlog = Binlog()
+    vhost.declare("sync")
+    vhost.publish(binlog.ddl("CREATE DATABASE d", "d"))
+    for name in ("t", "other"):
+        vhost.publish(binlog.ddl(f"CREATE TABLE {name} (id INT PRIMARY KEY, v INT)", f"d.{name}"))
+    held = binlog.each([insert("d.t", {"id": 7, "v": 1}), update("d.t", {"id": 0, "v": 5}, {"v": 1})])
+    meanwhile = binlog.each([insert("d.other", {"id": number, "v": 1}) for number in range(3)])
+    bootstrap = binlog.bootstrap("d.t", [{"id": 0, "v": 1}])
+    vhost.publish(bootstrap[:-1] + meanwhile + bootstrap[-1:] + held)
+    config = sync_config(fresh_target, vhost, batch_rows=1)
+
+    dying = start_sync(config, "--until-drained", environment={"PYDBSYNC_KILL_POINT": f"{point}:{count}"})
+    wait_for(lambda: "was ended by signal 9" in dying.stderr or not dying.is_running, what="the worker's death")
+    assert "was ended by signal 9" in dying.stderr, dying.finished(0)
+    dying.kill()
+    applied = fresh_target.query("SELECT * FROM d.t")
+    assert (7, 1) not in applied, "it was to die before the first held change"
+
+    assert run_sync(config, "--until-drained").exit_code == 0
+    assert fresh_target.query("SELECT * FROM d.t ORDER BY id") == [(0, 5), (7, 1)]
+    assert fresh_target.query("SELECT COUNT(*) FROM d.other") == [(3,)]

@@ -56,6 +56,46 @@ def test_changes_that_maxwell_held_back_during_a_bootstrap_are_applied(fresh_tar
     assert fresh_target.query("SELECT COUNT(*) FROM d.other") == [(3,)]
 
 
+@pytest.mark.usefixtures("tables")
+@pytest.mark.parametrize("cut", range(1, 9))
+def test_a_restart_anywhere_in_a_bootstrap_loses_nothing_of_what_was_held_back(
+    fresh_target: Endpoint, binlog: Binlog, cut: int
+) -> None:
+    held = binlog.each([insert("d.t", {"id": 7, "v": 1}), update("d.t", {"id": 0, "v": 5}, {"v": 1})])
+    meanwhile = binlog.each([insert("d.other", {"id": n, "v": 1}) for n in range(3)])
+    bootstrap = binlog.bootstrap("d.t", [{"id": 0, "v": 1}])
+    messages = bootstrap[:-1] + meanwhile + bootstrap[-1:] + held
+    replay(fresh_target, messages[:cut])
+    replay(fresh_target, messages[cut:])
+    assert rows(fresh_target) == [(0, 5), (7, 1)]
+
+
+@pytest.mark.usefixtures("tables")
+def test_a_bootstrap_is_over_with_the_first_newer_change_of_its_table(fresh_target: Endpoint, binlog: Binlog) -> None:
+    unfinished = "SELECT stream, source_table FROM pydbsync.bootstrap"
+    later = binlog.bootstrap("d.t", [{"id": 0, "v": 1}])
+    replay(fresh_target, later)
+    assert fresh_target.query(unfinished) == [("memory", "t")]
+    replay(fresh_target, binlog.each([insert("d.other", {"id": 1, "v": 1})]))
+    assert fresh_target.query(unfinished) == [("memory", "t")]
+    replay(fresh_target, binlog.each([insert("d.t", {"id": 1, "v": 1})]))
+    assert fresh_target.query(unfinished) == []
+
+
+def test_what_was_held_back_of_a_table_without_a_key_is_named(
+    fresh_target: Endpoint, binlog: Binlog, caplog: pytest.LogCaptureFixture
+) -> None:
+    messages = binlog.ddl("CREATE DATABASE d", "d") + binlog.ddl("CREATE TABLE t (id INT, v INT)", "d.t")
+    messages += binlog.ddl("CREATE TABLE other (id INT)", "d.other")
+    held = binlog.each([insert("d.t", {"id": 1, "v": 1}), insert("d.t", {"id": 2, "v": 1})])
+    messages += binlog.bootstrap("d.t", [{"id": 0, "v": 1}]) + binlog.each([insert("d.other", {"id": 1})])
+    replay(fresh_target, messages + held)
+    warnings = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert len(warnings) == 1, warnings
+    assert "d.t" in warnings[0]
+    assert "compare" in warnings[0]
+
+
 def test_a_table_without_a_key_gets_no_second_copy_of_what_was_applied(fresh_target: Endpoint, binlog: Binlog) -> None:
     messages = binlog.ddl("CREATE DATABASE d", "d") + binlog.ddl("CREATE TABLE t (id INT, v INT)", "d.t")
     messages += binlog.bootstrap("d.t", [{"id": 0, "v": 1}])
