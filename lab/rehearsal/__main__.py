@@ -14,9 +14,11 @@ import time
 from collections.abc import Collection
 from pathlib import Path
 
+import pymysql
+
 import lab
 from lab.rehearsal.damage import Damage, break_rows, describe, named_in
-from lab.rehearsal.load import Load
+from lab.rehearsal.load import Load, SchemaSteps
 from lab.rehearsal.memory import MemoryWatch
 from lab.rehearsal.record import Record, Step, clock
 from lab.rehearsal.stage import Stage
@@ -37,6 +39,7 @@ class Rehearsal:
         self._load_per_s = load_per_s
         self._random = random.Random(seed)
         self._load: Load | None = None
+        self._steps = SchemaSteps(random.Random(self._random.randrange(2**31)))
         self._marks = 0
         self.record = Record()
         self.memory = MemoryWatch()
@@ -55,7 +58,7 @@ class Rehearsal:
             self.memory.add("RabbitMQ", broker.pid, forked="RabbitMQ")
         self.make_source()
         self.killer.start()
-        forth = self.begin(self._stage.forth(), "capture, then the load")
+        forth = self.begin(self._stage.forth(), "capture, the load")
         self.copy(forth)
         self.replay(forth)
         self.verify_equal(forth, "verify: equal, under load", is_killed=True)
@@ -67,9 +70,9 @@ class Rehearsal:
         self.repair(forth, forth.direction.folder / "plan2.sql")
         self.leave_unaltered(())
         self.cut_over(forth, "cut-over to the target")
-        back = self.begin(self._stage.back(), "capture there, then the load")
+        back = self.begin(self._stage.back(), "capture at the target, the load")
         self.replay(back)
-        self.verify_equal(back, "verify: the old source is equal")
+        self.verify_equal(back, "verify: equal, under load")
         self.cut_over(back, "cut-over back to the source")
 
     def stop(self) -> None:
@@ -98,11 +101,13 @@ class Rehearsal:
             tools.capture.start()
             wait_until_captured(tools)
             seed = self._random.randrange(2**31)
-            self._load = Load(direction.source, rows=self._rows, seed=seed, per_second=self._load_per_s)
+            self._load = Load(
+                direction.source, rows=self._rows, seed=seed, per_second=self._load_per_s, steps=self._steps
+            )
             self._load.start()
             self.killer.hunt(tools)
-            step.outcome = f"{self._load_per_s:.0f} transactions/s and schema changes"
-            self.record.say(f"from here on {step.outcome}; capture publishes all of it")
+            step.outcome = f"{self._load_per_s:.0f} transactions/s"
+            self.record.say(f"from here on {step.outcome}, now and then a schema change; capture publishes all of it")
         return tools
 
     def copy(self, tools: Tools) -> None:
@@ -137,7 +142,7 @@ class Rehearsal:
                     if time.monotonic() - begun > CATCH_UP_S:
                         raise Failed(f"replay did not catch up in {CATCH_UP_S:.0f} s; see {tools.replay.out}")
                     time.sleep(0.1)
-            step.outcome = "a row written now is at the target"
+            step.outcome = "a row written now is there"
             self.record.say(f"it is there {clock(time.monotonic() - begun)} later")
 
     def verify_equal(self, tools: Tools, title: str, *, is_killed: bool = False) -> None:
@@ -152,7 +157,7 @@ class Rehearsal:
                     "verify does not name what was broken, but"
                     f" also {describe(named - damage)}, and not {describe(damage - named)}"
                 )
-            step.outcome = f"names the {damage.total()} differences, and no others"
+            step.outcome = f"names all {damage.total()}, and no others"
             self.record.say(f"[green]these are exactly the {damage.total()} differences that were made[/green]")
 
     def _verify(self, tools: Tools, step: Step, *, expect: int, is_killed: bool = False) -> Damage:
@@ -165,7 +170,7 @@ class Rehearsal:
             tools.run("verify", "--restart", *options, expect=(expect,))
         if self._load is not None:
             self._load.check()
-        step.outcome = f"all rows are equal{', killed once' if kills else ''}"
+        step.outcome = f"all rows are equal{'; killed once' if kills else ''}"
         return named_in(Path(report))
 
     def break_rows(self, tools: Tools) -> Damage:
@@ -221,7 +226,7 @@ class Rehearsal:
             tools.run("run", "--until-drained")
             drained = time.monotonic() - begun
             tools.run("verify", "--restart", "--report", str(tools.direction.folder / "report.json"), "--limit", "2")
-            step.outcome = f"nobody may write for {clock(drained)}, {clock(time.monotonic() - begun)} with verify"
+            step.outcome = f"no writing for {clock(drained)}, then verify"
             self.record.say("[green]nothing is left on the way, and both servers are equal[/green]")
 
 
@@ -253,7 +258,7 @@ def run(rehearsal: Rehearsal, *, seed: int) -> int:
     console.print(f"A whole migration between two private MariaDB servers; the same again with --seed {seed}")
     try:
         rehearsal.go()
-    except (Failed, lab.LabError) as error:
+    except (Failed, lab.LabError, pymysql.MySQLError) as error:
         rehearsal.record.say(f"[red]rehearsal: {error}[/red]")
         return 1
     except KeyboardInterrupt:

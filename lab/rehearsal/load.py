@@ -21,11 +21,19 @@ class Load:
     """Writes to one server from two connections, rows from one and schema changes from the other, until stopped."""
 
     def __init__(
-        self, endpoint: Endpoint, *, rows: int, seed: int, per_second: float, schema_pause_s: float = 10.0
+        self,
+        endpoint: Endpoint,
+        *,
+        rows: int,
+        seed: int,
+        per_second: float,
+        steps: SchemaSteps | None = None,
+        schema_pause_s: float = 10.0,
     ) -> None:
+        """`steps` are those of the load before, which the tables still show."""
         self._rows = rows
         self._random = random.Random(seed)
-        self._steps = SchemaSteps(random.Random(seed + 1))
+        self._steps = steps or SchemaSteps(random.Random(seed + 1))
         self._connections = [endpoint.connect(database=DATABASE) for _ in range(2)]
         self._pause_s = 1 / per_second
         self._schema_pause_s = schema_pause_s

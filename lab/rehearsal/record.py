@@ -70,8 +70,8 @@ class Record:
         """The steps, and how long each took."""
         table = Table(box=box.SIMPLE_HEAD, show_footer=True, pad_edge=False)
         table.add_column("", justify="right")
-        table.add_column("step", footer="all of it")
-        table.add_column("time", justify="right", footer=clock(time.monotonic() - self.started_at))
+        table.add_column("step", footer="all of it", no_wrap=True)
+        table.add_column("time", justify="right", footer=clock(time.monotonic() - self.started_at), no_wrap=True)
         table.add_column("outcome", overflow="fold")
         for number, step in enumerate(self.steps, start=1):
             table.add_row(str(number), step.title, clock(step.seconds), step.outcome)
