@@ -107,6 +107,15 @@ class _PatientConnection(pymysql.connections.Connection):
     still_runs: Callable[[], bool]
     on_slow: Callable[[], object]
     """Called once for each statement that is waited for beyond `look_s`."""
+    limit_bytes = 0
+    """The longest statement that the server takes: at a longer one it would hang up, as if it were away."""
+
+    def _execute_command(self, command: int, sql: Any) -> None:
+        if self.limit_bytes and len(sql) >= self.limit_bytes:
+            raise pymysql.err.OperationalError(
+                1153, f"a statement of {len(sql)} bytes is longer than the target's max_allowed_packet; raise it there"
+            )
+        super()._execute_command(command, sql)  # type: ignore[misc]
 
     def _read_query_result(self, unbuffered: bool = False) -> Any:
         if self.look_s:
@@ -151,6 +160,8 @@ class Connection:
         """
         self._key = key
         self._keywords = keywords
+        self.warnings = 0
+        """How many the last query of `rows` gave; SHOW WARNINGS tells them."""
         given = dict(keywords)
         given.setdefault("connect_timeout", 10)
         if statement_timeout_s:
@@ -180,6 +191,7 @@ class Connection:
         charset = str(self.value("SELECT @@character_set_server"))
         self.dialect = msgspec.structs.replace(self.dialect, charset=charset)
         self.max_allowed_packet = int(self.value("SELECT @@session.max_allowed_packet"))
+        self._raw.limit_bytes = self.max_allowed_packet
         if statement_timeout_s:
             self._raw._read_timeout = statement_timeout_s  # type: ignore[attr-defined]
             self._raw.still_runs = self._still_runs
@@ -206,9 +218,12 @@ class Connection:
         try:
             with self._raw.cursor() as cursor:
                 cursor.execute(sql, parameters or None)
-                return list(cursor.fetchall())
+                found = list(cursor.fetchall())
+                warned = cursor.warning_count
         except Exception as exc:
             raise server_error(exc) from exc
+        self.warnings = warned
+        return found
 
     def run(self, sql: str, parameters: tuple[object, ...] = ()) -> int:
         """One statement with %s parameters; the number of matched rows. Raises TransientError or PermanentError."""

@@ -13,6 +13,9 @@ from pydbsync.plan.quoting import quote_name
 PENDING = 2**62
 """Added to the place of a change in the list of those that are about to be parked: its id is not known yet."""
 
+_PIECE_BYTES = 2**20
+_LEAST_PIECE_BYTES = 2**9
+
 
 class ParkedChange(msgspec.Struct, frozen=True):
     """One change that was not applied, as the table `parked` keeps it."""
@@ -64,6 +67,7 @@ class ParkedTable:
     """The table `parked` of one stream."""
 
     def __init__(self, *, schema: str, stream: str) -> None:
+        self._schema = schema
         self._table = f"{quote_name(schema)}.`parked`"
         self._stream = stream
 
@@ -98,11 +102,22 @@ class ParkedTable:
 
     def has(self, connection: Connection, position: str, message: bytes) -> bool:
         """Whether this message stands in the table, in whatever state."""
-        sql = f"SELECT 1 FROM {self._table} WHERE stream = %s AND position = %s AND message = _binary %s LIMIT 1"
-        return bool(connection.rows(sql, (self._stream, position[:255], message)))
+        found = connection.rows(
+            f"SELECT id, message FROM {self._table}"
+            " WHERE stream = %s AND position = %s AND LEFT(message, 1000) = _binary %s",
+            (self._stream, position[:255], message[:1000]),
+        )
+        ids = [int(parked_id) for parked_id, first in found if message.startswith(first)]
+        rests = read_rests(connection, self._schema, ids)
+        return any(first + rests.get(int(parked_id), b"") == message for parked_id, first in found)
 
     def write(self, connection: Connection, parked: ParkedChange) -> int:
-        """Store one as part of the running transaction; its id."""
+        """Store one as part of the running transaction; its id.
+
+        A large message is stored in pieces: it may be longer than any statement that the target takes.
+        """
+        # Escaped, a piece may be twice as long, and the reason stands beside the first one.
+        piece_bytes = max(_LEAST_PIECE_BYTES, min(_PIECE_BYTES, (connection.max_allowed_packet - 2**15) // 2))
         connection.run(
             f"INSERT INTO {self._table} (stream, position, kind, source_database, source_table, target_database,"
             " row_keys, is_whole_table, behind, reason, code, message)"
@@ -119,10 +134,31 @@ class ParkedTable:
                 parked.behind,
                 parked.reason[:16000],
                 parked.code,
-                parked.message,
+                parked.message[:piece_bytes],
             ),
         )
-        return int(connection.value("SELECT LAST_INSERT_ID()"))
+        parked_id = int(connection.value("SELECT LAST_INSERT_ID()"))
+        for number, start in enumerate(range(piece_bytes, len(parked.message), piece_bytes), start=1):
+            connection.run(
+                f"INSERT INTO {quote_name(self._schema)}.`parked_piece` (parked_id, number, piece)"
+                " VALUES (%s, %s, _binary %s)",
+                (parked_id, number, parked.message[start : start + piece_bytes]),
+            )
+        return parked_id
+
+
+def read_rests(connection: Connection, schema: str, ids: Iterable[int]) -> dict[int, bytes]:
+    """What of these parked messages stands in pieces behind the column `message`; nothing for most."""
+    listed = ", ".join(map(str, ids))
+    if not listed:
+        return {}
+    pieces: dict[int, list[bytes]] = {}
+    for parked_id, piece in connection.rows(
+        f"SELECT parked_id, piece FROM {quote_name(schema)}.`parked_piece` WHERE parked_id IN ({listed})"
+        " ORDER BY parked_id, number"
+    ):
+        pieces.setdefault(int(parked_id), []).append(piece)
+    return {parked_id: b"".join(each) for parked_id, each in pieces.items()}
 
 
 def describe_change(change: RowChange | SchemaChange) -> tuple[str, str, TableName]:

@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from pydbsync.apply.catalog import look_up
 from pydbsync.apply.connection import ROW_SQL_MODE, SCHEMA_SQL_MODE, Connection
 from pydbsync.apply.merged_keys import unnamed_keys_left
 from pydbsync.errors import PermanentError
@@ -89,7 +90,7 @@ class Journal:
                 (change.position or "")[:190],
                 self._stream,
                 planned.default_database,
-                planned.sql,
+                planned.sql[: connection.max_allowed_packet // 8],  # to be read by people; it may not run at all
                 msgspec.json.encode(before).decode(),
                 change.ts,
             ),
@@ -193,7 +194,8 @@ def _has_columns(connection: Connection, name: TableName, change: SchemaChange) 
         return False
     live = [
         str(row[0])
-        for row in connection.rows(
+        for row in look_up(
+            connection,
             "SELECT column_name FROM information_schema.columns WHERE table_schema = %s AND table_name = %s"
             " ORDER BY ordinal_position",
             name,

@@ -67,6 +67,12 @@ TABLES = {
         parked_at TIMESTAMP(6) NOT NULL DEFAULT CURRENT_TIMESTAMP(6),
         KEY stream (stream, status, id)
     """,
+    "parked_piece": """
+        parked_id BIGINT UNSIGNED NOT NULL,
+        number INT UNSIGNED NOT NULL,
+        piece LONGBLOB NOT NULL,
+        PRIMARY KEY (parked_id, number)
+    """,
     "parked_audit": """
         id BIGINT UNSIGNED NOT NULL AUTO_INCREMENT PRIMARY KEY,
         parked_id BIGINT UNSIGNED NOT NULL,

@@ -17,6 +17,7 @@ import msgspec
 
 from pydbsync.apply.catalog import LiveCatalog
 from pydbsync.apply.connection import Connection
+from pydbsync.apply.parked import read_rests
 from pydbsync.apply.running import run_planned
 from pydbsync.apply.schema_change import is_already_so, run_statement
 from pydbsync.decode.maxwell import decode_message
@@ -104,13 +105,19 @@ class ParkedDesk:
                 f" FROM {self._table} WHERE {' AND '.join(conditions)} ORDER BY id",
                 tuple(parameters),
             )
+            rests = read_rests(self._connection, self._settings.state_schema, [int(row[0]) for row in found])
         except PermanentError as exc:
             raise OperationError(
                 f"the state schema {self._settings.state_schema!r} cannot be read in the target: {exc}"
             ) from exc
         parked = [
             msgspec.convert(
-                {**dict(zip(Parked.__struct_fields__, row, strict=True)), "row_keys": _read_keys(row[12])}, Parked,
+                {
+                    **dict(zip(Parked.__struct_fields__, row, strict=True)),
+                    "row_keys": _read_keys(row[12]),
+                    "message": row[13] + rests.get(int(row[0]), b""),
+                },
+                Parked,
                 strict=False,
             )
             for row in found
