@@ -311,7 +311,7 @@ class CopyStart:
             f"{self._stream}: the stream begins at {change.position}, behind the copy's place"
             f" {row.base}.{row.place.file:06d}:{row.place.offset}: what happened in between would be lost. Start the"
             " stream at or before that place, and if it is known to begin just there, say so with"
-            f" `python -m pydbsync copy --trust-stream {self._stream}`"
+            f" `python -m pydbsync copy --trust-stream --stream {self._stream}`"
         )
 
     def _store_proof(self, connection: Connection) -> None:

@@ -34,12 +34,14 @@ class Brake:
         *,
         servers: Sequence[tuple[str, Server]],
         lag_s: Callable[[], float],
+        late: Callable[[float], str] = lambda lag_s: f"the target is {lag_s:.0f} s behind the source",
         stop: threading.Event,
         log: logging.Logger,
     ) -> None:
         self._limits = limits
         self._servers = servers
         self._lag_s = lag_s
+        self._late = late
         self._stop = stop
         self._log = log
         self._looked_at = float("-inf")
@@ -82,5 +84,5 @@ class Brake:
         if limits.lag_s:
             lag_s = self._lag_s()
             if lag_s > limits.lag_s:
-                return f"the target is {lag_s:.0f} s behind the source"
+                return self._late(lag_s)
         return ""

@@ -41,7 +41,7 @@ KEYS = {
 """Keys of all shapes: a definition that begins with the column id, and its value in the n-th row."""
 KEYLESS = ("none", "nullable")
 SHAPES = "shapes"
-ROWS = 1000
+ROWS = 600
 PACKET = 1 << 16
 
 

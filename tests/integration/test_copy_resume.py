@@ -61,11 +61,11 @@ def caught_up(carrier: Carrier) -> list[str]:
     return carrier.differences(SHAPES)
 
 
-@pytest.mark.parametrize("seed", [random.randrange(2**31) for _ in range(2)])
 def test_a_copy_that_is_killed_again_and_again_ends_equal(
-    carrier: Carrier, config: dict[str, object], tmp_path: Path, seed: int
+    carrier: Carrier, config: dict[str, object], tmp_path: Path
 ) -> None:
     """The source goes on changing between the runs, so that each later snapshot is another moment."""
+    seed = random.randrange(2**31)
     print(f"seed {seed}")
     chosen = random.Random(seed)
     make_shapes(carrier.source)
@@ -195,7 +195,7 @@ def test_a_copy_whose_server_goes_away_ends_with_a_sentence_and_goes_on_later(
     make_shapes(carrier.source)
     proxy = make_proxy(carrier.source.port)
     behind = {**config, "source_db_info": {**carrier.source.db_info, "port": proxy.port}}
-    process = CopyProcess(behind, tmp_path, "--rate", "500")
+    process = CopyProcess(behind, tmp_path, "--rate", "3000")
     wait_for(lambda: chunks_done(carrier.target), what="the first chunk")
     proxy.cut()
     run_sql(carrier.source, [LATE.format(t=name) for name in KEYLESS], database=SHAPES)

@@ -29,6 +29,7 @@ class Throttle:
             LoadLimits(options.threads_running, options.lag_s if self._replicas else 0.0, options.rows_per_s),
             servers=[("source", servers.source), ("target", servers.target)],
             lag_s=lambda: max(map(lag_of, self._replicas), default=0.0),
+            late=_late,
             stop=stop,
             log=log,
         )
@@ -60,6 +61,12 @@ def lag_of(replica: Server) -> float:
         behind = found[0][column]
         return BEHIND_FOR_EVER_S if behind is None else float(behind)
     raise OperationError("a replica of the target does not tell its state; grant its user REPLICATION CLIENT")
+
+
+def _late(lag_s: float) -> str:
+    if lag_s >= BEHIND_FOR_EVER_S:
+        return "a replica of the target has stopped replicating"
+    return f"a replica of the target is {lag_s:.0f} s behind"
 
 
 def _keywords(settings: Settings, address: str) -> dict[str, object]:

@@ -219,6 +219,7 @@ class Worker:
         connection = self._writer.connection
         pile = _Pile()
         total_rows = total_size = 0
+        self._brake(0)
         connection.execute(b"START TRANSACTION")
         try:
             for row in self._rows(form.rows_query(way, where, shard=task.shard)):
@@ -231,6 +232,7 @@ class Worker:
                         connection.execute(b"COMMIT")
                         self._board.progressed(task, total_rows, total_size)
                         self._brake(total_rows)
+                        self._brake(0)
                         total_rows = total_size = 0
                         connection.execute(b"START TRANSACTION")
                 pile.add(_shard(row[0]), text, int(row[1] or 0))
