@@ -334,6 +334,23 @@ def test_a_copy_needs_a_source(fresh_target: Endpoint) -> None:
         copy(settings)
 
 
+def test_tables_that_get_a_column_before_their_turn_are_copied_with_it(
+    settings: Settings, fresh_source: Endpoint, fresh_target: Endpoint
+) -> None:
+    names = ("a", "b", "c")
+    make(fresh_source, ";\n".join(f"CREATE TABLE {name} (id INT PRIMARY KEY)" for name in names))
+    for name in names:
+        fresh_source.query(f"INSERT INTO shop.{name} VALUES (1), (2)")
+
+    def alter() -> None:
+        run_sql(fresh_source, [f"ALTER TABLE {name} ADD COLUMN v INT DEFAULT 3" for name in names], database="shop")
+
+    report = copy(settings, observer=Recorder(alter), jobs=1)
+    assert report.rounds == 2
+    assert state_differences(fresh_source, fresh_target, ["shop"]) == []
+    assert fresh_target.query("SELECT id, v FROM shop.c") == [(1, 3), (2, 3)]
+
+
 # -- what is told ------------------------------------------------------------------------------------------------------
 
 

@@ -112,6 +112,9 @@ class Tables:
         source = self._servers.source.table(task.name, with_referrers=False)
         if source is None:
             raise SourceChangedError("it was dropped or renamed")
+        now = self._servers.source.call(lambda connection: read_fingerprint(connection, task.name))
+        if now != task.table.fingerprint:
+            raise SourceChangedError("its definition changed before its rows were read")
         forms = []
         for target in task.targets:
             schema = self._servers.target.table(target.name, with_referrers=False)
