@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Iterable
+from typing import Any
 
 from pydbsync.apply.connection import Connection
+from pydbsync.errors import TransientError
 from pydbsync.model import Column, Referrer, TableName, TableSchema
 from pydbsync.plan.lexer import unquote_string
 from pydbsync.plan.literals import GEOMETRY_KINDS
 from pydbsync.plan.rows import Dialect
 
+_SKIPPED = 1684
+_SKIPPED_FOR_S = 30.0
+_LOOK_AGAIN_S = 0.02
 _ACTIONS = ("CASCADE", "SET NULL", "SET DEFAULT")
 _JSON_CHECK = re.compile(r"json_valid\(`((?:[^`]|``)*)`\)", re.IGNORECASE)
 _LABEL = re.compile(r"'(?:[^'\\]|''|\\.)*'", re.DOTALL)
@@ -47,9 +53,26 @@ class LiveCatalog:
         self._tables.clear()
 
 
+def look_up(connection: Connection, sql: str, about: tuple[object, ...]) -> list[tuple[Any, ...]]:
+    """Rows of information_schema, of all tables that they are about. Raises TransientError, PermanentError.
+
+    On MariaDB a session that holds a lock waits there for nobody, and workers hold that of their stream: a table which
+    another session alters at that moment is passed over with a warning, as if it, its columns or keys did not exist.
+    """
+    deadline = time.monotonic() + _SKIPPED_FOR_S
+    while True:
+        found = connection.rows(sql, about)
+        if not connection.warnings or all(code != _SKIPPED for _, code, _ in connection.rows("SHOW WARNINGS")):
+            return found
+        if time.monotonic() > deadline:
+            raise TransientError("another session alters the tables that are looked at", code=_SKIPPED)
+        time.sleep(_LOOK_AGAIN_S)
+
+
 def databases_with_table(connection: Connection, table: str) -> list[str]:
     """The databases of the target that have a base table of this name."""
-    found = connection.rows(
+    found = look_up(
+        connection,
         "SELECT table_schema FROM information_schema.tables WHERE table_name = %s AND table_type <> 'VIEW'"
         " ORDER BY table_schema",
         (table,),
@@ -63,7 +86,8 @@ def read_table(connection: Connection, name: TableName, *, with_referrers: bool 
     Whether foreign keys refer to the table can stand in any other one: to answer that, MariaDB opens them all. Who
     reads many tables and need not know leaves it out.
     """
-    kind = connection.rows(
+    kind = look_up(
+        connection,
         "SELECT t.table_name, t.engine, IFNULL(e.transactions, 'NO') FROM information_schema.tables t"
         " LEFT JOIN information_schema.engines e ON e.engine = t.engine"
         " WHERE t.table_schema = %s AND t.table_name = %s AND t.table_type <> 'VIEW'",
@@ -82,7 +106,8 @@ def read_table(connection: Connection, name: TableName, *, with_referrers: bool 
         referrers=_read_referrers(connection, name) if with_referrers else (),
         triggers=tuple(
             str(row[0])
-            for row in connection.rows(
+            for row in look_up(
+                connection,
                 "SELECT trigger_name FROM information_schema.triggers"
                 " WHERE event_object_schema = %s AND event_object_table = %s ORDER BY trigger_name",
                 name,
@@ -96,7 +121,8 @@ def _read_columns(connection: Connection, name: TableName) -> tuple[Column, ...]
     is_mariadb = connection.dialect.is_mariadb
     srid = "srs_id" if not is_mariadb else "NULL"
     checked = _json_columns(connection, name) if is_mariadb else frozenset()
-    found = connection.rows(
+    found = look_up(
+        connection,
         "SELECT column_name, data_type, column_type, character_set_name, character_octet_length, numeric_precision,"
         f" datetime_precision, is_nullable, extra, generation_expression, {srid} FROM information_schema.columns"
         " WHERE table_schema = %s AND table_name = %s ORDER BY ordinal_position",
@@ -130,7 +156,8 @@ def _read_columns(connection: Connection, name: TableName) -> tuple[Column, ...]
 
 def _reference_systems(connection: Connection, name: TableName) -> dict[str, int]:
     """MariaDB's REF_SYSTEM_ID of geometry columns, where one is declared."""
-    found = connection.rows(
+    found = look_up(
+        connection,
         "SELECT g_geometry_column, srid FROM information_schema.geometry_columns"
         " WHERE g_table_schema = %s AND g_table_name = %s AND srid <> 0",
         name,
@@ -146,7 +173,8 @@ def _text(value: object) -> str:
 
 def _json_columns(connection: Connection, name: TableName) -> frozenset[str]:
     """MariaDB's JSON is LONGTEXT with a CHECK of its own."""
-    clauses = connection.rows(
+    clauses = look_up(
+        connection,
         "SELECT check_clause FROM information_schema.check_constraints"
         " WHERE constraint_schema = %s AND table_name = %s",
         name,
@@ -164,7 +192,8 @@ def _read_keys(
     connection: Connection, name: TableName, columns: dict[str, Column]
 ) -> tuple[tuple[str, ...], tuple[tuple[str, ...], ...], tuple[str, ...]]:
     keys: dict[str, list[tuple[str | None, object]]] = {}
-    for index, column, part in connection.rows(
+    for index, column, part in look_up(
+        connection,
         "SELECT index_name, column_name, sub_part FROM information_schema.statistics"
         " WHERE table_schema = %s AND table_name = %s AND non_unique = 0 ORDER BY index_name, seq_in_index",
         name,
@@ -190,7 +219,8 @@ def _read_keys(
 
 def _read_referrers(connection: Connection, name: TableName) -> tuple[Referrer, ...]:
     found: dict[tuple[str, str, str], list[tuple[str, str, str]]] = {}
-    for child_db, constraint, child, column, on_delete, on_update, *parent in connection.rows(
+    for child_db, constraint, child, column, on_delete, on_update, *parent in look_up(
+        connection,
         "SELECT k.table_schema, k.constraint_name, k.table_name, k.referenced_column_name, r.delete_rule, r.update_rule"
         ", k.referenced_table_schema, k.referenced_table_name"
         " FROM information_schema.key_column_usage k JOIN information_schema.referential_constraints r"

@@ -7,8 +7,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from threading import Event
 
+from pydbsync.apply.catalog import look_up
 from pydbsync.apply.connection import Connection
-from pydbsync.errors import PermanentError, PlanError, Stopped
+from pydbsync.errors import PlanError, Stopped
 from pydbsync.model import TableName
 from pydbsync.plan.ddl import PlannedSchemaChange
 from pydbsync.plan.lexer import Brand
@@ -16,7 +17,6 @@ from pydbsync.plan.quoting import quote_table
 from pydbsync.plan.unnamed_keys import KeyPart, KeyShape, adds_unnamed_keys, without_keys_there
 
 _WAIT_S = 1.0
-_NO_SUCH_TABLE = 1146
 
 
 @contextmanager
@@ -51,21 +51,13 @@ def _adds_unnamed_keys(sql: str, brand: Brand) -> bool:
 
 def _read_keys(connection: Connection, name: TableName) -> dict[str, KeyShape]:
     """The keys that consist of columns, but for the primary one; none where there is no such table."""
-    try:
-        with connection.transaction():
-            # While another worker's ALTER TABLE ends, MariaDB's information_schema is silent about the table, and on
-            # MySQL SHOW INDEX refuses it (1684). A transaction that has read the table lets no ALTER TABLE end.
-            connection.rows(f"SELECT 1 FROM {quote_table(name)} LIMIT 0")
-            rows = connection.rows(
-                "SELECT index_name, non_unique, column_name, sub_part, collation, index_type"
-                " FROM information_schema.statistics WHERE table_schema = %s AND table_name = %s"
-                " ORDER BY index_name, seq_in_index",
-                name,
-            )
-    except PermanentError as exc:
-        if exc.code == _NO_SUCH_TABLE:
-            return {}
-        raise
+    # Not SHOW INDEX: on MySQL it refuses a table that another worker alters (1684), for the cardinality alone.
+    rows = look_up(
+        connection,
+        "SELECT index_name, non_unique, column_name, sub_part, collation, index_type FROM information_schema.statistics"
+        " WHERE table_schema = %s AND table_name = %s ORDER BY index_name, seq_in_index",
+        name,
+    )
     found: dict[str, KeyShape] = {}
     on_expressions = {"PRIMARY"}
     for key, not_unique, column, prefix, order, kind in rows:
@@ -83,7 +75,8 @@ def _read_keys(connection: Connection, name: TableName) -> dict[str, KeyShape]:
 
 
 def _read_lengths(connection: Connection, name: TableName) -> dict[str, int]:
-    rows = connection.rows(
+    rows = look_up(
+        connection,
         "SELECT column_name, character_maximum_length FROM information_schema.columns"
         " WHERE table_schema = %s AND table_name = %s AND character_maximum_length IS NOT NULL",
         name,

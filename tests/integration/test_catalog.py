@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -166,3 +168,37 @@ def test_a_table_is_looked_at_again_when_it_is_said_to_have_changed(
     assert len(described(catalog).columns) == 1
     catalog.forget()
     assert len(described(catalog).columns) == 2
+
+
+def test_a_table_that_another_session_alters_is_read_whole(fresh_target: Endpoint) -> None:
+    """A session that holds a lock, as workers do, waits for no ALTER TABLE in MariaDB's information_schema: it passes
+    over the table, and says so in a warning."""
+    fresh_target.query("CREATE DATABASE d")
+    connection = Connection(fresh_target.db_info)
+    connection.rows("SELECT GET_LOCK('a worker', 0)")
+    catalog = LiveCatalog()
+    catalog.attach(connection)
+    fresh_target.query("CREATE TABLE d.t (id INT PRIMARY KEY, e INT UNIQUE)")
+    fresh_target.query("CREATE TABLE d.c (p INT, FOREIGN KEY (p) REFERENCES d.t (id) ON DELETE CASCADE)")
+    is_over = threading.Event()
+
+    def alter() -> None:
+        with fresh_target.connect() as connection, connection.cursor() as cursor:
+            while not is_over.is_set():
+                cursor.execute("ALTER TABLE d.t FORCE")
+
+    def look() -> TableSchema:
+        catalog.forget()
+        return described(catalog)
+
+    expected = look()
+    assert expected.row_key == ("id",)
+    assert len(expected.referrers) == 1
+    with ThreadPoolExecutor(1) as pool:
+        altering = pool.submit(alter)
+        try:
+            found = {look() for _ in range(15)}
+        finally:
+            is_over.set()
+        altering.result()
+    assert found == {expected}
