@@ -33,11 +33,19 @@ MYSQL_URLS = {"source": "PYDBSYNC_TEST_MYSQL_SOURCE", "target": "PYDBSYNC_TEST_M
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "mysql: needs the MySQL servers; runs in the MySQL leg alone")
     config.addinivalue_line("markers", "mariadb: runs in the MariaDB leg alone")
+    keep_bytecode()
     if LEG not in ("mariadb", "mysql"):
         raise pytest.UsageError(f"PYDBSYNC_TEST_LEG is {LEG!r}; it can be mariadb or mysql")
     missing = [name for name in MYSQL_URLS.values() if not os.environ.get(name)]
     if LEG == "mysql" and missing:
         raise pytest.UsageError(f"the MySQL leg needs {' and '.join(missing)}: mysql://user:password@host:port")
+
+
+def keep_bytecode() -> None:
+    """Tests start some hundred processes: none of them compiles all modules anew, also where nothing may be written
+    beside the sources."""
+    if os.environ.pop("PYTHONDONTWRITEBYTECODE", ""):
+        os.environ.setdefault("PYTHONPYCACHEPREFIX", str(lab.lab_root() / "bytecode"))
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
