@@ -61,7 +61,7 @@ class BarObserver(CopyObserver):
                 bar = self._bars[table.name] = self._progress.add_task(str(table.name), total=table.estimated_rows)
             if bar is not None and table.name in self._bars:
                 # The estimate may be too low by half; a bar that is full before the table is done says nothing.
-                total = max(table.estimated_rows, table.rows)
+                total = max(table.estimated_rows, table.rows + table.rows // 10 + 1)
                 self._progress.update(bar, completed=table.rows, total=total)
             if self._whole is not None:
                 self._progress.update(self._whole, completed=self._report.rows, description="all tables")
