@@ -168,6 +168,39 @@ def test_schema_changes_and_a_kill_in_the_middle_of_a_copy_end_equal(carrier: Ca
     assert carrier.differences("other_one") == []
 
 
+def test_with_the_documented_rights_a_schema_change_waits_until_it_is_noticed(
+    carrier: Carrier, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("pydbsync.ops.copy.sessions._BLOCKED_AFTER_S", 1)
+    run_sql(
+        carrier.source,
+        [
+            "DROP USER IF EXISTS copier@'%'",
+            "CREATE USER copier@'%' IDENTIFIED BY 'copier'",
+            "GRANT SELECT, SHOW VIEW, TRIGGER, REPLICATION CLIENT, LOCK TABLES ON *.* TO copier@'%'",
+            "GRANT CREATE, INSERT ON pydbsync_heartbeat.* TO copier@'%'",
+        ],
+    )
+    limited = {**carrier.source.db_info, "user": "copier", "password": "copier"}
+    statements = [f"ALTER TABLE {name} ADD COLUMN added INT" for name in KEYS]
+    thread = threading.Thread(target=run_sql, args=(carrier.source, statements), kwargs={"database": SHAPES})
+    waiting = "SELECT 1 FROM information_schema.processlist WHERE state LIKE 'Waiting for table metadata lock'"
+
+    def alter() -> None:
+        thread.start()
+        wait_for(
+            lambda: not thread.is_alive() or carrier.source.query(waiting), what="schema changes that wait or are done"
+        )
+
+    settings = settings_for(carrier.source, carrier.target, source_db_info=limited)
+    for run in range(2):  # a second marker needs no right to delete the first
+        report = copy(settings, observer=Recorder(alter) if not run else None, overwrite_checkpoint=bool(run),
+                      existing="drop" if run else "stop")  # fmt: skip
+        assert not [note for note in report.notes if "marker" in note]
+    thread.join()
+    assert caught_up(carrier) == []
+
+
 # -- limits ------------------------------------------------------------------------------------------------------------
 
 

@@ -143,6 +143,24 @@ def test_a_copy_that_was_begun_goes_on_only_with_the_same_options(
     assert fresh_target.query("SELECT COUNT(*) FROM pydbsync.copy_chunk") == [(0,)]
 
 
+def test_tables_that_were_to_be_kept_are_emptied_and_not_dropped_when_the_copy_is_given_up(
+    config: dict[str, object], fresh_source: Endpoint, fresh_target: Endpoint, tmp_path: Path
+) -> None:
+    make_shapes(fresh_source)
+    run_sql(
+        fresh_target,
+        [
+            f"CREATE DATABASE {SHAPES}",
+            f"CREATE TABLE {SHAPES}.number (id BIGINT PRIMARY KEY, v TEXT, own INT DEFAULT 5)",
+        ],
+    )
+    begun = CopyProcess(config, tmp_path, "--existing", "keep", PYDBSYNC_KILL_POINT="after-chunk:30").wait()
+    assert begun.exit_code == KILLED
+    with pytest.raises(OperationError, match=r"the target has \d+ of the tables already"):
+        copy(settings_for(fresh_source, fresh_target), restart=True)
+    assert fresh_target.query(f"SELECT COUNT(own) FROM {SHAPES}.number") == [(0,)]
+
+
 def test_replay_does_not_start_into_half_a_copy(carrier: Carrier, config: dict[str, object], tmp_path: Path) -> None:
     make_shapes(carrier.source)
     assert CopyProcess(config, tmp_path, PYDBSYNC_KILL_POINT="after-chunk:3").wait().exit_code == KILLED

@@ -229,7 +229,7 @@ def restricted(source: Endpoint) -> dict[str, str]:
             "DROP USER IF EXISTS unprivileged@'%'",
             "CREATE USER unprivileged@'%' IDENTIFIED BY 'unprivileged'",
             "GRANT SELECT, LOCK TABLES, SHOW VIEW, TRIGGER ON *.* TO unprivileged@'%'",
-            f"GRANT CREATE, INSERT, DELETE ON `{own}`.* TO unprivileged@'%'",
+            f"GRANT CREATE, INSERT ON `{own}`.* TO unprivileged@'%'",
         ],
     )
     return {"user": "unprivileged", "password": "unprivileged"}

@@ -6,11 +6,13 @@ import secrets
 
 from pydbsync.apply.connection import Connection
 from pydbsync.apply.table_start import TableStart
+from pydbsync.errors import PermanentError
 from pydbsync.model import TableName
 from pydbsync.plan.quoting import quote_name, quote_table
 from pydbsync.settings import Settings
 
 KEPT_DAYS = 7
+_REFUSED = 1142
 
 
 def marker_table(settings: Settings) -> TableName:
@@ -37,7 +39,11 @@ class Markers:
                 f"CREATE TABLE IF NOT EXISTS {name} (id VARCHAR(64) CHARACTER SET ascii NOT NULL PRIMARY KEY,"
                 " written_at TIMESTAMP NOT NULL DEFAULT CURRENT_TIMESTAMP) ENGINE=InnoDB"
             )
-        self._connection.execute(f"DELETE FROM {name} WHERE written_at < NOW() - INTERVAL {KEPT_DAYS} DAY")
+        try:
+            self._connection.execute(f"DELETE FROM {name} WHERE written_at < NOW() - INTERVAL {KEPT_DAYS} DAY")
+        except PermanentError as exc:
+            if exc.code != _REFUSED:  # without the right to, old rows stay
+                raise
 
     def write(self) -> TableStart:
         """A new marker, committed: what was committed before it comes before it in the stream, and has no newer time.

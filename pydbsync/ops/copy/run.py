@@ -12,7 +12,7 @@ from pydbsync.apply.table_start import ALL_TABLES, TableStart
 from pydbsync.errors import ConfigError, OperationError, PermanentError, Stopped
 from pydbsync.model import TableName
 from pydbsync.ops.copy.fields import Way
-from pydbsync.ops.copy.journal import Journal, TableRecord
+from pydbsync.ops.copy.journal import Journal, RunRecord, TableRecord
 from pydbsync.ops.copy.markers import Markers, marker_table
 from pydbsync.ops.copy.one_round import OneRound, Sides
 from pydbsync.ops.copy.options import CopyObserver, CopyOptions, CopyReport, TableReport
@@ -131,7 +131,7 @@ class Copy:
         runs = [run for run in self._journal.running(self._target) if run.options["streams"] == described["streams"]]
         if runs and self._options.restart:
             for run in runs:
-                self._give_up(run.id)
+                self._give_up(run)
             runs = []
         if not runs:
             self._refuse_what_is_there()
@@ -166,21 +166,21 @@ class Copy:
                 " --overwrite-checkpoint to copy everything anew"
             )
 
-    def _give_up(self, run_id: int) -> None:
-        """Drop what the run has made, and forget it."""
+    def _give_up(self, run: RunRecord) -> None:
+        """Drop what the run has made, or empty what it was to keep, and forget it."""
         builder = self._builder()
-        for name, record in self._journal.tables(self._target, run_id).items():
+        for name, record in self._journal.tables(self._target, run.id).items():
             if record.status != "gone" and self._router.takes(name):
                 for database in self._router.databases(name.database):
-                    self._clear(builder, TableName(database, name.table))
+                    self._clear(builder, TableName(database, name.table), is_kept=run.options["existing"] == "keep")
         self._streams.give_back()
-        self._journal.end(self._target, run_id, "given up")
+        self._journal.end(self._target, run.id, "given up")
 
-    def _clear(self, builder: Builder, name: TableName) -> None:
-        if self._options.existing == "keep":
-            self._target.execute(f"DELETE FROM {quote_table(name)}".encode())
-        else:
+    def _clear(self, builder: Builder, name: TableName, *, is_kept: bool) -> None:
+        if not is_kept:
             builder.drop_table(name)
+        elif self._servers.target.table(name, with_referrers=False) is not None:
+            self._target.execute(f"DELETE FROM {quote_table(name)}".encode())
 
     def _builder(self) -> Builder:
         ts = int(self._source.value("SELECT UNIX_TIMESTAMP()"))
