@@ -227,7 +227,7 @@ class PrintingTarget:
         self._write = write
         self._database: str | None = None
 
-    def acquire(self, stop: threading.Event) -> StreamState | None:
+    def acquire(self, stop: threading.Event, *, is_away: bool = False) -> StreamState | None:
         return self.state
 
     def release(self) -> None:

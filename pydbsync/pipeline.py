@@ -65,15 +65,16 @@ class Pipeline:
         Raises ConfigError, StopError, CheckpointConflict, BrokenOrderError.
         """
         backoff = Backoff(self._settings.retry.first_s, self._settings.retry.max_s)
-        is_away = False
+        is_away = is_target_lost = False
         try:
             while not stop.is_set():
                 # First the lock, then the subscription: a stand-by must never be a waiting consumer, since RabbitMQ
                 # would hand it newer messages before the ones that come back.
                 self._observer.now("waiting for the target")
-                state = self._applier.acquire(stop)
+                state = self._applier.acquire(stop, is_away=is_target_lost)
                 if state is None:
                     return
+                is_target_lost = False
                 try:
                     self._plans.attach(self._applier.catalog, self._applier.dialect)
                     self._observer.now("waiting for the queue")
@@ -98,6 +99,7 @@ class Pipeline:
                 except TransientError as exc:
                     # Lost while something was looked up: what was taken in comes again.
                     self._log.warning("the target was lost, beginning anew at the checkpoint: %s", exc)
+                    is_target_lost = True
                     self._source.close()
                     self._applier.release()
                     backoff.wait(stop)

@@ -52,6 +52,8 @@ class Proxy:
         self.upstream = (upstream_host, upstream_port)
         self.accepted = 0
         """Connections made through the proxy so far."""
+        self.tried = 0
+        """Connections that were tried, also those that it, or the server behind it, has refused."""
         self._links: set[Link] = set()
         self._swallowed: set[Direction] = set()
         self._delay_s = 0.0
@@ -106,6 +108,7 @@ class Proxy:
         return await asyncio.start_server(self._serve, self.host, 0), gates
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.tried += 1
         link = Link(writer, writer)
         with suppress(OSError):
             if not self._refusing:

@@ -82,17 +82,17 @@ class Applier:
 
     # -- ownership ---------------------------------------------------------------------------------------------------
 
-    def acquire(self, stop: threading.Event) -> StreamState | None:
+    def acquire(self, stop: threading.Event, *, is_away: bool = False) -> StreamState | None:
         """Connect, wait for the stream's lock, take the checkpoint over; None if `stop` was set first.
 
-        Waits while the server is away. Raises ConfigError if it refuses the user or the state schema.
+        Waits while the server is away; `is_away` says that its going was told already. Raises ConfigError if it refuses
+        the user or the state schema.
         """
         self._stop = stop
         if self._is_owner and self._is_still_owner():
             return self.state
         self._is_owner = False
         backoff = Backoff(self._settings.retry.first_s, self._settings.retry.max_s)
-        is_away = False
         while not stop.is_set():
             try:
                 connection = self._connect()
