@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
+import random
 import threading
 import time
 from collections.abc import Callable
 from typing import Any, Protocol
 
 import pika
+import pytest
+from pika.heartbeat import HeartbeatChecker
 
 from pydbsync.errors import SourceError
 from pydbsync.model import Delivery
@@ -23,6 +25,9 @@ LIMIT_S = 60.0
 """When a test gives up waiting for what must happen."""
 SEND_TIMEOUT_S = 3
 """When the broker with TLS gives up a send that does not go through; RabbitMQ's default is ten times as long."""
+PUBLISH_STEP = 100
+"""Messages in one AMQP transaction; a large one is alone."""
+LARGE_BYTES = 2**20
 LOG = logging.getLogger("pydbsync.test")
 
 KINDS: dict[str, dict[str, Any]] = {
@@ -96,6 +101,24 @@ def until(condition: Callable[[], object]) -> None:
         time.sleep(0.02)
 
 
+def check_heartbeats_every(seconds: float, monkeypatch: pytest.MonkeyPatch) -> list[HeartbeatChecker]:
+    """pika looks for heartbeats five seconds longer apart than they are due; the list grows with each look."""
+    checks: list[HeartbeatChecker] = []
+    start, check = HeartbeatChecker._start_check_timer, HeartbeatChecker._check_heartbeat
+
+    def start_sooner(checker: HeartbeatChecker) -> None:
+        checker._check_interval = seconds
+        start(checker)
+
+    def counted(checker: HeartbeatChecker) -> None:
+        checks.append(checker)
+        check(checker)
+
+    monkeypatch.setattr(HeartbeatChecker, "_start_check_timer", start_sooner)
+    monkeypatch.setattr(HeartbeatChecker, "_check_heartbeat", counted)
+    return checks
+
+
 def numbered(count: int, *, first: int = 0) -> list[bytes]:
     return [b'{"database":"shop","table":"orders","n":%d}' % number for number in range(first, first + count)]
 
@@ -105,14 +128,17 @@ def bodies(deliveries: list[Delivery]) -> list[bytes]:
 
 
 def patterned(size: int) -> bytes:
-    """So many bytes, in which no two pieces of 32 are alike."""
-    return b"".join(hashlib.sha256(b"%d" % number).digest() for number in range(size // 32 + 1))[:size]
+    """So many bytes without a pattern: of each size others, each time the same."""
+    return random.Random(size).randbytes(size)
 
 
 def publish_raw(place: Vhost, messages: list[bytes], **keywords: Any) -> None:
     """Publish to the queue itself, whatever the bodies are; all are in the queue when this returns."""
     with place.connect(heartbeat=0, **keywords) as broker:
         channel = broker.channel()
-        channel.confirm_delivery()
-        for body in messages:
+        channel.tx_select()
+        for number, body in enumerate(messages, start=1):
             channel.basic_publish("", QUEUE, body, pika.BasicProperties(headers={"number": 1}))
+            if number % PUBLISH_STEP == 0 or len(body) > LARGE_BYTES:
+                channel.tx_commit()
+        channel.tx_commit()

@@ -9,7 +9,6 @@ import sys
 from typing import Any
 
 import pytest
-from pika.heartbeat import HeartbeatChecker
 
 from pydbsync.source.connection import TRICKLE_PAUSE_S
 from tests.integration.amqp.steps import (
@@ -18,6 +17,7 @@ from tests.integration.amqp.steps import (
     SEND_TIMEOUT_S,
     MakeSource,
     bodies,
+    check_heartbeats_every,
     opened,
     patterned,
     publish_raw,
@@ -37,21 +37,14 @@ def test_reading_stops_at_the_limit_and_the_connection_lives_on(
 ) -> None:
     """Much more than may be held is on its way while pika checks for heartbeats and the broker for blocked sends."""
     monkeypatch.setattr("pydbsync.source.link.TRICKLE_PAUSE_S", TRICKLE_PAUSE_S * SEND_TIMEOUT_S / 30)
-    checks: list[HeartbeatChecker] = []
-    check = HeartbeatChecker._check_heartbeat
-
-    def counted_check(checker: HeartbeatChecker) -> None:
-        checks.append(checker)
-        check(checker)
-
-    monkeypatch.setattr(HeartbeatChecker, "_check_heartbeat", counted_check)
+    checks = check_heartbeats_every(SEND_TIMEOUT_S / 2, monkeypatch)
     tls_vhost.declare(QUEUE)
     messages = [patterned(50_000 + number) for number in range(2000)]
     publish_raw(tls_vhost, messages)
     keywords = tls_keywords if over_tls else {}
     source = opened(make_source(tls_vhost, heartbeat_s=1, read_ahead_bytes=2**20, **keywords))
     taken = list(source.take(timeout_s=LIMIT_S))
-    until(lambda: len(checks) >= 2)
+    until(lambda: len(checks) >= 4)
     assert source.held_bytes < sum(map(len, messages)) / 2
     while len(taken) < len(messages):
         source.acknowledge(taken[-1].tag)

@@ -14,6 +14,7 @@ from tests.integration.amqp.steps import (
     QUEUE,
     MakeSource,
     bodies,
+    check_heartbeats_every,
     numbered,
     opened,
     patterned,
@@ -61,8 +62,12 @@ def test_a_connection_cut_in_the_middle_of_a_message_starts_anew(
 
 
 def test_a_silent_connection_is_given_up_by_the_heartbeat_and_the_order_is_kept(
-    make_source: MakeSource, vhost: Vhost, make_proxy: Callable[[int], Proxy]
+    make_source: MakeSource,
+    vhost: Vhost,
+    make_proxy: Callable[[int], Proxy],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    check_heartbeats_every(1.5, monkeypatch)
     vhost.declare(QUEUE)
     vhost.publish(numbered(50))
     proxy = make_proxy(vhost.broker.port)
