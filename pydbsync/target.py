@@ -20,8 +20,11 @@ from pydbsync.protocols import Catalog
 class Target(Protocol):
     """Where changes end; apply/applier.py says what each of these does and raises."""
 
-    state: StreamState | None
-    parked: ParkedRows
+    @property
+    def state(self) -> StreamState | None: ...
+
+    @property
+    def parked(self) -> ParkedRows: ...
 
     @property
     def catalog(self) -> Catalog: ...

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from pydbsync.apply import applier
+from pydbsync.apply import schema_steps
 from pydbsync.errors import StopError
 from pydbsync.source.memory import MemorySource
 from pydbsync.worker import follow
@@ -127,7 +127,7 @@ def crash_at(monkeypatch: pytest.MonkeyPatch, point: str) -> None:
         if name == point:
             raise Crash
 
-    monkeypatch.setattr(applier, "kill_point", at)
+    monkeypatch.setattr(schema_steps, "kill_point", at)
 
 
 CRASHED = {
@@ -184,7 +184,7 @@ def test_a_connection_that_is_lost_around_a_statement_costs_nothing(
             cuts.append(name)
             proxy.cut()
 
-    monkeypatch.setattr(applier, "kill_point", at)
+    monkeypatch.setattr(schema_steps, "kill_point", at)
     messages = binlog.ddl("ALTER TABLE t ADD c INT, DROP v", "d.t", columns=["id", "c"])
     messages += binlog.transaction(insert("d.t", {"id": 1, "c": 5}))
     replay(through, messages)
@@ -198,7 +198,7 @@ def test_a_stop_is_heard_between_the_statements_of_a_long_backlog(
     fresh_target: Endpoint, created: list[bytes], binlog: Binlog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stop = threading.Event()
-    monkeypatch.setattr(applier, "kill_point", lambda name: name == "after-ddl" and stop.set())
+    monkeypatch.setattr(schema_steps, "kill_point", lambda name: name == "after-ddl" and stop.set())
     names = ["id", "v", *(f"c{number}" for number in range(20))]
     messages: list[bytes] = []
     for number in range(20):

@@ -1,0 +1,172 @@
+"""A schema change in its two steps: the intent before the statement, its end with the checkpoint after it."""
+
+from __future__ import annotations
+
+import logging
+
+from pydbsync.apply.checkpoint import StreamState
+from pydbsync.apply.connection import LOST_CODES, Connection
+from pydbsync.apply.parked import ParkedChange, describe_change
+from pydbsync.apply.parking import Parking
+from pydbsync.apply.schema_change import Journal, is_already_so, read_state, run_statement, statement_hash
+from pydbsync.apply.session import Session
+from pydbsync.backoff import Backoff
+from pydbsync.errors import PermanentError, StopError, Stopped, TransientError
+from pydbsync.killpoints import kill_point
+from pydbsync.model import SchemaChange
+from pydbsync.plan.ddl import PlannedSchemaChange
+from pydbsync.settings import Settings
+
+
+class SchemaSteps:
+    """Runs the schema changes of one stream."""
+
+    def __init__(
+        self, settings: Settings, *, session: Session, parking: Parking, stream: str, log: logging.Logger
+    ) -> None:
+        self._settings = settings
+        self._session = session
+        self._parking = parking
+        self._journal = Journal(schema=settings.state_schema, stream=stream)
+        self._log = log
+
+    def run(
+        self, change: SchemaChange, planned: PlannedSchemaChange, *, policy: str, state: StreamState, body: bytes
+    ) -> str:
+        """Run one DDL statement and move the checkpoint past it; what became of it: done, skipped, parked, or "again"
+        where it had run before.
+
+        Waits while the target is away. Raises StopError by policy.
+        """
+        digest = statement_hash(change, planned)
+        entry = self._session.repeat(lambda connection: self._journal.find(connection, digest))
+        status, note = "done", "; ".join(planned.notes)
+        failure: PermanentError | None = None
+        if entry is not None and entry.status != "intent":
+            status, note = entry.status, entry.note
+            self._log.debug("schema change at %s has run already: %s", change.position, planned.sql)
+        elif policy in ("skip", "park", "stop"):
+            if policy == "stop":
+                raise StopError(f"a schema change came and the policy says stop: {planned.sql}")
+            status = "skipped" if policy == "skip" else "parked"
+            failure = PermanentError("the policy for this kind of schema change is park") if policy == "park" else None
+            self._write_intent(digest, change, planned, before={}, state=state)
+        else:
+            failure = self._run_once(digest, change, planned, entry_before=entry and entry.before, state=state)
+            if failure is not None:
+                status, note = "parked", str(failure)
+        parked = park_schema(change, planned, body, failure) if status == "parked" else None
+        try:
+            if parked is not None:
+                self._parking.refuse_if_stopping(parked)
+            self._write_end(digest, status, note, state, parked)
+        except StopError:
+            self._session.repeat(lambda connection: self._journal.forget_intent(connection, digest))
+            raise
+        self._session.catalog.forget()
+        return "again" if entry is not None and entry.status == status == "done" else status
+
+    def _run_once(
+        self,
+        digest: str,
+        change: SchemaChange,
+        planned: PlannedSchemaChange,
+        *,
+        entry_before: dict[str, str | None] | None,
+        state: StreamState,
+    ) -> PermanentError | None:
+        before = entry_before
+        if before is None:
+            try:
+                before = self._session.repeat(lambda connection: read_state(connection, planned)) or {}
+            except PermanentError as exc:  # a name that the target refuses, or a table that the user may not see
+                self._write_intent(digest, change, planned, before={}, state=state)
+                return exc
+            self._write_intent(digest, change, planned, before=before, state=state)
+            kill_point("after-intent")
+        elif self._session.repeat(lambda connection: read_state(connection, planned)) != before:
+            self._log.info("the schema change had run before the last stop: %s", planned.sql)
+            return None
+        backoff = Backoff(self._settings.retry.first_s, self._settings.retry.max_s)
+        is_interrupted = False
+        while True:
+            try:
+                ran = run_statement(self._session.connection, planned, stop=self._session.stop)
+                if ran != planned.sql:
+                    self._log.info("left out keys that another source's statement has made; ran: %s", ran or "nothing")
+                kill_point("after-ddl")
+                return None
+            except TransientError as exc:
+                if not is_interrupted:
+                    self._log.warning("a schema change was interrupted, trying again: %s", exc)
+                is_interrupted = True
+                if exc.code in LOST_CODES:
+                    self._session.drop_connection()
+                if backoff.wait(self._session.stop):
+                    raise Stopped("stopped while a schema change could not be run") from exc
+                # The lock of the lost connection is free only when its statement has ended, so what is seen is final.
+                if self._session.repeat(lambda connection: read_state(connection, planned)) != before:
+                    return None
+            except PermanentError as exc:
+                if self._is_already_so(change, planned, exc):
+                    self._log.info("the target is already as the schema change makes it: %s (%s)", planned.sql, exc)
+                    return None
+                return exc
+
+    def _is_already_so(self, change: SchemaChange, planned: PlannedSchemaChange, error: PermanentError) -> bool:
+        return bool(self._session.repeat(lambda connection: is_already_so(connection, change, planned, error)))
+
+    def _write_intent(
+        self,
+        digest: str,
+        change: SchemaChange,
+        planned: PlannedSchemaChange,
+        *,
+        before: dict[str, str | None],
+        state: StreamState,
+    ) -> None:
+        # The fence holds for DDL too: the intent commits only while the row is ours. The place stays where it is.
+        current = self._session.state if self._session.state is not None else state
+
+        def write(connection: Connection) -> None:
+            with connection.transaction():
+                self._session.row.write(connection, current)
+                self._journal.write_intent(connection, digest, change, planned=planned, before=before)
+
+        self._session.repeat(write)
+
+    def _write_end(self, digest: str, status: str, note: str, state: StreamState, parked: ParkedChange | None) -> None:
+        def write(connection: Connection) -> int:
+            with connection.transaction():
+                self._session.row.write(connection, state)
+                self._journal.write_end(connection, digest, status=status, note=note)
+                parked_id = self._parking.write(connection, parked) if parked else 0
+                self._parking.check_limit(1 if parked else 0)
+                kill_point("before-commit")
+            return parked_id
+
+        parked_id = self._session.repeat(write, expected_commits=state.commits)
+        self._session.state = state
+        if parked is None:
+            return
+        if parked_id is None:  # committed, but the answer was lost
+            self._parking.reload()
+        else:
+            self._parking.rows.remember(parked_id, parked)
+
+
+def park_schema(
+    change: SchemaChange, planned: PlannedSchemaChange, body: bytes, failure: PermanentError | None
+) -> ParkedChange:
+    """The record of a schema change that is not applied."""
+    kind, position, source = describe_change(change)
+    database = planned.database or planned.default_database or change.database
+    if planned.touched:
+        name = next(name for name in (*planned.touched[0],) if name is not None)
+        database = name.database
+    reason = f"{failure or 'parked before'}: {planned.sql}"
+    code = failure.code if failure else 0
+    return ParkedChange(
+        message=body, reason=reason, code=code, kind=kind, position=position, source=source,
+        target_database=database, is_whole_table=True,
+    )  # fmt: skip

@@ -1,0 +1,177 @@
+"""The connection to the target, the lock of one stream, and its checkpoint row: kept through all that is lost."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+from pydbsync.apply.catalog import LiveCatalog
+from pydbsync.apply.checkpoint import CheckpointRow, StreamState
+from pydbsync.apply.connection import LOST_CODES, Connection
+from pydbsync.apply.state import ensure_state_schema
+from pydbsync.backoff import Backoff
+from pydbsync.errors import CheckpointConflict, PermanentError, Stopped, TransientError
+from pydbsync.settings import Settings
+
+_T = TypeVar("_T")
+
+
+class Session:
+    """Owns one stream at the target. Used by one thread."""
+
+    def __init__(self, settings: Settings, *, stream: str, log: logging.Logger) -> None:
+        self._settings = settings
+        self._stream = stream
+        self._log = log
+        self._connection: Connection | None = None
+        self._used_at = 0.0
+        self._is_owner = False
+        self.row = CheckpointRow(schema=settings.state_schema, stream=stream)
+        self.catalog = LiveCatalog()
+        self.state: StreamState | None = None
+        """The checkpoint row as it was committed last."""
+        self.stop = threading.Event()
+        """Ends every waiting."""
+
+    def acquire(
+        self, stop: threading.Event, *, on_owned: Callable[[Connection], None], is_away: bool = False
+    ) -> StreamState | None:
+        """Connect, wait for the stream's lock, take the checkpoint over; None if `stop` was set first.
+
+        `on_owned` reads what else is owned, whenever the lock was taken anew. Waits while the server is away; `is_away`
+        says that its going was told already. Raises ConfigError if it refuses the user or the state schema.
+        """
+        self.stop = stop
+        if self._is_owner and self._is_still_owner():
+            return self.state
+        self._is_owner = False
+        backoff = Backoff(self._settings.retry.first_s, self._settings.retry.max_s)
+        while not stop.is_set():
+            try:
+                connection = self._connect()
+                ensure_state_schema(connection, self._settings.state_schema)
+                if not self.row.try_lock(connection):
+                    self._log.info("waiting for %s: it is owned by %s", self._stream, self.row.holder(connection))
+                    if not self.row.wait_for_lock(connection, stop):
+                        return None
+                self.state = self.row.take_over(connection)
+                on_owned(connection)
+                self._is_owner = True
+                if is_away:
+                    self._log.info("the target is back")
+                return self.state
+            except TransientError as exc:
+                self.drop_connection()
+                if not is_away:
+                    self._log.warning("the target is away, waiting: %s", exc)
+                is_away = True
+                backoff.wait(stop)
+        return None
+
+    def _is_still_owner(self) -> bool:
+        """Whether the lock was kept while the source was away: the server may have hung up on the idle connection."""
+        connection = self._connection
+        try:
+            return connection is not None and connection.is_open() and self.row.is_locked_by(connection)
+        except (TransientError, PermanentError):
+            return False
+
+    def release(self) -> None:
+        """Close the connection, and with it give back the lock. Never raises."""
+        self._is_owner = False
+        self.drop_connection()
+
+    def keep_alive(self) -> None:
+        """Say something to an idle connection in time, or the server takes the lock away. Raises CheckpointConflict."""
+        if time.monotonic() - self._used_at > self._settings.lock_timeout_s / 3:
+            self.repeat(lambda connection: connection.execute(b"DO 1"))
+
+    @property
+    def connection(self) -> Connection:
+        """The open connection. Raises TransientError if it was lost."""
+        if self._connection is None or not self._connection.is_open():
+            raise TransientError("the connection to the target was lost", code=2013)
+        self._used_at = time.monotonic()
+        return self._connection
+
+    def _connect(self) -> Connection:
+        self.drop_connection()
+        lock_timeout_s = max(2, round(self._settings.lock_timeout_s))
+        connection = Connection(
+            self._settings.target.connect_keywords(),
+            key=self._settings.target.key,
+            wait_timeout_s=lock_timeout_s,
+            statement_timeout_s=self._settings.statement_timeout_s,
+            on_slow=self._tell_slow,
+        )
+        self._connection = connection
+        self._used_at = time.monotonic()
+        self.catalog.attach(connection)
+        return connection
+
+    def _tell_slow(self) -> None:
+        self._log.info(
+            "the target works on a statement for over %g s (a large ALTER, a lock, or a disk without room?); it is"
+            " waited for", self._settings.statement_timeout_s,
+        )  # fmt: skip
+
+    def drop_connection(self) -> None:
+        """Close the connection; the next step makes a new one."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    def repeat(self, step: Callable[[Connection], _T], *, expected_commits: int | None = None) -> _T | None:
+        """Run a step until it succeeds, through lost connections and deadlocks.
+
+        A commit whose answer was lost is not guessed at: if the row read back counts `expected_commits`, it was done,
+        and None is returned. Raises PermanentError, PlanError, StopError, CheckpointConflict.
+        """
+        backoff = Backoff(self._settings.retry.first_s, self._settings.retry.max_s)
+        is_away = False
+        while True:
+            try:
+                if self._connection is None or not self._connection.is_open():
+                    committed = self._reconnect()
+                    if expected_commits is not None and committed.commits == expected_commits:
+                        self._log.info("the target is back, and has committed what it did not answer")
+                        return None
+                result = step(self.connection)
+                self._used_at = time.monotonic()
+                if is_away:
+                    self._log.info("the target takes it again")
+                return result
+            except TransientError as exc:
+                if exc.code in LOST_CODES:
+                    self.drop_connection()
+                if not is_away:
+                    self._log.warning("the target does not take it now, trying again: %s", exc)
+                is_away = True
+                if backoff.wait(self.stop):
+                    raise Stopped("stopped while the target was away") from exc
+
+    def _reconnect(self) -> StreamState:
+        """After a lost connection: the lock again, and the row as it is committed. Raises CheckpointConflict if
+        another worker owned the stream in between."""
+        connection = self._connect()
+        try:
+            is_locked = False
+            while not is_locked:
+                if self.stop.is_set():
+                    raise Stopped("stopped while waiting for the target")
+                is_locked = self.row.try_lock(connection, wait_s=1.0)
+                if not self.row.is_ours(connection):
+                    raise CheckpointConflict(
+                        f"{self.row.holder(connection)} has taken over {self._stream!r} while the connection to the"
+                        " target was lost; what was not committed is given back to the queue"
+                    )
+            state = self.row.read(connection)
+        except BaseException:
+            self.drop_connection()  # it is of no use without the lock, and before it is known what was committed
+            raise
+        if state is None:
+            raise CheckpointConflict(f"the checkpoint row of {self._stream!r} was removed")
+        return state
