@@ -102,8 +102,8 @@ def encrypted(certificates: Certificates, tmp_path_factory: pytest.TempPathFacto
     broker.start()
     broker.create_vhost("tls")
     yield Endpoint.of_lab(target), Vhost(broker, "tls")
-    broker.stop()
-    target.stop()
+    broker.remove()
+    target.remove()
 
 
 @pytest.mark.mariadb

@@ -35,7 +35,7 @@ class Rig:
         self.broker = lab.start_rabbitmq("torture-rabbitmq")
         for server in (self.source.server, self.target.server, self.broker):
             assert server is not None
-            opened.callback(server.stop)
+            opened.callback(server.stop, timeout_s=0)  # the next run begins anew
         self.vhost = Vhost(self.broker, VHOST)
         self.to_target = Proxy(self.target.port)
         self.to_broker = Proxy(self.broker.port)

@@ -55,7 +55,7 @@ def tls_broker(tmp_path_factory: pytest.TempPathFactory, certificates: Certifica
     broker = lab.RabbitMQ("rabbitmq-tls", root=tmp_path_factory.mktemp("lab"), tls=tls, config=config)
     broker.start()
     yield broker
-    broker.stop()
+    broker.remove()
 
 
 @pytest.fixture
