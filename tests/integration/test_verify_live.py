@@ -112,6 +112,37 @@ def test_a_change_on_its_way_is_no_difference(stream: Stream, settings: Settings
     assert (report.chunks_differing, report.status) == (1, "equal")
 
 
+def test_a_schema_change_on_its_way_is_no_difference(stream: Stream, settings: Settings, source: Endpoint) -> None:
+    begin = stream.place()
+    source.query("ALTER TABLE shop.t ADD COLUMN w INT")
+    stream.apply(upto=begin)
+    arrival = threading.Timer(0.3, lambda: stream.apply("ALTER TABLE shop.t ADD COLUMN w INT", upto=stream.place()))
+    arrival.start()
+    report = compare(settings, settle=PATIENT)["shop.t"]
+    arrival.join()
+    assert (report.structure, report.status, report.columns) == ([], "equal", ["id", "v", "w"])
+
+
+def test_a_table_that_loses_a_column_while_it_is_compared_is_begun_anew(
+    fresh_source: Endpoint, fresh_target: Endpoint
+) -> None:
+    ends = (fresh_source, fresh_target)
+    on_both(*ends, "CREATE TABLE t (id INT PRIMARY KEY, v INT)")
+    for end in ends:
+        change(end, f"INSERT INTO t VALUES {', '.join(f'({n}, 1)' for n in range(ROWS))}")
+    altered = threading.Event()
+
+    def alter_once(table: TableReport) -> None:
+        if table.chunks == 2 and not altered.is_set():
+            altered.set()
+            on_both(*ends, "ALTER TABLE t DROP COLUMN v", database="shop")
+
+    settings = settings_for(*ends)
+    report = compare(settings, compare=CompareOptions(chunk_s=0.001), on_progress=alter_once)["shop.t"]
+    assert altered.is_set()
+    assert (report.status, report.error, report.source_rows, report.columns) == ("equal", "", ROWS, ["id"])
+
+
 def test_a_difference_that_stays_when_the_place_is_passed_is_proven(
     stream: Stream, settings: Settings, source: Endpoint
 ) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import msgspec
 
-from pydbsync.errors import ApplyError, OperationError, Stopped, TransientError
+from pydbsync.errors import ApplyError, OperationError, PermanentError, Stopped, TransientError
 from pydbsync.model import TableName
 from pydbsync.ops.brake import Brake, LoadLimits
 from pydbsync.ops.servers import Servers
@@ -28,6 +28,10 @@ from pydbsync.settings import Settings
 from pydbsync.table_plans import router_from
 
 _SAVE_EVERY_S = 5.0
+_ALTERED_CODES = (1054, 1146)
+"""What a query says of a column or a table that went away since it was looked for."""
+_ATTEMPTS = 5
+"""How often a table is begun that is altered while it is compared."""
 
 
 class VerifyOptions(msgspec.Struct, frozen=True):
@@ -171,18 +175,16 @@ class Verification:
         if self.report.table(pair.target) is None:
             self._put(entry)
         try:
-            sides = open_sides(pair, self._settings, self._servers.source, self._servers.target)
-            self._describe(entry, sides)
-            if not self._is_skipped(entry, sides):
-                comparison = TableComparison(
-                    sides,
-                    entry,
-                    self._options.compare,
-                    settler=self._settler,
-                    brake=self._brake,
-                    on_progress=self._tell,
-                )
-                comparison.run()
+            for attempt in range(1, _ATTEMPTS + 1):
+                try:
+                    self._compare(pair, entry)
+                    break
+                except PermanentError as exc:
+                    if exc.code not in _ALTERED_CODES or attempt == _ATTEMPTS:
+                        raise
+                    self._log.info("%s was altered while it was compared, and is begun anew (%s)", pair.target, exc)
+                    entry = new_table_report(pair)
+                    self._put(entry)
         except TransientError:
             raise
         except (ApplyError, OperationError) as exc:
@@ -195,6 +197,24 @@ class Verification:
         self._put(entry)
         self._tell(entry)
         self._save()
+
+    def _compare(self, pair: TablePair, entry: TableReport) -> None:
+        sides = open_sides(pair, self._settings, self._servers.source, self._servers.target)
+        self._describe(entry, sides)
+        if entry.structure:  # a schema change may be on its way
+            self._settler.catch_up(self._table)
+            sides = open_sides(pair, self._settings, self._servers.source, self._servers.target)
+            self._describe(entry, sides)
+        if not self._is_skipped(entry, sides):
+            comparison = TableComparison(
+                sides,
+                entry,
+                self._options.compare,
+                settler=self._settler,
+                brake=self._brake,
+                on_progress=self._tell,
+            )
+            comparison.run()
 
     def _describe(self, entry: TableReport, sides: TableSides) -> None:
         """Everything about the table but its rows."""

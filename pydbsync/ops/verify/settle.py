@@ -80,6 +80,10 @@ class Settler:
             in_flux += settled.in_flux
         return Settled(different, in_flux)
 
+    def catch_up(self, tables: list[TableName]) -> None:
+        """Wait for the target to pass what the source has written by now, as far as that can be known."""
+        self._wait(tables)
+
     def _settle_part(self, sides: TableSides, requests: Collection[Request]) -> Settled:
         options = self._options
         tables = [part.name for part in sides.pair.sources]
