@@ -116,10 +116,15 @@ def test_a_schema_change_on_its_way_is_no_difference(stream: Stream, settings: S
     begin = stream.place()
     source.query("ALTER TABLE shop.t ADD COLUMN w INT")
     stream.apply(upto=begin)
-    arrival = threading.Timer(0.3, lambda: stream.apply("ALTER TABLE shop.t ADD COLUMN w INT", upto=stream.place()))
-    arrival.start()
-    report = compare(settings, settle=PATIENT)["shop.t"]
-    arrival.join()
+    arrived = threading.Event()
+
+    def arrive_when_seen(table: TableReport) -> None:
+        if table.structure and not arrived.is_set():
+            arrived.set()
+            stream.apply("ALTER TABLE shop.t ADD COLUMN w INT", upto=stream.place())
+
+    report = compare(settings, settle=PATIENT, on_progress=arrive_when_seen)["shop.t"]
+    assert arrived.is_set()
     assert (report.structure, report.status, report.columns) == ([], "equal", ["id", "v", "w"])
 
 

@@ -202,6 +202,7 @@ class Verification:
         sides = open_sides(pair, self._settings, self._servers.source, self._servers.target)
         self._describe(entry, sides)
         if entry.structure:  # a schema change may be on its way
+            self._tell(entry)
             self._settler.catch_up(self._table)
             sides = open_sides(pair, self._settings, self._servers.source, self._servers.target)
             self._describe(entry, sides)
