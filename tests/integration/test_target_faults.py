@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from pydbsync.apply import applier, connection, schema_change
+from pydbsync.apply import applier, connection, schema_change, schema_steps
 from pydbsync.source.amqp import AmqpSource
 from pydbsync.worker import follow
 from tests.integration.amqp.steps import amqp_settings, queue_settings
@@ -195,8 +195,8 @@ def test_a_read_only_target_is_waited_for_with_one_line(
         finally:
             fresh_target.query("SET GLOBAL read_only = 0")
 
-    monkeypatch.setattr(applier, "kill_point", at)
-    monkeypatch.setattr(applier, "run_statement", run_statement)
+    monkeypatch.setattr(schema_steps, "kill_point", at)
+    monkeypatch.setattr(schema_steps, "run_statement", run_statement)
     with meanwhile(mend):
         replay(limited, messages)
     assert numbers(fresh_target) == [0, 1, 2]
@@ -222,7 +222,7 @@ def test_ddl_is_known_to_be_due_although_others_have_moved_the_counter_meanwhile
             raise Death
 
     with monkeypatch.context() as patch:
-        patch.setattr(applier, "kill_point", at)
+        patch.setattr(schema_steps, "kill_point", at)
         with pytest.raises(Death):
             replay(fresh_target, alter)
     fresh_target.query("INSERT INTO d.t (v) VALUES (1), (2), (3)")
