@@ -77,7 +77,9 @@ class KeyColumn:
                 self._before, self._after = f"CONVERT({self._before}", f"' USING {column.charset})"
                 self.printed = f"HEX(CONVERT({self.name} USING {charset}))"
         elif kind in ("uuid", "inet4", "inet6"):
-            self._shape, self._before, self._after = "address", "'", "'"
+            # In a session that speaks bytes, both would be the bytes that are stored, were it not for the character set.
+            self._shape, self._before, self._after = "address", "_ascii '", "'"
+            self.printed = f"CAST({self.name} AS CHAR CHARACTER SET ascii)"
         else:
             raise OperationError(f"column {column.name} is of type {kind}, by which no table can be read in chunks")
 

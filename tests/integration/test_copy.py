@@ -112,6 +112,30 @@ def test_what_follows_the_copy_gets_the_next_number(settings: Settings, source: 
 
 
 @pytest.mark.mariadb
+@pytest.mark.usefixtures("small_packets")
+@pytest.mark.parametrize("loading", ["load", "insert"])
+@pytest.mark.parametrize("kind", ["UUID", "INET6", "INET4"])
+def test_addresses_are_read_in_chunks_by_their_text(
+    settings: Settings, source: Endpoint, target: Endpoint, kind: str, loading: str
+) -> None:
+    target.query("SET GLOBAL local_infile = 1")
+    text = {
+        "UUID": "CONCAT('c319e087-e4eb-11f1-aec7-', LPAD(HEX(seq * 999), 12, '0'))",
+        "INET6": "CONCAT('fe80::', HEX(seq + 5))",
+        "INET4": "CONCAT('10.7.', seq DIV 200, '.', seq % 200)",
+    }[kind]
+    make(
+        source,
+        f"CREATE TABLE t (id {kind} PRIMARY KEY, other {kind}, v VARCHAR(100));\n"
+        f"INSERT INTO t SELECT {text}, IF(seq % 3, {text}, NULL), REPEAT('x', 90) FROM seq_1_to_600;\nANALYZE TABLE t",
+    )
+    observer = Recorder()
+    copy(settings, observer=observer, loading=loading)
+    assert rows(target, "shop.t") == rows(source, "shop.t") != []
+    assert len({count for _, count, state in observer.steps if state == "copying"}) > 1
+
+
+@pytest.mark.mariadb
 def test_what_only_mariadb_has_is_copied_or_named(settings: Settings, source: Endpoint, target: Endpoint) -> None:
     make(
         source,

@@ -23,7 +23,7 @@ from tests.integration.captured import Capture
 from tests.integration.carried import Carrier, without_places
 from tests.integration.copying import OWN, CopyProcess, Recorder, copy, state_differences
 from tests.integration.engine import parked, replay
-from tests.processes import REPOSITORY, sync_config, wait_for
+from tests.processes import REPOSITORY, sync_config, wait_for, write_config
 from tests.servers import Endpoint, Vhost
 
 TABLES = (
@@ -102,8 +102,9 @@ def test_a_stream_that_begins_behind_the_copy_is_refused_until_it_is_trusted(
     fresh_source: Endpoint, fresh_target: Endpoint, tmp_path: Path, run_sync: RunSync
 ) -> None:
     run_sql(fresh_source, BEFORE)
-    config = {"db_info": fresh_target.db_info, "source_db_info": fresh_source.db_info}
-    assert CopyProcess(config, tmp_path).wait().exit_code == 0
+    copy(settings_for(fresh_source, fresh_target))
+    config = {"db_info": fresh_target.db_info, "source_db_info": fresh_source.db_info, "log_file_prefix": ""}
+    path = write_config(config, tmp_path / "config.py")
     capture = Capture(fresh_source, tmp_path)
     capture.read()
     run_sql(fresh_source, ["INSERT INTO shop.k VALUES (55)"])
@@ -120,7 +121,7 @@ def test_a_stream_that_begins_behind_the_copy_is_refused_until_it_is_trusted(
     # The sentence names the command that helps.
     advice = re.search(r"`python (-m pydbsync copy --trust-stream [^`]*)`", str(refused).replace("\n", " "))
     assert advice is not None
-    command = [sys.executable, *shlex.split(advice[1]), "--config", str(tmp_path / "copy_config.py")]
+    command = [sys.executable, *shlex.split(advice[1]), "--config", str(path)]
     trusted = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False)
     assert trusted.returncode == 0, trusted.stderr
     assert "the streams are trusted from now on" in trusted.stdout + trusted.stderr

@@ -83,6 +83,7 @@ def field_for(source: Column, target: Column) -> Field:
     if kind in GEOMETRY_KINDS or kind in BINARY_KINDS or kind in ("bit", "vector"):
         return _quoted(name, f"CAST({column} AS BINARY)")
     if kind in _PRINTED:
+        # In these sessions the bytes that are stored, and so they are taken.
         return _quoted(name, f"CAST({column} AS CHAR)")
     if kind in TEXT_KINDS or kind in ("enum", "set", "json"):
         return _text(name, source, target)
