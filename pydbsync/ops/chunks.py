@@ -77,7 +77,7 @@ class KeyColumn:
                 self._before, self._after = f"CONVERT({self._before}", f"' USING {column.charset})"
                 self.printed = f"HEX(CONVERT({self.name} USING {charset}))"
         elif kind in ("uuid", "inet4", "inet6"):
-            # In a session that speaks bytes, both would be the bytes that are stored, were it not for the character set.
+            # Without the character set, a session that speaks bytes takes both for the bytes that are stored.
             self._shape, self._before, self._after = "address", "_ascii '", "'"
             self.printed = f"CAST({self.name} AS CHAR CHARACTER SET ascii)"
         else:
