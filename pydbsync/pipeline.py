@@ -20,6 +20,7 @@ from pydbsync.gaps import HeartbeatWatch, TransactionWatch
 from pydbsync.killpoints import kill_point
 from pydbsync.model import Delivery, Marker, Place, RowChange, SchemaChange, TableName
 from pydbsync.observe import Observer
+from pydbsync.pace import BatchPace
 from pydbsync.places import Progress, Verdict
 from pydbsync.plan.batch import Batch
 from pydbsync.plan.identity import row_identity
@@ -165,6 +166,7 @@ class _Run:
         # The broker hands out no more than `prefetch` before an acknowledgement: a longer transaction is cut there at
         # once, rather than waited for.
         self._most_rows = min(self._settings.transaction_rows, self._settings.prefetch)
+        self._pace = BatchPace(most_rows=self._settings.batch_rows, time_s=self._settings.batch_time_s)
         self.is_inside_transaction = False
         self._heartbeat_table = tuple(self._settings.heartbeat_table.split(".", 1))
         self._heartbeats = HeartbeatWatch(state.heartbeat, state.heartbeat_ts)
@@ -238,7 +240,7 @@ class _Run:
     def _is_full(self) -> bool:
         settings = self._settings
         return self.has_open_work and (
-            len(self._entries) >= settings.batch_rows
+            len(self._entries) >= self._pace.rows
             or self._bytes >= settings.batch_bytes
             or time.monotonic() - self._opened_at >= settings.batch_time_s
         )
@@ -263,7 +265,9 @@ class _Run:
         has_moved = checkpoint != self._state.checkpoint or state.ghosts != self._state.ghosts
         if entries or parked or has_moved or state.bootstrapped != self._state.bootstrapped:
             work = Work(batch=self._batch, entries=entries, parked=parked, state=state)
+            began_at = time.monotonic()
             refused = self._applier.apply(work)
+            self._pace.took(len(entries), time.monotonic() - began_at)
             self._state = state
             kill_point("after-commit")
             for each in (*refused, *parked):

@@ -158,7 +158,10 @@ class Settings:
     read_ahead_bytes: int = option(32 * 2**20, size(2**16), "size of what is read ahead, per queue", unit="bytes")
     batch_rows: int = option(5_000, whole(1, 1_000_000), "a batch closes at this many rows", unit="rows")
     batch_bytes: int = option(8 * 2**20, size(2**10), "a batch closes at this size of messages", unit="bytes")
-    batch_time_s: float = option(1.0, seconds(0.001), "a batch closes at this age", unit="seconds")
+    batch_time_s: float = option(
+        1.0, seconds(0.001), "a batch closes at this age; one that took the target longer is followed by smaller ones",
+        unit="seconds",
+    )  # fmt: skip
     transaction_rows: int = option(100_000, whole(1, 100_000_000), "a longer source transaction is cut", unit="rows")
     transaction_wait_s: float = option(0.2, seconds(0), "wait for the rest of a source transaction", unit="seconds")
     lock_timeout_s: float = option(30.0, seconds(1), "a worker silent for so long loses its queue", unit="seconds")
