@@ -7,6 +7,7 @@ file in which the two do not fit is refused.
 
 from __future__ import annotations
 
+import os
 import secrets
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -133,14 +134,16 @@ def new_plan_name() -> str:
 
 
 def write_plan(plan: RepairPlan, path: Path, writers: dict[TableName, RowWriter]) -> None:
-    """Write the file. Raises OperationError if it exists: a plan may be the only record of what was there before."""
-    try:
-        with path.open("xb") as file:
-            file.writelines(_rendered(plan, writers))
-    except FileExistsError as exc:
-        raise OperationError(
-            f"the plan {path} exists; apply it (without --report), or give the new one another name"
-        ) from exc
+    """Write the file, as a whole or not at all.
+
+    Raises OperationError if it exists: a plan may be the only record of what was there before.
+    """
+    if path.exists():
+        raise OperationError(f"the plan {path} exists; apply it (without --report), or give the new one another name")
+    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
+    with partial.open("wb") as file:
+        file.writelines(_rendered(plan, writers))
+    partial.replace(path)
 
 
 def _rendered(plan: RepairPlan, writers: dict[TableName, RowWriter]) -> Iterator[bytes]:

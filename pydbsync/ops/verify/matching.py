@@ -44,7 +44,7 @@ def open_sides(pair: TablePair, settings: Settings, source: Server, target: Serv
         raise OperationError(f"{pair.target} is not at the target any more")
     tables: list[SideTable] = []
     for part in pair.sources:
-        schema = source.table(part.name)
+        schema = source.table(part.name, with_referrers=False)  # only who writes a table must know who refers to it
         if schema is None:
             raise OperationError(f"{part.name} is not at the source any more")
         has_shard = any(column.name.lower() == part.shard_column.lower() for column in schema.columns)
