@@ -228,9 +228,15 @@ def fill(
     expected: Mapping[str, int],
     quorum: Collection[str] = (),
 ) -> None:
-    """Publish a file of messages once; returns when each queue holds what it should."""
+    """Publish a file of messages once; returns when each queue holds what it should, and takes nothing more."""
     declare(url, queues, quorum=quorum)
     with FramePublisher(url, confirm=True) as publisher:
         publisher.publish(read_bodies(messages))
     for queue, count in expected.items():
         wait_for(partial(holds, url, queue, count), timeout_s=60, what=f"{count} messages in {queue}")
+    connection = connect(url)
+    channel = connection.channel()
+    for queue, keys in queues.items():
+        for key in keys:
+            channel.queue_unbind(queue, EXCHANGE, key)
+    connection.close()

@@ -111,8 +111,9 @@ class Race:
                     facts.name, entry.contestant, entry.setting, self._round, facts.changes, 0.0, outcome="failed"
                 )
             self._say(describe(result))
+            # pydbsync binds its queues anew: from now on they would take what the next contestants publish.
+            delete(self._rig.broker.url, queues_of([entry]))
             yield result
-        delete(self._rig.broker.url, queues_of(entries))
 
     def _fill(self, entries: Sequence[Entry], prepared: Prepared) -> None:
         """Publish once; every contestant's queue gets its copy."""
