@@ -137,10 +137,11 @@ class Race:
             yield Entry(LIMIT, setting, partial(self._limit, prepared, setting))
             for mode in self._modes(name):
                 yield Entry(NATIVE + mode.title, setting, partial(self._native, prepared, setting, mode))
+        if name in BOTH_SETTINGS:
+            yield self._engine_entry(prepared, WITH_BINLOG, contestant=ENGINE_QUORUM, settings={"queue_type": "quorum"})
         if name == MAIN:
             for contestant, queue in ((DRAIN, "bench.drain"), (DRAIN_QUORUM, "bench.drain.quorum")):
                 yield Entry(contestant, NO_TARGET, partial(self._drain, prepared, contestant, queue), queue)
-            yield self._engine_entry(prepared, WITH_BINLOG, contestant=ENGINE_QUORUM, settings={"queue_type": "quorum"})
             yield self._four_queues_entry(prepared)
             for contestant in (CAPTURE, CAPTURE_RABBITMQ):
                 yield Entry(contestant, NO_TARGET, partial(self._capture, prepared, contestant))
