@@ -79,6 +79,11 @@ _FILE_CODES = frozenset({3, 20, 1004, 1005, 1006, 1025, 1026, 1030, 1598})
 """Errors of files, which tell the reason in their text."""
 _NO_ROOM = re.compile(r"\b(?:errcode|errno|error):? (?:28|135|136)\b|No space left on device", re.IGNORECASE)
 
+LEFTOVER_CODE = 1050
+"""As a TransientError: an ALTER finds the server's own table of an earlier one, which could not even be removed for
+want of room. Its name holds the number of the connection: another connection does not meet it."""
+_LEFTOVER = re.compile(r"`#sql-")
+
 REFUSED_CODES: Mapping[int, str] = {
     1044: "the user has no right to it",
     1045: "user or password is wrong",
@@ -348,7 +353,9 @@ def server_error(exc: BaseException) -> ApplyError:
     if isinstance(exc, pymysql.Error) and exc.args:
         code = exc.args[0] if isinstance(exc.args[0], int) else 0
         text = str(exc.args[1]) if len(exc.args) > 1 else str(exc.args[0])
-        if code in TRANSIENT_CODES or code in LOST_CODES or (code in _FILE_CODES and _NO_ROOM.search(text)):
+        is_leftover = code == LEFTOVER_CODE and _LEFTOVER.search(text)
+        has_no_room = code in _FILE_CODES and _NO_ROOM.search(text)
+        if code in TRANSIENT_CODES or code in LOST_CODES or has_no_room or is_leftover:
             return TransientError(f"{text or 'the connection to the database server was lost'} ({code})", code=code)
         return PermanentError(f"{text} ({code})", code=code)
     if isinstance(exc, OSError | EOFError | AttributeError | IndexError | struct.error):

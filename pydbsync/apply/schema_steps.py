@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 
 from pydbsync.apply.checkpoint import StreamState
-from pydbsync.apply.connection import LOST_CODES, Connection
+from pydbsync.apply.connection import LEFTOVER_CODE, LOST_CODES, Connection
 from pydbsync.apply.parked import ParkedChange, describe_change
 from pydbsync.apply.parking import Parking
 from pydbsync.apply.schema_change import Journal, is_already_so, read_state, run_statement, statement_hash
@@ -100,7 +100,7 @@ class SchemaSteps:
                 if not is_interrupted:
                     self._log.warning("a schema change was interrupted, trying again: %s", exc)
                 is_interrupted = True
-                if exc.code in LOST_CODES:
+                if exc.code in LOST_CODES or exc.code == LEFTOVER_CODE:
                     self._session.drop_connection()
                 if backoff.wait(self._session.stop):
                     raise Stopped("stopped while a schema change could not be run") from exc
