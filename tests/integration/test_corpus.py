@@ -166,16 +166,13 @@ def test_the_same_messages_once_more_are_all_duplicates(first: Replay, again: Re
 
 
 def rows_to_repeat(brand: Brand) -> list[bytes]:
-    """Rows of a bootstrap, which have no place, and what follows them in the same tables."""
-    found, tables = [], set()
-    for message in (message for case in in_stream_order(brand) for message in case.messages):
-        change = json.loads(message)
-        table = (change["database"], change.get("table"))
-        if change["type"] == "bootstrap-insert":
-            tables.add(table)
-        if table in tables and "data" in change and change["data"]:
-            found.append(message)
-    return found
+    """Rows of a bootstrap, which have no place, and all others of a table whose last rows they are: what comes again of
+    it cannot be told from what Maxwell held back meanwhile."""
+    messages = [message for case in in_stream_order(brand) for message in case.messages]
+    changes = [(message, change) for message in messages if (change := json.loads(message)).get("data")]
+    last = {(change["database"], change["table"]): change["type"] for _, change in changes}
+    tables = {table for table, kind in last.items() if kind == "bootstrap-insert"}
+    return [message for message, change in changes if (change["database"], change["table"]) in tables]
 
 
 @pytest.mark.parametrize("case", cases(OTHER[OWN]), ids=str)
