@@ -35,16 +35,14 @@ def quote(text: str) -> str:
     >>> quote('a"\x0b\U0001f600')
     '"a\\"\\u000B\\uD83D\\uDE00"'
     """
-    quoted = _encode_string(text)
-    if "\\u" in quoted:
-        quoted = _control_upper_case(quoted)
+    quoted = quote_ascii(text)
     if not text.isascii():
         quoted = _BEYOND.sub(_surrogates, quoted)
     return quoted
 
 
 def quote_ascii(text: str) -> str:
-    """As `quote`, for text that is all ASCII."""
+    """As `quote` and `quote_raw`, for text that is all ASCII."""
     quoted = _encode_string(text)
     return _control_upper_case(quoted) if "\\u" in quoted else quoted
 
@@ -55,9 +53,7 @@ def quote_raw(text: str) -> str:
     >>> quote_raw('\U0001f600\n')
     '"😀\\n"'
     """
-    quoted = _encode_string(text)
-    if "\\u" in quoted:
-        quoted = _control_upper_case(quoted)
+    quoted = quote_ascii(text)
     if not text.isascii():
         quoted = _SURROGATE.sub(_surrogates, quoted)
     return quoted
