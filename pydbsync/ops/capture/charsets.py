@@ -33,24 +33,24 @@ class Charsets:
     def __init__(self, ask: Ask) -> None:
         self._ask = ask
         self._decoders: dict[str, Decode] = {}
+        self._with_ascii: set[str] = set()
         self.undecodable = 0
 
     def decoder(self, charset: str) -> Decode:
         """The function that turns bytes of this character set into text; bytes that are no text become U+FFFD."""
         if charset not in self._decoders:
             codec = _UNICODE.get(charset)
-            self._decoders[charset] = self._by_codec(codec) if codec else self._by_table(charset)
+            self._decoders[charset] = self._by_codec(charset, codec) if codec else self._by_table(charset)
         return self._decoders[charset]
 
     def has_ascii(self, charset: str) -> bool:
         """Whether bytes below 128 are ASCII wherever nothing else stands beside them."""
-        codec = _UNICODE.get(charset)
-        if codec:
-            return not codec.startswith(("utf-16", "utf-32"))
-        decode = self.decoder(charset)
-        return all(decode(bytes((code,))) == chr(code) for code in range(128))
+        self.decoder(charset)
+        return charset in self._with_ascii
 
-    def _by_codec(self, codec: str) -> Decode:
+    def _by_codec(self, charset: str, codec: str) -> Decode:
+        if not codec.startswith(("utf-16", "utf-32")):
+            self._with_ascii.add(charset)
         errors = "surrogatepass" if codec.startswith("utf-16") else "strict"
 
         def decode(raw: bytes | memoryview) -> str:
@@ -65,6 +65,8 @@ class Charsets:
     def _by_table(self, charset: str) -> Decode:
         table = self._load(charset)
         has_ascii = all(table.get(bytes((code,))) == chr(code) for code in range(128))
+        if has_ascii:
+            self._with_ascii.add(charset)
 
         def decode(value: bytes | memoryview) -> str:
             raw = bytes(value)
