@@ -13,7 +13,7 @@ from pydbsync.ops.capture import kinds as k
 from pydbsync.ops.capture.batch import Batch, ChangesSettings, Counts
 from pydbsync.ops.capture.charsets import Charsets
 from pydbsync.ops.capture.encode import TableEncoder, Transaction, encode_schema_message, table_of
-from pydbsync.ops.capture.follow import SYSTEM_DATABASES, Delta, FollowedSchema, Session
+from pydbsync.ops.capture.follow import Delta, FollowedSchema, Session
 from pydbsync.ops.capture.gtids import MariadbGtids, read_gtid, read_mariadb_gtid, read_tagged_gtid
 from pydbsync.ops.capture.payload import payload_events
 from pydbsync.ops.capture.query import Query, parse_query
@@ -22,6 +22,7 @@ from pydbsync.ops.capture.rowbuffer import RowBuffer
 from pydbsync.ops.capture.spelling import REAL_AS_FLOAT, name_its_database, spell_by_default
 from pydbsync.ops.capture.statements import kind_of, read_sequence, read_xa, read_xa_prepare
 from pydbsync.ops.capture.tables import ROWS, Tables
+from pydbsync.ops.servers import SYSTEM_DATABASES
 from pydbsync.places import GtidSet
 from pydbsync.plan.lexer import shorten
 from pydbsync.plan.statement import Statement, parse_statement

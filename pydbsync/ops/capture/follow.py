@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 import msgspec
 
@@ -17,7 +17,6 @@ from pydbsync.plan.clauses import key_kind, outer, read_clauses
 from pydbsync.plan.lexer import Brand, Token, shorten
 from pydbsync.plan.statement import Item, NameRef, Statement
 
-SYSTEM_DATABASES: Final = frozenset({"mysql", "sys", "information_schema", "performance_schema"})
 LookUp = Callable[[TableName], TableDef | None]
 """The table as the source has it now: the last resort for a definition that the binlog does not tell."""
 

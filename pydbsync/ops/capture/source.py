@@ -13,9 +13,9 @@ from pydbsync.apply.catalog import read_labels
 from pydbsync.errors import OperationError
 from pydbsync.model import Column, TableName
 from pydbsync.ops.capture.columns import charset_of_collation
-from pydbsync.ops.capture.follow import SYSTEM_DATABASES
 from pydbsync.ops.capture.reader import BinlogPlace, is_lost, translated
 from pydbsync.ops.capture.schema import LABELLED, TEXT, TableDef
+from pydbsync.ops.servers import SYSTEM_DATABASES
 from pydbsync.plan.lexer import Brand
 
 _NO_SUCH_STATEMENT: Final = 1064
