@@ -10,7 +10,7 @@ from random import Random
 
 import pymysql
 
-from benchmarks.child import cpu_seconds, peak_rss_bytes, tree
+from benchmarks.child import cpu_seconds, tree
 from benchmarks.engine import Engine
 from benchmarks.generate import Facts, Generated, message, write_base
 from benchmarks.messages import MessageWriter
@@ -19,6 +19,7 @@ from benchmarks.rig import Rig, TableState, ask, connect, pipe, read_state
 from benchmarks.tables import Table, decimal, integer, text
 from benchmarks.workload import DATABASE, Rows, Run, Transaction, Workload
 from lab.mariadb import MariaDB
+from lab.process import peak_rss_bytes
 
 QUEUE = "bench.history"
 STATE_SCHEMA = "pydbsync"

@@ -82,6 +82,15 @@ def read_stat(pid: int) -> Stat:
     return Stat(fields[0], int(fields[17]), int(fields[19]))
 
 
+def peak_rss_bytes(pid: int) -> int:
+    """The highest resident memory (VmHWM) that the process has had; 0 if it has ended."""
+    try:
+        text = Path(f"/proc/{pid}/status").read_text(encoding="utf-8", errors="replace")
+    except (FileNotFoundError, ProcessLookupError):
+        return 0
+    return next((int(line.split()[1]) * 1024 for line in text.splitlines() if line.startswith("VmHWM:")), 0)
+
+
 def reap(pid: int) -> None:
     """Take a dead child's exit status, so that no zombie stays. Another process's child is left to it."""
     with suppress(ChildProcessError):

@@ -11,6 +11,8 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from lab.process import peak_rss_bytes
+
 LOOK_S = 0.2
 
 
@@ -26,7 +28,7 @@ class MemoryWatch:
 
     def __init__(self) -> None:
         self._watched: dict[int, Watched] = {}
-        self._peaks_kb: dict[str, int] = {}
+        self._peaks_bytes: dict[str, int] = {}
         self._halt = threading.Event()
         self._thread = threading.Thread(target=self._run, name="memory", daemon=True)
 
@@ -40,7 +42,7 @@ class MemoryWatch:
 
     def add(self, name: str, pid: int, *, forked: str | None = None) -> None:
         """Watch this process, and under the name `forked` those below it; its own children count as it."""
-        self._peaks_kb.setdefault(name, 0)
+        self._peaks_bytes.setdefault(name, 0)
         self._watched[pid] = Watched(name, forked)
 
     def _run(self) -> None:
@@ -57,15 +59,15 @@ class MemoryWatch:
                             self._note(watched.name if depth < 2 else watched.forked, other)
 
     def _note(self, name: str, pid: int) -> None:
-        self._peaks_kb[name] = max(self._peaks_kb.get(name, 0), peak_kb(pid))
+        self._peaks_bytes[name] = max(self._peaks_bytes.get(name, 0), peak_rss_bytes(pid))
 
     def show(self, console: Console) -> None:
         """Print the peaks."""
         table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
         table.add_column("process")
         table.add_column("highest memory", justify="right")
-        for name, peak in self._peaks_kb.items():
-            table.add_row(name, f"{peak / 1024:,.0f} MB" if peak else "too short to be seen")
+        for name, peak in self._peaks_bytes.items():
+            table.add_row(name, f"{peak / 2**20:,.0f} MB" if peak else "too short to be seen")
         console.print(table)
 
 
@@ -89,14 +91,3 @@ def depth_below(leader: int, pid: int, parents: dict[int, int]) -> int | None:
         pid = parents[pid]
         depth += 1
     return depth
-
-
-def peak_kb(pid: int) -> int:
-    """VmHWM of the process; 0 if it has ended."""
-    try:
-        for line in Path(f"/proc/{pid}/status").read_text(encoding="utf-8", errors="replace").splitlines():
-            if line.startswith("VmHWM:"):
-                return int(line.split()[1])
-    except OSError:
-        pass
-    return 0

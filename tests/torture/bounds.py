@@ -11,6 +11,7 @@ from hashlib import md5
 from pathlib import Path
 
 import lab
+from lab.process import peak_rss_bytes
 from tests.maxwell import Binlog, insert
 from tests.processes import SyncProcess, sync_config, wait_for, write_config
 from tests.servers import Endpoint, Vhost
@@ -108,10 +109,5 @@ def peak(config: Path, folder: Path) -> int:
 def watched(process: SyncProcess, note: Callable[[int], None]) -> bool:
     """Note the peaks of the workers so far; whether all have ended."""
     for pid in process.workers():
-        try:
-            status = Path(f"/proc/{pid}/status").read_text()
-        except OSError:
-            continue
-        found = [int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith("VmHWM")]
-        note(max(found, default=0))
+        note(peak_rss_bytes(pid))
     return not process.is_running
