@@ -20,6 +20,8 @@ from tests.servers import Endpoint
 from tests.state import differences, read_state
 
 LOG = logging.getLogger("tests.copying")
+KILLED = -9
+"""The exit code of a copy that SIGKILL ended."""
 OWN = ("pydbsync", "pydbsync_heartbeat")
 """Databases of the tool itself: its state at the target, its markers at the source."""
 

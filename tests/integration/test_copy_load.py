@@ -20,6 +20,7 @@ from tests.integration.captured import head
 from tests.integration.carried import Carrier
 from tests.integration.copying import (
     KEYS,
+    KILLED,
     ROWS,
     SHAPES,
     CopyProcess,
@@ -33,7 +34,6 @@ from tests.processes import wait_for
 from tests.servers import Endpoint
 
 pytestmark = pytest.mark.usefixtures("small_packets")
-KILLED = -9
 IMPATIENT = "SET SESSION lock_wait_timeout = 1, SESSION innodb_lock_wait_timeout = 1"
 
 

@@ -18,6 +18,7 @@ from tests.integration.carried import Carrier
 from tests.integration.copying import (
     KEYLESS,
     KEYS,
+    KILLED,
     SHAPES,
     CopyProcess,
     Recorder,
@@ -31,7 +32,6 @@ from tests.proxy import Proxy
 from tests.servers import Endpoint
 
 pytestmark = pytest.mark.usefixtures("small_packets")
-KILLED = -9
 LATE = "INSERT INTO {t} (id, v) VALUES (5000, 'late')"
 CHANGES = (
     "DELETE FROM {t} WHERE v LIKE 'aaa%' LIMIT 20",
