@@ -58,9 +58,8 @@ def rate_goals(found: ResultSet) -> Iterator[Goal]:
     yield from against(found.of(MAIN, DRAIN, NO_TARGET), with_binlog, "drain", "bare pika drain", 0.8)
     yield from against_native(found, "hot", WITH_BINLOG, 2.0, "hot-binlog", "hot rows: best native mode, with a binlog")
     yield from against_native(found, "hot", WITHOUT_BINLOG, 2.0, "hot", "hot rows: best native mode, without a binlog")
-    best = found.best("hot", NATIVE, WITH_BINLOG)
-    hot_title = "hot rows from a quorum queue: best native mode, with a binlog"
-    yield from against(best and best[1], found.of("hot", ENGINE_QUORUM, WITH_BINLOG), "hot-quorum", hot_title, 2.0)
+    title = "hot rows from a quorum queue: best native mode, with a binlog"
+    yield from against_native(found, "hot", WITH_BINLOG, 2.0, "hot-quorum", title, contestant=ENGINE_QUORUM)
     yield from against(with_binlog, found.of(MAIN, FOUR_QUEUES), "queues", "four queues against one", 1.0)
     quorum = found.of(MAIN, ENGINE_QUORUM, WITH_BINLOG)
     title = "bare pika drain, both on a quorum queue (no goal)"
@@ -83,10 +82,10 @@ def against(base: Spread | None, ours: Spread | None, key: str, title: str, want
 
 
 def against_native(
-    found: ResultSet, workload: str, setting: str, wanted: float, key: str, title: str
+    found: ResultSet, workload: str, setting: str, wanted: float, key: str, title: str, *, contestant: str = ENGINE
 ) -> Iterator[Goal]:
     best = found.best(workload, NATIVE, setting)
-    ours = found.of(workload, ENGINE, setting)
+    ours = found.of(workload, contestant, setting)
     if best and ours:
         name, rates = best
         mode = name.removeprefix(NATIVE)
