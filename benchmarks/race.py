@@ -212,15 +212,15 @@ class Race:
     def _capture(self, prepared: Prepared, contestant: str) -> Result:
         folder = self._rig.root / "capture"
         broker = self._rig.broker if contestant == CAPTURE_RABBITMQ else None
-        queue, count = "bench.capture", prepared.generated.facts.changes
+        queue = "bench.capture"
         if broker:
             declare(broker.url, {queue: EVERYTHING})
         with self._rig.source(prepared) as source, ServerCpu(self._rig.broker, source) as cpu:
             outcome = capture.run_capture(source, prepared, folder, to=broker)
         result = self._result(prepared, contestant, NO_TARGET, outcome, cpu, None)
         if broker:
-            if not result.is_bad and depth(broker.url, queue) == count:
-                capture.fetch(broker, queue, count, folder)
+            if not result.is_bad:
+                capture.fetch(broker, queue, depth(broker.url, queue), folder)
             delete(broker.url, [queue])
         if result.is_bad:
             return result
