@@ -171,6 +171,8 @@ class _Run:
         self._heartbeat_table = tuple(self._settings.heartbeat_table.split(".", 1))
         self._heartbeats = HeartbeatWatch(state.heartbeat, state.heartbeat_ts)
         self._holes = TransactionWatch(state.checkpoint.place) if pipeline._carries_everything else None
+        self._duplicates = 0
+        """Left out since the state was stored last."""
         self._new_batch()
 
     # -- the open batch ----------------------------------------------------------------------------------------------
@@ -185,7 +187,6 @@ class _Run:
         self._rows = 0
         self._opened_at = 0.0
         self._tag = 0
-        self._duplicates = 0
         self._ts = 0
         self.has_open_work = False
 
@@ -269,6 +270,7 @@ class _Run:
             refused = self._applier.apply(work)
             self._pace.took(len(entries), time.monotonic() - began_at)
             self._state = state
+            self._duplicates = 0
             kill_point("after-commit")
             for each in (*refused, *parked):
                 self._tell_parked(each)
