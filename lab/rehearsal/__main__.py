@@ -11,10 +11,11 @@ import argparse
 import random
 import sys
 import time
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 import pymysql
+from pymysql.constants import ER
 
 import lab
 from lab.rehearsal.damage import Damage, break_rows, describe, named_in
@@ -23,10 +24,11 @@ from lab.rehearsal.memory import MemoryWatch
 from lab.rehearsal.record import Record, Step, clock
 from lab.rehearsal.stage import Stage
 from lab.rehearsal.tables import DATABASE, TABLES, make_source
-from lab.rehearsal.tools import Direction, Failed, Killer, Tools, wait_until_captured
+from lab.rehearsal.tools import STATE_SCHEMA, Direction, Failed, Killer, Tools, wait_until_captured
+from tests.servers import Endpoint
 
-ABOUT_PER_S = 80_000
-"""Rows a second of copy and verify: by it the moment is chosen at which they are killed."""
+ABOUT_PER_S = 400_000
+"""Rows a second of verify: by it the moment is chosen at which it is killed."""
 CATCH_UP_S = 600.0
 
 
@@ -114,16 +116,17 @@ class Rehearsal:
         """Replay must not run yet: the checkpoint from which it goes on is what copy writes at its end."""
         with self.record.step("copy, killed on the way") as step:
             begun = time.monotonic()
-            kills = self._killed_at_first(tools, "copy")
+            rows = self._random.uniform(0.02, 0.6) * self._rows
+            kills = int(tools.run("copy", kill_when=lambda: rows_copied(tools.direction.target) >= rows) is None)
             if kills:
                 tools.run("copy")
             seconds = time.monotonic() - begun
             step.outcome = f"{self._rows / seconds:,.0f} rows/s, {times_killed(kills)}"
 
-    def _killed_at_first(self, tools: Tools, *arguments: str) -> int:
-        """Run a tool that is killed at a random moment; how often that was: it may have ended before."""
-        longest_s = max(3.0, self._rows / ABOUT_PER_S)
-        return int(tools.run(*arguments, after_s=self._random.uniform(1.0, longest_s)) is None)
+    def _some_time(self, shortest_s: float, longest_s: float) -> Callable[[], bool]:
+        """Whether a time from now has gone by that is chosen at random."""
+        moment = time.monotonic() + self._random.uniform(shortest_s, longest_s)
+        return lambda: time.monotonic() >= moment
 
     def replay(self, tools: Tools) -> None:
         """Until a row that is written now has come through."""
@@ -163,14 +166,13 @@ class Rehearsal:
     def _verify(self, tools: Tools, step: Step, *, expect: int, is_killed: bool = False) -> Damage:
         report = str(tools.direction.folder / "report.json")
         options = ("--report", report, "--limit", "2")
-        kills = self._killed_at_first(tools, "verify", "--restart", *options) if is_killed else 0
-        if kills:
+        kill_when = self._some_time(1.0, max(3.0, self._rows / ABOUT_PER_S)) if is_killed else None
+        was_killed = tools.run("verify", "--restart", *options, expect=(expect,), kill_when=kill_when) is None
+        if was_killed:
             tools.run("verify", *options, expect=(expect,))
-        elif not is_killed:
-            tools.run("verify", "--restart", *options, expect=(expect,))
         if self._load is not None:
             self._load.check()
-        step.outcome = f"all rows equal{'; killed once' if kills else ''}"
+        step.outcome = f"all rows equal{'; killed once' if was_killed else ''}"
         return named_in(Path(report))
 
     def break_rows(self, tools: Tools) -> Damage:
@@ -194,10 +196,8 @@ class Rehearsal:
         with self.record.step("repair, killed on the way") as step:
             arguments = ("--report", str(tools.direction.folder / "report.json"))
             kills = 0
-            if (
-                tools.run("repair", *arguments, "--plan", str(plan), "--yes", after_s=self._random.uniform(0.4, 2))
-                is None
-            ):
+            moment = self._some_time(0.4, 2)
+            if tools.run("repair", *arguments, "--plan", str(plan), "--yes", kill_when=moment) is None:
                 kills = 1
                 tools.run("repair", *(() if plan.exists() else arguments), "--plan", str(plan), "--yes")
             step.outcome = times_killed(kills)
@@ -228,6 +228,17 @@ class Rehearsal:
             tools.run("verify", "--restart", "--report", str(tools.direction.folder / "report.json"), "--limit", "2")
             step.outcome = f"no writing for {clock(drained)}"
             self.record.say("[green]nothing is left on the way, and both servers are equal[/green]")
+
+
+def rows_copied(target: Endpoint) -> int:
+    """Rows of the chunks that copy has committed; before it begins there is no table of them."""
+    try:
+        ((found,),) = target.query(f"SELECT SUM(row_count) FROM {STATE_SCHEMA}.copy_chunk WHERE is_done")
+    except pymysql.MySQLError as exc:
+        if exc.args[0] not in (ER.NO_SUCH_TABLE, ER.BAD_DB_ERROR):
+            raise
+        return 0
+    return int(found or 0)
 
 
 def times_killed(kills: int) -> str:

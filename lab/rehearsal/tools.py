@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +22,7 @@ from tests.servers import Endpoint, Vhost
 
 STATE_SCHEMA = "pydbsync_rehearsal"
 STOP_S = 60.0
+LOOK_S = 0.05
 
 
 class Failed(Exception):
@@ -79,8 +80,10 @@ class Tools:
         self.capture = LastingTool(("capture", "--state", state), "capture", direction, memory)
         self.replay = LastingTool(("run",), "replay", direction, memory)
 
-    def run(self, *arguments: str, expect: Sequence[int] = (0,), after_s: float | None = None) -> int | None:
-        """Run a tool on this terminal to its end; with `after_s` it is killed then, if it has not ended.
+    def run(
+        self, *arguments: str, expect: Sequence[int] = (0,), kill_when: Callable[[], bool] | None = None
+    ) -> int | None:
+        """Run a tool on this terminal to its end, or until `kill_when` is true, which is asked again and again.
 
         The exit code, None if it was killed. Raises Failed for another one than expected.
         """
@@ -89,17 +92,16 @@ class Tools:
         with self._record.lent():
             process = subprocess.Popen(command(self.direction, arguments), cwd=REPOSITORY)
             self._memory.add("replay" if arguments[0] == "run" else arguments[0], process.pid)
-            code: int | None = None
+            begun = time.monotonic()
             try:
-                code = process.wait(after_s)
-            except subprocess.TimeoutExpired:
-                pass
+                code = process.wait() if kill_when is None else wait_unless(process, kill_when)
             finally:
                 if process.poll() is None:
                     process.kill()
                     process.wait()
+            seconds = time.monotonic() - begun
         if code is None:
-            self._record.say(f"[yellow]{arguments[0]} was killed (SIGKILL) after {after_s:.1f} s; it goes on[/yellow]")
+            self._record.say(f"[yellow]{arguments[0]} was killed (SIGKILL) after {seconds:.1f} s; it goes on[/yellow]")
         elif code not in expect:
             raise Failed(f"{arguments[0]} ended with exit code {code}, not {' or '.join(map(str, expect))}")
         return code
@@ -108,6 +110,14 @@ class Tools:
         """SIGTERM to those that go on, and wait for their end."""
         self.capture.stop()
         self.replay.stop()
+
+
+def wait_unless(process: subprocess.Popen[bytes], is_time: Callable[[], bool]) -> int | None:
+    """The exit code of the process; None if it still runs when it is time."""
+    while not is_time():
+        with suppress(subprocess.TimeoutExpired):
+            return process.wait(LOOK_S)
+    return process.poll()
 
 
 class LastingTool:
