@@ -13,6 +13,7 @@ from pydbsync.config_file import load_settings
 from pydbsync.errors import ConfigError
 from pydbsync.logs import start_logging
 from pydbsync.ops.capture import CaptureSettings, StateTable, run_capture
+from pydbsync.ops.capture.bundle import BUNDLE_BYTES
 from pydbsync.settings import Settings
 from pydbsync.worker import stop_on_signals
 
@@ -29,6 +30,13 @@ def register(app: typer.Typer) -> None:
         exchange: Annotated[
             str | None, typer.Option(help="Exchange to publish to [default: the first of rabbitmq_queue_bind].")
         ] = None,
+        routing_key: Annotated[
+            str, typer.Option(help="Template of the routing key; %db% and %table% are filled in.")
+        ] = "%db%.%table%",
+        bundle: Annotated[
+            bool,
+            typer.Option(help="Several changes with one routing key in one message: for readers that are pydbsync."),
+        ] = False,
         state: Annotated[
             str, typer.Option(help="Folder of place and schema history; `target` keeps them in the state schema.")
         ] = "capture-state",
@@ -60,6 +68,8 @@ def register(app: typer.Typer) -> None:
                 amqp=settings.amqp if output == "rabbitmq" else None,
                 exchange=exchange or (first_queue.exchange if first_queue else "maxwell"),
                 exchange_type=first_queue.exchange_type if first_queue else "topic",
+                routing_key=routing_key,
+                bundle_bytes=BUNDLE_BYTES if bundle else 0,
                 file=file,
                 state=_state(settings, state),
                 name=name,

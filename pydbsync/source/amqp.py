@@ -16,6 +16,7 @@ from pydbsync.model import Delivery
 from pydbsync.settings import AmqpSettings, QueueSettings
 from pydbsync.source.connection import connection_name
 from pydbsync.source.link import ANSWER_S, BrokerLink, Channel, Refused, Reply, Stopped
+from pydbsync.source.sequence import spread
 from pydbsync.source.topology import declare, explained
 
 _LONGEST_TURN_PAUSE_S = 1.0
@@ -123,6 +124,8 @@ class AmqpSource:
                 self._held_bytes -= self._unsettled.popleft()[1]
             if self._paused and self._held_bytes <= self._read_ahead_bytes:
                 self._read_on()
+            if tag <= self._ack_tag:
+                return  # of a sequence whose first messages alone were applied: RabbitMQ refuses a second time
             self._ack_tag = tag
             if self._ack_due:
                 return  # the one under way takes the newer tag
@@ -162,15 +165,18 @@ class AmqpSource:
             except Exception as error:
                 self._log.warning("queue %s: the connection was not closed cleanly: %s", self.stream, error)
         with self._changed:
+            self._channel = None
             self._at_hand, self._fault = [], None
             self._held_bytes = self._uncounted_bytes = 0
             self._unsettled.clear()
             self._paused = self._ack_due = False
+            self._ack_tag = 0
             self._depth_asked_at = 0.0
 
     # --- called by the connection's thread
 
     def _on_deliveries(self, deliveries: list[Delivery], size_bytes: int) -> bool:
+        deliveries = spread(deliveries)
         with self._changed:
             self._held_bytes += size_bytes
             self._uncounted_bytes += size_bytes
@@ -194,6 +200,8 @@ class AmqpSource:
 
     def _send_ack(self, channel: Channel) -> None:
         with self._changed:
+            if channel is not self._channel:
+                return  # closed since: the tags at hand are not this channel's
             self._ack_due = False
             tag = self._ack_tag
         channel.basic_ack(delivery_tag=tag, multiple=True)

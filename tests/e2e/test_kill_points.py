@@ -7,10 +7,13 @@ the target must be as the source was: tables with and without keys, DDL of all k
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from typing import Any
 
 import pytest
 
 from pydbsync.killpoints import KILL_POINTS
+from pydbsync.ops.capture.bundle import Bundle
 from tests.conftest import LEG, RunSync, StartSync
 from tests.corpus import VERSIONS, Brand, Case, cases
 from tests.maxwell import Binlog, insert, update
@@ -64,19 +67,49 @@ def test_a_death_at_any_step_loses_and_doubles_nothing(
     if point == "after-parking":
         vhost.publish([b"no message of Maxwell"])
     config = sync_config(fresh_target, vhost, source_server=VERSIONS[OWN].replace("-", " "))
+    die_and_go_on(point, count, config, start_sync, run_sync)
+    check_state(fresh_target)
+    parked = fresh_target.query("SELECT kind FROM pydbsync.parked")
+    assert list(parked) == ([("unreadable",)] if point == "after-parking" else [])
 
+
+@pytest.mark.parametrize(("point", "count"), [("after-commit", 7), ("after-ack", 25), ("after-intent", 9)])
+def test_a_death_within_a_bundle_loses_and_doubles_nothing(
+    point: str, count: int, fresh_target: Endpoint, vhost: Vhost, start_sync: StartSync, run_sync: RunSync
+) -> None:
+    """A bundle comes again as a whole, when a part of it was applied."""
+    vhost.declare("sync")
+    bundle = Bundle(16_384)
+    for case in chosen():
+        vhost.publish(body for _, body in bundle.add("all", case.messages))
+    vhost.publish(body for _, body in bundle.close())
+    config = sync_config(fresh_target, vhost, source_server=VERSIONS[OWN].replace("-", " "), batch_rows=2)
+    die_and_go_on(point, count, config, start_sync, run_sync)
+    check_state(fresh_target)
+    assert list(fresh_target.query("SELECT kind FROM pydbsync.parked")) == []
+    ((suppressed,),) = fresh_target.query("SELECT duplicates FROM pydbsync.checkpoint")
+    assert suppressed > 0
+
+
+def die_and_go_on(point: str, count: int, config: Mapping[str, Any], start_sync: StartSync, run_sync: RunSync) -> None:
+    """Replay until the worker ends itself, then replay the rest."""
+    die(point, count, config, start_sync)
+    finished = run_sync(config, "--until-drained")
+    assert finished.exit_code == 0, finished
+
+
+def die(point: str, count: int, config: Mapping[str, Any], start_sync: StartSync) -> None:
     dying = start_sync(config, "--until-drained", environment={"PYDBSYNC_KILL_POINT": f"{point}:{count}"})
     wait_for(lambda: "was ended by signal 9" in dying.stderr or not dying.is_running, what="the worker's death")
     assert "was ended by signal 9" in dying.stderr, dying.finished(0)
     dying.kill()
 
-    finished = run_sync(config, "--until-drained")
-    assert finished.exit_code == 0, finished
+
+def check_state(target: Endpoint) -> None:
+    """The target is as the source was after all cases."""
     for case in chosen():
-        found = read_state(fresh_target.connect(), list(case.state))
+        found = read_state(target.connect(), list(case.state))
         assert list(differences(case.state, found, data_only=False)) == [], case
-    parked = fresh_target.query("SELECT kind FROM pydbsync.parked")
-    assert list(parked) == ([("unreadable",)] if point == "after-parking" else [])
 
 
 @pytest.mark.parametrize(("point", "count"), [("after-commit", 4), ("after-ack", 4), ("before-commit", 5)])
@@ -95,10 +128,7 @@ def test_a_death_during_a_bootstrap_loses_nothing_of_what_maxwell_held_back(
     vhost.publish(bootstrap[:-1] + meanwhile + bootstrap[-1:] + held)
     config = sync_config(fresh_target, vhost, batch_rows=1)
 
-    dying = start_sync(config, "--until-drained", environment={"PYDBSYNC_KILL_POINT": f"{point}:{count}"})
-    wait_for(lambda: "was ended by signal 9" in dying.stderr or not dying.is_running, what="the worker's death")
-    assert "was ended by signal 9" in dying.stderr, dying.finished(0)
-    dying.kill()
+    die(point, count, config, start_sync)
     applied = fresh_target.query("SELECT * FROM d.t")
     assert (7, 1) not in applied, "it was to die before the first held change"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,17 +12,20 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from pydbsync.errors import OperationError, StopError
+from pydbsync.model import Delivery
 from pydbsync.ops.capture import CaptureReport, CaptureSettings, StateTable, run_capture
 from pydbsync.ops.capture.follow import FollowedSchema, Session, Snapshot
 from pydbsync.ops.capture.source import SourceServer
 from pydbsync.plan.statement import parse_statement
 from pydbsync.settings import AmqpSettings, RetrySettings, Secret
+from pydbsync.source.sequence import spread
 from tests.integration.captured import Capture, head, rows, run
 from tests.proxy import Proxy
 from tests.servers import Endpoint, Vhost
@@ -724,6 +728,25 @@ def test_many_messages_are_confirmed_in_order(capture: Capture, vhost: Vhost) ->
     )
     run_capture(capture.settings(output="rabbitmq", amqp=amqp(vhost)), threading.Event())
     assert [json.loads(body)["data"]["id"] for _, body in drained(vhost, "all")] == [*range(1, 5001), 0]
+
+
+@pytest.mark.mariadb
+def test_bundles_hold_the_same_messages_in_the_same_order(capture: Capture, vhost: Vhost, tmp_path: Path) -> None:
+    vhost.declare("all")
+    many = ("INSERT INTO t SELECT seq, 'a' FROM seq_1_to_300", "INSERT INTO x VALUES (1)", "DELETE FROM t")
+    run(capture.source, ["USE shop", "CREATE TABLE x (id INT)", *many, *many])
+    state = tmp_path / "copy"
+    shutil.copytree(capture.state, state)
+    run_capture(
+        capture.settings(output="rabbitmq", amqp=amqp(vhost), state=state, bundle_bytes=4096), threading.Event()
+    )
+    published = drained(vhost, "all")
+    keys = [key for key, _ in published]
+    assert [key for key, _ in groupby(keys)] == ["shop.x", "shop.t", "shop.x", "shop.t", "shop.x", "shop.t"]
+    assert max(len(body) for _, body in published) < 2 * 4096
+    spread_out = spread([Delivery(body, tag) for tag, (_, body) in enumerate(published, start=1)])
+    assert [delivery.body for delivery in spread_out] == capture.read()
+    assert len(published) < len(spread_out) / 10
 
 
 # a capture that goes on

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 import pika
@@ -13,9 +13,12 @@ import pika
 from pydbsync.errors import ConfigError, OperationError, SourceError
 from pydbsync.model import TableName
 from pydbsync.ops.capture.batch import Batch
+from pydbsync.ops.capture.bundle import Bundle
 from pydbsync.ops.capture.frames import PublishFrames
 from pydbsync.settings import AmqpSettings
 from pydbsync.source.link import BrokerLink, Refused, Reply, Stopped
+from pydbsync.source.sequence import CONTENT_TYPE as SEQUENCE_TYPE
+from pydbsync.source.sequence import is_sequence
 
 log = logging.getLogger("pydbsync.capture")
 
@@ -47,15 +50,18 @@ class AmqpSink:
         exchange_type: str | None,
         routing_key: Callable[[TableName], str],
         stop: threading.Event,
+        bundle_bytes: int = 0,
     ) -> None:
         """Connect and look for the exchange; with an `exchange_type` a missing one is made, durable.
 
+        With `bundle_bytes` consecutive messages with the same routing key become one of about this size.
         Raises ConfigError, SourceError, OperationError where there is no such exchange.
         """
         self._exchange = exchange
         self._stop = stop
         self._routing_key = routing_key
         self._keys: dict[TableName, str] = {}
+        self._bundle = Bundle(bundle_bytes) if bundle_bytes else None
         self._chunk: list[tuple[str, bytes]] = []
         self._chunk_bytes = 0
         self._changed = threading.Condition()
@@ -73,7 +79,8 @@ class AmqpSink:
             on_lost=self._fail,
             fast=False,
         )
-        self._properties = pika.BasicProperties(content_type="application/json", delivery_mode=_PERSISTENT)
+        self._of_one = _properties("application/json")
+        self._of_several = _properties(SEQUENCE_TYPE)
         try:
             self._link.connect(stop)
             self._open_exchange(exchange_type)
@@ -94,27 +101,33 @@ class AmqpSink:
                 raise OperationError(
                     f"the routing key of {batch.table} is longer than AMQP's 255 bytes: change the template"
                 )
-        for body in batch.bodies:
-            self._chunk.append((key, body))
-            self._chunk_bytes += len(body)
-            if len(self._chunk) >= _CHUNK_MESSAGES or self._chunk_bytes >= _CHUNK_BYTES:
-                self._hand_over()
+        if self._bundle is not None:
+            self._take(self._bundle.add(key, batch.bodies))
+        else:
+            self._take([(key, body) for body in batch.bodies])
 
     def push(self) -> None:
+        if self._bundle is not None:
+            self._take(self._bundle.close())
         if self._chunk:
             self._hand_over()
 
     def flush(self) -> None:
-        self._hand_over()
+        self.push()
         self._wait(lambda: self._unconfirmed == 0)
 
     def close(self) -> None:
         self._link.close()
 
+    def _take(self, messages: Iterable[tuple[str, bytes]]) -> None:
+        for message in messages:
+            self._chunk.append(message)
+            self._chunk_bytes += len(message[1])
+            if len(self._chunk) >= _CHUNK_MESSAGES or self._chunk_bytes >= _CHUNK_BYTES:
+                self._hand_over()
+
     def _hand_over(self) -> None:
         self._wait(lambda: self._unconfirmed < _WINDOW_MESSAGES and self._unconfirmed_bytes < _WINDOW_BYTES)
-        if not self._chunk:
-            return
         chunk, size = self._chunk, self._chunk_bytes
         self._chunk, self._chunk_bytes = [], 0
         with self._changed:
@@ -157,22 +170,26 @@ class AmqpSink:
         self._channel.add_on_return_callback(self._on_return)
         self._channel.add_on_close_callback(self._on_channel_closed)
         self._channel.confirm_delivery(self._on_confirm, callback=reply)
-        self._frames = PublishFrames(
-            channel=self._channel.channel_number,
-            exchange=self._exchange,
-            properties=b"".join(self._properties.encode()),
-            frame_max_bytes=self._channel.connection.params.frame_max,
+        self._frames_of_one, self._frames_of_several = (
+            PublishFrames(
+                channel=self._channel.channel_number,
+                exchange=self._exchange,
+                properties=b"".join(properties.encode()),
+                frame_max_bytes=self._channel.connection.params.frame_max,
+            )
+            for properties in (self._of_one, self._of_several)
         )
 
     def _send(self, chunk: list[tuple[str, bytes]]) -> None:
         self._sizes.extend([len(body) for _, body in chunk])
         emit = getattr(self._channel.connection, "_output_marshaled_frames", None)
         if emit is not None and self._channel.is_open:
-            encode = self._frames.encode
-            emit([b"".join([encode(key, body) for key, body in chunk])])
+            one, several = self._frames_of_one.encode, self._frames_of_several.encode
+            emit([b"".join([(several if is_sequence(body) else one)(key, body) for key, body in chunk])])
             return
         for key, body in chunk:
-            self._channel.basic_publish(self._exchange, key, body, self._properties, mandatory=True)
+            properties = self._of_several if is_sequence(body) else self._of_one
+            self._channel.basic_publish(self._exchange, key, body, properties, mandatory=True)
 
     def _on_confirm(self, frame: Any) -> None:
         method = frame.method
@@ -218,6 +235,10 @@ class AmqpSink:
             if self._fault is None:
                 self._fault = error
             self._changed.notify()
+
+
+def _properties(content_type: str) -> pika.BasicProperties:
+    return pika.BasicProperties(content_type=content_type, delivery_mode=_PERSISTENT)
 
 
 def _no_deliveries(deliveries: Any, size_bytes: int) -> Any:

@@ -282,5 +282,6 @@ def open_sink(settings: CaptureSettings, stop: threading.Event) -> Sink:
             exchange_type=settings.exchange_type,
             routing_key=settings.routing_key_of,
             stop=stop,
+            bundle_bytes=settings.bundle_bytes,
         )
     return StreamSink(sys.stdout.buffer)

@@ -128,8 +128,8 @@ def bodies(deliveries: list[Delivery]) -> list[bytes]:
 
 
 def patterned(size: int) -> bytes:
-    """So many bytes without a pattern: of each size others, each time the same."""
-    return random.Random(size).randbytes(size)
+    """So many bytes without a pattern behind the brace of a single message: of each size others, each time the same."""
+    return (b"{" + random.Random(size).randbytes(size))[:size]
 
 
 def publish_raw(place: Vhost, messages: list[bytes], **keywords: Any) -> None:

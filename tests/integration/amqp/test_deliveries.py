@@ -8,6 +8,7 @@ import pytest
 
 from pydbsync.model import Delivery
 from pydbsync.source import connection
+from pydbsync.source.sequence import join_texts
 from tests.integration.amqp.steps import (
     LIMIT_S,
     QUEUE,
@@ -99,6 +100,29 @@ def test_what_is_acknowledged_does_not_come_again_and_the_rest_does_in_order(
     assert take(opened(source), 30) == [
         Delivery(body, tag, redelivered=True) for tag, body in enumerate(numbered(30, first=70), start=1)
     ]
+
+
+def test_a_sequence_comes_again_as_a_whole_until_its_last_message_is_acknowledged(
+    make_source: MakeSource, vhost: Vhost
+) -> None:
+    vhost.declare(QUEUE)
+    sent = numbered(12)
+    publish_raw(vhost, [sent[0], join_texts(sent[1:5]), join_texts(sent[5:11]), sent[11]])
+    source = opened(make_source())
+    taken = take(source, 12)
+    assert bodies(taken) == sent
+    for delivery in taken[:8]:
+        source.acknowledge(delivery.tag)
+    source.close()
+    again = take(opened(source), 7)
+    assert bodies(again) == sent[5:]
+    assert all(delivery.redelivered for delivery in again)
+    for delivery in again:
+        source.acknowledge(delivery.tag)
+    assert source.is_drained()
+    source.close()
+    until(lambda: vhost.depth(QUEUE) == 0)
+    assert opened(source).take(timeout_s=0) == []
 
 
 def test_no_more_than_the_prefetch_is_with_the_process(make_source: MakeSource, vhost: Vhost) -> None:
