@@ -221,7 +221,7 @@ class Rehearsal:
                     f" {load.rows:,} rows, {load.schema_changes} schema changes"
                 )
             tools.capture.stop()
-            tools.run("capture", "--state", str(tools.direction.folder / "capture-state"), "--until-end")
+            tools.run(*tools.direction.capture, "--until-end")
             tools.replay.stop()
             tools.run("run", "--until-drained")
             drained = time.monotonic() - begun

@@ -39,8 +39,8 @@ class Stage:
         return Direction(self.source, self.target, self.vhost, "forth", self.folder / "forth")
 
     def back(self) -> Direction:
-        """From the target to the source."""
-        return Direction(self.target, self.source, self.vhost, "back", self.folder / "back")
+        """From the target to the source, in bundles."""
+        return Direction(self.target, self.source, self.vhost, "back", self.folder / "back", in_bundles=True)
 
     def begin_anew(self) -> None:
         """Remove what an earlier rehearsal left."""

@@ -38,6 +38,13 @@ class Direction:
     vhost: Vhost
     queue: str
     folder: Path
+    in_bundles: bool = False
+    """Whether capture puts several changes into one message."""
+
+    @property
+    def capture(self) -> tuple[str, ...]:
+        """The command of capture, with its options."""
+        return ("capture", "--state", str(self.folder / "capture-state"), *(["--bundle"] if self.in_bundles else []))
 
     @property
     def config(self) -> Path:
@@ -76,8 +83,7 @@ class Tools:
         self.direction = direction
         self._record = record
         self._memory = memory
-        state = str(direction.folder / "capture-state")
-        self.capture = LastingTool(("capture", "--state", state), "capture", direction, memory)
+        self.capture = LastingTool(direction.capture, "capture", direction, memory)
         self.replay = LastingTool(("run",), "replay", direction, memory)
 
     def run(
