@@ -18,12 +18,17 @@ from benchmarks.publish import EXCHANGE
 from benchmarks.rig import Prepared
 from lab.mariadb import MariaDB
 from lab.rabbitmq import RabbitMQ
+from pydbsync.model import Delivery
+from pydbsync.source.sequence import spread
 
+BUNDLE = ("--bundle", "--routing-key", "%db%")
 OWN_FIELDS = ("ts", "xid", "position", "gtid", "server_id", "thread_id")
 """What the generator makes up, so that it differs."""
 
 
-def run_capture(source: MariaDB, prepared: Prepared, folder: Path, *, to: RabbitMQ | None = None) -> child.Outcome:
+def run_capture(
+    source: MariaDB, prepared: Prepared, folder: Path, *, to: RabbitMQ | None = None, bundle: bool = False
+) -> child.Outcome:
     """A process from the workload's first place to the end of the binlog; to a file, or `to` the bench's exchange."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
@@ -39,7 +44,7 @@ def run_capture(source: MariaDB, prepared: Prepared, folder: Path, *, to: Rabbit
     config.write_text(json.dumps(settings))
     begin = f"{prepared.begin.file}:{prepared.begin.offset}"
     receiver = ["--to", str(messages_of(folder))] if to is None else ["--to", "rabbitmq", "--exchange", EXCHANGE]
-    options = ["--config", str(config), *receiver, "--start", begin, "--until-end"]
+    options = ["--config", str(config), *receiver, "--start", begin, "--until-end", *(BUNDLE if bundle else [])]
     command = [sys.executable, "-m", "pydbsync", "capture", *options]
     return child.run([*command, "--state", str(folder / "state")], result_option="--summary-json", folder=ROOT)
 
@@ -48,7 +53,11 @@ def fetch(broker: RabbitMQ, queue: str, count: int, folder: Path) -> None:
     """Put the messages of a queue where a capture to a file has put them."""
     reader = FrameReader(broker.url)
     with messages_of(folder).open("wb") as file:
-        reader.drain(queue, count, take=file.write)
+
+        def write(line: bytes) -> None:
+            file.writelines(each.body + b"\n" for each in spread([Delivery(line.removesuffix(b"\n"), 1)]))
+
+        reader.drain(queue, count, take=write)
     reader.close()
 
 

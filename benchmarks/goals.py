@@ -9,10 +9,12 @@ from benchmarks.history import History
 from benchmarks.latency import Latency
 from benchmarks.names import (
     CAPTURE,
+    CAPTURE_BUNDLES,
     CAPTURE_RABBITMQ,
     DRAIN,
     DRAIN_QUORUM,
     ENGINE,
+    ENGINE_BUNDLES,
     ENGINE_QUORUM,
     FOUR_QUEUES,
     LIMIT,
@@ -67,6 +69,10 @@ def rate_goals(found: ResultSet) -> Iterator[Goal]:
     yield from against(with_binlog, found.of(MAIN, CAPTURE), "capture", "capture to a file against replay", 1.0)
     to_rabbitmq = found.of(MAIN, CAPTURE_RABBITMQ)
     yield from against(with_binlog, to_rabbitmq, "capture-rabbitmq", "capture to RabbitMQ against replay", 1.0)
+    bundles, applied = found.of(MAIN, CAPTURE_BUNDLES), found.of(MAIN, ENGINE_BUNDLES, WITH_BINLOG)
+    yield from against(with_binlog, bundles, "capture-bundles", "capture in bundles against replay", 1.0)
+    title = "replay of bundles against replay of single messages (no goal)"
+    yield from against(with_binlog, applied, "bundles", title, 0.0)
     title = "capture to RabbitMQ against a bare publisher with confirms (no goal)"
     yield from against(found.of(MAIN, PUBLISH), to_rabbitmq, "capture-publish", title, 0.0)
     yield from against(found.of(MAIN, LIMIT, WITH_BINLOG), with_binlog, "limit", "target's limit (no goal)", 0.0)

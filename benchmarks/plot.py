@@ -6,7 +6,18 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.names import DRAIN, DRAIN_QUORUM, ENGINE, ENGINE_QUORUM, FOUR_QUEUES, LIMIT, MAIN, NATIVE, ORIGINAL
+from benchmarks.names import (
+    DRAIN,
+    DRAIN_QUORUM,
+    ENGINE,
+    ENGINE_BUNDLES,
+    ENGINE_QUORUM,
+    FOUR_QUEUES,
+    LIMIT,
+    MAIN,
+    NATIVE,
+    ORIGINAL,
+)
 from benchmarks.results import NO_TARGET, WITH_BINLOG, WITHOUT_BINLOG, ResultSet, Spread
 from benchmarks.workload import WORKLOADS
 
@@ -38,7 +49,9 @@ def main_names(found: ResultSet) -> list[str]:
     native = dict.fromkeys(["native: one thread", *[pair[0] for pair in best if pair]])
     present = found.contestants(MAIN)
     return [
-        n for n in (ORIGINAL, *native, ENGINE, ENGINE_QUORUM, FOUR_QUEUES, DRAIN, DRAIN_QUORUM, LIMIT) if n in present
+        n
+        for n in (ORIGINAL, *native, ENGINE, ENGINE_QUORUM, ENGINE_BUNDLES, FOUR_QUEUES, DRAIN, DRAIN_QUORUM, LIMIT)
+        if n in present
     ]
 
 

@@ -18,7 +18,7 @@ from benchmarks.child import Outcome, run
 from benchmarks.engine import Engine
 from benchmarks.generate import generate
 from benchmarks.names import MAIN
-from benchmarks.publish import delete, fill
+from benchmarks.publish import delete, fill, read_bodies
 from benchmarks.race import ServerCpu
 from benchmarks.rig import Rig
 from benchmarks.workload import WORKLOADS
@@ -60,7 +60,9 @@ def profile(rig: Rig, spy: str, name: str) -> Mapping[str, int]:
     raw = rig.root / "profile.raw"
     for way, output in (("raw", raw), ("flamegraph", rig.root / "profile.svg")):
         record = [spy, "record", "--subprocesses", "--rate", str(SAMPLES_A_SECOND), "--format", way]
-        fill(rig.broker.url, generated.messages, {QUEUE: ("#",)}, expected={QUEUE: generated.facts.changes})
+        fill(
+            rig.broker.url, read_bodies(generated.messages), {QUEUE: ("#",)}, expected={QUEUE: generated.facts.changes}
+        )
         with rig.target(generated, binlog=True) as target:
             engine = Engine(rig.broker, target, {QUEUE: ("#",)}, rig.root / "engine", {})
             command = [*record, "--output", str(output), "--", *engine.command(), "--until-drained"]

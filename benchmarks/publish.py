@@ -15,6 +15,8 @@ from urllib.parse import unquote, urlparse
 import pika
 from pika import frame, spec
 
+from pydbsync.ops.capture.bundle import BUNDLE_BYTES, Bundle
+
 EXCHANGE = "bench"
 SEND_BYTES = 1 << 18
 QUORUM = {"x-queue-type": "quorum"}
@@ -212,6 +214,16 @@ def read_bodies(path: Path) -> Iterator[bytes]:
             yield line[:-1]
 
 
+def read_bundles(path: Path) -> Iterator[bytes]:
+    """The same messages as capture bundles them with one routing key a database."""
+    bundle = Bundle(BUNDLE_BYTES)
+    for body in read_bodies(path):
+        for _, made in bundle.add(routing_key(body).partition(".")[0], [body]):
+            yield made
+    for _, made in bundle.close():
+        yield made
+
+
 def wait_for(condition: Callable[[], bool], *, timeout_s: float, what: str) -> None:
     deadline = time.monotonic() + timeout_s
     while not condition():
@@ -222,16 +234,16 @@ def wait_for(condition: Callable[[], bool], *, timeout_s: float, what: str) -> N
 
 def fill(
     url: str,
-    messages: Path,
+    bodies: Iterable[bytes],
     queues: Mapping[str, Sequence[str]],
     *,
     expected: Mapping[str, int],
     quorum: Collection[str] = (),
 ) -> None:
-    """Publish a file of messages once; returns when each queue holds what it should, and takes nothing more."""
+    """Publish these messages once; returns when each queue holds what it should, and takes nothing more."""
     declare(url, queues, quorum=quorum)
     with FramePublisher(url, confirm=True) as publisher:
-        publisher.publish(read_bodies(messages))
+        publisher.publish(bodies)
     for queue, count in expected.items():
         wait_for(partial(holds, url, queue, count), timeout_s=60, what=f"{count} messages in {queue}")
     connection = connect(url)

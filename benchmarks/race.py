@@ -17,10 +17,12 @@ from benchmarks.engine import Engine
 from benchmarks.generate import generate
 from benchmarks.names import (
     CAPTURE,
+    CAPTURE_BUNDLES,
     CAPTURE_RABBITMQ,
     DRAIN,
     DRAIN_QUORUM,
     ENGINE,
+    ENGINE_BUNDLES,
     ENGINE_QUORUM,
     FOUR_QUEUES,
     LIMIT,
@@ -30,7 +32,7 @@ from benchmarks.names import (
     PUBLISH,
 )
 from benchmarks.native import PARALLEL, SINGLE, Mode
-from benchmarks.publish import FramePublisher, declare, delete, depth, fill, read_bodies
+from benchmarks.publish import FramePublisher, declare, delete, depth, fill, read_bodies, read_bundles
 from benchmarks.results import NO_TARGET, WITH_BINLOG, WITHOUT_BINLOG, Result
 from benchmarks.rig import Prepared, Rig, read_state
 from benchmarks.workload import DATABASE, Workload
@@ -64,6 +66,8 @@ class Entry:
     queue: str | None = None
     keys: tuple[tuple[str, str], ...] = ()
     """Queue and routing key where there are several queues."""
+    in_bundles: bool = False
+    """Whether the queue is filled with bundles."""
 
 
 class Race:
@@ -116,16 +120,19 @@ class Race:
             yield result
 
     def _fill(self, entries: Sequence[Entry], prepared: Prepared) -> None:
-        """Publish once; every contestant's queue gets its copy."""
-        count = prepared.generated.facts.changes
-        binds: dict[str, Sequence[str]] = {e.queue: EVERYTHING for e in entries if e.queue}
+        """Publish once, and once more in bundles; every contestant's queue gets its copy."""
+        url, messages, count = self._rig.broker.url, prepared.generated.messages, prepared.generated.facts.changes
+        binds: dict[str, Sequence[str]] = {e.queue: EVERYTHING for e in entries if e.queue and not e.in_bundles}
         expected = dict.fromkeys(binds, count)
         for entry in entries:
             for queue, key in entry.keys:
                 binds[queue] = (key,)
         if binds:
             quorum = [queue for queue in binds if "quorum" in queue]
-            fill(self._rig.broker.url, prepared.generated.messages, binds, expected=expected, quorum=quorum)
+            fill(url, read_bodies(messages), binds, expected=expected, quorum=quorum)
+        for queue in [e.queue for e in entries if e.queue and e.in_bundles]:
+            bundles = list(read_bundles(messages))
+            fill(url, bundles, {queue: EVERYTHING}, expected={queue: len(bundles)})
 
     # -- who takes part ----------------------------------------------------------------------------------------------
 
@@ -139,11 +146,12 @@ class Race:
                 yield Entry(NATIVE + mode.title, setting, partial(self._native, prepared, setting, mode))
         if name in BOTH_SETTINGS:
             yield self._engine_entry(prepared, WITH_BINLOG, contestant=ENGINE_QUORUM, settings={"queue_type": "quorum"})
+            yield replace(self._engine_entry(prepared, WITH_BINLOG, contestant=ENGINE_BUNDLES), in_bundles=True)
         if name == MAIN:
             for contestant, queue in ((DRAIN, "bench.drain"), (DRAIN_QUORUM, "bench.drain.quorum")):
                 yield Entry(contestant, NO_TARGET, partial(self._drain, prepared, contestant, queue), queue)
             yield self._four_queues_entry(prepared)
-            for contestant in (CAPTURE, CAPTURE_RABBITMQ):
+            for contestant in (CAPTURE, CAPTURE_RABBITMQ, CAPTURE_BUNDLES):
                 yield Entry(contestant, NO_TARGET, partial(self._capture, prepared, contestant))
             yield Entry(PUBLISH, NO_TARGET, partial(self._publish, prepared))
         if small:
@@ -211,12 +219,13 @@ class Race:
 
     def _capture(self, prepared: Prepared, contestant: str) -> Result:
         folder = self._rig.root / "capture"
-        broker = self._rig.broker if contestant == CAPTURE_RABBITMQ else None
+        broker = None if contestant == CAPTURE else self._rig.broker
         queue = "bench.capture"
         if broker:
             declare(broker.url, {queue: EVERYTHING})
         with self._rig.source(prepared) as source, ServerCpu(self._rig.broker, source) as cpu:
-            outcome = capture.run_capture(source, prepared, folder, to=broker)
+            bundle = contestant == CAPTURE_BUNDLES
+            outcome = capture.run_capture(source, prepared, folder, to=broker, bundle=bundle)
         result = self._result(prepared, contestant, NO_TARGET, outcome, cpu, None)
         if broker:
             if not result.is_bad:
@@ -241,7 +250,8 @@ class Race:
     def _original(self, prepared: Prepared) -> Result:
         queue = "bench.original"
         count = prepared.generated.facts.changes
-        fill(self._rig.broker.url, prepared.generated.messages, {queue: EVERYTHING}, expected={queue: count})
+        bodies = read_bodies(prepared.generated.messages)
+        fill(self._rig.broker.url, bodies, {queue: EVERYTHING}, expected={queue: count})
         with self._rig.target(prepared.generated, binlog=True) as target:
             command = [sys.executable, "-m", "benchmarks.original", "--amqp", self._rig.broker.url, "--queue", queue]
             with ServerCpu(self._rig.broker, target) as cpu:

@@ -11,10 +11,12 @@ from benchmarks.history import History
 from benchmarks.latency import Latency
 from benchmarks.names import (
     CAPTURE,
+    CAPTURE_BUNDLES,
     CAPTURE_RABBITMQ,
     DRAIN,
     DRAIN_QUORUM,
     ENGINE,
+    ENGINE_BUNDLES,
     ENGINE_QUORUM,
     FOUR_QUEUES,
     LIMIT,
@@ -30,6 +32,7 @@ from benchmarks.workload import WORKLOADS
 ORDER = (
     ENGINE,
     ENGINE_QUORUM,
+    ENGINE_BUNDLES,
     FOUR_QUEUES,
     NATIVE,
     ORIGINAL,
@@ -37,6 +40,7 @@ ORDER = (
     DRAIN_QUORUM,
     CAPTURE,
     CAPTURE_RABBITMQ,
+    CAPTURE_BUNDLES,
     PUBLISH,
     LIMIT,
 )
