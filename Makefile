@@ -13,7 +13,7 @@ demo: venv packages  ## replay a recorded stream on a private MariaDB and compar
 	@$(VENV_PYTHON) -m lab.demo
 
 test: venv lab-up  ## all tests: unit, integration on real servers, end to end with real processes
-	$(VENV_PYTHON) -m pytest $(ARGS)
+	$(VENV_PYTHON) -m pytest -n auto --maxprocesses 4 --dist loadfile $(ARGS)
 
 check: venv  ## ruff, mypy and the unit tests, no server needed
 	$(VENV_PYTHON) -m ruff check .

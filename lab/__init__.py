@@ -36,10 +36,12 @@ __all__ = [
     "start_rabbitmq",
     "up",
     "up_together",
+    "worker_root",
 ]
 
 STANDARD = ("target", "source", "rabbitmq")
 """What `make lab-up` starts: two MariaDB and a RabbitMQ."""
+_WORKER = "worker-"
 
 
 @overload
@@ -84,9 +86,15 @@ def servers(*, root: Path | None = None) -> list[Server]:
     ]
 
 
+def worker_root(worker: str) -> Path:
+    """The lab of one of several processes that run tests side by side; `down` of the whole lab stops it too."""
+    return lab_root() / f"{_WORKER}{worker}"
+
+
 def down(*, root: Path | None = None) -> list[str]:
     """Stop every server of this lab; the names of those that ran."""
-    found = servers(root=root)
+    root = root or lab_root()
+    found = [server for each in (root, *root.glob(f"{_WORKER}*")) for server in servers(root=each)]
     running = [server.name for server in found if server.process]
     with ThreadPoolExecutor() as pool:
         list(pool.map(Server.stop, found))

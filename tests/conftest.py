@@ -8,6 +8,8 @@ PYDBSYNC_TEST_MYSQL_TARGET (mysql://user:password@host:port; all their databases
   … and is marked `mariadb`                                   the first leg alone
   a test marked `mysql`, or that takes `mysql_target/_source` the second leg alone
   any other test                                              the first leg alone
+
+Files of the first leg run side by side (pytest-xdist), each process with servers of its own.
 """
 
 from __future__ import annotations
@@ -27,18 +29,29 @@ from tests.proxy import Proxy
 from tests.servers import Endpoint, Vhost
 
 LEG = os.environ.get("PYDBSYNC_TEST_LEG", "mariadb")
+WORKER = os.environ.get("PYTEST_XDIST_WORKER", "")
+FIRST_WORKER = "gw0"
 MYSQL_URLS = {"source": "PYDBSYNC_TEST_MYSQL_SOURCE", "target": "PYDBSYNC_TEST_MYSQL_TARGET"}
 
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "mysql: needs the MySQL servers; runs in the MySQL leg alone")
     config.addinivalue_line("markers", "mariadb: runs in the MariaDB leg alone")
+    if WORKER not in ("", FIRST_WORKER):
+        os.environ["PYDBSYNC_LAB"] = str(lab.worker_root(WORKER))
     keep_bytecode()
     if LEG not in ("mariadb", "mysql"):
         raise pytest.UsageError(f"PYDBSYNC_TEST_LEG is {LEG!r}; it can be mariadb or mysql")
     missing = [name for name in MYSQL_URLS.values() if not os.environ.get(name)]
     if LEG == "mysql" and missing:
         raise pytest.UsageError(f"the MySQL leg needs {' and '.join(missing)}: mysql://user:password@host:port")
+    if LEG == "mysql" and WORKER:
+        raise pytest.UsageError("the MySQL leg has one pair of servers: it runs in one process, without -n")
+
+
+def pytest_sessionfinish() -> None:
+    if WORKER not in ("", FIRST_WORKER):
+        lab.down()
 
 
 def keep_bytecode() -> None:
