@@ -130,7 +130,7 @@ def register(app: typer.Typer) -> None:
             try:
                 report = run_copy(settings, options, stop=stop, observer=observer, log=log)
             except TransientError as exc:
-                raise OperationError(f"{exc}; run the copy again to go on") from exc
+                raise OperationError(f"{exc}; no copy was begun") from exc
         print_report(report, output)
 
 

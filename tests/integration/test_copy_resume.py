@@ -246,19 +246,57 @@ def test_connections_of_workers_that_are_lost_are_made_anew(
     assert caught_up(carrier) == []
 
 
-def test_a_copy_whose_server_goes_away_ends_with_a_sentence_and_goes_on_later(
+@pytest.mark.parametrize("end", ["source", "target"])
+def test_a_copy_whose_server_goes_away_waits_and_goes_on(
+    carrier: Carrier, config: dict[str, object], tmp_path: Path, make_proxy: Callable[[int], Proxy], end: str
+) -> None:
+    make_shapes(carrier.source)
+    process, proxy = begin_behind_proxy(carrier, config, tmp_path, make_proxy, end=end)
+    run_sql(carrier.source, [LATE.format(t=name) for name in KEYLESS], database=SHAPES)
+    proxy.resume()
+    finished = process.wait()
+    assert finished.exit_code == 0, finished
+    assert "Traceback" not in finished.stderr
+    assert caught_up(carrier) == []
+
+
+def test_a_copy_that_waits_for_a_server_can_be_stopped_and_goes_on_later(
     carrier: Carrier, config: dict[str, object], tmp_path: Path, make_proxy: Callable[[int], Proxy]
 ) -> None:
     make_shapes(carrier.source)
-    proxy = make_proxy(carrier.source.port)
-    behind = {**config, "source_db_info": {**carrier.source.db_info, "port": proxy.port}}
-    process = CopyProcess(behind, tmp_path, "--rate", "3000")
-    wait_for(lambda: chunks_done(carrier.target), what="the first chunk")
-    proxy.cut()
-    run_sql(carrier.source, [LATE.format(t=name) for name in KEYLESS], database=SHAPES)
+    process, _ = begin_behind_proxy(carrier, config, tmp_path, make_proxy, end="source")
+    process.process.terminate()
     finished = process.wait()
-    assert finished.exit_code == 2
-    assert finished.stderr.splitlines()[-1].endswith("run the copy again to go on")
-    assert "Traceback" not in finished.stderr
+    assert finished.exit_code == 0
+    assert "the same command goes on" in finished.stderr.splitlines()[-1]
     assert copy(settings_for(carrier.source, carrier.target)).is_resumed
     assert caught_up(carrier) == []
+
+
+def test_a_copy_does_not_wait_for_a_server_that_was_not_there_at_its_beginning(
+    config: dict[str, object], fresh_source: Endpoint, tmp_path: Path, make_proxy: Callable[[int], Proxy]
+) -> None:
+    proxy = make_proxy(fresh_source.port)
+    proxy.refuse()
+    behind = {**config, "source_db_info": {**fresh_source.db_info, "port": proxy.port}}
+    finished = CopyProcess(behind, tmp_path).wait()
+    assert finished.exit_code == 2
+    assert finished.stderr.splitlines()[-1].endswith("no copy was begun")
+
+
+def begin_behind_proxy(
+    carrier: Carrier, config: dict[str, object], folder: Path, make_proxy: Callable[[int], Proxy], *, end: str
+) -> tuple[CopyProcess, Proxy]:
+    """A copy that waits, in the midst of its work, for the server at this end.
+
+    Writers wait for the target themselves, and keep the snapshot; a lost source takes the snapshot with it.
+    """
+    name, endpoint = {"source": ("source_db_info", carrier.source), "target": ("db_info", carrier.target)}[end]
+    proxy = make_proxy(endpoint.port)
+    behind = {**config, name: {**endpoint.db_info, "port": proxy.port}, "retry": {"first_s": 0.05, "max_s": 0.2}}
+    process = CopyProcess(behind, folder, "--rate", "1000")
+    wait_for(lambda: chunks_done(carrier.target), what="the first chunk")
+    proxy.refuse()
+    told = {"source": "the copy waits", "target": "the target does not take it now"}[end]
+    wait_for(lambda: told in process.stderr, what="the copy's waiting")
+    return process, proxy

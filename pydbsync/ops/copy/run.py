@@ -7,9 +7,12 @@ import threading
 import time
 from collections.abc import Iterable, Mapping
 
+import msgspec
+
 from pydbsync.apply.connection import Connection
 from pydbsync.apply.table_start import ALL_TABLES, TableStart
-from pydbsync.errors import ConfigError, OperationError, PermanentError, Stopped
+from pydbsync.backoff import Backoff
+from pydbsync.errors import ConfigError, OperationError, PermanentError, Stopped, TransientError
 from pydbsync.model import TableName
 from pydbsync.ops.copy.fields import Way
 from pydbsync.ops.copy.journal import Journal, RunRecord, TableRecord
@@ -44,16 +47,36 @@ def run_copy(
     """Copy what takes part from the source to the target, and write the checkpoints. After a stop or a kill the same
     call goes on.
 
-    Raises OperationError, ConfigError, ApplyError, Stopped.
+    Waits while a server is away, but for the beginning: before anything was begun its absence is an error. Raises
+    OperationError, ConfigError, ApplyError, Stopped.
     """
-    copy = Copy(
-        settings, options, stop=stop or threading.Event(), observer=observer or CopyObserver(),
-        log=log or logging.getLogger("pydbsync.copy"),
-    )  # fmt: skip
-    try:
-        return copy.run()
-    finally:
-        copy.close()
+    stop, observer = stop or threading.Event(), observer or CopyObserver()
+    log = log or logging.getLogger("pydbsync.copy")
+    backoff = Backoff(settings.retry.first_s, settings.retry.max_s)
+    began, is_begun, told = time.monotonic(), False, ""
+    while True:
+        copy: Copy | None = None
+        tried_at = time.monotonic()
+        try:
+            copy = Copy(settings, options, stop=stop, observer=observer, log=log)
+            report = copy.run()
+            report.seconds = time.monotonic() - began
+            return report
+        except TransientError as exc:
+            is_begun = is_begun or (copy is not None and copy.is_begun)
+            if not is_begun:
+                raise
+            if told != (told := f"the copy waits, and goes on by itself: {exc}"):
+                observer.note(told)
+                log.warning("%s", told)
+            if time.monotonic() - tried_at > settings.retry.max_s:
+                backoff.reset()
+            options = msgspec.structs.replace(options, restart=False)
+            if backoff.wait(stop):
+                raise Stopped("stopped while a server was away; the same command goes on with the copy") from exc
+        finally:
+            if copy is not None:
+                copy.close()
 
 
 class Copy:
@@ -89,6 +112,11 @@ class Copy:
         self._is_added = False
         self._inventory: Inventory | None = None
 
+    @property
+    def is_begun(self) -> bool:
+        """Whether the target holds the record of this copy, so that another run goes on with it."""
+        return bool(self._journal.run_id)
+
     def close(self) -> None:
         """Close all connections, and give the streams back with them. Never raises."""
         self._throttle.close()
@@ -97,8 +125,7 @@ class Copy:
         self._target.close()
 
     def run(self) -> CopyReport:
-        """All of it; see run_copy."""
-        began = time.monotonic()
+        """All of it, once; see run_copy."""
         self._streams.acquire()
         self._journal.ensure(self._target)
         self.report.streams = self._streams.names
@@ -116,7 +143,6 @@ class Copy:
         self._observer.phase("views and triggers")
         self._make_programs()
         self._finish(tables)
-        self.report.seconds = time.monotonic() - began
         return self.report
 
     # -- beginning ---------------------------------------------------------------------------------------------------
@@ -208,7 +234,7 @@ class Copy:
             taker=self._taker,
             markers=self._markers,
         )  # fmt: skip
-        if not self.report.is_resumed or not self._is_begun():
+        if not self.report.is_resumed or not self._has_snapshot():
             self._mark_before()
         for _ in range(MAX_ROUNDS):
             records = self._journal.tables(self._target)
@@ -223,7 +249,7 @@ class Copy:
             inventory = self._inventory = self._read_inventory(records)
             found = {name: table.fingerprint for name, table in inventory.tables.items()}
             step = plan_round(
-                found, records if self._is_begun() else {}, converges=tables.converges,
+                found, records if self._has_snapshot() else {}, converges=tables.converges,
                 tied=tables.tied({*found, *records}),
             )  # fmt: skip
             if not step:
@@ -237,7 +263,7 @@ class Copy:
                 reports={table.name: table for table in self.report.tables}, low=low,
             )  # fmt: skip
             start = one.open(self._read_inventory)
-            if not self._is_begun():
+            if not self._has_snapshot():
                 self._start = start
             self._latest, self._default = start, default
             self._journal.set_start(self._target, self._start, start, default, self.report.rounds)
@@ -253,7 +279,7 @@ class Copy:
         for note in sides.builder.notes:
             self._note(note)
 
-    def _is_begun(self) -> bool:
+    def _has_snapshot(self) -> bool:
         return bool(self._start.base or self._start.marker)
 
     def _mark_before(self) -> None:

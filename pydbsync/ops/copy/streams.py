@@ -22,6 +22,9 @@ from pydbsync.model import TableName
 from pydbsync.places import Checkpoint
 from pydbsync.plan.quoting import quote_name
 
+LOCK_WAIT_S = 3.0
+"""The connection of this copy that was just lost may not have been missed by the server yet."""
+
 
 class OwnedStreams:
     """The checkpoint rows of all streams, locked over one connection to the target."""
@@ -41,7 +44,7 @@ class OwnedStreams:
         ensure_state_schema(self._connection, self._schema)
         ensure_start_tables(self._connection, self._schema)
         for name, row in self._rows.items():
-            if not row.try_lock(self._connection):
+            if not row.try_lock(self._connection, wait_s=LOCK_WAIT_S):
                 raise OperationError(
                     f"{name!r} is owned by {row.holder(self._connection)}: stop the replay, and any other copy, first"
                 )

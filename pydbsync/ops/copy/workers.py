@@ -192,7 +192,7 @@ class Worker:
                 return
             except TransientError as exc:
                 if attempt == ATTEMPTS:
-                    raise OperationError(f"{task.name}: the target does not take it: {exc}") from exc
+                    raise
                 self._log.warning("%s is begun again: %s", task.name, exc)
                 self._stop.wait(min(0.2 * attempt, 10.0))
             except PermanentError as exc:

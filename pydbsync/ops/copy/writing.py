@@ -42,7 +42,10 @@ class RowWriter:
             self._connection.close()
 
     def repeat(self, step: Callable[[TargetWriter], object]) -> None:
-        """Run a step, again while the server is away or a deadlock comes. Raises PermanentError, Stopped."""
+        """Run a step, again while the server is away or a deadlock comes, up to some minutes.
+
+        Raises PermanentError, TransientError, Stopped.
+        """
         backoff = Backoff(0.2, 10.0)
         for attempt in range(1, ATTEMPTS + 1):
             try:
@@ -52,7 +55,7 @@ class RowWriter:
                 if exc.code in LOST_CODES:
                     self.close()
                 if attempt == ATTEMPTS:
-                    raise OperationError(f"the target does not take it: {exc}; run the copy again to go on") from exc
+                    raise
                 if attempt == 1:
                     self._log.warning("the target does not take it now, trying again: %s", exc)
                 if backoff.wait(self._stop):
