@@ -14,11 +14,12 @@ from pydbsync.plan.lexer import unquote_string
 from pydbsync.plan.literals import GEOMETRY_KINDS
 from pydbsync.plan.rows import Dialect
 
+JSON_CHECK = re.compile(r"json_valid\(`((?:[^`]|``)*)`\)", re.IGNORECASE)
+"""How MariaDB says in a CHECK clause that a column, in backquotes, was declared JSON."""
 _SKIPPED = 1684
 _SKIPPED_FOR_S = 30.0
 _LOOK_AGAIN_S = 0.02
 _ACTIONS = ("CASCADE", "SET NULL", "SET DEFAULT")
-_JSON_CHECK = re.compile(r"json_valid\(`((?:[^`]|``)*)`\)", re.IGNORECASE)
 _LABEL = re.compile(r"'(?:[^'\\]|''|\\.)*'", re.DOTALL)
 
 
@@ -179,7 +180,7 @@ def _json_columns(connection: Connection, name: TableName) -> frozenset[str]:
         " WHERE constraint_schema = %s AND table_name = %s",
         name,
     )
-    matches = (_JSON_CHECK.fullmatch(_text(clause).strip()) for (clause,) in clauses)
+    matches = (JSON_CHECK.fullmatch(_text(clause).strip()) for (clause,) in clauses)
     return frozenset(match[1].replace("``", "`") for match in matches if match)
 
 

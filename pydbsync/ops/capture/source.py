@@ -8,8 +8,7 @@ from typing import Any, Final
 
 import pymysql
 
-from pydbsync.apply.catalog import _JSON_CHECK as JSON_CHECK
-from pydbsync.apply.catalog import read_labels
+from pydbsync.apply.catalog import JSON_CHECK, read_labels
 from pydbsync.errors import OperationError
 from pydbsync.model import Column, TableName
 from pydbsync.ops.capture.columns import charset_of_collation
