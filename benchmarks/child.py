@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from lab.process import peak_rss_bytes
+from lab.process import peak_rss_bytes, tree
 
 SAMPLE_S = 0.05
 KILL_AFTER_S = 1800.0
@@ -101,24 +101,11 @@ class Sampler:
 
     def _sample(self) -> None:
         while True:
-            for pid in tree(self._pid):
+            for pid, _ in tree(self._pid):
                 self.peak_bytes = max(self.peak_bytes, peak_rss_bytes(pid))
                 self._cpu_s[pid] = max(self._cpu_s.get(pid, 0.0), cpu_seconds(pid))
             if self._stop.wait(SAMPLE_S):
                 return
-
-
-def tree(pid: int) -> list[int]:
-    """A process and all that descend from it."""
-    found = [pid]
-    for parent in found:
-        try:
-            tasks = list(Path(f"/proc/{parent}/task").iterdir())
-            for task in tasks:
-                found.extend(int(child) for child in (task / "children").read_text().split())
-        except (FileNotFoundError, ProcessLookupError):
-            continue
-    return found
 
 
 def cpu_seconds(pid: int) -> float:

@@ -10,7 +10,7 @@ from random import Random
 
 import pymysql
 
-from benchmarks.child import cpu_seconds, tree
+from benchmarks.child import cpu_seconds
 from benchmarks.engine import Engine
 from benchmarks.generate import Facts, Generated, message, write_base
 from benchmarks.messages import MessageWriter
@@ -19,7 +19,7 @@ from benchmarks.rig import Rig, TableState, ask, connect, pipe, read_state
 from benchmarks.tables import Table, decimal, integer, text
 from benchmarks.workload import DATABASE, Rows, Run, Transaction, Workload
 from lab.mariadb import MariaDB
-from lab.process import peak_rss_bytes
+from lab.process import peak_rss_bytes, tree
 
 QUEUE = "bench.history"
 STATE_SCHEMA = "pydbsync"
@@ -135,7 +135,7 @@ def sample_until(target: MariaDB, engine_pid: int, changes: int) -> list[Sample]
     moved_at = time.monotonic()
     while True:
         applied = read_applied(connection)
-        pids = tree(engine_pid)
+        pids = [pid for pid, _ in tree(engine_pid)]
         now = time.monotonic()
         if not samples or samples[-1].applied != applied:
             moved_at = now

@@ -91,6 +91,23 @@ def peak_rss_bytes(pid: int) -> int:
     return next((int(line.split()[1]) * 1024 for line in text.splitlines() if line.startswith("VmHWM:")), 0)
 
 
+def child_pids(pid: int) -> list[int]:
+    """The process's children, from whichever of its threads they were started."""
+    found: list[int] = []
+    for file in Path(f"/proc/{pid}/task").glob("*/children"):
+        with suppress(OSError):  # the thread has ended
+            found += map(int, file.read_text(encoding="ascii").split())
+    return found
+
+
+def tree(pid: int) -> list[tuple[int, int]]:
+    """The process and all below it, each with its depth: 0 for itself, 1 for its children, and so on."""
+    found = [(pid, 0)]
+    for parent, depth in found:
+        found += [(child, depth + 1) for child in child_pids(parent)]
+    return found
+
+
 def reap(pid: int) -> None:
     """Take a dead child's exit status, so that no zombie stays. Another process's child is left to it."""
     with suppress(ChildProcessError):

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from lab.process import child_pids
 from tests.servers import Endpoint, Vhost
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -100,17 +101,6 @@ class SyncProcess:
 
     def finished(self, exit_code: int) -> Finished:
         return Finished(exit_code, self.stdout, self.stderr)
-
-
-def child_pids(pid: int) -> list[int]:
-    """Pids of a process's children, from whichever of its threads they were started."""
-    found = []
-    for file in Path(f"/proc/{pid}/task").glob("*/children"):
-        try:
-            found += [int(child) for child in file.read_text().split()]
-        except OSError:  # the thread has ended
-            continue
-    return found
 
 
 def is_fork_server(pid: int) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,7 +10,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from lab.process import peak_rss_bytes
+from lab.process import peak_rss_bytes, tree
 
 LOOK_S = 0.2
 
@@ -47,16 +46,14 @@ class MemoryWatch:
 
     def _run(self) -> None:
         while not self._halt.wait(LOOK_S):
-            parents = dict(parents_of_processes())
-            for pid, watched in list(self._watched.items()):
-                if pid not in parents:
+            for pid, (name, forked) in list(self._watched.items()):
+                if not Path(f"/proc/{pid}").exists():
                     del self._watched[pid]
-                    continue
-                self._note(watched.name, pid)
-                if watched.forked is not None:
-                    for other in parents:
-                        if (depth := depth_below(pid, other, parents)) is not None:
-                            self._note(watched.name if depth < 2 else watched.forked, other)
+                elif forked is None:
+                    self._note(name, pid)
+                else:
+                    for other, depth in tree(pid):
+                        self._note(name if depth < 2 else forked, other)
 
     def _note(self, name: str, pid: int) -> None:
         self._peaks_bytes[name] = max(self._peaks_bytes.get(name, 0), peak_rss_bytes(pid))
@@ -69,25 +66,3 @@ class MemoryWatch:
         for name, peak in self._peaks_bytes.items():
             table.add_row(name, f"{peak / 2**20:,.0f} MB" if peak else "too short to be seen")
         console.print(table)
-
-
-def parents_of_processes() -> Iterator[tuple[int, int]]:
-    """Each process and its parent."""
-    for folder in Path("/proc").iterdir():
-        if folder.name.isdigit():
-            try:
-                text = (folder / "stat").read_text(encoding="utf-8", errors="replace")
-            except OSError:  # it has ended
-                continue
-            yield int(folder.name), int(text.rpartition(")")[2].split()[1])
-
-
-def depth_below(leader: int, pid: int, parents: dict[int, int]) -> int | None:
-    """0 for the process itself, 1 for its child, and so on; None if it is not below it."""
-    depth = 0
-    while pid != leader:
-        if pid not in parents:
-            return None
-        pid = parents[pid]
-        depth += 1
-    return depth

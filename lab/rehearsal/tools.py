@@ -14,7 +14,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from lab.rehearsal.memory import MemoryWatch, depth_below, parents_of_processes
+from lab.process import tree
+from lab.rehearsal.memory import MemoryWatch
 from lab.rehearsal.record import Record
 from lab.rehearsal.tables import DATABASE
 from tests.processes import REPOSITORY, write_config
@@ -44,7 +45,8 @@ class Direction:
     @property
     def capture(self) -> tuple[str, ...]:
         """The command of capture, with its options."""
-        return ("capture", "--state", str(self.folder / "capture-state"), *(["--bundle"] if self.in_bundles else []))
+        bundle = ("--bundle", "--routing-key", "%db%") if self.in_bundles else ()
+        return ("capture", "--state", str(self.folder / "capture-state"), *bundle)
 
     @property
     def config(self) -> Path:
@@ -168,8 +170,7 @@ class LastingTool:
         with self._lock:
             if self._process is None:
                 return False
-            parents = dict(parents_of_processes())
-            workers = [pid for pid in parents if depth_below(self._process.pid, pid, parents) == 2]
+            workers = [pid for pid, depth in tree(self._process.pid) if depth == 2]
             for pid in workers[:1]:
                 with suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
