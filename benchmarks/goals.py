@@ -62,6 +62,8 @@ def rate_goals(found: ResultSet) -> Iterator[Goal]:
     yield from against_native(found, "hot", WITHOUT_BINLOG, 2.0, "hot", "hot rows: best native mode, without a binlog")
     title = "hot rows from a quorum queue: best native mode, with a binlog"
     yield from against_native(found, "hot", WITH_BINLOG, 2.0, "hot-quorum", title, contestant=ENGINE_QUORUM)
+    title = "hot rows in bundles: best native mode, with a binlog"
+    yield from against_native(found, "hot", WITH_BINLOG, 2.0, "hot-bundles", title, contestant=ENGINE_BUNDLES)
     yield from against(with_binlog, found.of(MAIN, FOUR_QUEUES), "queues", "four queues against one", 1.0)
     quorum = found.of(MAIN, ENGINE_QUORUM, WITH_BINLOG)
     title = "bare pika drain, both on a quorum queue (no goal)"
@@ -69,10 +71,13 @@ def rate_goals(found: ResultSet) -> Iterator[Goal]:
     yield from against(with_binlog, found.of(MAIN, CAPTURE), "capture", "capture to a file against replay", 1.0)
     to_rabbitmq = found.of(MAIN, CAPTURE_RABBITMQ)
     yield from against(with_binlog, to_rabbitmq, "capture-rabbitmq", "capture to RabbitMQ against replay", 1.0)
-    bundles, applied = found.of(MAIN, CAPTURE_BUNDLES), found.of(MAIN, ENGINE_BUNDLES, WITH_BINLOG)
-    yield from against(with_binlog, bundles, "capture-bundles", "capture in bundles against replay", 1.0)
+    in_bundles, of_bundles = found.of(MAIN, CAPTURE_BUNDLES), found.of(MAIN, ENGINE_BUNDLES, WITH_BINLOG)
+    title = "capture to RabbitMQ in bundles against replay of single messages"
+    yield from against(with_binlog, in_bundles, "capture-bundles", title, 1.0)
+    title = "capture to RabbitMQ in bundles against replay of bundles"
+    yield from against(of_bundles, in_bundles, "capture-replay-bundles", title, 1.0)
     title = "replay of bundles against replay of single messages (no goal)"
-    yield from against(with_binlog, applied, "bundles", title, 0.0)
+    yield from against(with_binlog, of_bundles, "bundles", title, 0.0)
     title = "capture to RabbitMQ against a bare publisher with confirms (no goal)"
     yield from against(found.of(MAIN, PUBLISH), to_rabbitmq, "capture-publish", title, 0.0)
     yield from against(found.of(MAIN, LIMIT, WITH_BINLOG), with_binlog, "limit", "target's limit (no goal)", 0.0)
@@ -115,7 +120,7 @@ def history_goals(history: History | None) -> Iterator[Goal]:
 
 
 def memory_goals(found: ResultSet) -> Iterator[Goal]:
-    peak = max(found.peak_rss_mb(name) for name in (ENGINE, ENGINE_QUORUM, FOUR_QUEUES))
+    peak = max(found.peak_rss_mb(name) for name in (ENGINE, ENGINE_QUORUM, ENGINE_BUNDLES, FOUR_QUEUES))
     if peak:
         title = "resident memory of a worker, highest of all workloads"
         yield Goal("memory", title, peak, 150.0, " MB", at_most=True, is_ratio=False)

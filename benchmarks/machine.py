@@ -46,10 +46,16 @@ def processor() -> str:
 
 
 def commit() -> str:
-    done = subprocess.run(
-        ["git", "describe", "--always", "--dirty", "--exclude=*"], cwd=ROOT, capture_output=True, text=True, check=False
-    )
-    return done.stdout.strip() or "not in a repository"
+    """The commit that is measured; "-dirty" if anything differs from it but the results, which a run writes itself."""
+    head = git("describe", "--always", "--exclude=*")
+    if not head:
+        return "not in a repository"
+    return head + ("-dirty" if git("status", "--porcelain", "--", ".", ":!benchmarks/results") else "")
+
+
+def git(*arguments: str) -> str:
+    done = subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=False)
+    return done.stdout.strip()
 
 
 def write_ms(folder: Path) -> float:
