@@ -68,7 +68,7 @@ class AmqpSink:
         self._unconfirmed = 0
         self._unconfirmed_bytes = 0
         self._sizes: deque[int] = deque()
-        """Of the messages on their way, in the order of their tags; 0 for one that was confirmed before others."""
+        """Of the messages on their way, in the order of their tags; -1 for one that was confirmed before others."""
         self._first_tag = 1
         self._fault: Exception | None = None
         self._link = BrokerLink(
