@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import lab
+from pydbsync.ops.capture.bundle import BUNDLE_BYTES
 from tests.processes import REPOSITORY, SyncProcess, wait_for, write_config
 from tests.proxy import Proxy
 from tests.servers import Endpoint, Vhost
@@ -45,6 +46,7 @@ class Rig:
         self.config = self._write_config()
         self.supervisors: list[SyncProcess] = []
         self._publisher: subprocess.Popen[bytes] | None = None
+        self._next_bundle_bytes = 0
         self._runs = 0
         self._redelivered_before = self._redelivered_last = 0
         opened.callback(self._end)
@@ -82,11 +84,12 @@ class Rig:
     # -- processes -----------------------------------------------------------------------------------------------------
 
     def start_publisher(self) -> None:
-        """Capture goes on where it was, and sends again what it had not noted down."""
+        """Capture goes on where it was, and sends again what it had not noted down: every other time in bundles."""
+        bundle_bytes, self._next_bundle_bytes = self._next_bundle_bytes, BUNDLE_BYTES - self._next_bundle_bytes
         with (self.folder / "publisher.log").open("ab") as log:
             command = [sys.executable, "-m", "tests.torture.publisher"]
             self._publisher = subprocess.Popen(
-                [*command, str(self._publisher_config), str(self.folder / "state")],
+                [*command, str(self._publisher_config), str(self.folder / "state"), str(bundle_bytes)],
                 cwd=REPOSITORY, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
             )  # fmt: skip
 
