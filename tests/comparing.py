@@ -68,8 +68,8 @@ def _short(difference: RowDifference, table: TableReport) -> tuple[str, Any, Any
         for index, name in enumerate(table.columns)
         if name in table.key or source is None or target is None or source[index] != target[index]
     ]
-    sides = [
+    at_source, at_target = (
         None if values is None else {name: values[table.columns.index(name)] for name in names}
         for values in (source, target)
-    ]
-    return difference.kind, *sides
+    )
+    return difference.kind, at_source, at_target

@@ -8,7 +8,7 @@ from typing import Any
 from tests.maxwell import Binlog, insert, update
 from tests.servers import Endpoint
 
-QUICK = {
+QUICK: dict[str, Any] = {
     "retry": {"first_s": 0.05, "max_s": 0.5},
     "lock_timeout_s": 2,
     "statement_timeout_s": 2,

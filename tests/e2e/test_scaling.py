@@ -94,8 +94,7 @@ def test_a_stand_by_takes_over_where_the_first_machine_stopped(
     wait_for(lambda: "waiting for sync" in stand_by.stderr, what="the stand-by's wait for the lock")
     assert vhost.consumers("sync") == 1
     first.send(signal.SIGKILL)
-    for pid in first.workers():
-        wait_for(lambda pid=pid: pid not in first.workers(), what="the worker's end without its supervisor")
+    wait_for(lambda: not first.workers(), what="the worker's end without its supervisor")
     vhost.publish(messages[half:])
     wait_for(lambda: applied() == len(messages), what="the stand-by's work")
     assert stand_by.stop().exit_code == 0

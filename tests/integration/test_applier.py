@@ -40,8 +40,10 @@ def rows(target: Endpoint) -> list[tuple[Any, ...]]:
 
 
 def checkpoint(target: Endpoint, stream: str = "memory") -> dict[str, Any]:
-    names = ("binlog_base", "binlog_file", "binlog_offset", "xoffset", "server_id", "newest_ts", "gtids")
-    names += ("applied", "duplicates", "epoch")
+    names = (
+        *("binlog_base", "binlog_file", "binlog_offset", "xoffset", "server_id", "newest_ts", "gtids"),
+        *("applied", "duplicates", "epoch"),
+    )
     [row] = target.query(f"SELECT {', '.join(names)} FROM pydbsync.checkpoint WHERE stream = %s", stream)
     return dict(zip(names, row, strict=True))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import shutil
 import signal
@@ -430,9 +431,7 @@ def test_transactions_that_mysql_compresses(capture: Capture) -> None:
         "DELETE FROM shop.t WHERE id = 1",
         "COMMIT",
     )
-    try:
-        import zstandard  # noqa: F401
-    except ImportError:
+    if importlib.util.find_spec("zstandard") is None:
         with pytest.raises(OperationError, match="install the package zstandard"):
             capture.of(*statements)
         return
@@ -663,7 +662,7 @@ def amqp(vhost: Vhost) -> AmqpSettings:
 
 def drained(vhost: Vhost, queue: str) -> list[tuple[str, bytes]]:
     """Routing key and body of all messages in the queue, which must be persistent."""
-    found = []
+    found: list[tuple[str, bytes]] = []
     with vhost.connect() as connection:
         channel = connection.channel()
         while True:

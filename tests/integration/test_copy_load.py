@@ -263,7 +263,8 @@ def busy(endpoint: Endpoint, *, statements: int) -> Iterator[None]:
         yield
     finally:
         for connection in connections:
-            endpoint.query(f"KILL {connection.thread_id()}")
+            own = connection.thread_id()  # type: ignore[no-untyped-call]
+            endpoint.query(f"KILL {own}")
         for thread in threads:
             thread.join()
 

@@ -234,7 +234,7 @@ def test_connections_of_workers_that_are_lost_are_made_anew(
         endpoint = {"source": fresh_source, "target": fresh_target}[end]
         with endpoint.connect() as connection, connection.cursor() as cursor:
             cursor.execute("SHOW PROCESSLIST")
-            own = connection.thread_id()
+            own = connection.thread_id()  # type: ignore[no-untyped-call]
             found = sorted(int(row[0]) for row in cursor.fetchall() if row[1] == endpoint.user and row[0] != own)
             assert len(found) > 1
             for number in found[1:]:

@@ -7,7 +7,7 @@ import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 
@@ -22,6 +22,8 @@ from tests.integration.test_verify import ALL_TYPES
 from tests.processes import wait_for
 from tests.servers import Endpoint
 from tests.state import differences, read_state
+
+T = TypeVar("T")
 
 KEYLESS = """
 CREATE TABLE k (a INT NULL, b VARCHAR(9) NULL, f FLOAT NULL, bi BINARY(4) NULL);
@@ -62,7 +64,7 @@ class Bench:
     def undo(self, options: RepairOptions = OPTIONS) -> Outcome:
         return self._with(options, lambda repair: repair.undo(self.plan))
 
-    def _with(self, options: RepairOptions, work: Callable[[Repair], Any]) -> Any:
+    def _with(self, options: RepairOptions, work: Callable[[Repair], T]) -> T:
         with Repair(self.settings, options, stop=threading.Event(), log=LOG) as repair:
             return work(repair)
 

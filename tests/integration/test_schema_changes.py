@@ -198,7 +198,12 @@ def test_a_stop_is_heard_between_the_statements_of_a_long_backlog(
     fresh_target: Endpoint, created: list[bytes], binlog: Binlog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stop = threading.Event()
-    monkeypatch.setattr(schema_steps, "kill_point", lambda name: name == "after-ddl" and stop.set())
+
+    def stop_behind_the_statement(name: str) -> None:
+        if name == "after-ddl":
+            stop.set()
+
+    monkeypatch.setattr(schema_steps, "kill_point", stop_behind_the_statement)
     names = ["id", "v", *(f"c{number}" for number in range(20))]
     messages: list[bytes] = []
     for number in range(20):
@@ -341,7 +346,7 @@ def test_a_policy_stops_before_the_statement(fresh_target: Endpoint, created: li
 
 # -- several sources to one target -----------------------------------------------------------------------------------
 
-MERGED = {"dbname_rewrite": {"d0": "d", "d1": "d"}}
+MERGED: dict[str, Any] = {"dbname_rewrite": {"d0": "d", "d1": "d"}}
 
 
 def shard(number: int, *, with_column: bool) -> tuple[list[bytes], list[bytes]]:

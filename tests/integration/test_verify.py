@@ -56,7 +56,7 @@ def test_equal_tables_of_all_types_are_equal(shop: Settings, source: Endpoint, t
     assert report.chunks_differing == 0
 
 
-BROKEN = {
+BROKEN: dict[str, tuple[str, dict[str, Any] | None, dict[str, Any] | None]] = {
     "case": ("c = 'C7'", {"c": "c7"}, {"c": "C7"}),
     "blank at the end": ("c = 'c7 '", {"c": "c7"}, {"c": "c7 "}),
     "null and empty": ("c = NULL", {"c": "c7"}, {"c": None}),

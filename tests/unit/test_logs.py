@@ -66,8 +66,9 @@ def log_in_a_child(settings: Settings, name: str) -> None:
 def test_a_child_process_leaves_the_file_of_its_parent_alone(tmp_path: Path) -> None:
     settings = settings_for(tmp_path)
     start_logging(settings, "supervisor", terminal=False)
-    for method in ("fork", "spawn"):
-        child = multiprocessing.get_context(method).Process(target=log_in_a_child, args=(settings, method))
+    for context in (multiprocessing.get_context("fork"), multiprocessing.get_context("spawn")):
+        method = context.get_start_method()
+        child = context.Process(target=log_in_a_child, args=(settings, method))
         child.start()
         child.join()
         assert child.exitcode == 0

@@ -6,7 +6,6 @@ from collections.abc import Callable
 
 import pytest
 
-from pydbsync import status
 from pydbsync.apply.parked import ParkedChange
 from pydbsync.run import describe_summary
 from pydbsync.status import StatusObserver, WorkerStatus
@@ -17,7 +16,7 @@ from pydbsync.supervisor import summary
 def clock(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
     """clock(s): that many seconds pass."""
     now = [1000.0]
-    monkeypatch.setattr(status.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr("pydbsync.status.time.monotonic", lambda: now[0])
 
     def wait(seconds: float) -> None:
         now[0] += seconds

@@ -91,14 +91,14 @@ def test_columns_of_all_kinds_stand_in_their_order() -> None:
 
 def test_a_large_row_has_a_statement_of_its_own_in_each_way_of_writing() -> None:
     change_of = {"insert": insert('{"id":1,"v":"abcdefghijkl"}'), "delete": delete('{"id":1,"v":"abcdefghijkl"}')}
-    for options, heads in (
-        ({"apply_mode": "replace"}, [b"REPLACE INTO"]),
-        ({"apply_mode": "upsert"}, [b"INSERT INTO"]),
-        ({"apply_mode": "plain"}, [b"INSERT INTO", b"DELETE FROM"]),
+    for mode, heads in (
+        ("replace", [b"REPLACE INTO"]),
+        ("upsert", [b"INSERT INTO"]),
+        ("plain", [b"INSERT INTO", b"DELETE FROM"]),
     ):
         found = Batch()
         for each in list(change_of.values())[: len(heads)]:
-            found.add(each, plan(**options))
+            found.add(each, plan(apply_mode=mode))
         assert [statement.sql[:11].strip() for statement in found.statements()] == [head[:11] for head in heads]
 
 

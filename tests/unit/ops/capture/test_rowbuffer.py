@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
@@ -25,7 +26,8 @@ A, B = encoder("a"), encoder("b")
 
 
 def event(number: int) -> RowsEvent:
-    kind = ("insert", "update", "delete")[number % 3]
+    kinds: tuple[Literal["insert", "update", "delete"], ...] = ("insert", "update", "delete")
+    kind = kinds[number % 3]
     return RowsEvent(kind, 2**31 + number, 2**32 - 1, f"bin.000001:{number}", bytes([number]) * 50, 10, number == 4)
 
 

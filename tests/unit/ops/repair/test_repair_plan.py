@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -41,8 +42,14 @@ def writer(schema: TableSchema, *, keeps_own: bool = False) -> RowWriter:
 
 
 def planned(kind: Kind, copies: int = 1, number: int = 1) -> PlannedChange:
-    images = {"insert": {"after": NEW}, "delete": {"before": OLD}, "update": {"before": OLD, "after": NEW}}[kind]
-    return PlannedChange(number=number, table=NAME, sources=(NAME,), kind=kind, request=("1",), copies=copies, **images)
+    of_kind: dict[str, dict[str, Any]] = {
+        "insert": {"after": NEW},
+        "delete": {"before": OLD},
+        "update": {"before": OLD, "after": NEW},
+    }
+    return PlannedChange(
+        number=number, table=NAME, sources=(NAME,), kind=kind, request=("1",), copies=copies, **of_kind[kind]
+    )
 
 
 def shown(schema: TableSchema, change: PlannedChange, *, keeps_own: bool = False) -> list[str]:

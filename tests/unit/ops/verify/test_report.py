@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 from rich.console import Console
@@ -74,7 +74,9 @@ def test_the_exit_code_tells_equal_different_and_unknown(entries: list[TableRepo
 
 
 def changed(source: list[str | None] | None, target: list[str | None] | None, **fields: Any) -> RowDifference:
-    kind = "missing" if target is None else "extra" if source is None else "changed"
+    kind: Literal["missing", "extra", "changed"] = (
+        "missing" if target is None else "extra" if source is None else "changed"
+    )
     counts = {"source_count": int(source is not None), "target_count": int(target is not None), "is_proven": True}
     return RowDifference(kind=kind, requests=[("1",)], source=source, target=target, **{**counts, **fields})
 
