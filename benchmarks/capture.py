@@ -54,8 +54,8 @@ def fetch(broker: RabbitMQ, queue: str, count: int, folder: Path) -> None:
     reader = FrameReader(broker.url)
     with messages_of(folder).open("wb") as file:
 
-        def write(line: bytes) -> None:
-            file.writelines(each.body + b"\n" for each in spread([Delivery(line.removesuffix(b"\n"), 1)]))
+        def write(body: bytes) -> None:
+            file.writelines(each.body + b"\n" for each in spread([Delivery(body, 1)]))
 
         reader.drain(queue, count, take=write)
     reader.close()

@@ -108,7 +108,7 @@ class FrameReader(FramePublisher):
                     body = buffer[place + 7 : place + 7 + size]
                     done += bool(body)
                     if take is not None:
-                        take(body + b"\n")
+                        take(body)
                     if done % ack_every == 0 or done == count:
                         self._send(1, spec.Basic.Ack(done, multiple=True))
                 place += size + 8
