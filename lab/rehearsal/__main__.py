@@ -117,11 +117,11 @@ class Rehearsal:
         with self.record.step("copy, killed on the way") as step:
             begun = time.monotonic()
             rows = self._random.uniform(0.02, 0.6) * self._rows
-            kills = int(tools.run("copy", kill_when=lambda: rows_copied(tools.direction.target) >= rows) is None)
-            if kills:
+            was_killed = tools.run("copy", kill_when=lambda: rows_copied(tools.direction.target) >= rows) is None
+            if was_killed:
                 tools.run("copy")
             seconds = time.monotonic() - begun
-            step.outcome = f"{self._rows / seconds:,.0f} rows/s, {times_killed(kills)}"
+            step.outcome = f"{self._rows / seconds:,.0f} rows/s, {times_killed(was_killed)}"
 
     def _some_time(self, shortest_s: float, longest_s: float) -> Callable[[], bool]:
         """Whether a time from now has gone by that is chosen at random."""
@@ -195,12 +195,11 @@ class Rehearsal:
         """Killed at a random moment: then the plan may be there or not, and may be applied in part."""
         with self.record.step("repair, killed on the way") as step:
             arguments = ("--report", str(tools.direction.folder / "report.json"))
-            kills = 0
             moment = self._some_time(0.4, 2)
-            if tools.run("repair", *arguments, "--plan", str(plan), "--yes", kill_when=moment) is None:
-                kills = 1
+            was_killed = tools.run("repair", *arguments, "--plan", str(plan), "--yes", kill_when=moment) is None
+            if was_killed:
                 tools.run("repair", *(() if plan.exists() else arguments), "--plan", str(plan), "--yes")
-            step.outcome = times_killed(kills)
+            step.outcome = times_killed(was_killed)
 
     def undo(self, tools: Tools, damage: Damage) -> None:
         with self.record.step("undo") as step:
@@ -241,8 +240,8 @@ def rows_copied(target: Endpoint) -> int:
     return int(found or 0)
 
 
-def times_killed(kills: int) -> str:
-    return "killed once" if kills else "ended unkilled"
+def times_killed(was_killed: bool) -> str:
+    return "killed once" if was_killed else "ended unkilled"
 
 
 def main() -> int:
