@@ -32,25 +32,25 @@ class Charsets:
 
     def __init__(self, ask: Ask) -> None:
         self._ask = ask
-        self._decoders: dict[str, Decode] = {}
-        self._with_ascii: set[str] = set()
+        self._made: dict[str, tuple[Decode, bool]] = {}
+        """The decoder, and whether the character set has ASCII."""
         self.undecodable = 0
 
     def decoder(self, charset: str) -> Decode:
         """The function that turns bytes of this character set into text; bytes that are no text become U+FFFD."""
-        if charset not in self._decoders:
-            codec = _UNICODE.get(charset)
-            self._decoders[charset] = self._by_codec(charset, codec) if codec else self._by_table(charset)
-        return self._decoders[charset]
+        return self._of(charset)[0]
 
     def has_ascii(self, charset: str) -> bool:
         """Whether bytes below 128 are ASCII wherever nothing else stands beside them."""
-        self.decoder(charset)
-        return charset in self._with_ascii
+        return self._of(charset)[1]
 
-    def _by_codec(self, charset: str, codec: str) -> Decode:
-        if not codec.startswith(("utf-16", "utf-32")):
-            self._with_ascii.add(charset)
+    def _of(self, charset: str) -> tuple[Decode, bool]:
+        if charset not in self._made:
+            codec = _UNICODE.get(charset)
+            self._made[charset] = self._by_codec(codec) if codec else self._by_table(charset)
+        return self._made[charset]
+
+    def _by_codec(self, codec: str) -> tuple[Decode, bool]:
         errors = "surrogatepass" if codec.startswith("utf-16") else "strict"
 
         def decode(raw: bytes | memoryview) -> str:
@@ -60,13 +60,11 @@ class Charsets:
                 self.undecodable += 1
                 return str(raw, codec, "replace")
 
-        return decode
+        return decode, not codec.startswith(("utf-16", "utf-32"))
 
-    def _by_table(self, charset: str) -> Decode:
+    def _by_table(self, charset: str) -> tuple[Decode, bool]:
         table = self._load(charset)
         has_ascii = all(table.get(bytes((code,))) == chr(code) for code in range(128))
-        if has_ascii:
-            self._with_ascii.add(charset)
 
         def decode(value: bytes | memoryview) -> str:
             raw = bytes(value)
@@ -88,7 +86,7 @@ class Charsets:
                 at += size
             return "".join(text)
 
-        return decode
+        return decode, has_ascii
 
     def _load(self, charset: str) -> dict[bytes, str]:
         """Every character of the basic plane that the set has, by its bytes."""
