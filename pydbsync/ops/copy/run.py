@@ -66,9 +66,11 @@ def run_copy(
             is_begun = is_begun or (copy is not None and copy.is_begun)
             if not is_begun:
                 raise
-            if told != (told := f"the copy waits, and goes on by itself: {exc}"):
-                observer.note(told)
-                log.warning("%s", told)
+            text = f"the copy waits, and goes on by itself: {exc}"
+            if text != told:
+                told = text
+                observer.note(text)
+                log.warning("%s", text)
             if time.monotonic() - tried_at > settings.retry.max_s:
                 backoff.reset()
             options = msgspec.structs.replace(options, restart=False)
