@@ -30,14 +30,15 @@ from tests.servers import Endpoint, Vhost
 
 LEG = os.environ.get("PYDBSYNC_TEST_LEG", "mariadb")
 WORKER = os.environ.get("PYTEST_XDIST_WORKER", "")
-FIRST_WORKER = "gw0"
+HAS_OWN_SERVERS = WORKER not in ("", "gw0")
+"""The first process has the servers of the lab itself."""
 MYSQL_URLS = {"source": "PYDBSYNC_TEST_MYSQL_SOURCE", "target": "PYDBSYNC_TEST_MYSQL_TARGET"}
 
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "mysql: needs the MySQL servers; runs in the MySQL leg alone")
     config.addinivalue_line("markers", "mariadb: runs in the MariaDB leg alone")
-    if WORKER not in ("", FIRST_WORKER):
+    if HAS_OWN_SERVERS:
         os.environ["PYDBSYNC_LAB"] = str(lab.worker_root(WORKER))
     keep_bytecode()
     if LEG not in ("mariadb", "mysql"):
@@ -50,7 +51,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_sessionfinish() -> None:
-    if WORKER not in ("", FIRST_WORKER):
+    if HAS_OWN_SERVERS:
         lab.down()
 
 
