@@ -58,28 +58,23 @@ def binlog(small_target: Endpoint) -> Binlog:
 
 def put_ballast(target: Endpoint) -> bool:
     """A megabyte more; False if there is no room."""
+    return has_room_for(target, "INSERT INTO ballast.b SELECT REPEAT('x', 4000) FROM ballast.seq_1_to_250")
+
+
+def take_ballast_away(target: Endpoint) -> None:
+    """DROP needs a little room itself: it may have to wait until the server has cleaned up behind others."""
+    wait_for(lambda: has_room_for(target, "DROP TABLE IF EXISTS ballast.b"), what="the end of the ballast")
+
+
+def has_room_for(target: Endpoint, sql: str) -> bool:
+    """Run the statement; False if the server lacks the room for it."""
     try:
-        target.query("INSERT INTO ballast.b SELECT REPEAT('x', 4000) FROM ballast.seq_1_to_250")
+        target.query(sql)
     except pymysql.err.OperationalError as exc:
         if exc.args[0] != FULL:
             raise
         return False
     return True
-
-
-def take_ballast_away(target: Endpoint) -> None:
-    """DROP needs a little room itself: it may have to wait until the server has cleaned up behind others."""
-
-    def is_away() -> bool:
-        try:
-            target.query("DROP TABLE IF EXISTS ballast.b")
-        except pymysql.err.OperationalError as exc:
-            if exc.args[0] != FULL:
-                raise
-            return False
-        return True
-
-    wait_for(is_away, what="the end of the ballast")
 
 
 def rows(binlog: Binlog, count: int, *, first: int = 0) -> list[bytes]:
