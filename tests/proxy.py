@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import socket
 import struct
 import threading
@@ -57,7 +58,8 @@ class Proxy:
         self._links: set[Link] = set()
         self._swallowed: set[Direction] = set()
         self._delay_s = 0.0
-        self._refusing = False
+        self._admitted = math.inf
+        """How many further connections are taken."""
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="proxy", daemon=True)
         self._thread.start()
@@ -83,12 +85,16 @@ class Proxy:
         return self._run(self._cut())
 
     def refuse(self) -> None:
-        self._refusing = True
+        self.refuse_new()
         self.cut()
+
+    def refuse_new(self, *, but: int = 0) -> None:
+        """Keep the present connections, and take no further ones but so many."""
+        self._admitted = but
 
     def resume(self) -> None:
         """End hold, swallow, delay and refusal. What was swallowed is gone: cut() such connections as well."""
-        self._swallowed, self._delay_s, self._refusing = set(), 0.0, False
+        self._swallowed, self._delay_s, self._admitted = set(), 0.0, math.inf
         for event in self._open.values():
             self._loop.call_soon_threadsafe(event.set)
 
@@ -111,7 +117,8 @@ class Proxy:
         self.tried += 1
         link = Link(writer, writer)
         with suppress(OSError):
-            if not self._refusing:
+            if self._admitted:
+                self._admitted -= 1
                 server_reader, server_writer = await asyncio.open_connection(*self.upstream)
                 link = Link(writer, server_writer)
                 self._links.add(link)

@@ -71,18 +71,24 @@ def make_shapes(source: Endpoint, *, count: int = ROWS) -> None:
 
 
 class Recorder(CopyObserver):
-    """Keeps what a copy tells; `at_row` is called once, when the first rows of a table have been written."""
+    """Keeps what a copy tells. `at_row` is called once, when the first rows of a table have been written, and what
+    `at_phase` names whenever that phase begins."""
 
-    def __init__(self, at_row: Callable[[], None] = lambda: None) -> None:
+    def __init__(
+        self, at_row: Callable[[], None] = lambda: None, *, at_phase: Mapping[str, Callable[[], None]] | None = None
+    ) -> None:
         self.phases: list[str] = []
         self.notes: list[str] = []
         self.steps: list[tuple[str, int, str]] = []
         """Each time something of a table changed: its name, its rows so far, its state."""
         self._at_row = at_row
+        self._at_phase = at_phase or {}
         self._was_called = False
 
     def phase(self, text: str) -> None:
         self.phases.append(text)
+        if text in self._at_phase:
+            self._at_phase[text]()
 
     def note(self, text: str) -> None:
         self.notes.append(text)

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 import threading
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pymysql
 import pytest
 from pymysql.constants import ER
+from pymysql.cursors import Cursor
 
 from pydbsync.errors import OperationError, StopError, Stopped
 from tests.comparing import run_sql, settings_for
@@ -32,6 +35,7 @@ from tests.proxy import Proxy
 from tests.servers import Endpoint
 
 pytestmark = pytest.mark.usefixtures("small_packets")
+JOBS = 4
 LATE = "INSERT INTO {t} (id, v) VALUES (5000, 'late')"
 CHANGES = (
     "DELETE FROM {t} WHERE v LIKE 'aaa%' LIMIT 20",
@@ -228,22 +232,56 @@ def test_connections_of_workers_that_are_lost_are_made_anew(
     """A lost source takes its snapshot with it: another round follows, with rows that are newer. A target does not."""
     make_shapes(fresh_source)
     settings = settings_for(fresh_source, fresh_target, retry={"first_s": 0.01, "max_s": 0.05})
+    endpoint = {"source": fresh_source, "target": fresh_target}[end]
+    with endpoint.connect() as connection, connection.cursor() as cursor:
+        others = connection_ids(cursor)
 
     def kill_all_but_the_first() -> None:
-        """The first connection of a copy is the one that owns the streams, or takes the snapshots."""
-        endpoint = {"source": fresh_source, "target": fresh_target}[end]
         with endpoint.connect() as connection, connection.cursor() as cursor:
-            cursor.execute("SHOW PROCESSLIST")
-            own = connection.thread_id()  # type: ignore[no-untyped-call]
-            found = sorted(int(row[0]) for row in cursor.fetchall() if row[1] == endpoint.user and row[0] != own)
-            assert len(found) > 1
-            for number in found[1:]:
-                cursor.execute(f"KILL {number}")
+            assert kill_workers(cursor, others) > 0
         run_sql(fresh_source, [LATE.format(t=name) for name in KEYLESS], database=SHAPES)
 
     report = copy(settings, observer=Recorder(kill_all_but_the_first))
     assert report.rounds == {"source": 2, "target": 1}[end]
     assert caught_up(carrier) == []
+
+
+def test_workers_that_cannot_reach_the_target_wait_and_keep_their_snapshot(
+    carrier: Carrier, fresh_source: Endpoint, fresh_target: Endpoint, make_proxy: Callable[[int], Proxy]
+) -> None:
+    make_shapes(fresh_source)
+    proxy = make_proxy(fresh_target.port)
+    behind = {**fresh_target.db_info, "port": proxy.port}
+    settings = settings_for(fresh_source, fresh_target, db_info=behind, retry={"first_s": 0.01, "max_s": 0.05})
+    with ThreadPoolExecutor() as pool:
+
+        def let_in_later() -> None:
+            proxy.refuse_new(but=1)  # over which the workers ask what the tables are like
+            enough = proxy.tried + 1 + 2 * JOBS
+            waiting.append(pool.submit(wait_for, lambda: proxy.tried >= enough, what="workers that try again"))
+            waiting[0].add_done_callback(lambda _: proxy.resume())
+
+        waiting: list[Future[Any]] = []
+        report = copy(settings, observer=Recorder(at_phase={"copying": let_in_later}), jobs=JOBS)
+    assert waiting[0].result()
+    assert report.rounds == 1
+    assert caught_up(carrier) == []
+
+
+def connection_ids(cursor: Cursor) -> set[int]:
+    """All but the cursor's own, also those that were closed and that the server has not missed yet."""
+    cursor.execute("SELECT id FROM information_schema.processlist WHERE user = SUBSTRING_INDEX(USER(), '@', 1)")
+    return {number for (number,) in cursor.fetchall()} - {cursor.connection.thread_id()}  # type: ignore[no-untyped-call]
+
+
+def kill_workers(cursor: Cursor, others: set[int]) -> int:
+    """How many there were. The first connection of a copy owns the streams, or takes the snapshots, and is spared."""
+    killed = 0
+    for number in sorted(connection_ids(cursor) - others)[1:]:
+        with contextlib.suppress(pymysql.Error):  # it has gone by itself
+            cursor.execute(f"KILL {number}")
+            killed += 1
+    return killed
 
 
 @pytest.mark.parametrize("end", ["source", "target"])

@@ -138,7 +138,7 @@ class Worker:
             return chunk
 
     def _limit_bytes(self) -> int:
-        packet = min(self._reader.max_allowed_packet, self._writer.connection.max_allowed_packet)
+        packet = min(self._reader.max_allowed_packet, self._writer.max_allowed_packet())
         return min(TEXT_BYTES, packet // 4)
 
     def _copy_chunk(self, task: TableTask, chunk: Chunk) -> None:
@@ -216,7 +216,7 @@ class Worker:
 
     def _stream_rows(self, task: TableTask, where: str, *, chunk: Chunk | None, way: Way) -> None:
         _, form = _prepared(task)
-        connection = self._writer.connection
+        limit, connection = self._limit_bytes(), self._writer.connection
         pile = _Pile()
         total_rows = total_size = 0
         self._brake(0)
@@ -226,7 +226,7 @@ class Worker:
                 text = form.single_values(row[2:]) if way is Way.SINGLE else row[2]
                 if text is None:
                     raise TooLargeError("a row is longer than the source can print as one text", code=1301)
-                if pile.rows and (pile.size + len(text) > self._limit_bytes() or way is Way.SINGLE):
+                if pile.rows and (pile.size + len(text) > limit or way is Way.SINGLE):
                     self._flush(task, way, pile)
                     if chunk is None and not task.is_shared:
                         connection.execute(b"COMMIT")

@@ -36,6 +36,11 @@ class RowWriter:
             self._connection = self._connect()
         return self._connection
 
+    def max_allowed_packet(self) -> int:
+        """Of the server, in bytes. Waits while it is away. Raises PermanentError, TransientError, Stopped."""
+        self.repeat(lambda _: None)
+        return self.connection.max_allowed_packet
+
     def close(self) -> None:
         """Close it. Never raises."""
         if self._connection is not None:
