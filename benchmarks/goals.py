@@ -60,10 +60,13 @@ def rate_goals(found: ResultSet) -> Iterator[Goal]:
     yield from against(found.of(MAIN, DRAIN, NO_TARGET), with_binlog, "drain", "bare pika drain", 0.8)
     yield from against_native(found, "hot", WITH_BINLOG, 2.0, "hot-binlog", "hot rows: best native mode, with a binlog")
     yield from against_native(found, "hot", WITHOUT_BINLOG, 2.0, "hot", "hot rows: best native mode, without a binlog")
-    title = "hot rows from a quorum queue: best native mode, with a binlog"
-    yield from against_native(found, "hot", WITH_BINLOG, 2.0, "hot-quorum", title, contestant=ENGINE_QUORUM)
-    title = "hot rows in bundles: best native mode, with a binlog"
-    yield from against_native(found, "hot", WITH_BINLOG, 2.0, "hot-bundles", title, contestant=ENGINE_BUNDLES)
+    for contestant, key, words in (
+        (ENGINE_QUORUM, "quorum", "from a quorum queue"), (ENGINE_BUNDLES, "bundles", "in bundles")
+    ):  # fmt: skip
+        title = f"hot rows {words}: best native mode, with a binlog"
+        yield from against_native(found, "hot", WITH_BINLOG, 2.0, f"hot-{key}", title, contestant=contestant)
+        title = f"hot rows {words}: best native mode, without a binlog"
+        yield from against_native(found, "hot", WITHOUT_BINLOG, 2.0, f"hot-{key}-plain", title, contestant=contestant)
     yield from against(with_binlog, found.of(MAIN, FOUR_QUEUES), "queues", "four queues against one", 1.0)
     quorum = found.of(MAIN, ENGINE_QUORUM, WITH_BINLOG)
     title = "bare pika drain, both on a quorum queue (no goal)"

@@ -141,12 +141,12 @@ class Race:
         settings = (WITH_BINLOG, WITHOUT_BINLOG) if name in BOTH_SETTINGS else (WITH_BINLOG,)
         for setting in settings:
             yield self._engine_entry(prepared, setting)
+            if name in BOTH_SETTINGS:
+                yield self._engine_entry(prepared, setting, contestant=ENGINE_QUORUM, settings={"queue_type": "quorum"})
+                yield replace(self._engine_entry(prepared, setting, contestant=ENGINE_BUNDLES), in_bundles=True)
             yield Entry(LIMIT, setting, partial(self._limit, prepared, setting))
             for mode in self._modes(name):
                 yield Entry(NATIVE + mode.title, setting, partial(self._native, prepared, setting, mode))
-        if name in BOTH_SETTINGS:
-            yield self._engine_entry(prepared, WITH_BINLOG, contestant=ENGINE_QUORUM, settings={"queue_type": "quorum"})
-            yield replace(self._engine_entry(prepared, WITH_BINLOG, contestant=ENGINE_BUNDLES), in_bundles=True)
         if name == MAIN:
             for contestant, queue in ((DRAIN, "bench.drain"), (DRAIN_QUORUM, "bench.drain.quorum")):
                 yield Entry(contestant, NO_TARGET, partial(self._drain, prepared, contestant, queue), queue)

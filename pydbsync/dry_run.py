@@ -251,7 +251,7 @@ class PrintingTarget:
     def databases_with_table(self, table: str) -> Sequence[str]:
         return self.catalog.named(table)
 
-    def apply(self, work: Work) -> list[ParkedChange]:
+    def begin(self, work: Work) -> None:
         for parked in work.parked:
             self._refuse(f"{parked.kind} of {parked.source} at {parked.position}: {parked.reason}")
         for _, change, plan in work.entries:
@@ -267,6 +267,11 @@ class PrintingTarget:
                 if statement.checks_foreign_keys:
                     self._print("SET foreign_key_checks = 0")
         self.state = work.state
+
+    def advance(self) -> bool:
+        return True
+
+    def finish(self) -> list[ParkedChange]:
         return []
 
     def change_schema(

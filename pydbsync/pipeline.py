@@ -7,6 +7,7 @@ import logging
 import threading
 import time
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import msgspec
 
@@ -32,6 +33,8 @@ from pydbsync.target import Target
 
 _IDLE_WAIT_S = 0.5
 _LATE_WAIT_S = 1.0
+_LOOK_EACH_ROWS = 32
+"""How often, while rows are taken in, the target is given the next statement if it has done the last."""
 
 
 class Pipeline:
@@ -110,9 +113,19 @@ class Pipeline:
 
     def _follow(self, state: StreamState, stop: threading.Event) -> None:
         run = _Run(self, self._applier.state or state)
+        try:
+            self._take_in(run, stop)
+        finally:
+            with contextlib.suppress(SourceError):  # then it comes again, and is left out
+                run.settle()
+
+    def _take_in(self, run: _Run, stop: threading.Event) -> None:
         take, wait_s = self._source.take, self._settings.transaction_wait_s
         while True:
-            deliveries = take(timeout_s=0.0) if run.has_open_work else ()
+            deliveries = take(timeout_s=0.0) if run.has_open_work or run.is_committing else ()
+            if not deliveries and run.is_committing:
+                run.settle()  # what is acknowledged with it may be what the broker waits for
+                continue
             if not deliveries and run.has_open_work:
                 if run.is_inside_transaction or self._schema.is_open:  # a statement may have more messages
                     deliveries = take(timeout_s=wait_s)
@@ -129,7 +142,7 @@ class Pipeline:
                     self._observer.idle(self._source.depth())
                     run.look_for_silence()
                     continue
-            if not run.has_open_work:
+            if not run.has_open_work and not run.is_committing:
                 self._applier.refresh_parked()
             self._observer.began()
             self._observer.depth(self._source.depth)
@@ -139,6 +152,15 @@ class Pipeline:
             if stop.is_set():
                 run.close_batch()
                 return
+
+
+class _Begun(NamedTuple):
+    """A batch that the target works on."""
+
+    work: Work
+    tag: int
+    ts: int
+    at: float
 
 
 class _Run:
@@ -173,6 +195,7 @@ class _Run:
         self._holes = TransactionWatch(state.checkpoint.place) if pipeline._carries_everything else None
         self._duplicates = 0
         """Left out since the state was stored last."""
+        self._begun: _Begun | None = None
         self._new_batch()
 
     # -- the open batch ----------------------------------------------------------------------------------------------
@@ -181,6 +204,8 @@ class _Run:
         self._batch = Batch()
         self._entries: list[Entry] = []
         self._parked: list[ParkedChange] = []
+        self._parked_after: list[int] = []
+        """How many of `_entries` came before each of `_parked`."""
         self._pending: ParkedRows | None = None
         """What later changes must wait for, of those in `_parked`."""
         self._bytes = 0
@@ -196,6 +221,8 @@ class _Run:
         for delivery in deliveries:
             if self.broken_order is not None and not delivery.redelivered:
                 return
+            if self._begun is not None and self._rows % _LOOK_EACH_ROWS == 0 and self._applier.advance():
+                self.settle()
             if not self.has_open_work:
                 self._opened_at = time.monotonic()
                 self.has_open_work = True
@@ -213,7 +240,7 @@ class _Run:
                     # The former transaction is over even where its commit row went to another queue.
                     self._xid = change.xid
                     if self._is_full():
-                        self.close_batch(reopen=True)
+                        self.close_batch(reopen=True, go_on=True)
                 self._bytes += len(delivery.body)
                 self._take_row(delivery, change)
                 self._tag = delivery.tag
@@ -226,7 +253,7 @@ class _Run:
                     or (not self.is_inside_transaction and self._is_full())
                     or self._bytes >= settings.batch_bytes * 4
                 ):
-                    self.close_batch()
+                    self.close_batch(go_on=True)
                     if stop.is_set():
                         return
             elif isinstance(change, SchemaChange):
@@ -246,8 +273,14 @@ class _Run:
             or time.monotonic() - self._opened_at >= settings.batch_time_s
         )
 
-    def close_batch(self, *, reopen: bool = False) -> None:
-        """Commit what is open, then acknowledge it."""
+    @property
+    def is_committing(self) -> bool:
+        """Whether the target works on a batch."""
+        return self._begun is not None
+
+    def close_batch(self, *, reopen: bool = False, go_on: bool = False) -> None:
+        """Commit what is open, then acknowledge it; with `go_on` the next batch is taken in meanwhile."""
+        self.settle()
         self._schema.close(self)
         if not self.has_open_work:
             return
@@ -266,23 +299,57 @@ class _Run:
         has_moved = checkpoint != self._state.checkpoint or state.ghosts != self._state.ghosts
         if entries or parked or has_moved or state.bootstrapped != self._state.bootstrapped:
             work = Work(batch=self._batch, entries=entries, parked=parked, state=state)
-            began_at = time.monotonic()
-            refused = self._applier.apply(work)
-            self._pace.took(len(entries), time.monotonic() - began_at)
+            self._begun = _Begun(work, self._tag, self._ts, time.monotonic())
+            self._applier.begin(work)
+            # What is parked has no number yet that later changes could wait behind; what is large is held alone.
+            go_on = go_on and not parked and self._bytes <= 2 * self._settings.batch_bytes
             self._state = state
             self._duplicates = 0
-            kill_point("after-commit")
-            for each in (*refused, *parked):
-                self._tell_parked(each)
-            self._observer.committed(rows=len(entries) - len(refused), parked=len(refused) + len(parked), ts=self._ts)
-        tag = self._tag
-        self._new_batch()
-        if tag:
-            self._source.acknowledge(tag)
-            kill_point("after-ack")
+            self._new_batch()
+            if not go_on:
+                self.settle()
+        else:
+            tag = self._tag
+            self._new_batch()
+            self._acknowledge(tag)
         if reopen:
             self._opened_at = time.monotonic()
             self.has_open_work = True
+
+    def settle(self) -> None:
+        """Wait for the end of the batch that the target works on, if there is one, and acknowledge it."""
+        if self._begun is None:
+            return
+        begun, self._begun = self._begun, None
+        entries, parked = begun.work.entries, begun.work.parked
+        refused = self._applier.finish()
+        self._pace.took(len(entries), time.monotonic() - begun.at)
+        kill_point("after-commit")
+        for each in (*refused, *parked):
+            self._tell_parked(each)
+        self._observer.committed(rows=len(entries) - len(refused), parked=len(refused) + len(parked), ts=begun.ts)
+        if refused:
+            self._plan_again()
+        self._acknowledge(begun.tag)
+
+    def _acknowledge(self, tag: int) -> None:
+        if tag:
+            self._source.acknowledge(tag)
+            kill_point("after-ack")
+
+    def _plan_again(self) -> None:
+        """Something of the batch before is parked now: what of the open one is of the same rows waits behind it."""
+        entries, parked = self._entries, list(zip(self._parked_after, self._parked, strict=True))
+        self._batch, self._entries, self._parked, self._parked_after, self._pending = Batch(), [], [], [], None
+        for place, entry in enumerate(entries):
+            while parked and parked[0][0] <= place:
+                self._park_again(parked.pop(0)[1])
+            self._add(entry)
+        for _, each in parked:
+            self._park_again(each)
+
+    def _park_again(self, parked: ParkedChange) -> None:
+        self._remember(msgspec.structs.replace(parked, behind=self.blocker(parked.target, parked.row_keys)))
 
     # -- one change --------------------------------------------------------------------------------------------------
 
@@ -468,6 +535,7 @@ class _Run:
             self._pending = ParkedRows()
         self._pending.remember(PENDING + len(self._parked), parked)
         self._parked.append(parked)
+        self._parked_after.append(len(self._entries))
 
     def blocker(self, target: TableName, keys: Sequence[bytes] = ()) -> int | None:
         """What a change of these rows of the table, or of all of it, must wait for."""

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Generator
 from typing import TypeAlias
 
 import msgspec
 
+from pydbsync.apply.attempt import Attempt
 from pydbsync.apply.catalog import LiveCatalog, databases_with_table
 from pydbsync.apply.checkpoint import StreamState
 from pydbsync.apply.connection import Connection
 from pydbsync.apply.parked import PENDING, ParkedChange, ParkedRows, describe_change
 from pydbsync.apply.parking import Parking
-from pydbsync.apply.running import run_planned
+from pydbsync.apply.running import commit, run_all, run_planned
 from pydbsync.apply.schema_steps import SchemaSteps
 from pydbsync.apply.session import Session
 from pydbsync.apply.table_start import CopyStart, load_copy_start
@@ -23,6 +25,7 @@ from pydbsync.errors import (
     PermanentError,
     PlanError,
     StopError,
+    TransientError,
 )
 from pydbsync.killpoints import kill_point
 from pydbsync.model import Delivery, RowChange, SchemaChange
@@ -61,6 +64,9 @@ class Applier:
         self._session = Session(settings, stream=stream, log=log)
         self._parking = Parking(settings, session=self._session, stream=stream)
         self._schema = SchemaSteps(settings, session=self._session, parking=self._parking, stream=stream, log=log)
+        self._work: Work | None = None
+        """What was begun and is not finished."""
+        self._attempt: Attempt[list[tuple[int, ParkedChange]]] | None = None
         self._sent: list[tuple[int, ParkedChange]] = []
         """What the last transaction that was sent has parked."""
 
@@ -94,6 +100,9 @@ class Applier:
 
     def release(self) -> None:
         """Close the connection, and with it give back the lock. Never raises."""
+        if self._attempt is not None:
+            self._attempt.end()
+        self._work = self._attempt = None
         self._session.release()
 
     def keep_alive(self) -> None:
@@ -139,23 +148,46 @@ class Applier:
         """
         return self._schema.run(change, planned, policy=policy, state=state, body=body)
 
-    def apply(self, work: Work) -> list[ParkedChange]:
-        """Commit the work, once, whatever is lost on the way; what the target refused and was parked instead.
+    def begin(self, work: Work) -> None:
+        """Begin to commit the work, without a wait for what the target does meanwhile: `advance` now and then, `finish`
+        before the next one is begun."""
+        self._work = work
+        try:
+            connection = self._session.connection
+        except TransientError:
+            return  # `finish` makes another
+        self._attempt = Attempt(connection, self._steps(connection, work, singly=False))
+
+    def advance(self) -> bool:
+        """Go on with what was begun as far as the target has answered; whether `finish` would not wait."""
+        if self._attempt is not None:
+            self._attempt.advance()
+        return self._attempt is None or self._attempt.has_ended
+
+    def finish(self) -> list[ParkedChange]:
+        """Commit what was begun, once, whatever is lost on the way; what the target refused and was parked instead.
 
         Waits while the target is away. Raises StopError by policy, CheckpointConflict, ConfigError.
         """
-        singly = False
+        work, attempt = self._work, self._attempt
+        self._work = self._attempt = None
+        if work is None:
+            raise ValueError("nothing was begun")
+        begun, singly = None if attempt is None else attempt.finish, False
         while True:
             try:
                 parked = self._session.repeat(
-                    lambda connection, singly=singly: self._apply_once(connection, work, singly=singly),  # type: ignore[misc]
+                    lambda connection, singly=singly: Attempt(  # type: ignore[misc]
+                        connection, self._steps(connection, work, singly=singly)
+                    ).finish(),
+                    begun=begun,
                     expected_commits=work.state.commits,
                 )
                 break
             except (PermanentError, PlanError) as exc:
                 if singly:
                     raise StopError(f"the target refuses the transaction itself: {exc}") from exc
-                singly = True
+                begun, singly = None, True
         self._session.state = work.state
         if parked is None:  # committed, but the answer was lost
             parked = self._sent
@@ -163,7 +195,10 @@ class Applier:
             self.parked.remember(parked_id, change)
         return [change for _, change in parked[: len(parked) - len(work.parked)]]
 
-    def _apply_once(self, connection: Connection, work: Work, *, singly: bool) -> list[tuple[int, ParkedChange]]:
+    def _steps(
+        self, connection: Connection, work: Work, *, singly: bool
+    ) -> Generator[None, None, list[tuple[int, ParkedChange]]]:
+        """One try; yields whenever the target works on a statement and the caller may do something else."""
         self._apply_outside(connection, work)
         connection.execute(b"START TRANSACTION")
         try:
@@ -177,10 +212,7 @@ class Applier:
                     if entry[2].schema.transactional:
                         self._make_or_park(connection, entry, refused, blocked)
             else:
-                for statement in work.batch.statements():
-                    if statement.is_transactional:
-                        kill_point("mid-batch")
-                        run_planned(connection, statement)
+                yield from run_all(connection, (each for each in work.batch.statements() if each.is_transactional))
             parked: list[tuple[int, ParkedChange]] = []
             for changes in (work.outside_refused, refused, work.parked):
                 first = len(parked)
@@ -197,7 +229,7 @@ class Applier:
         except BaseException:
             connection.rollback()
             raise
-        connection.commit()
+        yield from commit(connection)
         return parked
 
     def _apply_outside(self, connection: Connection, work: Work) -> None:

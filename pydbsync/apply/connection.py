@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 import pymysql
-from pymysql.constants import CLIENT
+from pymysql.constants import CLIENT, COMMAND
 
 from pydbsync.errors import ApplyError, ConfigError, PermanentError, TransientError
 from pydbsync.plan.rows import Dialect
@@ -167,6 +167,9 @@ class Connection:
         self._keywords = keywords
         self.warnings = 0
         """How many the last query of `rows` gave; SHOW WARNINGS tells them."""
+        self._is_answer_due = False
+        self.let_end: Callable[[], object] = lambda: None
+        """Called when something else is to be said while the answer to `send` is due; must `receive` it."""
         given = dict(keywords)
         given.setdefault("connect_timeout", 10)
         if statement_timeout_s:
@@ -210,33 +213,44 @@ class Connection:
 
     def execute(self, sql: bytes | str) -> int:
         """Run one statement; the number of matched or inserted rows. Raises TransientError or PermanentError."""
-        try:
-            # PyMySQL cuts a large statement in pieces, each time with a copy of all the rest, but for a view.
-            if isinstance(sql, bytes) and len(sql) > _PACKET_BYTES:
-                return int(self._raw.query(memoryview(sql)))
-            return int(self._raw.query(sql))
-        except Exception as exc:
-            raise server_error(exc) from exc
+        with self._turn():
+            return int(self._raw.query(_in_pieces(sql)))
+
+    def send(self, sql: bytes) -> None:
+        """Begin one statement and do not wait for its end, which `receive` tells. Raises TransientError,
+        PermanentError."""
+        with self._turn():
+            self._raw._execute_command(COMMAND.COM_QUERY, _in_pieces(sql))
+        self._is_answer_due = True
+
+    def has_answer(self) -> bool:
+        """Whether `receive` would not wait."""
+        sock = self._raw._sock  # type: ignore[attr-defined]
+        if sock is None:
+            return True
+        poll = select.poll()
+        poll.register(sock, select.POLLIN)
+        return bool(poll.poll(0))
+
+    def receive(self) -> int:
+        """Wait for the end of what `send` began; gives and raises what `execute` does."""
+        self._is_answer_due = False
+        with self._turn():
+            return int(self._raw._read_query_result())
 
     def rows(self, sql: str, parameters: tuple[object, ...] = ()) -> list[tuple[Any, ...]]:
         """All rows of a query with %s parameters. Raises TransientError or PermanentError."""
-        try:
-            with self._raw.cursor() as cursor:
-                cursor.execute(sql, parameters or None)
-                found = list(cursor.fetchall())
-                warned = cursor.warning_count
-        except Exception as exc:
-            raise server_error(exc) from exc
+        with self._turn(), self._raw.cursor() as cursor:
+            cursor.execute(sql, parameters or None)
+            found = list(cursor.fetchall())
+            warned = cursor.warning_count
         self.warnings = warned
         return found
 
     def run(self, sql: str, parameters: tuple[object, ...] = ()) -> int:
         """One statement with %s parameters; the number of matched rows. Raises TransientError or PermanentError."""
-        try:
-            with self._raw.cursor() as cursor:
-                return int(cursor.execute(sql, parameters or None))
-        except Exception as exc:
-            raise server_error(exc) from exc
+        with self._turn(), self._raw.cursor() as cursor:
+            return int(cursor.execute(sql, parameters or None))
 
     def value(self, sql: str, parameters: tuple[object, ...] = ()) -> Any:
         """The first column of the first row; None if there is none."""
@@ -287,10 +301,18 @@ class Connection:
     def use(self, database: str | None) -> None:
         """Make this the default database. Raises PermanentError if it does not exist."""
         if database is not None:
-            try:
+            with self._turn():
                 self._raw.select_db(database)
-            except Exception as exc:
-                raise server_error(exc) from exc
+
+    @contextmanager
+    def _turn(self) -> Iterator[None]:
+        """What is said inside is not said into the midst of something else, and fails with this project's errors."""
+        if self._is_answer_due:
+            self.let_end()
+        try:
+            yield
+        except Exception as exc:
+            raise server_error(exc) from exc
 
     def _still_runs(self) -> bool:
         """Whether the server still works on this connection's statement, as a second connection sees it."""
@@ -344,6 +366,11 @@ class Connection:
                 f" foreign_key_checks {checks}); a proxy or an init_command is in the way",
                 key=self._key,
             )
+
+
+def _in_pieces(sql: bytes | str) -> Any:
+    """PyMySQL cuts a large statement in pieces, each time with a copy of all the rest, but for a view."""
+    return memoryview(sql) if isinstance(sql, bytes) and len(sql) > _PACKET_BYTES else sql
 
 
 def server_error(exc: BaseException) -> ApplyError:

@@ -35,6 +35,11 @@ class ParkedChange(msgspec.Struct, frozen=True):
     behind: int | None = None
     """The id of the parked change that this one waits for, or PENDING and its place in the same transaction."""
 
+    @property
+    def target(self) -> TableName:
+        """The table that it would have changed."""
+        return TableName(self.target_database or self.source.database, self.source.table)
+
 
 class ParkedRows:
     """Which rows and tables of a stream have something parked, so that what follows keeps its order behind it."""
@@ -55,7 +60,7 @@ class ParkedRows:
 
     def remember(self, parked_id: int, parked: ParkedChange) -> None:
         """Later changes wait behind this one."""
-        target = TableName(parked.target_database or parked.source.database, parked.source.table)
+        target = parked.target
         if parked.is_whole_table:
             self._tables[target] = parked_id
         for key in parked.row_keys:

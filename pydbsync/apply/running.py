@@ -2,21 +2,46 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+
 from pydbsync.apply.connection import ROW_SQL_MODE, SCHEMA_SQL_MODE, Connection
 from pydbsync.errors import PermanentError
+from pydbsync.killpoints import kill_point
 from pydbsync.plan.batch import Statement
 
 _DATA_TRUNCATED = 1265
 
 
+def run_all(connection: Connection, statements: Iterable[Statement]) -> Iterator[None]:
+    """Run planned statements in order; yields whenever the answer of one is waited for, with the next one made already.
+
+    Raises TransientError, PermanentError, and what `statements` raises.
+    """
+    begun: Statement | None = None
+    try:
+        for statement in statements:
+            if begun is not None:
+                yield
+                ended, begun = begun, None
+                _hold(ended, connection.receive())
+            kill_point("mid-batch")
+            if statement.error_values or statement.checks_foreign_keys:
+                run_planned(connection, statement)
+            else:
+                _refuse_long(connection, statement)
+                connection.send(statement.sql)
+                begun = statement
+        if begun is not None:
+            yield
+    finally:
+        # Also where the next one could not be made: an answer that is not read would be taken for a later one's.
+        if begun is not None:
+            _hold(begun, connection.receive())
+
+
 def run_planned(connection: Connection, statement: Statement) -> None:
     """Run one planned statement, and hold it to what must be true of it. Raises TransientError, PermanentError."""
-    if len(statement.sql) + 64 > connection.max_allowed_packet:
-        raise PermanentError(
-            f"a statement of {len(statement.sql)} bytes is longer than the target's max_allowed_packet"
-            f" ({connection.max_allowed_packet}); raise it at the target",
-            code=1153,
-        )
+    _refuse_long(connection, statement)
     if statement.error_values:
         matched = _run_lenient(connection, statement)
     elif statement.checks_foreign_keys:
@@ -28,6 +53,31 @@ def run_planned(connection: Connection, statement: Statement) -> None:
                 connection.execute(b"SET foreign_key_checks = 0")
     else:
         matched = connection.execute(statement.sql)
+    _hold(statement, matched)
+
+
+def commit(connection: Connection) -> Iterator[None]:
+    """Commit; yields while the answer is waited for. After any error the connection is closed, as Connection.commit
+    does."""
+    try:
+        connection.send(b"COMMIT")
+        yield
+        connection.receive()
+    except BaseException:
+        connection.close()
+        raise
+
+
+def _refuse_long(connection: Connection, statement: Statement) -> None:
+    if len(statement.sql) + 64 > connection.max_allowed_packet:
+        raise PermanentError(
+            f"a statement of {len(statement.sql)} bytes is longer than the target's max_allowed_packet"
+            f" ({connection.max_allowed_packet}); raise it at the target",
+            code=1153,
+        )
+
+
+def _hold(statement: Statement, matched: int) -> None:
     if statement.affected is not None and matched != statement.affected:
         raise PermanentError(
             f"{statement.table}: {statement.affected} row(s) should match but {matched} do: the target is not as"

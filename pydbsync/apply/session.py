@@ -124,16 +124,26 @@ class Session:
             self._connection.close()
             self._connection = None
 
-    def repeat(self, step: Callable[[Connection], _T], *, expected_commits: int | None = None) -> _T | None:
+    def repeat(
+        self,
+        step: Callable[[Connection], _T],
+        *,
+        begun: Callable[[], _T] | None = None,
+        expected_commits: int | None = None,
+    ) -> _T | None:
         """Run a step until it succeeds, through lost connections and deadlocks.
 
-        A commit whose answer was lost is not guessed at: if the row read back counts `expected_commits`, it was done,
-        and None is returned. Raises PermanentError, PlanError, StopError, CheckpointConflict.
+        `begun` is the end of a step that was begun already, and comes first. A commit whose answer was lost is not
+        guessed at: if the row read back counts `expected_commits`, it was done, and None is returned. Raises
+        PermanentError, PlanError, StopError, CheckpointConflict.
         """
         backoff = Backoff(self._settings.retry.first_s, self._settings.retry.max_s)
         is_away = False
         while True:
             try:
+                if begun is not None:
+                    first, begun = begun, None
+                    return first()
                 if self._connection is None or not self._connection.is_open():
                     committed = self._reconnect()
                     if expected_commits is not None and committed.commits == expected_commits:

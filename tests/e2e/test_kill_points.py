@@ -23,22 +23,24 @@ from tests.state import differences, read_state
 
 OWN: Brand = "mysql" if LEG == "mysql" else "mariadb"
 CHOSEN = ("12-keys", "13-no-primary-key", "20-ddl-alter", "21-ddl-tables", "26-pt-osc", "28-transactions")
+SMALL, WHOLE = 3, 5000
+"""Rows of a batch: while a full one is committed, the next is taken in."""
 MOMENTS = [
-    ("after-decode", 3),
-    ("after-decode", 90),
-    ("mid-batch", 1),
-    ("mid-batch", 12),
-    ("before-commit", 2),
-    ("before-commit", 40),
-    ("after-commit", 1),
-    ("after-commit", 9),
-    ("after-ack", 1),
-    ("after-ack", 20),
-    ("after-intent", 1),
-    ("after-intent", 25),
-    ("after-ddl", 2),
-    ("after-ddl", 30),
-    ("after-parking", 1),
+    ("after-decode", 3, WHOLE),
+    ("after-decode", 90, SMALL),
+    ("mid-batch", 1, WHOLE),
+    ("mid-batch", 12, SMALL),
+    ("before-commit", 2, WHOLE),
+    ("before-commit", 40, SMALL),
+    ("after-commit", 1, WHOLE),
+    ("after-commit", 9, SMALL),
+    ("after-ack", 1, WHOLE),
+    ("after-ack", 20, SMALL),
+    ("after-intent", 1, WHOLE),
+    ("after-intent", 25, SMALL),
+    ("after-ddl", 2, WHOLE),
+    ("after-ddl", 30, SMALL),
+    ("after-parking", 1, WHOLE),
 ]
 
 
@@ -54,19 +56,26 @@ def _first_place(case: Case) -> tuple[int, int]:
 
 
 def test_every_kill_point_is_tried() -> None:
-    assert {name for name, _ in MOMENTS} == set(KILL_POINTS)
+    assert {name for name, *_ in MOMENTS} == set(KILL_POINTS)
 
 
-@pytest.mark.parametrize(("point", "count"), MOMENTS)
+@pytest.mark.parametrize(("point", "count", "batch_rows"), MOMENTS)
 def test_a_death_at_any_step_loses_and_doubles_nothing(
-    point: str, count: int, fresh_target: Endpoint, vhost: Vhost, start_sync: StartSync, run_sync: RunSync
+    point: str,
+    count: int,
+    batch_rows: int,
+    fresh_target: Endpoint,
+    vhost: Vhost,
+    start_sync: StartSync,
+    run_sync: RunSync,
 ) -> None:
     vhost.declare("sync")
     for case in chosen():
         vhost.publish(case.messages)
     if point == "after-parking":
         vhost.publish([b"no message of Maxwell"])
-    config = sync_config(fresh_target, vhost, source_server=VERSIONS[OWN].replace("-", " "))
+    server = VERSIONS[OWN].replace("-", " ")
+    config = sync_config(fresh_target, vhost, source_server=server, batch_rows=batch_rows)
     die_and_go_on(point, count, config, start_sync, run_sync)
     check_state(fresh_target)
     parked = fresh_target.query("SELECT kind FROM pydbsync.parked")

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from pydbsync.apply import applier
+from pydbsync.apply import applier, running
 from pydbsync.errors import CheckpointConflict
 from pydbsync.model import COMMIT_ROW
 from pydbsync.source.memory import MemorySource
@@ -102,7 +102,7 @@ def test_a_new_stream_is_applied_and_said(
 
 
 class Hooked(MemorySource):
-    """Calls a function when deliveries are asked for again."""
+    """Calls a function when the first commit is acknowledged."""
 
     def __init__(self, bodies: list[bytes], hook: Callable[[], object], *, block: int = 1) -> None:
         super().__init__(bodies, stream="memory", block=block)
@@ -113,11 +113,11 @@ class Hooked(MemorySource):
         self.opened += 1
         super().open(stop, while_waiting)
 
-    def take(self, *, timeout_s: float) -> Any:
-        if self._taken and self._hook is not None:
+    def acknowledge(self, tag: int) -> None:
+        super().acknowledge(tag)
+        if self._hook is not None:
             hook, self._hook = self._hook, None
             hook()
-        return super().take(timeout_s=timeout_s)
 
 
 def test_a_worker_that_was_replaced_can_commit_nothing(fresh_target: Endpoint, table: str, binlog: Binlog) -> None:
@@ -246,8 +246,9 @@ def test_a_connection_that_is_cut_in_the_middle_of_a_batch_costs_nothing(
         if name == "mid-batch" and next(cuts, False):
             proxy.cut()
 
-    monkeypatch.setattr(applier, "kill_point", at)
+    monkeypatch.setattr(running, "kill_point", at)
     status = replay(through, binlog.each([insert(table, {"a": n, "v": "x"}) for n in range(9)]), block=3, batch_rows=3)
+    assert next(cuts, None) is None, "it was not cut in the middle"
     assert [row[0] for row in rows(fresh_target)] == list(range(9))
     assert (status.applied, status.duplicates) == (9, 0)
 

@@ -109,9 +109,13 @@ def test_a_value_that_the_target_refuses_is_parked_and_the_rest_of_its_transacti
     assert (status.applied, status.parked) == (3, 1)
 
 
-@pytest.mark.parametrize("options", [{}, {"batch_rows": 1}], ids=["one batch", "a batch each"])
+@pytest.mark.parametrize(
+    ("options", "block"),
+    [({}, 1000), ({"batch_rows": 1}, 1), ({"batch_rows": 1}, 1000)],
+    ids=["one batch", "a batch each", "a batch each, read ahead"],
+)
 def test_later_changes_of_a_parked_row_wait_behind_it_and_other_rows_flow(
-    fresh_target: Endpoint, begin: Begin, binlog: Binlog, options: dict[str, Any]
+    fresh_target: Endpoint, begin: Begin, binlog: Binlog, options: dict[str, Any], block: int
 ) -> None:
     messages = begin(CREATE)
     waiting = binlog.each(
@@ -124,23 +128,27 @@ def test_later_changes_of_a_parked_row_wait_behind_it_and_other_rows_flow(
     )
     messages += waiting
     messages += binlog.each([insert("d.t", {"id": 2, "v": "b"}), update("d.t", {"id": 2, "v": "c"}, {"v": "b"})])
-    replay(fresh_target, messages, block=1 if options else 1000, **options)
+    replay(fresh_target, messages, block=block, **options)
     assert rows(fresh_target) == [(2, "c")]
     found = parked(fresh_target)
     assert [each.message for each in found] == waiting
     assert [each.behind for each in found] == [None, found[0].id, found[1].id, found[2].id]
 
 
-@pytest.mark.parametrize("options", [{}, {"batch_rows": 1}], ids=["one batch", "a batch each"])
+@pytest.mark.parametrize(
+    ("options", "block"),
+    [({}, 1000), ({"batch_rows": 1}, 1), ({"batch_rows": 1}, 1000)],
+    ids=["one batch", "a batch each", "a batch each, read ahead"],
+)
 def test_what_waits_behind_a_change_that_could_not_be_planned_names_it(
-    fresh_target: Endpoint, begin: Begin, binlog: Binlog, options: dict[str, Any]
+    fresh_target: Endpoint, begin: Begin, binlog: Binlog, options: dict[str, Any], block: int
 ) -> None:
     messages = begin("CREATE TABLE t (id INT PRIMARY KEY, v VARBINARY(5))")
     waiting = binlog.each(
         [insert("d.t", {"id": 1, "v": "no base64"}), update("d.t", {"id": 1, "v": "!"}, {"v": "no base64"})]
     )
     messages += [*waiting, *binlog.transaction(insert("d.t", {"id": 2, "v": "YQ=="}))]
-    replay(fresh_target, messages, block=1 if options else 1000, **options)
+    replay(fresh_target, messages, block=block, **options)
     assert rows(fresh_target) == [(2, b"a")]
     found = parked(fresh_target)
     assert [each.message for each in found] == waiting

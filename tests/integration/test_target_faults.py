@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from pydbsync.apply import applier, connection, schema_change, schema_steps
+from pydbsync.apply import applier, connection, running, schema_change, schema_steps
 from pydbsync.source.amqp import AmqpSource
 from pydbsync.worker import follow
 from tests.integration.amqp.steps import amqp_settings, queue_settings
@@ -103,7 +103,8 @@ def test_a_line_on_which_nothing_comes_is_given_up_and_the_outcome_read_back(
         wait_for(lambda: proxy.accepted > accepted, what="a second connection that looks at the statement")
         proxy.resume()
 
-    monkeypatch.setattr(applier, "kill_point", at)
+    for module in (applier, running):
+        monkeypatch.setattr(module, "kill_point", at)
     monkeypatch.setattr(connection, "_LOOK_S", 1.0)  # the second connection's greeting was swallowed too
     with meanwhile(mend):
         # The server hangs up on the dead connection, and with it gives back the lock, after lock_timeout_s.

@@ -75,6 +75,7 @@ class Rig:
             "statement_timeout_s": 3,
             "retry": {"first_s": 0.1, "max_s": 1.0},
             "lossy_values": "off",
+            "batch_rows": 100,  # small, so that one is taken in while the one before is committed
         }
         # Capture has a way of its own: what it may lose is not what is tested here.
         direct = {**config, "rabbitmq_conn_info": self.vhost.conn_info}
