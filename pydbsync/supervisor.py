@@ -5,9 +5,13 @@ from __future__ import annotations
 import logging
 import multiprocessing
 import multiprocessing.connection
+import multiprocessing.forkserver
+import os
+import sys
 import threading
 import time
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 from pydbsync.backoff import Backoff
@@ -99,6 +103,7 @@ class Supervisor:
             args=(self._settings, worker.queue, self._until_drained, theirs),
             name=worker.queue.queue,
         )
+        _start_fork_server()
         worker.process.start()
         theirs.close()
         worker.pipe = ours
@@ -196,3 +201,14 @@ def summary(statuses: Iterable[WorkerStatus]) -> dict[str, object]:
         "rows_per_s": round(applied / seconds) if seconds else 0,
         "resident_bytes": max((status.resident_bytes for status in found), default=0),
     }
+
+
+def _start_fork_server() -> None:
+    """It looks for modules in the folder where it is started, then among those that are installed: another pydbsync may
+    be in either."""
+    here, current = Path(__file__).resolve().parents[1], Path.cwd()
+    os.chdir(sys.prefix if here.name.endswith("-packages") else here)
+    try:
+        multiprocessing.forkserver.ensure_running()
+    finally:
+        os.chdir(current)

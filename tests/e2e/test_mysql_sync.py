@@ -6,6 +6,7 @@ import gzip
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -52,6 +53,20 @@ def figures(path: Path) -> dict[str, Any]:
 
 
 # -- queues ----------------------------------------------------------------------------------------------------------
+
+
+def test_workers_run_the_code_of_the_folder_that_was_started(
+    fresh_target: Endpoint, vhost: Vhost, run_sync: RunSync, tmp_path: Path
+) -> None:
+    """Not that of another pydbsync, which is installed or in the current folder."""
+    vhost.declare("sync")
+    shutil.copytree(REPOSITORY / "pydbsync", tmp_path / "pydbsync")
+    script, marks = str(shutil.copy(REPOSITORY / "mysql_sync.py", tmp_path)), tmp_path / "marks"
+    with (tmp_path / "pydbsync" / "worker.py").open("a", encoding="utf-8") as worker:
+        worker.write(f"\nwith open({str(marks)!r}, 'a') as marks:\n    print(os.getpid(), file=marks)\n")
+    finished = run_sync(sync_config(fresh_target, vhost), "--until-drained", script=script)
+    assert finished.exit_code == 0, finished
+    assert len(set(marks.read_text().split())) > 1, "only the supervisor has loaded this code"
 
 
 def test_several_queues_are_followed_by_a_process_each_with_a_log_of_its_own(
