@@ -24,6 +24,7 @@ import pytest
 
 import lab
 from tests.certificates import Certificates, make_certificates
+from tests.maxwell import Binlog
 from tests.processes import Finished, SyncProcess, write_config
 from tests.proxy import Proxy
 from tests.servers import Endpoint, Vhost
@@ -129,6 +130,12 @@ def fresh_source(source: Endpoint) -> Endpoint:
         source.server.start()
     source.drop_databases()
     return source
+
+
+@pytest.fixture
+def binlog() -> Binlog:
+    """A source's binlog without anything in it, for the messages of one test."""
+    return Binlog()
 
 
 @pytest.fixture(scope="session")

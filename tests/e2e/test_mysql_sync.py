@@ -26,11 +26,6 @@ CREATE = "CREATE TABLE t (id INT, v VARCHAR(20))"
 """Without a key: what is applied twice is seen."""
 
 
-@pytest.fixture
-def binlog() -> Binlog:
-    return Binlog()
-
-
 def table(binlog: Binlog, name: str = "d.t", sql: str = CREATE) -> list[bytes]:
     database, table = name.split(".")
     return binlog.ddl(f"CREATE DATABASE {database}", database) + binlog.ddl(sql.replace(" t ", f" {table} "), name)

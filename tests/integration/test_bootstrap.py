@@ -14,11 +14,6 @@ from tests.servers import Endpoint
 
 
 @pytest.fixture
-def binlog() -> Binlog:
-    return Binlog()
-
-
-@pytest.fixture
 def tables(fresh_target: Endpoint, binlog: Binlog) -> None:
     messages = binlog.ddl("CREATE DATABASE d", "d")
     for name in ("t", "other"):

@@ -14,11 +14,6 @@ from tests.servers import Endpoint
 
 
 @pytest.fixture
-def binlog() -> Binlog:
-    return Binlog()
-
-
-@pytest.fixture
 def empty(fresh_target: Endpoint) -> Endpoint:
     """The target with an empty database `d`."""
     fresh_target.query("CREATE DATABASE d DEFAULT CHARACTER SET utf8mb4")

@@ -22,11 +22,6 @@ WRITING = "SELECT id FROM information_schema.processlist WHERE info LIKE 'REPLAC
 
 
 @pytest.fixture
-def binlog() -> Binlog:
-    return Binlog()
-
-
-@pytest.fixture
 def tables(fresh_target: Endpoint, binlog: Binlog) -> None:
     messages = binlog.ddl("CREATE DATABASE d", "d")
     messages += binlog.ddl("CREATE TABLE bytes (a INT, v VARBINARY(5))", "d.bytes")

@@ -18,11 +18,6 @@ CREATE = "CREATE TABLE t (id INT PRIMARY KEY, v VARCHAR(5))"
 
 
 @pytest.fixture
-def binlog() -> Binlog:
-    return Binlog()
-
-
-@pytest.fixture
 def begin(fresh_target: Endpoint, binlog: Binlog) -> Callable[..., list[bytes]]:
     """begin(sql, …): the messages of a database `d` with these tables."""
 

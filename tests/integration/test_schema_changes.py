@@ -23,11 +23,6 @@ CREATE = "CREATE TABLE t (id INT PRIMARY KEY, v VARCHAR(20))"
 
 
 @pytest.fixture
-def binlog() -> Binlog:
-    return Binlog()
-
-
-@pytest.fixture
 def created(fresh_target: Endpoint, binlog: Binlog) -> list[bytes]:
     """The messages that made `d.t`; the target has it."""
     messages = binlog.ddl("CREATE DATABASE d", "d") + binlog.ddl(CREATE, "d.t", columns=["id", "v"])

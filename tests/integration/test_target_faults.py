@@ -28,11 +28,6 @@ USER, PASSWORD = "limited", "limited"
 
 
 @pytest.fixture
-def binlog() -> Binlog:
-    return Binlog()
-
-
-@pytest.fixture
 def table(fresh_target: Endpoint, binlog: Binlog) -> str:
     replay(fresh_target, [*binlog.ddl("CREATE DATABASE d", "d"), *binlog.ddl(CREATE, "d.t")])
     return "d.t"
