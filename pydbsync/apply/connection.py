@@ -127,12 +127,16 @@ class _PatientConnection(pymysql.connections.Connection):
             self._wait_for_answer()
         return super()._read_query_result(unbuffered)  # type: ignore[misc]
 
-    def _wait_for_answer(self) -> None:
+    def has_answer(self, wait_s: float = 0.0) -> bool:
+        """Whether the server has said something, within so long."""
         poll = select.poll()
         poll.register(self._sock, select.POLLIN)  # type: ignore[attr-defined]
+        return bool(poll.poll(1000 * wait_s))
+
+    def _wait_for_answer(self) -> None:
         is_told = False
-        while not poll.poll(1000 * self.look_s):
-            if not self.still_runs() and not poll.poll(1000):
+        while not self.has_answer(self.look_s):
+            if not self.still_runs() and not self.has_answer(1.0):
                 self._force_close()  # type: ignore[attr-defined]
                 raise pymysql.err.OperationalError(
                     2013, f"no answer for {self.look_s:g} s, and the statement runs no more: the connection is dead"
@@ -225,12 +229,7 @@ class Connection:
 
     def has_answer(self) -> bool:
         """Whether `receive` would not wait."""
-        sock = self._raw._sock  # type: ignore[attr-defined]
-        if sock is None:
-            return True
-        poll = select.poll()
-        poll.register(sock, select.POLLIN)
-        return bool(poll.poll(0))
+        return not self.is_open() or self._raw.has_answer()
 
     def receive(self) -> int:
         """Wait for the end of what `send` began; gives and raises what `execute` does."""
@@ -269,13 +268,19 @@ class Connection:
         self.commit()
 
     def commit(self) -> None:
-        """Commit. After any error the connection is closed: whether the server has committed is to be read back.
+        """Commit. After any error the connection is closed; see committing."""
+        with self.committing():
+            self.execute(b"COMMIT")
+
+    @contextmanager
+    def committing(self) -> Iterator[None]:
+        """Close the connection after any error inside: whether the server has committed is to be read back.
 
         A COMMIT that a read-only server refuses, for one, leaves its transaction open, and the next START TRANSACTION
         would commit it.
         """
         try:
-            self.execute(b"COMMIT")
+            yield
         except BaseException:
             self.close()
             raise

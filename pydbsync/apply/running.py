@@ -57,15 +57,11 @@ def run_planned(connection: Connection, statement: Statement) -> None:
 
 
 def commit(connection: Connection) -> Iterator[None]:
-    """Commit; yields while the answer is waited for. After any error the connection is closed, as Connection.commit
-    does."""
-    try:
+    """Commit as Connection.commit does; yields while the answer is waited for."""
+    with connection.committing():
         connection.send(b"COMMIT")
         yield
         connection.receive()
-    except BaseException:
-        connection.close()
-        raise
 
 
 def _refuse_long(connection: Connection, statement: Statement) -> None:
