@@ -271,7 +271,7 @@ class PrintingTarget:
     def advance(self) -> bool:
         return True
 
-    def finish(self) -> list[ParkedChange]:
+    def finish(self, work: Work) -> list[ParkedChange]:
         return []
 
     def change_schema(

@@ -322,7 +322,7 @@ class _Run:
             return
         begun, self._begun = self._begun, None
         entries, parked = begun.work.entries, begun.work.parked
-        refused = self._applier.finish()
+        refused = self._applier.finish(begun.work)
         self._pace.took(len(entries), time.monotonic() - begun.at)
         kill_point("after-commit")
         for each in (*refused, *parked):

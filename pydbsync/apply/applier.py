@@ -64,9 +64,8 @@ class Applier:
         self._session = Session(settings, stream=stream, log=log)
         self._parking = Parking(settings, session=self._session, stream=stream)
         self._schema = SchemaSteps(settings, session=self._session, parking=self._parking, stream=stream, log=log)
-        self._work: Work | None = None
-        """What was begun and is not finished."""
         self._attempt: Attempt[list[tuple[int, ParkedChange]]] | None = None
+        """What was begun and is not finished."""
         self._sent: list[tuple[int, ParkedChange]] = []
         """What the last transaction that was sent has parked."""
 
@@ -102,7 +101,7 @@ class Applier:
         """Close the connection, and with it give back the lock. Never raises."""
         if self._attempt is not None:
             self._attempt.end()
-        self._work = self._attempt = None
+        self._attempt = None
         self._session.release()
 
     def keep_alive(self) -> None:
@@ -151,7 +150,6 @@ class Applier:
     def begin(self, work: Work) -> None:
         """Begin to commit the work, without a wait for what the target does meanwhile: `advance` now and then, `finish`
         before the next one is begun."""
-        self._work = work
         try:
             connection = self._session.connection
         except TransientError:
@@ -164,25 +162,20 @@ class Applier:
             self._attempt.advance()
         return self._attempt is None or self._attempt.has_ended
 
-    def finish(self) -> list[ParkedChange]:
+    def finish(self, work: Work) -> list[ParkedChange]:
         """Commit what was begun, once, whatever is lost on the way; what the target refused and was parked instead.
 
         Waits while the target is away. Raises StopError by policy, CheckpointConflict, ConfigError.
         """
-        work, attempt = self._work, self._attempt
-        self._work = self._attempt = None
-        if work is None:
-            raise ValueError("nothing was begun")
+        attempt, self._attempt = self._attempt, None
         begun, singly = None if attempt is None else attempt.finish, False
+
+        def whole(connection: Connection) -> list[tuple[int, ParkedChange]]:
+            return Attempt(connection, self._steps(connection, work, singly=singly)).finish()
+
         while True:
             try:
-                parked = self._session.repeat(
-                    lambda connection, singly=singly: Attempt(  # type: ignore[misc]
-                        connection, self._steps(connection, work, singly=singly)
-                    ).finish(),
-                    begun=begun,
-                    expected_commits=work.state.commits,
-                )
+                parked = self._session.repeat(whole, begun=begun, expected_commits=work.state.commits)
                 break
             except (PermanentError, PlanError) as exc:
                 if singly:
