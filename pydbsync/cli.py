@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from pydbsync import __version__
-from pydbsync.config_file import load_settings
+from pydbsync.config.file import load_settings
 from pydbsync.dry_run import dry_run as print_statements
 from pydbsync.errors import ConfigError, PydbsyncError
 from pydbsync.run import RunOptions, fail, run

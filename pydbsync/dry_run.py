@@ -19,6 +19,7 @@ from pydbsync.apply.catalog import LiveCatalog
 from pydbsync.apply.checkpoint import StreamState
 from pydbsync.apply.connection import ROW_SQL_MODE, SCHEMA_SQL_MODE, Connection
 from pydbsync.apply.parked import ParkedChange, ParkedRows
+from pydbsync.config.settings import Settings
 from pydbsync.errors import ConfigError, PlanError, TransientError
 from pydbsync.model import Delivery, Referrer, SchemaChange, TableName, TableSchema
 from pydbsync.observe import Observer
@@ -32,7 +33,6 @@ from pydbsync.plan.rows import Dialect
 from pydbsync.plan.statement import parse_statement
 from pydbsync.plan.table_definition import TableDefinition, alter_table, define_table
 from pydbsync.protocols import Source
-from pydbsync.settings import Settings
 from pydbsync.source.amqp import AmqpSource
 from pydbsync.source.file import FileSource
 from pydbsync.table_plans import TablePlans, router_from

@@ -15,9 +15,9 @@ from urllib.parse import quote
 from rich.console import Console
 from rich.logging import RichHandler
 
-from pydbsync.config_values import MASK, Secret
+from pydbsync.config.settings import Settings
+from pydbsync.config.values import MASK, Secret
 from pydbsync.errors import ConfigError
-from pydbsync.settings import Settings
 
 LOG_FILE_BYTES: Final = 2**30
 LOG_FILES: Final = 50

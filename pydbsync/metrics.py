@@ -9,8 +9,8 @@ from prometheus_client import CollectorRegistry, start_http_server
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from pydbsync.config.settings import Settings
 from pydbsync.errors import ConfigError
-from pydbsync.settings import Settings
 from pydbsync.status import WorkerStatus
 
 _COUNTERS = {

@@ -15,6 +15,7 @@ from pydbsync.apply.applier import Entry, Work, park_row
 from pydbsync.apply.checkpoint import StreamState
 from pydbsync.apply.parked import PENDING, ParkedChange, ParkedRows, describe_change
 from pydbsync.backoff import Backoff
+from pydbsync.config.settings import Settings
 from pydbsync.decode.maxwell import decode_message
 from pydbsync.errors import BrokenOrderError, DecodeError, PlanError, SourceError, StopError, TransientError
 from pydbsync.gaps import HeartbeatWatch, TransactionWatch
@@ -27,7 +28,6 @@ from pydbsync.plan.batch import Batch
 from pydbsync.plan.identity import row_identity
 from pydbsync.protocols import Source
 from pydbsync.schema_flow import SchemaFlow
-from pydbsync.settings import Settings
 from pydbsync.table_plans import TablePlans
 from pydbsync.target import Target
 

@@ -13,10 +13,10 @@ from rich.console import Console
 
 from pydbsync.apply.connection import Connection
 from pydbsync.apply.state import ensure_state_schema
+from pydbsync.config.settings import Settings, describe
 from pydbsync.errors import ConfigError, PydbsyncError, SourceError, TransientError
 from pydbsync.logs import start_logging
 from pydbsync.progress import Progress
-from pydbsync.settings import Settings, describe
 from pydbsync.source.file import FileSource
 from pydbsync.source.link import check_broker
 from pydbsync.status import WorkerStatus

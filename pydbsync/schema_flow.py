@@ -7,13 +7,13 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from pydbsync.apply.parked import ParkedChange, describe_change
+from pydbsync.config.settings import Settings
 from pydbsync.errors import PlanError
 from pydbsync.model import Column, Delivery, SchemaChange, TableName
 from pydbsync.plan.ddl import PlannedSchemaChange, plan_schema_change
 from pydbsync.plan.dialect import Server
 from pydbsync.plan.online import OnlineChanges
 from pydbsync.plan.statement import parse_statement
-from pydbsync.settings import Settings
 from pydbsync.table_plans import TablePlans
 from pydbsync.target import Target
 

@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from pydbsync.backoff import Backoff
+from pydbsync.config.settings import QueueSettings, Settings
 from pydbsync.metrics import Metrics
 from pydbsync.progress import Progress
-from pydbsync.settings import QueueSettings, Settings
 from pydbsync.status import WorkerStatus
 from pydbsync.worker import run_worker
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 
+from pydbsync.config.settings import Settings
 from pydbsync.errors import PlanError
 from pydbsync.model import RowChange, TableName, TableSchema
 from pydbsync.plan.rows import ColumnOverrides, Dialect, LossPolicy, TablePlan, overrides_for
@@ -12,7 +13,6 @@ from pydbsync.protocols import Catalog
 from pydbsync.route.filters import Filters
 from pydbsync.route.router import Router
 from pydbsync.route.shard import ShardRouter
-from pydbsync.settings import Settings
 
 
 def router_from(settings: Settings) -> Router:

@@ -14,12 +14,12 @@ from collections.abc import Callable
 from types import FrameType
 
 from pydbsync.apply.applier import Applier
+from pydbsync.config.settings import QueueSettings, Settings
 from pydbsync.errors import PydbsyncError
 from pydbsync.gaps import carries_everything
 from pydbsync.logs import start_logging
 from pydbsync.pipeline import Pipeline
 from pydbsync.protocols import Source
-from pydbsync.settings import QueueSettings, Settings
 from pydbsync.source.amqp import AmqpSource
 from pydbsync.status import StatusObserver, WorkerStatus
 from pydbsync.table_plans import TablePlans, router_from

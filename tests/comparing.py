@@ -7,10 +7,10 @@ import threading
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from pydbsync.config.settings import Settings, settings_from_mapping
 from pydbsync.ops.verify.report import RowDifference, TableReport
 from pydbsync.ops.verify.run import Verification, VerifyOptions
 from pydbsync.ops.verify.settle import SettleOptions
-from pydbsync.settings import Settings, settings_from_mapping
 from tests.servers import Endpoint
 
 QUICK = SettleOptions(blind_pause_s=0.01, pause_s=0.01, stall_s=0.3)

@@ -19,6 +19,7 @@ from pydbsync.apply.running import commit, run_all, run_planned
 from pydbsync.apply.schema_steps import SchemaSteps
 from pydbsync.apply.session import Session
 from pydbsync.apply.table_start import CopyStart, load_copy_start
+from pydbsync.config.settings import Settings
 from pydbsync.errors import (
     CheckpointConflict,
     LossyValueError,
@@ -34,7 +35,6 @@ from pydbsync.plan.batch import Batch, single_statements
 from pydbsync.plan.ddl import PlannedSchemaChange
 from pydbsync.plan.identity import row_identity
 from pydbsync.plan.rows import Dialect, TablePlan
-from pydbsync.settings import Settings
 
 Entry: TypeAlias = tuple[Delivery, RowChange, TablePlan]
 """One row change on its way to one target table."""

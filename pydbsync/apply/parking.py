@@ -7,8 +7,8 @@ import time
 from pydbsync.apply.connection import Connection
 from pydbsync.apply.parked import ParkedChange, ParkedRows, ParkedTable
 from pydbsync.apply.session import Session
+from pydbsync.config.settings import Settings
 from pydbsync.errors import StopError
-from pydbsync.settings import Settings
 
 _LOOK_S = 1.0
 

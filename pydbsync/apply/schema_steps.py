@@ -11,11 +11,11 @@ from pydbsync.apply.parking import Parking
 from pydbsync.apply.schema_change import Journal, is_already_so, read_state, run_statement, statement_hash
 from pydbsync.apply.session import Session
 from pydbsync.backoff import Backoff
+from pydbsync.config.settings import Settings
 from pydbsync.errors import PermanentError, StopError, Stopped, TransientError
 from pydbsync.killpoints import kill_point
 from pydbsync.model import SchemaChange
 from pydbsync.plan.ddl import PlannedSchemaChange
-from pydbsync.settings import Settings
 
 
 class SchemaSteps:

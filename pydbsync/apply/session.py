@@ -13,8 +13,8 @@ from pydbsync.apply.checkpoint import CheckpointRow, StreamState
 from pydbsync.apply.connection import LOST_CODES, Connection
 from pydbsync.apply.state import ensure_state_schema
 from pydbsync.backoff import Backoff
+from pydbsync.config.settings import Settings
 from pydbsync.errors import CheckpointConflict, PermanentError, Stopped, TransientError
-from pydbsync.settings import Settings
 
 _T = TypeVar("_T")
 

@@ -9,12 +9,12 @@ from typing import Annotated
 
 import typer
 
-from pydbsync.config_file import load_settings
+from pydbsync.config.file import load_settings
+from pydbsync.config.settings import Settings
 from pydbsync.errors import ConfigError
 from pydbsync.logs import start_logging
 from pydbsync.ops.capture import CaptureSettings, StateTable, run_capture
 from pydbsync.ops.capture.bundle import BUNDLE_BYTES
-from pydbsync.settings import Settings
 from pydbsync.worker import stop_on_signals
 
 

@@ -12,7 +12,7 @@ import msgspec
 import typer
 from rich.console import Console
 
-from pydbsync.config_file import load_settings
+from pydbsync.config.file import load_settings
 from pydbsync.errors import OperationError, TransientError
 from pydbsync.logs import start_logging
 from pydbsync.ops.copy.options import CopyObserver, CopyOptions, CopyReport

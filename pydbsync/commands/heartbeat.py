@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from pydbsync.config_file import load_settings
+from pydbsync.config.file import load_settings
 from pydbsync.logs import start_logging
 from pydbsync.ops.heartbeat import run_heartbeat
 from pydbsync.worker import stop_on_signals

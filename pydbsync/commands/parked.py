@@ -18,7 +18,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from pydbsync.config_file import load_settings
+from pydbsync.config.file import load_settings
 from pydbsync.errors import ConfigError, OperationError, TransientError
 from pydbsync.ops.parked import Parked, ParkedDesk
 

@@ -8,7 +8,8 @@ from typing import Annotated
 
 import typer
 
-from pydbsync.config_file import load_settings
+from pydbsync.config.file import load_settings
+from pydbsync.config.settings import Settings
 from pydbsync.errors import OperationError, TransientError
 from pydbsync.logs import start_logging
 from pydbsync.ops.brake import LoadLimits
@@ -16,7 +17,6 @@ from pydbsync.ops.repair.plan import read_plan
 from pydbsync.ops.repair.run import Outcome, Repair, RepairOptions, describe_plan
 from pydbsync.ops.verify.report import EXIT_DIFFERENT, EXIT_EQUAL, EXIT_UNKNOWN
 from pydbsync.ops.verify.settle import SettleOptions
-from pydbsync.settings import Settings
 from pydbsync.worker import stop_on_signals
 
 _REFUSED_SHOWN = 20

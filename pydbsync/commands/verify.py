@@ -12,7 +12,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
-from pydbsync.config_file import load_settings
+from pydbsync.config.file import load_settings
 from pydbsync.errors import OperationError, TransientError
 from pydbsync.logs import start_logging
 from pydbsync.ops.brake import LoadLimits

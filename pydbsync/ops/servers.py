@@ -10,10 +10,10 @@ from typing import Any, TypeVar
 from pydbsync.apply.catalog import read_table
 from pydbsync.apply.connection import LOST_CODES, Connection
 from pydbsync.backoff import Backoff
+from pydbsync.config.settings import RetrySettings, Settings
 from pydbsync.errors import ConfigError, Stopped, TransientError
 from pydbsync.model import TableName, TableSchema
 from pydbsync.plan.rows import Dialect
-from pydbsync.settings import RetrySettings, Settings
 
 _T = TypeVar("_T")
 

@@ -11,9 +11,9 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from pydbsync.config.settings import AmqpSettings, QueueSettings
 from pydbsync.errors import SourceError
 from pydbsync.model import Delivery
-from pydbsync.settings import AmqpSettings, QueueSettings
 from pydbsync.source.connection import connection_name
 from pydbsync.source.link import ANSWER_S, BrokerLink, Channel, Refused, Reply, Stopped
 from pydbsync.source.sequence import spread

@@ -17,9 +17,9 @@ from typing import Any
 import pika
 from pika.adapters.utils import io_services_utils
 
+from pydbsync.config.settings import AmqpSettings, TlsSettings
 from pydbsync.errors import ConfigError
 from pydbsync.model import Delivery
-from pydbsync.settings import AmqpSettings, TlsSettings
 from pydbsync.source.frames import DeliveryReader
 
 _RECEIVE_BYTES = 2**20

@@ -13,9 +13,9 @@ from typing import Any, TypeAlias
 from pika import exceptions
 from pika.adapters.select_connection import IOLoop
 
+from pydbsync.config.settings import AmqpSettings
 from pydbsync.errors import ConfigError, PydbsyncError, SourceError
 from pydbsync.model import Delivery
-from pydbsync.settings import AmqpSettings
 from pydbsync.source.connection import TRICKLE_PAUSE_S, Connection, connection_parameters
 from pydbsync.source.reasons import address, connection_error
 

@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from pika import exceptions
 from pika.adapters.utils import connection_workflow
 
+from pydbsync.config.settings import AmqpSettings
 from pydbsync.errors import ConfigError, SourceError
-from pydbsync.settings import AmqpSettings
 
 _ACCESS_REFUSED, _NOT_ALLOWED = 403, 530
 _WAITING_HELPS = ("limit", "is down")

@@ -7,8 +7,8 @@ import threading
 from collections.abc import Callable, Mapping
 from typing import TypeAlias
 
+from pydbsync.config.settings import QueueSettings
 from pydbsync.errors import ConfigError, SourceError
-from pydbsync.settings import QueueSettings
 from pydbsync.source.link import BrokerLink, Channel, Refused, Reply
 
 _ACCESS_REFUSED, _NOT_FOUND, _PRECONDITION_FAILED = 403, 404, 406

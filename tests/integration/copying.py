@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from pydbsync.config.settings import Settings
 from pydbsync.ops.copy.options import CopyObserver, CopyOptions, CopyReport, TableReport
 from pydbsync.ops.copy.run import run_copy
-from pydbsync.settings import Settings
 from tests.comparing import compare, run_sql
 from tests.processes import REPOSITORY, Finished, write_config
 from tests.servers import Endpoint

@@ -7,7 +7,7 @@ import threading
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
-from pydbsync.settings import Settings, settings_from_mapping
+from pydbsync.config.settings import Settings, settings_from_mapping
 from pydbsync.source.memory import MemorySource
 from pydbsync.status import WorkerStatus
 from pydbsync.worker import follow

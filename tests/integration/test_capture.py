@@ -19,13 +19,13 @@ from typing import Any
 
 import pytest
 
+from pydbsync.config.settings import AmqpSettings, RetrySettings, Secret
 from pydbsync.errors import OperationError, StopError
 from pydbsync.model import Delivery
 from pydbsync.ops.capture import CaptureReport, CaptureSettings, StateTable, run_capture
 from pydbsync.ops.capture.follow import FollowedSchema, Session, Snapshot
 from pydbsync.ops.capture.source import SourceServer
 from pydbsync.plan.statement import parse_statement
-from pydbsync.settings import AmqpSettings, RetrySettings, Secret
 from pydbsync.source.sequence import spread
 from tests.integration.captured import Capture, head, rows, run
 from tests.proxy import Proxy

@@ -7,10 +7,10 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from pydbsync.config.settings import Settings
 from pydbsync.errors import ConfigError, OperationError
 from pydbsync.model import TableName
 from pydbsync.ops.copy.options import CopyReport
-from pydbsync.settings import Settings
 from tests.comparing import run_sql, settings_for
 from tests.integration.copying import (
     KEYLESS,

@@ -11,10 +11,10 @@ from typing import Any
 import pymysql
 import pytest
 
+from pydbsync.config.settings import Settings
 from pydbsync.errors import OperationError, Stopped
 from pydbsync.ops.copy.throttle import BEHIND_FOR_EVER_S, lag_of
 from pydbsync.ops.servers import Server
-from pydbsync.settings import Settings
 from tests.comparing import run_sql, settings_for
 from tests.integration.captured import head
 from tests.integration.carried import Carrier

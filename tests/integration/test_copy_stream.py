@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 
+from pydbsync.config.settings import AmqpSettings, Secret
 from pydbsync.errors import OperationError, StopError
 from pydbsync.ops.capture import CaptureSettings, run_capture
-from pydbsync.settings import AmqpSettings, Secret
 from tests.comparing import run_sql, settings_for
 from tests.conftest import RunSync
 from tests.integration.captured import Capture

@@ -11,12 +11,12 @@ from typing import Any, TypeVar
 
 import pytest
 
+from pydbsync.config.settings import Settings
 from pydbsync.errors import OperationError
 from pydbsync.ops.repair.plan import RepairPlan, read_plan
 from pydbsync.ops.repair.run import Outcome, Repair, RepairOptions
 from pydbsync.ops.verify.report import Report
 from pydbsync.ops.verify.run import Verification, VerifyOptions
-from pydbsync.settings import Settings
 from tests.comparing import LOG, QUICK, compare, on_both, run_sql, settings_for
 from tests.integration.test_verify import ALL_TYPES
 from tests.processes import wait_for

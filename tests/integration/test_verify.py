@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
+from pydbsync.config.settings import Settings
 from pydbsync.ops.verify.compare import CompareOptions, Since
 from pydbsync.ops.verify.report import TableReport
-from pydbsync.settings import Settings
 from tests.comparing import compare, found, on_both, run_sql, settings_for
 from tests.servers import Endpoint
 

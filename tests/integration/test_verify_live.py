@@ -18,6 +18,7 @@ import pytest
 from pydbsync.apply.checkpoint import CheckpointRow
 from pydbsync.apply.connection import Connection
 from pydbsync.apply.state import ensure_state_schema
+from pydbsync.config.settings import Settings
 from pydbsync.model import COMMIT_ROW, Place, TableName
 from pydbsync.ops.brake import LoadLimits
 from pydbsync.ops.servers import Servers
@@ -25,7 +26,6 @@ from pydbsync.ops.verify.compare import CompareOptions
 from pydbsync.ops.verify.place import Passed, SourcePlace, Streams
 from pydbsync.ops.verify.report import Report, TableReport
 from pydbsync.ops.verify.settle import SettleOptions
-from pydbsync.settings import Settings
 from tests.comparing import compare, found, on_both, run_sql, settings_for
 from tests.processes import wait_for
 from tests.servers import Endpoint

@@ -9,7 +9,7 @@ import logging
 import sys
 from pathlib import Path
 
-from pydbsync.config_file import load_settings
+from pydbsync.config.file import load_settings
 from pydbsync.ops.capture import CaptureSettings, run_capture
 from pydbsync.worker import stop_on_signals
 

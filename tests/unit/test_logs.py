@@ -14,10 +14,10 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from pydbsync.config_values import Secret
+from pydbsync.config.settings import Settings, settings_from_mapping
+from pydbsync.config.values import Secret
 from pydbsync.errors import ConfigError
 from pydbsync.logs import LOG_FILE_BYTES, LOG_FILES, MaskingFormatter, log_file_name, start_logging
-from pydbsync.settings import Settings, settings_from_mapping
 
 LINE = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} \[(\w+) *\] (\S+) >> (.*)")
 

@@ -10,12 +10,12 @@ from typing import Any, Final
 
 import pika
 
+from pydbsync.config.settings import AmqpSettings
 from pydbsync.errors import ConfigError, OperationError, SourceError
 from pydbsync.model import TableName
 from pydbsync.ops.capture.batch import Batch
 from pydbsync.ops.capture.bundle import Bundle
 from pydbsync.ops.capture.frames import PublishFrames
-from pydbsync.settings import AmqpSettings
 from pydbsync.source.link import BrokerLink, Refused, Reply, Stopped
 from pydbsync.source.sequence import CONTENT_TYPE as SEQUENCE_TYPE
 from pydbsync.source.sequence import is_sequence

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Literal
 
+from pydbsync.config.settings import AmqpSettings, RetrySettings
 from pydbsync.errors import ConfigError
 from pydbsync.model import TableName
-from pydbsync.settings import AmqpSettings, RetrySettings
 
 Output = Literal["rabbitmq", "file", "stdout"]
 FIRST_SERVER_ID: Final = 0x50000000

@@ -6,10 +6,10 @@ import secrets
 
 from pydbsync.apply.connection import Connection
 from pydbsync.apply.table_start import TableStart
+from pydbsync.config.settings import Settings
 from pydbsync.errors import PermanentError
 from pydbsync.model import TableName
 from pydbsync.plan.quoting import quote_name, quote_table
-from pydbsync.settings import Settings
 
 KEPT_DAYS = 7
 _REFUSED = 1142

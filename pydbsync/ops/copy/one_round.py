@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from pydbsync.apply.connection import Connection
 from pydbsync.apply.table_start import TableStart
+from pydbsync.config.settings import Settings
 from pydbsync.model import TableName
 from pydbsync.ops.copy.journal import Journal, TableRecord
 from pydbsync.ops.copy.markers import Markers
@@ -23,7 +24,6 @@ from pydbsync.ops.copy.throttle import Throttle
 from pydbsync.ops.copy.workers import Worker
 from pydbsync.ops.copy.writing import RowWriter
 from pydbsync.plan.quoting import quote_table
-from pydbsync.settings import Settings
 
 
 class Sides(NamedTuple):

@@ -6,7 +6,7 @@ import contextlib
 
 import pika
 
-from pydbsync.settings import Settings
+from pydbsync.config.settings import Settings
 from pydbsync.source.connection import connection_name, connection_parameters
 
 

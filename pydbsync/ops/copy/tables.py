@@ -8,6 +8,7 @@ from collections.abc import Iterable
 
 import msgspec
 
+from pydbsync.config.settings import Settings
 from pydbsync.errors import OperationError, PlanError
 from pydbsync.model import TableName, TableSchema
 from pydbsync.ops.chunks import RowKey
@@ -21,7 +22,6 @@ from pydbsync.ops.servers import Servers
 from pydbsync.plan.quoting import quote_name
 from pydbsync.plan.rows import Strategy, TablePlan
 from pydbsync.route.router import Router
-from pydbsync.settings import Settings
 
 WRITES_CHILDREN = (9, 6)
 """Since this version MySQL writes the rows that a cascade changes to the binlog itself."""

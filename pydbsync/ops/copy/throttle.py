@@ -5,11 +5,11 @@ from __future__ import annotations
 import logging
 import threading
 
+from pydbsync.config.settings import Settings
 from pydbsync.errors import ApplyError, OperationError
 from pydbsync.ops.brake import Brake, LoadLimits
 from pydbsync.ops.copy.options import CopyOptions
 from pydbsync.ops.servers import Server, Servers
-from pydbsync.settings import Settings
 
 BEHIND_FOR_EVER_S = 1e9
 """What a replica that does not replicate is said to be behind."""

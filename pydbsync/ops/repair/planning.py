@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator
 import msgspec
 
 from pydbsync.apply.connection import Connection
+from pydbsync.config.settings import Settings
 from pydbsync.errors import ApplyError, OperationError, PlanError, TransientError
 from pydbsync.model import NO_JSON, TableName
 from pydbsync.ops.repair.images import Image, read_images
@@ -21,7 +22,6 @@ from pydbsync.ops.verify.settle import Settler, Verdict
 from pydbsync.ops.verify.sides import Request
 from pydbsync.plan.quoting import quote_table
 from pydbsync.plan.rows import overrides_for
-from pydbsync.settings import Settings
 from pydbsync.table_plans import router_from
 
 _KINDS = ("delete", "update", "insert")

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import msgspec
 
+from pydbsync.config.settings import Settings
 from pydbsync.errors import OperationError
 from pydbsync.model import TableName
 from pydbsync.ops.brake import Brake, LoadLimits
@@ -22,7 +23,6 @@ from pydbsync.ops.verify.pairs import TablePair, find_pairs
 from pydbsync.ops.verify.place import Streams
 from pydbsync.ops.verify.report import read_report
 from pydbsync.ops.verify.settle import SettleOptions, Settler
-from pydbsync.settings import Settings
 from pydbsync.table_plans import router_from
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
-from pydbsync.config_shapes import columns_of
+from pydbsync.config.settings import Settings
+from pydbsync.config.shapes import columns_of
 from pydbsync.errors import OperationError
 from pydbsync.model import Column, TableSchema
 from pydbsync.ops.chunks import RowKey
@@ -15,7 +16,6 @@ from pydbsync.ops.verify.pairs import TablePair
 from pydbsync.ops.verify.sides import Side, SideTable
 from pydbsync.plan.literals import INTEGER_KINDS, TEXT_KINDS
 from pydbsync.plan.rows import Dialect
-from pydbsync.settings import Settings
 
 _ONE_TO_ONE = frozenset({"ascii", "latin1", "utf8", "utf8mb3", "utf8mb4", "ucs2", "utf16", "utf16le", "utf32"})
 """Character sets in which each character has one code: a key that went through UTF-8 is found again."""

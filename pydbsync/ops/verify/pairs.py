@@ -7,12 +7,12 @@ from typing import NamedTuple
 
 import msgspec
 
+from pydbsync.config.settings import Settings, ShardSettings
 from pydbsync.model import TableName
 from pydbsync.ops.servers import SYSTEM_DATABASES, Server
 from pydbsync.plan.quoting import quote_name
 from pydbsync.route.filters import Filters
 from pydbsync.route.router import Router
-from pydbsync.settings import Settings, ShardSettings
 
 
 class SourcePart(NamedTuple):

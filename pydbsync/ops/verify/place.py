@@ -14,11 +14,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from pydbsync.apply.checkpoint import CheckpointRow
+from pydbsync.config.settings import QueueSettings, Settings
 from pydbsync.errors import ApplyError
 from pydbsync.model import COMMIT_ROW, TableName
 from pydbsync.ops.servers import Server
 from pydbsync.places import Checkpoint, parse_position
-from pydbsync.settings import QueueSettings, Settings
 
 _STEP = 5_000
 _LOOKED_THROUGH = 50_000

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 import lab
-from pydbsync.settings import TlsSettings
+from pydbsync.config.settings import TlsSettings
 from pydbsync.source.amqp import AmqpSource
 from tests.certificates import Certificates
 from tests.integration.amqp.steps import LOG, SEND_TIMEOUT_S, MakeSource, amqp_settings, queue_settings

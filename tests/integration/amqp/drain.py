@@ -7,7 +7,7 @@ import json
 import sys
 from pathlib import Path
 
-from pydbsync.settings import AmqpSettings, Secret
+from pydbsync.config.settings import AmqpSettings, Secret
 from pydbsync.source.amqp import AmqpSource
 from tests.integration.amqp.steps import LOG, opened, queue_settings
 

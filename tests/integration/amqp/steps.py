@@ -13,9 +13,9 @@ import pika
 import pytest
 from pika.heartbeat import HeartbeatChecker
 
+from pydbsync.config.settings import AmqpSettings, FrozenMapping, QueueSettings, Secret
 from pydbsync.errors import SourceError
 from pydbsync.model import Delivery
-from pydbsync.settings import AmqpSettings, FrozenMapping, QueueSettings, Secret
 from pydbsync.source.amqp import AmqpSource
 from tests.servers import Vhost
 

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 import lab
+from pydbsync.config.settings import FrozenMapping, Secret
 from pydbsync.errors import ConfigError, SourceError
-from pydbsync.settings import FrozenMapping, Secret
 from tests.integration.amqp.steps import EXCHANGE, KINDS, QUEUE, MakeSource, bodies, numbered, opened, take, until
 from tests.proxy import Proxy
 from tests.servers import Vhost

@@ -7,8 +7,8 @@ from collections.abc import Callable
 
 import pytest
 
+from pydbsync.config.settings import FrozenMapping
 from pydbsync.errors import SourceError
-from pydbsync.settings import FrozenMapping
 from tests.integration.amqp.steps import (
     KINDS,
     QUEUE,

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from lab.server import find_program
-from pydbsync.settings import FrozenMapping
+from pydbsync.config.settings import FrozenMapping
 from tests.integration.amqp.steps import KINDS, QUEUE, MakeSource, bodies, numbered, opened, take
 from tests.servers import Vhost
 

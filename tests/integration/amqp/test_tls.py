@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
+from pydbsync.config.settings import TlsSettings
 from pydbsync.errors import ConfigError, SourceError
 from pydbsync.model import Delivery
-from pydbsync.settings import TlsSettings
 from tests.certificates import Certificates, make_certificates
 from tests.integration.amqp.steps import QUEUE, MakeSource, opened, patterned, publish_raw, take
 from tests.servers import Vhost

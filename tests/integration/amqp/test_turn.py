@@ -8,7 +8,7 @@ import threading
 
 import pytest
 
-from pydbsync.settings import FrozenMapping
+from pydbsync.config.settings import FrozenMapping
 from tests.integration.amqp.steps import KINDS, LIMIT_S, QUEUE, MakeSource, bodies, numbered, opened, take, until
 from tests.servers import Vhost
 

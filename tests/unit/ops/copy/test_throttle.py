@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from pydbsync.config.settings import settings_from_mapping
 from pydbsync.ops.copy.markers import marker_table
 from pydbsync.ops.copy.throttle import BEHIND_FOR_EVER_S, _keywords, _late
-from pydbsync.settings import settings_from_mapping
 
 
 @pytest.mark.parametrize(

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from pydbsync.config.settings import QueueSettings
 from pydbsync.ops.verify.place import carries, topic_matches
-from pydbsync.settings import QueueSettings
 
 
 @pytest.mark.parametrize(

@@ -13,11 +13,8 @@ from typing import Any
 import pymysql
 import pytest
 
-from pydbsync.config_servers import OWN_KEYWORDS, PASSWORD_SOURCES, PYMYSQL_KEYWORDS
-from pydbsync.config_shapes import SCHEMA_KINDS
-from pydbsync.config_values import options_of
-from pydbsync.errors import ConfigError
-from pydbsync.settings import (
+from pydbsync.config.servers import OWN_KEYWORDS, PASSWORD_SOURCES, PYMYSQL_KEYWORDS
+from pydbsync.config.settings import (
     REQUIRED,
     QueueSettings,
     Secret,
@@ -27,6 +24,9 @@ from pydbsync.settings import (
     describe,
     settings_from_mapping,
 )
+from pydbsync.config.shapes import SCHEMA_KINDS
+from pydbsync.config.values import options_of
+from pydbsync.errors import ConfigError
 
 ORIGINAL: dict[str, Any] = {
     "db_info": {

@@ -13,8 +13,8 @@ from typing import Any, Final
 
 import yaml
 
+from pydbsync.config.settings import REQUIRED, Settings, settings_from_mapping
 from pydbsync.errors import ConfigError
-from pydbsync.settings import REQUIRED, Settings, settings_from_mapping
 
 
 def load_settings(path: Path, *, require: Collection[str] = REQUIRED) -> tuple[Settings, tuple[str, ...]]:

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from typing import Final
 
-from pydbsync.config_values import (
+from pydbsync.config.values import (
     ColumnSets,
     FrozenMapping,
     Kind,

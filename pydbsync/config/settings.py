@@ -8,7 +8,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from pydbsync.config_servers import (
+from pydbsync.config.servers import (
     AMQP,
     PUBLIC_PASSWORD,
     TARGET,
@@ -17,7 +17,7 @@ from pydbsync.config_servers import (
     TlsSettings,
     target_warnings,
 )
-from pydbsync.config_shapes import (
+from pydbsync.config.shapes import (
     COLUMN_SETS,
     GLOBS,
     LOG_PREFIX,
@@ -31,7 +31,7 @@ from pydbsync.config_shapes import (
     QueueSettings,
     columns_of,
 )
-from pydbsync.config_values import (
+from pydbsync.config.values import (
     FLAG,
     UTC_OFFSET,
     ColumnSets,

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pydbsync.config_file import load_settings, read_config
+from pydbsync.config.file import load_settings, read_config
 from pydbsync.errors import ConfigError
 
 ROOT = Path(__file__).parents[2]

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
-from pydbsync.config_values import (
+from pydbsync.config.values import (
     FILE,
     FLAG,
     PORT,
