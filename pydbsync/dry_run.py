@@ -20,10 +20,11 @@ from pydbsync.apply.checkpoint import StreamState
 from pydbsync.apply.connection import ROW_SQL_MODE, SCHEMA_SQL_MODE, Connection
 from pydbsync.apply.parked import ParkedChange, ParkedRows
 from pydbsync.config.settings import Settings
+from pydbsync.engine.observe import Observer
+from pydbsync.engine.pipeline import Pipeline
+from pydbsync.engine.table_plans import TablePlans, router_from
 from pydbsync.errors import ConfigError, PlanError, TransientError
 from pydbsync.model import Delivery, Referrer, SchemaChange, TableName, TableSchema
-from pydbsync.observe import Observer
-from pydbsync.pipeline import Pipeline
 from pydbsync.places import Checkpoint
 from pydbsync.plan.batch import single_statements
 from pydbsync.plan.ddl import PlannedSchemaChange
@@ -35,7 +36,6 @@ from pydbsync.plan.table_definition import TableDefinition, alter_table, define_
 from pydbsync.protocols import Source
 from pydbsync.source.amqp import AmqpSource
 from pydbsync.source.file import FileSource
-from pydbsync.table_plans import TablePlans, router_from
 from pydbsync.worker import stop_on_signals
 
 _HEADER = (

@@ -9,7 +9,7 @@ from collections.abc import Callable
 import msgspec
 
 from pydbsync.apply.parked import ParkedChange
-from pydbsync.observe import Observer
+from pydbsync.engine.observe import Observer
 
 _REPORT_EVERY_S = 0.25
 

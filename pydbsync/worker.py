@@ -15,14 +15,14 @@ from types import FrameType
 
 from pydbsync.apply.applier import Applier
 from pydbsync.config.settings import QueueSettings, Settings
+from pydbsync.engine.gaps import carries_everything
+from pydbsync.engine.pipeline import Pipeline
+from pydbsync.engine.table_plans import TablePlans, router_from
 from pydbsync.errors import PydbsyncError
-from pydbsync.gaps import carries_everything
 from pydbsync.logs import start_logging
-from pydbsync.pipeline import Pipeline
 from pydbsync.protocols import Source
 from pydbsync.source.amqp import AmqpSource
 from pydbsync.status import StatusObserver, WorkerStatus
-from pydbsync.table_plans import TablePlans, router_from
 
 INTERNAL_ERROR = 70
 """The exit code for a fault of pydbsync itself (EX_SOFTWARE)."""

@@ -8,8 +8,8 @@ import threading
 from pydbsync.apply.connection import Connection
 from pydbsync.backoff import Backoff
 from pydbsync.config.settings import Settings
+from pydbsync.engine.gaps import HEARTBEAT_COLUMN
 from pydbsync.errors import ConfigError, TransientError
-from pydbsync.gaps import HEARTBEAT_COLUMN
 from pydbsync.plan.quoting import quote_name
 
 INTERVAL_S = 1.0

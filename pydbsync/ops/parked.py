@@ -22,13 +22,13 @@ from pydbsync.apply.running import run_planned
 from pydbsync.apply.schema_change import is_already_so, run_statement
 from pydbsync.config.settings import Settings
 from pydbsync.decode.maxwell import decode_message
+from pydbsync.engine.table_plans import TablePlans, router_from
 from pydbsync.errors import DecodeError, OperationError, PermanentError, PlanError
 from pydbsync.model import Marker, RowChange, SchemaChange, TableName
 from pydbsync.plan.batch import single_statements
 from pydbsync.plan.ddl import PlannedSchemaChange, plan_schema_change
 from pydbsync.plan.dialect import Server
 from pydbsync.plan.quoting import quote_name
-from pydbsync.table_plans import TablePlans, router_from
 
 
 class Parked(msgspec.Struct, frozen=True):

@@ -120,11 +120,11 @@ FAULTS = [
         "def f():\n    from pika import x",
         "imports pika, which is for ops and source alone",
     ),
-    ("pydbsync.config.settings", "from pydbsync.pipeline import run", "of a higher layer"),
+    ("pydbsync.config.settings", "from pydbsync.engine.pipeline import run", "of a higher layer"),
     ("pydbsync.config.settings", "from pydbsync import worker", "of a higher layer"),
     ("pydbsync.model", "from .settings import Settings", "of a higher layer"),
     ("pydbsync.decode.values", "from ..worker import x", "of a higher layer"),
-    ("pydbsync.pipeline", "import pydbsync.ops.verify", "of a higher layer"),
+    ("pydbsync.engine.pipeline", "import pydbsync.ops.verify", "of a higher layer"),
     ("pydbsync.plan.dml", "from pydbsync.decode.values import x", "of another stage"),
     ("pydbsync.plan.dml", "from pydbsync import apply", "of another stage"),
     ("pydbsync.apply.applier", "from pydbsync.source.amqp import AmqpSource", "of another stage"),
@@ -153,7 +153,7 @@ def test_a_broken_rule_is_found(module: str, source: str, fault: str) -> None:
             "from datetime import timedelta\nfrom pydbsync.model import RowChange\nfrom urllib.parse import quote",
         ),
         ("pydbsync.cli", "from pydbsync.ops import verify\nfrom pydbsync import settings, pipeline"),
-        ("pydbsync.pipeline", "from pydbsync.decode.maxwell import decode\nimport pydbsync.protocols"),
+        ("pydbsync.engine.pipeline", "from pydbsync.decode.maxwell import decode\nimport pydbsync.protocols"),
     ],
 )
 def test_a_kept_rule_is_no_fault(module: str, source: str) -> None:

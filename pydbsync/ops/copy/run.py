@@ -13,6 +13,7 @@ from pydbsync.apply.connection import Connection
 from pydbsync.apply.table_start import ALL_TABLES, TableStart
 from pydbsync.backoff import Backoff
 from pydbsync.config.settings import Settings
+from pydbsync.engine.table_plans import router_from
 from pydbsync.errors import ConfigError, OperationError, PermanentError, Stopped, TransientError
 from pydbsync.model import TableName
 from pydbsync.ops.copy.fields import Way
@@ -31,7 +32,6 @@ from pydbsync.ops.copy.throttle import Throttle
 from pydbsync.ops.servers import Servers
 from pydbsync.plan.quoting import quote_table
 from pydbsync.route.filters import Filters
-from pydbsync.table_plans import router_from
 
 MAX_ROUNDS = 20
 

@@ -10,6 +10,7 @@ import msgspec
 
 from pydbsync.apply.connection import Connection
 from pydbsync.config.settings import Settings
+from pydbsync.engine.table_plans import router_from
 from pydbsync.errors import ApplyError, OperationError, PlanError, TransientError
 from pydbsync.model import NO_JSON, TableName
 from pydbsync.ops.repair.images import Image, read_images
@@ -22,7 +23,6 @@ from pydbsync.ops.verify.settle import Settler, Verdict
 from pydbsync.ops.verify.sides import Request
 from pydbsync.plan.quoting import quote_table
 from pydbsync.plan.rows import overrides_for
-from pydbsync.table_plans import router_from
 
 _KINDS = ("delete", "update", "insert")
 """The order within a table: what goes makes room for what comes."""

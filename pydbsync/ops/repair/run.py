@@ -11,6 +11,7 @@ from pathlib import Path
 import msgspec
 
 from pydbsync.config.settings import Settings
+from pydbsync.engine.table_plans import router_from
 from pydbsync.errors import OperationError
 from pydbsync.model import TableName
 from pydbsync.ops.brake import Brake, LoadLimits
@@ -23,7 +24,6 @@ from pydbsync.ops.verify.pairs import TablePair, find_pairs
 from pydbsync.ops.verify.place import Streams
 from pydbsync.ops.verify.report import read_report
 from pydbsync.ops.verify.settle import SettleOptions, Settler
-from pydbsync.table_plans import router_from
 
 
 class RepairOptions(msgspec.Struct, frozen=True):

@@ -13,6 +13,7 @@ from pathlib import Path
 import msgspec
 
 from pydbsync.config.settings import Settings
+from pydbsync.engine.table_plans import router_from
 from pydbsync.errors import ApplyError, OperationError, PermanentError, Stopped, TransientError
 from pydbsync.model import TableName
 from pydbsync.ops.brake import Brake, LoadLimits
@@ -25,7 +26,6 @@ from pydbsync.ops.verify.report import Report, TableReport, new_table_report, re
 from pydbsync.ops.verify.settle import SettleOptions, Settler
 from pydbsync.ops.verify.structure import read_definition, structure_differences
 from pydbsync.plan.quoting import quote_name
-from pydbsync.table_plans import router_from
 
 _SAVE_EVERY_S = 5.0
 _ALTERED_CODES = (1054, 1146)

@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from pydbsync.apply.parked import ParkedChange, describe_change
 from pydbsync.config.settings import Settings
+from pydbsync.engine.table_plans import TablePlans
+from pydbsync.engine.target import Target
 from pydbsync.errors import PlanError
 from pydbsync.model import Column, Delivery, SchemaChange, TableName
 from pydbsync.plan.ddl import PlannedSchemaChange, plan_schema_change
 from pydbsync.plan.dialect import Server
 from pydbsync.plan.online import OnlineChanges
 from pydbsync.plan.statement import parse_statement
-from pydbsync.table_plans import TablePlans
-from pydbsync.target import Target
 
 if TYPE_CHECKING:
-    from pydbsync.pipeline import _Run
+    from pydbsync.engine.pipeline import _Run
 
 
 class _Step(NamedTuple):

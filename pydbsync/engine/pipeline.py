@@ -17,19 +17,19 @@ from pydbsync.apply.parked import PENDING, ParkedChange, ParkedRows, describe_ch
 from pydbsync.backoff import Backoff
 from pydbsync.config.settings import Settings
 from pydbsync.decode.maxwell import decode_message
+from pydbsync.engine.gaps import HeartbeatWatch, TransactionWatch
+from pydbsync.engine.observe import Observer
+from pydbsync.engine.pace import BatchPace
+from pydbsync.engine.schema_flow import SchemaFlow
+from pydbsync.engine.table_plans import TablePlans
+from pydbsync.engine.target import Target
 from pydbsync.errors import BrokenOrderError, DecodeError, PlanError, SourceError, StopError, TransientError
-from pydbsync.gaps import HeartbeatWatch, TransactionWatch
 from pydbsync.killpoints import kill_point
 from pydbsync.model import Delivery, Marker, Place, RowChange, SchemaChange, TableName
-from pydbsync.observe import Observer
-from pydbsync.pace import BatchPace
 from pydbsync.places import Progress, Verdict
 from pydbsync.plan.batch import Batch
 from pydbsync.plan.identity import row_identity
 from pydbsync.protocols import Source
-from pydbsync.schema_flow import SchemaFlow
-from pydbsync.table_plans import TablePlans
-from pydbsync.target import Target
 
 _IDLE_WAIT_S = 0.5
 _LATE_WAIT_S = 1.0

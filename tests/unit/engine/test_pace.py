@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pydbsync.pace import LEAST_ROWS, BatchPace
+from pydbsync.engine.pace import LEAST_ROWS, BatchPace
 
 
 def test_batches_that_the_target_takes_quickly_are_as_large_as_they_may_be() -> None:
