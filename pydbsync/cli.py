@@ -12,9 +12,9 @@ import typer
 
 from pydbsync import __version__
 from pydbsync.config.file import load_settings
-from pydbsync.dry_run import dry_run as print_statements
 from pydbsync.errors import ConfigError, PydbsyncError
-from pydbsync.run import RunOptions, fail, run
+from pydbsync.process.dry_run import dry_run as print_statements
+from pydbsync.process.run import RunOptions, fail, run
 
 app = typer.Typer(
     name="pydbsync",

@@ -12,10 +12,10 @@ import typer
 from pydbsync.config.file import load_settings
 from pydbsync.config.settings import Settings
 from pydbsync.errors import ConfigError
-from pydbsync.logs import start_logging
 from pydbsync.ops.capture import CaptureSettings, StateTable, run_capture
 from pydbsync.ops.capture.bundle import BUNDLE_BYTES
-from pydbsync.worker import stop_on_signals
+from pydbsync.process.logs import start_logging
+from pydbsync.process.worker import stop_on_signals
 
 
 def register(app: typer.Typer) -> None:

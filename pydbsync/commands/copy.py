@@ -14,11 +14,11 @@ from rich.console import Console
 
 from pydbsync.config.file import load_settings
 from pydbsync.errors import OperationError, TransientError
-from pydbsync.logs import start_logging
 from pydbsync.ops.copy.options import CopyObserver, CopyOptions, CopyReport
 from pydbsync.ops.copy.progress import BarObserver, LineObserver, show_report
 from pydbsync.ops.copy.run import run_copy
-from pydbsync.worker import stop_on_signals
+from pydbsync.process.logs import start_logging
+from pydbsync.process.worker import stop_on_signals
 
 
 class Existing(str, Enum):

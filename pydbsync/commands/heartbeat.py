@@ -8,9 +8,9 @@ from typing import Annotated
 import typer
 
 from pydbsync.config.file import load_settings
-from pydbsync.logs import start_logging
 from pydbsync.ops.heartbeat import run_heartbeat
-from pydbsync.worker import stop_on_signals
+from pydbsync.process.logs import start_logging
+from pydbsync.process.worker import stop_on_signals
 
 
 def register(app: typer.Typer) -> None:

@@ -11,13 +11,13 @@ import typer
 from pydbsync.config.file import load_settings
 from pydbsync.config.settings import Settings
 from pydbsync.errors import OperationError, TransientError
-from pydbsync.logs import start_logging
 from pydbsync.ops.brake import LoadLimits
 from pydbsync.ops.repair.plan import read_plan
 from pydbsync.ops.repair.run import Outcome, Repair, RepairOptions, describe_plan
 from pydbsync.ops.verify.report import EXIT_DIFFERENT, EXIT_EQUAL, EXIT_UNKNOWN
 from pydbsync.ops.verify.settle import SettleOptions
-from pydbsync.worker import stop_on_signals
+from pydbsync.process.logs import start_logging
+from pydbsync.process.worker import stop_on_signals
 
 _REFUSED_SHOWN = 20
 

@@ -14,14 +14,14 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
 from pydbsync.config.file import load_settings
 from pydbsync.errors import OperationError, TransientError
-from pydbsync.logs import start_logging
 from pydbsync.ops.brake import LoadLimits
 from pydbsync.ops.verify.compare import CompareOptions, Since
 from pydbsync.ops.verify.report import EXIT_UNKNOWN, Report, TableReport
 from pydbsync.ops.verify.run import Verification, VerifyOptions
 from pydbsync.ops.verify.settle import SettleOptions
 from pydbsync.ops.verify.show import show_report, title
-from pydbsync.worker import stop_on_signals
+from pydbsync.process.logs import start_logging
+from pydbsync.process.worker import stop_on_signals
 
 _CONTINUOUS_RATE = 2000.0
 

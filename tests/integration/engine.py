@@ -8,9 +8,9 @@ from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 from pydbsync.config.settings import Settings, settings_from_mapping
+from pydbsync.process.status import WorkerStatus
+from pydbsync.process.worker import follow
 from pydbsync.source.memory import MemorySource
-from pydbsync.status import WorkerStatus
-from pydbsync.worker import follow
 from tests.servers import Endpoint
 
 QUICK_RETRY = {"first_s": 0.01, "max_s": 0.2}

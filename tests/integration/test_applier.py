@@ -11,8 +11,8 @@ import pytest
 from pydbsync.apply import applier, running
 from pydbsync.errors import CheckpointConflict
 from pydbsync.model import COMMIT_ROW
+from pydbsync.process.worker import follow
 from pydbsync.source.memory import MemorySource
-from pydbsync.worker import follow
 from tests.integration.engine import LOG, follow_source, parked, replay, settings_for
 from tests.maxwell import Binlog, delete, insert, update
 from tests.processes import wait_for

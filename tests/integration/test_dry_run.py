@@ -14,7 +14,7 @@ from typing import Any
 import pymysql
 import pytest
 
-from pydbsync.dry_run import dry_run
+from pydbsync.process.dry_run import dry_run
 from tests.conftest import LEG, RunSync
 from tests.corpus import STREAM, VERSIONS, Brand, Case, cases
 from tests.integration.engine import settings_for

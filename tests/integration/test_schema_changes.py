@@ -12,8 +12,8 @@ import pytest
 
 from pydbsync.apply import schema_steps
 from pydbsync.errors import StopError
+from pydbsync.process.worker import follow
 from pydbsync.source.memory import MemorySource
-from pydbsync.worker import follow
 from tests.integration.engine import LOG, follow_source, parked, replay, settings_for
 from tests.maxwell import Binlog, insert, update
 from tests.proxy import Proxy

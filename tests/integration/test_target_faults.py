@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from pydbsync.apply import applier, connection, running, schema_change, schema_steps
+from pydbsync.process.worker import follow
 from pydbsync.source.amqp import AmqpSource
-from pydbsync.worker import follow
 from tests.integration.amqp.steps import amqp_settings, queue_settings
 from tests.integration.engine import LOG, parked, replay, settings_for
 from tests.maxwell import Binlog, insert

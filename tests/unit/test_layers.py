@@ -38,7 +38,7 @@ CLOCKS = {"now", "today", "utcnow"}
 
 
 def folder_of(module: str) -> str:
-    """`pydbsync.apply.catalog` is of the folder `apply`, `pydbsync.worker` of itself."""
+    """`pydbsync.apply.catalog` is of the folder `apply`, `pydbsync.process.worker` of itself."""
     return module.split(".")[1] if "." in module else "__init__"
 
 
@@ -112,9 +112,9 @@ def test_the_scripts_take_the_configuration_as_data(module: str) -> None:
 
 
 FAULTS = [
-    ("pydbsync.worker", "import config", "imports the operator's config"),
-    ("pydbsync.worker", "from config import db_info", "imports the operator's config"),
-    ("pydbsync.worker", "import pymysql.cursors", "imports pymysql, which is for apply and ops alone"),
+    ("pydbsync.process.worker", "import config", "imports the operator's config"),
+    ("pydbsync.process.worker", "from config import db_info", "imports the operator's config"),
+    ("pydbsync.process.worker", "import pymysql.cursors", "imports pymysql, which is for apply and ops alone"),
     (
         "pydbsync.apply.connection",
         "def f():\n    from pika import x",
@@ -147,7 +147,7 @@ def test_a_broken_rule_is_found(module: str, source: str, fault: str) -> None:
     [
         ("pydbsync.apply.connection", "import pymysql, time, threading\nfrom pydbsync.apply.catalog import read"),
         ("pydbsync.apply.connection", "from .catalog import read\nfrom ..errors import ApplyError"),
-        ("pydbsync.ops.capture", "import pika, pymysql, pymysqlreplication\nfrom pydbsync.worker import run"),
+        ("pydbsync.ops.capture", "import pika, pymysql, pymysqlreplication\nfrom pydbsync.process.worker import run"),
         (
             "pydbsync.plan.dml",
             "from datetime import timedelta\nfrom pydbsync.model import RowChange\nfrom urllib.parse import quote",

@@ -7,16 +7,16 @@ from collections.abc import Callable
 import pytest
 
 from pydbsync.apply.parked import ParkedChange
-from pydbsync.run import describe_summary
-from pydbsync.status import StatusObserver, WorkerStatus
-from pydbsync.supervisor import summary
+from pydbsync.process.run import describe_summary
+from pydbsync.process.status import StatusObserver, WorkerStatus
+from pydbsync.process.supervisor import summary
 
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
     """clock(s): that many seconds pass."""
     now = [1000.0]
-    monkeypatch.setattr("pydbsync.status.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("pydbsync.process.status.time.monotonic", lambda: now[0])
 
     def wait(seconds: float) -> None:
         now[0] += seconds

@@ -16,10 +16,10 @@ from typing import Any
 
 from pydbsync.backoff import Backoff
 from pydbsync.config.settings import QueueSettings, Settings
-from pydbsync.metrics import Metrics
-from pydbsync.progress import Progress
-from pydbsync.status import WorkerStatus
-from pydbsync.worker import run_worker
+from pydbsync.process.metrics import Metrics
+from pydbsync.process.status import WorkerStatus
+from pydbsync.process.terminal import Progress
+from pydbsync.process.worker import run_worker
 
 STOP_GRACE_S = 4.0
 """Past this a worker is killed: what it had not committed comes again. A long DDL statement is the usual reason."""
@@ -67,7 +67,7 @@ class Supervisor:
         self._until_drained = until_drained
         # Forked from a process that has everything imported and no threads: four workers cost one start, not four.
         self._context = multiprocessing.get_context("forkserver")
-        self._context.set_forkserver_preload(["__main__", "pydbsync.worker"])
+        self._context.set_forkserver_preload(["__main__", "pydbsync.process.worker"])
         self._workers = [_Worker(settings, queue) for queue in settings.queues]
         self._metrics = Metrics(settings)
 

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
-from pydbsync.status import WorkerStatus
+from pydbsync.process.status import WorkerStatus
 
 
 class Progress:

@@ -19,10 +19,10 @@ from pydbsync.engine.gaps import carries_everything
 from pydbsync.engine.pipeline import Pipeline
 from pydbsync.engine.table_plans import TablePlans, router_from
 from pydbsync.errors import PydbsyncError
-from pydbsync.logs import start_logging
+from pydbsync.process.logs import start_logging
+from pydbsync.process.status import StatusObserver, WorkerStatus
 from pydbsync.protocols import Source
 from pydbsync.source.amqp import AmqpSource
-from pydbsync.status import StatusObserver, WorkerStatus
 
 INTERNAL_ERROR = 70
 """The exit code for a fault of pydbsync itself (EX_SOFTWARE)."""

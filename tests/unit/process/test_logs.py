@@ -17,7 +17,7 @@ from rich.console import Console
 from pydbsync.config.settings import Settings, settings_from_mapping
 from pydbsync.config.values import Secret
 from pydbsync.errors import ConfigError
-from pydbsync.logs import LOG_FILE_BYTES, LOG_FILES, MaskingFormatter, log_file_name, start_logging
+from pydbsync.process.logs import LOG_FILE_BYTES, LOG_FILES, MaskingFormatter, log_file_name, start_logging
 
 LINE = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} \[(\w+) *\] (\S+) >> (.*)")
 

@@ -33,10 +33,10 @@ from pydbsync.plan.quoting import quote_name
 from pydbsync.plan.rows import Dialect
 from pydbsync.plan.statement import parse_statement
 from pydbsync.plan.table_definition import TableDefinition, alter_table, define_table
+from pydbsync.process.worker import stop_on_signals
 from pydbsync.protocols import Source
 from pydbsync.source.amqp import AmqpSource
 from pydbsync.source.file import FileSource
-from pydbsync.worker import stop_on_signals
 
 _HEADER = (
     "SET NAMES utf8mb4",

@@ -15,13 +15,13 @@ from pydbsync.apply.connection import Connection
 from pydbsync.apply.state import ensure_state_schema
 from pydbsync.config.settings import Settings, describe
 from pydbsync.errors import ConfigError, PydbsyncError, SourceError, TransientError
-from pydbsync.logs import start_logging
-from pydbsync.progress import Progress
+from pydbsync.process.logs import start_logging
+from pydbsync.process.status import WorkerStatus
+from pydbsync.process.supervisor import Supervisor, summary
+from pydbsync.process.terminal import Progress
+from pydbsync.process.worker import follow, stop_on_signals
 from pydbsync.source.file import FileSource
 from pydbsync.source.link import check_broker
-from pydbsync.status import WorkerStatus
-from pydbsync.supervisor import Supervisor, summary
-from pydbsync.worker import follow, stop_on_signals
 
 
 class RunOptions(msgspec.Struct, frozen=True):

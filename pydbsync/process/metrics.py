@@ -11,7 +11,7 @@ from prometheus_client.registry import Collector
 
 from pydbsync.config.settings import Settings
 from pydbsync.errors import ConfigError
-from pydbsync.status import WorkerStatus
+from pydbsync.process.status import WorkerStatus
 
 _COUNTERS = {
     "applied": "Row changes committed to the target",
