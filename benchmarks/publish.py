@@ -15,7 +15,7 @@ from urllib.parse import unquote, urlparse
 import pika
 from pika import frame, spec
 
-from pydbsync.ops.capture.bundle import BUNDLE_BYTES, Bundle
+from pydbsync.ops.capture.publish.bundle import BUNDLE_BYTES, Bundle
 
 EXCHANGE = "bench"
 SEND_BYTES = 1 << 18

@@ -13,7 +13,7 @@ from pydbsync.config.file import load_settings
 from pydbsync.config.settings import Settings
 from pydbsync.errors import ConfigError
 from pydbsync.ops.capture import CaptureSettings, StateTable, run_capture
-from pydbsync.ops.capture.bundle import BUNDLE_BYTES
+from pydbsync.ops.capture.publish.bundle import BUNDLE_BYTES
 from pydbsync.process.logs import start_logging
 from pydbsync.process.worker import stop_on_signals
 

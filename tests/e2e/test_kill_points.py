@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from pydbsync.killpoints import KILL_POINTS
-from pydbsync.ops.capture.bundle import Bundle
+from pydbsync.ops.capture.publish.bundle import Bundle
 from tests.conftest import LEG, RunSync, StartSync
 from tests.corpus import VERSIONS, Brand, Case, cases
 from tests.maxwell import Binlog, insert, update

@@ -23,7 +23,7 @@ from pydbsync.config.settings import AmqpSettings, RetrySettings, Secret
 from pydbsync.errors import OperationError, StopError
 from pydbsync.model import Delivery
 from pydbsync.ops.capture import CaptureReport, CaptureSettings, StateTable, run_capture
-from pydbsync.ops.capture.follow import FollowedSchema, Session, Snapshot
+from pydbsync.ops.capture.history.follow import FollowedSchema, Session, Snapshot
 from pydbsync.ops.capture.source import SourceServer
 from pydbsync.plan.statement import parse_statement
 from pydbsync.source.sequence import spread

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import lab
-from pydbsync.ops.capture.bundle import BUNDLE_BYTES
+from pydbsync.ops.capture.publish.bundle import BUNDLE_BYTES
 from tests.processes import REPOSITORY, SyncProcess, wait_for, write_config
 from tests.proxy import Proxy
 from tests.servers import Endpoint, Vhost

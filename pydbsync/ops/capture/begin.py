@@ -8,15 +8,15 @@ from typing import Final
 
 from pydbsync.errors import PlanError
 from pydbsync.model import TableName
-from pydbsync.ops.capture import kinds as k
-from pydbsync.ops.capture.charsets import Charsets
-from pydbsync.ops.capture.follow import Snapshot
-from pydbsync.ops.capture.gtids import read_gtid, read_previous_gtids, read_tagged_gtid
-from pydbsync.ops.capture.query import parse_query
-from pydbsync.ops.capture.reader import BinlogPlace, BinlogReader
+from pydbsync.ops.capture.binlog import kinds as k
+from pydbsync.ops.capture.binlog.gtids import read_gtid, read_previous_gtids, read_tagged_gtid
+from pydbsync.ops.capture.binlog.query import parse_query
+from pydbsync.ops.capture.binlog.reader import BinlogPlace, BinlogReader
+from pydbsync.ops.capture.history.follow import Snapshot
+from pydbsync.ops.capture.history.state import Beginning
+from pydbsync.ops.capture.history.statements import kind_of
+from pydbsync.ops.capture.rows.charsets import Charsets
 from pydbsync.ops.capture.source import SourceFacts, SourceServer
-from pydbsync.ops.capture.state import Beginning
-from pydbsync.ops.capture.statements import kind_of
 from pydbsync.places import GtidSet, parse_position
 from pydbsync.plan.statement import Statement, parse_statement
 

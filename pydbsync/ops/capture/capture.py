@@ -14,17 +14,17 @@ from typing import Any
 
 from pydbsync.backoff import Backoff
 from pydbsync.errors import OperationError, SourceError
-from pydbsync.ops.capture.amqp import AmqpSink
 from pydbsync.ops.capture.batch import ChangesSettings
 from pydbsync.ops.capture.begin import begin_at, begin_now, gtids_at
+from pydbsync.ops.capture.binlog.reader import BinlogPlace, BinlogReader
 from pydbsync.ops.capture.changes import Changes
-from pydbsync.ops.capture.charsets import Charsets
-from pydbsync.ops.capture.follow import FollowedSchema, Snapshot
-from pydbsync.ops.capture.reader import BinlogPlace, BinlogReader
+from pydbsync.ops.capture.history.follow import FollowedSchema, Snapshot
+from pydbsync.ops.capture.history.state import Beginning, CaptureState, Entry, FileState, Saved, TableState
+from pydbsync.ops.capture.publish.amqp import AmqpSink
+from pydbsync.ops.capture.publish.sink import FileSink, Sink, StreamSink
+from pydbsync.ops.capture.rows.charsets import Charsets
 from pydbsync.ops.capture.settings import FIRST_SERVER_ID, CaptureSettings, StateTable
-from pydbsync.ops.capture.sink import FileSink, Sink, StreamSink
 from pydbsync.ops.capture.source import SourceServer
-from pydbsync.ops.capture.state import Beginning, CaptureState, Entry, FileState, Saved, TableState
 from pydbsync.places import parse_position
 from pydbsync.route.filters import Filters
 

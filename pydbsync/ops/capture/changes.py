@@ -9,19 +9,19 @@ from msgspec import structs
 
 from pydbsync.errors import OperationError, PlanError, StopError
 from pydbsync.model import TableName
-from pydbsync.ops.capture import kinds as k
 from pydbsync.ops.capture.batch import Batch, ChangesSettings, Counts
-from pydbsync.ops.capture.charsets import Charsets
-from pydbsync.ops.capture.encode import TableEncoder, Transaction, encode_schema_message, table_of
-from pydbsync.ops.capture.follow import Delta, FollowedSchema, Session
-from pydbsync.ops.capture.gtids import MariadbGtids, read_gtid, read_mariadb_gtid, read_tagged_gtid
-from pydbsync.ops.capture.payload import payload_events
-from pydbsync.ops.capture.query import Query, parse_query
-from pydbsync.ops.capture.reader import BinlogPlace, Event
-from pydbsync.ops.capture.rowbuffer import RowBuffer
-from pydbsync.ops.capture.spelling import REAL_AS_FLOAT, name_its_database, spell_by_default
-from pydbsync.ops.capture.statements import kind_of, read_sequence, read_xa, read_xa_prepare
-from pydbsync.ops.capture.tables import ROWS, Tables
+from pydbsync.ops.capture.binlog import kinds as k
+from pydbsync.ops.capture.binlog.gtids import MariadbGtids, read_gtid, read_mariadb_gtid, read_tagged_gtid
+from pydbsync.ops.capture.binlog.payload import payload_events
+from pydbsync.ops.capture.binlog.query import Query, parse_query
+from pydbsync.ops.capture.binlog.reader import BinlogPlace, Event
+from pydbsync.ops.capture.history.follow import Delta, FollowedSchema, Session
+from pydbsync.ops.capture.history.spelling import REAL_AS_FLOAT, name_its_database, spell_by_default
+from pydbsync.ops.capture.history.statements import kind_of, read_sequence, read_xa, read_xa_prepare
+from pydbsync.ops.capture.rows.charsets import Charsets
+from pydbsync.ops.capture.rows.encode import TableEncoder, Transaction, encode_schema_message, table_of
+from pydbsync.ops.capture.rows.rowbuffer import RowBuffer
+from pydbsync.ops.capture.rows.tables import ROWS, Tables
 from pydbsync.ops.servers import SYSTEM_DATABASES
 from pydbsync.places import GtidSet
 from pydbsync.plan.lexer import shorten

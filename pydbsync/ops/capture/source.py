@@ -11,9 +11,9 @@ import pymysql
 from pydbsync.apply.catalog import JSON_CHECK, read_labels
 from pydbsync.errors import OperationError
 from pydbsync.model import Column, TableName
-from pydbsync.ops.capture.columns import charset_of_collation
-from pydbsync.ops.capture.reader import BinlogPlace, is_lost, translated
-from pydbsync.ops.capture.schema import LABELLED, TEXT, TableDef
+from pydbsync.ops.capture.binlog.reader import BinlogPlace, is_lost, translated
+from pydbsync.ops.capture.history.columns import charset_of_collation
+from pydbsync.ops.capture.history.schema import LABELLED, TEXT, TableDef
 from pydbsync.ops.servers import SYSTEM_DATABASES
 from pydbsync.plan.lexer import Brand
 

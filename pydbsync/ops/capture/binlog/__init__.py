@@ -1,0 +1,1 @@
+"""From the bytes of the binlog to events with their places."""

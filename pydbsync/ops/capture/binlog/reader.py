@@ -1,0 +1,309 @@
+"""The source's binlog as events with their places.
+
+mysql-replication's BinLogStreamReader logs in as a replica, agrees on checksums, heartbeats and GTIDs and asks for the
+binlog; from the first format description on, the frames are taken off the same connection here. The package would
+make three Python objects of each frame, which alone costs more than what is done with it.
+"""
+
+from __future__ import annotations
+
+import logging
+import select
+import socket
+import struct
+import zlib
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Final, NamedTuple
+
+import pymysql
+from msgspec import Struct
+from pymysql.connections import Connection
+from pymysql.cursors import Cursor
+from pymysqlreplication import BinLogStreamReader
+from pymysqlreplication.event import FormatDescriptionEvent
+
+from pydbsync.apply.connection import LOST_CODES, TRANSIENT_CODES
+from pydbsync.errors import OperationError, SourceError
+from pydbsync.ops.capture.binlog.kinds import FORMAT_DESCRIPTION, HEARTBEAT, HEARTBEAT_V2, ROTATE
+
+_HEADER: Final = struct.Struct("<IBIIIH")
+_WRAP: Final = 1 << 32
+_LONGEST: Final = 0xFFFFFF
+"""A packet of this size goes on in the next one."""
+_RECEIVE_BYTES: Final = 256 * 1024
+_NOT_IN_THE_FILE: Final = frozenset((HEARTBEAT, HEARTBEAT_V2, ROTATE, FORMAT_DESCRIPTION))
+"""Events that the server may make up for a replica: their places say nothing."""
+_LEAST_SILENCE_S: Final = 10.0
+_BEFORE_STATUS: Final = 0x0F6A7026
+"""The CRC-32 to begin with, so that the status byte 0 in front of an event does not count."""
+_WHOLE: Final = 0x2144DF1C
+"""The CRC-32 of anything with its own CRC-32 behind it."""
+_PURGED: Final = 1236
+"""ER_SOURCE_FATAL_ERROR_READING_BINLOG: the file is purged, or the place is none."""
+
+
+class BinlogPlace(NamedTuple):
+    """A place between two transactions: `file:offset`, and the GTIDs up to it where the source has any."""
+
+    file: str
+    offset: int
+    gtids: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.offset}"
+
+
+class Event(Struct, frozen=True, gc=False):
+    """One event of the binlog without its header and checksum."""
+
+    kind: int
+    ts: int
+    """Seconds since 1970; 0 for events that the server makes up for a replica."""
+    server_id: int
+    start: int
+    """Offset in the file where the event starts."""
+    end: int
+    body: bytes
+
+
+class _Incoming:
+    """What comes over a socket, received in large pieces; fits where PyMySQL has its buffered file."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._sock = sock
+        self._data = b""
+        self._at = 0
+
+    def read(self, size: int) -> bytes:
+        """Exactly `size` bytes, or fewer where the connection ends."""
+        at = self._at
+        end = at + size
+        if end > len(self._data):
+            self._receive(size)
+            at, end = 0, size
+        self._at = end
+        return self._data[at:end]
+
+    def close(self) -> None:
+        """The socket is PyMySQL's to close."""
+
+    def frames(self, on_wait: Callable[[], None]) -> Iterator[bytes]:
+        """The payloads of packets; `on_wait` is called before there is nothing to do but wait."""
+        while True:
+            data, at = self._data, self._at
+            while len(data) - at >= 4:
+                size = data[at] | data[at + 1] << 8 | data[at + 2] << 16
+                end = at + 4 + size
+                if end > len(data) or size == _LONGEST:
+                    break
+                self._at = end
+                yield data[at + 4 : end]
+                at = end
+            self._at = at
+            if not self._has_more():
+                on_wait()
+            header = self._exactly(4)
+            size = header[0] | header[1] << 8 | header[2] << 16
+            if size < _LONGEST:
+                yield self._exactly(size)
+            else:
+                yield self._long_frame(size)
+
+    def _long_frame(self, size: int) -> bytes:
+        parts = []
+        while True:
+            parts.append(self._exactly(size))
+            if size < _LONGEST:
+                return b"".join(parts)
+            header = self._exactly(4)
+            size = header[0] | header[1] << 8 | header[2] << 16
+
+    def _exactly(self, size: int) -> bytes:
+        data = self.read(size)
+        if len(data) < size:
+            raise pymysql.err.OperationalError(2013, "the source closed the connection")
+        return data
+
+    def _receive(self, size: int) -> None:
+        """Have at least `size` bytes at the front of the buffer."""
+        parts = [self._data[self._at :]]
+        missing = size - len(parts[0])
+        while missing > 0:
+            part = self._sock.recv(max(missing, _RECEIVE_BYTES) if missing < 2**20 else 2**20)
+            if not part:
+                break
+            parts.append(part)
+            missing -= len(part)
+        self._data = b"".join(parts)
+        self._at = 0
+
+    def _has_more(self) -> bool:
+        pending = getattr(self._sock, "pending", None)
+        return bool(pending and pending()) or bool(select.select([self._sock], [], [], 0)[0])
+
+
+class DumpConnection(Connection):
+    """A PyMySQL connection that hands out the frames of a binlog dump."""
+
+    _sock: socket.socket
+    _rfile: _Incoming
+    has_checksum: bool
+
+    def connect(self, sock: Any = None) -> None:
+        """Log in, and ask how the events will be checked."""
+        super().connect(sock)
+        self._rfile = _Incoming(self._sock)
+        with self.cursor(Cursor) as cursor:
+            cursor.execute("SELECT @@GLOBAL.binlog_checksum <> 'NONE'")
+            ((has_checksum,),) = cursor.fetchall()
+            self.has_checksum = bool(has_checksum)
+
+    def frames(self, on_wait: Callable[[], None], *, silence_s: float) -> Iterator[bytes]:
+        """The payloads of packets: a status byte, then an event. Raises pymysql.OperationalError.
+
+        After `silence_s` without a byte (the source sends heartbeats) the connection counts as lost.
+        """
+        self._sock.settimeout(silence_s)
+        try:
+            yield from self._rfile.frames(on_wait)
+        except OSError as exc:
+            raise pymysql.err.OperationalError(2013, f"nothing comes from the source: {exc}") from exc
+
+
+class BinlogReader:
+    """Reads one source from one place on. Each instance is one connection; a new one is made after an error."""
+
+    def __init__(
+        self,
+        source: Mapping[str, Any],
+        *,
+        server_id: int,
+        place: BinlogPlace,
+        by_gtid: bool = False,
+        is_mariadb: bool = False,
+        follow: bool = True,
+        heartbeat_s: float = 1.0,
+    ) -> None:
+        """Connect and ask for the binlog; without `follow` the events end where the binlog ends now.
+
+        `source` has PyMySQL's keywords. Raises OperationError where the source refuses for good (the place was
+        purged, a right is missing) and SourceError where another try may succeed.
+        """
+        self.file = place.file
+        self._silence_s = max(_LEAST_SILENCE_S, 10 * heartbeat_s)
+        made: list[DumpConnection] = []
+
+        logging.getLogger("pymysqlreplication").setLevel(logging.ERROR)  # what it warns of is checked here
+
+        def connect(db: str | None = None, **keywords: Any) -> DumpConnection:
+            if db is not None:
+                keywords["database"] = db
+            connection = DumpConnection(**keywords)
+            made.append(connection)
+            return connection
+
+        self._stream = BinLogStreamReader(
+            connection_settings={**source, "autocommit": True},
+            server_id=server_id,
+            blocking=follow,
+            resume_stream=True,
+            log_file=None if by_gtid else place.file,
+            log_pos=None if by_gtid else place.offset,
+            auto_position=place.gtids if by_gtid else None,
+            is_mariadb=is_mariadb and by_gtid,
+            slave_heartbeat=heartbeat_s,
+            only_events=[FormatDescriptionEvent],
+            pymysql_wrapper=connect,
+            enable_logging=False,
+        )
+        try:
+            first = self._stream.fetchone()
+        except (pymysql.MySQLError, OSError) as exc:
+            self._stream.close()
+            raise translated(exc, place=place) from exc
+        if first is None or not made:
+            raise SourceError("the source ended the binlog before it began")
+        self.file = self._stream.log_file or place.file
+        self._connection = made[0]
+        self._has_checksum = made[0].has_checksum
+        self._offset = self._stream.log_pos or 4
+        self.begins_at = BinlogPlace(self.file, self._offset, place.gtids)
+        """Where the first event stands: the place that was asked for, or what the GTIDs came to."""
+
+    def close(self) -> None:
+        """End the connection."""
+        self._stream.close()
+
+    def events(self, on_wait: Callable[[], None] = lambda: None) -> Iterator[Event]:
+        """Events in the binlog's order; HEARTBEAT comes about each second when there is nothing else.
+
+        `on_wait` is called when all that has come was given out. Raises SourceError when the connection is lost.
+        """
+        try:
+            yield from self._events(on_wait)
+        except pymysql.MySQLError as exc:
+            raise SourceError(f"the connection to the source is lost: {exc.args[-1] if exc.args else exc}") from exc
+
+    def _events(self, on_wait: Callable[[], None]) -> Iterator[Event]:
+        unpack = _HEADER.unpack_from
+        crc32 = zlib.crc32
+        has_checksum = self._has_checksum
+        for frame in self._connection.frames(on_wait, silence_s=self._silence_s):
+            status = frame[0]
+            if status:
+                if status == 0xFE and len(frame) < 9:
+                    return
+                raise _refusal(frame, self.file)
+            ts, kind, server_id, size, end, _flags = unpack(frame, 1)
+            if has_checksum:
+                if crc32(frame, _BEFORE_STATUS) != _WHOLE:
+                    raise SourceError(f"an event before {self.file}:{end} arrived damaged (wrong checksum)")
+                body = frame[20:-4]
+            else:
+                body = frame[20:]
+            if kind == FORMAT_DESCRIPTION:
+                # Its last bytes say how this file's events are checked: one byte algorithm, four bytes checksum.
+                has_checksum = self._has_checksum = frame[-5] == 1
+            frame = b""  # a large event shall not be kept twice, here and below
+            if kind == ROTATE:
+                self.file = body[8:].decode("utf-8")
+                self._offset = int.from_bytes(body[:8], "little")
+            if end:
+                # A transaction can be larger than 4 GB, and the header has four bytes for the place.
+                end += self._offset // _WRAP * _WRAP
+                if end < self._offset:
+                    end += _WRAP
+                if kind not in _NOT_IN_THE_FILE:
+                    self._offset = end
+            event = Event(kind, ts, server_id, end - size, end, body)
+            del body
+            yield event
+            del event
+
+
+def _refusal(frame: bytes, file: str) -> Exception:
+    """The server's error packet: code, a mark and SQL state, then text."""
+    code = int.from_bytes(frame[1:3], "little")
+    text = frame[9:].decode("utf-8", "replace")
+    if code == _PURGED:
+        return OperationError(f"the source cannot serve its binlog from {file} on ({text}): copy the data anew")
+    return SourceError(f"the source ended the binlog of {file} with error {code}: {text}")
+
+
+def is_lost(exc: Exception) -> bool:
+    """Whether there is no connection (any more)."""
+    return not isinstance(exc, pymysql.MySQLError) or _code(exc) in LOST_CODES
+
+
+def translated(exc: Exception, server: str = "the source", place: BinlogPlace | None = None) -> Exception:
+    """The error of a server as ours: SourceError where another try may succeed, else OperationError."""
+    code, text = _code(exc), exc.args[-1] if exc.args else exc
+    if code == _PURGED:
+        return OperationError(f"the source cannot serve its binlog from {place} on ({text}): copy the data anew")
+    if is_lost(exc) or code in TRANSIENT_CODES:
+        return SourceError(f"{server} cannot be reached: {text}")
+    return OperationError(f"{server} refuses what capture needs ({code}): {text}")
+
+
+def _code(exc: Exception) -> int:
+    return exc.args[0] if exc.args and isinstance(exc.args[0], int) else 0

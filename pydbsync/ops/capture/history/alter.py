@@ -1,0 +1,132 @@
+"""What ALTER TABLE makes of a table's columns and its primary key."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import msgspec
+
+from pydbsync.model import Column
+from pydbsync.ops.capture.history.columns import Definition, charset_option, key_columns, read_column
+from pydbsync.ops.capture.history.schema import LABELLED, TEXT, TableDef
+from pydbsync.plan.clauses import Clause, key_kind, outer
+
+
+def alter_table(table: TableDef, clauses: Iterable[Clause], *, real_as_float: bool = False) -> TableDef:
+    """The table behind the clauses, under its old name. Raises IndexError or ValueError for what cannot be read."""
+    alteration = _Alteration(table, real_as_float=real_as_float)
+    for clause in clauses:
+        alteration.take(clause)
+    return alteration.result()
+
+
+def spelled(key: Iterable[str], columns: Sequence[Column]) -> tuple[str, ...]:
+    """The key's columns as their definitions spell them; names of columns have no case."""
+    by_name = {column.name.lower(): column.name for column in columns}
+    return tuple(by_name[name.lower()] for name in key if name.lower() in by_name)
+
+
+class _Alteration:
+    """The clauses gathered, then made in the server's order.
+
+    All names refer to the table before: `CHANGE a b …, CHANGE b a …` swaps. Columns with a place are put there after
+    the others. Source: mysql_prepare_alter_table in sql/sql_table.cc of MySQL.
+    """
+
+    def __init__(self, table: TableDef, *, real_as_float: bool) -> None:
+        self._table = table
+        self._real_as_float = real_as_float
+        self._charset = table.charset
+        self._converted: str | None = None
+        self._dropped: set[str] = set()
+        self._renamed: dict[str, str] = {}
+        self._changed: dict[str, Definition] = {}
+        self._defined_in_order: list[tuple[str | None, Definition]] = []
+        """Columns that are added (None) or replace another one, as the statement has them."""
+        self._key: tuple[str, ...] = table.primary_key
+        self._is_old_key = True
+        self._present = {column.name.lower() for column in table.columns}
+
+    def take(self, clause: Clause) -> None:
+        verb = clause.verb
+        if clause.kind == "column":
+            self._define(clause)
+        elif clause.kind == "key":
+            if key_kind(clause) == "primary":
+                self._set_key(key_columns(clause))
+        elif verb == "DROP PRIMARY":
+            self._set_key(())
+        elif verb == "DROP COLUMN" and clause.name:
+            self._dropped.add(clause.name.lower())
+        elif verb == "RENAME COLUMN" and clause.name and clause.replaces:
+            self._renamed[clause.replaces.lower()] = clause.name
+        elif verb == "RENAME" and clause.tokens[1].upper == "COLUMN":  # RENAME COLUMN IF EXISTS a TO b
+            self._renamed[clause.tokens[-3].text.lower()] = clause.tokens[-1].text
+        elif verb == "CONVERT":
+            charset = charset_option(outer(clause.tokens), self._charset)
+            if charset is not None:
+                self._converted = self._charset = charset
+        elif clause.kind == "option":
+            self._charset = charset_option(outer(clause.tokens), self._charset) or self._charset
+
+    def _define(self, clause: Clause) -> None:
+        definition = read_column(clause, self._charset, real_as_float=self._real_as_float)
+        if clause.replaces is not None:
+            if clause.guard and clause.replaces.lower() not in self._present:
+                return
+            self._changed[clause.replaces.lower()] = definition
+        elif clause.guard and definition.column.name.lower() in self._present - self._dropped:
+            return
+        self._defined_in_order.append((clause.replaces, definition))
+        if definition.is_key:
+            self._set_key((definition.column.name,))
+
+    def _set_key(self, columns: tuple[str, ...]) -> None:
+        self._key = columns
+        self._is_old_key = False
+
+    def result(self) -> TableDef:
+        columns: list[Column] = []
+        for column in self._table.columns:
+            name = column.name.lower()
+            definition = self._changed.get(name)
+            if name in self._dropped:
+                continue
+            if definition is None:
+                columns.append(self._kept(column))
+            elif definition.after is None:
+                columns.append(self._defined(definition))
+        for replaced, definition in self._defined_in_order:
+            if replaced is None or definition.after is not None:
+                _put(columns, self._defined(definition), definition.after)
+        return TableDef(self._table.name, self._charset, tuple(columns), spelled(self._final_key(), columns))
+
+    def _final_key(self) -> list[str]:
+        if not self._is_old_key:
+            return list(self._key)
+        names = {old: definition.column.name for old, definition in self._changed.items()} | self._renamed
+        return [names.get(name.lower(), name) for name in self._key if name.lower() not in self._dropped]
+
+    def _kept(self, column: Column) -> Column:
+        name = self._renamed.get(column.name.lower(), column.name)
+        return self._convert(msgspec.structs.replace(column, name=name))
+
+    def _defined(self, definition: Definition) -> Column:
+        return definition.column if definition.explicit_charset else self._convert(definition.column)
+
+    def _convert(self, column: Column) -> Column:
+        """CONVERT TO CHARACTER SET changes all text but what is binary."""
+        if self._converted is None or column.charset in (None, "binary", self._converted):
+            return column
+        if column.kind in TEXT or column.kind in LABELLED:
+            return msgspec.structs.replace(column, charset=self._converted)
+        return column
+
+
+def _put(columns: list[Column], column: Column, after: str | None) -> None:
+    if after is None:
+        columns.append(column)
+    elif after == "":
+        columns.insert(0, column)
+    else:
+        columns.insert([other.name.lower() for other in columns].index(after.lower()) + 1, column)

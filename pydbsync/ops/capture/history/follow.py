@@ -1,0 +1,273 @@
+"""The source's tables as they are at one place of its binlog, kept up to date by the DDL that is read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import msgspec
+
+from pydbsync.errors import PlanError
+from pydbsync.model import Column, TableName
+from pydbsync.ops.capture.history.alter import alter_table, spelled
+from pydbsync.ops.capture.history.columns import charset_option, key_columns, read_column
+from pydbsync.ops.capture.history.schema import TableDef
+from pydbsync.ops.capture.rows.encode import SchemaMessage
+from pydbsync.plan.clauses import key_kind, outer, read_clauses
+from pydbsync.plan.lexer import Brand, Token, shorten
+from pydbsync.plan.statement import Item, NameRef, Statement
+
+LookUp = Callable[[TableName], TableDef | None]
+"""The table as the source has it now: the last resort for a definition that the binlog does not tell."""
+
+
+class Delta(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What one statement changed; None removes. The schema history is a list of these."""
+
+    tables: tuple[tuple[TableName, TableDef | None], ...] = ()
+    databases: tuple[tuple[str, str | None], ...] = ()
+    sequences: tuple[tuple[TableName, bool], ...] = ()
+    """MariaDB's, whose rows are no rows of a table: whether one exists now."""
+    uncertain: tuple[TableName, ...] = ()
+    """Tables that exist from now on with unknown columns."""
+
+
+class Snapshot(msgspec.Struct, frozen=True, omit_defaults=True):
+    """All that is known of the source's tables at one place."""
+
+    tables: tuple[TableDef, ...] = ()
+    databases: tuple[tuple[str, str], ...] = ()
+    sequences: tuple[TableName, ...] = ()
+    uncertain: tuple[TableName, ...] = ()
+    """Tables that may or may not exist, with unknown columns: DDL on them lies between the place and the moment at
+    which the source's catalogue was read."""
+
+
+class Session(NamedTuple):
+    """What a statement's meaning depends on."""
+
+    database: str
+    """The default database; empty without one."""
+    real_as_float: bool = False
+
+
+class FollowedSchema:
+    """Tables and databases at the present place. `apply` moves them over one statement."""
+
+    def __init__(
+        self,
+        start: Snapshot,
+        *,
+        server_charset: str = "utf8mb4",
+        brand: Brand = "mysql",
+        fold_names: bool = False,
+        look_up: LookUp | None = None,
+    ) -> None:
+        """`fold_names` is lower_case_table_names=1."""
+        self.tables = {table.name: table for table in start.tables}
+        self.databases = dict(start.databases)
+        self.uncertain = set(start.uncertain)
+        self.sequences = set(start.sequences)
+        self._server_charset = server_charset
+        self.brand: Brand = brand
+        self._fold = fold_names
+        self.look_up: LookUp = look_up or (lambda name: None)
+
+    def snapshot(self) -> Snapshot:
+        """All of it as it is now."""
+        return Snapshot(
+            tuple(self.tables.values()),
+            tuple(self.databases.items()),
+            tuple(sorted(self.sequences)),
+            tuple(sorted(self.uncertain)),
+        )
+
+    def take(self, delta: Delta) -> None:
+        """Make the changes of one statement."""
+        for name, table in delta.tables:
+            self.uncertain.discard(name)
+            if table is None:
+                self.tables.pop(name, None)
+            else:
+                self.tables[name] = table
+        for database, charset in delta.databases:
+            if charset is None:
+                self.databases.pop(database, None)
+                for name in [name for name in self.tables if name.database == database]:
+                    del self.tables[name]
+                self.uncertain -= {name for name in self.uncertain if name.database == database}
+            else:
+                self.databases[database] = charset
+        for name in delta.uncertain:
+            self.tables.pop(name, None)
+            self.uncertain.add(name)
+        for name, exists in delta.sequences:
+            if exists:
+                self.sequences.add(name)
+            else:
+                self.sequences.discard(name)
+
+    def apply(self, statement: Statement, session: Session) -> tuple[list[SchemaMessage], Delta]:
+        """The messages that Maxwell would send for the statement, and what it changes; the change is taken.
+
+        A statement that changed nothing (IF EXISTS of nothing) has no messages. Raises PlanError for what cannot be
+        read.
+        """
+        if statement.temporary:
+            return [], Delta()
+        try:
+            messages, delta = self._applied(statement, session)
+        except (IndexError, ValueError, StopIteration) as exc:
+            raise PlanError(f"the definition of a column cannot be read ({exc}): {shorten(statement.sql)}") from exc
+        self.take(delta)
+        return messages, delta
+
+    def _applied(self, statement: Statement, session: Session) -> tuple[list[SchemaMessage], Delta]:
+        action = statement.action
+        if action in ("create-database", "alter-database"):
+            return self._set_database(statement, session)
+        if action == "drop-database":
+            return self._drop_database(statement)
+        if action == "create-table":
+            return self._create(statement, session)
+        if action == "drop-table":
+            return self._drop(statement, session)
+        if action == "rename-table":
+            return self._rename(statement.items, session)
+        if action == "alter-table":
+            return self._alter(statement, session)
+        name = self._name(statement.items[0].subject, session)
+        table = self._known(name)
+        if table is None and name not in self.uncertain:
+            return [], Delta()
+        return [_altered(name, table, table)], Delta()
+
+    # names
+
+    def _name(self, ref: NameRef, session: Session) -> TableName:
+        database, table = ref.database if ref.database is not None else session.database, ref.table or ""
+        return TableName(self._folded(database), self._folded(table))
+
+    def _folded(self, name: str) -> str:
+        return name.lower() if self._fold else name
+
+    def _known(self, name: TableName) -> TableDef | None:
+        return self.tables.get(name)
+
+    def _exists(self, name: TableName) -> bool:
+        return name in self.tables or name in self.uncertain
+
+    # databases
+
+    def _set_database(self, statement: Statement, session: Session) -> tuple[list[SchemaMessage], Delta]:
+        database = self._folded(next((name.database or "" for name in statement.names), session.database))
+        options = tuple(token for token in statement.tokens if token.start >= statement.options_start)
+        charset = charset_option(outer(options), self._server_charset)
+        dropped: tuple[tuple[TableName, None], ...] = ()
+        if statement.action == "create-database":
+            if statement.if_not_exists and database in self.databases:
+                return [], Delta()
+            if statement.or_replace and database in self.databases:
+                # MariaDB; Maxwell sends nothing, and the tables in it are lost without a word
+                dropped = tuple((name, None) for name in self.tables if name.database == database)
+            charset = charset or self._server_charset
+            message = SchemaMessage("database-create", database, None, None, None, charset)
+        else:
+            charset = charset or self.databases.get(database, self._server_charset)
+            message = SchemaMessage("database-alter", database, None, None, None, charset)
+        return [message], Delta(tables=dropped, databases=((database, charset),))
+
+    def _drop_database(self, statement: Statement) -> tuple[list[SchemaMessage], Delta]:
+        database = self._folded(statement.names[0].database or "")
+        if statement.if_exists and database not in self.databases:
+            return [], Delta()
+        return [SchemaMessage("database-drop", database, None, None, None, None)], Delta(databases=((database, None),))
+
+    # tables
+
+    def _create(self, statement: Statement, session: Session) -> tuple[list[SchemaMessage], Delta]:
+        name = self._name(statement.items[0].subject, session)
+        if statement.if_not_exists and name in self.tables:
+            return [], Delta()
+        like = next((ref for ref in statement.names if ref.role == "like"), None)
+        if like is not None:
+            model = self._known(self._name(like, session))
+            table = model.renamed(name) if model is not None else None
+        else:
+            table = self._new_table(name, statement, session)
+        message = SchemaMessage("table-create", name.database, name.table, None, table, None)
+        return [message], Delta(uncertain=(name,)) if table is None else _delta((name, table))
+
+    def _new_table(self, name: TableName, statement: Statement, session: Session) -> TableDef:
+        default = self.databases.get(name.database, self._server_charset)
+        clauses = read_clauses(statement)
+        options = [token for clause in clauses if clause.kind == "option" for token in outer(clause.tokens)]
+        charset = charset_option(_before_partitions(options), default) or default
+        columns: list[Column] = []
+        key: tuple[str, ...] = ()
+        for clause in clauses:
+            if clause.kind == "column":
+                definition = read_column(clause, charset, real_as_float=session.real_as_float)
+                columns.append(definition.column)
+                if definition.is_key:
+                    key = (definition.column.name,)
+            elif clause.kind == "key" and key_kind(clause) == "primary":
+                key = key_columns(clause)
+        return TableDef(name, charset, tuple(columns), spelled(key, columns))
+
+    def _drop(self, statement: Statement, session: Session) -> tuple[list[SchemaMessage], Delta]:
+        names = [self._name(item.subject, session) for item in statement.items]
+        dropped = [name for name in names if self._exists(name)]
+        messages = [SchemaMessage("table-drop", name.database, name.table, None, None, None) for name in dropped]
+        return messages, _delta(*((name, None) for name in dropped))
+
+    def _rename(self, items: Sequence[Item], session: Session) -> tuple[list[SchemaMessage], Delta]:
+        messages: list[SchemaMessage] = []
+        changes: dict[TableName, TableDef | None] = {}
+        uncertain: set[TableName] = set()
+        for item in items:
+            if item.before is None or item.after is None:
+                continue
+            before, after = self._name(item.before, session), self._name(item.after, session)
+            old = changes[before] if before in changes else self._known(before)
+            if old is None and before not in self.uncertain | uncertain:
+                continue  # a view, or a table of another RENAME IF EXISTS
+            new = old.renamed(after) if old is not None else None
+            messages.append(_altered(before, old, new))
+            changes[before] = None
+            changes[after] = new
+            uncertain.discard(before)
+            if new is None:
+                uncertain.add(after)
+        known = {name: table for name, table in changes.items() if table is not None or name not in uncertain}
+        return messages, Delta(tables=tuple(known.items()), uncertain=tuple(uncertain))
+
+    def _alter(self, statement: Statement, session: Session) -> tuple[list[SchemaMessage], Delta]:
+        item = statement.items[0]
+        before = self._name(item.subject, session)
+        after = self._name(item.after or item.subject, session)
+        old = self._known(before)
+        if old is None:
+            if before not in self.uncertain:
+                return [], Delta()  # ALTER TABLE IF EXISTS of nothing, or a sequence
+            return [_altered(before, None, None)], Delta()
+        new = alter_table(old, read_clauses(statement), real_as_float=session.real_as_float).renamed(after)
+        changes: list[tuple[TableName, TableDef | None]] = [(after, new)]
+        if after != before:
+            changes.insert(0, (before, None))
+        return [_altered(before, old, new)], _delta(*changes)
+
+
+def _altered(name: TableName, old: TableDef | None, new: TableDef | None) -> SchemaMessage:
+    return SchemaMessage("table-alter", name.database, name.table, old, new, None)
+
+
+def _delta(*tables: tuple[TableName, TableDef | None]) -> Delta:
+    return Delta(tables=tables)
+
+
+def _before_partitions(options: Sequence[Token]) -> Sequence[Token]:
+    for index, token in enumerate(options):
+        if token.upper == "PARTITION":
+            return options[:index]
+    return options

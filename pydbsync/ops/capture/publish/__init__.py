@@ -1,0 +1,1 @@
+"""Where messages go, and how they are known to have arrived."""

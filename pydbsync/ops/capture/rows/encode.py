@@ -1,0 +1,290 @@
+"""Binlog rows as Maxwell's JSON: pure, one table definition at a time, the fields in Maxwell's order."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final, Literal, NamedTuple
+
+from msgspec import Struct
+
+from pydbsync.errors import OperationError
+from pydbsync.model import Column, SchemaKind, TableName
+from pydbsync.ops.capture.history.schema import TableDef, is_binary, write_definition
+from pydbsync.ops.capture.rows.charsets import Charsets, Decode
+from pydbsync.ops.capture.rows.jsondiff import apply_diffs
+from pydbsync.ops.capture.rows.tablemap import TableMap, packed_integer
+from pydbsync.ops.capture.rows.temporal import Reader
+from pydbsync.ops.capture.rows.text import quote_raw
+from pydbsync.ops.capture.rows.values import JSON, NULL, column_reader, fixed_format, numbers_reader
+
+_PARTIAL_JSON: Final = 1
+_LARGE_BYTES: Final = 2**20
+_PLAN_LIMIT: Final = 4096
+"""Ways to be NULL that one table's readers are kept for."""
+
+
+class RowsEvent(Struct, frozen=True, gc=False):
+    """One rows event of the binlog."""
+
+    kind: Literal["insert", "update", "delete"]
+    ts: int
+    """Seconds since 1970."""
+    server_id: int
+    position: str
+    """`file:offset` of the event's start."""
+    body: bytes
+    at: int
+    """Where the number of columns stands in the body, behind the header that differs between versions."""
+    is_partial: bool = False
+    """Whether JSON documents of an update may be written as changes (MySQL's PARTIAL_JSON)."""
+
+
+class Transaction(NamedTuple):
+    """What all rows of a transaction share; None where the source does not say."""
+
+    xid: int | None = None
+    gtid: str | None = None
+    thread_id: int | None = None
+
+
+class TableEncoder:
+    """Turns the rows of one table, as it was at one time, into messages."""
+
+    def __init__(self, seen: TableMap, table: TableDef, charsets: Charsets, *, with_srid: bool = False) -> None:
+        self.table = table
+        self._wires = seen.wires
+        self._fixed = [fixed_format(w, c) for w, c in zip(seen.wires, table.columns, strict=True)]
+        self._readers: list[Reader] = [
+            column_reader(
+                wire,
+                column,
+                _decoder(column, charsets),
+                has_ascii=not is_binary(column) and charsets.has_ascii(column.charset or "utf8mb4"),
+                with_srid=with_srid,
+            )
+            for wire, column in zip(seen.wires, table.columns, strict=True)
+        ]
+        self._count = len(seen.wires)
+        self._null_bytes = (self._count + 7) // 8
+        self._all_present = (1 << self._count) - 1
+        self._plans: dict[int, list[Reader]] = {}
+        self._checked: dict[str, bytes] = {}
+        """By kind, what stands before the rows: the number of columns and which are present, once found good."""
+        names = [quote_raw(column.name) + ":" for column in table.columns]
+        self._names = names
+        self._data = ",".join(name.replace("%", "%%") + "%s" for name in names)
+        self._key = tuple([column.name for column in table.columns].index(name) for name in table.primary_key)
+        self._key_names = f'],"primary_key_columns":[{",".join(map(quote_raw, table.primary_key))}],"data":{{'
+        self._head = f'{{"database":{quote_raw(table.name.database)},"table":{quote_raw(table.name.table)},"type":"'
+
+    def encode(self, event: RowsEvent, transaction: Transaction, first: int, *, is_last: bool) -> list[bytes]:
+        """The messages of one event. `first` is the xoffset of its first row; `is_last` says that its last row ends
+        the transaction. Raises OperationError for a row image that is not whole (binlog_row_image other than FULL).
+        """
+        xid, gtid, thread_id = transaction
+        head = f'{self._head}{event.kind}","ts":{event.ts}{"" if xid is None else f",{_XID}{xid}"}'
+        place = (
+            f',"position":"{event.position}"{"" if gtid is None else f",{_GTID}{gtid}{_QUOTE}"},"server_id":'
+            f'{event.server_id}{"" if thread_id is None else f",{_THREAD}{thread_id}"},"primary_key":['
+        )
+        at = self._rows_start(event)
+        if event.is_partial:
+            return self._partial_updates(event.body, at, head, place, first, is_last=is_last)
+        if event.kind == "update":
+            return self._updates(event.body, at, head, place, first, is_last=is_last)
+        return self._rows(event.body, at, head, place, first, is_last=is_last)
+
+    def _rows(self, body: bytes, at: int, head: str, place: str, number: int, *, is_last: bool) -> list[bytes]:
+        messages = []
+        end = len(body)
+        data, key, key_names, plans, null_bytes = self._data, self._key, self._key_names, self._plans, self._null_bytes
+        while at < end:
+            nulls = int.from_bytes(body[at : at + null_bytes], "little")
+            at += null_bytes
+            row: list[object] = []
+            for read in plans.get(nulls) or self._plan(nulls):
+                at = read(body, at, row)
+            count = ',"commit":true' if is_last and at >= end else f',"xoffset":{number}'
+            number += 1
+            if end > _LARGE_BYTES:
+                messages.append(self._large(f"{head}{count}{place}", row))
+                continue
+            keys = row[key[0]] if len(key) == 1 else ",".join([str(row[i]) for i in key])
+            messages.append(f"{head}{count}{place}{keys}{key_names}{data % tuple(row)}}}}}".encode())
+        return messages
+
+    def _large(self, head: str, row: list[object], old: str = "") -> bytes:
+        """A message put together so that a large value is in memory twice, not five times; empties `row`."""
+        keys = ",".join([str(row[i]) for i in self._key])
+        parts = [f"{head}{keys}{self._key_names}".encode()]
+        for index, name in enumerate(self._names):
+            parts += [b"," if index else b"", name.encode(), str(row[index]).encode()]
+            row[index] = None
+        return b"".join([*parts, f"}}{old}}}".encode()])
+
+    def _updates(self, body: bytes, at: int, head: str, place: str, number: int, *, is_last: bool) -> list[bytes]:
+        messages = []
+        end = len(body)
+        plans, null_bytes = self._plans, self._null_bytes
+        while at < end:
+            nulls = int.from_bytes(body[at : at + null_bytes], "little")
+            at += null_bytes
+            before: list[object] = []
+            for read in plans.get(nulls) or self._plan(nulls):
+                at = read(body, at, before)
+            nulls = int.from_bytes(body[at : at + null_bytes], "little")
+            at += null_bytes
+            row: list[object] = []
+            for read in plans.get(nulls) or self._plan(nulls):
+                at = read(body, at, row)
+            count = ',"commit":true' if is_last and at >= end else f',"xoffset":{number}'
+            number += 1
+            messages.append(self._update(f"{head}{count}{place}", before, row, is_large=len(body) > _LARGE_BYTES))
+        return messages
+
+    def _update(self, head: str, before: list[object], row: list[object], *, is_large: bool) -> bytes:
+        key = self._key
+        keys = row[key[0]] if len(key) == 1 else ",".join([str(row[i]) for i in key])
+        old = ",".join([f"{n}{b}" for n, b, a in zip(self._names, before, row, strict=True) if b != a])
+        if old:
+            old = f',"old":{{{old}}}'
+        if is_large:
+            return self._large(head, row, old)
+        return f"{head}{keys}{self._key_names}{self._data % tuple(row)}}}{old}}}".encode()
+
+    def _partial_updates(
+        self, body: bytes, at: int, head: str, place: str, number: int, *, is_last: bool
+    ) -> list[bytes]:
+        """As `_updates`, for the event in which an image after the change may have a document's changes alone."""
+        messages = []
+        documents = [index for index, wire in enumerate(self._wires) if wire.kind == JSON]
+        while at < len(body):
+            before, spans, at = self._image(body, at)
+            options, at = packed_integer(body, at)
+            partial = 0
+            if options & _PARTIAL_JSON:
+                size = (len(documents) + 7) // 8
+                partial = int.from_bytes(body[at : at + size], "little")
+                at += size
+            changed = {index: spans[index] for bit, index in enumerate(documents) if partial >> bit & 1}
+            row, _, at = self._image(body, at, changed)
+            count = ',"commit":true' if is_last and at >= len(body) else f',"xoffset":{number}'
+            number += 1
+            messages.append(self._update(f"{head}{count}{place}", before, row, is_large=len(body) > _LARGE_BYTES))
+        return messages
+
+    def _image(
+        self, body: bytes, at: int, changed: Mapping[int, bytes] | None = None
+    ) -> tuple[list[object], list[bytes], int]:
+        """One row column by column: its tokens and its bytes. `changed` has the documents whose changes follow."""
+        nulls = int.from_bytes(body[at : at + self._null_bytes], "little")
+        at += self._null_bytes
+        row: list[object] = []
+        spans = []
+        for index, read in enumerate(self._readers):
+            start = at
+            if nulls >> index & 1:
+                row.append(NULL)
+            elif changed is not None and index in changed:
+                at = start + 4 + int.from_bytes(body[start : start + 4], "little")
+                row.append(apply_diffs(changed[index][self._wires[index].size :], body[start + 4 : at]))
+            else:
+                at = read(body, start, row)
+            spans.append(body[start:at])
+        return row, spans, at
+
+    def _rows_start(self, event: RowsEvent) -> int:
+        """Where the first row begins. Raises OperationError where not all columns are there."""
+        checked = self._checked.get(event.kind, b"")
+        at = event.at + len(checked)
+        if checked and event.body[event.at : at] == checked:
+            return at
+        at = self._check_columns(event)
+        self._checked[event.kind] = event.body[event.at : at]
+        return at
+
+    def _check_columns(self, event: RowsEvent) -> int:
+        count, at = packed_integer(event.body, event.at)
+        if count != self._count:
+            raise OperationError(
+                f"rows of {self.table.name} at {event.position} have {count} columns, its table map {self._count}"
+            )
+        for _ in range(2 if event.kind == "update" else 1):
+            present = int.from_bytes(event.body[at : at + self._null_bytes], "little")
+            if present & self._all_present != self._all_present:
+                raise OperationError(
+                    f"rows of {self.table.name} at {event.position} are not whole: a session of the source writes "
+                    "with binlog_row_image other than FULL. Set binlog_row_image=FULL there, for new sessions too"
+                )
+            at += self._null_bytes
+        return at
+
+    def _plan(self, nulls: int) -> list[Reader]:
+        """The readers for rows with this bitmap of NULLs; neighbouring integers are read in one call."""
+        if len(self._plans) >= _PLAN_LIMIT:
+            self._plans.clear()
+        plan: list[Reader] = []
+        codes = ""
+        for index, (reader, code) in enumerate(zip(self._readers, self._fixed, strict=True)):
+            is_null = nulls >> index & 1
+            if code is not None and not is_null:
+                codes += code
+                continue
+            if codes:
+                plan.append(numbers_reader(codes))
+                codes = ""
+            plan.append(_read_null if is_null else reader)
+        if codes:
+            plan.append(numbers_reader(codes))
+        self._plans[nulls] = plan
+        return plan
+
+
+_XID: Final = '"xid":'
+_GTID: Final = '"gtid":"'
+_THREAD: Final = '"thread_id":'
+_QUOTE: Final = '"'
+
+
+def _read_null(row: bytes, at: int, tokens: list[object]) -> int:
+    tokens.append(NULL)
+    return at
+
+
+def _decoder(column: Column, charsets: Charsets) -> Decode | None:
+    if column.kind == "json":
+        return charsets.decoder("utf8mb4")
+    return None if is_binary(column) else charsets.decoder(column.charset or "utf8mb4")
+
+
+class SchemaMessage(NamedTuple):
+    """One DDL message; `old` and `table` are the table before, `definition` the table after."""
+
+    kind: SchemaKind
+    database: str
+    table: str | None
+    old: TableDef | None
+    definition: TableDef | None
+    charset: str | None
+
+
+def encode_schema_message(message: SchemaMessage, *, ts: int, sql: str, position: str, gtid: str | None) -> bytes:
+    """A DDL message; `ts` in seconds."""
+    parts = [f'{{"type":"{message.kind}","database":{quote_raw(message.database)}']
+    if message.table is not None:
+        parts.append(f'"table":{quote_raw(message.table)}')
+    if message.old is not None:
+        parts.append(f'"old":{write_definition(message.old)}')
+    if message.definition is not None:
+        parts.append(f'"def":{write_definition(message.definition)}')
+    if message.charset is not None:
+        parts.append(f'"charset":{quote_raw(message.charset)}')
+    parts.append(f'"ts":{ts * 1000},"sql":{quote_raw(sql)},"position":"{position}"')
+    if gtid is not None:
+        parts.append(f'"gtid":"{gtid}"')
+    return (",".join(parts) + "}").encode()
+
+
+def table_of(message: SchemaMessage) -> TableName:
+    """The name that the message's routing key is made of; the table is empty for a database."""
+    return TableName(message.database, message.table or "")

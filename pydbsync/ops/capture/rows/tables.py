@@ -1,0 +1,102 @@
+"""The tables whose rows are being read: each table map's encoder, found again while the table stays the same."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from typing import Final, Literal
+
+from pydbsync.model import TableName
+from pydbsync.ops.capture.binlog import kinds as k
+from pydbsync.ops.capture.binlog.query import decompress_rows
+from pydbsync.ops.capture.binlog.reader import Event
+from pydbsync.ops.capture.history.follow import Delta, FollowedSchema
+from pydbsync.ops.capture.history.schema import TableDef, resolve_table
+from pydbsync.ops.capture.rows.charsets import Charsets
+from pydbsync.ops.capture.rows.encode import RowsEvent, TableEncoder
+from pydbsync.ops.capture.rows.tablemap import TableMap, parse_table_map
+
+log = logging.getLogger("pydbsync.capture")
+
+Kind = Literal["insert", "update", "delete"]
+ROWS: Final[dict[int, tuple[Kind, int, bool]]] = {
+    k.WRITE_V1: ("insert", 8, False), k.UPDATE_V1: ("update", 8, False), k.DELETE_V1: ("delete", 8, False),
+    k.WRITE_V2: ("insert", 10, False), k.UPDATE_V2: ("update", 10, False), k.DELETE_V2: ("delete", 10, False),
+    k.MARIADB_WRITE_COMPRESSED_V1: ("insert", 8, True), k.MARIADB_UPDATE_COMPRESSED_V1: ("update", 8, True),
+    k.MARIADB_DELETE_COMPRESSED_V1: ("delete", 8, True), k.MARIADB_WRITE_COMPRESSED: ("insert", 10, True),
+    k.MARIADB_UPDATE_COMPRESSED: ("update", 10, True), k.MARIADB_DELETE_COMPRESSED: ("delete", 10, True),
+    k.PARTIAL_UPDATE: ("update", 10, False),
+}  # fmt: skip
+"""Kind of the change, bytes of the header, whether the images are compressed."""
+
+
+class Tables:
+    """Turns table maps into encoders, and rows events into what an encoder takes."""
+
+    def __init__(
+        self,
+        schema: FollowedSchema,
+        charsets: Charsets,
+        collations: Mapping[int, str],
+        *,
+        takes: Callable[[TableName], bool],
+        learn: Callable[[Delta], None],
+        mariadb: bool,
+        with_srid: bool,
+    ) -> None:
+        """`takes` says whether a table's rows are wanted; `learn` is told what only the binlog knew of a table."""
+        self._schema = schema
+        self._charsets = charsets
+        self._collations = collations
+        self._takes = takes
+        self._learn = learn
+        self._mariadb = mariadb
+        self._with_srid = with_srid
+        self._by_map: dict[bytes, TableEncoder | None] = {}
+        """By the event's whole body, so that a table of another shape is another entry."""
+        self._by_id: dict[int, TableEncoder | None] = {}
+
+    def see(self, body: bytes) -> None:
+        """A table map event: the rows behind it with its number are of this table. Raises OperationError."""
+        table_id = int.from_bytes(body[:6], "little")
+        key = body[6:]
+        try:
+            self._by_id[table_id] = self._by_map[key]
+        except KeyError:
+            encoder = self._encoder(body)
+            self._by_id[table_id] = self._by_map[key] = encoder
+
+    def rows(self, event: Event, file: str) -> tuple[TableEncoder, RowsEvent] | None:
+        """A rows event and its table's encoder; None where the table is left out."""
+        body = event.body
+        encoder = self._by_id[int.from_bytes(body[:6], "little")]
+        if encoder is None:
+            return None
+        kind, at, is_compressed = ROWS[event.kind]
+        if at == 10:
+            at = 8 + int.from_bytes(body[8:10], "little")
+        if is_compressed:
+            body = decompress_rows(body, at, is_update=kind == "update")
+        is_partial = event.kind == k.PARTIAL_UPDATE
+        return encoder, RowsEvent(kind, event.ts, event.server_id, f"{file}:{event.start}", body, at, is_partial)
+
+    def forget(self) -> None:
+        """A table may have changed: look at the next table map anew."""
+        self._by_map.clear()
+
+    def _encoder(self, body: bytes) -> TableEncoder | None:
+        seen = parse_table_map(body, mariadb=self._mariadb)
+        if seen.name in self._schema.sequences or not self._takes(seen.name):
+            return None
+        return TableEncoder(seen, self._resolved(seen), self._charsets, with_srid=self._with_srid)
+
+    def _resolved(self, seen: TableMap) -> TableDef:
+        followed = self._schema.tables.get(seen.name)
+        # A table that is not known is looked up as it is now; only the names in the binlog can bear that out.
+        candidate = followed or (self._schema.look_up(seen.name) if seen.names is not None else None)
+        table = resolve_table(seen, candidate, self._charsets, self._collations)
+        if table is not followed:
+            if followed is not None:
+                log.warning("the binlog describes %s otherwise than was followed; its description is taken", seen.name)
+            self._learn(Delta(tables=((seen.name, table),)))
+        return table
