@@ -17,17 +17,15 @@ BUILDS_ON = {"apply": {"plan"}}
 """The one arrow between stages: what the plan makes, apply runs; its statements, quoting and table plans are plan's."""
 LAYERS = {
     **dict.fromkeys(("__init__", "errors", "model", "places", "protocols"), 0),
-    **dict.fromkeys(
-        ("settings", "config_values", "config_shapes", "config_servers", "config_file", "backoff", "killpoints"), 1
-    ),
+    **dict.fromkeys(("config", "backoff", "killpoints"), 1),
     **dict.fromkeys(STAGES, 2),
-    "ops": 4,
-    "commands": 5,
-    "cli": 5,
-    "__main__": 5,
+    "engine": 3,
+    "process": 4,
+    "ops": 5,
+    "commands": 6,
+    "cli": 6,
+    "__main__": 6,
 }
-ENGINE = 3
-"""The layer of every other module at the top of the package."""
 
 HOMES = {"pymysql": {"apply", "ops"}, "pymysqlreplication": {"ops"}, "pika": {"source", "ops"}}
 IMPURE = {
@@ -39,11 +37,12 @@ CLOCKS = {"now", "today", "utcnow"}
 
 def folder_of(module: str) -> str:
     """`pydbsync.apply.catalog` is of the folder `apply`, `pydbsync.process.worker` of itself."""
-    return module.split(".")[1] if "." in module else "__init__"
+    room = module.split(".")[1] if "." in module else "__init__"
+    return "__init__" if room == "__version__" else room
 
 
 def layer_of(module: str) -> int:
-    return LAYERS.get(folder_of(module), ENGINE)
+    return LAYERS[folder_of(module)]
 
 
 def imports_of(module: str, source: str, *, is_package: bool = False) -> Iterator[str]:
@@ -98,9 +97,9 @@ def test_a_module_imports_only_what_its_layer_may(path: Path) -> None:
     assert faults_of(module_of(path), path.read_text(encoding="utf-8"), is_package=path.name == "__init__.py") == []
 
 
-def test_every_folder_of_the_package_has_its_layer() -> None:
+def test_every_room_of_the_package_has_its_layer_and_every_layer_its_room() -> None:
     folders = {path.name for path in PACKAGE.iterdir() if path.is_dir() and any(path.glob("*.py"))}
-    assert folders <= set(LAYERS)
+    assert folders | {path.stem for path in PACKAGE.glob("*.py")} == set(LAYERS)
 
 
 @pytest.mark.parametrize("module", ["mysql_sync", "binlog_consumer"])
@@ -121,9 +120,9 @@ FAULTS = [
         "imports pika, which is for ops and source alone",
     ),
     ("pydbsync.config.settings", "from pydbsync.engine.pipeline import run", "of a higher layer"),
-    ("pydbsync.config.settings", "from pydbsync import worker", "of a higher layer"),
-    ("pydbsync.model", "from .settings import Settings", "of a higher layer"),
-    ("pydbsync.decode.values", "from ..worker import x", "of a higher layer"),
+    ("pydbsync.config.settings", "from pydbsync import process", "of a higher layer"),
+    ("pydbsync.model", "from .config.settings import Settings", "of a higher layer"),
+    ("pydbsync.decode.values", "from ..process.worker import x", "of a higher layer"),
     ("pydbsync.engine.pipeline", "import pydbsync.ops.verify", "of a higher layer"),
     ("pydbsync.plan.dml", "from pydbsync.decode.values import x", "of another stage"),
     ("pydbsync.plan.dml", "from pydbsync import apply", "of another stage"),
@@ -152,7 +151,7 @@ def test_a_broken_rule_is_found(module: str, source: str, fault: str) -> None:
             "pydbsync.plan.dml",
             "from datetime import timedelta\nfrom pydbsync.model import RowChange\nfrom urllib.parse import quote",
         ),
-        ("pydbsync.cli", "from pydbsync.ops import verify\nfrom pydbsync import settings, pipeline"),
+        ("pydbsync.cli", "from pydbsync.ops import verify\nfrom pydbsync import config, engine"),
         ("pydbsync.engine.pipeline", "from pydbsync.decode.maxwell import decode\nimport pydbsync.protocols"),
     ],
 )

@@ -11,7 +11,7 @@ import pytest
 from pydbsync.config.file import load_settings, read_config
 from pydbsync.errors import ConfigError
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 AS_PYTHON = """
 db_info = {'host': 'h', 'port': 3306, 'user': 'u', 'password': 'dbpass', 'autocommit': True, 'charset': 'utf8mb4'}

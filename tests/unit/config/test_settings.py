@@ -501,7 +501,7 @@ def shown_default(kind: Any, default: Any) -> str:
     return "empty" if shown in ("", "empty") else f"`{shown}`"
 
 
-DOCUMENT = Path(__file__).parents[2] / "docs" / "config.md"
+DOCUMENT = Path(__file__).parents[3] / "docs" / "config.md"
 
 
 def documented() -> dict[str, list[str]]:

@@ -13,7 +13,7 @@ from pydbsync.ops.capture.rows.encode import RowsEvent, TableEncoder
 from pydbsync.ops.capture.rows.rowbuffer import RowBuffer
 from pydbsync.ops.capture.rows.tablemap import TableMap
 from pydbsync.ops.capture.rows.values import LONG, Wire
-from tests.unit.ops.capture.test_encode import CHARSETS
+from tests.unit.ops.capture.rows.test_encode import CHARSETS
 
 
 def encoder(table: str) -> TableEncoder:
