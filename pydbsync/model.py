@@ -71,6 +71,31 @@ def read_image(image: msgspec.Raw) -> dict[str, msgspec.Raw]:
         raise PlanError(f"the image of a row is no JSON object: {exc}") from exc
 
 
+class SessionSettings(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What a DDL statement's meaning depended on, named and valued as the source's session variables.
+
+    Capture sends what the binlog tells; None where it does not. Maxwell sends nothing of it.
+    """
+
+    sql_mode: str | None = None
+    """Without ANSI_QUOTES and NO_BACKSLASH_ESCAPES: the statement's text is spelled as without them."""
+    collation_connection: str | None = None
+    collation_server: str | None = None
+    collation_database: str | None = None
+    """Of the session's default database."""
+    default_collation_for_utf8mb4: str | None = None
+    """MySQL 8 and newer."""
+    character_set_collations: str | None = None
+    """MariaDB 11.2 and newer."""
+    explicit_defaults_for_timestamp: bool | None = None
+    time_zone: str | None = None
+    """Only where the statement depended on it."""
+    system_time_zone: str | None = None
+    """What SYSTEM meant at the source, as the server abbreviates it; beside `time_zone` SYSTEM."""
+    timestamp: float | None = None
+    """The moment of NOW(), with its fraction, where the statement depended on that."""
+
+
 class SchemaChange(msgspec.Struct, frozen=True):
     """One DDL message. A statement on several tables comes as several of them, equal in `sql` and `position`.
 
@@ -88,6 +113,7 @@ class SchemaChange(msgspec.Struct, frozen=True):
     charset: str | None = None
     position: str | None = None
     gtid: str | None = None
+    session: SessionSettings | None = None
 
 
 class Marker(msgspec.Struct, frozen=True):

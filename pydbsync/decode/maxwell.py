@@ -8,7 +8,7 @@ from typing import Annotated, Literal, get_args
 import msgspec
 
 from pydbsync.errors import DecodeError
-from pydbsync.model import NO_JSON, Change, Marker, RowChange, SchemaChange, SchemaKind, Seconds
+from pydbsync.model import NO_JSON, Change, Marker, RowChange, SchemaChange, SchemaKind, Seconds, SessionSettings
 
 
 class _SchemaMessage(msgspec.Struct):
@@ -23,6 +23,7 @@ class _SchemaMessage(msgspec.Struct):
     charset: str | None = None
     position: str | None = None
     gtid: str | None = None
+    session: SessionSettings | None = None
 
 
 class _MarkerMessage(msgspec.Struct):
@@ -99,6 +100,7 @@ def _decode_rarer(body: bytes, row_error: msgspec.MsgspecError) -> Change:
                 charset=message.charset,
                 position=message.position,
                 gtid=message.gtid,
+                session=message.session,
             )
         if kind in _MARKER_KINDS:
             marker = _decode_marker(body)

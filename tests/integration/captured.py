@@ -10,6 +10,8 @@ from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
+from pydbsync.decode.maxwell import decode_message
+from pydbsync.model import Change
 from pydbsync.ops.capture import CaptureReport, CaptureSettings, run_capture
 from tests.servers import Endpoint
 
@@ -62,21 +64,29 @@ def rows(messages: Iterable[dict[str, Any]]) -> list[tuple[str, dict[str, Any]]]
     return [(message["type"], message["data"]) for message in messages if "data" in message]
 
 
+def decoded(capture: Capture, *statements: str) -> list[Change]:
+    """The messages of the statements as replay reads them."""
+    run(capture.source, statements)
+    return [decode_message(line) for line in capture.read()]
+
+
 _CHANGING = ("ts", "xid", "server_id", "thread_id")
 _TEXTS = ("position", "gtid")
 _MOMENT = re.compile(r'"(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d)(?:\.\d+)?"')
 _OLD = re.compile(r'"old":\{[^{}]*\}')
 _KEY_LAST = re.compile(r'("table":"(?:[^"\\]|\\.)*"),("columns":\[.*?\]),("primary-key":\[[^]]*\])')
+_SESSION = re.compile(r',"session":\{[^{}]*\}\}$')
 _ANY_ZONE = timedelta(hours=15)
 
 
 def comparable(message: bytes) -> str:
     """The message's text without what differs from run to run.
 
-    Positions, ids and times are blanked, values that the server's clock gave are "NOW", also out of `old`, where they
-    stand or not as the clock went on or not. Maxwell's `def` has its key in either of two places.
+    What Maxwell does not send is taken off. Positions, ids and times are blanked, values that the server's clock gave
+    are "NOW", also out of `old`, where they stand or not as the clock went on or not. Maxwell's `def` has its
+    key in either of two places.
     """
-    text = message.decode("utf-8")
+    text = _SESSION.sub("}", message.decode("utf-8"))
     ts = int(re.search(r'"ts":(\d+)', text)[1])  # type: ignore[index]
     made = datetime.fromtimestamp(ts if ts < 10**11 else ts // 1000, timezone.utc).replace(tzinfo=None)
     for name in _CHANGING:

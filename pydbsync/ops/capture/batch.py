@@ -40,3 +40,5 @@ class ChangesSettings:
     on_unreadable: Literal["stop", "skip"] = "stop"
     collations: Mapping[int, str] = field(default_factory=dict)
     """Character set of each collation id of the source."""
+    collation_names: Mapping[int, str] = field(default_factory=dict)
+    system_time_zone: str | None = None

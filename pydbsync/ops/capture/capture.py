@@ -124,6 +124,8 @@ class _Session:
                 temporary_folder=str(settings.temporary_folder) if settings.temporary_folder else None,
                 on_unreadable=settings.on_unreadable,
                 collations=facts.collations,
+                collation_names=facts.collation_names,
+                system_time_zone=facts.system_time_zone,
             ),
             schema,
             self._charsets,

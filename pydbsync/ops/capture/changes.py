@@ -15,6 +15,7 @@ from pydbsync.ops.capture.binlog.gtids import MariadbGtids, read_gtid, read_mari
 from pydbsync.ops.capture.binlog.payload import payload_events
 from pydbsync.ops.capture.binlog.query import Query, parse_query
 from pydbsync.ops.capture.binlog.reader import BinlogPlace, Event
+from pydbsync.ops.capture.binlog.session import read_session
 from pydbsync.ops.capture.history.follow import Delta, FollowedSchema, Session
 from pydbsync.ops.capture.history.spelling import REAL_AS_FLOAT, name_its_database, spell_by_default
 from pydbsync.ops.capture.history.statements import kind_of, read_sequence, read_xa, read_xa_prepare
@@ -265,10 +266,21 @@ class Changes:
         if delta != Delta():
             self._remember(delta, self._behind(event))
         position = f"{self._file}:{event.start}"
+        settings = self._settings
+        told = read_session(
+            query.status,
+            ts=event.ts,
+            collations=settings.collation_names,
+            charsets=settings.collations,
+            is_mariadb=settings.is_mariadb,
+            system_time_zone=settings.system_time_zone,
+        )
         for message in messages:
             name = table_of(message)
             if self._takes(name) or (message.definition is not None and self._takes(message.definition.name)):
-                body = encode_schema_message(message, ts=event.ts, sql=sql, position=position, gtid=self._shown_gtid())
+                body = encode_schema_message(
+                    message, ts=event.ts, sql=sql, position=position, gtid=self._shown_gtid(), session=told
+                )
                 self.counts.schema_changes += 1
                 yield Batch(name, [body])
         if continues:

@@ -33,6 +33,10 @@ class SourceFacts:
     fold_names: bool
     collations: Mapping[int, str]
     """Character set by collation id."""
+    collation_names: Mapping[int, str]
+    """Collation by its id."""
+    system_time_zone: str
+    """What the time zone SYSTEM is there."""
 
 
 class SourceServer:
@@ -67,9 +71,9 @@ class SourceServer:
 
     def facts(self) -> SourceFacts:
         """Read once at start. Raises OperationError where the source writes no row binlog."""
-        ((version, charset, case, log_bin, binlog_format, image),) = self.rows(
+        ((version, charset, case, log_bin, binlog_format, image, system_zone),) = self.rows(
             "SELECT VERSION(), @@character_set_server, @@lower_case_table_names, @@log_bin, @@binlog_format,"
-            " @@binlog_row_image"
+            " @@binlog_row_image, @@system_time_zone"
         )
         brand: Brand = "mariadb" if "mariadb" in version.lower() else "mysql"
         if not log_bin:
@@ -80,15 +84,21 @@ class SourceServer:
             raise OperationError(f"the source writes binlog_row_image={image}: set it to FULL, in new sessions too")
         identity = self.rows("SELECT @@server_id" if brand == "mariadb" else "SELECT @@server_uuid")[0][0]
         # MariaDB 10.10 and newer have collations of any character set, which have an id for each set.
-        table = "collation_character_set_applicability" if self._has_full_names() else "collations"
-        collations = self.rows(f"SELECT id, character_set_name FROM information_schema.{table} WHERE id IS NOT NULL")
+        table, name = "collations", "collation_name"
+        if self._has_full_names():
+            table, name = "collation_character_set_applicability", "full_collation_name"
+        collations = self.rows(
+            f"SELECT id, character_set_name, {name} FROM information_schema.{table} WHERE id IS NOT NULL"
+        )
         return SourceFacts(
             brand=brand,
             version=version,
             identity=str(identity),
             charset=charset,
             fold_names=case == 1,
-            collations={int(number): name for number, name in collations if name},
+            collations={int(number): charset for number, charset, _ in collations if charset},
+            collation_names={int(number): name for number, _, name in collations if name},
+            system_time_zone=system_zone,
         )
 
     def _has_full_names(self) -> bool:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from pydbsync.decode.maxwell import decode_message
 from pydbsync.errors import DecodeError
-from pydbsync.model import COMMIT_ROW, NO_JSON, Marker, RowChange, SchemaChange
+from pydbsync.model import COMMIT_ROW, NO_JSON, Marker, RowChange, SchemaChange, SessionSettings
 from tests.corpus import STREAM, cases, lossy_cases
 
 ROW: dict[str, Any] = {
@@ -132,6 +132,17 @@ def test_a_schema_message_needs_neither_position_nor_charset_nor_descriptions() 
     change = decode_message(body(DDL, position=..., gtid=..., charset=..., old=..., **{"def": ...}))
     assert isinstance(change, SchemaChange)
     assert (change.position, change.gtid, change.charset) == (None, None, None)
+
+
+def test_the_session_of_a_schema_message_is_read_where_it_is_sent() -> None:
+    change = decode_message(body(DDL, session={"time_zone": "+05:00", "timestamp": 1.5, "something_newer": [1]}))
+    assert isinstance(change, SchemaChange)
+    assert change.session == SessionSettings(time_zone="+05:00", timestamp=1.5)
+    with pytest.raises(DecodeError, match="sql_mode"):
+        decode_message(body(DDL, session={"sql_mode": 5}))
+    without = decode_message(body(DDL))
+    assert isinstance(without, SchemaChange)
+    assert without.session is None
 
 
 def test_the_time_of_a_schema_message_is_in_milliseconds() -> None:

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Mapping
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
+from pydbsync.ops.capture.binlog.session import CHARSET, SQL_MODE, read_variables
 from pydbsync.ops.capture.rows.charsets import Charsets
 from pydbsync.ops.capture.rows.tablemap import packed_integer
-
-_FLAGS, _SQL_MODE, _CATALOG, _AUTO_INCREMENT, _CHARSET, _CATALOG_NZ = 0, 1, 2, 3, 4, 6
-_SKIPPED: Final = {_FLAGS: 4, _AUTO_INCREMENT: 4}
 
 
 class Query(NamedTuple):
@@ -19,15 +17,26 @@ class Query(NamedTuple):
     thread_id: int
     database: str
     """The session's default database; empty without one."""
-    sql_mode: int
-    collation: int | None
-    """Of the client: in which character set the statement is written."""
+    status: bytes
+    """The status variables, which tell the session."""
     raw: bytes
     """The statement's bytes."""
 
+    @property
+    def sql_mode(self) -> int:
+        """Its bits."""
+        return int.from_bytes(read_variables(self.status).get(SQL_MODE, b""), "little")
+
+    @property
+    def collation(self) -> int | None:
+        """Of the client: in which character set the statement is written."""
+        charset = read_variables(self.status).get(CHARSET)
+        return None if charset is None else int.from_bytes(charset[:2], "little")
+
     def sql(self, charsets: Charsets, names: Mapping[int, str]) -> str:
         """The statement's text."""
-        charset = names.get(self.collation, "utf8mb4") if self.collation is not None else "utf8mb4"
+        collation = self.collation
+        charset = names.get(collation, "utf8mb4") if collation is not None else "utf8mb4"
         if charset == "binary":
             charset = "utf8mb4"
         return charsets.decoder(charset)(self.raw)
@@ -42,32 +51,9 @@ def parse_query(body: bytes, *, is_compressed: bool = False) -> Query:
     database_size = body[8]
     status_size = int.from_bytes(body[11:13], "little")
     at = 13 + status_size
-    sql_mode, collation = _read_status(body[13:at])
     database = body[at : at + database_size].decode("utf-8")
     raw = body[at + database_size + 1 :]
-    return Query(thread_id, database, sql_mode, collation, decompress(raw) if is_compressed else raw)
-
-
-def _read_status(variables: bytes) -> tuple[int, int | None]:
-    """sql_mode and the client's collation; they stand before anything whose length is not known here."""
-    sql_mode, at = 0, 0
-    while at < len(variables):
-        code = variables[at]
-        at += 1
-        if code == _SQL_MODE:
-            sql_mode = int.from_bytes(variables[at : at + 8], "little")
-            at += 8
-        elif code == _CHARSET:
-            return sql_mode, int.from_bytes(variables[at : at + 2], "little")
-        elif code in _SKIPPED:
-            at += _SKIPPED[code]
-        elif code == _CATALOG_NZ:
-            at += 1 + variables[at]
-        elif code == _CATALOG:
-            at += 2 + variables[at]
-        else:
-            break
-    return sql_mode, None
+    return Query(thread_id, database, body[13:at], decompress(raw) if is_compressed else raw)
 
 
 def decompress(raw: bytes) -> bytes:

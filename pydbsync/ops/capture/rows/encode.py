@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final, Literal, NamedTuple
 
+import msgspec
 from msgspec import Struct
 
 from pydbsync.errors import OperationError
-from pydbsync.model import Column, SchemaKind, TableName
+from pydbsync.model import Column, SchemaKind, SessionSettings, TableName
 from pydbsync.ops.capture.history.schema import TableDef, is_binary, write_definition
 from pydbsync.ops.capture.rows.charsets import Charsets, Decode
 from pydbsync.ops.capture.rows.jsondiff import apply_diffs
@@ -268,8 +269,19 @@ class SchemaMessage(NamedTuple):
     charset: str | None
 
 
-def encode_schema_message(message: SchemaMessage, *, ts: int, sql: str, position: str, gtid: str | None) -> bytes:
-    """A DDL message; `ts` in seconds."""
+_NOTHING_TOLD: Final = SessionSettings()
+
+
+def encode_schema_message(
+    message: SchemaMessage,
+    *,
+    ts: int,
+    sql: str,
+    position: str,
+    gtid: str | None,
+    session: SessionSettings = _NOTHING_TOLD,
+) -> bytes:
+    """A DDL message; `ts` in seconds. Maxwell's has no `session`."""
     parts = [f'{{"type":"{message.kind}","database":{quote_raw(message.database)}']
     if message.table is not None:
         parts.append(f'"table":{quote_raw(message.table)}')
@@ -282,6 +294,8 @@ def encode_schema_message(message: SchemaMessage, *, ts: int, sql: str, position
     parts.append(f'"ts":{ts * 1000},"sql":{quote_raw(sql)},"position":"{position}"')
     if gtid is not None:
         parts.append(f'"gtid":"{gtid}"')
+    if session != _NOTHING_TOLD:
+        parts.append(f'"session":{msgspec.json.encode(session).decode()}')
     return (",".join(parts) + "}").encode()
 
 
