@@ -7,7 +7,7 @@ the tool made to the copy are made to the real table. docs/schema-changes.md say
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Literal, NamedTuple, TypeAlias
 
 import msgspec
@@ -16,21 +16,28 @@ from pydbsync.errors import PlanError
 from pydbsync.model import SchemaChange, SchemaKind, TableName
 from pydbsync.plan.definition import read_description
 from pydbsync.plan.kept import Kept, keep, resume, retarget
-from pydbsync.plan.lexer import Edit, apply_edits, cut_members
+from pydbsync.plan.lexer import Edit, apply_edits, cut_members, shorten
 from pydbsync.plan.names import Names
 from pydbsync.plan.quoting import quote_table
 from pydbsync.plan.statement import Item, NameRef, Statement, parse_statement
 from pydbsync.plan.tool_tables import (
     ANY_TABLE,
-    LOG_COLUMNS,
+    LOG_COMMENT,
     SENTRY_COMMENT,
     bases_of,
+    has_string,
+    is_log_of_gh_ost,
+    is_marked_by_gh_ost,
     is_old_name,
+    is_shown_table,
+    log_beside,
     renamed_constraints,
 )
 
 ColumnsOf: TypeAlias = Callable[[TableName], Sequence[str] | None]
 """A source's table → names of the columns that its table on the target has, in order; None if there is none."""
+RowsOf: TypeAlias = Callable[[TableName], int | None]
+"""A source's table → how many rows its table on the target has; None if they cannot be compared with the source's."""
 Role: TypeAlias = Literal["copy", "log", "old"]
 
 
@@ -43,6 +50,10 @@ class Absent(msgspec.Struct, frozen=True):
     real: TableName
     changes: tuple[Kept, ...] = ()
     """What was changed on the copy, in order."""
+    rows: int | None = None
+    """How many rows the copy has by the rows that came for it; None where that is not known."""
+    unfit: str = ""
+    """What happened that no tool does, so that the copy must not take the real table's place here."""
 
 
 class Gone(msgspec.Struct, frozen=True):
@@ -61,6 +72,14 @@ class Observed(NamedTuple):
     """What to plan and run, in order: the change itself where it is an ordinary one (its siblings belong to it), else
     statements that stand alone, at the same position; none where the statement is left out."""
     note: str = ""
+
+
+class NoCopyError(PlanError):
+    """What was left out as a copy is none. `state` is the one behind the statement, which is to be parked."""
+
+    def __init__(self, text: str, state: OnlineChanges) -> None:
+        super().__init__(text)
+        self.state = state
 
 
 class OnlineChanges(msgspec.Struct, frozen=True):
@@ -84,11 +103,21 @@ class OnlineChanges(msgspec.Struct, frozen=True):
     def hides(self, table: TableName, columns_of: ColumnsOf | None = None) -> bool:
         """Whether the rows of this source's table are to be left out.
 
-        With `columns_of` also the rows of a copy whose beginning was not seen; its swap will be refused.
+        With `columns_of` also the rows of gh-ost's copy whose beginning was not seen; its swap will be refused.
         """
         if any(item.name == table for item in self.absent):
             return True
-        return columns_of is not None and _unseen_real(table, columns_of) is not None
+        return columns_of is not None and table.table.endswith("_gho") and _unseen_real(table, columns_of) is not None
+
+    def counted(self, came: Mapping[TableName, int | None]) -> OnlineChanges:
+        """The state after these numbers of rows more have come for tables that are left out; None: not known."""
+        absent = [
+            msgspec.structs.replace(item, rows=None if item.rows is None or more is None else item.rows + more)
+            if item.role == "copy" and (more := came.get(item.name, 0)) != 0
+            else item
+            for item in self.absent
+        ]
+        return OnlineChanges(tuple(absent), self.gone)
 
     def observe(
         self,
@@ -97,11 +126,12 @@ class OnlineChanges(msgspec.Struct, frozen=True):
         statement: Statement,
         columns_of: ColumnsOf,
         siblings: Sequence[SchemaChange] = (),
+        rows_of: RowsOf = lambda table: None,
     ) -> Observed:
         """Take one statement in, with the other messages that announce it, before filters leave tables out.
 
         Raises PlanError where the stream began in the middle of an online schema change, or where a table comes back
-        that the target does not have.
+        that the target does not have; NoCopyError where a swap does not fit what came before.
         """
         if statement.action == "drop-database":
             absent = tuple(item for item in self.absent if item.name.database != change.database)
@@ -114,7 +144,7 @@ class OnlineChanges(msgspec.Struct, frozen=True):
             names = Names(statement, (change, *siblings), None, are_all=True)
         except PlanError:  # the planner has more to ask, and says what is missing
             return Observed(self, (change,))
-        return _Step(self, change, statement, names, columns_of).observed()
+        return _Step(self, change, statement, names, columns_of, rows_of).observed()
 
 
 _DIFFERS_BY_ROW = frozenset({
@@ -126,7 +156,13 @@ class _Step:
     """The state while one statement is taken in."""
 
     def __init__(
-        self, state: OnlineChanges, change: SchemaChange, statement: Statement, names: Names, columns_of: ColumnsOf
+        self,
+        state: OnlineChanges,
+        change: SchemaChange,
+        statement: Statement,
+        names: Names,
+        columns_of: ColumnsOf,
+        rows_of: RowsOf,
     ) -> None:
         self.absent = {item.name: item for item in state.absent}
         self.gone = {item.name: item for item in state.gone}
@@ -134,12 +170,16 @@ class _Step:
         self.statement = statement
         self.names = names
         self.columns_of = columns_of
+        self.rows_of = rows_of
+        self.refused = ""
         self.instead: list[SchemaChange] = []
         self.notes: list[str] = []
 
     def observed(self) -> Observed:
         ordinary = [item for index, item in enumerate(self.statement.items) if self.is_ordinary(item, index)]
         state = OnlineChanges(tuple(self.absent.values()), tuple(self.gone.values()))
+        if self.refused:
+            raise NoCopyError(self.refused, state)
         if len(ordinary) == len(self.statement.items):
             self.instead.append(self.change)
         elif ordinary:
@@ -178,8 +218,11 @@ class _Step:
         if found is None:
             if real := _unseen_real(table, self.columns_of):
                 raise _began_earlier(table, real)
+            self.mark_unfit(table)
             return True
-        if found.role == "copy" and self.statement.action != "truncate-table":
+        if found.role == "copy" and self.statement.action == "truncate-table":
+            self.absent[table] = msgspec.structs.replace(found, rows=0)
+        elif found.role == "copy":
             self.absent[table] = msgspec.structs.replace(found, changes=(*found.changes, keep(self.change)))
             self.notes.append(f"the change of {table} waits until it takes the place of {found.real}")
         return False
@@ -199,7 +242,7 @@ class _Step:
     def renamed(self, before: TableName, after: TableName, later: Sequence[Item]) -> bool:
         found = self.absent.get(before)
         if found is None:
-            is_moved_away = self.has_copy(before) and is_old_name(after.table, before.table)
+            is_moved_away = self.has_copy(before) and is_old_name(after.table, before.table, statement=self.statement)
             if is_moved_away or self.is_swapped(before, later):
                 held = self.held(f"RENAME TABLE {quote_table(before)} TO {quote_table(after)}", before)
                 self.gone[before] = Gone(before, held)
@@ -221,9 +264,26 @@ class _Step:
         del self.absent[before]
         return False
 
+    def mark_unfit(self, real: TableName) -> None:
+        """The real table was changed itself: its copy knows nothing of that."""
+        for copy in [item for item in self.absent.values() if item.role == "copy" and item.real == real]:
+            unfit = f"{real} was changed itself while it was copied ({shorten(self.statement.sql, 80)})"
+            self.absent[copy.name] = msgspec.structs.replace(copy, unfit=unfit)
+
     def swap(self, copy: Absent) -> None:
-        """The copy takes the real table's place: its changes are made to the real table."""
+        """The copy takes the real table's place: its changes are made to the real table, if it is a copy of it."""
         self.gone.pop(copy.real, None)
+        unfit = copy.unfit
+        if not unfit and copy.rows is not None:
+            has = self.rows_of(copy.real)
+            if has is not None and has != copy.rows:
+                unfit = f"{copy.rows:,} rows came for {copy.name}, and {copy.real} has {has:,}"
+        if unfit:
+            self.refused = (
+                f"{copy.name} takes the place of {copy.real}, but it is no copy of it: {unfit}. It began like an online"
+                f" schema change, so that its rows were left out; copy {copy.real} from the source, then go on behind"
+                " this statement"
+            )
         self.instead += [resume(retarget(kept, copy.name, copy.real), self.change.position) for kept in copy.changes]
         self.notes.append(f"{copy.name} takes the place of {copy.real}: its changes are made to {copy.real}")
         words = {token.upper for kept in copy.changes for token in parse_statement(kept.sql).tokens}
@@ -244,20 +304,25 @@ class _Step:
         database, name = table
         described = read_description(self.change.def_)
         columns = [column.name for column in described.columns] if described else []
-        if any(token.kind == "string" and token.text == SENTRY_COMMENT for token in self.statement.tokens):
+        if has_string(self.statement, SENTRY_COMMENT):
             return Absent(table, "old", TableName(database, name.lstrip("_").removesuffix("_del")))
-        if name.endswith("_ghc") and columns == LOG_COLUMNS:
-            return Absent(table, "log", TableName(database, name.lstrip("_").removesuffix("_ghc")))
+        is_gh_ost = is_marked_by_gh_ost(self.statement)
+        if is_log_of_gh_ost(name, columns) and (is_gh_ost or has_string(self.statement, LOG_COMMENT)):
+            return Absent(table, "log", TableName(database, name[1:-4]))
         like = next((self.full(ref) for ref in self.statement.names if ref.role == "like"), None)
-        for base in bases_of(name, like.table if like else None):
+        if like is not None:
+            has_log = any((item.role, item.name) == ("log", log_beside(table)) for item in self.absent.values())
+            is_copy = name.endswith("_gho") and (is_gh_ost or has_log) and like.database == database
+            return Absent(table, "copy", like, rows=0) if is_copy and self.columns_of(like) is not None else None
+        if not is_shown_table(self.statement):
+            return None
+        for base in bases_of(name):
             real = TableName(database, base)
             present = self.columns_of(real)
-            if present is not None and like == real:
-                return Absent(table, "copy", real)
-            if present is not None and like is None and list(present) == columns:
+            if present is not None and list(present) == columns:
                 parts = renamed_constraints(self.statement)
                 sql = f"ALTER TABLE {quote_table(table)} {', '.join(parts)}"
-                return Absent(table, "copy", real, (self.held(sql, table),) if parts else ())
+                return Absent(table, "copy", real, (self.held(sql, table),) if parts else (), rows=0)
         return None
 
     def restricted(self, items: list[Item]) -> SchemaChange:
@@ -297,6 +362,6 @@ def _unseen_real(table: TableName, columns_of: ColumnsOf) -> TableName | None:
 def _began_earlier(copy: TableName, real: TableName) -> PlanError:
     return PlanError(
         f"{copy} is the copy of an online schema change of {real} that began before this stream, or whose tables are"
-        " filtered out at Maxwell: what it changes is not known; run its ALTER TABLE on the target by hand, then go on"
-        " behind this statement"
+        " filtered out at Maxwell: what it changes is not known; run its ALTER TABLE on the target by hand, or copy the"
+        f" table if {copy} was made by hand, then go on behind this statement"
     )

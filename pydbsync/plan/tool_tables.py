@@ -7,32 +7,66 @@ pt-online-schema-change 3.2.1.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
+from pydbsync.model import TableName
 from pydbsync.plan.clauses import Clause, key_kind, read_clauses, split_list
 from pydbsync.plan.quoting import quote_name
 from pydbsync.plan.statement import Statement
 
 COPY = re.compile(r"_+(.+)_(?:gho|new)", re.DOTALL)
-ANY_TABLE = re.compile(r"_+.+_(?:gho|ghc|del|new|old)", re.DOTALL)
-LOG_COLUMNS = ["id", "last_update", "hint", "value"]
+ANY_TABLE = re.compile(r"_+.+_(?:gho|ghc|ghk|del|new|old)", re.DOTALL)
+_LOG_COLUMNS = ["id", "last_update", "hint", "value"]
+_CHECKPOINT_COLUMN = "gh_ost_chk_id"
+LOG_COMMENT = "gh-ost changelog"
 SENTRY_COMMENT = "ghost-cut-over-sentry"
 _NAME_LIMIT = 64
+_GH_OST = re.compile(r"/\*\s*gh-ost\b[^*]*\*/")
+_SHOWN = re.compile(r"CREATE TABLE `(?:[^`]|``)+`\.`(?:[^`]|``)+` \(\n  `")
 
 
-def bases_of(copy: str, like: str | None = None) -> list[str]:
-    """The tables that a copy of this name may be of: `__a_new` of `_a` or of `a`. `like`: what it was made like."""
+def is_marked_by_gh_ost(statement: Statement) -> bool:
+    """Whether the statement has the comment that gh-ost writes into each of its own."""
+    outside = re.sub(r"'(?:[^'\\]|\\.|'')*'", "''", statement.sql)
+    return _GH_OST.search(outside) is not None
+
+
+def is_shown_table(statement: Statement) -> bool:
+    """Whether CREATE TABLE is SHOW CREATE TABLE's text with a full name, as pt-online-schema-change writes it."""
+    return _SHOWN.match(statement.sql) is not None
+
+
+def has_string(statement: Statement, text: str) -> bool:
+    return any(token.kind == "string" and token.text == text for token in statement.tokens)
+
+
+def is_log_of_gh_ost(name: str, columns: Sequence[str]) -> bool:
+    """Whether this is the changelog, or the table of checkpoints, by name and columns."""
+    if not name.startswith("_"):
+        return False
+    is_log = name.endswith("_ghc") and list(columns) == _LOG_COLUMNS
+    return is_log or (name.endswith("_ghk") and list(columns[:1]) == [_CHECKPOINT_COLUMN])
+
+
+def log_beside(copy: TableName) -> TableName:
+    """The changelog that gh-ost makes with a copy of this name."""
+    return TableName(copy.database, copy.table.removesuffix("_gho") + "_ghc")
+
+
+def bases_of(copy: str) -> list[str]:
+    """The tables that a copy of this name may be of: `__a_new` of `_a` or of `a`."""
     found = COPY.fullmatch(copy)
     if not found:
         return []
     bare = copy[: found.end(1)]
     bases = [bare[count:] for count in range(1, len(bare) - len(bare.lstrip("_")) + 1)]
-    if like is not None and len(copy) == _NAME_LIMIT and any(like.startswith(base) for base in bases):
-        bases.append(like)  # gh-ost cuts a long name so that the ending fits
     return [base for base in bases if base]
 
 
-def is_old_name(name: str, base: str) -> bool:
-    """Whether the tools move the real table away under this name."""
+def is_old_name(name: str, base: str, *, statement: Statement) -> bool:
+    """Whether the tools move the real table away under this name. gh-ost can be told to make it of any other."""
+    if name.endswith("_del") and is_marked_by_gh_ost(statement):
+        return True
     pattern = rf"_+{re.escape(base)}_(?:\d{{14}}_)?(?:del|old)"
     return re.fullmatch(pattern, name) is not None or (len(name) == _NAME_LIMIT and name.endswith(("_del", "_old")))
 

@@ -218,3 +218,28 @@ def test_a_column_without_its_ddl_is_not_left_out_silently(carrier: Carrier) -> 
     [found] = parked(carrier.target)
     assert "o.t has no column 'c' and no DDL that adds it was seen" in found.reason
     assert "ghost tables of an online schema change filtered at Maxwell" in found.reason
+
+
+BY_HAND = {
+    "like": "CREATE TABLE o._t_new LIKE o.t",
+    "columns": "CREATE TABLE `o`.`_t_new` (`id` INT AUTO_INCREMENT PRIMARY KEY, `v` VARCHAR(40), `n` INT)",
+    "like a ghost": "CREATE TABLE `o`.`_t_gho` LIKE `o`.`t`",
+}
+
+
+@pytest.mark.parametrize("create", BY_HAND.values(), ids=BY_HAND)
+def test_a_migration_by_hand_is_replayed_as_it_was_made(carrier: Carrier, create: str) -> None:
+    new = "_t_gho" if "_gho" in create else "_t_new"
+    filled(carrier.source)
+    carrier.run(
+        create,
+        f"ALTER TABLE o.{new} ADD c INT",
+        f"INSERT INTO o.{new} (id, v, n) SELECT id, UPPER(v), n FROM o.t WHERE id < 300",
+        f"RENAME TABLE o.t TO o._t_old, o.{new} TO o.t",
+        "INSERT INTO o.t (id, v) VALUES (100000, 'after')",
+    )
+    carrier.replay()
+    assert carrier.differences("o") == []
+    back = carrier.run(f"RENAME TABLE o.t TO o.{new}, o._t_old TO o.t", "UPDATE o.t SET v = 'back' WHERE id = 400")
+    carrier.replay(back)
+    assert carrier.differences("o") == []

@@ -10,7 +10,7 @@ from pydbsync.errors import PlanError
 from pydbsync.model import NO_JSON, SchemaChange, SchemaKind, TableName
 from pydbsync.plan.ddl import plan_schema_change
 from pydbsync.plan.names import Names
-from pydbsync.plan.online import OnlineChanges
+from pydbsync.plan.online import NoCopyError, OnlineChanges
 from pydbsync.plan.statement import parse_statement
 from tests.unit.plan.corpus import recorded_schema_changes
 
@@ -19,6 +19,8 @@ class Replay:
     """A source's statements on a target of which only the columns are kept; the state goes through JSON each time."""
 
     def __init__(self, **tables: Sequence[str]) -> None:
+        self.rows: dict[str, int] = {}
+        self.refused = ""
         self.tables = {TableName("d", name): list(columns) for name, columns in tables.items()}
         self.saved = ""
         self.ran: list[str] = []
@@ -30,6 +32,10 @@ class Replay:
 
     def hides(self, table: str) -> bool:
         return self.state.hides(TableName("d", table))
+
+    def came(self, table: str, rows: int | None) -> None:
+        """Rows of the source that are left out."""
+        self.saved = self.state.counted({TableName("d", table): rows}).to_json()
 
     def statement(self, sql: str, *, before: str = "", after: str = "", columns: Sequence[str] = ()) -> list[str]:
         """Run one statement of the source, in database d; what ran on the target comes back."""
@@ -49,7 +55,14 @@ class Replay:
 
     def change(self, change: SchemaChange, siblings: Sequence[SchemaChange] = ()) -> list[str]:
         statement = parse_statement(change.sql)
-        observed = self.state.observe(change, statement=statement, columns_of=self.tables.get, siblings=siblings)
+        try:
+            observed = self.state.observe(
+                change, statement=statement, columns_of=self.tables.get, siblings=siblings,
+                rows_of=lambda table: self.rows.get(table.table),
+            )  # fmt: skip
+        except NoCopyError as exc:
+            self.saved, self.refused = exc.state.to_json(), str(exc)
+            return []
         self.saved = observed.state.to_json()
         self.notes += [observed.note] if observed.note else []
         ran: list[str] = []
@@ -147,7 +160,7 @@ def test_a_long_name_is_cut_by_gh_ost() -> None:
     table = "t" * 64
     copy = f"_{table[:59]}_gho"
     replay = Replay(**{table: ["id"]})
-    replay.statement(f"create table d.{copy} like d.{table}", columns=["id"])
+    replay.statement(f"create /* gh-ost */ table d.{copy} like d.{table}", columns=["id"])
     replay.statement(f"alter table d.{copy} ENGINE=InnoDB", columns=["id"])
     assert replay.hides(copy)
     replay.statement(f"rename table d.{table} to d._{table[:59]}_del, d.{copy} to d.{table}")
@@ -251,7 +264,7 @@ def test_more_underscores_where_the_first_name_was_taken() -> None:
 
 def test_the_constraints_have_the_names_that_pt_online_schema_change_gave_them() -> None:
     create = (
-        "CREATE TABLE `d`.`_t_new` (id int, v int, KEY `fk` (`v`), KEY `id` (`id`,`v`), UNIQUE KEY `u` (`v`),"
+        "CREATE TABLE `d`.`_t_new` (\n  `id` int, v int, KEY `fk` (`v`), KEY `id` (`id`,`v`), UNIQUE KEY `u` (`v`),"
         " CONSTRAINT `_fk` FOREIGN KEY (`v`) REFERENCES `p` (`id`),"
         " CONSTRAINT `__b` FOREIGN KEY (`id`) REFERENCES `q` (`id`), CONSTRAINT `c` CHECK (id > 0),"
         " CONSTRAINT `_t_chk_1` CHECK (id < 9))"
@@ -340,7 +353,140 @@ def test_what_only_the_planner_can_resolve_is_left_to_it() -> None:
         replay.statement("CREATE TABLE e.x LIKE t", columns=["id", "v"])
 
 
+# What a tool's own marks are
+
+
+BY_HAND = (
+    "CREATE TABLE _t_{0} LIKE t",
+    "CREATE TABLE `d`.`_t_{0}` LIKE `d`.`t`",
+    "CREATE TABLE `d`.`_t_{0}` (`id` int NOT NULL, `v` int, PRIMARY KEY (`id`))",
+    "CREATE TABLE `_t_{0}` (\n  `id` int NOT NULL,\n  `v` int,\n  PRIMARY KEY (`id`)\n)",
+    "CREATE TABLE _t_{0} (id int PRIMARY KEY, v int) COMMENT='/* gh-ost */'",
+    "CREATE /* not gh-ost */ TABLE d._t_{0} LIKE d.t",
+)
+
+
+@pytest.mark.parametrize("ending", ["new", "gho"])
+@pytest.mark.parametrize("create", BY_HAND)
+def test_tables_of_a_migration_by_hand_are_ordinary_whatever_their_names(create: str, ending: str) -> None:
+    replay = Replay(t=["id", "v"])
+    statements = [
+        create.format(ending),
+        f"ALTER TABLE _t_{ending} ADD c INT",
+        f"RENAME TABLE t TO _t_old, _t_{ending} TO t",
+        f"RENAME TABLE t TO _t_{ending}, _t_old TO t",
+        f"DROP TABLE _t_{ending}",
+    ]
+    for sql in statements:
+        assert replay.statement(sql, columns=["id", "v"]) == [sql]
+        assert not replay.hides(f"_t_{ending}")
+    assert replay.saved == ""
+
+
+def test_the_changelog_marks_a_copy_whose_statements_lost_their_comments() -> None:
+    replay = Replay(t=["id", "v"])
+    log = "CREATE TABLE _t_ghc (id int) COMMENT='gh-ost changelog'"
+    assert replay.statement(log, columns=["id", "last_update", "hint", "value"]) == []
+    assert replay.statement("CREATE TABLE _t_gho LIKE t", columns=["id", "v"]) == []
+    assert replay.hides("_t_gho")
+
+
+def test_a_table_with_the_columns_of_a_changelog_is_ordinary() -> None:
+    replay = Replay(t=["id"])
+    sql = "CREATE TABLE _t_ghc (id int, last_update int, hint int, value int)"
+    assert replay.statement(sql, columns=["id", "last_update", "hint", "value"]) == [sql]
+
+
+@pytest.mark.parametrize("is_two_steps", [False, True])
+def test_names_that_gh_ost_was_told(is_two_steps: bool) -> None:
+    replay = Replay(t=["id", "v"])
+    replay.statement("create /* gh-ost */ table `d`.`_x_ghc` (id int)", columns=["id", "last_update", "hint", "value"])
+    replay.statement("create /* gh-ost */ table `d`.`_x_gho` like `d`.`t`", columns=["id", "v"])
+    replay.statement("alter /* gh-ost */ table `d`.`_x_gho` ENGINE=InnoDB", columns=["id", "v"])
+    replay.statement("create /* gh-ost */ table `d`.`_x_ghk` (\n `gh_ost_chk_id` int)", columns=["gh_ost_chk_id"])
+    assert all(map(replay.hides, ("_x_ghc", "_x_gho", "_x_ghk")))
+    if is_two_steps:
+        replay.statement("alter /* gh-ost */ table `d`.`t` rename `_x_del`")
+        replay.statement("alter /* gh-ost */ table `d`.`_x_gho` rename `t`")
+    else:
+        replay.statement("rename /* gh-ost */ table `d`.`t` to `d`.`_x_del`, `d`.`_x_gho` to `d`.`t`")
+    replay.statement("DROP TABLE `_x_del`, `_x_ghc`, `_x_ghk`")
+    assert replay.ran == ["alter /* gh-ost */ table `d`.`t` ENGINE=InnoDB"]
+    assert replay.saved == ""
+
+
+@pytest.mark.parametrize("old", ["_t_old", "___t_old", "AB12CD___________t_old", "_t_20240101120000_del"])
+def test_names_that_the_tools_find_free(old: str) -> None:
+    replay = Replay(t=["id", "v"])
+    pt_osc(replay)
+    replay.statement(f"RENAME TABLE `d`.`t` TO `d`.`{old}`, `d`.`_t_new` TO `d`.`t`")
+    replay.statement(f"DROP TABLE IF EXISTS `{old}` /* generated by server */")
+    assert replay.ran == ["ALTER TABLE `d`.`t` MODIFY v BIGINT, DROP INDEX x"]
+    assert replay.saved == ""
+
+
 # What is refused
+
+
+SWAP = "RENAME TABLE `d`.`t` TO `d`.`_t_old`, `d`.`_t_new` TO `d`.`t`"
+
+
+@pytest.mark.parametrize(
+    ("came", "has", "is_refused"),
+    [((3, 2), 5, False), ((3, 2, -1), 5, True), ((), 1, True), ((5, None), 4, False), ((4,), None, False)],
+)
+def test_a_copy_must_have_as_many_rows_as_the_real_table(
+    came: tuple[int | None, ...], has: int | None, is_refused: bool
+) -> None:
+    replay = Replay(t=["id", "v"])
+    pt_osc(replay)
+    for rows in came:
+        replay.came("_t_new", rows)
+    replay.rows = {} if has is None else {"t": has}
+    ran = replay.statement(SWAP)
+    if is_refused:
+        assert ran == []
+        assert f"rows came for d._t_new, and d.t has {has}" in replay.refused
+        assert "copy d.t from the source" in replay.refused
+    else:
+        assert ran == ["ALTER TABLE `d`.`t` MODIFY v BIGINT, DROP INDEX x"]
+    assert replay.statement("DROP TABLE IF EXISTS `_t_old`") == []
+    assert replay.saved == ""
+
+
+def test_a_copy_that_is_emptied_begins_to_count_again() -> None:
+    replay = Replay(t=["id", "v"])
+    pt_osc(replay)
+    replay.came("_t_new", 7)
+    replay.statement("TRUNCATE TABLE _t_new")
+    replay.came("_t_new", 3)
+    replay.rows = {"t": 3}
+    assert replay.statement(SWAP) == ["ALTER TABLE `d`.`t` MODIFY v BIGINT, DROP INDEX x"]
+
+
+@pytest.mark.parametrize("sql", ["ALTER TABLE t ADD w INT", "TRUNCATE TABLE t", "CREATE INDEX i ON t (v)"])
+def test_a_real_table_that_is_changed_itself_while_it_is_copied(sql: str) -> None:
+    replay = Replay(t=["id", "v"])
+    pt_osc(replay)
+    assert replay.statement(sql, columns=["id", "v"]) == [sql]
+    assert replay.statement(SWAP) == []
+    assert f"d.t was changed itself while it was copied ({sql})" in replay.refused
+
+
+def test_a_state_that_does_not_know_the_rows_is_no_reason_to_refuse() -> None:
+    replay = Replay(t=["id", "v"])
+    pt_osc(replay)
+    saved = json.loads(replay.saved)
+    del saved["absent"][0]["rows"]
+    replay.saved = json.dumps(saved)
+    replay.came("_t_new", 2)
+    replay.rows = {"t": 9}
+    assert replay.statement(SWAP) == ["ALTER TABLE `d`.`t` MODIFY v BIGINT, DROP INDEX x"]
+
+
+def test_rows_of_a_table_by_hand_whose_beginning_was_not_seen_are_not_left_out() -> None:
+    replay = Replay(t=["id", "v"])
+    assert not replay.state.hides(TableName("d", "_t_new"), replay.tables.get)
 
 
 def test_a_swap_whose_beginning_was_not_seen_is_refused() -> None:
@@ -385,7 +531,7 @@ def test_a_state_that_was_not_written_here_is_refused() -> None:
 
 def test_values_that_differ_by_row_are_announced() -> None:
     replay = Replay(t=["id"])
-    replay.statement("create table d._t_gho like d.t", columns=["id"])
+    replay.statement("create /* gh-ost */ table d._t_gho like d.t", columns=["id"])
     replay.statement("alter table d._t_gho ADD at DATETIME DEFAULT CURRENT_TIMESTAMP", columns=["id", "at"])
     replay.statement("rename table d.t to d._t_del, d._t_gho to d.t")
     assert "CURRENT_TIMESTAMP can give rows other values than at the source: verify d.t" in replay.notes[-1]
