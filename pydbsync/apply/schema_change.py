@@ -17,6 +17,7 @@ import msgspec
 from pydbsync.apply.catalog import look_up
 from pydbsync.apply.connection import ROW_SQL_MODE, SCHEMA_SQL_MODE, Connection
 from pydbsync.apply.merged_keys import unnamed_keys_left
+from pydbsync.apply.shown import show_create
 from pydbsync.errors import PermanentError
 from pydbsync.model import NO_JSON, SchemaChange, TableName
 from pydbsync.plan.ddl import PlannedSchemaChange
@@ -125,7 +126,7 @@ def read_state(connection: Connection, planned: PlannedSchemaChange) -> dict[str
 
 def _show(connection: Connection, sql: str) -> str | None:
     try:
-        return str(connection.rows(sql)[0][1])
+        return show_create(connection, sql)
     except PermanentError as exc:
         if exc.code in _NO_SUCH:
             return None

@@ -10,6 +10,7 @@ from pydbsync.model import SchemaChange
 from pydbsync.plan.clauses import Clause, outer, read_clauses, split_list
 from pydbsync.plan.collations import Server, default_collation, translate_collation
 from pydbsync.plan.definition import read_description
+from pydbsync.plan.introducers import kept_introducers
 from pydbsync.plan.lexer import Edit, Span, Token, read_tokens, shorten
 from pydbsync.plan.quoting import quote_name
 from pydbsync.plan.statement import Statement
@@ -38,6 +39,7 @@ def spellings(spoken: Spoken) -> Iterator[Spelling]:
     yield from _reserved_names(spoken)
     if spoken.target.brand == "mariadb":
         yield from _json_arrows(spoken)
+        yield from ((edit, "") for edit in kept_introducers(spoken.statement.tokens))
         yield from _for_mariadb(spoken)
     else:
         yield from _guards(spoken)

@@ -9,6 +9,7 @@ from typing import NamedTuple
 from pydbsync.apply.connection import Connection
 from pydbsync.errors import ApplyError, PermanentError, PlanError
 from pydbsync.model import TableName
+from pydbsync.plan.introducers import kept_introducers
 from pydbsync.plan.lexer import Edit, Span, Token, apply_edits, read_tokens
 from pydbsync.plan.quoting import quote_name, quote_table
 
@@ -100,6 +101,8 @@ def _make(
     tokens = read_tokens(program.sql).tokens
     own = program.name.database
     edits = list(renamed(tokens, lambda name: rename(name, own, database)))
+    if target.dialect.is_mariadb:
+        edits += kept_introducers(tokens)
     target.use(database)
     target.run("SET SESSION sql_mode = %s", (program.sql_mode,))
     if program.collation.startswith("utf8mb4"):

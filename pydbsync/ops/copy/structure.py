@@ -11,6 +11,7 @@ import msgspec
 
 from pydbsync.apply.connection import Connection
 from pydbsync.apply.schema_change import run_statement
+from pydbsync.apply.shown import show_create
 from pydbsync.errors import OperationError, PermanentError, PlanError
 from pydbsync.model import SchemaChange, TableName
 from pydbsync.ops.servers import SYSTEM_DATABASES
@@ -95,7 +96,7 @@ def read_inventory(
         if name not in SYSTEM_DATABASES and name not in {each.database for each in own} and with_empty
         and router.filters.takes_database(str(name))
     }  # fmt: skip
-    databases = {name: str(connection.rows(f"SHOW CREATE DATABASE {quote_name(name)}")[0][1]) for name in sorted(names)}
+    databases = {name: show_create(connection, f"SHOW CREATE DATABASE {quote_name(name)}") for name in sorted(names)}
     left_out += _programs(connection, names)
     return Inventory(tables, tuple(views), databases, tuple(left_out))
 
@@ -103,7 +104,7 @@ def read_inventory(
 def read_definition(connection: Connection, name: TableName) -> str | None:
     """CREATE TABLE as the server writes it; None if the table has gone."""
     try:
-        return str(connection.rows(f"SHOW CREATE TABLE {quote_table(name)}")[0][1])
+        return show_create(connection, f"SHOW CREATE TABLE {quote_table(name)}")
     except PermanentError as exc:
         if exc.code in _GONE:
             return None

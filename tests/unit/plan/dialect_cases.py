@@ -47,6 +47,26 @@ TO_MARIADB = [
         "CREATE TABLE t (a INT) /*!50100 PARTITION BY HASH (a) */ /*M! COMMENT='x' */",
         "CREATE TABLE t (a INT) /*!50100 PARTITION BY HASH (a) */ /* COMMENT='x' */",
     ),
+    # strings with a character set introducer in expressions
+    (
+        r"CREATE TABLE t (a CHAR(9), b CHAR(9) AS (concat(a, _utf8mb4'\\.', _utf8mb3 /* x */ 'it''s' 'é', N'\\')))",
+        r"CREATE TABLE t (a CHAR(9), b CHAR(9) AS (concat(a, '\\.', 'it''s' 'é', N'\\')))",
+    ),
+    (
+        r"CREATE TABLE t (a CHAR(9), CHECK (a <> _latin1'\\é' and a <> _latin1 'plain %' or a = _ucs2'a'))",
+        "CREATE TABLE t (a CHAR(9), CHECK (a <> CONVERT(x'5cc3a9' USING latin1) and a <> _latin1 'plain %'"
+        " or a = CONVERT(x'61' USING ucs2)))",
+    ),
+    (
+        r"ALTER TABLE t ADD c BLOB DEFAULT"
+        r" (concat(_binary'\0\'' 'x', _BINARY 0xe90, _latin1 b'101000001', _utf8mb4 x''))",
+        "ALTER TABLE t ADD c BLOB DEFAULT (concat(CAST(x'002778' AS BINARY), CAST(x'0e90' AS BINARY),"
+        " CONVERT(x'0141' USING latin1), ''))",
+    ),
+    (
+        r"CREATE TABLE t (a CHAR(9) DEFAULT _latin1'\\', _latin1 CHAR(9) COMMENT '_latin1\'')",
+        r"CREATE TABLE t (a CHAR(9) DEFAULT _latin1'\\', _latin1 CHAR(9) COMMENT '_latin1\'')",
+    ),
     # columns
     ("CREATE TABLE t (a INT VISIBLE, b INT INVISIBLE)", "CREATE TABLE t (a INT, b INT INVISIBLE)"),
     ("CREATE TABLE t (a INT COLUMN_FORMAT FIXED STORAGE DISK NOT NULL)", "CREATE TABLE t (a INT NOT NULL)"),
