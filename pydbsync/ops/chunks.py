@@ -142,7 +142,8 @@ class RowKey:
         self.table = schema.name
         self.names = schema.row_key if names is None else names
         self.columns = tuple(KeyColumn(by_name[name], charset=charset) for name in self.names)
-        self.order_by = ", ".join(column.name for column in self.columns)
+        # With the table's name, since in ORDER BY a bare one may mean what is selected: the column `HEX(``b``)`.
+        self.order_by = ", ".join(f"{quote_table(schema.name)}.{column.name}" for column in self.columns)
         self.printed = tuple(column.printed for column in self.columns)
 
     def values(self, printed: Sequence[object]) -> KeyValues:

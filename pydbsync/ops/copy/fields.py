@@ -137,10 +137,7 @@ class RowForm:
         """
         separator = "'\\n'" if way is Way.LOAD else "','"
         rows = f"GROUP_CONCAT({', '.join(self._printed(way))} SEPARATOR {separator})"
-        return (
-            f"SELECT {shard} AS shard, COUNT(*), {self._enum_errors()}, {rows}"
-            f" FROM {self._source} WHERE {where} GROUP BY shard"
-        )
+        return f"SELECT {shard}, COUNT(*), {self._enum_errors()}, {rows} FROM {self._source} WHERE {where} GROUP BY 1"
 
     def rows_query(self, way: Way, where: str, *, shard: str = "0") -> str:
         """`(shard, enum errors, text)` a row; with Way.SINGLE one value a column instead of the text."""

@@ -1,4 +1,7 @@
-"""The two ends of a compared table: what each server says of a chunk, and the rows behind it."""
+"""The two ends of a compared table: what each server says of a chunk, and the rows behind it.
+
+Nothing is grouped or ordered by an alias: in GROUP BY a name means the table's own column of that name first.
+"""
 
 from __future__ import annotations
 
@@ -112,8 +115,8 @@ class Side:
         found: dict[int, Sum] = {}
         for table, text, key in self.tables:
             for bucket, rows, total in self.server.rows(
-                f"SELECT MOD({text.number}, {buckets}) AS bucket, COUNT(*), {text.sum} FROM {_from(table, key)}"
-                f" WHERE {_both(table.condition, condition)} GROUP BY bucket"
+                f"SELECT MOD({text.number}, {buckets}), COUNT(*), {text.sum} FROM {_from(table, key)}"
+                f" WHERE {_both(table.condition, condition)} GROUP BY 1"
             ):
                 _check(int(total), self.tables)
                 found[int(bucket)] = found.get(int(bucket), Sum()).plus(Sum(int(rows), int(total)))
@@ -125,8 +128,8 @@ class Side:
         found: Counter[str] = Counter()
         for table, text, key in self.tables:
             for digest, rows in self.server.rows(
-                f"SELECT LEFT({text.digest}, {_DIGEST}) AS digest, COUNT(*) FROM {_from(table, key)} WHERE"
-                f" {_both(f'MOD({text.number}, {buckets}) IN ({listed})', table.condition, condition)} GROUP BY digest"
+                f"SELECT LEFT({text.digest}, {_DIGEST}), COUNT(*) FROM {_from(table, key)} WHERE"
+                f" {_both(f'MOD({text.number}, {buckets}) IN ({listed})', table.condition, condition)} GROUP BY 1"
             ):
                 found[_ascii(digest)] += int(rows)
         return found
@@ -178,8 +181,8 @@ class Side:
         table, text, key = part
         if key is None:
             listed = ", ".join(f"'{digest}'" for (digest,) in requests)
-            head = f"LEFT({text.digest}, {_DIGEST}) AS digest, COUNT(*)"
-            where, tail, width = f"LEFT({text.digest}, {_DIGEST}) IN ({listed})", " GROUP BY digest", 1
+            head = f"LEFT({text.digest}, {_DIGEST}), COUNT(*)"
+            where, tail, width = f"LEFT({text.digest}, {_DIGEST}) IN ({listed})", " GROUP BY 1", 1
         else:
             head = ", ".join((*key.printed, "1"))
             where, tail, width = key.any_of(requests), "", len(key.printed)
