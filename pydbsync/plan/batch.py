@@ -27,6 +27,8 @@ from pydbsync.plan.rows import RowShape, ShapeError, Strategy, TablePlan
 STATEMENT_BYTES = 1 << 20
 """A statement is closed when it is longer than this."""
 KEYS_PER_DELETE = 1000
+CONDITIONS_PER_DELETE = 100
+"""Where each key has a condition of its own: MariaDB plans a thousand of them much longer than ten times these."""
 
 
 class Statement(NamedTuple):
@@ -176,18 +178,21 @@ class _KeyedBuffer(_Buffer):
 
 
 def _delete_by_key(plan: TablePlan, images: list[msgspec.Raw]) -> Iterator[Statement]:
+    keys = KEYS_PER_DELETE if plan.compares_rows else CONDITIONS_PER_DELETE
+    for start in range(0, len(images), keys):
+        part = images[start : start + keys]
+        yield Statement(b"DELETE FROM %s WHERE %s" % (plan.quoted, _where_keys(plan, part)), len(part), table=plan.name)
+
+
+def _where_keys(plan: TablePlan, images: list[msgspec.Raw]) -> bytes:
     key = plan.row_key
+    if not plan.compares_rows:
+        return b" OR ".join(_where_key(plan, data) for data in images)
+    tuples = [_literals_of_key(plan, data) for data in images]
     names = b", ".join(quote_name(name).encode() for name in key)
-    for start in range(0, len(images), KEYS_PER_DELETE):
-        part = images[start : start + KEYS_PER_DELETE]
-        tuples = [_literals_of_key(plan, data) for data in part]
-        if len(key) == 1:
-            listed = b",".join(values[0] for values in tuples)
-            sql = b"DELETE FROM %s WHERE %s IN (%s)" % (plan.quoted, names, listed)
-        else:
-            listed = b",".join(b"(" + b",".join(values) + b")" for values in tuples)
-            sql = b"DELETE FROM %s WHERE (%s) IN (%s)" % (plan.quoted, names, listed)
-        yield Statement(sql, len(part), table=plan.name)
+    if len(key) == 1:
+        return b"%s IN (%s)" % (names, b",".join(values[0] for values in tuples))
+    return b"(%s) IN (%s)" % (names, b",".join(b"(" + b",".join(values) + b")" for values in tuples))
 
 
 def _literals_of_key(plan: TablePlan, data: msgspec.Raw) -> tuple[bytes, ...]:

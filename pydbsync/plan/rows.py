@@ -375,6 +375,8 @@ class TablePlan:
         self.name: TableName = schema.name
         self.quoted = quote_table(schema.name).encode()
         self.row_key = schema.row_key
+        self.compares_rows = not dialect.is_mariadb or not _has_recoded_text(schema)
+        """Whether `(a, b) IN ((1, 'x'), …)` finds what `a = 1 AND b = 'x'` does."""
         self._overrides = overrides
         self._dialect = dialect
         self._loss = loss
@@ -455,6 +457,20 @@ class TablePlan:
             self.shape_for(change.data)
         old = bytes(change.old)
         return any(marker in old for marker in self._key_markers)
+
+
+_ENCODED_ALIKE = frozenset({None, "binary", "ascii", "utf8", "utf8mb3", "utf8mb4"})
+
+
+def _has_recoded_text(schema: TableSchema) -> bool:
+    """Whether a key of several columns has text in another encoding than the statement's.
+
+    MariaDB (10.11.19) compares a value of a row in IN byte for byte with what the column holds, without a conversion:
+    letters beyond ASCII are not found, in ucs2, utf16 and utf32 none at all. Alone in IN, and behind =, they are.
+    """
+    return len(schema.row_key) > 1 and any(
+        column.charset not in _ENCODED_ALIKE for column in schema.columns if column.name in schema.row_key
+    )
 
 
 def overrides_for(

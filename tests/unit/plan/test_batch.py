@@ -14,7 +14,7 @@ from pydbsync.model import Referrer, RowChange, TableName, TableSchema
 from pydbsync.plan import batch as batch_module
 from pydbsync.plan.batch import KEYS_PER_DELETE, Batch, Statement, single_statements
 from pydbsync.plan.rows import TablePlan
-from tests.unit.plan.tables import change, column, delete, insert, plan, raw, table, update
+from tests.unit.plan.tables import MARIADB, MYSQL, change, column, delete, insert, plan, raw, table, update
 
 COMPOSITE = table("a varchar, b int, v int", key="a, b")
 KEYLESS = table("id int, v varchar", key="")
@@ -132,6 +132,15 @@ def test_a_composite_key_is_compared_as_a_tuple() -> None:
         'DELETE FROM `d`.`t` WHERE (`a`, `b`) IN (("x",1),("y",1))',
         'REPLACE INTO `d`.`t` (`a`, `b`, `v`) VALUES ("y",2,1)',
     ]
+
+
+@pytest.mark.parametrize("charset", ["latin1", "ucs2"])
+def test_mariadb_compares_no_tuple_with_text_in_another_encoding(charset: str) -> None:
+    schema = table([column("a", "varchar", charset=charset), column("b", "int")], key="a, b")
+    changes = [delete({"a": "é", "b": 1}), delete({"a": "ü", "b": 1})]
+    [on_mariadb], [on_mysql] = (sql(batched(changes, plan(schema, dialect=each))) for each in (MARIADB, MYSQL))
+    assert on_mariadb == 'DELETE FROM `d`.`t` WHERE `a` = "é" AND `b` = 1 OR `a` = "ü" AND `b` = 1'
+    assert on_mysql == 'DELETE FROM `d`.`t` WHERE (`a`, `b`) IN (("é",1),("ü",1))'
 
 
 def test_keys_of_several_types_are_compared_by_their_value() -> None:
