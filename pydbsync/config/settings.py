@@ -126,7 +126,7 @@ class Settings:
         (), QUEUES, "exchanges, queues and routing keys", key="rabbitmq_queue_bind"
     )
     source_server: str = option(
-        "auto", SOURCE_SERVER, "the server that Maxwell reads; auto asks `source_db_info`, or takes what messages tell"
+        "auto", SOURCE_SERVER, "the server that Maxwell reads; auto asks `source_db_info`, or takes what GTIDs tell"
     )
     queue_type: str = option("classic", one_of("classic", "quorum"), "type of queues that are declared")
     queue_arguments: FrozenMapping[str, Scalar] = option(

@@ -7,7 +7,9 @@ from collections.abc import Callable, Sequence
 
 from pydbsync.config.settings import Settings
 from pydbsync.errors import PlanError
-from pydbsync.model import RowChange, TableName, TableSchema
+from pydbsync.model import RowChange, SchemaChange, TableName, TableSchema
+from pydbsync.plan.dialect import Server
+from pydbsync.plan.lexer import Brand
 from pydbsync.plan.rows import ColumnOverrides, Dialect, LossPolicy, TablePlan, overrides_for
 from pydbsync.protocols import Catalog
 from pydbsync.route.filters import Filters
@@ -35,20 +37,29 @@ def router_from(settings: Settings) -> Router:
     )
 
 
-def configured_server(text: str) -> tuple[str | None, tuple[int, ...]]:
-    """`mysql 8.4` as ("mysql", (8, 4)); (None, ()) for auto."""
+def configured_server(text: str) -> Server | None:
+    """`mysql 8.4` as that server; None for auto."""
     if text == "auto":
-        return None, ()
+        return None
     brand, _, version = text.partition(" ")
-    return brand, tuple(int(number) for number in version.split("."))
+    return Server("mysql" if brand == "mysql" else "mariadb", tuple(int(number) for number in version.split(".")))
 
 
 class TablePlans:
     """Finds the plans of a change; forgets them when the schema changes."""
 
-    def __init__(self, settings: Settings, *, router: Router, log: logging.Logger) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        router: Router,
+        log: logging.Logger,
+        ask_source: Callable[[], Server | None] = lambda: None,
+    ) -> None:
+        """`ask_source` is called where the settings do not say what the source is, whenever that matters."""
         self.router = router
-        self.source_server: tuple[str | None, tuple[int, ...]] = configured_server(settings.source_server)
+        self._configured = configured_server(settings.source_server)
+        self._ask_source = ask_source
         self._settings = settings
         self._log = log
         self._catalog: Catalog | None = None
@@ -63,6 +74,20 @@ class TablePlans:
         self._told: set[str] = set()
         self._hides: Callable[[TableName], bool] = lambda source: False
         self._warned: set[tuple[TableName, str]] = set()
+
+    @property
+    def source_server(self) -> tuple[Brand | None, tuple[int, ...]]:
+        """What the source is, by the settings or by its own word; (None, ()) where neither tells."""
+        server = self._configured or self._ask_source()
+        return (None, ()) if server is None else (server.brand, server.version)
+
+    def source_of(self, change: SchemaChange) -> Server | None:
+        """The server whose words the statement is in; a GTID tells MySQL, without its version."""
+        brand, version = self.source_server
+        if brand is None:
+            # MariaDB's GTIDs have dashes, and Maxwell publishes none of them.
+            brand = "mysql" if change.gtid and ":" in change.gtid else None
+        return None if brand is None else Server(brand, version)
 
     def attach(self, catalog: Catalog, dialect: Dialect) -> None:
         """Plan for this target from now on."""
@@ -136,19 +161,16 @@ class TablePlans:
             self._told.add(text)
             self._log.warning("%s (lossy_values; said once for the column)", text)
 
-    def _passes_actions_on(self, schema: TableSchema) -> bool:
-        """Whether the target must cascade itself. MySQL 9.6 and newer write the children to the binlog."""
+    def _passes_actions_on(self, schema: TableSchema) -> bool | None:
+        """Whether the target must cascade itself; None where it is not known. MySQL 9.6 and newer write the children to
+        the binlog."""
         wanted = self._settings.referential_actions
         if wanted != "auto":
             return wanted == "on"
+        if not schema.referrers:
+            return False
         brand, version = self.source_server
-        if schema.referrers and brand is None:
-            self._warn_once(
-                schema.name,
-                f"{schema.name} is referenced with ON DELETE or ON UPDATE actions, and it is not known what the source"
-                " is: the target cascades itself, as a source before MySQL 9.6 and MariaDB need it; set source_server",
-            )
-        return not (brand == "mysql" and version >= (9, 6))
+        return None if brand is None else not (brand == "mysql" and version >= (9, 6))
 
     def _warn_about(self, target: TableName, *, triggers: tuple[str, ...], is_transactional: bool) -> None:
         if triggers:

@@ -29,6 +29,7 @@ from pydbsync.plan.batch import single_statements
 from pydbsync.plan.ddl import PlannedSchemaChange, plan_schema_change
 from pydbsync.plan.dialect import Server
 from pydbsync.plan.quoting import quote_name
+from pydbsync.process.source_server import AskedSource
 
 
 class Parked(msgspec.Struct, frozen=True):
@@ -80,7 +81,7 @@ class ParkedDesk:
         catalog = LiveCatalog()
         catalog.attach(self._connection)
         self._router = router_from(settings)
-        self._plans = TablePlans(settings, router=self._router, log=log)
+        self._plans = TablePlans(settings, router=self._router, log=log, ask_source=AskedSource(settings.source, log))
         self._plans.attach(catalog, self._connection.dialect)
 
     def close(self) -> None:
@@ -238,7 +239,10 @@ class ParkedDesk:
         dialect = self._connection.dialect
         target = Server("mariadb" if dialect.is_mariadb else "mysql", dialect.version, dialect.charset)
         is_merged = self._router.is_merged(rename(change.database))
-        return plan_schema_change(change, rename=rename, in_scope=in_scope, target=target, is_merged=is_merged)
+        return plan_schema_change(
+            change, rename=rename, in_scope=in_scope, target=target, source=self._plans.source_of(change),
+            is_merged=is_merged,
+        )  # fmt: skip
 
     def _blocker(self, parked: Parked) -> int | None:
         """An earlier change of the same stream that is still parked and concerns the same row or table."""

@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from pydbsync.errors import PlanError
+from pydbsync.errors import PlanError, StopError
 from pydbsync.model import NO_JSON, RowChange, TableName, read_image
 from pydbsync.plan.large import LARGE_BYTES
 from pydbsync.plan.quoting import quote_name
@@ -359,7 +359,15 @@ def ordered_statement(change: RowChange, plan: TablePlan) -> Statement:
 
 
 def parent_statement(change: RowChange, plan: TablePlan) -> Statement:
-    """The change of a referenced parent, by which the target cascades as the source did."""
+    """The change of a referenced parent, by which the target cascades as the source did. Raises PlanError, and
+    StopError where it is not known whether the children come as changes of their own."""
+    if plan.passes_actions_on is None:
+        raise StopError(
+            f"{plan.name} is referenced with ON DELETE or ON UPDATE actions, and it is not known what the source is:"
+            " MySQL 9.6 and newer write the children to the binlog, MariaDB and older MySQL do not. Nothing of this"
+            " change was applied; set source_server (such as `mysql 8.4`), or source_db_info so that the source can be"
+            " asked, then start again"
+        )
     if not plan.row_key:
         raise PlanError(f"{plan.name} is referenced by a foreign key with an action but has no key of its own")
     return ordered_statement(change, plan)._replace(checks_foreign_keys=True, affected=None)

@@ -367,11 +367,13 @@ class TablePlan:
         dialect: Dialect = _DEFAULT_DIALECT,
         loss: LossPolicy = _NO_LOSS,
         apply_mode: ApplyMode = "replace",
-        passes_actions_on: bool = True,
+        passes_actions_on: bool | None = True,
     ) -> None:
+        """`passes_actions_on`: whether the target must cascade itself; None where that is not known."""
         self.schema = schema
+        self.passes_actions_on = passes_actions_on
         self._apply_mode = apply_mode
-        self.referrers = schema.referrers if passes_actions_on else ()
+        self.referrers = () if passes_actions_on is False else schema.referrers
         self.name: TableName = schema.name
         self.quoted = quote_table(schema.name).encode()
         self.row_key = schema.row_key

@@ -33,6 +33,7 @@ from pydbsync.plan.quoting import quote_name
 from pydbsync.plan.rows import Dialect
 from pydbsync.plan.statement import parse_statement
 from pydbsync.plan.table_definition import TableDefinition, alter_table, define_table
+from pydbsync.process.source_server import AskedSource
 from pydbsync.process.worker import stop_on_signals
 from pydbsync.protocols import Source
 from pydbsync.source.amqp import AmqpSource
@@ -64,7 +65,9 @@ def dry_run(settings: Settings, *, from_file: str | None, out: TextIO) -> int:
             settings,
             source=source,
             applier=target,
-            plans=TablePlans(settings, router=router_from(settings), log=log),
+            plans=TablePlans(
+                settings, router=router_from(settings), log=log, ask_source=AskedSource(settings.source, log)
+            ),
             observer=Observer(),
             log=log,
             until_drained=True,

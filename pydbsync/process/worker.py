@@ -20,6 +20,7 @@ from pydbsync.engine.pipeline import Pipeline
 from pydbsync.engine.table_plans import TablePlans, router_from
 from pydbsync.errors import PydbsyncError
 from pydbsync.process.logs import start_logging
+from pydbsync.process.source_server import AskedSource
 from pydbsync.process.status import StatusObserver, WorkerStatus
 from pydbsync.protocols import Source
 from pydbsync.source.amqp import AmqpSource
@@ -44,7 +45,7 @@ def follow(
         settings,
         source=source,
         applier=Applier(settings, stream=source.stream, log=log),
-        plans=TablePlans(settings, router=router_from(settings), log=log),
+        plans=TablePlans(settings, router=router_from(settings), log=log, ask_source=AskedSource(settings.source, log)),
         observer=observer,
         log=log,
         until_drained=until_drained,

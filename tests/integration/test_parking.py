@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from pydbsync.errors import SourceError, StopError
+from pydbsync.ops.parked import ParkedDesk
 from pydbsync.source.memory import MemorySource
-from tests.integration.engine import checksums, follow_source, parked, replay
+from tests.integration.engine import LOG, checksums, follow_source, parked, replay, settings_for
 from tests.maxwell import Binlog, delete, insert, update
 from tests.servers import Endpoint
 
@@ -302,3 +303,21 @@ def test_parking_and_the_checkpoint_are_committed_together(
     status = replay(fresh_target, messages[:-1])
     assert (parked(fresh_target), checksums(fresh_target, ["d"])) == before
     assert status.duplicates == len(messages) - 1
+
+
+def test_a_statement_that_is_tried_again_is_in_the_source_s_words_too(
+    fresh_target: Endpoint, begin: Begin, binlog: Binlog
+) -> None:
+    clause, source = ("COLUMN_FORMAT FIXED", "mysql 8.4") if fresh_target.brand == "mariadb" else (
+        "COMPRESSED", "mariadb 10.11"
+    )  # fmt: skip
+    replay(
+        fresh_target, [*begin(), *binlog.ddl(f"ALTER TABLE t ADD c VARCHAR(9) {clause}", "d.t")], source_server=source
+    )
+    fresh_target.query(f"CREATE TABLE d.{CREATE.split(maxsplit=2)[2]}")
+    desk = ParkedDesk(settings_for(fresh_target, source_server=source), LOG)
+    try:
+        [outcome] = desk.retry(desk.find())
+    finally:
+        desk.close()
+    assert outcome.applied, outcome.detail

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from pydbsync.errors import StopError
 from tests.integration.carried import Carrier, without_places
 from tests.integration.engine import LOG
 from tests.servers import Endpoint
@@ -107,9 +108,33 @@ def test_a_parent_that_comes_again_never_deletes_its_children(carrier: Carrier, 
     assert carrier.differences("f") == []
 
 
-def test_a_source_of_unknown_kind_is_asked_for(carrier: Carrier, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_worker_stops_before_it_would_guess_what_the_source_does_with_children(carrier: Carrier) -> None:
     carrier.run(*FAMILY)
-    with caplog.at_level("WARNING", LOG.name):
-        carrier.replay(source_server="auto")
-    assert "f.parent is referenced with ON DELETE or ON UPDATE actions" in caplog.text
-    assert "set source_server" in caplog.text
+    carrier.run("USE f", "INSERT INTO parent VALUES (9, 'i', 9)", "UPDATE parent SET v = 10 WHERE id = 9")
+    carrier.replay(source_server="auto")  # what reaches no child is the same from every source
+    assert carrier.differences("f") == []
+    change = carrier.run("USE f", "DELETE FROM parent WHERE id = 1")
+    for _ in range(2):
+        with pytest.raises(StopError, match=r"f\.\w+ is referenced .* set source_server"):
+            carrier.replay(change, source_server="auto")
+    assert carrier.target.query("SELECT COUNT(*) FROM f.parent WHERE id = 1") == [(1,)]
+    carrier.replay(change)
+    assert carrier.differences("f") == []
+
+
+def test_the_source_is_asked_what_it_is(carrier: Carrier, caplog: pytest.LogCaptureFixture) -> None:
+    carrier.run(*FAMILY)
+    carrier.run(*CHANGES)
+    with caplog.at_level("INFO", LOG.name):
+        carrier.replay(source_server="auto", source_db_info=carrier.source.db_info)
+    assert carrier.differences("f") == []
+    assert caplog.text.count("source: ") == 1
+
+
+def test_a_source_that_cannot_be_asked_is_named(carrier: Carrier, caplog: pytest.LogCaptureFixture) -> None:
+    carrier.run(*FAMILY)
+    carrier.run("USE f", "DELETE FROM parent WHERE id = 1")
+    nobody = {**carrier.source.db_info, "password": "wrong"}
+    with caplog.at_level("WARNING", LOG.name), pytest.raises(StopError, match="set source_server"):
+        carrier.replay(source_server="auto", source_db_info=nobody)
+    assert caplog.text.count("the source could not be asked which server it is (source_db_info)") == 1
