@@ -97,6 +97,9 @@ REFUSED_CODES: Mapping[int, str] = {
 }
 
 
+SLOW_CODES = frozenset({1317, 1969, 3024})
+"""A statement was ended because it took long: by its limit, or by whoever watches over the server."""
+_UNKNOWN_VARIABLE = 1193
 _FULL_CODES = frozenset({1040, 1203, 1226})
 """The server is there, but takes no more connections."""
 _PACKET_BYTES = 2**24 - 2
@@ -361,6 +364,7 @@ class Connection:
                 if name in ("sql_require_primary_key", "sql_generate_invisible_primary_key", "sql_if_exists"):
                     continue  # needs a privilege, or the version does not know it; a table that minds it says so
                 raise ConfigError(f"the target does not let the session set {name}: {exc}", key=self._key) from exc
+        self._lift_limits()
         # The variable has one name in MySQL and two in MariaDB; the statement is the same everywhere.
         self.execute(b"SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED")
         checked = ", ".join(f"@@SESSION.{name}" for name in ("time_zone", "sql_mode", "foreign_key_checks"))
@@ -371,6 +375,24 @@ class Connection:
                 f" foreign_key_checks {checks}); a proxy or an init_command is in the way",
                 key=self._key,
             )
+
+    def _lift_limits(self) -> None:
+        """Of what a server may set for all sessions: an answer that is cut, or broken off, is no answer."""
+        limits = {
+            "sql_select_limit": 2**64 - 1,
+            "max_statement_time" if self.dialect.is_mariadb else "max_execution_time": 0,
+            "sql_safe_updates": 0,
+            "sql_big_selects": 1,
+            "sql_auto_is_null": 0,
+            "completion_type": 0,
+            "max_error_count": 1024,
+        }
+        for name, value in limits.items():
+            try:
+                self.execute(f"SET SESSION {name} = {value}")
+            except PermanentError as exc:
+                if exc.code != _UNKNOWN_VARIABLE:
+                    raise ConfigError(f"the server does not let the session set {name}: {exc}", key=self._key) from exc
 
 
 def _in_pieces(sql: bytes | str) -> Any:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 from pydbsync.apply.catalog import read_table
-from pydbsync.apply.connection import LOST_CODES, Connection
+from pydbsync.apply.connection import LOST_CODES, SLOW_CODES, Connection
 from pydbsync.backoff import Backoff
 from pydbsync.config.settings import RetrySettings, Settings
 from pydbsync.errors import ConfigError, Stopped, TransientError
@@ -22,6 +23,10 @@ SYSTEM_DATABASES = frozenset({"information_schema", "mysql", "performance_schema
 
 ATTEMPTS = 20
 """Failures in a row, back-off between them, after which a server counts as away for good."""
+SLOW_ATTEMPTS = 2
+"""The same for a statement that the server ends because it takes long: the next one would take as long."""
+
+log = logging.getLogger("pydbsync.servers")
 
 
 class Server:
@@ -30,6 +35,7 @@ class Server:
     def __init__(self, keywords: Mapping[str, Any], *, key: str, retry: RetrySettings, stop: threading.Event) -> None:
         self._keywords = keywords
         self._key = key
+        self._name = "the source" if key == "source_db_info" else "the target"
         self._retry = retry
         self._stop = stop
         self._connection: Connection | None = None
@@ -40,7 +46,7 @@ class Server:
         return Server(self._keywords, key=self._key, retry=self._retry, stop=self._stop)
 
     def call(self, question: Callable[[Connection], _T]) -> _T:
-        """The answer of `question`, which may be asked several times.
+        """The answer of `question`, which may be asked several times; a line tells when that begins to take long.
 
         Raises PermanentError, ConfigError if the server refuses the user, TransientError if it stays away, Stopped.
         """
@@ -54,8 +60,10 @@ class Server:
             except TransientError as exc:
                 if exc.code in LOST_CODES:
                     self.close()
-                if backoff.attempts >= ATTEMPTS:
+                if backoff.attempts >= (SLOW_ATTEMPTS if exc.code in SLOW_CODES else ATTEMPTS):
                     raise
+                if backoff.attempts == 1:
+                    log.warning("%s does not answer now, and is asked again: %s", self._name, exc)
                 backoff.wait(self._stop)
 
     def connection(self) -> Connection:

@@ -5,12 +5,18 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from pydbsync.config.settings import Settings
+from pydbsync.apply.connection import Connection
+from pydbsync.config.settings import RetrySettings, Settings
+from pydbsync.errors import TransientError
+from pydbsync.ops.servers import Server
 from pydbsync.ops.verify.compare import CompareOptions, Since
 from pydbsync.ops.verify.report import TableReport
 from tests.comparing import compare, found, on_both, run_sql, settings_for
@@ -455,3 +461,74 @@ def test_the_command_refuses_a_wrong_option_in_one_sentence(
     assert done.returncode == 2
     assert "expected COLUMN=TIME" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@contextmanager
+def impatient(*ends: Endpoint) -> Iterator[None]:
+    """Servers that end statements after a moment and cut answers, as hosted ones are set up."""
+    with ExitStack() as stack:
+        for end in ends:
+            cursor = stack.enter_context(stack.enter_context(end.connect()).cursor())
+            cursor.execute("SELECT @@version")
+            is_mariadb = "MariaDB" in str(cursor.fetchall())
+            limit, least = ("max_statement_time", "0.002") if is_mariadb else ("max_execution_time", "2")
+            for name, value, usual in ((limit, least, "0"), ("sql_select_limit", "5", "DEFAULT")):
+                cursor.execute(f"SET GLOBAL {name} = {value}")
+                stack.callback(cursor.execute, f"SET GLOBAL {name} = {usual}")
+        yield
+
+
+def test_limits_of_the_server_on_statements_and_answers_do_not_cut_a_comparison(
+    shop: Settings, source: Endpoint, target: Endpoint
+) -> None:
+    rows = ", ".join(f"({n}, REPEAT('x', 900))" for n in range(3000))
+    tables = "CREATE TABLE t (a INT PRIMARY KEY, b TEXT);\nCREATE TABLE k (a INT, b TEXT)"
+    on_both(source, target, f"{tables};\nINSERT INTO t VALUES {rows};\nINSERT INTO k VALUES {rows}")
+    change(target, "DELETE FROM t WHERE a = 2999", "DELETE FROM k WHERE a = 2999 LIMIT 1")
+    with impatient(source, target):
+        reports = compare(shop)
+    assert {name: (each.error, each.source_rows, each.different) for name, each in reports.items()} == {
+        "shop.t": ("", 3000, 1),
+        "shop.k": ("", 3000, 1),
+    }
+
+
+def test_what_the_server_ends_is_asked_for_in_smaller_pieces(
+    shop: Settings, source: Endpoint, target: Endpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = ", ".join(f"({n}, {n})" for n in range(1000))
+    on_both(source, target, f"CREATE TABLE t (a INT PRIMARY KEY, v INT);\nINSERT INTO t VALUES {rows}")
+    more = ", ".join(f"({n}, {n})" for n in range(2000, 3000))
+    change(target, "UPDATE t SET v = 0 WHERE a = 500", f"INSERT INTO t VALUES {more}")
+    largest = 100
+    asked = Server.timed_rows
+
+    def ended(self: Server, sql: str) -> tuple[list[tuple[Any, ...]], float]:
+        found, elapsed_s = asked(self, sql)
+        if found[0][0] > largest:
+            raise TransientError("Query execution was interrupted (1317)", code=1317)
+        return found, elapsed_s
+
+    monkeypatch.setattr(Server, "timed_rows", ended)
+    report = only(compare(shop))
+    assert (report.source_rows, report.target_rows, report.different) == (1000, 2000, 1001)
+    largest = 0
+    report = only(compare(shop))
+    assert report.status == "unknown"
+    assert "the server ends what takes long" in report.error
+
+
+def test_a_server_that_does_not_answer_is_told_of_once(
+    shop: Settings, target: Endpoint, caplog: pytest.LogCaptureFixture
+) -> None:
+    retry = RetrySettings(first_s=0.001, max_s=0.001)
+    server = Server(shop.target.connect_keywords(), key=shop.target.key, retry=retry, stop=threading.Event())
+
+    def refuse(connection: Connection) -> None:
+        raise TransientError("the server is shutting down (1053)", code=1053)
+
+    with pytest.raises(TransientError):
+        server.call(refuse)
+    server.close()
+    (said,) = [record.getMessage() for record in caplog.records if "asked again" in record.getMessage()]
+    assert said == "the target does not answer now, and is asked again: the server is shutting down (1053)"

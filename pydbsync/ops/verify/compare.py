@@ -10,7 +10,8 @@ from typing import NamedTuple
 
 import msgspec
 
-from pydbsync.errors import OperationError
+from pydbsync.apply.connection import SLOW_CODES
+from pydbsync.errors import OperationError, TransientError
 from pydbsync.ops.brake import Brake
 from pydbsync.ops.chunks import Chunk, ChunkSize, KeyValues, estimated_rows
 from pydbsync.ops.verify.canonical import Form
@@ -24,6 +25,8 @@ _CANDIDATES = 2_000
 """Rows that look different are looked at again when there are so many, and at the end of the table."""
 _HELD = 50_000
 """The same where they must be looked at together: one row may be spelled in several ways and has no key."""
+_DIGESTS_AT_ONCE = 300_000
+"""A range with more rows that differs is not read row by row, but cut in halves."""
 _BUCKET_ROWS = 2_000
 _BUCKETS = 1_024
 _BUCKETS_AT_ONCE = 64
@@ -82,6 +85,9 @@ class TableComparison:
         self._progress = report.progress or TableProgress()
         self._candidates: set[Request] = set(self._progress.candidates)
         self._size = ChunkSize(target_s=options.chunk_s)
+        # Where several tables become one, the target alone knows where a chunk of all of them ends.
+        is_merged = len(sides.source.tables) > 1 or bool(sides.source.tables[0][0].condition)
+        self._leader = sides.target if is_merged else sides.source
 
     def run(self) -> None:
         """Compare all rows. Raises OperationError, ApplyError, Stopped; the report then says how far it came."""
@@ -95,9 +101,7 @@ class TableComparison:
     # -- tables with a key -------------------------------------------------------------------------------------------
 
     def _run_chunks(self, pool: ThreadPoolExecutor) -> None:
-        sides = self._sides
-        # Where several tables become one, the target alone knows where a chunk of all of them ends.
-        leader = sides.target if len(sides.source.tables) > 1 or sides.source.tables[0][0].condition else sides.source
+        leader = self._leader
         after = self._progress.after
         index, lower = (after.index + 1, after.upper) if after else (0, None)
         next_upper: Future[KeyValues | None] | None = None
@@ -118,12 +122,20 @@ class TableComparison:
             if not self._is_chosen(chunk):
                 continue
             self._brake.wait()
-            sums = [pool.submit(side.chunk_sum, chunk, self._condition) for side in (sides.source, sides.target)]
-            waiting.append(_Work(chunk, rows, *sums))
+            waiting.append(self._ask(chunk, rows, pool))
 
     def _finish(self, work: _Work, pool: ThreadPoolExecutor) -> None:
-        (wanted, source_s), (held, target_s) = work.source.result(), work.target.result()
         report, chunk = self.report, work.chunk
+        try:
+            (wanted, source_s), (held, target_s) = work.source.result(), work.target.result()
+        except TransientError as exc:
+            if exc.code not in SLOW_CODES or not self._halve(chunk, work.rows, pool):
+                raise
+            self._size.took(work.rows, 2 * self._options.chunk_s)
+            return
+        rows = max(wanted.rows, held.rows)
+        if wanted != held and rows > _DIGESTS_AT_ONCE and self._halve(chunk, rows, pool):
+            return
         report.chunks += 1
         report.source_rows += wanted.rows
         report.target_rows += held.rows
@@ -139,6 +151,23 @@ class TableComparison:
         self._tell()
         if len(self._candidates) >= _CANDIDATES:
             self._settle()
+
+    def _ask(self, chunk: Chunk, rows: int, pool: ThreadPoolExecutor) -> _Work:
+        sums = [
+            pool.submit(side.chunk_sum, chunk, self._condition) for side in (self._sides.source, self._sides.target)
+        ]
+        return _Work(chunk, rows, *sums)
+
+    def _halve(self, chunk: Chunk, rows: int, pool: ThreadPoolExecutor) -> bool:
+        """Compare a chunk in two halves; False if it is one row. The target may hold far more of it than the source."""
+        middle = None
+        for side in (self._leader, self._sides.target):
+            middle = middle or (side.boundary(chunk.lower, rows // 2) if rows > 1 else None)
+        if middle is None or middle == chunk.upper:
+            return False
+        for half in (Chunk(chunk.index, chunk.lower, middle), Chunk(chunk.index, middle, chunk.upper)):
+            self._finish(self._ask(half, rows // 2, pool), pool)
+        return True
 
     def _look_again(self, source: dict[KeyValues, tuple[str, ...]], target: dict[KeyValues, tuple[str, ...]]) -> None:
         different = {key for key, digests in source.items() if target.get(key) != digests}

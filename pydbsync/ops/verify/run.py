@@ -12,6 +12,7 @@ from pathlib import Path
 
 import msgspec
 
+from pydbsync.apply.connection import SLOW_CODES
 from pydbsync.config.settings import Settings
 from pydbsync.engine.table_plans import router_from
 from pydbsync.errors import ApplyError, OperationError, PermanentError, Stopped, TransientError
@@ -185,8 +186,10 @@ class Verification:
                     self._log.info("%s was altered while it was compared, and is begun anew (%s)", pair.target, exc)
                     entry = new_table_report(pair)
                     self._put(entry)
-        except TransientError:
-            raise
+        except TransientError as exc:
+            if exc.code not in SLOW_CODES:
+                raise
+            entry.error = f"the server ends what takes long, however small the piece: {exc}"
         except (ApplyError, OperationError) as exc:
             entry.error = str(exc)
         finally:
