@@ -151,10 +151,12 @@ def _kept(statement: Statement, names: Names, in_scope: InScope, rename: Rename)
     for item in statement.items:
         if names.is_open(item):
             continue
+        if statement.action == "alter-table":
+            _refuse_rows_across_the_scope(statement, names, in_scope)
         before, after = (
             None if ref is None else (names.database(ref), names.table(ref)) for ref in (item.before, item.after)
         )
-        if statement.action == "rename-table" and before and after:
+        if before and after and before != after:
             if before not in arrived and not in_scope(*before):
                 if in_scope(*after):
                     raise PlanError(
@@ -163,12 +165,28 @@ def _kept(statement: Statement, names: Names, in_scope: InScope, rename: Rename)
                     )
                 continue
             arrived.add(after)
-            if _stays(item, names, rename):
+            if statement.action == "rename-table" and _stays(item, names, rename):
                 continue
         elif not in_scope(*(before or after or ("", None))):
             continue
         kept.append(item)
     return kept
+
+
+def _refuse_rows_across_the_scope(statement: Statement, names: Names, in_scope: InScope) -> None:
+    """EXCHANGE PARTITION and CONVERT move rows between tables: the target must have both, or neither."""
+    subject = statement.items[0].subject
+    for ref in statement.names:
+        if ref.role != "exchange":
+            continue
+        both = [(names.database(each), names.table(each)) for each in (subject, ref)]
+        hidden = [f"{database}.{table}" for database, table in both if not in_scope(database, table)]
+        if len(hidden) == 1:
+            shown = next(f"{database}.{table}" for database, table in both if in_scope(database, table))
+            raise PlanError(
+                f"rows move between {shown} and {hidden[0]}, which is not replayed: the target has not its rows; copy"
+                f" {shown}, then go on behind this statement"
+            )
 
 
 def _stays(item: Item, names: Names, rename: Rename) -> bool:

@@ -257,14 +257,48 @@ def test_pairs_that_are_not_replayed_are_cut_out() -> None:
     assert planned.notes == ("left out a TO a2, which is not replayed or already in its place",)
 
 
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "ALTER TABLE shown EXCHANGE PARTITION p WITH TABLE hidden",
+        "ALTER TABLE hidden EXCHANGE PARTITION p WITH TABLE shown WITHOUT VALIDATION",
+        "ALTER TABLE shown CONVERT PARTITION p TO TABLE hidden",
+        "ALTER TABLE hidden CONVERT PARTITION p TO TABLE shown",
+        "ALTER TABLE shown CONVERT TABLE hidden TO PARTITION p VALUES LESS THAN (9)",
+        "ALTER TABLE hidden CONVERT TABLE shown TO PARTITION p VALUES LESS THAN (9)",
+    ],
+)
+def test_rows_that_move_between_a_table_that_is_replayed_and_one_that_is_not_are_refused(sql: str) -> None:
+    change = message(sql, f"d.{sql.split()[2]}")
+    with pytest.raises(PlanError, match=r"rows move between d\.shown and d\.hidden, which is not replayed"):
+        plan(change, in_scope=lambda _, table: table == "shown")
+    assert plan(change, in_scope=lambda _, table: True).sql == sql
+    assert plan_schema_change(change, rename=new, in_scope=lambda _, table: False) is None
+
+
+@pytest.mark.parametrize("sql", ["ALTER TABLE shown RENAME TO hidden", "RENAME TABLE shown TO hidden"])
+def test_a_table_that_leaves_the_replayed_ones_is_renamed_too(sql: str) -> None:
+    assert plan(message(sql, "d.shown", "d.hidden"), in_scope=lambda _, table: table == "shown").sql == sql
+
+
 def test_a_swap_through_a_name_that_is_not_replayed_stays_whole() -> None:
     change = message("RENAME TABLE a TO tmp, b TO a, tmp TO b", "d.a", "d.tmp")
     assert plan(change, in_scope=lambda _, table: table != "tmp").sql == change.sql
 
 
-def test_a_table_that_becomes_replayed_by_its_new_name_is_refused() -> None:
-    change = message("RENAME TABLE hidden TO shown", "d.hidden", "d.shown")
-    with pytest.raises(PlanError, match="has not its rows"):
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "RENAME TABLE hidden TO shown",
+        "ALTER TABLE hidden RENAME TO shown",
+        "ALTER TABLE hidden ADD c INT, RENAME AS d.shown, ENGINE=InnoDB",
+    ],
+)
+def test_a_table_that_becomes_replayed_by_its_new_name_is_refused(sql: str) -> None:
+    change = message(sql, "d.hidden", "d.shown")
+    with pytest.raises(
+        PlanError, match=r"d\.hidden, which is not replayed, becomes d\.shown, which is: .*not its rows"
+    ):
         plan(change, in_scope=lambda _, table: table == "shown")
 
 
