@@ -343,14 +343,93 @@ def test_a_column_that_the_kept_table_lacks_is_named(settings: Settings, source:
         copy(settings, existing="keep")
 
 
-def test_what_has_no_equivalent_is_named_before_anything_is_copied(mysql_source: Endpoint, mariadb: Endpoint) -> None:
+@pytest.fixture
+def from_mysql_to_mariadb(mysql_source: Endpoint, mariadb: Endpoint) -> Settings:
     mysql_source.drop_databases()
     if mariadb.server:
         mariadb.server.start()
     mariadb.drop_databases()
-    make(mysql_source, "CREATE TABLE t (id INT PRIMARY KEY);\nCREATE TABLE g (v VARCHAR(9) CHARACTER SET gb18030)")
-    with pytest.raises(OperationError, match=r"shop\.g.*exclude it, or make it by hand|the target refuses"):
-        copy(settings_for(mysql_source, mariadb))
+    return settings_for(mysql_source, mariadb)
+
+
+def test_all_that_has_no_equivalent_is_named_before_anything_is_made(
+    from_mysql_to_mariadb: Settings, mysql_source: Endpoint, mariadb: Endpoint
+) -> None:
+    make(
+        mysql_source,
+        "CREATE TABLE t (id INT PRIMARY KEY);\nCREATE TABLE g (v VARCHAR(9) CHARACTER SET gb18030);\n"
+        "CREATE TABLE k (id INT PRIMARY KEY, s VARCHAR(20), UNIQUE ((lower(s))))",
+    )
+    with pytest.raises(OperationError) as refused:
+        copy(from_mysql_to_mariadb)
+    for table in ("g", "k"):
+        assert f"shop.{table} cannot be made at the target: " in str(refused.value)
+    assert "exclude it, or make it by hand and copy with --existing keep" in str(refused.value)
+    assert mariadb.query("SHOW TABLES FROM shop") == []
+    assert mariadb.query("SELECT COUNT(*) FROM pydbsync.copy_run") == [(0,)]
+
+
+def test_a_table_made_by_hand_after_a_refusal_is_filled_or_left_alone(
+    from_mysql_to_mariadb: Settings, mysql_source: Endpoint, mariadb: Endpoint
+) -> None:
+    make(
+        mysql_source,
+        "CREATE TABLE a (id INT PRIMARY KEY);\n"
+        "CREATE TABLE k (id INT PRIMARY KEY, s VARCHAR(20), UNIQUE ((lower(s))));\n"
+        "INSERT INTO k VALUES (1, 'x')",
+    )
+    with pytest.raises(OperationError, match=r"shop\.k cannot be made"):
+        copy(from_mysql_to_mariadb)
+    make(mariadb, "CREATE TABLE k (id INT PRIMARY KEY, s VARCHAR(40), own INT);\nINSERT INTO k VALUES (77, 'mine', 1)")
+    with pytest.raises(OperationError, match=r"has 1 of the tables already \(shop\.k\)"):
+        copy(from_mysql_to_mariadb)
+    for restart in (False, True):
+        with pytest.raises(OperationError, match=r"has 1 of the tables already \(shop\.k\)"):
+            copy(from_mysql_to_mariadb, existing="keep", restart=restart)
+    assert rows(mariadb, "shop.k") == [(77, "mine", 1)]
+    mariadb.query("DELETE FROM shop.k")
+    copy(from_mysql_to_mariadb, existing="keep")
+    assert rows(mariadb, "shop.k") == [(1, "x", None)]
+
+
+@pytest.mark.mariadb
+@pytest.mark.parametrize("loading", ["load", "insert"])
+def test_addresses_become_text_where_the_target_has_text(
+    settings: Settings, source: Endpoint, target: Endpoint, loading: str
+) -> None:
+    target.query("SET GLOBAL local_infile = 1")
+    make(
+        source,
+        "CREATE TABLE t (id INT PRIMARY KEY, u UUID, a INET4, b INET6, c VARCHAR(50));\n"
+        "INSERT INTO t VALUES"
+        " (1, 'c319e087-e4eb-11f1-aec7-000000000001', '10.7.0.39', 'fe80::27:5c', '::ffff:1.2.3.4'),"
+        " (2, NULL, NULL, NULL, NULL)",
+    )
+    make(target, "CREATE TABLE t (id INT PRIMARY KEY, u CHAR(36), a TEXT CHARSET latin1, b VARCHAR(50), c INET6)")
+    copy(settings, existing="keep", loading=loading)
+    assert rows(target, "shop.t") == rows(source, "shop.t")
+    target.query("DELETE FROM shop.t")
+    target.query("ALTER TABLE shop.t MODIFY u BINARY(16), MODIFY a BLOB")
+    with pytest.raises(OperationError, match=r"column u is of type uuid, and that of the target of type binary\(16\)"):
+        copy(settings, existing="keep", overwrite_checkpoint=True)
+    assert rows(target, "shop.t") == []
+
+
+def test_triggers_that_copied_rows_set_off_are_said_before(
+    settings: Settings, source: Endpoint, target: Endpoint
+) -> None:
+    make(source, "CREATE TABLE t (id INT PRIMARY KEY, v INT);\nINSERT INTO t VALUES (1, 1)")
+    make(
+        target,
+        "CREATE TABLE t (id INT PRIMARY KEY, v INT);\n"
+        "CREATE TRIGGER b BEFORE INSERT ON t FOR EACH ROW SET NEW.v = 7;\n"
+        "CREATE TRIGGER u BEFORE UPDATE ON t FOR EACH ROW SET NEW.v = 8",
+    )
+    observer = Recorder()
+    report = copy(settings, existing="keep", observer=observer)
+    (note,) = [text for text in report.notes if "triggers" in text]
+    assert note.startswith("shop.t at the target has triggers (b): ")
+    assert observer.notes[0] == note
 
 
 BYTES = r"""
@@ -369,15 +448,6 @@ def test_defaults_of_bytes_are_made_as_they_are(settings: Settings, source: Endp
         end.query("INSERT INTO shop.b (id) VALUES (1)")
     assert rows(target, "shop.b") == rows(source, "shop.b")
     assert state_differences(source, target, ["shop"]) == []
-
-
-@pytest.fixture
-def from_mysql_to_mariadb(mysql_source: Endpoint, mariadb: Endpoint) -> Settings:
-    mysql_source.drop_databases()
-    if mariadb.server:
-        mariadb.server.start()
-    mariadb.drop_databases()
-    return settings_for(mysql_source, mariadb)
 
 
 def test_strings_in_expressions_keep_their_characters_on_mariadb(

@@ -173,6 +173,56 @@ def test_tables_that_were_to_be_kept_are_emptied_and_not_dropped_when_the_copy_i
     assert fresh_target.query(f"SELECT COUNT(own) FROM {SHAPES}.number") == [(0,)]
 
 
+def test_only_the_tables_that_the_copy_made_are_dropped_when_it_is_given_up(
+    config: dict[str, object], fresh_source: Endpoint, fresh_target: Endpoint, tmp_path: Path
+) -> None:
+    """Meanwhile an operator has put a table of his own in the place of one that was made, and altered another."""
+    make_shapes(fresh_source)
+    assert CopyProcess(config, tmp_path, PYDBSYNC_KILL_POINT="after-chunk:3").wait().exit_code == KILLED
+    run_sql(
+        fresh_target,
+        [
+            "DROP TABLE number", "CREATE TABLE number (mine INT)", "INSERT INTO number VALUES (1)",
+            "ALTER TABLE text ADD own INT",
+        ],
+        database=SHAPES,
+    )  # fmt: skip
+    settings = settings_for(fresh_source, fresh_target)
+    with pytest.raises(OperationError, match=r"2 of the tables already \(shapes\.number, shapes\.text\)"):
+        copy(settings, restart=True)
+    assert fresh_target.query(f"SELECT * FROM {SHAPES}.number") == [(1,)]
+    assert [name for (name,) in fresh_target.query(f"SHOW TABLES FROM {SHAPES}")] == ["number", "text"]
+    copy(settings, existing="drop")
+    assert state_differences(fresh_source, fresh_target, [SHAPES]) == []
+
+
+def test_a_table_that_is_new_at_the_source_does_not_replace_one_of_the_target(
+    config: dict[str, object], fresh_source: Endpoint, fresh_target: Endpoint, tmp_path: Path
+) -> None:
+    """Nor does one that goes at the source take the target's own with it."""
+    make_shapes(fresh_source)
+    assert CopyProcess(config, tmp_path, PYDBSYNC_KILL_POINT="after-chunk:3").wait().exit_code == KILLED
+    fresh_source.query(f"CREATE TABLE {SHAPES}.later (id INT PRIMARY KEY)")
+    fresh_source.query(f"DROP TABLE {SHAPES}.number, {SHAPES}.text")
+    run_sql(
+        fresh_target,
+        [
+            "CREATE TABLE later (mine INT)", "INSERT INTO later VALUES (1)",
+            "DROP TABLE number", "CREATE TABLE number (mine INT)", "INSERT INTO number VALUES (2)",
+        ],
+        database=SHAPES,
+    )  # fmt: skip
+    settings = settings_for(fresh_source, fresh_target)
+    for existing in ("stop", "keep"):
+        with pytest.raises(OperationError, match=r"the target has shapes\.later, which this copy has not made"):
+            copy(settings, existing=existing)
+    assert fresh_target.query(f"SELECT * FROM {SHAPES}.later") == [(1,)]
+    assert fresh_target.query(f"SELECT * FROM {SHAPES}.number") == [(2,)]
+    fresh_target.query(f"DROP TABLE {SHAPES}.later, {SHAPES}.number")
+    assert copy(settings).is_resumed
+    assert state_differences(fresh_source, fresh_target, [SHAPES]) == []
+
+
 def test_databases_that_are_merged_are_not_doubled_when_the_copy_goes_on(
     config: dict[str, object], fresh_source: Endpoint, fresh_target: Endpoint, tmp_path: Path
 ) -> None:

@@ -83,8 +83,7 @@ def field_for(source: Column, target: Column) -> Field:
     if kind in GEOMETRY_KINDS or kind in BINARY_KINDS or kind in ("bit", "vector"):
         return _quoted(name, f"CAST({column} AS BINARY)")
     if kind in _PRINTED:
-        # In these sessions the bytes that are stored, and so they are taken.
-        return _quoted(name, f"CAST({column} AS CHAR)")
+        return _address(name, source, target)
     if kind in TEXT_KINDS or kind in ("enum", "set", "json"):
         return _text(name, source, target)
     raise OperationError(f"column {source.name} is of type {kind}, which copy does not know; exclude its table")
@@ -94,12 +93,25 @@ def _quoted(name: str, value: str, taken_as: str = "{}") -> Field:
     return Field(name, f"QUOTE({value})", f"CAST({value} AS BINARY)", True, taken_as, taken_as)
 
 
+def _address(name: str, source: Column, target: Column) -> Field:
+    column = quote_name(source.name)
+    if source.kind == target.kind:
+        # In these sessions the bytes that are stored, and so they are taken.
+        return _quoted(name, f"CAST({column} AS CHAR)")
+    if target.kind in _PRINTED or (target.kind in TEXT_KINDS and target.charset not in (None, "binary")):
+        return _quoted(name, f"CAST(CAST({column} AS CHAR CHARACTER SET ascii) AS BINARY)", _FROM_UTF8)
+    raise OperationError(
+        f"column {source.name} is of type {source.kind}, and that of the target of type {target.column_type}: make it a"
+        " text there, for one of bytes would take other bytes than replay writes"
+    )
+
+
 def _text(name: str, source: Column, target: Column) -> Field:
     column = quote_name(source.name)
     charset = _SAME_NAME.get(str(source.charset), source.charset)
     is_bytes = target.kind in BINARY_KINDS or charset in (None, "binary")
     is_same = charset == _SAME_NAME.get(str(target.charset), target.charset) and source.kind in TEXT_KINDS | {"json"}
-    if target.native_json or not (is_bytes or is_same):
+    if target.native_json or target.kind in _PRINTED or not (is_bytes or is_same):
         return _quoted(name, f"CAST(CONVERT({column} USING utf8mb4) AS BINARY)", _FROM_UTF8)
     return _quoted(name, f"CAST({column} AS BINARY)")
 

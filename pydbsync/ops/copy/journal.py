@@ -53,6 +53,14 @@ TABLES = {
         size_bytes BIGINT UNSIGNED NOT NULL DEFAULT 0,
         PRIMARY KEY (run_id, source_database, source_table, number)
     """,
+    "copy_made": f"""
+        run_id BIGINT UNSIGNED NOT NULL,
+        target_database VARCHAR(64) {_NAME} NOT NULL,
+        target_table VARCHAR(64) {_NAME} NOT NULL,
+        status ENUM('making', 'made', 'kept') CHARACTER SET ascii NOT NULL,
+        fingerprint CHAR(40) CHARACTER SET ascii NOT NULL,
+        PRIMARY KEY (run_id, target_database, target_table)
+    """,
 }
 
 
@@ -84,6 +92,15 @@ class TableRecord(msgspec.Struct):
     size_bytes: int = 0
 
 
+class MadeRecord(msgspec.Struct, frozen=True):
+    """One row of `copy_made`: a table or, with an empty name, a database of the target."""
+
+    status: str
+    """making: made from here on, and without rows until it is made; kept: found empty, and filled."""
+    fingerprint: str = ""
+    """Of the table when it was made: another one is not the copy's."""
+
+
 class ChunkRecord(msgspec.Struct):
     """One row of `copy_chunk`."""
 
@@ -94,11 +111,13 @@ class ChunkRecord(msgspec.Struct):
 
 
 class Journal:
-    """The three tables. Methods with a connection write as part of its running transaction."""
+    """The four tables. Methods with a connection write as part of its running transaction."""
 
     def __init__(self, schema: str) -> None:
         self._schema = schema
-        self._runs, self._tables, self._chunks = (f"{quote_name(schema)}.{quote_name(name)}" for name in TABLES)
+        self._runs, self._tables, self._chunks, self._made = (
+            f"{quote_name(schema)}.{quote_name(name)}" for name in TABLES
+        )
         self.run_id = 0
 
     def ensure(self, connection: Connection) -> None:
@@ -189,6 +208,34 @@ class Journal:
         )  # fmt: skip
         if forget_chunks:
             connection.run(f"DELETE FROM {self._chunks} WHERE {_KEY}", (self.run_id, *record.name))
+
+    # -- what was made at the target ---------------------------------------------------------------------------------
+
+    def made(self, connection: Connection, run_id: int | None = None) -> dict[TableName, MadeRecord]:
+        """What a run has made or taken over at the target."""
+        found = connection.rows(
+            f"SELECT target_database, target_table, status, fingerprint FROM {self._made} WHERE run_id = %s",
+            (self.run_id if run_id is None else run_id,),
+        )
+        return {
+            TableName(database, table): MadeRecord(status, fingerprint)
+            for database, table, status, fingerprint in found
+        }
+
+    def write_made(self, connection: Connection, name: TableName, record: MadeRecord) -> None:
+        """Store what is known of a table of the target."""
+        connection.run(
+            f"REPLACE INTO {self._made} (run_id, target_database, target_table, status, fingerprint)"
+            " VALUES (%s, %s, %s, %s, %s)",
+            (self.run_id, *name, record.status, record.fingerprint),
+        )
+
+    def forget_made(self, connection: Connection, name: TableName) -> None:
+        """The table is not there, or not the copy's."""
+        connection.run(
+            f"DELETE FROM {self._made} WHERE run_id = %s AND target_database = %s AND target_table = %s",
+            (self.run_id, *name),
+        )
 
     # -- chunks ------------------------------------------------------------------------------------------------------
 

@@ -10,10 +10,13 @@ from typing import NamedTuple
 from pydbsync.apply.connection import Connection
 from pydbsync.apply.table_start import TableStart
 from pydbsync.config.settings import Settings
+from pydbsync.errors import OperationError
 from pydbsync.model import TableName
 from pydbsync.ops.copy.journal import Journal, TableRecord
 from pydbsync.ops.copy.markers import Markers
 from pydbsync.ops.copy.options import CopyObserver, CopyOptions, TableReport
+from pydbsync.ops.copy.own_tables import OwnTables
+from pydbsync.ops.copy.preview import refuse
 from pydbsync.ops.copy.rounds import Round
 from pydbsync.ops.copy.sessions import SourceReader, TargetWriter
 from pydbsync.ops.copy.snapshot import SnapshotTaker
@@ -23,7 +26,6 @@ from pydbsync.ops.copy.tasks import Board, TableTask
 from pydbsync.ops.copy.throttle import Throttle
 from pydbsync.ops.copy.workers import Worker
 from pydbsync.ops.copy.writing import RowWriter
-from pydbsync.plan.quoting import quote_table
 
 
 class Sides(NamedTuple):
@@ -42,6 +44,9 @@ class Sides(NamedTuple):
     throttle: Throttle
     taker: SnapshotTaker
     markers: Markers
+    own: OwnTables
+    is_added: bool
+    """Tables are copied anew beside others whose replay goes on."""
 
 
 class OneRound:
@@ -111,12 +116,12 @@ class OneRound:
                 sides.journal.write_table(sides.target, record, forget_chunks=True)
                 self._records[name] = record
         for database, sql in inventory.databases.items():
-            sides.builder.make_database(database, sql)
-        for name in self._step.gone:
-            for target in sides.tables.targets(name):
-                sides.builder.drop_table(target.name)
+            sides.own.make_database(database, sql)
+        for left in sides.own.remove(target.name for name in self._step.gone for target in sides.tables.targets(name)):
+            sides.log.warning("%s is gone at the source, and is left at the target, being of other origin", left)
         for database in {name.database for name in self._step.gone} - inventory.databases.keys():
-            sides.builder.drop_database(database)
+            sides.own.remove_database(database)
+        refused: list[str] = []
         for name in self._step.anew:
             sides.observer.phase(f"making {name}")
             self._reports[name].rows = self._reports[name].size_bytes = 0
@@ -124,18 +129,16 @@ class OneRound:
                 if target.name in made:
                     continue
                 made.add(target.name)
-                if sides.options.existing == "keep" and self._exists(target.name):
-                    sides.target.execute(f"DELETE FROM {quote_table(target.name)}".encode())
-                    continue
-                sides.builder.drop_table(target.name)
-                sides.builder.make_table(inventory.tables[name], target.name.database)
-
-    def _exists(self, name: TableName) -> bool:
-        return bool(
-            self._sides.target.rows(
-                "SELECT 1 FROM information_schema.tables WHERE table_schema = %s AND table_name = %s", name
-            )
-        )
+                existing = sides.options.existing
+                try:
+                    sides.own.place(
+                        inventory.tables[name], target.name,
+                        may_drop=existing == "drop" or (sides.is_added and existing == "stop"),
+                        may_keep=existing == "keep", may_empty=existing == "keep" and sides.is_added,
+                    )  # fmt: skip
+                except OperationError as exc:
+                    refused.append(str(exc))
+        refuse(refused)
 
     def _write_starts(self, start: TableStart, starts: Mapping[TableName, TableStart]) -> None:
         sides = self._sides
@@ -220,6 +223,7 @@ class OneRound:
                 journal=sides.journal,
                 prepare=sides.tables.prepare,
                 finish=lambda task: sides.tables.finish(task, self._records[task.name]),
+                empty=lambda task: sides.tables.empty(task, sides.own),
                 brake=sides.throttle,
                 stop=sides.stop,
                 log=sides.log,

@@ -52,7 +52,6 @@ class CopyOptions(msgspec.Struct, frozen=True):
         return {
             "tables": " ".join(self.tables),
             "streams": " ".join(self.streams),
-            "existing": self.existing,
             "mode": "watermark" if self.watermark else "snapshot",
         }
 

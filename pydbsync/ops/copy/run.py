@@ -21,16 +21,17 @@ from pydbsync.ops.copy.journal import Journal, RunRecord, TableRecord
 from pydbsync.ops.copy.markers import Markers, marker_table
 from pydbsync.ops.copy.one_round import OneRound, Sides
 from pydbsync.ops.copy.options import CopyObserver, CopyOptions, CopyReport, TableReport
+from pydbsync.ops.copy.own_tables import OwnTables
+from pydbsync.ops.copy.preview import Preview, preview, refuse
 from pydbsync.ops.copy.programs import make_programs, read_triggers, read_views
 from pydbsync.ops.copy.queues import existing_queues
 from pydbsync.ops.copy.rounds import plan_round
 from pydbsync.ops.copy.snapshot import SnapshotTaker
 from pydbsync.ops.copy.streams import OwnedStreams
 from pydbsync.ops.copy.structure import Builder, Inventory, read_definition, read_inventory, read_server
-from pydbsync.ops.copy.tables import Tables
+from pydbsync.ops.copy.tables import Tables, targets_of
 from pydbsync.ops.copy.throttle import Throttle
 from pydbsync.ops.servers import Servers
-from pydbsync.plan.quoting import quote_table
 from pydbsync.route.filters import Filters
 
 MAX_ROUNDS = 20
@@ -163,6 +164,7 @@ class Copy:
             runs = []
         if not runs:
             self._refuse_what_is_there()
+            self._refuse_what_cannot_be_made()
             self._journal.begin(self._target, described, identity)
             return
         run = runs[-1]
@@ -195,20 +197,33 @@ class Copy:
             )
 
     def _give_up(self, run: RunRecord) -> None:
-        """Drop what the run has made, or empty what it was to keep, and forget it."""
-        builder = self._builder()
-        for name, record in self._journal.tables(self._target, run.id).items():
-            if record.status != "gone" and self._router.takes(name):
-                for database in self._router.databases(name.database):
-                    self._clear(builder, TableName(database, name.table), is_kept=run.options["existing"] == "keep")
+        """Drop what the run has made, or empty what it has kept, and forget it."""
+        self._journal.run_id = run.id
+        for name in OwnTables(self._target, self._journal, self._builder()).remove_all():
+            self._note(f"{name} is left at the target as it is: it is not the table that the copy made")
         self._streams.give_back()
         self._journal.end(self._target, run.id, "given up")
+        self._journal.run_id = 0
 
-    def _clear(self, builder: Builder, name: TableName, *, is_kept: bool) -> None:
-        if not is_kept:
-            builder.drop_table(name)
-        elif self._servers.target.table(name, with_referrers=False) is not None:
-            self._target.execute(f"DELETE FROM {quote_table(name)}".encode())
+    def _refuse_what_cannot_be_made(self) -> None:
+        inventory = self._read_inventory()
+        found = self._preview(inventory)
+        for note in found.notes:
+            self._note(note)
+        if found.problems:
+            # What has to be made by hand shall find its database, with the source's character set.
+            builder = self._builder()
+            for name, create_sql in inventory.databases.items():
+                builder.make_database(name, create_sql)
+        refuse(found.problems)
+
+    def _preview(self, inventory: Inventory) -> Preview:
+        builder = self._builder()
+        return preview(
+            self._source, self._target, inventory, own=OwnTables(self._target, self._journal, builder),
+            builder=builder, targets=lambda name: targets_of(self._settings, self._router, name),
+            existing=self._options.existing, is_added=self._is_added,
+        )  # fmt: skip
 
     def _builder(self) -> Builder:
         ts = int(self._source.value("SELECT UNIX_TIMESTAMP()"))
@@ -229,12 +244,13 @@ class Copy:
     # -- rounds ------------------------------------------------------------------------------------------------------
 
     def _copy_rounds(self, tables: Tables) -> None:
+        builder = self._builder()
         sides = Sides(
             settings=self._settings, options=self._options, source=self._source, target=self._target, tables=tables,
-            journal=self._journal, builder=self._builder(), observer=self._observer, stop=self._stop, log=self._log,
+            journal=self._journal, builder=builder, observer=self._observer, stop=self._stop, log=self._log,
             throttle=self._throttle,
             taker=self._taker,
-            markers=self._markers,
+            markers=self._markers, own=OwnTables(self._target, self._journal, builder), is_added=self._is_added,
         )  # fmt: skip
         if not self.report.is_resumed or not self._has_snapshot():
             self._mark_before()
@@ -257,8 +273,6 @@ class Copy:
             if not step:
                 break
             self._report_tables(tables, inventory, records)
-            if not records:
-                self._refuse_existing(tables, inventory)
             self.report.rounds += 1
             one = OneRound(
                 sides, number=self.report.rounds, inventory=inventory, step=step, records=records,
@@ -318,23 +332,6 @@ class Copy:
                 return found
             if self._stop.wait(0.1):
                 raise Stopped("stopped while the structure was read")
-
-    def _refuse_existing(self, tables: Tables, inventory: Inventory) -> None:
-        targets = {target.name for name in inventory.tables for target in tables.targets(name)}
-        found = {
-            TableName(str(database), str(table))
-            for database, table in self._target.rows("SELECT table_schema, table_name FROM information_schema.tables")
-        } & targets
-        if self._options.existing == "drop" or self._is_added:
-            return
-        if self._options.existing == "keep":
-            found = {name for name in found if self._target.rows(f"SELECT 1 FROM {quote_table(name)} LIMIT 1")}
-        if found:
-            listed = ", ".join(map(str, sorted(found)[:5])) + (", …" if len(found) > 5 else "")
-            raise OperationError(
-                f"the target has {len(found)} of the tables already ({listed}): drop them, let copy do it with"
-                " --existing drop, or fill empty ones with --existing keep"
-            )
 
     def _report_tables(self, tables: Tables, inventory: Inventory, records: Mapping[TableName, TableRecord]) -> None:
         known = {table.name: table for table in self.report.tables}

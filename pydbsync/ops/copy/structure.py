@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 
 import msgspec
 
@@ -24,6 +24,7 @@ from pydbsync.route.router import Router
 WITHOUT_ROWS = frozenset({"blackhole", "federated", "mrg_myisam", "connect", "spider", "s3", "ndbcluster"})
 """Engines whose rows are elsewhere, or nowhere: the table is made, its rows are not copied."""
 
+ADVICE = "exclude it, or make it by hand and copy with --existing keep"
 _COUNTER = re.compile(r" AUTO_INCREMENT=\d+")
 _GONE = (1146, 1049, 1356)
 
@@ -179,27 +180,44 @@ class Builder:
         else:
             target.execute("SET SESSION innodb_strict_mode = 0")
 
-    def make_database(self, name: str, create_sql: str) -> None:
-        """Make all target databases of a source database, where they are missing."""
+    def make_database(self, name: str, create_sql: str) -> list[str]:
+        """Make all target databases of a source database, where they are missing; which it was."""
+        made = []
         for database in self._router.databases(name):
             if self._target.rows("SELECT 1 FROM information_schema.schemata WHERE schema_name = %s", (database,)):
                 continue
             change = SchemaChange(kind="database-create", database=name, table=None, ts=self._ts, sql=create_sql)
             self._run(self._plan(change, name, database))
+            made.append(database)
+        return made
 
     def make_table(self, table: SourceTable, database: str) -> None:
         """Make the table in one target database. Raises OperationError where it cannot be said in the target's words,
         or the target refuses."""
+        try:
+            run_statement(self._target, self.plan_table(table, database))
+        except PermanentError as exc:
+            raise OperationError(
+                f"{table.name} cannot be made at the target, which refuses its CREATE TABLE: {exc}; {ADVICE}"
+            ) from exc
+
+    def plan_table(self, table: SourceTable, database: str) -> PlannedSchemaChange:
+        """The statement that would make it. Raises OperationError where it cannot be said in the target's words."""
         name = table.name
         change = SchemaChange(
             kind="table-create", database=name.database, table=name.table, ts=self._ts, sql=table.create_sql
         )
-        self._run(self._plan(change, name.database, database))
+        return self._plan(change, name.database, database)
 
-    def drop_database(self, name: str) -> None:
-        """Drop the target databases of a source database that has gone, where no table is left in them."""
+    def drop_database(self, name: str, *, only: Container[str]) -> None:
+        """Drop the target databases of a source database that has gone, where nothing is left in them."""
         for database in self._router.databases(name):
-            if not self._target.rows("SELECT 1 FROM information_schema.tables WHERE table_schema = %s", (database,)):
+            if database in only and not self._target.rows(
+                "SELECT 1 FROM information_schema.tables WHERE table_schema = %s UNION ALL"
+                " SELECT 1 FROM information_schema.routines WHERE routine_schema = %s UNION ALL"
+                " SELECT 1 FROM information_schema.events WHERE event_schema = %s",
+                (database, database, database),
+            ):
                 self._target.execute(f"DROP DATABASE IF EXISTS {quote_name(database)}".encode())
 
     def drop_table(self, name: TableName) -> None:
@@ -217,9 +235,7 @@ class Builder:
             )  # fmt: skip
         except PlanError as exc:
             where = f"{change.database}.{change.table}" if change.table else change.database
-            raise OperationError(
-                f"{where} cannot be made at the target: {exc}; exclude it, or make it by hand"
-            ) from exc
+            raise OperationError(f"{where} cannot be made at the target: {exc}; {ADVICE}") from exc
         if planned is None:
             raise OperationError(f"there is nothing to make of {change.sql!r}")
         for note in planned.notes:

@@ -15,6 +15,7 @@ from pydbsync.ops.chunks import RowKey
 from pydbsync.ops.copy.fields import RowForm, Way
 from pydbsync.ops.copy.journal import Journal, TableRecord
 from pydbsync.ops.copy.options import CopyOptions, TableReport
+from pydbsync.ops.copy.own_tables import OwnTables
 from pydbsync.ops.copy.structure import SourceTable, read_families, read_fingerprint
 from pydbsync.ops.copy.tasks import TableTask, Target
 from pydbsync.ops.copy.workers import SourceChangedError
@@ -25,6 +26,17 @@ from pydbsync.route.router import Router
 
 WRITES_CHILDREN = (9, 6)
 """Since this version MySQL writes the rows that a cascade changes to the binlog itself."""
+
+
+def targets_of(settings: Settings, router: Router, name: TableName) -> tuple[Target, ...]:
+    """The tables of the target that take rows of a source table."""
+    sharding = settings.sharding
+    if sharding is not None and router.is_sharded(name.database):
+        return tuple(
+            Target(TableName(f"{name.database}{shard}", name.table), shard)
+            for shard in sharding.owned(settings.corpmod)
+        )
+    return tuple(Target(TableName(each, name.table), None) for each in router.databases(name.database))
 
 
 class Tables:
@@ -55,13 +67,7 @@ class Tables:
 
     def targets(self, name: TableName) -> tuple[Target, ...]:
         """The tables of the target that take rows of a source table."""
-        sharding = self._settings.sharding
-        if sharding is not None and self._router.is_sharded(name.database):
-            return tuple(
-                Target(TableName(f"{name.database}{shard}", name.table), shard)
-                for shard in sharding.owned(self._settings.corpmod)
-            )
-        return tuple(Target(TableName(each, name.table), None) for each in self._router.databases(name.database))
+        return targets_of(self._settings, self._router, name)
 
     def merged(self, names: Iterable[TableName]) -> list[set[TableName]]:
         """Source tables that come to the same table of the target."""
@@ -154,6 +160,11 @@ class Tables:
             task.is_planned_whole = task.last.upper is None
         task.report.rows = sum(each.rows for each in chunks)
         task.report.size_bytes = sum(each.size_bytes for each in chunks)
+
+    def empty(self, task: TableTask, own: OwnTables) -> None:
+        """Remove all rows of the task's target tables."""
+        for target in task.targets:
+            self._servers.target.call(lambda connection, name=target.name: own.empty(connection, name))  # type: ignore[misc]
 
     def finish(self, task: TableTask, record: TableRecord) -> str:
         """The table is copied: note it down. Why it must be copied again, if its definition has changed meanwhile."""

@@ -59,6 +59,7 @@ class Worker:
         journal: Journal,
         prepare: Callable[[TableTask], None],
         finish: Callable[[TableTask], str],
+        empty: Callable[[TableTask], None],
         brake: Callable[[int], None],
         stop: threading.Event,
         log: logging.Logger,
@@ -69,6 +70,7 @@ class Worker:
         self._journal = journal
         self._prepare = prepare
         self._finish = finish
+        self._empty = empty
         self._brake = brake
         self._stop = stop
         self._log = log
@@ -202,7 +204,7 @@ class Worker:
 
     def _begin_again(self, task: TableTask) -> None:
         if not task.is_shared:  # else it was one transaction, and is rolled back
-            self._writer.empty(task)
+            self._empty(task)
         self._board.progressed(task, -task.report.rows, -task.report.size_bytes)
 
     def _copy_rows(self, task: TableTask, where: str, *, chunk: Chunk | None) -> None:

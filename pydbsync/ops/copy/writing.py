@@ -13,7 +13,6 @@ from pydbsync.errors import ApplyError, OperationError, PermanentError, Stopped,
 from pydbsync.ops.copy.fields import Way
 from pydbsync.ops.copy.sessions import TargetWriter
 from pydbsync.ops.copy.tasks import TableTask
-from pydbsync.plan.quoting import quote_table
 
 LOAD_REFUSED = (1148, 2068, 3948, 3950, 4166)
 """Errors by which a server refuses LOAD DATA LOCAL."""
@@ -65,12 +64,6 @@ class RowWriter:
                     self._log.warning("the target does not take it now, trying again: %s", exc)
                 if backoff.wait(self._stop):
                     raise Stopped("stopped while the target was away") from exc
-
-    def empty(self, task: TableTask) -> None:
-        """Remove all rows of the task's target tables."""
-        for target in task.targets:
-            sql = f"TRUNCATE TABLE {quote_table(target.name)}".encode()
-            self.repeat(lambda connection, sql=sql: connection.execute(sql))  # type: ignore[misc]
 
     def write(self, task: TableTask, way: Way, text: bytes, *, shard: int | None, rows: int, errors: int) -> None:
         """Rows of one shard (None: of all) into their tables, as part of the running transaction.

@@ -10,6 +10,7 @@ from pydbsync.ops.copy.fields import RowForm, Way, field_for
 
 AS_BYTES = "QUOTE(CAST(`c` AS BINARY))"
 AS_UTF8 = "QUOTE(CAST(CONVERT(`c` USING utf8mb4) AS BINARY))"
+AS_ASCII = "QUOTE(CAST(CAST(`c` AS CHAR CHARACTER SET ascii) AS BINARY))"
 FROM_UTF8 = "CONVERT({} USING utf8mb4)"
 
 
@@ -46,6 +47,9 @@ def test_a_column_of_the_same_kind_arrives_with_the_same_bytes(column: Column, t
         (Column("c", "text", charset="utf8"), Column("c", "text", charset="utf8mb3"), AS_BYTES, "{}"),
         (Column("c", "text", charset="latin1"), Column("c", "text", charset="utf8mb4"), AS_UTF8, FROM_UTF8),
         (Column("c", "text", charset="utf8mb4"), Column("c", "blob"), AS_BYTES, "{}"),
+        (Column("c", "uuid"), Column("c", "char", charset="latin1"), AS_ASCII, FROM_UTF8),
+        (Column("c", "inet4"), Column("c", "inet6"), AS_ASCII, FROM_UTF8),
+        (Column("c", "varchar", charset="ascii"), Column("c", "inet6"), AS_UTF8, FROM_UTF8),
         (
             Column("c", "json", charset="utf8mb4"),
             Column("c", "json", charset="utf8mb4", native_json=True),
@@ -149,3 +153,9 @@ def test_columns_are_matched_by_name_whatever_their_order_and_case() -> None:
 def test_a_column_that_the_target_lacks_is_named() -> None:
     with pytest.raises(OperationError, match=r"d\.u at the target has no column 'v', which d\.t at the source has"):
         RowForm(schema(ID, TEXT), schema(ID, name="u"))
+
+
+@pytest.mark.parametrize("kind", ["uuid", "inet4", "inet6"])
+def test_an_address_is_not_written_as_bytes(kind: str) -> None:
+    with pytest.raises(OperationError, match="make it a text there"):
+        field_for(Column("c", kind), Column("c", "binary", size=16, column_type="binary(16)"))

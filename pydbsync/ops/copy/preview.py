@@ -1,0 +1,123 @@
+"""What a copy would do at the target, found out before anything is done: what it would make, and what forbids it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+
+import msgspec
+
+from pydbsync.apply.catalog import read_table
+from pydbsync.apply.connection import Connection
+from pydbsync.errors import OperationError
+from pydbsync.model import TableName
+from pydbsync.ops.copy.fields import RowForm
+from pydbsync.ops.copy.options import Existing
+from pydbsync.ops.copy.own_tables import OwnTables, is_empty
+from pydbsync.ops.copy.structure import Builder, Inventory
+from pydbsync.ops.copy.tasks import Target
+
+
+class Preview(msgspec.Struct):
+    """Names are those of the target."""
+
+    databases: list[str] = msgspec.field(default_factory=list)
+    """To be made."""
+    made: list[TableName] = msgspec.field(default_factory=list)
+    dropped: list[TableName] = msgspec.field(default_factory=list)
+    """Not the copy's: dropped, and made anew."""
+    filled: list[TableName] = msgspec.field(default_factory=list)
+    """Kept as they are."""
+    problems: list[str] = msgspec.field(default_factory=list)
+    """Why no copy can be begun, a sentence for each table."""
+    notes: list[str] = msgspec.field(default_factory=list)
+    """What to know before it is begun."""
+
+
+def preview(
+    source: Connection,
+    target: Connection,
+    inventory: Inventory,
+    *,
+    own: OwnTables,
+    builder: Builder,
+    targets: Callable[[TableName], Sequence[Target]],
+    existing: Existing,
+    is_added: bool,
+) -> Preview:
+    """Look at every table on both sides; writes nothing. Raises PermanentError, TransientError."""
+    found = Preview()
+    others = own.others(each.name for name in inventory.tables for each in targets(name))
+    refused = []
+    for table in inventory.tables.values():
+        for name in dict.fromkeys(each.name for each in targets(table.name)):
+            if name in found.made or name in found.dropped or name in refused:
+                continue  # another source table comes to it as well
+            if name in others and existing == "keep":
+                if not is_added and not is_empty(target, name):
+                    refused.append(name)
+                else:
+                    found.filled.append(name)
+                    found.problems += _lacking(source, target, table.name, name)
+                continue
+            if name in others and existing == "stop" and not is_added:
+                refused.append(name)
+                continue
+            (found.dropped if name in others else found.made).append(name)
+            try:
+                builder.plan_table(table, name.database)
+            except OperationError as exc:
+                found.problems.append(str(exc))
+    if refused:
+        listed = ", ".join(map(str, sorted(refused)))
+        found.problems.append(
+            f"the target has {len(refused)} of the tables already ({listed}): drop them, let copy do it with"
+            " --existing drop, or fill empty ones with --existing keep"
+        )
+    databases = {name.database for name in (*found.made, *found.dropped)}
+    there = {str(row[0]) for row in target.rows("SELECT schema_name FROM information_schema.schemata")}
+    found.databases = sorted(databases - there)
+    found.notes += _firing(target, found.filled)
+    return found
+
+
+def _lacking(source: Connection, target: Connection, source_name: TableName, name: TableName) -> list[str]:
+    """Why a table that is kept cannot take the rows."""
+    at_source = read_table(source, source_name, with_referrers=False)
+    at_target = read_table(target, name, with_referrers=False)
+    if at_source is None:
+        return []  # gone meanwhile: the round finds that out
+    if at_target is None:
+        return [f"{name} at the target is a view, which takes no rows of {source_name}: drop it"]
+    try:
+        RowForm(at_source, at_target)
+    except OperationError as exc:
+        return [str(exc)]
+    return []
+
+
+def _firing(target: Connection, names: Sequence[TableName]) -> list[str]:
+    """The triggers that copied rows set off, a sentence for each table."""
+    fired: dict[TableName, list[str]] = {}
+    wanted = set(names)
+    for database in {name.database for name in wanted}:
+        for table, trigger in target.rows(
+            "SELECT event_object_table, trigger_name FROM information_schema.triggers WHERE event_object_schema = %s"
+            " AND event_manipulation IN ('INSERT', 'DELETE') ORDER BY event_object_table, trigger_name",
+            (database,),
+        ):
+            fired.setdefault(TableName(database, str(table)), []).append(str(trigger))
+    return [
+        f"{name} at the target has triggers ({', '.join(triggers)}): they are set off by the rows of the copy, and may"
+        " change them; drop them until the copy and replay are done"
+        for name, triggers in fired.items()
+        if name in wanted
+    ]
+
+
+def refuse(problems: Iterable[str]) -> None:
+    """Raises OperationError that tells all of them, if there are any."""
+    told = list(dict.fromkeys(problems))
+    if len(told) == 1:
+        raise OperationError(told[0])
+    if told:
+        raise OperationError(f"{len(told)} things forbid the copy:\n" + "\n".join(f"- {text}" for text in told))
