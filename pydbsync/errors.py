@@ -9,6 +9,7 @@ PydbsyncError
 │   └── LossyValueError   warn, park or stop (`lossy_values`). Maxwell did not carry the value whole.
 ├── ApplyError
 │   ├── TransientError    roll back, wait, try the same batch again.
+│   ├── StructureChanged  plan the batch again. Somebody has altered a table of the target.
 │   ├── PermanentError    park the change and all that depends on it; `on_error: stop` stops instead.
 │   └── CheckpointConflict  stop, exit 4. Another worker owns this queue; started again, this one stands by.
 ├── Stopped               exit 0. The operator asked to stop while something was waited for.
@@ -72,6 +73,10 @@ class TransientError(ApplyError):
 
 class PermanentError(ApplyError):
     """Trying again gives the same answer: a duplicate value, a value out of range, wrong SQL."""
+
+
+class StructureChanged(ApplyError):
+    """The plans of a batch were made for tables that have been altered since; nothing of it was committed."""
 
 
 class CheckpointConflict(ApplyError):

@@ -17,6 +17,7 @@ KILL_POINTS = (
     "after-ack",
     "after-intent",
     "after-ddl",
+    "after-schema-step",
 )
 
 _name, _, _count = os.environ.get("PYDBSYNC_KILL_POINT", "").partition(":")

@@ -11,7 +11,7 @@ import msgspec
 from pydbsync.model import COMMIT_ROW, Place, RowChange, SchemaChange
 
 
-class Verdict(enum.Enum):
+class Standing(enum.Enum):
     """What a change's place says about it."""
 
     NEW = "new"
@@ -175,17 +175,17 @@ class Progress:
             gtids=str(self._gtids) if self._has_gtids else "",
         )
 
-    def judge(self, change: RowChange | SchemaChange) -> Verdict:
-        """The verdict on the next change of the stream; NEW and NEW_STREAM move the progress to its place.
+    def judge(self, change: RowChange | SchemaChange) -> Standing:
+        """How the next change of the stream stands; NEW and NEW_STREAM move the progress to its place.
 
         Raises ValueError for a position or GTID that is none; the progress is then as before.
         """
         position = change.position
         if position is None:
             self._newest_ts = max(self._newest_ts, change.ts)
-            return Verdict.NEW
+            return Standing.NEW
         if isinstance(change, RowChange) and self.follows(change):
-            return Verdict.NEW
+            return Standing.NEW
         return self._judge(change, position)
 
     def follows(self, change: RowChange) -> bool:
@@ -220,7 +220,7 @@ class Progress:
             self._newest_ts = change.ts
         return True
 
-    def _judge(self, change: RowChange | SchemaChange, position: str) -> Verdict:
+    def _judge(self, change: RowChange | SchemaChange, position: str) -> Standing:
         self._parse_text()
         if isinstance(change, RowChange):
             is_schema, server_id = False, change.server_id
@@ -235,26 +235,26 @@ class Progress:
             server_id is None or self._server_id is None or server_id == self._server_id
         )
         goes_back = (file, offset, xoffset) <= (self._file, self._offset, self._xoffset)
-        verdict = Verdict.NEW
+        standing = Standing.NEW
         if same_server:
             if goes_back:
                 if file == self._file and offset == self._offset:
                     if is_schema:
-                        return Verdict.SAME_PLACE
+                        return Standing.SAME_PLACE
                     if xoffset == _UNNUMBERED and self._xoffset != COMMIT_ROW:
-                        return Verdict.NEW
+                        return Standing.NEW
                 if change.ts <= self._newest_ts:
-                    return Verdict.DUPLICATE
-                verdict = Verdict.NEW_STREAM
+                    return Standing.DUPLICATE
+                standing = Standing.NEW_STREAM
         elif self._base and (base != self._base or goes_back):
             # A binlog that goes on may hold the rows of several servers: the source has sources of its own.
-            verdict = Verdict.NEW_STREAM
+            standing = Standing.NEW_STREAM
         if change.gtid is not None and change.gtid != self._open_gtid:
             is_applied = change.gtid in self._gtids
             if is_applied and change.ts <= self._newest_ts:
-                return Verdict.DUPLICATE
+                return Standing.DUPLICATE
         self._move(change, base, file, offset, xoffset, server_id, position)
-        return verdict
+        return standing
 
     def _parse_text(self) -> None:
         if self._text:

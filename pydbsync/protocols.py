@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
-from pydbsync.model import Delivery, TableName, TableSchema
+from pydbsync.model import Change, Delivery, RowChange, SchemaChange, TableName, TableSchema
+from pydbsync.places import Checkpoint
+from pydbsync.work import Batch, ParkedChange, ParkedRows, PlanT, SchemaStep, SchemaWork, StepT, StreamState, Work
+
+Decode: TypeAlias = Callable[[bytes], Sequence[Change]]
+"""The body of a delivery → the changes in it, in order. Raises DecodeError."""
 
 
 class Source(Protocol):
@@ -49,3 +54,127 @@ class Catalog(Protocol):
 
     def forget(self, database: str | None = None) -> None:
         """A schema change has run: look again next time."""
+
+
+class CopyStart(Protocol):
+    """What `pydbsync copy` has left to be observed by the stream that goes on behind it."""
+
+    @property
+    def is_done(self) -> bool:
+        """Whether every start has been passed, so that nobody need ask any more."""
+
+    def skips(self, change: RowChange | SchemaChange) -> bool:
+        """Whether the copied rows hold the change already. Raises StopError, and ValueError for a bad position."""
+
+
+class StateStore(Protocol):
+    """What is kept of one stream: who owns it, how far it is applied, and what is parked."""
+
+    @property
+    def state(self) -> StreamState | None:
+        """The state as it was committed last; None before `acquire`."""
+
+    @property
+    def parked(self) -> ParkedRows:
+        """What later changes must wait behind."""
+
+    def acquire(self, stop: threading.Event, *, is_away: bool = False) -> StreamState | None:
+        """Connect, wait for the stream's lock, take the state over; None if `stop` was set first.
+
+        Waits while the store is away; `is_away` says that its going was told already. Raises ConfigError.
+        """
+
+    def release(self) -> None:
+        """Give the lock back. Never raises."""
+
+    def keep_alive(self) -> None:
+        """Say something to an idle connection in time. Raises CheckpointConflict."""
+
+    def look_around(self) -> bool:
+        """Notice what others have done meanwhile: changes that were mended, tables that were altered. Looks now and
+        then only; True where tables may have changed. Not while a transaction is under way."""
+
+    def was_parked(self, position: str, message: bytes) -> bool:
+        """Whether this very message of the stream was parked before, whatever became of it since."""
+
+    def refuse_if_stopping(self, parked: ParkedChange) -> None:
+        """Raises StopError if the policy is to stop rather than to park."""
+
+    def copy_start(self, checkpoint: Checkpoint) -> CopyStart | None:
+        """What a copy has left to be observed behind this place. Raises StopError while the copy is unfinished."""
+
+
+class Plans(Protocol[PlanT]):
+    """Which plan each row change goes by."""
+
+    def attach(self) -> None:
+        """The target was connected anew: plan for it as it is now."""
+
+    def forget(self) -> None:
+        """The target's tables may have changed: plan anew."""
+
+    def plan_of(self, change: RowChange) -> PlanT | None:
+        """The plan of a change that goes to one table and was routed before; None where `route` must tell. Runs once a
+        row."""
+
+    def current(self, plan: PlanT) -> PlanT:
+        """The plan by which the changes of its table go now; the same one where the table is gone."""
+
+    def renew(self, plan: PlanT) -> PlanT | None:
+        """Look at the plan's table again; a new plan, or None where it has not changed, or is gone."""
+
+    def route(self, change: RowChange) -> Sequence[tuple[PlanT, RowChange]]:
+        """The plans a change goes by: none if it is filtered out, several if it goes to several places. Raises
+        PlanError."""
+
+    def targets(self, change: RowChange | SchemaChange) -> Sequence[str]:
+        """The databases of the target that a change goes to, for one that cannot be planned."""
+
+    def batch(self) -> Batch[PlanT]:
+        """An empty batch."""
+
+
+class SchemaPlanner(Protocol[StepT]):
+    """Collects the messages of one statement and says what it leads to; runs nothing."""
+
+    @property
+    def is_open(self) -> bool:
+        """Whether a statement waits for the rest of its messages."""
+
+    def start(self, ghosts: str) -> None:
+        """Go on from what the state says of online schema changes under way."""
+
+    def belongs(self, change: SchemaChange) -> bool:
+        """Whether the change is one more message of the statement that is open."""
+
+    def add(self, delivery: Delivery, change: SchemaChange) -> None:
+        """Take in one message of the open statement."""
+
+    def take(self) -> SchemaWork[StepT]:
+        """What the open statement leads to; none is open then."""
+
+    def ghosts(self) -> str:
+        """The online schema changes under way, for the state."""
+
+
+class Sink(Protocol[PlanT, StepT]):
+    """Where changes end, one transaction after the other. A sink that cannot commit rows and state together writes so
+    that the same change may come again."""
+
+    def begin(self, work: Work[PlanT]) -> None:
+        """Begin to commit, without a wait for what the target does meanwhile: `advance` now and then, `finish` before
+        the next one is begun."""
+
+    def advance(self) -> bool:
+        """Go on with what was begun as far as the target has answered; whether `finish` would not wait."""
+
+    def finish(self, work: Work[PlanT]) -> list[ParkedChange]:
+        """Commit what was begun, once, whatever is lost on the way; what the target refused and was parked instead.
+
+        Waits while the target is away. Raises StructureChanged if the plans do not fit the target any more, StopError
+        by policy, CheckpointConflict, ConfigError; nothing is committed then.
+        """
+
+    def change_schema(self, step: SchemaStep[StepT], state: StreamState) -> str:
+        """Run one statement and store `state`; what became of it: done, skipped, parked, or "again" where it had run
+        before. Once however often it is asked for. Waits while the target is away. Raises StopError by policy."""

@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Generator
-from typing import TypeAlias
-
-import msgspec
 
 from pydbsync.apply.attempt import Attempt
-from pydbsync.apply.catalog import LiveCatalog, databases_with_table
-from pydbsync.apply.checkpoint import StreamState
+from pydbsync.apply.catalog import LiveCatalog, databases_with_table, read_table
 from pydbsync.apply.connection import Connection
-from pydbsync.apply.parked import PENDING, ParkedChange, ParkedRows, describe_change
 from pydbsync.apply.parking import Parking
 from pydbsync.apply.running import commit, run_all, run_planned
 from pydbsync.apply.schema_steps import SchemaSteps
 from pydbsync.apply.session import Session
+from pydbsync.apply.structure_watch import StructureWatch
 from pydbsync.apply.table_start import CopyStart, load_copy_start
 from pydbsync.config.settings import Settings
 from pydbsync.errors import (
@@ -26,32 +23,17 @@ from pydbsync.errors import (
     PermanentError,
     PlanError,
     StopError,
+    StructureChanged,
     TransientError,
 )
 from pydbsync.killpoints import kill_point
-from pydbsync.model import Delivery, RowChange, SchemaChange
 from pydbsync.places import Checkpoint
 from pydbsync.plan.batch import Batch, single_statements
 from pydbsync.plan.ddl import PlannedSchemaChange
-from pydbsync.plan.identity import row_identity
 from pydbsync.plan.rows import Dialect, TablePlan
+from pydbsync.work import PENDING, Entry, ParkedChange, ParkedRows, SchemaStep, StreamState, Work, park_row
 
-Entry: TypeAlias = tuple[Delivery, RowChange, TablePlan]
-"""One row change on its way to one target table."""
-
-
-class Work(msgspec.Struct):
-    """What one transaction on the target will hold."""
-
-    batch: Batch
-    entries: list[Entry]
-    parked: list[ParkedChange]
-    state: StreamState
-    """The checkpoint row as it will be after the commit."""
-    outside: int = 0
-    """How many changes of tables without transactions are done already, before the transaction."""
-    outside_refused: list[ParkedChange] = msgspec.field(default_factory=list)
-    """What the target refused of them."""
+_LOOK_S = 1.0
 
 
 class Applier:
@@ -64,6 +46,8 @@ class Applier:
         self._session = Session(settings, stream=stream, log=log)
         self._parking = Parking(settings, session=self._session, stream=stream)
         self._schema = SchemaSteps(settings, session=self._session, parking=self._parking, stream=stream, log=log)
+        self._structure = StructureWatch()
+        self._looked_at = 0.0
         self._attempt: Attempt[list[tuple[int, ParkedChange]]] | None = None
         """What was begun and is not finished."""
         self._sent: list[tuple[int, ParkedChange]] = []
@@ -95,7 +79,12 @@ class Applier:
         Waits while the server is away; `is_away` says that its going was told already. Raises ConfigError if it refuses
         the user or the state schema.
         """
-        return self._session.acquire(stop, on_owned=self._parking.load, is_away=is_away)
+
+        def on_owned(connection: Connection) -> None:
+            self._parking.load(connection)
+            self._structure.has_changed(connection)  # what is planned from now on is planned for this
+
+        return self._session.acquire(stop, on_owned=on_owned, is_away=is_away)
 
     def release(self) -> None:
         """Close the connection, and with it give back the lock. Never raises."""
@@ -125,9 +114,14 @@ class Applier:
         """The databases of the target that have a table of this name."""
         return self._session.repeat(lambda connection: databases_with_table(connection, table)) or []
 
-    def refresh_parked(self) -> None:
-        """Notice what the operator has mended meanwhile; to be called between batches."""
+    def look_around(self) -> bool:
+        """Notice what others have done meanwhile, at most once a second: changes that were mended, and tables that were
+        altered, which is what it returns. To be called between transactions."""
+        if time.monotonic() - self._looked_at < _LOOK_S:
+            return False
+        self._looked_at = time.monotonic()
         self._parking.refresh()
+        return bool(self._session.repeat(self._structure.has_changed))
 
     def was_parked(self, position: str, message: bytes) -> bool:
         """Whether this very message of the stream was parked before, whatever became of it since."""
@@ -137,17 +131,15 @@ class Applier:
         """Raises StopError if the policy is to stop rather than to park."""
         self._parking.refuse_if_stopping(parked)
 
-    def change_schema(
-        self, change: SchemaChange, planned: PlannedSchemaChange, *, policy: str, state: StreamState, body: bytes
-    ) -> str:
-        """Run one DDL statement and move the checkpoint past it; what became of it: done, skipped, parked, or "again"
-        where it had run before.
+    def change_schema(self, step: SchemaStep[PlannedSchemaChange], state: StreamState) -> str:
+        """Run one DDL statement and store the state; what became of it: done, skipped, parked, or "again" where it had
+        run before.
 
         Waits while the target is away. Raises StopError by policy.
         """
-        return self._schema.run(change, planned, policy=policy, state=state, body=body)
+        return self._schema.run(step, state)
 
-    def begin(self, work: Work) -> None:
+    def begin(self, work: Work[TablePlan]) -> None:
         """Begin to commit the work, without a wait for what the target does meanwhile: `advance` now and then, `finish`
         before the next one is begun."""
         try:
@@ -162,7 +154,7 @@ class Applier:
             self._attempt.advance()
         return self._attempt is None or self._attempt.has_ended
 
-    def finish(self, work: Work) -> list[ParkedChange]:
+    def finish(self, work: Work[TablePlan]) -> list[ParkedChange]:
         """Commit what was begun, once, whatever is lost on the way; what the target refused and was parked instead.
 
         Waits while the target is away. Raises StopError by policy, CheckpointConflict, ConfigError.
@@ -180,6 +172,8 @@ class Applier:
             except (PermanentError, PlanError) as exc:
                 if singly:
                     raise StopError(f"the target refuses the transaction itself: {exc}") from exc
+                if not work.outside:
+                    self._refuse_old_plans(work)
                 begun, singly = None, True
         self._session.state = work.state
         if parked is None:  # committed, but the answer was lost
@@ -188,8 +182,14 @@ class Applier:
             self.parked.remember(parked_id, change)
         return [change for _, change in parked[: len(parked) - len(work.parked)]]
 
+    def _refuse_old_plans(self, work: Work[TablePlan]) -> None:
+        """Raises StructureChanged if a table was altered since it was planned for."""
+        for plan in {plan for _, _, plan in work.entries}:
+            if self._session.repeat(lambda connection: read_table(connection, plan.name)) != plan.schema:  # noqa: B023
+                raise StructureChanged(f"{plan.name} is not as it was any more at the target: somebody has altered it")
+
     def _steps(
-        self, connection: Connection, work: Work, *, singly: bool
+        self, connection: Connection, work: Work[TablePlan], *, singly: bool
     ) -> Generator[None, None, list[tuple[int, ParkedChange]]]:
         """One try; yields whenever the target works on a statement and the caller may do something else."""
         self._apply_outside(connection, work)
@@ -204,19 +204,17 @@ class Applier:
                 for entry in work.entries:
                     if entry[2].schema.transactional:
                         self._make_or_park(connection, entry, refused, blocked)
-            else:
+            elif isinstance(work.batch, Batch):
                 yield from run_all(connection, (each for each in work.batch.statements() if each.is_transactional))
-            parked: list[tuple[int, ParkedChange]] = []
-            for changes in (work.outside_refused, refused, work.parked):
-                first = len(parked)
-                for change in changes:
-                    if change.behind is not None and change.behind >= PENDING:
-                        behind, _ = parked[first + change.behind - PENDING]
-                        change = msgspec.structs.replace(change, behind=behind)
-                    parked.append((self._parking.write(connection, change), change))
+            parked = [
+                each
+                for changes in (work.outside_refused, refused, work.parked)
+                for each in self._parking.write(connection, changes)
+            ]
             if parked:
                 kill_point("after-parking")
-            self._parking.check_limit(len(parked))
+            if not work.keeps_all:
+                self._parking.check_limit(connection, len(parked))
             self._sent = parked
             kill_point("before-commit")
         except BaseException:
@@ -225,7 +223,7 @@ class Applier:
         yield from commit(connection)
         return parked
 
-    def _apply_outside(self, connection: Connection, work: Work) -> None:
+    def _apply_outside(self, connection: Connection, work: Work[TablePlan]) -> None:
         """Changes of tables without transactions are made one by one before the transaction, so that none is made
         again when something else is refused; a crash in between repeats them, which nothing can prevent."""
         if all(plan.schema.transactional for plan in {plan for _, _, plan in work.entries}):
@@ -240,11 +238,11 @@ class Applier:
             work.outside += 1
 
     def _make_or_park(
-        self, connection: Connection, entry: Entry, refused: list[ParkedChange], blocked: ParkedRows
+        self, connection: Connection, entry: Entry[TablePlan], refused: list[ParkedChange], blocked: ParkedRows
     ) -> None:
         """Make one change; if the target refuses it, or the row waits for one in `refused`, it is added there."""
         _, change, plan = entry
-        behind = blocked.blocker(plan.name, row_identity(change, plan)) if blocked else None
+        behind = blocked.blocker(plan.name, plan.identity(change)) if blocked else None
         if behind is not None:
             parked: ParkedChange | None = park_row(entry, "waits behind a parked change of the same row", behind=behind)
         else:
@@ -254,7 +252,7 @@ class Applier:
             blocked.remember(PENDING + len(refused), parked)
             refused.append(parked)
 
-    def _make(self, connection: Connection, entry: Entry) -> ParkedChange | None:
+    def _make(self, connection: Connection, entry: Entry[TablePlan]) -> ParkedChange | None:
         """One change by itself; its record if it cannot be made."""
         _, change, plan = entry
         try:
@@ -273,13 +271,3 @@ class Applier:
                 connection.execute(b"ROLLBACK TO SAVEPOINT one_change")
             return park_row(entry, str(exc), code=exc.code)
         return None
-
-
-def park_row(entry: Entry, reason: str, *, code: int = 0, behind: int | None = None) -> ParkedChange:
-    """The record of a row change that is not applied."""
-    delivery, change, plan = entry
-    kind, position, source = describe_change(change)
-    return ParkedChange(
-        message=delivery.body, reason=reason, code=code, kind=kind, position=position, source=source,
-        target_database=plan.name.database, row_keys=tuple(row_identity(change, plan)), behind=behind,
-    )  # fmt: skip

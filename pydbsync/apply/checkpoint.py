@@ -14,28 +14,12 @@ import secrets
 import socket
 import threading
 
-import msgspec
-
 from pydbsync.apply.connection import Connection
 from pydbsync.errors import CheckpointConflict
 from pydbsync.model import Place, TableName
 from pydbsync.places import Checkpoint
 from pydbsync.plan.quoting import quote_name, quote_text
-
-
-class StreamState(msgspec.Struct):
-    """What the checkpoint row says, counters included."""
-
-    checkpoint: Checkpoint
-    epoch: int = 0
-    commits: int = 0
-    applied: int = 0
-    duplicates: int = 0
-    heartbeat: int | None = None
-    heartbeat_ts: int | None = None
-    ghosts: str = ""
-    bootstrapped: frozenset[TableName] = frozenset()
-    """Source tables whose rows came by a bootstrap, and no newer change since: what Maxwell held back is still due."""
+from pydbsync.work import StreamState
 
 
 class CheckpointRow:

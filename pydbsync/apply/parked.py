@@ -7,65 +7,12 @@ from collections.abc import Iterable
 import msgspec
 
 from pydbsync.apply.connection import Connection
-from pydbsync.model import RowChange, SchemaChange, TableName
+from pydbsync.model import TableName
 from pydbsync.plan.quoting import quote_name
-
-PENDING = 2**62
-"""Added to the place of a change in the list of those that are about to be parked: its id is not known yet."""
+from pydbsync.work import ParkedChange, ParkedRows
 
 _PIECE_BYTES = 2**20
 _LEAST_PIECE_BYTES = 2**9
-
-
-class ParkedChange(msgspec.Struct, frozen=True):
-    """One change that was not applied, as the table `parked` keeps it."""
-
-    message: bytes
-    """The message as it arrived."""
-    reason: str
-    code: int = 0
-    """The server's error number, 0 where the target was not asked."""
-    kind: str = ""
-    position: str = ""
-    source: TableName = TableName("", "")
-    target_database: str = ""
-    row_keys: tuple[bytes, ...] = ()
-    """Identities of the row (before and after): later changes of either are parked behind this one."""
-    is_whole_table: bool = False
-    behind: int | None = None
-    """The id of the parked change that this one waits for, or PENDING and its place in the same transaction."""
-
-    @property
-    def target(self) -> TableName:
-        """The table that it would have changed."""
-        return TableName(self.target_database or self.source.database, self.source.table)
-
-
-class ParkedRows:
-    """Which rows and tables of a stream have something parked, so that what follows keeps its order behind it."""
-
-    def __init__(self) -> None:
-        self._tables: dict[TableName, int] = {}
-        self._rows: dict[tuple[TableName, bytes], int] = {}
-        self.count = 0
-
-    def __bool__(self) -> bool:
-        return bool(self._tables or self._rows)
-
-    def blocker(self, target: TableName, keys: Iterable[bytes]) -> int | None:
-        """The id of the newest parked change that a change of this row must wait for; None if there is none."""
-        found = [self._tables[target]] if target in self._tables else []
-        found += [self._rows[target, key] for key in keys if (target, key) in self._rows]
-        return max(found, default=None)
-
-    def remember(self, parked_id: int, parked: ParkedChange) -> None:
-        """Later changes wait behind this one."""
-        target = parked.target
-        if parked.is_whole_table:
-            self._tables[target] = parked_id
-        for key in parked.row_keys:
-            self._rows[target, key] = parked_id
-        self.count += 1
 
 
 class ParkedTable:
@@ -96,6 +43,26 @@ class ParkedTable:
                 ),
             )
         return rows
+
+    def void(self, connection: Connection, database: str, table: str | None, reason: str) -> list[int]:
+        """Give up what is parked of a table's rows, or of a whole database's, as part of the running transaction: the
+        rows are gone at the source. The ids."""
+        where, about = ("target_database = %s", (database,)) if table is None else (
+            "target_database = %s AND source_table = %s", (database, table)
+        )  # fmt: skip
+        found = connection.rows(
+            f"SELECT id FROM {self._table} WHERE stream = %s AND status = 'parked' AND NOT is_whole_table AND {where}",
+            (self._stream, *about),
+        )
+        ids = [int(row[0]) for row in found]
+        for parked_id in ids:
+            connection.run(f"UPDATE {self._table} SET status = 'skipped' WHERE id = %s", (parked_id,))
+            connection.run(
+                f"INSERT INTO {quote_name(self._schema)}.`parked_audit` (parked_id, action, actor, detail)"
+                " VALUES (%s, 'void', 'replay', %s)",
+                (parked_id, reason),
+            )
+        return ids
 
     def count(self, connection: Connection) -> int:
         """How many are parked now: fewer than before when the operator has mended some."""
@@ -164,13 +131,3 @@ def read_rests(connection: Connection, schema: str, ids: Iterable[int]) -> dict[
     ):
         pieces.setdefault(int(parked_id), []).append(piece)
     return {parked_id: b"".join(each) for parked_id, each in pieces.items()}
-
-
-def describe_change(change: RowChange | SchemaChange) -> tuple[str, str, TableName]:
-    """Kind, position with row number, and source table of a change, for the record."""
-    position = change.position or ""
-    if isinstance(change, RowChange):
-        if change.xoffset is not None:
-            position += f"/{change.xoffset}"
-        return change.kind, position, TableName(change.database, change.table)
-    return change.kind, position, TableName(change.database, change.table or "")

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import time
+from collections.abc import Iterable
+
+import msgspec
 
 from pydbsync.apply.connection import Connection
-from pydbsync.apply.parked import ParkedChange, ParkedRows, ParkedTable
+from pydbsync.apply.parked import ParkedTable
 from pydbsync.apply.session import Session
 from pydbsync.config.settings import Settings
 from pydbsync.errors import StopError
-
-_LOOK_S = 1.0
+from pydbsync.plan.ddl import PlannedSchemaChange
+from pydbsync.work import PENDING, ParkedChange, ParkedRows
 
 
 class Parking:
@@ -21,7 +23,6 @@ class Parking:
         self._session = session
         self._stream = stream
         self._table = ParkedTable(schema=settings.state_schema, stream=stream)
-        self._seen_at = 0.0
         self.rows = ParkedRows()
 
     def load(self, connection: Connection) -> None:
@@ -33,23 +34,37 @@ class Parking:
         self.rows = self._session.repeat(self._table.load) or ParkedRows()
 
     def refresh(self) -> None:
-        """Notice what the operator has mended meanwhile; looks at most once a second, and only if something is parked.
+        """Notice what the operator has mended meanwhile, if something is parked.
 
-        To be called between batches: what an open batch is about to park is not in the table yet.
+        To be called between transactions: what one is about to park is not in the table yet.
         """
-        if not self.rows.count or time.monotonic() - self._seen_at < _LOOK_S:
-            return
-        self._seen_at = time.monotonic()
-        if self._session.repeat(self._table.count) != self.rows.count:
+        if self.rows.count and self._session.repeat(self._table.count) != self.rows.count:
             self.reload()
 
     def has(self, position: str, message: bytes) -> bool:
         """Whether this very message of the stream was parked before, whatever became of it since."""
         return bool(self._session.repeat(lambda connection: self._table.has(connection, position, message)))
 
-    def write(self, connection: Connection, change: ParkedChange) -> int:
-        """Store one as part of the running transaction; its id."""
-        return self._table.write(connection, change)
+    def write(self, connection: Connection, changes: Iterable[ParkedChange]) -> list[tuple[int, ParkedChange]]:
+        """Store these as part of the running transaction; each with its id, which those behind it name."""
+        written: list[tuple[int, ParkedChange]] = []
+        for change in changes:
+            if change.behind is not None and change.behind >= PENDING:
+                behind, _ = written[change.behind - PENDING]
+                change = msgspec.structs.replace(change, behind=behind)
+            written.append((self._table.write(connection, change), change))
+        return written
+
+    def void(self, connection: Connection, planned: PlannedSchemaChange) -> list[int]:
+        """Give up what is parked of rows that the statement has taken away, as part of the running transaction; the
+        ids."""
+        reason = f"void: its row went with {planned.sql}"[:16000]
+        if planned.action == "drop-database" and planned.database is not None:
+            return self._table.void(connection, planned.database, None, reason)
+        if planned.action not in ("drop-table", "truncate-table"):
+            return []
+        gone = [name for name, _ in planned.touched if name is not None]
+        return [each for name in gone for each in self._table.void(connection, name.database, name.table, reason)]
 
     def refuse_if_stopping(self, parked: ParkedChange) -> None:
         """Raises StopError if the policy is to stop rather than to park."""
@@ -59,10 +74,12 @@ class Parking:
                 f" {parked.reason}; nothing after it was applied (on_error is stop)"
             )
 
-    def check_limit(self, coming: int) -> None:
-        """Raises StopError if with these there are more than may be."""
+    def check_limit(self, connection: Connection, coming: int) -> None:
+        """Raises StopError if with these, which are written already, there are more than may be."""
         limit = self._settings.max_parked
-        if limit and coming and self.rows.count + coming > limit:
+        if not limit or not coming or self.rows.count + coming <= limit:
+            return
+        if self._table.count(connection) > limit:  # the operator may have mended some meanwhile
             raise StopError(
                 f"more than max_parked ({limit}) changes of {self._stream!r} are parked; look at them with"
                 " `python -m pydbsync parked list` before going on"

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import logging
 
-from pydbsync.apply.checkpoint import StreamState
 from pydbsync.apply.connection import LEFTOVER_CODE, LOST_CODES, Connection
-from pydbsync.apply.parked import ParkedChange, describe_change
 from pydbsync.apply.parking import Parking
 from pydbsync.apply.schema_change import Journal, is_already_so, read_state, run_statement, statement_hash
 from pydbsync.apply.session import Session
@@ -16,6 +14,7 @@ from pydbsync.errors import PermanentError, StopError, Stopped, TransientError
 from pydbsync.killpoints import kill_point
 from pydbsync.model import SchemaChange
 from pydbsync.plan.ddl import PlannedSchemaChange
+from pydbsync.work import ParkedChange, SchemaStep, StreamState, describe_change
 
 
 class SchemaSteps:
@@ -30,14 +29,13 @@ class SchemaSteps:
         self._journal = Journal(schema=settings.state_schema, stream=stream)
         self._log = log
 
-    def run(
-        self, change: SchemaChange, planned: PlannedSchemaChange, *, policy: str, state: StreamState, body: bytes
-    ) -> str:
-        """Run one DDL statement and move the checkpoint past it; what became of it: done, skipped, parked, or "again"
-        where it had run before.
+    def run(self, step: SchemaStep[PlannedSchemaChange], state: StreamState) -> str:
+        """Run one DDL statement and store the state; what became of it: done, skipped, parked, or "again" where it had
+        run before.
 
         Waits while the target is away. Raises StopError by policy.
         """
+        change, planned, policy = step.change, step.planned, step.policy
         digest = statement_hash(change, planned)
         entry = self._session.repeat(lambda connection: self._journal.find(connection, digest))
         status, note = "done", "; ".join(planned.notes)
@@ -55,13 +53,15 @@ class SchemaSteps:
             failure = self._run_once(digest, change, planned, entry_before=entry and entry.before, state=state)
             if failure is not None:
                 status, note = "parked", str(failure)
-        parked = park_schema(change, planned, body, failure) if status == "parked" else None
+        body = step.messages[0].delivery.body
+        parked = park_schema(change, planned, body, failure) if failure is not None else None
         try:
             if parked is not None:
                 self._parking.refuse_if_stopping(parked)
-            self._write_end(digest, status, note, state, parked)
+            self._write_end(digest, status, note, state, parked, planned)
         except StopError:
-            self._session.repeat(lambda connection: self._journal.forget_intent(connection, digest))
+            if parked is not None:  # not where it ran: the next start must find that it has
+                self._session.repeat(lambda connection: self._journal.forget_intent(connection, digest))
             raise
         self._session.catalog.forget()
         return "again" if entry is not None and entry.status == status == "done" else status
@@ -135,28 +135,40 @@ class SchemaSteps:
 
         self._session.repeat(write)
 
-    def _write_end(self, digest: str, status: str, note: str, state: StreamState, parked: ParkedChange | None) -> None:
-        def write(connection: Connection) -> int:
+    def _write_end(
+        self,
+        digest: str,
+        status: str,
+        note: str,
+        state: StreamState,
+        parked: ParkedChange | None,
+        planned: PlannedSchemaChange,
+    ) -> None:
+        coming = [parked] if parked is not None else []
+
+        def write(connection: Connection) -> list[int]:
             with connection.transaction():
                 self._session.row.write(connection, state)
                 self._journal.write_end(connection, digest, status=status, note=note)
-                parked_id = self._parking.write(connection, parked) if parked else 0
-                self._parking.check_limit(1 if parked else 0)
+                self._parking.write(connection, coming)
+                self._parking.check_limit(connection, len(coming))
+                void = self._parking.void(connection, planned) if status == "done" and self._parking.rows else []
                 kill_point("before-commit")
-            return parked_id
+            return void
 
-        parked_id = self._session.repeat(write, expected_commits=state.commits)
+        void = self._session.repeat(write, expected_commits=state.commits)
         self._session.state = state
-        if parked is None:
-            return
-        if parked_id is None:  # committed, but the answer was lost
+        if void:
+            self._log.warning(
+                "%d parked change(s) are void, their rows went with: %s (ids %s)", len(void), planned.sql,
+                ", ".join(map(str, void[:20])),
+            )  # fmt: skip
+        if coming or void or void is None:
             self._parking.reload()
-        else:
-            self._parking.rows.remember(parked_id, parked)
 
 
 def park_schema(
-    change: SchemaChange, planned: PlannedSchemaChange, body: bytes, failure: PermanentError | None
+    change: SchemaChange, planned: PlannedSchemaChange, body: bytes, failure: PermanentError
 ) -> ParkedChange:
     """The record of a schema change that is not applied."""
     kind, position, source = describe_change(change)
@@ -164,9 +176,7 @@ def park_schema(
     if planned.touched:
         name = next(name for name in (*planned.touched[0],) if name is not None)
         database = name.database
-    reason = f"{failure or 'parked before'}: {planned.sql}"
-    code = failure.code if failure else 0
     return ParkedChange(
-        message=body, reason=reason, code=code, kind=kind, position=position, source=source,
-        target_database=database, is_whole_table=True,
+        message=body, reason=f"{failure}: {planned.sql}", code=failure.code, kind=kind, position=position,
+        source=source, target_database=database, is_whole_table=True,
     )  # fmt: skip

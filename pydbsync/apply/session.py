@@ -9,12 +9,13 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from pydbsync.apply.catalog import LiveCatalog
-from pydbsync.apply.checkpoint import CheckpointRow, StreamState
+from pydbsync.apply.checkpoint import CheckpointRow
 from pydbsync.apply.connection import LOST_CODES, Connection
 from pydbsync.apply.state import ensure_state_schema
 from pydbsync.backoff import Backoff
 from pydbsync.config.settings import Settings
 from pydbsync.errors import CheckpointConflict, PermanentError, Stopped, TransientError
+from pydbsync.work import StreamState
 
 _T = TypeVar("_T")
 

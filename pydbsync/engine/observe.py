@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
-from pydbsync.apply.parked import ParkedChange
+from pydbsync.work import ParkedChange
 
 
 class Observer:
-    """Does nothing; subclasses override what they care for. Called from the worker's main thread."""
+    """Does nothing; subclasses override what they care for. Called from the worker's main thread, so that none of them
+    may wait for anybody."""
 
     def now(self, state: str) -> None:
         """What the worker is doing from now on, in one word or two."""
@@ -42,3 +43,54 @@ class Observer:
 
     def depth(self, read: Callable[[], int | None]) -> None:
         """Deliveries are at hand; `read` tells how many more wait."""
+
+
+class Observers(Observer):
+    """Several observers as one."""
+
+    def __init__(self, observers: Sequence[Observer]) -> None:
+        self._observers = tuple(observers)
+
+    def now(self, state: str) -> None:
+        for each in self._observers:
+            each.now(state)
+
+    def began(self) -> None:
+        for each in self._observers:
+            each.began()
+
+    def committed(self, *, rows: int, parked: int, ts: int) -> None:
+        for each in self._observers:
+            each.committed(rows=rows, parked=parked, ts=ts)
+
+    def duplicate(self) -> None:
+        for each in self._observers:
+            each.duplicate()
+
+    def parked(self, parked: ParkedChange) -> None:
+        for each in self._observers:
+            each.parked(parked)
+
+    def schema_changed(self, *, ran: bool) -> None:
+        for each in self._observers:
+            each.schema_changed(ran=ran)
+
+    def new_stream(self, position: str) -> None:
+        for each in self._observers:
+            each.new_stream(position)
+
+    def gap(self, text: str) -> None:
+        for each in self._observers:
+            each.gap(text)
+
+    def heartbeat(self, number: int, ts: int) -> None:
+        for each in self._observers:
+            each.heartbeat(number, ts)
+
+    def idle(self, depth: int | None) -> None:
+        for each in self._observers:
+            each.idle(depth)
+
+    def depth(self, read: Callable[[], int | None]) -> None:
+        for each in self._observers:
+            each.depth(read)

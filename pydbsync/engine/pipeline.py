@@ -1,4 +1,4 @@
-"""The flow of one queue: source → decode → route → plan → apply ══ COMMIT ══► ack."""
+"""The flow of one queue: source → decode → judge → plan → open batch ══ COMMIT ══► acknowledgement."""
 
 from __future__ import annotations
 
@@ -7,34 +7,34 @@ import logging
 import threading
 import time
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
-import msgspec
-
-from pydbsync.apply.applier import Entry, Work, park_row
-from pydbsync.apply.checkpoint import StreamState
-from pydbsync.apply.parked import PENDING, ParkedChange, ParkedRows, describe_change
 from pydbsync.backoff import Backoff
 from pydbsync.config.settings import Settings
-from pydbsync.decode.maxwell import decode_message
-from pydbsync.engine.gaps import HeartbeatWatch, TransactionWatch
+from pydbsync.engine.commits import Commits
+from pydbsync.engine.judge import Judge, Judgement, Verdict
+from pydbsync.engine.late import LateMessages
 from pydbsync.engine.observe import Observer
-from pydbsync.engine.pace import BatchPace
-from pydbsync.engine.schema_flow import SchemaFlow
-from pydbsync.engine.table_plans import TablePlans
-from pydbsync.engine.target import Target
+from pydbsync.engine.open_batch import OpenBatch
 from pydbsync.errors import BrokenOrderError, DecodeError, PlanError, SourceError, StopError, TransientError
 from pydbsync.killpoints import kill_point
-from pydbsync.model import Delivery, Marker, Place, RowChange, SchemaChange, TableName
-from pydbsync.places import Progress, Verdict
-from pydbsync.plan.batch import Batch
-from pydbsync.plan.identity import row_identity
-from pydbsync.protocols import Source
+from pydbsync.model import Delivery, Marker, RowChange, SchemaChange, TableName
+from pydbsync.protocols import Decode, Plans, SchemaPlanner, Sink, Source, StateStore
 
 _IDLE_WAIT_S = 0.5
-_LATE_WAIT_S = 1.0
 _LOOK_EACH_ROWS = 32
 """How often, while rows are taken in, the target is given the next statement if it has done the last."""
+
+
+class Stages(NamedTuple):
+    """The parts that one queue is followed with."""
+
+    source: Source
+    decode: Decode
+    plans: Plans[Any]
+    schema: SchemaPlanner[Any]
+    store: StateStore
+    sink: Sink[Any, Any]
 
 
 class Pipeline:
@@ -43,10 +43,8 @@ class Pipeline:
     def __init__(
         self,
         settings: Settings,
+        stages: Stages,
         *,
-        source: Source,
-        applier: Target,
-        plans: TablePlans,
         observer: Observer,
         log: logging.Logger,
         until_drained: bool = False,
@@ -54,20 +52,18 @@ class Pipeline:
     ) -> None:
         """`carries_everything`: every row of a source transaction comes this way, so that a hole is a loss."""
         self._settings = settings
-        self._carries_everything = carries_everything
-        self._source = source
-        self._applier = applier
-        self._plans = plans
-        self._schema = SchemaFlow(settings, applier=applier, plans=plans, log=log)
+        self._stages = stages
         self._observer = observer
         self._log = log
         self._until_drained = until_drained
+        self._carries_everything = carries_everything
 
     def run(self, stop: threading.Event) -> None:
         """Take ownership, subscribe, follow; after any loss of the source do the same again.
 
         Raises ConfigError, StopError, CheckpointConflict, BrokenOrderError.
         """
+        source, _, plans, _, store, _ = self._stages
         backoff = Backoff(self._settings.retry.first_s, self._settings.retry.max_s)
         is_away = is_target_lost = False
         try:
@@ -75,14 +71,13 @@ class Pipeline:
                 # First the lock, then the subscription: a stand-by must never be a waiting consumer, since RabbitMQ
                 # would hand it newer messages before the ones that come back.
                 self._observer.now("waiting for the target")
-                state = self._applier.acquire(stop, is_away=is_target_lost)
-                if state is None:
+                if store.acquire(stop, is_away=is_target_lost) is None:
                     return
                 is_target_lost = False
                 try:
-                    self._plans.attach(self._applier.catalog, self._applier.dialect)
+                    plans.attach()
                     self._observer.now("waiting for the queue")
-                    self._source.open(stop, self._applier.keep_alive)
+                    source.open(stop, store.keep_alive)
                     if stop.is_set():
                         return
                     if is_away:
@@ -90,7 +85,7 @@ class Pipeline:
                     is_away = False
                     backoff.reset()
                     self._observer.now("following")
-                    self._follow(state, stop)
+                    self._subscription().follow(stop)
                     return
                 except BrokenOrderError:
                     raise
@@ -98,389 +93,212 @@ class Pipeline:
                     if not is_away:
                         self._log.warning("the source is away, waiting: %s", exc)
                     is_away = True
-                    self._source.close()
+                    source.close()
                     backoff.wait(stop)
                 except TransientError as exc:
                     # Lost while something was looked up: what was taken in comes again.
                     self._log.warning("the target was lost, beginning anew at the checkpoint: %s", exc)
                     is_target_lost = True
-                    self._source.close()
-                    self._applier.release()
+                    source.close()
+                    store.release()
                     backoff.wait(stop)
         finally:
-            self._source.close()
-            self._applier.release()
+            source.close()
+            store.release()
 
-    def _follow(self, state: StreamState, stop: threading.Event) -> None:
-        run = _Run(self, self._applier.state or state)
-        try:
-            self._take_in(run, stop)
-        finally:
-            with contextlib.suppress(SourceError):  # then it comes again, and is left out
-                run.settle()
-
-    def _take_in(self, run: _Run, stop: threading.Event) -> None:
-        take, wait_s = self._source.take, self._settings.transaction_wait_s
-        while True:
-            deliveries = take(timeout_s=0.0) if run.has_open_work or run.is_committing else ()
-            if not deliveries and run.is_committing:
-                run.settle()  # what is acknowledged with it may be what the broker waits for
-                continue
-            if not deliveries and run.has_open_work:
-                if run.is_inside_transaction or self._schema.is_open:  # a statement may have more messages
-                    deliveries = take(timeout_s=wait_s)
-                if not deliveries:
-                    run.close_batch()
-            if not deliveries:
-                if stop.is_set():
-                    return
-                if self._until_drained and self._source.is_drained():
-                    return
-                self._applier.keep_alive()
-                deliveries = take(timeout_s=_IDLE_WAIT_S)
-                if not deliveries:
-                    self._observer.idle(self._source.depth())
-                    run.look_for_silence()
-                    continue
-            if not run.has_open_work and not run.is_committing:
-                self._applier.refresh_parked()
-            self._observer.began()
-            self._observer.depth(self._source.depth)
-            run.handle(deliveries, stop)
-            if run.broken_order is not None:
-                raise run.end_of_order(stop)
-            if stop.is_set():
-                run.close_batch()
-                return
+    def _subscription(self) -> _Subscription:
+        return _Subscription(
+            self._settings,
+            self._stages,
+            observer=self._observer,
+            log=self._log,
+            until_drained=self._until_drained,
+            carries_everything=self._carries_everything,
+        )
 
 
-class _Begun(NamedTuple):
-    """A batch that the target works on."""
+class _Subscription:
+    """One subscription: the loop, and the way of one change through the judge into the batch, to the commit."""
 
-    work: Work
-    tag: int
-    ts: int
-    at: float
-
-
-class _Run:
-    """What belongs to one subscription: progress, the open batch, and what is still to be acknowledged."""
-
-    def __init__(self, pipeline: Pipeline, state: StreamState) -> None:
-        self._source = pipeline._source
-        self._applier = pipeline._applier
-        self._plans = pipeline._plans
-        self._schema = pipeline._schema
-        self._settings = pipeline._settings
-        self._observer = pipeline._observer
-        self._log = pipeline._log
-        self._progress = Progress(state.checkpoint)
-        self._state = state
+    def __init__(
+        self,
+        settings: Settings,
+        stages: Stages,
+        *,
+        observer: Observer,
+        log: logging.Logger,
+        until_drained: bool,
+        carries_everything: bool,
+    ) -> None:
+        self._settings = settings
+        self._source, self._decode, self._plans, self._schema, self._store, sink = stages
+        self._observer = observer
+        self._log = log
+        self._until_drained = until_drained
+        self._commits = Commits(
+            settings, store=self._store, sink=sink, source=self._source, observer=observer, log=log
+        )  # fmt: skip
+        self._batch = OpenBatch(store=self._store, plans=self._plans)
+        state = self._commits.state
         self._schema.start(state.ghosts)
-        self._copy = self._applier.copy_start(state.checkpoint)
-        self._since = self._progress.place()
-        self._has_fresh = False
-        self.broken_order: BrokenOrderError | None = None
-        self._bootstrapped = set(state.bootstrapped)
-        """Source tables of which rows without a place came, and no newer change since."""
-        self._named_keyless: set[TableName] = set()
-        self._xid: int | None = None
+        self._judge = Judge(
+            state,
+            copy=self._store.copy_start(state.checkpoint),
+            heartbeat_table=settings.heartbeat_table,
+            carries_everything=carries_everything,
+        )
         # The broker hands out no more than `prefetch` before an acknowledgement: a longer transaction is cut there at
         # once, rather than waited for.
-        self._most_rows = min(self._settings.transaction_rows, self._settings.prefetch)
-        self._pace = BatchPace(most_rows=self._settings.batch_rows, time_s=self._settings.batch_time_s)
-        self.is_inside_transaction = False
-        self._heartbeat_table = tuple(self._settings.heartbeat_table.split(".", 1))
-        self._heartbeats = HeartbeatWatch(state.heartbeat, state.heartbeat_ts)
-        self._holes = TransactionWatch(state.checkpoint.place) if pipeline._carries_everything else None
-        self._duplicates = 0
-        """Left out since the state was stored last."""
-        self._begun: _Begun | None = None
-        self._new_batch()
+        self._most_rows = min(settings.transaction_rows, settings.prefetch)
+        self._xid: int | None = None
+        self._is_inside_transaction = False
+        self._named_keyless: set[TableName] = set()
 
-    # -- the open batch ----------------------------------------------------------------------------------------------
+    # -- the loop ----------------------------------------------------------------------------------------------------
 
-    def _new_batch(self) -> None:
-        self._batch = Batch()
-        self._entries: list[Entry] = []
-        self._parked: list[ParkedChange] = []
-        self._parked_after: list[int] = []
-        """How many of `_entries` came before each of `_parked`."""
-        self._pending: ParkedRows | None = None
-        """What later changes must wait for, of those in `_parked`."""
-        self._bytes = 0
-        self._rows = 0
-        self._opened_at = 0.0
-        self._tag = 0
-        self._ts = 0
-        self.has_open_work = False
+    def follow(self, stop: threading.Event) -> None:
+        """Take in what comes until told to stop, or drained. Raises what ends the subscription."""
+        try:
+            while (deliveries := self._next(stop)) is not None:
+                self._observer.began()
+                self._observer.depth(self._source.depth)
+                self._take_in(deliveries, stop)
+                if stop.is_set():
+                    self._close()
+                    return
+        finally:
+            with contextlib.suppress(SourceError):  # then it comes again, and is left out
+                self._settle()
 
-    def handle(self, deliveries: Sequence[Delivery], stop: threading.Event) -> None:
-        """Take in deliveries in order; commit whenever a limit is reached at the end of a source transaction."""
-        settings = self._settings
-        for delivery in deliveries:
-            if self.broken_order is not None and not delivery.redelivered:
-                return
-            if self._begun is not None and self._rows % _LOOK_EACH_ROWS == 0 and self._applier.advance():
-                self.settle()
-            if not self.has_open_work:
-                self._opened_at = time.monotonic()
-                self.has_open_work = True
+    def _next(self, stop: threading.Event) -> Sequence[Delivery] | None:
+        """The next deliveries; meanwhile what is open is committed. None where the subscription is to end."""
+        take, batch = self._source.take, self._batch
+        while True:
+            if batch.is_open or self._commits.is_under_way:
+                deliveries = take(timeout_s=0.0)
+                if not deliveries and self._commits.is_under_way:
+                    self._settle()  # what is acknowledged with it may be what the broker waits for
+                    continue
+                if not deliveries and batch.is_open:
+                    if self._is_inside_transaction or self._schema.is_open:  # a statement may have more messages
+                        deliveries = take(timeout_s=self._settings.transaction_wait_s)
+                    if not deliveries:
+                        self._close()
+                if deliveries:
+                    return deliveries
+            if stop.is_set() or (self._until_drained and self._source.is_drained()):
+                return None
+            self._store.keep_alive()
+            deliveries = take(timeout_s=_IDLE_WAIT_S)
+            self._look_around()
+            if deliveries:
+                return deliveries
+            self._observer.idle(self._source.depth())
+            self._look_for_silence()
+
+    def _take_in(self, deliveries: Sequence[Delivery], stop: threading.Event) -> None:
+        """Take deliveries in, in order; commit whenever a limit is reached at the end of a source transaction."""
+        commits, decode = self._commits, self._decode
+        for place, delivery in enumerate(deliveries):
+            batch = self._batch
+            if commits.is_under_way and batch.rows % _LOOK_EACH_ROWS == 0 and commits.has_answer():
+                self._settle()
+            if not batch.is_open:
+                batch.open()
             try:
-                change = decode_message(delivery.body)
+                changes = decode(delivery.body)
             except DecodeError as exc:
-                self._park_delivery(delivery, str(exc))
-                self._tag = delivery.tag
+                batch.park_delivery(delivery, str(exc))
+                batch.tag = delivery.tag
                 continue
             kill_point("after-decode")
-            if isinstance(change, RowChange):
-                if self._schema.is_open:
-                    self.close_batch(reopen=True)
-                if change.xid != self._xid or change.xid is None:
-                    # The former transaction is over even where its commit row went to another queue.
-                    self._xid = change.xid
-                    if self._is_full():
-                        self.close_batch(reopen=True, go_on=True)
-                self._bytes += len(delivery.body)
-                self._take_row(delivery, change)
-                self._tag = delivery.tag
-                self.is_inside_transaction = not change.commit and change.xid is not None
-                if not self.is_inside_transaction:
-                    self._xid = None
-                self._rows += 1
-                if (
-                    self._rows >= self._most_rows
-                    or (not self.is_inside_transaction and self._is_full())
-                    or self._bytes >= settings.batch_bytes * 4
-                ):
-                    self.close_batch(go_on=True)
-                    if stop.is_set():
+            for change in changes:
+                if isinstance(change, RowChange):
+                    verdict = self._take_row(delivery, change)
+                elif isinstance(change, SchemaChange):
+                    if stop.is_set() and not self._schema.belongs(change):
                         return
-            elif isinstance(change, SchemaChange):
-                if stop.is_set() and not self._schema.belongs(change):
-                    self.close_batch()
+                    verdict = self._take_schema_change(delivery, change)
+                else:
+                    self._take_marker(change)
+                    continue
+                if verdict is Verdict.LATE:
+                    self._end_of_order(deliveries[place:])
+            batch = self._batch
+            batch.tag = delivery.tag
+            if (
+                batch.rows >= self._most_rows
+                or batch.bytes >= self._settings.batch_bytes * 4
+                or (not self._is_inside_transaction and self._is_full())
+            ):
+                self._close(go_on=True)
+                if stop.is_set():
                     return
-                self._take_schema_change(delivery, change)
-            else:
-                self._take_marker(change)
-                self._tag = delivery.tag
 
     def _is_full(self) -> bool:
-        settings = self._settings
-        return self.has_open_work and (
-            len(self._entries) >= self._pace.rows
-            or self._bytes >= settings.batch_bytes
-            or time.monotonic() - self._opened_at >= settings.batch_time_s
+        batch, settings = self._batch, self._settings
+        return batch.is_open and (
+            len(batch.entries) >= self._commits.pace.rows
+            or batch.bytes >= settings.batch_bytes
+            or time.monotonic() - batch.opened_at >= settings.batch_time_s
         )
-
-    @property
-    def is_committing(self) -> bool:
-        """Whether the target works on a batch."""
-        return self._begun is not None
-
-    def close_batch(self, *, reopen: bool = False, go_on: bool = False) -> None:
-        """Commit what is open, then acknowledge it; with `go_on` the next batch is taken in meanwhile."""
-        self.settle()
-        self._schema.close(self)
-        if not self.has_open_work:
-            return
-        entries, parked = self._entries, self._parked
-        checkpoint = self._progress.checkpoint()
-        state = msgspec.structs.replace(
-            self._state,
-            checkpoint=checkpoint,
-            commits=self._state.commits + 1,
-            applied=self._state.applied + len(entries),
-            duplicates=self._state.duplicates + self._duplicates,
-            ghosts=self._schema.ghosts(),
-            bootstrapped=frozenset(self._bootstrapped),
-        )
-        state.heartbeat, state.heartbeat_ts = self._heartbeats.number, self._heartbeats.ts
-        has_moved = checkpoint != self._state.checkpoint or state.ghosts != self._state.ghosts
-        if entries or parked or has_moved or state.bootstrapped != self._state.bootstrapped:
-            work = Work(batch=self._batch, entries=entries, parked=parked, state=state)
-            self._begun = _Begun(work, self._tag, self._ts, time.monotonic())
-            self._applier.begin(work)
-            # What is parked has no number yet that later changes could wait behind; what is large is held alone.
-            go_on = go_on and not parked and self._bytes <= 2 * self._settings.batch_bytes
-            self._state = state
-            self._duplicates = 0
-            self._new_batch()
-            if not go_on:
-                self.settle()
-        else:
-            tag = self._tag
-            self._new_batch()
-            self._acknowledge(tag)
-        if reopen:
-            self._opened_at = time.monotonic()
-            self.has_open_work = True
-
-    def settle(self) -> None:
-        """Wait for the end of the batch that the target works on, if there is one, and acknowledge it."""
-        if self._begun is None:
-            return
-        begun, self._begun = self._begun, None
-        entries, parked = begun.work.entries, begun.work.parked
-        refused = self._applier.finish(begun.work)
-        self._pace.took(len(entries), time.monotonic() - begun.at)
-        kill_point("after-commit")
-        for each in (*refused, *parked):
-            self._tell_parked(each)
-        self._observer.committed(rows=len(entries) - len(refused), parked=len(refused) + len(parked), ts=begun.ts)
-        if refused:
-            self._plan_again()
-        self._acknowledge(begun.tag)
-
-    def _acknowledge(self, tag: int) -> None:
-        if tag:
-            self._source.acknowledge(tag)
-            kill_point("after-ack")
-
-    def _plan_again(self) -> None:
-        """Something of the batch before is parked now: what of the open one is of the same rows waits behind it."""
-        entries, parked = self._entries, list(zip(self._parked_after, self._parked, strict=True))
-        self._batch, self._entries, self._parked, self._parked_after, self._pending = Batch(), [], [], [], None
-        for place, entry in enumerate(entries):
-            while parked and parked[0][0] <= place:
-                self._park_again(parked.pop(0)[1])
-            self._add(entry)
-        for _, each in parked:
-            self._park_again(each)
-
-    def _park_again(self, parked: ParkedChange) -> None:
-        self._remember(msgspec.structs.replace(parked, behind=self.blocker(parked.target, parked.row_keys)))
 
     # -- one change --------------------------------------------------------------------------------------------------
 
-    def _take_row(self, delivery: Delivery, change: RowChange) -> None:
-        if self._copy is not None and self._is_copied(change):
-            return
-        if self._progress.follows(change):
-            if not delivery.redelivered:
-                self._has_fresh = True
-        elif not self._is_new(delivery, change):
-            return
-        self._ts = change.ts
-        if change.kind == "bootstrap-insert":
-            self._bootstrapped.add(TableName(change.database, change.table))
-        elif self._bootstrapped:
-            # Maxwell prints what it held back of a table in order, and before all that is newer of it.
-            self._bootstrapped.discard(TableName(change.database, change.table))
-        if self._holes is not None:
-            missing = self._holes.look_at(change)
-            if missing is not None:
-                self._missing(missing)
-        if change.table == self._heartbeat_table[1] and change.database == self._heartbeat_table[0]:
-            self._take_heartbeat(delivery, change)
-            return
-        plan = self._plans.plan_of(change)
-        if plan is not None:
-            self._add((delivery, change, plan))
-            return
+    def _take_row(self, delivery: Delivery, change: RowChange) -> Verdict:
+        if self._schema.is_open:
+            self._close(reopen=True)
+        if change.xid != self._xid or change.xid is None:
+            # The former transaction is over even where its commit row went to another queue.
+            self._xid = change.xid
+            if self._is_full():
+                self._close(reopen=True, go_on=True)
+        batch = self._batch
+        batch.bytes += len(delivery.body)
+        batch.rows += 1
+        judgement = self._judge.judge_row(delivery, change)
+        verdict = judgement.verdict
+        if judgement.missing is not None or judgement.is_new_stream:
+            self._tell(judgement, change)
+        if verdict is Verdict.NEW:
+            batch.ts = change.ts
+            plan = self._plans.plan_of(change)
+            if plan is not None:
+                batch.add((delivery, change, plan))
+            else:
+                self._route(delivery, change)
+        else:
+            self._leave_out(delivery, change, judgement)
+        self._is_inside_transaction = not change.commit and change.xid is not None
+        if not self._is_inside_transaction:
+            self._xid = None
+        return verdict
+
+    def _route(self, delivery: Delivery, change: RowChange) -> None:
         try:
             routed = self._plans.route(change)
         except PlanError as exc:
-            self._park_row_unplanned(delivery, change, str(exc))
+            self._batch.park_unplanned(delivery, change, str(exc))
             return
         for plan, sent in routed:
-            self._add((delivery, sent, plan))
+            self._batch.add((delivery, sent, plan))
 
-    def _add(self, entry: Entry) -> None:
-        _, change, plan = entry
-        if self._pending is not None or self._applier.parked:
-            behind = self.blocker(plan.name, row_identity(change, plan))
-            if behind is not None:
-                self.park(park_row(entry, "waits behind a parked change of the same row or table", behind=behind))
-                return
-        try:
-            self._batch.add(change, plan)
-        except PlanError as exc:
-            self.park(park_row(entry, str(exc)))
-            return
-        self._entries.append(entry)
-
-    def _is_copied(self, change: RowChange | SchemaChange) -> bool:
-        """Whether the rows that `pydbsync copy` wrote hold the change already. Raises StopError."""
-        if self._copy is None:
-            return False
-        try:
-            is_copied = self._copy.skips(change)
-        except ValueError:
-            return False  # its position is none: that is judged, and parked, where all positions are
-        if self._copy.is_done:
-            self._copy = None
-        if is_copied:
-            self._duplicates += 1
+    def _leave_out(self, delivery: Delivery, change: RowChange | SchemaChange, judgement: Judgement) -> None:
+        """What is not applied, by its verdict; a repeat is applied where that is harmless."""
+        verdict = judgement.verdict
+        if verdict is Verdict.UNREADABLE:
+            self._batch.park_delivery(delivery, judgement.reason)
+        elif verdict is Verdict.HEARTBEAT:
+            self._batch.ts = change.ts
+            if self._judge.heartbeat is not None:
+                self._observer.heartbeat(*self._judge.heartbeat)
+                self._observer.now("following")
+        elif verdict is Verdict.REPEAT and isinstance(change, RowChange):
+            if not self._repeat(delivery, change):
+                self._judge.leave_out()
+                self._observer.duplicate()
+        elif verdict is not Verdict.LATE:
             self._observer.duplicate()
-            if self._holes is not None and isinstance(change, RowChange):
-                self._holes.look_at(change)
-        return is_copied
-
-    def _take_heartbeat(self, delivery: Delivery, change: RowChange) -> None:
-        try:
-            missing = self._heartbeats.take(change)
-        except msgspec.MsgspecError as exc:
-            self._park_delivery(delivery, f"the heartbeat table is not as `pydbsync heartbeat` makes it: {exc}")
-            return
-        if missing is not None:
-            self._missing(missing)
-        if self._heartbeats.number is not None and self._heartbeats.ts is not None:
-            self._observer.heartbeat(self._heartbeats.number, self._heartbeats.ts)
-            self._observer.now("following")
-
-    def look_for_silence(self) -> None:
-        """Say it if the source's heartbeat has not come for too long. Raises StopError by policy."""
-        silence = self._heartbeats.is_silent(time.time(), stall_s=self._settings.heartbeat_stall_s)
-        if silence is not None:
-            self._observer.gap(silence)
-            self._observer.now("stalled")
-            self._log.warning("%s", silence)
-
-    def _missing(self, text: str) -> None:
-        self._observer.gap(text)
-        self._log.error("a hole in the stream: %s; compare the tables with the source", text)
-        if self._settings.on_gap == "stop":
-            raise StopError(f"a hole in the stream: {text}; nothing after it was applied (on_gap is stop)")
-
-    def _is_new(self, delivery: Delivery, change: RowChange | SchemaChange) -> bool:
-        try:
-            verdict = self._progress.judge(change)
-        except ValueError as exc:
-            self._park_delivery(delivery, str(exc))
-            return False
-        if not delivery.redelivered:
-            self._has_fresh = True
-        if verdict is Verdict.NEW:
-            return True
-        if verdict is Verdict.DUPLICATE:
-            if delivery.redelivered and self._has_fresh:
-                place = self._progress.place_of(change)
-                if place is not None and self._since < place <= self._progress.place():
-                    self._park_late(delivery, change)
-                    return False
-            if isinstance(change, RowChange) and self._repeat(delivery, change):
-                return False
-            self._duplicates += 1
-            self._observer.duplicate()
-            return False
-        if verdict is Verdict.NEW_STREAM:
-            self._log.warning(
-                "a new stream begins at %s: places go back while time goes on (failover, RESET MASTER or a rebuilt"
-                " source); it is applied from here on", change.position,
-            )  # fmt: skip
-            self._observer.new_stream(change.position or "")
-            self._since = Place(0, 0, -1)
-            return True
-        # SAME_PLACE: one more message of the open statement, or of one that is over, since the checkpoint comes to its
-        # place only with its end. The journal knows nothing of statements that only waited, nor of those that an online
-        # schema change has replaced by others.
-        is_over = not self._schema.is_open and change.ts <= self._progress.checkpoint().newest_ts
-        if is_over or self._applier.was_parked(change.position or "", delivery.body):
-            self._duplicates += 1
-            self._observer.duplicate()
-            return False
-        return True
 
     def _repeat(self, delivery: Delivery, change: RowChange) -> bool:
         """Make a change again if its table has had rows of a bootstrap; whether that was done.
@@ -489,14 +307,12 @@ class _Run:
         applied before: all that follows them is made again, which leads to the same end where the table has a key.
         Maxwell also holds changes back while it reads a table, and prints them behind newer ones of other tables.
         """
-        name = TableName(change.database, change.table)
-        if name not in self._bootstrapped:
-            return False
         try:
             routed = self._plans.route(change)
         except PlanError:
             return False
-        if not all(plan.row_key for plan, _ in routed):
+        if not all(plan.has_key for plan, _ in routed):
+            name = TableName(change.database, change.table)
             if name not in self._named_keyless:
                 self._log.warning(
                     "%s has no key: what Maxwell held back of it during its bootstrap cannot be told from what comes"
@@ -504,120 +320,130 @@ class _Run:
                 )  # fmt: skip
             self._named_keyless.add(name)
             return False
-        if self._applier.parked and self._applier.was_parked(describe_change(change)[1], delivery.body):
+        if self._store.parked and self._store.was_parked(change.position or "", delivery.body):
             return False
         for plan, sent in routed:
-            self._add((delivery, sent, plan))
+            self._batch.add((delivery, sent, plan))
         return True
 
-    def _take_schema_change(self, delivery: Delivery, change: SchemaChange) -> None:
-        if not self._schema.belongs(change):
-            self.close_batch(reopen=True)
-        if not self._is_copied(change) and self._is_new(delivery, change):
-            self._ts = change.ts
+    def _take_schema_change(self, delivery: Delivery, change: SchemaChange) -> Verdict:
+        belongs = self._schema.belongs(change)
+        if not belongs:
+            self._close(reopen=True)
+        judgement = self._judge.judge_schema_change(delivery, change, is_open=belongs)
+        self._tell(judgement, change)
+        if judgement.verdict is Verdict.NEW:
+            self._batch.ts = change.ts
             self._schema.add(delivery, change)
-        self._tag = delivery.tag
-        self.is_inside_transaction = False
+        else:
+            self._leave_out(delivery, change, judgement)
+        self._is_inside_transaction = False
         self._xid = None
+        return judgement.verdict
 
     def _take_marker(self, marker: Marker) -> None:
         self._log.info("%s of %s.%s", marker.kind, marker.database, marker.table)
 
-    # -- parking -----------------------------------------------------------------------------------------------------
+    # -- commits -----------------------------------------------------------------------------------------------------
 
-    def park(self, parked: ParkedChange) -> None:
-        """Store it with the next commit; later changes of its row, or table, wait behind it from now on."""
-        self._applier.refuse_if_stopping(parked)
-        self._remember(parked)
+    def _close(self, *, reopen: bool = False, go_on: bool = False) -> None:
+        """Commit what is open, then acknowledge it; with `go_on` the next batch is taken in meanwhile."""
+        self._settle()
+        self._look_around()
+        batch, commits = self._batch, self._commits
+        if self._schema.is_open:
+            self._run_schema_change()
+        if batch.is_open:
+            former = commits.state
+            state = self._judge.state(former)
+            state.ghosts = self._schema.ghosts()
+            if batch.entries or batch.parked or _has_moved(former, state):
+                # What is parked has no number yet that later changes could wait behind; what is large is held alone.
+                go_on = go_on and not batch.parked and batch.bytes <= 2 * self._settings.batch_bytes
+                commits.begin(batch, state)
+                self._batch = OpenBatch(store=self._store, plans=self._plans)
+                if not go_on:
+                    self._settle()
+            else:
+                commits.acknowledge(batch.tag)
+                self._batch = OpenBatch(store=self._store, plans=self._plans)
+        if reopen:
+            self._batch.open()
 
-    def _remember(self, parked: ParkedChange) -> None:
-        if self._pending is None:
-            self._pending = ParkedRows()
-        self._pending.remember(PENDING + len(self._parked), parked)
-        self._parked.append(parked)
-        self._parked_after.append(len(self._entries))
+    def _settle(self) -> None:
+        if self._commits.settle():
+            self._batch.plan_again()
 
-    def blocker(self, target: TableName, keys: Sequence[bytes] = ()) -> int | None:
-        """What a change of these rows of the table, or of all of it, must wait for."""
-        pending = None if self._pending is None else self._pending.blocker(target, keys)
-        return self._applier.parked.blocker(target, keys) if pending is None else pending
+    def _run_schema_change(self) -> None:
+        """Run the open statement. Its steps leave the place before it; all that could not be run is parked with the
+        commit that passes it, so that a crash in between finds the statement again, and the journal what has run."""
+        batch, work = self._batch, self._schema.take()
+        for parked in work.parked:
+            batch.park(parked)
+        for step in work.steps:
+            behind = max(
+                filter(None, (*map(batch.blocker, step.waits_for), *map(batch.blocker_of_all, step.waits_for_rows))),
+                default=None,
+            )
+            if behind is not None:
+                for parked in step.park(step.messages, "waits behind a parked change of the same table", behind):
+                    batch.park(parked)
+            elif self._commits.change_schema(step) == "parked":
+                first = batch.blocker(TableName(step.database, step.change.table or ""))
+                for parked in step.park(step.siblings, "is part of a parked statement", first):
+                    batch.park(parked)
+        self._plans.forget()
 
-    def _tell_parked(self, parked: ParkedChange) -> None:
-        self._observer.parked(parked)
-        self._log.warning("parked %s of %s at %s: %s", parked.kind, parked.source, parked.position, parked.reason)
-
-    def _park_delivery(self, delivery: Delivery, reason: str) -> None:
-        self.park(ParkedChange(message=delivery.body, reason=reason, kind="unreadable"))
-
-    def _park_late(self, delivery: Delivery, change: RowChange | SchemaChange) -> None:
-        """Store a change that came back behind newer ones, by whatever policy: after the next start it would look like
-        a duplicate."""
-        kind, position, source = describe_change(change)
-        self.broken_order = self.broken_order or BrokenOrderError(
-            f"{self._source.stream}: messages came back behind newer ones (first {kind} of {source} at {position});"
-            " they are parked. Another consumer was on the queue: see that it has gone, compare these tables with the"
-            " source, mend what is parked, then start again"
-        )
-        reason = "came back behind newer changes (broken order): compare the row with the source, then skip or retry it"
-        late: list[ParkedChange] = []
+    def _end_of_order(self, deliveries: Sequence[Delivery]) -> NoReturn:
+        """Store all that came back behind newer messages, whatever else has to stop, and say what happened."""
+        stopped: StopError | None = None
         try:
-            if not isinstance(change, RowChange):
-                raise PlanError("a schema change concerns the whole table")
-            late += [park_row((delivery, sent, plan), reason) for plan, sent in self._plans.route(change)]
-        except PlanError:
-            for database in self._plans.router.databases(change.database):
-                parked = ParkedChange(
-                    message=delivery.body, reason=reason, kind=kind, position=position, source=source,
-                    target_database=database, is_whole_table=True,
-                )  # fmt: skip
-                late.append(parked)
-        for parked in late:
-            self._remember(parked)
-
-    def end_of_order(self, stop: threading.Event) -> BrokenOrderError:
-        """Take in what else comes back right behind the first late message, store all of it, and say what happened."""
-        try:
-            while (late := self._source.take(timeout_s=_LATE_WAIT_S)) and late[0].redelivered:
-                self.handle(late, stop)
-        except SourceError as exc:
-            self._log.warning("%s", exc)
+            self._settle()
+        except StopError as exc:
+            stopped = exc
+        late = LateMessages(self._source, decode=self._decode, judge=self._judge, plans=self._plans)
+        late.collect(deliveries, log=self._log)
+        self._commits.store(late.parked)
+        error = late.error()
+        if stopped is not None:
+            raise stopped from error
         with contextlib.suppress(SourceError):
-            self.close_batch()
-        assert self.broken_order is not None  # noqa: S101
-        return self.broken_order
+            self._batch.tag = max(self._batch.tag, late.tag)
+            self._close()
+        raise error
 
-    def _park_row_unplanned(self, delivery: Delivery, change: RowChange, reason: str) -> None:
-        kind, position, source = describe_change(change)
-        for database in self._plans.router.databases(change.database):
-            parked = ParkedChange(
-                message=delivery.body, reason=reason, kind=kind, position=position, source=source,
-                target_database=database, is_whole_table=True,
-                behind=self.blocker(TableName(database, change.table)),
+    # -- what else is to be seen -------------------------------------------------------------------------------------
+
+    def _look_around(self) -> None:
+        """Notice what others have done at the target. Only between transactions."""
+        if self._store.look_around():
+            self._batch.plan_again(look_again=True)
+
+    def _look_for_silence(self) -> None:
+        silence = self._judge.silence(time.time(), stall_s=self._settings.heartbeat_stall_s)
+        if silence is not None:
+            self._observer.gap(silence)
+            self._observer.now("stalled")
+            self._log.warning("%s", silence)
+
+    def _tell(self, judgement: Judgement, change: RowChange | SchemaChange) -> None:
+        """What else a change has shown. Raises StopError by policy."""
+        if judgement.is_new_stream:
+            self._log.warning(
+                "a new stream begins at %s: places go back while time goes on (failover, RESET MASTER or a rebuilt"
+                " source); it is applied from here on", change.position,
             )  # fmt: skip
-            self.park(parked)
+            self._observer.new_stream(change.position or "")
+        if judgement.missing is not None:
+            self._observer.gap(judgement.missing)
+            self._log.error("a hole in the stream: %s; compare the tables with the source", judgement.missing)
+            if self._settings.on_gap == "stop":
+                raise StopError(
+                    f"a hole in the stream: {judgement.missing}; nothing after it was applied (on_gap is stop)"
+                )
 
-    # -- for the schema flow -----------------------------------------------------------------------------------------
 
-    def schema_state(self, *, is_last: bool) -> StreamState:
-        """The checkpoint row as it is to be after the schema change that is now run: at its place if it is the last
-        statement that the message stands for, else where it was."""
-        commits = self._state.commits + 1
-        if not is_last:
-            return msgspec.structs.replace(self._state, commits=commits)
-        return msgspec.structs.replace(
-            self._state,
-            checkpoint=self._progress.checkpoint(),
-            commits=commits,
-            duplicates=self._state.duplicates + self._duplicates,
-            ghosts=self._schema.ghosts(),
-        )
-
-    def schema_changed(self, change: SchemaChange, state: StreamState, *, status: str) -> None:
-        """The schema change is behind us: done, skipped, parked, or "again" where it had run before."""
-        if state.checkpoint != self._state.checkpoint:
-            self._duplicates = 0
-        self._state = state
-        self._observer.schema_changed(ran=status == "done")
-        if status == "parked":
-            kind, position, source = describe_change(change)
-            self._observer.parked(ParkedChange(message=b"", reason="", kind=kind, position=position, source=source))
+def _has_moved(former: Any, state: Any) -> bool:
+    return (former.checkpoint, former.ghosts, former.bootstrapped) != (
+        state.checkpoint, state.ghosts, state.bootstrapped
+    )  # fmt: skip

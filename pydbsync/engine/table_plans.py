@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
+from typing import Protocol
 
 from pydbsync.config.settings import Settings
 from pydbsync.errors import PlanError
 from pydbsync.model import RowChange, SchemaChange, TableName, TableSchema
+from pydbsync.plan.batch import Batch
 from pydbsync.plan.dialect import Server
 from pydbsync.plan.lexer import Brand
 from pydbsync.plan.rows import ColumnOverrides, Dialect, LossPolicy, TablePlan, overrides_for
@@ -45,6 +47,13 @@ def configured_server(text: str) -> Server | None:
     return Server("mysql" if brand == "mysql" else "mariadb", tuple(int(number) for number in version.split(".")))
 
 
+class TargetCatalog(Catalog, Protocol):
+    """The target's tables, and what the target is."""
+
+    @property
+    def dialect(self) -> Dialect: ...
+
+
 class TablePlans:
     """Finds the plans of a change; forgets them when the schema changes."""
 
@@ -53,16 +62,17 @@ class TablePlans:
         settings: Settings,
         *,
         router: Router,
+        catalog: TargetCatalog,
         log: logging.Logger,
         ask_source: Callable[[], Server | None] = lambda: None,
     ) -> None:
         """`ask_source` is called where the settings do not say what the source is, whenever that matters."""
         self.router = router
+        self._catalog = catalog
         self._configured = configured_server(settings.source_server)
         self._ask_source = ask_source
         self._settings = settings
         self._log = log
-        self._catalog: Catalog | None = None
         self.dialect = Dialect()
         self._plans: dict[tuple[str, str], tuple[TablePlan, ...]] = {}
         self._by_target: dict[tuple[TableName, ColumnOverrides], TablePlan] = {}
@@ -89,9 +99,9 @@ class TablePlans:
             brand = "mysql" if change.gtid and ":" in change.gtid else None
         return None if brand is None else Server(brand, version)
 
-    def attach(self, catalog: Catalog, dialect: Dialect) -> None:
-        """Plan for this target from now on."""
-        self._catalog, self.dialect = catalog, dialect
+    def attach(self) -> None:
+        """The target was connected anew: plan for it as it is now."""
+        self.dialect = self._catalog.dialect
         self.forget()
 
     def hide(self, hides: Callable[[TableName], bool]) -> None:
@@ -100,8 +110,17 @@ class TablePlans:
 
     def forget(self) -> None:
         """The target's tables may have changed."""
+        self._catalog.forget()
         self._plans.clear()
         self._by_target.clear()
+
+    def batch(self) -> Batch:
+        """An empty batch."""
+        return Batch()
+
+    def targets(self, change: RowChange | SchemaChange) -> Sequence[str]:
+        """The databases of the target that a change goes to, for one that cannot be planned."""
+        return self.router.databases(change.database)
 
     def plan_of(self, change: RowChange) -> TablePlan | None:
         """The plan of a change that goes to exactly one table and was routed before; None where `route` must tell."""
@@ -129,6 +148,22 @@ class TablePlans:
                 self._plans[source] = plans
         return [(plan, change) for plan in plans]
 
+    def current(self, plan: TablePlan) -> TablePlan:
+        """The plan by which the changes of its table go now; the same one where the table is gone."""
+        try:
+            return self._plan_for(plan.name, plan.overrides)
+        except PlanError:
+            return plan
+
+    def renew(self, plan: TablePlan) -> TablePlan | None:
+        """Look at the plan's table again; a new plan, or None where it has not changed, or is gone."""
+        self._catalog.forget()
+        schema = self._catalog.table(plan.name)
+        if schema is None or schema == plan.schema:
+            return None
+        self.forget()
+        return self.current(plan)
+
     def _plan(self, source: TableName, target: TableName) -> TablePlan:
         overrides = overrides_for(
             source,
@@ -136,11 +171,12 @@ class TablePlans:
             self._settings.timestamp_columns,
             self._settings.timestamp_offset_s,
         )
+        return self._plan_for(target, overrides)
+
+    def _plan_for(self, target: TableName, overrides: ColumnOverrides) -> TablePlan:
         # One plan for all source tables that are merged into a target table, so that their changes batch together.
         plan = self._by_target.get((target, overrides))
         if plan is None:
-            if self._catalog is None:
-                raise PlanError("no catalogue of the target is at hand")
             schema = self._catalog.table(target)
             if schema is None:
                 raise PlanError(f"the target has no table {target}")

@@ -81,8 +81,10 @@ class ParkedDesk:
         catalog = LiveCatalog()
         catalog.attach(self._connection)
         self._router = router_from(settings)
-        self._plans = TablePlans(settings, router=self._router, log=log, ask_source=AskedSource(settings.source, log))
-        self._plans.attach(catalog, self._connection.dialect)
+        self._plans = TablePlans(
+            settings, router=self._router, catalog=catalog, log=log, ask_source=AskedSource(settings.source, log)
+        )
+        self._plans.attach()
 
     def close(self) -> None:
         """Close the connection."""

@@ -43,6 +43,8 @@ class PlannedSchemaChange(msgspec.Struct, frozen=True):
     """For SET timestamp: defaults such as CURRENT_TIMESTAMP give existing rows the source's time."""
     notes: tuple[str, ...] = ()
     """What was changed besides names, for the log."""
+    reads: tuple[TableName, ...] = ()
+    """Tables that it takes something of: the template of CREATE … LIKE, the other one of EXCHANGE PARTITION."""
     is_merged: bool = False
     """Several sources feed the target's table: keys without names that it has already are not made again."""
 
@@ -104,6 +106,11 @@ def plan_schema_change(
         database=None,
         ts=change.ts,
         notes=tuple(notes),
+        reads=tuple(
+            TableName(rename(names.database(ref)), names.table(ref))
+            for ref in statement.names
+            if ref.role in ("like", "exchange")
+        ),
         is_merged=is_merged,
     )
 

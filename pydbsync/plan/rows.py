@@ -14,6 +14,7 @@ from msgspec.structs import astuple
 
 from pydbsync.errors import LossyValueError, PlanError
 from pydbsync.model import NO_JSON, Column, RowChange, TableName, TableSchema, read_image
+from pydbsync.plan.identity import row_identity
 from pydbsync.plan.large import LARGE_BYTES, Write, write_literal
 from pydbsync.plan.literals import (
     GEOMETRY_KINDS,
@@ -379,7 +380,7 @@ class TablePlan:
         self.row_key = schema.row_key
         self.compares_rows = not dialect.is_mariadb or not _has_recoded_text(schema)
         """Whether `(a, b) IN ((1, 'x'), …)` finds what `a = 1 AND b = 'x'` does."""
-        self._overrides = overrides
+        self.overrides = overrides
         self._dialect = dialect
         self._loss = loss
         self._shapes: dict[tuple[str, ...], RowShape] = {}
@@ -393,7 +394,7 @@ class TablePlan:
         names = column_names(data)
         shape = self._shapes.get(names)
         if shape is None:
-            shape = RowShape(self.schema, names, overrides=self._overrides, dialect=self._dialect, loss=self._loss)
+            shape = RowShape(self.schema, names, overrides=self.overrides, dialect=self._dialect, loss=self._loss)
             self._shapes[names] = shape
         if shape is not self.shape:
             self.shape = shape
@@ -442,6 +443,15 @@ class TablePlan:
             return self._key_of(data)  # type: ignore[misc]
         except msgspec.ValidationError as exc:
             raise PlanError(f"the row has no value for the key of {self.name}: {exc}") from exc
+
+    @property
+    def has_key(self) -> bool:
+        """Whether the table has a key that tells its rows apart."""
+        return bool(self.row_key)
+
+    def identity(self, change: RowChange) -> list[bytes]:
+        """Digests of the row before and after the change; nothing where its key cannot be read."""
+        return row_identity(change, self)
 
     def old_image(self, change: RowChange) -> msgspec.Raw:
         """The whole row before an update: `data` with the values of `old` put back."""

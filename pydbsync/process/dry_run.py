@@ -14,14 +14,13 @@ from typing import TextIO
 
 import msgspec
 
-from pydbsync.apply.applier import Work
 from pydbsync.apply.catalog import LiveCatalog
-from pydbsync.apply.checkpoint import StreamState
 from pydbsync.apply.connection import ROW_SQL_MODE, SCHEMA_SQL_MODE, Connection
-from pydbsync.apply.parked import ParkedChange, ParkedRows
 from pydbsync.config.settings import Settings
+from pydbsync.decode.maxwell import decode_changes
 from pydbsync.engine.observe import Observer
-from pydbsync.engine.pipeline import Pipeline
+from pydbsync.engine.pipeline import Pipeline, Stages
+from pydbsync.engine.schema_flow import SchemaFlow
 from pydbsync.engine.table_plans import TablePlans, router_from
 from pydbsync.errors import ConfigError, PlanError, TransientError
 from pydbsync.model import Delivery, Referrer, SchemaChange, TableName, TableSchema
@@ -30,7 +29,7 @@ from pydbsync.plan.batch import single_statements
 from pydbsync.plan.ddl import PlannedSchemaChange
 from pydbsync.plan.lexer import Brand, read_tokens
 from pydbsync.plan.quoting import quote_name
-from pydbsync.plan.rows import Dialect
+from pydbsync.plan.rows import Dialect, TablePlan
 from pydbsync.plan.statement import parse_statement
 from pydbsync.plan.table_definition import TableDefinition, alter_table, define_table
 from pydbsync.process.source_server import AskedSource
@@ -38,6 +37,7 @@ from pydbsync.process.worker import stop_on_signals
 from pydbsync.protocols import Source
 from pydbsync.source.amqp import AmqpSource
 from pydbsync.source.file import FileSource
+from pydbsync.work import ParkedChange, ParkedRows, SchemaStep, StreamState, Work
 
 _HEADER = (
     "SET NAMES utf8mb4",
@@ -61,17 +61,16 @@ def dry_run(settings: Settings, *, from_file: str | None, out: TextIO) -> int:
         print(f"{line};", file=out)
     for source in sources:
         target = PrintingTarget(catalog, write=lambda line: print(line, file=out))
-        Pipeline(
+        plans = TablePlans(
             settings,
-            source=source,
-            applier=target,
-            plans=TablePlans(
-                settings, router=router_from(settings), log=log, ask_source=AskedSource(settings.source, log)
-            ),
-            observer=Observer(),
+            router=router_from(settings),
+            catalog=catalog,
             log=log,
-            until_drained=True,
-        ).run(stop)
+            ask_source=AskedSource(settings.source, log),
+        )
+        schema = SchemaFlow(settings, tables=target, plans=plans, log=log)
+        stages = Stages(source, decode_changes, plans, schema, store=target, sink=target)
+        Pipeline(settings, stages, observer=Observer(), log=log, until_drained=True).run(stop)
     return 0
 
 
@@ -220,7 +219,7 @@ class StreamCatalog:
 
 
 class PrintingTarget:
-    """Fits target.Target, and prints instead."""
+    """Store and sink that print instead."""
 
     def __init__(self, catalog: StreamCatalog, *, write: Callable[[str], None]) -> None:
         self.catalog = catalog
@@ -239,8 +238,8 @@ class PrintingTarget:
     def keep_alive(self) -> None:
         pass
 
-    def refresh_parked(self) -> None:
-        pass
+    def look_around(self) -> bool:
+        return False
 
     def was_parked(self, position: str, message: bytes) -> bool:
         return False
@@ -254,7 +253,7 @@ class PrintingTarget:
     def databases_with_table(self, table: str) -> Sequence[str]:
         return self.catalog.named(table)
 
-    def begin(self, work: Work) -> None:
+    def begin(self, work: Work[TablePlan]) -> None:
         for parked in work.parked:
             self._refuse(f"{parked.kind} of {parked.source} at {parked.position}: {parked.reason}")
         for _, change, plan in work.entries:
@@ -274,15 +273,14 @@ class PrintingTarget:
     def advance(self) -> bool:
         return True
 
-    def finish(self, work: Work) -> list[ParkedChange]:
+    def finish(self, work: Work[TablePlan]) -> list[ParkedChange]:
         return []
 
-    def change_schema(
-        self, change: SchemaChange, planned: PlannedSchemaChange, *, policy: str, state: StreamState, body: bytes
-    ) -> str:
+    def change_schema(self, step: SchemaStep[PlannedSchemaChange], state: StreamState) -> str:
+        planned = step.planned
         self.state = state
-        if policy != "apply":
-            self._refuse(f"schema change, policy {policy}: {on_one_line(planned.sql)}")
+        if step.policy != "apply":
+            self._refuse(f"schema change, policy {step.policy}: {on_one_line(planned.sql)}")
             return "skipped"
         if planned.default_database is not None and planned.default_database != self._database:
             self._database = planned.default_database
@@ -292,7 +290,7 @@ class PrintingTarget:
         self._print(f"SET sql_mode = '{ROW_SQL_MODE}', timestamp = DEFAULT")
         if planned.action == "drop-database" and planned.database == self._database:
             self._database = None
-        self.catalog.take(change, planned)
+        self.catalog.take(step.change, planned)
         return "done"
 
     def _print(self, statement: str) -> None:

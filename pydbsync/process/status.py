@@ -8,8 +8,8 @@ from collections.abc import Callable
 
 import msgspec
 
-from pydbsync.apply.parked import ParkedChange
 from pydbsync.engine.observe import Observer
+from pydbsync.work import ParkedChange
 
 _REPORT_EVERY_S = 0.25
 

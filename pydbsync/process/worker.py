@@ -15,8 +15,10 @@ from types import FrameType
 
 from pydbsync.apply.applier import Applier
 from pydbsync.config.settings import QueueSettings, Settings
+from pydbsync.decode.maxwell import decode_changes
 from pydbsync.engine.gaps import carries_everything
-from pydbsync.engine.pipeline import Pipeline
+from pydbsync.engine.pipeline import Pipeline, Stages
+from pydbsync.engine.schema_flow import SchemaFlow
 from pydbsync.engine.table_plans import TablePlans, router_from
 from pydbsync.errors import PydbsyncError
 from pydbsync.process.logs import start_logging
@@ -41,11 +43,18 @@ def follow(
 ) -> WorkerStatus:
     """Follow one source in this process until it is told to stop or nothing is left. Raises PydbsyncError."""
     observer = StatusObserver(source.stream, send)
+    applier = Applier(settings, stream=source.stream, log=log)
+    plans = TablePlans(
+        settings,
+        router=router_from(settings),
+        catalog=applier.catalog,
+        log=log,
+        ask_source=AskedSource(settings.source, log),
+    )
+    schema = SchemaFlow(settings, tables=applier, plans=plans, log=log)
     pipeline = Pipeline(
         settings,
-        source=source,
-        applier=Applier(settings, stream=source.stream, log=log),
-        plans=TablePlans(settings, router=router_from(settings), log=log, ask_source=AskedSource(settings.source, log)),
+        Stages(source, decode_changes, plans, schema, store=applier, sink=applier),
         observer=observer,
         log=log,
         until_drained=until_drained,

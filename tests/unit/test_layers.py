@@ -16,7 +16,7 @@ PURE = ("decode", "route", "plan")
 BUILDS_ON = {"apply": {"plan"}}
 """The one arrow between stages: what the plan makes, apply runs; its statements, quoting and table plans are plan's."""
 LAYERS = {
-    **dict.fromkeys(("__init__", "errors", "model", "places", "protocols"), 0),
+    **dict.fromkeys(("__init__", "errors", "model", "places", "protocols", "work"), 0),
     **dict.fromkeys(("config", "backoff", "killpoints"), 1),
     **dict.fromkeys(STAGES, 2),
     "engine": 3,
@@ -100,6 +100,70 @@ def test_a_module_imports_only_what_its_layer_may(path: Path) -> None:
 def test_every_room_of_the_package_has_its_layer_and_every_layer_its_room() -> None:
     folders = {path.name for path in PACKAGE.iterdir() if path.is_dir() and any(path.glob("*.py"))}
     assert folders | {path.stem for path in PACKAGE.glob("*.py")} == set(LAYERS)
+
+
+def circles_of(sources: dict[str, tuple[str, bool]]) -> list[list[str]]:
+    """Groups of modules that import each other, straight or by way of others. `sources` has the text of each module and
+    whether it is a package; imports for type checking alone count like all others."""
+    arrows = {
+        module: {
+            name
+            for imported in imports_of(module, text, is_package=is_package)
+            for name in (imported, imported.rpartition(".")[0])
+            if name in sources and name != module and not module.startswith(f"{name}.")
+        }
+        for module, (text, is_package) in sources.items()
+    }
+    reached: dict[str, set[str]] = {}
+    for module, imported_ones in arrows.items():
+        seen: set[str] = set()
+        left = list(imported_ones)
+        while left:
+            if (name := left.pop()) not in seen:
+                seen.add(name)
+                left += arrows[name]
+        reached[module] = seen
+    groups = {frozenset(b for b in reached[a] if a in reached[b]) for a in arrows if a in reached[a]}
+    return sorted(sorted(group) for group in groups)
+
+
+def test_no_modules_import_each_other() -> None:
+    sources = {module_of(path): (path.read_text(encoding="utf-8"), path.name == "__init__.py") for path in MODULES}
+    assert circles_of(sources) == []
+
+
+def test_a_circle_is_found_through_others_and_for_type_checking_alone() -> None:
+    texts = {
+        "pydbsync.engine.a": "from pydbsync.engine.b import B",
+        "pydbsync.engine.b": "from pydbsync.engine import c",
+        "pydbsync.engine.c": "if TYPE_CHECKING:\n    from pydbsync.engine.a import A",
+        "pydbsync.engine.d": "from pydbsync.engine.a import A",
+    }
+    found = circles_of({module: (text, False) for module, text in texts.items()})
+    assert found == [["pydbsync.engine.a", "pydbsync.engine.b", "pydbsync.engine.c"]]
+
+
+DRIVERS = ("pymysql", "pymysqlreplication", "pika")
+
+
+@pytest.mark.parametrize(
+    "room", ["work", "protocols", "engine", "process.status", "process.terminal", "process.metrics"]
+)
+def test_what_lies_above_the_adapters_needs_no_driver(room: str) -> None:
+    """Not even by what it imports: status and metrics can be read where no driver is installed."""
+    known = {module_of(path): path for path in MODULES}
+    left = [module for module in known if f"{module}.".startswith(f"pydbsync.{room}.")]
+    assert left
+    seen: set[str] = set()
+    while left:
+        module = left.pop()
+        seen.add(module)
+        path = known[module]
+        for imported in imports_of(module, path.read_text(encoding="utf-8"), is_package=path.name == "__init__.py"):
+            assert imported.split(".")[0] not in DRIVERS, f"{room} needs {imported} through {module}"
+            for name in (imported, imported.rpartition(".")[0]):
+                if name in known and name not in seen:
+                    left.append(name)
 
 
 @pytest.mark.parametrize("module", ["mysql_sync", "binlog_consumer"])

@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pydbsync.model import COMMIT_ROW, Place, RowChange, SchemaChange
-from pydbsync.places import Checkpoint, GtidSet, Progress, Verdict, parse_position
+from pydbsync.places import Checkpoint, GtidSet, Progress, Standing, parse_position
 
-NEW, DUPLICATE, NEW_STREAM, SAME_PLACE = Verdict.NEW, Verdict.DUPLICATE, Verdict.NEW_STREAM, Verdict.SAME_PLACE
+NEW, DUPLICATE, NEW_STREAM, SAME_PLACE = Standing.NEW, Standing.DUPLICATE, Standing.NEW_STREAM, Standing.SAME_PLACE
 
 UUID = "714f9c60-e4b2-11f1-9c62-02fc00000001"
 OTHER_UUID = "714f9c60-e4b2-11f1-9c62-02fc00000002"
@@ -38,7 +38,7 @@ def at(place: Place, ts: int = 100, **fields: Any) -> Progress:
     return Progress(Checkpoint(base="binlog", place=place, newest_ts=ts, **fields))
 
 
-def judged(progress: Progress, *changes: RowChange | SchemaChange) -> list[Verdict]:
+def judged(progress: Progress, *changes: RowChange | SchemaChange) -> list[Standing]:
     return [progress.judge(change) for change in changes]
 
 
@@ -122,7 +122,7 @@ def test_a_first_change_in_the_middle_of_a_transaction_is_new() -> None:
         (row("binlog.1000000:4", xoffset=0), NEW),
     ],
 )
-def test_a_row_is_a_duplicate_at_or_before_the_checkpoint(change: RowChange, verdict: Verdict) -> None:
+def test_a_row_is_a_duplicate_at_or_before_the_checkpoint(change: RowChange, verdict: Standing) -> None:
     assert at(Place(2, 500, 3)).judge(change) is verdict
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
-from pydbsync.apply.checkpoint import CheckpointRow, StreamState
+from pydbsync.apply.checkpoint import CheckpointRow
 from pydbsync.apply.connection import Connection
 from pydbsync.apply.state import ensure_state_schema
 from pydbsync.apply.table_start import (
@@ -21,6 +21,7 @@ from pydbsync.errors import OperationError
 from pydbsync.model import TableName
 from pydbsync.places import Checkpoint
 from pydbsync.plan.quoting import quote_name
+from pydbsync.work import StreamState
 
 LOCK_WAIT_S = 3.0
 """The connection of this copy that was just lost may not have been missed by the server yet."""

@@ -6,10 +6,10 @@ from collections.abc import Callable
 
 import pytest
 
-from pydbsync.apply.parked import ParkedChange
 from pydbsync.process.run import describe_summary
 from pydbsync.process.status import StatusObserver, WorkerStatus
 from pydbsync.process.supervisor import summary
+from pydbsync.work import ParkedChange
 
 
 @pytest.fixture

@@ -1,0 +1,135 @@
+"""What is committed, what is on its way to be, and the acknowledgement of both: the only place that acknowledges."""
+
+from __future__ import annotations
+
+import logging
+import time
+from typing import Any, NamedTuple
+
+import msgspec
+
+from pydbsync.config.settings import Settings
+from pydbsync.engine.observe import Observer
+from pydbsync.engine.open_batch import OpenBatch
+from pydbsync.engine.pace import BatchPace
+from pydbsync.errors import StructureChanged
+from pydbsync.killpoints import kill_point
+from pydbsync.protocols import Sink, Source, StateStore
+from pydbsync.work import ParkedChange, SchemaStep, StreamState, Work, describe_change
+
+
+class _Begun(NamedTuple):
+    """A batch that the target works on."""
+
+    batch: OpenBatch
+    work: Work[Any]
+    at: float
+
+
+class Commits:
+    """Commits one piece of work after the other, and acknowledges what each of them held."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        store: StateStore,
+        sink: Sink[Any, Any],
+        source: Source,
+        observer: Observer,
+        log: logging.Logger,
+    ) -> None:
+        self._store = store
+        self._sink = sink
+        self._source = source
+        self._observer = observer
+        self._log = log
+        self._begun: _Begun | None = None
+        self.pace = BatchPace(most_rows=settings.batch_rows, time_s=settings.batch_time_s)
+
+    @property
+    def is_under_way(self) -> bool:
+        """Whether the target works on a batch."""
+        return self._begun is not None
+
+    @property
+    def state(self) -> StreamState:
+        """The state as it is committed, with what is under way."""
+        if self._begun is not None:
+            return self._begun.work.state
+        state = self._store.state
+        assert state is not None  # noqa: S101 (the stream is owned)
+        return state
+
+    def _next(self, state: StreamState, *, applied: int = 0) -> StreamState:
+        """This state as the next commit stores it."""
+        former = self.state
+        return msgspec.structs.replace(state, commits=former.commits + 1, applied=former.applied + applied)
+
+    def has_answer(self) -> bool:
+        """Give the target the next statement if it has done the last; whether `settle` would not wait."""
+        return self._sink.advance()
+
+    def begin(self, batch: OpenBatch, state: StreamState) -> None:
+        """Have the target work on this batch, which leads to this state; `settle` before the next one is begun."""
+        work = batch.work(self._next(state, applied=len(batch.entries)))
+        self._begun = _Begun(batch, work, time.monotonic())
+        self._sink.begin(work)
+
+    def settle(self) -> bool:
+        """Wait for the end of what is under way and acknowledge it; whether what was taken in meanwhile must be planned
+        again: something is parked now, or tables were altered. Raises StopError by policy, CheckpointConflict,
+        SourceError."""
+        if self._begun is None:
+            return False
+        (batch, work, at), self._begun = self._begun, None
+        is_changed = False
+        while True:
+            try:
+                refused = self._sink.finish(work)
+                break
+            except StructureChanged as exc:
+                self._log.warning("%s; what was taken in is planned again", exc)
+                batch.plan_again(look_again=True)
+                is_changed = True
+                work = batch.work(work.state)
+                self._sink.begin(work)
+        entries, parked = work.entries, work.parked
+        self.pace.took(len(entries), time.monotonic() - at)
+        kill_point("after-commit")
+        for each in (*refused, *parked):
+            self._tell_parked(each)
+        self._observer.committed(rows=len(entries) - len(refused), parked=len(refused) + len(parked), ts=batch.ts)
+        self.acknowledge(batch.tag)
+        return bool(refused) or is_changed
+
+    def change_schema(self, step: SchemaStep[Any]) -> str:
+        """Run one statement of a schema change; the place stays before it until all of the change is done. What became
+        of it: done, skipped, parked, or "again" where it had run before."""
+        status = self._sink.change_schema(step, self._next(self.state))
+        kill_point("after-schema-step")
+        self._observer.schema_changed(ran=status == "done")
+        if status == "parked":
+            kind, position, source = describe_change(step.change)
+            self._observer.parked(ParkedChange(message=b"", reason="", kind=kind, position=position, source=source))
+        return status
+
+    def store(self, parked: list[ParkedChange]) -> None:
+        """Store what came back late, whatever the limit says; the place stays. Waits while the target is away."""
+        work: Work[Any] = Work(
+            batch=None, entries=[], parked=parked, state=self._next(self.state), keeps_all=True
+        )  # fmt: skip
+        self._sink.begin(work)
+        self._sink.finish(work)
+        for each in parked:
+            self._tell_parked(each)
+
+    def acknowledge(self, tag: int) -> None:
+        """This delivery and all before it are safe; 0 for none."""
+        if tag:
+            self._source.acknowledge(tag)
+            kill_point("after-ack")
+
+    def _tell_parked(self, parked: ParkedChange) -> None:
+        self._observer.parked(parked)
+        self._log.warning("parked %s of %s at %s: %s", parked.kind, parked.source, parked.position, parked.reason)

@@ -1,0 +1,120 @@
+"""The changes that were taken in and are not committed yet. It holds, and never commits."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import msgspec
+
+from pydbsync.errors import LossyValueError, PlanError
+from pydbsync.model import Delivery, RowChange, TableName
+from pydbsync.protocols import Plans, StateStore
+from pydbsync.work import PENDING, Entry, ParkedChange, ParkedRows, StreamState, Work, park_row, park_whole
+
+
+class OpenBatch:
+    """Entries in order, and what is parked between them, behind which later ones wait."""
+
+    def __init__(self, *, store: StateStore, plans: Plans[Any]) -> None:
+        self._store = store
+        self._plans = plans
+        self._batch = plans.batch()
+        self.entries: list[Entry[Any]] = []
+        self.parked: list[ParkedChange] = []
+        self._parked_after: list[int] = []
+        """How many of `entries` came before each of `parked`."""
+        self._pending = ParkedRows()
+        """What later changes must wait for, of those in `parked`."""
+        self.bytes = 0
+        self.rows = 0
+        """Row changes that were looked at, whether they led to an entry or not."""
+        self.tag = 0
+        """The last delivery of which all is taken in; 0 for none."""
+        self.ts = 0
+        """The time of the newest change at the source, in seconds."""
+        self.is_open = False
+        self.opened_at = 0.0
+
+    def open(self) -> None:
+        """Something is being taken in: from now on the batch has an age."""
+        if not self.is_open:
+            self.opened_at = time.monotonic()
+            self.is_open = True
+
+    def work(self, state: StreamState) -> Work[Any]:
+        """All of it as one transaction that leads to this state."""
+        return Work(batch=self._batch, entries=self.entries, parked=self.parked, state=state)
+
+    def add(self, entry: Entry[Any]) -> None:
+        """Take a change in, or park it: behind what it must wait for, or because it cannot be written. Raises StopError
+        by policy."""
+        delivery, change, plan = entry
+        if self._pending or self._store.parked:
+            behind = self.blocker(plan.name, plan.identity(change))
+            if behind is not None:
+                self.park(park_row(entry, "waits behind a parked change of the same row or table", behind=behind))
+                return
+        try:
+            self._batch.add(change, plan)
+        except PlanError as exc:
+            renewed = None if isinstance(exc, LossyValueError) else self._plans.renew(plan)
+            if renewed is not None:  # somebody has altered the table meanwhile
+                self.add((delivery, change, renewed))
+            else:
+                self.park(park_row(entry, str(exc)))
+            return
+        self.entries.append(entry)
+
+    def park(self, parked: ParkedChange) -> None:
+        """Have it stored with the batch; later changes of its row, or table, wait behind it from now on. Raises
+        StopError by policy."""
+        self._store.refuse_if_stopping(parked)
+        self._remember(parked)
+
+    def park_delivery(self, delivery: Delivery, reason: str) -> None:
+        """Park a message that could not be read. Raises StopError by policy."""
+        self.park(ParkedChange(message=delivery.body, reason=reason, kind="unreadable"))
+
+    def park_unplanned(self, delivery: Delivery, change: RowChange, reason: str) -> None:
+        """Park a change that goes to no table that is known. Raises StopError by policy."""
+        for database in self._plans.targets(change):
+            behind = self.blocker(TableName(database, change.table))
+            self.park(park_whole(delivery, change, database, reason, behind=behind))
+
+    def blocker(self, target: TableName, keys: tuple[bytes, ...] | list[bytes] = ()) -> int | None:
+        """What a change of these rows of the table, or one that concerns no row, must wait for."""
+        pending = self._pending.blocker(target, keys)
+        return self._store.parked.blocker(target, keys) if pending is None else pending
+
+    def blocker_of_all(self, target: TableName) -> int | None:
+        """What a change of the whole table must wait for; of the whole database, where no table is named."""
+        for parked in (self._pending, self._store.parked):
+            found = parked.blocker_of_table(target) if target.table else parked.blocker_of_database(target.database)
+            if found is not None:
+                return found
+        return None
+
+    def plan_again(self, *, look_again: bool = False) -> None:
+        """Something that came before is parked now, so that what is of the same rows waits behind it; or, with
+        `look_again`, tables of the target were altered."""
+        if look_again:
+            self._plans.forget()
+        entries, parked = self.entries, list(zip(self._parked_after, self.parked, strict=True))
+        self._batch, self.entries = self._plans.batch(), []
+        self.parked, self._parked_after, self._pending = [], [], ParkedRows()
+        for place, entry in enumerate(entries):
+            while parked and parked[0][0] <= place:
+                self._park_again(parked.pop(0)[1])
+            delivery, change, plan = entry
+            self.add((delivery, change, self._plans.current(plan)))
+        for _, each in parked:
+            self._park_again(each)
+
+    def _park_again(self, parked: ParkedChange) -> None:
+        self._remember(msgspec.structs.replace(parked, behind=self.blocker(parked.target, parked.row_keys)))
+
+    def _remember(self, parked: ParkedChange) -> None:
+        self._pending.remember(PENDING + len(self.parked), parked)
+        self.parked.append(parked)
+        self._parked_after.append(len(self.entries))

@@ -1,0 +1,210 @@
+"""The words of the engine: what it takes in, stores beside the rows, parks and hands to a sink. No I/O."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Generic, NamedTuple, Protocol, TypeAlias, TypeVar
+
+import msgspec
+
+from pydbsync.model import Delivery, RowChange, SchemaChange, TableName
+from pydbsync.places import Checkpoint
+
+
+class RowPlan(Protocol):
+    """How the changes of one source table are written to one table of the target; what is in it is the sink's."""
+
+    @property
+    def name(self) -> TableName:
+        """The target's table."""
+
+    @property
+    def has_key(self) -> bool:
+        """Whether the table has a key that tells its rows apart."""
+
+    def identity(self, change: RowChange) -> Sequence[bytes]:
+        """Digests of the row before and after the change; nothing where the row cannot be told from others."""
+
+
+PlanT = TypeVar("PlanT", bound=RowPlan)
+_PlanT_contra = TypeVar("_PlanT_contra", bound=RowPlan, contravariant=True)
+StepT = TypeVar("StepT")
+
+Entry: TypeAlias = tuple[Delivery, RowChange, PlanT]
+"""One row change on its way to one target table."""
+
+
+class Batch(Protocol[_PlanT_contra]):
+    """Row changes put together, in the sink's own form."""
+
+    def add(self, change: RowChange, plan: _PlanT_contra) -> None:
+        """Take in the next change of the stream. Raises PlanError; the batch is then as before."""
+
+
+class StreamState(msgspec.Struct):
+    """What the checkpoint row says, counters included."""
+
+    checkpoint: Checkpoint
+    epoch: int = 0
+    commits: int = 0
+    applied: int = 0
+    duplicates: int = 0
+    heartbeat: int | None = None
+    heartbeat_ts: int | None = None
+    ghosts: str = ""
+    bootstrapped: frozenset[TableName] = frozenset()
+    """Source tables whose rows came by a bootstrap, and no newer change since: what Maxwell held back is still due."""
+
+
+PENDING = 2**62
+"""Added to the place of a change in the list of those that are about to be parked: its id is not known yet."""
+
+
+class ParkedChange(msgspec.Struct, frozen=True):
+    """One change that was not applied, as the table `parked` keeps it."""
+
+    message: bytes
+    """The message as it arrived."""
+    reason: str
+    code: int = 0
+    """The server's error number, 0 where the target was not asked."""
+    kind: str = ""
+    position: str = ""
+    source: TableName = TableName("", "")
+    target_database: str = ""
+    row_keys: tuple[bytes, ...] = ()
+    """Identities of the row (before and after): later changes of either are parked behind this one."""
+    is_whole_table: bool = False
+    behind: int | None = None
+    """The id of the parked change that this one waits for, or PENDING and its place in the same transaction."""
+
+    @property
+    def target(self) -> TableName:
+        """The table that it would have changed; a database itself has no table."""
+        return TableName(self.target_database or self.source.database, self.source.table)
+
+
+class ParkedRows:
+    """Which rows and tables of a stream have something parked, so that what follows keeps its order behind it."""
+
+    def __init__(self) -> None:
+        self._tables: dict[TableName, int] = {}
+        self._rows: dict[tuple[TableName, bytes], int] = {}
+        self._touched: dict[TableName, int] = {}
+        self.count = 0
+
+    def __bool__(self) -> bool:
+        return self.count > 0
+
+    def blocker(self, target: TableName, keys: Iterable[bytes] = ()) -> int | None:
+        """The id of the newest parked change that a change of these rows, or of what concerns no row, must wait for;
+        None if there is none."""
+        found = [self._tables[name] for name in (target, TableName(target.database, "")) if name in self._tables]
+        found += [self._rows[target, key] for key in keys if (target, key) in self._rows]
+        return max(found, default=None)
+
+    def blocker_of_table(self, target: TableName) -> int | None:
+        """The same for a change of the whole table, which waits for each of its rows."""
+        return max(filter(None, (self.blocker(target), self._touched.get(target))), default=None)
+
+    def blocker_of_database(self, database: str) -> int | None:
+        """The same for a change of the whole database: the newest that is parked for a whole table of it."""
+        return max((found for name, found in self._tables.items() if name.database == database), default=None)
+
+    def remember(self, parked_id: int, parked: ParkedChange) -> None:
+        """Later changes wait behind this one."""
+        target = parked.target
+        self.count += 1
+        if not any(target):
+            return  # it could not be read: nobody knows what it is about
+        self._touched[target] = parked_id
+        if parked.is_whole_table:
+            self._tables[target] = parked_id
+        for key in parked.row_keys:
+            self._rows[target, key] = parked_id
+
+
+class Work(msgspec.Struct, Generic[PlanT]):
+    """What one transaction on the target will hold."""
+
+    batch: Batch[PlanT] | None
+    """None where there are no entries."""
+    entries: list[Entry[PlanT]]
+    parked: list[ParkedChange]
+    state: StreamState
+    """The checkpoint row as it will be after the commit."""
+    keeps_all: bool = False
+    """What is parked is stored whatever the limit says, since it does not come again as new."""
+    outside: int = 0
+    """How many changes of tables without transactions are done already, before the transaction."""
+    outside_refused: list[ParkedChange] = msgspec.field(default_factory=list)
+    """What the target refused of them."""
+
+
+class SchemaMessage(NamedTuple):
+    """One of the messages that announce a statement."""
+
+    delivery: Delivery
+    change: SchemaChange
+
+
+class SchemaStep(msgspec.Struct, Generic[StepT]):
+    """One statement to run on one target database."""
+
+    change: SchemaChange
+    planned: StepT
+    """The statement in the sink's own form."""
+    policy: str
+    """apply, skip, park or stop."""
+    database: str
+    messages: list[SchemaMessage]
+    """All that announce it; where the step is parked, all of them are."""
+    siblings: list[SchemaMessage]
+    """Of these, the ones that wait behind the first where the sink parks the statement."""
+    waits_for: tuple[TableName, ...] = ()
+    """Tables (or, with no table, databases) that may have nothing parked for the whole of them."""
+    waits_for_rows: tuple[TableName, ...] = ()
+    """Tables that may have nothing parked at all: what is parked would not mean the same behind the statement."""
+
+    def park(self, messages: Iterable[SchemaMessage], reason: str, behind: int | None) -> list[ParkedChange]:
+        """The record of these messages where the statement is not run."""
+        return [park_whole(*message, self.database, reason, behind=behind) for message in messages]
+
+
+class SchemaWork(msgspec.Struct, Generic[StepT]):
+    """All that one statement of the source leads to: what is to be run, in order, and what cannot be."""
+
+    steps: list[SchemaStep[StepT]]
+    parked: list[ParkedChange]
+
+
+def describe_change(change: RowChange | SchemaChange) -> tuple[str, str, TableName]:
+    """Kind, position with row number, and source table of a change, for the record."""
+    position = change.position or ""
+    if isinstance(change, RowChange):
+        if change.xoffset is not None:
+            position += f"/{change.xoffset}"
+        return change.kind, position, TableName(change.database, change.table)
+    return change.kind, position, TableName(change.database, change.table or "")
+
+
+def park_row(entry: Entry[PlanT], reason: str, *, code: int = 0, behind: int | None = None) -> ParkedChange:
+    """The record of a row change that is not applied."""
+    delivery, change, plan = entry
+    kind, position, source = describe_change(change)
+    keys = tuple(plan.identity(change))
+    return ParkedChange(
+        message=delivery.body, reason=reason, code=code, kind=kind, position=position, source=source,
+        target_database=plan.name.database, row_keys=keys, is_whole_table=not keys, behind=behind,
+    )  # fmt: skip
+
+
+def park_whole(
+    delivery: Delivery, change: RowChange | SchemaChange, database: str, reason: str, *, behind: int | None = None
+) -> ParkedChange:
+    """The record of a change that no row can be named of: the whole table of this target database waits behind it."""
+    kind, position, source = describe_change(change)
+    return ParkedChange(
+        message=delivery.body, reason=reason, kind=kind, position=position, source=source, target_database=database,
+        is_whole_table=True, behind=behind,
+    )  # fmt: skip
