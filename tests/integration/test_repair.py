@@ -9,14 +9,20 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
+import pymysql
 import pytest
 
+from pydbsync.apply.connection import Connection
 from pydbsync.config.settings import Settings
 from pydbsync.errors import OperationError
+from pydbsync.ops.repair import keyed, keyless
+from pydbsync.ops.repair.change import PlannedChange
+from pydbsync.ops.repair.group import execute
 from pydbsync.ops.repair.plan import RepairPlan, read_plan
 from pydbsync.ops.repair.run import Outcome, Repair, RepairOptions
 from pydbsync.ops.verify.report import Report
 from pydbsync.ops.verify.run import Verification, VerifyOptions
+from pydbsync.plan.batch import Statement
 from tests.comparing import LOG, QUICK, compare, on_both, run_sql, settings_for
 from tests.integration.test_verify import ALL_TYPES
 from tests.processes import wait_for
@@ -156,6 +162,151 @@ def test_rows_that_swapped_a_unique_value_are_repaired(bench: Bench) -> None:
     assert bench.target.query("SELECT * FROM shop.u ORDER BY id") == [(1, "b"), (2, "a"), (4, "c")]
 
 
+def test_rows_that_swapped_a_unique_value_keep_what_only_the_target_has(
+    fresh_source: Endpoint, fresh_target: Endpoint, tmp_path: Path
+) -> None:
+    bench = Bench(fresh_source, fresh_target, tmp_path, apply_mode="upsert")
+    on_both(fresh_source, fresh_target, "CREATE TABLE u (id INT PRIMARY KEY, v INT, u INT UNIQUE)")
+    change(fresh_source, "INSERT INTO u VALUES (1, 1, 10), (2, 2, 20), (3, 3, 30)")
+    own = "score INT DEFAULT 5, seen TIMESTAMP NOT NULL DEFAULT '2020-01-01' ON UPDATE CURRENT_TIMESTAMP"
+    change(fresh_target, f"ALTER TABLE u ADD COLUMN ({own})")
+    change(fresh_target, "INSERT INTO u (id, v, u, score) VALUES (1, 9, 20, 71), (2, 2, 30, 72), (4, 4, 10, 74)")
+    before = fresh_target.query("SELECT id, v, u, score, seen FROM shop.u ORDER BY id")
+    plan = bench.make_plan()
+    outcome = bench.apply()
+    assert (outcome.done, outcome.refused, outcome.different) == (len(plan.changes), (), 0)
+    (seen,) = {row[4] for row in before}
+    assert fresh_target.query("SELECT id, v, u, score, seen FROM shop.u ORDER BY id") == [
+        (1, 1, 10, 71, seen),
+        (2, 2, 20, 72, seen),
+        (3, 3, 30, 5, seen),
+    ]
+    assert bench.undo().refused == ()
+    assert fresh_target.query("SELECT id, v, u, score, seen FROM shop.u ORDER BY id") == before
+
+
+def test_values_that_move_through_a_whole_table_are_repaired_in_small_transactions(bench: Bench) -> None:
+    # A prefix as key too: what collides there is not known before.
+    on_both(bench.source, bench.target, "CREATE TABLE u (id INT PRIMARY KEY, e VARCHAR(20), UNIQUE (e(4)))")
+    numbers = range(1, 31)
+    change(bench.source, f"INSERT INTO u VALUES {', '.join(f'({n}, {n + 1000})' for n in numbers)}")
+    moved = [*(f"({n}, {n + 1001})" for n in numbers[:20]), "(31, 1001)", "(22, '1023x')", "(23, '1022y')"]
+    change(bench.target, f"INSERT INTO u VALUES {', '.join(moved)}")
+    before = bench.states()
+    options = RepairOptions(settle=QUICK, takes_unproven=True, group_rows=3)
+    plan = bench.make_plan(options)
+    outcome = bench.apply(options)
+    assert (outcome.done, outcome.refused, outcome.different) == (len(plan.changes), (), 0)
+    assert bench.is_equal()
+    assert bench.undo(options).refused == ()
+    assert list(differences(before[1], bench.states()[1], data_only=True)) == []
+
+
+def test_one_row_that_cannot_be_written_does_not_hold_up_the_others_of_its_transaction(bench: Bench) -> None:
+    on_both(bench.source, bench.target, UNIQUE)
+    change(bench.source, "INSERT INTO u VALUES (1, 'a'), (2, 'b'), (3, 'c'), (4, 'd')")
+    change(bench.target, "INSERT INTO u VALUES (1, 'b'), (2, 'a')")
+    bench.make_plan()
+    change(bench.target, "INSERT INTO u VALUES (9, 'c')")
+    outcome = bench.apply()
+    assert (outcome.done, len(outcome.refused), outcome.different) == (3, 1, 1)
+    assert bench.target.query("SELECT * FROM shop.u ORDER BY id") == [(1, "a"), (2, "b"), (4, "d"), (9, "c")]
+
+
+def test_a_plan_that_was_taken_back_can_be_applied_again(broken: Bench) -> None:
+    before = broken.states()
+    plan = broken.make_plan()
+    for _ in range(2):
+        outcome = broken.apply()
+        assert (outcome.done, outcome.before, outcome.refused) == (len(plan.changes), 0, ())
+        assert broken.is_equal()
+        undone = broken.undo()
+        assert (undone.done, undone.before, undone.refused) == (len(plan.changes), 0, ())
+        assert list(differences(before[1], broken.states()[1], data_only=True)) == []
+    again = broken.undo()
+    assert (again.done, again.before) == (0, len(plan.changes))
+
+
+def test_a_row_that_the_target_cannot_hold_is_refused_and_stays_as_it_was(bench: Bench) -> None:
+    on_both(bench.source, bench.target, "CREATE TABLE t (id INT PRIMARY KEY, d DOUBLE, v INT)")
+    change(bench.source, "INSERT INTO t VALUES (1, 0.1, 1), (2, 1.5, 2)")
+    change(bench.target, "ALTER TABLE t MODIFY d FLOAT", "INSERT INTO t VALUES (1, 9, 9), (2, 9, 9)")
+    bench.make_plan()
+    outcome = bench.apply()
+    assert outcome.done == 1
+    (why,) = outcome.refused
+    assert "the target does not hold the source's value of d as it was written" in why
+    assert bench.target.query("SELECT id, v FROM shop.t ORDER BY id") == [(1, 9), (2, 2)]
+
+
+@pytest.mark.parametrize("key", ["PRIMARY KEY (id)", "KEY (v)"])
+def test_nobody_writes_a_missing_row_between_the_look_and_the_commit(
+    bench: Bench, key: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    on_both(bench.source, bench.target, f"CREATE TABLE t (id INT NOT NULL, v INT, {key})")
+    change(bench.source, "INSERT INTO t VALUES (1, 1), (5, 5), (9, 9)")
+    change(bench.target, "INSERT INTO t VALUES (1, 1), (9, 9)")
+    bench.make_plan()
+    met = []
+
+    def meet(connection: Connection, planned: PlannedChange, statements: list[Statement]) -> None:
+        if not statements:
+            return
+        with bench.target.connect(database="shop") as other, other.cursor() as cursor:
+            cursor.execute("SET SESSION innodb_lock_wait_timeout = 1")
+            with pytest.raises(pymysql.OperationalError) as waited:
+                cursor.execute("INSERT INTO t VALUES (5, 5)")
+            met.append(waited.value.args[0])
+        execute(connection, planned, statements)
+
+    for module in (keyed, keyless):
+        monkeypatch.setattr(module, "execute", meet)
+    assert bench.apply().done == 1
+    assert met == [1205]  # Lock wait timeout exceeded
+    assert bench.is_equal()
+
+
+def test_rows_without_a_key_are_repaired_without_a_pass_over_the_table_for_each(bench: Bench) -> None:
+    def rows_read() -> int:
+        ends = (bench.source, bench.target)
+        return sum(int(end.query("SHOW GLOBAL STATUS LIKE 'Handler_read_rnd_next'")[0][1]) for end in ends)
+
+    on_both(bench.source, bench.target, "CREATE TABLE k (a INT, b INT)")
+    numbers = range(1000)
+    for end in (bench.source, bench.target):
+        change(end, f"INSERT INTO k VALUES {', '.join(f'({n}, {n})' for n in numbers)}")
+    # Rows that are too many, too few, and once where they shall be twice.
+    change(bench.target, "DELETE FROM k WHERE a < 30", "INSERT INTO k SELECT a, -b FROM k WHERE a < 60")
+    change(bench.target, "INSERT INTO k SELECT * FROM k WHERE a BETWEEN 60 AND 89")
+    change(bench.source, "INSERT INTO k SELECT * FROM k WHERE a BETWEEN 100 AND 129")
+    bench.verify()
+    before = rows_read()
+    bench._with(OPTIONS, lambda repair: repair.make_plan(bench.report, bench.plan))
+    assert bench.apply().different == 0
+    assert bench.undo().refused == ()
+    assert rows_read() - before < 60 * len(numbers)  # of 120 changes, each planned, applied and undone
+    assert bench.apply().different == 0
+    assert bench.is_equal()
+
+
+def test_rows_without_a_key_keep_what_only_the_target_has(
+    fresh_source: Endpoint, fresh_target: Endpoint, tmp_path: Path
+) -> None:
+    bench = Bench(fresh_source, fresh_target, tmp_path, apply_mode="upsert")
+    on_both(fresh_source, fresh_target, "CREATE TABLE k (a INT, b INT)")
+    change(fresh_target, "ALTER TABLE k ADD COLUMN own INT DEFAULT 5")
+    change(fresh_source, "INSERT INTO k VALUES (1, 1), (2, 2), (2, 2)")
+    change(fresh_target, "INSERT INTO k VALUES (1, 1, 6), (3, 3, 7), (3, 3, 8), (3, 3, 8), (2, 2, 9)")
+    before = fresh_target.query("SELECT * FROM shop.k ORDER BY a, own")
+    plan = bench.make_plan()
+    outcome = bench.apply()
+    assert (outcome.done, outcome.refused, outcome.different) == (len(plan.changes), (), 0)
+    assert fresh_target.query("SELECT * FROM shop.k ORDER BY a, own") == [(1, 1, 6), (2, 2, 5), (2, 2, 9)]
+    assert bench.undo().refused == ()
+    assert len(fresh_target.query("SELECT * FROM shop.k")) == len(before)
+    assert [row for row in before if row[0] == 3] == fresh_target.query("SELECT * FROM shop.k WHERE a = 3 ORDER BY own")
+
+
 def test_a_unique_value_that_another_row_holds_is_refused_not_overwritten(bench: Bench) -> None:
     on_both(bench.source, bench.target, UNIQUE)
     change(bench.source, "INSERT INTO u VALUES (1, 'a'), (2, 'b')")
@@ -280,6 +431,16 @@ def test_merged_tables_are_repaired_from_the_source_that_has_the_row(
     assert plan.left_out == ("one.t: a key that several source tables have cannot be repaired",)
     assert bench.apply().different == 0
     assert fresh_target.query("SELECT * FROM one.t ORDER BY id") == [(1, 1), (2, 2)]
+
+
+def test_rows_of_a_column_that_the_target_does_not_have_are_left_out_and_the_rest_is_planned(bench: Bench) -> None:
+    on_both(bench.source, bench.target, "CREATE TABLE t (id INT PRIMARY KEY, v INT)")
+    change(bench.source, "ALTER TABLE t ADD COLUMN w INT", "INSERT INTO t VALUES (1, 1, 1), (2, 2, 2)")
+    change(bench.target, "INSERT INTO t VALUES (3, 3)")
+    plan = bench.make_plan()
+    assert [each.request for each in plan.changes] == [("3",)]
+    (why,) = plan.left_out
+    assert why.startswith("shop.t: 2 rows: shop.t has no column 'w'")
 
 
 def test_json_null_is_left_out_with_its_reason(bench: Bench) -> None:

@@ -71,10 +71,12 @@ _NUMBERS = frozenset({"tinyint", "smallint", "mediumint", "int", "bigint", "deci
 
 
 def _json(column: Column, value: bytes) -> bytes:
+    """The text as it was stored, which is as it will be put back; but a plan has a line for a change."""
     try:
-        token = bytes(msgspec.json.format(value, indent=-1))
+        msgspec.json.format(value, indent=-1)
     except msgspec.DecodeError as exc:
         raise OperationError(f"column {column.name} holds text that is no JSON") from exc
+    token = value.strip().replace(b"\n", b" ").replace(b"\r", b" ")
     if token == b"null" and column.nullable:
         raise OperationError(f"column {column.name} holds JSON's null, which a message cannot tell from NULL")
     return token
@@ -87,20 +89,33 @@ def read_images(
 
     `within` is a connection with an open transaction, by which the rows are read and locked.
     """
-    found: dict[Request, Image | str] = {}
+    return {request: images[0] for request, images in read_all_images(side, requests, within=within).items()}
+
+
+def read_all_images(
+    side: Side, requests: Collection[Request], *, within: Connection | None = None, own: Collection[str] = ()
+) -> dict[Request, list[Image | str]]:
+    """The same; where there is no key, of each digest the rows that differ in the side's `own` columns."""
+    found: dict[Request, list[Image | str]] = {}
     if not requests:
         return found
     dialect = side.server.dialect
     for table in side.tables:
         columns = table[0].schema.columns
         expressions = [image_expression(column, dialect) for column in columns]
-        for request, count, values in side.read(table, expressions, requests, within=within):
+        apart = [
+            f"SHA2(CONCAT(ISNULL({each}), IFNULL({each}, '')), 256)"
+            for column, each in zip(columns, expressions, strict=True)
+            if column.name in own
+        ]
+        for request, count, values in side.read(table, expressions, requests, within=within, apart=apart):
             if request not in requests:
                 continue
             try:
-                found[request] = Image(_image(columns, values), count)
+                image: Image | str = Image(_image(columns, values), count)
             except OperationError as exc:
-                found[request] = str(exc)
+                image = str(exc)
+            found.setdefault(request, []).append(image)
     return found
 
 

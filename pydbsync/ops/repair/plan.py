@@ -11,43 +11,19 @@ import os
 import secrets
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final
 
 import msgspec
 
-from pydbsync.errors import OperationError, PlanError
-from pydbsync.model import NO_JSON, RowChange, TableName, TableSchema
-from pydbsync.ops.verify.sides import Request
-from pydbsync.plan.batch import Batch, Statement
-from pydbsync.plan.rows import ColumnOverrides, Dialect, TablePlan
+from pydbsync.errors import OperationError
+from pydbsync.model import TableName
+from pydbsync.ops.repair.change import PlannedChange
+from pydbsync.ops.repair.writer import RowWriter
 
 FORMAT: Final = 1
 _HEAD: Final = b"-- pydbsync repair plan "
 _CHANGE: Final = b"-- change "
 _SHOWN_BYTES: Final = 20_000
-
-Kind = Literal["insert", "update", "delete"]
-
-
-class PlannedChange(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One row of the target that is to be written, with its image before and after."""
-
-    number: int
-    table: TableName
-    sources: tuple[TableName, ...]
-    kind: Kind
-    request: Request
-    """By what the row is found: its printed key, or without a key the digest of the row that comes or goes."""
-    before: msgspec.Raw = NO_JSON
-    """The target's row, all its columns; NO_JSON for an insert."""
-    after: msgspec.Raw = NO_JSON
-    """The source's row; NO_JSON for a delete."""
-    copies: int = 1
-    """How many equal rows come or go; more than one only without a key."""
-    had: int = 0
-    """Without a key: how many such rows the target held when the plan was made."""
-    source_had: int = 0
-    """Without a key: how many rows with this digest the source held then."""
 
 
 class PlanHead(msgspec.Struct, frozen=True):
@@ -68,64 +44,6 @@ class RepairPlan(msgspec.Struct, frozen=True):
     head: PlanHead
     changes: tuple[PlannedChange, ...]
     left_out: tuple[str, ...] = ()
-
-
-class RowWriter:
-    """Statements for one target table, made by the planner of replay: one row each, exactly one row affected."""
-
-    def __init__(self, schema: TableSchema, *, overrides: ColumnOverrides, dialect: Dialect, keeps_own: bool) -> None:
-        """`keeps_own` says that the target has columns of its own, which a row must not lose."""
-        self.schema = schema
-        # Foreign keys do nothing here: the children that a change of the source touched differ by themselves.
-        common = {"dialect": dialect, "apply_mode": "plain", "passes_actions_on": False}
-        self._incoming = TablePlan(schema, overrides=overrides, **common)  # type: ignore[arg-type]
-        self._own = TablePlan(schema, **common)  # type: ignore[arg-type]
-        others = set(schema.unique_keys) - {schema.row_key}
-        # Two rows that swap a unique value collide when they are updated one by one. So all rows are removed first and
-        # written afterwards, where another unique key is and nothing is lost by it.
-        self._replaces = bool(others) and not keeps_own
-
-    def removals(self, change: PlannedChange) -> list[Statement]:
-        """What takes the old row away, if the change does it so."""
-        if change.kind == "delete" or (change.kind == "update" and self._replaces):
-            return self._of(change, "delete", change.before, self._own)
-        return []
-
-    def writes(self, change: PlannedChange) -> list[Statement]:
-        """What writes the new row."""
-        if change.kind == "insert" or (change.kind == "update" and self._replaces):
-            return self._of(change, "insert", change.after, self._incoming)
-        return self._of(change, "update", change.after, self._incoming) if change.kind == "update" else []
-
-    def undo_removals(self, change: PlannedChange) -> list[Statement]:
-        """What takes the row away that the change wrote."""
-        if change.kind == "insert" or (change.kind == "update" and self._replaces):
-            return self._of(change, "delete", change.after, self._incoming)
-        return []
-
-    def undo_writes(self, change: PlannedChange) -> list[Statement]:
-        """What puts the row back that was there."""
-        if change.kind == "delete" or (change.kind == "update" and self._replaces):
-            return self._of(change, "insert", change.before, self._own)
-        return self._of(change, "update", change.before, self._own) if change.kind == "update" else []
-
-    def where_incoming(self, image: msgspec.Raw) -> bytes:
-        """The condition for rows equal to an image of the source."""
-        return self._incoming.shape_for(image).where_row(image)
-
-    def where_own(self, image: msgspec.Raw) -> bytes:
-        """The condition for rows equal to an image of the target."""
-        return self._own.shape_for(image).where_row(image)
-
-    def _of(self, change: PlannedChange, kind: Kind, image: msgspec.Raw, plan: TablePlan) -> list[Statement]:
-        if not image:
-            raise PlanError(f"change {change.number} has no image to {kind}")
-        name = self.schema.name
-        row = RowChange(kind=kind, database=name.database, table=name.table, ts=0, data=image, old=NO_JSON)
-        batch = Batch()
-        for _ in range(change.copies):
-            batch.add(row, plan)
-        return list(batch.statements())
 
 
 def new_plan_name() -> str:

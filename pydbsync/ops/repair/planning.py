@@ -4,24 +4,26 @@ from __future__ import annotations
 
 import datetime as dt
 import logging
+from collections import Counter
 from collections.abc import Iterable, Iterator
 
 import msgspec
 
-from pydbsync.apply.connection import Connection
 from pydbsync.config.settings import Settings
 from pydbsync.engine.table_plans import router_from
 from pydbsync.errors import ApplyError, OperationError, PlanError, TransientError
 from pydbsync.model import NO_JSON, TableName
-from pydbsync.ops.repair.images import Image, read_images
-from pydbsync.ops.repair.plan import PlanHead, PlannedChange, RepairPlan, RowWriter, new_plan_name
+from pydbsync.ops.repair.change import PlannedChange
+from pydbsync.ops.repair.images import Image, read_all_images, read_images
+from pydbsync.ops.repair.keyless import count_rows, count_under
+from pydbsync.ops.repair.plan import PlanHead, RepairPlan, new_plan_name, render_change
+from pydbsync.ops.repair.writer import RowWriter
 from pydbsync.ops.servers import Servers
 from pydbsync.ops.verify.matching import TableSides, open_sides
 from pydbsync.ops.verify.pairs import TablePair, find_pairs
 from pydbsync.ops.verify.report import Report, TableReport
 from pydbsync.ops.verify.settle import Settler, Verdict
 from pydbsync.ops.verify.sides import Request
-from pydbsync.plan.quoting import quote_table
 from pydbsync.plan.rows import overrides_for
 
 _KINDS = ("delete", "update", "insert")
@@ -46,6 +48,7 @@ class Planner:
         self._log = log
         self._takes_unproven = takes_unproven
         self._left_out: list[str] = []
+        self._rows_left_out: Counter[tuple[TableName, str]] = Counter()
         self.writers: dict[TableName, RowWriter] = {}
         """Of the tables that are in the plan."""
 
@@ -75,7 +78,11 @@ class Planner:
             made_at=dt.datetime.now(dt.timezone.utc).isoformat(timespec="seconds"),
             changes=len(numbered),
         )
-        return RepairPlan(head, numbered, tuple(self._left_out))
+        rows = [
+            f"{table}: {'a row' if count == 1 else f'{count} rows'}: {why}"
+            for (table, why), count in self._rows_left_out.items()
+        ]
+        return RepairPlan(head, numbered, (*self._left_out, *rows))
 
     def _pairs(self, report: Report) -> dict[TableName, TablePair]:
         found = find_pairs(
@@ -99,6 +106,17 @@ class Planner:
     def _leave_out(self, table: TableName, why: str) -> None:
         self._left_out.append(f"{table}: {why}")
 
+    def _leave_out_row(self, table: TableName, why: str) -> None:
+        self._rows_left_out[table, why] += 1
+
+    def _can_be_written(self, change: PlannedChange) -> bool:
+        try:
+            render_change(change, self.writers[change.table])
+        except PlanError as exc:
+            self._leave_out_row(change.table, str(exc))
+            return False
+        return True
+
     def _plan_table(self, table: TableReport, pair: TablePair) -> list[PlannedChange]:
         sides = open_sides(pair, self._settings, self._servers.source, self._servers.target)
         if list(sides.key_names) != table.key or [column.name for column in sides.columns] != table.columns:
@@ -116,7 +134,7 @@ class Planner:
                 " the source's place; --unproven takes them all the same",
             )
         plan = self._plan_keyed if sides.has_key else self._plan_keyless
-        changes = list(plan(sides, verdicts))
+        changes = [change for change in plan(sides, verdicts) if self._can_be_written(change)]
         return sorted(changes, key=lambda change: _KINDS.index(change.kind))
 
     def _plan_keyed(self, sides: TableSides, verdicts: Iterable[Verdict]) -> Iterator[PlannedChange]:
@@ -130,7 +148,7 @@ class Planner:
                     continue
                 after, before = source.get(request), target.get(request)
                 if isinstance(after, str) or isinstance(before, str):
-                    self._leave_out(sides.pair.target, f"a row: {after if isinstance(after, str) else before}")
+                    self._leave_out_row(sides.pair.target, after if isinstance(after, str) else str(before))
                     continue
                 if (after is None) != (verdict.source is None) or (before is None) != (verdict.target is None):
                     self._leave_out(sides.pair.target, "a row changed while the plan was made; verify again")
@@ -138,48 +156,40 @@ class Planner:
                 yield _change(sides, request, before, after)
 
     def _plan_keyless(self, sides: TableSides, verdicts: Iterable[Verdict]) -> Iterator[PlannedChange]:
+        writer = self.writers[sides.pair.target]
         for part in _parts(verdicts):
             at_source = {r for verdict in part if verdict.source for r in verdict.source.requests}
             at_target = {r for verdict in part if verdict.target for r in verdict.target.requests}
-            source, target = read_images(sides.source, at_source), read_images(sides.target, at_target)
+            source = read_all_images(sides.source, at_source)
+            target = read_all_images(sides.target, at_target, own=writer.own)
+            changes: list[PlannedChange] = []
             for verdict in part:
                 wanted = verdict.source.count if verdict.source else 0
                 held = verdict.target.count if verdict.target else 0
-                found, images = (verdict.target, target) if held > wanted else (verdict.source, source)
+                is_extra = held > wanted
+                found, images = (verdict.target, target) if is_extra else (verdict.source, source)
                 missing = abs(wanted - held)
                 for request in sorted(found.requests if found else ()):
-                    image = images.get(request)
-                    if isinstance(image, str):
-                        self._leave_out(sides.pair.target, f"a row: {image}")
-                        break
-                    if image is None or not missing:
-                        continue
-                    copies = min(missing, image.copies) if held > wanted else missing
-                    missing -= copies
-                    yield self._keyless_change(sides, request, image, copies, is_extra=held > wanted)
+                    for image in images.get(request, ()):
+                        if isinstance(image, str):
+                            self._leave_out_row(sides.pair.target, image)
+                            missing = 0
+                        if isinstance(image, str) or not missing:
+                            break
+                        copies = min(missing, image.copies) if is_extra else missing
+                        missing -= copies
+                        change = _change(sides, request, image if is_extra else None, None if is_extra else image)
+                        changes.append(msgspec.structs.replace(change, copies=copies))
+            yield from self._counted(sides, changes)
 
-    def _keyless_change(
-        self, sides: TableSides, request: Request, image: Image, copies: int, *, is_extra: bool
-    ) -> PlannedChange:
-        target = sides.pair.target
-        writer = self.writers[target]
-        where = writer.where_own(image.data) if is_extra else writer.where_incoming(image.data)
-        had = self._servers.target.call(lambda connection: count_rows(connection, target, where))
-        change = _change(sides, request, image if is_extra else None, None if is_extra else image)
-        source_had = count_under(sides, request)
-        return msgspec.structs.replace(change, copies=copies, had=had, source_had=source_had)
-
-
-def count_rows(connection: Connection, table: TableName, where: bytes, *, lock: bool = False) -> int:
-    """How many rows fulfil the condition; `lock` keeps others off them until the transaction ends."""
-    end = b" FOR UPDATE" if lock else b""
-    sql = b"SELECT COUNT(*) FROM %s WHERE %s%s" % (quote_table(table).encode(), where, end)
-    return int(connection.value(sql.decode("utf-8", "surrogateescape")))
-
-
-def count_under(sides: TableSides, request: Request) -> int:
-    """How many rows the source holds under a digest."""
-    return sum(found.count for found in sides.source.fetch({request}).values())
+    def _counted(self, sides: TableSides, changes: list[PlannedChange]) -> Iterator[PlannedChange]:
+        """With the numbers of such rows that both sides hold now."""
+        writer = self.writers[sides.pair.target]
+        conditions = [writer.where(change) for change in changes]
+        counts = self._servers.target.call(lambda connection: count_rows(connection, writer, conditions))
+        at_source = count_under(sides.source, {change.request for change in changes})
+        for change, had in zip(changes, counts, strict=True):
+            yield msgspec.structs.replace(change, had=had, source_had=at_source[change.request])
 
 
 def make_writer(settings: Settings, sides: TableSides) -> RowWriter:
@@ -187,9 +197,9 @@ def make_writer(settings: Settings, sides: TableSides) -> RowWriter:
     source = sides.source_schemas[0].name
     overrides = overrides_for(source, settings.binary_columns, settings.timestamp_columns, settings.timestamp_offset_s)
     named = {column.target.name for column in sides.columns}
-    keeps_own = any(column.name not in named and not column.generated for column in sides.target_schema.columns)
-    dialect = sides.target.server.dialect
-    return RowWriter(sides.target_schema, overrides=overrides, dialect=dialect, keeps_own=keeps_own)
+    columns = sides.target_schema.columns
+    own = frozenset(column.name for column in columns if column.name not in named and not column.generated)
+    return RowWriter(sides.target_schema, overrides=overrides, dialect=sides.target.server.dialect, own=own)
 
 
 def _change(sides: TableSides, request: Request, before: Image | None, after: Image | None) -> PlannedChange:

@@ -15,8 +15,11 @@ from pydbsync.engine.table_plans import router_from
 from pydbsync.errors import OperationError
 from pydbsync.model import TableName
 from pydbsync.ops.brake import Brake, LoadLimits
-from pydbsync.ops.repair.apply import Done, Journal, PlanRunner, TableRepair
-from pydbsync.ops.repair.plan import PlannedChange, RepairPlan, check_unedited, read_plan, write_plan
+from pydbsync.ops.repair.apply import Done, PlanRunner
+from pydbsync.ops.repair.change import PlannedChange
+from pydbsync.ops.repair.group import TableRepair
+from pydbsync.ops.repair.journal import Journal
+from pydbsync.ops.repair.plan import RepairPlan, check_unedited, read_plan, write_plan
 from pydbsync.ops.repair.planning import Planner, make_writer
 from pydbsync.ops.servers import Servers
 from pydbsync.ops.verify.matching import open_sides
@@ -140,9 +143,7 @@ class Repair:
             log=self._log,
         )
         journal = Journal(self._settings.state_schema, plan.head.plan)
-        return PlanRunner(
-            self._servers.target, journal, tables, brake=brake, log=self._log, group_rows=self._options.group_rows
-        )
+        return PlanRunner(self._servers.target, journal, tables, brake=brake, group_rows=self._options.group_rows)
 
     def _compared(self, done: Done, changes: Sequence[PlannedChange], tables: dict[TableName, TableRepair]) -> Outcome:
         different = 0

@@ -136,14 +136,17 @@ class Side:
 
     # -- single rows -------------------------------------------------------------------------------------------------
 
-    def fetch(self, requests: Collection[Request]) -> dict[object, Found]:
-        """What there is now under these requests, by identity: the key, or without one the row's own values."""
+    def fetch(self, requests: Collection[Request], *, within: Connection | None = None) -> dict[object, Found]:
+        """What there is now under these requests, by identity: the key, or without one the row's own values.
+
+        `within` is that of `read`.
+        """
         found: dict[object, Found] = {}
         if not requests:
             return found
         for table in self.tables:
             key = table[2]
-            for request, count, row in self.read(table, table[1].values, requests):
+            for request, count, row in self.read(table, table[1].values, requests, within=within):
                 values = tuple(map(canonical_bytes, row))
                 normal = tuple(
                     column.normal(value, across_brands=self._across_brands)
@@ -172,17 +175,20 @@ class Side:
         requests: Collection[Request],
         *,
         within: Connection | None = None,
+        apart: Sequence[str] = (),
     ) -> Iterable[tuple[Request, int, Sequence[object]]]:
         """(request, number of rows, what was selected) for the rows of one table under these requests.
 
         A row may come that was not asked for, where a collation holds its key for the same. `within` is a connection
-        with an open transaction, by which the rows are read and locked.
+        with an open transaction, by which the rows are read and locked. Rows without a key that differ in the
+        expressions `apart` come by themselves.
         """
         table, text, key = part
         if key is None:
             listed = ", ".join(f"'{digest}'" for (digest,) in requests)
             head = f"LEFT({text.digest}, {_DIGEST}), COUNT(*)"
-            where, tail, width = f"LEFT({text.digest}, {_DIGEST}) IN ({listed})", " GROUP BY 1", 1
+            where, width = f"LEFT({text.digest}, {_DIGEST}) IN ({listed})", 1
+            tail = f" GROUP BY {', '.join(('1', *apart))}"
         else:
             head = ", ".join((*key.printed, "1"))
             where, tail, width = key.any_of(requests), "", len(key.printed)

@@ -26,7 +26,7 @@ from pydbsync.ops.repair.images import image_token
         (Column("a", "set", charset="utf8mb4", labels=("x", "y")), b"x,y", b'["x","y"]'),
         (Column("a", "set", charset="utf8mb4", labels=("x", "y")), b"", b"[]"),
         (Column("a", "varbinary"), b"\x00\xff", b'"AP8="'),
-        (Column("a", "json"), b'{"a" : 1.50,\n"b":null}', b'{"a":1.50,"b":null}'),
+        (Column("a", "json"), b'{"a" : 1.50,\n"b":null}', b'{"a" : 1.50, "b":null}'),
         (Column("a", "json", nullable=False), b"null", b"null"),
         (Column("a", "point"), b"SRID=4326;POINT(1 2)", b'"SRID=4326;POINT(1 2)"'),
         (Column("a", "json"), None, b"null"),

@@ -10,17 +10,9 @@ import pytest
 
 from pydbsync.errors import OperationError
 from pydbsync.model import Column, TableName, TableSchema
-from pydbsync.ops.repair.plan import (
-    Kind,
-    PlanHead,
-    PlannedChange,
-    RepairPlan,
-    RowWriter,
-    check_unedited,
-    read_plan,
-    render_change,
-    write_plan,
-)
+from pydbsync.ops.repair.change import Kind, PlannedChange
+from pydbsync.ops.repair.plan import PlanHead, RepairPlan, check_unedited, read_plan, render_change, write_plan
+from pydbsync.ops.repair.writer import RowWriter
 from pydbsync.plan.rows import ColumnOverrides, Dialect
 
 NAME = TableName("shop", "t")
@@ -32,13 +24,17 @@ COLUMNS = (
 )
 KEYED = TableSchema(name=NAME, columns=COLUMNS, primary_key=("id",), row_key=("id",))
 UNIQUE = msgspec.structs.replace(KEYED, unique_keys=(("v",),))
+WITH_OWN = msgspec.structs.replace(KEYED, columns=(*COLUMNS, Column("own", "int")))
+UNIQUE_WITH_OWN = msgspec.structs.replace(UNIQUE, columns=WITH_OWN.columns)
 KEYLESS = TableSchema(name=NAME, columns=COLUMNS)
 OLD = msgspec.Raw(b'{"id":1,"v":"was","b":null,"twice":2}')
+OLD_WITH_OWN = msgspec.Raw(b'{"id":1,"v":"was","b":null,"twice":2,"own":7}')
 NEW = msgspec.Raw(b'{"id":1,"v":"it\'s \\n","b":"AP8=","twice":2}')
 
 
-def writer(schema: TableSchema, *, keeps_own: bool = False) -> RowWriter:
-    return RowWriter(schema, overrides=ColumnOverrides(), dialect=Dialect(), keeps_own=keeps_own)
+def writer(schema: TableSchema) -> RowWriter:
+    own = frozenset(column.name for column in schema.columns if column.name == "own")
+    return RowWriter(schema, overrides=ColumnOverrides(), dialect=Dialect(), own=own)
 
 
 def planned(kind: Kind, copies: int = 1, number: int = 1) -> PlannedChange:
@@ -52,8 +48,8 @@ def planned(kind: Kind, copies: int = 1, number: int = 1) -> PlannedChange:
     )
 
 
-def shown(schema: TableSchema, change: PlannedChange, *, keeps_own: bool = False) -> list[str]:
-    return render_change(change, writer(schema, keeps_own=keeps_own)).decode().splitlines()[1:]
+def shown(schema: TableSchema, change: PlannedChange) -> list[str]:
+    return render_change(change, writer(schema)).decode().splitlines()[1:]
 
 
 UPDATE = "UPDATE `shop`.`t` SET `id` = 1, `v` = {v}, `b` = {b} WHERE `id` = 1 LIMIT 1;"
@@ -64,22 +60,37 @@ AS_NEW = {"v": '"it\'s \\n"', "b": "X'00ff'"}
 
 
 @pytest.mark.parametrize(
-    ("schema", "keeps_own", "kind", "lines"),
+    ("schema", "kind", "lines"),
     [
-        (KEYED, False, "insert", [INSERT.format(**AS_NEW), f"-- undo: {DELETE}"]),
-        (KEYED, False, "delete", [DELETE, f"-- undo: {INSERT.format(**AS_OLD)}"]),
-        (KEYED, False, "update", [UPDATE.format(**AS_NEW), f"-- undo: {UPDATE.format(**AS_OLD)}"]),
+        (KEYED, "insert", [INSERT.format(**AS_NEW), f"-- undo: {DELETE}"]),
+        (KEYED, "delete", [DELETE, f"-- undo: {INSERT.format(**AS_OLD)}"]),
+        (KEYED, "update", [UPDATE.format(**AS_NEW), f"-- undo: {UPDATE.format(**AS_OLD)}"]),
         (
             UNIQUE,
-            False,
             "update",
             [DELETE, INSERT.format(**AS_NEW), f"-- undo: {DELETE}", f"-- undo: {INSERT.format(**AS_OLD)}"],
         ),
-        (UNIQUE, True, "update", [UPDATE.format(**AS_NEW), f"-- undo: {UPDATE.format(**AS_OLD)}"]),
+        (WITH_OWN, "insert", [INSERT.format(**AS_NEW), f"-- undo: {DELETE}"]),
     ],
 )
-def test_a_change_is_shown_with_its_reverse(schema: TableSchema, keeps_own: bool, kind: Kind, lines: list[str]) -> None:
-    assert shown(schema, planned(kind), keeps_own=keeps_own) == lines
+def test_a_change_is_shown_with_its_reverse(schema: TableSchema, kind: Kind, lines: list[str]) -> None:
+    assert shown(schema, planned(kind)) == lines
+
+
+def test_columns_of_the_targets_own_are_written_with_the_values_that_they_have() -> None:
+    change = msgspec.structs.replace(planned("update"), before=OLD_WITH_OWN)
+    assert [shown(schema, change) for schema in (WITH_OWN, UNIQUE_WITH_OWN)] == [
+        [
+            "UPDATE `shop`.`t` SET `id` = 1, `v` = \"it's \\n\", `b` = X'00ff', `own` = 7 WHERE `id` = 1 LIMIT 1;",
+            '-- undo: UPDATE `shop`.`t` SET `id` = 1, `v` = "was", `b` = NULL, `own` = 7 WHERE `id` = 1 LIMIT 1;',
+        ],
+        [
+            DELETE,
+            "INSERT INTO `shop`.`t` (`id`, `v`, `b`, `own`) VALUES (1,\"it's \\n\",X'00ff',7);",
+            f"-- undo: {DELETE}",
+            '-- undo: INSERT INTO `shop`.`t` (`id`, `v`, `b`, `own`) VALUES (1,"was",NULL,7);',
+        ],
+    ]
 
 
 def test_rows_without_a_key_come_and_go_by_their_number() -> None:

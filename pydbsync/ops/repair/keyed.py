@@ -1,0 +1,130 @@
+"""Rows of a table with a key: each is found by it, and looked at before and after it is written."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+
+from pydbsync.apply.connection import Connection
+from pydbsync.model import NO_JSON
+from pydbsync.ops.repair.change import PlannedChange
+from pydbsync.ops.repair.group import (
+    CHANGED_SINCE,
+    SOURCE_CHANGED,
+    TARGET_CHANGED,
+    ChangeRefused,
+    Refusals,
+    TableRepair,
+    exclusive_transaction,
+    execute,
+    refusal,
+    refusing,
+)
+from pydbsync.ops.repair.images import Image, read_images
+from pydbsync.ops.repair.journal import Journal
+from pydbsync.ops.verify.matching import TableSides
+from pydbsync.ops.verify.sides import Found, Request
+
+Images = dict[Request, Image | str]
+
+
+class KeyedRows:
+    """Applies and undoes changes of one table with a key, a group of them in one transaction."""
+
+    def __init__(self, table: TableRepair, journal: Journal) -> None:
+        self._sides = table.sides
+        self._writer = table.writer
+        self._journal = journal
+
+    def apply(self, connection: Connection, group: list[PlannedChange]) -> Refusals:
+        """Write the rows; those that are not as the plan knows them are refused. Raises ChangeRefused, ApplyError."""
+        refused: Refusals = {}
+        wanted = self._sides.source.fetch(_requests(group))
+        at_source = read_images(self._sides.source, _requests(group))
+        with exclusive_transaction(connection):
+            recorded = self._journal.recorded(connection, group)
+            held = self._held(connection, group)
+            ready: list[PlannedChange] = []
+            for change in group:
+                if recorded.get(change.number, ("",))[0] == "applied":  # the answer to the former COMMIT was lost
+                    continue
+                if _bytes(at_source.get(change.request)) != _raw(change.after):
+                    refused[change.number] = refusal(change, SOURCE_CHANGED)
+                elif _bytes(held.get(change.request)) != _raw(change.before):
+                    refused[change.number] = refusal(change, TARGET_CHANGED)
+                else:
+                    ready.append(change)
+            for step in (self._writer.removals, self._writer.writes):
+                for change in ready:
+                    with refusing(change):
+                        execute(connection, change, step(change))
+            found = self._sides.target.fetch(_requests(ready), within=connection)
+            written = self._held(connection, ready)
+            for change in ready:
+                _check(self._sides, change, wanted.get(change.request), found.get(change.request))
+                image = written.get(change.request)
+                if isinstance(image, str):
+                    raise ChangeRefused(change, refusal(change, image))
+                self._journal.write(connection, change.number, "applied", bytes(image.data) if image else None)
+        return refused
+
+    def undo(self, connection: Connection, group: list[PlannedChange]) -> Refusals:
+        """Put the rows back; those that have changed since are refused. Raises ChangeRefused, ApplyError."""
+        refused: Refusals = {}
+        with exclusive_transaction(connection):
+            recorded = self._journal.recorded(connection, group)
+            held = self._held(connection, group)
+            ready: list[PlannedChange] = []
+            for change in group:
+                status, image = recorded.get(change.number, ("", None))
+                if status != "applied":
+                    continue
+                if _bytes(held.get(change.request)) == image:
+                    ready.append(change)
+                else:
+                    refused[change.number] = refusal(change, CHANGED_SINCE)
+            for step in (self._writer.undo_removals, self._writer.undo_writes):
+                for change in ready:
+                    with refusing(change):
+                        execute(connection, change, step(change))
+            written = self._held(connection, ready)
+            for change in ready:
+                if _bytes(written.get(change.request)) != _raw(change.before):
+                    raise ChangeRefused(change, refusal(change, "the target does not hold the former row as it was"))
+                self._journal.write(connection, change.number, "undone", None)
+        return refused
+
+    def _held(self, connection: Connection, changes: Sequence[PlannedChange]) -> Images:
+        """The target's rows now, which nobody else changes until the transaction ends."""
+        return read_images(self._sides.target, _requests(changes), within=connection)
+
+
+def _check(sides: TableSides, change: PlannedChange, wanted: Found | None, found: Found | None) -> None:
+    """What was written must be what verify calls equal, or the same row would be repaired for ever."""
+    if (wanted.state if wanted else None) == (found.state if found else None):
+        return
+    names: list[str] = []
+    if wanted is not None and found is not None:
+        names = [
+            column.name
+            for column, source, target in zip(sides.columns, wanted.values, found.values, strict=True)
+            if not column.equal(source, target, across_brands=sides.across_brands)
+        ]
+    what = f"the source's value of {', '.join(names)}" if names else "the source's row"
+    raise ChangeRefused(change, refusal(change, f"the target does not hold {what} as it was written"))
+
+
+def _requests(changes: Sequence[PlannedChange]) -> set[Request]:
+    return {change.request for change in changes}
+
+
+def _raw(image: msgspec.Raw) -> bytes | None:
+    return None if image is NO_JSON or not image else bytes(image)
+
+
+def _bytes(image: Image | str | None) -> bytes | None:
+    """The row as bytes, None where there is none; a row that cannot be written is like no other."""
+    if image is None:
+        return None
+    return bytes(image.data) if isinstance(image, Image) else b""
