@@ -50,6 +50,10 @@ def register(app: typer.Typer) -> None:
         skip_unreadable: Annotated[
             bool, typer.Option(help="Log statements that cannot be published and go on, rather than stop.")
         ] = False,
+        skip_at: Annotated[
+            list[str] | None,
+            typer.Option(metavar="FILE:OFFSET", help="Leave out what cannot be published at this place alone."),
+        ] = None,
         summary_json: Annotated[Path | None, typer.Option(help="Write the figures of the run here.")] = None,
     ) -> None:
         """Read the source's binlog and publish Maxwell's JSON, without Maxwell."""
@@ -80,6 +84,7 @@ def register(app: typer.Typer) -> None:
                 exclude=settings.exclude,
                 exact=exact,
                 on_unreadable="skip" if skip_unreadable else "stop",
+                skip_at=tuple(skip_at or ()),
                 retry=settings.retry,
             ),
             stop_on_signals(),

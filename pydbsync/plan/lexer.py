@@ -133,6 +133,7 @@ class _AnsiTokenizer(_Tokenizer):
 
 
 _VERSION_COMMENT = re.compile(r"/\*(M?)!(\d{5,6})?")
+_COMMENT_END = re.compile(r"\*/")
 _NUMBER = re.compile(r"\d+\.?\d*([eE][+-]?\d+)?|\.\d+([eE][+-]?\d+)?|0[xX][0-9a-fA-F]+|0[bB][01]+", re.ASCII)
 _NAME_CHARACTERS = re.compile(r"[0-9A-Za-z$_\x80-\U0010ffff]+")
 # sqlglot takes every Unicode space for a gap and {# #} for a comment; to the servers the first is part of a name and
@@ -147,27 +148,29 @@ def read_tokens(sql: str, *, brand: Brand | None = None, ansi_quotes: bool = Fal
     """
     tokenizer = _AnsiTokenizer if ansi_quotes else _Tokenizer
     masked = sql.translate(_STAND_INS)
-    opened: list[re.Match[str]] = []
+    comments: list[VersionComment] = []
     for opening in _VERSION_COMMENT.finditer(sql):
         comment = _version_comment(opening, body_end=len(sql), end=len(sql))
         if _is_code(masked[: opening.start()], tokenizer) and (brand is None or comment.is_executed_by(brand)):
             # sqlglot reads `/*!80023 INVISIBLE */` as a comment, the servers execute it: only its ends are blanked.
-            masked = masked[: opening.start()] + " " * len(opening[0]) + masked[opening.end() :]
-            opened.append(opening)
+            masked = _blanked(masked, opening)
+            closing = next(
+                (
+                    found
+                    for found in _COMMENT_END.finditer(masked, opening.end())
+                    if _is_code(masked[: found.start()], tokenizer)
+                ),
+                None,
+            )
+            if closing is None:
+                raise PlanError(f"a version comment does not end: {shorten(sql)}")
+            masked = _blanked(masked, closing)
+            comments.append(_version_comment(opening, body_end=closing.start(), end=closing.end()))
     try:
         raw = [(token.start, token.end + 1) for token in tokenizer().tokenize(masked)]
     except TokenError as exc:
         raise PlanError(f"a quote or a comment in the statement does not end: {shorten(sql)}") from exc
-    tokens: list[Token] = []
-    comments: list[VersionComment] = []
-    for token in _joined(sql, _split(sql, raw, ansi_quotes)):
-        if token.text == "/" and tokens and tokens[-1].text == "*" and tokens[-1].end == token.start and opened:
-            star = tokens.pop()
-            comments.append(_version_comment(opened.pop(0), body_end=star.start, end=token.end))
-        else:
-            tokens.append(token)
-    if opened:
-        raise PlanError(f"a version comment does not end: {shorten(sql)}")
+    tokens = list(_joined(sql, _split(sql, raw, ansi_quotes)))
     return Lexed(tuple(tokens), tuple(comments))
 
 
@@ -195,6 +198,10 @@ def unquote_string(text: str) -> str:
 
 def _version_comment(opening: re.Match[str], *, body_end: int, end: int) -> VersionComment:
     return VersionComment(opening.start(), opening.end(), body_end, end, int(opening[2] or 0), bool(opening[1]))
+
+
+def _blanked(sql: str, found: re.Match[str]) -> str:
+    return f"{sql[: found.start()]}{' ' * len(found[0])}{sql[found.end() :]}"
 
 
 def _is_code(prefix: str, tokenizer: type[_Tokenizer]) -> bool:

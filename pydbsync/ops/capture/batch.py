@@ -38,6 +38,7 @@ class ChangesSettings:
     buffer_bytes: int = 32 * 2**20
     temporary_folder: str | None = None
     on_unreadable: Literal["stop", "skip"] = "stop"
+    skip_at: frozenset[str] = frozenset()
     collations: Mapping[int, str] = field(default_factory=dict)
     """Character set of each collation id of the source."""
     collation_names: Mapping[int, str] = field(default_factory=dict)

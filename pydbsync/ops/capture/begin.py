@@ -13,8 +13,9 @@ from pydbsync.ops.capture.binlog.gtids import read_gtid, read_previous_gtids, re
 from pydbsync.ops.capture.binlog.query import parse_query
 from pydbsync.ops.capture.binlog.reader import BinlogPlace, BinlogReader
 from pydbsync.ops.capture.history.follow import Snapshot
+from pydbsync.ops.capture.history.spelling import spell_by_default
 from pydbsync.ops.capture.history.state import Beginning
-from pydbsync.ops.capture.history.statements import kind_of
+from pydbsync.ops.capture.history.statements import recognise
 from pydbsync.ops.capture.rows.charsets import Charsets
 from pydbsync.ops.capture.source import SourceFacts, SourceServer
 from pydbsync.places import GtidSet, parse_position
@@ -109,10 +110,12 @@ def _statements(
         if event.kind not in (k.QUERY, k.MARIADB_QUERY_COMPRESSED):
             continue
         query = parse_query(event.body, is_compressed=event.kind == k.MARIADB_QUERY_COMPRESSED)
-        kind, sql = kind_of(query.sql(charsets, facts.collations))
-        if kind == "ddl":
+        if query.raw in (b"BEGIN", b"COMMIT"):
+            continue
+        found = recognise(spell_by_default(query.sql(charsets, facts.collations), query.sql_mode), facts.brand)
+        if found.kind == "ddl":
             try:
-                yield parse_statement(sql, brand=facts.brand), query.database
+                yield parse_statement(found.sql, brand=facts.brand), query.database
             except PlanError as exc:
                 log.warning("a statement between the first place and the present one cannot be read: %s", exc)
 

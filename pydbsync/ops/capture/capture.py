@@ -8,12 +8,12 @@ import sys
 import threading
 import time
 import zlib
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
 from pydbsync.backoff import Backoff
-from pydbsync.errors import OperationError, SourceError
+from pydbsync.errors import OperationError, SourceError, StopError
 from pydbsync.ops.capture.batch import ChangesSettings
 from pydbsync.ops.capture.begin import begin_at, begin_now, gtids_at
 from pydbsync.ops.capture.binlog.reader import BinlogPlace, BinlogReader
@@ -123,6 +123,7 @@ class _Session:
                 buffer_bytes=settings.buffer_bytes,
                 temporary_folder=str(settings.temporary_folder) if settings.temporary_folder else None,
                 on_unreadable=settings.on_unreadable,
+                skip_at=frozenset(settings.skip_at),
                 collations=facts.collations,
                 collation_names=facts.collation_names,
                 system_time_zone=facts.system_time_zone,
@@ -132,11 +133,21 @@ class _Session:
             saved.place,
             on_delta=lambda place, delta: self._state.add(Entry(place, delta)),
             is_transactional=self._server.is_transactional,
+            programs=self._server.programs,
         )
         opened.callback(self._changes.close)
 
     def run(self, backoff: Backoff) -> None:
         """Until stopped, or at the end of the binlog without `follow`."""
+        try:
+            self._run(backoff)
+        except (SourceError, OperationError, StopError):
+            # What was handed over before is safe in a moment: it is not to be published again at the next start.
+            with suppress(SourceError, OperationError):
+                self._checkpoint()
+            raise
+
+    def _run(self, backoff: Backoff) -> None:
         publish, take, reader = self._sink.publish, self._changes.take, self._reader
         begun = time.monotonic()
         due = begun + self._settings.checkpoint_s

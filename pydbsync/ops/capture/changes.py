@@ -2,33 +2,33 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterable, Iterator
+from typing import Final
 
 from msgspec import structs
 
-from pydbsync.errors import OperationError, PlanError, StopError
+from pydbsync.errors import OperationError
 from pydbsync.model import TableName
 from pydbsync.ops.capture.batch import Batch, ChangesSettings, Counts
 from pydbsync.ops.capture.binlog import kinds as k
 from pydbsync.ops.capture.binlog.gtids import MariadbGtids, read_gtid, read_mariadb_gtid, read_tagged_gtid
 from pydbsync.ops.capture.binlog.payload import payload_events
-from pydbsync.ops.capture.binlog.query import Query, parse_query
+from pydbsync.ops.capture.binlog.query import Query, parse_load, parse_query
 from pydbsync.ops.capture.binlog.reader import BinlogPlace, Event
-from pydbsync.ops.capture.binlog.session import read_session
-from pydbsync.ops.capture.history.follow import Delta, FollowedSchema, Session
-from pydbsync.ops.capture.history.spelling import REAL_AS_FLOAT, name_its_database, spell_by_default
-from pydbsync.ops.capture.history.statements import kind_of, read_sequence, read_xa, read_xa_prepare
+from pydbsync.ops.capture.ddl import Ddl, DdlMessages, UnreadableDdl
+from pydbsync.ops.capture.history.follow import Delta, FollowedSchema
+from pydbsync.ops.capture.history.spelling import spell_by_default
+from pydbsync.ops.capture.history.statements import Recognised, read_sequence, read_xa_prepare, recognise
 from pydbsync.ops.capture.rows.charsets import Charsets
-from pydbsync.ops.capture.rows.encode import TableEncoder, Transaction, encode_schema_message, table_of
+from pydbsync.ops.capture.rows.encode import TableEncoder, Transaction
 from pydbsync.ops.capture.rows.rowbuffer import RowBuffer
 from pydbsync.ops.capture.rows.tables import ROWS, Tables
-from pydbsync.ops.servers import SYSTEM_DATABASES
+from pydbsync.ops.capture.unreadable import Programs, Reach, Unreadable
 from pydbsync.places import GtidSet
-from pydbsync.plan.lexer import shorten
-from pydbsync.plan.statement import Statement, parse_statement
 
-log = logging.getLogger("pydbsync.capture")
+_WRITTEN_AS_STATEMENT: Final = (
+    "it changes rows and is written as a statement; set binlog_format=ROW, in new sessions too"
+)
 
 
 class Changes:
@@ -43,6 +43,7 @@ class Changes:
         *,
         on_delta: Callable[[BinlogPlace, Delta], None] = lambda place, delta: None,
         is_transactional: Callable[[TableName], bool] = lambda name: True,
+        programs: Programs = lambda databases: [],
     ) -> None:
         """`on_delta` is told of each change of the schema before its messages are given out."""
         self.counts = Counts()
@@ -60,11 +61,21 @@ class Changes:
         self._has_begun = False
         """Whether rows come until a COMMIT; a statement outside ends itself."""
         self._skip_statement = False
+        self._savepoints: dict[str, int] = {}
+        """How many events each one lies behind."""
+        self._messages = DdlMessages(settings, schema)
+        self._policy = Unreadable(settings.on_unreadable, settings.skip_at, self._left_out)
+        self._reach = Reach(
+            schema.brand,
+            takes_database=self._messages.takes_database,
+            databases=lambda: schema.databases,
+            programs=programs,
+        )
         self._tables = Tables(
             schema,
             charsets,
             settings.collations,
-            takes=self._takes,
+            takes=self._messages.takes,
             learn=self._learn,
             mariadb=settings.is_mariadb,
             with_srid=settings.with_srid,
@@ -90,12 +101,10 @@ class Changes:
         kind = event.kind
         if kind in ROWS:
             self._is_open = True
-            rows = self._tables.rows(event, self._file)
-            if rows is not None:
-                self._buffer.append(*rows)
+            self._rows(event)
             return ()
         if kind == k.TABLE_MAP:
-            self._tables.see(event.body)
+            self._table_map(event)
             return ()
         if kind == k.XID:
             return self._commit(event, int.from_bytes(event.body[:8], "little"))
@@ -115,11 +124,32 @@ class Changes:
             return self._xa_prepare(event)
         elif kind == k.TRANSACTION_PAYLOAD:
             return self._payload(event, file)
+        elif kind == k.EXECUTE_LOAD_QUERY:
+            return self._load(event)
         elif kind not in k.NOTES:
             self._unreadable(event, "", k.UNREADABLE.get(kind, f"it is an event of type {kind}, which is not known"))
+            if not self._has_begun:
+                self._end_transaction(event)
         elif not self._is_open and kind not in (k.HEARTBEAT, k.HEARTBEAT_V2):
             self._offset = max(self._offset, event.end)
         return ()
+
+    # rows
+
+    def _table_map(self, event: Event) -> None:
+        try:
+            self._tables.see(event.body)
+        except OperationError as exc:
+            self._policy.leave_out(self._at(event), "", str(exc), error=OperationError)
+
+    def _rows(self, event: Event) -> None:
+        try:
+            rows = self._tables.rows(event, self._file)
+        except OperationError as exc:
+            self._policy.leave_out(self._at(event), "", str(exc), error=OperationError)
+            return
+        if rows is not None:
+            self._buffer.append(*rows)
 
     # transactions
 
@@ -137,11 +167,10 @@ class Changes:
         buffer: RowBuffer,
         transaction: Transaction,
         *,
-        keep: Callable[[TableEncoder], bool] | None = None,
         position: str | None = None,
     ) -> Iterator[Batch]:
         number = 0
-        for encoder, rows, is_last in buffer.events(keep):
+        for encoder, rows, is_last in buffer.events(self._cannot_take_back):
             if position is not None:
                 rows = structs.replace(rows, position=position)
             bodies = encoder.encode(rows, transaction, number, is_last=is_last)
@@ -154,6 +183,9 @@ class Changes:
             self.counts.transactions += 1
         buffer.clear()
 
+    def _cannot_take_back(self, encoder: TableEncoder) -> bool:
+        return not self._is_transactional(encoder.table.name)
+
     def _end_transaction(self, event: Event) -> None:
         if self._gtid is not None:
             if self._gtids is not None:
@@ -163,6 +195,7 @@ class Changes:
         self._is_open = False
         self._gtid = self._thread_id = None
         self._has_begun = self._skip_statement = False
+        self._savepoints.clear()
         self._offset = event.end
 
     def _behind(self, event: Event) -> BinlogPlace:
@@ -203,103 +236,101 @@ class Changes:
 
     def _query(self, event: Event) -> Iterable[Batch]:
         query = parse_query(event.body, is_compressed=event.kind == k.MARIADB_QUERY_COMPRESSED)
-        raw = query.raw
-        if raw == b"BEGIN":
-            self._is_open = self._has_begun = True
-            self._thread_id = None if self._settings.is_mariadb else query.thread_id
-            return ()
-        if raw == b"COMMIT":
+        if query.raw == b"BEGIN":
+            return self._begun(query)
+        if query.raw == b"COMMIT":
             return self._commit(event, None)
-        if raw.startswith((b"SAVEPOINT", b"RELEASE")):
-            return ()
-        if raw == b"ROLLBACK":
+        text = query.sql(self._charsets, self._settings.collations)
+        found = recognise(spell_by_default(text, query.sql_mode), self._schema.brand)
+        kind = found.kind
+        if kind == "emptied":  # inside a transaction somebody's own DELETE
+            kind = "rows" if self._has_begun else "ddl"
+        if kind == "begin":
+            return self._begun(query)
+        if kind == "commit":
+            return self._commit(event, None)
+        if kind == "rollback":
             return self._rolled_back(event)
-        kind, sql = kind_of(query.sql(self._charsets, self._settings.collations))
         if kind == "ddl":
-            return self._ddl(event, query, sql)
+            return self._ddl(event, query, found)
         if kind == "xa":
-            return self._xa_statement(event, sql)
-        if kind == "sequence":
-            delta = Delta(sequences=(read_sequence(sql, query.database),))
+            return self._xa_statement(event, found)
+        if kind == "savepoint":
+            self._savepoints[found.name] = len(self._buffer)
+        elif kind == "rollback-to":
+            self._back_to_savepoint(event, found)
+        elif kind == "sequence":
+            delta = Delta(sequences=(read_sequence(found.tokens, query.database),))
             self._schema.take(delta)
             self._remember(delta, self._behind(event))
-        elif kind == "dml":
-            self._unreadable(event, sql, "it changes rows and is written as a statement; set binlog_format=ROW")
-        elif kind == "rollback-to":
-            self._unreadable(event, sql, "it takes back a part of what a transaction did to tables of several engines")
+        elif kind == "rows":
+            self._unreadable_unless_left_out(event, query, found, _WRITTEN_AS_STATEMENT)
+        elif kind == "unknown":
+            self._unreadable(event, found.sql, "it is a statement that is not known here and may have changed rows")
         if not self._has_begun:
             self._end_transaction(event)
         return ()
 
+    def _begun(self, query: Query) -> Iterable[Batch]:
+        self._is_open = self._has_begun = True
+        self._thread_id = None if self._settings.is_mariadb else query.thread_id
+        return ()
+
     def _rolled_back(self, event: Event) -> Iterator[Batch]:
         """A transaction that was rolled back, yet had changed tables that cannot be: their rows stay changed."""
-        yield from self._publish(
-            self._buffer,
-            Transaction(None, self._shown_gtid(), self._thread_id),
-            keep=lambda encoder: not self._is_transactional(encoder.table.name),
-        )
-        self._end_transaction(event)
+        self._buffer.cut(0)
+        return self._commit(event, None)
+
+    def _back_to_savepoint(self, event: Event, found: Recognised) -> None:
+        mark = self._savepoints.get(found.name)
+        if mark is None:
+            self._unreadable(event, found.sql, "it goes back to a savepoint that the transaction has not")
+            return
+        self._buffer.cut(mark)
+        self._savepoints = {name: at for name, at in self._savepoints.items() if at <= mark}
+
+    def _load(self, event: Event) -> Iterable[Batch]:
+        query = parse_load(event.body)
+        sql = query.sql(self._charsets, self._settings.collations)
+        self._unreadable_unless_left_out(event, query, recognise(sql, self._schema.brand), _WRITTEN_AS_STATEMENT)
+        return ()
+
+    def _unreadable_unless_left_out(self, event: Event, query: Query, found: Recognised, why: str) -> None:
+        if self._reach.covers(found.tokens, query.database, query.updated_databases):
+            self._unreadable(event, found.sql, why)
 
     def _unreadable(self, event: Event, sql: str, why: str) -> None:
-        text = (
-            f"what stands at {self._file}:{event.start} cannot be published: {why}{': ' if sql else ''}{shorten(sql)}"
-        )
-        if self._settings.on_unreadable == "stop":
-            raise StopError(text)
-        self.counts.skipped_statements += 1
-        log.error("left out: %s", text)
+        self._policy.leave_out(self._at(event), sql, why)
 
-    def _ddl(self, event: Event, query: Query, sql: str) -> Iterator[Batch]:
+    def _at(self, event: Event) -> str:
+        return f"{self._file}:{event.start}"
+
+    def _left_out(self) -> None:
+        self.counts.skipped_statements += 1
+
+    def _ddl(self, event: Event, query: Query, found: Recognised) -> Iterator[Batch]:
         if self._skip_statement:
             self._end_transaction(event)
             return
-        session = Session(query.database, bool(query.sql_mode & REAL_AS_FLOAT))
-        statement: Statement | None = None
+        position = self._at(event)
         try:
-            statement = parse_statement(spell_by_default(sql, query.sql_mode), brand=self._schema.brand)
-            sql = name_its_database(statement, query.database)
-            messages, delta = self._schema.apply(statement, session)
-        except PlanError as exc:
-            self._unreadable(event, sql, str(exc))
-            messages, delta = [], Delta()
-        continues = statement is not None and self._continues(statement)
-        if delta != Delta():
-            self._remember(delta, self._behind(event))
-        position = f"{self._file}:{event.start}"
-        settings = self._settings
-        told = read_session(
-            query.status,
-            ts=event.ts,
-            collations=settings.collation_names,
-            charsets=settings.collations,
-            is_mariadb=settings.is_mariadb,
-            system_time_zone=settings.system_time_zone,
-        )
-        for message in messages:
-            name = table_of(message)
-            if self._takes(name) or (message.definition is not None and self._takes(message.definition.name)):
-                body = encode_schema_message(
-                    message, ts=event.ts, sql=sql, position=position, gtid=self._shown_gtid(), session=told
-                )
-                self.counts.schema_changes += 1
-                yield Batch(name, [body])
-        if continues:
+            ddl = self._messages.read(found, query, ts=event.ts, position=position, gtid=self._shown_gtid())
+        except UnreadableDdl as exc:
+            is_ours = exc.is_ours and self._reach.covers(found.tokens, query.database, query.updated_databases)
+            if is_ours:
+                self._unreadable(event, found.sql, str(exc))
+            uncertain = (name for name in exc.tables if is_ours or not self._messages.takes(name))
+            ddl = Ddl([], Delta(uncertain=tuple(sorted(uncertain))), starts_transaction=False)
+            self._schema.take(ddl.delta)
+        if ddl.delta != Delta():
+            self._remember(ddl.delta, self._behind(event))
+        self.counts.schema_changes += len(ddl.batches)
+        yield from ddl.batches
+        # Rows of the same transaction follow CREATE TABLE … SELECT.
+        if self._has_begun if self._settings.is_mariadb else ddl.starts_transaction:
             self._thread_id = None if self._settings.is_mariadb else query.thread_id
         else:
             self._end_transaction(event)
-
-    def _takes(self, name: TableName) -> bool:
-        """Whether a table's changes are published; without a table's name, the DDL of the database itself."""
-        if name.database in SYSTEM_DATABASES:
-            return False
-        filters = self._settings.filters
-        return filters.takes(name) if name.table else filters.takes_database(name.database)
-
-    def _continues(self, statement: Statement) -> bool:
-        """Whether rows of the same transaction follow: CREATE TABLE … SELECT is written as CREATE TABLE and rows."""
-        if self._settings.is_mariadb:
-            return self._has_begun
-        return statement.transaction_tail is not None
 
     # MariaDB
 
@@ -311,8 +342,8 @@ class Changes:
 
     # XA
 
-    def _xa_statement(self, event: Event, sql: str) -> Iterable[Batch]:
-        action, name = read_xa(sql)
+    def _xa_statement(self, event: Event, found: Recognised) -> Iterable[Batch]:
+        action, name = found.tokens[1].upper, found.name
         if action == "COMMIT":
             return self._xa_commit(event, name)
         if action == "ROLLBACK":
@@ -341,5 +372,5 @@ class Changes:
                 "where capture began: start it at an earlier place"
             )
         transaction = Transaction(None, self._shown_gtid(), None)
-        yield from self._publish(buffer, transaction, position=f"{self._file}:{event.start}")
+        yield from self._publish(buffer, transaction, position=self._at(event))
         self._end_transaction(event)

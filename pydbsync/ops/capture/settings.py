@@ -63,7 +63,9 @@ class CaptureSettings:
     exact: bool = False
     """Write geometry with its SRID (`SRID=4326;POINT (1 2)`), which Maxwell's consumers may not read."""
     on_unreadable: Literal["stop", "skip"] = "stop"
-    """What to do with a statement that changes rows or tables and cannot be published: stop, or log it and go on."""
+    """What to do with what changes rows or tables and cannot be published: stop, or log it and go on."""
+    skip_at: tuple[str, ...] = ()
+    """Places (`binlog.000002:1234`, as the error names them) that are left out although others stop."""
 
     server_id: int | None = None
     """Under which the source knows this reader; no other replica may have it. None: made from `name`."""

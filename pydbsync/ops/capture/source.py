@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -203,6 +203,18 @@ class SourceServer:
             name,
         )
         return not found or found[0][0] == "YES"
+
+    def programs(self, databases: Iterable[str]) -> list[str | None]:
+        """The texts of all functions, procedures and triggers of these databases; None for one that may not be read."""
+        names = tuple(databases)
+        if not names:
+            return []
+        found = self.rows(
+            "SELECT routine_definition FROM information_schema.routines WHERE routine_schema IN %s"
+            " UNION ALL SELECT action_statement FROM information_schema.triggers WHERE trigger_schema IN %s",
+            (names, names),
+        )
+        return [None if text is None else _text(text) for (text,) in found]
 
     def ask(self, expressions: str, parameters: Sequence[object]) -> tuple[Any, ...]:
         """One row, for the tables of characters."""

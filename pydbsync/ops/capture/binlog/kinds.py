@@ -40,7 +40,4 @@ NOTES: Final = frozenset(
     }
 )  # fmt: skip
 """Events that change no table themselves; some belong to a statement, which is judged by itself."""
-UNREADABLE: Final = {
-    INCIDENT: "the source lost events itself (LOST_EVENTS); copy the data anew",
-    EXECUTE_LOAD_QUERY: "LOAD DATA is written as a statement; set binlog_format=ROW",
-}
+UNREADABLE: Final = {INCIDENT: "the source lost events itself (LOST_EVENTS); copy the data anew"}

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
-from pydbsync.ops.capture.binlog.session import CHARSET, SQL_MODE, read_variables
+from pydbsync.ops.capture.binlog.session import CHARSET, SQL_MODE, TOO_MANY_DATABASES, UPDATED_DATABASES, read_variables
 from pydbsync.ops.capture.rows.charsets import Charsets
 from pydbsync.ops.capture.rows.tablemap import packed_integer
 
@@ -33,6 +33,14 @@ class Query(NamedTuple):
         charset = read_variables(self.status).get(CHARSET)
         return None if charset is None else int.from_bytes(charset[:2], "little")
 
+    @property
+    def updated_databases(self) -> tuple[str, ...] | None:
+        """What the statement changed, its functions and triggers included; None where that is not told (MariaDB)."""
+        names = read_variables(self.status).get(UPDATED_DATABASES)
+        if not names or names[0] == TOO_MANY_DATABASES:
+            return None
+        return tuple(name.decode("utf-8") for name in names[1:].split(b"\0")[: names[0]])
+
     def sql(self, charsets: Charsets, names: Mapping[int, str]) -> str:
         """The statement's text."""
         collation = self.collation
@@ -54,6 +62,18 @@ def parse_query(body: bytes, *, is_compressed: bool = False) -> Query:
     database = body[at : at + database_size].decode("utf-8")
     raw = body[at + database_size + 1 :]
     return Query(thread_id, database, body[13:at], decompress(raw) if is_compressed else raw)
+
+
+_BEFORE_STATUS_OF_LOAD: Final = 26
+
+
+def parse_load(body: bytes) -> Query:
+    """Read the body of an EXECUTE_LOAD_QUERY_EVENT: LOAD DATA as a statement."""
+    database_size = body[8]
+    at = _BEFORE_STATUS_OF_LOAD + int.from_bytes(body[11:13], "little")
+    database = body[at : at + database_size].decode("utf-8")
+    status = body[_BEFORE_STATUS_OF_LOAD:at]
+    return Query(int.from_bytes(body[:4], "little"), database, status, body[at + database_size + 1 :])
 
 
 def decompress(raw: bytes) -> bytes:

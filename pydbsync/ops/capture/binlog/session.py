@@ -12,13 +12,13 @@ from typing import Final
 from pydbsync.model import SessionSettings
 
 _FLAGS, SQL_MODE, _CATALOG, CHARSET, _TIME_ZONE, _CATALOG_NZ, _CHARSET_DATABASE = 0, 1, 2, 4, 5, 6, 8
-_INVOKER, _UPDATED_DATABASES, _MICROSECONDS, _EXPLICIT_DEFAULTS, _UTF8MB4_COLLATION = 11, 12, 13, 16, 18
+_INVOKER, UPDATED_DATABASES, _MICROSECONDS, _EXPLICIT_DEFAULTS, _UTF8MB4_COLLATION = 11, 12, 13, 16, 18
 _MARIADB_MICROSECONDS, _MARIADB_GTID_FLAGS, _MARIADB_COLLATIONS = 128, 130, 131
 _SIZES: Final = {
     _FLAGS: 4, SQL_MODE: 8, 3: 4, CHARSET: 6, 7: 2, _CHARSET_DATABASE: 2, 9: 8, 10: 4, _MICROSECONDS: 3,
     _EXPLICIT_DEFAULTS: 1, 17: 8, _UTF8MB4_COLLATION: 2, 19: 1, 20: 1, _MARIADB_MICROSECONDS: 3, 129: 8, 255: 0,
 }  # fmt: skip
-_TOO_MANY_DATABASES: Final = 254
+TOO_MANY_DATABASES: Final = 254
 _ENDS_TWO_PHASE_ALTER: Final = 0x0C
 _MARIADB_EXPLICIT_DEFAULTS: Final = 1 << 24
 """A bit of the session's options."""
@@ -97,9 +97,9 @@ def _size(code: int, status: bytes, at: int) -> int | None:
     if code == _INVOKER:
         host = at + 1 + first
         return 2 + first + (status[host] if host < len(status) else 0)
-    if code == _UPDATED_DATABASES:
+    if code == UPDATED_DATABASES:
         end = at + 1
-        for _ in range(first if first != _TOO_MANY_DATABASES else 0):
+        for _ in range(first if first != TOO_MANY_DATABASES else 0):
             end = status.index(0, end) + 1
         return end - at
     if code == _MARIADB_GTID_FLAGS:

@@ -144,6 +144,11 @@ class FollowedSchema:
 
     # names
 
+    def named_in(self, tokens: Sequence[Token]) -> set[TableName]:
+        """The tables that a statement may be about which cannot be read: all, where not even its tokens can."""
+        words = {self._folded(token.text) for token in tokens if token.is_name}
+        return {name for name in self.tables if not tokens or name.table in words}
+
     def _name(self, ref: NameRef, session: Session) -> TableName:
         database, table = ref.database if ref.database is not None else session.database, ref.table or ""
         return TableName(self._folded(database), self._folded(table))

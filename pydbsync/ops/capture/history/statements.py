@@ -1,87 +1,194 @@
-"""What a statement in the binlog is, told by its first words; most are none of capture's business."""
+"""What a statement in the binlog is, told by its tokens.
+
+Whatever is not known here counts as `unknown`, and capture stops at it: it may have changed rows.
+"""
 
 from __future__ import annotations
 
-import re
-from typing import Final, Literal
+from collections.abc import Sequence
+from typing import Final, Literal, NamedTuple
 
+from pydbsync.errors import PlanError
 from pydbsync.model import TableName
-from pydbsync.plan.lexer import read_tokens
+from pydbsync.plan.lexer import Brand, Edit, Span, Token, apply_edits, read_tokens
+from pydbsync.plan.quoting import quote_name
 
-StatementKind = Literal["ddl", "sequence", "xa", "dml", "rollback-to", "other"]
+StatementKind = Literal[
+    "ddl",
+    "emptied",
+    "sequence",
+    "xa",
+    "begin",
+    "commit",
+    "rollback",
+    "savepoint",
+    "rollback-to",
+    "rows",
+    "nothing",
+    "unknown",
+]
 
-_COMMENTS: Final = re.compile(r"(?:\s|/\*[^!M](?:.|\n)*?\*/|--[ \t].*\n|#.*\n|/\*M?!\d*)*")
-_DDL: Final = re.compile(
-    r"(?:CREATE\s+(?:OR\s+REPLACE\s+)?(?:TEMPORARY\s+)?(?:TABLE|DATABASE|SCHEMA)\b"
-    r"|CREATE\s+(?:OR\s+REPLACE\s+)?(?:ONLINE\s+|OFFLINE\s+)?(?:UNIQUE\s+|FULLTEXT\s+|SPATIAL\s+)?INDEX\b"
-    r"|ALTER\s+(?:ONLINE\s+|OFFLINE\s+)?(?:IGNORE\s+)?(?:TABLE|DATABASE|SCHEMA)\b"
-    r"|DROP\s+(?:TEMPORARY\s+)?(?:TABLES?|DATABASE|SCHEMA)\b|DROP\s+(?:ONLINE\s+|OFFLINE\s+)?INDEX\b"
-    r"|RENAME\s+TABLES?\b|TRUNCATE\b)",
-    re.IGNORECASE,
-)
-_SET_STATEMENT: Final = re.compile(r"SET\s+STATEMENT\b", re.IGNORECASE)
-_BEHIND_SET: Final = re.compile(
-    r"\bFOR\s+(?=(?:CREATE|ALTER|DROP|RENAME|TRUNCATE|INSERT|UPDATE|DELETE|REPLACE)\b)", re.IGNORECASE
-)
-_DML: Final = re.compile(r"(?:INSERT|UPDATE|DELETE|REPLACE|LOAD\s+DATA|WITH)\b", re.IGNORECASE)
-_EMPTIED: Final = re.compile(r"DELETE\s+FROM\s+(`(?:[^`]|``)+`\.`(?:[^`]|``)+`)\s*(?:/\*.*\*/)?\s*$", re.IGNORECASE)
-_SEQUENCE: Final = re.compile(
-    r"(?:CREATE\s+(?:OR\s+REPLACE\s+)?|ALTER\s+|DROP\s+)(?:TEMPORARY\s+)?SEQUENCE\b", re.IGNORECASE
-)
-_XA: Final = re.compile(r"XA\s+(START|BEGIN|END|COMMIT|ROLLBACK)\s+(.*?)\s*(?:ONE\s+PHASE)?\s*$", re.IGNORECASE)
-_ROLLBACK_TO: Final = re.compile(r"ROLLBACK\s+(?:WORK\s+)?TO\b", re.IGNORECASE)
-
-
-def kind_of(sql: str) -> tuple[StatementKind, str]:
-    """What a statement is, and its text without MariaDB's `SET STATEMENT … FOR`.
-
-    A MEMORY table that a restart has emptied is written as `DELETE FROM` all of it: that is a TRUNCATE TABLE.
-    """
-    head = _head(sql)
-    if _SET_STATEMENT.match(head):
-        found = _BEHIND_SET.search(head)
-        sql = head = head[found.end() :] if found else head
-    if _DDL.match(head):
-        return "ddl", sql
-    if emptied := _EMPTIED.match(head):
-        return "ddl", f"TRUNCATE TABLE {emptied[1]}"
-    for kind, pattern in _OTHERS:
-        if pattern.match(head):
-            return kind, sql
-    return "other", sql
-
-
-_OTHERS: Final[tuple[tuple[StatementKind, re.Pattern[str]], ...]] = (
-    ("sequence", _SEQUENCE), ("xa", _XA), ("dml", _DML), ("rollback-to", _ROLLBACK_TO),
+_DDL: Final = frozenset({"TABLE", "TABLES", "DATABASE", "SCHEMA", "INDEX"})
+_WITHOUT_ROWS: Final = frozenset(
+    {
+        "VIEW", "TRIGGER", "PROCEDURE", "FUNCTION", "EVENT", "USER", "ROLE", "SERVER", "LOGFILE", "TABLESPACE",
+        "RESOURCE", "REFERENCE", "PACKAGE", "LIBRARY", "INSTANCE",
+    }
 )  # fmt: skip
+"""What can be made, altered and dropped without a change of replayed rows; REFERENCE is SPATIAL REFERENCE SYSTEM."""
+_BEFORE_OBJECT: Final = frozenset(
+    {
+        "OR", "REPLACE", "TEMPORARY", "ONLINE", "OFFLINE", "IGNORE", "UNIQUE", "FULLTEXT", "SPATIAL", "VECTOR",
+        "AGGREGATE", "UNDO", "JSON", "RELATIONAL", "DUALITY", "MATERIALIZED", "SQL", "SECURITY", "INVOKER",
+    }
+)  # fmt: skip
+_HARMLESS: Final = frozenset(
+    {"GRANT", "REVOKE", "OPTIMIZE", "REPAIR", "CHECK", "FLUSH", "INSTALL", "UNINSTALL", "RELEASE", "USE"}
+)
+_HARMLESS_SETTINGS: Final = frozenset({"PASSWORD", "DEFAULT", "ROLE"})
+_ROWS: Final = frozenset(
+    {
+        "INSERT", "UPDATE", "DELETE", "REPLACE", "LOAD", "WITH", "SELECT", "DO", "CALL", "VALUES", "IMPORT", "HANDLER",
+        "EXECUTE", "TABLE", "SET", "ANALYZE",
+    }
+)  # fmt: skip
+"""Statements that are in the binlog only because they changed rows, by themselves or by a function they call."""
+_VERBS: Final = frozenset({"CREATE", "ALTER", "DROP", "RENAME", "TRUNCATE"}) | _ROWS | _HARMLESS
+_HEX: Final = "x'"
 
 
-def _head(sql: str) -> str:
-    """The statement behind its leading comments; what stands in a version comment is part of it."""
-    comments = _COMMENTS.match(sql)
-    return sql[comments.end() if comments else 0 :]
+class Recognised(NamedTuple):
+    """A statement and what it is."""
+
+    kind: StatementKind
+    sql: str
+    """Its text without MariaDB's `SET STATEMENT … FOR`."""
+    tokens: tuple[Token, ...]
+    name: str = ""
+    """Of a savepoint, or of an XA transaction in one spelling."""
 
 
-def read_xa(sql: str) -> tuple[str, str]:
-    """The verb of an XA statement in capitals, and the transaction's id in one spelling."""
-    found = _XA.match(_head(sql))
-    if found is None:
-        return "", ""
-    return found[1].upper(), re.sub(r"\s+", "", found[2]).lower()
+def recognise(sql: str, brand: Brand) -> Recognised:
+    """What the statement is to a source of this brand. The text has no quotes or escapes but the default ones."""
+    try:
+        tokens = read_tokens(sql, brand=brand).tokens
+    except PlanError:
+        return Recognised("unknown", sql, ())
+    while tokens and tokens[-1].is_mark(";"):
+        tokens = tokens[:-1]
+    behind = _behind_set_statement(tokens)
+    if behind:
+        sql = apply_edits(sql, [Edit(Span(token.start, token.end), "") for token in tokens[:behind]]).strip()
+        return recognise(sql, brand)
+    words = [token.upper for token in tokens]
+    verb, following = (*words[:2], "", "")[:2]
+    if not tokens:
+        return Recognised("nothing", sql, tokens)
+    if verb in ("CREATE", "ALTER", "DROP"):
+        return Recognised(_kind_of_object(tokens), sql, tokens)
+    if verb == "TRUNCATE" or (verb == "RENAME" and following in _DDL):
+        return Recognised("ddl", sql, tokens)
+    if verb == "SAVEPOINT" and len(tokens) == 2:
+        return Recognised("savepoint", sql, tokens, tokens[1].text.lower())
+    if verb == "ROLLBACK":
+        if "TO" in words[:3]:
+            return Recognised("rollback-to", sql, tokens, tokens[-1].text.lower())
+        return Recognised("rollback", sql, tokens)
+    if verb == "COMMIT":
+        return Recognised("commit", sql, tokens)
+    if verb == "BEGIN" or words[:2] == ["START", "TRANSACTION"]:
+        return Recognised("begin", sql, tokens)
+    if verb == "XA":
+        return Recognised("xa", sql, tokens, _xa_name(tokens[2:]))
+    emptied = _emptied(tokens)
+    if emptied is not None:
+        return Recognised("emptied", f"TRUNCATE TABLE {quote_name(emptied[0])}.{quote_name(emptied[1])}", tokens)
+    if (
+        verb in _HARMLESS
+        or (verb == "RENAME" and following == "USER")
+        or (verb == "SET" and following in _HARMLESS_SETTINGS)
+        or (verb == "ANALYZE" and {"TABLE", "TABLES"} & {*words[1:3]})
+    ):
+        return Recognised("nothing", sql, tokens)
+    return Recognised("rows" if verb in _ROWS else "unknown", sql, tokens)
+
+
+def _behind_set_statement(tokens: Sequence[Token]) -> int:
+    """How many tokens `SET STATEMENT variable = value, … FOR` has; 0 where the statement does not begin so."""
+    if [token.upper for token in tokens[:2]] != ["SET", "STATEMENT"]:
+        return 0
+    for index, token in enumerate(tokens[:-1]):
+        following = tokens[index + 1]
+        if token.upper == "FOR" and (following.upper in _VERBS or following.is_mark("(")):
+            return index + 1
+    return 0
+
+
+def _kind_of_object(tokens: Sequence[Token]) -> StatementKind:
+    """What CREATE, ALTER or DROP is about, by the word behind its options."""
+    at = 1
+    while at < len(tokens):
+        word = tokens[at].upper
+        if word in ("DEFINER", "ALGORITHM") and at + 1 < len(tokens) and tokens[at + 1].is_mark("="):
+            at = _behind_account(tokens, at + 2)
+        elif word in _DDL:
+            return "ddl"
+        elif word == "SEQUENCE":
+            return "nothing" if any(token.upper == "TEMPORARY" for token in tokens[:at]) else "sequence"
+        elif word in _WITHOUT_ROWS:
+            return "nothing"
+        elif word in _BEFORE_OBJECT or word == "DEFINER":
+            at += 1
+        else:
+            break
+    return "unknown"
+
+
+def _behind_account(tokens: Sequence[Token], at: int) -> int:
+    """Behind `user@host`, `role`, `CURRENT_USER()`, or the one word of an algorithm."""
+    at += 1
+    if at < len(tokens) and tokens[at].is_mark("@"):
+        at += 2
+        while at < len(tokens) and tokens[at].is_mark("."):
+            at += 2
+        return at
+    if at + 1 < len(tokens) and tokens[at].is_mark("(") and tokens[at + 1].is_mark(")"):
+        return at + 2
+    return at
+
+
+def _emptied(tokens: Sequence[Token]) -> TableName | None:
+    """The table of `DELETE FROM d.t` and no more: so MariaDB writes that a restart emptied a MEMORY table."""
+    if [token.upper for token in tokens[:2]] != ["DELETE", "FROM"] or len(tokens) != 5 or not tokens[3].is_mark("."):
+        return None
+    return TableName(tokens[2].text, tokens[4].text)
+
+
+def _xa_name(tokens: Sequence[Token]) -> str:
+    """The transaction's id as `read_xa_prepare` spells it: both parts in hexadecimal, the second and 1 by default."""
+    parts = []
+    for token in tokens:
+        if token.kind == "string":
+            parts.append(f"{_HEX}{token.text.encode().hex()}'")
+        elif token.kind == "literal":
+            text = token.text.lower()
+            parts.append(f"{_HEX}{text[2:]}'" if text.startswith("0x") else text)
+        elif not token.is_mark(","):
+            break  # ONE PHASE, SUSPEND
+    return ",".join([*parts, *("x''", "x''", "1")[len(parts) :]])
 
 
 def read_xa_prepare(body: bytes) -> str:
-    """The transaction's id in an XA_PREPARE event, spelled as `read_xa` gives it."""
+    """The transaction's id in an XA_PREPARE event, spelled as that of a statement."""
     form, first, second = (int.from_bytes(body[at : at + 4], "little") for at in (1, 5, 9))
     return f"x'{body[13 : 13 + first].hex()}',x'{body[13 + first : 13 + first + second].hex()}',{form}"
 
 
-def read_sequence(sql: str, database: str) -> tuple[TableName, bool]:
+def read_sequence(tokens: Sequence[Token], database: str) -> tuple[TableName, bool]:
     """The name in CREATE, ALTER or DROP SEQUENCE, and whether it exists afterwards."""
-    words = read_tokens(sql, brand="mariadb").tokens
-    at = next(index for index, token in enumerate(words) if token.upper == "SEQUENCE") + 1
-    while words[at].upper in ("IF", "NOT", "EXISTS"):
+    at = next(index for index, token in enumerate(tokens) if token.upper == "SEQUENCE") + 1
+    while tokens[at].upper in ("IF", "NOT", "EXISTS"):
         at += 1
-    if at + 2 < len(words) and words[at + 1].is_mark("."):
-        database, at = words[at].text, at + 2
-    return TableName(database, words[at].text), words[0].upper != "DROP"
+    if at + 2 < len(tokens) and tokens[at + 1].is_mark("."):
+        database, at = tokens[at].text, at + 2
+    return TableName(database, tokens[at].text), tokens[0].upper != "DROP"

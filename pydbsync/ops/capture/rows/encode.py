@@ -35,7 +35,7 @@ class RowsEvent(Struct, frozen=True, gc=False):
     """`file:offset` of the event's start."""
     body: bytes
     at: int
-    """Where the number of columns stands in the body, behind the header that differs between versions."""
+    """Where the first row begins in the body."""
     is_partial: bool = False
     """Whether JSON documents of an update may be written as changes (MySQL's PARTIAL_JSON)."""
 
@@ -79,16 +79,15 @@ class TableEncoder:
         self._head = f'{{"database":{quote_raw(table.name.database)},"table":{quote_raw(table.name.table)},"type":"'
 
     def encode(self, event: RowsEvent, transaction: Transaction, first: int, *, is_last: bool) -> list[bytes]:
-        """The messages of one event. `first` is the xoffset of its first row; `is_last` says that its last row ends
-        the transaction. Raises OperationError for a row image that is not whole (binlog_row_image other than FULL).
-        """
+        """The messages of one event. `first` is the xoffset of its first row; `is_last`: its last row ends the
+        transaction."""
         xid, gtid, thread_id = transaction
         head = f'{self._head}{event.kind}","ts":{event.ts}{"" if xid is None else f",{_XID}{xid}"}'
         place = (
             f',"position":"{event.position}"{"" if gtid is None else f",{_GTID}{gtid}{_QUOTE}"},"server_id":'
             f'{event.server_id}{"" if thread_id is None else f",{_THREAD}{thread_id}"},"primary_key":['
         )
-        at = self._rows_start(event)
+        at = event.at
         if event.is_partial:
             return self._partial_updates(event.body, at, head, place, first, is_last=is_last)
         if event.kind == "update":
@@ -194,28 +193,29 @@ class TableEncoder:
             spans.append(body[start:at])
         return row, spans, at
 
-    def _rows_start(self, event: RowsEvent) -> int:
-        """Where the first row begins. Raises OperationError where not all columns are there."""
-        checked = self._checked.get(event.kind, b"")
-        at = event.at + len(checked)
-        if checked and event.body[event.at : at] == checked:
-            return at
-        at = self._check_columns(event)
-        self._checked[event.kind] = event.body[event.at : at]
-        return at
+    def rows_start(self, body: bytes, at: int, kind: str) -> int:
+        """Where the first row begins; at `at` stands the number of columns, behind a header that versions differ in.
 
-    def _check_columns(self, event: RowsEvent) -> int:
-        count, at = packed_integer(event.body, event.at)
+        Raises OperationError where not all columns are there (binlog_row_image other than FULL).
+        """
+        checked = self._checked.get(kind, b"")
+        end = at + len(checked)
+        if checked and body[at:end] == checked:
+            return end
+        end = self._check_columns(body, at, kind)
+        self._checked[kind] = body[at:end]
+        return end
+
+    def _check_columns(self, body: bytes, at: int, kind: str) -> int:
+        count, at = packed_integer(body, at)
         if count != self._count:
-            raise OperationError(
-                f"rows of {self.table.name} at {event.position} have {count} columns, its table map {self._count}"
-            )
-        for _ in range(2 if event.kind == "update" else 1):
-            present = int.from_bytes(event.body[at : at + self._null_bytes], "little")
+            raise OperationError(f"rows of {self.table.name} have {count} columns, their table map {self._count}")
+        for _ in range(2 if kind == "update" else 1):
+            present = int.from_bytes(body[at : at + self._null_bytes], "little")
             if present & self._all_present != self._all_present:
                 raise OperationError(
-                    f"rows of {self.table.name} at {event.position} are not whole: a session of the source writes "
-                    "with binlog_row_image other than FULL. Set binlog_row_image=FULL there, for new sessions too"
+                    f"rows of {self.table.name} are not whole: a session of the source writes with binlog_row_image "
+                    "other than FULL. Set binlog_row_image=FULL there, for new sessions too"
                 )
             at += self._null_bytes
         return at

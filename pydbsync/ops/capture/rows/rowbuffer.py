@@ -32,6 +32,7 @@ class RowBuffer:
         self._count = 0
         self._file: IO[bytes] | None = None
         self._encoders: dict[TableEncoder, int] = {}
+        self._cuts: list[tuple[int, int]] = []
 
     def __len__(self) -> int:
         return self._count
@@ -49,9 +50,14 @@ class RowBuffer:
         if self._size_bytes > self._limit_bytes:
             self._spill()
 
+    def cut(self, first: int) -> None:
+        """The events from this number on were taken back, as far as their tables can."""
+        self._cuts.append((first, self._count))
+
     def clear(self) -> None:
         """Forget everything and give the disk's space back."""
         self._events.clear()
+        self._cuts.clear()
         self._encoders.clear()
         self._size_bytes = self._count = 0
         if self._file is not None:
@@ -59,15 +65,30 @@ class RowBuffer:
             self._file = None
 
     def events(
-        self, keep: Callable[[TableEncoder], bool] | None = None
+        self, survives: Callable[[TableEncoder], bool] = lambda encoder: False
     ) -> Iterator[tuple[TableEncoder, RowsEvent, bool]]:
-        """Each event with its encoder and whether it is the last; `keep` leaves out tables."""
-        count = self._count if keep is None else sum(1 for encoder, _ in self._all() if keep(encoder))
-        for encoder, event in self._all():
-            if keep is None or keep(encoder):
+        """Each event with its encoder and whether it is the last; of those taken back the ones that survived it."""
+        is_left = self._left(survives) if self._cuts else None
+        count = self._count
+        if is_left is not None:
+            count = sum(1 for number, (encoder, _) in enumerate(self._all()) if is_left(number, encoder))
+        for number, (encoder, event) in enumerate(self._all()):
+            if is_left is None or is_left(number, encoder):
                 count -= 1
                 yield encoder, event, not count
             del event  # one large row at a time
+
+    def _left(self, survives: Callable[[TableEncoder], bool]) -> Callable[[int, TableEncoder], bool]:
+        answers: dict[TableEncoder, bool] = {}
+
+        def is_left(number: int, encoder: TableEncoder) -> bool:
+            if not any(first <= number < behind for first, behind in self._cuts):
+                return True
+            if encoder not in answers:
+                answers[encoder] = survives(encoder)
+            return answers[encoder]
+
+        return is_left
 
     def _all(self) -> Iterator[tuple[TableEncoder, RowsEvent]]:
         if self._file is not None:

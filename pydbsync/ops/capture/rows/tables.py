@@ -63,11 +63,15 @@ class Tables:
         try:
             self._by_id[table_id] = self._by_map[key]
         except KeyError:
+            self._by_id[table_id] = None  # should the table be left out that cannot be read
             encoder = self._encoder(body)
             self._by_id[table_id] = self._by_map[key] = encoder
 
     def rows(self, event: Event, file: str) -> tuple[TableEncoder, RowsEvent] | None:
-        """A rows event and its table's encoder; None where the table is left out."""
+        """A rows event and its table's encoder; None where the table is left out.
+
+        Raises OperationError for rows that are not whole.
+        """
         body = event.body
         encoder = self._by_id[int.from_bytes(body[:6], "little")]
         if encoder is None:
@@ -78,6 +82,7 @@ class Tables:
         if is_compressed:
             body = decompress_rows(body, at, is_update=kind == "update")
         is_partial = event.kind == k.PARTIAL_UPDATE
+        at = encoder.rows_start(body, at, kind)
         return encoder, RowsEvent(kind, event.ts, event.server_id, f"{file}:{event.start}", body, at, is_partial)
 
     def forget(self) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Sequence
+from typing import Literal
 
 import pytest
 
@@ -49,19 +50,29 @@ CHARSETS = Charsets(no_questions)
 COLLATIONS = {255: "utf8mb4", 63: "binary", 8: "latin1"}
 
 
-def event(kind: str, body: bytes, at: int = 10) -> RowsEvent:
-    return RowsEvent(kind, 1795168799, 11, "binlog.000001:1342", body, at)  # type: ignore[arg-type]
-
-
 def encoder(table: TableDef = TABLE) -> TableEncoder:
     return TableEncoder(parse_table_map(TABLE_MAP, mariadb=False), table, CHARSETS)
+
+
+def encoded(
+    encoder: TableEncoder,
+    kind: Literal["insert", "update", "delete"],
+    body: bytes,
+    transaction: Transaction,
+    first: int,
+    *,
+    is_last: bool,
+) -> list[bytes]:
+    at = encoder.rows_start(body, 10, kind)
+    event = RowsEvent(kind, 1795168799, 11, "binlog.000001:1342", body, at)
+    return encoder.encode(event, transaction, first, is_last=is_last)
 
 
 MYSQL = Transaction(11, "a7934d73-e4c7-11f1-a136-02fc00000001:5", 8)
 
 
 def test_the_rows_of_an_insert_have_maxwells_fields_in_maxwells_order() -> None:
-    assert encoder().encode(event("insert", ROWS), MYSQL, 0, is_last=True) == [
+    assert encoded(encoder(), "insert", ROWS, MYSQL, 0, is_last=True) == [
         b'{"database":"c_x","table":"t","type":"insert","ts":1795168799,"xid":11,"xoffset":0,'
         b'"position":"binlog.000001:1342","gtid":"a7934d73-e4c7-11f1-a136-02fc00000001:5","server_id":11,"thread_id":8,'
         b'"primary_key":[1],"primary_key_columns":["id"],"data":{"id":1,"v":"x","y":2000,"e":"a","g":null}}',
@@ -72,13 +83,13 @@ def test_the_rows_of_an_insert_have_maxwells_fields_in_maxwells_order() -> None:
 
 
 def test_rows_in_the_middle_of_a_transaction_go_on_counting() -> None:
-    first, second = encoder().encode(event("delete", ROWS), Transaction(11), 40, is_last=False)
+    first, second = encoded(encoder(), "delete", ROWS, Transaction(11), 40, is_last=False)
     assert b'"type":"delete","ts":1795168799,"xid":11,"xoffset":40,"position"' in first
     assert b'"xid":11,"xoffset":41,"position":"binlog.000001:1342","server_id":11,"primary_key"' in second
 
 
 def test_what_the_source_does_not_say_is_left_out() -> None:
-    first = encoder().encode(event("insert", ROWS), Transaction(), 0, is_last=False)[0]
+    first = encoded(encoder(), "insert", ROWS, Transaction(), 0, is_last=False)[0]
     assert first.startswith(
         b'{"database":"c_x","table":"t","type":"insert","ts":1795168799,"xoffset":0,'
         b'"position":"binlog.000001:1342","server_id":11,"primary_key":[1]'
@@ -88,7 +99,7 @@ def test_what_the_source_does_not_say_is_left_out() -> None:
 def test_an_update_has_the_changed_columns_as_they_were() -> None:
     # the two rows of the insert, read as the images before and after
     body = ROWS[:11] + b"\xff\xff" + ROWS[12:]
-    (message,) = encoder().encode(event("update", body), Transaction(7), 0, is_last=True)
+    (message,) = encoded(encoder(), "update", body, Transaction(7), 0, is_last=True)
     assert message.endswith(
         b'"primary_key":[2],"primary_key_columns":["id"],'
         b'"data":{"id":2,"v":"y","y":2000,"e":null,"g":null},"old":{"id":1,"v":"x","e":"a"}}'
@@ -97,7 +108,7 @@ def test_an_update_has_the_changed_columns_as_they_were() -> None:
 
 def test_an_update_that_changes_nothing_has_no_old() -> None:
     row = ROWS[12:21]
-    (message,) = encoder().encode(event("update", ROWS[:11] + b"\xff\xff" + row + row), Transaction(), 0, is_last=True)
+    (message,) = encoded(encoder(), "update", ROWS[:11] + b"\xff\xff" + row + row, Transaction(), 0, is_last=True)
     assert message.endswith(b'"data":{"id":1,"v":"x","y":2000,"e":"a","g":null}}')
 
 
@@ -105,12 +116,12 @@ def test_a_table_without_a_key_and_one_with_a_long_key() -> None:
     keyless = TableDef(TABLE.name, "utf8mb4", TABLE.columns)
     assert (
         b'"primary_key":[],"primary_key_columns":[],'
-        in encoder(keyless).encode(event("insert", ROWS), Transaction(), 0, is_last=True)[0]
+        in encoded(encoder(keyless), "insert", ROWS, Transaction(), 0, is_last=True)[0]
     )
     long = TableDef(TABLE.name, "utf8mb4", TABLE.columns, ("v", "id"))
     assert (
         b'"primary_key":["x",1],"primary_key_columns":["v","id"],'
-        in encoder(long).encode(event("insert", ROWS), Transaction(), 0, is_last=True)[0]
+        in encoded(encoder(long), "insert", ROWS, Transaction(), 0, is_last=True)[0]
     )
 
 
@@ -118,14 +129,14 @@ def test_names_of_tables_and_columns_are_quoted_for_json_alone() -> None:
     hostile = TableDef(
         TableName('d"b', "%s{0}"), "utf8mb4", (Column('%(x)s"\\', "int"), *TABLE.columns[1:]), ('%(x)s"\\',)
     )
-    first = encoder(hostile).encode(event("insert", ROWS), Transaction(), 0, is_last=True)[0]
+    first = encoded(encoder(hostile), "insert", ROWS, Transaction(), 0, is_last=True)[0]
     assert first.startswith(b'{"database":"d\\"b","table":"%s{0}","type":"insert"')
     assert b'"primary_key":[1],"primary_key_columns":["%(x)s\\"\\\\"],"data":{"%(x)s\\"\\\\":1,"v":"x"' in first
 
 
 def test_a_row_that_is_not_whole_is_refused() -> None:
     with pytest.raises(OperationError, match="binlog_row_image"):
-        encoder().encode(event("insert", ROWS[:11] + b"\xef" + ROWS[12:]), Transaction(), 0, is_last=True)
+        encoded(encoder(), "insert", ROWS[:11] + b"\xef" + ROWS[12:], Transaction(), 0, is_last=True)
 
 
 def test_a_message_larger_than_a_megabyte_is_put_together_in_another_way_with_the_same_result() -> None:
@@ -136,10 +147,10 @@ def test_a_message_larger_than_a_megabyte_is_put_together_in_another_way_with_th
     head = b"m\0\0\0\0\0\1\0\2\0\2\xff"
     value = bytes(range(256)) * 8192
     row = b"\xfc\1\0\0\0" + len(value).to_bytes(4, "little") + value
-    (message,) = large.encode(event("insert", head + row), MYSQL, 0, is_last=True)
-    (small,) = large.encode(event("insert", head + b"\xfc\1\0\0\0\1\0\0\0x"), MYSQL, 0, is_last=True)
+    (message,) = encoded(large, "insert", head + row, MYSQL, 0, is_last=True)
+    (small,) = encoded(large, "insert", head + b"\xfc\1\0\0\0\1\0\0\0x", MYSQL, 0, is_last=True)
     assert message == small.replace(b'"eA=="', b'"' + base64.b64encode(value) + b'"')
-    (update,) = large.encode(event("update", head + b"\xff" + row + row[:1] + b"\2" + row[2:]), MYSQL, 0, is_last=True)
+    (update,) = encoded(large, "update", head + b"\xff" + row + row[:1] + b"\2" + row[2:], MYSQL, 0, is_last=True)
     assert update.endswith(b'"},"old":{"id":1}}')
 
 

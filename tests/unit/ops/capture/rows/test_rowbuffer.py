@@ -42,16 +42,25 @@ def test_events_come_back_in_order_from_memory_and_from_disk(limit_bytes: int, t
     assert len(buffer) == 9
 
 
-@pytest.mark.parametrize("limit_bytes", [0, 10**9])
-def test_the_last_event_is_the_last_of_those_that_are_kept(limit_bytes: int) -> None:
+@pytest.mark.parametrize("limit_bytes", [0, 120, 10**9])
+def test_what_was_taken_back_is_left_out_but_for_tables_that_cannot(limit_bytes: int) -> None:
     buffer = RowBuffer(limit_bytes)
     for number in range(4):
         buffer.append((A, B)[number % 2], event(number))
-    assert [(rows.position, is_last) for _, rows, is_last in buffer.events(lambda table: table is A)] == [
-        ("bin.000001:0", False),
-        ("bin.000001:2", True),
-    ]
-    assert list(buffer.events(lambda table: False)) == []
+    buffer.cut(1)
+    buffer.append(B, event(4))
+
+    def left(survives: TableEncoder | None) -> list[tuple[str, bool]]:
+        return [(rows.position, is_last) for _, rows, is_last in buffer.events(lambda table: table is survives)]
+
+    assert left(None) == [("bin.000001:0", False), ("bin.000001:4", True)]
+    assert left(A) == [("bin.000001:0", False), ("bin.000001:2", False), ("bin.000001:4", True)]
+    buffer.cut(0)
+    assert left(A) == [("bin.000001:0", False), ("bin.000001:2", True)]
+    assert left(None) == []
+    buffer.clear()
+    buffer.append(B, event(1))
+    assert left(None) == [("bin.000001:1", True)]
 
 
 def test_a_cleared_buffer_is_empty_and_leaves_nothing_on_disk(tmp_path: Path) -> None:

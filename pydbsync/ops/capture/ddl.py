@@ -1,0 +1,98 @@
+"""DDL of the binlog as messages, and what it makes of the followed tables."""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+from pydbsync.errors import PlanError
+from pydbsync.model import TableName
+from pydbsync.ops.capture.batch import Batch, ChangesSettings
+from pydbsync.ops.capture.binlog.query import Query
+from pydbsync.ops.capture.binlog.session import read_session
+from pydbsync.ops.capture.history.follow import Delta, FollowedSchema, Session
+from pydbsync.ops.capture.history.spelling import REAL_AS_FLOAT, name_its_database
+from pydbsync.ops.capture.history.statements import Recognised
+from pydbsync.ops.capture.rows.encode import encode_schema_message, table_of
+from pydbsync.ops.servers import SYSTEM_DATABASES
+from pydbsync.plan.statement import Statement, parse_statement
+
+_FILES: Final = frozenset({"IMPORT", "DISCARD"})
+
+
+class Ddl(NamedTuple):
+    """One statement read."""
+
+    batches: list[Batch]
+    delta: Delta
+    starts_transaction: bool
+    """MySQL writes CREATE TABLE … SELECT as CREATE TABLE … START TRANSACTION and rows."""
+
+
+class UnreadableDdl(PlanError):
+    """DDL that cannot be published.
+
+    `tables` are those whose columns it may have changed; `is_ours` says whether it may be about any that is published.
+    """
+
+    def __init__(self, message: str, tables: set[TableName], *, is_ours: bool) -> None:
+        super().__init__(message)
+        self.tables = tables
+        self.is_ours = is_ours
+
+
+class DdlMessages:
+    """Moves the followed schema over DDL and gives the messages."""
+
+    def __init__(self, settings: ChangesSettings, schema: FollowedSchema) -> None:
+        self._settings = settings
+        self._schema = schema
+
+    def read(self, found: Recognised, query: Query, *, ts: int, position: str, gtid: str | None) -> Ddl:
+        """Raises UnreadableDdl."""
+        statement: Statement | None = None
+        try:
+            statement = parse_statement(found.sql, brand=self._schema.brand)
+            if any(clause[0].upper in _FILES for clause in statement.clauses):
+                raise PlanError("it exchanges the table's rows with a file")
+            sql = name_its_database(statement, query.database)
+            messages, delta = self._schema.apply(
+                statement, Session(query.database, bool(query.sql_mode & REAL_AS_FLOAT))
+            )
+        except PlanError as exc:
+            is_ours = statement is None or any(map(self.takes, self._names(statement, query.database)))
+            raise UnreadableDdl(str(exc), self._schema.named_in(found.tokens), is_ours=is_ours) from exc
+        settings = self._settings
+        session = read_session(
+            query.status,
+            ts=ts,
+            collations=settings.collation_names,
+            charsets=settings.collations,
+            is_mariadb=settings.is_mariadb,
+            system_time_zone=settings.system_time_zone,
+        )
+        batches = [
+            Batch(
+                table_of(message),
+                [encode_schema_message(message, ts=ts, sql=sql, position=position, gtid=gtid, session=session)],
+            )
+            for message in messages
+            if self.takes(table_of(message)) or (message.definition is not None and self.takes(message.definition.name))
+        ]
+        return Ddl(batches, delta, statement.transaction_tail is not None)
+
+    def takes(self, name: TableName) -> bool:
+        """Whether a table's changes are published; without a table's name, the DDL of the database itself."""
+        if name.database in SYSTEM_DATABASES:
+            return False
+        filters = self._settings.filters
+        return filters.takes(name) if name.table else filters.takes_database(name.database)
+
+    def takes_database(self, database: str) -> bool:
+        """Whether anything in the database may be published."""
+        return self.takes(TableName(database, ""))
+
+    def _names(self, statement: Statement, default: str) -> list[TableName]:
+        return [
+            TableName(name.database if name.database is not None else default, name.table or "")
+            for name in statement.names
+        ]
