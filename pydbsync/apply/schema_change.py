@@ -121,6 +121,9 @@ def read_state(connection: Connection, planned: PlannedSchemaChange) -> dict[str
                 text = quote_table(name)
                 shown = _show(connection, f"SHOW CREATE TABLE {text}")
                 state[text] = shown and _COUNTER.sub(r"\1", shown)
+    if planned.exchanged is not None:
+        # An exchange shows in no structure, and done twice it is undone: the rows must tell.
+        state["rows"] = str(connection.rows(f"CHECKSUM TABLE {quote_table(planned.exchanged)} EXTENDED")[0][1])
     return state
 
 

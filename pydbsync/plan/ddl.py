@@ -45,6 +45,8 @@ class PlannedSchemaChange(msgspec.Struct, frozen=True):
     """What was changed besides names, for the log."""
     reads: tuple[TableName, ...] = ()
     """Tables that it takes something of: the template of CREATE … LIKE, the other one of EXCHANGE PARTITION."""
+    exchanged: TableName | None = None
+    """The table that gives or takes a partition's rows."""
     is_merged: bool = False
     """Several sources feed the target's table: keys without names that it has already are not made again."""
 
@@ -103,6 +105,7 @@ def plan_schema_change(
         action=statement.action,
         default_database=rename(default),
         touched=tuple(Touched(target_name(item.before), target_name(item.after)) for item in kept),
+        exchanged=next((target_name(ref) for ref in statement.names if ref.role == "exchange"), None),
         database=None,
         ts=change.ts,
         notes=tuple(notes),

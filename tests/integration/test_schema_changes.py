@@ -161,6 +161,54 @@ def test_a_crash_around_a_statement_leaves_a_question_that_the_live_schema_answe
     assert parked(fresh_target) == []
 
 
+RANGED = "PARTITION BY RANGE (id) (PARTITION p0 VALUES LESS THAN (10), PARTITION p1 VALUES LESS THAN MAXVALUE)"
+
+
+@pytest.fixture
+def exchanging(fresh_target: Endpoint, binlog: Binlog) -> list[bytes]:
+    """An EXCHANGE of a partition of `d.t` with `e.x`; the target has both, with a row each."""
+    messages = binlog.ddl("CREATE DATABASE d", "d") + binlog.ddl("CREATE DATABASE e", "e")
+    messages += binlog.ddl(f"CREATE TABLE t (id INT PRIMARY KEY) {RANGED}", "d.t", columns=["id"])
+    messages += binlog.ddl("CREATE TABLE x (id INT PRIMARY KEY)", "e.x", columns=["id"])
+    messages += binlog.each([insert("d.t", {"id": 1}), insert("e.x", {"id": 2})])
+    replay(fresh_target, messages)
+    return binlog.ddl("ALTER TABLE t EXCHANGE PARTITION p0 WITH TABLE e.x", "d.t", columns=["id"])
+
+
+@pytest.mark.parametrize("point", ["after-intent", "after-ddl"])
+def test_a_partition_is_exchanged_once_through_a_crash(
+    fresh_target: Endpoint, exchanging: list[bytes], monkeypatch: pytest.MonkeyPatch, point: str
+) -> None:
+    with monkeypatch.context() as patch:
+        crash_at(patch, point)
+        with pytest.raises(Crash):
+            follow_source(fresh_target, MemorySource(exchanging, stream="memory"))
+    replay(fresh_target, exchanging)
+    assert (fresh_target.query("SELECT * FROM d.t"), fresh_target.query("SELECT * FROM e.x")) == ([(2,)], [(1,)])
+    assert parked(fresh_target) == []
+
+
+def test_a_partition_does_not_get_the_rows_of_a_table_that_is_not_replayed(
+    fresh_target: Endpoint, exchanging: list[bytes], binlog: Binlog
+) -> None:
+    behind = binlog.transaction(insert("d.t", {"id": 3}))
+    replay(fresh_target, exchanging + behind, include=["d.*"])
+    assert (fresh_target.query("SELECT * FROM d.t"), fresh_target.query("SELECT * FROM e.x")) == ([(1,)], [(2,)])
+    first, second = parked(fresh_target)
+    assert "rows move between d.t and e.x, which is not replayed" in first.reason
+    assert second.behind == first.id
+
+
+def test_an_exchange_waits_behind_what_is_parked_of_either_table(
+    fresh_target: Endpoint, exchanging: list[bytes], binlog: Binlog
+) -> None:
+    refused = binlog.ddl("ALTER TABLE x ADD UNIQUE KEY (nothing)", "e.x", columns=["id"])
+    again = binlog.ddl("ALTER TABLE t EXCHANGE PARTITION p0 WITH TABLE e.x", "d.t", columns=["id"])
+    replay(fresh_target, refused + again)
+    first, second = parked(fresh_target)
+    assert (first.table, second.table, second.behind) == ("e.x", "d.t", first.id)
+
+
 @pytest.mark.parametrize("point", ["after-intent", "after-ddl", "before-commit"])
 def test_a_connection_that_is_lost_around_a_statement_costs_nothing(
     fresh_target: Endpoint,
