@@ -10,18 +10,20 @@ from __future__ import annotations
 import hashlib
 import re
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import NamedTuple
 
 import msgspec
 
-from pydbsync.apply.catalog import look_up
+from pydbsync.apply.clause_proof import Proof
 from pydbsync.apply.connection import ROW_SQL_MODE, SCHEMA_SQL_MODE, Connection
 from pydbsync.apply.merged_keys import unnamed_keys_left
 from pydbsync.apply.shown import show_create
-from pydbsync.errors import PermanentError
-from pydbsync.model import NO_JSON, SchemaChange, TableName
+from pydbsync.apply.structure_proof import prove
+from pydbsync.errors import PermanentError, TransientError
+from pydbsync.model import SchemaChange, TableName
 from pydbsync.plan.ddl import PlannedSchemaChange
-from pydbsync.plan.definition import read_description
 from pydbsync.plan.quoting import quote_name, quote_table
 
 _NO_SUCH = (1146, 1049, 1051, 1008)
@@ -33,11 +35,11 @@ _COUNTER = re.compile(r"(?<=\n\) ENGINE=)(\w+) AUTO_INCREMENT=\d+")
 
 _ALREADY_CODES = frozenset(
     {
-        1007, 1008, 1049, 1050, 1051, 1054, 1060, 1061, 1068, 1091, 1146, 1176, 1505, 1507, 1517, 1826, 3821, 3822,
-        3940,
+        1007, 1008, 1049, 1050, 1051, 1054, 1060, 1061, 1068, 1091, 1146, 1176, 1481, 1493, 1495, 1505, 1507, 1508,
+        1517, 1826, 3821, 3822, 3940,
     }
 )  # fmt: skip
-"""Errors of a statement whose work was done before: what it makes is there, or what it takes is not."""
+"""Errors of a statement of which something was done before: what it makes is there, or what it takes is not."""
 
 
 class JournalEntry(NamedTuple):
@@ -137,13 +139,16 @@ def _show(connection: Connection, sql: str) -> str | None:
 
 
 def run_statement(
-    connection: Connection, planned: PlannedSchemaChange, *, stop: threading.Event | None = None
+    connection: Connection, planned: PlannedSchemaChange, *, stop: threading.Event | None = None, rest: str = ""
 ) -> str | None:
-    """The statement itself under the right default database and the source's clock. What ran: without the unnamed keys
-    that a table of several sources has already; None where nothing was left.
+    """The statement itself under the right default database and the source's clock, or the `rest` of it that a proof
+    has found missing. What ran: without the unnamed keys that a table of several sources has already; None where
+    nothing was left.
 
     Raises ApplyError, and Stopped while another worker adds keys to the table.
     """
+    if rest:
+        planned = msgspec.structs.replace(planned, sql=rest)
     if not planned.is_merged:
         _run(connection, planned, planned.sql)
         return planned.sql
@@ -154,57 +159,39 @@ def run_statement(
 
 
 def _run(connection: Connection, planned: PlannedSchemaChange, sql: str) -> None:
-    connection.execute(f"SET SESSION sql_mode = '{SCHEMA_SQL_MODE}', timestamp = {planned.ts}")
-    try:
+    with as_at_the_source(connection, planned):
         connection.use(planned.default_database)
         connection.execute(sql.encode("utf-8"))
+
+
+@contextmanager
+def as_at_the_source(connection: Connection, planned: PlannedSchemaChange) -> Iterator[None]:
+    """Inside, the session is what the statement was written for."""
+    connection.execute(f"SET SESSION sql_mode = '{SCHEMA_SQL_MODE}', timestamp = {planned.ts}")
+    try:
+        yield
     finally:
         if connection.is_open():
             connection.execute(f"SET SESSION sql_mode = '{ROW_SQL_MODE}', timestamp = DEFAULT")
 
 
-def is_already_so(
-    connection: Connection, change: SchemaChange, planned: PlannedSchemaChange, error: PermanentError
-) -> bool:
-    """Whether the statement was refused since the live schema is what it leads to, by Maxwell's description of the
-    table after it.
+def prove_refused(
+    connection: Connection, change: SchemaChange, planned: PlannedSchemaChange, error: PermanentError, *, schema: str
+) -> Proof:
+    """What of a statement is done that was refused since something is there already, or gone already.
 
-    The same DDL arrives from every shard that is merged into one target, and runs there once.
+    The same DDL arrives from every shard that is merged into one target, and runs there once. A table in the state
+    `schema` is made and dropped, for comparing.
     """
     if error.code not in _ALREADY_CODES and "errno: 121" not in str(error):  # MariaDB's duplicate constraint name
-        return False
-    if change.kind == "database-create":
-        return all(text is not None for text in read_state(connection, planned).values())
-    if change.kind == "database-drop":
-        return all(text is None for text in read_state(connection, planned).values())
-    state = read_state(connection, planned)
-    for touched in planned.touched:
-        old, new = touched
-        if new is not None and state[quote_table(new)] is None:
-            return False
-        if old is not None and old != new and state[quote_table(old)] is not None:
-            return False
-    if change.def_ is not NO_JSON:
-        after = planned.touched[0].after if planned.touched else None
-        return after is not None and _has_columns(connection, after, change)
-    return change.kind == "table-drop"
-
-
-def _has_columns(connection: Connection, name: TableName, change: SchemaChange) -> bool:
-    """Whether the table has all that the statement describes, in this order, and nothing that it takes away. It may
-    have more: columns of its own, or those of a merged source that is ahead."""
-    described, before = read_description(change.def_), read_description(change.old)
-    if described is None:
-        return False
-    live = [
-        str(row[0])
-        for row in look_up(
-            connection,
-            "SELECT column_name FROM information_schema.columns WHERE table_schema = %s AND table_name = %s"
-            " ORDER BY ordinal_position",
-            name,
-        )
-    ]
-    after = [column.name for column in described.columns]
-    gone = {column.name for column in before.columns} - set(after) if before else set()
-    return [name for name in live if name in after] == after and gone.isdisjoint(live)
+        return Proof()
+    about = hashlib.sha1(repr(planned.touched).encode(), usedforsecurity=False).hexdigest()[:20]
+    lock = f"pydbsync proof {about}"
+    if connection.value("SELECT GET_LOCK(%s, 10)", (lock,)) != 1:
+        raise TransientError("another worker compares the same table", code=1205)
+    try:
+        with as_at_the_source(connection, planned):
+            return prove(connection, change, planned, copy=TableName(schema, f"proof_{about}"))
+    finally:
+        if connection.is_open():
+            connection.value("SELECT RELEASE_LOCK(%s)", (lock,))

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
+from typing import NamedTuple
 
+from pydbsync.apply.clause_proof import Proof
 from pydbsync.apply.connection import LEFTOVER_CODE, LOST_CODES, Connection
 from pydbsync.apply.parking import Parking
-from pydbsync.apply.schema_change import Journal, is_already_so, read_state, run_statement, statement_hash
+from pydbsync.apply.schema_change import Journal, prove_refused, read_state, run_statement, statement_hash
 from pydbsync.apply.session import Session
 from pydbsync.backoff import Backoff
 from pydbsync.config.settings import Settings
@@ -15,6 +17,14 @@ from pydbsync.killpoints import kill_point
 from pydbsync.model import SchemaChange
 from pydbsync.plan.ddl import PlannedSchemaChange
 from pydbsync.work import ParkedChange, SchemaStep, StreamState, describe_change
+
+
+class _Ending(NamedTuple):
+    """How the run of a statement went."""
+
+    failure: PermanentError | None = None
+    note: str = ""
+    """What is otherwise than that the whole statement ran, and was told."""
 
 
 class SchemaSteps:
@@ -40,6 +50,7 @@ class SchemaSteps:
         entry = self._session.repeat(lambda connection: self._journal.find(connection, digest))
         status, note = "done", "; ".join(planned.notes)
         failure: PermanentError | None = None
+        is_told = False
         if entry is not None and entry.status != "intent":
             status, note = entry.status, entry.note
             self._log.debug("schema change at %s has run already: %s", change.position, planned.sql)
@@ -50,9 +61,12 @@ class SchemaSteps:
             failure = PermanentError("the policy for this kind of schema change is park") if policy == "park" else None
             self._write_intent(digest, change, planned, before={}, state=state)
         else:
-            failure = self._run_once(digest, change, planned, entry_before=entry and entry.before, state=state)
+            ending = self._run_once(digest, change, planned, entry_before=entry and entry.before, state=state)
+            failure = ending.failure
             if failure is not None:
                 status, note = "parked", str(failure)
+            elif ending.note:
+                note, is_told = ending.note, True
         body = step.messages[0].delivery.body
         parked = park_schema(change, planned, body, failure) if failure is not None else None
         try:
@@ -64,7 +78,7 @@ class SchemaSteps:
                 self._session.repeat(lambda connection: self._journal.forget_intent(connection, digest))
             raise
         self._session.catalog.forget()
-        return "again" if entry is not None and entry.status == status == "done" else status
+        return "again" if is_told or (entry is not None and entry.status == status == "done") else status
 
     def _run_once(
         self,
@@ -74,28 +88,31 @@ class SchemaSteps:
         *,
         entry_before: dict[str, str | None] | None,
         state: StreamState,
-    ) -> PermanentError | None:
+    ) -> _Ending:
         before = entry_before
         if before is None:
             try:
                 before = self._session.repeat(lambda connection: read_state(connection, planned)) or {}
             except PermanentError as exc:  # a name that the target refuses, or a table that the user may not see
                 self._write_intent(digest, change, planned, before={}, state=state)
-                return exc
+                return _Ending(exc)
             self._write_intent(digest, change, planned, before=before, state=state)
             kill_point("after-intent")
         elif self._session.repeat(lambda connection: read_state(connection, planned)) != before:
             self._log.info("the schema change had run before the last stop: %s", planned.sql)
-            return None
+            return _Ending()
         backoff = Backoff(self._settings.retry.first_s, self._settings.retry.max_s)
-        is_interrupted = False
+        is_interrupted, rest = False, ""
         while True:
             try:
-                ran = run_statement(self._session.connection, planned, stop=self._session.stop)
+                ran = run_statement(self._session.connection, planned, stop=self._session.stop, rest=rest)
+                note = ""
                 if ran != planned.sql:
-                    self._log.info("left out keys that another source's statement has made; ran: %s", ran or "nothing")
+                    why = "what the target has already" if rest else "keys that another source's statement has made"
+                    note = f"left out {why}; ran: {ran or 'nothing'}"
+                    self._log.info("schema change: %s", note)
                 kill_point("after-ddl")
-                return None
+                return _Ending(note=note)
             except TransientError as exc:
                 if not is_interrupted:
                     self._log.warning("a schema change was interrupted, trying again: %s", exc)
@@ -106,15 +123,25 @@ class SchemaSteps:
                     raise Stopped("stopped while a schema change could not be run") from exc
                 # The lock of the lost connection is free only when its statement has ended, so what is seen is final.
                 if self._session.repeat(lambda connection: read_state(connection, planned)) != before:
-                    return None
+                    return _Ending()
             except PermanentError as exc:
-                if self._is_already_so(change, planned, exc):
-                    self._log.info("the target is already as the schema change makes it: %s (%s)", planned.sql, exc)
-                    return None
-                return exc
+                if rest:
+                    return _Ending(exc)
+                proof = self._prove(change, planned, exc)
+                if proof.is_done:
+                    note = f"not run, the target has all of it already ({exc})"
+                    self._log.info("schema change %s: %s", note, planned.sql)
+                    return _Ending(note=note)
+                if not proof.rest:
+                    return _Ending(PermanentError(f"{exc}; {proof.reason}", code=exc.code) if proof.reason else exc)
+                rest = proof.rest
 
-    def _is_already_so(self, change: SchemaChange, planned: PlannedSchemaChange, error: PermanentError) -> bool:
-        return bool(self._session.repeat(lambda connection: is_already_so(connection, change, planned, error)))
+    def _prove(self, change: SchemaChange, planned: PlannedSchemaChange, error: PermanentError) -> Proof:
+        schema = self._settings.state_schema
+        found = self._session.repeat(
+            lambda connection: prove_refused(connection, change, planned, error, schema=schema)
+        )
+        return found or Proof()
 
     def _write_intent(
         self,

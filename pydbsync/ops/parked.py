@@ -19,7 +19,7 @@ from pydbsync.apply.catalog import LiveCatalog
 from pydbsync.apply.connection import Connection
 from pydbsync.apply.parked import read_rests
 from pydbsync.apply.running import run_planned
-from pydbsync.apply.schema_change import is_already_so, run_statement
+from pydbsync.apply.schema_change import prove_refused, run_statement
 from pydbsync.config.settings import Settings
 from pydbsync.decode.maxwell import decode_message
 from pydbsync.engine.table_plans import TablePlans, router_from
@@ -214,8 +214,13 @@ class ParkedDesk:
         try:
             run_statement(self._connection, planned)
         except PermanentError as exc:
-            if not is_already_so(self._connection, change, planned, exc):
-                raise
+            proof = prove_refused(self._connection, change, planned, exc, schema=self._settings.state_schema)
+            if proof.rest:
+                run_statement(self._connection, planned, rest=proof.rest)
+            elif not proof.is_done:
+                if not proof.reason:
+                    raise
+                raise PermanentError(f"{exc}; {proof.reason}", code=exc.code) from exc
         self._plans.forget()
         with self._connection.transaction():
             self._set_status(parked.id, "applied")

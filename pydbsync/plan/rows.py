@@ -16,6 +16,7 @@ from pydbsync.errors import LossyValueError, PlanError
 from pydbsync.model import NO_JSON, Column, RowChange, TableName, TableSchema, read_image
 from pydbsync.plan.identity import row_identity
 from pydbsync.plan.large import LARGE_BYTES, Write, write_literal
+from pydbsync.plan.lexer import Brand
 from pydbsync.plan.literals import (
     GEOMETRY_KINDS,
     NULL,
@@ -48,6 +49,10 @@ class Dialect(msgspec.Struct, frozen=True):
     version: tuple[int, ...] = (10, 11)
     charset: str | None = None
     """`@@character_set_server`, what a database gets that is created without one."""
+
+    @property
+    def brand(self) -> Brand:
+        return "mariadb" if self.is_mariadb else "mysql"
 
 
 _NO_OVERRIDES = ColumnOverrides()

@@ -222,6 +222,30 @@ def _from_description(column: DescribedColumn, target: Brand) -> Column:
     )
 
 
+def unlike(described: DescribedColumn, live: Column) -> str:
+    """How a live column is another one than the described; empty where nothing says so."""
+    wanted = _from_description(described, "mysql" if live.native_json or live.kind != "json" else "mariadb")
+    is_same = (
+        wanted.kind == live.kind
+        and (wanted.digits == live.digits or live.kind not in ("datetime", "timestamp", "time"))
+        and (not wanted.unsigned or live.unsigned)  # Maxwell calls INT ZEROFILL and DECIMAL UNSIGNED signed
+        and _charset(wanted.charset) in (None, _charset(live.charset))
+    )
+    if is_same:
+        return ""
+    return f"{live.name} {_kind(live)} where the message has {described.name} {_kind(wanted)}"
+
+
+def _charset(name: str | None) -> str | None:
+    return "utf8mb3" if name == "utf8" else name
+
+
+def _kind(column: Column) -> str:
+    digits = f"({column.digits})" if column.digits and column.kind in ("datetime", "timestamp", "time") else ""
+    charset = f" CHARACTER SET {column.charset}" if column.charset and column.kind != "json" else ""
+    return f"{column.kind}{digits}{' unsigned' if column.unsigned else ''}{charset}"
+
+
 def _defined(column: DescribedColumn, body: tuple[Token, ...], target: Brand) -> Column:
     """A column by Maxwell's description and its definition: type and attributes."""
     words = outer(body)

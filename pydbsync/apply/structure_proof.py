@@ -1,0 +1,96 @@
+"""Whether the target is already as a statement that it refused makes it: proven by what is there, or not at all."""
+
+from __future__ import annotations
+
+from pydbsync.apply.catalog import read_table
+from pydbsync.apply.clause_proof import DONE, Proof, prove_alter, prove_create, show_table
+from pydbsync.apply.connection import Connection
+from pydbsync.errors import PermanentError, PlanError
+from pydbsync.model import SchemaChange, TableName
+from pydbsync.plan.ddl import PlannedSchemaChange
+from pydbsync.plan.definition import read_description
+from pydbsync.plan.lexer import apply_edits, cut_members
+from pydbsync.plan.statement import parse_statement
+from pydbsync.plan.table_definition import unlike
+
+
+def prove(connection: Connection, change: SchemaChange, planned: PlannedSchemaChange, *, copy: TableName) -> Proof:
+    """What of the statement is done, to be asked in the session that it ran in.
+
+    `copy` is the name of a table that may be made and dropped, for comparing. Raises TransientError.
+    """
+    try:
+        if planned.database is not None:
+            return _prove_database(connection, planned)
+        if not planned.touched:  # words of an operator
+            return Proof()
+        if planned.action == "drop-table":
+            return _prove_drop(connection, planned)
+        if planned.action == "rename-table":
+            return _prove_rename(connection, change, planned)
+        if planned.action == "create-table":
+            return prove_create(connection, planned, copy)
+        if planned.action in ("alter-table", "create-index", "drop-index"):
+            return prove_alter(connection, change, planned, copy)
+    except (PlanError, PermanentError) as exc:
+        return Proof(reason=f"whether its other parts are done cannot be told: {exc}")
+    return Proof()
+
+
+# -- databases and names of tables -----------------------------------------------------------------------------------
+
+
+def _prove_database(connection: Connection, planned: PlannedSchemaChange) -> Proof:
+    is_there = bool(
+        connection.rows("SELECT 1 FROM information_schema.schemata WHERE schema_name = %s", (planned.database,))
+    )
+    if planned.action == "create-database" and is_there:
+        return DONE
+    if planned.action == "drop-database" and not is_there:
+        return DONE
+    return Proof()
+
+
+def _prove_drop(connection: Connection, planned: PlannedSchemaChange) -> Proof:
+    """MySQL drops none of several tables if one of them is missing, MariaDB drops the others."""
+    there = [each.before is not None and show_table(connection, each.before) is not None for each in planned.touched]
+    if not any(there):
+        return DONE
+    if all(there):
+        return Proof()
+    statement = parse_statement(planned.sql, brand=connection.dialect.brand)
+    return Proof(rest=apply_edits(planned.sql, cut_members([item.span for item in statement.items], there)))
+
+
+def _prove_rename(connection: Connection, change: SchemaChange, planned: PlannedSchemaChange) -> Proof:
+    names = [name for each in planned.touched for name in each if name is not None]
+    if len(set(names)) != len(names):
+        return Proof(reason="its tables change their names in a circle, so that the names do not tell what was done")
+    done = []
+    for before, after in planned.touched:
+        is_old, is_new = (name is not None and show_table(connection, name) is not None for name in (before, after))
+        if is_old == is_new:
+            return Proof(reason=f"{before} and {after} are {'both' if is_old else 'neither of them'} there")
+        done.append(is_new)
+    first = planned.touched[0].after
+    if done[0] and first is not None and (fault := _other_columns(connection, change, first)):
+        return Proof(reason=fault)
+    if all(done):
+        return DONE
+    statement = parse_statement(planned.sql, brand=connection.dialect.brand)
+    keep = [not each for each in done]
+    return Proof(rest=apply_edits(planned.sql, cut_members([item.span for item in statement.items], keep)))
+
+
+def _other_columns(connection: Connection, change: SchemaChange, name: TableName) -> str:
+    """What is otherwise in the table than the message says of it; empty where nothing is."""
+    described, table = read_description(change.def_), read_table(connection, name)
+    if described is None or table is None:
+        return f"the message does not describe {name}"
+    live = {column.name: column for column in table.columns}
+    for column in described.columns:
+        if column.name not in live:
+            return f"{name} has no column {column.name}"
+        if fault := unlike(column, live[column.name]):
+            return f"{name} has {fault}"
+    return ""

@@ -1,0 +1,239 @@
+"""A statement that the target refuses is done only if the live structure proves it clause by clause."""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+from typing import NamedTuple
+
+import pytest
+
+from tests.integration.engine import parked, replay
+from tests.maxwell import Binlog
+from tests.servers import Endpoint
+
+DONE, PARKED = "done", "parked"
+
+
+class Case(NamedTuple):
+    live: str
+    """The table `d.t` as it is at the target."""
+    sql: str
+    columns: str
+    """What the message describes after it, in order: `name:type`, int where no type is given."""
+    outcome: str
+    """DONE, PARKED, or the part of the statement that runs."""
+    says: str = ""
+    """What the reason or the log must tell."""
+
+
+PLAIN = "(id INT PRIMARY KEY, a INT, d DATETIME, n DECIMAL(10,0))"
+RANGED = "(id INT PRIMARY KEY, a INT) PARTITION BY RANGE (id) (PARTITION p0 VALUES LESS THAN (10)"
+
+CASES = {
+    # clauses that are missing are carried out, those that are done are not
+    "a key that never came": Case(
+        PLAIN,
+        "ALTER TABLE t DROP INDEX k1, MODIFY d DATETIME(3), MODIFY n DECIMAL(10,2), ADD INDEX k2 (a, n)",
+        "id a d:datetime n:decimal",
+        "ALTER TABLE t MODIFY d DATETIME(3), MODIFY n DECIMAL(10,2), ADD INDEX k2 (a, n)",
+    ),
+    "comments in every gap": Case(
+        PLAIN,
+        "/* a */ ALTER /* b */ TABLE t /*, DROP a */ DROP /* c */ INDEX k1 /* d */, /* e */ ADD KEY k2 (a) -- f, g",
+        "id a d n",
+        "ADD KEY k2 (a)",
+    ),
+    "a version comment": Case(
+        PLAIN, "ALTER TABLE t DROP KEY k1 /*!40000 , ADD KEY k2 (a) */", "id a d n", "ADD KEY k2 (a)"
+    ),
+    "a column that is there": Case(
+        "(id INT PRIMARY KEY, b DECIMAL(5,1), a INT)",
+        "ALTER TABLE t ADD COLUMN a INT, ADD UNIQUE KEY kb (b), MODIFY b DECIMAL(9,2)",
+        "id b a",
+        "ALTER TABLE t ADD UNIQUE KEY kb (b), MODIFY b DECIMAL(9,2)",
+    ),
+    "one of two columns": Case(
+        "(id INT PRIMARY KEY, a INT)", "ALTER TABLE t ADD a INT, ADD b INT DEFAULT 4", "id a b", "ADD b INT DEFAULT 4"
+    ),
+    "the latter of two columns": Case(
+        "(id INT PRIMARY KEY, b INT)", "ALTER TABLE t ADD a INT, ADD b INT", "id a b", PARKED, "id, b, a"
+    ),
+    "the latter of two columns with a place": Case(
+        "(id INT PRIMARY KEY, b INT)", "ALTER TABLE t ADD a INT AFTER id, ADD b INT AFTER a", "id a b", PARKED, ""
+    ),
+    "a check": Case(
+        "(id INT PRIMARY KEY, a INT)",
+        "ALTER TABLE t DROP KEY k, ADD CONSTRAINT c3 CHECK (a > 0)",
+        "id a",
+        "CHECK (a > 0)",
+    ),
+    "a counter": Case(
+        "(id INT AUTO_INCREMENT PRIMARY KEY, a INT)", "ALTER TABLE t DROP KEY k, AUTO_INCREMENT=7", "id a", "AUTO_INC"
+    ),
+    # all is there
+    "types, defaults, keys": Case(
+        "(id INT, a INT DEFAULT 5 COMMENT 'x', b VARCHAR(9) NOT NULL, PRIMARY KEY (id, b), UNIQUE KEY u (a),"
+        " KEY k (b(3)), CONSTRAINT ck CHECK (a > 0))",
+        "ALTER TABLE t ADD a INT DEFAULT 5 COMMENT 'x', ADD b VARCHAR(9) NOT NULL AFTER a, DROP PRIMARY KEY,"
+        " ADD PRIMARY KEY (id, b), ADD UNIQUE KEY u (a), ADD KEY k (b(3)), ADD CONSTRAINT ck CHECK (a > 0)",
+        "id a b",
+        DONE,
+    ),
+    "columns, keys and constraints": Case(
+        "(id INT PRIMARY KEY, a INT DEFAULT 5 COMMENT 'x', b VARCHAR(9) NOT NULL, UNIQUE KEY u (a), KEY k (b(3)),"
+        " CONSTRAINT c2 CHECK (a > 0), CONSTRAINT fk FOREIGN KEY (a) REFERENCES d.p (id))",
+        "ALTER TABLE t ADD a INT DEFAULT 5 COMMENT 'x', ADD COLUMN (b VARCHAR(9) NOT NULL), ADD UNIQUE KEY u (a),"
+        " ADD KEY k (b(3)), ADD CONSTRAINT c2 CHECK (a > 0), ADD CONSTRAINT fk FOREIGN KEY (a) REFERENCES p (id),"
+        " DROP COLUMN z, DROP KEY y, ENGINE=InnoDB",
+        "id a b",
+        DONE,
+    ),
+    "more columns at the target": Case(
+        "(id INT PRIMARY KEY, own INT, a INT, late INT)", "ALTER TABLE t ADD a INT", "id a", DONE
+    ),
+    "a serial column": Case("(id INT, a SERIAL)", "ALTER TABLE t ADD a SERIAL", "id a", DONE),
+    "a primary column": Case(
+        "(b INT, id INT AUTO_INCREMENT PRIMARY KEY)",
+        "ALTER TABLE t ADD id INT AUTO_INCREMENT PRIMARY KEY",
+        "b id",
+        DONE,
+    ),
+    "a renamed column": Case("(id INT PRIMARY KEY, b INT)", "ALTER TABLE t RENAME COLUMN a TO b", "id b", DONE),
+    "a changed column": Case("(id INT PRIMARY KEY, b BIGINT)", "ALTER TABLE t CHANGE a b BIGINT", "id b:bigint", DONE),
+    "a generated column": Case(
+        "(id INT PRIMARY KEY, a INT, g INT AS (a + 1) STORED)",
+        "ALTER TABLE t ADD g INT AS (a+1) STORED",
+        "id a g",
+        DONE,
+    ),
+    "a table that is there": Case(
+        "(id INT PRIMARY KEY, a INT)", "CREATE TABLE t (id INT PRIMARY KEY, a INT)", "id a", DONE
+    ),
+    "a table that has more": Case(
+        "(id INT PRIMARY KEY, a INT, c INT, KEY (a))", "CREATE TABLE t (id INT PRIMARY KEY, a INT)", "id a", DONE
+    ),
+    "an index that is there": Case(
+        "(id INT PRIMARY KEY, a INT, UNIQUE KEY k (a) USING BTREE)",
+        "CREATE UNIQUE INDEX k USING BTREE ON t (a)",
+        "id a",
+        DONE,
+    ),
+    "an index that is gone": Case("(id INT PRIMARY KEY, a INT)", "DROP INDEX k ON t", "id a", DONE),
+    "a partition that is there": Case(
+        f"{RANGED}, PARTITION p1 VALUES LESS THAN (20))",
+        "ALTER TABLE t ADD PARTITION (PARTITION p1 VALUES LESS THAN (20))",
+        "id a",
+        DONE,
+    ),
+    # something of that name is there, and it is another
+    "another type": Case(
+        "(id INT PRIMARY KEY, a BIGINT)", "ALTER TABLE t ADD a INT, ADD KEY k (a)", "id a", PARKED, "bigint"
+    ),
+    "another default": Case(
+        "(id INT PRIMARY KEY, a INT DEFAULT 1)", "ALTER TABLE t ADD a INT DEFAULT 2", "id a", PARKED, "2"
+    ),
+    "another character set": Case(
+        "(id INT PRIMARY KEY, a VARCHAR(9) CHARACTER SET latin1)",
+        "ALTER TABLE t ADD a VARCHAR(9)",
+        "id a",
+        PARKED,
+        "latin1",
+    ),
+    "another place": Case(
+        "(id INT PRIMARY KEY, b INT, a INT)", "ALTER TABLE t ADD a INT AFTER id", "id a b", PARKED, "order"
+    ),
+    "another key": Case(
+        "(id INT PRIMARY KEY, a INT, b INT, KEY k (a))", "ALTER TABLE t ADD KEY k (a, b)", "id a b", PARKED, "(`a`,`b`)"
+    ),
+    "a key that is not unique": Case(
+        "(id INT PRIMARY KEY, a INT, KEY k (a))", "CREATE UNIQUE INDEX k ON t (a)", "id a", PARKED, "UNIQUE KEY `k`"
+    ),
+    "another primary key": Case(
+        "(id INT, a INT, PRIMARY KEY (a))", "ALTER TABLE t ADD PRIMARY KEY (id)", "id a", PARKED, "PRIMARY KEY (`a`)"
+    ),
+    "another column renamed": Case(
+        "(id INT PRIMARY KEY, b VARCHAR(5))", "ALTER TABLE t RENAME COLUMN a TO b", "id b", PARKED, "varchar"
+    ),
+    "another table": Case(
+        "(id INT PRIMARY KEY, a VARCHAR(5))", "CREATE TABLE t (id INT PRIMARY KEY, a INT)", "id a", PARKED, "varchar(5)"
+    ),
+    "a table of another collation": Case(
+        "(id VARCHAR(5) PRIMARY KEY) COLLATE utf8mb4_general_ci",
+        "CREATE TABLE t (id VARCHAR(5) PRIMARY KEY) COLLATE utf8mb4_bin",
+        "id",
+        PARKED,
+        "utf8mb4_bin",
+    ),
+    "a column taken away and made again": Case(
+        "(id INT PRIMARY KEY, a VARCHAR(9))",
+        "ALTER TABLE t DROP KEY k, DROP a, ADD a VARCHAR(9)",
+        "id a",
+        PARKED,
+        "anew",
+    ),
+    "a key under another name": Case(
+        "(id INT PRIMARY KEY, a INT)", "ALTER TABLE t RENAME INDEX k TO k2, ADD b INT", "id a b", PARKED, "which key"
+    ),
+    "partitions by another rule": Case(
+        "(id INT PRIMARY KEY, a INT) PARTITION BY HASH (id) PARTITIONS 2",
+        "ALTER TABLE t DROP PARTITION p7, p8",
+        "id a",
+        PARKED,
+    ),
+    "no partitions": Case("(id INT PRIMARY KEY, a INT)", "ALTER TABLE t TRUNCATE PARTITION p0", "id a", PARKED),
+    "a partition that is gone": Case(
+        f"{RANGED})", "ALTER TABLE t DROP PARTITION p1", "id a", PARKED, "rows go with the partition"
+    ),
+    "a partition with another border": Case(
+        f"{RANGED}, PARTITION p1 VALUES LESS THAN (20))",
+        "ALTER TABLE t ADD PARTITION (PARTITION p1 VALUES LESS THAN (30))",
+        "id a",
+        PARKED,
+    ),
+}
+
+
+def described(message: bytes, columns: str) -> bytes:
+    """The message with these columns and types in what it describes afterwards."""
+    found = json.loads(message)
+    parts = [column.partition(":") for column in columns.split()]
+    if "def" in found:
+        found["def"]["columns"] = [{"type": kind or "int", "name": name, "signed": True} for name, _, kind in parts]
+    return json.dumps(found).encode()
+
+
+def test_what_is_refused_is_done_as_far_as_the_structure_proves(
+    fresh_target: Endpoint, binlog: Binlog, caplog: pytest.LogCaptureFixture
+) -> None:
+    replay(fresh_target, binlog.ddl("CREATE DATABASE d", "d"))
+    fresh_target.query("CREATE TABLE d.p (id INT PRIMARY KEY)")
+    names = {f"t{number}": case for number, case in enumerate(CASES.values())}
+    messages, statements = [], {}
+    for table, case in names.items():
+        fresh_target.query(f"CREATE TABLE d.{table} {case.live}")
+        statements[table] = re.sub(r"\bt\b", table, case.sql)
+        kind = "table-create" if case.sql.startswith("CREATE TABLE") else "table-alter"
+        [message] = binlog.ddl(statements[table], f"d.{table}", kind=kind, columns=["id"])
+        messages.append(described(message, case.columns))
+    before = {table: fresh_target.query(f"SHOW CREATE TABLE d.{table}") for table in names}
+    caplog.set_level(logging.INFO)
+    replay(fresh_target, messages)
+    reasons = {each.table.partition(".")[2]: each.reason for each in parked(fresh_target)}
+    notes = dict(fresh_target.query("SELECT statement, note FROM pydbsync.schema_change"))
+    faults = {}
+    for (title, case), table in zip(CASES.items(), names, strict=True):
+        reason, note = reasons.get(table, ""), notes[statements[table]]
+        is_changed = fresh_target.query(f"SHOW CREATE TABLE d.{table}") != before[table]
+        if case.outcome == PARKED:
+            is_right = bool(reason) and case.says in reason and not is_changed
+        elif case.outcome == DONE:
+            is_right = not reason and not is_changed and note.startswith("not run, the target has all of it already")
+        else:
+            ran = re.sub(rf"\b{table}\b", "t", note.partition("; ran: ")[2])
+            is_right = not reason and is_changed and case.outcome in ran
+        if not is_right or f"schema change: {statements[table]}" in caplog.text:
+            faults[title] = (reason, note, is_changed)
+    assert faults == {}
+    assert fresh_target.query("SELECT table_name FROM information_schema.tables WHERE table_name LIKE 'proof%'") == []
