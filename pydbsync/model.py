@@ -179,6 +179,17 @@ class Referrer(NamedTuple):
     on_update: str
 
 
+class Period(NamedTuple):
+    """The columns in which a system-versioned table of MariaDB keeps since when and until when a row was current."""
+
+    start: str
+    end: str
+
+    def is_missing(self, schema: TableSchema) -> bool:
+        """Whether the table lists neither of them."""
+        return not any(column.name.lower() in (self.start, self.end) for column in schema.columns)
+
+
 class TableSchema(msgspec.Struct, frozen=True):
     """The target's table as its catalogue describes it now."""
 
@@ -193,3 +204,5 @@ class TableSchema(msgspec.Struct, frozen=True):
     """Foreign keys with CASCADE, SET NULL or SET DEFAULT that point at this table."""
     triggers: tuple[str, ...] = ()
     transactional: bool = True
+    period: Period | None = None
+    """Of a system-versioned table that declares these columns; the keys are those of current rows, without the end."""

@@ -9,7 +9,7 @@ from typing import Any
 
 from pydbsync.apply.connection import Connection
 from pydbsync.errors import TransientError
-from pydbsync.model import Column, Referrer, TableName, TableSchema
+from pydbsync.model import Column, Period, Referrer, TableName, TableSchema
 from pydbsync.plan.lexer import unquote_string
 from pydbsync.plan.literals import GEOMETRY_KINDS
 from pydbsync.plan.rows import Dialect
@@ -96,8 +96,8 @@ def read_table(connection: Connection, name: TableName, *, with_referrers: bool 
     )
     if not kind:
         return None
-    columns = _read_columns(connection, name)
-    primary, unique, row_key = _read_keys(connection, name, {column.name: column for column in columns})
+    columns, period = _read_columns(connection, name)
+    primary, unique, row_key = _read_keys(connection, name, {column.name: column for column in columns}, period)
     return TableSchema(
         name=name,
         columns=columns,
@@ -115,10 +115,11 @@ def read_table(connection: Connection, name: TableName, *, with_referrers: bool 
             )
         ),
         transactional=kind[0][2] == "YES",
+        period=period,
     )
 
 
-def _read_columns(connection: Connection, name: TableName) -> tuple[Column, ...]:
+def _read_columns(connection: Connection, name: TableName) -> tuple[tuple[Column, ...], Period | None]:
     is_mariadb = connection.dialect.is_mariadb
     srid = "srs_id" if not is_mariadb else "NULL"
     checked = _json_columns(connection, name) if is_mariadb else frozenset()
@@ -133,9 +134,12 @@ def _read_columns(connection: Connection, name: TableName) -> tuple[Column, ...]
     has_geometry = is_mariadb and any(str(row[1]).lower() in GEOMETRY_KINDS for row in found)
     reference_systems = _reference_systems(connection, name) if has_geometry else {}
     columns = []
+    period: dict[str, str] = {}
     for column, kind, full, charset, octets, precision, digits, nullable, extra, expression, srs in found:
         kind, full = str(kind).lower(), _text(full)
         is_json = kind == "json" or column in checked
+        if is_mariadb and _text(expression) in ("ROW START", "ROW END"):
+            period[_text(expression)] = str(column)
         columns.append(
             Column(
                 name=column,
@@ -152,7 +156,7 @@ def _read_columns(connection: Connection, name: TableName) -> tuple[Column, ...]
                 native_json=kind == "json",
             )
         )
-    return tuple(columns)
+    return tuple(columns), Period(period["ROW START"], period["ROW END"]) if len(period) == 2 else None
 
 
 def _reference_systems(connection: Connection, name: TableName) -> dict[str, int]:
@@ -190,7 +194,7 @@ def read_labels(column_type: str) -> tuple[str, ...]:
 
 
 def _read_keys(
-    connection: Connection, name: TableName, columns: dict[str, Column]
+    connection: Connection, name: TableName, columns: dict[str, Column], period: Period | None
 ) -> tuple[tuple[str, ...], tuple[tuple[str, ...], ...], tuple[str, ...]]:
     keys: dict[str, list[tuple[str | None, object]]] = {}
     for index, column, part in look_up(
@@ -199,7 +203,8 @@ def _read_keys(
         " WHERE table_schema = %s AND table_name = %s AND non_unique = 0 ORDER BY index_name, seq_in_index",
         name,
     ):
-        keys.setdefault(str(index), []).append((column, part))
+        if period is None or column != period.end:  # MariaDB adds it to each key of a versioned table
+            keys.setdefault(str(index), []).append((column, part))
     primary = tuple(str(column) for column, _ in keys.get("PRIMARY", []))
     unique = tuple(
         tuple(str(column) for column, _ in parts if column is not None)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 from pydbsync.config.settings import Settings
 from pydbsync.errors import PlanError
@@ -12,7 +12,8 @@ from pydbsync.model import RowChange, SchemaChange, TableName, TableSchema
 from pydbsync.plan.batch import Batch
 from pydbsync.plan.dialect import Server
 from pydbsync.plan.lexer import Brand
-from pydbsync.plan.rows import ColumnOverrides, Dialect, LossPolicy, TablePlan, overrides_for
+from pydbsync.plan.rows import ColumnOverrides, Dialect, LossPolicy, TablePlan, column_names, overrides_for
+from pydbsync.plan.versioned import current_change, period_of
 from pydbsync.protocols import Catalog
 from pydbsync.route.filters import Filters
 from pydbsync.route.router import Router
@@ -54,6 +55,10 @@ class TargetCatalog(Catalog, Protocol):
     def dialect(self) -> Dialect: ...
 
 
+Planned: TypeAlias = Sequence[tuple[TablePlan, RowChange]]
+"""The plans that a change goes by, each with the change as it goes there."""
+
+
 class TablePlans:
     """Finds the plans of a change; forgets them when the schema changes."""
 
@@ -75,6 +80,7 @@ class TablePlans:
         self._log = log
         self.dialect = Dialect()
         self._plans: dict[tuple[str, str], tuple[TablePlan, ...]] = {}
+        self._is_versioned: dict[TableName, bool] = {}
         self._by_target: dict[tuple[TableName, ColumnOverrides], TablePlan] = {}
         self._loss = LossPolicy(
             refuse=settings.lossy_values in ("stop", "park"),
@@ -112,6 +118,7 @@ class TablePlans:
         """The target's tables may have changed."""
         self._catalog.forget()
         self._plans.clear()
+        self._is_versioned.clear()
         self._by_target.clear()
 
     def batch(self) -> Batch:
@@ -127,7 +134,7 @@ class TablePlans:
         plans = self._plans.get((change.database, change.table))
         return plans[0] if plans is not None and len(plans) == 1 else None
 
-    def route(self, change: RowChange) -> Sequence[tuple[TablePlan, RowChange]]:
+    def route(self, change: RowChange) -> Planned:
         """The plans a change goes by: none if it is filtered out, several if it goes to several shards.
 
         Raises PlanError if the target has no such table, or the value that picks the shard is none.
@@ -138,14 +145,21 @@ class TablePlans:
             if not self.router.takes(source) or self._hides(source):
                 plans = self._plans[source] = ()
             elif self.router.is_sharded(change.database):
-                return [
-                    (self._plan(source, TableName(target, change.table)), sent)
-                    for target, sent in self.router.row_targets(change)
-                ]
+                return self._current_rows(
+                    source,
+                    [
+                        (self._plan(source, TableName(target, change.table)), sent)
+                        for target, sent in self.router.row_targets(change)
+                    ],
+                )
             else:
                 targets = self.router.databases(change.database)
                 plans = tuple(self._plan(source, TableName(target, change.table)) for target in targets)
-                self._plans[source] = plans
+                planned = [(plan, change) for plan in plans]
+                current = self._current_rows(source, planned)
+                if not self._is_versioned.get(source):  # else each row is looked at
+                    self._plans[source] = plans
+                return current
         return [(plan, change) for plan in plans]
 
     def current(self, plan: TablePlan) -> TablePlan:
@@ -163,6 +177,29 @@ class TablePlans:
             return None
         self.forget()
         return self.current(plan)
+
+    def _current_rows(self, source: TableName, planned: Planned) -> Planned:
+        """The changes of current rows, where the table is a system-versioned one at an end."""
+        is_versioned = self._is_versioned.get(source)
+        if is_versioned is None and planned:
+            is_versioned = self._is_versioned[source] = any(
+                period_of(plan.schema, column_names(change.data)) for plan, change in planned
+            )
+            if is_versioned:
+                self._warn_once(
+                    planned[0][0].name,
+                    f"{source} is system-versioned: its current rows are replayed, its history is not; where the"
+                    " target's table is versioned too, it keeps a history of its own",
+                )
+        if not is_versioned:
+            return planned
+        found: list[tuple[TablePlan, RowChange]] = []
+        for plan, change in planned:
+            period = period_of(plan.schema, column_names(change.data))
+            current = change if period is None else current_change(change, period)
+            if current is not None:
+                found.append((plan, current))
+        return found
 
     def _plan(self, source: TableName, target: TableName) -> TablePlan:
         overrides = overrides_for(

@@ -119,6 +119,9 @@ def compared_columns(settings: Settings, source: TableSchema, target: TableSchem
         )
         for column in source.columns
         if (found := by_name.get(column.name.lower())) is not None
+        # Since when a row is the current one, each server knows for itself.
+        and column.name not in (source.period or ())
+        and found.name not in (target.period or ())
     )
 
 
