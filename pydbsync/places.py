@@ -1,13 +1,18 @@
-"""Places in the source's stream: how far a queue has got, and whether a change was applied already."""
+"""Places in the source's stream: how far a queue has got, and whether a change was applied already.
+
+The rule is told in docs/delivery.md ("Which change is which"), its cases in tests/unit/test_places.py.
+"""
 
 from __future__ import annotations
 
 import enum
 import re
-from collections.abc import Iterable
+import time
+from collections.abc import Callable
 
 import msgspec
 
+from pydbsync.gtids import GtidSet, parse_gtid
 from pydbsync.model import COMMIT_ROW, Place, RowChange, SchemaChange
 
 
@@ -33,6 +38,12 @@ class Checkpoint(msgspec.Struct):
     """The newest `ts` ever applied, in seconds; not the last: a long transaction carries old times."""
     gtids: str = ""
     """Applied GTIDs as a MySQL GTID set."""
+    xid: int | None = None
+    """The transaction that the place lies in, or ends."""
+    open_gtid: str = ""
+    """The GTID of that transaction while its end has not come."""
+    server_ids: tuple[int, ...] = ()
+    """All servers whose changes came in this stream: a replica's binlog has those of several."""
 
     def position(self) -> str:
         """The place as MySQL writes it, with the row number behind it where it is inside a transaction."""
@@ -43,96 +54,31 @@ class Checkpoint(msgspec.Struct):
 
 
 # 19 digits fit the checkpoint's BIGINT UNSIGNED columns.
-_match_position = re.compile(r"(.{1,255})\.([0-9]{1,19}):([0-9]{1,19})", re.DOTALL).fullmatch
-_match_gtid = re.compile(r"([!-~]+):([0-9]{1,18})").fullmatch
+_match_position = re.compile(r"(.{1,255})\.([0-9]{1,19}):([0-9]{1,19}|-[0-9]{1,10})", re.DOTALL).fullmatch
+_WRAP = 2**32
+"""The header of an event has 32 bits for its place: in a larger file offsets begin again, and whoever reads them as
+signed has negative ones in between."""
+_NEARBY = 2**24
+"""A group commit may write so much behind the transaction that made the file so large."""
 
 
 def parse_position(position: str) -> tuple[str, int, int]:
     """`binlog.000002:1924195` as (base name, file number, offset). Raises ValueError for anything else."""
     match = _match_position(position)
-    if match is None:
+    offset = 0 if match is None else int(match[3])
+    if match is None or offset < -_WRAP // 2:
         raise ValueError(f"{position!r} is not a binlog position such as binlog.000002:1924195")
-    base, number, offset = match.groups()
-    return base, int(number), int(offset)
-
-
-def _parse_gtid(gtid: str) -> tuple[str, int] | None:
-    """`uuid:n` or `uuid:tag:n` as (what is before the number, n); None for MariaDB's domain-server-sequence."""
-    if ":" not in gtid:
-        return None
-    match = _match_gtid(gtid)
-    if match is None:
-        raise ValueError(f"{gtid!r} is not a GTID such as 3e11fa47-71ca-11e1-9e33-c80aa9429562:23")
-    return match[1], int(match[2])
-
-
-class GtidSet:
-    """GTIDs as intervals, in the notation of MySQL: `uuid:1-5:7,uuid2:1-3`; tags (`uuid:tag:1-5`) are part of it."""
-
-    def __init__(self, text: str = "") -> None:
-        self._intervals: dict[str, list[list[int]]] = {}
-        for part in filter(None, re.split(r"[,\s]+", text)):
-            source, *ranges = part.split(":")
-            uuid = source
-            for span in ranges:
-                if not span[:1].isdigit():
-                    source = f"{uuid}:{span}"
-                    continue
-                low, _, high = span.partition("-")
-                for_source = self._intervals.setdefault(source, [])
-                for_source.append([int(low), int(high or low)])
-        for spans in self._intervals.values():
-            spans.sort()
-
-    def add(self, gtid: str) -> None:
-        """Take in `uuid:n`. MariaDB's domain-server-sequence is left out. Raises ValueError for any other form."""
-        parsed = _parse_gtid(gtid)
-        if parsed is None:
-            return
-        source, n = parsed
-        spans = self._intervals.setdefault(source, [])
-        if spans and spans[-1][1] + 1 == n:  # by far the usual case: the next one
-            spans[-1][1] = n
-            return
-        for index, span in enumerate(spans):
-            if span[0] <= n <= span[1]:
-                return
-            if n < span[0] - 1:
-                spans.insert(index, [n, n])
-                return
-            if n == span[0] - 1:
-                span[0] = n
-                return
-            if n == span[1] + 1:
-                span[1] = n
-                if index + 1 < len(spans) and spans[index + 1][0] == n + 1:
-                    span[1] = spans.pop(index + 1)[1]
-                return
-        spans.append([n, n])
-
-    def __contains__(self, gtid: str) -> bool:
-        parsed = _parse_gtid(gtid)
-        if parsed is None:
-            return False
-        source, n = parsed
-        spans = self._intervals.get(source, ())
-        return any(low <= n <= high for low, high in spans)
-
-    def __str__(self) -> str:
-        return ",".join(
-            source + "".join(f":{low}-{high}" if high > low else f":{low}" for low, high in spans)
-            for source, spans in sorted(self._intervals.items())
-        )
-
-    def update(self, gtids: Iterable[str]) -> None:
-        """Take in several."""
-        for gtid in gtids:
-            self.add(gtid)
+    return match[1], int(match[2]), offset if offset >= 0 else offset + _WRAP
 
 
 _UNNUMBERED = -1
 """Stands for the row number where Maxwell runs without output_xoffset: the rows of one event cannot be told apart,
 so they are applied again rather than lost; with a key that converges."""
+
+_AHEAD_S = 24 * 3600
+"""How far the source's clock may go ahead of ours. A later `ts` was made up (SET timestamp) and proves nothing: taken
+for the newest, all that comes after it would count as old."""
+_MOST_SERVERS = 50
 
 
 def _row_number(change: RowChange) -> int:
@@ -141,27 +87,34 @@ def _row_number(change: RowChange) -> int:
     return _UNNUMBERED if change.xoffset is None else change.xoffset
 
 
-class Progress:
+class StreamProgress:
     """Follows one stream from its checkpoint on and judges each change by its place.
 
-    A change is a duplicate only if it comes from the same binlog, its place is at or before the last one seen, and
-    it is not newer than the newest ever applied. After a RESET MASTER or a rebuilt source places go backwards while
-    time goes on: that is a new stream, announced and applied, never skipped. GTIDs, where there are any, also tell
-    duplicates after a fail-over to a replica, whose positions mean nothing.
+    A change is a duplicate only if its GTID was applied, or it comes from the same binlog at or before the last place
+    seen; and never if it is newer than the newest ever applied. After a RESET MASTER or a rebuilt source places go
+    backwards while time goes on: that is a new stream, announced and applied, never skipped.
     """
 
-    def __init__(self, checkpoint: Checkpoint) -> None:
+    def __init__(self, checkpoint: Checkpoint, *, now: Callable[[], float] = time.time) -> None:
+        """`now` is the clock that a source's times are held against."""
+        self._now = now
+        self._horizon = now() + _AHEAD_S
         self._base = checkpoint.base
         self._file = checkpoint.place.file
         self._offset = checkpoint.place.offset
         self._xoffset = checkpoint.place.xoffset
+        self._xid = checkpoint.xid
         self._server_id = checkpoint.server_id
-        self._newest_ts = checkpoint.newest_ts
+        self._servers = dict.fromkeys(checkpoint.server_ids)
+        if checkpoint.server_id is not None:
+            self._servers[checkpoint.server_id] = None
+        self._newest_ts = min(checkpoint.newest_ts, int(self._horizon))
         self._gtids = GtidSet(checkpoint.gtids)
         self._has_gtids = bool(checkpoint.gtids)
-        self._open_gtid: str | None = None
+        self._open_gtid: str | None = checkpoint.open_gtid or None
         # The last position as text. In a growing stream nearly every position has the same file and as many digits as
         # the one before: then the texts compare as the numbers do, and the offset is parsed only when it is asked for.
+        # Empty where a text does not tell the offset.
         self._text = ""
         self._file_text = ""
 
@@ -173,16 +126,19 @@ class Progress:
             server_id=self._server_id,
             newest_ts=self._newest_ts,
             gtids=str(self._gtids) if self._has_gtids else "",
+            xid=self._xid,
+            open_gtid=self._open_gtid or "",
+            server_ids=tuple(self._servers) if len(self._servers) > 1 else (),
         )
 
     def judge(self, change: RowChange | SchemaChange) -> Standing:
         """How the next change of the stream stands; NEW and NEW_STREAM move the progress to its place.
 
-        Raises ValueError for a position or GTID that is none; the progress is then as before.
+        Raises ValueError for a position or GTID that is none, or does not tell; the progress is then as before.
         """
         position = change.position
         if position is None:
-            self._newest_ts = max(self._newest_ts, change.ts)
+            self._see(change.ts)
             return Standing.NEW
         if isinstance(change, RowChange) and self.follows(change):
             return Standing.NEW
@@ -215,46 +171,64 @@ class Progress:
             self._text = position
         else:
             return False
-        self._xoffset = xoffset
-        if change.ts > self._newest_ts:  # noqa: PLR1730 (max() costs a call for every row)
-            self._newest_ts = change.ts
+        self._xoffset, self._xid = xoffset, change.xid
+        if change.ts > self._newest_ts:
+            self._see(change.ts)
         return True
 
     def _judge(self, change: RowChange | SchemaChange, position: str) -> Standing:
-        self._parse_text()
-        if isinstance(change, RowChange):
-            is_schema, server_id = False, change.server_id
-            xoffset = _row_number(change)
-        else:
-            is_schema, server_id, xoffset = True, None, 0
-        if position == self._text:
-            base, file, offset = self._base, self._file, self._offset
-        else:
-            base, file, offset = parse_position(position)
-        same_server = base == self._base and (
-            server_id is None or self._server_id is None or server_id == self._server_id
-        )
+        base, file, offset, xoffset = self._place_of(change, position)
+        gtid = change.gtid
+        if gtid is not None:
+            parse_gtid(gtid)
+        server_id = change.server_id if isinstance(change, RowChange) else None
+        is_newer = self._is_newer(change.ts)
+        is_open = gtid is not None and gtid == self._open_gtid
+        is_applied = gtid is not None and not is_open and gtid in self._gtids
         goes_back = (file, offset, xoffset) <= (self._file, self._offset, self._xoffset)
+        is_reset = is_applied and is_newer
         standing = Standing.NEW
-        if same_server:
+        if base == self._base and (server_id is None or not self._servers or server_id in self._servers):
             if goes_back:
                 if file == self._file and offset == self._offset:
-                    if is_schema:
+                    if not isinstance(change, RowChange):
                         return Standing.SAME_PLACE
                     if xoffset == _UNNUMBERED and self._xoffset != COMMIT_ROW:
                         return Standing.NEW
-                if change.ts <= self._newest_ts:
+                is_next = gtid is not None and not is_open and self._gtids.surpasses(gtid)
+                if not is_newer and not is_next:
                     return Standing.DUPLICATE
+                is_reset = not is_next
                 standing = Standing.NEW_STREAM
+        elif is_open and not is_newer and xoffset <= self._xoffset:
+            # A replica goes on in the midst of a transaction: its places are others, the numbers of the rows are not.
+            return Standing.DUPLICATE
         elif self._base and (base != self._base or goes_back):
-            # A binlog that goes on may hold the rows of several servers: the source has sources of its own.
             standing = Standing.NEW_STREAM
-        if change.gtid is not None and change.gtid != self._open_gtid:
-            is_applied = change.gtid in self._gtids
-            if is_applied and change.ts <= self._newest_ts:
-                return Standing.DUPLICATE
-        self._move(change, base, file, offset, xoffset, server_id, position)
+        if is_applied and not is_newer:
+            return Standing.DUPLICATE
+        if is_reset:
+            standing = Standing.NEW_STREAM
+        if standing is Standing.NEW_STREAM:
+            self._servers.clear()
+        if is_reset and gtid is not None:
+            # The server gives its numbers anew (RESET BINARY LOGS AND GTIDS): what was applied of them tells nothing.
+            self._gtids.forget_source(gtid)
+            self._open_gtid = None
+        self._move(change, base, file, offset, xoffset)
         return standing
+
+    def _is_newer(self, ts: int) -> bool:
+        """Whether the change must have been made after all that was applied."""
+        if ts <= self._newest_ts:
+            return False
+        if ts > self._horizon:
+            self._horizon = self._now() + _AHEAD_S
+        return ts <= self._horizon
+
+    def _see(self, ts: int) -> None:
+        if self._is_newer(ts):
+            self._newest_ts = ts
 
     def _parse_text(self) -> None:
         if self._text:
@@ -269,28 +243,59 @@ class Progress:
         """The change's own place, if it has one and comes from the binlog that is followed."""
         if change.position is None:
             return None
-        base, file, offset = parse_position(change.position)
-        if base != self._base:
-            return None
-        if isinstance(change, SchemaChange):
-            return Place(file, offset, 0)
-        return Place(file, offset, _row_number(change))
+        base, *place = self._place_of(change, change.position)
+        return Place(*place) if base == self._base else None
 
-    def _move(
-        self,
-        change: RowChange | SchemaChange,
-        base: str,
-        file: int,
-        offset: int,
-        xoffset: int,
-        server_id: int | None,
-        position: str,
-    ) -> None:
-        self._base, self._file, self._offset, self._xoffset, self._text = base, file, offset, xoffset, position
-        self._file_text = position[: position.rindex(":") + 1]
-        if server_id is not None:
-            self._server_id = server_id
-        self._newest_ts = max(self._newest_ts, change.ts)
+    def _place_of(self, change: RowChange | SchemaChange, position: str) -> tuple[str, int, int, int]:
+        self._parse_text()
+        xoffset = _row_number(change) if isinstance(change, RowChange) else 0
+        if position == self._text:
+            return self._base, self._file, self._offset, xoffset
+        base, file, offset = parse_position(position)
+        if offset < self._offset and file == self._file and base == self._base:
+            offset = self._whole_offset(change, offset, xoffset)
+        return base, file, offset, xoffset
+
+    def _whole_offset(self, change: RowChange | SchemaChange, offset: int, xoffset: int) -> int:
+        """The offset, which is smaller than the last one, as the file has it: as it is for what comes again, and so
+        many times 4 GiB more for what goes on in a file that is larger. Raises ValueError where nothing tells."""
+        ahead = (offset - self._offset) % _WRAP
+        whole = self._offset + ahead
+        if change.gtid is not None:
+            is_same = change.gtid == self._open_gtid
+        else:
+            is_same = isinstance(change, RowChange) and change.xid is not None and change.xid == self._xid
+        if is_same:
+            # The rows of a transaction are numbered through.
+            is_next = ahead < _WRAP // 2 if xoffset == _UNNUMBERED else xoffset > self._xoffset
+            return whole if is_next else offset
+        if self._offset < _WRAP:
+            return offset
+        if change.gtid is not None:
+            return offset if change.gtid in self._gtids else whole
+        if _NEARBY <= ahead < _WRAP // 2:
+            raise ValueError(
+                f"{change.position} is a place before or behind the transaction that made this binlog file larger than"
+                " 4 GiB: without GTIDs nothing tells whether the change came before; compare the row with the source"
+            )
+        return whole if ahead < _NEARBY else offset
+
+    def _move(self, change: RowChange | SchemaChange, base: str, file: int, offset: int, xoffset: int) -> None:
+        position = change.position or ""
+        self._base, self._file, self._offset, self._xoffset = base, file, offset, xoffset
+        self._text, self._file_text = position, position[: position.rindex(":") + 1]
+        if offset >= _WRAP or position[len(self._file_text)] == "-":
+            self._text = ""  # behind 4 GiB the next one may seem to go on, and come again from before
+        self._see(change.ts)
+        self._xid = None
+        if isinstance(change, RowChange):
+            self._xid = change.xid
+            if change.server_id is not None:
+                self._server_id = change.server_id
+                if change.server_id not in self._servers:
+                    self._servers[change.server_id] = None
+                    if len(self._servers) > _MOST_SERVERS:
+                        del self._servers[next(iter(self._servers))]
         gtid = change.gtid
         if gtid is None:
             return

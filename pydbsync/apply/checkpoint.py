@@ -78,13 +78,14 @@ class CheckpointRow:
         """The row as it is committed; None if there is none."""
         found = connection.rows(
             "SELECT binlog_base, binlog_file, binlog_offset, xoffset, server_id, newest_ts, gtids, epoch, commits,"
-            f" applied, duplicates, heartbeat, heartbeat_ts, ghosts FROM {self._table} WHERE stream = %s",
+            " applied, duplicates, heartbeat, heartbeat_ts, ghosts, xid, open_gtid, server_ids"
+            f" FROM {self._table} WHERE stream = %s",
             (self._stream,),
         )
         if not found:
             return None
         base, file, offset, xoffset, server_id, newest_ts, gtids, epoch, commits, applied, duplicates, *rest = found[0]
-        heartbeat, heartbeat_ts, ghosts = rest
+        heartbeat, heartbeat_ts, ghosts, xid, open_gtid, server_ids = rest
         return StreamState(
             checkpoint=Checkpoint(
                 base=base,
@@ -92,6 +93,9 @@ class CheckpointRow:
                 server_id=server_id,
                 newest_ts=int(newest_ts),
                 gtids=gtids,
+                xid=xid,
+                open_gtid=open_gtid,
+                server_ids=tuple(int(number) for number in filter(None, server_ids.split(","))),
             ),
             epoch=int(epoch),
             commits=int(commits),
@@ -122,7 +126,8 @@ class CheckpointRow:
             f"UPDATE {self._table} SET binlog_base = ".encode()
             + quote_text(checkpoint.base)
             + b", binlog_file = %d, binlog_offset = %d, xoffset = %d, server_id = %s, newest_ts = %d, commits = %d,"
-            b" applied = %d, duplicates = %d, heartbeat = %s, heartbeat_ts = %s, gtids = "
+            b" applied = %d, duplicates = %d, heartbeat = %s, heartbeat_ts = %s, xid = %s, server_ids = '%s',"
+            b" open_gtid = "
             % (
                 place.file,
                 place.offset,
@@ -134,7 +139,11 @@ class CheckpointRow:
                 state.duplicates,
                 _number(state.heartbeat),
                 _number(state.heartbeat_ts),
+                _number(checkpoint.xid if 0 <= (checkpoint.xid or 0) < 2**64 else None),
+                b",".join(b"%d" % number for number in checkpoint.server_ids),
             )
+            + quote_text(checkpoint.open_gtid)
+            + b", gtids = "
             + quote_text(checkpoint.gtids)
             + b", ghosts = "
             + quote_text(state.ghosts)

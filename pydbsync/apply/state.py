@@ -25,6 +25,9 @@ TABLES = {
         heartbeat BIGINT UNSIGNED NULL,
         heartbeat_ts BIGINT NULL,
         ghosts LONGTEXT CHARACTER SET utf8mb4 NOT NULL,
+        xid BIGINT UNSIGNED NULL,
+        open_gtid VARCHAR(255) CHARACTER SET ascii NOT NULL DEFAULT '',
+        server_ids VARCHAR(1000) CHARACTER SET ascii NOT NULL DEFAULT '',
         updated_at TIMESTAMP(6) NOT NULL DEFAULT CURRENT_TIMESTAMP(6) ON UPDATE CURRENT_TIMESTAMP(6)
     """,
     "bootstrap": """
@@ -84,6 +87,9 @@ TABLES = {
     """,
 }
 
+_ADDED = ("xid", "open_gtid", "server_ids")
+"""Columns of `checkpoint` that state schemas made earlier do not have."""
+
 
 def ensure_state_schema(connection: Connection, schema: str) -> None:
     """Create what is missing of the state schema. Raises ConfigError if the user may not."""
@@ -96,14 +102,30 @@ def ensure_state_schema(connection: Connection, schema: str) -> None:
             )
         }
         if set(TABLES) <= found:
+            _add_columns(connection, schema)
             return
         if not connection.rows("SELECT 1 FROM information_schema.schemata WHERE schema_name = %s", (schema,)):
             connection.execute(f"CREATE DATABASE IF NOT EXISTS {name} CHARACTER SET utf8mb4")
         for table, definition in TABLES.items():
             connection.execute(f"CREATE TABLE IF NOT EXISTS {name}.{quote_name(table)} ({definition}) ENGINE=InnoDB")
+        _add_columns(connection, schema)
     except PermanentError as exc:
         raise ConfigError(
             f"the state schema {schema!r} cannot be made in the target: {exc}; create it and grant the user ALL on it"
             " (docs/operations.md lists the grants)",
             key="state_schema",
         ) from exc
+
+
+def _add_columns(connection: Connection, schema: str) -> None:
+    found = {
+        str(row[0])
+        for row in connection.rows(
+            "SELECT column_name FROM information_schema.columns WHERE table_schema = %s AND table_name = 'checkpoint'",
+            (schema,),
+        )
+    }
+    lines = [line.strip().rstrip(",") for line in TABLES["checkpoint"].splitlines()]
+    missing = [f"ADD COLUMN {line}" for line in lines if line.split(" ")[0] in set(_ADDED) - found]
+    if missing:
+        connection.execute(f"ALTER TABLE {quote_name(schema)}.`checkpoint` {', '.join(missing)}")

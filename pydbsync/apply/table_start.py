@@ -19,8 +19,9 @@ import msgspec
 
 from pydbsync.apply.connection import Connection
 from pydbsync.errors import PermanentError, StopError
+from pydbsync.gtids import GtidSet
 from pydbsync.model import Place, RowChange, SchemaChange, TableName
-from pydbsync.places import Checkpoint, GtidSet, parse_position
+from pydbsync.places import Checkpoint, parse_position
 from pydbsync.plan.quoting import quote_name
 
 _T = TypeVar("_T")

@@ -13,7 +13,7 @@ import msgspec
 
 from pydbsync.engine.gaps import HeartbeatWatch, TransactionWatch
 from pydbsync.model import Delivery, Place, RowChange, SchemaChange, TableName
-from pydbsync.places import Progress, Standing
+from pydbsync.places import Standing, StreamProgress
 from pydbsync.protocols import CopyStart
 from pydbsync.work import StreamState
 
@@ -63,7 +63,7 @@ class Judge:
         self, state: StreamState, *, copy: CopyStart | None, heartbeat_table: str, carries_everything: bool
     ) -> None:
         """`carries_everything`: every row of a source transaction comes this way, so that a hole is a loss."""
-        self._progress = Progress(state.checkpoint)
+        self._progress = StreamProgress(state.checkpoint)
         self._since = self._progress.place()
         self._has_fresh = False
         self._copy = copy

@@ -74,6 +74,28 @@ def test_a_transaction_that_is_cut_goes_on_behind_its_last_row(
     assert [row[0] for row in rows(fresh_target)] == [0, 1, 2, 3, 4]
 
 
+def test_a_checkpoint_keeps_its_transaction_and_the_servers_of_the_binlog(
+    fresh_target: Endpoint, table: str, binlog: Binlog
+) -> None:
+    messages = binlog.transaction(*[insert(table, {"a": n, "v": "x"}) for n in range(3)])
+    binlog.server_id = 12
+    messages += binlog.transaction(*[insert(table, {"a": n, "v": "y"}) for n in range(3)])
+    replay(fresh_target, messages[:-1], transaction_wait_s=0)
+    assert fresh_target.query("SELECT open_gtid FROM pydbsync.checkpoint") == [(f"{UUID}:4",)]
+    replay(fresh_target, messages)
+    assert len(rows(fresh_target)) == 6
+    [found] = fresh_target.query("SELECT xid, open_gtid, server_ids FROM pydbsync.checkpoint")
+    assert found == (4, "", "11,12")
+
+
+def test_a_state_schema_without_the_newer_columns_is_completed(
+    fresh_target: Endpoint, table: str, binlog: Binlog
+) -> None:
+    fresh_target.query("ALTER TABLE pydbsync.checkpoint DROP COLUMN xid, DROP COLUMN open_gtid, DROP COLUMN server_ids")
+    replay(fresh_target, binlog.each([insert(table, {"a": 1, "v": "x"})]))
+    assert fresh_target.query("SELECT xid FROM pydbsync.checkpoint") == [(3,)]
+
+
 def test_streams_have_checkpoints_of_their_own(fresh_target: Endpoint, table: str) -> None:
     one, other = Binlog(base="one"), Binlog(base="other")
     replay(fresh_target, one.each([insert(table, {"a": 1, "v": "one"})]), stream="s1")

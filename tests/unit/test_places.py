@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pydbsync.gtids import GtidSet
 from pydbsync.model import COMMIT_ROW, Place, RowChange, SchemaChange
-from pydbsync.places import Checkpoint, GtidSet, Progress, Standing, parse_position
+from pydbsync.places import Checkpoint, Standing, StreamProgress, parse_position
 
 NEW, DUPLICATE, NEW_STREAM, SAME_PLACE = Standing.NEW, Standing.DUPLICATE, Standing.NEW_STREAM, Standing.SAME_PLACE
 
@@ -32,13 +34,13 @@ def ddl(position: str | None = "binlog.000002:500", ts: int = 100, **fields: Any
     return SchemaChange(kind="table-alter", database="d", table="t", ts=ts, position=position, **fields)
 
 
-def at(place: Place, ts: int = 100, **fields: Any) -> Progress:
+def at(place: Place, ts: int = 100, **fields: Any) -> StreamProgress:
     """The progress of a worker that starts at a checkpoint."""
     fields.setdefault("server_id", 11)
-    return Progress(Checkpoint(base="binlog", place=place, newest_ts=ts, **fields))
+    return StreamProgress(Checkpoint(base="binlog", place=place, newest_ts=ts, **fields))
 
 
-def judged(progress: Progress, *changes: RowChange | SchemaChange) -> list[Standing]:
+def judged(progress: StreamProgress, *changes: RowChange | SchemaChange) -> list[Standing]:
     return [progress.judge(change) for change in changes]
 
 
@@ -52,6 +54,8 @@ def judged(progress: Progress, *changes: RowChange | SchemaChange) -> list[Stand
         ("mysql-bin.index.000010:4", ("mysql-bin.index", 10, 4)),
         ("日志:x.999999:0", ("日志:x", 999999, 0)),
         ("b.1234567:9999999999999999999", ("b", 1234567, 9999999999999999999)),
+        ("binlog.000002:-422", ("binlog", 2, 4294966874)),
+        ("binlog.000002:-2147483648", ("binlog", 2, 2147483648)),
     ],
 )
 def test_a_position_is_base_file_and_offset(text: str, parsed: tuple[str, int, int]) -> None:
@@ -62,8 +66,9 @@ def test_a_position_is_base_file_and_offset(text: str, parsed: tuple[str, int, i
     "text",
     [
         "", ":", "binlog", "binlog:5", ".000002:5", "binlog.:5", "binlog.000002", "binlog.000002:", "binlog.two:5",
-        "binlog.000002:-5", "binlog.-2:5", "binlog.000002: 5", "binlog.000002:5_0", "binlog.000002:٥",
-        "binlog.000002:18446744073709551616", "binlog.18446744073709551616:4", "b" * 256 + ".000002:4",
+        "binlog.000002:-2147483649", "binlog.000002:--5", "binlog.-2:5", "binlog.000002: 5", "binlog.000002:5_0",
+        "binlog.000002:٥", "binlog.000002:18446744073709551616", "binlog.18446744073709551616:4",
+        "b" * 256 + ".000002:4",
     ],
 )  # fmt: skip
 def test_what_is_no_position_is_refused(text: str) -> None:
@@ -73,7 +78,7 @@ def test_what_is_no_position_is_refused(text: str) -> None:
 
 @pytest.mark.parametrize("text", ["binlog.000002:60x", "binlog.000002:6_0", "binlog.000002:9 9", "binlog.000002:²²²"])
 def test_what_is_no_position_is_refused_in_the_middle_of_a_stream_too(text: str) -> None:
-    progress = Progress(Checkpoint())
+    progress = StreamProgress(Checkpoint())
     progress.judge(row("binlog.000002:500", commit=True))
     before = progress.checkpoint()
     with pytest.raises(ValueError, match="is not a binlog position"):
@@ -101,11 +106,11 @@ def test_a_checkpoint_before_the_first_change_has_no_position() -> None:
 
 
 def test_the_first_change_of_all_is_new() -> None:
-    assert judged(Progress(Checkpoint()), row("binlog.000001:4", xoffset=0)) == [NEW]
+    assert judged(StreamProgress(Checkpoint()), row("binlog.000001:4", xoffset=0)) == [NEW]
 
 
 def test_a_first_change_in_the_middle_of_a_transaction_is_new() -> None:
-    assert judged(Progress(Checkpoint()), row("binlog.000001:4", xoffset=5)) == [NEW]
+    assert judged(StreamProgress(Checkpoint()), row("binlog.000001:4", xoffset=5)) == [NEW]
 
 
 @pytest.mark.parametrize(
@@ -132,13 +137,13 @@ def test_nothing_of_a_transaction_is_new_after_its_commit_row() -> None:
 
 
 def test_a_half_published_transaction_that_comes_again_has_each_row_once() -> None:
-    progress = Progress(Checkpoint())
+    progress = StreamProgress(Checkpoint())
     seen = judged(progress, *(row(xoffset=n) for n in (0, 1)), *(row(xoffset=n) for n in (0, 1)), row(commit=True))
     assert seen == [NEW, NEW, DUPLICATE, DUPLICATE, NEW]
 
 
 def test_rows_are_numbered_through_all_events_of_their_transaction() -> None:
-    progress = Progress(Checkpoint())
+    progress = StreamProgress(Checkpoint())
     changes = [row("binlog.000002:500", xoffset=0), row("binlog.000002:500", xoffset=1)]
     changes += [row("binlog.000002:900", xoffset=2), row("binlog.000002:900", commit=True)]
     assert judged(progress, *changes) == [NEW] * 4
@@ -224,10 +229,10 @@ def test_rows_of_create_table_as_select_come_behind_their_schema_change_under_it
     assert progress.checkpoint().gtids == f"{UUID}:1-6"
 
     # a crash between the statement and its rows
-    again = Progress(progress.checkpoint())
+    again = StreamProgress(progress.checkpoint())
     assert judged(again, create, *rows) == [SAME_PLACE, NEW, NEW]
     assert again.checkpoint().gtids == f"{UUID}:1-7"
-    assert judged(Progress(again.checkpoint()), create, *rows) == [DUPLICATE] * 3
+    assert judged(StreamProgress(again.checkpoint()), create, *rows) == [DUPLICATE] * 3
 
 
 def test_the_gtid_of_a_schema_change_is_applied_with_it() -> None:
@@ -235,16 +240,16 @@ def test_the_gtid_of_a_schema_change_is_applied_with_it() -> None:
     two_messages = [ddl(gtid=f"{UUID}:7"), ddl(gtid=f"{UUID}:7")]
     assert judged(progress, *two_messages) == [NEW, SAME_PLACE]
     assert progress.checkpoint().gtids == f"{UUID}:1-7"
-    assert judged(Progress(progress.checkpoint()), *two_messages) == [SAME_PLACE, SAME_PLACE]
+    assert judged(StreamProgress(progress.checkpoint()), *two_messages) == [SAME_PLACE, SAME_PLACE]
     on_replica = [msgspec.structs.replace(each, position="replica-bin.000044:700") for each in two_messages]
-    assert judged(Progress(progress.checkpoint()), *on_replica) == [DUPLICATE, DUPLICATE]
+    assert judged(StreamProgress(progress.checkpoint()), *on_replica) == [DUPLICATE, DUPLICATE]
 
 
 # -- GTIDs -----------------------------------------------------------------------------------------------------------
 
 
 def test_a_gtid_counts_as_applied_when_its_commit_row_is() -> None:
-    progress = Progress(Checkpoint())
+    progress = StreamProgress(Checkpoint())
     progress.judge(row("binlog.000002:500", gtid=f"{UUID}:1", xoffset=0))
     assert progress.checkpoint().gtids == ""
     progress.judge(row("binlog.000002:500", gtid=f"{UUID}:1", commit=True))
@@ -252,7 +257,7 @@ def test_a_gtid_counts_as_applied_when_its_commit_row_is() -> None:
 
 
 def test_a_gtid_whose_commit_row_went_to_another_queue_counts_when_the_next_one_comes() -> None:
-    progress = Progress(Checkpoint())
+    progress = StreamProgress(Checkpoint())
     progress.judge(row("binlog.000002:500", gtid=f"{UUID}:1", xoffset=0))
     progress.judge(row("binlog.000002:900", gtid=f"{UUID}:3", xoffset=0))
     assert progress.checkpoint().gtids == f"{UUID}:1"
@@ -280,13 +285,13 @@ def test_all_rows_of_the_open_transaction_are_new_though_they_share_their_gtid()
 
 
 def test_a_source_without_gtids_keeps_none() -> None:
-    progress = Progress(Checkpoint())
+    progress = StreamProgress(Checkpoint())
     judged(progress, row(xoffset=0), row(commit=True))
     assert progress.checkpoint().gtids == ""
 
 
 def test_a_gtid_of_mariadb_is_left_out_of_the_set() -> None:
-    progress = Progress(Checkpoint())
+    progress = StreamProgress(Checkpoint())
     judged(progress, row(gtid="0-1-7", commit=True))
     assert progress.checkpoint().gtids == ""
 
@@ -347,6 +352,205 @@ def test_a_gtid_set_holds_what_was_added_and_nothing_else(numbers: list[int]) ->
     assert all(after - before > 1 for before, after in zip(edges[1::2], edges[2::2], strict=False)), "not joined"
 
 
+# -- which change is which: the cases of docs/delivery.md ------------------------------------------------------------
+
+GIB = 2**30
+FUTURE = 2**31 - 1
+
+
+class Case(NamedTuple):
+    """What comes, after what was applied, and what it is."""
+
+    before: Sequence[RowChange | SchemaChange]
+    comes: Sequence[RowChange | SchemaChange]
+    verdicts: Sequence[Standing]
+
+
+def tx(position: str, number: int, ts: int = 100, **fields: Any) -> RowChange:
+    """The only row of a transaction, with its GTID."""
+    return row(position, ts, gtid=f"{UUID}:{number}", xid=1000 + number, commit=True, **fields)
+
+
+def wrapping(*offsets: int, gtid: str | None = None) -> list[RowChange | SchemaChange]:
+    """The rows of one transaction at these offsets of a file."""
+    last = len(offsets) - 1
+    return [
+        row(f"b.000009:{offset}", gtid=gtid, xid=77, commit=n == last, xoffset=None if n == last else n)
+        for n, offset in enumerate(offsets)
+    ]
+
+
+def single(position: str, xid: int, ts: int = 100, **fields: Any) -> RowChange:
+    """The only row of a transaction of a source without GTIDs."""
+    return row(position, ts, xid=xid, commit=True, **fields)
+
+
+def large(number: int) -> str:
+    return f"{UUID}:{number}"
+
+
+BEFORE_WRAP = single("b.000009:800000000", 76)
+WRAP = wrapping(4294960000, 698, -422, 9000)
+"""A transaction that makes its file larger than 8 GiB; the third offset is one of a reader that takes it for signed."""
+BEHIND_WRAP = single("b.000009:9100", 78)
+
+CASES: dict[str, Case] = {
+    "a transaction comes again": Case([tx("b.000002:500", 5)], [tx("b.000002:500", 5)], [DUPLICATE]),
+    "what lies behind the last place is new": Case([tx("b.000002:500", 5)], [tx("b.000002:900", 6)], [NEW]),
+    "a replica of another base name goes on": Case(
+        [tx("b.000002:500", n) for n in (4, 5)], [tx("r.000044:90", 5), tx("r.000044:200", 6)], [DUPLICATE, NEW_STREAM]
+    ),
+    "a replica of the same base name goes on, its places behind": Case(
+        [tx("b.000020:500", 4), tx("b.000020:900", 5)],
+        [tx("b.000003:90", 5), tx("b.000003:200", 6), tx("b.000003:300", 7)],
+        [DUPLICATE, NEW_STREAM, NEW],
+    ),
+    "a replica of the same base name goes on, its places before": Case(
+        [tx("b.000002:500", 4), tx("b.000002:900", 5)],
+        [tx("b.000044:90", 5), tx("b.000044:200", 6)],
+        [DUPLICATE, NEW],
+    ),
+    "a replica goes on in the midst of a transaction": Case(
+        [row("b.000002:500", gtid=large(5), xoffset=n) for n in (0, 1)],
+        [row("r.000044:90", gtid=large(5), xoffset=n) for n in (0, 1, 2)] + [tx("r.000044:90", 5)],
+        [DUPLICATE, DUPLICATE, NEW_STREAM, NEW],
+    ),
+    "places and GTIDs begin again": Case(
+        [tx(f"b.000002:{n}00", n) for n in range(1, 6)],
+        [tx("b.000001:100", 1, 101), *(tx(f"b.000001:{n}00", n, 101) for n in range(2, 9))],
+        [NEW_STREAM] + [NEW] * 7,
+    ),
+    "GTIDs begin again, of which this queue sees one that it had not": Case(
+        [tx(f"b.000002:{n}00", n) for n in (1, 2, 3, 10, 11)],
+        [tx("b.000001:100", 6, 101), tx("b.000001:200", 10, 101), tx("b.000001:300", 11, 101)],
+        [NEW_STREAM, NEW, NEW],
+    ),
+    "what came after GTIDs began again comes again": Case(
+        [tx("b.000002:500", 5), tx("b.000001:100", 1, 101), tx("b.000001:200", 2, 101)],
+        [tx("b.000001:100", 1, 101), tx("b.000001:200", 2, 101), tx("b.000001:300", 3, 101)],
+        [DUPLICATE, DUPLICATE, NEW],
+    ),
+    "GTIDs begin again and the places are behind already": Case(
+        [tx(f"b.000001:{n}00", n) for n in range(1, 6)],
+        [tx("b.000001:900", 2, 101), tx("b.000001:950", 3, 101)],
+        [NEW_STREAM, NEW],
+    ),
+    "GTIDs that begin again are those of one server": Case(
+        [row("b.000002:100", gtid=f"{OTHER_UUID}:1", commit=True), tx("b.000002:200", 1), tx("b.000001:4", 1, 101)],
+        [row("b.000001:90", 101, gtid=f"{OTHER_UUID}:1", commit=True)],
+        [DUPLICATE],
+    ),
+    "the largest GTID, with a tag": Case(
+        [row("b.000002:500", gtid=f"{UUID}:other:9223372036854775805", commit=True)],
+        [
+            row("b.000002:500", gtid=f"{UUID}:other:9223372036854775805", commit=True),
+            row("b.000002:600", gtid=f"{UUID}:other:9223372036854775806", commit=True),
+            row("b.000002:700", gtid=f"{UUID}:9223372036854775806", commit=True),
+        ],
+        [DUPLICATE, NEW, NEW],
+    ),
+    "GTIDs are sent from now on": Case(
+        [single("b.000002:400", 4), single("b.000002:500", 5)],
+        [tx("b.000002:400", 4), tx("b.000002:500", 5), tx("b.000002:600", 6)],
+        [DUPLICATE, DUPLICATE, NEW],
+    ),
+    "a row of the future, then the source is rebuilt": Case(
+        [single("b.000009:100", 1), single("b.000009:200", 2, FUTURE), single("b.000009:300", 3, 101)],
+        [single("b.000001:100", 1, 102), single("b.000001:200", 2, 102)],
+        [NEW_STREAM, NEW],
+    ),
+    "a row of the future comes again": Case(
+        [single("b.000009:100", 1), single("b.000009:200", 2, FUTURE), single("b.000009:300", 3, 101)],
+        [single("b.000009:200", 2, FUTURE), single("b.000009:300", 3, 101), single("b.000009:400", 4, 101)],
+        [DUPLICATE, DUPLICATE, NEW],
+    ),
+    "a file of more than 4 GiB": Case([BEFORE_WRAP], [*WRAP, BEHIND_WRAP], [NEW] * 5),
+    "a file of more than 4 GiB goes on after a restart": Case([BEFORE_WRAP, WRAP[0]], [*WRAP[1:]], [NEW] * 3),
+    "a file of more than 4 GiB, whose rows come again": Case(
+        [BEFORE_WRAP, *WRAP[:2]], [WRAP[0], WRAP[1], *WRAP[2:]], [DUPLICATE] * 2 + [NEW] * 2
+    ),
+    "a transaction of more than 4 GiB is over and comes again": Case(
+        [BEFORE_WRAP, *WRAP], [*WRAP, BEHIND_WRAP], [DUPLICATE] * 4 + [NEW]
+    ),
+    "behind a transaction of more than 4 GiB transactions come again": Case(
+        [BEFORE_WRAP, *WRAP, BEHIND_WRAP, single("b.000009:9900", 79)],
+        [BEHIND_WRAP, single("b.000009:9900", 79), single("b.000010:4", 80)],
+        [DUPLICATE, DUPLICATE, NEW],
+    ),
+    "a file of more than 4 GiB with GTIDs": Case(
+        [tx("b.000009:800000000", 76), *wrapping(4294960000, 698, gtid=large(77))],
+        [
+            tx("b.000009:800000000", 76),
+            *wrapping(4294960000, 698, gtid=large(77)),
+            tx("b.000009:3000000000", 78),
+            tx("b.000009:3000000000", 78),
+            tx("b.000010:4", 79),
+        ],
+        [DUPLICATE, DUPLICATE, DUPLICATE, NEW, DUPLICATE, NEW],
+    ),
+    "offsets of 64 bits": Case(
+        [single("b.000009:4294960000", 1), single("b.000009:4295960000", 2)],
+        [single("b.000009:4295960000", 2), single("b.000009:4295970000", 3), single("b.000009:9000000000", 4)],
+        [DUPLICATE, NEW, NEW],
+    ),
+    "offsets that are negative from 2 GiB on": Case(
+        [single("b.000009:2147483000", 1), single("b.000009:-2147483000", 2)],
+        [single("b.000009:2147483000", 1), single("b.000009:-2147483000", 2), single("b.000009:-2147482000", 3)],
+        [DUPLICATE, DUPLICATE, NEW],
+    ),
+    "the rows of several servers in one binlog come again": Case(
+        [single(f"b.000002:{n}00", n, server_id=11 + n % 2) for n in range(1, 6)],
+        [single(f"b.000002:{n}00", n, server_id=11 + n % 2) for n in range(2, 8)],
+        [DUPLICATE] * 4 + [NEW] * 2,
+    ),
+    "another server, where no GTID tells": Case(
+        [single("b.000002:500", 5)], [single("b.000002:400", 5, server_id=12), single("b.000002:410", 6)],
+        [NEW_STREAM, NEW],
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("restarts", [False, True], ids=["goes on", "restarted"])
+def test_which_change_is_which(name: str, restarts: bool) -> None:
+    case = CASES[name]
+    progress = StreamProgress(Checkpoint())
+    verdicts = judged(progress, *case.before)
+    assert DUPLICATE not in verdicts
+    if restarts:
+        progress = StreamProgress(progress.checkpoint())
+    assert judged(progress, *case.comes) == case.verdicts
+
+
+def test_a_place_that_may_lie_before_or_behind_a_large_transaction_is_not_guessed() -> None:
+    progress = StreamProgress(Checkpoint())
+    judged(progress, *WRAP, BEHIND_WRAP)
+    before = progress.checkpoint()
+    assert before.position() == f"b.000009:{8 * GIB + 9100}"
+    with pytest.raises(ValueError, match="before or behind the transaction that made this binlog file larger"):
+        progress.judge(BEFORE_WRAP)
+    assert progress.checkpoint() == before
+
+
+def test_a_time_of_the_future_that_was_stored_is_forgotten_within_a_day() -> None:
+    clock = [1_000_000.0]
+    progress = StreamProgress(
+        Checkpoint(base="b", place=Place(9, 500, COMMIT_ROW), newest_ts=FUTURE), now=lambda: clock[0]
+    )
+    assert progress.judge(single("b.000001:100", 1, 1_000_010)) is DUPLICATE
+    clock[0] += 90_000
+    assert progress.judge(single("b.000001:100", 1, 1_090_010)) is NEW_STREAM
+
+
+def test_a_stream_that_was_idle_takes_the_times_of_today() -> None:
+    clock = [1_000_000.0]
+    progress = StreamProgress(Checkpoint(), now=lambda: clock[0])
+    progress.judge(single("b.000009:100", 1, 1_000_000))
+    clock[0] += 10 * 86_400
+    progress.judge(single("b.000009:200", 2, 1_864_000))
+    assert progress.checkpoint().newest_ts == 1_864_000
+
+
 # -- any stream, cut anywhere ----------------------------------------------------------------------------------------
 
 
@@ -381,7 +585,7 @@ def streams(draw: st.DrawFn) -> list[RowChange | SchemaChange]:
 @given(st.data())
 def test_every_change_is_new_once_wherever_the_stream_is_cut_and_however_much_comes_again(data: st.DataObject) -> None:
     stream = data.draw(streams())
-    progress = Progress(Checkpoint())
+    progress = StreamProgress(Checkpoint())
     applied: list[int] = []
     position = 0
     for _ in range(data.draw(st.integers(1, 4))):
@@ -392,7 +596,7 @@ def test_every_change_is_new_once_wherever_the_stream_is_cut_and_however_much_co
             if verdict is NEW:
                 applied.append(index)
         # a crash: the checkpoint is what was committed, and the broker or Maxwell sends some of it again
-        progress = Progress(progress.checkpoint())
+        progress = StreamProgress(progress.checkpoint())
         position = data.draw(st.integers(0, upto))
     for index in range(position, len(stream)):
         if progress.judge(stream[index]) is NEW:
@@ -403,7 +607,7 @@ def test_every_change_is_new_once_wherever_the_stream_is_cut_and_however_much_co
 @given(st.data())
 def test_a_reset_source_loses_nothing_when_time_went_on(data: st.DataObject) -> None:
     before, after = data.draw(streams()), data.draw(streams())
-    progress = Progress(Checkpoint())
+    progress = StreamProgress(Checkpoint())
     for change in before:
         progress.judge(change)
     newest = progress.checkpoint().newest_ts

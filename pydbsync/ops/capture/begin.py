@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import Final
 
 from pydbsync.errors import PlanError
+from pydbsync.gtids import GtidSet
 from pydbsync.model import TableName
 from pydbsync.ops.capture.binlog import kinds as k
 from pydbsync.ops.capture.binlog.gtids import read_gtid, read_previous_gtids, read_tagged_gtid
@@ -18,7 +19,7 @@ from pydbsync.ops.capture.history.state import Beginning
 from pydbsync.ops.capture.history.statements import recognise
 from pydbsync.ops.capture.rows.charsets import Charsets
 from pydbsync.ops.capture.source import SourceFacts, SourceServer
-from pydbsync.places import GtidSet, parse_position
+from pydbsync.places import parse_position
 from pydbsync.plan.statement import Statement, parse_statement
 
 log = logging.getLogger("pydbsync.capture")

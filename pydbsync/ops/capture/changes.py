@@ -8,6 +8,7 @@ from typing import Final
 from msgspec import structs
 
 from pydbsync.errors import OperationError
+from pydbsync.gtids import GtidSet
 from pydbsync.model import TableName
 from pydbsync.ops.capture.batch import Batch, ChangesSettings, Counts
 from pydbsync.ops.capture.binlog import kinds as k
@@ -24,7 +25,6 @@ from pydbsync.ops.capture.rows.encode import TableEncoder, Transaction
 from pydbsync.ops.capture.rows.rowbuffer import RowBuffer
 from pydbsync.ops.capture.rows.tables import ROWS, Tables
 from pydbsync.ops.capture.unreadable import Programs, Reach, Unreadable
-from pydbsync.places import GtidSet
 
 _WRITTEN_AS_STATEMENT: Final = (
     "it changes rows and is written as a statement; set binlog_format=ROW, in new sessions too"

@@ -26,10 +26,11 @@ import msgspec
 from pydbsync.apply.connection import Connection
 from pydbsync.apply.table_start import TableStart
 from pydbsync.errors import OperationError, PermanentError, Stopped, TransientError
+from pydbsync.gtids import GtidSet
 from pydbsync.model import Place, TableName
 from pydbsync.ops.copy.options import Locking
 from pydbsync.ops.copy.sessions import SourceReader
-from pydbsync.places import GtidSet, parse_position
+from pydbsync.places import parse_position
 from pydbsync.plan.quoting import quote_table
 
 _ATTEMPTS = 20

@@ -1,0 +1,102 @@
+"""Global transaction ids of MySQL, as the set of those that were applied."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+_match_gtid = re.compile(r"([!-~]+):([0-9]{1,19})").fullmatch
+_LAST_NUMBER = 2**63 - 2
+"""MySQL's largest."""
+
+
+def parse_gtid(gtid: str) -> tuple[str, int] | None:
+    """`uuid:n` or `uuid:tag:n` as (what is before the number, n); None for MariaDB's domain-server-sequence.
+
+    Raises ValueError for anything else.
+    """
+    if ":" not in gtid:
+        return None
+    match = _match_gtid(gtid)
+    if match is None or int(match[2]) > _LAST_NUMBER:
+        raise ValueError(f"{gtid!r} is not a GTID such as 3e11fa47-71ca-11e1-9e33-c80aa9429562:23")
+    return match[1].lower(), int(match[2])
+
+
+class GtidSet:
+    """GTIDs as intervals, in the notation of MySQL: `uuid:1-5:7,uuid2:1-3`; tags (`uuid:tag:1-5`) are part of it."""
+
+    def __init__(self, text: str = "") -> None:
+        self._intervals: dict[str, list[list[int]]] = {}
+        for part in filter(None, re.split(r"[,\s]+", text)):
+            uuid, *ranges = part.lower().split(":")
+            source = uuid
+            for span in ranges:
+                if not span[:1].isdigit():
+                    source = f"{uuid}:{span}"
+                    continue
+                low, _, high = span.partition("-")
+                for_source = self._intervals.setdefault(source, [])
+                for_source.append([int(low), int(high or low)])
+        for spans in self._intervals.values():
+            spans.sort()
+
+    def add(self, gtid: str) -> None:
+        """Take in `uuid:n`. MariaDB's domain-server-sequence is left out. Raises ValueError for any other form."""
+        parsed = parse_gtid(gtid)
+        if parsed is None:
+            return
+        source, n = parsed
+        spans = self._intervals.setdefault(source, [])
+        if spans and spans[-1][1] + 1 == n:  # by far the usual case: the next one
+            spans[-1][1] = n
+            return
+        for index, span in enumerate(spans):
+            if span[0] <= n <= span[1]:
+                return
+            if n < span[0] - 1:
+                spans.insert(index, [n, n])
+                return
+            if n == span[0] - 1:
+                span[0] = n
+                return
+            if n == span[1] + 1:
+                span[1] = n
+                if index + 1 < len(spans) and spans[index + 1][0] == n + 1:
+                    span[1] = spans.pop(index + 1)[1]
+                return
+        spans.append([n, n])
+
+    def __contains__(self, gtid: str) -> bool:
+        parsed = parse_gtid(gtid)
+        if parsed is None:
+            return False
+        source, n = parsed
+        spans = self._intervals.get(source, ())
+        return any(low <= n <= high for low, high in spans)
+
+    def __str__(self) -> str:
+        return ",".join(
+            source + "".join(f":{low}-{high}" if high > low else f":{low}" for low, high in spans)
+            for source, spans in sorted(self._intervals.items())
+        )
+
+    def update(self, gtids: Iterable[str]) -> None:
+        """Take in several."""
+        for gtid in gtids:
+            self.add(gtid)
+
+    def surpasses(self, gtid: str) -> bool:
+        """Whether the number is larger than each one of its source, of which there are some: it was never applied."""
+        parsed = parse_gtid(gtid)
+        if parsed is None:
+            return False
+        source, n = parsed
+        spans = self._intervals.get(source)
+        return spans is not None and n > spans[-1][1]
+
+    def forget_source(self, gtid: str) -> None:
+        """Leave out all numbers of the server that gave this one, with whatever tag: it gives them anew."""
+        uuid = gtid.partition(":")[0].lower()
+        for source in [each for each in self._intervals if each.partition(":")[0] == uuid]:
+            del self._intervals[source]
