@@ -169,7 +169,7 @@ class Settings:
         60.0, seconds(1), "look whether the target still works on a statement that has no answer yet", unit="seconds"
     )
     consumer_poll_s: float = option(
-        1.0, seconds(0.01), "time between two looks at the queue's consumers", unit="seconds"
+        1.0, seconds(0.01), "longest time between two looks at the queue's consumers", unit="seconds"
     )
     retry: RetrySettings = option(RetrySettings(), section_kind(RetrySettings), "back-off while a server is away")
 

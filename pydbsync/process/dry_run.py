@@ -55,7 +55,9 @@ def dry_run(settings: Settings, *, from_file: str | None, out: TextIO) -> int:
         sources.append(_Unacknowledged(FileSource(from_file, stream=settings.stream)))
     else:
         for queue in settings.queues:
-            amqp = AmqpSource(settings.amqp, queue, prefetch=0, read_ahead_bytes=settings.read_ahead_bytes, log=log)
+            amqp = AmqpSource(
+                settings.amqp, queue, prefetch=0, read_ahead_bytes=settings.read_ahead_bytes, log=log, only_looks=True
+            )
             sources.append(_Unacknowledged(amqp))
     for line in _HEADER:
         print(f"{line};", file=out)

@@ -12,14 +12,12 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from pydbsync.config.settings import AmqpSettings, QueueSettings
-from pydbsync.errors import SourceError
+from pydbsync.errors import ConfigError, SourceError
 from pydbsync.model import Delivery
 from pydbsync.source.connection import connection_name
 from pydbsync.source.link import ANSWER_S, BrokerLink, Channel, Refused, Reply, Stopped
 from pydbsync.source.sequence import spread
-from pydbsync.source.topology import declare, explained
-
-_LONGEST_TURN_PAUSE_S = 1.0
+from pydbsync.source.topology import declare, explained, inspect
 
 # A quorum queue whose leader is silent for 250 ms is declared to hold no message and to have no consumer
 # (rabbit_quorum_queue:stat/1 of RabbitMQ 3.10 and 4): a nought that took so long to come tells nothing.
@@ -42,16 +40,24 @@ class AmqpSource:
         prefetch: int,
         read_ahead_bytes: int,
         log: logging.Logger,
+        consumer_poll_s: float = 1.0,
+        only_looks: bool = False,
         fast: bool = True,
     ) -> None:
-        """`fast=False` reads through pika's own parser alone."""
+        """`only_looks`: nothing is declared, and a queue that somebody else reads is left alone. `fast=False` reads
+        through pika's own parser alone."""
         self.stream: str = queue.queue
         self._amqp = amqp
         self._queue = queue
         self._prefetch = prefetch
         self._read_ahead_bytes = read_ahead_bytes
         self._log = log
+        self._consumer_poll_s = consumer_poll_s
+        self._only_looks = only_looks
         self._fast = fast
+        self._was_open = False
+        self._refusal = ""
+        """Why the broker does not let us in any more, once said."""
         self._link: BrokerLink | None = None
         self._channel: Channel = None
         self._changed = threading.Condition()
@@ -72,7 +78,8 @@ class AmqpSource:
     def open(self, stop: threading.Event, while_waiting: Callable[[], object] = lambda: None) -> None:
         """Connect, declare and bind, wait until no other consumer is on the queue, subscribe.
 
-        Returns without a subscription when `stop` is set. Raises ConfigError where trying again cannot help.
+        Returns without a subscription when `stop` is set. Raises ConfigError where trying again cannot help; a source
+        that was open before is refused but for a while, by whatever somebody is about to change: SourceError.
         """
         self.close()
         link = self._link = BrokerLink(
@@ -85,18 +92,22 @@ class AmqpSource:
         )
         try:
             link.connect(stop)
-            declare(link, self._queue, log=self._log, stop=stop)
+            (inspect if self._only_looks else declare)(link, self._queue, log=self._log, stop=stop)
             channel = link.open_channel(stop)
             self._wait_for_turn(link, channel, stop, while_waiting)
             self._channel = channel
             link.consume(
                 channel, queue=self.stream, consumer_tag=f"pydbsync-{uuid.uuid4().hex[:12]}", prefetch=self._prefetch
             )
+            self._was_open, self._refusal = True, ""
         except Stopped:
             self.close()
+        except ConfigError as error:
+            self.close()
+            raise self._for_a_while(error) from error
         except Refused as error:
             self.close()
-            raise explained(error, f"consuming from queue {self.stream!r}") from error
+            raise self._for_a_while(explained(error, f"consuming from queue {self.stream!r}")) from error
         except BaseException:
             self.close()
             raise
@@ -212,17 +223,32 @@ class AmqpSource:
 
     # --- steps of open
 
+    def _for_a_while(self, error: SourceError | ConfigError) -> SourceError | ConfigError:
+        """What is wrong for good at the start may be mended when it worked before; it is said once."""
+        if not self._was_open or isinstance(error, SourceError):
+            return error
+        if str(error) != self._refusal:
+            self._refusal = str(error)
+            self._log.warning("queue %s is waited for: %s", self.stream, error)
+        return SourceError(str(error))
+
     def _wait_for_turn(
         self, link: BrokerLink, channel: Channel, stop: threading.Event, while_waiting: Callable[[], object]
     ) -> None:
         """Wait until nobody consumes from the queue: RabbitMQ hands a waiting second consumer newer messages before
         those that the first one gives back."""
-        pause_s, began_at = 0.05, 0.0
+        pause_s, began_at = min(0.05, self._consumer_poll_s), 0.0
         while True:
             asked_at = time.monotonic()
             consumers = link.ask(channel, self._passive_declare(channel), stop=stop).method.consumer_count
             if consumers == 0 and time.monotonic() - asked_at < _SILENT_LEADER_S:
                 break
+            if consumers and self._only_looks:
+                raise ConfigError(
+                    f"{consumers} consumer(s) are on queue {self.stream!r}: a dry run would take messages away from"
+                    " them; stop them first",
+                    key="rabbitmq_queue_bind",
+                )
             if consumers and not began_at:
                 began_at = time.monotonic()
                 self._log.info(
@@ -233,7 +259,7 @@ class AmqpSource:
             while_waiting()
             if stop.wait(pause_s):
                 raise Stopped
-            pause_s = min(2 * pause_s, _LONGEST_TURN_PAUSE_S)
+            pause_s = min(2 * pause_s, self._consumer_poll_s)
         if began_at:
             self._log.info("queue %s: free after %.1f s", self.stream, time.monotonic() - began_at)
 

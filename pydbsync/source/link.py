@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -93,8 +94,16 @@ class BrokerLink:
     @property
     def server_version(self) -> str:
         """RabbitMQ's version, such as `3.10.8`; empty where it does not tell."""
+        return self._told("version")
+
+    @property
+    def server_numbers(self) -> tuple[int, ...]:
+        """The same as numbers: (3, 10, 8)."""
+        return tuple(int(part) for part in re.match(r"[\d.]*", self.server_version)[0].split(".") if part)  # type: ignore[index]
+
+    def _told(self, name: str) -> str:
         told = self._connection.server_properties if self._connection is not None else None
-        return str((told or {}).get("version", ""))
+        return str((told or {}).get(name, ""))
 
     def open_channel(self, stop: threading.Event | None = None) -> Channel:
         """A new channel. When the broker closes it, what was asked on it raises Refused."""

@@ -13,7 +13,7 @@ from pika.adapters.utils import connection_workflow
 from pydbsync.config.settings import AmqpSettings
 from pydbsync.errors import ConfigError, SourceError
 
-_ACCESS_REFUSED, _NOT_ALLOWED = 403, 530
+_ACCESS_REFUSED, _COMMAND_INVALID, _NOT_ALLOWED = 403, 503, 530
 _WAITING_HELPS = ("limit", "is down")
 """A vhost that is being started, or has no room for one more connection, is refused like one that does not exist."""
 _TIMEOUTS = (connection_workflow.AMQPConnectorException, exceptions.ConnectionOpenAborted)
@@ -55,6 +55,8 @@ def _refusal(chain: list[BaseException], amqp: AmqpSettings) -> SourceError | Co
             f"RabbitMQ at {at} does not let user {amqp.user!r} into vhost {amqp.vhost!r}: {text}",
             key="rabbitmq_conn_info.vhost",
         )
+    if code == _COMMAND_INVALID and "exchange type" in text:
+        return ConfigError(f"RabbitMQ at {at} does not make the exchange: {text}", key="rabbitmq_queue_bind")
     return SourceError(f"RabbitMQ at {at} closed the connection: {code} {text}") if code else None
 
 

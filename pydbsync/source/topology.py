@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import threading
 from collections.abc import Callable, Mapping
 from typing import TypeAlias
@@ -13,28 +14,46 @@ from pydbsync.source.link import BrokerLink, Channel, Refused, Reply
 
 _ACCESS_REFUSED, _NOT_FOUND, _PRECONDITION_FAILED = 403, 404, 406
 
-_Declaration: TypeAlias = Callable[[Channel, Reply, bool], object]
-"""Declares over the channel, passively or not, and has the answer sent to the reply."""
+_KEY = "rabbitmq_queue_bind"
+_MOST_DIFFERENCES = 20
+_INEQUIVALENT = re.compile(
+    r"inequivalent arg '(?P<name>[^']+)' for .*but current is"
+    r" (?:none|the value '(?P<value>.*)' of type '(?P<type>\w+)'|'(?P<bare>.*)')",
+    re.DOTALL,
+)
+"""RabbitMQ's words for an exchange or queue that exists with another property (rabbit_misc, 3.10 and 4)."""
+_TYPE_IN_TEXT = re.compile(r"of queue type rabbit_(\w+)_queue")
+_NUMBERS = ("byte", "short", "signedint", "long", "unsignedbyte", "unsignedshort", "unsignedint")
+
+_Declaration: TypeAlias = Callable[[Channel, Reply], object]
+"""Declares over the channel and has the answer sent to the reply."""
 
 
 def declare(link: BrokerLink, queue: QueueSettings, *, log: logging.Logger, stop: threading.Event) -> None:
-    """Have the durable queue, its durable exchange and its bindings. Raises ConfigError, SourceError, Stopped."""
+    """Have the durable queue, its durable exchange and its bindings; name what the queue may drop.
+
+    Raises ConfigError for what no other try can mend, SourceError, Stopped.
+    """
     if queue.exchange:
-
-        def exchange(channel: Channel, reply: Reply, passive: bool) -> None:
-            channel.exchange_declare(
-                queue.exchange, exchange_type=queue.exchange_type, durable=True, passive=passive, callback=reply
-            )
-
-        _declare(link, f"exchange {queue.exchange!r}", exchange, log=log, stop=stop)
-    arguments = queue_arguments(queue.arguments, server_version=link.server_version)
-
-    def queue_itself(channel: Channel, reply: Reply, passive: bool) -> None:
-        channel.queue_declare(queue.queue, durable=True, passive=passive, arguments=arguments, callback=reply)
-
-    _declare(link, f"queue {queue.queue!r}", queue_itself, log=log, stop=stop)
+        _declare_exchange(link, queue, log=log, stop=stop)
+    facts = _declare_queue(link, queue, log=log, stop=stop)
+    _tell_what_it_drops(link, queue, facts, log=log, stop=stop)
     if queue.exchange and queue.routing_keys:
         _bind(link, queue, stop)
+
+
+def inspect(link: BrokerLink, queue: QueueSettings, *, log: logging.Logger, stop: threading.Event) -> None:
+    """As `declare`, but nothing is made. Raises ConfigError if the queue does not exist."""
+    try:
+        _try(link, _QueueFacts({}).declaration(queue.queue, passive=True), stop=stop)
+    except Refused as error:
+        if error.code == _NOT_FOUND:
+            raise ConfigError(
+                f"there is no queue {queue.queue!r} at RabbitMQ, and a dry run makes none", key=_KEY
+            ) from error
+        raise explained(error, f"looking at queue {queue.queue!r}") from error
+    facts = _declare_queue(link, queue, log=log, stop=stop)
+    _tell_what_it_drops(link, queue, facts, log=log, stop=stop)
 
 
 def queue_arguments(configured: Mapping[str, object], *, server_version: str) -> dict[str, object]:
@@ -46,10 +65,14 @@ def queue_arguments(configured: Mapping[str, object], *, server_version: str) ->
     Source: https://www.rabbitmq.com/docs/quorum-queues#poison-message-handling
     """
     arguments = dict(configured)
-    major = server_version.partition(".")[0]
-    if configured.get("x-queue-type") == "quorum" and major.isdecimal() and int(major) >= 4:
+    if configured.get("x-queue-type") == "quorum" and _major(server_version) >= 4:
         arguments.setdefault("x-delivery-limit", -1)
     return arguments
+
+
+def _major(server_version: str) -> int:
+    major = server_version.partition(".")[0]
+    return int(major) if major.isdecimal() else 0
 
 
 def explained(error: Refused, what: str) -> SourceError | ConfigError:
@@ -59,31 +82,207 @@ def explained(error: Refused, what: str) -> SourceError | ConfigError:
     return SourceError(f"{what} failed: {error}")
 
 
-def _declare(
-    link: BrokerLink, what: str, declaration: _Declaration, *, log: logging.Logger, stop: threading.Event
-) -> None:
-    """A refusal costs the channel, so that each try has one of its own."""
+def _declare_exchange(link: BrokerLink, queue: QueueSettings, *, log: logging.Logger, stop: threading.Event) -> None:
+    what = f"exchange {queue.exchange!r}"
+
+    def declaration(*, passive: bool) -> _Declaration:
+        return lambda channel, reply: channel.exchange_declare(
+            queue.exchange, exchange_type=queue.exchange_type, durable=True, passive=passive, callback=reply
+        )
+
     try:
-        _try(link, declaration, passive=False, stop=stop)
-        return
+        _try(link, declaration(passive=False), stop=stop)
     except Refused as error:
-        if error.code == _PRECONDITION_FAILED:
+        if error.code == _PRECONDITION_FAILED and _INEQUIVALENT.search(str(error)):
             log.warning("%s exists with other properties and is used as it is: %s", what, error)
-            return
-        if error.code != _ACCESS_REFUSED:
+        elif error.code == _PRECONDITION_FAILED:
+            raise ConfigError(f"RabbitMQ does not take {what}: {error}", key=_KEY) from error
+        elif error.code == _ACCESS_REFUSED:
+            _find(link, what, declaration(passive=True), refused=error, stop=stop)
+        else:
             raise explained(error, f"declaring {what}") from error
-        refused = error
+
+
+class _QueueFacts:
+    """What a queue is as far as is known: its arguments, and the properties that are none."""
+
+    def __init__(self, arguments: Mapping[str, object]) -> None:
+        self.arguments = dict(arguments)
+        self.is_durable = True
+        self.is_auto_delete = False
+        self.are_known = True
+
+    def declaration(self, name: str, *, passive: bool = False) -> _Declaration:
+        arguments, durable, auto_delete = dict(self.arguments), self.is_durable, self.is_auto_delete
+        return lambda channel, reply: channel.queue_declare(
+            name, durable=durable, auto_delete=auto_delete, passive=passive, arguments=arguments, callback=reply
+        )
+
+    def learn(self, refusal: str) -> str | None:
+        """Take over from "inequivalent arg" what the queue has; that as words, None if nothing is learned."""
+        found = _INEQUIVALENT.search(refusal)
+        if found is None:
+            return None
+        name, value = found["name"], found["value"] if found["value"] is not None else found["bare"]
+        before = self.arguments.get(name)
+        if name == "durable":
+            self.is_durable = value == "true"
+        elif name == "auto_delete":
+            self.is_auto_delete = value == "true"
+        elif not name.startswith("x-"):
+            return None
+        elif value is None:
+            self.arguments.pop(name, None)
+        else:
+            is_number = isinstance(before, int) and not isinstance(before, bool)
+            if found["type"] in _NUMBERS or (is_number and found["type"] is None):
+                self.arguments[name] = int(value)
+            elif found["type"] == "bool":
+                self.arguments[name] = value == "true"
+            else:
+                self.arguments[name] = value
+        return f"{name} is {'not set' if value is None else value}"
+
+
+def _declare_queue(
+    link: BrokerLink, queue: QueueSettings, *, log: logging.Logger, stop: threading.Event
+) -> _QueueFacts:
+    """Declare the queue; what it is. RabbitMQ names one difference to an existing queue at a time: each is taken over
+    for the next try, until there is none."""
+    what = f"queue {queue.queue!r}"
+    facts = _QueueFacts(queue_arguments(queue.arguments, server_version=link.server_version))
+    others: list[str] = []
+    refusal = ""
+    for _ in range(_MOST_DIFFERENCES):
+        try:
+            _try(link, facts.declaration(queue.queue), stop=stop)
+            break
+        except Refused as error:
+            if error.code == _ACCESS_REFUSED:
+                _find(link, what, facts.declaration(queue.queue, passive=True), refused=error, stop=stop)
+                facts.are_known = False
+                break
+            if error.code != _PRECONDITION_FAILED:
+                raise explained(error, f"declaring {what}") from error
+            refusal = str(error)
+            other = facts.learn(refusal)
+            if other is None or other in others:
+                _refuse_if_missing(link, queue, refusal, stop=stop)
+                others.append(refusal)
+                facts.are_known = False
+                break
+            others.append(other)
+    if others:
+        log.warning("%s exists with other properties and is used as it is: %s", what, "; ".join(others))
+    return facts
+
+
+def _refuse_if_missing(link: BrokerLink, queue: QueueSettings, refusal: str, *, stop: threading.Event) -> None:
+    """RabbitMQ refuses arguments that no queue can have in the same way as those that an existing one does not have."""
     try:
-        _try(link, declaration, passive=True, stop=stop)
+        _try(link, _QueueFacts({}).declaration(queue.queue, passive=True), stop=stop)
+    except Refused as error:
+        if error.code != _NOT_FOUND:
+            raise explained(error, f"looking at queue {queue.queue!r}") from error
+        key = "queue_type" if "'x-queue-type'" in refusal else "queue_arguments"
+        raise ConfigError(f"RabbitMQ makes no queue {queue.queue!r} with these: {refusal}", key=key) from None
+
+
+def _tell_what_it_drops(
+    link: BrokerLink, queue: QueueSettings, facts: _QueueFacts, *, log: logging.Logger, stop: threading.Event
+) -> None:
+    """A queue that is no log of all changes is refused, or named, before anything is taken out of it."""
+    name, arguments = queue.queue, facts.arguments
+    kind = arguments.get("x-queue-type", "classic") if facts.are_known else _kind_of(link, name, stop)
+    if kind == "stream":
+        raise ConfigError(
+            f"queue {name!r} is a stream: it remembers no place of ours, and what comes while the worker is away would"
+            " be lost; bind a classic or a quorum queue to the exchange instead",
+            key=_KEY,
+        )
+    if not facts.are_known:
+        if kind == "quorum":
+            log.warning(
+                "queue %r is a quorum queue, and the rights of user do not show whether it has a delivery limit, beyond"
+                " which it drops what was given back: see `rabbitmqctl list_queues name arguments policy`", name,
+            )  # fmt: skip
+        return
+    dropped = what_it_drops(
+        arguments, server_version=link.server_version, is_durable=facts.is_durable, is_auto_delete=facts.is_auto_delete
+    )
+    if dropped:
+        to = arguments.get("x-dead-letter-exchange")
+        log.warning(
+            "queue %r %s%s: such changes do not reach the target, and only a heartbeat shows it; declare it anew"
+            " without that", name, "; it ".join(dropped), f" (what it drops goes to exchange {to!r})" if to else "",
+        )  # fmt: skip
+
+
+def what_it_drops(
+    arguments: Mapping[str, object], *, server_version: str, is_durable: bool = True, is_auto_delete: bool = False
+) -> list[str]:
+    """When a queue with these properties drops messages that nobody has acknowledged, in words behind its name."""
+    found = []
+    limit = arguments.get("x-delivery-limit")
+    if arguments.get("x-queue-type") == "quorum":
+        if limit is None and _major(server_version) >= 4:
+            limit = 20  # RabbitMQ's default
+        if isinstance(limit, int) and (limit >= 0 or _major(server_version) < 4):
+            found.append(
+                f"drops messages that were given back more than {max(limit, 0)} times (x-delivery-limit): each lost"
+                " connection and each stop of a worker counts for all that it holds"
+            )
+    if not str(arguments.get("x-overflow", "")).startswith("reject-publish"):
+        for argument, unit in (("x-max-length", "messages"), ("x-max-length-bytes", "bytes")):
+            if argument in arguments:
+                found.append(f"drops its oldest messages beyond {arguments[argument]} {unit} ({argument})")
+    if "x-message-ttl" in arguments:
+        found.append(f"drops messages that wait for more than {arguments['x-message-ttl']} ms (x-message-ttl)")
+    if "x-expires" in arguments:
+        found.append(f"is deleted when no worker reads it for {arguments['x-expires']} ms (x-expires)")
+    if is_auto_delete:
+        found.append("is deleted with all its messages when its worker leaves (auto-delete)")
+    if not is_durable:
+        found.append("is lost when RabbitMQ starts again (not durable)")
+    return found
+
+
+def _kind_of(link: BrokerLink, name: str, stop: threading.Event) -> str:
+    """The type of a queue that we may only read, empty where it does not come out.
+
+    Only a stream lets a consumer say where to begin; for any other queue the refusal names the type (3.10 and later).
+    """
+    if link.server_numbers < (3, 10):
+        return ""
+    channel = link.open_channel(stop)
+
+    def request(reply: Reply) -> None:
+        channel.basic_consume(name, lambda *_: None, arguments={"x-stream-offset": "next"}, callback=reply)
+
+    try:
+        link.ask(channel, lambda reply: channel.basic_qos(prefetch_count=1, callback=reply), stop)
+        link.ask(channel, request, stop)
+    except Refused as error:
+        found = _TYPE_IN_TEXT.search(str(error))
+        return found[1] if found else ""
+    link.later(channel.close)
+    return "stream"
+
+
+def _find(link: BrokerLink, what: str, passive: _Declaration, *, refused: Refused, stop: threading.Event) -> None:
+    """Without the right to declare: it must exist."""
+    try:
+        _try(link, passive, stop=stop)
     except Refused as error:
         if error.code == _NOT_FOUND:
             raise explained(refused, f"creating {what}, which does not exist yet") from refused
         raise explained(error, f"declaring {what}") from error
 
 
-def _try(link: BrokerLink, declaration: _Declaration, *, passive: bool, stop: threading.Event) -> None:
+def _try(link: BrokerLink, declaration: _Declaration, *, stop: threading.Event) -> None:
+    """A refusal costs the channel, so that each try has one of its own."""
     channel = link.open_channel(stop)
-    link.ask(channel, lambda reply: declaration(channel, reply, passive), stop)
+    link.ask(channel, lambda reply: declaration(channel, reply), stop)
     link.later(channel.close)
 
 

@@ -28,6 +28,7 @@ def make_source(vhost: Vhost) -> Iterator[MakeSource]:
         prefetch: int = 5000,
         read_ahead_bytes: int = 2**26,
         fast: bool = True,
+        only_looks: bool = False,
         **amqp: Any,
     ) -> AmqpSource:
         made.append(
@@ -38,6 +39,7 @@ def make_source(vhost: Vhost) -> Iterator[MakeSource]:
                 read_ahead_bytes=read_ahead_bytes,
                 log=LOG,
                 fast=fast,
+                only_looks=only_looks,
             )
         )
         return made[-1]

@@ -48,6 +48,7 @@ class MakeSource(Protocol):
         prefetch: int = 5000,
         read_ahead_bytes: int = 2**26,
         fast: bool = True,
+        only_looks: bool = False,
         **amqp: Any,
     ) -> AmqpSource: ...
 

@@ -169,3 +169,136 @@ def test_the_connection_has_a_name_that_tells_queue_and_process(make_source: Mak
 
     until(names)
     assert names() == [f"pydbsync {QUEUE} {os.getpid()}@{socket.gethostname()}"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ({"x-queue-type": "quorum", "x-delivery-limit": 3}, "more than 3 times (x-delivery-limit)"),
+        (
+            {"x-queue-type": "quorum", "x-delivery-limit": 4, "x-max-length": 9, "x-dead-letter-exchange": "dead"},
+            "more than 4 times (x-delivery-limit)",
+        ),
+        ({"x-max-length": 100, "x-max-priority": 5}, "beyond 100 messages (x-max-length)"),
+        ({"x-message-ttl": 3_600_000, "x-dead-letter-exchange": "dead"}, "goes to exchange 'dead'"),
+    ],
+)
+@pytest.mark.parametrize("configured", [{}, {"x-queue-mode": "lazy"}, {"x-queue-type": "quorum"}])
+def test_a_queue_that_drops_messages_is_named_before_anything_is_read(
+    make_source: MakeSource,
+    vhost: Vhost,
+    caplog: pytest.LogCaptureFixture,
+    arguments: dict[str, Any],
+    said: str,
+    configured: dict[str, Any],
+) -> None:
+    vhost.declare(QUEUE, arguments=arguments)
+    opened(make_source(queue={"arguments": FrozenMapping(configured)}))
+    warnings = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
+    assert len(warnings) == 2, warnings
+    assert "used as it is" in warnings[0]
+    assert said in warnings[1]
+    (queue,) = vhost.broker.call("GET", f"/queues/{vhost.name}")
+    assert {name: queue["arguments"].get(name) for name in arguments} == arguments
+
+
+def test_a_queue_that_goes_with_its_worker_or_with_the_broker_is_named(
+    make_source: MakeSource, vhost: Vhost, caplog: pytest.LogCaptureFixture
+) -> None:
+    with vhost.connect() as broker:
+        broker.channel().queue_declare(QUEUE, durable=False, auto_delete=True)
+    opened(make_source())
+    assert "deleted with all its messages when its worker leaves" in caplog.text
+    assert "is lost when RabbitMQ starts again" in caplog.text
+
+
+def test_a_stream_is_refused(
+    make_source: MakeSource, vhost: Vhost, limited_user: Callable[..., dict[str, Any]]
+) -> None:
+    vhost.declare(QUEUE, arguments={"x-queue-type": "stream", "x-max-age": "1h"})
+    with pytest.raises(ConfigError, match=f"^rabbitmq_queue_bind: queue '{QUEUE}' is a stream"):
+        opened(make_source())
+    # Also where the rights do not let us declare, and so compare.
+    with pytest.raises(ConfigError, match=f"^rabbitmq_queue_bind: queue '{QUEUE}' is a stream"):
+        opened(make_source(queue={"routing_keys": (), "exchange": ""}, **limited_user(read=".*")))
+
+
+def test_a_quorum_queue_whose_limit_cannot_be_seen_is_named(
+    make_source: MakeSource, vhost: Vhost, limited_user: Callable[..., dict[str, Any]], caplog: pytest.LogCaptureFixture
+) -> None:
+    vhost.declare(QUEUE, arguments={"x-queue-type": "quorum", "x-delivery-limit": 3})
+    vhost.publish(numbered(2))
+    source = opened(make_source(queue={"routing_keys": ()}, **limited_user(read=".*")))
+    assert bodies(take(source, 2)) == numbered(2)
+    (warning,) = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
+    assert "do not show whether it has a delivery limit" in warning
+
+
+@pytest.mark.parametrize(
+    ("queue", "key", "said"),
+    [
+        ({"arguments": FrozenMapping({"x-max-length": "many"})}, "queue_arguments", "'x-max-length'"),
+        (
+            {"arguments": FrozenMapping({"x-queue-type": "quorum", "x-max-priority": 5})},
+            "queue_arguments",
+            "'x-max-priority'",
+        ),
+        ({"arguments": FrozenMapping({"x-queue-type": "nonesuch"})}, "queue_type", "'x-queue-type'"),
+        ({"exchange_type": "x-nothing"}, "rabbitmq_queue_bind", "unknown exchange type 'x-nothing'"),
+    ],
+)
+def test_what_rabbitmq_cannot_make_is_a_wrong_setting_in_its_own_words(
+    make_source: MakeSource,
+    vhost: Vhost,
+    caplog: pytest.LogCaptureFixture,
+    queue: dict[str, Any],
+    key: str,
+    said: str,
+) -> None:
+    with pytest.raises(ConfigError, match=rf"^{key}: .*{said}"):
+        opened(make_source(queue=queue))
+    assert "used as it is" not in caplog.text
+    assert vhost.broker.call("GET", f"/queues/{vhost.name}") == []
+
+
+def test_an_argument_that_no_queue_takes_is_no_reason_to_leave_one_that_exists(
+    make_source: MakeSource, vhost: Vhost, caplog: pytest.LogCaptureFixture
+) -> None:
+    vhost.declare(QUEUE)
+    vhost.publish(numbered(1))
+    source = opened(make_source(queue={"arguments": FrozenMapping({"x-max-length": "many"})}))
+    assert bodies(take(source, 1)) == numbered(1)
+    assert "used as it is" in caplog.text
+
+
+def test_who_was_let_in_once_waits_where_the_login_is_refused(
+    make_source: MakeSource, vhost: Vhost, limited_user: Callable[..., dict[str, Any]]
+) -> None:
+    vhost.declare(QUEUE)
+    source = make_source(**limited_user(read=".*", write=".*", configure=".*"))
+    opened(source)
+    vhost.broker.call("PUT", f"/users/{vhost.name}", {"password": "another", "tags": ""})
+    with pytest.raises(SourceError, match="refuses user"):
+        opened(source)
+    vhost.broker.call("PUT", f"/users/{vhost.name}", {"password": "secret", "tags": ""})
+    vhost.broker.call("DELETE", f"/permissions/{vhost.name}/{vhost.name}")
+    with pytest.raises(SourceError, match="vhost"):
+        opened(source)
+    limited_user(read=".*", write=".*", configure=".*")
+    opened(source)
+
+
+def test_who_only_looks_makes_nothing_and_leaves_a_queue_alone_that_is_read(
+    make_source: MakeSource, vhost: Vhost
+) -> None:
+    with pytest.raises(ConfigError, match=f"there is no queue '{QUEUE}'"):
+        opened(make_source(only_looks=True))
+    assert vhost.broker.call("GET", f"/queues/{vhost.name}") == []
+    assert EXCHANGE not in [each["name"] for each in vhost.broker.call("GET", f"/exchanges/{vhost.name}")]
+    vhost.declare(QUEUE, exchange="another", arguments={"x-queue-type": "quorum"})
+    vhost.publish(numbered(2), exchange="another")
+    looking = make_source(only_looks=True)
+    assert bodies(take(opened(looking), 2)) == numbered(2)
+    with pytest.raises(ConfigError, match=r"1 consumer\(s\) are on queue"):
+        opened(make_source(only_looks=True))
+    assert EXCHANGE not in [each["name"] for each in vhost.broker.call("GET", f"/exchanges/{vhost.name}")]

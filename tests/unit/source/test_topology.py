@@ -1,10 +1,10 @@
-"""A quorum queue is declared so that it never drops what a worker gives back."""
+"""What a queue drops is known before anything is read; ours never drop what a worker gives back."""
 
 from __future__ import annotations
 
 import pytest
 
-from pydbsync.source.topology import queue_arguments
+from pydbsync.source.topology import queue_arguments, what_it_drops
 
 QUORUM = {"x-queue-type": "quorum"}
 
@@ -27,3 +27,32 @@ def test_the_delivery_limit_is_lifted_where_there_is_one_by_default(
 ) -> None:
     assert queue_arguments(configured, server_version=server_version) == expected
     assert "x-delivery-limit" not in QUORUM
+
+
+@pytest.mark.parametrize(
+    ("arguments", "server_version", "said"),
+    [
+        ({}, "3.10.8", []),
+        ({"x-queue-type": "classic", "x-queue-mode": "lazy"}, "4.0.1", []),
+        (QUORUM, "3.10.8", []),
+        (QUORUM, "4.0.1", ["20 times"]),
+        ({**QUORUM, "x-delivery-limit": -1}, "4.0.1", []),
+        ({**QUORUM, "x-delivery-limit": -1}, "3.13.7", ["0 times"]),
+        ({**QUORUM, "x-delivery-limit": 3}, "3.10.8", ["3 times"]),
+        ({"x-delivery-limit": 3}, "3.10.8", []),  # classic queues know no limit
+        ({"x-max-length": 7}, "3.10.8", ["beyond 7 messages"]),
+        ({"x-max-length": 7, "x-max-length-bytes": 8}, "3.10.8", ["beyond 7 messages", "beyond 8 bytes"]),
+        ({"x-max-length": 7, "x-overflow": "drop-head"}, "3.10.8", ["beyond 7 messages"]),
+        ({"x-max-length": 7, "x-overflow": "reject-publish"}, "3.10.8", []),
+        ({"x-max-length": 7, "x-overflow": "reject-publish-dlx"}, "3.10.8", []),
+        ({"x-message-ttl": 5000}, "3.10.8", ["for more than 5000 ms"]),
+        ({"x-expires": 60000}, "3.10.8", ["no worker reads it for 60000 ms"]),
+    ],
+)
+def test_what_a_queue_drops_is_known_by_its_arguments(
+    arguments: dict[str, object], server_version: str, said: list[str]
+) -> None:
+    found = what_it_drops(arguments, server_version=server_version)
+    assert len(found) == len(said)
+    for sentence, part in zip(found, said, strict=True):
+        assert part in sentence
