@@ -5,11 +5,11 @@ from __future__ import annotations
 import logging
 import re
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
-from typing import Final
+from typing import Final, TextIO
 from urllib.parse import quote
 
 from rich.console import Console
@@ -28,14 +28,22 @@ _CONTROL: Final = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029]")
 
 
 def start_logging(
-    settings: Settings, process_name: str, *, terminal: bool = True, console: Console | None = None
+    settings: Settings,
+    process_name: str,
+    *,
+    terminal: bool = True,
+    console: Console | None = None,
+    stream: TextIO | None = None,
+    complain: Callable[[str], object] | None = None,
 ) -> logging.Logger:
     """Send what is logged under `pydbsync` to this process's file and to the terminal (standard error).
 
     Called again, as after a fork, it replaces what was there. `console` is a rich console in use already, such as one
-    with a progress display. Raises ConfigError if the file cannot be opened.
+    with a progress display; `stream` stands for standard error, and `complain` is told what is wrong with the log file
+    itself. Raises ConfigError if the file cannot be opened.
     """
     logger = logging.getLogger("pydbsync")
+    stream = stream or sys.stderr
     for handler in list(logger.handlers):
         logger.removeHandler(handler)
         handler.close()
@@ -48,15 +56,16 @@ def start_logging(
     lines = MaskingFormatter(f"%(asctime)s [%(levelname)-6s] {name} >> %(message)s", settings.secrets())
     handlers: list[logging.Handler] = []
     if settings.log_file_prefix:
-        handlers.append(_open_log_file(log_file_name(settings.log_file_prefix, process_name)))
-    if terminal and (console is not None or sys.stderr.isatty()):
+        path = log_file_name(settings.log_file_prefix, process_name)
+        handlers.append(_open_log_file(path, complain or (lambda text: print(text, file=stream))))
+    if terminal and (console is not None or stream.isatty()):
         rich_handler = RichHandler(
-            console=console or Console(stderr=True), show_path=False, keywords=[], log_time_format="%H:%M:%S"
+            console=console or Console(file=stream), show_path=False, keywords=[], log_time_format="%H:%M:%S"
         )
         rich_handler.setFormatter(MaskingFormatter(f"{name}: %(message)s", settings.secrets()))
         logger.addHandler(rich_handler)
     elif terminal:
-        handlers.append(logging.StreamHandler(sys.stderr))
+        handlers.append(logging.StreamHandler(stream))
     for handler in handlers:
         handler.setFormatter(lines)
         logger.addHandler(handler)
@@ -68,20 +77,23 @@ def log_file_name(prefix: str, process_name: str) -> Path:
     return Path(prefix % process_name.replace("%", "%25").replace("/", "%2F").replace("\0", "%00"))
 
 
-def _open_log_file(path: Path) -> logging.Handler:
+def _open_log_file(path: Path, complain: Callable[[str], object]) -> logging.Handler:
     try:
-        return _LogFile(
+        file = _LogFile(
             path, maxBytes=LOG_FILE_BYTES, backupCount=LOG_FILES, encoding="utf-8", errors="backslashreplace"
         )
     except OSError as exc:
         raise ConfigError(
             f"the log file {str(path)!r} cannot be opened: {exc.strerror}", key="log_file_prefix"
         ) from exc
+    file.complain = complain
+    return file
 
 
 class _LogFile(RotatingFileHandler):
-    """A full disk costs log lines, not the replay. It is said once on standard error, until a line goes through."""
+    """A full disk costs log lines, not the replay. It is said once elsewhere, until a line goes through."""
 
+    complain: Callable[[str], object]
     _said = False
 
     def emit(self, record: logging.LogRecord) -> None:
@@ -96,7 +108,7 @@ class _LogFile(RotatingFileHandler):
     def handleError(self, record: logging.LogRecord) -> None:
         self._failed = True
         if not self._said:
-            print(f"log file {self.baseFilename} cannot be written: {sys.exc_info()[1]}", file=sys.stderr)
+            self.complain(f"log file {self.baseFilename} cannot be written: {sys.exc_info()[1]}")
 
 
 class MaskingFormatter(logging.Formatter):

@@ -7,6 +7,7 @@ import logging
 import sys
 import threading
 from pathlib import Path
+from typing import TextIO, cast
 
 import msgspec
 from rich.console import Console
@@ -16,12 +17,15 @@ from pydbsync.apply.state import ensure_state_schema
 from pydbsync.config.settings import Settings, describe
 from pydbsync.errors import ConfigError, PydbsyncError, SourceError, TransientError
 from pydbsync.process.logs import start_logging
+from pydbsync.process.outlet import TerminalStream
 from pydbsync.process.status import WorkerStatus
 from pydbsync.process.supervisor import Supervisor, summary
 from pydbsync.process.terminal import Progress
 from pydbsync.process.worker import follow, stop_on_signals
 from pydbsync.source.file import FileSource
 from pydbsync.source.link import check_broker
+
+_LAST_WORDS_S = 1.0
 
 
 class RunOptions(msgspec.Struct, frozen=True):
@@ -35,8 +39,17 @@ class RunOptions(msgspec.Struct, frozen=True):
 
 def run(settings: Settings, warnings: tuple[str, ...], options: RunOptions) -> int:
     """The exit code. Raises ConfigError before anything is consumed."""
-    console = Console(stderr=True)
-    log = start_logging(settings, "main", console=console if console.is_terminal else None)
+    terminal = TerminalStream(sys.stderr.fileno())
+    try:
+        return _run(settings, warnings, options, terminal)
+    finally:
+        terminal.drain(_LAST_WORDS_S)
+
+
+def _run(settings: Settings, warnings: tuple[str, ...], options: RunOptions, terminal: TerminalStream) -> int:
+    stream = cast("TextIO", terminal)
+    console = Console(file=stream)
+    log = start_logging(settings, "main", console=console if console.is_terminal else None, stream=stream)
     stop = stop_on_signals()
     for text in warnings:
         log.warning("%s", text)

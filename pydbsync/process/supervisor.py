@@ -19,13 +19,14 @@ from pydbsync.config.settings import QueueSettings, Settings
 from pydbsync.process.metrics import Metrics
 from pydbsync.process.status import WorkerStatus
 from pydbsync.process.terminal import Progress
-from pydbsync.process.worker import run_worker
+from pydbsync.process.worker import TOLD_TO_STOP, run_worker
 
 STOP_GRACE_S = 4.0
 """Past this a worker is killed: what it had not committed comes again. A long DDL statement is the usual reason."""
 _CONFIG_ERROR, _STOP_ERROR, _BROKEN_ORDER = 2, 3, 5
-_FOR_GOOD = (_CONFIG_ERROR, _STOP_ERROR, _BROKEN_ORDER)
-"""Exit codes after which a person has to look first. One that was replaced (4) is started again and stands by."""
+_FOR_GOOD = (_STOP_ERROR, _BROKEN_ORDER)
+"""Exit codes after which a person has to look first, as after a wrong setting (2) at the start. One that was replaced
+(4) is started again and stands by; so is one that has worked and is refused now by whatever somebody is changing."""
 _STABLE_S = 60.0
 
 
@@ -43,6 +44,7 @@ class _Worker:
         self.started_at = 0.0
         self.restart_at: float | None = 0.0
         self.exit_code: int | None = None
+        self.has_followed = False
 
     def totals(self) -> WorkerStatus:
         """The status with the counters of earlier processes added."""
@@ -81,7 +83,7 @@ class Supervisor:
                         self._start(worker)
                 self._listen(0.2)
                 for worker in self._workers:
-                    if worker.process is not None and not worker.process.is_alive():
+                    if worker.process is not None and not worker.process.is_alive() and not stop.is_set():
                         self._ended(worker)
                 self._show()
                 if all(worker.process is None and worker.restart_at is None for worker in self._workers):
@@ -130,6 +132,7 @@ class Supervisor:
                 return
             if isinstance(message, WorkerStatus):
                 worker.status = message
+                worker.has_followed |= message.state == "following"
             else:
                 level, text = message
                 self._progress.say(level, f"{worker.queue.queue}: {text}")
@@ -140,7 +143,8 @@ class Supervisor:
         code = worker.process.exitcode
         worker.process = None
         worker.before, worker.status = worker.totals(), WorkerStatus(stream=worker.queue.queue, state="stopped")
-        if code in (0, *_FOR_GOOD):
+        is_drained = code == 0 and self._until_drained
+        if is_drained or code in _FOR_GOOD or (code == _CONFIG_ERROR and not worker.has_followed):
             worker.exit_code = code
             return
         if time.monotonic() - worker.started_at > _STABLE_S:
@@ -149,6 +153,8 @@ class Supervisor:
         worker.restart_at = time.monotonic() + wait_s
         worker.status.state = "restarting"
         how = f"was ended by signal {-code}" if code < 0 else f"ended with exit code {code}"
+        if code == TOLD_TO_STOP:
+            how = "was told to stop by somebody else (a signal)"
         self._log.warning("worker of %s %s; it is started again in %.1f s", worker.queue.queue, how, wait_s)
 
     def _stop_all(self) -> None:
@@ -175,7 +181,7 @@ class Supervisor:
         worker.process.join()
         code = worker.process.exitcode
         worker.process = None
-        if worker.exit_code is None and code in _FOR_GOOD:
+        if worker.exit_code is None and code in (_CONFIG_ERROR, *_FOR_GOOD):
             worker.exit_code = code
 
     def _show(self, *, final: bool = False) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import multiprocessing
 import multiprocessing.connection
@@ -12,6 +11,9 @@ import sys
 import threading
 from collections.abc import Callable
 from types import FrameType
+from typing import NoReturn
+
+import msgspec
 
 from pydbsync.apply.applier import Applier
 from pydbsync.config.settings import QueueSettings, Settings
@@ -20,8 +22,9 @@ from pydbsync.engine.gaps import carries_everything
 from pydbsync.engine.pipeline import Pipeline, Stages
 from pydbsync.engine.schema_flow import SchemaFlow
 from pydbsync.engine.table_plans import TablePlans, router_from
-from pydbsync.errors import PydbsyncError
+from pydbsync.errors import ConfigError, PydbsyncError
 from pydbsync.process.logs import start_logging
+from pydbsync.process.outlet import Outlet
 from pydbsync.process.source_server import AskedSource
 from pydbsync.process.status import StatusObserver, WorkerStatus
 from pydbsync.protocols import Source
@@ -29,6 +32,10 @@ from pydbsync.source.amqp import AmqpSource
 
 INTERNAL_ERROR = 70
 """The exit code for a fault of pydbsync itself (EX_SOFTWARE)."""
+TOLD_TO_STOP = 143
+"""The exit code after a signal, as a shell gives it for SIGTERM: who sent it is for the supervisor to know."""
+_LAST_WORDS_S = 1.0
+_MOST_LINES = 1000
 
 
 def follow(
@@ -74,21 +81,21 @@ def run_worker(
     """The target function of a worker process; ends it with the exit code of what happened."""
     stop = stop_on_signals()
     _stop_with_parent(stop)
-    log = start_logging(settings, queue.queue, terminal=False)
-    log.addHandler(_PipeHandler(pipe))
-    lock = threading.Lock()
-
-    def send(status: WorkerStatus) -> None:
-        with lock, contextlib.suppress(OSError, ValueError):
-            pipe.send(status)
-
+    lines = PipeHandler(pipe)
+    try:
+        log = start_logging(settings, queue.queue, terminal=False, complain=lines.say)
+    except ConfigError as exc:
+        lines.say(str(exc), level=logging.ERROR)
+        _end(exc.exit_code, lines, pipe)
+    log.addHandler(lines)
     source = AmqpSource(
-        settings.amqp, queue, prefetch=settings.prefetch, read_ahead_bytes=settings.read_ahead_bytes, log=log
-    )
+        settings.amqp, queue, prefetch=settings.prefetch, read_ahead_bytes=settings.read_ahead_bytes,
+        consumer_poll_s=settings.consumer_poll_s, log=log,
+    )  # fmt: skip
     code = 0
     try:
         follow(
-            settings, source, stop=stop, send=send, log=log, until_drained=until_drained,
+            settings, source, stop=stop, send=lines.send, log=log, until_drained=until_drained,
             carries_everything=carries_everything(queue.exchange_type, queue.routing_keys),
         )  # fmt: skip
     except PydbsyncError as exc:
@@ -98,6 +105,11 @@ def run_worker(
     except Exception:
         log.exception("a fault of pydbsync itself; please report it with these lines")
         code = INTERNAL_ERROR
+    _end(TOLD_TO_STOP if code == 0 and stop.is_set() else code, lines, pipe)
+
+
+def _end(code: int, lines: PipeHandler, pipe: multiprocessing.connection.Connection) -> NoReturn:
+    lines.outlet.flush(_LAST_WORDS_S)
     sys.stdout.flush()
     pipe.close()
     os._exit(code)  # the AMQP thread is a daemon, and nothing is left to be flushed
@@ -127,16 +139,27 @@ def _stop_with_parent(stop: threading.Event) -> None:
     threading.Thread(target=watch, name="parent", daemon=True).start()
 
 
-class _PipeHandler(logging.Handler):
-    """Hands log lines to the supervisor, which owns the terminal."""
+class PipeHandler(logging.Handler):
+    """Hands log lines and statuses to the supervisor, which owns the terminal; never waits for it."""
 
     def __init__(self, pipe: multiprocessing.connection.Connection) -> None:
         super().__init__()
-        self._pipe = pipe
+        self.outlet: Outlet[tuple[int, str] | WorkerStatus] = Outlet(
+            pipe.send,
+            most=_MOST_LINES,
+            left_out=lambda count: (logging.WARNING, f"{count} lines or figures were left out here; see the log file"),
+        )
+
+    def send(self, status: WorkerStatus) -> None:
+        """A status as it is now."""
+        self.outlet.put(msgspec.structs.replace(status))
+
+    def say(self, text: str, *, level: int = logging.WARNING) -> None:
+        """A line that no log file has."""
+        self.outlet.put((level, text))
 
     def emit(self, record: logging.LogRecord) -> None:
         text = record.getMessage()
         if record.exc_info:
             text += "\n" + logging.Formatter().formatException(record.exc_info)
-        with contextlib.suppress(OSError, ValueError):
-            self._pipe.send((record.levelno, text))
+        self.outlet.put((record.levelno, text))
