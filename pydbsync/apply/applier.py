@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 
 from pydbsync.apply.attempt import Attempt
 from pydbsync.apply.catalog import LiveCatalog, databases_with_table, read_table
@@ -39,11 +39,19 @@ _LOOK_S = 1.0
 class Applier:
     """Writes one stream to the target, which it owns. Used by one thread."""
 
-    def __init__(self, settings: Settings, *, stream: str, log: logging.Logger) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        stream: str,
+        log: logging.Logger,
+        tell: Callable[[str], object] = lambda state: None,
+    ) -> None:
+        """`tell` hears in a word or two what is waited for."""
         self._settings = settings
         self._stream = stream
         self._log = log
-        self._session = Session(settings, stream=stream, log=log)
+        self._session = Session(settings, stream=stream, log=log, tell=tell)
         self._parking = Parking(settings, session=self._session, stream=stream)
         self._schema = SchemaSteps(settings, session=self._session, parking=self._parking, stream=stream, log=log)
         self._structure = StructureWatch()

@@ -6,8 +6,10 @@ import re
 import select
 import socket
 import struct
+import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import msgspec
@@ -100,11 +102,17 @@ REFUSED_CODES: Mapping[int, str] = {
 SLOW_CODES = frozenset({1317, 1969, 3024})
 """A statement was ended because it took long: by its limit, or by whoever watches over the server."""
 _UNKNOWN_VARIABLE = 1193
+READ_ONLY_CODES = frozenset({1290, 1792, 1836, 3100})
+"""Errors of a server that writes nothing now. In a fail-over the old one may stay so, while its address has moved."""
 _FULL_CODES = frozenset({1040, 1203, 1226})
 """The server is there, but takes no more connections."""
 _PACKET_BYTES = 2**24 - 2
 _LOOK_S = 10.0
 """How long a second connection may take to look at the first one's statement."""
+_STOP_LOOK_S = 0.25
+_STOP_PATIENCE_S = 2.0
+"""How long a statement may go on when the worker is told to stop: it is killed when it has not ended after four."""
+_OF_ROWS = (b"INSERT", b"REPLACE", b"UPDATE", b"DELETE", b"SELECT")
 
 
 class _PatientConnection(pymysql.connections.Connection):
@@ -115,6 +123,11 @@ class _PatientConnection(pymysql.connections.Connection):
     still_runs: Callable[[], bool]
     on_slow: Callable[[], object]
     """Called once for each statement that is waited for beyond `look_s`."""
+    stop = threading.Event()
+    """When set, a statement is not waited for much longer: `interrupt` is called."""
+    interrupt: Callable[[bool], object]
+    """Called with whether the statement can be made again at little cost."""
+    _is_of_rows = False
     limit_bytes = 0
     """The longest statement that the server takes: at a longer one it would hang up, as if it were away."""
 
@@ -123,6 +136,8 @@ class _PatientConnection(pymysql.connections.Connection):
             raise pymysql.err.OperationalError(
                 1153, f"a statement of {len(sql)} bytes is longer than the target's max_allowed_packet; raise it there"
             )
+        start = sql[:7]
+        self._is_of_rows = (start.encode() if isinstance(start, str) else bytes(start)).upper().startswith(_OF_ROWS)
         super()._execute_command(command, sql)  # type: ignore[misc]
 
     def _read_query_result(self, unbuffered: bool = False) -> Any:
@@ -137,8 +152,18 @@ class _PatientConnection(pymysql.connections.Connection):
         return bool(poll.poll(1000 * wait_s))
 
     def _wait_for_answer(self) -> None:
-        is_told = False
-        while not self.has_answer(self.look_s):
+        is_told = is_interrupted = False
+        look_at, stop_at = time.monotonic() + self.look_s, 0.0
+        while not self.has_answer(min(_STOP_LOOK_S, self.look_s)):
+            now = time.monotonic()
+            if self.stop.is_set() and not is_interrupted:
+                stop_at = stop_at or now + _STOP_PATIENCE_S
+                if now >= stop_at:
+                    is_interrupted = True
+                    self.interrupt(self._is_of_rows)
+            if now < look_at:
+                continue
+            look_at = now + self.look_s
             if not self.still_runs() and not self.has_answer(1.0):
                 self._force_close()  # type: ignore[attr-defined]
                 raise pymysql.err.OperationalError(
@@ -161,12 +186,14 @@ class Connection:
         read_timeout_s: float = 0,
         statement_timeout_s: float = 0,
         on_slow: Callable[[], object] = lambda: None,
+        stop: threading.Event | None = None,
     ) -> None:
         """Connect. `keywords` are PyMySQL's; `wait_timeout_s` is after how much silence the server hangs up.
 
         With `read_timeout_s` a statement that takes longer counts as a lost connection. With `statement_timeout_s` it
         does so only if the server, asked over a second connection, does not run it any more: a slow statement is waited
-        for, with one call of `on_slow`; a line on which nothing comes is not.
+        for, with one call of `on_slow`; a line on which nothing comes is not. Once `stop` is set, a statement that
+        waits or writes rows is ended by the server (1317) after two seconds.
 
         Raises TransientError if the server cannot be reached now, ConfigError if it refuses the user.
         """
@@ -211,6 +238,8 @@ class Connection:
             self._raw._read_timeout = statement_timeout_s  # type: ignore[attr-defined]
             self._raw.still_runs = self._still_runs
             self._raw.on_slow = on_slow
+            self._raw.interrupt = self._interrupt
+            self._raw.stop = stop or threading.Event()
             self._raw.look_s = statement_timeout_s
 
     @property
@@ -325,19 +354,28 @@ class Connection:
     def _still_runs(self) -> bool:
         """Whether the server still works on this connection's statement, as a second connection sees it."""
         try:
-            other = Connection({**self._keywords, "connect_timeout": _LOOK_S}, key=self._key, read_timeout_s=_LOOK_S)
+            with self._beside() as other:
+                return _work_of(other, self.connection_id)[0] != "Sleep"
         except TransientError as exc:
             return exc.code in _FULL_CODES
-        except ConfigError:
+        except (ApplyError, ConfigError):
             return False
+
+    def _interrupt(self, is_cheap: bool) -> None:
+        """Have the server end the statement, unless that would throw away what an ALTER has done so far."""
+        with suppress(ApplyError, ConfigError), self._beside() as other:
+            command, state = _work_of(other, self.connection_id)
+            if command != "Sleep" and (is_cheap or _WAITS_FOR_LOCK.search(state)):
+                other.execute(f"KILL QUERY {self.connection_id}")
+
+    @contextmanager
+    def _beside(self) -> Iterator[Connection]:
+        """A second connection, to look after this one. Raises TransientError, ConfigError."""
+        other = Connection({**self._keywords, "connect_timeout": _LOOK_S}, key=self._key, read_timeout_s=_LOOK_S)
         try:
-            # Without the privilege PROCESS it shows the connections of the same user, and that is enough.
-            commands = {int(row[0]): str(row[4]) for row in other.rows("SHOW PROCESSLIST")}
-        except ApplyError:
-            return False
+            yield other
         finally:
             other.close()
-        return commands.get(self.connection_id, "Sleep") != "Sleep"
 
     def _set_session(self, wait_timeout_s: int) -> None:
         wanted = {
@@ -393,6 +431,19 @@ class Connection:
             except PermanentError as exc:
                 if exc.code != _UNKNOWN_VARIABLE:
                     raise ConfigError(f"the server does not let the session set {name}: {exc}", key=self._key) from exc
+
+
+_WAITS_FOR_LOCK = re.compile(r"waiting for .*lock", re.IGNORECASE)
+"""The state of a statement that has not begun: "Waiting for table metadata lock" and its like."""
+
+
+def _work_of(other: Connection, connection_id: int) -> tuple[str, str]:
+    """Command and state of a connection, as another one sees them; ("Sleep", "") where it has gone."""
+    # Without the privilege PROCESS it shows the connections of the same user, and that is enough.
+    for number, _, _, _, command, _, state, *_ in other.rows("SHOW PROCESSLIST"):
+        if int(number) == connection_id:
+            return str(command), str(state or "")
+    return "Sleep", ""
 
 
 def _in_pieces(sql: bytes | str) -> Any:

@@ -6,7 +6,7 @@ import logging
 from typing import NamedTuple
 
 from pydbsync.apply.clause_proof import Proof
-from pydbsync.apply.connection import LEFTOVER_CODE, LOST_CODES, Connection
+from pydbsync.apply.connection import LEFTOVER_CODE, LOST_CODES, READ_ONLY_CODES, Connection
 from pydbsync.apply.parking import Parking
 from pydbsync.apply.schema_change import Journal, prove_refused, read_state, run_statement, statement_hash
 from pydbsync.apply.session import Session
@@ -117,7 +117,7 @@ class SchemaSteps:
                 if not is_interrupted:
                     self._log.warning("a schema change was interrupted, trying again: %s", exc)
                 is_interrupted = True
-                if exc.code in LOST_CODES or exc.code == LEFTOVER_CODE:
+                if exc.code in LOST_CODES or exc.code in READ_ONLY_CODES or exc.code == LEFTOVER_CODE:
                     self._session.drop_connection()
                 if backoff.wait(self._session.stop):
                     raise Stopped("stopped while a schema change could not be run") from exc

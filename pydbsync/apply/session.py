@@ -10,24 +10,39 @@ from typing import TypeVar
 
 from pydbsync.apply.catalog import LiveCatalog
 from pydbsync.apply.checkpoint import CheckpointRow
-from pydbsync.apply.connection import LOST_CODES, Connection
+from pydbsync.apply.connection import LOST_CODES, READ_ONLY_CODES, Connection
 from pydbsync.apply.state import ensure_state_schema
 from pydbsync.backoff import Backoff
 from pydbsync.config.settings import Settings
-from pydbsync.errors import CheckpointConflict, PermanentError, Stopped, TransientError
+from pydbsync.errors import CheckpointConflict, ConfigError, PermanentError, StopError, Stopped, TransientError
 from pydbsync.work import StreamState
 
 _T = TypeVar("_T")
 
 
+class _WentBack(TransientError):
+    """The target that answers now lacks what was committed: all begins anew at its checkpoint."""
+
+
 class Session:
     """Owns one stream at the target. Used by one thread."""
 
-    def __init__(self, settings: Settings, *, stream: str, log: logging.Logger) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        stream: str,
+        log: logging.Logger,
+        tell: Callable[[str], object] = lambda state: None,
+    ) -> None:
+        """`tell` hears in a word or two what the worker does while the target takes nothing."""
         self._settings = settings
         self._stream = stream
         self._log = log
+        self._tell = tell
         self._connection: Connection | None = None
+        self._was_let_in = False
+        self._refusal = ""
         self._used_at = 0.0
         self._is_owner = False
         self.row = CheckpointRow(schema=settings.state_schema, stream=stream)
@@ -58,7 +73,9 @@ class Session:
                     self._log.info("waiting for %s: it is owned by %s", self._stream, self.row.holder(connection))
                     if not self.row.wait_for_lock(connection, stop):
                         return None
-                self.state = self.row.take_over(connection)
+                state = self.row.take_over(connection)
+                self._tell_if_gone_back(state)
+                self.state = state
                 on_owned(connection)
                 self._is_owner = True
                 if is_away:
@@ -101,13 +118,24 @@ class Session:
     def _connect(self) -> Connection:
         self.drop_connection()
         lock_timeout_s = max(2, round(self._settings.lock_timeout_s))
-        connection = Connection(
-            self._settings.target.connect_keywords(),
-            key=self._settings.target.key,
-            wait_timeout_s=lock_timeout_s,
-            statement_timeout_s=self._settings.statement_timeout_s,
-            on_slow=self._tell_slow,
-        )
+        try:
+            connection = Connection(
+                self._settings.target.connect_keywords(),
+                key=self._settings.target.key,
+                wait_timeout_s=lock_timeout_s,
+                statement_timeout_s=self._settings.statement_timeout_s,
+                on_slow=self._tell_slow,
+                stop=self.stop,
+            )
+        except ConfigError as exc:
+            if not self._was_let_in:
+                raise
+            # What was right at the start is being changed by somebody: it is waited for.
+            if str(exc) != self._refusal:
+                self._refusal = str(exc)
+                self._log.warning("the target lets nobody in, waiting: %s", exc)
+            raise TransientError(str(exc), code=2003) from exc
+        self._was_let_in, self._refusal = True, ""
         self._connection = connection
         self._used_at = time.monotonic()
         self.catalog.attach(connection)
@@ -149,17 +177,23 @@ class Session:
                     committed = self._reconnect()
                     if expected_commits is not None and committed.commits == expected_commits:
                         self._log.info("the target is back, and has committed what it did not answer")
+                        self._tell("following")
                         return None
                 result = step(self.connection)
                 self._used_at = time.monotonic()
                 if is_away:
                     self._log.info("the target takes it again")
+                    self._tell("following")
                 return result
+            except _WentBack:
+                raise
             except TransientError as exc:
-                if exc.code in LOST_CODES:
-                    self.drop_connection()
+                if exc.code in LOST_CODES or exc.code in READ_ONLY_CODES:
+                    self.drop_connection()  # with a new one an address that has moved is followed
                 if not is_away:
                     self._log.warning("the target does not take it now, trying again: %s", exc)
+                    is_read_only = exc.code in READ_ONLY_CODES
+                    self._tell("the target is read-only" if is_read_only else "waiting for the target")
                 is_away = True
                 if backoff.wait(self.stop):
                     raise Stopped("stopped while the target was away") from exc
@@ -185,4 +219,25 @@ class Session:
             raise
         if state is None:
             raise CheckpointConflict(f"the checkpoint row of {self._stream!r} was removed")
+        if self._tell_if_gone_back(state):
+            self.drop_connection()
+            raise _WentBack("it lacks what was committed last", code=2013)
         return state
+
+    def _tell_if_gone_back(self, found: StreamState) -> bool:
+        """Whether the checkpoint stands before what was committed: a fail-over has led to a server without it, and what
+        was acknowledged since does not come again. Raises StopError by policy."""
+        known = self.state
+        if known is None or found.commits >= known.commits:
+            return False
+        self.state = None
+        lost = (
+            f"the target has gone back: its checkpoint of {self._stream!r} is at"
+            f" {found.checkpoint.position() or 'the beginning'} (commit {found.commits}), but"
+            f" {known.checkpoint.position() or 'the beginning'} (commit {known.commits}) was committed; another server"
+            " answers now, and what lies between is missing there: `pydbsync verify` finds it, `repair` mends it"
+        )
+        if self._settings.on_gap == "stop":
+            raise StopError(lost)
+        self._log.warning("%s", lost)
+        return True

@@ -50,7 +50,7 @@ def follow(
 ) -> WorkerStatus:
     """Follow one source in this process until it is told to stop or nothing is left. Raises PydbsyncError."""
     observer = StatusObserver(source.stream, send)
-    applier = Applier(settings, stream=source.stream, log=log)
+    applier = Applier(settings, stream=source.stream, log=log, tell=observer.now)
     plans = TablePlans(
         settings,
         router=router_from(settings),

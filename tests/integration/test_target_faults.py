@@ -13,8 +13,10 @@ from typing import Any
 import pytest
 
 from pydbsync.apply import applier, connection, running, schema_change, schema_steps
+from pydbsync.errors import Stopped
 from pydbsync.process.worker import follow
 from pydbsync.source.amqp import AmqpSource
+from pydbsync.source.memory import MemorySource
 from tests.integration.amqp.steps import amqp_settings, queue_settings
 from tests.integration.engine import LOG, parked, replay, settings_for
 from tests.maxwell import Binlog, insert
@@ -268,3 +270,115 @@ def test_heartbeats_are_kept_during_a_long_schema_change_and_nothing_comes_again
     assert numbers(fresh_target) == list(range(20))
     assert statuses[0].duplicates == 0
     assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
+
+
+@pytest.mark.parametrize("body", ["rows", "ddl"])
+def test_a_statement_that_waits_is_given_up_when_the_worker_is_told_to_stop(
+    fresh_target: Endpoint, table: str, binlog: Binlog, body: str
+) -> None:
+    """Whoever is not gone four seconds later is killed, and its statement goes on without it."""
+    messages = changes(binlog, 3)
+    if body == "ddl":
+        messages = binlog.ddl("ALTER TABLE t ADD b INT", "d.t", columns=("a", "v", "b"))
+    waiting = "SELECT id FROM information_schema.processlist WHERE state LIKE '%%metadata lock%%'"
+    stop = threading.Event()
+    with fresh_target.connect() as other, other.cursor() as cursor:
+        cursor.execute("LOCK TABLES d.t WRITE")
+
+        def told_to_stop() -> None:
+            wait_for(lambda: fresh_target.query(waiting), what="a statement that waits")
+            stop.set()
+
+        with meanwhile(told_to_stop), pytest.raises(Stopped):
+            follow(
+                settings_for(fresh_target), MemorySource(messages, stream="memory", block=10), stop=stop,
+                send=lambda status: None, log=LOG, until_drained=True,
+            )  # fmt: skip
+        assert fresh_target.query(waiting) == []
+        cursor.execute("UNLOCK TABLES")
+    assert numbers(fresh_target) == []
+    replay(fresh_target, messages)
+    assert numbers(fresh_target) == ([0, 1, 2] if body == "rows" else [])
+    assert len(fresh_target.query("SHOW COLUMNS FROM d.t")) == (2 if body == "rows" else 3)
+
+
+class FailOver:
+    """Two servers with the same tables, the second one a replica, and an address that moves from one to the other."""
+
+    def __init__(self, first: Endpoint, second: Endpoint, proxy: Proxy) -> None:
+        self.first, self.second, self._proxy = first, second, proxy
+        self.address = replace(first, user=USER, password=PASSWORD, port=proxy.port, server=None)
+        self._begun = Binlog()
+        self.messages = [*self._begun.ddl("CREATE DATABASE d", "d"), *self._begun.ddl(CREATE, "d.t")]
+        for server in (first, second):
+            server.query("SET GLOBAL read_only = 0")
+            server.drop_databases()
+            replay(server, self.messages)
+            server.query(f"CREATE OR REPLACE USER {USER}@'%' IDENTIFIED BY '{PASSWORD}'")
+            for database in ("d", "pydbsync"):
+                server.query(f"GRANT ALL ON {database}.* TO {USER}@'%'")
+
+    def replicate(self) -> None:
+        """The second server has what the first has."""
+        for table in ("d.t", "pydbsync.checkpoint"):
+            rows = self.first.query(f"SELECT * FROM {table}")
+            self.second.query(f"DELETE FROM {table}")
+            for row in rows:
+                self.second.query(f"INSERT INTO {table} VALUES ({', '.join(['%s'] * len(row))})", *row)
+
+    def read_only(self) -> None:
+        self.first.query("SET GLOBAL read_only = 1")
+
+    def move(self) -> None:
+        self._proxy.upstream = (self.second.host, self.second.port)
+
+    def end(self) -> None:
+        for server in (self.first, self.second):
+            server.query("SET GLOBAL read_only = 0")
+            server.query(f"DROP USER IF EXISTS {USER}@'%'")
+
+
+@pytest.fixture
+def fail_over(mariadb: Endpoint, mariadb_source: Endpoint, make_proxy: Callable[[int], Proxy]) -> Iterator[FailOver]:
+    pair = FailOver(mariadb, mariadb_source, make_proxy(mariadb.port))
+    yield pair
+    pair.end()
+
+
+@pytest.mark.parametrize("lost", [0, 2])
+def test_an_address_that_moves_while_the_old_server_stays_read_only_is_followed(
+    fail_over: FailOver, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, lost: int
+) -> None:
+    """The new server may lack the last transactions: then it is said, and nothing that comes again is left out."""
+    refused = threading.Event()
+    commits = 0
+
+    def at(name: str) -> None:
+        nonlocal commits
+        if name == "before-commit" and not refused.is_set():
+            commits += 1
+            if commits == 4 - lost:
+                fail_over.replicate()
+            if commits == 4:
+                fail_over.read_only()
+                refused.set()
+
+    def mend() -> None:
+        assert refused.wait(30)
+        wait_for(lambda: "read-only" in caplog.text, what="the refusal")
+        fail_over.move()
+
+    monkeypatch.setattr(applier, "kill_point", at)
+    binlog = fail_over._begun
+    source = MemorySource(changes(binlog, 6), stream="memory", block=1)
+    states: list[str] = []
+    with meanwhile(mend):
+        follow(
+            settings_for(fail_over.address, batch_rows=1), source, stop=threading.Event(),
+            send=lambda status: states.append(status.state), log=LOG, until_drained=True,
+        )  # fmt: skip
+    assert numbers(fail_over.first) == [0, 1, 2]
+    assert numbers(fail_over.second) == [0, 1, 2, 3, 4, 5] if not lost else [0, 3, 4, 5]
+    assert caplog.text.count("the target has gone back") == bool(lost)
+    assert "the target is read-only" in states
+    assert states[-2:] == ["following", "stopped"]
