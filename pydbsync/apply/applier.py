@@ -27,9 +27,11 @@ from pydbsync.errors import (
     TransientError,
 )
 from pydbsync.killpoints import kill_point
+from pydbsync.model import TableName
 from pydbsync.places import Checkpoint
 from pydbsync.plan.batch import Batch, single_statements
 from pydbsync.plan.ddl import PlannedSchemaChange
+from pydbsync.plan.quoting import quote_table
 from pydbsync.plan.rows import Dialect, TablePlan
 from pydbsync.work import PENDING, Entry, ParkedChange, ParkedRows, SchemaStep, StreamState, Work, park_row
 
@@ -121,6 +123,16 @@ class Applier:
     def databases_with_table(self, table: str) -> list[str]:
         """The databases of the target that have a table of this name."""
         return self._session.repeat(lambda connection: databases_with_table(connection, table)) or []
+
+    def count_rows(self, table: TableName) -> int | None:
+        """How many rows the target's table has; None where rows of it are parked, or there is no such table."""
+        if self.parked.blocker_of_table(table) is not None:
+            return None
+        sql = f"SELECT COUNT(*) FROM {quote_table(table)}"
+        try:
+            return self._session.repeat(lambda connection: int(connection.value(sql)))
+        except PermanentError:
+            return None
 
     def look_around(self) -> bool:
         """Notice what others have done meanwhile, at most once a second: changes that were mended, and tables that were

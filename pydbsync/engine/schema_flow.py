@@ -9,11 +9,11 @@ from typing import Protocol
 from pydbsync.config.settings import Settings
 from pydbsync.engine.table_plans import TablePlans
 from pydbsync.errors import PlanError
-from pydbsync.model import Column, Delivery, SchemaChange, TableName
+from pydbsync.model import Column, Delivery, RowChange, SchemaChange, TableName
 from pydbsync.plan.after_parked import means_the_same
 from pydbsync.plan.ddl import PlannedSchemaChange, plan_schema_change
 from pydbsync.plan.dialect import Server
-from pydbsync.plan.online import OnlineChanges
+from pydbsync.plan.online import NoCopyError, OnlineChanges
 from pydbsync.plan.statement import Statement, parse_statement
 from pydbsync.protocols import Catalog
 from pydbsync.work import SchemaMessage, SchemaStep, SchemaWork, park_whole
@@ -27,6 +27,8 @@ class TargetTables(Protocol):
 
     def databases_with_table(self, table: str) -> Sequence[str]: ...
 
+    def count_rows(self, table: TableName) -> int | None: ...
+
 
 class SchemaFlow:
     """Collects the messages of one statement, and plans it for each target database."""
@@ -38,6 +40,9 @@ class SchemaFlow:
         self._log = log
         self._open: list[SchemaMessage] = []
         self._online = OnlineChanges()
+        self._came: dict[TableName, int | None] = {}
+        """How many rows more of each copy have come since `_online` was brought up to date; None: not known."""
+        self._named: set[TableName] = set()
 
     @property
     def is_open(self) -> bool:
@@ -47,9 +52,9 @@ class SchemaFlow:
     def start(self, ghosts: str) -> None:
         """Go on from what the checkpoint row says of online schema changes under way."""
         self._open = []
-        self._online = OnlineChanges.from_json(ghosts)
+        self._online, self._came = OnlineChanges.from_json(ghosts), {}
         if self._settings.online_schema_change == "collapse":
-            self._plans.hide(self._hides)
+            self._plans.hide(self._hides, self._count)
 
     def belongs(self, change: SchemaChange) -> bool:
         """Whether the change is one more message of the statement that is open."""
@@ -64,6 +69,7 @@ class SchemaFlow:
 
     def ghosts(self) -> str:
         """The state of online schema changes under way, for the checkpoint row."""
+        self._bring_up_to_date()
         return self._online.to_json()
 
     def take(self) -> SchemaWork[PlannedSchemaChange]:
@@ -74,6 +80,8 @@ class SchemaFlow:
         try:
             changes, siblings = self._observe([message.change for message in messages])
         except PlanError as exc:
+            if isinstance(exc, NoCopyError):
+                self._online = exc.state
             for target in self._plans.targets(first):
                 work.parked += [park_whole(*message, target, str(exc)) for message in messages]
             return work
@@ -89,8 +97,13 @@ class SchemaFlow:
         first, siblings = changes[0], changes[1:]
         if self._settings.online_schema_change == "off":
             return [first], siblings
+        self._bring_up_to_date()
         observed = self._online.observe(
-            first, statement=parse_statement(first.sql), columns_of=self._columns_of, siblings=siblings
+            first,
+            statement=parse_statement(first.sql),
+            columns_of=self._columns_of,
+            siblings=siblings,
+            rows_of=self._rows_of,
         )
         self._online = observed.state
         if observed.note:
@@ -150,7 +163,35 @@ class SchemaFlow:
     # -- what the target has -----------------------------------------------------------------------------------------
 
     def _hides(self, source: TableName) -> bool:
-        return self._online.hides(source, self._columns_of)
+        is_hidden = self._online.hides(source, self._columns_of)
+        if is_hidden and not self._online.hides(source) and source not in self._named:
+            self._named.add(source)
+            self._log.warning(
+                "rows of %s are left out: by its name it is the copy of an online schema change that began before this"
+                " stream; its swap will be refused", source,
+            )  # fmt: skip
+        return is_hidden
+
+    def _count(self, change: RowChange) -> None:
+        """One row more of a table that is left out; runs once for each."""
+        name = TableName(change.database, change.table)
+        came = self._came.get(name, 0)
+        if change.position is None or change.kind == "bootstrap-insert":
+            self._came[name] = None  # it may come twice
+        elif came is not None and change.kind != "update":
+            self._came[name] = came + (1 if change.kind == "insert" else -1)
+
+    def _bring_up_to_date(self) -> None:
+        if self._came:
+            self._online, self._came = self._online.counted(self._came), {}
+
+    def _rows_of(self, copy: TableName, real: TableName) -> int | None:
+        router = self._plans.router
+        databases = router.databases(real.database)
+        is_one = len(databases) == 1 and not router.is_sharded(real.database) and not router.is_merged(databases[0])
+        if not is_one or not (router.takes(copy) and router.takes(real)):
+            return None
+        return self._tables.count_rows(TableName(databases[0], real.table))
 
     def _columns_of(self, source: TableName) -> Sequence[str] | None:
         databases = self._plans.router.databases(source.database)

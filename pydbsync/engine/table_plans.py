@@ -89,6 +89,7 @@ class TablePlans:
         )
         self._told: set[str] = set()
         self._hides: Callable[[TableName], bool] = lambda source: False
+        self._left_out: Callable[[RowChange], None] = lambda change: None
         self._warned: set[tuple[TableName, str]] = set()
 
     @property
@@ -110,9 +111,10 @@ class TablePlans:
         self.dialect = self._catalog.dialect
         self.forget()
 
-    def hide(self, hides: Callable[[TableName], bool]) -> None:
-        """Leave out the rows of source tables that `hides` tells: copies of online schema changes."""
-        self._hides = hides
+    def hide(self, hides: Callable[[TableName], bool], left_out: Callable[[RowChange], None]) -> None:
+        """Leave out the rows of source tables that `hides` tells, copies of online schema changes. `left_out` is told
+        each row that is not replayed, of other tables too."""
+        self._hides, self._left_out = hides, left_out
 
     def forget(self) -> None:
         """The target's tables may have changed."""
@@ -160,6 +162,8 @@ class TablePlans:
                 if not self._is_versioned.get(source):  # else each row is looked at
                     self._plans[source] = plans
                 return current
+        if not plans:
+            self._left_out(change)
         return [(plan, change) for plan in plans]
 
     def current(self, plan: TablePlan) -> TablePlan:

@@ -36,8 +36,8 @@ from pydbsync.plan.tool_tables import (
 
 ColumnsOf: TypeAlias = Callable[[TableName], Sequence[str] | None]
 """A source's table → names of the columns that its table on the target has, in order; None if there is none."""
-RowsOf: TypeAlias = Callable[[TableName], int | None]
-"""A source's table → how many rows its table on the target has; None if they cannot be compared with the source's."""
+RowsOf: TypeAlias = Callable[[TableName, TableName], int | None]
+"""(copy, real table) → how many rows the real table has on the target; None if the copy's need not be as many."""
 Role: TypeAlias = Literal["copy", "log", "old"]
 
 
@@ -126,7 +126,7 @@ class OnlineChanges(msgspec.Struct, frozen=True):
         statement: Statement,
         columns_of: ColumnsOf,
         siblings: Sequence[SchemaChange] = (),
-        rows_of: RowsOf = lambda table: None,
+        rows_of: RowsOf = lambda copy, real: None,
     ) -> Observed:
         """Take one statement in, with the other messages that announce it, before filters leave tables out.
 
@@ -275,7 +275,7 @@ class _Step:
         self.gone.pop(copy.real, None)
         unfit = copy.unfit
         if not unfit and copy.rows is not None:
-            has = self.rows_of(copy.real)
+            has = self.rows_of(copy.name, copy.real)
             if has is not None and has != copy.rows:
                 unfit = f"{copy.rows:,} rows came for {copy.name}, and {copy.real} has {has:,}"
         if unfit:

@@ -252,6 +252,10 @@ class PrintingTarget:
     def copy_start(self, checkpoint: Checkpoint) -> None:
         return None
 
+    def count_rows(self, table: TableName) -> int | None:
+        """Nothing was written, so that it says nothing."""
+        return None
+
     def databases_with_table(self, table: str) -> Sequence[str]:
         return self.catalog.named(table)
 

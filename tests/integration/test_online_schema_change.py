@@ -15,7 +15,7 @@ import pytest
 
 from pydbsync.errors import StopError
 from tests.integration.carried import Carrier
-from tests.integration.engine import parked, replay
+from tests.integration.engine import LOG, parked, replay
 from tests.servers import Endpoint
 
 CREATE = (
@@ -218,6 +218,53 @@ def test_a_column_without_its_ddl_is_not_left_out_silently(carrier: Carrier) -> 
     [found] = parked(carrier.target)
     assert "o.t has no column 'c' and no DDL that adds it was seen" in found.reason
     assert "ghost tables of an online schema change filtered at Maxwell" in found.reason
+
+
+def by_hand_in_the_tool_s_words(source: Endpoint, copied: str) -> list[str]:
+    """What pt-online-schema-change does but for its triggers; `copied` tells which rows are copied."""
+    shown = source.query("SHOW CREATE TABLE o.t")[0][1]
+    return [
+        shown.replace("CREATE TABLE `t` (", "CREATE TABLE `o`.`_t_new` (", 1),
+        "ALTER TABLE `o`.`_t_new` ADD COLUMN c INT NOT NULL DEFAULT 7",
+        f"INSERT LOW_PRIORITY IGNORE INTO `o`.`_t_new` (id, v, n) SELECT id, v, n FROM `o`.`t` WHERE {copied}",
+        "UPDATE o._t_new SET v = 'changed' WHERE id = 3",
+        "DELETE FROM o._t_new WHERE id = 4",
+        "INSERT INTO o._t_new (id, v, n) SELECT id, v, n FROM o.t WHERE id = 4",
+        "RENAME TABLE `o`.`t` TO `o`.`_t_old`, `o`.`_t_new` TO `o`.`t`",
+        "DROP TABLE IF EXISTS `o`.`_t_old`",
+        "UPDATE o.t SET c = 8 WHERE id = 1",
+    ]
+
+
+@pytest.mark.parametrize("block", [1, 1000])
+def test_a_copy_with_fewer_rows_than_the_table_is_none(carrier: Carrier, block: int) -> None:
+    filled(carrier.source)
+    carrier.run(*by_hand_in_the_tool_s_words(carrier.source, "id < 500"))
+    options: dict[str, Any] = {"source_server": carrier.source_server, "batch_rows": 7, "lossy_values": "off"}
+    replay(carrier.target, carrier.messages, block=block, **options)
+    found = parked(carrier.target)
+    assert [each.kind for each in found] == ["table-alter", "table-alter", "update"]
+    assert f"but it is no copy of it: 499 rows came for o._t_new, and o.t has {ROWS}" in found[0].reason
+    assert "copy o.t from the source" in found[0].reason
+    assert carrier.target.query("SELECT ghosts FROM pydbsync.checkpoint") == [("",)]
+
+
+def test_a_copy_with_as_many_rows_is_one(carrier: Carrier) -> None:
+    filled(carrier.source)
+    carrier.run(*by_hand_in_the_tool_s_words(carrier.source, "TRUE"), "UPDATE o.t SET v = 'row 2' WHERE id = 3")
+    carrier.run("UPDATE o.t SET v = 'row 2' WHERE id = 3")
+    carrier.replay(batch_rows=7)
+    assert_one_change(carrier)
+
+
+def test_rows_of_a_copy_whose_beginning_was_not_seen_are_named(
+    carrier: Carrier, caplog: pytest.LogCaptureFixture
+) -> None:
+    filled(carrier.source)
+    carrier.run(*gh_ost("o.")[:10])
+    with caplog.at_level("WARNING", LOG.name):
+        carrier.replay([each for each in carrier.messages if b"_t_gho" not in each or b'"sql"' not in each])
+    assert caplog.text.count("rows of o._t_gho are left out: by its name it is the copy") == 1
 
 
 BY_HAND = {

@@ -58,7 +58,7 @@ class Replay:
         try:
             observed = self.state.observe(
                 change, statement=statement, columns_of=self.tables.get, siblings=siblings,
-                rows_of=lambda table: self.rows.get(table.table),
+                rows_of=lambda copy, real: self.rows.get(real.table),
             )  # fmt: skip
         except NoCopyError as exc:
             self.saved, self.refused = exc.state.to_json(), str(exc)
