@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import ClassVar
 
 import msgspec
 import pymysql
 import pytest
 
 from pydbsync.config.settings import Settings
-from pydbsync.errors import ConfigError, OperationError
+from pydbsync.errors import ConfigError, OperationError, TransientError
 from pydbsync.model import TableName
+from pydbsync.ops.copy import one_round
 from pydbsync.ops.copy.options import CopyReport
+from pydbsync.ops.copy.sessions import TargetWriter
 from tests.comparing import run_sql, settings_for
 from tests.integration.copying import (
     KEYLESS,
@@ -230,6 +233,66 @@ def test_a_value_that_the_target_would_change_stops_the_copy(
     with pytest.raises(OperationError, match=r"shop\.t: .*[Tt]runcated.*'v'"):
         copy(settings, existing="keep")
     assert rows(target, "shop.t") == []
+
+
+class Unanswered(TargetWriter):
+    """Its first connection is lost just behind its first COMMIT, which the server has done."""
+
+    lost: ClassVar[int] = 0
+
+    def execute(self, sql: bytes | str) -> int:
+        done = super().execute(sql)
+        if sql == b"COMMIT" and not Unanswered.lost:
+            Unanswered.lost += 1
+            self.close()
+            raise TransientError("the answer was lost", code=2013)
+        return done
+
+
+@pytest.mark.parametrize(
+    ("tables", "merged"),
+    [
+        pytest.param(("d1.k", "d2.k"), True, id="merged-without-a-key"),
+        pytest.param(("d1.t",), False, id="with-a-key"),
+        pytest.param(("d1.k",), False, id="without-a-key"),
+        pytest.param(("d1.long",), False, id="rows-too-long-for-a-chunk"),
+    ],
+)
+def test_a_commit_whose_answer_is_lost_is_not_done_again(
+    fresh_source: Endpoint,
+    fresh_target: Endpoint,
+    monkeypatch: pytest.MonkeyPatch,
+    tables: tuple[str, ...],
+    merged: bool,
+) -> None:
+    packet = int(fresh_source.query("SELECT @@global.max_allowed_packet")[0][0])
+    fresh_source.query(f"SET GLOBAL max_allowed_packet = {1 << 20}")
+    monkeypatch.setattr(one_round, "TargetWriter", Unanswered)
+    monkeypatch.setattr(Unanswered, "lost", 0)
+    try:
+        for database in ("d1", "d2"):
+            fresh_source.query(f"CREATE DATABASE {database}")
+            run_sql(
+                fresh_source,
+                [
+                    "CREATE TABLE k (v VARCHAR(9))", "INSERT INTO k VALUES ('twice'), ('twice'), (NULL)",
+                    "CREATE TABLE t (id INT PRIMARY KEY)", "INSERT INTO t VALUES (1), (2)",
+                    "CREATE TABLE `long` (id INT PRIMARY KEY, b LONGBLOB)",
+                    "INSERT INTO `long` VALUES (1, REPEAT('\\'', 600000)), (2, 'x')",
+                ],
+                database=database,
+            )  # fmt: skip
+        rewrite = {"dbname_rewrite": {"d1": "d", "d2": "d"}} if merged else {}
+        settings = settings_for(fresh_source, fresh_target, **rewrite)
+        report = copy(settings, tables=tables, jobs=1, trust_stream=True)
+    finally:
+        fresh_source.query(f"SET GLOBAL max_allowed_packet = {packet}")
+    assert Unanswered.lost == 1
+    name = tables[0].partition(".")[2]
+    wanted = [row for table in tables for row in fresh_source.query(f"SELECT * FROM {table.replace('long', '`long`')}")]
+    found = fresh_target.query(f"SELECT * FROM {'d' if merged else 'd1'}.`{name}`")
+    assert sorted(found, key=repr) == sorted(wanted, key=repr) != []
+    assert report.rows == len(wanted)
 
 
 # -- names -------------------------------------------------------------------------------------------------------------

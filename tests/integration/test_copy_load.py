@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -130,6 +131,56 @@ def test_the_moment_is_waited_for_in_short_attempts_so_that_writers_do_not_queue
     thread.join()
     assert ended == [None]
     assert "the tables were locked for" in caplog.text
+    assert state_differences(source, target, [SHAPES]) == []
+
+
+@pytest.mark.mysql
+@pytest.mark.parametrize("locking", ["auto", "global"])
+def test_a_long_query_is_seen_before_all_tables_are_flushed(
+    fresh_source: Endpoint, fresh_target: Endpoint, caplog: pytest.LogCaptureFixture, locking: str
+) -> None:
+    """FLUSH TABLES would wait for it, and everybody who wants its table behind that, even after FLUSH has given up."""
+    make_shapes(fresh_source)
+    caplog.set_level("INFO")
+    flushed = "SELECT SUM(variable_value) FROM performance_schema.global_status WHERE variable_name = 'Com_flush'"
+    before = fresh_source.query(flushed)
+    settings = settings_for(fresh_source, fresh_target)
+    with fresh_source.connect(database=SHAPES) as reader, ThreadPoolExecutor() as pool:
+        query = pool.submit(lambda: reader.cursor().execute("SELECT SLEEP(600) FROM number LIMIT 1"))
+        number = reader.thread_id()  # type: ignore[no-untyped-call]
+        running = f"SELECT 1 FROM information_schema.processlist WHERE id = {number} AND time >= 1"
+        wait_for(lambda: fresh_source.query(running), what="a query that runs for a second")
+        copying = pool.submit(lambda: copy(settings, locking=locking, jobs=2))
+        try:
+            if locking == "auto":
+                copying.result()
+                assert "the tables were locked for" in caplog.text
+            else:
+                said = f"connection {number} of app runs a statement for "
+                wait_for(lambda: said in caplog.text or copying.done(), what="the query to be named")
+            assert fresh_source.query(flushed) == before
+            run_sql(fresh_source, ["UPDATE number SET v = v LIMIT 1"], database=SHAPES)
+        finally:
+            fresh_source.query(f"KILL QUERY {number}")
+        query.result()
+        copying.result()
+    assert state_differences(fresh_source, fresh_target, [SHAPES]) == []
+
+
+def test_a_source_that_is_read_only_is_copied_without_a_marker(
+    settings: Settings, source: Endpoint, target: Endpoint
+) -> None:
+    make_shapes(source, count=5)
+    name = "super_read_only" if source.brand == "mysql" else "read_only"
+    source.query(f"SET GLOBAL {name} = 1")
+    try:
+        report = copy(settings)
+        with pytest.raises(OperationError, match=r"--watermark writes to .* read-only \(" + name):
+            copy(settings, watermark=True, overwrite_checkpoint=True, existing="drop")
+    finally:
+        source.query("SET GLOBAL read_only = 0")
+    assert any(f"the source is read-only ({name})" in note and "--trust-stream" in note for note in report.notes)
+    assert source.query("SELECT 1 FROM information_schema.schemata WHERE schema_name = 'pydbsync_heartbeat'") == []
     assert state_differences(source, target, [SHAPES]) == []
 
 

@@ -301,6 +301,11 @@ class Copy:
     def _mark_before(self) -> None:
         """A row before the snapshot: it comes along in every stream that begins early enough, and so proves it."""
         proven = self._options.trust_stream or self._is_added
+        read_only = self._taker.read_only()
+        if read_only:
+            # A row written by a user who may all the same would be the replica's alone.
+            self._mark_nothing(read_only, proven=proven)
+            return
         try:
             self._markers.ensure()
             if not self._options.watermark:
@@ -316,6 +321,20 @@ class Copy:
             )
         queues = existing_queues(self._settings) if not self._options.streams else set()
         self._streams.begin(self._journal.run_id, self._markers.table, queues, proven=proven)
+
+    def _mark_nothing(self, read_only: str, *, proven: bool) -> None:
+        if self._options.watermark:
+            raise OperationError(
+                f"--watermark writes to {self._markers.table} at the source, which is read-only ({read_only}); copy"
+                " without it, or from a server that can be written to"
+            )
+        if not proven:
+            self._note(
+                f"the source is read-only ({read_only}), so that no marker was written to {self._markers.table}: replay"
+                " starts once a message comes that is older than the copy, or when `copy --trust-stream` says that the"
+                " stream begins early enough"
+            )
+        self._streams.begin(self._journal.run_id, self._markers.table, set(), proven=proven)
 
     def _read_inventory(self, known: Mapping[TableName, TableRecord] | None = None) -> Inventory:
         """What the source has. A table that was `known` counts as gone only if SHOW CREATE, which waits for the end of

@@ -5,7 +5,8 @@ What the source is asked for, the gentlest way first:
 - MariaDB tells each snapshot its own place (status variables binlog_snapshot_file and _position, see
   https://mariadb.com/kb/en/enhancements-for-start-transaction-with-consistent/). If the snapshots of all connections
   happen to have the same, nothing is locked at all; else commits are held up for a moment (BACKUP STAGE BLOCK_COMMIT).
-- MySQL has no such thing: FLUSH TABLES WITH READ LOCK for a moment.
+- MySQL has no such thing: FLUSH TABLES WITH READ LOCK for a moment, but not while a long query runs, for which others
+  would have to wait; then LOCK TABLES, which a query that only reads does not mind.
 - Without the right to either, LOCK TABLES … READ on the tables that are copied. Every transaction that has written to
   one of them is committed then, and none can begin to.
 
@@ -31,12 +32,14 @@ from pydbsync.model import Place, TableName
 from pydbsync.ops.copy.options import Locking
 from pydbsync.ops.copy.sessions import SourceReader
 from pydbsync.places import parse_position
+from pydbsync.plan.lexer import shorten
 from pydbsync.plan.quoting import quote_table
 
 _ATTEMPTS = 20
 _LOCK_TIMEOUT = 1205
 _REFUSED = (1044, 1045, 1142, 1227, 1044)
 _FREE_ATTEMPTS = 3
+_LONG_S = 1
 
 
 class Moment(msgspec.Struct):
@@ -98,10 +101,13 @@ class SnapshotTaker:
 
         The binlog is not asked. Raises OperationError without the right to lock the tables.
         """
-        with self._tables_locked(tables, also=f"{quote_table(marker)} WRITE"):
+        _, undo = self._lock_tables(tables, also=f"{quote_table(marker)} WRITE")
+        try:
             began = time.monotonic()
             start = write()
             _open(readers)
+        finally:
+            self._control.execute(undo)
         return Moment(start, None, time.monotonic() - began, "the tables were locked")
 
     def place_now(self) -> TableStart:
@@ -129,6 +135,15 @@ class SnapshotTaker:
         now = int(self._control.value("SELECT UNIX_TIMESTAMP()"))
         return TableStart(base=base, place=Place(file, offset, -1), newest_ts=now, gtids=gtids)
 
+    def read_only(self) -> str:
+        """Which variable forbids writing at the source, whatever rights we have; empty if none does."""
+        names = ["read_only"] if self._control.dialect.is_mariadb else ["super_read_only", "read_only"]
+        for name in names:
+            value = str(self._control.value(f"SELECT @@GLOBAL.{name}")).upper()
+            if value not in ("0", "OFF", "NO_LOCK", "NONE"):
+                return name
+        return ""
+
     def server_id(self) -> int | None:
         """The source's own; None if it is a replica, whose binlog holds changes of other servers."""
         statements = ("SHOW REPLICA STATUS", "SHOW SLAVE STATUS")
@@ -154,36 +169,37 @@ class SnapshotTaker:
 
     @contextmanager
     def _locked(self, tables: Sequence[TableName]) -> Iterator[str]:
-        if self._locking != "tables":
-            try:
-                with self._all_locked() as how:
-                    yield how
-                    return
-            except PermanentError as exc:
-                if exc.code not in _REFUSED or self._locking == "global":
-                    raise OperationError(f"the source does not let itself be locked for a moment: {exc}") from exc
-                self._log.info("no right to a global lock (%s): the tables are locked for a moment instead", exc)
-        with self._tables_locked(tables):
-            yield "the tables were locked"
+        how, undo = self._get_lock(tables)
+        try:
+            yield how
+        finally:
+            self._control.execute(undo)
 
-    @contextmanager
-    def _all_locked(self) -> Iterator[str]:
+    def _get_lock(self, tables: Sequence[TableName]) -> tuple[str, str]:
+        """What was locked, and the statement that gives it back."""
         control = self._control
-        if control.dialect.is_mariadb and control.dialect.version >= (10, 4):
-            self._lock("BACKUP STAGE START", "BACKUP STAGE BLOCK_COMMIT", undo="BACKUP STAGE END")
-            try:
-                yield "commits were held up"
-            finally:
-                control.execute("BACKUP STAGE END")
-        else:
-            self._lock("FLUSH TABLES WITH READ LOCK", undo="UNLOCK TABLES")
-            try:
-                yield "writing was held up"
-            finally:
-                control.execute("UNLOCK TABLES")
+        if self._locking == "tables":
+            return self._lock_tables(tables)
+        try:
+            if control.dialect.is_mariadb and control.dialect.version >= (10, 4):
+                self._lock("BACKUP STAGE START", "BACKUP STAGE BLOCK_COMMIT", undo="BACKUP STAGE END")
+                return "commits were held up", "BACKUP STAGE END"
+            query = self.long_query()
+            if query and tables and self._locking == "auto":
+                self._log.info("%s: not to make others wait for it, the tables are locked for a moment instead", query)
+                try:
+                    return self._lock_tables(tables)
+                except OperationError as exc:
+                    self._log.info("%s", exc)
+            self._lock("FLUSH TABLES WITH READ LOCK", undo="UNLOCK TABLES", is_flush=True)
+            return "writing was held up", "UNLOCK TABLES"
+        except PermanentError as exc:
+            if exc.code not in _REFUSED or self._locking == "global":
+                raise OperationError(f"the source does not let itself be locked for a moment: {exc}") from exc
+            self._log.info("no right to a global lock (%s): the tables are locked for a moment instead", exc)
+        return self._lock_tables(tables)
 
-    @contextmanager
-    def _tables_locked(self, tables: Sequence[TableName], *, also: str = "") -> Iterator[None]:
+    def _lock_tables(self, tables: Sequence[TableName], *, also: str = "") -> tuple[str, str]:
         listed = [f"{quote_table(name)} READ" for name in tables] + ([also] if also else [])
         try:
             self._lock(f"LOCK TABLES {', '.join(listed)}", undo="UNLOCK TABLES")
@@ -192,31 +208,44 @@ class SnapshotTaker:
                 f"the tables cannot be locked for the moment of the snapshot ({exc}); grant the user LOCK TABLES and"
                 " SELECT on them, or RELOAD"
             ) from exc
-        try:
-            yield
-        finally:
-            self._control.execute("UNLOCK TABLES")
+        return "the tables were locked", "UNLOCK TABLES"
 
-    def _lock(self, *statements: str, undo: str) -> None:
+    def long_query(self) -> str:
+        """A statement of another session that runs for a second or longer, as words; empty if none does.
+
+        FLUSH TABLES waits for it, and whoever wants the same table waits as well until it ends, even after FLUSH has
+        given up (tried on MySQL 9.7). Without the right PROCESS only statements of the same user are seen.
+        """
+        own = self._control.connection_id
+        for row in self._control.rows("SHOW PROCESSLIST"):
+            number, user, command, seconds, text = int(row[0]), str(row[1]), str(row[4]), int(row[5] or 0), row[7]
+            is_server = user in ("system user", "event_scheduler")
+            if number != own and not is_server and command in ("Query", "Execute") and seconds >= _LONG_S and text:
+                return f"connection {number} of {user} runs a statement for {seconds} s ({shorten(_text(text), 60)})"
+        return ""
+
+    def _lock(self, *statements: str, undo: str, is_flush: bool = False) -> None:
+        what = f"its lock did not come within {self._lock_wait_s} s"
         for attempt in range(1, _ATTEMPTS + 1):
-            try:
-                for statement in statements:
-                    self._control.execute(statement)
-                return
-            except TransientError as exc:
-                if exc.code != _LOCK_TIMEOUT:
-                    raise
-                self._control.execute(undo)
-                if attempt == 1:
-                    self._log.warning(
-                        "the source is busy with long transactions: its lock did not come within %d s, trying again",
-                        self._lock_wait_s,
-                    )
+            query = self.long_query() if is_flush else ""
+            if query:
+                what = query
+            else:
+                try:
+                    for statement in statements:
+                        self._control.execute(statement)
+                    return
+                except TransientError as exc:
+                    if exc.code != _LOCK_TIMEOUT:
+                        raise
+                    self._control.execute(undo)
+            if attempt == 1:
+                self._log.warning("the source is busy with long transactions or queries: %s, trying again", what)
             if self._stop.wait(min(1.0 * attempt, 10.0)):
                 raise Stopped("stopped while waiting for the moment of the snapshot")
         raise OperationError(
             f"in {_ATTEMPTS} attempts the source was never free for a moment within {self._lock_wait_s} s: a long"
-            " transaction or query holds it; see its process list, or raise --lock-wait"
+            f" transaction or query holds it ({what}); see its process list, or raise --lock-wait-s"
         )
 
 

@@ -74,6 +74,8 @@ class Worker:
         self._brake = brake
         self._stop = stop
         self._log = log
+        self._unanswered = (0, 0)
+        """Rows and bytes of the last COMMIT."""
 
     def run(self) -> None:
         """Work. What goes wrong is told to the board; never raises."""
@@ -155,7 +157,7 @@ class Worker:
                     parts = self._reader.chunk(form.chunk_query(way, where, shard=task.shard))
             except TooLargeError:
                 task.was_too_large()
-                self._writer.repeat(lambda _: self._copy_rows(task, where, chunk=chunk))
+                self._repeat_rows(task, where, chunk)
                 return
             rows, size = sum(int(part[1]) for part in parts), sum(len(part[3]) for part in parts)
             is_first = True
@@ -183,11 +185,39 @@ class Worker:
             self._brake(rows)
             return
 
+    def _repeat_rows(self, task: TableTask, where: str, chunk: Chunk) -> None:
+        """Row by row in one transaction, again as long as it is not known to be committed."""
+        is_first = True
+
+        def copy_rows(connection: TargetWriter) -> None:
+            nonlocal is_first
+            # A COMMIT whose answer was lost may have been done: the row of the chunk tells.
+            if is_first or not self._journal.is_chunk_done(connection, task.name, chunk):
+                is_first = False
+                self._copy_rows(task, where, chunk=chunk)
+            else:
+                self._board.progressed(task, *self._unanswered)
+
+        self._writer.repeat(copy_rows)
+
     # -- row by row --------------------------------------------------------------------------------------------------
 
     def _copy_whole(self, task: TableTask) -> None:
-        """A table without a key: one pass, committed in pieces; begun again from an empty table if that fails."""
+        """A table without a key: one pass, committed in pieces; begun again from an empty table if that fails.
+
+        Where others write to the same target table nothing can be emptied: it is one transaction, and one chunk.
+        """
         where = " AND ".join(_owned(task)) or "TRUE"
+        if task.is_shared:
+            whole = Chunk(0)
+            self._writer.repeat(lambda connection: self._journal.plan_chunk(connection, task.name, whole))
+            while True:
+                try:
+                    self._repeat_rows(task, where, whole)
+                    return
+                except PermanentError as exc:
+                    if not self._writer.give_up_loading(task, exc):
+                        raise
         for attempt in range(1, ATTEMPTS + 1):
             try:
                 self._copy_rows(task, where, chunk=None)
@@ -203,8 +233,7 @@ class Worker:
             self._begin_again(task)
 
     def _begin_again(self, task: TableTask) -> None:
-        if not task.is_shared:  # else it was one transaction, and is rolled back
-            self._empty(task)
+        self._empty(task)
         self._board.progressed(task, -task.report.rows, -task.report.size_bytes)
 
     def _copy_rows(self, task: TableTask, where: str, *, chunk: Chunk | None) -> None:
@@ -230,8 +259,8 @@ class Worker:
                     raise TooLargeError("a row is longer than the source can print as one text", code=1301)
                 if pile.rows and (pile.size + len(text) > limit or way is Way.SINGLE):
                     self._flush(task, way, pile)
-                    if chunk is None and not task.is_shared:
-                        connection.execute(b"COMMIT")
+                    if chunk is None:
+                        connection.commit()
                         self._board.progressed(task, total_rows, total_size)
                         self._brake(total_rows)
                         self._brake(0)
@@ -242,7 +271,9 @@ class Worker:
             self._flush(task, way, pile)
             if chunk is not None:
                 self._journal.end_chunk(connection, task.name, chunk, rows=total_rows, size_bytes=total_size)
-            connection.execute(b"COMMIT")
+                kill_point("before-chunk-commit")
+            self._unanswered = total_rows, total_size
+            connection.commit()
         except BaseException:
             connection.rollback()
             raise
