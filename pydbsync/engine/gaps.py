@@ -85,7 +85,8 @@ class HeartbeatWatch:
                 f"heartbeats {self.number + 1} to {number - 1} did not come: changes were lost between"
                 f" {_utc(self.ts)} and {_utc(change.ts)} (source time)"
             )
-        if self.number is None or number > self.number:
+        # A smaller number is an older one that came again, which has no place then; or the table was made anew.
+        if self.number is None or number > self.number or change.position is not None or change.ts >= (self.ts or 0):
             self.number, self.ts = number, change.ts
         self._stalled = False
         return missing
