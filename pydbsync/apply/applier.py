@@ -29,7 +29,7 @@ from pydbsync.errors import (
 from pydbsync.killpoints import kill_point
 from pydbsync.model import TableName
 from pydbsync.places import Checkpoint
-from pydbsync.plan.batch import Batch, single_statements
+from pydbsync.plan.batch import Batch, Statement, single_statements
 from pydbsync.plan.ddl import PlannedSchemaChange
 from pydbsync.plan.quoting import quote_table
 from pydbsync.plan.rows import Dialect, TablePlan
@@ -62,6 +62,7 @@ class Applier:
         """What was begun and is not finished."""
         self._sent: list[tuple[int, ParkedChange]] = []
         """What the last transaction that was sent has parked."""
+        self._told_missing: set[TableName | None] = set()
 
     @property
     def catalog(self) -> LiveCatalog:
@@ -225,7 +226,10 @@ class Applier:
                     if entry[2].schema.transactional:
                         self._make_or_park(connection, entry, refused, blocked)
             elif isinstance(work.batch, Batch):
-                yield from run_all(connection, (each for each in work.batch.statements() if each.is_transactional))
+                statements = (each for each in work.batch.statements() if each.is_transactional)
+                # What is made again behind a bootstrap may have gone before.
+                is_exact = not work.state.bootstrapped
+                yield from run_all(connection, statements, missed=self._tell_missing if is_exact else None)
             parked = [
                 each
                 for changes in (work.outside_refused, refused, work.parked)
@@ -285,9 +289,18 @@ class Applier:
             connection.execute(b"SAVEPOINT one_change")
         try:
             for statement in statements:
-                run_planned(connection, statement)
+                run_planned(connection, statement, missed=self._tell_missing)
         except PermanentError as exc:
             if plan.schema.transactional:
                 connection.execute(b"ROLLBACK TO SAVEPOINT one_change")
             return park_row(entry, str(exc), code=exc.code)
         return None
+
+    def _tell_missing(self, statement: Statement, matched: int) -> None:
+        if statement.table not in self._told_missing:
+            self._told_missing.add(statement.table)
+            self._log.warning(
+                "%s: %d of %d rows that the source has deleted or given another key were not there at the target:"
+                " compare the table with the source (said once for the table)",
+                statement.table, statement.held - matched, statement.held,
+            )  # fmt: skip

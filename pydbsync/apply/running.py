@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from typing import TypeAlias
 
 from pydbsync.apply.connection import ROW_SQL_MODE, SCHEMA_SQL_MODE, Connection
 from pydbsync.errors import PermanentError
@@ -11,8 +12,11 @@ from pydbsync.plan.batch import Statement
 
 _DATA_TRUNCATED = 1265
 
+Missed: TypeAlias = Callable[[Statement, int], object]
+"""Called with a statement that matched so many rows, fewer than the target must have held."""
 
-def run_all(connection: Connection, statements: Iterable[Statement]) -> Iterator[None]:
+
+def run_all(connection: Connection, statements: Iterable[Statement], *, missed: Missed | None = None) -> Iterator[None]:
     """Run planned statements in order; yields whenever the answer of one is waited for, with the next one made already.
 
     Raises TransientError, PermanentError, and what `statements` raises.
@@ -23,10 +27,10 @@ def run_all(connection: Connection, statements: Iterable[Statement]) -> Iterator
             if begun is not None:
                 yield
                 ended, begun = begun, None
-                _hold(ended, connection.receive())
+                _hold(ended, connection.receive(), missed)
             kill_point("mid-batch")
             if statement.error_values or statement.checks_foreign_keys:
-                run_planned(connection, statement)
+                run_planned(connection, statement, missed=missed)
             else:
                 _refuse_long(connection, statement)
                 connection.send(statement.sql)
@@ -36,10 +40,10 @@ def run_all(connection: Connection, statements: Iterable[Statement]) -> Iterator
     finally:
         # Also where the next one could not be made: an answer that is not read would be taken for a later one's.
         if begun is not None:
-            _hold(begun, connection.receive())
+            _hold(begun, connection.receive(), missed)
 
 
-def run_planned(connection: Connection, statement: Statement) -> None:
+def run_planned(connection: Connection, statement: Statement, *, missed: Missed | None = None) -> None:
     """Run one planned statement, and hold it to what must be true of it. Raises TransientError, PermanentError."""
     _refuse_long(connection, statement)
     if statement.error_values:
@@ -53,7 +57,7 @@ def run_planned(connection: Connection, statement: Statement) -> None:
                 connection.execute(b"SET foreign_key_checks = 0")
     else:
         matched = connection.execute(statement.sql)
-    _hold(statement, matched)
+    _hold(statement, matched, missed)
 
 
 def commit(connection: Connection) -> Iterator[None]:
@@ -73,7 +77,9 @@ def _refuse_long(connection: Connection, statement: Statement) -> None:
         )
 
 
-def _hold(statement: Statement, matched: int) -> None:
+def _hold(statement: Statement, matched: int, missed: Missed | None) -> None:
+    if matched < statement.held and missed is not None:
+        missed(statement, matched)
     if statement.affected is not None and matched != statement.affected:
         raise PermanentError(
             f"{statement.table}: {statement.affected} row(s) should match but {matched} do: the target is not as"

@@ -39,6 +39,8 @@ class Statement(NamedTuple):
     """Row changes behind it, for the counters."""
     affected: int | None = None
     """Exactly so many rows must match, or the change is in conflict with the target; None where any number may."""
+    held: int = 0
+    """So many of its rows the target must have held: that fewer match is told, since the end is right all the same."""
     checks_foreign_keys: bool = False
     table: TableName | None = None
     error_values: int = 0
@@ -138,8 +140,13 @@ class _KeyedBuffer(_Buffer):
     def __init__(self, plan: TablePlan, strategy: Strategy) -> None:
         super().__init__(plan)
         self.moves_rows = strategy is Strategy.UPSERT
-        self._deleted: dict[bytes, msgspec.Raw] = {}
         self._images: dict[bytes, msgspec.Raw] = {}
+        self._gone: dict[bytes, msgspec.Raw] = {}
+        """What the target held before the batch."""
+        self._passed: dict[bytes, msgspec.Raw] = {}
+        """What was written within the batch: the target may have held the row or not."""
+        self._may_repeat = False
+        """Whether messages without places came: what they delete may be gone already."""
         self._changes = 0
 
     def must_move(self, change: RowChange) -> bool:
@@ -153,25 +160,33 @@ class _KeyedBuffer(_Buffer):
         plan = self.plan
         key = plan.key_of(change.data)
         if change.kind == "delete":
-            self._images.pop(key, None)
-            self._deleted[key] = change.data
+            self._remove(key, change.data, change.position)
         else:
             if change.kind == "update" and change.old is not NO_JSON and plan.may_change_key(change):
                 old = plan.old_image(change)
                 old_key = plan.key_of(old)
                 if old_key != key:
-                    self._images.pop(old_key, None)
-                    self._deleted[old_key] = old
+                    self._remove(old_key, old, change.position)
             self._images[key] = change.data
         self._changes += 1
 
+    def _remove(self, key: bytes, data: msgspec.Raw, position: str | None) -> None:
+        if position is None:
+            self._may_repeat = True
+        if self._images.pop(key, None) is None:
+            self._gone[key] = data
+        elif key not in self._gone:
+            self._passed[key] = data
+
     def statements(self) -> Iterator[Statement]:
         plan, images = self.plan, self._images
-        deleted = [data for key, data in self._deleted.items() if self.moves_rows or key not in images]
         rows = self._changes
-        for statement in _delete_by_key(plan, deleted):
-            yield statement._replace(rows=min(statement.rows, rows))
-            rows -= min(statement.rows, rows)
+        for removed, is_held in ((self._gone, not self._may_repeat), (self._passed, False)):
+            deleted = [data for key, data in removed.items() if self.moves_rows or key not in images]
+            for statement in _delete_by_key(plan, deleted):
+                held = statement.rows if is_held else 0
+                yield statement._replace(rows=min(statement.rows, rows), held=held)
+                rows -= min(statement.rows, rows)
         for count, statement in enumerate(_write_images(plan, images.values())):
             # changes that were compacted away count with the first statement
             yield statement._replace(rows=statement.rows + (rows - len(images) if count == 0 else 0))
@@ -414,11 +429,11 @@ def _single_statements(change: RowChange, plan: TablePlan) -> list[Statement]:
             sql = b"DELETE IGNORE FROM %s WHERE %s LIMIT 1" % (plan.quoted, where)
             found.append(Statement(sql, 0, affected=1, table=plan.name))
     elif change.kind == "delete":
-        found.append(_delete_one(plan, change.data))
+        found.append(_delete_one(plan, change.data, change))
     elif change.kind == "update" and plan.may_change_key(change):
         old = plan.old_image(change)
         if plan.key_of(old) != plan.key_of(change.data):
-            found.append(_delete_one(plan, old))
+            found.append(_delete_one(plan, old, change))
     if change.kind != "delete":
         head, tail = shape.replace_head, b""
         if strategy is Strategy.UPSERT:
@@ -432,6 +447,6 @@ def _single_statements(change: RowChange, plan: TablePlan) -> list[Statement]:
     return found
 
 
-def _delete_one(plan: TablePlan, data: msgspec.Raw) -> Statement:
+def _delete_one(plan: TablePlan, data: msgspec.Raw, change: RowChange) -> Statement:
     sql = b"DELETE IGNORE FROM %s WHERE %s LIMIT 1" % (plan.quoted, _where_key(plan, data))
-    return Statement(sql, 0, table=plan.name)
+    return Statement(sql, 0, held=0 if change.position is None else 1, table=plan.name)

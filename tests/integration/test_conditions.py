@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.integration.engine import parked, replay
+from tests.integration.engine import LOG, parked, replay
 from tests.maxwell import Binlog, delete, insert, update
 from tests.servers import Endpoint
 
@@ -102,3 +102,18 @@ def test_plain_mode_says_where_the_target_is_not_as_the_source_was(empty: Endpoi
     reasons = [each.reason for each in parked(empty)]
     assert "1 row(s) should match but 0 do" in reasons[0]
     assert "Duplicate entry" in reasons[1]
+
+
+def test_rows_that_are_to_go_and_are_not_there_are_told(
+    empty: Endpoint, binlog: Binlog, caplog: pytest.LogCaptureFixture
+) -> None:
+    empty.query("CREATE TABLE d.t (id INT PRIMARY KEY, v INT)")
+    gone = [delete("d.t", {"id": n, "v": 1}) for n in range(1, 5)]
+    with caplog.at_level("WARNING", LOG.name):
+        replay(empty, binlog.each([insert("d.t", {"id": n, "v": 1}) for n in range(1, 6)]))
+        replay(empty, binlog.each([gone[0], insert("d.t", {"id": 6, "v": 1}), delete("d.t", {"id": 6, "v": 1})]))
+        assert caplog.text == ""
+        empty.query("DELETE FROM d.t WHERE id IN (3, 5)")
+        replay(empty, binlog.each([*gone[1:], update("d.t", {"id": 9, "v": 1}, {"id": 5})]))
+    assert rows(empty) == [(9, 1)]
+    assert "d.t: 2 of 4 rows that the source has deleted or given another key were not there" in caplog.text

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -159,6 +160,23 @@ def test_long_lists_of_keys_and_rows_are_cut(monkeypatch: pytest.MonkeyPatch) ->
         'REPLACE INTO `d`.`t` (`id`, `v`) VALUES (1,"x"),(2,"a longer one")',
         'REPLACE INTO `d`.`t` (`id`, `v`) VALUES (3,"x")',
     ]
+
+
+@pytest.mark.parametrize(
+    ("changes", "held"),
+    [
+        ([delete(row(1)), delete(row(2))], [2]),
+        ([insert(row(1)), delete(row(1))], [0]),
+        ([delete(row(1)), insert(row(2)), delete(row(2)), update(row(4), {"id": 3})], [2, 0]),
+        ([delete(row(1)), insert(row(1)), delete(row(1))], [1]),
+        ([delete(row(1)), insert(row(1))], []),
+        ([update(row(2), {"id": 1}), update(row(3), {"id": 2})], [1, 0]),
+    ],
+)
+def test_the_rows_that_were_there_before_the_batch_must_be_found(changes: list[RowChange], held: list[int]) -> None:
+    placed = [msgspec.structs.replace(each, position="binlog.000001:4") for each in changes]
+    assert [each.held for each in batched(placed) if each.sql.startswith(b"DELETE")] == held
+    assert not any(each.held for each in batched(changes)), "without places it may have gone already"
 
 
 def test_images_of_several_shapes_are_statements_of_their_own() -> None:
