@@ -423,7 +423,6 @@ class Connection:
             "sql_big_selects": 1,
             "sql_auto_is_null": 0,
             "completion_type": 0,
-            "max_error_count": 1024,
         }
         for name, value in limits.items():
             try:

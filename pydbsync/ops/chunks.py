@@ -17,6 +17,7 @@ import msgspec
 from pydbsync.apply.connection import Connection
 from pydbsync.errors import OperationError
 from pydbsync.model import Column, TableName, TableSchema
+from pydbsync.ops.answers import exact_rows
 from pydbsync.plan.literals import BINARY_KINDS, FLOAT_KINDS, INTEGER_KINDS, TEMPORAL_KINDS, TEXT_KINDS
 from pydbsync.plan.quoting import quote_name, quote_table
 
@@ -239,9 +240,10 @@ def key_chunks(
 
 def boundary(connection: Connection, key: RowKey, lower: KeyValues | None, *, rows: int) -> KeyValues | None:
     """The key of the row that is the `rows`-th behind `lower`; None if there are fewer."""
-    found = connection.rows(
+    found = exact_rows(
+        connection,
         f"SELECT {', '.join(key.printed)} FROM {quote_table(key.table)} WHERE {key.where(Chunk(0, lower))}"
-        f" ORDER BY {key.order_by} LIMIT 1 OFFSET {rows - 1}"
+        f" ORDER BY {key.order_by} LIMIT 1 OFFSET {rows - 1}",
     )
     return key.values(found[0]) if found else None
 

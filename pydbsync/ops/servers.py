@@ -14,6 +14,7 @@ from pydbsync.backoff import Backoff
 from pydbsync.config.settings import RetrySettings, Settings
 from pydbsync.errors import ConfigError, Stopped, TransientError
 from pydbsync.model import TableName, TableSchema
+from pydbsync.ops.answers import exact_rows
 from pydbsync.plan.rows import Dialect
 
 _T = TypeVar("_T")
@@ -76,12 +77,16 @@ class Server:
         """All rows of a query."""
         return self.call(lambda connection: connection.rows(sql, parameters))
 
+    def exact_rows(self, sql: str) -> list[tuple[Any, ...]]:
+        """The same for a query whose values matter. Raises DoubtfulError if the server warns of one."""
+        return self.call(lambda connection: exact_rows(connection, sql))
+
     def timed_rows(self, sql: str) -> tuple[list[tuple[Any, ...]], float]:
-        """All rows of a query, and the seconds that the server took, without the wait for others."""
+        """The same, and the seconds that the server took, without the wait for others."""
 
         def ask(connection: Connection) -> tuple[list[tuple[Any, ...]], float]:
             started = time.monotonic()
-            return connection.rows(sql), time.monotonic() - started
+            return exact_rows(connection, sql), time.monotonic() - started
 
         return self.call(ask)
 

@@ -80,7 +80,9 @@ def field_for(source: Column, target: Column) -> Field:
         return _quoted(name, f"({column} * 1e0)")
     if kind in TEMPORAL_KINDS or kind in ("double", "decimal", "year"):
         return _quoted(name, column)
-    if kind in GEOMETRY_KINDS or kind in BINARY_KINDS or kind in ("bit", "vector"):
+    if kind in GEOMETRY_KINDS or kind in BINARY_KINDS:
+        return _long(name, column)
+    if kind in ("bit", "vector"):
         return _quoted(name, f"CAST({column} AS BINARY)")
     if kind in _PRINTED:
         return _address(name, source, target)
@@ -106,14 +108,21 @@ def _address(name: str, source: Column, target: Column) -> Field:
     )
 
 
+def _long(name: str, value: str, taken_as: str = "{}") -> Field:
+    """Without a CAST by itself, which gives NULL beyond max_allowed_packet: in these sessions a column is bytes."""
+    return Field(name, f"QUOTE(CAST({value} AS BINARY))", value, True, taken_as, taken_as)
+
+
 def _text(name: str, source: Column, target: Column) -> Field:
     column = quote_name(source.name)
     charset = _SAME_NAME.get(str(source.charset), source.charset)
     is_bytes = target.kind in BINARY_KINDS or charset in (None, "binary")
     is_same = charset == _SAME_NAME.get(str(target.charset), target.charset) and source.kind in TEXT_KINDS | {"json"}
     if target.native_json or target.kind in _PRINTED or not (is_bytes or is_same):
-        return _quoted(name, f"CAST(CONVERT({column} USING utf8mb4) AS BINARY)", _FROM_UTF8)
-    return _quoted(name, f"CAST({column} AS BINARY)")
+        return _long(name, f"CONVERT({column} USING utf8mb4)", _FROM_UTF8)
+    if source.native_json:  # which the driver would give as text
+        return _quoted(name, f"CAST({column} AS BINARY)")
+    return _long(name, column)
 
 
 def _quote(value: bytes) -> bytes:

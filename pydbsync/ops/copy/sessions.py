@@ -12,6 +12,7 @@ import pymysql.cursors
 
 from pydbsync.apply.connection import Connection, server_error
 from pydbsync.errors import PermanentError
+from pydbsync.ops.answers import DoubtfulError, check_warnings, exact_rows
 
 COPY_SQL_MODE = "NO_AUTO_VALUE_ON_ZERO,ALLOW_INVALID_DATES"
 """Not strict: what strict mode refuses comes as a warning, and a warning that is not expected is an error here."""
@@ -19,6 +20,8 @@ COPY_SQL_MODE = "NO_AUTO_VALUE_ON_ZERO,ALLOW_INVALID_DATES"
 _LONG_S = 24 * 3600
 _BLOCKED_AFTER_S = 10
 _NO_PRIVILEGE = 1227
+_CUT_CODES = (0, 1260, 1301)
+"""Warnings: more than are told; GROUP_CONCAT cut; the result of a function is longer than max_allowed_packet."""
 
 
 class TooLargeError(PermanentError):
@@ -78,26 +81,41 @@ class SourceReader(Connection):
 
     def chunk(self, sql: str) -> list[tuple[Any, ...]]:
         """All rows of a query whose texts are whole. Raises TooLargeError where one was cut."""
-        found = self.rows(sql)
-        if self._raw._result.warning_count:  # type: ignore[attr-defined]
-            warnings = self.rows("SHOW WARNINGS")
-            codes = {int(row[1]) for row in warnings}
-            if codes & {1260, 1301}:  # GROUP_CONCAT cut, or a function's result longer than max_allowed_packet
-                raise TooLargeError(_text(warnings[0][2]), code=1301)
-        return found
+        try:
+            return exact_rows(self, sql)
+        except DoubtfulError as exc:
+            raise _not_as_stored(exc) from exc
 
     def stream(self, sql: str) -> Iterator[tuple[Any, ...]]:
-        """The rows of a query one by one, without holding them here. Raises TransientError, PermanentError."""
+        """The rows of a query one by one, without holding them here; that they were not as stored is known at the end.
+
+        Raises TransientError, PermanentError, TooLargeError where a value was cut.
+        """
         cursor = self._raw.cursor(pymysql.cursors.SSCursor)
+        warned = 0
         try:
             cursor.execute(sql)
             yield from cursor
+            warned = int(cursor._result.warning_count)  # type: ignore[attr-defined]
         except Exception as exc:
             raise server_error(exc) from exc
         finally:
             if not self.is_open():  # nothing is left to be read from a connection that is closed
                 cursor._result = None  # type: ignore[attr-defined]
             cursor.close()
+        if warned:
+            try:
+                check_warnings(self, warned)
+            except DoubtfulError as exc:
+                raise _not_as_stored(exc) from exc
+
+
+def _not_as_stored(exc: DoubtfulError) -> PermanentError:
+    if exc.code in _CUT_CODES:
+        return TooLargeError(
+            f"a row is longer than the source's max_allowed_packet; raise it there ({exc})", code=exc.code
+        )
+    return PermanentError(f"the source does not give a value as it is: {exc}", code=exc.code)
 
 
 class TargetWriter(Connection):

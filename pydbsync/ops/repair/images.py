@@ -11,8 +11,18 @@ import msgspec
 from pydbsync.apply.connection import Connection
 from pydbsync.errors import OperationError
 from pydbsync.model import Column
-from pydbsync.ops.verify.canonical import Form, canonical_bytes, form_of, spell
-from pydbsync.ops.verify.sides import Request, Side
+from pydbsync.ops.answers import DoubtfulError
+from pydbsync.ops.verify.canonical import (
+    ONE_TO_ONE,
+    UNSPEAKABLE,
+    Form,
+    canonical_bytes,
+    form_of,
+    in_bytes,
+    is_reversible,
+    spell,
+)
+from pydbsync.ops.verify.sides import NO_DIGEST, Request, Side
 from pydbsync.plan.literals import GEOMETRY_KINDS
 from pydbsync.plan.quoting import quote_name
 from pydbsync.plan.rows import Dialect
@@ -35,6 +45,8 @@ def image_expression(column: Column, dialect: Dialect) -> str:
         return f"CAST({name} AS BINARY)"
     form = form_of(column)
     text = spell(column, dialect, form=form)
+    if form is Form.TEXT and column.charset is not None and column.charset not in ONE_TO_ONE:
+        return f"IF({is_reversible(column)}, {in_bytes(text, form)}, IF(ISNULL({name}), NULL, X'FF'))"
     return f"CAST({text} AS CHAR)" if form in (Form.PLAIN, Form.FLOAT) else text
 
 
@@ -43,6 +55,8 @@ def image_token(column: Column, value: bytes | None) -> bytes:
     if value is None:
         return b"null"
     kind = column.kind
+    if form_of(column) is Form.TEXT and value.startswith(UNSPEAKABLE):
+        raise OperationError(f"column {column.name} holds a character that Unicode lacks, or has another code for")
     if kind == "json":
         return _json(column, value)
     if kind == "enum" and value == b"" and "" not in column.labels:
@@ -111,6 +125,9 @@ def read_all_images(
         for request, count, values in side.read(table, expressions, requests, within=within, apart=apart):
             if request not in requests:
                 continue
+            if request == (NO_DIGEST,):
+                found[request] = ["it has no key, and is too long to be found by a digest (max_allowed_packet)"]
+                continue
             try:
                 image: Image | str = Image(_image(columns, values), count)
             except OperationError as exc:
@@ -119,7 +136,9 @@ def read_all_images(
     return found
 
 
-def _image(columns: Sequence[Column], values: Sequence[object]) -> msgspec.Raw:
+def _image(columns: Sequence[Column], values: Sequence[object] | DoubtfulError) -> msgspec.Raw:
+    if isinstance(values, DoubtfulError):
+        raise OperationError(f"it cannot be read as it is: {values}")
     members = (
         msgspec.json.encode(column.name) + b":" + image_token(column, canonical_bytes(value))
         for column, value in zip(columns, values, strict=True)

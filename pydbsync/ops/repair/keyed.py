@@ -102,6 +102,9 @@ class KeyedRows:
 
 def _check(sides: TableSides, change: PlannedChange, wanted: Found | None, found: Found | None) -> None:
     """What was written must be what verify calls equal, or the same row would be repaired for ever."""
+    doubt = next((each.doubt for each in (wanted, found) if each is not None and each.doubt), "")
+    if doubt:
+        raise ChangeRefused(change, refusal(change, f"it cannot be read as it is: {doubt}"))
     if (wanted.state if wanted else None) == (found.state if found else None):
         return
     names: list[str] = []

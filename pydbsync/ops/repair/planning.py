@@ -126,6 +126,8 @@ class Planner:
         settled = self._settler.settle(sides, requests)
         if settled.in_flux:
             self._leave_out(table.target, f"{settled.in_flux} rows change all the time; verify again later")
+        for key, why in settled.unreadable.items():
+            self._leave_out(table.target, f"the row {', '.join(key)} cannot be read as it is: {why}")
         verdicts = [verdict for verdict in settled.different if verdict.is_proven or self._takes_unproven]
         if len(verdicts) < len(settled.different):
             self._leave_out(

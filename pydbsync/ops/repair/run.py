@@ -150,7 +150,7 @@ class Repair:
         for name, table in tables.items():
             requests = {change.request for change in changes if change.table == name}
             settled = self._settler.settle(table.sides, requests)
-            different += len(settled.different) + settled.in_flux
+            different += len(settled.different) + settled.in_flux + len(settled.unreadable)
         return Outcome(done.done, done.before, done.refused, equal=len(changes) - different, different=different)
 
 

@@ -1,9 +1,13 @@
 """A row as text that is the same on both servers exactly if the row is the same, and its digest as SQL.
 
-Each column is spelled in a form that does not depend on brand, character set or collation: text as its UTF-8 bytes,
-times in UTC, numbers as they print. So 'a' differs from 'A', 'x' from 'x ', NULL from the empty string. Where a brand
-spells one value in two ways (JSON, floating point), the digest may differ although the row does not; `equal` decides
-on the rows themselves, and a digest that is the same never hides a difference.
+Each column is spelled in a form that does not depend on brand, character set or collation: text as its UTF-8 bytes
+(or where both sides have the same other character set, as it is stored), times in UTC, numbers as they print. So 'a'
+differs from 'A', 'x' from 'x ', NULL from the empty string. Where a brand spells one value in two ways (JSON, floating
+point), the digest may differ although the row does not; `equal` decides on the rows themselves, and a digest that is
+the same never hides a difference.
+
+No expression here is longer than max_allowed_packet: CAST and CONCAT would give NULL for it. Long columns enter by a
+digest of their own, which no server limits; a row that is too long all the same has no digest, and is read by itself.
 """
 
 from __future__ import annotations
@@ -12,7 +16,7 @@ import enum
 import json
 import re
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from decimal import Context, Decimal
 
 import msgspec
@@ -38,16 +42,22 @@ class Form(enum.Enum):
 
 
 _UTF8 = frozenset({"utf8mb4", "utf8mb3", "utf8", "ascii"})
+ONE_TO_ONE = _UTF8 | {"latin1", "ucs2", "utf16", "utf16le", "utf32"}
+"""Character sets in which each character has one code, and each code is a character of Unicode."""
+_SAME_NAME = {"utf8": "utf8mb3"}
 _LARGE_BYTES = 65535
-"""Columns that may hold more enter the row's text by a digest of their own: CONCAT_WS gives NULL for a row that is
-longer than max_allowed_packet."""
+"""Columns that may hold more enter the row's text by a digest of their own."""
 _SHOWN_BYTES = 1 << 20
 """Larger values are compared by their SHA-256, so that a row of many gigabytes does not have to be held."""
+_GROWTH = 4
+"""A text has at most so many times as many bytes in UTF-8."""
+UNSPEAKABLE = b"\xff"
+"""Begins what stands for a text that UTF-8 cannot tell from another: its bytes in hexadecimal, or their digest."""
 _DOUBLE_DIGITS = 17
 _WIDE = Context(prec=1000)
 """Decimals are not rounded."""
 _TOO_LONG = 10**30
-"""Stands for a row that the server could not spell; more than all 64-bit digests of a chunk together."""
+"""Stands for a row without a digest; more than all 64-bit digests of a chunk together."""
 
 
 class ComparedColumn(msgspec.Struct, frozen=True):
@@ -62,6 +72,12 @@ class ComparedColumn(msgspec.Struct, frozen=True):
     def name(self) -> str:
         """As the source spells it."""
         return self.source.name
+
+    @property
+    def is_as_stored(self) -> bool:
+        """Whether both sides have one character set that is not UTF-8: then its bytes are compared."""
+        charsets = {_SAME_NAME.get(str(each.charset), each.charset) for each in (self.source, self.target)}
+        return self.form is Form.TEXT and len(charsets) == 1 and not charsets & _UTF8
 
     @property
     def form(self) -> Form:
@@ -88,38 +104,52 @@ class ComparedColumn(msgspec.Struct, frozen=True):
 
 
 class RowText:
-    """The compared columns of one side as SQL."""
+    """The compared columns of one side as SQL. `packet_bytes` is the smaller max_allowed_packet of both sides."""
 
     def __init__(
-        self, columns: Sequence[ComparedColumn], dialect: Dialect, *, is_source: bool, across_brands: bool
+        self,
+        columns: Sequence[ComparedColumn],
+        dialect: Dialect,
+        *,
+        is_source: bool,
+        across_brands: bool,
+        packet_bytes: int,
     ) -> None:
         own = [(each.source if is_source else each.target, each) for each in columns]
         spelled = [
             (column, spell(column, dialect, form=each.form, shift_s=each.shift_s if is_source else 0), each)
             for column, each in own
         ]
-        self.values = tuple(_shown(text, each.form) for _, text, each in spelled)
+        shown_bytes = min(_SHOWN_BYTES, packet_bytes // 8)
+        self.values = tuple(_shown(text, column, each, shown_bytes) for column, text, each in spelled)
         """An expression a column, for reading whole rows."""
-        if across_brands:
-            spelled = [
-                (column, portable_float(text, column) if each.form is Form.FLOAT else text, each)
-                for column, text, each in spelled
-            ]
+        spelled = [
+            (column, _digested(column, text, each, across_brands=across_brands), each) for column, text, each in spelled
+        ]
         # Behind the separator '#', which none of them holds, come values that may hold it, then the lengths of these
         # and a mark for each that may be NULL: so no two different rows have the same text. The order is the source's
         # on both sides.
-        short = [_short(text, each) for _, text, each in spelled if _is_short(each)]
-        long = [text for _, text, each in spelled if not _is_short(each)]
-        lengths = [f"LENGTH({_uncast(text)})" for text in long]
+        large_bytes = min(_LARGE_BYTES, packet_bytes // 64)
+        short = [_short(text, each) for _, text, each in spelled if _is_short(each, large_bytes)]
+        others = [(column, text, each) for column, text, each in spelled if not _is_short(each, large_bytes)]
+        long = [in_bytes(text, each.form) for _, text, each in others]
+        lengths = [f"LENGTH({text})" for _, text, _ in others]
         marks = [
             f"ISNULL({quote_name(column.name)})"
             for column, _, each in spelled
             if each.source.nullable or each.target.nullable
         ]
         parts = [*short, *long, *lengths, *marks]
+        doubts = [
+            *(doubt for column, _, each in spelled for doubt in _doubts(column, each, packet_bytes)),
+            *_is_too_long([column for column, _, _ in others], packet_bytes),
+        ]
+        # Without a separator CONCAT_WS gives NULL, and looks at nothing else.
+        separator = f"IF({' OR '.join(doubts)}, NULL, '#')" if doubts else "'#'"
         # SHA-256, since MySQL 9.7 has no MD5 and SHA1 any more, and CRC32 is linear: two rows that swap a value would
         # cancel each other out.
-        self.digest = f"SHA2(CONCAT_WS('#', {', '.join(parts)}), 256)"
+        self.digest = f"SHA2(CONCAT_WS({separator}, {', '.join(parts)}), 256)"
+        """NULL for a row that has to be read by itself."""
         self.number = f"CAST(CONV(LEFT({self.digest}, 16), 16, 10) AS UNSIGNED)"
         # A sum, unlike XOR, tells three equal rows of a table without a key from one. Two chunks that differ have the
         # same sum of 64-bit digests with a probability of 2^-64.
@@ -127,12 +157,12 @@ class RowText:
 
 
 def is_whole(total: int) -> bool:
-    """Whether the server could spell every row that went into this sum."""
+    """Whether every row that went into this sum has a digest."""
     return total < _TOO_LONG
 
 
 def spell(column: Column, dialect: Dialect, *, form: Form, shift_s: int = 0) -> str:
-    """The canonical form of one column as SQL; NULL stays NULL."""
+    """The canonical form of one column as SQL; NULL stays NULL. No server limits its length; text may be text yet."""
     name = quote_name(column.name)
     kind = column.kind
     if form is Form.JSON:
@@ -141,12 +171,9 @@ def spell(column: Column, dialect: Dialect, *, form: Form, shift_s: int = 0) -> 
         # A FLOAT column prints six digits, but whole in an expression; a DOUBLE the other way round (MySQL 9.7).
         return name if kind == "double" else f"({name} * 1e0)"
     if kind in GEOMETRY_KINDS:  # SRID and WKB, longitude first, on both brands
-        return f"CAST({name} AS BINARY)"
+        return name
     if kind in TEXT_KINDS or kind in ("enum", "set"):
-        if column.charset in (None, "binary"):
-            return name
-        text = name if column.charset in _UTF8 else f"CONVERT({name} USING utf8mb4)"
-        return f"CAST({text} AS BINARY)"
+        return _utf8_text(column, name)
     if kind in BINARY_KINDS:
         return name
     if kind == "vector":
@@ -160,12 +187,23 @@ def spell(column: Column, dialect: Dialect, *, form: Form, shift_s: int = 0) -> 
     return f"CAST({name} AS CHAR)"
 
 
+def _utf8_text(column: Column, name: str) -> str:
+    is_utf8 = column.charset in (None, "binary") or column.charset in _UTF8
+    return name if is_utf8 else f"CONVERT({name} USING utf8mb4)"
+
+
+def in_bytes(text: str, form: Form) -> str:
+    """A spelled value of at most max_allowed_packet bytes as bytes, so that no collation has a say."""
+    return f"CAST({text} AS BINARY)" if form in (Form.TEXT, Form.JSON, Form.BINARY) else text
+
+
 def _json(column: Column, name: str, dialect: Dialect) -> str:
     if column.native_json:
-        return f"CAST(CAST({name} AS CHAR) AS BINARY)"
+        return f"CAST({name} AS CHAR)"
+    text = _utf8_text(column, name)
     if dialect.is_mariadb:  # with blanks as MySQL prints them
-        return f"CAST(IFNULL(JSON_LOOSE({name}), {name}) AS BINARY)"
-    return f"CAST({name} AS BINARY)"
+        return f"IFNULL(JSON_LOOSE({text}), {text})"
+    return text
 
 
 def portable_float(value: str, column: Column) -> str:
@@ -176,7 +214,7 @@ def portable_float(value: str, column: Column) -> str:
     """
     if column.kind not in FLOAT_KINDS:
         return value
-    exponent = f"FLOOR(LOG2(ABS({value})))"
+    exponent = f"FLOOR(LOG2(NULLIF(ABS({value}), 0)))"
     mantissa = f"CAST({value} / POW(2, {exponent} - 53) AS SIGNED)"
     return f"IFNULL(CONCAT({mantissa}, 'p', {exponent}), IF({value} = 0, '0', CAST({value} AS CHAR)))"
 
@@ -196,32 +234,67 @@ def form_of(column: Column) -> Form:
     return Form.PLAIN
 
 
-def _is_large(each: ComparedColumn) -> bool:
+def _is_short(each: ComparedColumn, large_bytes: int) -> bool:
     sizes = (each.source.size, each.target.size)
-    return any(size is None or size > _LARGE_BYTES for size in sizes)
-
-
-def _is_short(each: ComparedColumn) -> bool:
-    return each.form in (Form.PLAIN, Form.FLOAT) or _is_large(each)
+    return each.form in (Form.PLAIN, Form.FLOAT) or any(size is None or size > large_bytes for size in sizes)
 
 
 def _short(text: str, each: ComparedColumn) -> str:
     return text if each.form in (Form.PLAIN, Form.FLOAT) else f"SHA2({text}, 256)"
 
 
-def _uncast(text: str) -> str:
-    """Without a cast that changes no byte: its length costs as much as the cast."""
-    found = re.fullmatch(r"CAST\((`(?:[^`]|``)+`) AS BINARY\)", text)
-    return found[1] if found else text
+def _digested(column: Column, text: str, each: ComparedColumn, *, across_brands: bool) -> str:
+    if each.is_as_stored:
+        return quote_name(column.name)
+    return portable_float(text, column) if each.form is Form.FLOAT and across_brands else text
 
 
-def _shown(text: str, form: Form) -> str:
-    if form in (Form.TEXT, Form.BINARY):
-        return (
-            f"IF(LENGTH({text}) > {_SHOWN_BYTES}, CONCAT('SHA-256 ', SHA2({text}, 256), ' of ', LENGTH({text}),"
-            f" ' bytes'), {text})"
-        )
-    return text if form is Form.JSON else f"CAST({text} AS CHAR)"
+def _doubts(column: Column, each: ComparedColumn, packet_bytes: int) -> Iterator[str]:
+    """Conditions under which this column cannot be spelled within an expression."""
+    name = quote_name(column.name)
+    if column.native_json:  # as text it has at most some seven times as many bytes
+        yield f"IFNULL(JSON_STORAGE_SIZE({name}) > {packet_bytes // 8}, FALSE)"
+    is_text = each.form in (Form.TEXT, Form.BINARY) and column.charset not in (None, "binary")
+    if is_text and not each.is_as_stored and column.charset not in ONE_TO_ONE:
+        yield f"IFNULL({_loses(column)}, FALSE)"
+
+
+def _is_too_long(columns: Sequence[Column], packet_bytes: int) -> Iterator[str]:
+    """The condition under which the columns together are too long for CONCAT_WS, if they can be."""
+    if sum(_GROWTH * (column.size or 0) for column in columns) > packet_bytes // 2:
+        lengths = (f"IFNULL(LENGTH({quote_name(column.name)}), 0)" for column in columns)
+        yield f"{' + '.join(lengths)} > {packet_bytes // (2 * _GROWTH)}"
+
+
+def _loses(column: Column) -> str:
+    """Whether a character that Unicode lacks becomes '?'."""
+    name = quote_name(column.name)
+    converted = f"REPLACE(CONVERT({name} USING utf8mb4), '?', '')"
+    return f"CHAR_LENGTH({converted}) <> CHAR_LENGTH(REPLACE({name}, '?', ''))"
+
+
+def is_reversible(column: Column) -> str:
+    """Whether a text that went through UTF-8 is the same bytes again, as SQL; not where one character has two codes."""
+    name = quote_name(column.name)
+    back = f"CONVERT(CONVERT({name} USING utf8mb4) USING {column.charset})"
+    return f"SHA2({back}, 256) = SHA2({name}, 256)"
+
+
+def _shown(text: str, column: Column, each: ComparedColumn, shown_bytes: int) -> str:
+    form, name = each.form, quote_name(column.name)
+    if form is Form.JSON:
+        return text
+    if form not in (Form.TEXT, Form.BINARY):
+        return f"CAST({text} AS CHAR)"
+    shown = (
+        f"IF(LENGTH({text}) > {shown_bytes}, CONCAT('SHA-256 ', SHA2({text}, 256), ' of ', LENGTH({text}), ' bytes'),"
+        f" {in_bytes(text, form)})"
+    )
+    if column.charset in (None, "binary") or column.charset in ONE_TO_ONE:
+        return shown
+    as_stored = f"CONCAT(X'FF', IF(LENGTH({name}) > {shown_bytes}, SHA2({name}, 256), HEX({name})))"
+    is_clear = is_reversible(column) if each.is_as_stored else f"NOT ({_loses(column)})"
+    return f"IF({is_clear}, {shown}, {as_stored})"
 
 
 def canonical_bytes(value: object) -> bytes | None:

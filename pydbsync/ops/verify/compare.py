@@ -14,19 +14,23 @@ from pydbsync.apply.connection import SLOW_CODES
 from pydbsync.errors import OperationError, TransientError
 from pydbsync.ops.brake import Brake
 from pydbsync.ops.chunks import Chunk, ChunkSize, KeyValues, estimated_rows
-from pydbsync.ops.verify.canonical import Form
+from pydbsync.ops.verify.canonical import Form, is_whole
 from pydbsync.ops.verify.matching import TableSides
 from pydbsync.ops.verify.report import TableProgress, TableReport, row_difference
 from pydbsync.ops.verify.settle import Settler
-from pydbsync.ops.verify.sides import Request, Sum
+from pydbsync.ops.verify.sides import NO_BUCKET, NO_DIGEST, Request, Sum
 from pydbsync.plan.quoting import quote_name, quote_text
 
 _CANDIDATES = 2_000
 """Rows that look different are looked at again when there are so many, and at the end of the table."""
+_NAMED = 20
+"""Notes that name rows, at most."""
 _HELD = 50_000
 """The same where they must be looked at together: one row may be spelled in several ways and has no key."""
 _DIGESTS_AT_ONCE = 300_000
 """A range with more rows that differs is not read row by row, but cut in halves."""
+_LONG_ROWS = 500
+"""Rows without a key that are read whole because they have no digest."""
 _BUCKET_ROWS = 2_000
 _BUCKETS = 1_024
 _BUCKETS_AT_ONCE = 64
@@ -134,7 +138,8 @@ class TableComparison:
             self._size.took(work.rows, 2 * self._options.chunk_s)
             return
         rows = max(wanted.rows, held.rows)
-        if wanted != held and rows > _DIGESTS_AT_ONCE and self._halve(chunk, rows, pool):
+        is_same = wanted == held and is_whole(wanted.total)
+        if not is_same and rows > _DIGESTS_AT_ONCE and self._halve(chunk, rows, pool):
             return
         report.chunks += 1
         report.source_rows += wanted.rows
@@ -142,8 +147,8 @@ class TableComparison:
         if chunk.upper is not None:
             self._size.took(work.rows, max(source_s, target_s))
         self._brake.worked(work.rows)
-        if wanted != held:
-            report.chunks_differing += 1
+        if not is_same:
+            report.chunks_differing += wanted != held
             at_source = pool.submit(self._sides.source.chunk_digests, chunk, self._condition)
             at_target = self._sides.target.chunk_digests(chunk, self._condition)
             self._look_again(at_source.result(), at_target)
@@ -170,7 +175,7 @@ class TableComparison:
         return True
 
     def _look_again(self, source: dict[KeyValues, tuple[str, ...]], target: dict[KeyValues, tuple[str, ...]]) -> None:
-        different = {key for key, digests in source.items() if target.get(key) != digests}
+        different = {key for key, each in source.items() if target.get(key) != each or NO_DIGEST in each}
         only_there = target.keys() - source.keys()
         if self._sides.pair.is_complete:
             different |= only_there
@@ -203,8 +208,10 @@ class TableComparison:
         report.target_rows += sum(each.rows for each in held.values())
         self._brake.worked(report.source_rows)
         differing = sorted(b for b in wanted.keys() | held.keys() if wanted.get(b, Sum()) != held.get(b, Sum()))
+        differing = [bucket for bucket in differing if bucket != NO_BUCKET]
         report.chunks_differing += len(differing)
         self._tell()
+        self._take_long_rows(wanted.get(NO_BUCKET, Sum()).rows + held.get(NO_BUCKET, Sum()).rows)
         must_hold_all = any(column.form in (Form.JSON, Form.FLOAT) for column in sides.columns)
         for start in range(0, len(differing), _BUCKETS_AT_ONCE):
             chosen = differing[start : start + _BUCKETS_AT_ONCE]
@@ -226,6 +233,16 @@ class TableComparison:
             if report.is_cut:
                 return
 
+    def _take_long_rows(self, rows: int) -> None:
+        """Rows without a digest, which are read whole, all together."""
+        if rows > _LONG_ROWS:
+            raise OperationError(
+                f"{rows} rows are so long that no server can tell their digest (max_allowed_packet), and there is no"
+                " key by which they could be read one by one; raise max_allowed_packet at both ends"
+            )
+        if rows:
+            self._candidates.add((NO_DIGEST,))
+
     # -- what looks different ----------------------------------------------------------------------------------------
 
     def _settle(self) -> None:
@@ -235,6 +252,9 @@ class TableComparison:
         settled = self._settler.settle(self._sides, self._candidates)
         report = self.report
         report.in_flux += settled.in_flux
+        report.unreadable += len(settled.unreadable)
+        for key, why in sorted(settled.unreadable.items())[: max(0, _NAMED - len(report.notes))]:
+            report.notes.append(f"the row {', '.join(key)} could not be compared: {why}")
         for verdict in settled.different:
             is_foreign = verdict.source is None and not self._sides.pair.is_complete
             if is_foreign:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from typing import NamedTuple
 
 from pydbsync.config.settings import Settings
@@ -11,14 +12,10 @@ from pydbsync.errors import OperationError
 from pydbsync.model import Column, TableSchema
 from pydbsync.ops.chunks import RowKey
 from pydbsync.ops.servers import Server
-from pydbsync.ops.verify.canonical import ComparedColumn, RowText
+from pydbsync.ops.verify.canonical import ONE_TO_ONE, ComparedColumn, RowText
 from pydbsync.ops.verify.pairs import TablePair
 from pydbsync.ops.verify.sides import Side, SideTable
 from pydbsync.plan.literals import INTEGER_KINDS, TEXT_KINDS
-from pydbsync.plan.rows import Dialect
-
-_ONE_TO_ONE = frozenset({"ascii", "latin1", "utf8", "utf8mb3", "utf8mb4", "ucs2", "utf16", "utf16le", "utf32"})
-"""Character sets in which each character has one code: a key that went through UTF-8 is found again."""
 
 
 class TableSides(NamedTuple):
@@ -59,12 +56,14 @@ def open_sides(pair: TablePair, settings: Settings, source: Server, target: Serv
     if not columns:
         raise OperationError("the two tables have no column in common")
     names, charset = _common_key([table.schema for table in tables], target_schema, columns)
+    packet_bytes = min(server.call(lambda connection: connection.max_allowed_packet) for server in (source, target))
+    row_text = partial(RowText, across_brands=across_brands, packet_bytes=packet_bytes)
     source_side = Side(
         source,
         [
             (
                 table,
-                _row_text(settings, table.schema, target_schema, source_dialect, across_brands),
+                row_text(compared_columns(settings, table.schema, target_schema), source_dialect, is_source=True),
                 RowKey(table.schema, names=names, charset=charset) if names else None,
             )
             for table in tables
@@ -78,7 +77,7 @@ def open_sides(pair: TablePair, settings: Settings, source: Server, target: Serv
         [
             (
                 SideTable(target_schema, ""),
-                RowText(columns, target_dialect, is_source=False, across_brands=across_brands),
+                row_text(columns, target_dialect, is_source=False),
                 RowKey(target_schema, names=tuple(by_source[name] for name in names), charset=charset)
                 if names
                 else None,
@@ -98,13 +97,6 @@ def open_sides(pair: TablePair, settings: Settings, source: Server, target: Serv
         target_schema=target_schema,
         across_brands=across_brands,
     )
-
-
-def _row_text(
-    settings: Settings, schema: TableSchema, target: TableSchema, dialect: Dialect, across_brands: bool
-) -> RowText:
-    columns = compared_columns(settings, schema, target)
-    return RowText(columns, dialect, is_source=True, across_brands=across_brands)
 
 
 def compared_columns(settings: Settings, source: TableSchema, target: TableSchema) -> tuple[ComparedColumn, ...]:
@@ -149,7 +141,7 @@ def _common_key(
         for column in (part.source, part.target, *_same_column(sources[1:], part.source.name))
         if column.kind in TEXT_KINDS
     }
-    if len(charsets) > 1 and not charsets <= _ONE_TO_ONE:
+    if len(charsets) > 1 and not charsets <= ONE_TO_ONE:
         return (), None
     if any(part.shift_s or not _is_same_kind(part) for part in parts):
         return (), None

@@ -11,7 +11,7 @@ import msgspec
 from pydbsync.errors import OperationError
 from pydbsync.model import TableName
 from pydbsync.ops.chunks import Chunk
-from pydbsync.ops.verify.canonical import ComparedColumn, Form
+from pydbsync.ops.verify.canonical import UNSPEAKABLE, ComparedColumn, Form
 from pydbsync.ops.verify.matching import TableSides
 from pydbsync.ops.verify.pairs import TablePair
 from pydbsync.ops.verify.settle import Verdict
@@ -66,6 +66,8 @@ class TableReport(msgspec.Struct):
     """Differences of which it is not known whether the change is only still on its way."""
     in_flux: int = 0
     """Rows that changed whenever they were looked at."""
+    unreadable: int = 0
+    """Rows that a server could not give as they are."""
     parked: int = 0
     """Changes of the table that wait in the target's table `parked`."""
     unknown_extra: int = 0
@@ -81,7 +83,7 @@ class TableReport(msgspec.Struct):
         self.progress = None
         if self.structure or self.different:
             self.status = "different"
-        elif self.error or self.in_flux:
+        elif self.error or self.in_flux or self.unreadable:
             self.status = "unknown"
         else:
             self.status = "equal"
@@ -152,6 +154,8 @@ def show_value(value: bytes | None, form: Form) -> str | None:
     """A canonical value for people."""
     if value is None:
         return None
+    if form is Form.TEXT and value.startswith(UNSPEAKABLE):
+        return f"0x{value[1 : _SHOWN + 1].decode('ascii')}"
     shown = f"0x{value[:_SHOWN].hex().upper()}" if form is Form.BINARY else value.decode("utf-8", "replace")
     return shown if len(shown) <= _SHOWN else f"{shown[:_SHOWN]}… ({len(value)} bytes)"
 

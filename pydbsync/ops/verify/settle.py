@@ -57,6 +57,8 @@ class Settled(NamedTuple):
     different: list[Verdict]
     in_flux: int
     """Rows that changed in every pass."""
+    unreadable: dict[Request, str] = {}  # noqa: RUF012
+    """Rows that a server could not give as they are, and what it said."""
 
 
 class Settler:
@@ -71,14 +73,16 @@ class Settler:
     def settle(self, sides: TableSides, requests: Collection[Request]) -> Settled:
         """The verdict on each of these rows. Raises ApplyError, Stopped."""
         different: list[Verdict] = []
+        unreadable: dict[Request, str] = {}
         in_flux = 0
         # One row without a key may be under several digests, where a value can be spelled in several ways.
         parts = _parts(sorted(requests)) if sides.has_key else [sorted(requests)]
         for part in parts:
             settled = self._settle_part(sides, part)
             different += settled.different
+            unreadable.update(settled.unreadable)
             in_flux += settled.in_flux
-        return Settled(different, in_flux)
+        return Settled(different, in_flux, unreadable)
 
     def catch_up(self, tables: list[TableName]) -> None:
         """Wait for the target to pass what the source has written by now, as far as that can be known."""
@@ -88,6 +92,7 @@ class Settler:
         options = self._options
         tables = [part.name for part in sides.pair.sources]
         different: list[Verdict] = []
+        unreadable: dict[Request, str] = {}
         seen: dict[object, tuple[Verdict, int]] = {}
         pause_s, blind_pause_s = options.pause_s, options.blind_pause_s
         for _ in range(options.passes):
@@ -99,6 +104,10 @@ class Settler:
             needed = 2 if is_proven else options.blind_passes
             now: dict[object, tuple[Verdict, int]] = {}
             for identity in {*before, *held, *after}:
+                doubts = [each[identity].doubt for each in (before, held, after) if identity in each]
+                if any(doubts):
+                    unreadable[identity] = max(doubts)  # type: ignore[index]
+                    continue
                 verdict = Verdict(identity, after.get(identity), held.get(identity), is_proven)
                 states = (_state(before.get(identity)), _state(verdict.source))
                 if _state(verdict.target) in states:
@@ -109,7 +118,7 @@ class Settler:
                 now[identity] = (verdict, times if is_steady else 0)
             sure = {identity: verdict for identity, (verdict, times) in now.items() if times >= needed}
             if len(sure) == len(now):
-                return Settled([*different, *sure.values()], 0)
+                return Settled([*different, *sure.values()], 0, unreadable)
             if sides.has_key:
                 different += sure.values()
                 now = {identity: each for identity, each in now.items() if identity not in sure}
@@ -119,7 +128,7 @@ class Settler:
                 raise Stopped("stopped while rows were looked at again")
             pause_s, blind_pause_s = pause_s * 1.5, blind_pause_s * 1.5
         sure_at_last = [verdict for verdict, times in seen.values() if times >= needed]
-        return Settled([*different, *sure_at_last], len(seen) - len(sure_at_last))
+        return Settled([*different, *sure_at_last], len(seen) - len(sure_at_last), unreadable)
 
     def _wait(self, tables: list[TableName]) -> Passed:
         place = self._streams.source_place()

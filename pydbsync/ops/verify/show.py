@@ -68,6 +68,8 @@ def _remarks(table: TableReport) -> Iterator[str]:
         )
     if table.in_flux:
         yield f"{table.in_flux:,} rows changed whenever they were looked at"
+    if table.unreadable:
+        yield f"{table.unreadable:,} rows could not be compared, since a server does not give them as they are"
     if table.unknown_extra:
         yield f"{table.unknown_extra:,} rows are at the target only; other sources write to it, so they may be theirs"
     if table.parked:

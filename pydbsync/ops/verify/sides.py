@@ -5,22 +5,28 @@ Nothing is grouped or ordered by an alias: in GROUP BY a name means the table's 
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import msgspec
 
 from pydbsync.apply.connection import Connection
-from pydbsync.errors import OperationError
 from pydbsync.model import TableSchema
+from pydbsync.ops.answers import DoubtfulError, exact_rows
 from pydbsync.ops.chunks import Chunk, KeyValues, RowKey, boundary
 from pydbsync.ops.servers import Server
-from pydbsync.ops.verify.canonical import ComparedColumn, RowText, Values, canonical_bytes, is_whole
+from pydbsync.ops.verify.canonical import ComparedColumn, RowText, Values, canonical_bytes
 from pydbsync.plan.quoting import quote_table
 
 _DIGEST = 32
 """Hexadecimal digits of a row's digest by which a row without a key is called: 128 bits."""
+NO_DIGEST = ""
+"""Stands for the digest of a row that is too long to have one within the server."""
+NO_BUCKET = -1
+_KEPT_BYTES = 1 << 16
+"""Larger values of a row that was read are kept as their digest, since many rows are held together."""
 
 Request = KeyValues
 """By what a row is asked for: its key, or where there is none its digest, alone in a tuple."""
@@ -44,6 +50,8 @@ class Found(msgspec.Struct, frozen=True):
     count: int
     values: Values
     requests: frozenset[Request]
+    doubt: str = ""
+    """Why the row could not be read as it is, in the server's words; nothing else is known of it then."""
 
 
 class SideTable(NamedTuple):
@@ -81,7 +89,7 @@ class Side:
     def chunk_sum(self, chunk: Chunk, condition: str) -> tuple[Sum, float]:
         """All rows of the chunk for which the condition holds, and the seconds that it took.
 
-        Raises OperationError for a row that is too long.
+        A sum that is not whole has rows without a digest.
         """
         found, elapsed_s = Sum(), 0.0
         for table, text, key in self.tables:
@@ -91,16 +99,18 @@ class Side:
             )
             found = found.plus(Sum(int(rows), int(total or 0)))
             elapsed_s += took_s
-        _check(found.total, self.tables)
         return found, elapsed_s
 
     def chunk_digests(self, chunk: Chunk, condition: str) -> dict[KeyValues, tuple[str, ...]]:
-        """The digest of each row of the chunk by its key; several where merged tables share a key."""
+        """The digest of each row of the chunk by its key; several where merged tables share a key.
+
+        A row without a digest has NO_DIGEST in its place.
+        """
         found: dict[KeyValues, tuple[str, ...]] = {}
         for table, text, key in self.tables:
             if key is None:
                 continue
-            for *printed, digest in self.server.rows(
+            for *printed, digest in self.server.exact_rows(
                 f"SELECT {', '.join(key.printed)}, LEFT({text.digest}, {_DIGEST}) FROM {_from(table, key)} WHERE"
                 f" {_both(_where(key, chunk), table.condition, condition)}"
             ):
@@ -111,15 +121,16 @@ class Side:
     # -- tables without a key ----------------------------------------------------------------------------------------
 
     def bucket_sums(self, buckets: int, condition: str) -> dict[int, Sum]:
-        """All rows, spread over so many buckets by their digests; one pass over the table."""
+        """All rows, spread over so many buckets by their digests; one pass over the table. Rows without a digest are
+        in NO_BUCKET."""
         found: dict[int, Sum] = {}
         for table, text, key in self.tables:
-            for bucket, rows, total in self.server.rows(
+            for bucket, rows, total in self.server.exact_rows(
                 f"SELECT MOD({text.number}, {buckets}), COUNT(*), {text.sum} FROM {_from(table, key)}"
                 f" WHERE {_both(table.condition, condition)} GROUP BY 1"
             ):
-                _check(int(total), self.tables)
-                found[int(bucket)] = found.get(int(bucket), Sum()).plus(Sum(int(rows), int(total)))
+                number = NO_BUCKET if bucket is None else int(bucket)
+                found[number] = found.get(number, Sum()).plus(Sum(int(rows), int(total)))
         return found
 
     def bucket_digests(self, buckets: int, chosen: Iterable[int], condition: str) -> Counter[str]:
@@ -127,7 +138,7 @@ class Side:
         listed = ", ".join(map(str, chosen))
         found: Counter[str] = Counter()
         for table, text, key in self.tables:
-            for digest, rows in self.server.rows(
+            for digest, rows in self.server.exact_rows(
                 f"SELECT LEFT({text.digest}, {_DIGEST}), COUNT(*) FROM {_from(table, key)} WHERE"
                 f" {_both(f'MOD({text.number}, {buckets}) IN ({listed})', table.condition, condition)} GROUP BY 1"
             ):
@@ -139,7 +150,8 @@ class Side:
     def fetch(self, requests: Collection[Request], *, within: Connection | None = None) -> dict[object, Found]:
         """What there is now under these requests, by identity: the key, or without one the row's own values.
 
-        `within` is that of `read`.
+        `within` is that of `read`. Raises DoubtfulError for a row without a key that cannot be read as it is; one with
+        a key says so itself.
         """
         found: dict[object, Found] = {}
         if not requests:
@@ -147,15 +159,22 @@ class Side:
         for table in self.tables:
             key = table[2]
             for request, count, row in self.read(table, table[1].values, requests, within=within):
+                if isinstance(row, DoubtfulError):
+                    if key is None:
+                        raise row
+                    found[request] = Found(state=str(row), count=1, values=(), requests=frozenset(), doubt=str(row))
+                    continue
                 values = tuple(map(canonical_bytes, row))
                 normal = tuple(
-                    column.normal(value, across_brands=self._across_brands)
+                    _kept(column.normal(value, across_brands=self._across_brands))
                     for column, value in zip(self._columns, values, strict=True)
                 )
                 identity: object = normal if key is None else request
                 if key is not None and request not in requests:  # a collation holds it for the one asked for
                     continue
                 before = found.get(identity)
+                if before is not None and before.doubt:
+                    continue
                 rows: tuple[object, ...] = (normal,)
                 if before is not None:
                     count += before.count
@@ -163,7 +182,7 @@ class Side:
                 found[identity] = Found(
                     state=count if key is None else rows,
                     count=count,
-                    values=values,
+                    values=tuple(map(_kept, values)),
                     requests=frozenset({request}) | (before.requests if before else frozenset()),
                 )
         return found
@@ -176,31 +195,54 @@ class Side:
         *,
         within: Connection | None = None,
         apart: Sequence[str] = (),
-    ) -> Iterable[tuple[Request, int, Sequence[object]]]:
+    ) -> Iterator[tuple[Request, int, Sequence[object] | DoubtfulError]]:
         """(request, number of rows, what was selected) for the rows of one table under these requests.
 
         A row may come that was not asked for, where a collation holds its key for the same. `within` is a connection
         with an open transaction, by which the rows are read and locked. Rows without a key that differ in the
-        expressions `apart` come by themselves.
+        expressions `apart` come by themselves. Where the server warns of values, each row is asked for by itself; one
+        that it still warns of is there as a DoubtfulError.
         """
+        if part[2] is None and (NO_DIGEST,) in requests and len(requests) > 1:
+            # One by one: they are not grouped, since nothing but their values tells them apart.
+            yield from self.read(part, expressions, [(NO_DIGEST,)], within=within, apart=apart)
+            requests = [request for request in requests if request != (NO_DIGEST,)]
+        try:
+            yield from self._read(part, expressions, list(requests), within, apart)
+        except DoubtfulError as exc:
+            if len(requests) == 1:
+                yield next(iter(requests)), 1, exc
+                return
+            for request in requests:
+                yield from self.read(part, expressions, [request], within=within, apart=apart)
+
+    def _read(
+        self,
+        part: tuple[SideTable, RowText, RowKey | None],
+        expressions: Sequence[str],
+        requests: Collection[Request],
+        within: Connection | None,
+        apart: Sequence[str],
+    ) -> list[tuple[Request, int, Sequence[object]]]:
         table, text, key = part
-        if key is None:
-            listed = ", ".join(f"'{digest}'" for (digest,) in requests)
-            head = f"LEFT({text.digest}, {_DIGEST}), COUNT(*)"
-            where, width = f"LEFT({text.digest}, {_DIGEST}) IN ({listed})", 1
-            tail = f" GROUP BY {', '.join(('1', *apart))}"
+        tail, width = "", len(key.printed) if key is not None else 1
+        if key is not None:
+            head, where = ", ".join((*key.printed, "1")), key.any_of(requests)
+        elif requests == [(NO_DIGEST,)]:
+            head, where = "NULL, 1", f"{text.digest} IS NULL"
         else:
-            head = ", ".join((*key.printed, "1"))
-            where, tail, width = key.any_of(requests), "", len(key.printed)
-        rows = self.server.rows
-        if within is not None:
-            rows, tail = within.rows, f"{tail} FOR UPDATE"
-        for row in rows(
+            listed = ", ".join(f"'{digest}'" for (digest,) in requests)
+            head, tail = f"LEFT({text.digest}, {_DIGEST}), COUNT(*)", f" GROUP BY {', '.join(('1', *apart))}"
+            where = f"LEFT({text.digest}, {_DIGEST}) IN ({listed})"
+        sql = (
             f"SELECT {head}, {', '.join(expressions)} FROM {_from(table, key)} WHERE"
             f" {_both(where, table.condition)}{tail}"
-        ):
-            request = (_ascii(row[0]),) if key is None else key.values(row[:width])
-            yield request, int(row[width]), row[width + 1 :]
+        )
+        rows = self.server.exact_rows(sql) if within is None else exact_rows(within, f"{sql} FOR UPDATE")
+        return [
+            ((_ascii(row[0]),) if key is None else key.values(row[:width]), int(row[width]), row[width + 1 :])
+            for row in rows
+        ]
 
 
 def _from(table: SideTable, key: RowKey | None) -> str:
@@ -217,12 +259,13 @@ def _both(*conditions: str) -> str:
     return " AND ".join(each for each in conditions if each and each != "TRUE") or "TRUE"
 
 
-def _check(total: int, tables: Sequence[tuple[SideTable, RowText, RowKey | None]]) -> None:
-    if not is_whole(total):
-        raise OperationError(
-            f"a row of {tables[0][0].schema.name} is longer than the server's max_allowed_packet and cannot be compared"
-        )
-
-
 def _ascii(value: object) -> str:
+    if value is None:
+        return NO_DIGEST
     return value.decode("ascii") if isinstance(value, bytes) else str(value)
+
+
+def _kept(value: bytes | None) -> bytes | None:
+    if value is None or len(value) <= _KEPT_BYTES:
+        return value
+    return f"SHA-256 {hashlib.sha256(value).hexdigest()} of {len(value)} bytes".encode("ascii")

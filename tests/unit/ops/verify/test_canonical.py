@@ -10,6 +10,8 @@ from pydbsync.plan.rows import Dialect
 
 MARIADB, MYSQL = Dialect(is_mariadb=True), Dialect(is_mariadb=False, version=(9, 7, 0))
 
+PACKET = 1 << 24
+
 
 def text(
     name: str, *, charset: str = "utf8mb4", kind: str = "varchar", size: int = 400, nullable: bool = False
@@ -32,13 +34,13 @@ def both(column: Column) -> ComparedColumn:
         (Column("a", "uuid"), MARIADB, "CAST(`a` AS CHAR)"),
         (Column("a", "double"), MYSQL, "`a`"),
         (Column("a", "float"), MYSQL, "(`a` * 1e0)"),
-        (text("a"), MYSQL, "CAST(`a` AS BINARY)"),
-        (text("a", charset="latin1"), MYSQL, "CAST(CONVERT(`a` USING utf8mb4) AS BINARY)"),
-        (text("a", kind="enum", charset="sjis"), MYSQL, "CAST(CONVERT(`a` USING utf8mb4) AS BINARY)"),
+        (text("a"), MYSQL, "`a`"),
+        (text("a", charset="latin1"), MYSQL, "CONVERT(`a` USING utf8mb4)"),
+        (text("a", kind="enum", charset="sjis"), MYSQL, "CONVERT(`a` USING utf8mb4)"),
         (Column("a", "varbinary", size=9), MYSQL, "`a`"),
-        (Column("a", "point"), MARIADB, "CAST(`a` AS BINARY)"),
-        (Column("a", "json", native_json=True), MYSQL, "CAST(CAST(`a` AS CHAR) AS BINARY)"),
-        (Column("a", "json"), MARIADB, "CAST(IFNULL(JSON_LOOSE(`a`), `a`) AS BINARY)"),
+        (Column("a", "point"), MARIADB, "`a`"),
+        (Column("a", "json", native_json=True), MYSQL, "CAST(`a` AS CHAR)"),
+        (Column("a", "json"), MARIADB, "IFNULL(JSON_LOOSE(`a`), `a`)"),
     ],
 )
 def test_each_type_has_a_form_that_all_servers_share(column: Column, dialect: Dialect, sql: str) -> None:
@@ -47,7 +49,7 @@ def test_each_type_has_a_form_that_all_servers_share(column: Column, dialect: Di
 
 def test_no_two_rows_have_the_same_text() -> None:
     columns = [both(text("t", nullable=True)), both(Column("n", "int", nullable=False)), both(text("u"))]
-    row = RowText(columns, MYSQL, is_source=True, across_brands=False)
+    row = RowText(columns, MYSQL, is_source=True, across_brands=False, packet_bytes=PACKET)
     assert row.digest == (
         "SHA2(CONCAT_WS('#', `n`, CAST(`t` AS BINARY), CAST(`u` AS BINARY), LENGTH(`t`), LENGTH(`u`), ISNULL(`t`)),"
         " 256)"
@@ -55,14 +57,20 @@ def test_no_two_rows_have_the_same_text() -> None:
 
 
 def test_values_that_may_be_long_enter_by_their_digest() -> None:
-    row = RowText([both(text("t", kind="longtext", size=2**32 - 1))], MYSQL, is_source=True, across_brands=False)
-    assert row.digest == "SHA2(CONCAT_WS('#', SHA2(CAST(`t` AS BINARY), 256)), 256)"
+    row = RowText(
+        [both(text("t", kind="longtext", size=2**32 - 1))],
+        MYSQL,
+        is_source=True,
+        across_brands=False,
+        packet_bytes=PACKET,
+    )
+    assert row.digest == "SHA2(CONCAT_WS('#', SHA2(`t`, 256)), 256)"
 
 
 def test_what_replay_adds_to_listed_timestamps_is_added_before_comparing() -> None:
     column = ComparedColumn(Column("a", "timestamp"), Column("a", "datetime"), shift_s=28800)
-    source = RowText([column], MYSQL, is_source=True, across_brands=False)
-    target = RowText([column], MYSQL, is_source=False, across_brands=False)
+    source = RowText([column], MYSQL, is_source=True, across_brands=False, packet_bytes=PACKET)
+    target = RowText([column], MYSQL, is_source=False, across_brands=False, packet_bytes=PACKET)
     assert "`a` + INTERVAL 28800 SECOND" in source.digest
     assert "INTERVAL" not in target.digest
 
