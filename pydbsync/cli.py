@@ -24,7 +24,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-TOOLS: tuple[str, ...] = ("capture", "copy", "heartbeat", "parked", "repair", "verify")
+TOOLS: tuple[str, ...] = ("capture", "copy", "counters", "heartbeat", "parked", "repair", "verify")
 """Modules of pydbsync.commands; each adds its commands with `register(app)`."""
 
 ConfigOption = Annotated[Path, typer.Option("--config", help="Configuration, .py or .yaml.")]

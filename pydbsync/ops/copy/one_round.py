@@ -121,6 +121,9 @@ class OneRound:
             sides.log.warning("%s is gone at the source, and is left at the target, being of other origin", left)
         for database in {name.database for name in self._step.gone} - inventory.databases.keys():
             sides.own.remove_database(database)
+        if sides.target.dialect.is_mariadb:
+            for name, sql in inventory.sequences.items():  # a table whose default is the next value needs it
+                sides.builder.make_sequence(name, sql)
         refused: list[str] = []
         for name in self._step.anew:
             sides.observer.phase(f"making {name}")

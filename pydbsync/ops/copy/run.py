@@ -31,6 +31,7 @@ from pydbsync.ops.copy.streams import OwnedStreams
 from pydbsync.ops.copy.structure import Builder, Inventory, read_definition, read_inventory, read_server
 from pydbsync.ops.copy.tables import Tables, targets_of
 from pydbsync.ops.copy.throttle import Throttle
+from pydbsync.ops.counters import counters_behind, raise_counters
 from pydbsync.ops.servers import Servers
 from pydbsync.route.filters import Filters
 
@@ -366,6 +367,8 @@ class Copy:
                     known[name].size_bytes = record.size_bytes
         self.report.tables = [known[name] for name in sorted(known) if name in inventory.tables]
         self.report.left_out = list(inventory.left_out)
+        if not self._target.dialect.is_mariadb:
+            self.report.left_out += [f"the sequence {name}: MySQL has none" for name in inventory.sequences]
         self._observer.began(self.report)
 
     # -- ending ------------------------------------------------------------------------------------------------------
@@ -401,6 +404,7 @@ class Copy:
     def _finish(self, tables: Tables) -> None:
         records = self._journal.tables(self._target)
         inventory = self._inventory
+        self._raise_counters()
         without = [
             name for name, record in records.items()
             if record.status == "done" and inventory and name in inventory.tables
@@ -421,6 +425,23 @@ class Copy:
             self._journal.end(self._target, self._journal.run_id, "done")
         self.report.place, self.report.end_place = place_text(self._start), place_text(end)
         self.report.gtids = self._start.gtids
+
+    def _raise_counters(self) -> None:
+        """The source may have given out higher numbers than the copied rows have."""
+        inventory = self._inventory or self._read_inventory()
+        taken = {*inventory.tables, *inventory.sequences}
+
+        def targets(name: TableName) -> list[TableName]:
+            found = targets_of(self._settings, self._router, name) if name in taken else ()
+            return [each.name for each in found]
+
+        try:
+            raise_counters(self._target, counters_behind(self._source, self._target, targets))
+        except PermanentError as exc:
+            self._note(f"the next numbers of the target are behind the source's ({exc}): see `pydbsync counters`")
+        if inventory.sequences and self._target.dialect.is_mariadb:
+            listed = ", ".join(map(str, inventory.sequences))
+            self._note(f"replay does not move sequences ({listed}): at the switch run `pydbsync counters --apply`")
 
     def _note(self, text: str) -> None:
         if text not in self.report.notes:

@@ -53,6 +53,8 @@ class Inventory(msgspec.Struct):
 
     tables: dict[TableName, SourceTable]
     views: tuple[TableName, ...]
+    sequences: dict[TableName, str]
+    """Name → CREATE SEQUENCE."""
     databases: dict[str, str]
     """Name → CREATE DATABASE."""
     left_out: tuple[str, ...]
@@ -66,6 +68,7 @@ def read_inventory(
     own = set(own)
     tables: dict[TableName, SourceTable] = {}
     views: list[TableName] = []
+    sequences: dict[TableName, str] = {}
     left_out: list[str] = []
     found = connection.rows(
         "SELECT t.table_schema, t.table_name, t.table_type, t.engine, IFNULL(e.transactions, 'NO'), t.table_rows,"
@@ -79,7 +82,7 @@ def read_inventory(
         if kind == "VIEW":
             views.append(name)
         elif kind == "SEQUENCE":
-            left_out.append(f"the sequence {name}: replay cannot follow it")
+            sequences[name] = show_create(connection, f"SHOW CREATE SEQUENCE {quote_table(name)}")
         elif kind in ("BASE TABLE", "SYSTEM VERSIONED"):
             create_sql = read_definition(connection, name)
             if create_sql is None:
@@ -91,7 +94,7 @@ def read_inventory(
                 estimated_rows=int(rows or 0), size_bytes=int(size or 0), create_sql=create_sql,
                 fingerprint=_fingerprint(create_sql, created),
             )  # fmt: skip
-    names = {name.database for name in (*tables, *views)}
+    names = {name.database for name in (*tables, *views, *sequences)}
     names |= {
         str(name) for (name,) in connection.rows("SHOW DATABASES")
         if name not in SYSTEM_DATABASES and name not in {each.database for each in own} and with_empty
@@ -99,7 +102,7 @@ def read_inventory(
     }  # fmt: skip
     databases = {name: show_create(connection, f"SHOW CREATE DATABASE {quote_name(name)}") for name in sorted(names)}
     left_out += _programs(connection, names)
-    return Inventory(tables, tuple(views), databases, tuple(left_out))
+    return Inventory(tables, tuple(views), sequences, databases, tuple(left_out))
 
 
 def read_definition(connection: Connection, name: TableName) -> str | None:
@@ -190,6 +193,13 @@ class Builder:
             self._run(self._plan(change, name, database))
             made.append(database)
         return made
+
+    def make_sequence(self, name: TableName, create_sql: str) -> None:
+        """Make it in all its target databases, where it is missing. Raises PermanentError."""
+        head = f"CREATE SEQUENCE {quote_name(name.table)}"
+        for database in self._router.databases(name.database):
+            there = quote_table(TableName(database, name.table))
+            self._target.execute(f"CREATE SEQUENCE IF NOT EXISTS {there}{create_sql.removeprefix(head)}".encode())
 
     def make_table(self, table: SourceTable, database: str) -> None:
         """Make the table in one target database. Raises OperationError where it cannot be said in the target's words,

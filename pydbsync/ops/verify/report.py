@@ -103,6 +103,8 @@ class Report(msgspec.Struct):
     place_note: str = ""
     """Why differences could not be proven, where they could not."""
     tables: list[TableReport] = []
+    counters: list[str] = []
+    """What to run at the target before the switch, so that no number of the source is given out again."""
 
     def exit_code(self) -> int:
         """0 equal, 1 different, 2 where something could not be compared and nothing differed."""

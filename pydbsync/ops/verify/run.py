@@ -18,6 +18,7 @@ from pydbsync.engine.table_plans import router_from
 from pydbsync.errors import ApplyError, OperationError, PermanentError, Stopped, TransientError
 from pydbsync.model import TableName
 from pydbsync.ops.brake import Brake, LoadLimits
+from pydbsync.ops.counters import behind_of
 from pydbsync.ops.servers import Servers
 from pydbsync.ops.verify.compare import CompareOptions, TableComparison
 from pydbsync.ops.verify.matching import TableSides, open_sides
@@ -156,8 +157,20 @@ class Verification:
             if former is not None and former.progress is not None:
                 entry = former
             self._run_table(pair, entry)
+        if not options.data_only:
+            self._look_at_counters()
         known = {pair.target for pair in (*found.pairs, *found.missing)} | set(found.extra)
         self.report.tables = [table for table in self.report.tables if table.target in known]
+
+    def _look_at_counters(self) -> None:
+        try:
+            behind = behind_of(self._settings, self._servers)
+        except PermanentError as exc:
+            self._log.warning("the next numbers of both sides could not be compared: %s", exc)
+            return
+        self.report.counters = [
+            each.statement for each in behind if each.kind == "sequence" or self.report.table(each.name) is not None
+        ]
 
     def _note_absent(self, found: Pairs) -> None:
         for pair in found.missing:

@@ -26,6 +26,10 @@ def show_report(report: Report, console: Console, *, limit: int) -> None:
         if hidden > 0:
             console.print(Text(f"    … and {hidden} more; a report file (--report) lists them"))
     console.print(summary(report))
+    if report.counters:
+        console.print(Text("At the target run before the switch, or `python -m pydbsync counters --apply`:"))
+    for statement in report.counters:
+        console.print(Text(f"    {statement};"), soft_wrap=True)
 
 
 def summary(report: Report) -> Text:

@@ -1,0 +1,136 @@
+"""The next numbers that tables and sequences give out: at the target none that the source has given out already.
+
+Replay writes rows with the numbers they have. What was given out and has gone again before the target saw it, or was
+changed by an UPDATE, raises the source's counter alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Literal, TypeVar
+
+import msgspec
+
+from pydbsync.apply.catalog import look_up
+from pydbsync.apply.connection import Connection
+from pydbsync.config.settings import Settings
+from pydbsync.engine.table_plans import router_from
+from pydbsync.model import TableName
+from pydbsync.ops.servers import SYSTEM_DATABASES, Servers
+from pydbsync.plan.quoting import quote_table
+
+_T = TypeVar("_T")
+
+Targets = Callable[[TableName], Iterable[TableName]]
+"""The target tables of a source table; none where it takes no part."""
+
+
+class Counter(msgspec.Struct, frozen=True):
+    """A table or sequence of the target that would give out numbers that the source has given out."""
+
+    name: TableName
+    kind: Literal["table", "sequence"]
+    source_next: int
+    target_next: int
+    statement: str
+    """What mends it at the target."""
+
+    def __str__(self) -> str:
+        what = "" if self.kind == "table" else "the sequence "
+        return f"{what}{self.name} gives out {self.target_next} next, the source {self.source_next}: {self.statement}"
+
+
+class _Sequence(msgspec.Struct, frozen=True):
+    next_value: int
+    increment: int
+    round: int
+
+    def is_behind(self, other: _Sequence) -> bool:
+        if self.round != other.round:
+            return self.round < other.round
+        ahead = other.next_value - self.next_value
+        return ahead < 0 if other.increment < 0 else ahead > 0
+
+
+def behind_of(settings: Settings, servers: Servers) -> list[Counter]:
+    """As `counters_behind`, of all that takes part in a configuration."""
+    router = router_from(settings)
+
+    def targets(name: TableName) -> Iterable[TableName]:
+        if str(name) == settings.heartbeat_table or not router.takes(name):
+            return ()
+        return [TableName(database, name.table) for database in router.databases(name.database)]
+
+    return servers.source.call(
+        lambda source: servers.target.call(lambda target: counters_behind(source, target, targets))
+    )
+
+
+def counters_behind(source: Connection, target: Connection, targets: Targets) -> list[Counter]:
+    """All that must be raised at the target before it gives out numbers. Raises TransientError, PermanentError."""
+    found: list[Counter] = []
+    given = read_counters(target)
+    for name, wanted in _routed(read_counters(source), targets, max).items():
+        if name in given and given[name] < wanted:
+            statement = f"ALTER TABLE {quote_table(name)} AUTO_INCREMENT = {wanted}"
+            found.append(Counter(name, "table", wanted, given[name], statement))
+    if source.dialect.is_mariadb and target.dialect.is_mariadb:
+        there = read_sequences(target)
+        at_source = read_sequences(source)
+        for name, place in _routed(at_source, targets, _further).items():
+            if name in there and there[name].is_behind(place):
+                statement = f"SELECT SETVAL({quote_table(name)}, {place.next_value}, 0, {place.round})"
+                found.append(Counter(name, "sequence", place.next_value, there[name].next_value, statement))
+    return sorted(found, key=lambda counter: counter.name)
+
+
+def raise_counters(target: Connection, counters: Iterable[Counter]) -> None:
+    """Run their statements. A counter that has gone further meanwhile stays. Raises TransientError, PermanentError."""
+    for counter in counters:
+        if counter.kind == "sequence":
+            target.rows(counter.statement)
+        else:
+            target.execute(counter.statement.encode())
+
+
+def read_counters(connection: Connection) -> dict[TableName, int]:
+    """The next number of every table that has a counter."""
+    if not connection.dialect.is_mariadb and connection.dialect.version >= (8,):
+        connection.execute("SET SESSION information_schema_stats_expiry = 0")  # else it is of yesterday
+    databases = ", ".join(f"'{name}'" for name in sorted(SYSTEM_DATABASES))
+    found = look_up(
+        connection,
+        "SELECT c.table_schema, c.table_name, IFNULL(t.auto_increment, 1) FROM information_schema.columns c"
+        " JOIN information_schema.tables t ON t.table_schema = c.table_schema AND t.table_name = c.table_name"
+        f" WHERE c.extra LIKE '%auto_increment%' AND c.table_schema NOT IN ({databases})",
+        (),
+    )
+    return {TableName(str(database), str(table)): int(number) for database, table, number in found}
+
+
+def read_sequences(connection: Connection) -> dict[TableName, _Sequence]:
+    """MariaDB's sequences, each with the next value that no session has taken for itself."""
+    names = connection.rows(
+        "SELECT table_schema, table_name FROM information_schema.tables WHERE table_type = 'SEQUENCE'"
+    )
+    found = {}
+    for database, table in names:
+        name = TableName(str(database), str(table))
+        value, increment, cycles = connection.rows(
+            f"SELECT next_not_cached_value, increment, cycle_count FROM {quote_table(name)}"
+        )[0]
+        found[name] = _Sequence(int(value), int(increment), int(cycles))
+    return found
+
+
+def _further(one: _Sequence, other: _Sequence) -> _Sequence:
+    return other if one.is_behind(other) else one
+
+
+def _routed(found: Mapping[TableName, _T], targets: Targets, higher: Callable[[_T, _T], _T]) -> dict[TableName, _T]:
+    """By their names at the target; of several sources that come to one table, the highest."""
+    routed: dict[TableName, _T] = {}
+    for name, value in found.items():
+        for target in targets(name):
+            routed[target] = higher(routed[target], value) if target in routed else value
+    return routed
