@@ -10,6 +10,7 @@ from collections.abc import Callable, Generator
 from pydbsync.apply.attempt import Attempt
 from pydbsync.apply.catalog import LiveCatalog, databases_with_table, read_table
 from pydbsync.apply.connection import Connection
+from pydbsync.apply.origin import StreamOrigin
 from pydbsync.apply.parking import Parking
 from pydbsync.apply.running import commit, run_all, run_planned
 from pydbsync.apply.schema_steps import SchemaSteps
@@ -47,13 +48,15 @@ class Applier:
         *,
         stream: str,
         log: logging.Logger,
+        origin: StreamOrigin | None = None,
         tell: Callable[[str], object] = lambda state: None,
     ) -> None:
-        """`tell` hears in a word or two what is waited for."""
+        """`origin` is whose stream it is, where it comes from a queue; `tell` hears in a word or two what is waited
+        for."""
         self._settings = settings
         self._stream = stream
         self._log = log
-        self._session = Session(settings, stream=stream, log=log, tell=tell)
+        self._session = Session(settings, stream=stream, log=log, origin=origin, tell=tell)
         self._parking = Parking(settings, session=self._session, stream=stream)
         self._schema = SchemaSteps(settings, session=self._session, parking=self._parking, stream=stream, log=log)
         self._structure = StructureWatch()

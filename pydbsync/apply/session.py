@@ -11,6 +11,7 @@ from typing import TypeVar
 from pydbsync.apply.catalog import LiveCatalog
 from pydbsync.apply.checkpoint import CheckpointRow
 from pydbsync.apply.connection import LOST_CODES, READ_ONLY_CODES, Connection
+from pydbsync.apply.origin import StreamOrigin, keep_origin, refuse_another
 from pydbsync.apply.state import ensure_state_schema
 from pydbsync.backoff import Backoff
 from pydbsync.config.settings import Settings
@@ -33,12 +34,15 @@ class Session:
         *,
         stream: str,
         log: logging.Logger,
+        origin: StreamOrigin | None = None,
         tell: Callable[[str], object] = lambda state: None,
     ) -> None:
-        """`tell` hears in a word or two what the worker does while the target takes nothing."""
+        """`origin` is whose stream it is, for one that comes from a queue. `tell` hears in a word or two what the
+        worker does while the target takes nothing."""
         self._settings = settings
         self._stream = stream
         self._log = log
+        self._origin = origin
         self._tell = tell
         self._connection: Connection | None = None
         self._was_let_in = False
@@ -58,7 +62,8 @@ class Session:
         """Connect, wait for the stream's lock, take the checkpoint over; None if `stop` was set first.
 
         `on_owned` reads what else is owned, whenever the lock was taken anew. Waits while the server is away; `is_away`
-        says that its going was told already. Raises ConfigError if it refuses the user or the state schema.
+        says that its going was told already. Raises ConfigError if it refuses the user or the state schema, or if the
+        stream belongs to another queue.
         """
         self.stop = stop
         if self._is_owner and self._is_still_owner():
@@ -69,11 +74,15 @@ class Session:
             try:
                 connection = self._connect()
                 ensure_state_schema(connection, self._settings.state_schema)
+                self._refuse_another_origin(connection)
                 if not self.row.try_lock(connection):
                     self._log.info("waiting for %s: it is owned by %s", self._stream, self.row.holder(connection))
                     if not self.row.wait_for_lock(connection, stop):
                         return None
+                self._refuse_another_origin(connection)  # one that came first while we waited
                 state = self.row.take_over(connection)
+                if self._origin is not None:
+                    keep_origin(connection, self._settings.state_schema, self._stream, self._origin)
                 self._tell_if_gone_back(state)
                 self.state = state
                 on_owned(connection)
@@ -88,6 +97,10 @@ class Session:
                 is_away = True
                 backoff.wait(stop)
         return None
+
+    def _refuse_another_origin(self, connection: Connection) -> None:
+        if self._origin is not None:
+            refuse_another(connection, self._settings.state_schema, self._stream, self._origin)
 
     def _is_still_owner(self) -> bool:
         """Whether the lock was kept while the source was away: the server may have hung up on the idle connection."""

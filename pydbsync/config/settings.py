@@ -26,10 +26,12 @@ from pydbsync.config.shapes import (
     REWRITE,
     SCHEMA_POLICIES,
     SOURCE_SERVER,
+    STREAM_NAMES,
     TABLE_NAME,
     TEXTS,
     QueueSettings,
     columns_of,
+    name_streams,
 )
 from pydbsync.config.values import (
     FLAG,
@@ -131,6 +133,9 @@ class Settings:
     queue_type: str = option("classic", one_of("classic", "quorum"), "type of queues that are declared")
     queue_arguments: FrozenMapping[str, Scalar] = option(
         FrozenMapping[str, Scalar](), QUEUE_ARGUMENTS, "more arguments of queues that are declared"
+    )
+    stream_names: FrozenMapping[str, str] = option(
+        FrozenMapping[str, str](), STREAM_NAMES, "names of checkpoints of queues; the queue's own when not named"
     )
     corpmod: int | None = option(None, whole(0, 1_000_000), "number of this instance", key="db_corpmod")
 
@@ -242,6 +247,7 @@ def settings_from_mapping(
     if settings.queue_type == "quorum":
         arguments["x-queue-type"] = "quorum"
     queues = tuple(dataclasses.replace(queue, arguments=FrozenMapping(arguments)) for queue in settings.queues)
+    queues = name_streams(queues, settings.stream_names, "stream_names")
     warnings = (*_scratch_warnings(scratch), *_warnings(known, settings))
     settings = dataclasses.replace(settings, queues=queues)
     if settings.direction == "rollback":

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from pydbsync.config.values import (
@@ -38,6 +38,8 @@ EXCHANGE_TYPES: Final = ("topic", "direct", "fanout", "headers")
 _POLICY: Final = one_of("apply", "skip", "park", "stop")
 _NAME_LIMIT_BYTES: Final = 255
 """Names and routing keys are short strings of AMQP 0-9-1."""
+STREAM_LIMIT: Final = 190
+"""What the column `stream` of the state schema holds."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,6 +52,12 @@ class QueueSettings:
     routing_keys: tuple[str, ...]
     arguments: FrozenMapping[str, Scalar] = FrozenMapping[str, Scalar]()
     """Arguments for declaring the queue, `x-queue-type` included."""
+    stream_name: str = ""
+
+    @property
+    def stream(self) -> str:
+        """The name of its checkpoint, of its lock and of what is parked of it."""
+        return self.stream_name or self.queue
 
 
 def _amqp_name(value: object, key: str, expected: str) -> str:
@@ -164,6 +172,40 @@ def _read_rewrite(value: object, key: str) -> FrozenMapping[str, str]:
     )
 
 
+def _read_stream_names(value: object, key: str) -> FrozenMapping[str, str]:
+    given = read_mapping(value, key, of="a mapping {queue: name}")
+    return FrozenMapping(
+        (queue, text("the name of a stream (text)").read(name, join_key(key, queue))) for queue, name in given.items()
+    )
+
+
+def name_streams(
+    queues: tuple[QueueSettings, ...], names: FrozenMapping[str, str], key: str
+) -> tuple[QueueSettings, ...]:
+    """The queues with the names of their streams. Raises ConfigError where a name fits none, or two."""
+    for queue in names:
+        if queue not in {each.queue for each in queues}:
+            raise ConfigError(
+                f"no such queue is bound; {nearest(queue, [each.queue for each in queues])}", key=join_key(key, queue)
+            )
+    named = tuple(replace(each, stream_name=names.get(each.queue, "")) for each in queues)
+    streams: dict[str, str] = {}
+    for each in named:
+        if len(each.stream) > STREAM_LIMIT:
+            raise ConfigError(
+                f"expected at most {STREAM_LIMIT} characters for the name of a stream, got {len(each.stream)};"
+                " give the queue a shorter one here",
+                key=join_key(key, each.queue),
+            )
+        if each.stream in streams:
+            raise ConfigError(
+                f"the queue {streams[each.stream]!r} has the stream {each.stream!r} already",
+                key=join_key(key, each.queue),
+            )
+        streams[each.stream] = each.queue
+    return named
+
+
 def _read_policies(value: object, key: str) -> FrozenMapping[str, str]:
     if isinstance(value, str):
         policy = _POLICY.read(value, key)
@@ -209,6 +251,7 @@ QUEUES: Final = Kind("list of `{exchange: [name, type], queues: {queue: [routing
 QUEUE_ARGUMENTS: Final = Kind("mapping", _read_arguments, _show_mapping)
 COLUMN_SETS: Final = Kind("mapping `{database: {table: [columns]}}`", _read_column_sets, _show_mapping)
 REWRITE: Final = Kind("mapping `{source: target}`", _read_rewrite, _show_mapping)
+STREAM_NAMES: Final = Kind("mapping `{queue: name}`", _read_stream_names, _show_mapping)
 GLOBS: Final = Kind("list of text", _read_globs, lambda value: ", ".join(value) or "empty")
 TEXTS: Final = Kind("list of text", _read_texts, ", ".join)
 SCHEMA_POLICIES: Final = Kind("policy, or mapping `{kind: policy}`", _read_policies, _show_policies)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import time
 from collections.abc import Sequence
 
 import msgspec
@@ -69,12 +70,19 @@ class TransactionWatch:
 
 
 class HeartbeatWatch:
-    """Follows the number that the source counts up each second: a skipped one is a proven loss, none is a stall."""
+    """Follows the number that the source counts up each second: a skipped one is a proven loss, none is a stall.
+
+    The source's clock may be wrong: how long nothing has come is told by our own.
+    """
 
     def __init__(self, number: int | None, ts: int | None) -> None:
         self.number = number
         self.ts = ts
+        self._came_at = time.monotonic()
+        """When the last one arrived here; for one of an earlier subscription, when this one began."""
+        self._has_come = False
         self._stalled = False
+        self._is_skew_told = False
 
     def take(self, change: RowChange) -> str | None:
         """Take a heartbeat in; what it proves missing, as a sentence. Raises msgspec.MsgspecError for another table."""
@@ -89,14 +97,33 @@ class HeartbeatWatch:
         if self.number is None or number > self.number or change.position is not None or change.ts >= (self.ts or 0):
             self.number, self.ts = number, change.ts
         self._stalled = False
+        self._came_at, self._has_come = time.monotonic(), True
         return missing
 
-    def is_silent(self, now: float, *, stall_s: float) -> str | None:
+    def is_silent(self, *, stall_s: float) -> str | None:
         """Said once per silence: no new heartbeat came for `stall_s`; None if all is well or none was ever seen."""
-        if self._stalled or self.ts is None or now - self.ts <= stall_s:
+        if self._stalled or self.ts is None or time.monotonic() - self._came_at <= stall_s:
             return None
         self._stalled = True
-        return f"no heartbeat since {_utc(self.ts)} (source time): the source, Maxwell or its way to here stands still"
+        return (
+            f"no heartbeat has come for {stall_s:g} s, the last one is of {_utc(self.ts)} (source time): the source,"
+            " Maxwell or its way to here stands still"
+        )
+
+    def skew(self, now: float, *, limit_s: float) -> str | None:
+        """Said once: heartbeats come, with nothing waiting behind them, but bear a time that is off by `limit_s` from
+        `now`, the time here."""
+        is_live = self._has_come and time.monotonic() - self._came_at <= limit_s
+        if self._is_skew_told or not is_live or self.ts is None or abs(now - self.ts) <= limit_s:
+            return None
+        self._is_skew_told = True
+        off_s = round(abs(now - self.ts))
+        if self.ts > now:
+            return f"the source's clock is {off_s} s ahead of the clock here: how far the target is behind is not known"
+        return (
+            f"heartbeats come each second, but bear a time {off_s} s ago: the source's clock is behind the clock here,"
+            " or Maxwell is behind the source; the lag is shown with it"
+        )
 
     @property
     def stalled(self) -> bool:

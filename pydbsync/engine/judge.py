@@ -92,9 +92,13 @@ class Judge:
         number, ts = self._heartbeats.number, self._heartbeats.ts
         return None if number is None or ts is None else (number, ts)
 
-    def silence(self, now: float, *, stall_s: float) -> str | None:
+    def silence(self, *, stall_s: float) -> str | None:
         """Said once per silence: no new heartbeat came for `stall_s`; None if all is well or none was ever seen."""
-        return self._heartbeats.is_silent(now, stall_s=stall_s)
+        return self._heartbeats.is_silent(stall_s=stall_s)
+
+    def skew(self, now: float, *, limit_s: float) -> str | None:
+        """Said once: the source's clock is not that of `now`. To be asked when nothing is at hand."""
+        return self._heartbeats.skew(now, limit_s=limit_s)
 
     def judge_row(self, delivery: Delivery, change: RowChange) -> Judgement:
         """The judgement of the stream's next change. Raises StopError where a copy's start cannot be right."""

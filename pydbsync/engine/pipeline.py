@@ -420,7 +420,10 @@ class _Subscription:
             self._batch.plan_again(look_again=True)
 
     def _look_for_silence(self) -> None:
-        silence = self._judge.silence(time.time(), stall_s=self._settings.heartbeat_stall_s)
+        skew = self._judge.skew(time.time(), limit_s=self._settings.heartbeat_stall_s)
+        if skew is not None:
+            self._log.warning("%s", skew)
+        silence = self._judge.silence(stall_s=self._settings.heartbeat_stall_s)
         if silence is not None:
             self._observer.gap(silence)
             self._observer.now("stalled")

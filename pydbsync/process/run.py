@@ -54,15 +54,16 @@ def _run(settings: Settings, warnings: tuple[str, ...], options: RunOptions, ter
     for text in warnings:
         log.warning("%s", text)
     check_target(settings, log)
-    if options.from_file is None:
-        check_source(settings)
+    cluster = check_source(settings) if options.from_file is None else ""
     for line in describe(settings):
         log.info("%s", line)
     if options.from_file is not None:
         code, statuses = _run_file(settings, options, stop, log)
     else:
         progress = Progress(log=log, console=console, live=console.is_terminal)
-        supervisor = Supervisor(settings, log=log, progress=progress, until_drained=options.until_drained)
+        supervisor = Supervisor(
+            settings, log=log, progress=progress, cluster=cluster, until_drained=options.until_drained
+        )
         code = supervisor.run(stop)
         statuses = supervisor.statuses()
     figures = summary(statuses)
@@ -104,10 +105,10 @@ def check_target(settings: Settings, log: logging.Logger) -> None:
         connection.close()
 
 
-def check_source(settings: Settings) -> None:
-    """Connect to RabbitMQ and leave again. Raises ConfigError."""
+def check_source(settings: Settings) -> str:
+    """Connect to RabbitMQ and leave again; what it calls itself. Raises ConfigError."""
     try:
-        check_broker(settings.amqp)
+        return check_broker(settings.amqp)
     except SourceError as exc:
         raise ConfigError(str(exc), key="rabbitmq_conn_info") from exc
 

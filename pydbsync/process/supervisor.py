@@ -62,8 +62,12 @@ class _Worker:
 class Supervisor:
     """Runs all queues of the settings until told to stop, or until they are drained."""
 
-    def __init__(self, settings: Settings, *, log: logging.Logger, progress: Progress, until_drained: bool) -> None:
+    def __init__(
+        self, settings: Settings, *, log: logging.Logger, progress: Progress, cluster: str, until_drained: bool
+    ) -> None:
+        """`cluster` is what RabbitMQ calls itself."""
         self._settings = settings
+        self._cluster = cluster
         self._log = log
         self._progress = progress
         self._until_drained = until_drained
@@ -102,7 +106,7 @@ class Supervisor:
         ours, theirs = self._context.Pipe(duplex=False)
         worker.process = self._context.Process(
             target=run_worker,
-            args=(self._settings, worker.queue, self._until_drained, theirs),
+            args=(self._settings, worker.queue, self._cluster, self._until_drained, theirs),
             name=worker.queue.queue,
         )
         _start_fork_server()

@@ -7,6 +7,7 @@ import multiprocessing
 import multiprocessing.connection
 import os
 import signal
+import socket
 import sys
 import threading
 from collections.abc import Callable
@@ -16,7 +17,8 @@ from typing import NoReturn
 import msgspec
 
 from pydbsync.apply.applier import Applier
-from pydbsync.config.settings import QueueSettings, Settings
+from pydbsync.apply.origin import StreamOrigin
+from pydbsync.config.settings import AmqpSettings, QueueSettings, Settings
 from pydbsync.decode.maxwell import decode_changes
 from pydbsync.engine.gaps import carries_everything
 from pydbsync.engine.pipeline import Pipeline, Stages
@@ -47,10 +49,11 @@ def follow(
     log: logging.Logger,
     until_drained: bool = False,
     carries_everything: bool = True,
+    origin: StreamOrigin | None = None,
 ) -> WorkerStatus:
     """Follow one source in this process until it is told to stop or nothing is left. Raises PydbsyncError."""
-    observer = StatusObserver(source.stream, send)
-    applier = Applier(settings, stream=source.stream, log=log, tell=observer.now)
+    observer = StatusObserver(source.stream if origin is None else origin.queue, send)
+    applier = Applier(settings, stream=source.stream, log=log, origin=origin, tell=observer.now)
     plans = TablePlans(
         settings,
         router=router_from(settings),
@@ -76,9 +79,14 @@ def follow(
 
 
 def run_worker(
-    settings: Settings, queue: QueueSettings, until_drained: bool, pipe: multiprocessing.connection.Connection
+    settings: Settings,
+    queue: QueueSettings,
+    cluster: str,
+    until_drained: bool,
+    pipe: multiprocessing.connection.Connection,
 ) -> None:
-    """The target function of a worker process; ends it with the exit code of what happened."""
+    """The target function of a worker process; ends it with the exit code of what happened. `cluster` is what RabbitMQ
+    calls itself."""
     stop = stop_on_signals()
     _stop_with_parent(stop)
     lines = PipeHandler(pipe)
@@ -97,6 +105,7 @@ def run_worker(
         follow(
             settings, source, stop=stop, send=lines.send, log=log, until_drained=until_drained,
             carries_everything=carries_everything(queue.exchange_type, queue.routing_keys),
+            origin=origin_of(settings.amqp, queue, cluster),
         )  # fmt: skip
     except PydbsyncError as exc:
         code = exc.exit_code
@@ -106,6 +115,13 @@ def run_worker(
         log.exception("a fault of pydbsync itself; please report it with these lines")
         code = INTERNAL_ERROR
     _end(TOLD_TO_STOP if code == 0 and stop.is_set() else code, lines, pipe)
+
+
+def origin_of(amqp: AmqpSettings, queue: QueueSettings, cluster: str) -> StreamOrigin:
+    """Whose stream a queue's is. This machine's own addresses mean another broker on another machine."""
+    is_here = amqp.host == "localhost" or amqp.host.startswith("127.") or amqp.host == "::1"
+    address = f"{amqp.host}:{amqp.port}{f' of {socket.gethostname()}' if is_here else ''}"
+    return StreamOrigin(queue=queue.queue, vhost=amqp.vhost, cluster=cluster or address, address=address)
 
 
 def _end(code: int, lines: PipeHandler, pipe: multiprocessing.connection.Connection) -> NoReturn:

@@ -46,7 +46,7 @@ class AmqpSource:
     ) -> None:
         """`only_looks`: nothing is declared, and a queue that somebody else reads is left alone. `fast=False` reads
         through pika's own parser alone."""
-        self.stream: str = queue.queue
+        self.stream: str = queue.stream
         self._amqp = amqp
         self._queue = queue
         self._prefetch = prefetch
@@ -84,7 +84,7 @@ class AmqpSource:
         self.close()
         link = self._link = BrokerLink(
             self._amqp,
-            name=connection_name(self.stream),
+            name=connection_name(self._queue.queue),
             log=self._log,
             on_deliveries=self._on_deliveries,
             on_lost=self._on_lost,
@@ -97,7 +97,10 @@ class AmqpSource:
             self._wait_for_turn(link, channel, stop, while_waiting)
             self._channel = channel
             link.consume(
-                channel, queue=self.stream, consumer_tag=f"pydbsync-{uuid.uuid4().hex[:12]}", prefetch=self._prefetch
+                channel,
+                queue=self._queue.queue,
+                consumer_tag=f"pydbsync-{uuid.uuid4().hex[:12]}",
+                prefetch=self._prefetch,
             )
             self._was_open, self._refusal = True, ""
         except Stopped:
@@ -107,7 +110,7 @@ class AmqpSource:
             raise self._for_a_while(error) from error
         except Refused as error:
             self.close()
-            raise self._for_a_while(explained(error, f"consuming from queue {self.stream!r}")) from error
+            raise self._for_a_while(explained(error, f"consuming from queue {self._queue.queue!r}")) from error
         except BaseException:
             self.close()
             raise
@@ -174,7 +177,7 @@ class AmqpSource:
             try:
                 link.close()
             except Exception as error:
-                self._log.warning("queue %s: the connection was not closed cleanly: %s", self.stream, error)
+                self._log.warning("queue %s: the connection was not closed cleanly: %s", self._queue.queue, error)
         with self._changed:
             self._channel = None
             self._at_hand, self._fault = [], None
@@ -229,7 +232,7 @@ class AmqpSource:
             return error
         if str(error) != self._refusal:
             self._refusal = str(error)
-            self._log.warning("queue %s is waited for: %s", self.stream, error)
+            self._log.warning("queue %s is waited for: %s", self._queue.queue, error)
         return SourceError(str(error))
 
     def _wait_for_turn(
@@ -245,15 +248,15 @@ class AmqpSource:
                 break
             if consumers and self._only_looks:
                 raise ConfigError(
-                    f"{consumers} consumer(s) are on queue {self.stream!r}: a dry run would take messages away from"
-                    " them; stop them first",
+                    f"{consumers} consumer(s) are on queue {self._queue.queue!r}: a dry run would take messages away"
+                    " from them; stop them first",
                     key="rabbitmq_queue_bind",
                 )
             if consumers and not began_at:
                 began_at = time.monotonic()
                 self._log.info(
                     "queue %s: %d consumer(s) are on it; waiting until they have gone, to keep the order",
-                    self.stream,
+                    self._queue.queue,
                     consumers,
                 )
             while_waiting()
@@ -261,10 +264,10 @@ class AmqpSource:
                 raise Stopped
             pause_s = min(2 * pause_s, self._consumer_poll_s)
         if began_at:
-            self._log.info("queue %s: free after %.1f s", self.stream, time.monotonic() - began_at)
+            self._log.info("queue %s: free after %.1f s", self._queue.queue, time.monotonic() - began_at)
 
     def _passive_declare(self, channel: Channel) -> Callable[[Reply], object]:
-        return lambda reply: channel.queue_declare(self.stream, passive=True, callback=reply)
+        return lambda reply: channel.queue_declare(self._queue.queue, passive=True, callback=reply)
 
     def _holds_none(self, link: BrokerLink) -> bool:
         asked_at = time.monotonic()
@@ -276,7 +279,7 @@ class AmqpSource:
                 if self._changed.wait_for(lambda: self._at_hand or self._paused or self._fault is not None, 0.02):
                     return False
             if time.monotonic() - asked_at > ANSWER_S:
-                raise SourceError(f"no answer from RabbitMQ about queue {self.stream!r} within {ANSWER_S:g} s")
+                raise SourceError(f"no answer from RabbitMQ about queue {self._queue.queue!r} within {ANSWER_S:g} s")
         count: int = answer.result().method.message_count
         return count == 0 and time.monotonic() - asked_at < _SILENT_LEADER_S
 

@@ -101,6 +101,11 @@ class BrokerLink:
         """The same as numbers: (3, 10, 8)."""
         return tuple(int(part) for part in re.match(r"[\d.]*", self.server_version)[0].split(".") if part)  # type: ignore[index]
 
+    @property
+    def cluster_name(self) -> str:
+        """What RabbitMQ calls itself, such as `rabbit@host`; empty where it does not tell."""
+        return self._told("cluster_name")
+
     def _told(self, name: str) -> str:
         told = self._connection.server_properties if self._connection is not None else None
         return str((told or {}).get(name, ""))
@@ -310,8 +315,11 @@ class BrokerLink:
         self._loop.call_later(_ABORT_S / 3, self._loop.stop)
 
 
-def check_broker(amqp: AmqpSettings) -> None:
-    """Connect and leave again. Raises ConfigError if we are refused, SourceError if nobody answers."""
+def check_broker(amqp: AmqpSettings) -> str:
+    """Connect and leave again; what the broker calls itself, its cluster's name.
+
+    Raises ConfigError if we are refused, SourceError if nobody answers.
+    """
     link = BrokerLink(
         amqp,
         name="pydbsync check",
@@ -321,5 +329,6 @@ def check_broker(amqp: AmqpSettings) -> None:
     )
     try:
         link.connect(threading.Event())
+        return link.cluster_name
     finally:
         link.close()

@@ -53,7 +53,7 @@ def test_a_skipped_heartbeat_and_silence_are_said_and_measured(
     wait_for(lambda: "metrics:" in process.stderr and metrics(port).get("pydbsync_heartbeat") == 1, what="a heartbeat")
 
     def gaps_and_stalls() -> tuple[int, int]:
-        return process.stderr.count("did not come: changes were lost"), process.stderr.count("no heartbeat since")
+        return process.stderr.count("did not come: changes were lost"), process.stderr.count("no heartbeat has come")
 
     binlog.ts = int(time.time())
     vhost.publish([*beat(binlog, 2), *beat(binlog, 5)])
@@ -68,6 +68,27 @@ def test_a_skipped_heartbeat_and_silence_are_said_and_measured(
     vhost.publish(beat(binlog, 6))
     wait_for(lambda: metrics(port)["pydbsync_heartbeat"] == 6 and metrics(port)["pydbsync_up"] == 1, what="its end")
     assert gaps_and_stalls() == (gaps, stalls)
+
+
+@pytest.mark.parametrize("skew", [-3600, 3600])
+def test_a_source_whose_clock_is_wrong_is_named_once_and_its_silence_is_noticed(
+    vhost: Vhost, fresh_target: Endpoint, start_sync: StartSync, skew: int
+) -> None:
+    vhost.declare("sync")
+    binlog = Binlog()
+    port = free_port()
+    process = start_sync(sync_config(fresh_target, vhost, metrics_port=port, heartbeat_stall_s=3, **QUICK))
+    wait_for(lambda: vhost.consumers("sync") == 1, what="the worker")
+    for number in range(1, 6):
+        binlog.ts = int(time.time()) + skew
+        vhost.publish(beat(binlog, number))
+        wait_for(lambda number=number: metrics(port).get("pydbsync_heartbeat") == number, what="a heartbeat")  # type: ignore[misc]
+    wait_for(
+        lambda: "of the clock here" in process.stderr or "behind the clock here" in process.stderr, what="the skew"
+    )
+    wait_for(lambda: metrics(port)["pydbsync_up"] == 0, what="the stall")
+    assert process.stderr.count("the clock here") == 1
+    assert process.stderr.count("no heartbeat has come") == metrics(port)["pydbsync_gaps_total"] == 1
 
 
 @pytest.mark.parametrize("lost", ["a row in the middle", "the end", "a heartbeat"])

@@ -11,7 +11,7 @@ from pydbsync.source.connection import connection_name, connection_parameters
 
 
 def existing_queues(settings: Settings) -> set[str]:
-    """The configured queues that the broker has; none if it cannot be asked."""
+    """The streams of the configured queues that the broker has; none if it cannot be asked."""
     found: set[str] = set()
     if not settings.queues:
         return found
@@ -23,7 +23,7 @@ def existing_queues(settings: Settings) -> set[str]:
                     channel = connection.channel()
                     channel.queue_declare(queue.queue, passive=True)
                     channel.close()
-                    found.add(queue.queue)
+                    found.add(queue.stream)
         finally:
             connection.close()
     return found

@@ -104,7 +104,7 @@ class Copy:
         self._target = Connection(settings.target.connect_keywords(), key=settings.target.key)
         for connection in (self._source, self._target):
             connection.execute("SET SESSION wait_timeout = 86400")
-        names = options.streams or tuple(queue.queue for queue in settings.queues) or (settings.stream,)
+        names = options.streams or tuple(queue.stream for queue in settings.queues) or (settings.stream,)
         self._streams = OwnedStreams(self._target, settings.state_schema, names)
         self._journal = Journal(settings.state_schema)
         self._markers = Markers(self._source, marker_table(settings))

@@ -81,7 +81,7 @@ class Streams:
         if not self._settings.queues:
             return [self._settings.stream]
         keys = [f"{name.database}.{name.table}" for name in tables]
-        return [queue.queue for queue in self._settings.queues if any(carries(queue, key) for key in keys)]
+        return [queue.stream for queue in self._settings.queues if any(carries(queue, key) for key in keys)]
 
     def passed(self, place: SourcePlace | None, tables: Sequence[TableName]) -> Passed:
         """Whether every stream of these source tables has been applied up to the place."""

@@ -1,0 +1,55 @@
+"""Whose queue a stream is: two queues of one name, of two brokers or virtual hosts, must not share a checkpoint."""
+
+from __future__ import annotations
+
+import msgspec
+
+from pydbsync.apply.connection import Connection
+from pydbsync.errors import ConfigError
+from pydbsync.plan.quoting import quote_name
+
+
+class StreamOrigin(msgspec.Struct, frozen=True):
+    """Where a stream's messages come from."""
+
+    queue: str
+    vhost: str
+    cluster: str
+    """The broker's own name for itself. It may change with the broker's host, as in containers."""
+    address: str
+    """How we reach the broker. It may be changed in the configuration."""
+
+    def is_same_as(self, other: StreamOrigin) -> bool:
+        """Whether both are one queue, as far as can be told: a broker is known by its name or by its address."""
+        is_same_broker = self.cluster == other.cluster or self.address == other.address
+        return is_same_broker and (self.queue, self.vhost) == (other.queue, other.vhost)
+
+    def __str__(self) -> str:
+        return f"queue {self.queue!r} in vhost {self.vhost!r} of RabbitMQ {self.cluster} at {self.address}"
+
+
+def refuse_another(connection: Connection, schema: str, stream: str, origin: StreamOrigin) -> None:
+    """Raises ConfigError if the stream belongs to another queue. One from before such things were kept belongs to
+    nobody."""
+    table = f"{quote_name(schema)}.`stream_origin`"
+    found = connection.rows(f"SELECT queue, vhost, cluster, address FROM {table} WHERE stream = %s", (stream,))
+    if not found or origin.is_same_as(StreamOrigin(*map(str, found[0]))):
+        return
+    raise ConfigError(
+        f"the stream {stream!r} of this target belongs to {StreamOrigin(*map(str, found[0]))}, and this one is"
+        f" {origin}: two would share one place, and each take the other's changes for duplicates; give this one a name"
+        f" of its own (stream_names: {{{origin.queue!r}: …}}) or another state_schema; if the queue itself has moved,"
+        f" DELETE FROM {table} WHERE stream = '{stream}' at the target",
+        key="stream_names",
+    )
+
+
+def keep_origin(connection: Connection, schema: str, stream: str, origin: StreamOrigin) -> None:
+    """The stream belongs to this queue from now on. Needs the stream's lock."""
+    columns = ("queue", "vhost", "cluster", "address")
+    values = tuple(str(getattr(origin, name))[:255] for name in columns)
+    connection.run(
+        f"INSERT INTO {quote_name(schema)}.`stream_origin` (stream, {', '.join(columns)}) VALUES (%s, %s, %s, %s, %s)"
+        f" ON DUPLICATE KEY UPDATE {', '.join(f'{name} = VALUES({name})' for name in columns)}",
+        (stream, *values),
+    )

@@ -1,0 +1,66 @@
+"""When two streams of one name are one and the same queue."""
+
+from __future__ import annotations
+
+import socket
+
+import pytest
+
+from pydbsync.apply.origin import StreamOrigin
+from pydbsync.config.settings import AmqpSettings, QueueSettings, settings_from_mapping
+from pydbsync.errors import ConfigError
+from pydbsync.process.worker import origin_of
+
+ORIGIN = StreamOrigin(queue="q", vhost="/", cluster="rabbit@one", address="one:5672")
+
+
+@pytest.mark.parametrize(
+    ("changes", "is_same"),
+    [
+        ({}, True),
+        ({"cluster": "rabbit@4711"}, True),  # a container with another host name
+        ({"address": "two:5672"}, True),  # another address of the broker
+        ({"cluster": "rabbit@two", "address": "two:5672"}, False),
+        ({"vhost": "other"}, False),
+        ({"queue": "other"}, False),
+    ],
+)
+def test_a_broker_is_known_by_its_name_or_its_address(changes: dict[str, str], is_same: bool) -> None:
+    other = StreamOrigin(**{**{name: getattr(ORIGIN, name) for name in ORIGIN.__struct_fields__}, **changes})
+    assert ORIGIN.is_same_as(other) is is_same
+    assert other.is_same_as(ORIGIN) is is_same
+
+
+@pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "127.1.2.3", "::1"])
+def test_an_address_of_this_machine_is_another_one_on_another_machine(host: str) -> None:
+    queue = QueueSettings(queue="q", exchange="e", exchange_type="topic", routing_keys=())
+    assert origin_of(AmqpSettings(host=host), queue, "rabbit@one").address == f"{host}:5672 of {socket.gethostname()}"
+    assert origin_of(AmqpSettings(host="mq"), queue, "").cluster == "mq:5672"
+
+
+def streams(names: dict[str, str], *queues: str) -> list[str]:
+    bound = [{"exchange": ["e", "topic"], "queues": {queue: ["#"] for queue in queues}}]
+    settings, _ = settings_from_mapping({"rabbitmq_queue_bind": bound, "stream_names": names}, require=())
+    return [each.stream for each in settings.queues]
+
+
+def test_a_stream_has_the_name_of_its_queue_or_one_of_its_own() -> None:
+    assert streams({}, "a", "b") == ["a", "b"]
+    assert streams({"a": "crm.a"}, "a", "b") == ["crm.a", "b"]
+    assert streams({"a": "b", "b": "a"}, "a", "b") == ["b", "a"]
+    assert streams({"q" * 255: "short"}, "q" * 255) == ["short"]
+
+
+@pytest.mark.parametrize(
+    ("names", "queues", "said"),
+    [
+        ({"c": "x"}, ("a", "b"), r"^stream_names\.c: no such queue is bound"),
+        ({"a": "b"}, ("a", "b"), r"^stream_names\.b: the queue 'a' has the stream 'b' already"),
+        ({"a": "x" * 191}, ("a",), r"^stream_names\.a: expected at most 190 characters"),
+        ({}, ("q" * 191,), r"^stream_names\.q+: expected at most 190 characters"),
+        ({"a": ""}, ("a",), r"^stream_names\.a: "),
+    ],
+)
+def test_a_name_that_fits_no_queue_or_two_is_refused(names: dict[str, str], queues: tuple[str, ...], said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        streams(names, *queues)
