@@ -11,6 +11,7 @@ import datetime as dt
 import getpass
 import logging
 import socket
+from collections import deque
 from collections.abc import Iterable
 
 import msgspec
@@ -67,6 +68,45 @@ class Outcome(msgspec.Struct, frozen=True):
     id: int
     applied: bool
     detail: str
+
+
+def _group(stream: str, target_database: str, source: str) -> tuple[str, str, str]:
+    """What changes have in common that can wait for each other."""
+    return stream, target_database or source.partition(".")[0], source
+
+
+class _Blockers:
+    """Which parked changes others wait for: asked for each of many, so that none is read again for the next."""
+
+    def __init__(self) -> None:
+        self._parked: set[int] = set()
+        self._of: dict[tuple[object, ...], deque[int]] = {}
+        """Ids in order: of a table, of its changes that concern it as a whole, of a row of it."""
+
+    def add(self, parked_id: int, group: tuple[str, str, str], keys: Iterable[bytes], *, is_whole: bool) -> None:
+        """One that is parked; ids must ascend."""
+        self._parked.add(parked_id)
+        places: list[tuple[object, ...]] = [group, *((group, key) for key in set(keys))]
+        for place in [*places, (group, None)] if is_whole else places:
+            self._of.setdefault(place, deque()).append(parked_id)
+
+    def discard(self, parked_id: int) -> None:
+        """It is parked no more."""
+        self._parked.discard(parked_id)
+
+    def before(
+        self, parked_id: int, group: tuple[str, str, str], keys: Iterable[bytes], *, is_whole: bool
+    ) -> int | None:
+        """The first one that is still parked, is older than this one, and concerns the same row or table."""
+        places: list[tuple[object, ...]] = [group] if is_whole else [(group, None), *((group, key) for key in keys)]
+        found = [first for first in map(self._first, places) if first is not None and first < parked_id]
+        return min(found, default=None)
+
+    def _first(self, place: tuple[object, ...]) -> int | None:
+        ids = self._of.get(place, deque())
+        while ids and ids[0] not in self._parked:
+            ids.popleft()
+        return ids[0] if ids else None
 
 
 class ParkedDesk:
@@ -166,13 +206,15 @@ class ParkedDesk:
     def retry(self, candidates: list[Parked]) -> list[Outcome]:
         """Apply these in order; one that another parked change blocks, or that is refused again, stays."""
         outcomes = []
+        blockers = self._blockers(each.stream for each in candidates)
         for each in sorted(candidates, key=lambda parked: parked.id):
-            blocker = self._blocker(each)
+            blocker = self._blocker(each, blockers)
             if blocker is not None:
                 outcomes.append(Outcome(each.id, False, f"waits behind {blocker}, which is still parked"))
                 continue
             try:
                 detail = self._apply(each)
+                blockers.discard(each.id)
                 outcomes.append(Outcome(each.id, True, detail))
             except (DecodeError, PlanError, PermanentError) as exc:
                 self._write_audit(each.id, "retry", f"refused: {exc}")
@@ -251,16 +293,27 @@ class ParkedDesk:
             is_merged=is_merged,
         )  # fmt: skip
 
-    def _blocker(self, parked: Parked) -> int | None:
+    def _blockers(self, streams: Iterable[str]) -> _Blockers:
+        """What is parked of these streams, without the messages."""
+        listed = tuple(sorted(set(streams)))
+        blockers = _Blockers()
+        if listed:
+            for row in self._connection.rows(
+                "SELECT id, stream, target_database, CONCAT(source_database, '.', source_table), row_keys,"
+                f" is_whole_table FROM {self._table} WHERE status = 'parked'"
+                f" AND stream IN ({', '.join(['%s'] * len(listed))}) ORDER BY id",
+                listed,
+            ):
+                blockers.add(int(row[0]), _group(*row[1:4]), _read_keys(row[4]), is_whole=bool(row[5]))
+        return blockers
+
+    def _blocker(self, parked: Parked, blockers: _Blockers) -> int | None:
         """An earlier change of the same stream that is still parked and concerns the same row or table."""
-        target = parked.target_database or parked.source.partition(".")[0]
-        for other in self.find(stream=parked.stream):
-            if other.id >= parked.id or (other.target_database or other.source.partition(".")[0]) != target:
-                continue
-            if other.source != parked.source:
-                continue
-            if other.is_whole_table or parked.is_whole_table or set(other.row_keys) & set(parked.row_keys):
-                return other.id
+        group = _group(parked.stream, parked.target_database, parked.source)
+        while (found := blockers.before(parked.id, group, parked.row_keys, is_whole=parked.is_whole_table)) is not None:
+            if self._connection.value(f"SELECT status FROM {self._table} WHERE id = %s", (found,)) == "parked":
+                return found
+            blockers.discard(found)  # somebody else has mended it meanwhile
         return None
 
     def _still_parked(self, parked_id: int) -> Parked:

@@ -125,8 +125,13 @@ class MaskingFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         line = super().format(record)
         if self._secrets:
-            line = self._secrets.sub(MASK, line)
+            line = self._secrets.sub(_mask, line)
         return _CONTROL.sub(_escape, line)
+
+
+def _mask(found: re.Match[str]) -> str:
+    groups = found.groupdict()
+    return (groups.get("before") or groups.get("in_url") or "") + MASK
 
 
 def _escape(found: re.Match[str]) -> str:
@@ -137,16 +142,39 @@ def _one_line(text: str) -> str:
     return _CONTROL.sub(_escape, text).replace("\n", "\\n").replace("\t", "\\t")
 
 
+_LIKE_A_NAME: Final = re.compile(r"[A-Z]?[a-z_]+\d*|[A-Z_]+\d*|\d+")
+_LONGEST_NAME: Final = 15
+
+
 def _pattern(secrets: Iterable[Secret]) -> re.Pattern[str] | None:
-    """Finds the passwords as whole words (a password `app` is no reason to mask `applied`), URL-encoded ones too."""
+    """Finds the passwords as whole words, URL-encoded ones too; what stays of a match is its group `before`.
+
+    A password that looks like a name, `app` or `shop1`, is found only where a password stands: a table may be called
+    so, and would be told as the password by what is left of its name.
+    """
     plain = {secret.reveal() for secret in secrets if secret}
-    words = plain | {quote(word, safe="") for word in plain}
+    words = sorted(plain | {quote(word, safe="") for word in plain}, key=len, reverse=True)
     if not words:
         return None
+    names = [word for word in words if len(word) <= _LONGEST_NAME and _LIKE_A_NAME.fullmatch(word)]
     edged = [
         (r"(?<!\w)" if re.match(r"\w", word) else "")
         + re.escape(word)
         + (r"(?!\w)" if re.search(r"\w\Z", word) else "")
-        for word in sorted(words, key=len, reverse=True)
+        for word in words
+        if word not in names
     ]
+    if names:
+        listed = "|".join(map(re.escape, names))
+        edged += [
+            rf"(?P<before>{_STANDS_BEFORE})(?:{listed})(?!\w)",
+            rf"(?P<in_url>://[^\s/:@]*:)(?:{listed})(?=@)",
+        ]
     return re.compile("|".join(edged))
+
+
+_STANDS_BEFORE: Final = (
+    r"(?i:\b(?:\w*passw(?:or)?d|passwd|pwd|secret|identified\s+by(?:\s+password)?|passphrase)"
+    r"(?:\s+(?:is|of|for))?[\s'\"]*[:=(,]?>?\s*['\"]?)"
+)
+"""What is right before a password: a keyword, with quotes and an equals sign or the like between."""

@@ -149,8 +149,10 @@ def formatted(message: str, *passwords: str) -> str:
 @pytest.mark.parametrize(
     ("message", "passwords", "line"),
     [
-        ("applied to app@h", ["app"], "applied to ***@h"),
-        ("app pass app-pass", ["app", "app-pass"], "*** pass ***"),
+        ("app pass app-pass", ["app", "app-pass"], "app pass ***"),
+        ("X7-kk3 and X7-kk33", ["X7-kk3"], "*** and X7-kk33"),
+        ("a quite long one: correcthorsebatterystaple.", ["correcthorsebatterystaple"], "a quite long one: ***."),
+        ("T0k3nOfSixteenCh in words", ["T0k3nOfSixteenCh"], "*** in words"),
         ("a $x$ b", ["$x$"], "a *** b"),
         ("empty passwords mask nothing", [""], "empty passwords mask nothing"),
         ("nothing to mask", [], "nothing to mask"),
@@ -158,6 +160,21 @@ def formatted(message: str, *passwords: str) -> str:
 )
 def test_a_password_is_masked_as_a_whole_word(message: str, passwords: list[str], line: str) -> None:
     assert formatted(message, *passwords) == line
+
+
+@pytest.mark.parametrize("password", ["app", "shop1", "Orders", "T", "my_db", "2024"])
+def test_a_password_like_a_name_is_masked_only_where_a_password_stands(password: str) -> None:
+    for text in (
+        "parked insert of {0}.{0} at binlog.000001:4: no column {0}", "queue {0}: free after 2.0 s", "applied to {0}@h",
+        "user '{0}' at 127.0.0.1", "INSERT INTO `{0}` VALUES (1)", "amqp://{0}@h/{0}",
+    ):  # fmt: skip
+        assert formatted(text.format(password), password) == text.format(password)
+    for text in (
+        "{{'user': 'u', 'password': '{0}'}}", "password={0}", "passwd: {0}", "db_password => '{0}'", "PWD={0};",
+        "Secret('{0}')", "IDENTIFIED BY '{0}'", "IDENTIFIED BY PASSWORD '{0}'", "amqp://u:{0}@h/",
+        "the password is {0}", 'PASSWORD("{0}")', "MASTER_PASSWORD = '{0}'",
+    ):  # fmt: skip
+        assert formatted(text.format(password), password) == text.format("***")
 
 
 def test_no_value_forges_a_line_or_moves_the_cursor() -> None:

@@ -1,0 +1,38 @@
+"""A setting that nobody reads would be a promise that nobody keeps."""
+
+from __future__ import annotations
+
+import ast
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+
+import pydbsync
+from pydbsync.config.settings import AmqpSettings, QueueSettings, RetrySettings, Settings, ShardSettings, TlsSettings
+
+PACKAGE = Path(pydbsync.__file__).parent
+
+
+def attributes_read() -> set[str]:
+    """Names behind a dot, in all modules but those that read the configuration."""
+    return {
+        node.attr
+        for file in PACKAGE.rglob("*.py")
+        if file.parent.name != "config"
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Load)
+    }
+
+
+READ_AT_THE_START = {
+    Settings: {"queue_type", "queue_arguments", "stream_names", "corpmod", "sharding"},  # queues and shards hold them
+    QueueSettings: {"stream_name"},
+    ShardSettings: {"instances"},
+}
+
+
+@pytest.mark.parametrize("section", [Settings, AmqpSettings, QueueSettings, RetrySettings, ShardSettings, TlsSettings])
+def test_every_setting_is_read_by_what_it_is_for(section: type) -> None:
+    names = {field.name for field in fields(section)} - READ_AT_THE_START.get(section, set())
+    assert names - attributes_read() == set()
