@@ -18,12 +18,12 @@ from pymysql.constants import CLIENT, COMMAND
 
 from pydbsync.errors import ApplyError, ConfigError, PermanentError, TransientError
 from pydbsync.plan.rows import Dialect
+from pydbsync.plan.session import DEFAULT_SQL_MODE
 
 ROW_SQL_MODE = "ALLOW_INVALID_DATES,NO_AUTO_VALUE_ON_ZERO,STRICT_TRANS_TABLES"
 """Rows: a value that does not fit is an error, never cut; zero dates, days that no calendar has (the source may have
 stored 2024-02-31) and the id 0 are values like others."""
-SCHEMA_SQL_MODE = "NO_AUTO_VALUE_ON_ZERO"
-"""DDL: not strict, since the source may have cut values in the same way; it has proven the statement."""
+SCHEMA_SQL_MODE = DEFAULT_SQL_MODE
 
 TRANSIENT_CODES: Mapping[int, str] = {
     1020: "row changed since last read",

@@ -10,15 +10,14 @@ from __future__ import annotations
 import hashlib
 import re
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import NamedTuple
 
 import msgspec
 
 from pydbsync.apply.clause_proof import Proof
-from pydbsync.apply.connection import ROW_SQL_MODE, SCHEMA_SQL_MODE, Connection
+from pydbsync.apply.connection import Connection
 from pydbsync.apply.merged_keys import unnamed_keys_left
+from pydbsync.apply.schema_session import session_of
 from pydbsync.apply.shown import show_create
 from pydbsync.apply.structure_proof import prove
 from pydbsync.errors import PermanentError, TransientError
@@ -159,20 +158,9 @@ def run_statement(
 
 
 def _run(connection: Connection, planned: PlannedSchemaChange, sql: str) -> None:
-    with as_at_the_source(connection, planned):
+    with session_of(connection, planned):
         connection.use(planned.default_database)
         connection.execute(sql.encode("utf-8"))
-
-
-@contextmanager
-def as_at_the_source(connection: Connection, planned: PlannedSchemaChange) -> Iterator[None]:
-    """Inside, the session is what the statement was written for."""
-    connection.execute(f"SET SESSION sql_mode = '{SCHEMA_SQL_MODE}', timestamp = {planned.ts}")
-    try:
-        yield
-    finally:
-        if connection.is_open():
-            connection.execute(f"SET SESSION sql_mode = '{ROW_SQL_MODE}', timestamp = DEFAULT")
 
 
 def prove_refused(
@@ -190,7 +178,7 @@ def prove_refused(
     if connection.value("SELECT GET_LOCK(%s, 10)", (lock,)) != 1:
         raise TransientError("another worker compares the same table", code=1205)
     try:
-        with as_at_the_source(connection, planned):
+        with session_of(connection, planned):
             return prove(connection, change, planned, copy=TableName(schema, f"proof_{about}"))
     finally:
         if connection.is_open():

@@ -16,6 +16,7 @@ from pydbsync.errors import PermanentError, StopError, Stopped, TransientError
 from pydbsync.killpoints import kill_point
 from pydbsync.model import SchemaChange
 from pydbsync.plan.ddl import PlannedSchemaChange
+from pydbsync.plan.lexer import shorten
 from pydbsync.work import ParkedChange, SchemaStep, StreamState, describe_change
 
 
@@ -24,7 +25,9 @@ class _Ending(NamedTuple):
 
     failure: PermanentError | None = None
     note: str = ""
-    """What is otherwise than that the whole statement ran, and was told."""
+    """What is otherwise than that the whole statement ran."""
+    is_run: bool = True
+    """Whether the target has run it, or a part of it."""
 
 
 class SchemaSteps:
@@ -50,7 +53,7 @@ class SchemaSteps:
         entry = self._session.repeat(lambda connection: self._journal.find(connection, digest))
         status, note = "done", "; ".join(planned.notes)
         failure: PermanentError | None = None
-        is_told = False
+        ending = _Ending(is_run=False)
         if entry is not None and entry.status != "intent":
             status, note = entry.status, entry.note
             self._log.debug("schema change at %s has run already: %s", change.position, planned.sql)
@@ -66,7 +69,7 @@ class SchemaSteps:
             if failure is not None:
                 status, note = "parked", str(failure)
             elif ending.note:
-                note, is_told = ending.note, True
+                note = ending.note
         body = step.messages[0].delivery.body
         parked = park_schema(change, planned, body, failure) if failure is not None else None
         try:
@@ -78,7 +81,22 @@ class SchemaSteps:
                 self._session.repeat(lambda connection: self._journal.forget_intent(connection, digest))
             raise
         self._session.catalog.forget()
-        return "again" if is_told or (entry is not None and entry.status == status == "done") else status
+        if entry is None or entry.status == "intent":
+            self._tell(planned, status, note, ending)
+        return "again" if status == "done" and not ending.is_run else status
+
+    def _tell(self, planned: PlannedSchemaChange, status: str, note: str, ending: _Ending) -> None:
+        """Say what became of the statement; never that something ran which did not."""
+        sql = shorten(planned.sql, 300)
+        if status != "done":
+            why = f" ({note})" if status == "parked" else ""
+            self._log.warning("schema change %s: %s%s", status, sql, why)
+        elif not ending.is_run:
+            self._log.info("schema change %s: %s", note, sql)
+        elif ending.note:
+            self._log.info("schema change: %s", note)
+        else:
+            self._log.info("schema change: %s%s", sql, f" ({note})" if note else "")
 
     def _run_once(
         self,
@@ -110,9 +128,8 @@ class SchemaSteps:
                 if ran != planned.sql:
                     why = "what the target has already" if rest else "keys that another source's statement has made"
                     note = f"left out {why}; ran: {ran or 'nothing'}"
-                    self._log.info("schema change: %s", note)
                 kill_point("after-ddl")
-                return _Ending(note=note)
+                return _Ending(note=note, is_run=ran is not None)
             except TransientError as exc:
                 if not is_interrupted:
                     self._log.warning("a schema change was interrupted, trying again: %s", exc)
@@ -129,9 +146,7 @@ class SchemaSteps:
                     return _Ending(exc)
                 proof = self._prove(change, planned, exc)
                 if proof.is_done:
-                    note = f"not run, the target has all of it already ({exc})"
-                    self._log.info("schema change %s: %s", note, planned.sql)
-                    return _Ending(note=note)
+                    return _Ending(note=f"not run, the target has all of it already ({exc})", is_run=False)
                 if not proof.rest:
                     return _Ending(PermanentError(f"{exc}; {proof.reason}", code=exc.code) if proof.reason else exc)
                 rest = proof.rest

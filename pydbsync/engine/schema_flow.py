@@ -8,15 +8,16 @@ from typing import Protocol
 
 from pydbsync.config.settings import Settings
 from pydbsync.engine.table_plans import TablePlans
-from pydbsync.errors import PlanError
+from pydbsync.errors import PlanError, StopError
 from pydbsync.model import Column, Delivery, RowChange, SchemaChange, TableName
 from pydbsync.plan.after_parked import means_the_same
-from pydbsync.plan.ddl import PlannedSchemaChange, plan_schema_change
+from pydbsync.plan.ddl import PlannedSchemaChange, action_of, plan_schema_change
 from pydbsync.plan.dialect import Server
+from pydbsync.plan.lexer import shorten
 from pydbsync.plan.online import NoCopyError, OnlineChanges
 from pydbsync.plan.statement import Statement, parse_statement
 from pydbsync.protocols import Catalog
-from pydbsync.work import SchemaMessage, SchemaStep, SchemaWork, park_whole
+from pydbsync.work import ParkedChange, SchemaMessage, SchemaStep, SchemaWork, park_whole
 
 
 class TargetTables(Protocol):
@@ -43,6 +44,8 @@ class SchemaFlow:
         self._came: dict[TableName, int | None] = {}
         """How many rows more of each copy have come since `_online` was brought up to date; None: not known."""
         self._named: set[TableName] = set()
+        self._told: set[str] = set()
+        """Settings of the source that were named."""
 
     @property
     def is_open(self) -> bool:
@@ -73,7 +76,7 @@ class SchemaFlow:
         return self._online.to_json()
 
     def take(self) -> SchemaWork[PlannedSchemaChange]:
-        """What the open statement leads to; none is open then."""
+        """What the open statement leads to; none is open then. Raises StopError by policy."""
         messages, self._open = self._open, []
         work: SchemaWork[PlannedSchemaChange] = SchemaWork([], [])
         first = messages[0].change
@@ -83,7 +86,7 @@ class SchemaFlow:
             if isinstance(exc, NoCopyError):
                 self._online = exc.state
             for target in self._plans.targets(first):
-                work.parked += [park_whole(*message, target, str(exc)) for message in messages]
+                work.parked += self._unplanned(first, messages, target, exc)
             return work
         for change in changes:
             # Statements that an online schema change puts in place of this one stand alone.
@@ -124,10 +127,11 @@ class SchemaFlow:
             try:
                 planned = self._plan(change, siblings, target)
             except PlanError as exc:
-                work.parked += [park_whole(*message, target, str(exc)) for message in messages]
+                work.parked += self._unplanned(change, messages, target, exc)
                 continue
             if planned is None:
                 continue
+            self._tell_untold(planned)
             taken = [each for each in messages[1:] if router.takes(_name_of(each.change))] if is_own else []
             step = SchemaStep(
                 change=change,
@@ -141,6 +145,28 @@ class SchemaFlow:
             statement = parse_statement(change.sql, brand=source.brand if source else None)
             step.waits_for, step.waits_for_rows = _waits(planned, statement)
             work.steps.append(step)
+
+    def _unplanned(
+        self, change: SchemaChange, messages: list[SchemaMessage], target: str, error: PlanError
+    ) -> list[ParkedChange]:
+        """The record of a statement that cannot be run as it is, where the policy for its kind wants any."""
+        policy = self._settings.schema_changes.get(action_of(change), "apply")
+        if policy == "stop":
+            raise StopError(f"a schema change came and the policy says stop: {shorten(change.sql, 300)}")
+        if policy == "skip":
+            self._log.warning("schema change skipped: %s", shorten(change.sql, 300))
+            return []
+        return [park_whole(*message, target, str(error)) for message in messages]
+
+    def _tell_untold(self, planned: PlannedSchemaChange) -> None:
+        for name in set(planned.untold) - self._told:
+            self._told.add(name)
+            self._log.warning(
+                "what a statement does depends on %s of the source's session, which its message does not tell; the"
+                " target's own is taken (give source_db_info, or have capture publish; said once): %s",
+                name,
+                shorten(planned.sql),
+            )
 
     def _plan(self, first: SchemaChange, siblings: Sequence[SchemaChange], target: str) -> PlannedSchemaChange | None:
         router = self._plans.router

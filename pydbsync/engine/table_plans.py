@@ -99,12 +99,17 @@ class TablePlans:
         return (None, ()) if server is None else (server.brand, server.version)
 
     def source_of(self, change: SchemaChange) -> Server | None:
-        """The server whose words the statement is in; a GTID tells MySQL, without its version."""
+        """The server whose words the statement is in; a GTID tells MySQL, without its version.
+
+        Where the message does not tell the session, the source's global settings stand for it.
+        """
         brand, version = self.source_server
         if brand is None:
             # MariaDB's GTIDs have dashes, and Maxwell publishes none of them.
             brand = "mysql" if change.gtid and ":" in change.gtid else None
-        return None if brand is None else Server(brand, version)
+        asked = self._ask_source() if change.session is None else None
+        session = change.session or (asked.session if asked else None)
+        return None if brand is None else Server(brand, version, session=session)
 
     def attach(self) -> None:
         """The target was connected anew: plan for it as it is now."""

@@ -11,6 +11,7 @@ import re
 from typing import NamedTuple
 
 from pydbsync.errors import PlanError
+from pydbsync.model import SessionSettings
 from pydbsync.plan.lexer import Brand
 
 
@@ -22,6 +23,8 @@ class Server(NamedTuple):
     """(10, 11, 6); empty where it is not known: then a version in common use is meant."""
     charset: str | None = None
     """`@@character_set_server`, where it is known."""
+    session: SessionSettings | None = None
+    """Of the source: the session of the statement, as far as it is known."""
 
     def is_before(self, *version: int) -> bool:
         """Whether it is known to be older than this version."""
@@ -78,6 +81,8 @@ def translate_collation(name: str, target: Server) -> Collation | None:
 def default_collation(server: Server, charset: str) -> str | None:
     """What a character set without COLLATE means on this server; None where it is the same on every server."""
     charset = charset.lower()
+    if found := _of_session(server.session, charset):
+        return found
     if charset == "utf8mb4" and server.brand == "mysql":
         return "utf8mb4_general_ci" if server.is_before(8) else "utf8mb4_0900_ai_ci"
     if charset == "utf8mb4" or charset in _UNICODE:
@@ -85,6 +90,17 @@ def default_collation(server: Server, charset: str) -> str | None:
         is_newer = server.brand == "mariadb" and bool(server.version) and not server.is_before(11, 5)
         return f"{charset}_uca1400_ai_ci" if is_newer else f"{charset}_general_ci"
     return None
+
+
+def _of_session(session: SessionSettings | None, charset: str) -> str | None:
+    """What the session has made the default: MySQL for utf8mb4 alone, MariaDB by a list (`utf8mb3=…,utf8mb4=…`)."""
+    if session is None:
+        return None
+    if charset == "utf8mb4" and session.default_collation_for_utf8mb4:
+        return session.default_collation_for_utf8mb4
+    pairs = dict(pair.split("=", 1) for pair in (session.character_set_collations or "").split(",") if "=" in pair)
+    found = pairs.get("utf8mb3" if charset == "utf8" else charset)
+    return found if found is None or not found.startswith("uca1400") else f"{charset}_{found}"
 
 
 def _no_equal(name: str, brand: str) -> PlanError:

@@ -13,6 +13,7 @@ from pydbsync.plan.dialect import Server, translate
 from pydbsync.plan.lexer import Edit, Span, apply_edits, cut_members
 from pydbsync.plan.names import Names, TablesNamed, spelled
 from pydbsync.plan.quoting import quote_name
+from pydbsync.plan.session import Variable, depends_on, variables
 from pydbsync.plan.statement import Action, Item, NameRef, Statement, parse_statement
 
 Rename: TypeAlias = Callable[[str], str]
@@ -40,7 +41,10 @@ class PlannedSchemaChange(msgspec.Struct, frozen=True):
     database: str | None
     """The database that CREATE, ALTER or DROP DATABASE is about."""
     ts: int
-    """For SET timestamp: defaults such as CURRENT_TIMESTAMP give existing rows the source's time."""
+    variables: tuple[Variable, ...] = ()
+    """The session to run it in. Its timestamp gives existing rows the source's time where the default is NOW()."""
+    untold: tuple[str, ...] = ()
+    """Settings of the source's session that it depends on, and that nobody tells."""
     notes: tuple[str, ...] = ()
     """What was changed besides names, for the log."""
     reads: tuple[TableName, ...] = ()
@@ -73,8 +77,45 @@ def plan_schema_change(
     """
     if statement is None:
         statement = parse_statement(change.sql, brand=source.brand if source else None)
+    session = change.session or (source.session if source else None)
+    source = source._replace(session=session) if source else None
     if statement.action in ("create-database", "alter-database", "drop-database"):
-        return _plan_database(change, statement, rename, in_scope, source, target)
+        planned = _plan_database(change, statement, rename, in_scope, source, target)
+    else:
+        planned = _plan_tables(
+            change, statement, rename, in_scope, source, target, siblings=siblings, tables_named=tables_named
+        )
+    if planned is None:
+        return None
+    untold = depends_on(statement, change) if session is None else ()
+    settings = (
+        variables(statement, change, session=session, source=source, target=target, is_merged=is_merged)
+        if target is not None
+        else ()
+    )
+    return msgspec.structs.replace(planned, is_merged=is_merged, variables=settings, untold=tuple(sorted(untold)))
+
+
+def action_of(change: SchemaChange) -> Action:
+    """What a statement does, also where it cannot be planned: by its text, else by what its message says."""
+    try:
+        return parse_statement(change.sql).action
+    except PlanError:
+        subject, _, verb = change.kind.partition("-")
+        return f"{verb}-{subject}"  # type: ignore[return-value]
+
+
+def _plan_tables(
+    change: SchemaChange,
+    statement: Statement,
+    rename: Rename,
+    in_scope: InScope,
+    source: Server | None,
+    target: Server | None,
+    *,
+    siblings: Sequence[SchemaChange] | None,
+    tables_named: TablesNamed | None,
+) -> PlannedSchemaChange | None:
     names = Names(statement, (change, *(siblings or ())), tables_named, are_all=siblings is not None)
     kept = _kept(statement, names, in_scope, rename)
     if not kept:
@@ -114,7 +155,6 @@ def plan_schema_change(
             for ref in statement.names
             if ref.role in ("like", "exchange")
         ),
-        is_merged=is_merged,
     )
 
 

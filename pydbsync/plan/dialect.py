@@ -13,7 +13,7 @@ from pydbsync.model import SchemaChange
 from pydbsync.plan.clauses import outer, read_clauses
 from pydbsync.plan.collations import Server
 from pydbsync.plan.lexer import Brand, Edit, Span, Token, cut_members, shorten
-from pydbsync.plan.spellings import Spoken, spellings
+from pydbsync.plan.spellings import Spoken, default_collations, spellings
 from pydbsync.plan.statement import Statement
 
 __all__ = ["LEFT_OUT", "REFUSED", "RULES", "Rule", "Server", "Translated", "translate"]
@@ -131,7 +131,12 @@ def translate(
     """
     found = Translated([], [])
     _apply(_FILES, statement, found)
-    if source is None or target is None:
+    if target is None:
+        return found
+    if source is None:
+        if change.session is not None:
+            alike = target._replace(charset=None, session=change.session)
+            found.edits.extend(edit for edit, _ in default_collations(Spoken(statement, change, alike, target)))
         return found
     if source.brand != target.brand:
         for rule in RULES:

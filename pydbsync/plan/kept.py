@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from pydbsync.model import NO_JSON, SchemaChange, SchemaKind, TableName
+from pydbsync.model import NO_JSON, SchemaChange, SchemaKind, SessionSettings, TableName
 from pydbsync.plan.lexer import Edit, apply_edits
 from pydbsync.plan.quoting import quote_table
 from pydbsync.plan.statement import parse_statement
@@ -21,12 +21,15 @@ class Kept(msgspec.Struct, frozen=True):
     old: str = ""
     def_: str = ""
     gtid: str | None = None
+    session: SessionSettings | None = None
 
 
 def keep(change: SchemaChange) -> Kept:
     """The message without its position: it runs at the place of another one."""
     old, new = (bytes(raw).decode() for raw in (change.old, change.def_))
-    return Kept(change.kind, change.database, change.table, change.ts, change.sql, old, new, change.gtid)
+    return Kept(
+        change.kind, change.database, change.table, change.ts, change.sql, old, new, change.gtid, change.session
+    )
 
 
 def resume(kept: Kept, position: str | None) -> SchemaChange:
@@ -35,6 +38,7 @@ def resume(kept: Kept, position: str | None) -> SchemaChange:
     return SchemaChange(
         kind=kept.kind, database=kept.database, table=kept.table, ts=kept.ts, sql=kept.sql,
         old=old, def_=new, position=position, gtid=kept.gtid,
+        session=kept.session,
     )  # fmt: skip
 
 

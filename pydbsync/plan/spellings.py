@@ -30,7 +30,7 @@ class Spoken(NamedTuple):
 
 def spellings(spoken: Spoken) -> Iterator[Spelling]:
     """All edits of this module. Raises PlanError for what the target cannot express."""
-    yield from _default_collations(spoken)
+    yield from default_collations(spoken)
     yield from _inline_references(spoken)
     if spoken.source.brand == spoken.target.brand:
         return
@@ -86,7 +86,7 @@ def _value(tokens: tuple[Token, ...] | list[Token], index: int) -> Token:
     return rest[0] if rest else Token("mark", "", 0, 0)
 
 
-def _default_collations(spoken: Spoken) -> Iterator[Spelling]:
+def default_collations(spoken: Spoken) -> Iterator[Spelling]:
     """A character set alone means another collation on another server: write it out."""
     statement = spoken.statement
     if statement.action in ("create-database", "alter-database"):
@@ -127,6 +127,14 @@ def _database_collation(spoken: Spoken) -> Iterator[Spelling]:
     options = [token for token in statement.tokens if token.start >= statement.options_start]
     if any(token.upper in ("CHARACTER", "CHARSET", "COLLATE") for token in options):
         yield from _written_out(spoken, options)
+        return
+    session = spoken.source.session
+    of_session = session.collation_server if session and statement.action == "create-database" else None
+    if of_session and charset in (None, of_session.partition("_")[0]):
+        translated = translate_collation(of_session, spoken.target)
+        named = translated.name if translated else of_session
+        text = f" CHARACTER SET {named.partition('_')[0]} COLLATE {named}"
+        yield _insert(statement.names[-1].span.end, text), f"the database gets {text.strip()}, as at the source"
         return
     known = spoken.target.charset
     is_other = known is not None and known != charset

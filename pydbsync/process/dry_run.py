@@ -15,7 +15,7 @@ from typing import TextIO
 import msgspec
 
 from pydbsync.apply.catalog import LiveCatalog
-from pydbsync.apply.connection import ROW_SQL_MODE, SCHEMA_SQL_MODE, Connection
+from pydbsync.apply.connection import ROW_SQL_MODE, Connection
 from pydbsync.config.settings import Settings
 from pydbsync.decode.maxwell import decode_changes
 from pydbsync.engine.observe import Observer
@@ -291,9 +291,10 @@ class PrintingTarget:
         if planned.default_database is not None and planned.default_database != self._database:
             self._database = planned.default_database
             self._print(f"USE {quote_name(planned.default_database)}")
-        self._print(f"SET sql_mode = '{SCHEMA_SQL_MODE}', timestamp = {planned.ts}")
+        self._print(f"SET {', '.join(f'{each.name} = {each.literal}' for each in planned.variables)}")
         self._print(on_one_line(planned.sql))
-        self._print(f"SET sql_mode = '{ROW_SQL_MODE}', timestamp = DEFAULT")
+        zone = ", time_zone = '+00:00'" if any(each.name == "time_zone" for each in planned.variables) else ""
+        self._print(f"SET sql_mode = '{ROW_SQL_MODE}', timestamp = DEFAULT{zone}")
         if planned.action == "drop-database" and planned.database == self._database:
             self._database = None
         self.catalog.take(step.change, planned)

@@ -7,7 +7,8 @@ import time
 
 from pydbsync.apply.connection import Connection
 from pydbsync.config.servers import TargetSettings
-from pydbsync.errors import ConfigError, TransientError
+from pydbsync.errors import ConfigError, PermanentError, TransientError
+from pydbsync.model import SessionSettings
 from pydbsync.plan.dialect import Server
 
 _CONNECT_TIMEOUT_S = 5.0
@@ -15,7 +16,7 @@ _ASK_AGAIN_S = 30.0
 
 
 class AskedSource:
-    """The source's brand and version, by asking it once; None while it cannot be asked."""
+    """The source's brand, version and global settings, by asking it once; None while it cannot be asked."""
 
     def __init__(self, source: TargetSettings | None, log: logging.Logger) -> None:
         self._source = source
@@ -39,6 +40,30 @@ class AskedSource:
             return None
         try:
             self._log.info("source: %s", connection.version)
-            return Server("mariadb" if connection.dialect.is_mariadb else "mysql", connection.dialect.version)
+            dialect = connection.dialect
+            return Server(dialect.brand, dialect.version, session=read_globals(connection))
+        except (PermanentError, TransientError) as exc:
+            self._log.warning("the source could not be asked for its settings (%s): %s", source.key, exc)
+            return None
         finally:
             connection.close()
+
+
+def read_globals(connection: Connection) -> SessionSettings:
+    """What a session of this server has where it sets nothing itself. Raises TransientError, PermanentError."""
+    listed = ", ".join(f"'{name}'" for name in SessionSettings.__struct_fields__)
+    found = {
+        str(name).lower(): str(value)
+        for name, value in connection.rows(f"SHOW GLOBAL VARIABLES WHERE variable_name IN ({listed})")
+    }
+    explicit = found.get("explicit_defaults_for_timestamp")
+    return SessionSettings(
+        sql_mode=found.get("sql_mode"),
+        collation_connection=found.get("collation_connection"),
+        collation_server=found.get("collation_server"),
+        default_collation_for_utf8mb4=found.get("default_collation_for_utf8mb4"),
+        character_set_collations=found.get("character_set_collations"),
+        explicit_defaults_for_timestamp=None if explicit is None else explicit == "ON",
+        time_zone=found.get("time_zone"),
+        system_time_zone=found.get("system_time_zone"),
+    )

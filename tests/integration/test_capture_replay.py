@@ -29,12 +29,6 @@ class Exempt(NamedTuple):
 
 EXEMPT = {
     "lossy/04-json": Exempt("JSON's null and SQL's NULL are both null in a message", "c_l_json.j", 2),
-    "lossy/12-session-of-ddl": Exempt(
-        "a message has no time_zone, in which the default of an added TIMESTAMP is meant, and no fraction of a second "
-        "for CURRENT_TIMESTAMP(6)",
-        "c_l_sess.t",
-        2,
-    ),
     "lossy/13-orphans-and-cascades": Exempt(
         "MariaDB does not write what a cascade changes, and a message does not say that checks were off",
         "c_l_fk.child",

@@ -387,6 +387,44 @@ def test_a_policy_stops_before_the_statement(fresh_target: Endpoint, created: li
     assert tables(fresh_target) == []
 
 
+@pytest.mark.parametrize("policy", ["skip", "stop", "park"])
+def test_the_policy_is_asked_of_a_statement_that_cannot_be_run_too(
+    fresh_target: Endpoint, created: list[bytes], binlog: Binlog, caplog: pytest.LogCaptureFixture, policy: str
+) -> None:
+    sql = "CREATE TABLE s SELECT * FROM t"
+    messages = binlog.ddl(sql, "d.s", columns=["id"]) + binlog.transaction(insert("d.s", {"id": 1}))
+    fresh_target.query("CREATE TABLE d.s (id INT PRIMARY KEY)")
+    if policy == "stop":
+        source = MemorySource(messages, stream="memory")
+        with pytest.raises(StopError, match="policy says stop"):
+            follow_source(fresh_target, source, schema_changes={"create-table": "stop"})
+        assert (source.acknowledged, parked(fresh_target)) == (0, [])
+        return
+    replay(fresh_target, messages, schema_changes={"create-table": policy})
+    found = parked(fresh_target)
+    assert len(found) == (2 if policy == "park" else 0)
+    assert fresh_target.query("SELECT * FROM d.s") == ([] if found else [(1,)])
+    assert (f"schema change skipped: {sql}" in caplog.text) == (policy == "skip")
+
+
+def test_the_log_says_what_became_of_each_statement(
+    fresh_target: Endpoint, created: list[bytes], binlog: Binlog, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    messages = binlog.ddl("ALTER TABLE t ADD c INT", "d.t", columns=["id", "v", "c"])
+    messages += binlog.ddl("ALTER TABLE t DROP KEY none", "d.t", columns=["id", "v", "c"])
+    messages += binlog.ddl("ALTER TABLE t DROP KEY none, ADD e INT", "d.t", columns=["id", "v", "c", "e"])
+    messages += binlog.ddl("ALTER TABLE t ADD KEY (nothing)", "d.t", columns=["id", "v", "c", "e"])
+    assert replay(fresh_target, messages).schema_changes == 2
+    told = [(each.levelname, each.getMessage()) for each in caplog.records if "schema change" in each.getMessage()]
+    levels, texts = zip(*told[-4:], strict=True)
+    assert levels == ("INFO", "INFO", "INFO", "WARNING")
+    assert texts[0] == "schema change: ALTER TABLE t ADD c INT"
+    assert texts[1].startswith("schema change not run, the target has all of it already (")
+    assert texts[2] == "schema change: left out what the target has already; ran: ALTER TABLE t ADD e INT"
+    assert texts[3].startswith("schema change parked: ALTER TABLE t ADD KEY (nothing) (")
+
+
 # -- several sources to one target -----------------------------------------------------------------------------------
 
 MERGED: dict[str, Any] = {"dbname_rewrite": {"d0": "d", "d1": "d"}}

@@ -1,0 +1,154 @@
+"""What a DDL statement means by its session: the settings to run it under, and those that nobody tells."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from pydbsync.errors import PlanError
+from pydbsync.model import SchemaChange, SessionSettings
+from pydbsync.plan.clauses import Clause, outer, read_clauses
+from pydbsync.plan.collations import Server
+from pydbsync.plan.definition import read_description
+from pydbsync.plan.lexer import Brand
+from pydbsync.plan.statement import Statement
+
+DEFAULT_SQL_MODE = "NO_AUTO_VALUE_ON_ZERO"
+"""Where nobody tells the source's: not strict, since the source may have cut values in the same way; it has proven the
+statement."""
+
+_OWN_MODES: dict[Brand, frozenset[str]] = {
+    "mysql": frozenset({"TIME_TRUNCATE_FRACTIONAL", "INTERPRET_UTF8_AS_UTF8MB4"}),
+    "mariadb": frozenset({
+        "IGNORE_BAD_TABLE_OPTIONS", "ORACLE", "EMPTY_STRING_IS_NULL", "SIMULTANEOUS_ASSIGNMENT",
+        "TIME_ROUND_FRACTIONAL",
+    }),
+}  # fmt: skip
+# Statements are spelled as without ANSI_QUOTES and NO_BACKSLASH_ESCAPES. The engine's name is no part of what a table
+# holds: a target without it takes its own. The others stand for modes that are listed too, or say nothing of DDL.
+_WITHOUT_MEANING = frozenset({
+    "ANSI", "ANSI_QUOTES", "NO_BACKSLASH_ESCAPES", "NO_ENGINE_SUBSTITUTION", "NO_AUTO_CREATE_USER", "TRADITIONAL",
+    "DB2", "MAXDB", "MSSQL", "MYSQL323", "MYSQL40", "POSTGRESQL", "NO_FIELD_OPTIONS", "NO_KEY_OPTIONS",
+    "NO_TABLE_OPTIONS",
+})  # fmt: skip
+_REFUSED_MODES = frozenset({"ORACLE", "EMPTY_STRING_IS_NULL"})
+_UTC = frozenset({"UTC", "GMT", "UCT", "Z", "ETC/UTC"})
+_TEMPORAL = frozenset({"datetime", "date", "time"})
+_NOW = frozenset({
+    "CURRENT_TIMESTAMP", "NOW", "LOCALTIME", "LOCALTIMESTAMP", "CURDATE", "CURTIME", "CURRENT_DATE", "CURRENT_TIME",
+    "SYSDATE",
+})  # fmt: skip
+
+
+class Variable(NamedTuple):
+    """A session variable to be set around the statement."""
+
+    name: str
+    value: str | int | float
+    matters: bool
+    """The statement depends on it: without it, it is not run."""
+
+    @property
+    def literal(self) -> str:
+        return f"'{self.value}'" if isinstance(self.value, str) else str(self.value)
+
+
+def variables(
+    statement: Statement,
+    change: SchemaChange,
+    *,
+    session: SessionSettings | None,
+    source: Server | None,
+    target: Server,
+    is_merged: bool = False,
+) -> tuple[Variable, ...]:
+    """The session's variables on the target. `session` is what is known of the source's. Raises PlanError."""
+    uses = depends_on(statement, change)
+    mode = sql_mode(session.sql_mode if session else None, source, target)
+    if is_merged:
+        mode = f"{mode},STRICT_TRANS_TABLES"  # rows of others shall not be cut
+    found = [Variable("sql_mode", mode, matters=True)]
+    known = session or SessionSettings()
+    told = change.session or SessionSettings()
+    found.append(Variable("timestamp", known.timestamp or change.ts, matters=True))
+    if known.explicit_defaults_for_timestamp is not None:
+        name = "explicit_defaults_for_timestamp"
+        found.append(Variable(name, int(known.explicit_defaults_for_timestamp), matters=name in uses))
+    # The binlog tells the zone just where the server has used it.
+    if known.time_zone is not None and (told.time_zone is not None or "time_zone" in uses):
+        found.append(Variable("time_zone", _zone(known), matters=True))
+    return tuple(found)
+
+
+def _zone(session: SessionSettings) -> str:
+    zone = session.time_zone or "SYSTEM"
+    if zone.upper() == "SYSTEM":
+        if session.system_time_zone is None:
+            raise PlanError("the statement depends on the time zone of the source's system, which is not known")
+        zone = session.system_time_zone
+    return "+00:00" if zone.upper() in _UTC else zone
+
+
+def sql_mode(mode: str | None, source: Server | None, target: Server) -> str:
+    """The source's sql_mode as one of the target. Raises PlanError for a mode that gives statements another meaning."""
+    names = set((DEFAULT_SQL_MODE if mode is None else mode).split(",")) - _WITHOUT_MEANING - {""}
+    if source is None or source.brand == target.brand:
+        return ",".join(sorted(names))
+    if refused := sorted(names & _REFUSED_MODES):
+        raise PlanError(f"the statement was written under sql_mode {refused[0]}, which the target does not have")
+    # A fraction of a second that does not fit is rounded by MySQL and cut by MariaDB, unless they are told otherwise.
+    rounds = "TIME_ROUND_FRACTIONAL" in names if source.brand == "mariadb" else "TIME_TRUNCATE_FRACTIONAL" not in names
+    names -= _OWN_MODES[source.brand]
+    if target.brand == "mariadb" and rounds:
+        names.add("TIME_ROUND_FRACTIONAL")
+    if target.brand == "mysql" and not rounds:
+        names.add("TIME_TRUNCATE_FRACTIONAL")
+    return ",".join(sorted(names))
+
+
+def depends_on(statement: Statement, change: SchemaChange) -> frozenset[str]:
+    """The settings of session or server that give the statement its meaning; not what is the same everywhere."""
+    found: set[str] = set()
+    if statement.action == "create-database":
+        options = [token.upper for token in statement.tokens if token.start >= statement.options_start]
+        if {"CHARACTER", "CHARSET", "COLLATE"}.isdisjoint(options):
+            found.add("collation_server")
+    old, new = read_description(change.old), read_description(change.def_)
+    before = {column.name.lower(): column.kind for column in old.columns} if old else {}
+    after = {column.name.lower(): column.kind for column in new.columns} if new else {}
+    for clause in read_clauses(statement):
+        if clause.kind == "column" and clause.name is not None:
+            kind = after.get(clause.name.lower(), "")
+            was = before.get((clause.replaces or "").lower(), kind)
+            found |= set(_of_column(clause, was, is_new=not clause.replaces and statement.action == "alter-table"))
+        if any(token.kind == "mark" and token.text == "||" for token in clause.tokens):
+            found.add("sql_mode")
+    return frozenset(found)
+
+
+def _of_column(clause: Clause, was: str, *, is_new: bool) -> Iterator[str]:
+    words = [token.upper for token in outer(clause.body)]
+    is_timestamp = words[:1] == ["TIMESTAMP"]
+    if words[:1] == ["REAL"]:
+        yield "sql_mode"
+    if is_timestamp and not _says_all(words):
+        yield "explicit_defaults_for_timestamp"
+    if (is_timestamp and was in _TEMPORAL) or (was == "timestamp" and words[:1] and words[0].lower() in _TEMPORAL):
+        yield "time_zone"
+    default = words.index("DEFAULT") + 1 if "DEFAULT" in words else len(words)
+    if is_timestamp and default < len(words) and _is_string(clause, default):
+        yield "time_zone"
+    # In a new column the rows that are there get the local time.
+    if is_new and words[:1] and words[0].lower() in _TEMPORAL and not _NOW.isdisjoint(words[default:]):
+        yield "time_zone"
+
+
+def _says_all(words: list[str]) -> bool:
+    """TIMESTAMP NULL, or NOT NULL with a default: the same whatever explicit_defaults_for_timestamp is."""
+    if "NULL" not in words:
+        return False
+    return words[words.index("NULL") - 1] != "NOT" or "DEFAULT" in words or "AS" in words
+
+
+def _is_string(clause: Clause, index: int) -> bool:
+    return outer(clause.body)[index].kind == "string"

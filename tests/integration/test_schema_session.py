@@ -1,0 +1,96 @@
+"""Statements that mean what the session at the source made of them: the target's means the same, or it is said."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.integration.captured import Capture, run
+from tests.integration.engine import parked, replay
+from tests.servers import Endpoint
+
+STATEMENTS = [
+    "CREATE DATABASE shop",
+    "CREATE TABLE shop.x (id INT PRIMARY KEY)",
+    "CREATE TABLE shop.z (id INT PRIMARY KEY, dt DATETIME, ts TIMESTAMP NULL, f DATETIME(3))",
+    "INSERT INTO shop.x VALUES (1)",
+    "INSERT INTO shop.z VALUES (1, '2024-01-01 12:00:00', '2024-01-01 12:00:00', '2024-01-01 12:00:00.900')",
+    "SET SESSION sql_mode = '', collation_server = utf8mb4_bin, explicit_defaults_for_timestamp = 0",
+    "CREATE DATABASE bin",
+    "CREATE TABLE bin.m (v VARCHAR(9) PRIMARY KEY, n INT)",
+    "INSERT INTO bin.m VALUES ('a', 1), ('A', 2), ('é', 3), ('e', 4)",
+    "CREATE TABLE shop.ts (id INT PRIMARY KEY, t TIMESTAMP, t2 TIMESTAMP)",
+    "ALTER TABLE shop.x ADD t3 TIMESTAMP",
+    "SET SESSION time_zone = '+05:00'",
+    "ALTER TABLE shop.z MODIFY dt TIMESTAMP NULL, MODIFY ts DATETIME, MODIFY f DATETIME",
+    "ALTER TABLE shop.x ADD d DATETIME(6) DEFAULT CURRENT_TIMESTAMP(6)",
+    "SET SESSION sql_mode = 'REAL_AS_FLOAT,PIPES_AS_CONCAT'",
+    "ALTER TABLE shop.x ADD r REAL, ADD g VARCHAR(20) AS (id || 'x')",
+]
+TABLES = ("shop.x", "shop.z", "shop.ts", "bin.m")
+
+
+def look(server: Endpoint) -> list[object]:
+    """Structure and rows of all."""
+    found: list[object] = [server.query("SHOW CREATE DATABASE bin")]
+    for table in TABLES:
+        found += [server.query(f"SHOW CREATE TABLE {table}"), server.query(f"SELECT * FROM {table}")]
+    return found
+
+
+def test_statements_run_in_the_session_that_capture_tells(
+    fresh_source: Endpoint, fresh_target: Endpoint, tmp_path: Path
+) -> None:
+    capture = Capture(fresh_source, tmp_path)
+    capture.read()
+    run(fresh_source, STATEMENTS)
+    replay(fresh_target, capture.read())
+    assert parked(fresh_target) == []
+    assert look(fresh_target) == look(fresh_source)
+    # and the rows behind them come in the session of rows
+    run(fresh_source, ["INSERT INTO shop.z VALUES (2, '2024-05-01 12:00:00', '2024-05-01 12:00:00', NULL)"])
+    replay(fresh_target, capture.read())
+    assert look(fresh_target) == look(fresh_source)
+
+
+def without_session(messages: list[bytes]) -> list[bytes]:
+    """The messages as Maxwell sends them."""
+    parsed = [json.loads(message) for message in messages]
+    return [json.dumps({key: value for key, value in each.items() if key != "session"}).encode() for each in parsed]
+
+
+def test_what_maxwell_does_not_tell_comes_from_the_source_or_is_named(
+    fresh_source: Endpoint, fresh_target: Endpoint, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    capture = Capture(fresh_source, tmp_path)
+    capture.read()
+    names = ("collation_server", "explicit_defaults_for_timestamp", "time_zone")
+    before = [fresh_source.query(f"SELECT @@GLOBAL.{name}")[0][0] for name in names]
+    statements = [
+        "CREATE DATABASE bin",
+        "CREATE TABLE bin.m (v VARCHAR(9) PRIMARY KEY, t TIMESTAMP, d DATETIME)",
+        "INSERT INTO bin.m VALUES ('a', '2024-01-01 12:00:00', '2024-01-01 12:00:00'), ('A', NULL, NULL)",
+        "ALTER TABLE bin.m MODIFY d TIMESTAMP NULL",
+    ]
+    try:
+        for name, value in zip(names, ("utf8mb4_bin", 0, "+05:00"), strict=True):
+            fresh_source.query(f"SET GLOBAL {name} = %s", value)
+        run(fresh_source, ["SET SESSION sql_mode = ''", *statements])
+        messages = without_session(capture.read())
+        replay(fresh_target, messages, source_db_info=fresh_source.db_info)
+        assert "which its message does not tell" not in caplog.text
+        for query in (
+            "SHOW CREATE DATABASE bin",
+            "SHOW CREATE TABLE bin.m",
+            "SELECT v, UNIX_TIMESTAMP(d) FROM bin.m ORDER BY v",
+        ):
+            assert fresh_target.query(query) == fresh_source.query(query)
+    finally:
+        for name, value in zip(names, before, strict=True):
+            fresh_source.query(f"SET GLOBAL {name} = %s", value)
+    fresh_target.drop_databases()
+    replay(fresh_target, messages)
+    for name in names:
+        assert f"depends on {name} of the source's session, which its message does not tell" in caplog.text

@@ -1,0 +1,128 @@
+"""The session that a schema change runs in: what the source's was, as the target can be told it."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+
+from pydbsync.errors import PlanError
+from pydbsync.model import SchemaChange, SessionSettings
+from pydbsync.plan.collations import Server
+from pydbsync.plan.ddl import plan_schema_change
+from pydbsync.plan.session import depends_on, sql_mode, variables
+from pydbsync.plan.statement import parse_statement
+
+MYSQL, MARIADB = Server("mysql", (9, 7, 0)), Server("mariadb", (10, 11, 6))
+
+
+def change(sql: str, session: SessionSettings | None = None, *, was: str = "int", now: str = "int") -> SchemaChange:
+    """A message whose table has a column `c` of these types before and after."""
+
+    def described(kind: str) -> msgspec.Raw:
+        column = {"name": "c", "type": kind}
+        return msgspec.Raw(msgspec.json.encode({"database": "d", "table": "t", "columns": [column]}))
+
+    kind = "database-create" if "DATABASE" in sql else "table-alter"
+    return SchemaChange(kind, "d", "t", 5, sql, old=described(was), def_=described(now), session=session)  # type: ignore[arg-type]
+
+
+DEPENDS = {
+    ("CREATE DATABASE d", "", ""): {"collation_server"},
+    ("CREATE DATABASE d COLLATE utf8mb4_bin", "", ""): set(),
+    ("CREATE TABLE t (c TIMESTAMP)", "", "timestamp"): {"explicit_defaults_for_timestamp"},
+    ("CREATE TABLE t (c TIMESTAMP NOT NULL)", "", "timestamp"): {"explicit_defaults_for_timestamp"},
+    ("CREATE TABLE t (c TIMESTAMP NULL, k INT)", "", "timestamp"): set(),
+    ("CREATE TABLE t (c TIMESTAMP NOT NULL DEFAULT CURRENT_TIMESTAMP)", "", "timestamp"): set(),
+    ("CREATE TABLE t (c TIMESTAMP NULL DEFAULT '2024-01-01')", "", "timestamp"): {"time_zone"},
+    ("ALTER TABLE t MODIFY c TIMESTAMP NULL", "datetime", "timestamp"): {"time_zone"},
+    ("ALTER TABLE t CHANGE c c DATETIME", "timestamp", "datetime"): {"time_zone"},
+    ("ALTER TABLE t MODIFY c DATETIME(3)", "datetime", "datetime"): set(),
+    ("ALTER TABLE t ADD c DATETIME DEFAULT CURRENT_TIMESTAMP", "", "datetime"): {"time_zone"},
+    ("CREATE TABLE t (c DATETIME DEFAULT CURRENT_TIMESTAMP)", "", "datetime"): set(),
+    ("ALTER TABLE t ADD c REAL", "", "double"): {"sql_mode"},
+    ("ALTER TABLE t ADD c INT AS (a || b)", "", "int"): {"sql_mode"},
+    ("ALTER TABLE t ADD c VARCHAR(9) DEFAULT '||' COMMENT 'TIMESTAMP'", "", "varchar"): set(),
+}
+
+
+@pytest.mark.parametrize("case", DEPENDS)
+def test_what_a_statement_depends_on(case: tuple[str, str, str]) -> None:
+    sql, was, now = case
+    assert depends_on(parse_statement(sql), change(sql, was=was or "int", now=now or "int")) == DEPENDS[case]
+
+
+def test_a_mode_of_the_source_is_one_of_the_target() -> None:
+    assert sql_mode(None, MYSQL, MYSQL) == "NO_AUTO_VALUE_ON_ZERO"
+    assert sql_mode("", None, MYSQL) == ""
+    assert sql_mode("PIPES_AS_CONCAT,NO_ENGINE_SUBSTITUTION,ANSI_QUOTES,ANSI", MYSQL, MYSQL) == "PIPES_AS_CONCAT"
+    # MySQL rounds fractions, MariaDB cuts them
+    assert sql_mode("", MYSQL, MARIADB) == "TIME_ROUND_FRACTIONAL"
+    assert sql_mode("TIME_TRUNCATE_FRACTIONAL", MYSQL, MARIADB) == ""
+    assert sql_mode("", MARIADB, MYSQL) == "TIME_TRUNCATE_FRACTIONAL"
+    assert sql_mode("TIME_ROUND_FRACTIONAL", MARIADB, MYSQL) == ""
+    assert sql_mode("ORACLE", MARIADB, MARIADB) == "ORACLE"
+    with pytest.raises(PlanError, match="ORACLE"):
+        sql_mode("ORACLE", MARIADB, MYSQL)
+
+
+def found(sql: str, session: SessionSettings | None, *, told: bool, **types: str) -> dict[str, object]:
+    """The variables for a session that the message tells, or that stands for it."""
+    message = change(sql, session if told else None, **types)
+    listed = variables(parse_statement(sql), message, session=session, source=MYSQL, target=MYSQL)
+    return {variable.name: variable.value for variable in listed}
+
+
+def test_the_time_zone_is_set_where_the_statement_has_used_it() -> None:
+    zone = SessionSettings(time_zone="Europe/Berlin")
+    assert found("ALTER TABLE t ADD c INT", zone, told=True)["time_zone"] == "Europe/Berlin"
+    assert "time_zone" not in found("ALTER TABLE t ADD c INT", zone, told=False)
+    modify = "ALTER TABLE t MODIFY c TIMESTAMP NULL"
+    assert found(modify, zone, told=False, was="datetime", now="timestamp")["time_zone"] == "Europe/Berlin"
+    for system, meant in (("UTC", "+00:00"), ("CET", "CET")):
+        of_system = SessionSettings(time_zone="SYSTEM", system_time_zone=system)
+        assert found(modify, of_system, told=True)["time_zone"] == meant
+    with pytest.raises(PlanError, match="time zone of the source's system"):
+        found(modify, SessionSettings(time_zone="SYSTEM"), told=True)
+
+
+def test_the_moment_has_its_fraction_where_it_is_known() -> None:
+    assert found("ALTER TABLE t ADD c INT", None, told=True)["timestamp"] == 5
+    assert found("ALTER TABLE t ADD c INT", SessionSettings(timestamp=5.25), told=True)["timestamp"] == 5.25
+
+
+WRITTEN = {
+    (
+        "CREATE DATABASE d",
+        "collation_server=utf8mb4_bin",
+    ): "CREATE DATABASE d CHARACTER SET utf8mb4 COLLATE utf8mb4_bin",
+    ("CREATE DATABASE d CHARACTER SET utf8mb4", "default_collation_for_utf8mb4=utf8mb4_general_ci"): (
+        "CREATE DATABASE d CHARACTER SET utf8mb4 COLLATE utf8mb4_general_ci"
+    ),
+    ("ALTER TABLE t ADD c TEXT CHARSET utf8mb4", "default_collation_for_utf8mb4=utf8mb4_general_ci"): (
+        "ALTER TABLE t ADD c TEXT CHARSET utf8mb4 COLLATE utf8mb4_general_ci"
+    ),
+    ("ALTER TABLE t ADD c TEXT CHARSET utf8mb4", "default_collation_for_utf8mb4=utf8mb4_0900_ai_ci"): (
+        "ALTER TABLE t ADD c TEXT CHARSET utf8mb4"
+    ),
+}
+
+
+@pytest.mark.parametrize("source", [MYSQL, None])
+@pytest.mark.parametrize("case", WRITTEN)
+def test_collations_that_the_session_gives_are_written_out(case: tuple[str, str], source: Server | None) -> None:
+    sql, setting = case
+    session = SessionSettings(**dict([setting.split("=")]))  # type: ignore[arg-type]
+    planned = plan_schema_change(
+        change(sql, session), rename=str, in_scope=lambda *_: True, target=MYSQL, source=source
+    )
+    assert planned is not None
+    assert planned.sql == WRITTEN[case]
+    assert planned.untold == ()
+
+
+def test_what_nobody_tells_is_named() -> None:
+    planned = plan_schema_change(
+        change("CREATE TABLE t (c TIMESTAMP)"), rename=str, in_scope=lambda *_: True, target=MYSQL, source=MYSQL
+    )
+    assert planned is not None
+    assert planned.untold == ("explicit_defaults_for_timestamp",)
