@@ -41,6 +41,12 @@ def register(app: typer.Typer) -> None:
             str, typer.Option(help="Folder of place and schema history; `target` keeps them in the state schema.")
         ] = "capture-state",
         name: Annotated[str, typer.Option(help="Tells several captures apart.")] = "capture",
+        server_id: Annotated[
+            int | None,
+            typer.Option(
+                min=1, max=2**32 - 1, help="Under which the source knows this reader; else made from the name."
+            ),
+        ] = None,
         start: Annotated[
             str, typer.Option(help="Where to begin without a state: now, binlog.000002:1234 or a GTID set.")
         ] = "now",
@@ -77,6 +83,7 @@ def register(app: typer.Typer) -> None:
                 file=file,
                 state=_state(settings, state),
                 name=name,
+                server_id=server_id,
                 start=start,
                 by_gtid=by_gtid,
                 follow=not until_end,

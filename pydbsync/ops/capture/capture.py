@@ -8,17 +8,19 @@ import sys
 import threading
 import time
 import zlib
+from collections.abc import Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
 from pydbsync.backoff import Backoff
 from pydbsync.errors import OperationError, SourceError, StopError
+from pydbsync.model import TableName
 from pydbsync.ops.capture.batch import ChangesSettings
 from pydbsync.ops.capture.begin import begin_at, begin_now, gtids_at
 from pydbsync.ops.capture.binlog.reader import BinlogPlace, BinlogReader
 from pydbsync.ops.capture.changes import Changes
-from pydbsync.ops.capture.history.follow import FollowedSchema, Snapshot
+from pydbsync.ops.capture.history.follow import Delta, FollowedSchema, Snapshot
 from pydbsync.ops.capture.history.state import Beginning, CaptureState, Entry, FileState, Saved, TableState
 from pydbsync.ops.capture.publish.amqp import AmqpSink
 from pydbsync.ops.capture.publish.sink import FileSink, Sink, StreamSink
@@ -30,6 +32,9 @@ from pydbsync.route.filters import Filters
 
 log = logging.getLogger("pydbsync.capture")
 
+_HOLD_S = 10.0
+_RESUMABLE = 1 << 32
+"""A source is asked for a place by four bytes; a file grows beyond that by one transaction, and ends behind it."""
 _TAG = re.compile(r":[a-z_]")
 """A tag in a set of GTIDs begins with a letter or an underscore."""
 
@@ -71,15 +76,23 @@ class _Capture:
 
     def run(self) -> CaptureReport:
         is_away = False
+        asked_for: list[TableName] = []
         while not self._stop.is_set():
             try:
                 with ExitStack() as opened:
-                    session = _Session(self._settings, self._stop, opened)
+                    session = _Session(self._settings, self._stop, opened, ask_for=asked_for[-1:])
                     if is_away:
                         log.info("capture goes on from %s", session.place)
                         is_away = False
                     try:
                         session.run(self._backoff)
+                    except OperationError:
+                        # The catalogue may show by now what it did not when capture began.
+                        unknown = session.unknown_table
+                        if unknown is None or unknown in asked_for:
+                            raise
+                        asked_for.append(unknown)
+                        continue
                     finally:
                         self._report = session.added_to(self._report)
                     return self._report
@@ -95,12 +108,23 @@ class _Capture:
 class _Session:
     """One set of connections, from the stored place until one of them is lost."""
 
-    def __init__(self, settings: CaptureSettings, stop: threading.Event, opened: ExitStack) -> None:
+    def __init__(
+        self, settings: CaptureSettings, stop: threading.Event, opened: ExitStack, *, ask_for: Sequence[TableName] = ()
+    ) -> None:
+        """`ask_for` are tables that are not known yet: the catalogue tells them, if no DDL behind the place has."""
         self._settings = settings
         self._stop = stop
         self._server = SourceServer(settings.source)
         opened.callback(self._server.close)
         self._facts = facts = self._server.facts()
+        if settings.by_gtid and facts.gtid_mode != "ON":
+            raise OperationError(
+                f"the source has gtid_mode={facts.gtid_mode}: without GTIDs it cannot be read by them. Set "
+                "gtid_mode=ON there, or go on by file and offset (without by_gtid)"
+            )
+        self._held_until = 0.0
+        self._server_id = settings.server_id or FIRST_SERVER_ID + zlib.crc32(settings.name.encode()) % 0x20000000
+        self._hold_server_id()
         self._charsets = Charsets(self._server.ask)
         self._said_undecodable = 0
         self._seconds = 0.0
@@ -109,6 +133,8 @@ class _Session:
         saved = self._saved()
         self.place = self._stored = saved.place
         schema = saved.schema_at(saved.place, self._followed(saved.beginning.snapshot))
+        for name in ask_for:
+            self._ask_for(name, saved.place, schema)
         self._sink = open_sink(settings, stop)
         opened.callback(self._sink.close)
         self._reader = self._read(saved.place, follow=settings.follow)
@@ -160,8 +186,10 @@ class _Session:
             del event
             if time.monotonic() >= due or self._stop.is_set():
                 self._checkpoint()
-                backoff.reset()
+                self._hold_server_id()
                 self._seconds = time.monotonic() - begun
+                if self._seconds > self._settings.retry.max_s:
+                    backoff.reset()
                 due = time.monotonic() + self._settings.checkpoint_s
                 if self._stop.is_set():
                     return
@@ -169,6 +197,11 @@ class _Session:
             raise SourceError("the source ended the binlog")
         self._checkpoint()
         self._seconds = time.monotonic() - begun
+
+    @property
+    def unknown_table(self) -> TableName | None:
+        """Whose rows ended the session."""
+        return self._changes.unknown_table
 
     def added_to(self, report: CaptureReport) -> CaptureReport:
         """The figures of the run so far."""
@@ -189,7 +222,7 @@ class _Session:
         # The place lies before a transaction that is half published: after a crash it comes again as a whole.
         self._sink.flush()
         place = self._changes.place
-        if place != self._stored:
+        if place != self._stored and (place.offset < _RESUMABLE or self._settings.by_gtid):
             self._state.save_place(place)
             self._stored = place
         if self._charsets.undecodable > self._said_undecodable:
@@ -199,6 +232,27 @@ class _Session:
                 self._said_undecodable,
                 place,
             )
+
+    def _hold_server_id(self) -> None:
+        """A second reader with one server_id throws the first one out: see that none of ours does."""
+        if time.monotonic() < self._held_until:
+            return
+        if not self._server.holds_server_id(self._server_id):
+            raise SourceError(
+                f"another capture reads this source with the server_id {self._server_id}: stop it, or give this one a "
+                "--server-id or a --name of its own"
+            )
+        self._held_until = time.monotonic() + _HOLD_S
+
+    def _ask_for(self, name: TableName, place: BinlogPlace, schema: FollowedSchema) -> None:
+        found = begin_at(self._server, self._facts, self._charsets, self._scan, place).snapshot
+        delta = Delta(
+            tables=tuple((table.name, table) for table in found.tables if table.name == name),
+            uncertain=tuple(each for each in found.uncertain if each == name),
+        )
+        if delta != Delta():
+            schema.take(delta)
+            self._state.add(Entry(place, delta))
 
     def _saved(self) -> Saved:
         saved = self._state.load()
@@ -266,10 +320,9 @@ class _Session:
         keywords: dict[str, Any] = {**settings.source, "charset": "utf8mb4"}
         keywords.pop("database", None)
         keywords.setdefault("connect_timeout", 10)
-        number = settings.server_id or FIRST_SERVER_ID + zlib.crc32(settings.name.encode()) % 0x20000000
         return BinlogReader(
             keywords,
-            server_id=number,
+            server_id=self._server_id,
             place=place,
             by_gtid=settings.by_gtid,
             is_mariadb=self._facts.brand == "mariadb",

@@ -23,7 +23,7 @@ from pydbsync.ops.capture.history.statements import Recognised, read_sequence, r
 from pydbsync.ops.capture.rows.charsets import Charsets
 from pydbsync.ops.capture.rows.encode import TableEncoder, Transaction
 from pydbsync.ops.capture.rows.rowbuffer import RowBuffer
-from pydbsync.ops.capture.rows.tables import ROWS, Tables
+from pydbsync.ops.capture.rows.tables import ROWS, Tables, UnknownTable
 from pydbsync.ops.capture.unreadable import Programs, Reach, Unreadable
 
 _WRITTEN_AS_STATEMENT: Final = (
@@ -47,6 +47,8 @@ class Changes:
     ) -> None:
         """`on_delta` is told of each change of the schema before its messages are given out."""
         self.counts = Counts()
+        self.unknown_table: TableName | None = None
+        """Whose rows could not be read; the catalogue may tell."""
         self._settings = settings
         self._schema = schema
         self._charsets = charsets
@@ -140,6 +142,7 @@ class Changes:
         try:
             self._tables.see(event.body)
         except OperationError as exc:
+            self.unknown_table = exc.name if isinstance(exc, UnknownTable) else None
             self._policy.leave_out(self._at(event), "", str(exc), error=OperationError)
 
     def _rows(self, event: Event) -> None:

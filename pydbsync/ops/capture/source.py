@@ -18,6 +18,8 @@ from pydbsync.ops.servers import SYSTEM_DATABASES
 from pydbsync.plan.lexer import Brand
 
 _NO_SUCH_STATEMENT: Final = 1064
+_SHORT_LIVED: Final = "SET SESSION wait_timeout = 60"
+"""So that the server soon forgets a connection whose end it was not told, and the lock that it held."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,8 @@ class SourceFacts:
     """Collation by its id."""
     system_time_zone: str
     """What the time zone SYSTEM is there."""
+    gtid_mode: str
+    """MySQL's; ON for a MariaDB."""
 
 
 class SourceServer:
@@ -60,6 +64,7 @@ class SourceServer:
             try:
                 if self._connection is None:
                     self._connection = pymysql.connect(**self._keywords)
+                    self._connection.query(_SHORT_LIVED)
                 with self._connection.cursor() as cursor:
                     cursor.execute(sql, parameters)
                     return list(cursor.fetchall())
@@ -68,6 +73,12 @@ class SourceServer:
                 if attempt == 2 or not is_lost(exc):
                     raise translated(exc) from exc
         raise AssertionError
+
+    def holds_server_id(self, number: int) -> bool:
+        """Whether no other capture reads this source under the number; True also keeps it so while it is asked for."""
+        name = f"pydbsync server_id {number}"
+        ((held,),) = self.rows("SELECT IF(IS_USED_LOCK(%s) = CONNECTION_ID(), 1, GET_LOCK(%s, 0))", (name, name))
+        return bool(held)
 
     def facts(self) -> SourceFacts:
         """Read once at start. Raises OperationError where the source writes no row binlog."""
@@ -99,6 +110,7 @@ class SourceServer:
             collations={int(number): charset for number, charset, _ in collations if charset},
             collation_names={int(number): name for number, _, name in collations if name},
             system_time_zone=system_zone,
+            gtid_mode="ON" if brand == "mariadb" else self.rows("SELECT @@gtid_mode")[0][0],
         )
 
     def _has_full_names(self) -> bool:

@@ -83,6 +83,13 @@ def _order(place: BinlogPlace) -> tuple[int, int]:
     return file, offset
 
 
+def _half(where: str, there: str, missing: str) -> OperationError:
+    return OperationError(
+        f"{where} has {there} and no {missing}: begun anew, capture would leave out what it has not published. Restore "
+        f"{missing}; or remove both, give --start the place to begin at, and copy or verify the data"
+    )
+
+
 _encode: Final = msgspec.json.Encoder().encode
 _read_beginning: Final = msgspec.json.Decoder(Beginning).decode
 _read_entry: Final = msgspec.json.Decoder(Entry).decode
@@ -109,16 +116,21 @@ class FileState:
 
     def load(self) -> Saved | None:
         place_file, history = self._folder / "place.json", self._folder / "schema.jsonl"
-        if not place_file.exists() or not history.exists():
+        if not place_file.exists() and not history.exists():
             return None
+        if not history.exists():
+            raise _half(f"the folder {self._folder}", "place.json", "schema.jsonl")
         try:
-            place = _read_place(place_file.read_bytes())
             lines = history.read_bytes().split(b"\n")
             # The last line is empty, or was cut off by a crash before anything followed from it.
             beginning = _read_beginning(lines[0])
             entries = tuple(_read_entry(line) for line in lines[1:-1])
+            # A crash at the first start leaves a beginning without a place: nothing was published yet.
+            place = beginning.place if not place_file.exists() else _read_place(place_file.read_bytes())
         except (OSError, msgspec.MsgspecError) as exc:
             raise OperationError(f"the state in {self._folder} cannot be read: {exc}") from exc
+        if entries and not place_file.exists():
+            raise _half(f"the folder {self._folder}", "schema.jsonl", "place.json")
         saved = Saved(beginning, entries, place)
         kept = [_encode(beginning), *(_encode(entry) for entry in entries if _order(entry.place) <= _order(place))]
         self._replace("schema.jsonl", b"".join(line + b"\n" for line in kept))
@@ -204,8 +216,13 @@ class TableState:
         lines = self._run(
             f"SELECT id, entry FROM {self._schema}.capture_schema WHERE name = %s ORDER BY id", self._name
         )
-        if not places or not lines:
+        if not places and not lines:
             return None
+        if not places or not lines:
+            where = f"the state {self._name!r} in {self._schema}"
+            raise _half(
+                where, *(("capture_place", "capture_schema") if places else ("capture_schema", "capture_place"))
+            )
         place = _read_place(places[0][0])
         entries = [(number, _read_entry(entry)) for number, entry in lines[1:]]
         for number, entry in entries:

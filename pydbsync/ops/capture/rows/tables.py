@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable, Mapping
 from typing import Final, Literal
 
+from pydbsync.errors import OperationError
 from pydbsync.model import TableName
 from pydbsync.ops.capture.binlog import kinds as k
 from pydbsync.ops.capture.binlog.query import decompress_rows
@@ -28,6 +29,17 @@ ROWS: Final[dict[int, tuple[Kind, int, bool]]] = {
     k.PARTIAL_UPDATE: ("update", 10, False),
 }  # fmt: skip
 """Kind of the change, bytes of the header, whether the images are compressed."""
+
+
+class UnknownTable(OperationError):
+    """Rows of a table that the source's catalogue did not show, and that no DDL since has made or touched."""
+
+    def __init__(self, name: TableName) -> None:
+        super().__init__(
+            f"rows of {name}, which the source's catalogue does not show: GRANT SELECT on it to capture's user and "
+            "start again, or exclude it"
+        )
+        self.name = name
 
 
 class Tables:
@@ -99,6 +111,8 @@ class Tables:
         followed = self._schema.tables.get(seen.name)
         # A table that is not known is looked up as it is now; only the names in the binlog can bear that out.
         candidate = followed or (self._schema.look_up(seen.name) if seen.names is not None else None)
+        if candidate is None and seen.name not in self._schema.uncertain:
+            raise UnknownTable(seen.name)
         table = resolve_table(seen, candidate, self._charsets, self._collations)
         if table is not followed:
             if followed is not None:

@@ -1,0 +1,185 @@
+"""Where capture goes on, and where it must not: GTIDs, numbers of readers, half a state, hidden tables."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from pydbsync.config.settings import RetrySettings
+from pydbsync.errors import OperationError
+from pydbsync.ops.capture import StateTable, run_capture
+from tests.integration.captured import Capture, head, rows, run
+from tests.processes import wait_for
+from tests.servers import Endpoint
+
+QUICK = RetrySettings(first_s=0.05, max_s=0.2)
+
+
+@pytest.fixture
+def shop(fresh_source: Endpoint) -> Endpoint:
+    run(fresh_source, ["CREATE DATABASE shop", "CREATE TABLE shop.t (id INT PRIMARY KEY, v VARCHAR(200))"])
+    return fresh_source
+
+
+@pytest.mark.mariadb
+@pytest.mark.parametrize("is_new", [True, False])
+def test_a_long_binlog_is_read_to_its_end_by_the_gtids_of_mariadb(shop: Endpoint, tmp_path: Path, is_new: bool) -> None:
+    capture = Capture(shop, tmp_path, by_gtid=True, retry=QUICK)
+    if is_new:
+        capture = Capture(shop, tmp_path, by_gtid=True, retry=QUICK, start=shop.query("SELECT @@gtid_binlog_pos")[0][0])
+    else:
+        assert capture.read() == []
+    run(shop, ["INSERT INTO shop.t SELECT seq, REPEAT('v', 150) FROM shop.seq_1_to_40000"])
+    assert len(capture.read()) == 40000
+    assert capture.report.reconnects == 0
+    assert capture.report.place == head(shop)
+
+
+@pytest.mark.mysql
+def test_a_mysql_without_gtids_is_not_read_by_them(shop: Endpoint, tmp_path: Path) -> None:
+    modes = ("ON_PERMISSIVE", "OFF_PERMISSIVE", "OFF")
+    try:
+        for mode in modes:
+            shop.query(f"SET GLOBAL gtid_mode = {mode}")
+            with pytest.raises(OperationError, match=f"gtid_mode={mode}.*by file and offset"):
+                Capture(shop, tmp_path, by_gtid=True).read()
+    finally:
+        for mode in (*reversed(modes[:-1]), "ON"):
+            shop.query(f"SET GLOBAL gtid_mode = {mode}")
+
+
+@pytest.mark.mysql
+@pytest.mark.parametrize("tag", ["", "other:"])
+def test_numbers_of_19_digits_are_gtids(shop: Endpoint, tmp_path: Path, tag: str) -> None:
+    capture = Capture(shop, tmp_path)
+    capture.read()
+    gtid = f"aaaaaaaa-0000-1111-2222-bbbbbbbbbbbb:{tag}9223372036854775000"
+    found = capture.of(
+        f"SET gtid_next = '{gtid}'", "INSERT INTO shop.t VALUES (1, 'x')", "SET gtid_next = 'AUTOMATIC'",
+        "INSERT INTO shop.t VALUES (2, 'y')",
+    )  # fmt: skip
+    assert found[0]["gtid"] == gtid
+    assert [data["id"] for _, data in rows(found)] == [1, 2]
+    assert capture.read() == []
+
+
+def test_a_second_capture_with_the_same_number_waits_and_says_why(
+    shop: Endpoint, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    first, second = Capture(shop, tmp_path / "a", retry=QUICK), Capture(shop, tmp_path / "b", retry=QUICK)
+    for capture in (first, second):
+        capture.read()
+    with following(first) as stop_first, following(second) as stop_second:
+        wait_for(
+            lambda: "another capture reads this source with the server_id" in caplog.text, what="the second to wait"
+        )
+        for number in range(20):
+            run(shop, [f"INSERT INTO shop.t VALUES ({number}, 'x')"])
+        wait_for(lambda: max(_lines(first), _lines(second)) == 20, what="the rows")
+        assert min(_lines(first), _lines(second)) == 0
+        (stop_first if _lines(first) else stop_second)()
+        wait_for(lambda: (_lines(first), _lines(second)) == (20, 20), what="the rows of the other")
+
+
+def test_another_number_is_another_reader(shop: Endpoint, tmp_path: Path) -> None:
+    (tmp_path / "b").mkdir()
+    first, second = Capture(shop, tmp_path), Capture(shop, tmp_path / "b", server_id=4711)
+    first.read()
+    with following(first):
+        second.read()
+        assert rows(second.of("INSERT INTO shop.t VALUES (1, 'x')")) == [("insert", {"id": 1, "v": "x"})]
+        wait_for(lambda: _lines(first) == 1, what="the row")
+
+
+class following:
+    """A capture that goes on in a thread; the value stops it."""
+
+    def __init__(self, capture: Capture) -> None:
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=run_capture, args=(capture.settings(follow=True), self._stop))
+
+    def __enter__(self) -> Callable[[], None]:
+        self._thread.start()
+        return self._end
+
+    def _end(self) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def __exit__(self, *exc: object) -> None:
+        self._end()
+
+
+def _lines(capture: Capture) -> int:
+    return capture.file.read_bytes().count(b"\n") if capture.file.exists() else 0
+
+
+@pytest.mark.parametrize("missing", ["place.json", "schema.jsonl"])
+def test_half_a_state_is_refused(shop: Endpoint, tmp_path: Path, missing: str) -> None:
+    capture = Capture(shop, tmp_path)
+    capture.read()
+    run(shop, ["ALTER TABLE shop.t ADD n INT", "INSERT INTO shop.t VALUES (1, 'x', 1)"])
+    capture.read()
+    (capture.state / missing).unlink()
+    run(shop, ["INSERT INTO shop.t VALUES (2, 'y', 2)"])
+    with pytest.raises(OperationError, match=f"no {missing}.*Restore"):
+        capture.read()
+
+
+def test_a_crash_while_the_first_state_was_made_is_no_half_state(shop: Endpoint, tmp_path: Path) -> None:
+    capture = Capture(shop, tmp_path)
+    capture.read()
+    (capture.state / "place.json").unlink()
+    assert rows(capture.of("INSERT INTO shop.t VALUES (1, 'x')")) == [("insert", {"id": 1, "v": "x"})]
+
+
+@pytest.mark.parametrize("missing", ["capture_place", "capture_schema"])
+def test_half_a_state_in_tables_is_refused(shop: Endpoint, tmp_path: Path, missing: str) -> None:
+    state = StateTable(connect=shop.db_info, schema="half")
+    capture = Capture(shop, tmp_path, state=state, exclude=("half",))
+    capture.read()
+    run(shop, [f"DELETE FROM half.{missing}"])
+    with pytest.raises(OperationError, match=f"no {missing}"):
+        capture.read()
+
+
+@pytest.fixture
+def reader(shop: Endpoint) -> Iterator[Endpoint]:
+    """A user that sees the binlog and one of two databases."""
+    rights = "REPLICATION SLAVE, BINLOG MONITOR" if shop.brand == "mariadb" else "REPLICATION SLAVE, REPLICATION CLIENT"
+    run(
+        shop,
+        [
+            "CREATE DATABASE hidden", "CREATE TABLE hidden.h (id INT PRIMARY KEY, j JSON, e ENUM('a','b'))",
+            "DROP USER IF EXISTS reader", "CREATE USER reader IDENTIFIED BY 'secret'",
+            f"GRANT {rights} ON *.* TO reader", "GRANT SELECT ON shop.* TO reader",
+        ],
+    )  # fmt: skip
+    yield Endpoint(shop.brand, shop.host, shop.port, "reader", "secret")
+    run(shop, ["DROP USER reader"])
+
+
+@pytest.mark.parametrize("metadata", ["MINIMAL", "FULL"])
+def test_a_table_that_rights_hide_is_named_and_goes_on_after_the_grant(
+    shop: Endpoint, reader: Endpoint, tmp_path: Path, metadata: str
+) -> None:
+    ((before,),) = shop.query("SELECT @@GLOBAL.binlog_row_metadata")
+    shop.query(f"SET GLOBAL binlog_row_metadata = {metadata}")
+    try:
+        capture = Capture(reader, tmp_path)
+        assert capture.read() == []
+        run(shop, ["INSERT INTO shop.t VALUES (1, 'x')", "INSERT INTO hidden.h VALUES (1, '{\"a\": 1}', 'b')"])
+        for _ in range(2):
+            with pytest.raises(OperationError, match=r"hidden\.h.*GRANT SELECT"):
+                capture.read()
+        run(shop, ["GRANT SELECT ON hidden.* TO reader", "INSERT INTO hidden.h VALUES (2, '{}', 'a')"])
+        found = [json.loads(line)["data"] for line in capture.read()]
+        assert found == [{"id": 1, "j": {"a": 1}, "e": "b"}, {"id": 2, "j": {}, "e": "a"}]
+    finally:
+        shop.query(f"SET GLOBAL binlog_row_metadata = {before}")
