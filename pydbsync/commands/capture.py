@@ -79,6 +79,7 @@ def register(app: typer.Typer) -> None:
                 exchange=exchange or (first_queue.exchange if first_queue else "maxwell"),
                 exchange_type=first_queue.exchange_type if first_queue else "topic",
                 routing_key=routing_key,
+                queues=tuple(queue.queue for queue in settings.queues),
                 bundle_bytes=BUNDLE_BYTES if bundle else 0,
                 file=file,
                 state=_state(settings, state),

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from functools import partial
 from itertools import groupby
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -754,7 +754,10 @@ def test_bundles_hold_the_same_messages_in_the_same_order(capture: Capture, vhos
 class Running:
     """A capture in a thread of its own."""
 
+    started: ClassVar[list[Running]] = []
+
     def __init__(self, settings: CaptureSettings) -> None:
+        self.started.append(self)
         self.report: CaptureReport | None = None
         self.error: BaseException | None = None
         self._stop = threading.Event()
@@ -767,14 +770,25 @@ class Running:
         except BaseException as exc:
             self.error = exc
 
-    def end(self) -> CaptureReport:
+    def stop(self) -> None:
         self._stop.set()
-        self._thread.join(30)
+        self._thread.join(60)
+
+    def end(self) -> CaptureReport:
+        self.stop()
         assert not self._thread.is_alive()
         if self.error is not None:
             raise self.error
         assert self.report is not None
         return self.report
+
+
+@pytest.fixture(autouse=True)
+def no_capture_is_left() -> Iterator[None]:
+    """One that a failed test left would keep the others from the source."""
+    yield
+    while Running.started:
+        Running.started.pop().stop()
 
 
 def wait_for(condition: Callable[[], bool], *, timeout_s: float = 30) -> None:

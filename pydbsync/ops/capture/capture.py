@@ -8,8 +8,9 @@ import sys
 import threading
 import time
 import zlib
+from collections import deque
 from collections.abc import Sequence
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -22,7 +23,7 @@ from pydbsync.ops.capture.binlog.reader import BinlogPlace, BinlogReader
 from pydbsync.ops.capture.changes import Changes
 from pydbsync.ops.capture.history.follow import Delta, FollowedSchema, Snapshot
 from pydbsync.ops.capture.history.state import Beginning, CaptureState, Entry, FileState, Saved, TableState
-from pydbsync.ops.capture.publish.amqp import AmqpSink
+from pydbsync.ops.capture.publish.amqp import AmqpSink, QueueFull
 from pydbsync.ops.capture.publish.sink import FileSink, Sink, StreamSink
 from pydbsync.ops.capture.rows.charsets import Charsets
 from pydbsync.ops.capture.settings import FIRST_SERVER_ID, CaptureSettings, StateTable
@@ -33,6 +34,7 @@ from pydbsync.route.filters import Filters
 log = logging.getLogger("pydbsync.capture")
 
 _HOLD_S = 10.0
+_MOST_ENDS = 10_000
 _RESUMABLE = 1 << 32
 """A source is asked for a place by four bytes; a file grows beyond that by one transaction, and ends behind it."""
 _TAG = re.compile(r":[a-z_]")
@@ -77,10 +79,13 @@ class _Capture:
     def run(self) -> CaptureReport:
         is_away = False
         asked_for: list[TableName] = []
+        one_by_one = False
         while not self._stop.is_set():
             try:
                 with ExitStack() as opened:
-                    session = _Session(self._settings, self._stop, opened, ask_for=asked_for[-1:])
+                    session = _Session(
+                        self._settings, self._stop, opened, ask_for=asked_for[-1:], one_by_one=one_by_one
+                    )
                     if is_away:
                         log.info("capture goes on from %s", session.place)
                         is_away = False
@@ -97,6 +102,7 @@ class _Capture:
                         self._report = session.added_to(self._report)
                     return self._report
             except SourceError as exc:
+                one_by_one = one_by_one or isinstance(exc, QueueFull)
                 if not is_away:
                     log.warning("capture waits: %s", exc)
                 is_away = True
@@ -109,7 +115,13 @@ class _Session:
     """One set of connections, from the stored place until one of them is lost."""
 
     def __init__(
-        self, settings: CaptureSettings, stop: threading.Event, opened: ExitStack, *, ask_for: Sequence[TableName] = ()
+        self,
+        settings: CaptureSettings,
+        stop: threading.Event,
+        opened: ExitStack,
+        *,
+        ask_for: Sequence[TableName] = (),
+        one_by_one: bool = False,
     ) -> None:
         """`ask_for` are tables that are not known yet: the catalogue tells them, if no DDL behind the place has."""
         self._settings = settings
@@ -124,18 +136,20 @@ class _Session:
             )
         self._held_until = 0.0
         self._server_id = settings.server_id or FIRST_SERVER_ID + zlib.crc32(settings.name.encode()) % 0x20000000
-        self._hold_server_id()
         self._charsets = Charsets(self._server.ask)
         self._said_undecodable = 0
         self._seconds = 0.0
         self._state = open_state(settings)
         opened.callback(self._state.close)
+        self._hold_server_id()
         saved = self._saved()
         self.place = self._stored = saved.place
+        self._ends: deque[tuple[int, tuple[str, int], str]] = deque()
+        """How many messages lie before which place, since the last checkpoint."""
         schema = saved.schema_at(saved.place, self._followed(saved.beginning.snapshot))
         for name in ask_for:
             self._ask_for(name, saved.place, schema)
-        self._sink = open_sink(settings, stop)
+        self._sink = open_sink(settings, stop, one_by_one=one_by_one)
         opened.callback(self._sink.close)
         self._reader = self._read(saved.place, follow=settings.follow)
         opened.callback(self._reader.close)
@@ -169,21 +183,46 @@ class _Session:
             self._run(backoff)
         except (SourceError, OperationError, StopError):
             # What was handed over before is safe in a moment: it is not to be published again at the next start.
-            with suppress(SourceError, OperationError):
+            try:
                 self._checkpoint()
+            except (SourceError, OperationError):
+                self._store_confirmed()
             raise
+
+    def _store_confirmed(self) -> None:
+        """The sink has failed: store the last place before which all is confirmed nevertheless."""
+        self._forget_ends()
+        if self._ends and self._ends[0][0] <= self._sink.confirmed:
+            (file, offset), gtids = self._ends[0][1:]
+            self._store(BinlogPlace(file, offset, gtids))
+
+    def _forget_ends(self) -> None:
+        """All but the last of which everything before is confirmed, and those behind it."""
+        confirmed = self._sink.confirmed
+        while len(self._ends) > 1 and self._ends[1][0] <= confirmed:
+            self._ends.popleft()
+
+    def _store(self, place: BinlogPlace) -> None:
+        if place != self._stored and (place.offset < _RESUMABLE or self._settings.by_gtid):
+            self._state.save_place(place)
+            self._stored = place
 
     def _run(self, backoff: Backoff) -> None:
         publish, take, reader = self._sink.publish, self._changes.take, self._reader
         begun = time.monotonic()
         due = begun + self._settings.checkpoint_s
+        published = marked = 0
         for event in reader.events(self._sink.push):
             for batch in take(event, reader.file):
+                published += len(batch.bodies)
                 publish(batch)
                 del batch  # one large row at a time
                 if self._stop.is_set():
                     break
             del event
+            if published != marked:
+                marked = published
+                self._mark(published)
             if time.monotonic() >= due or self._stop.is_set():
                 self._checkpoint()
                 self._hold_server_id()
@@ -197,6 +236,16 @@ class _Session:
             raise SourceError("the source ended the binlog")
         self._checkpoint()
         self._seconds = time.monotonic() - begun
+
+    def _mark(self, published: int) -> None:
+        """Remember a place and how many messages lie before it."""
+        end = self._changes.end
+        if end is not None:
+            # The text of all GTIDs costs more than a transaction: where it is not needed the last one stored will do.
+            gtids = self._changes.place.gtids if self._settings.by_gtid else self._stored.gtids
+            self._ends.append((published, end, gtids))
+            if len(self._ends) > _MOST_ENDS:
+                self._forget_ends()
 
     @property
     def unknown_table(self) -> TableName | None:
@@ -222,9 +271,8 @@ class _Session:
         # The place lies before a transaction that is half published: after a crash it comes again as a whole.
         self._sink.flush()
         place = self._changes.place
-        if place != self._stored and (place.offset < _RESUMABLE or self._settings.by_gtid):
-            self._state.save_place(place)
-            self._stored = place
+        self._ends.clear()
+        self._store(place)
         if self._charsets.undecodable > self._said_undecodable:
             self._said_undecodable = self._charsets.undecodable
             log.error(
@@ -337,7 +385,7 @@ def open_state(settings: CaptureSettings) -> CaptureState:
     return FileState(settings.state)
 
 
-def open_sink(settings: CaptureSettings, stop: threading.Event) -> Sink:
+def open_sink(settings: CaptureSettings, stop: threading.Event, *, one_by_one: bool = False) -> Sink:
     """The receiver that the settings name."""
     if settings.output == "file" and settings.file is not None:
         return FileSink(settings.file)
@@ -349,5 +397,7 @@ def open_sink(settings: CaptureSettings, stop: threading.Event) -> Sink:
             routing_key=settings.routing_key_of,
             stop=stop,
             bundle_bytes=settings.bundle_bytes,
+            queues=settings.queues,
+            one_by_one=one_by_one,
         )
     return StreamSink(sys.stdout.buffer)

@@ -92,6 +92,11 @@ class Changes:
             return start
         return BinlogPlace(self._file, self._offset, self._gtids_text())
 
+    @property
+    def end(self) -> tuple[str, int] | None:
+        """File and offset of `place`; None while an XA transaction is prepared."""
+        return None if self._prepared else (self._file, self._offset)
+
     def close(self) -> None:
         """Give up what was not given out."""
         self._buffer.clear()
@@ -146,6 +151,9 @@ class Changes:
             self._policy.leave_out(self._at(event), "", str(exc), error=OperationError)
 
     def _rows(self, event: Event) -> None:
+        if self._settings.skip_at and self._at(event) in self._settings.skip_at:
+            self._unreadable(event, "", "these rows were to be left out")
+            return
         try:
             rows = self._tables.rows(event, self._file)
         except OperationError as exc:

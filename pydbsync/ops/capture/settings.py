@@ -38,6 +38,8 @@ class CaptureSettings:
     """Of which type to make a missing exchange (durable); None: it must be there."""
     routing_key: str = "%db%.%table%"
     """Maxwell's template. For a database's own DDL the table's part is empty."""
+    queues: tuple[str, ...] = ()
+    """Queues of RabbitMQ that take the messages, as far as they are known: whether they refuse when they are full."""
     bundle_bytes: int = 0
     """Consecutive messages with the same routing key become one of RabbitMQ's, of about this size: several JSON texts
     in one message, which pydbsync reads and Maxwell's other consumers do not. 0: one message each."""

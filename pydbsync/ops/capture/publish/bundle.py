@@ -26,6 +26,8 @@ class Bundle:
             yield from self.close()
             self._key = key
         for text in texts:
+            if len(text) >= self._most_bytes:  # it stands alone, and is alone refused should it be too large
+                yield from self.close()
             self._texts.append(text)
             self._bytes += len(text)
             if self._bytes >= self._most_bytes:

@@ -24,6 +24,10 @@ class Sink(Protocol):
     def flush(self) -> None:
         """Wait until all of them are safe. Raises as `publish`, and for what was handed over before."""
 
+    @property
+    def confirmed(self) -> int:
+        """How many of the messages handed over are safe, from the first on without a gap."""
+
     def close(self) -> None:
         """Let go, without waiting."""
 
@@ -38,8 +42,10 @@ class StreamSink:
 
     def __init__(self, stream: IO[bytes]) -> None:
         self._stream = stream
+        self._published = self.confirmed = 0
 
     def publish(self, batch: Batch) -> None:
+        self._published += len(batch.bodies)
         try:
             if len(batch.bodies) > 1:
                 lines = b"\n".join(batch.bodies) + b"\n"
@@ -60,6 +66,7 @@ class StreamSink:
     def flush(self) -> None:
         try:
             self._stream.flush()
+            self.confirmed = self._published
         except OSError as exc:
             raise OperationError(f"the messages cannot be written: {exc}") from exc
 
