@@ -42,6 +42,18 @@ def register(app: typer.Typer) -> None:
         tables: Annotated[
             list[str] | None, typer.Option(help="Only these source tables, globs such as 'shop.*'; repeatable.")
         ] = None,
+        exclude: Annotated[
+            list[str] | None, typer.Option(help="Not these source tables, globs such as 'shop.log_*'; repeatable.")
+        ] = None,
+        where: Annotated[
+            str, typer.Option(metavar="SQL", help="Only rows that fulfil the condition at either end (with --tables).")
+        ] = "",
+        ignore_columns: Annotated[
+            list[str] | None,
+            typer.Option(metavar="COLUMN", help="Not these columns, 'note' or 'shop.orders.note'; repeatable."),
+        ] = None,
+        jobs: Annotated[int, typer.Option(min=1, max=64, help="Tables that are compared at the same time.")] = 1,
+        explain: Annotated[bool, typer.Option(help="Say what would be done with each table, and do nothing.")] = False,
         data_only: Annotated[bool, typer.Option(help="Rows alone, not the structure.")] = False,
         sample: Annotated[float, typer.Option(min=0, max=100, help="Share of the chunks to compare, percent.")] = 100,
         since: Annotated[
@@ -77,8 +89,15 @@ def register(app: typer.Typer) -> None:
         rows_per_s = rate if rate is not None else (_CONTINUOUS_RATE if continuous else 0.0)
         options = VerifyOptions(
             tables=tuple(tables or ()),
+            exclude=tuple(exclude or ()),
+            ignored=tuple(ignore_columns or ()),
+            jobs=jobs,
             compare=CompareOptions(
-                chunk_s=chunk_s, sample_percent=sample, since=read_since(since), max_differences=max_differences
+                chunk_s=chunk_s,
+                sample_percent=sample,
+                since=read_since(since),
+                where=where,
+                max_differences=max_differences,
             ),
             settle=SettleOptions(wait_s=wait_s),
             limits=LoadLimits(threads_running=max_threads_running, lag_s=max_lag_s, rows_per_s=rows_per_s),
@@ -90,6 +109,10 @@ def register(app: typer.Typer) -> None:
             continuous=continuous,
         )
         stop = stop_on_signals()
+        if explain:
+            for line in Verification(settings, options, stop=stop, log=log).explain():
+                typer.echo(line)
+            raise typer.Exit(0)
         with LiveTables(Console(stderr=True)) as live:
             verification = Verification(settings, options, stop=stop, log=log, on_progress=live.update)
             try:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
@@ -13,6 +11,7 @@ from tests.comparing import compare, on_both, run_sql
 from tests.integration.copying import copy
 from tests.integration.test_repair import Bench
 from tests.servers import Endpoint
+from tests.torture.comparisons import packets_of
 
 PACKET = 1 << 16
 LENGTHS = (PACKET // 4, PACKET - 1, PACKET + 1, 3 * PACKET)
@@ -35,17 +34,6 @@ LONG = {
 @pytest.fixture
 def bench(fresh_source: Endpoint, fresh_target: Endpoint, tmp_path: Path) -> Bench:
     return Bench(fresh_source, fresh_target, tmp_path)
-
-
-@contextmanager
-def packets_of(size: int, *servers: Endpoint) -> Iterator[None]:
-    """New sessions of these servers have packets of this size."""
-    with ExitStack() as stack:
-        for server in servers:
-            ((before,),) = server.query("SELECT @@GLOBAL.max_allowed_packet")
-            server.query(f"SET GLOBAL max_allowed_packet = {size}")
-            stack.callback(server.query, f"SET GLOBAL max_allowed_packet = {before}")
-        yield
 
 
 def is_mysql(server: Endpoint) -> bool:

@@ -17,9 +17,10 @@ from pydbsync.apply.connection import Connection
 from pydbsync.config.settings import RetrySettings, Settings
 from pydbsync.errors import TransientError
 from pydbsync.ops.servers import Server
-from pydbsync.ops.verify.compare import CompareOptions, Since
+from pydbsync.ops.verify.compare import CompareOptions, Since, TableComparison
 from pydbsync.ops.verify.report import TableReport
-from tests.comparing import compare, found, on_both, run_sql, settings_for
+from pydbsync.ops.verify.run import Verification, VerifyOptions
+from tests.comparing import LOG, compare, found, on_both, run_sql, settings_for
 from tests.servers import Endpoint
 
 ALL_TYPES = """
@@ -403,6 +404,92 @@ def test_a_table_that_cannot_be_read_is_said_to_be_unknown(fresh_source: Endpoin
     assert reports["shop.t"].status == "equal"
     assert reports["shop.u"].status == "unknown"
     assert "SELECT command denied" in reports["shop.u"].error
+
+
+# -- what is left out ------------------------------------------------------------------------------------------------
+
+PARTS = """
+CREATE TABLE t (a INT PRIMARY KEY, v INT, note VARCHAR(20));
+CREATE TABLE k (a INT, v INT, note VARCHAR(20));
+CREATE TABLE log_1 (a INT PRIMARY KEY, v INT, note VARCHAR(20));
+INSERT INTO t VALUES (1, 1, 'x'), (2, 2, 'x'), (3, 3, 'x');
+INSERT INTO k SELECT * FROM t;
+INSERT INTO log_1 SELECT * FROM t
+"""
+
+
+def test_tables_rows_and_columns_can_be_left_out(shop: Settings, source: Endpoint, target: Endpoint) -> None:
+    on_both(source, target, PARTS)
+    for table in ("t", "k", "log_1"):
+        change(target, f"UPDATE {table} SET note = 'y' WHERE a = 1", f"UPDATE {table} SET v = 0 WHERE a = 3")
+
+    def different(**options: Any) -> dict[str, int]:
+        return {name: report.different for name, report in compare(shop, jobs=2, **options).items()}
+
+    assert different() == {"shop.t": 2, "shop.k": 4, "shop.log_1": 2}
+    assert different(exclude=("*.log_*",)) == {"shop.t": 2, "shop.k": 4}
+    assert different(tables=("shop.t", "shop.k"), ignored=("NOTE",)) == {"shop.t": 1, "shop.k": 2}
+    assert different(tables=("shop.t", "shop.k"), ignored=("shop.t.note", "a")) == {"shop.t": 1, "shop.k": 4}
+    only_first = CompareOptions(where="a < 2 -- the first")
+    assert different(compare=only_first) == {"shop.t": 1, "shop.k": 2, "shop.log_1": 1}
+    report = compare(shop, tables=("shop.t",), ignored=("note",))["shop.t"]
+    assert (report.columns, report.notes) == (["a", "v"], ["not compared: note"])
+    wrong = compare(shop, compare=CompareOptions(where="no_column = 1"), tables=("shop.t",))["shop.t"]
+    assert wrong.status == "unknown"
+    assert "no_column" in wrong.error
+
+
+def test_a_column_that_is_left_out_counts_for_nothing_in_the_structure(
+    shop: Settings, source: Endpoint, target: Endpoint
+) -> None:
+    on_both(source, target, PARTS)
+    change(target, "ALTER TABLE t DROP COLUMN note")
+    assert compare(shop, tables=("shop.t",))["shop.t"].structure == ["column note is missing at the target"]
+    assert compare(shop, tables=("shop.t",), ignored=("shop.t.note",))["shop.t"].status == "equal"
+
+
+def test_explain_says_what_would_be_done_and_reads_no_row(shop: Settings, source: Endpoint, target: Endpoint) -> None:
+    on_both(source, target, PARTS)
+    change(target, "DROP TABLE log_1", "ALTER TABLE k ADD own INT")
+    options = VerifyOptions(compare=CompareOptions(where="v > 1"), ignored=("note",))
+    lines = list(Verification(shop, options, stop=threading.Event(), log=LOG).explain())
+    assert lines[0] == "shop.log_1: the target has no such table"
+    assert lines[1:5] == [
+        "shop.k: in one pass, as a multiset of rows: there is no key that both sides share",
+        "    not compared at the source: note",
+        "    not compared at the target: note, own",
+        "    compared: 2 columns",
+    ]
+    assert lines[7] == "shop.t: in ranges of its key (a) of about 0.5 s each"
+    assert lines[-1].startswith("    target: SELECT COUNT(*), SUM(")
+    assert lines[-1].endswith("FROM `shop`.`t` FORCE INDEX (PRIMARY) WHERE (v > 1 )")
+
+
+def test_several_tables_are_compared_at_the_same_time(shop: Settings, source: Endpoint, target: Endpoint) -> None:
+    tables = ";\n".join(f"CREATE TABLE t{n} (a INT PRIMARY KEY);\nINSERT INTO t{n} VALUES (1), (2)" for n in range(8))
+    on_both(source, target, tables)
+    change(target, "DELETE FROM t5 WHERE a = 2", "DROP TABLE t7")
+    at_once = threading.Barrier(3, timeout=30)
+    seen: set[str] = set()
+
+    def meet(report: TableReport) -> None:
+        seen.add(str(report.target))
+
+    original = TableComparison.run
+
+    def run(self: TableComparison) -> None:
+        if self.report.target.table in ("t0", "t1", "t2"):
+            at_once.wait()
+        original(self)
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(TableComparison, "run", run)
+        reports = compare(shop, jobs=3, on_progress=meet)
+    assert {name: report.status for name, report in reports.items() if report.status != "equal"} == {
+        "shop.t5": "different",
+        "shop.t7": "different",
+    }
+    assert len(seen) == 7
 
 
 # -- the command -----------------------------------------------------------------------------------------------------

@@ -26,6 +26,7 @@ from pydbsync.ops.verify.matching import open_sides
 from pydbsync.ops.verify.pairs import TablePair, find_pairs
 from pydbsync.ops.verify.place import Streams
 from pydbsync.ops.verify.report import read_report
+from pydbsync.ops.verify.run import IGNORED
 from pydbsync.ops.verify.settle import SettleOptions, Settler
 
 
@@ -87,6 +88,11 @@ class Repair:
             )
         if not found.finished_at:
             raise OperationError(f"{report} is the report of an unfinished run; run verify again, it goes on")
+        if found.options.get(IGNORED):
+            raise OperationError(
+                f"{report} says nothing of the columns {found.options[IGNORED]} (--ignore-columns), which repair would"
+                " write too; verify without it"
+            )
         planner = Planner(
             self._settings,
             self._servers,

@@ -52,6 +52,8 @@ class CompareOptions(msgspec.Struct, frozen=True):
     """Share of the chunks of tables with a key; others are compared whole."""
     seed: int = 0
     since: Since | None = None
+    where: str = ""
+    """Only rows that fulfil this SQL, at either end."""
     max_differences: int = 10_000
     """A table is left when it has so many."""
 
@@ -85,7 +87,7 @@ class TableComparison:
         self._settler = settler
         self._brake = brake
         self._on_progress = on_progress
-        self._condition = _since_condition(options.since)
+        self._condition = row_condition(options)
         self._progress = report.progress or TableProgress()
         self._candidates: set[Request] = set(self._progress.candidates)
         self._size = ChunkSize(target_s=options.chunk_s)
@@ -274,7 +276,10 @@ class TableComparison:
         self._on_progress(self.report)
 
 
-def _since_condition(since: Since | None) -> str:
-    if since is None:
-        return ""
-    return f"{quote_name(since.column)} >= {quote_text(since.value).decode('utf-8')}"
+def row_condition(options: CompareOptions) -> str:
+    """What is asked of rows to be compared, as SQL; empty for all."""
+    since = options.since
+    parts = [f"{quote_name(since.column)} >= {quote_text(since.value).decode('utf-8')}"] if since else []
+    if options.where:  # the end of a line ends a comment in it
+        parts.append(f"({options.where}\n)")
+    return " AND ".join(parts)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import partial
 from typing import NamedTuple
 
 from pydbsync.config.settings import Settings
 from pydbsync.config.shapes import columns_of
 from pydbsync.errors import OperationError
-from pydbsync.model import Column, TableSchema
+from pydbsync.model import Column, TableName, TableSchema
 from pydbsync.ops.chunks import RowKey
 from pydbsync.ops.servers import Server
 from pydbsync.ops.verify.canonical import ONE_TO_ONE, ComparedColumn, RowText
@@ -32,8 +32,13 @@ class TableSides(NamedTuple):
     across_brands: bool
 
 
-def open_sides(pair: TablePair, settings: Settings, source: Server, target: Server) -> TableSides:
-    """Read both ends' definitions. Raises OperationError where they cannot be compared."""
+def open_sides(
+    pair: TablePair, settings: Settings, source: Server, target: Server, *, ignored: Collection[str] = ()
+) -> TableSides:
+    """Read both ends' definitions. `ignored` are columns that are left out, by their name or with database and table.
+
+    Raises OperationError where they cannot be compared.
+    """
     source_dialect, target_dialect = source.dialect, target.dialect
     across_brands = source_dialect.is_mariadb != target_dialect.is_mariadb
     target_schema = target.table(pair.target)
@@ -52,7 +57,7 @@ def open_sides(pair: TablePair, settings: Settings, source: Server, target: Serv
             raise OperationError(
                 f"{first.name} and {table.schema.name} have different columns; compare them one by one with --tables"
             )
-    columns = compared_columns(settings, first, target_schema)
+    columns = compared_columns(settings, first, target_schema, ignored=ignored)
     if not columns:
         raise OperationError("the two tables have no column in common")
     names, charset = _common_key([table.schema for table in tables], target_schema, columns)
@@ -63,7 +68,11 @@ def open_sides(pair: TablePair, settings: Settings, source: Server, target: Serv
         [
             (
                 table,
-                row_text(compared_columns(settings, table.schema, target_schema), source_dialect, is_source=True),
+                row_text(
+                    compared_columns(settings, table.schema, target_schema, ignored=ignored),
+                    source_dialect,
+                    is_source=True,
+                ),
                 RowKey(table.schema, names=names, charset=charset) if names else None,
             )
             for table in tables
@@ -99,8 +108,13 @@ def open_sides(pair: TablePair, settings: Settings, source: Server, target: Serv
     )
 
 
-def compared_columns(settings: Settings, source: TableSchema, target: TableSchema) -> tuple[ComparedColumn, ...]:
-    """The columns that both have, in the source's order; what replay adds to listed timestamps is known."""
+def compared_columns(
+    settings: Settings, source: TableSchema, target: TableSchema, *, ignored: Collection[str] = ()
+) -> tuple[ComparedColumn, ...]:
+    """The columns that both have, in the source's order; what replay adds to listed timestamps is known.
+
+    A column of the row key is never left out.
+    """
     shifted = columns_of(settings.timestamp_columns, source.name.database, source.name.table)
     by_name = _by_name(target.columns)
     return tuple(
@@ -114,7 +128,14 @@ def compared_columns(settings: Settings, source: TableSchema, target: TableSchem
         # Since when a row is the current one, each server knows for itself.
         and column.name not in (source.period or ())
         and found.name not in (target.period or ())
+        and (column.name in source.row_key or not is_ignored(source.name, column.name, ignored))
     )
+
+
+def is_ignored(table: TableName, column: str, ignored: Collection[str]) -> bool:
+    """Whether a column is named by `column` or `database.table.column`."""
+    names = {column.lower(), f"{table}.{column}".lower()}
+    return any(each.lower() in names for each in ignored)
 
 
 def _by_name(columns: Iterable[Column]) -> Mapping[str, Column]:

@@ -50,10 +50,18 @@ class Pairs(NamedTuple):
 
 
 def find_pairs(
-    settings: Settings, router: Router, source: Server, target: Server, *, tables: Iterable[str], is_shared: bool
+    settings: Settings,
+    router: Router,
+    source: Server,
+    target: Server,
+    *,
+    tables: Iterable[str],
+    is_shared: bool,
+    exclude: Iterable[str] = (),
 ) -> Pairs:
-    """All tables that take part. `tables` are globs of source names; `is_shared` says that other sources write too."""
-    chosen = Filters(include=tables)
+    """All tables that take part. `tables` and `exclude` are globs of source names; `is_shared` says that other sources
+    write too."""
+    chosen = Filters(include=tables, exclude=exclude)
     source_names = [
         name for name in read_names(source) if router.takes(name) and chosen.takes(name) and not _is_own(settings, name)
     ]

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import datetime as dt
 import logging
+import queue
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 
@@ -21,7 +25,8 @@ from pydbsync.ops.brake import Brake, LoadLimits
 from pydbsync.ops.counters import behind_of
 from pydbsync.ops.servers import Servers
 from pydbsync.ops.verify.compare import CompareOptions, TableComparison
-from pydbsync.ops.verify.matching import TableSides, open_sides
+from pydbsync.ops.verify.explain import explained
+from pydbsync.ops.verify.matching import TableSides, is_ignored, open_sides
 from pydbsync.ops.verify.pairs import Pairs, TablePair, find_pairs
 from pydbsync.ops.verify.place import Streams
 from pydbsync.ops.verify.report import Report, TableReport, new_table_report, read_report, write_report
@@ -34,12 +39,30 @@ _ALTERED_CODES = (1054, 1146)
 """What a query says of a column or a table that went away since it was looked for."""
 _ATTEMPTS = 5
 """How often a table is begun that is altered while it is compared."""
+IGNORED = "ignored columns"
+"""The option of a report whose differences say nothing of some columns."""
+
+
+class _Job(NamedTuple):
+    """What one thread compares tables with."""
+
+    servers: Servers
+    settler: Settler
+    brake: Brake
+    tables: list[TableName]
+    """Of the source, those of the pair that is being compared."""
 
 
 class VerifyOptions(msgspec.Struct, frozen=True):
     """What the command line says."""
 
     tables: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+    """Globs of source names that are left out."""
+    ignored: tuple[str, ...] = ()
+    """Columns that are not compared, `column` or `database.table.column`."""
+    jobs: int = 1
+    """Tables that are compared at the same time."""
     compare: CompareOptions = CompareOptions()
     settle: SettleOptions = SettleOptions()
     limits: LoadLimits = LoadLimits()
@@ -57,6 +80,9 @@ class VerifyOptions(msgspec.Struct, frozen=True):
         since = self.compare.since
         return {
             "tables": " ".join(self.tables) or "all",
+            "left out": " ".join(self.exclude),
+            IGNORED: " ".join(self.ignored),
+            "where": self.compare.where,
             "sample": f"{self.compare.sample_percent:g} %",
             "since": f"{since.column} >= {since.value}" if since else "",
             "structure": "no" if self.data_only else "yes",
@@ -66,7 +92,7 @@ class VerifyOptions(msgspec.Struct, frozen=True):
 
 
 class Verification:
-    """Compares all pairs one after another; `report` can be read at any time."""
+    """Compares all pairs, `jobs` of them at the same time; `report` can be read at any time."""
 
     def __init__(
         self,
@@ -87,16 +113,8 @@ class Verification:
         # Connections of their own, so that a look at the places does not wait for a chunk.
         self._watching = (source.another(), target.another())
         self._streams = Streams(settings, *self._watching, stream=options.stream)
-        self._settler = Settler(self._streams, options.settle, stop)
         self._saved_at = float("-inf")
-        self._table: list[TableName] = []
-        self._brake = Brake(
-            options.limits,
-            servers=(("source", self._watching[0]), ("target", self._watching[1])),
-            lag_s=lambda: self._streams.lag_s(self._table),
-            stop=stop,
-            log=log,
-        )
+        self._report_lock = threading.RLock()
         self.report = Report(
             source=settings.source.address if settings.source else "",
             target=settings.target.address,
@@ -122,9 +140,7 @@ class Verification:
             self._log.info("stopped; what was compared so far is in the report")
         finally:
             self._save()
-            self._servers.close()
-            for server in self._watching:
-                server.close()
+            self._close()
         return self.report
 
     def _resume(self) -> None:
@@ -142,22 +158,76 @@ class Verification:
         self._log.info("going on with the unfinished run of %s", former.started_at)
         self.report = former
 
-    def _run_round(self) -> None:
-        options, source, target = self._options, self._servers.source, self._servers.target
-        router = router_from(self._settings)
-        found = find_pairs(self._settings, router, source, target, tables=options.tables, is_shared=options.is_shared)
+    def explain(self) -> Iterator[str]:
+        """What would be done with each table, and the statements; no row is read. Raises as `run`."""
+        found = self._find_pairs()
+        try:
+            for pair in found.missing:
+                yield f"{pair.label}: the target has no such table"
+            for name in found.extra:
+                yield f"{name}: the source has no such table"
+            for pair in found.pairs:
+                try:
+                    yield from explained(self._open(pair, self._servers), self._options.compare)
+                except (ApplyError, OperationError) as exc:
+                    yield f"{pair.label}: could not be compared: {exc}"
+        finally:
+            self._close()
+
+    def _close(self) -> None:
+        self._servers.close()
+        for server in self._watching:
+            server.close()
+
+    def _find_pairs(self) -> Pairs:
+        options = self._options
+        found = find_pairs(
+            self._settings,
+            router_from(self._settings),
+            self._servers.source,
+            self._servers.target,
+            tables=options.tables,
+            exclude=options.exclude,
+            is_shared=options.is_shared,
+        )
         if not (found.pairs or found.missing or found.extra):
             raise OperationError("there is nothing to compare: the source has no table that takes part")
+        return found
+
+    def _open(self, pair: TablePair, servers: Servers) -> TableSides:
+        return open_sides(pair, self._settings, servers.source, servers.target, ignored=self._options.ignored)
+
+    def _new_job(self) -> _Job:
+        limits, jobs = self._options.limits, self._options.jobs
+        tables: list[TableName] = []
+        brake = Brake(
+            msgspec.structs.replace(limits, rows_per_s=limits.rows_per_s / jobs),
+            servers=(("source", self._watching[0]), ("target", self._watching[1])),
+            lag_s=lambda: self._streams.lag_s(tables),
+            stop=self._stop,
+            log=self._log,
+        )
+        settler = Settler(self._streams, self._options.settle, self._stop)
+        return _Job(Servers(self._settings, self._stop), settler, brake, tables)
+
+    def _run_round(self) -> None:
+        found = self._find_pairs()
         self._note_absent(found)
+        waiting: queue.SimpleQueue[tuple[TablePair, TableReport]] = queue.SimpleQueue()
         for pair in found.pairs:
             former = self.report.table(pair.target)
-            if former is not None and former.status != "unfinished" and not options.continuous:
+            if former is not None and former.status != "unfinished" and not self._options.continuous:
                 continue
-            entry = new_table_report(pair)
-            if former is not None and former.progress is not None:
-                entry = former
-            self._run_table(pair, entry)
-        if not options.data_only:
+            has_begun = former is not None and former.progress is not None
+            entry = former if former is not None and has_begun else new_table_report(pair)
+            if self.report.table(pair.target) is None:
+                self._put(entry)
+            waiting.put((pair, entry))
+        jobs = min(self._options.jobs, waiting.qsize())
+        with ThreadPoolExecutor(max_workers=max(1, jobs)) as pool:
+            for work in [pool.submit(self._work, waiting) for _ in range(jobs)]:
+                work.result()
+        if not self._options.data_only:
             self._look_at_counters()
         known = {pair.target for pair in (*found.pairs, *found.missing)} | set(found.extra)
         self.report.tables = [table for table in self.report.tables if table.target in known]
@@ -183,15 +253,34 @@ class Verification:
             entry.close()
             self._put(entry)
 
-    def _run_table(self, pair: TablePair, entry: TableReport) -> None:
+    def _work(self, waiting: queue.SimpleQueue[tuple[TablePair, TableReport]]) -> None:
+        """Compare tables until there are none; what goes wrong for good ends the work of all."""
+        job = self._new_job()
+        try:
+            while True:
+                try:
+                    pair, entry = waiting.get_nowait()
+                except queue.Empty:
+                    return
+                self._run_table(pair, entry, job)
+        except BaseException:
+            self._emptied(waiting)
+            raise
+        finally:
+            job.servers.close()
+
+    def _emptied(self, waiting: queue.SimpleQueue[tuple[TablePair, TableReport]]) -> None:
+        with suppress(queue.Empty):
+            while True:
+                waiting.get_nowait()
+
+    def _run_table(self, pair: TablePair, entry: TableReport, job: _Job) -> None:
         started = time.monotonic()
-        self._table = [part.name for part in pair.sources]
-        if self.report.table(pair.target) is None:
-            self._put(entry)
+        job.tables[:] = [part.name for part in pair.sources]
         try:
             for attempt in range(1, _ATTEMPTS + 1):
                 try:
-                    self._compare(pair, entry)
+                    self._compare(pair, entry, job)
                     break
                 except PermanentError as exc:
                     if exc.code not in _ALTERED_CODES or attempt == _ATTEMPTS:
@@ -214,21 +303,21 @@ class Verification:
         self._tell(entry)
         self._save()
 
-    def _compare(self, pair: TablePair, entry: TableReport) -> None:
-        sides = open_sides(pair, self._settings, self._servers.source, self._servers.target)
+    def _compare(self, pair: TablePair, entry: TableReport, job: _Job) -> None:
+        sides = self._open(pair, job.servers)
         self._describe(entry, sides)
         if entry.structure:  # a schema change may be on its way
             self._tell(entry)
-            self._settler.catch_up(self._table)
-            sides = open_sides(pair, self._settings, self._servers.source, self._servers.target)
+            job.settler.catch_up(job.tables)
+            sides = self._open(pair, job.servers)
             self._describe(entry, sides)
         if not self._is_skipped(entry, sides):
             comparison = TableComparison(
                 sides,
                 entry,
                 self._options.compare,
-                settler=self._settler,
-                brake=self._brake,
+                settler=job.settler,
+                brake=job.brake,
                 on_progress=self._tell,
             )
             comparison.run()
@@ -238,14 +327,17 @@ class Verification:
         entry.columns = [column.name for column in sides.columns]
         entry.key = list(sides.key_names)
         entry.notes = [] if sides.has_key else ["no key that both sides share: rows are compared as a multiset"]
+        ignored = self._ignored(sides)
+        if ignored:
+            entry.notes.append(f"not compared: {', '.join(sorted(ignored))}")
         entry.parked = self._count_parked(sides.pair)
         entry.structure = []
         if self._options.data_only:
             return
         rewrite = dict(self._settings.dbname_rewrite)
-        target = self._servers.target.call(partial(read_definition, schema=sides.target_schema))
+        target = sides.target.server.call(partial(read_definition, schema=sides.target_schema)).without(ignored)
         for schema in sides.source_schemas:
-            source = self._servers.source.call(partial(read_definition, schema=schema, rewrite=rewrite))
+            source = sides.source.server.call(partial(read_definition, schema=schema, rewrite=rewrite)).without(ignored)
             for text in structure_differences(
                 source,
                 target,
@@ -254,6 +346,16 @@ class Verification:
             ):
                 if text not in entry.structure:
                     entry.structure.append(text)
+
+    def _ignored(self, sides: TableSides) -> set[str]:
+        """The columns of a table that are left out, in lower case."""
+        compared = {column.name.lower() for column in sides.columns}
+        return {
+            column.name.lower()
+            for schema in (*sides.source_schemas, sides.target_schema)
+            for column in schema.columns
+            if column.name.lower() not in compared and is_ignored(schema.name, column.name, self._options.ignored)
+        }
 
     def _is_skipped(self, entry: TableReport, sides: TableSides) -> bool:
         since = self._options.compare.since
@@ -267,7 +369,7 @@ class Verification:
 
     def _count_parked(self, pair: TablePair) -> int:
         table = f"{quote_name(self._settings.state_schema)}.`parked`"
-        target = self._servers.target
+        target = self._watching[1]
         try:
             return sum(
                 int(
@@ -285,7 +387,10 @@ class Verification:
             return 0
 
     def _put(self, entry: TableReport) -> None:
-        tables = self.report.tables
+        with self._report_lock:
+            self._put_in(entry, self.report.tables)
+
+    def _put_in(self, entry: TableReport, tables: list[TableReport]) -> None:
         for index, table in enumerate(tables):
             if table.target == entry.target:
                 tables[index] = entry
@@ -293,14 +398,16 @@ class Verification:
         tables.append(entry)
 
     def _tell(self, entry: TableReport) -> None:
-        self._on_progress(entry)
+        with self._report_lock:
+            self._on_progress(entry)
         if time.monotonic() - self._saved_at >= _SAVE_EVERY_S:
             self._save()
 
     def _save(self) -> None:
-        self._saved_at = time.monotonic()
-        if self._options.report is not None:
-            write_report(self.report, self._options.report)
+        with self._report_lock:
+            self._saved_at = time.monotonic()
+            if self._options.report is not None:
+                write_report(self.report, self._options.report)
 
 
 def _now() -> str:

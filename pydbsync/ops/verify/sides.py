@@ -86,17 +86,22 @@ class Side:
             return None
         return self.server.call(lambda connection: boundary(connection, key, lower, rows=rows))
 
+    def statements(self, chunk: Chunk, condition: str) -> Iterator[str]:
+        """What the server is asked for the sum of a chunk, a statement a table."""
+        for table, text, key in self.tables:
+            yield (
+                f"SELECT COUNT(*), {text.sum} FROM {_from(table, key)} WHERE"
+                f" {_both(_where(key, chunk), table.condition, condition)}"
+            )
+
     def chunk_sum(self, chunk: Chunk, condition: str) -> tuple[Sum, float]:
         """All rows of the chunk for which the condition holds, and the seconds that it took.
 
         A sum that is not whole has rows without a digest.
         """
         found, elapsed_s = Sum(), 0.0
-        for table, text, key in self.tables:
-            ((rows, total),), took_s = self.server.timed_rows(
-                f"SELECT COUNT(*), {text.sum} FROM {_from(table, key)} WHERE"
-                f" {_both(_where(key, chunk), table.condition, condition)}"
-            )
+        for sql in self.statements(chunk, condition):
+            ((rows, total),), took_s = self.server.timed_rows(sql)
             found = found.plus(Sum(int(rows), int(total or 0)))
             elapsed_s += took_s
         return found, elapsed_s

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import NamedTuple
 
 import msgspec
@@ -35,6 +35,11 @@ class TableDefinition(msgspec.Struct, frozen=True):
     columns: Mapping[str, ColumnDefinition]
     indexes: Mapping[str, str]
     foreign_keys: Mapping[str, str]
+
+    def without(self, columns: Collection[str]) -> TableDefinition:
+        """The same, but for these columns (in lower case)."""
+        kept = {name: each for name, each in self.columns.items() if name.lower() not in columns}
+        return msgspec.structs.replace(self, columns=kept)
 
 
 def read_definition(
