@@ -15,8 +15,9 @@ from rich.console import Console
 from pydbsync.config.file import load_settings
 from pydbsync.errors import OperationError, TransientError
 from pydbsync.ops.copy.options import CopyObserver, CopyOptions, CopyReport
+from pydbsync.ops.copy.preview import Preview
 from pydbsync.ops.copy.progress import BarObserver, LineObserver, show_report
-from pydbsync.ops.copy.run import run_copy
+from pydbsync.ops.copy.run import preview_copy, run_copy
 from pydbsync.process.logs import start_logging
 from pydbsync.process.worker import stop_on_signals
 
@@ -61,6 +62,15 @@ def register(app: typer.Typer) -> None:
         tables: Annotated[
             list[str] | None, typer.Option(help="Only these source tables, globs such as 'shop.*'; repeatable.")
         ] = None,
+        exclude: Annotated[
+            list[str] | None, typer.Option(help="Not these source tables, globs such as 'shop.log*'; repeatable.")
+        ] = None,
+        where: Annotated[
+            list[str] | None,
+            typer.Option(metavar="TABLE=SQL", help="Copy only such rows of a source table (glob); repeatable."),
+        ] = None,
+        structure_only: Annotated[bool, typer.Option(help="Make tables and views; no rows, no checkpoint.")] = False,
+        dry_run: Annotated[bool, typer.Option(help="Tell what would be made and dropped; change nothing.")] = False,
         stream: Annotated[
             list[str] | None,
             typer.Option(help="Write the checkpoint of this stream, not those of the queues; repeatable."),
@@ -71,6 +81,8 @@ def register(app: typer.Typer) -> None:
         ] = Existing.STOP,
         views: Annotated[bool, typer.Option(help="Make the views.")] = True,
         triggers: Annotated[bool, typer.Option(help="Make the triggers, for the day of the cut-over.")] = False,
+        routines: Annotated[bool, typer.Option(help="Make procedures and functions.")] = False,
+        events: Annotated[bool, typer.Option(help="Make the events, disabled.")] = False,
         watermark: Annotated[
             bool, typer.Option(help="Without the binlog's place: marks in the stream where the copy begins and ends.")
         ] = False,
@@ -110,6 +122,11 @@ def register(app: typer.Typer) -> None:
             existing=existing.value,
             views=views,
             triggers=triggers,
+            routines=routines,
+            events=events,
+            exclude=tuple(exclude or ()),
+            where=tuple(read_condition(text) for text in where or ()),
+            structure_only=structure_only,
             loading=load.value,
             locking=lock.value,
             lock_wait_s=lock_wait_s,
@@ -127,11 +144,42 @@ def register(app: typer.Typer) -> None:
         observer: CopyObserver
         with contextlib.ExitStack() as stack:
             observer = stack.enter_context(BarObserver(console)) if console.is_terminal else LineObserver(console)
+            if dry_run:
+                show_preview(preview_copy(settings, options, log=log))
+                return
             try:
                 report = run_copy(settings, options, stop=stop, observer=observer, log=log)
             except TransientError as exc:
                 raise OperationError(f"{exc}; no copy was begun") from exc
         print_report(report, output)
+
+
+def read_condition(text: str) -> tuple[str, str]:
+    """`shop.orders=created_at >= '2030-01-01'`. Raises OperationError."""
+    table, equals, condition = text.partition("=")
+    if not (equals and table.strip() and condition.strip()):
+        raise OperationError(f'--where: expected TABLE=SQL such as "shop.orders=id > 1000", got {text!r}')
+    return table.strip(), condition.strip()
+
+
+def show_preview(found: Preview) -> None:
+    """Print what a copy would do on standard output. Exit code 2 if it would be refused."""
+    for title, names in (
+        ("make the database", found.databases),
+        ("make", found.made),
+        ("drop what is there, and make", found.dropped),
+        ("fill", found.filled),
+        ("make the", found.programs),
+    ):
+        for name in names:
+            typer.echo(f"{title} {name}")
+    for text in found.left_out:
+        typer.echo(f"left out: {text}")
+    for text in found.notes:
+        typer.echo(f"note: {text}")
+    for text in found.problems:
+        typer.echo(f"refused: {text}")
+    raise typer.Exit(2 if found.problems else 0)
 
 
 def print_report(report: CopyReport, output: Format) -> None:

@@ -7,6 +7,7 @@ from typing import Literal
 import msgspec
 
 from pydbsync.model import TableName
+from pydbsync.route.filters import Filters
 
 Existing = Literal["stop", "drop", "keep"]
 Loading = Literal["auto", "load", "insert"]
@@ -26,6 +27,15 @@ class CopyOptions(msgspec.Struct, frozen=True):
     """What to do with tables that the target has already: refuse, drop them, or fill them if they are empty."""
     views: bool = True
     triggers: bool = False
+    routines: bool = False
+    events: bool = False
+    """Made, but disabled."""
+    exclude: tuple[str, ...] = ()
+    """Globs of source names that are not copied, though replay takes them."""
+    where: tuple[tuple[str, str], ...] = ()
+    """(glob of source names, SQL condition): only such rows are copied."""
+    structure_only: bool = False
+    """Neither rows nor checkpoints."""
     loading: Loading = "auto"
     locking: Locking = "auto"
     lock_wait_s: int = 3
@@ -49,11 +59,18 @@ class CopyOptions(msgspec.Struct, frozen=True):
 
     def described(self) -> dict[str, str]:
         """What must be the same when a copy goes on after a stop."""
+        mode = "structure" if self.structure_only else "watermark" if self.watermark else "snapshot"
         return {
             "tables": " ".join(self.tables),
+            "exclude": " ".join(self.exclude),
+            "where": "; ".join("=".join(each) for each in self.where),
             "streams": " ".join(self.streams),
-            "mode": "watermark" if self.watermark else "snapshot",
+            "mode": mode,
         }
+
+    def condition(self, name: TableName) -> str:
+        """Which rows of a source table are copied, as SQL; empty for all."""
+        return " AND ".join(f"({sql})" for glob, sql in self.where if Filters(include=[glob]).takes(name))
 
 
 class TableReport(msgspec.Struct):
@@ -78,6 +95,8 @@ class CopyReport(msgspec.Struct):
     tables: list[TableReport] = msgspec.field(default_factory=list)
     views: list[TableName] = msgspec.field(default_factory=list)
     triggers: list[TableName] = msgspec.field(default_factory=list)
+    routines: list[TableName] = msgspec.field(default_factory=list)
+    events: list[TableName] = msgspec.field(default_factory=list)
     left_out: list[str] = msgspec.field(default_factory=list)
     """What the source has and the target now has not, as sentences."""
     notes: list[str] = msgspec.field(default_factory=list)

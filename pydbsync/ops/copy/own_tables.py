@@ -41,10 +41,11 @@ class OwnTables:
     """What one run has made, and what becomes of it."""
 
     def __init__(self, target: Connection, journal: Journal, builder: Builder) -> None:
+        """Those of `journal.run_id`; none if no run is begun."""
         self._target = target
         self._journal = journal
         self._builder = builder
-        self._records = journal.made(target)
+        self._records = journal.made(target) if journal.run_id else {}
 
     def others(self, names: Iterable[TableName]) -> set[TableName]:
         """Those of the names that the target has and that this run neither made nor took over."""

@@ -8,13 +8,18 @@ import msgspec
 
 from pydbsync.apply.catalog import read_table
 from pydbsync.apply.connection import Connection
-from pydbsync.errors import OperationError
+from pydbsync.errors import OperationError, PermanentError
 from pydbsync.model import TableName
 from pydbsync.ops.copy.fields import RowForm
-from pydbsync.ops.copy.options import Existing
+from pydbsync.ops.copy.options import CopyOptions, Existing
 from pydbsync.ops.copy.own_tables import OwnTables, is_empty
 from pydbsync.ops.copy.structure import Builder, Inventory
 from pydbsync.ops.copy.tasks import Target
+from pydbsync.plan.quoting import quote_table
+from pydbsync.route.filters import Filters
+
+_LARGE_BYTES = 10 * 10**9
+"""From here on a copy takes long enough for its cost to be said."""
 
 
 class Preview(msgspec.Struct):
@@ -27,6 +32,9 @@ class Preview(msgspec.Struct):
     """Not the copy's: dropped, and made anew."""
     filled: list[TableName] = msgspec.field(default_factory=list)
     """Kept as they are."""
+    programs: list[str] = msgspec.field(default_factory=list)
+    """Views, triggers, routines and events to be made, with their kind in front."""
+    left_out: list[str] = msgspec.field(default_factory=list)
     problems: list[str] = msgspec.field(default_factory=list)
     """Why no copy can be begun, a sentence for each table."""
     notes: list[str] = msgspec.field(default_factory=list)
@@ -78,6 +86,41 @@ def preview(
     found.databases = sorted(databases - there)
     found.notes += _firing(target, found.filled)
     return found
+
+
+def wrong_conditions(source: Connection, inventory: Inventory, options: CopyOptions) -> list[str]:
+    """What is wrong with --where, a sentence for each."""
+    problems = [
+        f"--where names {glob}, and no table that is copied is called so"
+        for glob, _ in options.where
+        if not any(Filters(include=[glob]).takes(name) for name in inventory.tables)
+    ]
+    for name in inventory.tables:
+        condition = options.condition(name)
+        if condition:
+            try:
+                source.rows(f"SELECT 1 FROM {quote_table(name)} WHERE {condition} LIMIT 0")
+            except PermanentError as exc:
+                problems.append(f"--where of {name}: {exc}")
+    return problems
+
+
+def expected_cost(inventory: Inventory, options: CopyOptions) -> list[str]:
+    """What a copy of many rows takes, in words."""
+    size = sum(table.size_bytes for table in inventory.tables.values() if table.has_rows)
+    if size < _LARGE_BYTES or options.structure_only:
+        return []
+    snapshot = (
+        " While the snapshot is open the source keeps all older versions of changed rows in its undo tablespaces"
+        " (history list), which can grow by what is changed meanwhile."
+    )
+    if options.watermark:
+        snapshot = ""
+    return [
+        f"the source has about {size / 1e9:,.0f} GB of rows: the target needs as much and its indexes, and its binlog"
+        f" once more if it writes one.{snapshot} The source's binlog must be kept until replay has passed the copy's"
+        " end."
+    ]
 
 
 def _lacking(source: Connection, target: Connection, source_name: TableName, name: TableName) -> list[str]:

@@ -1,30 +1,36 @@
-"""Views and triggers: text that the source keeps, run at the target with the databases' names exchanged."""
+"""Views, triggers, routines and events: text that the source keeps, run at the target, or named as left out."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from itertools import pairwise
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import NamedTuple
 
 from pydbsync.apply.connection import Connection
 from pydbsync.errors import ApplyError, PermanentError, PlanError
 from pydbsync.model import TableName
-from pydbsync.plan.introducers import kept_introducers
-from pydbsync.plan.lexer import Edit, Span, Token, apply_edits, read_tokens
-from pydbsync.plan.quoting import quote_name, quote_table
+from pydbsync.ops.copy.options import CopyOptions, CopyReport
+from pydbsync.ops.copy.program_text import definer_span, edits_for, sql_mode_at
+from pydbsync.ops.copy.structure import Inventory
+from pydbsync.plan.lexer import Edit, apply_edits, read_tokens
+from pydbsync.plan.quoting import quote_table
+from pydbsync.route.router import Router
 
 _SCHEMA_SQL_MODE = "NO_AUTO_VALUE_ON_ZERO"
 _DEFINER_REFUSED = (1227, 1449, 4006)
 
 
 class Program(NamedTuple):
-    """One view or trigger of the source."""
+    """One view, trigger, procedure, function or event of the source."""
 
+    kind: str
     name: TableName
     sql: str
     sql_mode: str
     collation: str
     """collation_connection of the session that made it, for the literals in it."""
+    time_zone: str = ""
+    """In which the times of an event are meant."""
 
 
 class Made(NamedTuple):
@@ -33,6 +39,15 @@ class Made(NamedTuple):
     names: list[TableName]
     left_out: list[str]
     notes: list[str]
+
+
+class Definer(NamedTuple):
+    """Whose rights a program has when it runs."""
+
+    user: str
+    """user@host"""
+    kind: str
+    name: TableName
 
 
 def read_views(source: Connection, names: Iterable[TableName]) -> tuple[list[Program], list[str]]:
@@ -44,7 +59,7 @@ def read_views(source: Connection, names: Iterable[TableName]) -> tuple[list[Pro
         except PermanentError as exc:
             refused.append(f"the view {name}: its definition cannot be read ({exc})")
             continue
-        found.append(Program(name, str(row[1]), _SCHEMA_SQL_MODE, str(row[3])))
+        found.append(Program("view", name, str(row[1]), _SCHEMA_SQL_MODE, str(row[3])))
     return found, refused
 
 
@@ -60,15 +75,105 @@ def read_triggers(source: Connection, tables: Iterable[TableName]) -> list[Progr
         if TableName(str(table_database), str(table)) in wanted:
             name = TableName(str(database), str(trigger))
             row = source.rows(f"SHOW CREATE TRIGGER {quote_table(name)}")[0]
-            programs.append(Program(name, str(row[2]), str(row[1]), str(row[4])))
+            programs.append(Program("trigger", name, str(row[2]), str(row[1]), str(row[4])))
     return programs
+
+
+def read_routines(source: Connection, databases: Container[str]) -> tuple[list[Program], list[str]]:
+    """Procedures and functions; those that cannot be read, as sentences."""
+    found, refused = [], []
+    for database, routine, kind in source.rows(
+        "SELECT routine_schema, routine_name, LOWER(routine_type) FROM information_schema.routines"
+        " ORDER BY routine_type, routine_schema, routine_name"
+    ):
+        name = TableName(_text(database), _text(routine))
+        if name.database not in databases:
+            continue
+        try:
+            row = source.rows(f"SHOW CREATE {_text(kind).upper()} {quote_table(name)}")[0]
+        except PermanentError as exc:
+            refused.append(f"the {_text(kind)} {name}: its definition cannot be read ({exc})")
+            continue
+        if row[2] is None:
+            refused.append(f"the {_text(kind)} {name}: its definition cannot be read without SELECT on mysql.proc or"
+                           " SHOW_ROUTINE")  # fmt: skip
+            continue
+        found.append(Program(_text(kind), name, str(row[2]), str(row[1]), str(row[4])))
+    return found, refused
+
+
+def read_events(source: Connection, databases: Container[str]) -> list[Program]:
+    """Events, whatever their state."""
+    found = []
+    for database, event in source.rows(
+        "SELECT event_schema, event_name FROM information_schema.events ORDER BY event_schema, event_name"
+    ):
+        name = TableName(_text(database), _text(event))
+        if name.database in databases:
+            row = source.rows(f"SHOW CREATE EVENT {quote_table(name)}")[0]
+            found.append(Program("event", name, str(row[3]), str(row[1]), str(row[5]), str(row[2])))
+    return found
+
+
+class Kind(NamedTuple):
+    """All programs of one kind that the source has."""
+
+    programs: list[Program]
+    is_wanted: bool
+    how: str
+    """How one gets them."""
+
+
+def read_programs(source: Connection, inventory: Inventory, options: CopyOptions) -> tuple[dict[str, Kind], list[str]]:
+    """All that takes part, in the order in which it can be made; what cannot be read, as sentences."""
+    routines, unread = read_routines(source, inventory.databases)
+    views, unread_views = read_views(source, inventory.views)
+    triggers, events = read_triggers(source, inventory.tables), read_events(source, inventory.databases)
+    kinds = {
+        "routines": Kind(routines, options.routines, "--routines makes it"),
+        "views": Kind(views, options.views, "--views makes it"),
+        "triggers": Kind(triggers, options.triggers, "--triggers makes it, for the day of the cut-over"),
+        "events": Kind(events, options.events, "--events makes it, disabled"),
+    }
+    return kinds, [*unread, *unread_views]
+
+
+def not_wanted(kinds: Iterable[Kind]) -> list[str]:
+    """What is left out because nobody asked for it, a sentence each."""
+    return [
+        f"the {each.kind} {each.name}: {'' if each.kind == 'view' else 'what it does at the source arrives as rows; '}"
+        f"{kind.how}"
+        for kind in kinds if not kind.is_wanted for each in kind.programs
+    ]  # fmt: skip
+
+
+def carry_programs(
+    source: Connection, target: Connection, inventory: Inventory, options: CopyOptions, router: Router,
+    report: CopyReport,
+) -> None:  # fmt: skip
+    """Make what is asked for, and name all the others in the report, one by one."""
+    kinds, unread = read_programs(source, inventory, options)
+    report.left_out += [*unread, *not_wanted(kinds.values())]
+    names = {
+        "routines": report.routines, "views": report.views, "triggers": report.triggers, "events": report.events,
+    }  # fmt: skip
+    for name, kind in kinds.items():
+        made = make_programs(
+            target, kind.programs if kind.is_wanted else [], databases=router.databases,
+            rename=lambda database, own, there: router.rename(database, shard_of=own, shard=there),
+        )  # fmt: skip
+        names[name].extend(made.names)
+        report.left_out += made.left_out
+        report.notes += made.notes
+    if report.events:
+        listed = ", ".join(map(str, report.events))
+        report.notes.append(f"the events {listed} are disabled at the target: at the switch ALTER EVENT … ENABLE")
 
 
 def make_programs(
     target: Connection,
     programs: Sequence[Program],
     *,
-    kind: str,
     databases: Callable[[str], Sequence[str]],
     rename: Callable[[str, str, str], str],
 ) -> Made:
@@ -83,28 +188,43 @@ def make_programs(
         again = []
         for program, database in waiting:
             try:
-                _make(target, program, database, rename, made.notes)
+                with _session_kept(target):
+                    _make(target, program, database, rename, made.notes)
                 made.names.append(TableName(database, program.name.table))
             except (ApplyError, PlanError) as exc:
                 reasons[program, database] = str(exc)
                 again.append((program, database))
         if len(again) == len(waiting):
-            made.left_out.extend(f"the {kind} {each.name}: {reasons[each, database]}" for each, database in again)
+            made.left_out.extend(f"the {each.kind} {each.name}: {reasons[each, database]}" for each, database in again)
             break
         waiting = again
     return made
 
 
+@contextmanager
+def _session_kept(target: Connection) -> Iterator[None]:
+    """The program's settings are not those of what the copy says afterwards."""
+    sql_mode, time_zone = target.rows("SELECT @@sql_mode, @@time_zone")[0]
+    try:
+        yield
+    finally:
+        if target.is_open():
+            target.run("SET SESSION sql_mode = %s, SESSION time_zone = %s", (sql_mode, time_zone))
+            target.execute("SET NAMES utf8mb4")
+
+
 def _make(
     target: Connection, program: Program, database: str, rename: Callable[[str, str, str], str], notes: list[str]
 ) -> None:
-    tokens = read_tokens(program.sql).tokens
+    tokens = read_tokens(program.sql, ansi_quotes="ANSI_QUOTES" in program.sql_mode.split(",")).tokens
     own = program.name.database
-    edits = list(renamed(tokens, lambda name: rename(name, own, database)))
-    if target.dialect.is_mariadb:
-        edits += kept_introducers(tokens)
+    edits = list(
+        edits_for(program.kind, tokens, rename=lambda name: rename(name, own, database), target=target.dialect)
+    )
     target.use(database)
-    target.run("SET SESSION sql_mode = %s", (program.sql_mode,))
+    target.run("SET SESSION sql_mode = %s", (sql_mode_at(target.dialect, program.sql_mode),))
+    if program.time_zone:
+        target.run("SET SESSION time_zone = %s", (program.time_zone,))
     if program.collation.startswith("utf8mb4"):
         try:
             target.execute(f"SET NAMES utf8mb4 COLLATE {program.collation}")
@@ -118,38 +238,49 @@ def _make(
             raise
         target.execute(apply_edits(program.sql, [*edits, Edit(definer, "")]).encode())
         notes.append(f"{program.name} belongs to the user of the copy: its definer cannot be set ({exc})")
-    finally:
-        if target.is_open():
-            target.execute("SET NAMES utf8mb4")
 
 
-def renamed(tokens: Sequence[Token], rename: Callable[[str], str]) -> Iterable[Edit]:
-    """The exchange of every name of a database in front of another name. A table's alias of the same name is none."""
-    aliases = _aliases(tokens)
-    for index, token in enumerate(tokens[:-1]):
-        is_first = token.is_name and tokens[index + 1].is_mark(".") and not (index and tokens[index - 1].is_mark("."))
-        if not is_first or rename(token.text) == token.text:
-            continue
-        has_three = index + 3 < len(tokens) and tokens[index + 3].is_mark(".")
-        if token.text not in aliases or has_three:
-            yield Edit(Span(token.start, token.end), quote_name(rename(token.text)))
+def missing_definers(source: Connection, target: Connection, inventory: Inventory, options: CopyOptions) -> list[str]:
+    """The users whose rights the programs to be made need, and whom the target does not have, a sentence each."""
+    wanted: dict[str, list[TableName]] = {}
+    for each in _definers(source, inventory, options):
+        wanted.setdefault(each.user, []).append(each.name)
+    if not wanted:
+        return []
+    try:
+        there = {f"{_text(user)}@{_text(host)}" for user, host in target.rows("SELECT user, host FROM mysql.user")}
+    except PermanentError as exc:
+        listed = ", ".join(sorted(wanted))
+        return [f"whether the target has the definers of views and programs ({listed}) could not be looked up: {exc}"]
+    return [
+        f"the target does not have the user {user}, definer of {', '.join(map(str, sorted(names)))}: make it before"
+        " they are used, else they fail (error 1449)"
+        for user, names in sorted(wanted.items())
+        if user not in there
+    ]
 
 
-def _aliases(tokens: Sequence[Token]) -> set[str]:
-    """Names in quotes that stand behind a name, a closing bracket or AS: `db`.`t` `alias`."""
-    return {
-        token.text
-        for before, token in pairwise(tokens)
-        if token.kind == "quoted" and (before.kind == "quoted" or before.is_mark(")") or before.upper == "AS")
-    }
+def _definers(source: Connection, inventory: Inventory, options: CopyOptions) -> Iterator[Definer]:
+    views, tables, databases = set(inventory.views), inventory.tables, inventory.databases
+    if options.views:
+        for database, view, user in source.rows(
+            "SELECT table_schema, table_name, definer FROM information_schema.views"
+        ):
+            if (name := TableName(_text(database), _text(view))) in views:
+                yield Definer(_text(user), "view", name)
+    if options.triggers:
+        for database, trigger, table, user in source.rows(
+            "SELECT trigger_schema, trigger_name, event_object_table, definer FROM information_schema.triggers"
+        ):
+            if TableName(_text(database), _text(table)) in tables:
+                yield Definer(_text(user), "trigger", TableName(_text(database), _text(trigger)))
+    for kind, is_wanted in (("routine", options.routines), ("event", options.events)):
+        for database, program, user in source.rows(
+            f"SELECT {kind}_schema, {kind}_name, definer FROM information_schema.{kind}s"
+        ) if is_wanted else ():  # fmt: skip
+            if _text(database) in databases:
+                yield Definer(_text(user), kind, TableName(_text(database), _text(program)))
 
 
-def definer_span(tokens: Sequence[Token]) -> Span | None:
-    """DEFINER=`user`@`host`; None where there is none."""
-    for index, token in enumerate(tokens):
-        if token.upper == "DEFINER" and index + 2 < len(tokens) and tokens[index + 1].is_mark("="):
-            last = index + 2
-            while last + 1 < len(tokens) and tokens[last + 1].upper not in ("SQL", "VIEW", "TRIGGER"):
-                last += 1
-            return Span(token.start, tokens[last].end)
-    return None
+def _text(value: object) -> str:
+    return value.decode("utf-8") if isinstance(value, bytes) else str(value)

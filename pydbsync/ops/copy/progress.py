@@ -151,10 +151,11 @@ def summary_lines(report: CopyReport) -> list[str]:
         f"{report.rows:,} rows, {report.size_bytes / 1e6:,.1f} MB{by_now} in {report.seconds:.1f} s,"
         f" {rate:,.0f} rows/s; {report.rounds} snapshot(s), source locked for {report.lock_s * 1000:.0f} ms"
     ]
-    if report.views:
-        lines.append(f"views: {', '.join(map(str, report.views))}")
-    if report.triggers:
-        lines.append(f"triggers: {', '.join(map(str, report.triggers))}")
+    for title, names in (
+        ("views", report.views), ("triggers", report.triggers), ("routines", report.routines), ("events", report.events)
+    ):  # fmt: skip
+        if names:
+            lines.append(f"{title}: {', '.join(map(str, names))}")
     lines += [f"note: {text}" for text in report.notes]
     lines += [f"left out: {text}" for text in report.left_out]
     lines += [

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 
@@ -22,13 +22,14 @@ from pydbsync.ops.copy.markers import Markers, marker_table
 from pydbsync.ops.copy.one_round import OneRound, Sides
 from pydbsync.ops.copy.options import CopyObserver, CopyOptions, CopyReport, TableReport
 from pydbsync.ops.copy.own_tables import OwnTables
-from pydbsync.ops.copy.preview import Preview, preview, refuse
-from pydbsync.ops.copy.programs import make_programs, read_triggers, read_views
+from pydbsync.ops.copy.preview import Preview, expected_cost, preview, refuse, wrong_conditions
+from pydbsync.ops.copy.programs import carry_programs, missing_definers, not_wanted, read_programs
 from pydbsync.ops.copy.queues import existing_queues
 from pydbsync.ops.copy.rounds import plan_round
 from pydbsync.ops.copy.snapshot import SnapshotTaker
 from pydbsync.ops.copy.streams import OwnedStreams
 from pydbsync.ops.copy.structure import Builder, Inventory, read_definition, read_inventory, read_server
+from pydbsync.ops.copy.structure_only import make_structure
 from pydbsync.ops.copy.tables import Tables, targets_of
 from pydbsync.ops.copy.throttle import Throttle
 from pydbsync.ops.counters import counters_behind, raise_counters
@@ -81,6 +82,20 @@ def run_copy(
         finally:
             if copy is not None:
                 copy.close()
+
+
+def preview_copy(
+    settings: Settings, options: CopyOptions, *, stop: threading.Event | None = None, log: logging.Logger | None = None
+) -> Preview:
+    """What `run_copy` would do, without doing any of it. Raises OperationError, ConfigError, ApplyError."""
+    copy = Copy(
+        settings, options, stop=stop or threading.Event(), observer=CopyObserver(),
+        log=log or logging.getLogger("pydbsync.copy"),
+    )  # fmt: skip
+    try:
+        return copy.preview()
+    finally:
+        copy.close()
 
 
 class Copy:
@@ -136,18 +151,48 @@ class Copy:
         if self._options.trust_stream and not self._journal.running(self._target) and self._streams.trust():
             self._note("the streams are trusted from now on: replay can start")
             return self.report
-        self._is_added = bool(self._options.tables) and not self._options.overwrite_checkpoint and (
-            len(self._streams.with_checkpoint()) == len(self._streams.names)
-        )  # fmt: skip
+        self._is_added = self._adds_tables()
         self._begin_or_go_on()
+        if self._options.structure_only:
+            return self._make_structure()
         tables = Tables(
             self._settings, self._options, self._router, self._servers, self._journal, way=self._way(), log=self._log
         )
         self._copy_rounds(tables)
-        self._observer.phase("views and triggers")
+        self._observer.phase("views, triggers, routines and events")
         self._make_programs()
         self._finish(tables)
         return self.report
+
+    def preview(self) -> Preview:
+        """What `run` would do; writes nothing."""
+        self._streams.look()
+        self._is_added = self._adds_tables()
+        inventory = self._read_inventory()
+        found = self._preview(inventory)
+        kinds, unread = read_programs(self._source, inventory, self._options)
+        found.left_out = [*self._left_out(inventory), *unread, *not_wanted(kinds.values())]
+        if not self._is_added:
+            found.programs = [
+                f"{each.kind} {each.name}" for kind in kinds.values() if kind.is_wanted for each in kind.programs
+            ]
+        try:
+            begun = self._journal.running(self._target)
+        except PermanentError:  # nothing was ever copied here
+            begun = []
+        if begun:
+            found.notes.append("a copy was begun that is not finished: `copy` goes on with it, `--restart` gives it up")
+        standing = self._streams.with_checkpoint()
+        if standing and not self._is_added and not self._options.overwrite_checkpoint:
+            found.problems.append(_gone_on(standing))
+        return found
+
+    def _adds_tables(self) -> bool:
+        """Whether tables are copied beside others whose replay goes on."""
+        options = self._options
+        return bool(options.tables) and not (options.overwrite_checkpoint or options.structure_only) and (
+            len(self._streams.with_checkpoint()) == len(self._streams.names)
+        )  # fmt: skip
 
     # -- beginning ---------------------------------------------------------------------------------------------------
 
@@ -189,13 +234,12 @@ class Copy:
         return f"{self._source.value(f'SELECT {variable}')} {self._source.value('SELECT @@port')}"
 
     def _refuse_what_is_there(self) -> None:
+        if self._options.structure_only:
+            return
         self._streams.refuse_parked()
         standing = self._streams.with_checkpoint()
         if standing and not self._is_added and not self._options.overwrite_checkpoint:
-            raise OperationError(
-                f"replay has gone on in {', '.join(standing)} already: name --tables to copy some of them anew, or"
-                " --overwrite-checkpoint to copy everything anew"
-            )
+            raise OperationError(_gone_on(standing))
 
     def _give_up(self, run: RunRecord) -> None:
         """Drop what the run has made, or empty what it has kept, and forget it."""
@@ -220,11 +264,16 @@ class Copy:
 
     def _preview(self, inventory: Inventory) -> Preview:
         builder = self._builder()
-        return preview(
+        found = preview(
             self._source, self._target, inventory, own=OwnTables(self._target, self._journal, builder),
             builder=builder, targets=lambda name: targets_of(self._settings, self._router, name),
             existing=self._options.existing, is_added=self._is_added,
         )  # fmt: skip
+        found.problems += wrong_conditions(self._source, inventory, self._options)
+        found.notes += expected_cost(inventory, self._options)
+        if not self._is_added:
+            found.notes += missing_definers(self._source, self._target, inventory, self._options)
+        return found
 
     def _builder(self) -> Builder:
         ts = int(self._source.value("SELECT UNIX_TIMESTAMP()"))
@@ -241,6 +290,21 @@ class Copy:
             "local_infile is off at the target, so rows are inserted; SET GLOBAL local_infile = 1 there makes it faster"
         )
         return Way.INSERT
+
+    def _make_structure(self) -> CopyReport:
+        builder = self._builder()
+        inventory = self._inventory = self._read_inventory()
+        self.report.left_out = self._left_out(inventory)
+        self.report.tables = make_structure(
+            inventory, own=OwnTables(self._target, self._journal, builder), builder=builder,
+            targets=lambda name: [each.name for each in targets_of(self._settings, self._router, name)],
+            existing=self._options.existing, has_sequences=self._target.dialect.is_mariadb,
+        )  # fmt: skip
+        self._make_programs()
+        for note in builder.notes:
+            self._note(note)
+        self._journal.end(self._target, self._journal.run_id, "done")
+        return self.report
 
     # -- rounds ------------------------------------------------------------------------------------------------------
 
@@ -342,7 +406,7 @@ class Copy:
         a schema change, says so too: MariaDB's catalogue misses a table for a moment while it is altered."""
         database, _, table = self._settings.heartbeat_table.partition(".")
         own = (TableName(database, table), self._markers.table)
-        chosen = Filters(include=self._options.tables)
+        chosen = Filters(include=self._options.tables, exclude=self._options.exclude)
         while True:
             found = read_inventory(
                 self._source, self._router, chosen=chosen, own=own, with_empty=not self._options.tables
@@ -366,40 +430,20 @@ class Copy:
                     known[name].state, known[name].rows = "done", record.rows
                     known[name].size_bytes = record.size_bytes
         self.report.tables = [known[name] for name in sorted(known) if name in inventory.tables]
-        self.report.left_out = list(inventory.left_out)
-        if not self._target.dialect.is_mariadb:
-            self.report.left_out += [f"the sequence {name}: MySQL has none" for name in inventory.sequences]
+        self.report.left_out = self._left_out(inventory)
         self._observer.began(self.report)
+
+    def _left_out(self, inventory: Inventory) -> list[str]:
+        sequences = [] if self._target.dialect.is_mariadb else inventory.sequences
+        return [*inventory.left_out, *(f"the sequence {name}: MySQL has none" for name in sequences)]
 
     # -- ending ------------------------------------------------------------------------------------------------------
 
     def _make_programs(self) -> None:
-        inventory = self._inventory or self._read_inventory()
         if self._is_added:
             return
-
-        def rename(database: str, own: str, target: str) -> str:
-            return self._router.rename(database, shard_of=own, shard=target)
-
-        if self._options.views:
-            views, refused = read_views(self._source, inventory.views)
-            made = make_programs(self._target, views, kind="view", databases=self._router.databases, rename=rename)
-            self.report.views = made.names
-            self.report.left_out += [*refused, *made.left_out]
-            self.report.notes += made.notes
-        triggers = read_triggers(self._source, inventory.tables)
-        if self._options.triggers:
-            made = make_programs(
-                self._target, triggers, kind="trigger", databases=self._router.databases, rename=rename
-            )
-            self.report.triggers = made.names
-            self.report.left_out += made.left_out
-            self.report.notes += made.notes
-        elif triggers:
-            self.report.left_out.append(
-                f"{len(triggers)} trigger(s): what they do at the source arrives as rows; --triggers makes them for the"
-                " day of the cut-over"
-            )
+        inventory = self._inventory or self._read_inventory()
+        carry_programs(self._source, self._target, inventory, self._options, self._router, self.report)
 
     def _finish(self, tables: Tables) -> None:
         records = self._journal.tables(self._target)
@@ -448,6 +492,13 @@ class Copy:
             self.report.notes.append(text)
             self._observer.note(text)
             self._log.info("%s", text)
+
+
+def _gone_on(streams: Sequence[str]) -> str:
+    return (
+        f"replay has gone on in {', '.join(streams)} already: name --tables to copy some of them anew, or"
+        " --overwrite-checkpoint to copy everything anew"
+    )
 
 
 def starts_of(

@@ -17,12 +17,13 @@ from pydbsync.apply.table_start import (
     write_start_row,
     write_table_starts,
 )
-from pydbsync.errors import OperationError
+from pydbsync.errors import OperationError, PermanentError
 from pydbsync.model import TableName
 from pydbsync.places import Checkpoint
 from pydbsync.plan.quoting import quote_name
 from pydbsync.work import StreamState
 
+_NO_STATE = (1049, 1146)
 LOCK_WAIT_S = 3.0
 """The connection of this copy that was just lost may not have been missed by the server yet."""
 
@@ -50,6 +51,18 @@ class OwnedStreams:
                     f"{name!r} is owned by {row.holder(self._connection)}: stop the replay, and any other copy, first"
                 )
         self._states = {name: row.take_over(self._connection) for name, row in self._rows.items()}
+
+    def look(self) -> None:
+        """Read how far all streams are, and own none of them."""
+        for name, row in self._rows.items():
+            try:
+                state = row.read(self._connection)
+            except PermanentError as exc:
+                if exc.code not in _NO_STATE:
+                    raise
+                state = None
+            if state is not None:
+                self._states[name] = state
 
     def commits(self) -> dict[str, str]:
         """How many transactions each stream has applied; text, to be kept beside a run."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections import defaultdict
 from collections.abc import Container, Iterable
 
 import msgspec
@@ -101,7 +100,6 @@ def read_inventory(
         and router.filters.takes_database(str(name))
     }  # fmt: skip
     databases = {name: show_create(connection, f"SHOW CREATE DATABASE {quote_name(name)}") for name in sorted(names)}
-    left_out += _programs(connection, names)
     return Inventory(tables, tuple(views), sequences, databases, tuple(left_out))
 
 
@@ -126,21 +124,6 @@ def read_fingerprint(connection: Connection, name: TableName) -> str | None:
 
 def _fingerprint(create_sql: str, created: object) -> str:
     return hashlib.sha1(f"{_COUNTER.sub('', create_sql)}\0{created}".encode(), usedforsecurity=False).hexdigest()
-
-
-def _programs(connection: Connection, databases: set[str]) -> list[str]:
-    """Procedures, functions and events, which are not copied."""
-    counts: dict[tuple[str, str], int] = defaultdict(int)
-    for database, kind in connection.rows(
-        "SELECT routine_schema, LOWER(routine_type) FROM information_schema.routines"
-        " UNION ALL SELECT event_schema, 'event' FROM information_schema.events"
-    ):
-        counts[_text(database), _text(kind)] += 1
-    return [
-        f"{count} {kind}{'s' if count > 1 else ''} of {database}: what they do at the source arrives as rows"
-        for (database, kind), count in sorted(counts.items())
-        if database in databases
-    ]
 
 
 def read_families(connection: Connection) -> list[set[TableName]]:

@@ -110,7 +110,7 @@ class Tables:
         """What a round has to do with a table."""
         return TableTask(
             table, report, targets=self.targets(table.name), start=record.start, replace=replace, is_shared=is_shared,
-            chunk_s=self._options.chunk_s,
+            chunk_s=self._options.chunk_s, condition=self._options.condition(table.name),
         )  # fmt: skip
 
     def prepare(self, task: TableTask) -> None:

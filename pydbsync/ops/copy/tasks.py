@@ -40,6 +40,7 @@ class TableTask:
         replace: bool,
         is_shared: bool,
         chunk_s: float,
+        condition: str = "",
     ) -> None:
         self.table = table
         self.name = table.name
@@ -47,6 +48,8 @@ class TableTask:
         self.targets = tuple(targets)
         self.shard = "0"
         """SQL: the number of a row's shard, -1 for all shards."""
+        self.condition = condition
+        """SQL: which rows are copied; empty for all."""
         self.start = start
         self.replace = replace
         """Rows may be there already: one written later, or of another source, or of a run that was killed."""

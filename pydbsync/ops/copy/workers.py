@@ -342,9 +342,10 @@ def _prepared(task: TableTask) -> tuple[TableSchema, RowForm]:
 
 
 def _owned(task: TableTask) -> list[str]:
-    """The condition of rows that go anywhere, if there are others."""
+    """The conditions of rows that go anywhere, if there are others."""
     shards = sorted({target.shard for target in task.targets if target.shard is not None})
-    return [f"{task.shard} IN (-1, {', '.join(map(str, shards))})"] if shards else []
+    found = [f"{task.shard} IN (-1, {', '.join(map(str, shards))})"] if shards else []
+    return [*found, f"({task.condition})"] if task.condition else found
 
 
 def _shard(value: object) -> int | None:

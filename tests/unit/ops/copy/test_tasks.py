@@ -118,8 +118,9 @@ def test_a_chunk_never_has_more_bytes_than_a_packet_takes() -> None:
 
 
 def test_a_run_is_known_again_by_what_decides_on_its_outcome() -> None:
-    options = CopyOptions(tables=("a.*", "b.*"), existing="keep", jobs=9, rows_per_s=5, watermark=True)
+    options = CopyOptions(tables=("a.*", "b.*"), existing="keep", jobs=9, rows_per_s=5, watermark=True,
+                          where=(("c.*", "id > 1"), ("d.t", "TRUE")))  # fmt: skip
     assert options.described() == {
-        "tables": "a.* b.*", "streams": "", "mode": "watermark",
+        "tables": "a.* b.*", "exclude": "", "where": "c.*=id > 1; d.t=TRUE", "streams": "", "mode": "watermark",
     }  # fmt: skip
     assert CopyOptions(jobs=1).described() == CopyOptions(jobs=8, rows_per_s=7, chunk_s=9, loading="insert").described()
