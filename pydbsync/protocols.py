@@ -137,9 +137,8 @@ class Plans(Protocol[PlanT]):
 class SchemaPlanner(Protocol[StepT]):
     """Collects the messages of one statement and says what it leads to; runs nothing."""
 
-    @property
-    def is_open(self) -> bool:
-        """Whether a statement waits for the rest of its messages."""
+    is_open: bool
+    """Whether a statement waits for the rest of its messages."""
 
     def start(self, ghosts: str) -> None:
         """Go on from what the state says of online schema changes under way."""

@@ -45,12 +45,9 @@ class Commits:
         self._observer = observer
         self._log = log
         self._begun: _Begun | None = None
-        self.pace = BatchPace(most_rows=settings.batch_rows, time_s=settings.batch_time_s)
-
-    @property
-    def is_under_way(self) -> bool:
+        self.is_under_way = False
         """Whether the target works on a batch."""
-        return self._begun is not None
+        self.pace = BatchPace(most_rows=settings.batch_rows, time_s=settings.batch_time_s)
 
     @property
     def state(self) -> StreamState:
@@ -73,7 +70,7 @@ class Commits:
     def begin(self, batch: OpenBatch, state: StreamState) -> None:
         """Have the target work on this batch, which leads to this state; `settle` before the next one is begun."""
         work = batch.work(self._next(state, applied=len(batch.entries)))
-        self._begun = _Begun(batch, work, time.monotonic())
+        self._begun, self.is_under_way = _Begun(batch, work, time.monotonic()), True
         self._sink.begin(work)
 
     def settle(self) -> bool:
@@ -82,7 +79,7 @@ class Commits:
         SourceError."""
         if self._begun is None:
             return False
-        (batch, work, at), self._begun = self._begun, None
+        (batch, work, at), self._begun, self.is_under_way = self._begun, None, False
         is_changed = False
         while True:
             try:

@@ -49,7 +49,8 @@ class Judgement(NamedTuple):
     """Places went back while time went on: the stream is another one from here on."""
 
 
-_NEW = Judgement(Verdict.NEW)
+PLAINLY_NEW = Judgement(Verdict.NEW)
+"""New, and nothing else is to be said: nearly every change of a stream."""
 _DUPLICATE = Judgement(Verdict.DUPLICATE)
 _COPIED = Judgement(Verdict.COPIED)
 _LATE = Judgement(Verdict.LATE)
@@ -122,7 +123,7 @@ class Judge:
         if change.table == self._heartbeat_table and change.database == self._heartbeat_database:
             return self._judge_heartbeat(change, missing, is_new_stream)
         if missing is None and not is_new_stream:
-            return _NEW
+            return PLAINLY_NEW
         return Judgement(Verdict.NEW, missing=missing, is_new_stream=is_new_stream)
 
     def judge_schema_change(self, delivery: Delivery, change: SchemaChange, *, is_open: bool) -> Judgement:
@@ -161,7 +162,7 @@ class Judge:
         if not delivery.redelivered:
             self._has_fresh = True
         if standing is Standing.NEW:
-            return _NEW
+            return PLAINLY_NEW
         if standing is Standing.NEW_STREAM:
             self._since = Place(0, 0, -1)
             return Judgement(Verdict.NEW, is_new_stream=True)
@@ -169,7 +170,7 @@ class Judge:
             # One more message of the open statement, or of one that is over: then all that its messages lead to was
             # committed with its place.
             if is_open or change.ts > self._progress.checkpoint().newest_ts:
-                return _NEW
+                return PLAINLY_NEW
         elif self.is_late(delivery, change):
             return _LATE
         if TableName(change.database, change.table or "") in self._bootstrapped and isinstance(change, RowChange):

@@ -24,7 +24,7 @@ class OpenBatch:
         self.parked: list[ParkedChange] = []
         self._parked_after: list[int] = []
         """How many of `entries` came before each of `parked`."""
-        self._pending = ParkedRows()
+        self._pending: ParkedRows | None = None
         """What later changes must wait for, of those in `parked`."""
         self.bytes = 0
         self.rows = 0
@@ -50,7 +50,7 @@ class OpenBatch:
         """Take a change in, or park it: behind what it must wait for, or because it cannot be written. Raises StopError
         by policy."""
         delivery, change, plan = entry
-        if self._pending or self._store.parked:
+        if self._pending is not None or self._store.parked:
             behind = self.blocker(plan.name, plan.identity(change))
             if behind is not None:
                 self.park(park_row(entry, "waits behind a parked change of the same row or table", behind=behind))
@@ -84,12 +84,12 @@ class OpenBatch:
 
     def blocker(self, target: TableName, keys: tuple[bytes, ...] | list[bytes] = ()) -> int | None:
         """What a change of these rows of the table, or one that concerns no row, must wait for."""
-        pending = self._pending.blocker(target, keys)
+        pending = None if self._pending is None else self._pending.blocker(target, keys)
         return self._store.parked.blocker(target, keys) if pending is None else pending
 
     def blocker_of_all(self, target: TableName) -> int | None:
         """What a change of the whole table must wait for; of the whole database, where no table is named."""
-        for parked in (self._pending, self._store.parked):
+        for parked in filter(None, (self._pending, self._store.parked)):
             found = parked.blocker_of_table(target) if target.table else parked.blocker_of_database(target.database)
             if found is not None:
                 return found
@@ -102,7 +102,7 @@ class OpenBatch:
             self._plans.forget()
         entries, parked = self.entries, list(zip(self._parked_after, self.parked, strict=True))
         self._batch, self.entries = self._plans.batch(), []
-        self.parked, self._parked_after, self._pending = [], [], ParkedRows()
+        self.parked, self._parked_after, self._pending = [], [], None
         for place, entry in enumerate(entries):
             while parked and parked[0][0] <= place:
                 self._park_again(parked.pop(0)[1])
@@ -115,6 +115,8 @@ class OpenBatch:
         self._remember(msgspec.structs.replace(parked, behind=self.blocker(parked.target, parked.row_keys)))
 
     def _remember(self, parked: ParkedChange) -> None:
+        if self._pending is None:
+            self._pending = ParkedRows()
         self._pending.remember(PENDING + len(self.parked), parked)
         self.parked.append(parked)
         self._parked_after.append(len(self.entries))

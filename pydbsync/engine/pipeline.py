@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, NoReturn
 from pydbsync.backoff import Backoff
 from pydbsync.config.settings import Settings
 from pydbsync.engine.commits import Commits
-from pydbsync.engine.judge import Judge, Judgement, Verdict
+from pydbsync.engine.judge import PLAINLY_NEW, Judge, Judgement, Verdict
 from pydbsync.engine.late import LateMessages
 from pydbsync.engine.observe import Observer
 from pydbsync.engine.open_batch import OpenBatch
@@ -257,10 +257,9 @@ class _Subscription:
         batch.bytes += len(delivery.body)
         batch.rows += 1
         judgement = self._judge.judge_row(delivery, change)
-        verdict = judgement.verdict
-        if judgement.missing is not None or judgement.is_new_stream:
+        if judgement is not PLAINLY_NEW:
             self._tell(judgement, change)
-        if verdict is Verdict.NEW:
+        if judgement.verdict is Verdict.NEW:
             batch.ts = change.ts
             plan = self._plans.plan_of(change)
             if plan is not None:
@@ -272,7 +271,7 @@ class _Subscription:
         self._is_inside_transaction = not change.commit and change.xid is not None
         if not self._is_inside_transaction:
             self._xid = None
-        return verdict
+        return judgement.verdict
 
     def _route(self, delivery: Delivery, change: RowChange) -> None:
         try:

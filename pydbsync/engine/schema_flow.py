@@ -40,6 +40,8 @@ class SchemaFlow:
         self._plans = plans
         self._log = log
         self._open: list[SchemaMessage] = []
+        self.is_open = False
+        """Whether a statement waits for the rest of its messages."""
         self._online = OnlineChanges()
         self._came: dict[TableName, int | None] = {}
         """How many rows more of each copy have come since `_online` was brought up to date; None: not known."""
@@ -47,14 +49,9 @@ class SchemaFlow:
         self._told: set[str] = set()
         """Settings of the source that were named."""
 
-    @property
-    def is_open(self) -> bool:
-        """Whether a statement waits for the rest of its messages."""
-        return bool(self._open)
-
     def start(self, ghosts: str) -> None:
         """Go on from what the checkpoint row says of online schema changes under way."""
-        self._open = []
+        self._open, self.is_open = [], False
         self._online, self._came = OnlineChanges.from_json(ghosts), {}
         if self._settings.online_schema_change == "collapse":
             self._plans.hide(self._hides, self._count)
@@ -69,6 +66,7 @@ class SchemaFlow:
     def add(self, delivery: Delivery, change: SchemaChange) -> None:
         """Take in one message of the open statement."""
         self._open.append(SchemaMessage(delivery, change))
+        self.is_open = True
 
     def ghosts(self) -> str:
         """The state of online schema changes under way, for the checkpoint row."""
@@ -77,7 +75,7 @@ class SchemaFlow:
 
     def take(self) -> SchemaWork[PlannedSchemaChange]:
         """What the open statement leads to; none is open then. Raises StopError by policy."""
-        messages, self._open = self._open, []
+        messages, self._open, self.is_open = self._open, [], False
         work: SchemaWork[PlannedSchemaChange] = SchemaWork([], [])
         first = messages[0].change
         try:
