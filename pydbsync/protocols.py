@@ -174,6 +174,9 @@ class Sink(Protocol[PlanT, StepT]):
         by policy, CheckpointConflict, ConfigError; nothing is committed then.
         """
 
+    def has_decided(self, step: SchemaStep[StepT]) -> bool:
+        """Whether the statement was run, skipped or parked before the last stop."""
+
     def change_schema(self, step: SchemaStep[StepT], state: StreamState) -> str:
         """Run one statement and store `state`; what became of it: done, skipped, parked, or "again" where it had run
         before. Once however often it is asked for. Waits while the target is away. Raises StopError by policy."""

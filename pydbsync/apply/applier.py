@@ -155,6 +155,10 @@ class Applier:
         """Raises StopError if the policy is to stop rather than to park."""
         self._parking.refuse_if_stopping(parked)
 
+    def has_decided(self, step: SchemaStep[PlannedSchemaChange]) -> bool:
+        """Whether the statement was run, skipped or parked before the last stop."""
+        return self._schema.has_decided(step)
+
     def change_schema(self, step: SchemaStep[PlannedSchemaChange], state: StreamState) -> str:
         """Run one DDL statement and store the state; what became of it: done, skipped, parked, or "again" where it had
         run before.

@@ -42,6 +42,12 @@ class SchemaSteps:
         self._journal = Journal(schema=settings.state_schema, stream=stream)
         self._log = log
 
+    def has_decided(self, step: SchemaStep[PlannedSchemaChange]) -> bool:
+        """Whether the journal knows what became of the statement."""
+        digest = statement_hash(step.change, step.planned)
+        entry = self._session.repeat(lambda connection: self._journal.find(connection, digest))
+        return entry is not None and entry.status != "intent"
+
     def run(self, step: SchemaStep[PlannedSchemaChange], state: StreamState) -> str:
         """Run one DDL statement and store the state; what became of it: done, skipped, parked, or "again" where it had
         run before.

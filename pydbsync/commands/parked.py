@@ -54,7 +54,14 @@ def list_command(
     for each in found:
         behind = "" if each.behind is None else str(each.behind)
         table.add_row(
-            str(each.id), each.stream, each.status, each.kind, each.source, each.position, behind, each.reason[:200]
+            str(each.id),
+            each.stream,
+            each.status,
+            each.kind,
+            str(each.source),
+            each.position,
+            behind,
+            each.reason[:200],
         )
     Console().print(table if found else "nothing is parked")
 
@@ -138,7 +145,7 @@ def _desk(config: Path) -> Iterator[ParkedDesk]:
 
 def _as_object(each: Parked) -> dict[str, object]:
     return {
-        "id": each.id, "stream": each.stream, "status": each.status, "kind": each.kind, "table": each.source,
+        "id": each.id, "stream": each.stream, "status": each.status, "kind": each.kind, "table": str(each.source),
         "target_database": each.target_database, "position": each.position, "behind": each.behind,
         "reason": each.reason, "code": each.code, "parked_at": str(each.parked_at),
         "message": each.message.decode("utf-8", "backslashreplace"),
@@ -154,7 +161,7 @@ def _pretty(message: bytes) -> str:
 
 
 def _editable(each: Parked) -> bytes:
-    if each.edited is not None or not each.kind.startswith(("table-", "database-")):
+    if each.edited is not None or not each.is_schema_change:
         return each.text
     return str(msgspec.json.decode(each.message)["sql"]).encode()
 

@@ -100,6 +100,10 @@ class Commits:
         self.acknowledge(batch.tag)
         return bool(refused) or is_changed
 
+    def has_decided(self, step: SchemaStep[Any]) -> bool:
+        """Whether the statement was run, skipped or parked before the last stop: then it waits for nothing."""
+        return self._sink.has_decided(step)
+
     def change_schema(self, step: SchemaStep[Any]) -> str:
         """Run one statement of a schema change; the place stays before it until all of the change is done. What became
         of it: done, skipped, parked, or "again" where it had run before."""

@@ -238,7 +238,7 @@ class _Subscription:
     def _is_full(self) -> bool:
         batch, settings = self._batch, self._settings
         return batch.is_open and (
-            len(batch.entries) >= self._commits.pace.rows
+            len(batch.entries) + len(batch.parked) >= self._commits.pace.rows
             or batch.bytes >= settings.batch_bytes
             or time.monotonic() - batch.opened_at >= settings.batch_time_s
         )
@@ -384,7 +384,7 @@ class _Subscription:
                 filter(None, (*map(batch.blocker, step.waits_for), *map(batch.blocker_of_all, step.waits_for_rows))),
                 default=None,
             )
-            if behind is not None:
+            if behind is not None and not self._commits.has_decided(step):
                 for parked in step.park(step.messages, "waits behind a parked change of the same table", behind):
                     batch.park(parked)
             elif self._commits.change_schema(step) == "parked":

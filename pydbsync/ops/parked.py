@@ -25,7 +25,7 @@ from pydbsync.config.settings import Settings
 from pydbsync.decode.maxwell import decode_message
 from pydbsync.engine.table_plans import TablePlans, router_from
 from pydbsync.errors import DecodeError, OperationError, PermanentError, PlanError
-from pydbsync.model import Marker, RowChange, SchemaChange, TableName
+from pydbsync.model import Change, Marker, RowChange, SchemaChange, TableName
 from pydbsync.plan.batch import single_statements
 from pydbsync.plan.ddl import PlannedSchemaChange, plan_schema_change
 from pydbsync.plan.dialect import Server
@@ -41,7 +41,8 @@ class Parked(msgspec.Struct, frozen=True):
     status: str
     position: str
     kind: str
-    source: str
+    source_database: str
+    source_table: str
     target_database: str
     behind: int | None
     reason: str
@@ -53,6 +54,21 @@ class Parked(msgspec.Struct, frozen=True):
     edited: bytes | None
 
     @property
+    def is_schema_change(self) -> bool:
+        """Whether it is a message of a DDL statement."""
+        return self.kind.startswith(("table-", "database-"))
+
+    @property
+    def target(self) -> TableName:
+        """The table that it would have changed; a database itself has no table."""
+        return TableName(self.target_database or self.source_database, self.source_table)
+
+    @property
+    def source(self) -> TableName:
+        """The table that it comes from."""
+        return TableName(self.source_database, self.source_table)
+
+    @property
     def text(self) -> bytes:
         """What a retry uses: the edited message or SQL, else the message as it arrived."""
         return self.message if self.edited is None else self.edited
@@ -62,51 +78,64 @@ def _read_keys(packed: bytes) -> tuple[bytes, ...]:
     return tuple(msgspec.msgpack.decode(packed, type=list[bytes]))
 
 
+def _is_of(change: Change, own: Change) -> bool:
+    return isinstance(change, SchemaChange) and isinstance(own, SchemaChange) and change.sql == own.sql
+
+
+class Waiting:
+    """What of one stream is still parked, as those behind it must know it: asked for each of many, in order."""
+
+    def __init__(self) -> None:
+        self._standing: set[int] = set()
+        self._all: dict[TableName, deque[int]] = {}
+        self._whole: dict[TableName, deque[int]] = {}
+        self._keys: dict[tuple[TableName, bytes], deque[int]] = {}
+        self._behind: dict[int, int] = {}
+
+    def add(
+        self, parked_id: int, name: TableName, keys: Iterable[bytes], *, is_whole_table: bool, behind: int | None
+    ) -> None:
+        """Something is parked, behind all that was added before. A table of '' stands for the database itself."""
+        self._standing.add(parked_id)
+        self._all.setdefault(name, deque()).append(parked_id)
+        if is_whole_table:
+            self._whole.setdefault(name, deque()).append(parked_id)
+        for key in keys:
+            self._keys.setdefault((name, key), deque()).append(parked_id)
+        if behind is not None:
+            self._behind[parked_id] = int(behind)
+
+    def remove(self, parked_id: int) -> None:
+        """It is mended."""
+        self._standing.discard(parked_id)
+
+    def blocker(self, parked: Parked, together: set[int]) -> int | None:
+        """The first that this one must wait for, of those that do not go together with it; None if there is none."""
+        name = parked.target
+        homes = [self._whole.get(TableName(name.database, "")), self._whole.get(name)]
+        homes += [self._keys.get((name, key)) for key in parked.row_keys]
+        if parked.is_whole_table:
+            homes.append(self._all.get(name))
+            if not name.table:
+                homes += [ids for other, ids in self._all.items() if other.database == name.database]
+        found = [first for ids in homes if ids and (first := self._first(ids, together)) is not None]
+        behind = self._behind.get(parked.id)
+        if behind is not None and behind in self._standing and behind not in together:
+            found.append(behind)
+        return min((each for each in found if each < parked.id), default=None)
+
+    def _first(self, ids: deque[int], together: set[int]) -> int | None:
+        while ids and ids[0] not in self._standing:
+            ids.popleft()
+        return next((each for each in ids if each in self._standing and each not in together), None)
+
+
 class Outcome(msgspec.Struct, frozen=True):
     """What became of one retry."""
 
     id: int
     applied: bool
     detail: str
-
-
-def _group(stream: str, target_database: str, source: str) -> tuple[str, str, str]:
-    """What changes have in common that can wait for each other."""
-    return stream, target_database or source.partition(".")[0], source
-
-
-class _Blockers:
-    """Which parked changes others wait for: asked for each of many, so that none is read again for the next."""
-
-    def __init__(self) -> None:
-        self._parked: set[int] = set()
-        self._of: dict[tuple[object, ...], deque[int]] = {}
-        """Ids in order: of a table, of its changes that concern it as a whole, of a row of it."""
-
-    def add(self, parked_id: int, group: tuple[str, str, str], keys: Iterable[bytes], *, is_whole: bool) -> None:
-        """One that is parked; ids must ascend."""
-        self._parked.add(parked_id)
-        places: list[tuple[object, ...]] = [group, *((group, key) for key in set(keys))]
-        for place in [*places, (group, None)] if is_whole else places:
-            self._of.setdefault(place, deque()).append(parked_id)
-
-    def discard(self, parked_id: int) -> None:
-        """It is parked no more."""
-        self._parked.discard(parked_id)
-
-    def before(
-        self, parked_id: int, group: tuple[str, str, str], keys: Iterable[bytes], *, is_whole: bool
-    ) -> int | None:
-        """The first one that is still parked, is older than this one, and concerns the same row or table."""
-        places: list[tuple[object, ...]] = [group] if is_whole else [(group, None), *((group, key) for key in keys)]
-        found = [first for first in map(self._first, places) if first is not None and first < parked_id]
-        return min(found, default=None)
-
-    def _first(self, place: tuple[object, ...]) -> int | None:
-        ids = self._of.get(place, deque())
-        while ids and ids[0] not in self._parked:
-            ids.popleft()
-        return ids[0] if ids else None
 
 
 class ParkedDesk:
@@ -143,7 +172,7 @@ class ParkedDesk:
             conditions.append("status = 'parked'")
         try:
             found = self._connection.rows(
-                "SELECT id, stream, status, position, kind, CONCAT(source_database, '.', source_table),"
+                "SELECT id, stream, status, position, kind, source_database, source_table,"
                 " target_database, behind, reason, code, parked_at, is_whole_table, row_keys, message, edited"
                 f" FROM {self._table} WHERE {' AND '.join(conditions)} ORDER BY id",
                 tuple(parameters),
@@ -157,8 +186,8 @@ class ParkedDesk:
             msgspec.convert(
                 {
                     **dict(zip(Parked.__struct_fields__, row, strict=True)),
-                    "row_keys": _read_keys(row[12]),
-                    "message": row[13] + rests.get(int(row[0]), b""),
+                    "row_keys": _read_keys(row[13]),
+                    "message": row[14] + rests.get(int(row[0]), b""),
                 },
                 Parked,
                 strict=False,
@@ -194,7 +223,7 @@ class ParkedDesk:
         parked = self._still_parked(parked_id)
         if parked.text == text:
             raise OperationError(f"nothing was changed in {parked_id}")
-        if not parked.kind.startswith(("table-", "database-")):
+        if not parked.is_schema_change:
             try:
                 decode_message(text)
             except DecodeError as exc:
@@ -204,29 +233,71 @@ class ParkedDesk:
             self._write_audit(parked_id, "edit", text.decode("utf-8", "backslashreplace"))
 
     def retry(self, candidates: list[Parked]) -> list[Outcome]:
-        """Apply these in order; one that another parked change blocks, or that is refused again, stays."""
-        outcomes = []
-        blockers = self._blockers(each.stream for each in candidates)
+        """Apply these in order; one that another parked change blocks, or that is refused again, stays.
+
+        All messages of one statement go together: it is run once.
+        """
+        outcomes: dict[int, Outcome] = {}
+        waiting = {stream: self._waiting(stream) for stream in {each.stream for each in candidates}}
         for each in sorted(candidates, key=lambda parked: parked.id):
-            blocker = self._blocker(each, blockers)
+            if each.id in outcomes:
+                continue
+            others = self._same_statement(each) if each.is_schema_change else []
+            blocker = self._blocker(each, waiting[each.stream], {other.id for other in others})
             if blocker is not None:
-                outcomes.append(Outcome(each.id, False, f"waits behind {blocker}, which is still parked"))
+                outcomes[each.id] = Outcome(each.id, False, f"waits behind {blocker}, which is still parked")
                 continue
             try:
-                detail = self._apply(each)
-                blockers.discard(each.id)
-                outcomes.append(Outcome(each.id, True, detail))
+                detail = self._apply(each, others)
             except (DecodeError, PlanError, PermanentError) as exc:
                 self._write_audit(each.id, "retry", f"refused: {exc}")
-                outcomes.append(Outcome(each.id, False, str(exc)))
-        return outcomes
+                outcomes[each.id] = Outcome(each.id, False, str(exc))
+                continue
+            for done in (each, *others):
+                outcomes[done.id] = Outcome(done.id, True, detail)
+                waiting[each.stream].remove(done.id)
+        return [outcomes[parked_id] for parked_id in sorted(outcomes)]
 
-    def _apply(self, parked: Parked) -> str:
-        if parked.kind.startswith(("table-", "database-")):
-            return self._apply_schema_change(parked)
+    def _waiting(self, stream: str) -> Waiting:
+        """What is parked of the stream now, without the messages: they may be many, and large."""
+        found = self._connection.rows(
+            "SELECT id, source_database, source_table, target_database, row_keys, is_whole_table, behind"
+            f" FROM {self._table} WHERE stream = %s AND status = 'parked' ORDER BY id",
+            (stream,),
+        )
+        waiting = Waiting()
+        for parked_id, database, table, target, keys, is_whole, behind in found:
+            name = TableName(target or database, table)
+            waiting.add(int(parked_id), name, _read_keys(keys), is_whole_table=bool(is_whole), behind=behind)
+        return waiting
+
+    def _blocker(self, parked: Parked, waiting: Waiting, together: set[int]) -> int | None:
+        """The first that this one must wait for, of those that do not go together with it; None if there is none."""
+        while (found := waiting.blocker(parked, together)) is not None:
+            if self._connection.value(f"SELECT status FROM {self._table} WHERE id = %s", (found,)) == "parked":
+                return found
+            waiting.remove(found)  # somebody else has mended it meanwhile
+        return None
+
+    def _same_statement(self, parked: Parked) -> list[Parked]:
+        """The other messages of the same statement that are parked for the same database, in order."""
+        if parked.edited is not None or not parked.position:
+            return []
+        found = self._connection.rows(
+            f"SELECT id FROM {self._table} WHERE stream = %s AND status = 'parked' AND position = %s"
+            " AND target_database = %s AND kind LIKE 'table-%%' AND id <> %s AND edited IS NULL ORDER BY id",
+            (parked.stream, parked.position, parked.target_database, parked.id),
+        )
+        ids = [int(row[0]) for row in found]
+        own = decode_message(parked.message)
+        return [each for each in (self.find(ids=ids) if ids else []) if _is_of(decode_message(each.message), own)]
+
+    def _apply(self, parked: Parked, others: list[Parked]) -> str:
+        if parked.is_schema_change:
+            return self._apply_schema_change(parked, others)
         change = decode_message(parked.text)
         if isinstance(change, SchemaChange):
-            return self._apply_schema_change(parked)
+            return self._apply_schema_change(parked, others)
         if isinstance(change, Marker):
             raise PlanError(f"a {change.kind} changes nothing; skip it")
         with self._connection.transaction():
@@ -246,11 +317,13 @@ class ParkedDesk:
                 count += 1
         return count
 
-    def _apply_schema_change(self, parked: Parked) -> str:
+    def _apply_schema_change(self, parked: Parked, others: list[Parked]) -> str:
         change = decode_message(parked.message)
         if not isinstance(change, SchemaChange):
             raise PlanError("this is no schema change")
-        planned = self._plan(parked, change)
+        decoded = [decode_message(other.message) for other in others]
+        siblings = [message for message in decoded if isinstance(message, SchemaChange)]
+        planned = self._plan(parked, change, siblings)
         if planned is None:
             raise PlanError("the filters leave the table out; skip it")
         try:
@@ -265,11 +338,12 @@ class ParkedDesk:
                 raise PermanentError(f"{exc}; {proof.reason}", code=exc.code) from exc
         self._plans.forget()
         with self._connection.transaction():
-            self._set_status(parked.id, "applied")
-            self._write_audit(parked.id, "retry", f"ran {planned.sql}")
+            for each in (parked, *others):
+                self._set_status(each.id, "applied")
+                self._write_audit(each.id, "retry", f"ran {planned.sql}")
         return planned.sql
 
-    def _plan(self, parked: Parked, change: SchemaChange) -> PlannedSchemaChange | None:
+    def _plan(self, parked: Parked, change: SchemaChange, siblings: list[SchemaChange]) -> PlannedSchemaChange | None:
         def rename(database: str) -> str:
             return self._router.rename(database, shard_of=change.database, shard=parked.target_database or None)
 
@@ -290,31 +364,8 @@ class ParkedDesk:
         is_merged = self._router.is_merged(rename(change.database))
         return plan_schema_change(
             change, rename=rename, in_scope=in_scope, target=target, source=self._plans.source_of(change),
-            is_merged=is_merged,
+            siblings=siblings or None, is_merged=is_merged,
         )  # fmt: skip
-
-    def _blockers(self, streams: Iterable[str]) -> _Blockers:
-        """What is parked of these streams, without the messages."""
-        listed = tuple(sorted(set(streams)))
-        blockers = _Blockers()
-        if listed:
-            for row in self._connection.rows(
-                "SELECT id, stream, target_database, CONCAT(source_database, '.', source_table), row_keys,"
-                f" is_whole_table FROM {self._table} WHERE status = 'parked'"
-                f" AND stream IN ({', '.join(['%s'] * len(listed))}) ORDER BY id",
-                listed,
-            ):
-                blockers.add(int(row[0]), _group(*row[1:4]), _read_keys(row[4]), is_whole=bool(row[5]))
-        return blockers
-
-    def _blocker(self, parked: Parked, blockers: _Blockers) -> int | None:
-        """An earlier change of the same stream that is still parked and concerns the same row or table."""
-        group = _group(parked.stream, parked.target_database, parked.source)
-        while (found := blockers.before(parked.id, group, parked.row_keys, is_whole=parked.is_whole_table)) is not None:
-            if self._connection.value(f"SELECT status FROM {self._table} WHERE id = %s", (found,)) == "parked":
-                return found
-            blockers.discard(found)  # somebody else has mended it meanwhile
-        return None
 
     def _still_parked(self, parked_id: int) -> Parked:
         parked = self.find(ids=[parked_id])[0]

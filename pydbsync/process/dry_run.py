@@ -282,6 +282,9 @@ class PrintingTarget:
     def finish(self, work: Work[TablePlan]) -> list[ParkedChange]:
         return []
 
+    def has_decided(self, step: SchemaStep[PlannedSchemaChange]) -> bool:
+        return False
+
     def change_schema(self, step: SchemaStep[PlannedSchemaChange], state: StreamState) -> str:
         planned = step.planned
         self.state = state
