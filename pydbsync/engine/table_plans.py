@@ -163,7 +163,10 @@ class TablePlans:
                 targets = self.router.databases(change.database)
                 plans = tuple(self._plan(source, TableName(target, change.table)) for target in targets)
                 planned = [(plan, change) for plan in plans]
-                current = self._current_rows(source, planned)
+                try:
+                    current = self._current_rows(source, planned)
+                except PlanError:
+                    return planned  # an image that cannot be read: said where it is written, of this row alone
                 if not self._is_versioned.get(source):  # else each row is looked at
                     self._plans[source] = plans
                 return current
