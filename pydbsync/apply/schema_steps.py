@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from pydbsync.apply.clause_proof import Proof
 from pydbsync.apply.connection import LEFTOVER_CODE, LOST_CODES, READ_ONLY_CODES, Connection
+from pydbsync.apply.merged_sources import MergedSources
 from pydbsync.apply.parking import Parking
 from pydbsync.apply.schema_change import Journal, prove_refused, read_state, run_statement, statement_hash
 from pydbsync.apply.session import Session
@@ -40,6 +41,7 @@ class SchemaSteps:
         self._session = session
         self._parking = parking
         self._journal = Journal(schema=settings.state_schema, stream=stream)
+        self._sources = MergedSources(schema=settings.state_schema)
         self._log = log
 
     def has_decided(self, step: SchemaStep[PlannedSchemaChange]) -> bool:
@@ -126,6 +128,10 @@ class SchemaSteps:
             self._log.info("the schema change had run before the last stop: %s", planned.sql)
             return _Ending()
         backoff = Backoff(self._settings.retry.first_s, self._settings.retry.max_s)
+        if planned.is_merged:
+            taken = self._session.repeat(lambda connection: self._sources.collision(connection, change, planned))
+            if taken:
+                return _Ending(PermanentError(taken))
         is_interrupted, rest = False, ""
         while True:
             try:
@@ -153,9 +159,15 @@ class SchemaSteps:
                 proof = self._prove(change, planned, exc)
                 if proof.is_done:
                     return _Ending(note=f"not run, the target has all of it already ({exc})", is_run=False)
+                ahead = self._ahead(change, planned) if planned.is_merged and not proof.rest else None
+                if ahead is not None:
+                    return _Ending(note=f"not run, the same statement of {ahead} has run here ({exc})", is_run=False)
                 if not proof.rest:
                     return _Ending(PermanentError(f"{exc}; {proof.reason}", code=exc.code) if proof.reason else exc)
                 rest = proof.rest
+
+    def _ahead(self, change: SchemaChange, planned: PlannedSchemaChange) -> str | None:
+        return self._session.repeat(lambda connection: self._sources.ahead(connection, change, planned))
 
     def _prove(self, change: SchemaChange, planned: PlannedSchemaChange, error: PermanentError) -> Proof:
         schema = self._settings.state_schema
@@ -180,6 +192,7 @@ class SchemaSteps:
             with connection.transaction():
                 self._session.row.write(connection, current)
                 self._journal.write_intent(connection, digest, change, planned=planned, before=before)
+                self._sources.write(connection, digest, change, planned)
 
         self._session.repeat(write)
 

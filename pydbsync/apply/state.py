@@ -58,6 +58,12 @@ TABLES = {
         ended_at TIMESTAMP(6) NULL,
         UNIQUE KEY statement_hash (statement_hash)
     """,
+    "schema_change_source": """
+        statement_hash CHAR(40) CHARACTER SET ascii NOT NULL PRIMARY KEY,
+        source_database VARCHAR(64) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin NOT NULL,
+        target VARCHAR(262) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin NOT NULL,
+        KEY target (target)
+    """,
     "parked": """
         id BIGINT UNSIGNED NOT NULL AUTO_INCREMENT PRIMARY KEY,
         stream VARCHAR(190) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin NOT NULL,

@@ -66,7 +66,7 @@ def variables(
     uses = depends_on(statement, change)
     mode = sql_mode(session.sql_mode if session else None, source, target)
     if is_merged:
-        mode = f"{mode},STRICT_TRANS_TABLES"  # rows of others shall not be cut
+        mode = ",".join(filter(None, (mode, "STRICT_TRANS_TABLES")))  # values of others shall not be cut
     found = [Variable("sql_mode", mode, matters=True)]
     known = session or SessionSettings()
     told = change.session or SessionSettings()

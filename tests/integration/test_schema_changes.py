@@ -553,3 +553,88 @@ def test_rows_of_a_source_that_is_altered_later_keep_the_new_column_of_others(fr
     for messages, stream in ((before_0 + after_0, "q0"), (before_1, "q1")):
         assert replay(fresh_target, messages, stream=stream, **MERGED).parked == 0
     assert fresh_target.query("SELECT * FROM d.t ORDER BY id") == [(0, "y", 4), (1, "x", 3)]
+
+
+def of_shards(target: Endpoint, *statements: str, values: tuple[str, ...] = ("x", "y")) -> list[bytes]:
+    """The statements of the second shard, after the first one has run them; both have a row with `v`."""
+    after = []
+    for number in range(2):
+        binlog, name = Binlog(base=f"shard{number}"), f"d{number}"
+        before = binlog.ddl(f"CREATE DATABASE {name}", name) + binlog.ddl(CREATE, f"{name}.t", columns=["id", "v"])
+        before += binlog.transaction(insert(f"{name}.t", {"id": number, "v": values[number]}))
+        replay(target, before, stream=f"q{number}", **MERGED)
+        after.append([each for sql in statements for each in binlog.ddl(sql, f"{name}.t", columns=["id", "v", "w"])])
+    replay(target, after[0], stream="q0", **MERGED)
+    assert parked(target) == []
+    return after[1]
+
+
+@pytest.mark.parametrize("kind", ["VARCHAR(20)", "INT /* anew */"])
+def test_a_column_that_another_source_made_anew_is_not_taken(fresh_target: Endpoint, kind: str) -> None:
+    again = of_shards(fresh_target, "ALTER TABLE t ADD w INT", "ALTER TABLE t DROP w", f"ALTER TABLE t ADD w {kind}")
+    fresh_target.query("UPDATE d.t SET w = 5 WHERE id = 0")
+    replay(fresh_target, again, stream="q1", **MERGED)
+    first, second = parked(fresh_target)
+    if kind.startswith("VARCHAR"):  # the message says of which type the column is
+        assert "d.t has w varchar CHARACTER SET utf8mb4 where the message has w int" in first.reason
+    else:
+        assert "d0 has taken the column w of d.t away before, and it was made anew since" in first.reason
+    assert second.behind == first.id
+    assert [str(w) for (w,) in fresh_target.query("SELECT w FROM d.t ORDER BY id")] == ["5", "None"]
+
+
+def test_sources_that_drop_and_add_in_step_do_so_as_often_as_they_like(fresh_target: Endpoint) -> None:
+    binlogs = [Binlog(base=f"shard{number}") for number in range(2)]
+    for sql in ("CREATE TABLE t (id INT PRIMARY KEY)", *2 * ["ALTER TABLE t ADD c INT", "ALTER TABLE t DROP c"]):
+        for number, binlog in enumerate(binlogs):
+            messages = binlog.ddl(f"CREATE DATABASE d{number}", f"d{number}") if "CREATE" in sql else []
+            messages += binlog.ddl(sql, f"d{number}.t", columns=["id", "c"] if "ADD" in sql else ["id"])
+            assert replay(fresh_target, messages, stream=f"q{number}", **MERGED).parked == 0
+    assert columns(fresh_target) == ["id"]
+
+
+def test_a_statement_that_another_source_is_ahead_of_is_found_done(
+    fresh_target: Endpoint, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    binlogs = [Binlog(base=f"shard{number}") for number in range(2)]
+    for number, binlog in enumerate(binlogs):
+        messages = binlog.ddl(f"CREATE DATABASE d{number}", f"d{number}")
+        messages += binlog.ddl(CREATE, f"d{number}.t", columns=["id", "v"])
+        messages += binlog.ddl("ALTER TABLE t MODIFY v VARCHAR(40) NOT NULL", f"d{number}.t", columns=["id", "v"])
+        assert replay(fresh_target, messages, stream=f"q{number}", **MERGED).parked == 0
+    assert "not run, the same statement of d0 has run here" in caplog.text
+
+
+COLLISIONS = {
+    "ALTER TABLE t ADD w INT DEFAULT 2": "`w` int",  # the first one has DEFAULT 1
+    "ALTER TABLE t MODIFY v VARCHAR(2)": "for column 'v'",
+    "TRUNCATE TABLE t": "would take the rows of the others too",
+    "DROP TABLE t": "would take the rows of the others too",
+    "DROP DATABASE d1": "d.t has rows",
+}
+
+
+@pytest.mark.parametrize("sql", COLLISIONS)
+def test_no_source_takes_anything_of_another(fresh_target: Endpoint, sql: str) -> None:
+    of_shards(fresh_target, "ALTER TABLE t ADD w INT DEFAULT 1", values=("first", "second"))
+    before = fresh_target.query("SHOW CREATE TABLE d.t")
+    binlog = Binlog(base="shard1")
+    binlog.offset = 5000
+    name = "d1" if "DATABASE" in sql else "d1.t"
+    kind = "table-alter" if "TRUNCATE" in sql else ""
+    replay(fresh_target, binlog.ddl(sql, name, kind=kind, columns=["id", "v", "w"]), stream="q1", **MERGED)
+    reason = parked(fresh_target)[-1].reason
+    assert COLLISIONS[sql].lower() in reason.lower()
+    assert fresh_target.query("SHOW CREATE TABLE d.t") == before
+    assert fresh_target.query("SELECT v FROM d.t ORDER BY id") == [("first",), ("second",)]
+
+
+def test_an_empty_table_of_several_sources_goes(fresh_target: Endpoint) -> None:
+    binlogs = [Binlog(base=f"shard{number}") for number in range(2)]
+    for sql in (CREATE, "DROP TABLE t"):
+        for number, binlog in enumerate(binlogs):
+            messages = binlog.ddl(f"CREATE DATABASE d{number}", f"d{number}") if "CREATE" in sql else []
+            messages += binlog.ddl(sql, f"d{number}.t", columns=["id", "v"])
+            assert replay(fresh_target, messages, stream=f"q{number}", **MERGED).parked == 0
+    assert tables(fresh_target) == []

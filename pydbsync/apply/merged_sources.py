@@ -1,0 +1,114 @@
+"""What the schema changes of several sources have done to a table of them all, so that none takes from another."""
+
+from __future__ import annotations
+
+from pydbsync.apply.catalog import read_table
+from pydbsync.apply.connection import Connection
+from pydbsync.errors import PermanentError, PlanError
+from pydbsync.model import SchemaChange, TableName
+from pydbsync.plan.ddl import PlannedSchemaChange
+from pydbsync.plan.definition import read_description
+from pydbsync.plan.merged import Ran, columns_taken, ran_for, takes_rows, took_column
+from pydbsync.plan.quoting import quote_name, quote_table
+from pydbsync.plan.table_definition import unlike
+
+_NO_SUCH = (1049, 1146, 1735)
+"""No such database, table, partition: nothing can be taken."""
+
+
+class MergedSources:
+    """The table `schema_change_source`: whose statement each one in the journal was."""
+
+    def __init__(self, *, schema: str) -> None:
+        self._table = f"{quote_name(schema)}.`schema_change_source`"
+        self._journal = f"{quote_name(schema)}.`schema_change`"
+
+    def write(self, connection: Connection, digest: str, change: SchemaChange, planned: PlannedSchemaChange) -> None:
+        """Part of the transaction that commits the intent."""
+        name = _subject(planned)
+        if planned.is_merged and name is not None:
+            connection.run(
+                f"INSERT IGNORE INTO {self._table} (statement_hash, source_database, target) VALUES (%s, %s, %s)",
+                (digest, change.database, quote_table(name)),
+            )
+
+    def ahead(self, connection: Connection, change: SchemaChange, planned: PlannedSchemaChange) -> str | None:
+        """Another source whose very statement has run on the table, which has changed since by what else it ran."""
+        return ran_for(change.database, planned.sql, self._ran(connection, planned))
+
+    def _ran(self, connection: Connection, planned: PlannedSchemaChange) -> list[Ran]:
+        name = _subject(planned)
+        if name is None:
+            return []
+        rows = connection.rows(
+            f"SELECT s.source_database, j.statement FROM {self._table} s JOIN {self._journal} j USING (statement_hash)"
+            " WHERE s.target = %s AND j.status = 'done' ORDER BY j.id",
+            (quote_table(name),),
+        )
+        return [Ran(str(source), str(sql)) for source, sql in rows]
+
+    def collision(self, connection: Connection, change: SchemaChange, planned: PlannedSchemaChange) -> str:
+        """What the statement would take from other sources, as a sentence; empty where nothing is known of that."""
+        try:
+            if planned.action == "drop-database":
+                return self._rows_of_database(connection, planned)
+            return self._columns(connection, change, planned) or self._rows(connection, change, planned)
+        except PlanError:
+            return ""
+
+    def _columns(self, connection: Connection, change: SchemaChange, planned: PlannedSchemaChange) -> str:
+        name, brand = _subject(planned), connection.dialect.brand
+        taken = columns_taken(planned.sql, brand=brand) if planned.action == "alter-table" else []
+        table = read_table(connection, name) if taken and name is not None else None
+        if table is None:
+            return ""
+        old = read_description(change.old)
+        described = {column.name.lower(): column for column in old.columns} if old else {}
+        live = {column.name.lower(): column for column in table.columns}
+        for column in (each.lower() for each in taken if each.lower() in live):
+            if column in described and (fault := unlike(described[column], live[column])):
+                return f"{name} has {fault}: another source has made that column anew, and its values would be lost"
+            if other := took_column(change.database, column, self._ran(connection, planned), brand=brand):
+                return (
+                    f"{other} has taken the column {column} of {name} away before, and it was made anew since: this"
+                    f" statement of {change.database} would take the new one, with the values of other sources"
+                )
+        return ""
+
+    def _rows(self, connection: Connection, change: SchemaChange, planned: PlannedSchemaChange) -> str:
+        partitions = takes_rows(planned.sql, brand=connection.dialect.brand)
+        if partitions is None:
+            return ""
+        names = [name for each in planned.touched if (name := each.before or each.after) is not None]
+        chosen = f" PARTITION ({', '.join(map(quote_name, partitions))})" if partitions else ""
+        for name in names:
+            if _has_rows(connection, f"{quote_table(name)}{chosen}"):
+                return (
+                    f"several sources feed {name}, and this statement of {change.database} would take the rows of the"
+                    " others too; retry it when none of them needs these rows"
+                )
+        return ""
+
+    def _rows_of_database(self, connection: Connection, planned: PlannedSchemaChange) -> str:
+        tables = connection.rows(
+            "SELECT table_name FROM information_schema.tables WHERE table_schema = %s AND table_type = 'BASE TABLE'",
+            (planned.database,),
+        )
+        for (table,) in tables:
+            name = TableName(planned.database or "", str(table))
+            if _has_rows(connection, quote_table(name)):
+                return f"several sources feed {planned.database}, and {name} has rows; retry it when none needs them"
+        return ""
+
+
+def _subject(planned: PlannedSchemaChange) -> TableName | None:
+    return planned.touched[0].before or planned.touched[0].after if planned.touched else None
+
+
+def _has_rows(connection: Connection, table: str) -> bool:
+    try:
+        return bool(connection.rows(f"SELECT 1 FROM {table} LIMIT 1"))
+    except PermanentError as exc:
+        if exc.code in _NO_SUCH:
+            return False
+        raise
