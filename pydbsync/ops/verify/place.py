@@ -7,23 +7,31 @@ on. So a stream counts as past a place also if the binlog holds no change of the
 from __future__ import annotations
 
 import enum
+import random
 import re
 import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from pydbsync.apply.checkpoint import CheckpointRow
 from pydbsync.config.settings import QueueSettings, Settings
-from pydbsync.errors import ApplyError
+from pydbsync.errors import ApplyError, OperationError, SourceError
 from pydbsync.model import COMMIT_ROW, TableName
+from pydbsync.ops.capture.binlog import kinds
+from pydbsync.ops.capture.binlog.query import parse_query
+from pydbsync.ops.capture.binlog.reader import BinlogPlace, BinlogReader, Event
 from pydbsync.ops.servers import Server
 from pydbsync.places import Checkpoint, parse_position
 
-_STEP = 5_000
-_LOOKED_THROUGH = 50_000
+_LOOKED_THROUGH = 200_000
 """Events of the binlog that are looked through at most before the answer is: not yet."""
 _POLL_S = (0.05, 1.0)
+_MADE_UP = frozenset({kinds.ROTATE, kinds.FORMAT_DESCRIPTION, kinds.HEARTBEAT, kinds.HEARTBEAT_V2})
+_HARMLESS = frozenset(
+    {kinds.XID, kinds.XA_PREPARE, kinds.GTID, kinds.ANONYMOUS_GTID, kinds.GTID_TAGGED, kinds.MARIADB_GTID}
+)
+"""Beside NOTES: events around a transaction, which change no table."""
 
 
 class SourcePlace(NamedTuple):
@@ -54,6 +62,8 @@ class Streams:
         self._source = source
         self._target = target
         self._only = stream
+        self._quiet: dict[tuple[object, tuple[TableName, ...]], tuple[int, int]] = {}
+        """Behind a checkpoint: up to where the binlog is known to hold no change of some tables."""
         self.why_unknown = ""
         """Why the places cannot be compared, as a sentence for people; empty where they can."""
 
@@ -131,53 +141,70 @@ class Streams:
             return Passed.YES
         try:
             return Passed.YES if self._is_quiet_between(checkpoint, place, tables) else Passed.NO
-        except ApplyError:  # no right to look into the binlog, or the file is gone: wait for the checkpoint itself
+        except (
+            ApplyError,
+            OperationError,
+            SourceError,
+        ):  # no right to look into the binlog, or the file is gone: wait for the checkpoint itself
             return Passed.NO
 
     def _is_quiet_between(self, checkpoint: Checkpoint, place: SourcePlace, tables: Sequence[TableName]) -> bool:
         """Whether no change of these tables lies behind the checkpoint and before the place."""
-        wanted = {f"{name.database}.{name.table}" for name in tables}
-        words = "|".join(re.escape(name.table) for name in tables)
-        spelled = re.compile(rf"(?<![\w$])(?:{words})(?![\w$])", re.IGNORECASE)
-        known: dict[str, str] = {}
         at = checkpoint.place
-        for file, offset, kind, info in self._events(checkpoint, place):
-            if kind == "Table_map":
-                number, _, name = info.removeprefix("table_id: ").partition(" ")
-                known[number] = name.strip("()")
-            elif "_rows" in kind and kind != "Annotate_rows":
-                is_applied = (file, offset) == (at.file, at.offset) and at.xoffset == COMMIT_ROW
-                number = info.removeprefix("table_id: ").partition(" ")[0]
-                if not is_applied and known.get(number, "") in wanted | {""}:
+        key = (at, tuple(tables))
+        begin = max(self._quiet.get(key, (at.file, at.offset)), (at.file, at.offset))
+        wanted = {f"{name.database}.{name.table}".encode() for name in tables}
+        words = b"|".join(re.escape(name.table.encode()) for name in tables)
+        spelled = re.compile(rb"(?<![\w$])(?:%s)(?![\w$])" % words, re.IGNORECASE)
+        known: dict[bytes, bytes] = {}
+        for file, event in self._events(place, begin):
+            is_applied = (file, event.start) == (at.file, at.offset)
+            if event.kind == kinds.TABLE_MAP:
+                known[event.body[:6]] = _mapped(event.body)
+            elif event.kind in kinds.ROWS:
+                if not (is_applied and at.xoffset == COMMIT_ROW) and known.get(event.body[:6], b"") in wanted | {b""}:
                     return False
-            elif kind in ("Query", "Query_compressed"):
-                is_applied = (file, offset) == (at.file, at.offset)
-                if not is_applied and spelled.search(info):
+            elif event.kind in (kinds.QUERY, kinds.MARIADB_QUERY_COMPRESSED):
+                is_compressed = event.kind == kinds.MARIADB_QUERY_COMPRESSED
+                if not is_applied and spelled.search(parse_query(event.body, is_compressed=is_compressed).raw):
                     return False
-            elif kind in ("Transaction_payload", "Load_query", "Execute_load_query"):
-                return False  # what is inside cannot be seen
+            elif event.kind not in kinds.NOTES and event.kind not in _HARMLESS:
+                return False  # what is inside is not looked at
+            if event.kind == kinds.XID:
+                self._quiet[key] = (file, event.end)
         return True
 
-    def _events(self, checkpoint: Checkpoint, place: SourcePlace) -> Iterator[tuple[int, int, str, str]]:
-        """(file, offset, type, info) of the binlog from the checkpoint up to the place.
+    def _events(self, place: SourcePlace, begin: tuple[int, int]) -> Iterator[tuple[int, Event]]:
+        """(number of the file, event) of the binlog from `begin` up to the place.
 
-        Raises ApplyError where it cannot be read, or is longer than is looked through.
+        Read as a replica reads it: SHOW BINLOG EVENTS keeps MariaDB from committing for as long as it runs. Raises
+        ApplyError, OperationError, SourceError where it cannot be read, or is longer than is looked through.
         """
-        seen = 0
-        for file in range(checkpoint.place.file, place.file + 1):
-            offset = checkpoint.place.offset if file == checkpoint.place.file else 4
-            while True:
-                rows = self._source.rows(f"SHOW BINLOG EVENTS IN '{place.base}.{file:06d}' FROM {offset} LIMIT {_STEP}")
-                for _, start, kind, _, end, info in rows:
-                    if (file, int(start)) >= (place.file, place.offset):
-                        return
-                    yield file, int(start), str(kind), str(info)
-                    offset = int(end)
-                seen += len(rows)
-                if seen >= _LOOKED_THROUGH:
-                    raise ApplyError("the binlog between checkpoint and source is too long to look through")
-                if len(rows) < _STEP:
-                    break
+        source = self._settings.source
+        if begin >= (place.file, place.offset) or source is None:
+            return
+        keywords: dict[str, Any] = {**source.connect_keywords(), "charset": "utf8mb4"}
+        keywords.pop("database", None)
+        keywords.setdefault("connect_timeout", 10)
+        reader = BinlogReader(
+            keywords,
+            server_id=random.SystemRandom().randrange(2**31, 2**32 - 1),
+            place=BinlogPlace(f"{place.base}.{begin[0]:06d}", begin[1]),
+            is_mariadb=self._source.dialect.is_mariadb,
+            follow=False,
+        )
+        try:
+            for number, event in enumerate(reader.events()):
+                file = int(reader.file.rpartition(".")[2])
+                if event.kind in _MADE_UP:
+                    continue
+                if (file, event.start) >= (place.file, place.offset):
+                    return
+                if number >= _LOOKED_THROUGH:
+                    raise OperationError("the binlog between checkpoint and source is too long to look through")
+                yield file, event
+        finally:
+            reader.close()
 
     def wait_until_passed(
         self,
@@ -205,6 +232,12 @@ class Streams:
                 self.why_unknown = f"the target stands at {stands} and did not come to {place} while it was waited for"
                 return Passed.NO
             pause_s = min(pause_s * 1.5, _POLL_S[1])
+
+
+def _mapped(body: bytes) -> bytes:
+    """`database.table` of a TABLE_MAP event."""
+    at = 9 + body[8]
+    return body[9:at] + b"." + body[at + 2 : at + 2 + body[at + 1]]
 
 
 def carries(queue: QueueSettings, key: str) -> bool:
