@@ -6,7 +6,8 @@ import json
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from pydbsync.ops.servers import Server
 from pydbsync.ops.verify.compare import CompareOptions, Since, TableComparison
 from pydbsync.ops.verify.report import TableReport
 from pydbsync.ops.verify.run import Verification, VerifyOptions
+from pydbsync.ops.verify.sides import Side
 from tests.comparing import LOG, compare, found, on_both, run_sql, settings_for
 from tests.servers import Endpoint
 
@@ -404,6 +406,30 @@ def test_a_table_that_cannot_be_read_is_said_to_be_unknown(fresh_source: Endpoin
     assert reports["shop.t"].status == "equal"
     assert reports["shop.u"].status == "unknown"
     assert "SELECT command denied" in reports["shop.u"].error
+
+
+def test_a_table_without_a_key_is_compared_in_bounded_memory(
+    shop: Settings, source: Endpoint, target: Endpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pydbsync.ops.verify.compare._DIGESTS_AT_ONCE", 50)
+    monkeypatch.setattr("pydbsync.ops.verify.compare._BUCKETS", 8)
+    rows = ", ".join(f"({n % 900})" for n in range(1000))
+    on_both(source, target, f"CREATE TABLE k (a INT);\nINSERT INTO k VALUES {rows};\nINSERT INTO k VALUES {rows}")
+    change(target, "DELETE FROM k WHERE a BETWEEN 100 AND 299", "INSERT INTO k VALUES (7), (2000), (2000)")
+    most = 0
+    asked = Side.bucket_digests
+
+    def watched(self: Side, buckets: int, chosen: Iterable[int], condition: str) -> Counter[str]:
+        nonlocal most
+        found = asked(self, buckets, chosen, condition)
+        most = max(most, len(found))
+        return found
+
+    monkeypatch.setattr(Side, "bucket_digests", watched)
+    report = only(compare(shop))
+    assert (report.different, report.source_rows) == (202, 2000)
+    assert 0 < most <= 50
+    assert only(compare(shop, compare=CompareOptions(max_differences=10))).is_cut
 
 
 # -- what is left out ------------------------------------------------------------------------------------------------

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import NamedTuple
 
@@ -32,8 +32,10 @@ _DIGESTS_AT_ONCE = 300_000
 _LONG_ROWS = 500
 """Rows without a key that are read whole because they have no digest."""
 _BUCKET_ROWS = 2_000
-_BUCKETS = 1_024
-_BUCKETS_AT_ONCE = 64
+_BUCKETS = 16_384
+_BUCKETS_AT_ONCE = 1_024
+_DEPTH = 2
+"""How often a bucket is spread over more: beyond that its rows are one and the same."""
 
 
 class Since(NamedTuple):
@@ -91,6 +93,8 @@ class TableComparison:
         self._progress = report.progress or TableProgress()
         self._candidates: set[Request] = set(self._progress.candidates)
         self._size = ChunkSize(target_s=options.chunk_s)
+        self._must_hold_all = any(column.form in (Form.JSON, Form.FLOAT) for column in sides.columns)
+        """Without a key: one row may be under several digests, so that all that look different are settled together."""
         # Where several tables become one, the target alone knows where a chunk of all of them ends.
         is_merged = len(sides.source.tables) > 1 or bool(sides.source.tables[0][0].condition)
         self._leader = sides.target if is_merged else sides.source
@@ -196,44 +200,70 @@ class TableComparison:
     # -- tables without a key ----------------------------------------------------------------------------------------
 
     def _run_buckets(self, pool: ThreadPoolExecutor) -> None:
-        sides, condition = self._sides, self._condition
+        sides = self._sides
         (first, _, _), *_ = sides.target.tables
         about = sides.target.server.call(lambda connection: estimated_rows(connection, first.schema.name))
         buckets = max(1, min(_BUCKETS, about // _BUCKET_ROWS))
-        self._brake.wait()
-        at_source = pool.submit(sides.source.bucket_sums, buckets, condition)
-        held = sides.target.bucket_sums(buckets, condition)
-        wanted = at_source.result()
+        wanted, held = self._bucket_sums(buckets, pool)
         report = self.report
         report.chunks += buckets
         report.source_rows += sum(each.rows for each in wanted.values())
         report.target_rows += sum(each.rows for each in held.values())
-        self._brake.worked(report.source_rows)
-        differing = sorted(b for b in wanted.keys() | held.keys() if wanted.get(b, Sum()) != held.get(b, Sum()))
-        differing = [bucket for bucket in differing if bucket != NO_BUCKET]
+        differing = _differing(wanted, held)
         report.chunks_differing += len(differing)
         self._tell()
         self._take_long_rows(wanted.get(NO_BUCKET, Sum()).rows + held.get(NO_BUCKET, Sum()).rows)
-        must_hold_all = any(column.form in (Form.JSON, Form.FLOAT) for column in sides.columns)
-        for start in range(0, len(differing), _BUCKETS_AT_ONCE):
-            chosen = differing[start : start + _BUCKETS_AT_ONCE]
+        for modulus, chosen in self._groups(buckets, differing, pool):
             self._brake.wait()
-            source_digests = pool.submit(sides.source.bucket_digests, buckets, chosen, condition)
-            target_digests = sides.target.bucket_digests(buckets, chosen, condition)
+            source_digests = pool.submit(sides.source.bucket_digests, modulus, chosen, self._condition)
+            target_digests = sides.target.bucket_digests(modulus, chosen, self._condition)
             more, less = source_digests.result(), target_digests
             if not sides.pair.is_complete:
                 report.unknown_extra += sum((less - more).values())
                 less &= more
             self._candidates |= {(digest,) for digest in more.keys() | less.keys() if more[digest] != less[digest]}
-            if must_hold_all and len(self._candidates) > _HELD:
+            if self._must_hold_all and len(self._candidates) > _HELD:
                 raise OperationError(
                     f"more than {_HELD} rows look different, and without a key they cannot be told apart: values of"
                     " JSON and floating point columns may be spelled in several ways"
                 )
-            if not must_hold_all and len(self._candidates) >= _CANDIDATES:
+            if not self._must_hold_all and len(self._candidates) >= _CANDIDATES:
                 self._settle()
             if report.is_cut:
                 return
+
+    def _bucket_sums(
+        self, buckets: int, pool: ThreadPoolExecutor, *, within: tuple[int, int] | None = None
+    ) -> tuple[dict[int, Sum], dict[int, Sum]]:
+        self._brake.wait()
+        at_source = pool.submit(self._sides.source.bucket_sums, buckets, self._condition, within=within)
+        held = self._sides.target.bucket_sums(buckets, self._condition, within=within)
+        wanted = at_source.result()
+        self._brake.worked(sum(each.rows for each in wanted.values()))
+        return wanted, held
+
+    def _groups(
+        self, buckets: int, differing: dict[int, int], pool: ThreadPoolExecutor, *, depth: int = 0
+    ) -> Iterator[tuple[int, list[int]]]:
+        """(number of buckets, some of them) whose digests can be held together: each is one more pass over the table.
+
+        A bucket that holds too many rows is spread over more of them, unless it is one row many times.
+        """
+        group: list[int] = []
+        size = 0
+        for bucket, rows in sorted(differing.items()):
+            if rows > _DIGESTS_AT_ONCE and depth < _DEPTH:
+                finer = buckets * _BUCKETS
+                sums = self._bucket_sums(finer, pool, within=(buckets, bucket))
+                yield from self._groups(finer, _differing(*sums), pool, depth=depth + 1)
+                continue
+            if group and (size + rows > _DIGESTS_AT_ONCE or len(group) == _BUCKETS_AT_ONCE):
+                yield buckets, group
+                group, size = [], 0
+            group.append(bucket)
+            size += rows
+        if group:
+            yield buckets, group
 
     def _take_long_rows(self, rows: int) -> None:
         """Rows without a digest, which are read whole, all together."""
@@ -243,15 +273,24 @@ class TableComparison:
                 " key by which they could be read one by one; raise max_allowed_packet at both ends"
             )
         if rows:
+            self._must_hold_all = True  # the other side may have a digest of the same row
             self._candidates.add((NO_DIGEST,))
 
     # -- what looks different ----------------------------------------------------------------------------------------
 
     def _settle(self) -> None:
-        """Find out which of the candidates really differ."""
-        if not self._candidates:
-            return
-        settled = self._settler.settle(self._sides, self._candidates)
+        """Find out which of the candidates really differ; no more of them than the limit of differences asks for."""
+        waiting = sorted(self._candidates)
+        step = len(waiting) if not self._sides.has_key and self._must_hold_all else _CANDIDATES
+        for start in range(0, len(waiting), max(1, step)):
+            self._settle_part(waiting[start : start + step])
+            if self.report.is_cut:
+                break
+        self._candidates.clear()
+        self._tell()
+
+    def _settle_part(self, candidates: list[Request]) -> None:
+        settled = self._settler.settle(self._sides, candidates)
         report = self.report
         report.in_flux += settled.in_flux
         report.unreadable += len(settled.unreadable)
@@ -265,15 +304,22 @@ class TableComparison:
             report.different += 1
             report.unproven += not verdict.is_proven
             report.differences.append(row_difference(verdict, self._sides))
-        self._candidates.clear()
         report.is_cut = report.different >= self._options.max_differences
-        self._tell()
 
     def _tell(self) -> None:
         if self._sides.has_key:
             self._progress.candidates = sorted(self._candidates)
             self.report.progress = self._progress
         self._on_progress(self.report)
+
+
+def _differing(source: dict[int, Sum], target: dict[int, Sum]) -> dict[int, int]:
+    """The buckets that are not the same on both sides, and how many rows they have."""
+    return {
+        bucket: max(source.get(bucket, Sum()).rows, target.get(bucket, Sum()).rows)
+        for bucket in source.keys() | target.keys()
+        if bucket != NO_BUCKET and source.get(bucket, Sum()) != target.get(bucket, Sum())
+    }
 
 
 def row_condition(options: CompareOptions) -> str:

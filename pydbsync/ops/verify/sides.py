@@ -125,14 +125,17 @@ class Side:
 
     # -- tables without a key ----------------------------------------------------------------------------------------
 
-    def bucket_sums(self, buckets: int, condition: str) -> dict[int, Sum]:
-        """All rows, spread over so many buckets by their digests; one pass over the table. Rows without a digest are
-        in NO_BUCKET."""
+    def bucket_sums(self, buckets: int, condition: str, *, within: tuple[int, int] | None = None) -> dict[int, Sum]:
+        """All rows, spread over so many buckets by their digests; one pass over the table.
+
+        Rows without a digest are in NO_BUCKET. `within` is one bucket of fewer ones: (their number, the bucket).
+        """
         found: dict[int, Sum] = {}
         for table, text, key in self.tables:
+            only = f"MOD({text.number}, {within[0]}) = {within[1]}" if within else ""
             for bucket, rows, total in self.server.exact_rows(
                 f"SELECT MOD({text.number}, {buckets}), COUNT(*), {text.sum} FROM {_from(table, key)}"
-                f" WHERE {_both(table.condition, condition)} GROUP BY 1"
+                f" WHERE {_both(only, table.condition, condition)} GROUP BY 1"
             ):
                 number = NO_BUCKET if bucket is None else int(bucket)
                 found[number] = found.get(number, Sum()).plus(Sum(int(rows), int(total)))
