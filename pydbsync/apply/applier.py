@@ -7,6 +7,8 @@ import threading
 import time
 from collections.abc import Callable, Generator
 
+import msgspec
+
 from pydbsync.apply.attempt import Attempt
 from pydbsync.apply.catalog import LiveCatalog, databases_with_table, read_table
 from pydbsync.apply.connection import Connection
@@ -30,13 +32,16 @@ from pydbsync.errors import (
 from pydbsync.killpoints import kill_point
 from pydbsync.model import TableName
 from pydbsync.places import Checkpoint
-from pydbsync.plan.batch import Batch, Statement, single_statements
+from pydbsync.plan.batch import Batch, Statement, show_image, single_statements
 from pydbsync.plan.ddl import PlannedSchemaChange
+from pydbsync.plan.lexer import shorten
 from pydbsync.plan.quoting import quote_table
 from pydbsync.plan.rows import Dialect, TablePlan
 from pydbsync.work import PENDING, Entry, ParkedChange, ParkedRows, SchemaStep, StreamState, Work, park_row
 
 _LOOK_S = 1.0
+_DUPLICATE_ENTRY = 1062
+_SHOWN = 500
 
 
 class Applier:
@@ -300,7 +305,8 @@ class Applier:
         except PermanentError as exc:
             if plan.schema.transactional:
                 connection.execute(b"ROLLBACK TO SAVEPOINT one_change")
-            return park_row(entry, str(exc), code=exc.code)
+            in_the_way = _row_in_the_way(connection, entry) if exc.code == _DUPLICATE_ENTRY else ""
+            return park_row(entry, f"{exc}{in_the_way}", code=exc.code)
         return None
 
     def _tell_missing(self, statement: Statement, matched: int) -> None:
@@ -311,3 +317,19 @@ class Applier:
                 " compare the table with the source (said once for the table)",
                 statement.table, statement.held - matched, statement.held,
             )  # fmt: skip
+
+
+def _row_in_the_way(connection: Connection, entry: Entry[TablePlan]) -> str:
+    """The row that came, and the row that has the same value in a unique key at the target, as a sentence."""
+    _, change, plan = entry
+    names, queries = plan.rows_in_the_way(change.data)
+    try:
+        found = [dict(zip(names, row, strict=True)) for query in queries for row in connection.rows(query)]
+    except PermanentError:
+        found = []
+    there = "; ".join(dict.fromkeys(shorten(_as_json(row), _SHOWN) for row in found))
+    return f"; the row that came: {show_image(change.data)}" + (f"; in its way: {there}" if there else "")
+
+
+def _as_json(row: dict[str, object]) -> str:
+    return str(msgspec.json.encode(row, enc_hook=str), "utf-8")

@@ -9,6 +9,8 @@ import time
 from collections.abc import Sequence
 from typing import Any, NamedTuple, NoReturn
 
+import msgspec
+
 from pydbsync.backoff import Backoff
 from pydbsync.config.settings import Settings
 from pydbsync.engine.commits import Commits
@@ -322,7 +324,9 @@ class _Subscription:
         if self._store.parked and self._store.was_parked(change.position or "", delivery.body):
             return False
         for plan, sent in routed:
-            self._batch.add((delivery, sent, plan))
+            # The row may be there already.
+            again = msgspec.structs.replace(sent, kind="bootstrap-insert") if sent.kind == "insert" else sent
+            self._batch.add((delivery, again, plan))
         return True
 
     def _take_schema_change(self, delivery: Delivery, change: SchemaChange) -> Verdict:

@@ -237,6 +237,7 @@ class TablePlans:
                 loss=self._loss,
                 apply_mode=self._settings.apply_mode,  # type: ignore[arg-type]
                 passes_actions_on=self._passes_actions_on(schema),
+                is_merged=self.router.is_merged(target.database),
             )
             self._by_target[target, overrides] = plan
         return plan

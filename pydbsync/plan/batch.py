@@ -13,8 +13,9 @@ Only the last image of each key is written: all deletions of a table first, then
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from typing import NamedTuple
+import itertools
+from collections.abc import Callable, Iterable, Iterator
+from typing import NamedTuple, TypeAlias
 
 import msgspec
 
@@ -29,6 +30,10 @@ STATEMENT_BYTES = 1 << 20
 KEYS_PER_DELETE = 1000
 CONDITIONS_PER_DELETE = 100
 """Where each key has a condition of its own: MariaDB plans a thousand of them much longer than ten times these."""
+_SHOWN_BYTES = 500
+
+Ends: TypeAlias = Callable[[TablePlan, RowShape], tuple[bytes, bytes]]
+"""What stands before and behind the images of rows of this shape."""
 
 
 class Statement(NamedTuple):
@@ -131,6 +136,8 @@ def _buffer_for(change: RowChange, plan: TablePlan) -> _Buffer:
         return _KeylessBuffer(plan)
     if strategy is Strategy.ORDERED:
         return _OrderedBuffer(plan)
+    if strategy is Strategy.MERGED:
+        return _MergedBuffer(plan)
     return _KeyedBuffer(plan, strategy)
 
 
@@ -192,6 +199,79 @@ class _KeyedBuffer(_Buffer):
             yield statement._replace(rows=statement.rows + (rows - len(images) if count == 0 else 0))
 
 
+class _MergedBuffer(_Buffer):
+    """The last image of each key of a table that several sources feed: what is in the way of a row stays.
+
+    Rows that were there are deleted and inserted anew where another unique key is, since REPLACE would take a row of
+    another source along; new ones are only inserted.
+    """
+
+    def __init__(self, plan: TablePlan) -> None:
+        super().__init__(plan)
+        self._images: dict[bytes, msgspec.Raw] = {}
+        self._came: set[bytes] = set()
+        """Keys of images that the target does not hold, but for what `_gone` takes away."""
+        self._gone: dict[bytes, msgspec.Raw] = {}
+        self._changes = 0
+
+    def add(self, change: RowChange) -> None:
+        plan = self.plan
+        key = plan.key_of(change.data)
+        if change.kind == "delete":
+            self._remove(key, change.data)
+        else:
+            old_key = None if _is_new_row(change) else key
+            if change.kind == "update" and change.old is not NO_JSON and plan.may_change_key(change):
+                old_key = plan.key_of(plan.old_image(change))
+            if key != old_key and key in self._images:
+                raise PlanError(
+                    f"{plan.name} has a row of this key from another source; the row that came:"
+                    f" {show_image(change.data)}; in its way: {show_image(self._images[key])}"
+                )
+            if old_key is not None and key != old_key:
+                self._remove(old_key, plan.old_image(change))
+            if key != old_key:
+                self._came.add(key)
+            self._images[key] = change.data
+        self._changes += 1
+
+    def _remove(self, key: bytes, data: msgspec.Raw) -> None:
+        self._images.pop(key, None)
+        if key in self._came:
+            self._came.discard(key)
+        else:
+            self._gone[key] = data
+
+    def statements(self) -> Iterator[Statement]:
+        plan = self.plan
+        came = [data for key, data in self._images.items() if key in self._came]
+        were = [data for key, data in self._images.items() if key not in self._came]
+        rows = self._changes
+        removed = [*self._gone.values(), *were] if plan.has_other_keys else list(self._gone.values())
+        for count, statement in enumerate(_delete_by_key(plan, removed)):
+            deleted = max(0, rows - len(self._images)) if count == 0 else 0
+            yield statement._replace(rows=deleted)
+            rows -= deleted
+        if plan.has_other_keys:
+            written = _write_images(plan, [*were, *came])
+        else:
+            written = itertools.chain(_write_images(plan, came), _write_images(plan, were, ends_of=_replacing))
+        for statement in written:
+            yield statement._replace(rows=min(statement.rows, rows))
+            rows -= min(statement.rows, rows)
+
+
+def _is_new_row(change: RowChange) -> bool:
+    """Whether the source has just made the row: a bootstrap, or a message without a place, may come again."""
+    return change.kind == "insert" and change.position is not None
+
+
+def show_image(image: msgspec.Raw) -> str:
+    """The beginning of a row's image, for people."""
+    shown = bytes(memoryview(image)[:_SHOWN_BYTES]).decode("utf-8", "replace")
+    return shown if len(image) <= _SHOWN_BYTES else f"{shown}…"
+
+
 def _delete_by_key(plan: TablePlan, images: list[msgspec.Raw]) -> Iterator[Statement]:
     keys = KEYS_PER_DELETE if plan.compares_rows else CONDITIONS_PER_DELETE
     for start in range(0, len(images), keys):
@@ -226,16 +306,19 @@ def _shape_of(plan: TablePlan, data: msgspec.Raw) -> RowShape:
     return plan.shape_for(data)
 
 
-def _write_images(plan: TablePlan, images: Iterable[msgspec.Raw]) -> Iterator[Statement]:
+def _write_images(
+    plan: TablePlan, images: Iterable[msgspec.Raw], *, ends_of: Ends | None = None
+) -> Iterator[Statement]:
+    ends_of = ends_of or _head_and_tail
     shape: RowShape | None = None
     values: list[bytes] = []
     size = 0
     for data in images:
         if len(data) >= LARGE_BYTES:
             if shape is not None and values:
-                yield _write_statement(plan, shape, values)
+                yield _write_statement(plan, ends_of(plan, shape), values)
                 values, size = [], 0
-            yield _write_large(plan, data)
+            yield _write_large(plan, ends_of, data)
             continue
         try:
             if shape is None:
@@ -243,30 +326,30 @@ def _write_images(plan: TablePlan, images: Iterable[msgspec.Raw]) -> Iterator[St
             row = shape.values(data)
         except ShapeError:
             if shape is not None and values:
-                yield _write_statement(plan, shape, values)
+                yield _write_statement(plan, ends_of(plan, shape), values)
                 values, size = [], 0
             shape = plan.shape_for(data)
             row = shape.values(data)
         if errors := shape.error_values(data):
-            yield _write_statement(plan, shape, [row])._replace(error_values=errors)
+            yield _write_statement(plan, ends_of(plan, shape), [row])._replace(error_values=errors)
             continue
         values.append(row)
         size += len(row)
         if size > STATEMENT_BYTES:
-            yield _write_statement(plan, shape, values)
+            yield _write_statement(plan, ends_of(plan, shape), values)
             values, size = [], 0
     if shape is not None and values:
-        yield _write_statement(plan, shape, values)
+        yield _write_statement(plan, ends_of(plan, shape), values)
 
 
-def _write_statement(plan: TablePlan, shape: RowShape, values: list[bytes]) -> Statement:
-    head, tail = _head_and_tail(plan, shape)
+def _write_statement(plan: TablePlan, ends: tuple[bytes, bytes], values: list[bytes]) -> Statement:
+    head, tail = ends
     return Statement(head + b",".join(values) + tail, len(values), table=plan.name)
 
 
-def _write_large(plan: TablePlan, data: msgspec.Raw) -> Statement:
+def _write_large(plan: TablePlan, ends_of: Ends, data: msgspec.Raw) -> Statement:
     shape = _shape_of(plan, data)
-    head, tail = _head_and_tail(plan, shape)
+    head, tail = ends_of(plan, shape)
     sql = shape.statement(head, data, tail)
     return Statement(sql, 1, table=plan.name, error_values=shape.error_values(data))
 
@@ -278,8 +361,16 @@ def _head_and_tail(plan: TablePlan, shape: RowShape) -> tuple[bytes, bytes]:
         return shape.replace_head, b""
     if strategy is Strategy.UPSERT:
         return shape.insert_head, _on_duplicate(shape, plan.row_key)
+    if strategy is Strategy.MERGED:
+        return shape.insert_head, b""
     # Merged sources that are altered one after the other: the applier goes on with each change by itself.
     raise PlanError(f"rows of {plan.name} come with and without some of its columns, and it has other unique keys")
+
+
+def _replacing(plan: TablePlan, shape: RowShape) -> tuple[bytes, bytes]:
+    """The same for rows that are there, of a table that several sources feed."""
+    _head_and_tail(plan, shape)
+    return shape.replace_head, b""
 
 
 def _on_duplicate(shape: RowShape, row_key: tuple[str, ...]) -> bytes:
@@ -339,8 +430,8 @@ class _KeylessBuffer(_Buffer):
                     yield Statement(head + b",".join(values), rows, affected=len(values), table=self.plan.name)
                     values, size, rows = [], 0, 0
                 head = shape.insert_head
-                values.append(row)
-                size += len(row)
+                values.append(row if shape.is_usual else shape.values(data))
+                size += len(values[-1])
         if values:
             yield Statement(head + b",".join(values), rows, affected=len(values), table=self.plan.name)
 
@@ -419,7 +510,7 @@ def _single_statements(change: RowChange, plan: TablePlan) -> list[Statement]:
     strategy = plan.strategy_for(shape)
     if plan.referrers and change.kind in ("update", "delete") and _passes_on(change, plan):
         return [parent_statement(change, plan)]
-    if strategy is Strategy.ORDERED or _KeyedBuffer(plan, strategy).must_move(change):
+    if strategy is Strategy.ORDERED or (strategy is Strategy.UPSERT and _KeyedBuffer(plan, strategy).must_move(change)):
         return [ordered_statement(change, plan)]
     found: list[Statement] = []
     if strategy is Strategy.KEYLESS:
@@ -436,6 +527,12 @@ def _single_statements(change: RowChange, plan: TablePlan) -> list[Statement]:
             found.append(_delete_one(plan, old, change))
     if change.kind != "delete":
         head, tail = shape.replace_head, b""
+        if strategy is Strategy.MERGED:
+            is_there = not _is_new_row(change) and not found
+            if is_there and plan.has_other_keys:
+                found.append(_delete_one(plan, change.data, change)._replace(held=0))
+            if found or not is_there:
+                head = shape.insert_head
         if strategy is Strategy.UPSERT:
             head, tail = shape.insert_head, _on_duplicate(shape, plan.row_key)
         elif strategy is Strategy.KEYLESS and plan.schema.unique_keys:

@@ -18,6 +18,7 @@ from pydbsync.plan.identity import row_identity
 from pydbsync.plan.large import LARGE_BYTES, Write, write_literal
 from pydbsync.plan.lexer import Brand
 from pydbsync.plan.literals import (
+    BINARY_KINDS,
     GEOMETRY_KINDS,
     NULL,
     TEXT_KINDS,
@@ -55,6 +56,8 @@ class Dialect(msgspec.Struct, frozen=True):
         return "mariadb" if self.is_mariadb else "mysql"
 
 
+LONG_KINDS = TEXT_KINDS | BINARY_KINDS | {"json"}
+"""Whose values are shown by their beginning."""
 _NO_OVERRIDES = ColumnOverrides()
 _DEFAULT_DIALECT = Dialect()
 
@@ -114,6 +117,11 @@ class RowShape:
             if not may_pass and not column.generated:
                 self._special.append((index, literal))
         self._dropped = [i for i, column in enumerate(columns) if column.generated]
+        places = [schema.columns.index(column) for column in self.written]
+        self._is_whole = len(places) == sum(not column.generated for column in schema.columns)
+        self._in_order = sorted(range(len(places)), key=places.__getitem__)
+        self.is_usual = self._is_whole and places == sorted(places)
+        """Whether all of the table's columns come, in its own order."""
         self._not_null_enums = [i for i, column in enumerate(columns) if column.kind == "enum" and not column.nullable]
         self._loss = loss
         self._table = str(schema.name)
@@ -155,7 +163,14 @@ class RowShape:
         return sql.getvalue()  # shares the buffer
 
     def row_id(self, data: msgspec.Raw) -> bytes:
-        """Equal for equal rows: the VALUES list, or a digest of a large one."""
+        """Equal for equal rows: the VALUES list in the table's order, or a digest of a large one."""
+        if not self.is_usual:
+            # Of sources that are merged, one may have the columns in another order, or more of them.
+            literals = self._written_literals(self.tokens(data))
+            row = b"(" + b",".join(literals[at] for at in self._in_order) + b")"
+            if self._is_whole:
+                return row
+            return b",".join(quote_name(self.written[at].name).encode() for at in self._in_order) + row
         if len(data) < LARGE_BYTES:
             return self.values(data)
         digest = hashlib.sha256()
@@ -353,6 +368,8 @@ class Strategy(enum.Enum):
     """By key, batched: REPLACE INTO of last images, DELETE … IN."""
     UPSERT = "upsert"
     """By key, batched: INSERT … ON DUPLICATE KEY UPDATE, which leaves columns of the target's own alone."""
+    MERGED = "merged"
+    """By key, batched: INSERT, which the server refuses where a row of another source is in the way."""
     KEYLESS = "keyless"
     """A multiset of whole rows: INSERT, DELETE … LIMIT n, affected rows checked."""
     ORDERED = "ordered"
@@ -374,11 +391,14 @@ class TablePlan:
         loss: LossPolicy = _NO_LOSS,
         apply_mode: ApplyMode = "replace",
         passes_actions_on: bool | None = True,
+        is_merged: bool = False,
     ) -> None:
         """`passes_actions_on`: whether the target must cascade itself; None where that is not known."""
         self.schema = schema
         self.passes_actions_on = passes_actions_on
         self._apply_mode = apply_mode
+        self._is_merged = is_merged
+        self.has_other_keys = bool(schema.unique_keys) and set(schema.unique_keys) != {schema.row_key}
         self.referrers = () if passes_actions_on is False else schema.referrers
         self.name: TableName = schema.name
         self.quoted = quote_table(schema.name).encode()
@@ -413,12 +433,35 @@ class TablePlan:
         if self._apply_mode == "plain":
             return Strategy.ORDERED
         is_whole = len(shape.written) == sum(not column.generated for column in self.schema.columns)
+        if self._is_merged:
+            # Whatever writes over a row that is there would remove one of another source without a word.
+            return Strategy.MERGED if self._apply_mode == "replace" and is_whole else Strategy.ORDERED
         if self._apply_mode == "replace" and is_whole:
             return Strategy.REPLACE
         # REPLACE would set the target's own columns back to their defaults. ON DUPLICATE KEY UPDATE finds the row by
         # whichever unique key collides first, so it is safe only where there is a single one.
-        has_other_keys = bool(self.schema.unique_keys) and set(self.schema.unique_keys) != {self.row_key}
-        return Strategy.ORDERED if has_other_keys else Strategy.UPSERT
+        return Strategy.ORDERED if self.has_other_keys else Strategy.UPSERT
+
+    def rows_in_the_way(self, data: msgspec.Raw) -> tuple[list[str], list[str]]:
+        """Names of columns, and queries for these of the rows that have the image's values in a unique key."""
+        shape = self.shape_for(data)
+        listed = {
+            column.name: f"LEFT({quote_name(column.name)}, 100)"
+            if column.kind in LONG_KINDS
+            else quote_name(column.name)
+            for column in shape.columns
+            if column.kind not in GEOMETRY_KINDS
+        }
+        queries = []
+        for key in dict.fromkeys((self.row_key, *self.schema.unique_keys)):
+            if key and shape.has_columns(key):
+                pairs = zip(key, shape.key_literals(data, key), strict=True)
+                condition = b" AND ".join(quote_name(name).encode() + b" = " + literal for name, literal in pairs)
+                queries.append(
+                    f"SELECT {', '.join(listed.values())} FROM {quote_table(self.name)}"
+                    f" WHERE {condition.decode('utf-8')} LIMIT 1"
+                )
+        return list(listed), queries
 
     def referred_columns(self) -> frozenset[str]:
         """The columns that foreign keys with CASCADE, SET NULL or SET DEFAULT point at."""

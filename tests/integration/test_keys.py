@@ -10,7 +10,7 @@ import pytest
 
 from tests.integration.carried import Carrier, without_places
 from tests.integration.engine import LOG, parked, replay
-from tests.maxwell import Binlog, insert, update
+from tests.maxwell import Binlog, delete, insert, update
 from tests.servers import Endpoint
 
 MODES = ("replace", "upsert", "plain")
@@ -247,3 +247,40 @@ def test_what_the_server_fills_in_itself_is_as_the_source_filled_it(carrier: Car
     carrier.replay()
     assert carrier.differences("k") == []
     assert carrier.target.query("SELECT UNIX_TIMESTAMP(t) FROM k.ts ORDER BY id") == [(1700000000,), (1700000100,)]
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_row_of_another_source_is_never_removed(fresh_target: Endpoint, mode: str) -> None:
+    fresh_target.query("CREATE DATABASE both_of")
+    fresh_target.query("CREATE TABLE both_of.u (id INT PRIMARY KEY, mail VARCHAR(30) NOT NULL, UNIQUE KEY (mail))")
+    fresh_target.query("CREATE TABLE both_of.k (id INT PRIMARY KEY, v INT)")
+    log = Binlog()
+    options: dict[str, Any] = {"apply_mode": mode, "dbname_rewrite": {"s1": "both_of", "s2": "both_of"}}
+
+    def user(number: int, mail: str) -> dict[str, object]:
+        return {"id": number, "mail": mail}
+
+    first = [insert("s1.u", user(1, "ann")), insert("s1.u", user(2, "bob")), insert("s1.k", {"id": 5, "v": 1})]
+    second = [insert("s2.u", user(11, "ann")), insert("s2.u", user(12, "cid")), insert("s2.k", {"id": 5, "v": 2})]
+    replay(fresh_target, log.each(first + second), **options)
+
+    def content() -> list[tuple[Any, ...]]:
+        rows = fresh_target.query("SELECT id, mail FROM both_of.u ORDER BY id")
+        return [*rows, *fresh_target.query("SELECT id, v FROM both_of.k")]
+
+    assert content() == [(1, "ann"), (2, "bob"), (12, "cid"), (5, 1)]
+    reasons = {each.table: each.reason for each in parked(fresh_target)}
+    assert list(reasons) == ["s2.u", "s2.k"]
+    assert 'the row that came: {"id":11,"mail":"ann"}; in its way: {"id":1,"mail":"ann"}' in reasons["s2.u"]
+    assert 'the row that came: {"id":5,"v":2}; in its way: {"id":5,"v":1}' in reasons["s2.k"]
+    # what follows of the parked rows waits; the others go on
+    more = [
+        update("s1.u", user(1, "anna"), {"mail": "ann"}),
+        update("s1.u", user(2, "cid"), {"mail": "bob"}),
+        update("s2.u", user(1, "cid"), {"id": 12}),
+        delete("s2.u", user(11, "ann")),
+        delete("s2.k", {"id": 5, "v": 2}),
+    ]
+    replay(fresh_target, log.each(more), **options)
+    assert content() == [(1, "anna"), (2, "bob"), (12, "cid"), (5, 1)]
+    assert [each.kind for each in parked(fresh_target)[2:]] == ["update", "update", "delete", "delete"]

@@ -96,7 +96,7 @@ class Tables:
             return False
         plan = TablePlan(
             target, dialect=self._servers.target.dialect, apply_mode=self._settings.apply_mode,  # type: ignore[arg-type]
-            passes_actions_on=False,
+            passes_actions_on=False, is_merged=self._router.is_merged(target.name.database),
         )  # fmt: skip
         image = msgspec.Raw(msgspec.json.encode(dict.fromkeys(column.name for column in source.columns)))
         try:

@@ -262,6 +262,80 @@ def test_with_other_unique_keys_each_change_is_made_by_itself() -> None:
     assert [statement.affected for statement in statements] == [1, 1, 1]
 
 
+MERGED = plan(table("id int, v varchar", unique=["v"]), is_merged=True)
+MERGED_BY_KEY = plan(is_merged=True)
+
+
+def placed(*changes: RowChange) -> list[RowChange]:
+    return [msgspec.structs.replace(each, position="binlog.000001:4") for each in changes]
+
+
+INSERT_OF = "INSERT INTO `d`.`t` (`id`, `v`) VALUES "
+
+
+@pytest.mark.parametrize(
+    ("changes", "by_key", "with_another_key"),
+    [
+        ([insert(row(1)), insert(row(2))], [INSERT_OF + '(1,"x"),(2,"x")'], None),
+        ([insert(row(1)), update(row(1, "y"), {"v": "x"})], [INSERT_OF + '(1,"y")'], None),
+        ([insert(row(1)), delete(row(1))], [], None),
+        (
+            [update(row(1, "y"), {"v": "x"})],
+            ['REPLACE INTO `d`.`t` (`id`, `v`) VALUES (1,"y")'],
+            ["DELETE FROM `d`.`t` WHERE `id` IN (1)", INSERT_OF + '(1,"y")'],
+        ),
+        ([delete(row(1)), insert(row(1, "y"))], ["DELETE FROM `d`.`t` WHERE `id` IN (1)", INSERT_OF + '(1,"y")'], None),
+        ([update(row(2), {"id": 1})], ["DELETE FROM `d`.`t` WHERE `id` IN (1)", INSERT_OF + '(2,"x")'], None),
+        (
+            [update(row(1, "y"), {"v": "x"}), delete(row(1, "y"))],
+            ["DELETE FROM `d`.`t` WHERE `id` IN (1)"],
+            None,
+        ),
+    ],
+)
+def test_of_merged_sources_no_row_is_written_over(
+    changes: list[RowChange], by_key: list[str], with_another_key: list[str] | None
+) -> None:
+    assert sql(batched(placed(*changes), MERGED_BY_KEY)) == by_key
+    assert sql(batched(placed(*changes), MERGED)) == (by_key if with_another_key is None else with_another_key)
+
+
+def test_of_merged_sources_two_rows_of_one_key_do_not_become_one_within_a_batch() -> None:
+    batch = Batch()
+    for each in placed(insert(row(1)), insert(row(2))):
+        batch.add(each, MERGED)
+    for each in placed(insert(row(1, "z")), update(row(2, "z"), {"id": 7})):
+        with pytest.raises(PlanError, match="has a row of this key from another source"):
+            batch.add(each, MERGED)
+    assert sql(batch.statements()) == [INSERT_OF + '(1,"x"),(2,"x")']
+
+
+def test_of_merged_sources_rows_of_a_bootstrap_and_messages_without_places_may_come_again() -> None:
+    expected = ["DELETE FROM `d`.`t` WHERE `id` IN (1)", INSERT_OF + '(1,"x")']
+    assert sql(batched([insert(row(1))], MERGED)) == expected
+    assert sql(batched(placed(change("bootstrap-insert", row(1))), MERGED)) == expected
+
+
+def test_keyless_rows_are_the_same_if_their_columns_are() -> None:
+    def keyless() -> TablePlan:
+        return plan(table("a int, b int, c int", key=""))
+
+    one, reordered = '{"a":1,"b":2,"c":3}', '{"c":3,"b":2,"a":1}'
+    for changes in ([insert(one), delete(reordered)], [insert(reordered), delete(one)]):
+        assert sql(batched(changes, keyless())) == []
+    part, other_part = '{"a":1,"b":2}', '{"a":1,"c":2}'
+    assert sql(batched([insert(part), delete(other_part)], keyless())) == [
+        "DELETE FROM `d`.`t` WHERE `a` = 1 AND `c` = 2 LIMIT 1",
+        "INSERT INTO `d`.`t` (`a`, `b`) VALUES (1,2)",
+    ]
+    assert sql(batched([insert(part), insert('{"b":2,"a":1}'), delete(part)], keyless())) == [
+        "INSERT INTO `d`.`t` (`a`, `b`) VALUES (1,2)"
+    ]
+    assert sql(batched([insert(reordered), insert('{"c":2,"b":3,"a":1}')], keyless())) == [
+        "INSERT INTO `d`.`t` (`c`, `b`, `a`) VALUES (3,2,1),(2,3,1)"
+    ]
+
+
 def test_merged_sources_that_spell_the_key_in_several_ways_move_their_rows() -> None:
     own = plan(table("id int, v varchar, own int"))
     changes = [insert({"ID": 1, "V": "x"}), update({"id": 3, "v": "y"}, {"id": 2})]
