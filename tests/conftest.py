@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import pytest
+from hypothesis import settings as hypothesis_settings
 
 import lab
 from tests.certificates import Certificates, make_certificates
@@ -28,6 +29,10 @@ from tests.maxwell import Binlog
 from tests.processes import Finished, SyncProcess, write_config
 from tests.proxy import Proxy
 from tests.servers import Endpoint, Vhost
+
+# A machine under load is no fault of what is tested.
+hypothesis_settings.register_profile("untimed", deadline=None)
+hypothesis_settings.load_profile("untimed")
 
 LEG = os.environ.get("PYDBSYNC_TEST_LEG", "mariadb")
 WORKER = os.environ.get("PYTEST_XDIST_WORKER", "")
