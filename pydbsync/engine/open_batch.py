@@ -8,9 +8,19 @@ from typing import Any
 import msgspec
 
 from pydbsync.errors import LossyValueError, PlanError
-from pydbsync.model import Delivery, RowChange, TableName
+from pydbsync.model import Delivery, RowChange, SchemaChange, TableName
 from pydbsync.protocols import Plans, StateStore
-from pydbsync.work import PENDING, Entry, ParkedChange, ParkedRows, StreamState, Work, park_row, park_whole
+from pydbsync.work import (
+    PENDING,
+    Entry,
+    ParkedChange,
+    ParkedRows,
+    StreamState,
+    Work,
+    describe_change,
+    park_row,
+    park_whole,
+)
 
 
 class OpenBatch:
@@ -72,9 +82,13 @@ class OpenBatch:
         self._store.refuse_if_stopping(parked)
         self._remember(parked)
 
-    def park_delivery(self, delivery: Delivery, reason: str) -> None:
-        """Park a message that could not be read. Raises StopError by policy."""
-        self.park(ParkedChange(message=delivery.body, reason=reason, kind="unreadable"))
+    def park_delivery(self, delivery: Delivery, reason: str, change: RowChange | SchemaChange | None = None) -> None:
+        """Park a message that could not be read, or, of a change, its place. Raises StopError by policy."""
+        parked = ParkedChange(message=delivery.body, reason=reason, kind="unreadable")
+        if change is not None:
+            _, position, source = describe_change(change)
+            parked = msgspec.structs.replace(parked, position=position, source=source)
+        self.park(parked)
 
     def park_unplanned(self, delivery: Delivery, change: RowChange, reason: str) -> None:
         """Park a change that goes to no table that is known. Raises StopError by policy."""

@@ -288,7 +288,7 @@ class _Subscription:
         """What is not applied, by its verdict; a repeat is applied where that is harmless."""
         verdict = judgement.verdict
         if verdict is Verdict.UNREADABLE:
-            self._batch.park_delivery(delivery, judgement.reason)
+            self._batch.park_delivery(delivery, judgement.reason, change)
         elif verdict is Verdict.HEARTBEAT:
             self._batch.ts = change.ts
             if self._judge.heartbeat is not None:

@@ -9,9 +9,10 @@ from __future__ import annotations
 import base64
 import datetime as dt
 import math
+import re
 import struct
 from collections.abc import Callable
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from typing import TypeAlias
 
 import msgspec
@@ -81,7 +82,7 @@ def text_of(token: bytes) -> str:
     if token[:1] == b'"':
         try:
             return _decode_text(token)
-        except msgspec.DecodeError as exc:
+        except msgspec.MsgspecError as exc:
             raise PlanError(f"a text value cannot be read: {exc}") from exc
     if token[:1] in (b"[", b"{"):
         raise PlanError(f"a JSON {'list' if token[:1] == b'[' else 'object'} came for a column that takes one value")
@@ -91,33 +92,45 @@ def text_of(token: bytes) -> str:
 def scalar_literal(token: bytes) -> bytes:
     first = token[:1]
     if first == b'"':
-        return token if is_sql_string(token) else quote_text(_decode_text_exactly(token))
+        return token if is_sql_string(token) else quote_text(_exact_text_of(token))
     if first in (b"[", b"{"):
         raise PlanError(f"a JSON {'list' if first == b'[' else 'object'} came for a column that takes one value")
     return token
 
 
-def _decode_text_exactly(token: bytes) -> str:
+def _exact_text_of(token: bytes) -> str:
     text = text_of(token)
+    _refuse_halves(text)
+    return text
+
+
+def _quote_exactly(text: str) -> bytes:
+    _refuse_halves(text)
+    return quote_text(text)
+
+
+def _refuse_halves(text: str) -> None:
     try:
         text.encode("utf-8")
     except UnicodeEncodeError as exc:
         raise PlanError("a text value has half of a surrogate pair, which is no character") from exc
-    return text
 
 
 def _number(token: bytes) -> bytes:
     return scalar_literal(token)
 
 
+_match_number = re.compile(rb'"?-?[0-9]{1,400}(?:\.[0-9]{0,400})?(?:[eE][-+]?[0-9]{1,3})?"?').fullmatch
+"""What can be a number of a column. Longer ones are none, and Python would take long over them, or gigabytes."""
+
+
 def _decimal(token: bytes) -> bytes:
     # In E notation a literal is a DOUBLE, and so is a string where it is compared: either loses digits.
     if b"E" not in token and b"e" not in token:
         return scalar_literal(token)
-    try:
-        return format(Decimal(token.strip(b'"').decode()), "f").encode()
-    except (InvalidOperation, UnicodeDecodeError) as exc:
-        raise PlanError(f"{token[:40]!r} is no DECIMAL") from exc
+    if _match_number(token) is None:
+        raise PlanError(f"{token[:40]!r} is no DECIMAL")
+    return format(Decimal(token.strip(b'"').decode()), "f").encode()
 
 
 def _double(token: bytes) -> bytes:
@@ -135,9 +148,11 @@ def float_bits(token: bytes) -> bytes:
     `f = 0.1` finds no FLOAT 0.1, since the literal is a DOUBLE; and the shortest spelling of the largest FLOAT,
     3.4028235E38, is as a DOUBLE larger than any FLOAT, which strict mode refuses. Raises PlanError if it is no number.
     """
+    if _match_number(token) is None:
+        raise PlanError(f"{token[:40]!r} is no FLOAT")
     try:
         value = struct.unpack("<f", struct.pack("<f", float(token.strip(b'"'))))[0]
-    except (ValueError, OverflowError) as exc:
+    except OverflowError as exc:
         raise PlanError(f"{token[:40]!r} is no FLOAT") from exc
     if not math.isfinite(value):
         raise PlanError(f"{token[:40]!r} is no FLOAT")
@@ -146,7 +161,11 @@ def float_bits(token: bytes) -> bytes:
 
 def _bit32(token: bytes) -> bytes:
     # Maxwell reads BIT(32) as a signed int: 0x80000000 arrives as -2147483648.
-    return b"%d" % (int(token) + 2**32) if token[:1] == b"-" else scalar_literal(token)
+    if token[:1] != b"-":
+        return scalar_literal(token)
+    if not (token[1:].isdigit() and len(token) < 12):
+        raise PlanError(f"{token[:40]!r} is no BIT(32)")
+    return b"%d" % (int(token) + 2**32)
 
 
 def _year(token: bytes) -> bytes:
@@ -176,7 +195,7 @@ def decode_base64(token: bytes) -> bytes:
         if b"\\" in token:
             return base64.b64decode(_decode_text(token), validate=True)
         return base64.b64decode(token[1:-1], validate=True)
-    except ValueError as exc:
+    except (ValueError, msgspec.MsgspecError) as exc:
         raise PlanError(f"a binary value is not base64: {exc}") from exc
 
 
@@ -218,7 +237,7 @@ def _enum_of(column: Column) -> Literal:
         if token == NULL:
             # The error value '' (index 0) arrives as null; where NULL cannot be, it was that.
             return b"0" if not_null else b"NULL"
-        return quote_text(real_label(text_of(token), labels))
+        return quote_text(real_label(_exact_text_of(token), labels))
 
     return enum
 
@@ -233,7 +252,7 @@ def _set_of(labels: tuple[str, ...]) -> Literal:
             found = _decode_labels(token)
         except msgspec.MsgspecError as exc:
             raise PlanError(f"a SET value is not a list of labels: {exc}") from exc
-        return quote_text(",".join(real_label(label, labels) for label in found))
+        return _quote_exactly(",".join(real_label(label, labels) for label in found))
 
     return members
 
@@ -244,11 +263,13 @@ def _shifted(shift_s: int, column: Column) -> Literal:
     def shifted(token: bytes) -> bytes:
         if token == NULL:
             return b"NULL"
-        text = text_of(token)
+        text = _exact_text_of(token)
         if text.startswith("0000-00-00"):
             return quote_text(text)
         try:
             moment = dt.datetime.fromisoformat(text) + shift
+            if moment.tzinfo is not None:
+                raise ValueError("it has a zone")
         except (ValueError, OverflowError) as exc:
             raise PlanError(f"{column.name} is listed in timestamp_columns, but {text!r} is no date and time") from exc
         fraction = text.partition(".")[2]
@@ -263,10 +284,10 @@ def _geometry(column: Column, *, mysql: bool) -> Literal:
     def geometry(token: bytes) -> bytes:
         if token == NULL:
             return b"NULL"
-        text, srid = text_of(token), default_srid
+        text, srid = _exact_text_of(token), default_srid
         if text.startswith("SRID="):
             head, _, text = text.removeprefix("SRID=").partition(";")
-            if not (head.isascii() and head.isdigit()):
+            if not (head.isascii() and head.isdigit() and len(head) <= 10):
                 raise PlanError(f"{head[:20]!r} is no SRID")
             srid = int(head)
         if not mysql:
@@ -280,11 +301,9 @@ def _geometry(column: Column, *, mysql: bool) -> Literal:
 
 def _flat_multipoint(wkt: str) -> str:
     """MULTIPOINT ((1 1), (2 2)) as MULTIPOINT (1 1, 2 2): MariaDB reads the first as NULL."""
-    out, rest = [], wkt
-    while True:
-        head, mark, rest = rest.partition("MULTIPOINT ((")
-        out.append(head)
-        if not mark:
-            return "".join(out)
-        points, end, rest = rest.partition("))")
-        out.append("MULTIPOINT (" + points.replace("), (", ", ").replace("),(", ",") + ")" + ("" if end else rest))
+    first, *parts = wkt.split("MULTIPOINT ((")
+    out = [first]
+    for part in parts:
+        points, end, rest = part.partition("))")
+        out.append("MULTIPOINT (" + points.replace("), (", ", ").replace("),(", ",") + ")" + (rest if end else ""))
+    return "".join(out)

@@ -22,7 +22,7 @@ def _wide_bit(column: Column, token: bytes) -> str | None:
     size = column.size or 1
     if size <= 32 or token == NULL:
         return None
-    if size == 64 and token.isdigit() and int(token) >= 2**63:
+    if size == 64 and token.isdigit() and len(token) <= 20 and int(token) >= 2**63:
         return None
     return "Maxwell adds up the bytes of BIT over 32 bits wrongly: a value from 2^31 on arrives as another"
 

@@ -20,7 +20,7 @@ from pydbsync.process.logs import start_logging
 from pydbsync.process.outlet import TerminalStream
 from pydbsync.process.status import WorkerStatus
 from pydbsync.process.supervisor import Supervisor, summary
-from pydbsync.process.terminal import Progress
+from pydbsync.process.terminal import Terminal
 from pydbsync.process.worker import follow, stop_on_signals
 from pydbsync.source.file import FileSource
 from pydbsync.source.link import check_broker
@@ -39,15 +39,15 @@ class RunOptions(msgspec.Struct, frozen=True):
 
 def run(settings: Settings, warnings: tuple[str, ...], options: RunOptions) -> int:
     """The exit code. Raises ConfigError before anything is consumed."""
-    terminal = TerminalStream(sys.stderr.fileno())
+    outlet = TerminalStream(sys.stderr.fileno())
     try:
-        return _run(settings, warnings, options, terminal)
+        return _run(settings, warnings, options, outlet)
     finally:
-        terminal.drain(_LAST_WORDS_S)
+        outlet.drain(_LAST_WORDS_S)
 
 
-def _run(settings: Settings, warnings: tuple[str, ...], options: RunOptions, terminal: TerminalStream) -> int:
-    stream = cast("TextIO", terminal)
+def _run(settings: Settings, warnings: tuple[str, ...], options: RunOptions, outlet: TerminalStream) -> int:
+    stream = cast("TextIO", outlet)
     console = Console(file=stream)
     log = start_logging(settings, "main", console=console if console.is_terminal else None, stream=stream)
     stop = stop_on_signals()
@@ -60,9 +60,9 @@ def _run(settings: Settings, warnings: tuple[str, ...], options: RunOptions, ter
     if options.from_file is not None:
         code, statuses = _run_file(settings, options, stop, log)
     else:
-        progress = Progress(log=log, console=console, live=console.is_terminal)
+        terminal = Terminal(log=log, console=console, live=console.is_terminal)
         supervisor = Supervisor(
-            settings, log=log, progress=progress, cluster=cluster, until_drained=options.until_drained
+            settings, log=log, terminal=terminal, cluster=cluster, until_drained=options.until_drained
         )
         code = supervisor.run(stop)
         statuses = supervisor.statuses()

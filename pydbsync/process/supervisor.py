@@ -18,7 +18,7 @@ from pydbsync.backoff import Backoff
 from pydbsync.config.settings import QueueSettings, Settings
 from pydbsync.process.metrics import Metrics
 from pydbsync.process.status import WorkerStatus
-from pydbsync.process.terminal import Progress
+from pydbsync.process.terminal import Terminal
 from pydbsync.process.worker import TOLD_TO_STOP, run_worker
 
 STOP_GRACE_S = 4.0
@@ -63,13 +63,13 @@ class Supervisor:
     """Runs all queues of the settings until told to stop, or until they are drained."""
 
     def __init__(
-        self, settings: Settings, *, log: logging.Logger, progress: Progress, cluster: str, until_drained: bool
+        self, settings: Settings, *, log: logging.Logger, terminal: Terminal, cluster: str, until_drained: bool
     ) -> None:
         """`cluster` is what RabbitMQ calls itself."""
         self._settings = settings
         self._cluster = cluster
         self._log = log
-        self._progress = progress
+        self._terminal = terminal
         self._until_drained = until_drained
         # Forked from a process that has everything imported and no threads: four workers cost one start, not four.
         self._context = multiprocessing.get_context("forkserver")
@@ -80,7 +80,7 @@ class Supervisor:
     def run(self, stop: threading.Event) -> int:
         """The exit code: 0, or the gravest of the workers that ended for good."""
         self._metrics.start(self._log)
-        with self._progress:
+        with self._terminal:
             while not stop.is_set():
                 for worker in self._workers:
                     if worker.restart_at is not None and worker.restart_at <= time.monotonic():
@@ -139,7 +139,7 @@ class Supervisor:
                 worker.has_followed |= message.state == "following"
             else:
                 level, text = message
-                self._progress.say(level, f"{worker.queue.queue}: {text}")
+                self._terminal.say(level, f"{worker.queue.queue}: {text}")
 
     def _ended(self, worker: _Worker) -> None:
         self._read(worker)
@@ -190,7 +190,7 @@ class Supervisor:
 
     def _show(self, *, final: bool = False) -> None:
         statuses = self.statuses()
-        self._progress.show(statuses, final=final)
+        self._terminal.show(statuses, final=final)
         self._metrics.update(statuses)
 
 

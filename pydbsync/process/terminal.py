@@ -13,7 +13,7 @@ from rich.table import Table
 from pydbsync.process.status import WorkerStatus
 
 
-class Progress:
+class Terminal:
     """Shows the workers' statuses and passes on what they say."""
 
     def __init__(self, *, log: logging.Logger, console: Console, live: bool) -> None:
@@ -25,7 +25,7 @@ class Progress:
         self._rates: dict[str, float] = {}
         self._last_line = ""
 
-    def __enter__(self) -> Progress:
+    def __enter__(self) -> Terminal:
         if self._live:
             self._live.start()
         return self

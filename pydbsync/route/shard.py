@@ -47,6 +47,6 @@ class ShardRouter:
             return None
         try:
             value = msgspec.json.decode(token, type=int | None)
-        except msgspec.ValidationError as exc:
+        except msgspec.MsgspecError as exc:
             raise PlanError(f"{self._column} picks the shard but {bytes(token)!r} is no whole number") from exc
         return value % self._modulo if value else None

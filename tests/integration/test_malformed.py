@@ -1,0 +1,39 @@
+"""Malformed values reach no table: each row is stored as the server reads it, or parked, and the worker goes on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from tests.integration.engine import parked, replay
+from tests.servers import Endpoint
+from tests.unit.plan.test_malformed import TOKENS
+
+KINDS = (
+    "TINYINT", "BIGINT UNSIGNED", "YEAR", "DECIMAL(20,5)", "FLOAT", "DOUBLE", "DATE", "TIME(3)", "DATETIME",
+    "TIMESTAMP", "BIT(1)", "BIT(32)", "BIT(64)", "BINARY(4)", "VARBINARY(4)", "BLOB", "CHAR(4)",
+    "VARCHAR(4) CHARACTER SET latin1", "TEXT", "JSON", "ENUM('a','b')", "SET('a','b')", "GEOMETRY", "POINT",
+)  # fmt: skip
+
+
+def messages() -> Iterator[bytes]:
+    place = 1000
+    for number, _ in enumerate(KINDS):
+        for token in TOKENS:
+            if len(token) < 3000:
+                place += 1
+                head = f'"database":"d","table":"t{number}","type":"insert","ts":1700000000,"xid":{place},"commit":true'
+                yield f'{{{head},"position":"binlog.000001:{place}","data":{{"id":{place},"c":{token}}}}}'.encode()
+
+
+def test_malformed_values_are_parked_and_nothing_else_happens(fresh_target: Endpoint) -> None:
+    fresh_target.query("CREATE DATABASE d CHARACTER SET utf8mb4")
+    for number, kind in enumerate(KINDS):
+        fresh_target.query(f"CREATE TABLE d.t{number} (id INT PRIMARY KEY, c {kind} NULL)")
+    sent = list(messages())
+    replay(fresh_target, sent, lossy_values="off")
+    kept = sum(fresh_target.query(f"SELECT COUNT(*) FROM d.t{number}")[0][0] for number, _ in enumerate(KINDS))
+    assert kept + len(parked(fresh_target)) == len(sent)
+    assert kept > len(KINDS)
+    for number, kind in enumerate(KINDS):
+        assert fresh_target.query(f"SELECT 1 FROM d.t{number} WHERE c IS NULL LIMIT 1"), f"{kind}: NULL is a value"
+    assert all(each.reason for each in parked(fresh_target))
