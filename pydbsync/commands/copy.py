@@ -93,6 +93,9 @@ def register(app: typer.Typer) -> None:
         ] = None,
         max_lag_s: Annotated[float, typer.Option(min=0, help="Wait while a replica is further behind.")] = 0,
         chunk_s: Annotated[float, typer.Option(min=0.01, help="Seconds that one chunk should take.")] = 0.5,
+        late_keys_mb: Annotated[
+            int, typer.Option(min=0, help="Tables of so many MB get keys that are not unique behind the rows; 0: none.")
+        ] = 1024,
         load: Annotated[Loading, typer.Option(help="LOAD DATA LOCAL, or INSERT; auto takes what is allowed.")] = (
             Loading.AUTO
         ),
@@ -127,6 +130,7 @@ def register(app: typer.Typer) -> None:
             exclude=tuple(exclude or ()),
             where=tuple(read_condition(text) for text in where or ()),
             structure_only=structure_only,
+            late_keys_bytes=late_keys_mb << 20,
             loading=load.value,
             locking=lock.value,
             lock_wait_s=lock_wait_s,

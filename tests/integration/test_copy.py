@@ -9,10 +9,12 @@ import msgspec
 import pymysql
 import pytest
 
+from pydbsync.apply.connection import Connection
 from pydbsync.config.settings import Settings
 from pydbsync.errors import ConfigError, OperationError, TransientError
 from pydbsync.model import TableName
 from pydbsync.ops.copy import one_round
+from pydbsync.ops.copy import run as copy_run
 from pydbsync.ops.copy.options import CopyReport
 from pydbsync.ops.copy.sessions import TargetWriter
 from tests.comparing import run_sql, settings_for
@@ -296,6 +298,36 @@ def test_a_commit_whose_answer_is_lost_is_not_done_again(
     found = fresh_target.query(f"SELECT * FROM {'d' if merged else 'd1'}.`{name}`")
     assert sorted(found, key=repr) == sorted(wanted, key=repr) != []
     assert report.rows == len(wanted)
+
+
+class UnansweredAtTheEnd(Connection):
+    """Lost just behind the COMMIT that ends the copy."""
+
+    ends: ClassVar[int] = 0
+
+    def run(self, sql: str, parameters: tuple[object, ...] = ()) -> int:
+        UnansweredAtTheEnd.ends += "ended_at" in sql
+        return super().run(sql, parameters)
+
+    def commit(self) -> None:
+        super().commit()
+        if UnansweredAtTheEnd.ends == 1:
+            self.close()
+            raise TransientError("the answer was lost", code=2013)
+
+
+def test_a_copy_whose_last_answer_is_lost_is_finished(
+    fresh_source: Endpoint, fresh_target: Endpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make(fresh_source)
+    monkeypatch.setattr(copy_run, "Connection", UnansweredAtTheEnd)
+    monkeypatch.setattr(UnansweredAtTheEnd, "ends", 0)
+    report = copy(settings_for(fresh_source, fresh_target, retry={"first_s": 0.01, "max_s": 0.01}))
+    assert UnansweredAtTheEnd.ends == 1
+    assert report.place
+    assert report.rows == 11
+    assert fresh_target.query("SELECT status FROM pydbsync.copy_run") == [("done",)]
+    assert state_differences(fresh_source, fresh_target, ["shop"]) == []
 
 
 # -- names -------------------------------------------------------------------------------------------------------------

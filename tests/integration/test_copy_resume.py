@@ -254,6 +254,46 @@ def test_databases_that_are_merged_are_not_doubled_when_the_copy_goes_on(
         assert sorted(fresh_target.query(f"SELECT * FROM d.{table}")) == sorted(wanted)
 
 
+@pytest.mark.parametrize("is_stopped", [False, True])
+def test_a_large_table_gets_its_keys_behind_its_rows(
+    fresh_source: Endpoint, fresh_target: Endpoint, is_stopped: bool
+) -> None:
+    make_shapes(fresh_source)
+    run_sql(
+        fresh_source,
+        [
+            "ALTER TABLE number ADD KEY `odd``, name` (v(9)), ADD UNIQUE (id)",
+            "ALTER TABLE number ADD KEY second (id, v(5)) COMMENT 'KEY `x`'",
+            "ALTER TABLE none ADD KEY (id), ADD c INT AUTO_INCREMENT, ADD KEY (c)",
+            "ALTER TABLE none ADD FULLTEXT (v)",
+            "ALTER TABLE signed ADD KEY (v(3))",
+            "CREATE TABLE child (id INT, KEY (id), CONSTRAINT f FOREIGN KEY (id) REFERENCES signed (id))",
+            f"ANALYZE TABLE {', '.join(KEYS)}",
+        ],
+        database=SHAPES,
+    )
+    settings = settings_for(fresh_source, fresh_target)
+    keys = (
+        "SELECT DISTINCT index_name FROM information_schema.statistics WHERE table_name = 'number' AND table_schema ="
+        f" '{SHAPES}' AND non_unique"
+    )
+    seen: list[object] = []
+    stop = threading.Event()
+
+    def look() -> None:
+        seen.append(fresh_target.query(keys))
+        if is_stopped:
+            stop.set()
+
+    with pytest.raises(Stopped) if is_stopped else contextlib.nullcontext():
+        copy(settings, late_keys_bytes=1, observer=Recorder(look), stop=stop, jobs=1)
+    if is_stopped:
+        assert copy(settings, late_keys_bytes=0).is_resumed
+    assert seen == [[]]
+    assert state_differences(fresh_source, fresh_target, [SHAPES]) == []
+    assert sorted(fresh_target.query(keys)) == sorted(fresh_source.query(keys)) != []
+
+
 def test_replay_does_not_start_into_half_a_copy(carrier: Carrier, config: dict[str, object], tmp_path: Path) -> None:
     make_shapes(carrier.source)
     assert CopyProcess(config, tmp_path, PYDBSYNC_KILL_POINT="after-chunk:3").wait().exit_code == KILLED

@@ -59,6 +59,7 @@ TABLES = {
         target_table VARCHAR(64) {_NAME} NOT NULL,
         status ENUM('making', 'made', 'kept') CHARACTER SET ascii NOT NULL,
         fingerprint CHAR(40) CHARACTER SET ascii NOT NULL,
+        late_keys LONGTEXT CHARACTER SET utf8mb4 NOT NULL,
         PRIMARY KEY (run_id, target_database, target_table)
     """,
 }
@@ -99,6 +100,8 @@ class MadeRecord(msgspec.Struct, frozen=True):
     """making: made from here on, and without rows until it is made; kept: found empty, and filled."""
     fingerprint: str = ""
     """Of the table when it was made: another one is not the copy's."""
+    late_keys: tuple[str, ...] = ()
+    """Definitions of keys that are to be added when the rows are there."""
 
 
 class ChunkRecord(msgspec.Struct):
@@ -151,6 +154,10 @@ class Journal:
             )
             for run_id, options, source, start, latest, default, rounds in found
         ]
+
+    def is_done(self, connection: Connection, run_id: int) -> bool:
+        """Whether the run is finished."""
+        return bool(connection.value(f"SELECT status = 'done' FROM {self._runs} WHERE id = %s", (run_id,)))
 
     def begin(self, connection: Connection, options: dict[str, str], source: dict[str, str]) -> int:
         """A new run; its number, which all other methods mean from now on."""
@@ -214,20 +221,20 @@ class Journal:
     def made(self, connection: Connection, run_id: int | None = None) -> dict[TableName, MadeRecord]:
         """What a run has made or taken over at the target."""
         found = connection.rows(
-            f"SELECT target_database, target_table, status, fingerprint FROM {self._made} WHERE run_id = %s",
+            f"SELECT target_database, target_table, status, fingerprint, late_keys FROM {self._made} WHERE run_id = %s",
             (self.run_id if run_id is None else run_id,),
         )
         return {
-            TableName(database, table): MadeRecord(status, fingerprint)
-            for database, table, status, fingerprint in found
+            TableName(database, table): MadeRecord(status, fingerprint, _decode(late_keys, tuple[str, ...]))
+            for database, table, status, fingerprint, late_keys in found
         }
 
     def write_made(self, connection: Connection, name: TableName, record: MadeRecord) -> None:
         """Store what is known of a table of the target."""
         connection.run(
-            f"REPLACE INTO {self._made} (run_id, target_database, target_table, status, fingerprint)"
-            " VALUES (%s, %s, %s, %s, %s)",
-            (self.run_id, *name, record.status, record.fingerprint),
+            f"REPLACE INTO {self._made} (run_id, target_database, target_table, status, fingerprint, late_keys)"
+            " VALUES (%s, %s, %s, %s, %s, %s)",
+            (self.run_id, *name, record.status, record.fingerprint, _encode(record.late_keys)),
         )
 
     def forget_made(self, connection: Connection, name: TableName) -> None:

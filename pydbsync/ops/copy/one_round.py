@@ -138,6 +138,7 @@ class OneRound:
                         inventory.tables[name], target.name,
                         may_drop=existing == "drop" or (sides.is_added and existing == "stop"),
                         may_keep=existing == "keep", may_empty=existing == "keep" and sides.is_added,
+                        is_large=0 < sides.options.late_keys_bytes <= inventory.tables[name].size_bytes,
                     )  # fmt: skip
                 except OperationError as exc:
                     refused.append(str(exc))
@@ -225,7 +226,7 @@ class OneRound:
                 ),
                 journal=sides.journal,
                 prepare=sides.tables.prepare,
-                finish=lambda task: sides.tables.finish(task, self._records[task.name]),
+                finish=lambda task: sides.tables.finish(task, self._records[task.name], sides.own),
                 empty=lambda task: sides.tables.empty(task, sides.own),
                 brake=sides.throttle,
                 stop=sides.stop,

@@ -8,6 +8,7 @@ from pydbsync.apply.connection import Connection
 from pydbsync.errors import OperationError
 from pydbsync.model import TableName
 from pydbsync.ops.copy.journal import Journal, MadeRecord
+from pydbsync.ops.copy.late_keys import add_keys, drop_keys, keys_to_be_late
 from pydbsync.ops.copy.structure import Builder, SourceTable, read_fingerprint
 from pydbsync.plan.quoting import quote_table
 
@@ -59,9 +60,13 @@ class OwnTables:
         for database in self._builder.make_database(name, create_sql):
             self._note(self._target, TableName(database, _WHOLE), MadeRecord("made"))
 
-    def place(self, table: SourceTable, name: TableName, *, may_drop: bool, may_keep: bool, may_empty: bool) -> None:
+    def place(
+        self, table: SourceTable, name: TableName, *, may_drop: bool, may_keep: bool, may_empty: bool,
+        is_large: bool = False,
+    ) -> None:  # fmt: skip
         """See to it that an empty table of this name is there: made anew, or kept as it is.
 
+        A large one gets its keys when its rows are there, by `add_late_keys`.
         `may_drop`, `may_keep` (an empty one) and `may_empty` are said of tables that are not the copy's. Raises
         OperationError for such a table otherwise, and where the table cannot be made.
         """
@@ -80,19 +85,32 @@ class OwnTables:
             # What stands there later was made by somebody else.
             self._forget(name)
             raise
+        if is_large and (keys := keys_to_be_late(self._target, name)):
+            # Noted down before they go: whoever goes on after a kill adds those that are missing.
+            self._note(self._target, name, MadeRecord("making", late_keys=tuple(keys.values())))
+            drop_keys(self._target, name, keys)
         self.note_made(self._target, name)
+
+    def add_late_keys(self, connection: Connection, name: TableName) -> None:
+        """The rows are there: add the keys that were taken off."""
+        record = self._records.get(name)
+        if record is not None and record.late_keys:
+            add_keys(connection, name, record.late_keys)
+            self._note(connection, name, MadeRecord("made", read_fingerprint(connection, name) or ""))
 
     def note_made(self, connection: Connection, name: TableName) -> None:
         """The table is the copy's as it stands there now. A kept one stays what it is."""
         if not self._is_kept(name):
-            self._note(connection, name, MadeRecord("made", read_fingerprint(connection, name) or ""))
+            record = self._records.get(name, MadeRecord("made"))
+            fingerprint = read_fingerprint(connection, name) or ""
+            self._note(connection, name, MadeRecord("made", fingerprint, record.late_keys))
 
     def empty(self, connection: Connection, name: TableName) -> None:
         """Remove all rows of a table of this copy, at once."""
         record = self._records.get(name)
         if record is not None and record.status == "made":
             # The table gets another time of creation: until that is noted down it is known by being empty.
-            self._note(connection, name, MadeRecord("making", record.fingerprint))
+            self._note(connection, name, MadeRecord("making", record.fingerprint, record.late_keys))
         connection.execute(f"TRUNCATE TABLE {quote_table(name)}".encode())
         self.note_made(connection, name)
 

@@ -54,7 +54,13 @@ def plan_round(
         for name, fingerprint in found.items()
         if name not in records or records[name].status == "gone" or records[name].fingerprint != fingerprint
     }
-    anew |= {name for name in unfinished - gone - anew if not converges(name)}
+    # Without a start the process was killed before the table was made and seen by a snapshot.
+    anew |= {name for name in unfinished - gone - anew if not (has_start(records[name]) and converges(name))}
     while spread := {name for family in tied if family & (anew | gone) for name in family & found.keys()} - anew:
         anew |= spread
     return Round(tuple(sorted(anew)), tuple(sorted(unfinished - gone - anew)), tuple(sorted(gone)))
+
+
+def has_start(record: TableRecord) -> bool:
+    """Whether the place is known from which on what is said of the table is new to the target."""
+    return bool(record.start.base or record.start.marker)

@@ -57,18 +57,21 @@ def run_copy(
     log = log or logging.getLogger("pydbsync.copy")
     backoff = Backoff(settings.retry.first_s, settings.retry.max_s)
     began, is_begun, told = time.monotonic(), False, ""
+    former: tuple[int, CopyReport] | None = None
     while True:
         copy: Copy | None = None
         tried_at = time.monotonic()
         try:
             copy = Copy(settings, options, stop=stop, observer=observer, log=log)
-            report = copy.run()
+            report = copy.run(former)
             report.seconds = time.monotonic() - began
             return report
         except TransientError as exc:
             is_begun = is_begun or (copy is not None and copy.is_begun)
             if not is_begun:
                 raise
+            if copy is not None and copy.is_begun:
+                former = copy.run_id, copy.report
             text = f"the copy waits, and goes on by itself: {exc}"
             if text != told:
                 told = text
@@ -143,10 +146,18 @@ class Copy:
         self._source.close()
         self._target.close()
 
-    def run(self) -> CopyReport:
-        """All of it, once; see run_copy."""
+    @property
+    def run_id(self) -> int:
+        """Its number in the journal; 0 before it is begun."""
+        return self._journal.run_id
+
+    def run(self, former: tuple[int, CopyReport] | None = None) -> CopyReport:
+        """All of it, once; see run_copy. `former` is what was tried before, and its report: the answer to its last
+        COMMIT may be all that is missing."""
         self._streams.acquire()
         self._journal.ensure(self._target)
+        if former is not None and self._journal.is_done(self._target, former[0]):
+            return former[1]
         self.report.streams = self._streams.names
         if self._options.trust_stream and not self._journal.running(self._target) and self._streams.trust():
             self._note("the streams are trusted from now on: replay can start")
@@ -464,11 +475,11 @@ class Copy:
         default = self._default if self.report.rounds > 1 else self._start
         starts = starts_of(records, self._start, default, is_added=self._is_added)
         server_id = None if self._options.watermark else self._taker.server_id()
+        self.report.place, self.report.end_place = place_text(self._start), place_text(end)
+        self.report.gtids = self._start.gtids
         with self._target.transaction():
             self._streams.finish(self._start, starts, server_id=server_id, end=end, is_added=self._is_added)
             self._journal.end(self._target, self._journal.run_id, "done")
-        self.report.place, self.report.end_place = place_text(self._start), place_text(end)
-        self.report.gtids = self._start.gtids
 
     def _raise_counters(self) -> None:
         """The source may have given out higher numbers than the copied rows have."""

@@ -166,11 +166,17 @@ class Tables:
         for target in task.targets:
             self._servers.target.call(lambda connection, name=target.name: own.empty(connection, name))  # type: ignore[misc]
 
-    def finish(self, task: TableTask, record: TableRecord) -> str:
+    def finish(self, task: TableTask, record: TableRecord, own: OwnTables) -> str:
         """The table is copied: note it down. Why it must be copied again, if its definition has changed meanwhile."""
         now = self._servers.source.call(lambda connection: read_fingerprint(connection, task.name))
         if now != record.fingerprint:
             return "its definition changed while it was copied" if now else "it was dropped or renamed"
+        target = self._servers.target.another()  # a large table's keys take long, and others ask meanwhile
+        try:
+            for each in task.targets:
+                target.call(lambda connection, name=each.name: own.add_late_keys(connection, name))  # type: ignore[misc]
+        finally:
+            target.close()
         record.status, record.rows, record.size_bytes = "done", task.report.rows, task.report.size_bytes
         self._servers.target.call(lambda connection: self._journal.write_table(connection, record))
         return ""
