@@ -25,6 +25,8 @@ rabbitmq_conn_info = {
 
 # One worker process for each queue. Maxwell publishes with the routing key database.table.
 rabbitmq_queue_bind = [
+    # A queue's name is the name of its checkpoint in the target: another broker or virtual host with queues of these
+    # names needs names of its own there, by `stream_names` or another `state_schema`.
     {
         "exchange": ["maxwell.crm" + str(db_corpmod), "topic"],
         "queues": {

@@ -39,6 +39,10 @@ class Source(Protocol):
     def is_drained(self) -> bool:
         """Whether nothing is left: no delivery at hand, none at the broker. Raises SourceError."""
 
+    def finish(self) -> bool:
+        """Take nothing more in; whether something is held that should rather be applied than given back, since the
+        broker counts how often it was. To be asked again until there is nothing."""
+
     def depth(self) -> int | None:
         """Messages waiting behind the ones taken, where the source knows; a figure for people, not for decisions."""
 

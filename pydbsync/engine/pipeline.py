@@ -24,6 +24,9 @@ from pydbsync.model import Delivery, Marker, RowChange, SchemaChange, TableName
 from pydbsync.protocols import Decode, Plans, SchemaPlanner, Sink, Source, StateStore
 
 _IDLE_WAIT_S = 0.5
+_LAST_WAIT_S = 0.1
+_STOP_S = 2.5
+"""How long what was taken in is still applied after being told to stop, where it should not be given back."""
 _LOOK_EACH_ROWS = 32
 """How often, while rows are taken in, the target is given the next statement if it has done the last."""
 
@@ -95,12 +98,14 @@ class Pipeline:
                     if not is_away:
                         self._log.warning("the source is away, waiting: %s", exc)
                     is_away = True
+                    self._observer.now("waiting for the queue")
                     source.close()
                     backoff.wait(stop)
                 except TransientError as exc:
                     # Lost while something was looked up: what was taken in comes again.
                     self._log.warning("the target was lost, beginning anew at the checkpoint: %s", exc)
                     is_target_lost = True
+                    self._observer.now("waiting for the target")
                     source.close()
                     store.release()
                     backoff.wait(stop)
@@ -155,6 +160,9 @@ class _Subscription:
         self._xid: int | None = None
         self._is_inside_transaction = False
         self._named_keyless: set[TableName] = set()
+        self._is_late_told = False
+        self._leaves_at: float | None = None
+        """When the subscription ends, by the monotonic clock, once told to stop."""
 
     # -- the loop ----------------------------------------------------------------------------------------------------
 
@@ -165,7 +173,7 @@ class _Subscription:
                 self._observer.began()
                 self._observer.depth(self._source.depth)
                 self._take_in(deliveries, stop)
-                if stop.is_set():
+                if self._must_leave(stop):
                     self._close()
                     return
         finally:
@@ -188,6 +196,10 @@ class _Subscription:
                         self._close()
                 if deliveries:
                     return deliveries
+            if stop.is_set() and not self._must_leave(stop):
+                if deliveries := take(timeout_s=_LAST_WAIT_S):
+                    return deliveries
+                continue
             if stop.is_set() or (self._until_drained and self._source.is_drained()):
                 return None
             self._store.keep_alive()
@@ -234,8 +246,25 @@ class _Subscription:
                 or (not self._is_inside_transaction and self._is_full())
             ):
                 self._close(go_on=True)
-                if stop.is_set():
+                if self._must_leave(stop):
                     return
+
+    def _must_leave(self, stop: threading.Event) -> bool:
+        """Whether what is at hand is given back: at once when told to stop, but for a queue that counts it."""
+        if not stop.is_set():
+            return False
+        if self._leaves_at is None:
+            self._leaves_at = time.monotonic() + _STOP_S
+        if not self._source.finish():
+            return True
+        is_late = time.monotonic() >= self._leaves_at
+        if is_late and not self._is_late_told:
+            self._is_late_told = True
+            self._log.warning(
+                "the target did not take within %g s what was held of the queue: it is given back, which the queue"
+                " counts", _STOP_S,
+            )  # fmt: skip
+        return is_late
 
     def _is_full(self) -> bool:
         batch, settings = self._batch, self._settings

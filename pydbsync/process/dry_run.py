@@ -130,6 +130,9 @@ class _Unacknowledged:
     def is_drained(self) -> bool:
         return self._source.is_drained()
 
+    def finish(self) -> bool:
+        return False
+
     def depth(self) -> int | None:
         return self._source.depth()
 

@@ -9,6 +9,7 @@ import time
 import uuid
 from collections import deque
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from typing import Any
 
 from pydbsync.config.settings import AmqpSettings, QueueSettings
@@ -55,6 +56,10 @@ class AmqpSource:
         self._consumer_poll_s = consumer_poll_s
         self._only_looks = only_looks
         self._fast = fast
+        self._consumer_tag = f"pydbsync-{uuid.uuid4().hex[:12]}"
+        self._counts_returns = False
+        self._cancelled: Future[Any] | None = None
+        self._looked_behind: Future[Any] | None = None
         self._was_open = False
         self._refusal = ""
         """Why the broker does not let us in any more, once said."""
@@ -92,14 +97,15 @@ class AmqpSource:
         )
         try:
             link.connect(stop)
-            (inspect if self._only_looks else declare)(link, self._queue, log=self._log, stop=stop)
+            prepare = inspect if self._only_looks else declare
+            self._counts_returns = prepare(link, self._queue, log=self._log, stop=stop)
             channel = link.open_channel(stop)
             self._wait_for_turn(link, channel, stop, while_waiting)
             self._channel = channel
             link.consume(
                 channel,
                 queue=self._queue.queue,
-                consumer_tag=f"pydbsync-{uuid.uuid4().hex[:12]}",
+                consumer_tag=self._consumer_tag,
                 prefetch=self._prefetch,
             )
             self._was_open, self._refusal = True, ""
@@ -157,6 +163,23 @@ class AmqpSource:
         # answered, so a second answer on that channel stands behind them.
         return self._holds_none(link) and not self._at_hand
 
+    def finish(self) -> bool:
+        """End the subscription of a queue that drops what was given back too often; see protocols.Source."""
+        link, channel = self._link, self._channel
+        if not self._counts_returns or link is None or channel is None:
+            return False
+        if self._cancelled is None:
+            self._cancelled = link.begin(
+                channel, lambda reply: channel.basic_cancel(self._consumer_tag, callback=reply)
+            )
+        if not self._cancelled.done():
+            return True
+        # What a quorum queue had sent to our channel may stand behind the answer; a second answer stands behind that.
+        if self._looked_behind is None:
+            self._looked_behind = link.begin(channel, self._passive_declare(channel))
+        with self._changed:
+            return self._fault is None and (bool(self._unsettled) or not self._looked_behind.done())
+
     def depth(self) -> int | None:
         """Messages ready in the queue when last asked, a second ago or so; never waits."""
         link, now = self._link, time.monotonic()
@@ -186,6 +209,7 @@ class AmqpSource:
             self._paused = self._ack_due = False
             self._ack_tag = 0
             self._depth_asked_at = 0.0
+        self._cancelled = self._looked_behind = None
 
     # --- called by the connection's thread
 

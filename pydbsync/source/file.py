@@ -78,6 +78,9 @@ class FileSource:
             )
         return is_drained
 
+    def finish(self) -> bool:
+        return False
+
     def depth(self) -> int | None:
         """Not known: nobody has counted the lines."""
         return None

@@ -41,6 +41,9 @@ class MemorySource:
     def is_drained(self) -> bool:
         return self._taken == len(self._bodies)
 
+    def finish(self) -> bool:
+        return False
+
     def depth(self) -> int | None:
         return len(self._bodies) - self._taken
 

@@ -29,20 +29,21 @@ _Declaration: TypeAlias = Callable[[Channel, Reply], object]
 """Declares over the channel and has the answer sent to the reply."""
 
 
-def declare(link: BrokerLink, queue: QueueSettings, *, log: logging.Logger, stop: threading.Event) -> None:
-    """Have the durable queue, its durable exchange and its bindings; name what the queue may drop.
+def declare(link: BrokerLink, queue: QueueSettings, *, log: logging.Logger, stop: threading.Event) -> bool:
+    """Have the durable queue, its durable exchange and its bindings; name what the queue may drop. Whether it counts
+    what is given back.
 
     Raises ConfigError for what no other try can mend, SourceError, Stopped.
     """
     if queue.exchange:
         _declare_exchange(link, queue, log=log, stop=stop)
-    facts = _declare_queue(link, queue, log=log, stop=stop)
-    _tell_what_it_drops(link, queue, facts, log=log, stop=stop)
+    counts_returns = _prepare_queue(link, queue, log=log, stop=stop)
     if queue.exchange and queue.routing_keys:
         _bind(link, queue, stop)
+    return counts_returns
 
 
-def inspect(link: BrokerLink, queue: QueueSettings, *, log: logging.Logger, stop: threading.Event) -> None:
+def inspect(link: BrokerLink, queue: QueueSettings, *, log: logging.Logger, stop: threading.Event) -> bool:
     """As `declare`, but nothing is made. Raises ConfigError if the queue does not exist."""
     try:
         _try(link, _QueueFacts({}).declaration(queue.queue, passive=True), stop=stop)
@@ -52,8 +53,7 @@ def inspect(link: BrokerLink, queue: QueueSettings, *, log: logging.Logger, stop
                 f"there is no queue {queue.queue!r} at RabbitMQ, and a dry run makes none", key=_KEY
             ) from error
         raise explained(error, f"looking at queue {queue.queue!r}") from error
-    facts = _declare_queue(link, queue, log=log, stop=stop)
-    _tell_what_it_drops(link, queue, facts, log=log, stop=stop)
+    return _prepare_queue(link, queue, log=log, stop=stop)
 
 
 def queue_arguments(configured: Mapping[str, object], *, server_version: str) -> dict[str, object]:
@@ -144,11 +144,34 @@ class _QueueFacts:
         return f"{name} is {'not set' if value is None else value}"
 
 
-def _declare_queue(
-    link: BrokerLink, queue: QueueSettings, *, log: logging.Logger, stop: threading.Event
-) -> _QueueFacts:
-    """Declare the queue; what it is. RabbitMQ names one difference to an existing queue at a time: each is taken over
-    for the next try, until there is none."""
+def _prepare_queue(link: BrokerLink, queue: QueueSettings, *, log: logging.Logger, stop: threading.Event) -> bool:
+    """Declare the queue and name what of it matters; whether it counts how often a message was given back."""
+    facts, others = _declare_queue(link, queue, stop=stop)
+    kind = facts.arguments.get("x-queue-type", "classic") if facts.are_known else _kind_of(link, queue.queue, stop)
+    if kind == "stream":
+        raise ConfigError(
+            f"queue {queue.queue!r} is a stream: it remembers no place of ours, and what comes while the worker is away"
+            " would be lost; bind a classic or a quorum queue to the exchange instead",
+            key=_KEY,
+        )
+    if others:
+        log.warning("queue %r exists with other properties and is used as it is: %s", queue.queue, "; ".join(others))
+    if facts.are_known:
+        _tell_what_it_drops(queue.queue, facts, server_version=link.server_version, log=log)
+    elif kind == "quorum":
+        log.warning(
+            "queue %r is a quorum queue, and the rights of the user do not show whether it has a delivery limit, beyond"
+            " which it drops what was given back: see `rabbitmqctl list_queues name arguments policy`", queue.queue,
+        )  # fmt: skip
+    return kind == "quorum"
+
+
+def _declare_queue(link: BrokerLink, queue: QueueSettings, *, stop: threading.Event) -> tuple[_QueueFacts, list[str]]:
+    """Declare the queue; what it is, and what of it is not as configured.
+
+    RabbitMQ names one difference to an existing queue at a time: each is taken over for the next try, until there is
+    none.
+    """
     what = f"queue {queue.queue!r}"
     facts = _QueueFacts(queue_arguments(queue.arguments, server_version=link.server_version))
     others: list[str] = []
@@ -172,9 +195,7 @@ def _declare_queue(
                 facts.are_known = False
                 break
             others.append(other)
-    if others:
-        log.warning("%s exists with other properties and is used as it is: %s", what, "; ".join(others))
-    return facts
+    return facts, others
 
 
 def _refuse_if_missing(link: BrokerLink, queue: QueueSettings, refusal: str, *, stop: threading.Event) -> None:
@@ -188,30 +209,12 @@ def _refuse_if_missing(link: BrokerLink, queue: QueueSettings, refusal: str, *, 
         raise ConfigError(f"RabbitMQ makes no queue {queue.queue!r} with these: {refusal}", key=key) from None
 
 
-def _tell_what_it_drops(
-    link: BrokerLink, queue: QueueSettings, facts: _QueueFacts, *, log: logging.Logger, stop: threading.Event
-) -> None:
-    """A queue that is no log of all changes is refused, or named, before anything is taken out of it."""
-    name, arguments = queue.queue, facts.arguments
-    kind = arguments.get("x-queue-type", "classic") if facts.are_known else _kind_of(link, name, stop)
-    if kind == "stream":
-        raise ConfigError(
-            f"queue {name!r} is a stream: it remembers no place of ours, and what comes while the worker is away would"
-            " be lost; bind a classic or a quorum queue to the exchange instead",
-            key=_KEY,
-        )
-    if not facts.are_known:
-        if kind == "quorum":
-            log.warning(
-                "queue %r is a quorum queue, and the rights of user do not show whether it has a delivery limit, beyond"
-                " which it drops what was given back: see `rabbitmqctl list_queues name arguments policy`", name,
-            )  # fmt: skip
-        return
+def _tell_what_it_drops(name: str, facts: _QueueFacts, *, server_version: str, log: logging.Logger) -> None:
     dropped = what_it_drops(
-        arguments, server_version=link.server_version, is_durable=facts.is_durable, is_auto_delete=facts.is_auto_delete
+        facts.arguments, server_version=server_version, is_durable=facts.is_durable, is_auto_delete=facts.is_auto_delete
     )
     if dropped:
-        to = arguments.get("x-dead-letter-exchange")
+        to = facts.arguments.get("x-dead-letter-exchange")
         log.warning(
             "queue %r %s%s: such changes do not reach the target, and only a heartbeat shows it; declare it anew"
             " without that", name, "; it ".join(dropped), f" (what it drops goes to exchange {to!r})" if to else "",

@@ -29,7 +29,7 @@ class Ledger:
         """Make the database."""
         name, ddl = self.name, self.binlog.ddl
         return [
-            *ddl(f"CREATE DATABASE {name}", name),
+            *ddl(f"CREATE DATABASE {name} CHARACTER SET utf8mb4 COLLATE utf8mb4_bin", name),
             *ddl(f"CREATE TABLE {name}.ledger (n INT, v VARCHAR(9))", f"{name}.ledger", columns=("n", "v")),
             *ddl(f"CREATE TABLE {name}.counter (id INT PRIMARY KEY, n INT)", f"{name}.counter", columns=("id", "n")),
             *self.binlog.transaction(insert(f"{name}.counter", {"id": 1, "n": 0})),

@@ -6,6 +6,7 @@ The back-off is short here, so that as many tries are made within seconds as wit
 from __future__ import annotations
 
 import re
+import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import pytest
 
 from tests.conftest import StartSync
 from tests.e2e.streams import QUICK, Ledger
+from tests.e2e.test_refusals import closed_port
 from tests.maxwell import insert
 from tests.processes import SyncProcess, sync_config, wait_for
 from tests.proxy import Proxy
@@ -34,6 +36,12 @@ def memory_of(process: SyncProcess, name: str) -> int:
     return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{name}:"))
 
 
+def is_up(port: int) -> float:
+    """pydbsync_up."""
+    text = urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics").read().decode()
+    return float(re.findall(r"^pydbsync_up\S* ([0-9.]+)$", text, re.MULTILINE)[0])
+
+
 def test_a_target_that_is_away_for_long_is_waited_for_in_bounded_memory(
     vhost: Vhost, fresh_target: Endpoint, start_sync: StartSync, make_proxy: Callable[[int], Proxy]
 ) -> None:
@@ -44,7 +52,8 @@ def test_a_target_that_is_away_for_long_is_waited_for_in_bounded_memory(
     vhost.publish(ledger.begin())
     vhost.publish(ledger.binlog.ddl("CREATE TABLE l.large (id INT PRIMARY KEY, v LONGTEXT)", "l.large"))
     vhost.publish(ledger.write(20))
-    config = sync_config(fresh_target, vhost, **OPTIONS)
+    port = closed_port()
+    config = sync_config(fresh_target, vhost, metrics_port=port, **OPTIONS)
     config["db_info"] |= {"port": proxy.port}
     process = start_sync(config)
     wait_for(lambda: ledger.applied(fresh_target) == 20, what="the first changes")
@@ -58,9 +67,11 @@ def test_a_target_that_is_away_for_long_is_waited_for_in_bounded_memory(
     wait_for(lambda: proxy.tried - tries > TRIES, what="many tries")
     assert memory_of(process, "VmHWM") - before < MOST_MORE_BYTES < LARGE_ROWS * LARGE_BYTES
     assert process.stderr.count("WARNING") == 1, process.stderr
+    wait_for(lambda: is_up(port) == 0, what="the figure that says so")
     server.start()
 
     wait_for(lambda: ledger.applied(fresh_target) == 70, what="all changes")
+    wait_for(lambda: is_up(port) == 1, what="the figure that says so")
     assert memory_of(process, "VmHWM") - before < MOST_MORE_BYTES
     finished = process.stop()
     assert finished.exit_code == 0, finished

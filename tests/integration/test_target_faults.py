@@ -382,3 +382,27 @@ def test_an_address_that_moves_while_the_old_server_stays_read_only_is_followed(
     assert caplog.text.count("the target has gone back") == bool(lost)
     assert "the target is read-only" in states
     assert states[-2:] == ["following", "stopped"]
+
+
+class _Counting(MemorySource):
+    """Counts what is given back, or does not."""
+
+    counts = True
+
+    def finish(self) -> bool:
+        return self.counts and self._acknowledged < self._taken
+
+
+@pytest.mark.parametrize("counts", [True, False])
+def test_an_orderly_stop_applies_what_was_taken_from_a_queue_that_counts_what_is_given_back(
+    fresh_target: Endpoint, table: str, binlog: Binlog, monkeypatch: pytest.MonkeyPatch, counts: bool
+) -> None:
+    source, stop = _Counting(changes(binlog, 12), stream="memory", block=6), threading.Event()
+    source.counts = counts
+    monkeypatch.setattr(applier, "kill_point", lambda name: stop.set() if name == "before-commit" else None)
+    follow(
+        settings_for(fresh_target, batch_rows=2), source, stop=stop, send=lambda status: None, log=LOG,
+        until_drained=True,
+    )  # fmt: skip
+    assert len(numbers(fresh_target)) == source.acknowledged
+    assert (source.acknowledged % 6 == 0) is counts

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from typing import Any
 
 import pytest
 
@@ -157,3 +158,21 @@ def test_depth_is_what_waits_at_the_broker(make_source: MakeSource, vhost: Vhost
     until(lambda: source.depth() == 20)
     source.acknowledge(10)
     until(lambda: source.depth() == 10)
+
+
+@pytest.mark.parametrize("arguments", [{"x-queue-type": "quorum", "x-delivery-limit": 3}, {}])
+def test_a_queue_that_counts_what_is_given_back_is_left_when_all_that_was_taken_is_acknowledged(
+    make_source: MakeSource, vhost: Vhost, arguments: dict[str, Any]
+) -> None:
+    vhost.declare(QUEUE, arguments=arguments)
+    vhost.publish(numbered(30))
+    source = opened(make_source(prefetch=10))
+    taken = take(source, 10)
+    assert source.finish() is bool(arguments)
+    if arguments:
+        assert source.finish()
+        source.acknowledge(taken[-1].tag)
+        until(lambda: not source.finish())
+        assert source.take(timeout_s=0) == []
+        assert vhost.consumers(QUEUE) == 0
+        assert vhost.depth(QUEUE) == 20
