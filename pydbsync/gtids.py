@@ -28,6 +28,9 @@ class GtidSet:
 
     def __init__(self, text: str = "") -> None:
         self._intervals: dict[str, list[list[int]]] = {}
+        # Where the last number was added, as text and as interval: nearly always the next one goes there too.
+        self._last_source = ""
+        self._last_span = [0, 0]
         for part in filter(None, re.split(r"[,\s]+", text)):
             uuid, *ranges = part.lower().split(":")
             source = uuid
@@ -41,6 +44,17 @@ class GtidSet:
         for spans in self._intervals.values():
             spans.sort()
 
+    def extend(self, gtid: str) -> bool:
+        """Add a GTID that is the next one of its source after the last that was added; whether it is."""
+        source, _, number = gtid.rpartition(":")
+        if source != self._last_source or not source or not (number.isdecimal() and number.isascii()):
+            return False
+        n = int(number)
+        if n != self._last_span[1] + 1 or n > _LAST_NUMBER:
+            return False
+        self._last_span[1] = n
+        return True
+
     def add(self, gtid: str) -> None:
         """Take in `uuid:n`. MariaDB's domain-server-sequence is left out. Raises ValueError for any other form."""
         parsed = parse_gtid(gtid)
@@ -48,8 +62,10 @@ class GtidSet:
             return
         source, n = parsed
         spans = self._intervals.setdefault(source, [])
+        self._last_source = ""
         if spans and spans[-1][1] + 1 == n:  # by far the usual case: the next one
             spans[-1][1] = n
+            self._last_source, self._last_span = gtid.rpartition(":")[0], spans[-1]
             return
         for index, span in enumerate(spans):
             if span[0] <= n <= span[1]:
@@ -98,5 +114,6 @@ class GtidSet:
     def forget_source(self, gtid: str) -> None:
         """Leave out all numbers of the server that gave this one, with whatever tag: it gives them anew."""
         uuid = gtid.partition(":")[0].lower()
+        self._last_source = ""
         for source in [each for each in self._intervals if each.partition(":")[0] == uuid]:
             del self._intervals[source]

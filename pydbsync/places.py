@@ -147,11 +147,7 @@ class StreamProgress:
     def follows(self, change: RowChange) -> bool:
         """Move on to a row that plainly comes next; False where `judge` must tell. Runs once a row."""
         position, gtid = change.position, change.gtid
-        if (
-            position is None
-            or change.server_id != self._server_id
-            or (gtid is not None and (change.commit or gtid != self._open_gtid))
-        ):
+        if position is None or change.server_id != self._server_id:
             return False
         xoffset = change.xoffset
         if change.commit:
@@ -162,15 +158,21 @@ class StreamProgress:
         if position == text:
             if xoffset <= self._xoffset:
                 return False
-        elif (
+        elif not (
             position > text
             and len(position) == len(text)
             and position.startswith(self._file_text)
             and position[len(self._file_text) :].isdecimal()
         ):
-            self._text = position
-        else:
             return False
+        if gtid is not None:
+            if change.commit:
+                if self._open_gtid not in (None, gtid) or not self._gtids.extend(gtid):
+                    return False
+                self._open_gtid = None
+            elif gtid != self._open_gtid:
+                return False
+        self._text = position
         self._xoffset, self._xid = xoffset, change.xid
         if change.ts > self._newest_ts:
             self._see(change.ts)

@@ -324,6 +324,21 @@ def test_gtids_are_kept_as_intervals(gtids: list[int], text: str) -> None:
     assert str(found) == text
 
 
+def test_a_gtid_set_is_extended_by_the_very_next_number_alone() -> None:
+    found = GtidSet(f"{UUID}:1-3:7")
+    assert not found.extend(f"{UUID}:8"), "nothing was added yet"
+    found.update([f"{UUID}:8", f"{UUID}:9"])
+    assert [found.extend(f"{UUID}:{n}") for n in (9, 11, 10, "x", "१", 11)] == [False, False, True, False, False, True]
+    assert not found.extend(f"{OTHER_UUID}:12")
+    found.add(f"{UUID}:4")
+    assert not found.extend(f"{UUID}:5"), "behind 4 another number may follow"
+    assert str(found) == f"{UUID}:1-4:7-11"
+    found.update([f"{UUID}:12", f"{UUID}:13"])
+    found.forget_source(f"{UUID}:1")
+    assert not found.extend(f"{UUID}:14")
+    assert str(found) == ""
+
+
 def test_tagged_gtids_are_counted_by_their_tag() -> None:
     found = GtidSet(f"{UUID}:1-3:orders:1-2:9")
     found.update([f"{UUID}:4", f"{UUID}:orders:3"])
