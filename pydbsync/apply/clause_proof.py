@@ -30,7 +30,7 @@ class Proof(NamedTuple):
     rest: str = ""
     """The clauses that are missing, where running them alone leads to what the whole statement does."""
     reason: str = ""
-    """Why it is neither done nor can be finished."""
+    """Why it is neither done nor can be finished; where it counts as done, what is otherwise all the same."""
 
 
 DONE = Proof(is_done=True)

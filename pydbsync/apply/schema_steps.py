@@ -157,6 +157,9 @@ class SchemaSteps:
                 if rest:
                     return _Ending(exc)
                 proof = self._prove(change, planned, exc)
+                if proof.is_done and proof.reason:
+                    self._log.warning("%s", proof.reason)
+                    return _Ending(note=f"not run: {exc}; {proof.reason}", is_run=False)
                 if proof.is_done:
                     return _Ending(note=f"not run, the target has all of it already ({exc})", is_run=False)
                 ahead = self._ahead(change, planned) if planned.is_merged and not proof.rest else None

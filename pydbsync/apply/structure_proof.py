@@ -10,6 +10,7 @@ from pydbsync.model import SchemaChange, TableName
 from pydbsync.plan.ddl import PlannedSchemaChange
 from pydbsync.plan.definition import read_description
 from pydbsync.plan.lexer import apply_edits, cut_members
+from pydbsync.plan.proof import database_defaults
 from pydbsync.plan.statement import parse_statement
 from pydbsync.plan.table_definition import unlike
 
@@ -41,14 +42,27 @@ def prove(connection: Connection, change: SchemaChange, planned: PlannedSchemaCh
 
 
 def _prove_database(connection: Connection, planned: PlannedSchemaChange) -> Proof:
-    is_there = bool(
-        connection.rows("SELECT 1 FROM information_schema.schemata WHERE schema_name = %s", (planned.database,))
+    found = connection.rows(
+        "SELECT default_character_set_name, default_collation_name FROM information_schema.schemata"
+        " WHERE schema_name = %s",
+        (planned.database,),
     )
-    if planned.action == "create-database" and is_there:
+    if planned.action == "drop-database" and not found:
         return DONE
-    if planned.action == "drop-database" and not is_there:
+    if planned.action != "create-database" or not found:
+        return Proof()
+    charset, collation = database_defaults(planned.sql, brand=connection.dialect.brand)
+    if charset is None and collation is None:
+        collation = str(connection.value("SELECT @@collation_server"))
+    if (charset or found[0][0], collation or found[0][1]) == found[0]:
         return DONE
-    return Proof()
+    # Its tables need not differ, and the database may have been made by hand for a reason: it is told, not parked.
+    return Proof(
+        is_done=True,
+        reason=f"the database {planned.database} is there with COLLATE {found[0][1]}, and the statement makes it with"
+        f" {collation or charset}: tables that are made in it without a character set are not as at the source;"
+        f" ALTER DATABASE mends that",
+    )
 
 
 def _prove_drop(connection: Connection, planned: PlannedSchemaChange) -> Proof:

@@ -7,6 +7,7 @@ of the table, changes nothing there: the server itself compares types, defaults,
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from itertools import pairwise
 from typing import Literal, NamedTuple, TypeAlias
 
 from pydbsync.model import TableName
@@ -115,6 +116,18 @@ def read_demands(sql: str, *, brand: Brand) -> Demands:
         own = [each for each in clauses if span.start <= each.span.start and each.span.end <= span.end]
         parts.append(Part(span, tuple(_demand(statement.sql, clause) for clause in own)))
     return Demands(statement, tuple(parts))
+
+
+def database_defaults(sql: str, *, brand: Brand) -> tuple[str | None, str | None]:
+    """Character set and collation that CREATE DATABASE names. Raises PlanError."""
+    statement = parse_statement(sql, brand=brand)
+    options = [token for token in statement.tokens if token.start >= statement.options_start and token.text != "="]
+    values: dict[str, str] = {}
+    for token, following in pairwise(options):
+        if token.upper in ("SET", "CHARSET", "COLLATE"):
+            values["COLLATE" if token.upper == "COLLATE" else "SET"] = following.text.lower()
+    charset = values.get("SET")
+    return "utf8mb3" if charset == "utf8" else charset, values.get("COLLATE")
 
 
 def table_like(sql: str, copy: TableName, *, brand: Brand, collation: str) -> str:

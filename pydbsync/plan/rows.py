@@ -95,9 +95,9 @@ class RowShape:
         missing = [name for name in names if name.lower() not in by_name]
         if missing:
             raise PlanError(
-                f"{schema.name} has no column {missing[0]!r} and no DDL that adds it was seen: either its DDL was"
-                " filtered out (ghost tables of an online schema change filtered at Maxwell do that too), or the"
-                " target was altered by hand"
+                f"{schema.name} has no column {missing[0]!r} at the target: the DDL that adds it is parked or was"
+                " filtered out (ghost tables of an online schema change filtered at Maxwell do that too), another"
+                " source of the table has taken the column away, or the target was altered by hand"
             )
         columns = [by_name[name.lower()] for name in names]
         self.columns = tuple(columns)

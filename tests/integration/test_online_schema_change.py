@@ -216,7 +216,7 @@ def test_a_column_without_its_ddl_is_not_left_out_silently(carrier: Carrier) -> 
     later = carrier.run("UPDATE o.t SET c = 8 WHERE id = 1")
     replay(carrier.target, [*ours, *later], source_server=carrier.source_server)
     [found] = parked(carrier.target)
-    assert "o.t has no column 'c' and no DDL that adds it was seen" in found.reason
+    assert "o.t has no column 'c' at the target: the DDL that adds it is parked or was filtered out" in found.reason
     assert "ghost tables of an online schema change filtered at Maxwell" in found.reason
 
 

@@ -425,6 +425,21 @@ def test_the_log_says_what_became_of_each_statement(
     assert texts[3].startswith("schema change parked: ALTER TABLE t ADD KEY (nothing) (")
 
 
+def test_a_database_that_is_there_with_another_collation_is_told(
+    fresh_target: Endpoint, binlog: Binlog, caplog: pytest.LogCaptureFixture
+) -> None:
+    fresh_target.query("CREATE DATABASE d COLLATE latin1_bin")
+    sql = "CREATE DATABASE d CHARACTER SET latin1 COLLATE latin1_general_ci"
+    replay(fresh_target, binlog.ddl(sql, "d"))
+    replay(fresh_target, binlog.ddl("CREATE DATABASE d COLLATE latin1_bin", "d"))
+    assert parked(fresh_target) == []
+    told = [each.getMessage() for each in caplog.records if each.levelname == "WARNING"]
+    assert [text for text in told if "the database d is there" in text] == [
+        "the database d is there with COLLATE latin1_bin, and the statement makes it with latin1_general_ci: tables"
+        " that are made in it without a character set are not as at the source; ALTER DATABASE mends that"
+    ]
+
+
 # -- several sources to one target -----------------------------------------------------------------------------------
 
 MERGED: dict[str, Any] = {"dbname_rewrite": {"d0": "d", "d1": "d"}}

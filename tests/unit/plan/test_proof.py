@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from pydbsync.model import TableName
-from pydbsync.plan.proof import Demand, Named, read_demands, table_like
+from pydbsync.plan.proof import Demand, Named, database_defaults, read_demands, table_like
 from pydbsync.plan.shown_table import ShownTable, missing, read_shown, without_name
 
 
@@ -134,3 +134,12 @@ def test_what_one_table_has_and_the_other_not() -> None:
     assert missing(shown(fk="fk2"), shown(), names_differ=True) == []
     assert missing(shown(UNIQUE="SPATIAL"), shown(), names_differ=True) != []
     assert missing(shown(p0="p2"), shown()) != []
+
+
+def test_the_defaults_of_a_database() -> None:
+    def of(options: str) -> tuple[str | None, str | None]:
+        return database_defaults(f"CREATE DATABASE d {options}", brand="mariadb")
+
+    assert of("") == (None, None)
+    assert of("DEFAULT CHARACTER SET = utf8") == ("utf8mb3", None)
+    assert of("CHARSET latin1 COLLATE = 'latin1_bin'") == ("latin1", "latin1_bin")
