@@ -37,6 +37,11 @@ def payload_events(event: Event) -> Iterator[Event]:
         data = _decompressor()(data)
     elif fields[_ALGORITHM] != _NONE:
         raise OperationError(f"a transaction at {event.start} is compressed in an unknown way ({fields[_ALGORITHM]})")
+    if fields[_WHOLE_SIZE] not in (0, len(data)):
+        raise OperationError(
+            f"a compressed transaction at {event.start} has {len(data)} bytes and not the {fields[_WHOLE_SIZE]} it "
+            "announces: it is damaged"
+        )
     at = 0
     while at < len(data):
         ts, kind, server_id, size, _, _ = _HEADER.unpack_from(data, at)
@@ -52,7 +57,7 @@ def _decompressor() -> Callable[[bytes], bytes]:
         except ImportError:
             continue
         if name == "zstandard":
-            return lambda data: bytes(module.ZstdDecompressor().decompressobj().decompress(data))
+            return lambda data: bytes(module.ZstdDecompressor().stream_reader(data, read_across_frames=True).read())
         return lambda data: bytes(module.decompress(data))
     raise OperationError(
         "the source compresses transactions: install the package zstandard, or set binlog_transaction_compression=OFF"
