@@ -175,6 +175,7 @@ class SourceServer:
             parameters,
         ):
             keys.setdefault(TableName(database, table), []).append(column)
+        hidden = self._with_hidden_times(condition, parameters) if brand == "mariadb" else frozenset()
         documents = self._json_columns(condition, parameters) if brand == "mariadb" else frozenset()
         columns: dict[TableName, list[Column]] = {name: [] for name in charsets}
         for database, table, column, kind, full, charset, digits in self.rows(
@@ -190,7 +191,20 @@ class SourceServer:
                 _column(column, "json" if is_json else kind, _text(full), charset, digits)
             )
         for name, found in columns.items():
-            yield TableDef(name, charsets.get(name, "utf8mb4"), tuple(found), tuple(keys.get(name, ())))
+            yield TableDef(name, charsets.get(name, "utf8mb4"), tuple(found), tuple(keys.get(name, ())), name in hidden)
+
+    def _with_hidden_times(self, condition: str, parameters: Sequence[object] | None) -> frozenset[TableName]:
+        """System-versioned tables without a column that is declared as ROW START."""
+        return frozenset(
+            TableName(*row)
+            for row in self.rows(
+                f"SELECT t.table_schema, t.table_name FROM information_schema.tables t WHERE {condition}"
+                " AND t.table_type = 'SYSTEM VERSIONED' AND NOT EXISTS (SELECT 1 FROM information_schema.columns c"
+                " WHERE c.table_schema = t.table_schema AND c.table_name = t.table_name"
+                " AND c.generation_expression = 'ROW START')",
+                parameters,
+            )
+        )
 
     def _json_columns(self, condition: str, parameters: Sequence[object] | None) -> frozenset[tuple[TableName, str]]:
         found = set()

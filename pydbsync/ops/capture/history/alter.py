@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 import msgspec
 
 from pydbsync.model import Column
-from pydbsync.ops.capture.history.columns import Definition, charset_option, key_columns, read_column
+from pydbsync.ops.capture.history.columns import Definition, begins_period, charset_option, key_columns, read_column
 from pydbsync.ops.capture.history.schema import LABELLED, TEXT, TableDef
 from pydbsync.plan.clauses import Clause, key_kind, outer
 
@@ -45,11 +45,16 @@ class _Alteration:
         """Columns that are added (None) or replace another one, as the statement has them."""
         self._key: tuple[str, ...] = table.primary_key
         self._is_old_key = True
+        self._is_versioned = table.has_hidden_times
+        self._declares_period = False
         self._present = {column.name.lower() for column in table.columns}
 
     def take(self, clause: Clause) -> None:
         verb = clause.verb
-        if clause.kind == "column":
+        words = [token.upper for token in clause.tokens[:3]]
+        if words in (["ADD", "SYSTEM", "VERSIONING"], ["DROP", "SYSTEM", "VERSIONING"]):
+            self._is_versioned = words[0] == "ADD"
+        elif clause.kind == "column":
             self._define(clause)
         elif clause.kind == "key":
             if key_kind(clause) == "primary":
@@ -71,6 +76,7 @@ class _Alteration:
 
     def _define(self, clause: Clause) -> None:
         definition = read_column(clause, self._charset, real_as_float=self._real_as_float)
+        self._declares_period = self._declares_period or begins_period(clause.tokens)
         if clause.replaces is not None:
             if clause.guard and clause.replaces.lower() not in self._present:
                 return
@@ -99,7 +105,8 @@ class _Alteration:
         for replaced, definition in self._defined_in_order:
             if replaced is None or definition.after is not None:
                 _put(columns, self._defined(definition), definition.after)
-        return TableDef(self._table.name, self._charset, tuple(columns), spelled(self._final_key(), columns))
+        versioned = self._is_versioned and not self._declares_period
+        return TableDef(self._table.name, self._charset, tuple(columns), spelled(self._final_key(), columns), versioned)
 
     def _final_key(self) -> list[str]:
         if not self._is_old_key:

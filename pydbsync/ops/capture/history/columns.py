@@ -78,6 +78,21 @@ def read_column(clause: Clause, table_charset: str, *, real_as_float: bool = Fal
     return Definition(column, explicit, _is_primary(words), _place(words))
 
 
+def is_versioned(words: Sequence[Token]) -> bool:
+    """Whether WITH SYSTEM VERSIONING stands there (MariaDB)."""
+    return any(
+        [token.upper for token in words[index : index + 3]] == ["WITH", "SYSTEM", "VERSIONING"]
+        for index in range(len(words))
+    )
+
+
+def begins_period(words: Sequence[Token]) -> bool:
+    """Whether a column is declared as ROW START: the table's period is then no hidden one."""
+    return any(
+        [token.upper for token in words[index : index + 3]] == ["AS", "ROW", "START"] for index in range(len(words))
+    )
+
+
 def charset_option(tokens: Sequence[Token], default: str | None = None) -> str | None:
     """The character set among a column's attributes or the options of a table or a database.
 

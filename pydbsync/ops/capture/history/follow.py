@@ -10,7 +10,7 @@ import msgspec
 from pydbsync.errors import PlanError
 from pydbsync.model import Column, TableName
 from pydbsync.ops.capture.history.alter import alter_table, spelled
-from pydbsync.ops.capture.history.columns import charset_option, key_columns, read_column
+from pydbsync.ops.capture.history.columns import begins_period, charset_option, is_versioned, key_columns, read_column
 from pydbsync.ops.capture.history.schema import TableDef
 from pydbsync.ops.capture.rows.encode import SchemaMessage
 from pydbsync.plan.clauses import key_kind, outer, read_clauses
@@ -218,7 +218,9 @@ class FollowedSchema:
                     key = (definition.column.name,)
             elif clause.kind == "key" and key_kind(clause) == "primary":
                 key = key_columns(clause)
-        return TableDef(name, charset, tuple(columns), spelled(key, columns))
+        declared = [clause.tokens for clause in clauses if clause.kind == "column"]
+        versioned = any(map(is_versioned, [options, *declared])) and not any(map(begins_period, declared))
+        return TableDef(name, charset, tuple(columns), spelled(key, columns), versioned)
 
     def _drop(self, statement: Statement, session: Session) -> tuple[list[SchemaMessage], Delta]:
         names = [self._name(item.subject, session) for item in statement.items]

@@ -26,6 +26,9 @@ _BLOB_BYTES: Final = ("tiny", "", "medium", "long")
 BINARY_COLLATION: Final = 63
 
 
+_HIDDEN_TIMES: Final = tuple(Column(name, "timestamp", digits=6) for name in ("row_start", "row_end"))
+
+
 class TableDef(msgspec.Struct, frozen=True):
     """A table of the source: its columns in order, its primary key in the key's order, its default character set."""
 
@@ -33,6 +36,23 @@ class TableDef(msgspec.Struct, frozen=True):
     charset: str
     columns: tuple[Column, ...]
     primary_key: tuple[str, ...] = ()
+    has_hidden_times: bool = False
+    """A system-versioned table of MariaDB without period columns of its own: its rows end with two that no list of
+    columns shows."""
+
+    def as_stored(self, columns: int) -> TableDef:
+        """With the hidden columns, where rows have so many; the server adds the second one to the primary key."""
+        if not self.has_hidden_times or columns != len(self.columns) + len(_HIDDEN_TIMES):
+            return self
+        key = (*self.primary_key, _HIDDEN_TIMES[1].name) if self.primary_key else ()
+        return msgspec.structs.replace(self, columns=(*self.columns, *_HIDDEN_TIMES), primary_key=key)
+
+    def as_shown(self) -> TableDef:
+        """`as_stored` taken back."""
+        if not self.has_hidden_times or self.columns[-len(_HIDDEN_TIMES) :] != _HIDDEN_TIMES:
+            return self
+        key = tuple(name for name in self.primary_key if name != _HIDDEN_TIMES[1].name)
+        return msgspec.structs.replace(self, columns=self.columns[: -len(_HIDDEN_TIMES)], primary_key=key)
 
     def renamed(self, name: TableName) -> TableDef:
         """The same table under another name."""

@@ -108,14 +108,16 @@ class Tables:
         return TableEncoder(seen, self._resolved(seen), self._charsets, with_srid=self._with_srid)
 
     def _resolved(self, seen: TableMap) -> TableDef:
-        followed = self._schema.tables.get(seen.name)
+        known = self._schema.tables.get(seen.name)
+        followed = known.as_stored(len(seen.wires)) if known is not None else None
         # A table that is not known is looked up as it is now; only the names in the binlog can bear that out.
-        candidate = followed or (self._schema.look_up(seen.name) if seen.names is not None else None)
+        found = self._schema.look_up(seen.name) if followed is None and seen.names is not None else None
+        candidate = followed or (found.as_stored(len(seen.wires)) if found is not None else None)
         if candidate is None and seen.name not in self._schema.uncertain:
             raise UnknownTable(seen.name)
         table = resolve_table(seen, candidate, self._charsets, self._collations)
         if table is not followed:
             if followed is not None:
                 log.warning("the binlog describes %s otherwise than was followed; its description is taken", seen.name)
-            self._learn(Delta(tables=((seen.name, table),)))
+            self._learn(Delta(tables=((seen.name, table.as_shown()),)))
         return table

@@ -8,11 +8,10 @@ and because a dictionary of objects for each row costs more than the whole of th
 from __future__ import annotations
 
 import binascii
-import ipaddress
 import struct
 import uuid
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
@@ -278,7 +277,29 @@ def decompress_column(raw: Raw) -> bytes:
 
 
 def _inet6(raw: Raw) -> str:
-    return f'"{ipaddress.IPv6Address(bytes(raw).ljust(16, bytes(1)))}"'
+    """As MariaDB writes it, which is not Python's way: an end of IPv4, and `::` for a single zero too.
+
+    Source: Inet6::to_string in sql/sql_type_inet.cc of MariaDB.
+    """
+    padded = bytes(raw).ljust(16, bytes(1))
+    words = struct.unpack(">8H", padded)
+    start, length = _longest_zeros(words)
+    if start == 0 and (length == 6 or (length == 5 and words[5] == 0xFFFF)):
+        return f'"::{"" if length == 6 else "ffff:"}{".".join(map(str, padded[12:]))}"'
+    parts = [format(word, "x") for word in words]
+    if not length:
+        return f'"{":".join(parts)}"'
+    return f'"{":".join(parts[:start])}::{":".join(parts[start + length :])}"'
+
+
+def _longest_zeros(words: Sequence[int]) -> tuple[int, int]:
+    """Where the first of the longest runs of zeros begins, and its length."""
+    best = begun = (0, 0)
+    for index, word in enumerate(words):
+        begun = (begun[0], begun[1] + 1) if word == 0 else (index + 1, 0)
+        if begun[1] > best[1]:
+            best = begun
+    return best
 
 
 def _inet4(raw: Raw) -> str:

@@ -1,0 +1,96 @@
+"""What MariaDB alone has: text forms of addresses, and the hidden times of system-versioned tables."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from pydbsync.ops.capture.history.follow import FollowedSchema, Session, Snapshot
+from pydbsync.ops.capture.source import SourceServer
+from pydbsync.plan.statement import parse_statement
+from tests.integration.captured import Capture, rows, run
+from tests.servers import Endpoint
+
+pytestmark = pytest.mark.mariadb
+ADDRESSES = (
+    "::", "::1", "::1:2", "1::", "::1.2.3.4", "::ffff:1.2.3.4", "::ffff:0:1.2.3.4", "64:ff9b::1.2.3.4", "2001:db8::1",
+    "1:0:0:2:0:0:0:3", "1:0:0:2:3:0:0:4", "1:2:3:4:5:6:7:0", "0:1:2:3:4:5:6:7", "1:0:2:0:3:0:4:0", "::fffe:1.2.3.4",
+    "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff", "0:0:0:0:0:ffff::", "::1:0:0:0", "fe80::1:0:0", "1::2:0:0:3:4",
+)  # fmt: skip
+ALTERED = (
+    "ALTER TABLE shop.h ADD x INT", "ALTER TABLE shop.h ADD y INT FIRST", "ALTER TABLE shop.h DROP SYSTEM VERSIONING",
+    "ALTER TABLE shop.h ADD SYSTEM VERSIONING", "CREATE TABLE shop.l LIKE shop.h",
+    "CREATE TABLE shop.p (id INT, v INT WITH SYSTEM VERSIONING, n INT WITHOUT SYSTEM VERSIONING)",
+    "CREATE TABLE shop.e (id INT PRIMARY KEY, a TIMESTAMP(6) GENERATED ALWAYS AS ROW START,"
+    " b TIMESTAMP(6) GENERATED ALWAYS AS ROW END, PERIOD FOR SYSTEM_TIME (a, b)) WITH SYSTEM VERSIONING",
+    "CREATE TABLE shop.o (id INT)", "ALTER TABLE shop.o ADD a TIMESTAMP(6) GENERATED ALWAYS AS ROW START,"
+    " ADD b TIMESTAMP(6) GENERATED ALWAYS AS ROW END, ADD PERIOD FOR SYSTEM_TIME (a, b), ADD SYSTEM VERSIONING",
+)  # fmt: skip
+
+
+@pytest.fixture
+def shop(fresh_source: Endpoint) -> Endpoint:
+    run(fresh_source, ["CREATE DATABASE shop"])
+    return fresh_source
+
+
+def test_addresses_are_written_as_mariadb_writes_them(shop: Endpoint, tmp_path: Path) -> None:
+    capture = Capture(shop, tmp_path)
+    capture.read()
+    values = ", ".join(f"({number}, '{address}')" for number, address in enumerate(ADDRESSES))
+    found = capture.of("CREATE TABLE shop.i (id INT PRIMARY KEY, a INET6)", f"INSERT INTO shop.i VALUES {values}")
+    there = shop.query("SELECT id, CAST(a AS CHAR) FROM shop.i ORDER BY id")
+    assert [(data["id"], data["a"]) for _, data in rows(found)] == there
+
+
+@pytest.mark.parametrize("metadata", ["NO_LOG", "MINIMAL", "FULL"])
+@pytest.mark.parametrize("is_there_before", [True, False])
+def test_hidden_times_are_carried_exactly(
+    shop: Endpoint, tmp_path: Path, metadata: str, is_there_before: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    capture = Capture(shop, tmp_path)
+    create = "CREATE TABLE shop.h (id INT PRIMARY KEY, v INT) WITH SYSTEM VERSIONING"
+    if is_there_before:
+        run(shop, [create])
+    capture.read()
+    ((before,),) = shop.query("SELECT @@GLOBAL.binlog_row_metadata")
+    shop.query(f"SET GLOBAL binlog_row_metadata = {metadata}")
+    try:
+        found = capture.of(
+            *([] if is_there_before else [create]), "INSERT INTO shop.h (id, v) VALUES (1, 1), (2, 2)",
+            "UPDATE shop.h SET v = 9 WHERE id = 1", "DELETE FROM shop.h WHERE id = 2",
+            "SET system_versioning_alter_history = KEEP", ALTERED[0], "INSERT INTO shop.h VALUES (3, 3, 3)",
+        )  # fmt: skip
+    finally:
+        shop.query(f"SET GLOBAL binlog_row_metadata = {before}")
+    history = {
+        (row[0], row[1], str(row[2])[:26], str(row[3])[:26])
+        for row in shop.query("SELECT id, v, row_start, row_end FROM shop.h FOR SYSTEM_TIME ALL")
+    }
+    carried: dict[tuple[int, str], tuple[int, int, str, str]] = {}
+    for kind, data in rows(found):
+        if kind == "update" and (data["id"], data["row_start"]) not in carried:
+            carried = {key: value for key, value in carried.items() if key[0] != data["id"]}
+        carried[data["id"], data["row_start"]] = (data["id"], data["v"], data["row_start"], data["row_end"])
+    assert set(carried.values()) == history
+    assert "describes shop.h otherwise" not in caplog.text
+    altered = next(message for message in found if message["type"] == "table-alter")
+    assert [column["name"] for column in altered["def"]["columns"]] == ["id", "v", "x"]
+    assert altered["def"]["primary-key"] == ["id"]
+
+
+def test_which_tables_have_hidden_times_is_followed_as_the_catalogue_says(shop: Endpoint) -> None:
+    schema = FollowedSchema(Snapshot((), (("shop", "utf8mb4"),)), brand="mariadb")
+    statements = ["CREATE TABLE shop.h (id INT PRIMARY KEY, v INT) WITH SYSTEM VERSIONING", *ALTERED]
+    server = SourceServer(shop.db_info)
+    try:
+        with shop.connect() as connection, connection.cursor() as cursor:
+            cursor.execute("SET system_versioning_alter_history = KEEP")
+            for sql in statements:
+                cursor.execute(sql)
+                schema.apply(parse_statement(sql, brand="mariadb"), Session(""))
+                there = {table.name: table.has_hidden_times for table in server.tables("mariadb")}
+                assert {name: table.has_hidden_times for name, table in schema.tables.items()} == there, sql
+    finally:
+        server.close()
