@@ -166,6 +166,20 @@ def test_what_lies_above_the_adapters_needs_no_driver(room: str) -> None:
                     left.append(name)
 
 
+ROOMS_OF_CAPTURE = ("binlog", "history", "rows")
+"""Each builds on those before it; publishing on none."""
+
+
+@pytest.mark.parametrize("path", sorted((PACKAGE / "ops" / "capture").glob("*/*.py")), ids=module_of)
+def test_the_rooms_of_capture_build_on_each_other_in_one_order(path: Path) -> None:
+    rooms = (*ROOMS_OF_CAPTURE, "publish")
+    here = path.parent.name
+    allowed = {*ROOMS_OF_CAPTURE[: rooms.index(here)], here} if here != "publish" else {here}
+    imported = imports_of(module_of(path), path.read_text(encoding="utf-8"), is_package=path.name == "__init__.py")
+    inside = [name.split(".")[3] for name in imported if name.startswith("pydbsync.ops.capture.")]
+    assert {room for room in inside if room in rooms} <= allowed
+
+
 @pytest.mark.parametrize("module", ["mysql_sync", "binlog_consumer"])
 def test_the_scripts_take_the_configuration_as_data(module: str) -> None:
     path = ROOT / f"{module}.py"

@@ -13,11 +13,11 @@ from pydbsync.ops.capture.binlog import kinds as k
 from pydbsync.ops.capture.binlog.gtids import read_gtid, read_previous_gtids, read_tagged_gtid
 from pydbsync.ops.capture.binlog.query import parse_query
 from pydbsync.ops.capture.binlog.reader import BinlogPlace, BinlogReader
+from pydbsync.ops.capture.charsets import Charsets
 from pydbsync.ops.capture.history.follow import Snapshot
 from pydbsync.ops.capture.history.spelling import spell_by_default
 from pydbsync.ops.capture.history.state import Beginning
 from pydbsync.ops.capture.history.statements import recognise
-from pydbsync.ops.capture.rows.charsets import Charsets
 from pydbsync.ops.capture.source import SourceFacts, SourceServer
 from pydbsync.places import parse_position
 from pydbsync.plan.statement import Statement, parse_statement

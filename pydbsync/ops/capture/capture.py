@@ -21,11 +21,11 @@ from pydbsync.ops.capture.batch import ChangesSettings
 from pydbsync.ops.capture.begin import begin_at, begin_now, gtids_at
 from pydbsync.ops.capture.binlog.reader import BinlogPlace, BinlogReader
 from pydbsync.ops.capture.changes import Changes
+from pydbsync.ops.capture.charsets import Charsets
 from pydbsync.ops.capture.history.follow import Delta, FollowedSchema, Snapshot
 from pydbsync.ops.capture.history.state import Beginning, CaptureState, Entry, FileState, Saved, TableState
 from pydbsync.ops.capture.publish.amqp import AmqpSink, QueueFull
 from pydbsync.ops.capture.publish.sink import FileSink, Sink, StreamSink
-from pydbsync.ops.capture.rows.charsets import Charsets
 from pydbsync.ops.capture.settings import FIRST_SERVER_ID, CaptureSettings, StateTable
 from pydbsync.ops.capture.source import SourceServer
 from pydbsync.places import parse_position

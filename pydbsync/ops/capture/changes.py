@@ -16,11 +16,11 @@ from pydbsync.ops.capture.binlog.gtids import MariadbGtids, read_gtid, read_mari
 from pydbsync.ops.capture.binlog.payload import payload_events
 from pydbsync.ops.capture.binlog.query import Query, parse_load, parse_query
 from pydbsync.ops.capture.binlog.reader import BinlogPlace, Event
+from pydbsync.ops.capture.charsets import Charsets
 from pydbsync.ops.capture.ddl import Ddl, DdlMessages, UnreadableDdl
 from pydbsync.ops.capture.history.follow import Delta, FollowedSchema
 from pydbsync.ops.capture.history.spelling import spell_by_default
 from pydbsync.ops.capture.history.statements import Recognised, read_sequence, read_xa_prepare, recognise
-from pydbsync.ops.capture.rows.charsets import Charsets
 from pydbsync.ops.capture.rows.encode import TableEncoder, Transaction
 from pydbsync.ops.capture.rows.rowbuffer import RowBuffer
 from pydbsync.ops.capture.rows.tables import ROWS, Tables, UnknownTable

@@ -9,7 +9,7 @@ from typing import Final
 
 from pydbsync.errors import OperationError
 from pydbsync.ops.capture.binlog.reader import Event
-from pydbsync.ops.capture.rows.tablemap import packed_integer
+from pydbsync.ops.capture.binlog.tablemap import packed_integer
 
 _END, _SIZE, _ALGORITHM, _WHOLE_SIZE = 0, 1, 2, 3
 _ZSTD: Final = 0

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from typing import Final, NamedTuple
 
 from pydbsync.ops.capture.binlog.session import CHARSET, SQL_MODE, TOO_MANY_DATABASES, UPDATED_DATABASES, read_variables
-from pydbsync.ops.capture.rows.charsets import Charsets
-from pydbsync.ops.capture.rows.tablemap import packed_integer
+from pydbsync.ops.capture.binlog.tablemap import packed_integer
+from pydbsync.ops.capture.charsets import Charsets
 
 
 class Query(NamedTuple):

@@ -11,8 +11,8 @@ from pydbsync.errors import PlanError
 from pydbsync.model import Column, TableName
 from pydbsync.ops.capture.history.alter import alter_table, spelled
 from pydbsync.ops.capture.history.columns import begins_period, charset_option, is_versioned, key_columns, read_column
+from pydbsync.ops.capture.history.messages import SchemaMessage
 from pydbsync.ops.capture.history.schema import TableDef
-from pydbsync.ops.capture.rows.encode import SchemaMessage
 from pydbsync.plan.clauses import key_kind, outer, read_clauses
 from pydbsync.plan.lexer import Brand, Token, shorten
 from pydbsync.plan.statement import Item, NameRef, Statement

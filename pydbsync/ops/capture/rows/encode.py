@@ -5,18 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final, Literal, NamedTuple
 
-import msgspec
 from msgspec import Struct
 
 from pydbsync.errors import OperationError
-from pydbsync.model import Column, SchemaKind, SessionSettings, TableName
-from pydbsync.ops.capture.history.schema import TableDef, is_binary, write_definition
-from pydbsync.ops.capture.rows.charsets import Charsets, Decode
+from pydbsync.model import Column
+from pydbsync.ops.capture.binlog.tablemap import TableMap, packed_integer
+from pydbsync.ops.capture.binlog.wires import JSON
+from pydbsync.ops.capture.charsets import Charsets, Decode
+from pydbsync.ops.capture.history.schema import TableDef, is_binary
 from pydbsync.ops.capture.rows.jsondiff import apply_diffs
-from pydbsync.ops.capture.rows.tablemap import TableMap, packed_integer
 from pydbsync.ops.capture.rows.temporal import Reader
-from pydbsync.ops.capture.rows.text import quote_raw
-from pydbsync.ops.capture.rows.values import JSON, NULL, column_reader, fixed_format, numbers_reader
+from pydbsync.ops.capture.rows.values import NULL, column_reader, fixed_format, numbers_reader
+from pydbsync.ops.capture.text import quote_raw
 
 _PARTIAL_JSON: Final = 1
 _LARGE_BYTES: Final = 2**20
@@ -256,49 +256,3 @@ def _decoder(column: Column, charsets: Charsets) -> Decode | None:
     if column.kind == "json":
         return charsets.decoder("utf8mb4")
     return None if is_binary(column) else charsets.decoder(column.charset or "utf8mb4")
-
-
-class SchemaMessage(NamedTuple):
-    """One DDL message; `old` and `table` are the table before, `definition` the table after."""
-
-    kind: SchemaKind
-    database: str
-    table: str | None
-    old: TableDef | None
-    definition: TableDef | None
-    charset: str | None
-
-
-_NOTHING_TOLD: Final = SessionSettings()
-
-
-def encode_schema_message(
-    message: SchemaMessage,
-    *,
-    ts: int,
-    sql: str,
-    position: str,
-    gtid: str | None,
-    session: SessionSettings = _NOTHING_TOLD,
-) -> bytes:
-    """A DDL message; `ts` in seconds. Maxwell's has no `session`."""
-    parts = [f'{{"type":"{message.kind}","database":{quote_raw(message.database)}']
-    if message.table is not None:
-        parts.append(f'"table":{quote_raw(message.table)}')
-    if message.old is not None:
-        parts.append(f'"old":{write_definition(message.old)}')
-    if message.definition is not None:
-        parts.append(f'"def":{write_definition(message.definition)}')
-    if message.charset is not None:
-        parts.append(f'"charset":{quote_raw(message.charset)}')
-    parts.append(f'"ts":{ts * 1000},"sql":{quote_raw(sql)},"position":"{position}"')
-    if gtid is not None:
-        parts.append(f'"gtid":"{gtid}"')
-    if session != _NOTHING_TOLD:
-        parts.append(f'"session":{msgspec.json.encode(session).decode()}')
-    return (",".join(parts) + "}").encode()
-
-
-def table_of(message: SchemaMessage) -> TableName:
-    """The name that the message's routing key is made of; the table is empty for a database."""
-    return TableName(message.database, message.table or "")

@@ -12,7 +12,7 @@ import struct
 from decimal import Decimal
 
 from pydbsync.ops.capture.rows.numbers import decimal_reader
-from pydbsync.ops.capture.rows.text import quote_raw
+from pydbsync.ops.capture.text import quote_raw
 
 _LITERALS = ("null", "true", "false")
 _INLINE = {5: "<h", 6: "<H", 7: "<i", 8: "<I"}

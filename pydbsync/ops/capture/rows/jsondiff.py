@@ -11,9 +11,9 @@ from typing import Any, Final, TypeAlias
 import msgspec
 
 from pydbsync.errors import OperationError
+from pydbsync.ops.capture.binlog.tablemap import packed_integer
 from pydbsync.ops.capture.rows.jsonb import read_json
-from pydbsync.ops.capture.rows.tablemap import packed_integer
-from pydbsync.ops.capture.rows.text import quote_raw
+from pydbsync.ops.capture.text import quote_raw
 
 _REPLACE, _INSERT, _REMOVE = 0, 1, 2
 _STEP: Final = re.compile(r'\.("(?:[^"\\]|\\.)*"|[^.\["]+)|\[(\d+)\]')

@@ -11,11 +11,12 @@ from pydbsync.model import TableName
 from pydbsync.ops.capture.binlog import kinds as k
 from pydbsync.ops.capture.binlog.query import decompress_rows
 from pydbsync.ops.capture.binlog.reader import Event
+from pydbsync.ops.capture.binlog.tablemap import TableMap, parse_table_map
+from pydbsync.ops.capture.charsets import Charsets
 from pydbsync.ops.capture.history.follow import Delta, FollowedSchema
-from pydbsync.ops.capture.history.schema import TableDef, resolve_table
-from pydbsync.ops.capture.rows.charsets import Charsets
+from pydbsync.ops.capture.history.schema import TableDef
 from pydbsync.ops.capture.rows.encode import RowsEvent, TableEncoder
-from pydbsync.ops.capture.rows.tablemap import TableMap, parse_table_map
+from pydbsync.ops.capture.rows.resolve import resolve_table
 
 log = logging.getLogger("pydbsync.capture")
 

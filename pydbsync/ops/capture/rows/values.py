@@ -12,49 +12,50 @@ import struct
 import uuid
 import zlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Final, TypeAlias
 
 import msgspec
 
 from pydbsync.errors import OperationError
 from pydbsync.model import Column
+from pydbsync.ops.capture.binlog.wires import (
+    BIT,
+    BLOB,
+    BLOB_COMPRESSED,
+    DATE,
+    DATETIME,
+    DATETIME2,
+    DOUBLE,
+    ENUM,
+    FLOAT,
+    GEOMETRY,
+    INT24,
+    JSON,
+    LONG,
+    LONGLONG,
+    NEWDATE,
+    NEWDECIMAL,
+    SET,
+    SHORT,
+    STRING,
+    TIME,
+    TIME2,
+    TIMESTAMP,
+    TIMESTAMP2,
+    TINY,
+    VAR_STRING,
+    VARCHAR,
+    VARCHAR_COMPRESSED,
+    VECTOR,
+    YEAR,
+    Wire,
+)
 from pydbsync.ops.capture.rows import temporal
 from pydbsync.ops.capture.rows.geometry import read_geometry
 from pydbsync.ops.capture.rows.jsonb import read_json
 from pydbsync.ops.capture.rows.numbers import decimal_reader, decimal_size, java_double, java_float
 from pydbsync.ops.capture.rows.temporal import Reader
-from pydbsync.ops.capture.rows.text import quote, quote_ascii
-
-TINY: Final = 1
-SHORT: Final = 2
-LONG: Final = 3
-FLOAT: Final = 4
-DOUBLE: Final = 5
-TIMESTAMP: Final = 7
-LONGLONG: Final = 8
-INT24: Final = 9
-DATE: Final = 10
-TIME: Final = 11
-DATETIME: Final = 12
-YEAR: Final = 13
-NEWDATE: Final = 14
-VARCHAR: Final = 15
-BIT: Final = 16
-TIMESTAMP2: Final = 17
-DATETIME2: Final = 18
-TIME2: Final = 19
-BLOB_COMPRESSED: Final = 140
-VARCHAR_COMPRESSED: Final = 141
-VECTOR: Final = 242
-JSON: Final = 245
-NEWDECIMAL: Final = 246
-ENUM: Final = 247
-SET: Final = 248
-BLOB: Final = 252
-VAR_STRING: Final = 253
-STRING: Final = 254
-GEOMETRY: Final = 255
+from pydbsync.ops.capture.text import quote, quote_ascii
 
 
 class JsonNull(str):
@@ -80,20 +81,6 @@ Raw: TypeAlias = "bytes | memoryview"
 """A value as the binlog has it; a view where it is large."""
 Decode = Callable[[Raw], str]
 """Bytes in the column's character set as text."""
-
-
-@dataclass(frozen=True, slots=True)
-class Wire:
-    """How the table map says that a column is stored."""
-
-    kind: int
-    size: int = 0
-    """Bytes of the length in front of a value, of an ENUM or SET, or of a BIT."""
-    precision: int = 0
-    """Of a DECIMAL; fractional digits of temporal columns."""
-    scale: int = 0
-    length: int = 0
-    """Longest value in bytes, of CHAR and BINARY."""
 
 
 def fixed_format(wire: Wire, column: Column) -> str | None:

@@ -10,10 +10,12 @@ import pytest
 
 from pydbsync.errors import OperationError
 from pydbsync.model import Column, TableName
-from pydbsync.ops.capture.history.schema import TableDef, resolve_table
-from pydbsync.ops.capture.rows.charsets import Charsets
-from pydbsync.ops.capture.rows.encode import RowsEvent, SchemaMessage, TableEncoder, Transaction, encode_schema_message
-from pydbsync.ops.capture.rows.tablemap import parse_table_map
+from pydbsync.ops.capture.binlog.tablemap import parse_table_map
+from pydbsync.ops.capture.charsets import Charsets
+from pydbsync.ops.capture.history.messages import SchemaMessage, encode_schema_message
+from pydbsync.ops.capture.history.schema import TableDef
+from pydbsync.ops.capture.rows.encode import RowsEvent, TableEncoder, Transaction
+from pydbsync.ops.capture.rows.resolve import resolve_table
 
 # CREATE TABLE c_x.t (id INT PRIMARY KEY, v VARCHAR(20), y YEAR, e ENUM('a'), g POINT);
 # INSERT INTO c_x.t VALUES (1, 'x', 2000, 'a', NULL), (2, 'y', 2000, NULL, NULL)

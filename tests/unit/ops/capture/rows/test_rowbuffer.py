@@ -8,11 +8,11 @@ from typing import Literal
 import pytest
 
 from pydbsync.model import Column, TableName
+from pydbsync.ops.capture.binlog.tablemap import TableMap
+from pydbsync.ops.capture.binlog.wires import LONG, Wire
 from pydbsync.ops.capture.history.schema import TableDef
 from pydbsync.ops.capture.rows.encode import RowsEvent, TableEncoder
 from pydbsync.ops.capture.rows.rowbuffer import RowBuffer
-from pydbsync.ops.capture.rows.tablemap import TableMap
-from pydbsync.ops.capture.rows.values import LONG, Wire
 from tests.unit.ops.capture.rows.test_encode import CHARSETS
 
 

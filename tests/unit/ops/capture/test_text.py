@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pydbsync.ops.capture.rows.text import quote, quote_raw
+from pydbsync.ops.capture.text import quote, quote_raw
 
 
 @pytest.mark.parametrize(

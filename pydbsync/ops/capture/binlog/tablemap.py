@@ -10,12 +10,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from pydbsync.model import TableName
-from pydbsync.ops.capture.rows import values as v
-from pydbsync.ops.capture.rows.values import Wire
+from pydbsync.ops.capture.binlog import wires as w
+from pydbsync.ops.capture.binlog.wires import Wire
 
-_NUMERIC = frozenset({v.TINY, v.SHORT, v.INT24, v.LONG, v.LONGLONG, v.NEWDECIMAL, v.FLOAT, v.DOUBLE, v.YEAR})
-_TEXT = frozenset({v.STRING, v.VAR_STRING, v.VARCHAR, v.BLOB, v.BLOB_COMPRESSED, v.VARCHAR_COMPRESSED})
-_LABELLED = frozenset({v.ENUM, v.SET})
+_NUMERIC = frozenset({w.TINY, w.SHORT, w.INT24, w.LONG, w.LONGLONG, w.NEWDECIMAL, w.FLOAT, w.DOUBLE, w.YEAR})
+_TEXT = frozenset({w.STRING, w.VAR_STRING, w.VARCHAR, w.BLOB, w.BLOB_COMPRESSED, w.VARCHAR_COMPRESSED})
+_LABELLED = frozenset({w.ENUM, w.SET})
 
 _SIGNEDNESS, _DEFAULT_CHARSET, _COLUMN_CHARSET, _NAMES, _SET_LABELS, _ENUM_LABELS = 1, 2, 3, 4, 5, 6
 _GEOMETRY, _PRIMARY_KEY, _PREFIX_KEY, _DEFAULT_LABEL_CHARSET, _LABEL_CHARSET = 7, 8, 9, 10, 11
@@ -97,26 +97,26 @@ def _parse_wires(kinds: bytes, metadata: bytes) -> tuple[Wire, ...]:
 
 
 def _parse_wire(kind: int, metadata: _Bytes) -> Wire:
-    if kind in (v.VARCHAR, v.VARCHAR_COMPRESSED):
+    if kind in (w.VARCHAR, w.VARCHAR_COMPRESSED):
         longest = int.from_bytes(metadata.take(2), "little")
         return Wire(kind, size=1 if longest < 256 else 2, length=longest)
-    if kind in (v.BLOB, v.BLOB_COMPRESSED, v.JSON, v.GEOMETRY, v.VECTOR):
+    if kind in (w.BLOB, w.BLOB_COMPRESSED, w.JSON, w.GEOMETRY, w.VECTOR):
         return Wire(kind, size=metadata.byte())
-    if kind in (v.STRING, v.VAR_STRING):
+    if kind in (w.STRING, w.VAR_STRING):
         real, low = metadata.byte(), metadata.byte()
         if real in _LABELLED:
             return Wire(real, size=low)
         # Two bits of the length hide, inverted, in the type's byte.
         longest = ((real & 0x30) ^ 0x30) << 4 | low
-        return Wire(v.STRING, size=1 if longest < 256 else 2, length=longest)
-    if kind == v.NEWDECIMAL:
+        return Wire(w.STRING, size=1 if longest < 256 else 2, length=longest)
+    if kind == w.NEWDECIMAL:
         return Wire(kind, precision=metadata.byte(), scale=metadata.byte())
-    if kind in (v.TIMESTAMP2, v.DATETIME2, v.TIME2):
+    if kind in (w.TIMESTAMP2, w.DATETIME2, w.TIME2):
         return Wire(kind, precision=metadata.byte())
-    if kind == v.BIT:
+    if kind == w.BIT:
         bits, whole = metadata.byte(), metadata.byte()
         return Wire(kind, size=whole + (1 if bits else 0), length=whole * 8 + bits)
-    if kind in (v.FLOAT, v.DOUBLE):
+    if kind in (w.FLOAT, w.DOUBLE):
         return Wire(kind, size=metadata.byte())
     if kind in _LABELLED:
         metadata.take(2)
@@ -130,14 +130,14 @@ def _parse_optional(reader: _Bytes, name: TableName, wires: tuple[Wire, ...], *,
         size = reader.packed()
         fields[field] = _Bytes(reader.data, reader.at, reader.at + size)
         reader.at += size
-    text = [i for i, wire in enumerate(wires) if wire.kind in _TEXT or (mariadb and wire.kind == v.GEOMETRY)]
+    text = [i for i, wire in enumerate(wires) if wire.kind in _TEXT or (mariadb and wire.kind == w.GEOMETRY)]
     labelled = [i for i, wire in enumerate(wires) if wire.kind in _LABELLED]
-    shapes = [i for i, wire in enumerate(wires) if wire.kind == v.GEOMETRY]
+    shapes = [i for i, wire in enumerate(wires) if wire.kind == w.GEOMETRY]
     collations: dict[int, int] = {}
     _charsets(fields.get(_DEFAULT_CHARSET), fields.get(_COLUMN_CHARSET), text, collations)
     _charsets(fields.get(_DEFAULT_LABEL_CHARSET), fields.get(_LABEL_CHARSET), labelled, collations)
     labels: dict[int, tuple[bytes, ...]] = {}
-    for field, kind in ((_SET_LABELS, v.SET), (_ENUM_LABELS, v.ENUM)):
+    for field, kind in ((_SET_LABELS, w.SET), (_ENUM_LABELS, w.ENUM)):
         if field in fields:
             for i in (i for i in labelled if wires[i].kind == kind):
                 labels[i] = tuple(fields[field].text() for _ in range(fields[field].packed()))
