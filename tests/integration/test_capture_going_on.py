@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -57,7 +58,7 @@ def test_a_mysql_without_gtids_is_not_read_by_them(shop: Endpoint, tmp_path: Pat
 def test_numbers_of_19_digits_are_gtids(shop: Endpoint, tmp_path: Path, tag: str) -> None:
     capture = Capture(shop, tmp_path)
     capture.read()
-    gtid = f"aaaaaaaa-0000-1111-2222-bbbbbbbbbbbb:{tag}9223372036854775000"
+    gtid = f"{uuid.uuid4()}:{tag}9223372036854775000"
     found = capture.of(
         f"SET gtid_next = '{gtid}'", "INSERT INTO shop.t VALUES (1, 'x')", "SET gtid_next = 'AUTOMATIC'",
         "INSERT INTO shop.t VALUES (2, 'y')",
