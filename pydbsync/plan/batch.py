@@ -379,61 +379,146 @@ def _on_duplicate(shape: RowShape, row_key: tuple[str, ...]) -> bytes:
     return b" ON DUPLICATE KEY UPDATE " + b", ".join(b"%s = VALUES(%s)" % (name, name) for name in names)
 
 
+class _Row(NamedTuple):
+    """A row image of a table without a key. Rows are the same if the same columns have the same values."""
+
+    identity: bytes
+    """Equal for equal rows, whatever the order of their columns."""
+    shape: RowShape
+    data: msgspec.Raw
+
+    @property
+    def is_large(self) -> bool:
+        return len(self.data) >= LARGE_BYTES
+
+
+class _Slot:
+    """A row that came within the batch: inserted, or in the place of one that the target holds."""
+
+    __slots__ = ("new", "old")
+
+    def __init__(self, old: _Row | None, new: _Row | None) -> None:
+        self.old, self.new = old, new
+
+
 class _KeylessBuffer(_Buffer):
-    """How many copies of each row came or went in all: a table without a key is a multiset of rows."""
+    """A multiset of whole rows, in the source's order: the server numbers them by it, if a key is added one day.
+
+    What comes and goes within the batch is left out, and what changes stays in its place. With other unique keys, which
+    may be NULL, every change is made as it came, since values may move from row to row.
+    """
 
     def __init__(self, plan: TablePlan) -> None:
         super().__init__(plan)
-        self._net: dict[bytes, tuple[int, RowShape, msgspec.Raw]] = {}
+        self._is_compact = not plan.schema.unique_keys
+        self._slots: list[_Slot] = []
+        self._came: dict[bytes, list[_Slot]] = {}
+        """Of the rows that came within the batch and are still there: the slots, in order."""
+        self._gone: dict[bytes, tuple[_Row, int]] = {}
+        """How many of which rows go that the target holds, where the order does not matter."""
         self._changes = 0
 
     def add(self, change: RowChange) -> None:
-        gone = came = None
+        old = new = None
         if change.kind == "delete":
-            gone = self._row(change.data)
+            old = self._row(change.data)
         else:
             if change.kind == "update":
-                gone = self._row(self.plan.old_image(change))
-            came = self._row(change.data)
-        # Nothing is counted before all of it is known to be right.
-        self._count(gone, -1)
-        self._count(came, +1)
+                old = self._row(self.plan.old_image(change))
+            new = self._row(change.data)
+        # Nothing is taken in before all of it is known to be right.
         self._changes += 1
+        if old is not None and new is not None and old.identity == new.identity:
+            return
+        slot = self._take(old) if old is not None else None
+        if slot is not None:
+            slot.new = new
+        elif old is not None and new is None and self._is_compact:
+            row, count = self._gone.get(old.identity, (old, 0))
+            self._gone[old.identity] = row, count + 1
+            return
+        else:
+            slot = _Slot(old, new)
+            self._slots.append(slot)
+        if new is not None and self._is_compact:
+            slots = self._came.get(new.identity)
+            if slots is None:
+                self._came[new.identity] = [slot]
+            else:
+                slots.append(slot)
 
-    def _row(self, data: msgspec.Raw) -> tuple[bytes, RowShape, msgspec.Raw]:
+    def _row(self, data: msgspec.Raw) -> _Row:
         shape = _shape_of(self.plan, data)
-        return shape.row_id(data), shape, data
+        return _Row(shape.row_id(data), shape, data)
 
-    def _count(self, found: tuple[bytes, RowShape, msgspec.Raw] | None, by: int) -> None:
-        if found is not None:
-            row, shape, data = found
-            net = self._net[row][0] if row in self._net else 0
-            self._net[row] = (net + by, shape, data)
+    def _take(self, row: _Row) -> _Slot | None:
+        """The first slot that holds such a row now; it does so no longer."""
+        slots = self._came.get(row.identity)
+        if not slots:
+            return None
+        slot = slots.pop(0)
+        if not slots:
+            del self._came[row.identity]
+        return slot
 
     def statements(self) -> Iterator[Statement]:
-        rows = self._changes
-        for _, (net, shape, data) in self._net.items():
-            if net < 0:
-                sql = b"DELETE FROM %s WHERE %s LIMIT %d" % (self.plan.quoted, shape.where_row(data), -net)
-                yield Statement(sql, min(1, rows), affected=-net, table=self.plan.name)
-                rows -= min(1, rows)
+        left = self._changes
+        for statement in self._statements():
+            rows = min(statement.rows, left)
+            left -= rows
+            yield statement._replace(rows=rows, table=self.plan.name)
+
+    def _statements(self) -> Iterator[Statement]:
+        for row, count in self._gone.values():
+            yield self._delete(row, count)
+        new: list[_Row] = []
+        for slot in self._slots:
+            if slot.old is not None:
+                if not self._is_compact:
+                    yield from self._insert(new)
+                    new = []
+                yield from self._change(slot.old, slot.new)
+            elif slot.new is not None:
+                new.append(slot.new)
+        yield from self._insert(new)
+
+    def _change(self, old: _Row, new: _Row | None) -> Iterator[Statement]:
+        if new is None:
+            yield self._delete(old, 1)
+        elif new.identity == old.identity:
+            return
+        elif old.is_large or new.is_large:  # never two large values in one statement
+            yield self._delete(old, 1)
+            yield from self._insert([new])
+        else:
+            yield _update_row(self.plan, old.shape.where_row(old.data), new.shape, new.data)
+
+    def _delete(self, row: _Row, count: int) -> Statement:
+        sql = b"DELETE FROM %s WHERE %s LIMIT %d" % (self.plan.quoted, row.shape.where_row(row.data), count)
+        return Statement(sql, 1, affected=count)
+
+    def _insert(self, rows: list[_Row]) -> Iterator[Statement]:
         values: list[bytes] = []
         head, size = b"", 0
-        for row, (net, shape, data) in self._net.items():
-            if len(data) >= LARGE_BYTES:
-                for _ in range(net):
-                    yield Statement(shape.statement(shape.insert_head, data), min(1, rows), 1, table=self.plan.name)
-                    rows -= min(1, rows)
+        for row in rows:
+            columns = row.shape.insert_head
+            if values and (row.is_large or columns != head or size > STATEMENT_BYTES):
+                yield Statement(head + b",".join(values), len(values), affected=len(values))
+                values, size = [], 0
+            if row.is_large:
+                yield Statement(row.shape.statement(columns, row.data), 1, affected=1)
                 continue
-            for _ in range(net):
-                if values and (shape.insert_head != head or size > STATEMENT_BYTES):
-                    yield Statement(head + b",".join(values), rows, affected=len(values), table=self.plan.name)
-                    values, size, rows = [], 0, 0
-                head = shape.insert_head
-                values.append(row if shape.is_usual else shape.values(data))
-                size += len(values[-1])
+            head = columns
+            values.append(row.identity if row.shape.is_usual else row.shape.values(row.data))
+            size += len(values[-1])
         if values:
-            yield Statement(head + b",".join(values), rows, affected=len(values), table=self.plan.name)
+            yield Statement(head + b",".join(values), self._changes, affected=len(values))
+
+
+def _update_row(plan: TablePlan, where: bytes, shape: RowShape, data: msgspec.Raw) -> Statement:
+    """A row without a key changes in its place."""
+    sql = b"UPDATE %s SET %s WHERE %s LIMIT 1" % (plan.quoted, shape.assignments(data), where)
+    return Statement(sql, 1, affected=1, table=plan.name)
 
 
 class _OrderedBuffer(_Buffer):
@@ -517,6 +602,8 @@ def _single_statements(change: RowChange, plan: TablePlan) -> list[Statement]:
         if change.kind in ("update", "delete"):
             gone = change.data if change.kind == "delete" else plan.old_image(change)
             where = _shape_of(plan, gone).where_row(gone)
+            if change.kind == "update" and max(len(change.data), len(gone)) < LARGE_BYTES:
+                return [_update_row(plan, where, _shape_of(plan, change.data), change.data)]
             sql = b"DELETE IGNORE FROM %s WHERE %s LIMIT 1" % (plan.quoted, where)
             found.append(Statement(sql, 0, affected=1, table=plan.name))
     elif change.kind == "delete":
