@@ -292,7 +292,7 @@ class Applier:
         """One change by itself; its record if it cannot be made."""
         _, change, plan = entry
         try:
-            statements = single_statements(change, plan)
+            statements = single_statements(change, plan, in_place=True)
         except PlanError as exc:
             if isinstance(exc, LossyValueError) and self._settings.lossy_values == "stop":
                 raise StopError(f"{exc}; nothing after it was applied") from exc

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Sequence
+from fnmatch import fnmatchcase
 from typing import Protocol
 
 from pydbsync.config.settings import Settings
@@ -15,6 +16,7 @@ from pydbsync.plan.ddl import PlannedSchemaChange, action_of, plan_schema_change
 from pydbsync.plan.dialect import Server
 from pydbsync.plan.lexer import shorten
 from pydbsync.plan.online import NoCopyError, OnlineChanges
+from pydbsync.plan.row_order import unproven_of
 from pydbsync.plan.statement import Statement, parse_statement
 from pydbsync.protocols import Catalog
 from pydbsync.work import ParkedChange, SchemaMessage, SchemaStep, SchemaWork, park_whole
@@ -141,6 +143,17 @@ class SchemaFlow:
             )
             source = self._plans.source_of(change)
             statement = parse_statement(change.sql, brand=source.brand if source else None)
+            if (
+                planned.action == "alter-table"
+                and step.policy == "apply"
+                and (unproven := self._unproven(planned, statement))
+            ):
+                if self._settings.lossy_values == "park":
+                    work.parked += [park_whole(*message, target, unproven) for message in messages]
+                    continue
+                if self._settings.lossy_values == "stop":
+                    raise StopError(f"{unproven} (lossy_values); nothing after it was applied")
+                self._log.warning("%s", unproven)
             step.waits_for, step.waits_for_rows = _waits(planned, statement)
             work.steps.append(step)
 
@@ -165,6 +178,28 @@ class SchemaFlow:
                 name,
                 shorten(planned.sql),
             )
+
+    def _unproven(self, planned: PlannedSchemaChange, statement: Statement) -> str:
+        """What the statement may give rows that they do not have at the source, as a sentence; empty if nothing."""
+        table = planned.touched[0].before if planned.touched else None
+        schema = None if table is None else self._tables.catalog.table(table)
+        if table is None or schema is None:
+            return ""
+        trusted = self._settings.trusted_columns
+        found = [
+            each
+            for each in unproven_of(statement, has_key=bool(schema.row_key))
+            if not any(fnmatchcase(f"{table}.{each.column}", pattern) for pattern in trusted)
+        ]
+        rows = self._tables.count_rows(table) if found else None
+        told = [f"{each.column or 'IGNORE'} {each.why}" for each in found if rows is None or rows >= each.least_rows]
+        if not told:
+            return ""
+        where = f"in {table}" if schema.row_key else f"in {table}, which has no key,"
+        return (
+            f"{where} {' and '.join(told)}; that the rows get here what they have at the source cannot be proven:"
+            f" compare {table} behind this statement (verify, repair), before later changes find rows by these values"
+        )
 
     def _plan(self, first: SchemaChange, siblings: Sequence[SchemaChange], target: str) -> PlannedSchemaChange | None:
         router = self._plans.router

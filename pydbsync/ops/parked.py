@@ -312,7 +312,7 @@ class ParkedDesk:
         for plan, sent in self._plans.route(change):
             if parked.target_database and plan.name.database != parked.target_database:
                 continue  # parked once for each shard
-            for statement in single_statements(sent, plan):
+            for statement in single_statements(sent, plan, in_place=True):
                 run_planned(self._connection, statement)
                 count += 1
         return count

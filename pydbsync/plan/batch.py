@@ -518,7 +518,7 @@ class _KeylessBuffer(_Buffer):
 def _update_row(plan: TablePlan, where: bytes, shape: RowShape, data: msgspec.Raw) -> Statement:
     """A row without a key changes in its place."""
     sql = b"UPDATE %s SET %s WHERE %s LIMIT 1" % (plan.quoted, shape.assignments(data), where)
-    return Statement(sql, 1, affected=1, table=plan.name)
+    return Statement(sql, 1, affected=1, table=plan.name, error_values=shape.error_values(data))
 
 
 class _OrderedBuffer(_Buffer):
@@ -581,16 +581,17 @@ def _passes_on(change: RowChange, plan: TablePlan) -> bool:
     return any(name.lower() in changed for name in plan.referred_columns())
 
 
-def single_statements(change: RowChange, plan: TablePlan) -> list[Statement]:
+def single_statements(change: RowChange, plan: TablePlan, *, in_place: bool = False) -> list[Statement]:
     """One change in the forms of the original: `REPLACE INTO` and `DELETE IGNORE FROM … LIMIT 1`.
 
-    They give the same state as the batch: `--dry-run` prints them, and the applier falls back to them to find which
-    change of a batch the target refuses. Raises PlanError.
+    They give the same rows as the batch: `--dry-run` prints them, and the applier falls back to them to find which
+    change of a batch the target refuses. With `in_place` a row without a key stays where it is when it changes, as in
+    the batch. Raises PlanError.
     """
-    return list(_marked(_single_statements(change, plan), plan))
+    return list(_marked(_single_statements(change, plan, in_place=in_place), plan))
 
 
-def _single_statements(change: RowChange, plan: TablePlan) -> list[Statement]:
+def _single_statements(change: RowChange, plan: TablePlan, *, in_place: bool) -> list[Statement]:
     shape = _shape_of(plan, change.data)
     strategy = plan.strategy_for(shape)
     if plan.referrers and change.kind in ("update", "delete") and _passes_on(change, plan):
@@ -602,7 +603,7 @@ def _single_statements(change: RowChange, plan: TablePlan) -> list[Statement]:
         if change.kind in ("update", "delete"):
             gone = change.data if change.kind == "delete" else plan.old_image(change)
             where = _shape_of(plan, gone).where_row(gone)
-            if change.kind == "update" and max(len(change.data), len(gone)) < LARGE_BYTES:
+            if in_place and change.kind == "update" and max(len(change.data), len(gone)) < LARGE_BYTES:
                 return [_update_row(plan, where, _shape_of(plan, change.data), change.data)]
             sql = b"DELETE IGNORE FROM %s WHERE %s LIMIT 1" % (plan.quoted, where)
             found.append(Statement(sql, 0, affected=1, table=plan.name))

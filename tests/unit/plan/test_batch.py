@@ -513,6 +513,12 @@ def test_statements_on_a_table_without_transactions_are_marked(schema: TableSche
 # -- one by one, as the original did ---------------------------------------------------------------------------------
 
 
+def test_a_row_without_a_key_can_change_in_its_place() -> None:
+    statements = single_statements(update(row(2), {"id": 1}), plan(KEYLESS), in_place=True)
+    assert sql(statements) == [f'UPDATE `d`.`t` SET `id` = 2, `v` = "x" WHERE {WHERE_1X} LIMIT 1']
+    assert [(statement.affected, statement.rows) for statement in statements] == [(1, 1)]
+
+
 @pytest.mark.parametrize(
     ("schema", "mode", "single", "expected"),
     [
@@ -538,7 +544,10 @@ def test_statements_on_a_table_without_transactions_are_marked(schema: TableSche
             KEYLESS,
             "replace",
             update(row(2), {"id": 1}),
-            [f'UPDATE `d`.`t` SET `id` = 2, `v` = "x" WHERE {WHERE_1X} LIMIT 1'],
+            [
+                f"DELETE IGNORE FROM `d`.`t` WHERE {WHERE_1X} LIMIT 1",
+                'REPLACE INTO `d`.`t` (`id`, `v`) VALUES (2,"x")',
+            ],
         ),
         # REPLACE would remove the row of another that holds the same value
         (table(key="", unique=["v"]), "replace", insert(row(1)), ['INSERT INTO `d`.`t` (`id`, `v`) VALUES (1,"x")']),

@@ -1,0 +1,38 @@
+"""ALTER TABLE whose outcome depends on the order in which a server holds the rows, or on what it draws for each."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from pydbsync.plan.clauses import read_clauses
+from pydbsync.plan.statement import Statement
+
+_DRAWN = frozenset({"UUID", "UUID_SHORT", "UUID_V4", "UUID_V7", "SYS_GUID", "RAND", "RANDOM_BYTES"})
+"""Functions of defaults that give each row a value of its own."""
+
+
+class Unproven(NamedTuple):
+    """What an ALTER TABLE gives rows that it may not have given them at the source."""
+
+    column: str
+    """Empty where rows are left out, rather than get a value."""
+    why: str
+    least_rows: int
+    """With fewer rows there is nothing to tell apart."""
+
+
+def unproven_of(statement: Statement, *, has_key: bool) -> list[Unproven]:
+    """What the text leaves to the server; a table with a key is read in its order, which is the same everywhere."""
+    found: list[Unproven] = []
+    is_deduplicated = [token.upper for token in statement.tokens[:3]].count("IGNORE") > 0
+    for clause in read_clauses(statement):
+        words = [token.upper for token in clause.body if token.kind != "string"]
+        if clause.kind == "column" and clause.name and clause.verb in ("ADD", "MODIFY", "CHANGE"):
+            is_numbered = "AUTO_INCREMENT" in words or "SERIAL" in words
+            if is_numbered and not has_key:
+                found.append(Unproven(clause.name, "numbers the rows in the order in which each server holds them", 2))
+            if clause.verb == "ADD" and (drawn := _DRAWN.intersection(words)):
+                found.append(Unproven(clause.name, f"gives each row a value of its own ({min(drawn)})", 1))
+        elif clause.kind == "key" and clause.verb == "ADD" and is_deduplicated and not has_key:
+            found.append(Unproven("", "leaves rows out by the order in which each server holds them", 2))
+    return found
