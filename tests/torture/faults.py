@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import random
 import signal
 import time
@@ -13,7 +12,8 @@ from typing import Any
 import pymysql
 
 from tests.proxy import Proxy
-from tests.torture.rig import USER, Rig, pick
+from tests.torture.operators import OPERATORS
+from tests.torture.rig import USER, Rig, pick, send
 
 Fault = Callable[["Rig", random.Random], None]
 SMALL_PACKET, USUAL_PACKET = 2**22, 2**30
@@ -219,9 +219,5 @@ FAULTS: dict[str, tuple[Fault, int]] = {
     },
 }
 """With how often each is chosen."""
-
-
-def send(pid: int | None, signum: int) -> None:
-    if pid is not None:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signum)
+ALL_FAULTS = {**FAULTS, **OPERATORS}
+"""Those of operators are chosen by `--only operator`: they make changes wait."""

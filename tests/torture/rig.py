@@ -48,6 +48,8 @@ class Rig:
         self._publisher: subprocess.Popen[bytes] | None = None
         self._next_bundle_bytes = 0
         self._runs = 0
+        self.is_operated = False
+        """Whether operators make changes wait, and mend them."""
         self._redelivered_before = self._redelivered_last = 0
         opened.callback(self._end)
 
@@ -75,11 +77,13 @@ class Rig:
             "statement_timeout_s": 3,
             "retry": {"first_s": 0.1, "max_s": 1.0},
             "lossy_values": "off",
+            "max_parked": 0,  # what operators do to tables makes many changes wait
             "batch_rows": 100,  # small, so that one is taken in while the one before is committed
         }
         # Capture has a way of its own: what it may lose is not what is tested here.
         direct = {**config, "rabbitmq_conn_info": self.vhost.conn_info}
         self._publisher_config = write_config(direct, self.folder / "publisher.py")
+        self.operator_config = write_config({**direct, "db_info": self.target.db_info}, self.folder / "operator.py")
         return write_config(config, self.folder / "config.py")
 
     # -- processes -----------------------------------------------------------------------------------------------------
@@ -156,7 +160,10 @@ class Rig:
         return int(self.target.query("SELECT COALESCE(SUM(duplicates), 0) FROM pydbsync.checkpoint")[0][0])
 
     def parked(self) -> list[tuple[Any, ...]]:
-        return self.target.query("SELECT kind, source_database, source_table, position, reason FROM pydbsync.parked")
+        return self.target.query(
+            "SELECT kind, source_database, source_table, position, reason FROM pydbsync.parked"
+            + (" WHERE status = 'parked'" if self.is_operated else "")
+        )
 
     def committed(self) -> int:
         """Transactions on the target; grows while work is done."""
@@ -172,3 +179,9 @@ def rig(folder: Path) -> Iterator[Rig]:
 
 def pick(chance: random.Random, pids: list[int]) -> int | None:
     return chance.choice(sorted(pids)) if pids else None
+
+
+def send(pid: int | None, signum: int) -> None:
+    if pid is not None:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signum)

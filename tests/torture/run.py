@@ -13,7 +13,7 @@ import pymysql
 
 from tests.processes import wait_for
 from tests.state import differences, read_state
-from tests.torture.faults import FAULTS
+from tests.torture.faults import ALL_FAULTS, FAULTS
 from tests.torture.rig import Rig, rig
 from tests.torture.workload import DATABASES, QUEUES, Workload, make_tables
 
@@ -63,11 +63,12 @@ def torture(
 ) -> Result:
     """Run `faults` random faults, let all come to rest, compare. AssertionError where it does not come to rest."""
     chance = random.Random(seed)
-    names = [name for name in FAULTS if only in name]
-    weights = [FAULTS[name][1] for name in names]
+    chosen = {name: fault for name, fault in (ALL_FAULTS if only else FAULTS).items() if only in name}
+    names, weights = list(chosen), [weight for _, weight in chosen.values()]
     result = Result()
     began_at = time.monotonic()
     with rig(folder) as servers:
+        servers.is_operated = bool(only) and any(name.startswith("operator") for name in names)
         servers.start_publisher()
         servers.wait_for_publisher()
         make_tables(servers.source)
@@ -79,7 +80,7 @@ def torture(
         for number in range(1, faults + 1):
             (name,) = chance.choices(names, weights)
             say(f"{number:4} {time.monotonic() - began_at:6.1f} s  {name}")
-            FAULTS[name][0](servers, chance)
+            chosen[name][0](servers, chance)
             servers.check_publisher()
             servers.note_redeliveries()
             result.faults[name] += 1
