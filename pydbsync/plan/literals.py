@@ -53,6 +53,8 @@ def literal_for(
     kind = column.kind
     if is_binary or kind in BINARY_KINDS:
         return (_binary_fixed(column.size) if kind == "binary" and column.size else binary_literal), False
+    if kind == "vector":  # the server's own bytes, which every FLOAT in them comes through whole
+        return binary_literal, False
     if shift_s and kind != "timestamp":
         return _shifted(shift_s, column), False
     if column.native_json or kind == "json":

@@ -181,3 +181,24 @@ def test_a_column_s_own_reference_system_is_given_to_its_values(carrier: Carrier
     )
     carrier.replay()
     assert carrier.differences("limits") == []
+
+
+@pytest.mark.mysql
+def test_vectors_come_through_bit_by_bit_with_a_key_and_without(carrier: Carrier) -> None:
+    statements = ["CREATE DATABASE limits", "USE limits"]
+    for name, key in (("k", " PRIMARY KEY"), ("n", "")):
+        statements += [
+            f"CREATE TABLE {name} (id INT{key}, v VECTOR(3), w VECTOR NOT NULL)",
+            f"INSERT INTO {name} VALUES (1, STRING_TO_VECTOR('[1,2.5,-0]'), STRING_TO_VECTOR('[1e-30,3.4028235e38]')),"
+            f" (2, NULL, STRING_TO_VECTOR('[1]')), (3, 0x0000803F00002040, STRING_TO_VECTOR('[1,2]'))",
+            f"UPDATE {name} SET id = id + 10, v = STRING_TO_VECTOR('[9]') WHERE id = 1",
+            f"UPDATE {name} SET id = 20 WHERE id = 2",
+            f"DELETE FROM {name} WHERE id = 3",
+        ]
+    carrier.run(*statements)
+    carrier.replay()
+    for name in ("k", "n"):
+        query = f"SELECT id, HEX(v), HEX(w) FROM limits.{name} ORDER BY id"
+        found = carrier.target.query(query)
+        assert carrier.source.query(query) == found
+        assert [row[0] for row in found] == [11, 20]
