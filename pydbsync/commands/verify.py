@@ -12,6 +12,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
+from pydbsync.commands.times import read_time
 from pydbsync.config.file import load_settings
 from pydbsync.errors import OperationError, TransientError
 from pydbsync.ops.brake import LoadLimits
@@ -58,7 +59,9 @@ def register(app: typer.Typer) -> None:
         sample: Annotated[float, typer.Option(min=0, max=100, help="Share of the chunks to compare, percent.")] = 100,
         since: Annotated[
             str | None,
-            typer.Option(metavar="COLUMN=TIME", help="Only rows whose column is at or after it (UTC)."),
+            typer.Option(
+                metavar="COLUMN=TIME", help="Only rows whose column is at or after it, in UTC or with an offset."
+            ),
         ] = None,
         shared_target: Annotated[
             bool, typer.Option(help="Other sources write to the target's tables too: its own rows are no difference.")
@@ -131,7 +134,8 @@ def read_since(text: str | None) -> Since | None:
     column, equals, value = text.partition("=")
     if not (column and equals and value):
         raise OperationError(f"--since: expected COLUMN=TIME such as 'updated_at=2030-01-31 12:00:00', got {text!r}")
-    return Since(column, value)
+    time = read_time(value, option="--since")
+    return Since(column, time.isoformat(" "))
 
 
 def show(report: Report, output: Format, limit: int) -> None:

@@ -344,6 +344,7 @@ def test_only_rows_since_a_time_are_compared(shop: Settings, source: Endpoint, t
         source,
         target,
         "CREATE TABLE t (id INT PRIMARY KEY, v INT, changed DATETIME);\nCREATE TABLE u (id INT PRIMARY KEY);\n"
+        "CREATE TABLE w (id INT PRIMARY KEY, changed VARCHAR(20));\n"
         "INSERT INTO t VALUES (1, 1, '2020-01-01'), (2, 2, '2021-01-01'), (3, 3, '2021-06-01')",
     )
     change(target, "UPDATE t SET v = 9 WHERE id IN (1, 3)", "INSERT INTO u VALUES (1)")
@@ -353,6 +354,10 @@ def test_only_rows_since_a_time_are_compared(shop: Settings, source: Endpoint, t
     assert (reports["shop.u"].status, reports["shop.u"].notes) == (
         "skipped",
         ["not compared: it has no column changed"],
+    )
+    assert (reports["shop.w"].status, reports["shop.w"].notes) == (
+        "skipped",
+        ["not compared: its column changed holds no times; --where takes any condition"],
     )
 
 
@@ -574,6 +579,9 @@ def test_the_command_refuses_a_wrong_option_in_one_sentence(
     assert done.returncode == 2
     assert "expected COLUMN=TIME" in done.stderr
     assert "Traceback" not in done.stderr
+    done = command(fresh_source, fresh_target, tmp_path, "--since", "changed=01/02/2030")
+    assert done.returncode == 2
+    assert "--since: '01/02/2030' can be understood in several ways" in done.stderr
 
 
 @contextmanager

@@ -37,6 +37,7 @@ from pydbsync.plan.quoting import quote_name
 _SAVE_EVERY_S = 5.0
 _ALTERED_CODES = (1054, 1146)
 """What a query says of a column or a table that went away since it was looked for."""
+_TIME_KINDS = frozenset({"date", "datetime", "timestamp"})
 _ATTEMPTS = 5
 """How often a table is begun that is altered while it is compared."""
 IGNORED = "ignored columns"
@@ -359,9 +360,15 @@ class Verification:
 
     def _is_skipped(self, entry: TableReport, sides: TableSides) -> bool:
         since = self._options.compare.since
-        if since is None or any(column.name.lower() == since.column.lower() for column in sides.columns):
+        if since is None:
             return False
-        entry.notes.append(f"not compared: it has no column {since.column}")
+        found = [column for column in sides.columns if column.name.lower() == since.column.lower()]
+        if found and {found[0].source.kind, found[0].target.kind} <= _TIME_KINDS:
+            return False
+        if found:
+            entry.notes.append(f"not compared: its column {since.column} holds no times; --where takes any condition")
+        else:
+            entry.notes.append(f"not compared: it has no column {since.column}")
         entry.close()
         if entry.status == "equal":
             entry.status = "skipped"
