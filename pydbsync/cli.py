@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import sys
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import Annotated
 
@@ -22,6 +23,8 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # rich takes `[default: …]` in a help text for markup and leaves it out
+    context_settings={"max_content_width": 120},
 )
 
 TOOLS: tuple[str, ...] = ("capture", "copy", "counters", "heartbeat", "parked", "repair", "verify")
@@ -82,12 +85,18 @@ def replay_command(
     )
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Run a command; ends the process with its exit code."""
+@cache
+def whole_app() -> typer.Typer:
+    """The application with the commands of all tools."""
     for name in TOOLS:
         importlib.import_module(f"pydbsync.commands.{name}").register(app)
+    return app
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run a command; ends the process with its exit code."""
     try:
-        app(args=list(arguments) if arguments is not None else None, standalone_mode=True)
+        whole_app()(args=list(arguments) if arguments is not None else None, standalone_mode=True)
     except PydbsyncError as exc:
         sys.exit(fail(exc))
 

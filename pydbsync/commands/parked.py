@@ -26,7 +26,9 @@ ConfigOption = Annotated[Path, typer.Option("--config", help="Configuration, .py
 StreamOption = Annotated[str | None, typer.Option("--stream", help="Only this queue.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="As JSON, one object a line.")]
 
-parked_app = typer.Typer(help="Look at changes that could not be applied, and mend them.", no_args_is_help=True)
+parked_app = typer.Typer(
+    help="Look at changes that could not be applied, and mend them.", no_args_is_help=True, rich_markup_mode=None
+)
 
 
 def register(app: typer.Typer) -> None:

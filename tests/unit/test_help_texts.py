@@ -1,0 +1,45 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from pydbsync.cli import whole_app
+
+Command = Any
+"""Of click, or of the copy of it that newer releases of typer bring."""
+
+
+def commands(command: Command, *path: str) -> Iterator[tuple[tuple[str, ...], Command]]:
+    yield path, command
+    for name, part in sorted(getattr(command, "commands", {}).items()):
+        yield from commands(part, *path, name)
+
+
+COMMANDS = [
+    pytest.param(path, command, id=" ".join(path)) for path, command in commands(typer.main.get_command(whole_app()))
+]
+
+
+def without_blanks(text: str) -> str:
+    return "".join(text.split())
+
+
+@pytest.mark.parametrize("columns", ["100", "60"])
+@pytest.mark.parametrize(("path", "command"), COMMANDS)
+def test_the_help_of_each_option_arrives_whole(path: tuple[str, ...], command: Command, columns: str) -> None:
+    done = CliRunner().invoke(whole_app(), [*path, "--help"], env={"COLUMNS": columns, "FORCE_COLOR": None})
+    assert done.exit_code == 0
+    shown = without_blanks(done.stdout)
+    options = [each for each in command.params if not getattr(each, "hidden", False)]
+    for option in options:
+        if isinstance(getattr(option, "help", None), str):
+            assert without_blanks(option.help) in shown, option.name
+        if option.param_type_name == "option":
+            for name in (*option.opts, *option.secondary_opts):
+                assert name in shown
+            if option.default not in (None, False, True) and not callable(option.default):
+                assert f"default:{without_blanks(str(getattr(option.default, 'value', option.default)))}" in shown
