@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import msgspec
 
 from pydbsync.apply.connection import Connection
-from pydbsync.apply.parked import ParkedTable
+from pydbsync.apply.parked_table import ParkedTable
 from pydbsync.apply.session import Session
 from pydbsync.config.settings import Settings
 from pydbsync.errors import StopError

@@ -20,7 +20,7 @@ from rich.table import Table
 
 from pydbsync.config.file import load_settings
 from pydbsync.errors import ConfigError, OperationError, TransientError
-from pydbsync.ops.parked import Parked, ParkedDesk
+from pydbsync.ops.parked_desk import Parked, ParkedDesk
 
 ConfigOption = Annotated[Path, typer.Option("--config", help="Configuration, .py or .yaml.")]
 StreamOption = Annotated[str | None, typer.Option("--stream", help="Only this queue.")]

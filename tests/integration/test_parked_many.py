@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from pydbsync.apply.connection import Connection
-from pydbsync.ops.parked import ParkedDesk
+from pydbsync.ops.parked_desk import ParkedDesk
 from tests.integration.engine import LOG, parked, replay, settings_for
 from tests.maxwell import Binlog, insert, update
 from tests.servers import Endpoint

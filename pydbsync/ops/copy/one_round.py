@@ -20,8 +20,8 @@ from pydbsync.ops.copy.preview import refuse
 from pydbsync.ops.copy.rounds import Round
 from pydbsync.ops.copy.sessions import SourceReader, TargetWriter
 from pydbsync.ops.copy.snapshot import SnapshotTaker
-from pydbsync.ops.copy.structure import Builder, Inventory
-from pydbsync.ops.copy.tables import Tables
+from pydbsync.ops.copy.definitions import Builder, Inventory
+from pydbsync.ops.copy.routes import Tables
 from pydbsync.ops.copy.tasks import Board, TableTask
 from pydbsync.ops.copy.throttle import Throttle
 from pydbsync.ops.copy.workers import Worker

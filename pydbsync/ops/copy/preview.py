@@ -13,7 +13,7 @@ from pydbsync.model import TableName
 from pydbsync.ops.copy.fields import RowForm
 from pydbsync.ops.copy.options import CopyOptions, Existing
 from pydbsync.ops.copy.own_tables import OwnTables, is_empty
-from pydbsync.ops.copy.structure import Builder, Inventory
+from pydbsync.ops.copy.definitions import Builder, Inventory
 from pydbsync.ops.copy.tasks import Target
 from pydbsync.plan.quoting import quote_table
 from pydbsync.route.filters import Filters

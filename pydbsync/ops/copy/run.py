@@ -28,9 +28,9 @@ from pydbsync.ops.copy.queues import existing_queues
 from pydbsync.ops.copy.rounds import plan_round
 from pydbsync.ops.copy.snapshot import SnapshotTaker
 from pydbsync.ops.copy.streams import OwnedStreams
-from pydbsync.ops.copy.structure import Builder, Inventory, read_definition, read_inventory, read_server
+from pydbsync.ops.copy.definitions import Builder, Inventory, read_definition, read_inventory, read_server
 from pydbsync.ops.copy.structure_only import make_structure
-from pydbsync.ops.copy.tables import Tables, targets_of
+from pydbsync.ops.copy.routes import Tables, targets_of
 from pydbsync.ops.copy.throttle import Throttle
 from pydbsync.ops.counters import counters_behind, raise_counters
 from pydbsync.ops.servers import Servers

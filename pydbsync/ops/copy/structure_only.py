@@ -9,7 +9,7 @@ from pydbsync.model import TableName
 from pydbsync.ops.copy.options import Existing, TableReport
 from pydbsync.ops.copy.own_tables import OwnTables
 from pydbsync.ops.copy.preview import refuse
-from pydbsync.ops.copy.structure import Builder, Inventory
+from pydbsync.ops.copy.definitions import Builder, Inventory
 
 
 def make_structure(

@@ -18,7 +18,7 @@ import msgspec
 
 from pydbsync.apply.catalog import LiveCatalog
 from pydbsync.apply.connection import Connection
-from pydbsync.apply.parked import read_rests
+from pydbsync.apply.parked_table import read_rests
 from pydbsync.apply.running import run_planned
 from pydbsync.apply.schema_change import prove_refused, run_statement
 from pydbsync.config.settings import Settings
