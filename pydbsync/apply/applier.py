@@ -32,7 +32,7 @@ from pydbsync.errors import (
 from pydbsync.killpoints import kill_point
 from pydbsync.model import TableName
 from pydbsync.places import Checkpoint
-from pydbsync.plan.batch import Batch, Statement, show_image, single_statements
+from pydbsync.plan.batch import Batch, RowStatement, show_image, single_statements
 from pydbsync.plan.ddl import PlannedSchemaChange
 from pydbsync.plan.lexer import shorten
 from pydbsync.plan.quoting import quote_table
@@ -309,7 +309,7 @@ class Applier:
             return park_row(entry, f"{exc}{in_the_way}", code=exc.code)
         return None
 
-    def _tell_missing(self, statement: Statement, matched: int) -> None:
+    def _tell_missing(self, statement: RowStatement, matched: int) -> None:
         if statement.table not in self._told_missing:
             self._told_missing.add(statement.table)
             self._log.warning(

@@ -8,20 +8,22 @@ from typing import TypeAlias
 from pydbsync.apply.connection import ROW_SQL_MODE, SCHEMA_SQL_MODE, Connection
 from pydbsync.errors import PermanentError
 from pydbsync.killpoints import kill_point
-from pydbsync.plan.batch import Statement
+from pydbsync.plan.batch import RowStatement
 
 _DATA_TRUNCATED = 1265
 
-Missed: TypeAlias = Callable[[Statement, int], object]
+Missed: TypeAlias = Callable[[RowStatement, int], object]
 """Called with a statement that matched so many rows, fewer than the target must have held."""
 
 
-def run_all(connection: Connection, statements: Iterable[Statement], *, missed: Missed | None = None) -> Iterator[None]:
+def run_all(
+    connection: Connection, statements: Iterable[RowStatement], *, missed: Missed | None = None
+) -> Iterator[None]:
     """Run planned statements in order; yields whenever the answer of one is waited for, with the next one made already.
 
     Raises TransientError, PermanentError, and what `statements` raises.
     """
-    begun: Statement | None = None
+    begun: RowStatement | None = None
     try:
         for statement in statements:
             if begun is not None:
@@ -43,7 +45,7 @@ def run_all(connection: Connection, statements: Iterable[Statement], *, missed: 
             _hold(begun, connection.receive(), missed)
 
 
-def run_planned(connection: Connection, statement: Statement, *, missed: Missed | None = None) -> None:
+def run_planned(connection: Connection, statement: RowStatement, *, missed: Missed | None = None) -> None:
     """Run one planned statement, and hold it to what must be true of it. Raises TransientError, PermanentError."""
     _refuse_long(connection, statement)
     if statement.error_values:
@@ -68,7 +70,7 @@ def commit(connection: Connection) -> Iterator[None]:
         connection.receive()
 
 
-def _refuse_long(connection: Connection, statement: Statement) -> None:
+def _refuse_long(connection: Connection, statement: RowStatement) -> None:
     if len(statement.sql) + 64 > connection.max_allowed_packet:
         raise PermanentError(
             f"a statement of {len(statement.sql)} bytes is longer than the target's max_allowed_packet"
@@ -77,7 +79,7 @@ def _refuse_long(connection: Connection, statement: Statement) -> None:
         )
 
 
-def _hold(statement: Statement, matched: int, missed: Missed | None) -> None:
+def _hold(statement: RowStatement, matched: int, missed: Missed | None) -> None:
     if matched < statement.held and missed is not None:
         missed(statement, matched)
     if statement.affected is not None and matched != statement.affected:
@@ -87,7 +89,7 @@ def _hold(statement: Statement, matched: int, missed: Missed | None) -> None:
         )
 
 
-def _run_lenient(connection: Connection, statement: Statement) -> int:
+def _run_lenient(connection: Connection, statement: RowStatement) -> int:
     """Run a statement that writes error values of ENUM, which strict mode refuses: only they may be warned about."""
     connection.execute(f"SET SESSION sql_mode = '{SCHEMA_SQL_MODE}'")
     try:

@@ -36,7 +36,7 @@ Ends: TypeAlias = Callable[[TablePlan, RowShape], tuple[bytes, bytes]]
 """What stands before and behind the images of rows of this shape."""
 
 
-class Statement(NamedTuple):
+class RowStatement(NamedTuple):
     """One SQL statement and what must be true of it."""
 
     sql: bytes
@@ -60,7 +60,7 @@ class Batch:
     def __init__(self) -> None:
         self.rows = 0
         self._buffers: dict[TablePlan, _Buffer] = {}
-        self._segments: list[dict[TablePlan, _Buffer] | Statement] = [self._buffers]
+        self._segments: list[dict[TablePlan, _Buffer] | RowStatement] = [self._buffers]
 
     def __bool__(self) -> bool:
         return self.rows > 0
@@ -90,21 +90,21 @@ class Batch:
         self._buffers = {}
         self._segments.append(self._buffers)
 
-    def _stand_alone(self, statement: Statement) -> None:
+    def _stand_alone(self, statement: RowStatement) -> None:
         self._segments.append(statement)
         self._new_segment()
 
-    def statements(self) -> Iterator[Statement]:
+    def statements(self) -> Iterator[RowStatement]:
         """The statements in order. Raises PlanError for a value that its column cannot take."""
         for segment in self._segments:
-            if isinstance(segment, Statement):
+            if isinstance(segment, RowStatement):
                 yield segment
             else:
                 for buffer in segment.values():
                     yield from _marked(buffer.statements(), buffer.plan)
 
 
-def _marked(statements: Iterable[Statement], plan: TablePlan) -> Iterable[Statement]:
+def _marked(statements: Iterable[RowStatement], plan: TablePlan) -> Iterable[RowStatement]:
     if plan.schema.transactional:
         return statements
     return (statement._replace(is_transactional=False) for statement in statements)
@@ -126,7 +126,7 @@ class _Buffer:
     def add(self, change: RowChange) -> None:
         raise NotImplementedError
 
-    def statements(self) -> Iterator[Statement]:
+    def statements(self) -> Iterator[RowStatement]:
         raise NotImplementedError
 
 
@@ -185,7 +185,7 @@ class _KeyedBuffer(_Buffer):
         elif key not in self._gone:
             self._passed[key] = data
 
-    def statements(self) -> Iterator[Statement]:
+    def statements(self) -> Iterator[RowStatement]:
         plan, images = self.plan, self._images
         rows = self._changes
         for removed, is_held in ((self._gone, not self._may_repeat), (self._passed, False)):
@@ -242,7 +242,7 @@ class _MergedBuffer(_Buffer):
         else:
             self._gone[key] = data
 
-    def statements(self) -> Iterator[Statement]:
+    def statements(self) -> Iterator[RowStatement]:
         plan = self.plan
         came = [data for key, data in self._images.items() if key in self._came]
         were = [data for key, data in self._images.items() if key not in self._came]
@@ -272,11 +272,13 @@ def show_image(image: msgspec.Raw) -> str:
     return shown if len(image) <= _SHOWN_BYTES else f"{shown}…"
 
 
-def _delete_by_key(plan: TablePlan, images: list[msgspec.Raw]) -> Iterator[Statement]:
+def _delete_by_key(plan: TablePlan, images: list[msgspec.Raw]) -> Iterator[RowStatement]:
     keys = KEYS_PER_DELETE if plan.compares_rows else CONDITIONS_PER_DELETE
     for start in range(0, len(images), keys):
         part = images[start : start + keys]
-        yield Statement(b"DELETE FROM %s WHERE %s" % (plan.quoted, _where_keys(plan, part)), len(part), table=plan.name)
+        yield RowStatement(
+            b"DELETE FROM %s WHERE %s" % (plan.quoted, _where_keys(plan, part)), len(part), table=plan.name
+        )
 
 
 def _where_keys(plan: TablePlan, images: list[msgspec.Raw]) -> bytes:
@@ -308,7 +310,7 @@ def _shape_of(plan: TablePlan, data: msgspec.Raw) -> RowShape:
 
 def _write_images(
     plan: TablePlan, images: Iterable[msgspec.Raw], *, ends_of: Ends | None = None
-) -> Iterator[Statement]:
+) -> Iterator[RowStatement]:
     ends_of = ends_of or _head_and_tail
     shape: RowShape | None = None
     values: list[bytes] = []
@@ -342,16 +344,16 @@ def _write_images(
         yield _write_statement(plan, ends_of(plan, shape), values)
 
 
-def _write_statement(plan: TablePlan, ends: tuple[bytes, bytes], values: list[bytes]) -> Statement:
+def _write_statement(plan: TablePlan, ends: tuple[bytes, bytes], values: list[bytes]) -> RowStatement:
     head, tail = ends
-    return Statement(head + b",".join(values) + tail, len(values), table=plan.name)
+    return RowStatement(head + b",".join(values) + tail, len(values), table=plan.name)
 
 
-def _write_large(plan: TablePlan, ends_of: Ends, data: msgspec.Raw) -> Statement:
+def _write_large(plan: TablePlan, ends_of: Ends, data: msgspec.Raw) -> RowStatement:
     shape = _shape_of(plan, data)
     head, tail = ends_of(plan, shape)
     sql = shape.statement(head, data, tail)
-    return Statement(sql, 1, table=plan.name, error_values=shape.error_values(data))
+    return RowStatement(sql, 1, table=plan.name, error_values=shape.error_values(data))
 
 
 def _head_and_tail(plan: TablePlan, shape: RowShape) -> tuple[bytes, bytes]:
@@ -461,14 +463,14 @@ class _KeylessBuffer(_Buffer):
             del self._came[row.identity]
         return slot
 
-    def statements(self) -> Iterator[Statement]:
+    def statements(self) -> Iterator[RowStatement]:
         left = self._changes
         for statement in self._statements():
             rows = min(statement.rows, left)
             left -= rows
             yield statement._replace(rows=rows, table=self.plan.name)
 
-    def _statements(self) -> Iterator[Statement]:
+    def _statements(self) -> Iterator[RowStatement]:
         for row, count in self._gone.values():
             yield self._delete(row, count)
         new: list[_Row] = []
@@ -482,7 +484,7 @@ class _KeylessBuffer(_Buffer):
                 new.append(slot.new)
         yield from self._insert(new)
 
-    def _change(self, old: _Row, new: _Row | None) -> Iterator[Statement]:
+    def _change(self, old: _Row, new: _Row | None) -> Iterator[RowStatement]:
         if new is None:
             yield self._delete(old, 1)
         elif new.identity == old.identity:
@@ -493,32 +495,32 @@ class _KeylessBuffer(_Buffer):
         else:
             yield _update_row(self.plan, old.shape.where_row(old.data), new.shape, new.data)
 
-    def _delete(self, row: _Row, count: int) -> Statement:
+    def _delete(self, row: _Row, count: int) -> RowStatement:
         sql = b"DELETE FROM %s WHERE %s LIMIT %d" % (self.plan.quoted, row.shape.where_row(row.data), count)
-        return Statement(sql, 1, affected=count)
+        return RowStatement(sql, 1, affected=count)
 
-    def _insert(self, rows: list[_Row]) -> Iterator[Statement]:
+    def _insert(self, rows: list[_Row]) -> Iterator[RowStatement]:
         values: list[bytes] = []
         head, size = b"", 0
         for row in rows:
             columns = row.shape.insert_head
             if values and (row.is_large or columns != head or size > STATEMENT_BYTES):
-                yield Statement(head + b",".join(values), len(values), affected=len(values))
+                yield RowStatement(head + b",".join(values), len(values), affected=len(values))
                 values, size = [], 0
             if row.is_large:
-                yield Statement(row.shape.statement(columns, row.data), 1, affected=1)
+                yield RowStatement(row.shape.statement(columns, row.data), 1, affected=1)
                 continue
             head = columns
             values.append(row.identity if row.shape.is_usual else row.shape.values(row.data))
             size += len(values[-1])
         if values:
-            yield Statement(head + b",".join(values), self._changes, affected=len(values))
+            yield RowStatement(head + b",".join(values), self._changes, affected=len(values))
 
 
-def _update_row(plan: TablePlan, where: bytes, shape: RowShape, data: msgspec.Raw) -> Statement:
+def _update_row(plan: TablePlan, where: bytes, shape: RowShape, data: msgspec.Raw) -> RowStatement:
     """A row without a key changes in its place."""
     sql = b"UPDATE %s SET %s WHERE %s LIMIT 1" % (plan.quoted, shape.assignments(data), where)
-    return Statement(sql, 1, affected=1, table=plan.name, error_values=shape.error_values(data))
+    return RowStatement(sql, 1, affected=1, table=plan.name, error_values=shape.error_values(data))
 
 
 class _OrderedBuffer(_Buffer):
@@ -531,12 +533,12 @@ class _OrderedBuffer(_Buffer):
     def add(self, change: RowChange) -> None:
         self._changes.append(change)
 
-    def statements(self) -> Iterator[Statement]:
+    def statements(self) -> Iterator[RowStatement]:
         for change in self._changes:
             yield ordered_statement(change, self.plan)
 
 
-def ordered_statement(change: RowChange, plan: TablePlan) -> Statement:
+def ordered_statement(change: RowChange, plan: TablePlan) -> RowStatement:
     """INSERT, UPDATE or DELETE of one row by its key, exactly one row affected."""
     shape = _shape_of(plan, change.data)
     if change.kind in ("insert", "bootstrap-insert"):
@@ -546,10 +548,10 @@ def ordered_statement(change: RowChange, plan: TablePlan) -> Statement:
     else:
         where = _where_key(plan, plan.old_image(change))
         sql = b"UPDATE %s SET %s WHERE %s LIMIT 1" % (plan.quoted, shape.assignments(change.data), where)
-    return Statement(sql, 1, affected=1, table=plan.name)
+    return RowStatement(sql, 1, affected=1, table=plan.name)
 
 
-def parent_statement(change: RowChange, plan: TablePlan) -> Statement:
+def parent_statement(change: RowChange, plan: TablePlan) -> RowStatement:
     """The change of a referenced parent, by which the target cascades as the source did. Raises PlanError, and
     StopError where it is not known whether the children come as changes of their own."""
     if plan.passes_actions_on is None:
@@ -581,7 +583,7 @@ def _passes_on(change: RowChange, plan: TablePlan) -> bool:
     return any(name.lower() in changed for name in plan.referred_columns())
 
 
-def single_statements(change: RowChange, plan: TablePlan, *, in_place: bool = False) -> list[Statement]:
+def single_statements(change: RowChange, plan: TablePlan, *, in_place: bool = False) -> list[RowStatement]:
     """One change in the forms of the original: `REPLACE INTO` and `DELETE IGNORE FROM … LIMIT 1`.
 
     They give the same rows as the batch: `--dry-run` prints them, and the applier falls back to them to find which
@@ -591,14 +593,14 @@ def single_statements(change: RowChange, plan: TablePlan, *, in_place: bool = Fa
     return list(_marked(_single_statements(change, plan, in_place=in_place), plan))
 
 
-def _single_statements(change: RowChange, plan: TablePlan, *, in_place: bool) -> list[Statement]:
+def _single_statements(change: RowChange, plan: TablePlan, *, in_place: bool) -> list[RowStatement]:
     shape = _shape_of(plan, change.data)
     strategy = plan.strategy_for(shape)
     if plan.referrers and change.kind in ("update", "delete") and _passes_on(change, plan):
         return [parent_statement(change, plan)]
     if strategy is Strategy.ORDERED or (strategy is Strategy.UPSERT and _KeyedBuffer(plan, strategy).must_move(change)):
         return [ordered_statement(change, plan)]
-    found: list[Statement] = []
+    found: list[RowStatement] = []
     if strategy is Strategy.KEYLESS:
         if change.kind in ("update", "delete"):
             gone = change.data if change.kind == "delete" else plan.old_image(change)
@@ -606,7 +608,7 @@ def _single_statements(change: RowChange, plan: TablePlan, *, in_place: bool) ->
             if in_place and change.kind == "update" and max(len(change.data), len(gone)) < LARGE_BYTES:
                 return [_update_row(plan, where, _shape_of(plan, change.data), change.data)]
             sql = b"DELETE IGNORE FROM %s WHERE %s LIMIT 1" % (plan.quoted, where)
-            found.append(Statement(sql, 0, affected=1, table=plan.name))
+            found.append(RowStatement(sql, 0, affected=1, table=plan.name))
     elif change.kind == "delete":
         found.append(_delete_one(plan, change.data, change))
     elif change.kind == "update" and plan.may_change_key(change):
@@ -626,12 +628,12 @@ def _single_statements(change: RowChange, plan: TablePlan, *, in_place: bool) ->
         elif strategy is Strategy.KEYLESS and plan.schema.unique_keys:
             head = shape.insert_head  # REPLACE would remove the row of another that holds the same value
         sql = shape.statement(head, change.data, tail)
-        found.append(Statement(sql, 0, table=plan.name))
+        found.append(RowStatement(sql, 0, table=plan.name))
         found[-1] = found[-1]._replace(error_values=shape.error_values(change.data))
     found[-1] = found[-1]._replace(rows=1)
     return found
 
 
-def _delete_one(plan: TablePlan, data: msgspec.Raw, change: RowChange) -> Statement:
+def _delete_one(plan: TablePlan, data: msgspec.Raw, change: RowChange) -> RowStatement:
     sql = b"DELETE IGNORE FROM %s WHERE %s LIMIT 1" % (plan.quoted, _where_key(plan, data))
-    return Statement(sql, 0, held=0 if change.position is None else 1, table=plan.name)
+    return RowStatement(sql, 0, held=0 if change.position is None else 1, table=plan.name)

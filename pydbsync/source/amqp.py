@@ -16,7 +16,7 @@ from pydbsync.config.settings import AmqpSettings, QueueSettings
 from pydbsync.errors import ConfigError, SourceError
 from pydbsync.model import Delivery
 from pydbsync.source.connection import connection_name
-from pydbsync.source.link import ANSWER_S, BrokerLink, Channel, Refused, Reply, Stopped
+from pydbsync.source.link import ANSWER_S, BrokerLink, Channel, LinkStopped, Refused, Reply
 from pydbsync.source.sequence import spread
 from pydbsync.source.topology import declare, explained, inspect
 
@@ -109,7 +109,7 @@ class AmqpSource:
                 prefetch=self._prefetch,
             )
             self._was_open, self._refusal = True, ""
-        except Stopped:
+        except LinkStopped:
             self.close()
         except ConfigError as error:
             self.close()
@@ -285,7 +285,7 @@ class AmqpSource:
                 )
             while_waiting()
             if stop.wait(pause_s):
-                raise Stopped
+                raise LinkStopped
             pause_s = min(2 * pause_s, self._consumer_poll_s)
         if began_at:
             self._log.info("queue %s: free after %.1f s", self._queue.queue, time.monotonic() - began_at)

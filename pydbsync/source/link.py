@@ -39,7 +39,7 @@ class Refused(SourceError):
         self.code = code
 
 
-class Stopped(Exception):
+class LinkStopped(Exception):
     """The stop event was set while something was waited for."""
 
 
@@ -81,7 +81,7 @@ class BrokerLink:
     # --- for the thread that uses the link
 
     def connect(self, stop: threading.Event) -> None:
-        """Start the thread and wait until the broker has let us in. Raises ConfigError, SourceError, Stopped."""
+        """Start the thread and wait until the broker has let us in. Raises ConfigError, SourceError, LinkStopped."""
         logging.getLogger("pika").setLevel(logging.CRITICAL)  # a failure takes it many lines; ours is one sentence
         parameters = connection_parameters(self._amqp, name=self._name)
         self._loop = IOLoop()
@@ -123,7 +123,7 @@ class BrokerLink:
         """Call `request(reply)` in the connection's thread and return what `reply` is called with.
 
         Raises Refused when the broker closes `channel` for it, SourceError when the connection ends or gives no answer,
-        Stopped.
+        LinkStopped.
         """
         return self._wait(self.begin(channel, request), timeout_s=ANSWER_S, stop=stop)
 
@@ -201,7 +201,7 @@ class BrokerLink:
                 return answer.result(step_s)
             except NoAnswer:
                 if stop is not None and stop.is_set():
-                    raise Stopped from None
+                    raise LinkStopped from None
                 left_s -= step_s
             except Refused as error:  # raised in the other thread: a fresh one shows where it was waited for
                 raise Refused(str(error), error.code) from error

@@ -22,7 +22,7 @@ from pydbsync.ops.repair.plan import RepairPlan, read_plan
 from pydbsync.ops.repair.run import Outcome, Repair, RepairOptions
 from pydbsync.ops.verify.report import Report
 from pydbsync.ops.verify.run import Verification, VerifyOptions
-from pydbsync.plan.batch import Statement
+from pydbsync.plan.batch import RowStatement
 from tests.comparing import LOG, QUICK, compare, on_both, run_sql, settings_for
 from tests.integration.test_verify import ALL_TYPES
 from tests.processes import wait_for
@@ -249,7 +249,7 @@ def test_nobody_writes_a_missing_row_between_the_look_and_the_commit(
     bench.make_plan()
     met = []
 
-    def meet(connection: Connection, planned: PlannedChange, statements: list[Statement]) -> None:
+    def meet(connection: Connection, planned: PlannedChange, statements: list[RowStatement]) -> None:
         if not statements:
             return
         with bench.target.connect(database="shop") as other, other.cursor() as cursor:

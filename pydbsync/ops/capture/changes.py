@@ -22,8 +22,8 @@ from pydbsync.ops.capture.history.follow import Delta, FollowedSchema
 from pydbsync.ops.capture.history.spelling import spell_by_default
 from pydbsync.ops.capture.history.statements import Recognised, read_sequence, read_xa_prepare, recognise
 from pydbsync.ops.capture.rows.encode import TableEncoder, Transaction
-from pydbsync.ops.capture.rows.rowbuffer import RowBuffer
 from pydbsync.ops.capture.rows.encoders import ROWS, Tables, UnknownTable
+from pydbsync.ops.capture.rows.rowbuffer import RowBuffer
 from pydbsync.ops.capture.unreadable import Programs, Reach, Unreadable
 
 _WRITTEN_AS_STATEMENT: Final = (

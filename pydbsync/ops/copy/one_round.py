@@ -12,16 +12,16 @@ from pydbsync.apply.table_start import TableStart
 from pydbsync.config.settings import Settings
 from pydbsync.errors import OperationError
 from pydbsync.model import TableName
+from pydbsync.ops.copy.definitions import Builder, Inventory
 from pydbsync.ops.copy.journal import Journal, TableRecord
 from pydbsync.ops.copy.markers import Markers
 from pydbsync.ops.copy.options import CopyObserver, CopyOptions, TableReport
 from pydbsync.ops.copy.own_tables import OwnTables
 from pydbsync.ops.copy.preview import refuse
 from pydbsync.ops.copy.rounds import Round
+from pydbsync.ops.copy.routes import Tables
 from pydbsync.ops.copy.sessions import SourceReader, TargetWriter
 from pydbsync.ops.copy.snapshot import SnapshotTaker
-from pydbsync.ops.copy.definitions import Builder, Inventory
-from pydbsync.ops.copy.routes import Tables
 from pydbsync.ops.copy.tasks import Board, TableTask
 from pydbsync.ops.copy.throttle import Throttle
 from pydbsync.ops.copy.workers import Worker

@@ -7,9 +7,9 @@ from collections.abc import Iterable
 from pydbsync.apply.connection import Connection
 from pydbsync.errors import OperationError
 from pydbsync.model import TableName
+from pydbsync.ops.copy.definitions import Builder, SourceTable, read_fingerprint
 from pydbsync.ops.copy.journal import Journal, MadeRecord
 from pydbsync.ops.copy.late_keys import add_keys, drop_keys, keys_to_be_late
-from pydbsync.ops.copy.definitions import Builder, SourceTable, read_fingerprint
 from pydbsync.plan.quoting import quote_table
 
 _WHOLE = ""

@@ -10,10 +10,10 @@ from pydbsync.apply.catalog import read_table
 from pydbsync.apply.connection import Connection
 from pydbsync.errors import OperationError, PermanentError
 from pydbsync.model import TableName
+from pydbsync.ops.copy.definitions import Builder, Inventory
 from pydbsync.ops.copy.fields import RowForm
 from pydbsync.ops.copy.options import CopyOptions, Existing
 from pydbsync.ops.copy.own_tables import OwnTables, is_empty
-from pydbsync.ops.copy.definitions import Builder, Inventory
 from pydbsync.ops.copy.tasks import Target
 from pydbsync.plan.quoting import quote_table
 from pydbsync.route.filters import Filters

@@ -9,9 +9,9 @@ from typing import NamedTuple
 from pydbsync.apply.connection import Connection
 from pydbsync.errors import ApplyError, PermanentError, PlanError
 from pydbsync.model import TableName
+from pydbsync.ops.copy.definitions import Inventory
 from pydbsync.ops.copy.options import CopyOptions, CopyReport
 from pydbsync.ops.copy.program_text import definer_span, edits_for, sql_mode_at
-from pydbsync.ops.copy.definitions import Inventory
 from pydbsync.plan.lexer import Edit, apply_edits, read_tokens
 from pydbsync.plan.quoting import quote_table
 from pydbsync.route.router import Router

@@ -12,11 +12,11 @@ from pydbsync.config.settings import Settings
 from pydbsync.errors import OperationError, PlanError
 from pydbsync.model import TableName, TableSchema
 from pydbsync.ops.chunks import RowKey
+from pydbsync.ops.copy.definitions import SourceTable, read_families, read_fingerprint
 from pydbsync.ops.copy.fields import RowForm, Way
 from pydbsync.ops.copy.journal import Journal, TableRecord
 from pydbsync.ops.copy.options import CopyOptions, TableReport
 from pydbsync.ops.copy.own_tables import OwnTables
-from pydbsync.ops.copy.definitions import SourceTable, read_families, read_fingerprint
 from pydbsync.ops.copy.tasks import TableTask, Target
 from pydbsync.ops.copy.workers import SourceChangedError
 from pydbsync.ops.servers import Servers

@@ -16,6 +16,7 @@ from pydbsync.config.settings import Settings
 from pydbsync.engine.table_plans import router_from
 from pydbsync.errors import ConfigError, OperationError, PermanentError, Stopped, TransientError
 from pydbsync.model import TableName
+from pydbsync.ops.copy.definitions import Builder, Inventory, read_definition, read_inventory, read_server
 from pydbsync.ops.copy.fields import Way
 from pydbsync.ops.copy.journal import Journal, RunRecord, TableRecord
 from pydbsync.ops.copy.markers import Markers, marker_table
@@ -26,11 +27,10 @@ from pydbsync.ops.copy.preview import Preview, expected_cost, preview, refuse, w
 from pydbsync.ops.copy.programs import carry_programs, missing_definers, not_wanted, read_programs
 from pydbsync.ops.copy.queues import existing_queues
 from pydbsync.ops.copy.rounds import plan_round
+from pydbsync.ops.copy.routes import Tables, targets_of
 from pydbsync.ops.copy.snapshot import SnapshotTaker
 from pydbsync.ops.copy.streams import OwnedStreams
-from pydbsync.ops.copy.definitions import Builder, Inventory, read_definition, read_inventory, read_server
 from pydbsync.ops.copy.structure_only import make_structure
-from pydbsync.ops.copy.routes import Tables, targets_of
 from pydbsync.ops.copy.throttle import Throttle
 from pydbsync.ops.counters import counters_behind, raise_counters
 from pydbsync.ops.servers import Servers

@@ -6,10 +6,10 @@ from collections.abc import Callable, Sequence
 
 from pydbsync.errors import OperationError
 from pydbsync.model import TableName
+from pydbsync.ops.copy.definitions import Builder, Inventory
 from pydbsync.ops.copy.options import Existing, TableReport
 from pydbsync.ops.copy.own_tables import OwnTables
 from pydbsync.ops.copy.preview import refuse
-from pydbsync.ops.copy.definitions import Builder, Inventory
 
 
 def make_structure(

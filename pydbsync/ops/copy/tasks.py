@@ -11,9 +11,9 @@ from typing import NamedTuple
 from pydbsync.apply.table_start import TableStart
 from pydbsync.model import TableName, TableSchema
 from pydbsync.ops.chunks import Chunk, ChunkSize
+from pydbsync.ops.copy.definitions import SourceTable
 from pydbsync.ops.copy.fields import RowForm, Way
 from pydbsync.ops.copy.options import CopyObserver, TableReport
-from pydbsync.ops.copy.definitions import SourceTable
 
 FIRST_BYTES = 1 << 20
 """The first chunk of a table shall have about so many bytes; later ones follow what chunks really took."""

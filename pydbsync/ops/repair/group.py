@@ -11,7 +11,7 @@ from pydbsync.errors import PermanentError, PlanError, PydbsyncError
 from pydbsync.ops.repair.change import PlannedChange
 from pydbsync.ops.repair.writer import RowWriter
 from pydbsync.ops.verify.matching import TableSides
-from pydbsync.plan.batch import Statement
+from pydbsync.plan.batch import RowStatement
 
 SOURCE_CHANGED = "the source's row has changed since the plan was made"
 TARGET_CHANGED = "the target's row has changed since the plan was made"
@@ -58,7 +58,7 @@ def exclusive_transaction(connection: Connection) -> Iterator[None]:
         yield
 
 
-def execute(connection: Connection, change: PlannedChange, statements: Iterable[Statement]) -> None:
+def execute(connection: Connection, change: PlannedChange, statements: Iterable[RowStatement]) -> None:
     """Run the statements of one change. Raises ChangeRefused, TransientError."""
     for statement in statements:
         try:

@@ -24,7 +24,7 @@ from pydbsync.ops.repair.group import (
 from pydbsync.ops.repair.journal import Journal
 from pydbsync.ops.repair.writer import RowWriter
 from pydbsync.ops.verify.sides import Request, Side
-from pydbsync.plan.batch import Statement
+from pydbsync.plan.batch import RowStatement
 
 _PASS_BYTES = 1 << 20
 """Conditions of one pass over the table."""
@@ -132,7 +132,7 @@ def remove(connection: Connection, writer: RowWriter, moves: Sequence[Move]) -> 
         if move.wants and not writer.is_whole(move.change):
             count = move.has - move.wants
             sql = b"DELETE FROM %s WHERE %s LIMIT %d" % (writer.quoted, move.where, count)
-            execute(connection, move.change, [Statement(sql, count, affected=count)])
+            execute(connection, move.change, [RowStatement(sql, count, affected=count)])
 
 
 def count_rows(

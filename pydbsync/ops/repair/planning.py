@@ -22,7 +22,7 @@ from pydbsync.ops.servers import Servers
 from pydbsync.ops.verify.matching import TableSides, open_sides
 from pydbsync.ops.verify.pairs import TablePair, find_pairs
 from pydbsync.ops.verify.report import Report, TableReport
-from pydbsync.ops.verify.settle import Settler, Verdict
+from pydbsync.ops.verify.settle import RowVerdict, Settler
 from pydbsync.ops.verify.sides import Request
 from pydbsync.plan.rows import overrides_for
 
@@ -139,7 +139,7 @@ class Planner:
         changes = [change for change in plan(sides, verdicts) if self._can_be_written(change)]
         return sorted(changes, key=lambda change: _KINDS.index(change.kind))
 
-    def _plan_keyed(self, sides: TableSides, verdicts: Iterable[Verdict]) -> Iterator[PlannedChange]:
+    def _plan_keyed(self, sides: TableSides, verdicts: Iterable[RowVerdict]) -> Iterator[PlannedChange]:
         for part in _parts(verdicts):
             requests = {verdict.identity for verdict in part if isinstance(verdict.identity, tuple)}
             source, target = read_images(sides.source, requests), read_images(sides.target, requests)
@@ -157,7 +157,7 @@ class Planner:
                     continue
                 yield _change(sides, request, before, after)
 
-    def _plan_keyless(self, sides: TableSides, verdicts: Iterable[Verdict]) -> Iterator[PlannedChange]:
+    def _plan_keyless(self, sides: TableSides, verdicts: Iterable[RowVerdict]) -> Iterator[PlannedChange]:
         writer = self.writers[sides.pair.target]
         for part in _parts(verdicts):
             at_source = {r for verdict in part if verdict.source for r in verdict.source.requests}
@@ -216,8 +216,8 @@ def _change(sides: TableSides, request: Request, before: Image | None, after: Im
     )
 
 
-def _parts(verdicts: Iterable[Verdict], size: int = 200) -> Iterator[list[Verdict]]:
-    part: list[Verdict] = []
+def _parts(verdicts: Iterable[RowVerdict], size: int = 200) -> Iterator[list[RowVerdict]]:
+    part: list[RowVerdict] = []
     for verdict in verdicts:
         part.append(verdict)
         if len(part) == size:

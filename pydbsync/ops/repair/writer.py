@@ -10,7 +10,7 @@ from pydbsync.errors import PlanError
 from pydbsync.model import NO_JSON, Column, RowChange, TableSchema, read_image
 from pydbsync.ops.repair.change import Kind, PlannedChange
 from pydbsync.ops.repair.order import KeyValue, Moves, fold
-from pydbsync.plan.batch import Batch, Statement
+from pydbsync.plan.batch import Batch, RowStatement
 from pydbsync.plan.literals import NULL, document_literal, not_null_document_literal
 from pydbsync.plan.quoting import quote_name, quote_table
 from pydbsync.plan.rows import ColumnOverrides, Dialect, TablePlan
@@ -36,25 +36,25 @@ class RowWriter:
         self._replaces = bool(set(schema.unique_keys) - {schema.row_key})
         self._keys = [key for key in dict.fromkeys((schema.row_key, *schema.unique_keys)) if key]
 
-    def removals(self, change: PlannedChange) -> list[Statement]:
+    def removals(self, change: PlannedChange) -> list[RowStatement]:
         """What takes the old row away, if the change does it so."""
         if change.kind == "delete" or (change.kind == "update" and self._replaces):
             return self._of(change, "delete", change.before, self._own)
         return []
 
-    def writes(self, change: PlannedChange) -> list[Statement]:
+    def writes(self, change: PlannedChange) -> list[RowStatement]:
         """What writes the new row."""
         if change.kind == "insert" or (change.kind == "update" and self._replaces):
             return self._of(change, "insert", self._whole(change), self._incoming)
         return self._of(change, "update", self._whole(change), self._incoming) if change.kind == "update" else []
 
-    def undo_removals(self, change: PlannedChange) -> list[Statement]:
+    def undo_removals(self, change: PlannedChange) -> list[RowStatement]:
         """What takes the row away that the change wrote."""
         if change.kind == "insert" or (change.kind == "update" and self._replaces):
             return self._of(change, "delete", change.after, self._incoming)
         return []
 
-    def undo_writes(self, change: PlannedChange) -> list[Statement]:
+    def undo_writes(self, change: PlannedChange) -> list[RowStatement]:
         """What puts the row back that was there."""
         if change.kind == "delete" or (change.kind == "update" and self._replaces):
             return self._of(change, "insert", change.before, self._own)
@@ -75,7 +75,7 @@ class RowWriter:
             return self._where_row(change.after, self._incoming)
         return self._where_row(change.before, self._own)
 
-    def inserts(self, rows: Iterable[tuple[PlannedChange, int]]) -> list[Statement]:
+    def inserts(self, rows: Iterable[tuple[PlannedChange, int]]) -> list[RowStatement]:
         """So many copies of the row that comes or goes with each change, many rows a statement."""
         batches = (Batch(), Batch())
         for change, copies in rows:
@@ -97,7 +97,7 @@ class RowWriter:
         kept = {name: token for name, token in read_image(change.before).items() if name in self.own}
         return msgspec.Raw(msgspec.json.encode({**read_image(change.after), **kept}))
 
-    def _of(self, change: PlannedChange, kind: Kind, image: msgspec.Raw, plan: TablePlan) -> list[Statement]:
+    def _of(self, change: PlannedChange, kind: Kind, image: msgspec.Raw, plan: TablePlan) -> list[RowStatement]:
         if not image:
             raise PlanError(f"change {change.number} has no image to {kind}")
         row = self._row(kind, image)

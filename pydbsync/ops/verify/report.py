@@ -14,7 +14,7 @@ from pydbsync.ops.chunks import Chunk
 from pydbsync.ops.verify.canonical import UNSPEAKABLE, ComparedColumn, Form
 from pydbsync.ops.verify.matching import TableSides
 from pydbsync.ops.verify.pairs import TablePair
-from pydbsync.ops.verify.settle import Verdict
+from pydbsync.ops.verify.settle import RowVerdict
 from pydbsync.ops.verify.sides import Found, Request
 
 FORMAT: Final = 1
@@ -123,7 +123,7 @@ def new_table_report(pair: TablePair) -> TableReport:
     return TableReport(target=pair.target, sources=[part.name for part in pair.sources])
 
 
-def row_difference(verdict: Verdict, sides: TableSides) -> RowDifference:
+def row_difference(verdict: RowVerdict, sides: TableSides) -> RowDifference:
     """A verdict as the report keeps it."""
     source, target = verdict.source, verdict.target
     source_count, target_count = (found.count if found else 0 for found in (source, target))

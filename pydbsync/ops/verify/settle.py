@@ -41,7 +41,7 @@ class SettleOptions(msgspec.Struct, frozen=True):
     """A stream that has not moved for so long is not waited for."""
 
 
-class Verdict(NamedTuple):
+class RowVerdict(NamedTuple):
     """A row that is not the same on both sides."""
 
     identity: object
@@ -54,7 +54,7 @@ class Verdict(NamedTuple):
 class Settled(NamedTuple):
     """What became of rows that looked different."""
 
-    different: list[Verdict]
+    different: list[RowVerdict]
     in_flux: int
     """Rows that changed in every pass."""
     unreadable: dict[Request, str] = {}  # noqa: RUF012
@@ -72,7 +72,7 @@ class Settler:
 
     def settle(self, sides: TableSides, requests: Collection[Request]) -> Settled:
         """The verdict on each of these rows. Raises ApplyError, Stopped."""
-        different: list[Verdict] = []
+        different: list[RowVerdict] = []
         unreadable: dict[Request, str] = {}
         in_flux = 0
         # One row without a key may be under several digests, where a value can be spelled in several ways.
@@ -91,9 +91,9 @@ class Settler:
     def _settle_part(self, sides: TableSides, requests: Collection[Request]) -> Settled:
         options = self._options
         tables = [part.name for part in sides.pair.sources]
-        different: list[Verdict] = []
+        different: list[RowVerdict] = []
         unreadable: dict[Request, str] = {}
-        seen: dict[object, tuple[Verdict, int]] = {}
+        seen: dict[object, tuple[RowVerdict, int]] = {}
         pause_s, blind_pause_s = options.pause_s, options.blind_pause_s
         for _ in range(options.passes):
             before = sides.source.fetch(requests)
@@ -102,13 +102,13 @@ class Settler:
             after = sides.source.fetch(requests)
             is_proven = passed is Passed.YES
             needed = 2 if is_proven else options.blind_passes
-            now: dict[object, tuple[Verdict, int]] = {}
+            now: dict[object, tuple[RowVerdict, int]] = {}
             for identity in {*before, *held, *after}:
                 doubts = [each[identity].doubt for each in (before, held, after) if identity in each]
                 if any(doubts):
                     unreadable[identity] = max(doubts)  # type: ignore[index]
                     continue
-                verdict = Verdict(identity, after.get(identity), held.get(identity), is_proven)
+                verdict = RowVerdict(identity, after.get(identity), held.get(identity), is_proven)
                 states = (_state(before.get(identity)), _state(verdict.source))
                 if _state(verdict.target) in states:
                     continue
@@ -148,7 +148,7 @@ class Settler:
         return answer
 
 
-def _is_same(former: Verdict, now: Verdict) -> bool:
+def _is_same(former: RowVerdict, now: RowVerdict) -> bool:
     return _state(former.source) == _state(now.source) and _state(former.target) == _state(now.target)
 
 

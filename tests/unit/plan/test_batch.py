@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from pydbsync.errors import PlanError
 from pydbsync.model import Referrer, RowChange, TableName, TableSchema
 from pydbsync.plan import batch as batch_module
-from pydbsync.plan.batch import KEYS_PER_DELETE, Batch, Statement, single_statements
+from pydbsync.plan.batch import KEYS_PER_DELETE, Batch, RowStatement, single_statements
 from pydbsync.plan.rows import TablePlan
 from tests.unit.plan.tables import MARIADB, MYSQL, change, column, delete, insert, plan, raw, table, update
 
@@ -22,7 +22,7 @@ KEYLESS = table("id int, v varchar", key="")
 PARENT = table(referrers=(Referrer(TableName("d", "child"), ("id",), "CASCADE", "CASCADE"),))
 
 
-def batched(changes: Iterable[RowChange], by: TablePlan | None = None) -> list[Statement]:
+def batched(changes: Iterable[RowChange], by: TablePlan | None = None) -> list[RowStatement]:
     found = Batch()
     by = by or plan()
     for each in changes:
@@ -30,7 +30,7 @@ def batched(changes: Iterable[RowChange], by: TablePlan | None = None) -> list[S
     return list(found.statements())
 
 
-def sql(statements: Iterable[Statement]) -> list[str]:
+def sql(statements: Iterable[RowStatement]) -> list[str]:
     return [statement.sql.decode() for statement in statements]
 
 

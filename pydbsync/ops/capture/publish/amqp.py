@@ -19,7 +19,7 @@ from pydbsync.ops.capture.publish.frames import PublishFrames
 from pydbsync.ops.capture.publish.inflight import InFlight, Sent
 from pydbsync.ops.capture.publish.overflow import refuses_when_full
 from pydbsync.plan.lexer import shorten
-from pydbsync.source.link import BrokerLink, Refused, Reply, Stopped
+from pydbsync.source.link import BrokerLink, LinkStopped, Refused, Reply
 from pydbsync.source.sequence import CONTENT_TYPE as SEQUENCE_TYPE
 from pydbsync.source.sequence import is_sequence
 
@@ -112,7 +112,7 @@ class AmqpSink:
                 log.info("queue %r refuses messages when it is full: they are sent one by one, which is slower", full)
             self._channel = self._link.open_channel(stop)
             self._link.ask(self._channel, self._start_confirms)
-        except Stopped:
+        except LinkStopped:
             self._link.close()
             raise SourceError("stopped while connecting to RabbitMQ") from None
         except BaseException:

@@ -7,8 +7,8 @@ import threading
 from pydbsync.apply.table_start import TableStart
 from pydbsync.model import Column, TableName, TableSchema
 from pydbsync.ops.chunks import Chunk
-from pydbsync.ops.copy.options import CopyObserver, CopyOptions, TableReport
 from pydbsync.ops.copy.definitions import SourceTable
+from pydbsync.ops.copy.options import CopyObserver, CopyOptions, TableReport
 from pydbsync.ops.copy.tasks import Board, TableTask
 
 GOING = threading.Event()
