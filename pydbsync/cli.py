@@ -6,12 +6,12 @@ import importlib
 import sys
 from collections.abc import Sequence
 from functools import cache
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from pydbsync import __version__
+from pydbsync.commands.shared import CONFIG, ConfigOption, SummaryOption
 from pydbsync.config.file import load_settings
 from pydbsync.errors import ConfigError, PydbsyncError
 from pydbsync.process.dry_run import dry_run as print_statements
@@ -30,8 +30,6 @@ app = typer.Typer(
 TOOLS: tuple[str, ...] = ("capture", "copy", "counters", "heartbeat", "parked", "repair", "verify")
 """Modules of pydbsync.commands; each adds its commands with `register(app)`."""
 
-ConfigOption = Annotated[Path, typer.Option("--config", help="Configuration, .py or .yaml.")]
-
 
 def _version(value: bool) -> None:
     if value:
@@ -48,14 +46,14 @@ def _root(
 
 @app.command("run")
 def run_command(
-    config: ConfigOption = Path("config.py"),
+    config: ConfigOption = CONFIG,
     until_drained: Annotated[bool, typer.Option(help="Stop when every queue is empty and applied.")] = False,
     from_file: Annotated[
         str | None, typer.Option("--from", metavar="FILE|-", help="Replay Maxwell's NDJSON from here instead.")
     ] = None,
     stream: Annotated[str | None, typer.Option(help="Name of the checkpoint for --from.")] = None,
     dry_run: Annotated[bool, typer.Option(help="Print the SQL, a statement a line; change nothing.")] = False,
-    summary_json: Annotated[Path | None, typer.Option(help="Write the figures of the run here.")] = None,
+    summary_json: SummaryOption = None,
     shards: Annotated[bool, typer.Option(hidden=True)] = False,
 ) -> None:
     """Follow the queues of the configuration (as `python mysql_sync.py` does)."""
@@ -74,10 +72,10 @@ def run_command(
 @app.command("replay")
 def replay_command(
     file: Annotated[str, typer.Argument(metavar="FILE|-", help="Maxwell's NDJSON; - is standard input.")],
-    config: ConfigOption = Path("config.py"),
+    config: ConfigOption = CONFIG,
     stream: Annotated[str | None, typer.Option(help="Name of the checkpoint.")] = None,
     dry_run: Annotated[bool, typer.Option(help="Print the SQL, a statement a line; change nothing.")] = False,
-    summary_json: Annotated[Path | None, typer.Option(help="Write the figures of the run here.")] = None,
+    summary_json: SummaryOption = None,
 ) -> None:
     """Replay a file of messages through the same pipeline."""
     run_command(

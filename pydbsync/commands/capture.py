@@ -9,12 +9,11 @@ from typing import Annotated
 
 import typer
 
-from pydbsync.config.file import load_settings
+from pydbsync.commands.shared import CONFIG, ConfigOption, SummaryOption, open_settings
 from pydbsync.config.settings import Settings
 from pydbsync.errors import ConfigError
 from pydbsync.ops.capture import CaptureSettings, StateTable, run_capture
 from pydbsync.ops.capture.publish.bundle import BUNDLE_BYTES
-from pydbsync.process.logs import start_logging
 from pydbsync.process.worker import stop_on_signals
 
 
@@ -23,7 +22,7 @@ def register(app: typer.Typer) -> None:
 
     @app.command()
     def capture(
-        config: Annotated[Path, typer.Option("--config", help="Configuration, .py or .yaml.")] = Path("config.py"),
+        config: ConfigOption = CONFIG,
         to: Annotated[
             str, typer.Option("--to", metavar="rabbitmq|FILE|-", help="Where messages go; - is standard output.")
         ] = "rabbitmq",
@@ -60,13 +59,10 @@ def register(app: typer.Typer) -> None:
             list[str] | None,
             typer.Option(metavar="FILE:OFFSET", help="Leave out what cannot be published at this place alone."),
         ] = None,
-        summary_json: Annotated[Path | None, typer.Option(help="Write the figures of the run here.")] = None,
+        summary_json: SummaryOption = None,
     ) -> None:
         """Read the source's binlog and publish Maxwell's JSON, without Maxwell."""
-        settings, warnings = load_settings(config, require=("source_db_info",))
-        log = start_logging(settings, "capture")
-        for text in warnings:
-            log.warning("%s", text)
+        settings, log = open_settings(config, "capture", require=("source_db_info",))
         if settings.source is None:
             raise ConfigError("is missing: capture reads the source's binlog", key="source_db_info")
         output, file = ("rabbitmq", None) if to == "rabbitmq" else ("stdout", None) if to == "-" else ("file", Path(to))

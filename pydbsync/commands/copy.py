@@ -3,22 +3,33 @@
 from __future__ import annotations
 
 import contextlib
-import sys
 from enum import Enum
-from pathlib import Path
 from typing import Annotated
 
-import msgspec
 import typer
 from rich.console import Console
 
-from pydbsync.config.file import load_settings
+from pydbsync.commands.shared import (
+    CONFIG,
+    ChunkOption,
+    ConfigOption,
+    ExcludeOption,
+    Format,
+    FormatOption,
+    JsonOption,
+    RateOption,
+    TablesOption,
+    ThreadsOption,
+    is_json,
+    open_settings,
+    print_json,
+    text_console,
+)
 from pydbsync.errors import OperationError, TransientError
-from pydbsync.ops.copy.options import CopyObserver, CopyOptions, CopyReport
+from pydbsync.ops.copy.options import CopyObserver, CopyOptions
 from pydbsync.ops.copy.preview import Preview
 from pydbsync.ops.copy.progress import BarObserver, LineObserver, show_report
 from pydbsync.ops.copy.run import preview_copy, run_copy
-from pydbsync.process.logs import start_logging
 from pydbsync.process.worker import stop_on_signals
 
 
@@ -46,25 +57,14 @@ class Locking(str, Enum):
     TABLES = "tables"
 
 
-class Format(str, Enum):
-    """How the outcome is printed."""
-
-    TEXT = "text"
-    JSON = "json"
-
-
 def register(app: typer.Typer) -> None:
     """Add the command."""
 
     @app.command()
     def copy(
-        config: Annotated[Path, typer.Option("--config", help="Configuration, .py or .yaml.")] = Path("config.py"),
-        tables: Annotated[
-            list[str] | None, typer.Option(help="Only these source tables, globs such as 'shop.*'; repeatable.")
-        ] = None,
-        exclude: Annotated[
-            list[str] | None, typer.Option(help="Not these source tables, globs such as 'shop.log*'; repeatable.")
-        ] = None,
+        config: ConfigOption = CONFIG,
+        tables: TablesOption = None,
+        exclude: ExcludeOption = None,
         where: Annotated[
             list[str] | None,
             typer.Option(metavar="TABLE=SQL", help="Copy only such rows of a source table (glob); repeatable."),
@@ -86,13 +86,15 @@ def register(app: typer.Typer) -> None:
         watermark: Annotated[
             bool, typer.Option(help="Without the binlog's place: marks in the stream where the copy begins and ends.")
         ] = False,
-        rate: Annotated[float, typer.Option(min=0, help="Rows a second; 0 is no limit.")] = 0,
-        max_threads_running: Annotated[int, typer.Option(min=0, help="Wait while a server runs more.")] = 0,
+        rate: RateOption = 0,
+        max_threads_running: ThreadsOption = 0,
         replica: Annotated[
             list[str] | None, typer.Option(metavar="HOST[:PORT]", help="A replica of the target; repeatable.")
         ] = None,
-        max_lag_s: Annotated[float, typer.Option(min=0, help="Wait while a replica is further behind.")] = 0,
-        chunk_s: Annotated[float, typer.Option(min=0.01, help="Seconds that one chunk should take.")] = 0.5,
+        max_replica_lag_s: Annotated[
+            float, typer.Option(min=0, help="Wait while a replica is further behind the target; 0 is no limit.")
+        ] = 0,
+        chunk_s: ChunkOption = 0.5,
         late_keys_mb: Annotated[
             int, typer.Option(min=0, help="Tables of so many MB get keys that are not unique behind the rows; 0: none.")
         ] = 1024,
@@ -108,16 +110,14 @@ def register(app: typer.Typer) -> None:
         trust_stream: Annotated[
             bool, typer.Option(help="Take it on trust that the stream begins at or before the copy's place.")
         ] = False,
-        output: Annotated[Format, typer.Option("--format", help="How the outcome is printed.")] = Format.TEXT,
+        output: FormatOption = Format.TEXT,
+        as_json: JsonOption = False,
     ) -> None:
         """Copy tables from source to target, and have replay go on exactly there. Run again, it goes on."""
-        settings, warnings = load_settings(config, require=("db_info", "source_db_info"))
-        if max_lag_s and not replica:
-            raise OperationError("--max-lag-s: name the replicas of the target whose lag is meant with --replica")
+        if max_replica_lag_s and not replica:
+            raise OperationError("--max-replica-lag-s: name the replicas of the target that are meant with --replica")
         console = Console(stderr=True)
-        log = start_logging(settings, "copy", console=console if console.is_terminal else None)
-        for text in warnings:
-            log.warning("%s", text)
+        settings, log = open_settings(config, "copy", console=console)
         options = CopyOptions(
             tables=tuple(tables or ()),
             streams=tuple(stream or ()),
@@ -139,7 +139,7 @@ def register(app: typer.Typer) -> None:
             rows_per_s=rate,
             threads_running=max_threads_running,
             replicas=tuple(replica or ()),
-            lag_s=max_lag_s,
+            lag_s=max_replica_lag_s,
             restart=restart,
             overwrite_checkpoint=overwrite_checkpoint,
             trust_stream=trust_stream,
@@ -155,7 +155,10 @@ def register(app: typer.Typer) -> None:
                 report = run_copy(settings, options, stop=stop, observer=observer, log=log)
             except TransientError as exc:
                 raise OperationError(f"{exc}; no copy was begun") from exc
-        print_report(report, output)
+        if is_json(output, as_json):
+            print_json(report)
+        else:
+            show_report(report, text_console())
 
 
 def read_condition(text: str) -> tuple[str, str]:
@@ -184,12 +187,3 @@ def show_preview(found: Preview) -> None:
     for text in found.problems:
         typer.echo(f"refused: {text}")
     raise typer.Exit(2 if found.problems else 0)
-
-
-def print_report(report: CopyReport, output: Format) -> None:
-    """Print the outcome on standard output."""
-    if output is Format.JSON:
-        sys.stdout.buffer.write(msgspec.json.format(msgspec.json.encode(report), indent=1) + b"\n")
-        sys.stdout.buffer.flush()
-    else:
-        show_report(report, Console(highlight=False, soft_wrap=not sys.stdout.isatty()))

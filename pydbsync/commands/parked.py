@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import os
 import shlex
 import subprocess
@@ -18,13 +17,19 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from pydbsync.config.file import load_settings
+from pydbsync.commands.shared import (
+    CONFIG,
+    ConfigOption,
+    Format,
+    FormatOption,
+    JsonOption,
+    is_json,
+    open_settings,
+)
 from pydbsync.errors import ConfigError, OperationError, TransientError
 from pydbsync.ops.parked_desk import Parked, ParkedDesk
 
-ConfigOption = Annotated[Path, typer.Option("--config", help="Configuration, .py or .yaml.")]
 StreamOption = Annotated[str | None, typer.Option("--stream", help="Only this queue.")]
-JsonOption = Annotated[bool, typer.Option("--json", help="As JSON, one object a line.")]
 
 parked_app = typer.Typer(
     help="Look at changes that could not be applied, and mend them.", no_args_is_help=True, rich_markup_mode=None
@@ -38,15 +43,16 @@ def register(app: typer.Typer) -> None:
 
 @parked_app.command("list")
 def list_command(
-    config: ConfigOption = Path("config.py"),
+    config: ConfigOption = CONFIG,
     stream: StreamOption = None,
     every: Annotated[bool, typer.Option("--all", help="Applied and skipped ones too.")] = False,
+    output: FormatOption = Format.TEXT,
     as_json: JsonOption = False,
 ) -> None:
-    """What is parked, in order."""
+    """What is parked, in order; as JSON, one object a line."""
     with _desk(config) as desk:
         found = desk.find(stream=stream, every_status=every)
-    if as_json:
+    if is_json(output, as_json):
         for each in found:
             print(json.dumps(_as_object(each), ensure_ascii=False))
         return
@@ -69,12 +75,17 @@ def list_command(
 
 
 @parked_app.command("show")
-def show_command(parked_id: int, config: ConfigOption = Path("config.py"), as_json: JsonOption = False) -> None:
+def show_command(
+    parked_id: int,
+    config: ConfigOption = CONFIG,
+    output: FormatOption = Format.TEXT,
+    as_json: JsonOption = False,
+) -> None:
     """One parked change whole: message, reason, history."""
     with _desk(config) as desk:
         each = desk.find(ids=[parked_id])[0]
         history = desk.history(parked_id)
-    if as_json:
+    if is_json(output, as_json):
         print(json.dumps({**_as_object(each), "history": [list(map(str, line)) for line in history]}))
         return
     for name, value in _as_object(each).items():
@@ -90,7 +101,7 @@ def show_command(parked_id: int, config: ConfigOption = Path("config.py"), as_js
 @parked_app.command("retry")
 def retry_command(
     ids: Annotated[list[int] | None, typer.Argument(help="Ids; without any, all that are parked.")] = None,
-    config: ConfigOption = Path("config.py"),
+    config: ConfigOption = CONFIG,
     stream: StreamOption = None,
 ) -> None:
     """Apply parked changes in order; exit code 1 if one stays."""
@@ -108,7 +119,7 @@ def retry_command(
 @parked_app.command("edit")
 def edit_command(
     parked_id: int,
-    config: ConfigOption = Path("config.py"),
+    config: ConfigOption = CONFIG,
     message_file: Annotated[Path | None, typer.Option(help="Take the new text from here, not from an editor.")] = None,
 ) -> None:
     """Change the message (of a schema change: the SQL) that a retry uses."""
@@ -123,7 +134,7 @@ def edit_command(
 def skip_command(
     parked_id: int,
     reason: Annotated[str, typer.Option(help="Why it is given up; kept beside the change.")],
-    config: ConfigOption = Path("config.py"),
+    config: ConfigOption = CONFIG,
 ) -> None:
     """Give one up for good."""
     with _desk(config) as desk:
@@ -133,8 +144,7 @@ def skip_command(
 
 @contextmanager
 def _desk(config: Path) -> Iterator[ParkedDesk]:
-    settings, _ = load_settings(config, require=("db_info",))
-    log = logging.getLogger("pydbsync")
+    settings, log = open_settings(config, "parked", require=("db_info",))
     try:
         desk = ParkedDesk(settings, log)
     except TransientError as exc:

@@ -8,7 +8,16 @@ from typing import Annotated
 
 import typer
 
-from pydbsync.config.file import load_settings
+from pydbsync.commands.shared import (
+    CONFIG,
+    CheckpointOption,
+    ConfigOption,
+    LagOption,
+    RateOption,
+    ThreadsOption,
+    WaitOption,
+    open_settings,
+)
 from pydbsync.config.settings import Settings
 from pydbsync.errors import OperationError, TransientError
 from pydbsync.ops.brake import LoadLimits
@@ -16,7 +25,6 @@ from pydbsync.ops.repair.plan import read_plan
 from pydbsync.ops.repair.run import Outcome, Repair, RepairOptions, describe_plan
 from pydbsync.ops.verify.report import EXIT_DIFFERENT, EXIT_EQUAL, EXIT_UNKNOWN
 from pydbsync.ops.verify.settle import SettleOptions
-from pydbsync.process.logs import start_logging
 from pydbsync.process.worker import stop_on_signals
 
 _REFUSED_SHOWN = 20
@@ -28,7 +36,7 @@ def register(app: typer.Typer) -> None:
     @app.command()
     def repair(
         plan: Annotated[Path, typer.Option(help="The plan (SQL): written with --report, else read and applied.")],
-        config: Annotated[Path, typer.Option("--config", help="Configuration, .py or .yaml.")] = Path("config.py"),
+        config: ConfigOption = CONFIG,
         report: Annotated[Path | None, typer.Option(help="Make the plan from this report of verify.")] = None,
         yes: Annotated[bool, typer.Option("--yes", help="Apply without asking.")] = False,
         undo: Annotated[bool, typer.Option("--undo", help="Put back what the plan changed.")] = False,
@@ -36,11 +44,11 @@ def register(app: typer.Typer) -> None:
             bool, typer.Option(help="Repair rows too of which it is not known whether a change is on its way.")
         ] = False,
         transaction_rows: Annotated[int, typer.Option(min=1, help="Rows of one transaction at most.")] = 100,
-        rate: Annotated[float, typer.Option(min=0, help="Rows a second; 0 is no limit.")] = 0,
-        max_threads_running: Annotated[int, typer.Option(min=0, help="Wait while the target runs more.")] = 0,
-        max_lag_s: Annotated[float, typer.Option(min=0, help="Wait while the target is further behind.")] = 0,
-        wait_s: Annotated[float, typer.Option(min=0, help="Longest wait for the target to catch up.")] = 600,
-        stream: Annotated[str | None, typer.Option(help="Name of the checkpoint, if it is not a queue's.")] = None,
+        rate: RateOption = 0,
+        max_threads_running: ThreadsOption = 0,
+        max_lag_s: LagOption = 0,
+        wait_s: WaitOption = 600,
+        stream: CheckpointOption = None,
     ) -> None:
         """Make rows that verify found to differ equal again, by a plan that can be read, applied and undone.
 
@@ -48,10 +56,7 @@ def register(app: typer.Typer) -> None:
         """
         if report is not None and undo:
             raise OperationError("--undo takes back a plan that was applied; it goes without --report")
-        settings, warnings = load_settings(config, require=("db_info", "source_db_info"))
-        log = start_logging(settings, "repair")
-        for text in warnings:
-            log.warning("%s", text)
+        settings, log = open_settings(config, "repair")
         options = RepairOptions(
             settle=SettleOptions(wait_s=wait_s),
             limits=LoadLimits(threads_running=max_threads_running, lag_s=max_lag_s, rows_per_s=rate),

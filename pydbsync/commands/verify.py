@@ -2,18 +2,32 @@
 
 from __future__ import annotations
 
-import sys
-from enum import Enum
 from pathlib import Path
 from typing import Annotated
 
-import msgspec
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
+from pydbsync.commands.shared import (
+    CONFIG,
+    CheckpointOption,
+    ChunkOption,
+    ConfigOption,
+    ExcludeOption,
+    Format,
+    FormatOption,
+    JsonOption,
+    LagOption,
+    TablesOption,
+    ThreadsOption,
+    WaitOption,
+    is_json,
+    open_settings,
+    print_json,
+    text_console,
+)
 from pydbsync.commands.times import read_time
-from pydbsync.config.file import load_settings
 from pydbsync.errors import OperationError, TransientError
 from pydbsync.ops.brake import LoadLimits
 from pydbsync.ops.verify.compare import CompareOptions, Since
@@ -21,17 +35,9 @@ from pydbsync.ops.verify.report import EXIT_UNKNOWN, Report, TableReport
 from pydbsync.ops.verify.run import Verification, VerifyOptions
 from pydbsync.ops.verify.settle import SettleOptions
 from pydbsync.ops.verify.show import show_report, title
-from pydbsync.process.logs import start_logging
 from pydbsync.process.worker import stop_on_signals
 
 _CONTINUOUS_RATE = 2000.0
-
-
-class Format(str, Enum):
-    """How the outcome is printed."""
-
-    TEXT = "text"
-    JSON = "json"
 
 
 def register(app: typer.Typer) -> None:
@@ -39,13 +45,9 @@ def register(app: typer.Typer) -> None:
 
     @app.command()
     def verify(
-        config: Annotated[Path, typer.Option("--config", help="Configuration, .py or .yaml.")] = Path("config.py"),
-        tables: Annotated[
-            list[str] | None, typer.Option(help="Only these source tables, globs such as 'shop.*'; repeatable.")
-        ] = None,
-        exclude: Annotated[
-            list[str] | None, typer.Option(help="Not these source tables, globs such as 'shop.log_*'; repeatable.")
-        ] = None,
+        config: ConfigOption = CONFIG,
+        tables: TablesOption = None,
+        exclude: ExcludeOption = None,
         where: Annotated[
             str, typer.Option(metavar="SQL", help="Only rows that fulfil the condition at either end (with --tables).")
         ] = "",
@@ -73,22 +75,20 @@ def register(app: typer.Typer) -> None:
         ] = None,
         limit: Annotated[int, typer.Option(min=0, help="Rows that are shown of each table.")] = 20,
         max_differences: Annotated[int, typer.Option(min=1, help="Leave a table when it has so many.")] = 10_000,
-        output: Annotated[Format, typer.Option("--format", help="How the outcome is printed.")] = Format.TEXT,
+        output: FormatOption = Format.TEXT,
+        as_json: JsonOption = False,
         report: Annotated[
             Path | None, typer.Option(help="Write a report (JSON) here; an unfinished one is gone on with.")
         ] = None,
         restart: Annotated[bool, typer.Option(help="Begin anew, whatever the report holds.")] = False,
-        max_threads_running: Annotated[int, typer.Option(min=0, help="Wait while a server runs more.")] = 0,
-        max_lag_s: Annotated[float, typer.Option(min=0, help="Wait while the target is further behind.")] = 0,
-        chunk_s: Annotated[float, typer.Option(min=0.01, help="Seconds that one query should take.")] = 0.5,
-        wait_s: Annotated[float, typer.Option(min=0, help="Longest wait for the target to catch up.")] = 600,
-        stream: Annotated[str | None, typer.Option(help="Name of the checkpoint, if it is not a queue's.")] = None,
+        max_threads_running: ThreadsOption = 0,
+        max_lag_s: LagOption = 0,
+        chunk_s: ChunkOption = 0.5,
+        wait_s: WaitOption = 600,
+        stream: CheckpointOption = None,
     ) -> None:
         """Compare source and target, structure and rows: exit code 0 equal, 1 different, 2 could not be compared."""
-        settings, warnings = load_settings(config, require=("db_info", "source_db_info"))
-        log = start_logging(settings, "verify")
-        for text in warnings:
-            log.warning("%s", text)
+        settings, log = open_settings(config, "verify")
         rows_per_s = rate if rate is not None else (_CONTINUOUS_RATE if continuous else 0.0)
         options = VerifyOptions(
             tables=tuple(tables or ()),
@@ -123,7 +123,7 @@ def register(app: typer.Typer) -> None:
             except TransientError as exc:
                 typer.echo(f"verify: {exc}; run it again to go on", err=True)
                 raise typer.Exit(EXIT_UNKNOWN) from exc
-        show(found, output, limit)
+        show(found, limit, as_json=is_json(output, as_json))
         raise typer.Exit(found.exit_code())
 
 
@@ -138,13 +138,12 @@ def read_since(text: str | None) -> Since | None:
     return Since(column, time.isoformat(" "))
 
 
-def show(report: Report, output: Format, limit: int) -> None:
+def show(report: Report, limit: int, *, as_json: bool) -> None:
     """Print the report on standard output."""
-    if output is Format.JSON:
-        sys.stdout.buffer.write(msgspec.json.format(msgspec.json.encode(report), indent=1) + b"\n")
-        sys.stdout.buffer.flush()
+    if as_json:
+        print_json(report)
     else:
-        show_report(report, Console(highlight=False, soft_wrap=not sys.stdout.isatty()), limit=limit)
+        show_report(report, text_console(), limit=limit)
 
 
 class LiveTables:

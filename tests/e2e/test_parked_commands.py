@@ -79,6 +79,7 @@ def test_a_row_is_edited_and_applied_in_order_and_the_worker_goes_on_with_it(
         (1, "insert", "d.t", 1406, None),
         (2, "update", "d.t", 0, 1),
     ]
+    assert desk("list", "--format", "json").stdout == desk("list", "--json").stdout
     shown = desk("show", "1").stdout
     assert "much too long" in shown
     assert "1406" in shown

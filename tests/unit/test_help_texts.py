@@ -24,6 +24,20 @@ COMMANDS = [
 ]
 
 
+OF_THE_COMMAND = {"--dry-run", "--jobs", "--rate", "--report", "--restart", "--stream", "--where"}
+"""What these do is said by each command for itself."""
+
+
+def test_an_option_means_the_same_in_every_command() -> None:
+    texts: dict[str, set[str]] = {}
+    for _, command in commands(typer.main.get_command(whole_app())):
+        for option in command.params:
+            for name in option.opts if option.param_type_name == "option" else ():
+                texts.setdefault(name, set()).add(option.help)
+    assert {name for name, found in texts.items() if len(found) > 1} == OF_THE_COMMAND
+    assert {"--config", "--format", "--json", "--tables", "--exclude", "--max-lag-s", "--chunk-s"} < texts.keys()
+
+
 def without_blanks(text: str) -> str:
     return "".join(text.split())
 

@@ -1,0 +1,83 @@
+"""What the commands have in common: options that mean the same everywhere, and the way settings and log are opened."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from enum import Enum
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+import typer
+from rich.console import Console
+
+from pydbsync.config.file import load_settings
+from pydbsync.config.settings import Settings
+from pydbsync.process.logs import start_logging
+
+BOTH_ENDS = ("db_info", "source_db_info")
+"""The settings without which nothing can be compared or copied."""
+CONFIG = Path("config.py")
+
+
+class Format(str, Enum):
+    """How the outcome is printed."""
+
+    TEXT = "text"
+    JSON = "json"
+
+
+ConfigOption = Annotated[Path, typer.Option("--config", help="Configuration, .py or .yaml.")]
+FormatOption = Annotated[Format, typer.Option("--format", help="How the outcome is printed.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="The same as --format json.")]
+SummaryOption = Annotated[Path | None, typer.Option("--summary-json", help="Write the figures of the run here.")]
+TablesOption = Annotated[
+    list[str] | None, typer.Option("--tables", help="Only these source tables, globs such as 'shop.*'; repeatable.")
+]
+ExcludeOption = Annotated[
+    list[str] | None, typer.Option("--exclude", help="Not these source tables, globs such as 'shop.log*'; repeatable.")
+]
+CheckpointOption = Annotated[
+    str | None, typer.Option("--stream", help="Name of the checkpoint, if it is not a queue's.")
+]
+RateOption = Annotated[float, typer.Option("--rate", min=0, help="Rows a second; 0 is no limit.")]
+ThreadsOption = Annotated[
+    int, typer.Option("--max-threads-running", min=0, help="Wait while a server runs more statements; 0 is no limit.")
+]
+LagOption = Annotated[
+    float,
+    typer.Option("--max-lag-s", min=0, help="Wait while the target is further behind the source; 0 is no limit."),
+]
+WaitOption = Annotated[float, typer.Option("--wait-s", min=0, help="Longest wait for the target to catch up.")]
+ChunkOption = Annotated[float, typer.Option("--chunk-s", min=0.01, help="Seconds that one query should take.")]
+
+
+def open_settings(
+    config: Path, name: str, *, require: tuple[str, ...] = BOTH_ENDS, console: Console | None = None
+) -> tuple[Settings, logging.Logger]:
+    """The configuration, and the log of the command `name`, which begins with what is to be warned of.
+
+    `console` is a terminal on which something else is shown too. Raises ConfigError.
+    """
+    settings, warnings = load_settings(config, require=require)
+    log = start_logging(settings, name, console=console if console is not None and console.is_terminal else None)
+    for text in warnings:
+        log.warning("%s", text)
+    return settings, log
+
+
+def is_json(output: Format, as_json: bool) -> bool:
+    """Whether either option asks for JSON."""
+    return as_json or output is Format.JSON
+
+
+def print_json(value: object) -> None:
+    """Print an object on standard output, indented."""
+    sys.stdout.buffer.write(msgspec.json.format(msgspec.json.encode(value), indent=1) + b"\n")
+    sys.stdout.buffer.flush()
+
+
+def text_console() -> Console:
+    """Standard output for tables and sentences; nothing is wrapped where it is no terminal."""
+    return Console(highlight=False, soft_wrap=not sys.stdout.isatty())
