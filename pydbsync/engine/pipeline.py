@@ -24,7 +24,7 @@ from pydbsync.model import Delivery, Marker, RowChange, SchemaChange, TableName
 from pydbsync.protocols import Decode, Plans, SchemaPlanner, Sink, Source, StateStore
 
 _IDLE_WAIT_S = 0.5
-_LAST_WAIT_S = 0.1
+_LAST_WAIT_S = 0.02
 _STOP_S = 2.5
 """How long what was taken in is still applied after being told to stop, where it should not be given back."""
 _LOOK_EACH_ROWS = 32
@@ -261,8 +261,8 @@ class _Subscription:
         if is_late and not self._is_late_told:
             self._is_late_told = True
             self._log.warning(
-                "the target did not take within %g s what was held of the queue: it is given back, which the queue"
-                " counts", _STOP_S,
+                "what was held of the queue was not applied and acknowledged within %g s: it is given back, which the"
+                " queue counts", _STOP_S,
             )  # fmt: skip
         return is_late
 

@@ -23,6 +23,10 @@ from pydbsync.source.topology import declare, explained, inspect
 # A quorum queue whose leader is silent for 250 ms is declared to hold no message and to have no consumer
 # (rabbit_quorum_queue:stat/1 of RabbitMQ 3.10 and 4): a nought that took so long to come tells nothing.
 _SILENT_LEADER_S = 0.2
+_FILLING_S, _QUIET_S = 0.5, 0.1
+"""How long a subscription that is to end waits for the broker to send all that it may, or for this much silence."""
+_SETTLING_S = 0.5
+"""How long the broker may take until what was acknowledged last is gone from a quorum queue."""
 
 
 class AmqpSource:
@@ -59,7 +63,8 @@ class AmqpSource:
         self._consumer_tag = f"pydbsync-{uuid.uuid4().hex[:12]}"
         self._counts_returns = False
         self._cancelled: Future[Any] | None = None
-        self._looked_behind: Future[Any] | None = None
+        self._looked: Future[Any] | None = None
+        self._looked_at = self._looks_until = 0.0
         self._was_open = False
         self._refusal = ""
         """Why the broker does not let us in any more, once said."""
@@ -75,8 +80,11 @@ class AmqpSource:
         self._uncounted_bytes = 0
         self._paused = False
         self._hungry = False
-        self._ack_tag = 0
+        self._last_tag = self._ack_tag = self._sent_ack_tag = 0
         self._ack_due = False
+        self._holds_acks_since = 0.0
+        """When acknowledgements began to be held back, by the monotonic clock; 0 while they are not."""
+        self._came_at = 0.0
         self._depth: int | None = None
         self._depth_asked_at = 0.0
 
@@ -147,10 +155,8 @@ class AmqpSource:
             if tag <= self._ack_tag:
                 return  # of a sequence whose first messages alone were applied: RabbitMQ refuses a second time
             self._ack_tag = tag
-            if self._ack_due:
-                return  # the one under way takes the newer tag
-            self._ack_due = True
-            self._link.later(functools.partial(self._send_ack, self._channel))
+            if not self._holds_acks_since:
+                self._have_ack_sent(self._link)
 
     def is_drained(self) -> bool:
         """Whether nothing is at hand and nothing ready at the broker; see protocols.Source."""
@@ -164,21 +170,32 @@ class AmqpSource:
         return self._holds_none(link) and not self._at_hand
 
     def finish(self) -> bool:
-        """End the subscription of a queue that drops what was given back too often; see protocols.Source."""
+        """End the subscription of a queue that drops what was given back too often; see protocols.Source.
+
+        What is on its way from a quorum queue to our channel when the consumer is cancelled is given back by RabbitMQ
+        itself (rabbit_fifo_client:handle_delivery of 3.10 and 4), and so counted. Nothing is on its way when all has
+        come that may come unacknowledged: until then nothing is acknowledged, for as long as something comes. Where
+        the load does not fill that, messages of the very moment may be given back; they are first at the next start.
+        """
         link, channel = self._link, self._channel
-        if not self._counts_returns or link is None or channel is None:
+        if not self._counts_returns or link is None or channel is None or self._fault is not None:
             return False
         if self._cancelled is None:
+            if not self._has_all_that_may_come():
+                return True
             self._cancelled = link.begin(
                 channel, lambda reply: channel.basic_cancel(self._consumer_tag, callback=reply)
             )
         if not self._cancelled.done():
             return True
-        # What a quorum queue had sent to our channel may stand behind the answer; a second answer stands behind that.
-        if self._looked_behind is None:
-            self._looked_behind = link.begin(channel, self._passive_declare(channel))
         with self._changed:
-            return self._fault is None and (bool(self._unsettled) or not self._looked_behind.done())
+            if self._holds_acks_since:
+                self._holds_acks_since = 0.0
+                if self._ack_tag > self._sent_ack_tag:
+                    self._have_ack_sent(link)
+            if self._unsettled:
+                return True
+        return not self._has_settled(link, channel)
 
     def depth(self) -> int | None:
         """Messages ready in the queue when last asked, a second ago or so; never waits."""
@@ -207,9 +224,9 @@ class AmqpSource:
             self._held_bytes = self._uncounted_bytes = 0
             self._unsettled.clear()
             self._paused = self._ack_due = False
-            self._ack_tag = 0
-            self._depth_asked_at = 0.0
-        self._cancelled = self._looked_behind = None
+            self._last_tag = self._ack_tag = self._sent_ack_tag = 0
+            self._holds_acks_since = self._depth_asked_at = 0.0
+        self._cancelled = self._looked = None
 
     # --- called by the connection's thread
 
@@ -221,6 +238,9 @@ class AmqpSource:
             if deliveries:
                 self._unsettled.append((deliveries[-1].tag, self._uncounted_bytes))
                 self._uncounted_bytes = 0
+                self._last_tag = deliveries[-1].tag
+                if self._holds_acks_since:
+                    self._came_at = time.monotonic()
                 if self._at_hand:
                     self._at_hand += deliveries
                 else:
@@ -241,12 +261,51 @@ class AmqpSource:
             if channel is not self._channel:
                 return  # closed since: the tags at hand are not this channel's
             self._ack_due = False
-            tag = self._ack_tag
+            tag = self._sent_ack_tag = self._ack_tag
         channel.basic_ack(delivery_tag=tag, multiple=True)
 
     def _note_depth(self, answer: Any) -> None:
         if answer.exception() is None:
             self._depth = answer.result().method.message_count
+
+    # --- steps of acknowledge and finish
+
+    def _have_ack_sent(self, link: BrokerLink) -> None:
+        if not self._ack_due:  # the one under way takes the newer tag
+            self._ack_due = True
+            link.later(functools.partial(self._send_ack, self._channel))
+
+    def _has_all_that_may_come(self) -> bool:
+        """Whether the broker may send nothing more before an acknowledgement, or has sent nothing for a while."""
+        now = time.monotonic()
+        with self._changed:
+            if not self._holds_acks_since:
+                self._holds_acks_since = self._came_at = now
+            return (
+                (not self._ack_due and self._last_tag - self._sent_ack_tag >= self._prefetch)
+                or (not self._paused and now - self._came_at >= _QUIET_S)
+                or now - self._holds_acks_since >= _FILLING_S
+            )
+
+    def _has_settled(self, link: BrokerLink, channel: Channel) -> bool:
+        """Whether a quorum queue has carried out the last acknowledgement: it does so behind the channel's back, and
+        counts a cancelled consumer until then (rabbit_fifo:query_stat of 3.10 and 4)."""
+        now = time.monotonic()
+        if self._looked is None:
+            self._looks_until = now + _SETTLING_S
+        elif now >= self._looks_until:
+            return True
+        elif not self._looked.done():
+            return False
+        elif self._looked.exception() is not None:
+            return True
+        else:
+            consumers = self._looked.result().method.consumer_count
+            if consumers == 0 and now - self._looked_at < _SILENT_LEADER_S:
+                return True
+        self._looked_at = now
+        self._looked = link.begin(channel, self._passive_declare(channel))
+        return False
 
     # --- steps of open
 

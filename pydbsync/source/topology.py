@@ -233,7 +233,7 @@ def what_it_drops(
         if isinstance(limit, int) and (limit >= 0 or _major(server_version) < 4):
             found.append(
                 f"drops messages that were given back more than {max(limit, 0)} times (x-delivery-limit): each lost"
-                " connection and each stop of a worker counts for all that it holds"
+                " connection and each kill of a worker counts for all that it holds"
             )
     if not str(arguments.get("x-overflow", "")).startswith("reject-publish"):
         for argument, unit in (("x-max-length", "messages"), ("x-max-length-bytes", "bytes")):
