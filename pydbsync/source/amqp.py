@@ -18,7 +18,7 @@ from pydbsync.model import Delivery
 from pydbsync.source.connection import connection_name
 from pydbsync.source.link import ANSWER_S, BrokerLink, Channel, LinkStopped, Refused, Reply
 from pydbsync.source.sequence import spread
-from pydbsync.source.topology import declare, explained, inspect
+from pydbsync.source.topology import Returns, declare, explained, inspect
 
 # A quorum queue whose leader is silent for 250 ms is declared to hold no message and to have no consumer
 # (rabbit_quorum_queue:stat/1 of RabbitMQ 3.10 and 4): a nought that took so long to come tells nothing.
@@ -61,7 +61,8 @@ class AmqpSource:
         self._only_looks = only_looks
         self._fast = fast
         self._consumer_tag = f"pydbsync-{uuid.uuid4().hex[:12]}"
-        self._counts_returns = False
+        self._returns = Returns()
+        self._is_last_return_told = False
         self._cancelled: Future[Any] | None = None
         self._looked: Future[Any] | None = None
         self._looked_at = self._looks_until = 0.0
@@ -106,7 +107,7 @@ class AmqpSource:
         try:
             link.connect(stop)
             prepare = inspect if self._only_looks else declare
-            self._counts_returns = prepare(link, self._queue, log=self._log, stop=stop)
+            self._returns = prepare(link, self._queue, log=self._log, stop=stop)
             channel = link.open_channel(stop)
             self._wait_for_turn(link, channel, stop, while_waiting)
             self._channel = channel
@@ -178,7 +179,7 @@ class AmqpSource:
         the load does not fill that, messages of the very moment may be given back; they are first at the next start.
         """
         link, channel = self._link, self._channel
-        if not self._counts_returns or link is None or channel is None or self._fault is not None:
+        if not self._returns.are_counted or link is None or channel is None or self._fault is not None:
             return False
         if self._cancelled is None:
             if not self._has_all_that_may_come():
@@ -232,6 +233,8 @@ class AmqpSource:
 
     def _on_deliveries(self, deliveries: list[Delivery], size_bytes: int) -> bool:
         deliveries = spread(deliveries)
+        if self._returns.limit is not None and not self._is_last_return_told:
+            self._tell_last_return(self._returns.limit)
         with self._changed:
             self._held_bytes += size_bytes
             self._uncounted_bytes += size_bytes
@@ -249,6 +252,16 @@ class AmqpSource:
             starving = self._hungry and not self._at_hand
             self._paused = self._held_bytes > self._read_ahead_bytes and not starving
             return not self._paused
+
+    def _tell_last_return(self, limit: int) -> None:
+        returns = self._link.most_returns if self._link is not None else 0
+        if returns >= max(limit, 1):
+            self._is_last_return_told = True
+            self._log.warning(
+                "queue %r: messages were given back %d times, and it drops them when they are given back once more"
+                " (x-delivery-limit): keep this worker, its connection and the target up until they are applied",
+                self._queue.queue, returns,
+            )  # fmt: skip
 
     def _on_lost(self, error: SourceError) -> None:
         with self._changed:

@@ -64,6 +64,11 @@ class Connection(pika.SelectConnection):  # type: ignore[misc]
             channel=channel_number, consumer_tag=consumer_tag, pass_on=super()._on_data_available
         )
 
+    @property
+    def most_returns(self) -> int:
+        """How often the broker says, at most, that a delivery was given back before; see `read_fast`."""
+        return self._reader.most_returns if self._reader is not None else 0
+
     def stop_reading(self) -> None:
         """Leave what comes in the socket's buffers, and so with the broker, until `read_on`."""
         if self._transport is not None:

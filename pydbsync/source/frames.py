@@ -19,13 +19,17 @@ _unpack_frame = struct.Struct(">BHL").unpack_from
 _unpack_method = struct.Struct(">L").unpack_from
 _unpack_content = struct.Struct(">BHL4xQ").unpack_from  # class and weight say nothing here; then the body's size
 _unpack_body_size = struct.Struct(">4xQ").unpack_from
+_DELIVERY_COUNT = b"\x10x-delivery-countl"
+"""A header of deliveries from quorum queues that were given back: the length of its name, the name, its type."""
+_unpack_long = struct.Struct(">q").unpack_from
 
 
 class DeliveryReader:
     """Reads the frames of one consumer on one channel.
 
     A message comes as a method frame (Basic.Deliver), a content header and as many body frames as it needs; frames of
-    other channels may stand between them. Properties are skipped unread: Maxwell's message says all in its body.
+    other channels may stand between them. Properties are skipped unread, since Maxwell's message says all in its body;
+    but for how often a message was given back, where it was.
     Source: https://www.rabbitmq.com/resources/specs/amqp0-9-1.pdf, 2.3.5 and 4.2.
     """
 
@@ -42,6 +46,8 @@ class DeliveryReader:
         self._missing = 0
         self.passed_on_bytes = 0
         """Bytes handed on so far."""
+        self.most_returns = 0
+        """How often the message was given back that a quorum queue was given back most."""
 
     def feed(self, data: bytes) -> list[Delivery]:
         """The deliveries that `data` completes. What is incomplete waits for the next call.
@@ -86,6 +92,8 @@ class DeliveryReader:
                 if buffer[body - 1] != _FRAME_END or buffer[end] != _FRAME_END:
                     return position
                 append(new(Delivery, (buffer[body + 7 : end], tag, flags & 1 == 1)))
+                if flags & 1:
+                    self._count_returns(buffer, content, body)
                 position = end + 1
         except (struct.error, IndexError):
             return position  # the buffer ends within this message
@@ -111,6 +119,7 @@ class DeliveryReader:
             self._begun = (tag, flags & 1 == 1)
         elif kind == _HEADER:
             (self._missing,) = _unpack_body_size(buffer, payload)
+            self._count_returns(buffer, payload, end)
             self._body = io.BytesIO()
         elif self._body is not None:
             self._body.write(memoryview(buffer)[payload:end])
@@ -133,6 +142,12 @@ class DeliveryReader:
                 raise SourceError("the broker delivers for a consumer that pydbsync did not start")
             return True
         return self._begun is not None and kind == (_HEADER if self._body is None else _BODY)
+
+    def _count_returns(self, buffer: bytes, start: int, end: int) -> None:
+        found = buffer.find(_DELIVERY_COUNT, start, end)
+        if found >= 0:
+            (returns,) = _unpack_long(buffer, found + len(_DELIVERY_COUNT))
+            self.most_returns = max(self.most_returns, returns)
 
     def _hand_on(self, frame: bytes) -> None:
         self.passed_on_bytes += len(frame)

@@ -74,6 +74,7 @@ class BrokerLink:
         self._pending: dict[Future[Any], int] = {}
         """Questions without an answer yet, each with its channel's number, 0 for none. Who pops one answers it."""
         self._fault: SourceError | ConfigError | None = None
+        self._most_returns = 0
         self._is_closing = False
         self._is_paused = False
         self._is_trickle_due = False
@@ -145,6 +146,12 @@ class BrokerLink:
 
         self.ask(channel, lambda reply: channel.basic_qos(prefetch_count=prefetch, callback=reply))
         self.ask(channel, request)
+
+    @property
+    def most_returns(self) -> int:
+        """How often the delivery was given back before that was given back most; a quorum queue counts that."""
+        fast = self._connection.most_returns if self._connection is not None else 0
+        return max(fast, self._most_returns)
 
     def later(self, call: Callable[[], object]) -> None:
         """Have the connection's thread call `call` soon; nothing happens if the link has ended."""
@@ -272,7 +279,10 @@ class BrokerLink:
             if channel_number in (0, number):
                 self._settle(answer, error)
 
-    def _on_message(self, _: Any, method: Any, __: Any, body: bytes) -> None:
+    def _on_message(self, _: Any, method: Any, properties: Any, body: bytes) -> None:
+        if method.redelivered:
+            returns = (properties.headers or {}).get("x-delivery-count", 0)
+            self._most_returns = max(self._most_returns, returns)
         self._hand_over([Delivery(body, method.delivery_tag, method.redelivered)], len(body))
 
     def _hand_over(self, deliveries: list[Delivery], size_bytes: int) -> None:

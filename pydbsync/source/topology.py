@@ -6,7 +6,7 @@ import logging
 import re
 import threading
 from collections.abc import Callable, Mapping
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from pydbsync.config.settings import QueueSettings
 from pydbsync.errors import ConfigError, SourceError
@@ -29,21 +29,28 @@ _Declaration: TypeAlias = Callable[[Channel, Reply], object]
 """Declares over the channel and has the answer sent to the reply."""
 
 
-def declare(link: BrokerLink, queue: QueueSettings, *, log: logging.Logger, stop: threading.Event) -> bool:
-    """Have the durable queue, its durable exchange and its bindings; name what the queue may drop. Whether it counts
-    what is given back.
+class Returns(NamedTuple):
+    """What a queue does with messages that are given back."""
+
+    are_counted: bool = False
+    limit: int | None = None
+    """How often a message may be given back, where there is a limit and it is known; the next return drops it."""
+
+
+def declare(link: BrokerLink, queue: QueueSettings, *, log: logging.Logger, stop: threading.Event) -> Returns:
+    """Have the durable queue, its durable exchange and its bindings; name what the queue may drop.
 
     Raises ConfigError for what no other try can mend, SourceError, Stopped.
     """
     if queue.exchange:
         _declare_exchange(link, queue, log=log, stop=stop)
-    counts_returns = _prepare_queue(link, queue, log=log, stop=stop)
+    returns = _prepare_queue(link, queue, log=log, stop=stop)
     if queue.exchange and queue.routing_keys:
         _bind(link, queue, stop)
-    return counts_returns
+    return returns
 
 
-def inspect(link: BrokerLink, queue: QueueSettings, *, log: logging.Logger, stop: threading.Event) -> bool:
+def inspect(link: BrokerLink, queue: QueueSettings, *, log: logging.Logger, stop: threading.Event) -> Returns:
     """As `declare`, but nothing is made. Raises ConfigError if the queue does not exist."""
     try:
         _try(link, _QueueFacts({}).declaration(queue.queue, passive=True), stop=stop)
@@ -144,8 +151,8 @@ class _QueueFacts:
         return f"{name} is {'not set' if value is None else value}"
 
 
-def _prepare_queue(link: BrokerLink, queue: QueueSettings, *, log: logging.Logger, stop: threading.Event) -> bool:
-    """Declare the queue and name what of it matters; whether it counts how often a message was given back."""
+def _prepare_queue(link: BrokerLink, queue: QueueSettings, *, log: logging.Logger, stop: threading.Event) -> Returns:
+    """Declare the queue and name what of it matters."""
     facts, others = _declare_queue(link, queue, stop=stop)
     kind = facts.arguments.get("x-queue-type", "classic") if facts.are_known else _kind_of(link, queue.queue, stop)
     if kind == "stream":
@@ -163,7 +170,8 @@ def _prepare_queue(link: BrokerLink, queue: QueueSettings, *, log: logging.Logge
             "queue %r is a quorum queue, and the rights of the user do not show whether it has a delivery limit, beyond"
             " which it drops what was given back: see `rabbitmqctl list_queues name arguments policy`", queue.queue,
         )  # fmt: skip
-    return kind == "quorum"
+    limit = delivery_limit(facts.arguments, server_version=link.server_version) if facts.are_known else None
+    return Returns(are_counted=kind == "quorum", limit=limit)
 
 
 def _declare_queue(link: BrokerLink, queue: QueueSettings, *, stop: threading.Event) -> tuple[_QueueFacts, list[str]]:
@@ -226,15 +234,12 @@ def what_it_drops(
 ) -> list[str]:
     """When a queue with these properties drops messages that nobody has acknowledged, in words behind its name."""
     found = []
-    limit = arguments.get("x-delivery-limit")
-    if arguments.get("x-queue-type") == "quorum":
-        if limit is None and _major(server_version) >= 4:
-            limit = 20  # RabbitMQ's default
-        if isinstance(limit, int) and (limit >= 0 or _major(server_version) < 4):
-            found.append(
-                f"drops messages that were given back more than {max(limit, 0)} times (x-delivery-limit): each lost"
-                " connection and each kill of a worker counts for all that it holds"
-            )
+    limit = delivery_limit(arguments, server_version=server_version)
+    if limit is not None:
+        found.append(
+            f"drops messages that were given back more than {limit} times (x-delivery-limit): each lost connection and"
+            " each kill of a worker counts for all that it holds"
+        )
     if not str(arguments.get("x-overflow", "")).startswith("reject-publish"):
         for argument, unit in (("x-max-length", "messages"), ("x-max-length-bytes", "bytes")):
             if argument in arguments:
@@ -248,6 +253,15 @@ def what_it_drops(
     if not is_durable:
         found.append("is lost when RabbitMQ starts again (not durable)")
     return found
+
+
+def delivery_limit(arguments: Mapping[str, object], *, server_version: str) -> int | None:
+    """How often a message of a queue with these arguments may be given back; None without limit."""
+    if arguments.get("x-queue-type") != "quorum":
+        return None
+    is_new = _major(server_version) >= 4
+    limit = arguments.get("x-delivery-limit", 20 if is_new else None)  # 20 is RabbitMQ's default
+    return max(limit, 0) if isinstance(limit, int) and (limit >= 0 or not is_new) else None
 
 
 def _kind_of(link: BrokerLink, name: str, stop: threading.Event) -> str:

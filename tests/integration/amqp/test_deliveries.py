@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from pydbsync.config.settings import FrozenMapping
 from pydbsync.model import Delivery
 from pydbsync.source import connection
 from pydbsync.source.sequence import join_texts
@@ -176,3 +177,20 @@ def test_a_queue_that_counts_what_is_given_back_is_left_when_all_that_was_taken_
         assert source.take(timeout_s=0) == []
         assert vhost.consumers(QUEUE) == 0
         assert vhost.depth(QUEUE) == 20
+
+
+@pytest.mark.parametrize("fast", [True, False])
+@pytest.mark.parametrize("limit", [2, None])
+def test_messages_that_the_next_return_drops_are_named_once(
+    make_source: MakeSource, vhost: Vhost, caplog: pytest.LogCaptureFixture, fast: bool, limit: int | None
+) -> None:
+    kind = {"x-queue-type": "quorum"} | ({} if limit is None else {"x-delivery-limit": limit})
+    vhost.declare(QUEUE, arguments=kind)
+    vhost.publish(numbered(20))
+    source = make_source(queue={"arguments": FrozenMapping(kind)}, fast=fast)
+    for number in range(3):
+        assert len(take(opened(source), 20)) == 20
+        assert ("were given back 2 times, and it drops them" in caplog.text) is (number == 2 and limit is not None)
+        source.close()
+    assert caplog.text.count("and it drops them") == (1 if limit is not None else 0)
+    until(lambda: vhost.depth(QUEUE) == (20 if limit is None else 0))

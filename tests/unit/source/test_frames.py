@@ -130,3 +130,21 @@ def test_a_body_longer_than_announced_is_an_error() -> None:
     reader, _ = make_reader()
     with pytest.raises(SourceError, match="longer"):
         reader.feed(method + header + body)
+
+
+@pytest.mark.parametrize("cuts", [[], [1] * 150])
+def test_how_often_a_message_was_given_back_is_read_from_its_header(cuts: list[int]) -> None:
+    marker = 2**40  # beyond 32 bits pika writes a number as RabbitMQ does: as a long
+    reader, _ = make_reader()
+    assert reader.most_returns == 0
+    for count in (2, 7, 3):
+        headers = {"x-delivery-count": marker}
+        header = frame.Header(CHANNEL, 2, spec.BasicProperties(headers=headers)).marshal()
+        number = struct.pack(">q", marker)
+        assert number in header
+        method = frame.Method(CHANNEL, spec.Basic.Deliver(CONSUMER, count, True, "maxwell", "shop.orders")).marshal()
+        body = frame.Body(CHANNEL, b"{}").marshal()
+        data = method + header.replace(number, struct.pack(">q", count)) + body
+        received = [delivery for piece in cut(data, cuts) for delivery in reader.feed(piece)]
+        assert received == [Delivery(b"{}", count, redelivered=True)]
+    assert reader.most_returns == 7
