@@ -1,7 +1,8 @@
 """The target's limit: the changes as batched SQL in a file, piped through the server's own client.
 
-Batches hold whole transactions and at least BATCH_ROWS changes; of each row only the last image is written, many rows
+Batches hold whole transactions and at least so many changes; of each row only the last image is written, many rows
 a statement, as pydbsync does. Nothing is read from a queue and nothing is decoded: what remains is the target's work.
+How large a batch is best depends on the disk and the rows: several sizes are tried, and the best one counts.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from benchmarks.tables import Row, Table, Value
 from benchmarks.workload import DATABASE, Change
 from lab.mariadb import MariaDB
 
-BATCH_ROWS = 1_000
+BATCH_ROWS = (250, 1_000, 4_000, 16_000)
 
 
 def feed(target: MariaDB, sql: Path) -> float:
@@ -26,9 +27,9 @@ def feed(target: MariaDB, sql: Path) -> float:
     return time.perf_counter() - start
 
 
-def batch_file(generated: Generated, *, seed: int) -> Path:
-    """The batched SQL of a workload, written once."""
-    path = generated.folder / "batches.sql"
+def batch_file(generated: Generated, rows: int, *, seed: int) -> Path:
+    """The batched SQL of a workload, written once; `rows` changes are a batch at least."""
+    path = generated.folder / f"batches-{rows}.sql"
     if path.exists():
         return path
     partial = path.with_suffix(".partial")
@@ -37,7 +38,7 @@ def batch_file(generated: Generated, *, seed: int) -> Path:
         batch: list[Change] = []
         for transaction in generated.workload.start(seed).transactions():
             batch += transaction
-            if len(batch) >= BATCH_ROWS:
+            if len(batch) >= rows:
                 write_batch(out.write, batch)
                 batch = []
         write_batch(out.write, batch)

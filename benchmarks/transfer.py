@@ -26,7 +26,8 @@ from lab.process import LabError
 from lab.server import BIN_PATH, find_program
 
 COPY, VERIFY = "copy", "verify"
-THREADS = os.cpu_count() or 1
+JOBS = 4
+"""Connections to either server, of each copier that can have several."""
 TABLES = (sysbench(1), sysbench(2), sysbench(3), orders())
 
 
@@ -136,9 +137,9 @@ def dump_and_load(source: MariaDB, target: MariaDB) -> None:
 
 
 def mydump_and_load(source: MariaDB, target: MariaDB) -> None:
-    """Both with as many threads as there are cores, tables cut into parts, the target's binlog on as for the others."""
+    """With as many threads as pydbsync has jobs, tables cut into parts, the target's binlog on as for the others."""
     with tempfile.TemporaryDirectory(dir=source.root) as folder:
-        place = ["--threads", str(THREADS)]
+        place = ["--threads", str(JOBS)]
         parts = ["--rows", "50000", "--outputdir", folder, "--database", DATABASE]
         run_quietly([find_program("mydumper"), *socket_login(source), *place, *parts])
         load = ["--directory", folder, "--enable-binlog", "--database", DATABASE]
@@ -157,7 +158,9 @@ def pydbsync_verify(source: MariaDB, target: MariaDB) -> None:
 
 def pydbsync_copy(source: MariaDB, target: MariaDB) -> None:
     """Structure and rows at a recorded place of the binlog, and the checkpoint with which replay goes on."""
-    done = run_pydbsync("copy", source, target, "--tables", f"{DATABASE}.*", "--stream", "bench", "--trust-stream")
+    done = run_pydbsync(
+        "copy", source, target, "--tables", f"{DATABASE}.*", "--jobs", str(JOBS), "--stream", "bench", "--trust-stream"
+    )
     if done.returncode:
         raise RuntimeError(f"pydbsync copy ended with {done.returncode}: {done.stdout}{done.stderr}")
 

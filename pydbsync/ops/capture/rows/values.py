@@ -1,8 +1,7 @@
 """Which function reads which column of a row image: the binlog's type and the column's definition decide.
 
 mysql-replication decodes rows as well, into Python objects. It is not used for that here because it loses what a
-copy needs (zero and partial dates become None, character sets go through Python's codecs, a geometry stays bytes)
-and because a dictionary of objects for each row costs more than the whole of this decoding.
+copy needs: zero and partial dates become None, character sets go through Python's codecs, a geometry stays bytes.
 """
 
 from __future__ import annotations
