@@ -6,14 +6,15 @@ import logging
 from typing import NamedTuple
 
 from pydbsync.apply.clause_proof import Proof
-from pydbsync.apply.connection import LEFTOVER_CODE, LOST_CODES, READ_ONLY_CODES, Connection
+from pydbsync.apply.connection import Connection
 from pydbsync.apply.merged_sources import MergedSources
 from pydbsync.apply.parking import Parking
+from pydbsync.apply.retrying import Retrying
 from pydbsync.apply.schema_change import Journal, prove_refused, read_state, run_statement, statement_hash
 from pydbsync.apply.session import Session
 from pydbsync.backoff import Backoff
 from pydbsync.config.settings import Settings
-from pydbsync.errors import PermanentError, StopError, Stopped, TransientError
+from pydbsync.errors import PermanentError, StopError, TransientError
 from pydbsync.killpoints import kill_point
 from pydbsync.model import SchemaChange
 from pydbsync.plan.ddl import PlannedSchemaChange
@@ -127,12 +128,18 @@ class SchemaSteps:
         elif self._session.repeat(lambda connection: read_state(connection, planned)) != before:
             self._log.info("the schema change had run before the last stop: %s", planned.sql)
             return _Ending()
-        backoff = Backoff(self._settings.retry.first_s, self._settings.retry.max_s)
+        retrying = Retrying(
+            Backoff(self._settings.retry.first_s, self._settings.retry.max_s),
+            stop=self._session.stop,
+            log=self._log,
+            says="a schema change was interrupted, trying again",
+            stopped="stopped while a schema change could not be run",
+        )
         if planned.is_merged:
             taken = self._session.repeat(lambda connection: self._sources.collision(connection, change, planned))
             if taken:
                 return _Ending(PermanentError(taken))
-        is_interrupted, rest = False, ""
+        rest = ""
         while True:
             try:
                 ran = run_statement(self._session.connection, planned, stop=self._session.stop, rest=rest)
@@ -143,13 +150,7 @@ class SchemaSteps:
                 kill_point("after-ddl")
                 return _Ending(note=note, is_run=ran is not None)
             except TransientError as exc:
-                if not is_interrupted:
-                    self._log.warning("a schema change was interrupted, trying again: %s", exc)
-                is_interrupted = True
-                if exc.code in LOST_CODES or exc.code in READ_ONLY_CODES or exc.code == LEFTOVER_CODE:
-                    self._session.drop_connection()
-                if backoff.wait(self._session.stop):
-                    raise Stopped("stopped while a schema change could not be run") from exc
+                retrying.failed(exc, self._session.drop_connection)
                 # The lock of the lost connection is free only when its statement has ended, so what is seen is final.
                 if self._session.repeat(lambda connection: read_state(connection, planned)) != before:
                     return _Ending()

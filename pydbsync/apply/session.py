@@ -10,8 +10,9 @@ from typing import TypeVar
 
 from pydbsync.apply.catalog import LiveCatalog
 from pydbsync.apply.checkpoint import CheckpointRow
-from pydbsync.apply.connection import LOST_CODES, READ_ONLY_CODES, Connection
+from pydbsync.apply.connection import READ_ONLY_CODES, Connection
 from pydbsync.apply.origin import StreamOrigin, keep_origin, refuse_another
+from pydbsync.apply.retrying import Retrying
 from pydbsync.apply.state import ensure_state_schema
 from pydbsync.backoff import Backoff
 from pydbsync.config.settings import Settings
@@ -179,8 +180,7 @@ class Session:
         guessed at: if the row read back counts `expected_commits`, it was done, and None is returned. Raises
         PermanentError, PlanError, StopError, CheckpointConflict.
         """
-        backoff = Backoff(self._settings.retry.first_s, self._settings.retry.max_s)
-        is_away = False
+        retrying: Retrying | None = None
         while True:
             try:
                 if begun is not None:
@@ -194,22 +194,27 @@ class Session:
                         return None
                 result = step(self.connection)
                 self._used_at = time.monotonic()
-                if is_away:
+                if retrying is not None:
                     self._log.info("the target takes it again")
                     self._tell("following")
                 return result
             except _WentBack:
                 raise
             except TransientError as exc:
-                if exc.code in LOST_CODES or exc.code in READ_ONLY_CODES:
-                    self.drop_connection()  # with a new one an address that has moved is followed
-                if not is_away:
-                    self._log.warning("the target does not take it now, trying again: %s", exc)
+                if retrying is None:
+                    retrying = self._retrying()
                     is_read_only = exc.code in READ_ONLY_CODES
                     self._tell("the target is read-only" if is_read_only else "waiting for the target")
-                is_away = True
-                if backoff.wait(self.stop):
-                    raise Stopped("stopped while the target was away") from exc
+                retrying.failed(exc, self.drop_connection)
+
+    def _retrying(self) -> Retrying:
+        return Retrying(
+            Backoff(self._settings.retry.first_s, self._settings.retry.max_s),
+            stop=self.stop,
+            log=self._log,
+            says="the target does not take it now, trying again",
+            stopped="stopped while the target was away",
+        )
 
     def _reconnect(self) -> StreamState:
         """After a lost connection: the lock again, and the row as it is committed. Raises CheckpointConflict if

@@ -9,7 +9,8 @@ from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 from pydbsync.apply.catalog import read_table
-from pydbsync.apply.connection import LOST_CODES, SLOW_CODES, Connection
+from pydbsync.apply.connection import SLOW_CODES, Connection
+from pydbsync.apply.retrying import Retrying
 from pydbsync.backoff import Backoff
 from pydbsync.config.settings import RetrySettings, Settings
 from pydbsync.errors import ConfigError, Stopped, TransientError
@@ -22,9 +23,9 @@ _T = TypeVar("_T")
 SYSTEM_DATABASES = frozenset({"information_schema", "mysql", "performance_schema", "sys"})
 """Databases of the server itself, which are no data."""
 
-ATTEMPTS = 20
+ATTEMPTS = 21
 """Failures in a row, back-off between them, after which a server counts as away for good."""
-SLOW_ATTEMPTS = 2
+SLOW_ATTEMPTS = 3
 """The same for a statement that the server ends because it takes long: the next one would take as long."""
 
 log = logging.getLogger("pydbsync.servers")
@@ -51,7 +52,14 @@ class Server:
 
         Raises PermanentError, ConfigError if the server refuses the user, TransientError if it stays away, Stopped.
         """
-        backoff = Backoff(self._retry.first_s, self._retry.max_s)
+        retrying = Retrying(
+            Backoff(self._retry.first_s, self._retry.max_s),
+            stop=self._stop,
+            log=log,
+            says=f"{self._name} does not answer now, and is asked again",
+            stopped="stopped while reading",
+            told_at=2,
+        )
         while True:
             if self._stop.is_set():
                 raise Stopped("stopped while reading")
@@ -59,13 +67,7 @@ class Server:
                 with self._lock:
                     return question(self.connection())
             except TransientError as exc:
-                if exc.code in LOST_CODES:
-                    self.close()
-                if backoff.attempts >= (SLOW_ATTEMPTS if exc.code in SLOW_CODES else ATTEMPTS):
-                    raise
-                if backoff.attempts == 1:
-                    log.warning("%s does not answer now, and is asked again: %s", self._name, exc)
-                backoff.wait(self._stop)
+                retrying.failed(exc, self.close, limit=SLOW_ATTEMPTS if exc.code in SLOW_CODES else ATTEMPTS)
 
     def connection(self) -> Connection:
         """The open connection. Raises TransientError, ConfigError."""

@@ -7,9 +7,9 @@ import threading
 from collections.abc import Callable
 from functools import partial
 
-from pydbsync.apply.connection import LOST_CODES
+from pydbsync.apply.retrying import Retrying
 from pydbsync.backoff import Backoff
-from pydbsync.errors import ApplyError, OperationError, PermanentError, Stopped, TransientError
+from pydbsync.errors import ApplyError, OperationError, PermanentError, TransientError
 from pydbsync.ops.copy.fields import Way
 from pydbsync.ops.copy.sessions import TargetWriter
 from pydbsync.ops.copy.tasks import TableTask
@@ -50,20 +50,19 @@ class RowWriter:
 
         Raises PermanentError, TransientError, Stopped.
         """
-        backoff = Backoff(0.2, 10.0)
-        for attempt in range(1, ATTEMPTS + 1):
+        retrying = Retrying(
+            Backoff(0.2, 10.0),
+            stop=self._stop,
+            log=self._log,
+            says="the target does not take it now, trying again",
+            stopped="stopped while the target was away",
+        )
+        while True:
             try:
                 step(self.connection)
                 return
             except TransientError as exc:
-                if exc.code in LOST_CODES:
-                    self.close()
-                if attempt == ATTEMPTS:
-                    raise
-                if attempt == 1:
-                    self._log.warning("the target does not take it now, trying again: %s", exc)
-                if backoff.wait(self._stop):
-                    raise Stopped("stopped while the target was away") from exc
+                retrying.failed(exc, self.close, limit=ATTEMPTS)
 
     def write(self, task: TableTask, way: Way, text: bytes, *, shard: int | None, rows: int, errors: int) -> None:
         """Rows of one shard (None: of all) into their tables, as part of the running transaction.
