@@ -21,8 +21,9 @@ from pydbsync.ops.servers import Server
 from pydbsync.ops.verify.compare import CompareOptions, Since, TableComparison
 from pydbsync.ops.verify.report import TableReport
 from pydbsync.ops.verify.run import Verification, VerifyOptions
+from pydbsync.ops.verify.show import summary
 from pydbsync.ops.verify.sides import Side
-from tests.comparing import LOG, compare, found, on_both, run_sql, settings_for
+from tests.comparing import LOG, QUICK, compare, found, on_both, run_sql, settings_for
 from tests.servers import Endpoint
 
 ALL_TYPES = """
@@ -208,6 +209,82 @@ def test_structure_is_compared_column_by_column(shop: Settings, source: Endpoint
         "foreign key fk (b) to shop.p (id) on delete cascade on update restrict is missing at the target",
     ]
     assert compare(shop, data_only=True)["shop.t"].status == "equal"
+
+
+def test_defaults_of_timestamps_are_compared_as_moments(shop: Settings, source: Endpoint, target: Endpoint) -> None:
+    for end, zone, default, other in ((source, "+08:00", "08", "08"), (target, "+05:00", "05", "08")):
+        end.query("CREATE DATABASE shop")
+        with end.connect(database="shop") as connection, connection.cursor() as cursor:
+            cursor.execute("SET time_zone = %s", (zone,))
+            cursor.execute(
+                f"CREATE TABLE t (id INT PRIMARY KEY, a TIMESTAMP NOT NULL DEFAULT '2020-01-01 {default}:00:00',"
+                " b TIMESTAMP(3) NULL DEFAULT NULL, c TIMESTAMP DEFAULT CURRENT_TIMESTAMP)"
+            )
+            cursor.execute(
+                f"CREATE TABLE u (id INT PRIMARY KEY, a TIMESTAMP(1) NOT NULL DEFAULT '2020-01-01 {other}:00:00.5')"
+            )
+    reports = compare(shop)
+    assert reports["shop.t"].structure == []
+    assert [text.replace("'", "") for text in reports["shop.u"].structure] == [
+        "column a is by default 2020-01-01 00:00:00.5 at the source, 2020-01-01 03:00:00.5 at the target"
+    ]
+
+
+def test_checks_and_partitions_are_compared(shop: Settings, source: Endpoint, target: Endpoint) -> None:
+    same = "j JSON, CONSTRAINT cs CHECK (a > 0), CONSTRAINT ds CHECK (a < 100)"
+    parts = "PARTITION BY RANGE (id) (PARTITION p VALUES LESS THAN (10), PARTITION q VALUES LESS THAN {})"
+    on_both(source, target, f"CREATE TABLE s (id INT PRIMARY KEY, a INT, {same}) {parts.format('MAXVALUE')}")
+    change(
+        source, "CREATE TABLE t (id INT PRIMARY KEY, a INT, CONSTRAINT c CHECK (a > 0), CONSTRAINT e CHECK (a <> 7))"
+    )
+    change(
+        target, "CREATE TABLE t (id INT PRIMARY KEY, a INT, CONSTRAINT c CHECK (a > 1), CONSTRAINT f CHECK (a <> 8))"
+    )
+    change(source, f"CREATE TABLE p (id INT PRIMARY KEY) {parts.format('MAXVALUE')}")
+    change(target, f"CREATE TABLE p (id INT PRIMARY KEY) {parts.format('(20)')}")
+    change(source, "CREATE TABLE q (id INT PRIMARY KEY) PARTITION BY KEY (id) PARTITIONS 3")
+    change(target, "CREATE TABLE q (id INT PRIMARY KEY)")
+    reports = compare(shop)
+    assert reports["shop.s"].structure == []
+    assert [text.replace("(", "").replace(")", "") for text in reports["shop.t"].structure] == [
+        "CHECK constraint c is `a` > 0 at the source, `a` > 1 at the target",
+        "CHECK constraint e `a` <> 7 is missing at the target",
+        "CHECK constraint f `a` <> 8 is at the target only",
+    ]
+    (ranges,) = reports["shop.p"].structure
+    assert "p 10, q MAXVALUE at the source" in ranges
+    assert "p 10, q 20 at the target" in ranges
+    assert "not partitioned at the target" in reports["shop.q"].structure[0]
+    assert compare(shop, data_only=True)["shop.t"].status == "equal"
+
+
+def test_what_is_not_compared_is_named(shop: Settings, source: Endpoint, target: Endpoint) -> None:
+    on_both(source, target, "CREATE TABLE t (id INT PRIMARY KEY)")
+    change(
+        source,
+        "CREATE VIEW v AS SELECT * FROM t",
+        "CREATE TRIGGER g BEFORE INSERT ON t FOR EACH ROW SET @a = 1",
+        "CREATE EVENT e ON SCHEDULE EVERY 1 YEAR DO DO 1",
+        "CREATE PROCEDURE p() DO 1",
+    )
+    report = Verification(shop, VerifyOptions(settle=QUICK), stop=threading.Event(), log=LOG).run()
+    assert report.not_compared == ["view shop.v", "trigger shop.g", "event shop.e", "routine shop.p"]
+    assert "Not compared: view shop.v, trigger shop.g" in summary(report).plain
+    assert report.exit_code() == 0
+
+
+def test_labels_in_another_order_are_the_same_values(shop: Settings, source: Endpoint, target: Endpoint) -> None:
+    values = (
+        "INSERT INTO {} VALUES (1, 'a', 'a,b'), (2, 'b', 'é,c'), (3, 'c', ''), (4, NULL, NULL), (5, 'a', 'a,b,c,é')"
+    )
+    for end, labels in ((source, "'a','b','c','é'"), (target, "'é','c','b','a','z'")):
+        end.query("CREATE DATABASE shop CHARACTER SET utf8mb4")
+        for name, key in (("t", "PRIMARY KEY"), ("k", "NOT NULL")):
+            change(end, f"CREATE TABLE {name} (id INT {key}, e ENUM({labels}), s SET({labels}))", values.format(name))
+    reports = compare(shop)
+    assert [report.different for report in reports.values()] == [0, 0]
+    change(target, "UPDATE t SET s = 'b' WHERE id = 1", "UPDATE k SET s = 'a' WHERE id = 3")
+    assert {name: report.different for name, report in compare(shop).items()} == {"shop.t": 1, "shop.k": 2}
 
 
 def test_names_that_need_quoting_are_compared(shop: Settings, source: Endpoint, target: Endpoint) -> None:

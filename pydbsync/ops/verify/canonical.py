@@ -117,7 +117,7 @@ class RowText:
     ) -> None:
         own = [(each.source if is_source else each.target, each) for each in columns]
         spelled = [
-            (column, spell(column, dialect, form=each.form, shift_s=each.shift_s if is_source else 0), each)
+            (column, _spell_as(column, each, dialect, shift_s=each.shift_s if is_source else 0), each)
             for column, each in own
         ]
         shown_bytes = min(_SHOWN_BYTES, packet_bytes // 8)
@@ -159,6 +159,20 @@ class RowText:
 def is_whole(total: int) -> bool:
     """Whether every row that went into this sum has a digest."""
     return total < _TOO_LONG
+
+
+def _spell_as(column: Column, each: ComparedColumn, dialect: Dialect, *, shift_s: int) -> str:
+    """The canonical form of a column of one side. Labels of a SET stand in the source's order."""
+    wanted = each.source.labels
+    if each.source.kind != "set" or each.target.kind != "set" or column.labels == wanted:
+        return spell(column, dialect, form=each.form, shift_s=shift_s)
+    name = quote_name(column.name)
+    order = sorted(column.labels, key=lambda label: wanted.index(label) if label in wanted else len(wanted))
+    members = ", ".join(
+        f"IF(CAST({name} AS UNSIGNED) & {1 << column.labels.index(label)}, X'{label.encode().hex()}', NULL)"
+        for label in order
+    )
+    return f"IF({name} IS NULL, NULL, CONCAT_WS(X'2C', {members}))"
 
 
 def spell(column: Column, dialect: Dialect, *, form: Form, shift_s: int = 0) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Final, Literal, TypeAlias
 
@@ -11,6 +10,7 @@ import msgspec
 from pydbsync.errors import OperationError
 from pydbsync.model import TableName
 from pydbsync.ops.chunks import Chunk
+from pydbsync.ops.files import write_whole
 from pydbsync.ops.verify.canonical import UNSPEAKABLE, ComparedColumn, Form
 from pydbsync.ops.verify.matching import TableSides
 from pydbsync.ops.verify.pairs import TablePair
@@ -102,6 +102,8 @@ class Report(msgspec.Struct):
     rounds: int = 0
     place_note: str = ""
     """Why differences could not be proven, where they could not."""
+    not_compared: list[str] = []
+    """Views, triggers, events and routines of the source, which nobody compares."""
     tables: list[TableReport] = []
     counters: list[str] = []
     """What to run at the target before the switch, so that no number of the source is given out again."""
@@ -164,9 +166,7 @@ def show_value(value: bytes | None, form: Form) -> str | None:
 
 def write_report(report: Report, path: Path) -> None:
     """Replace the file in one step, so that a run that is killed leaves a whole one."""
-    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
-    partial.write_bytes(msgspec.json.format(msgspec.json.encode(report), indent=1) + b"\n")
-    partial.replace(path)
+    write_whole(path, [msgspec.json.format(msgspec.json.encode(report), indent=1), b"\n"], replaces=True)
 
 
 def read_report(path: Path) -> Report:

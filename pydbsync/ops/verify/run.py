@@ -30,8 +30,9 @@ from pydbsync.ops.verify.matching import TableSides, is_ignored, open_sides
 from pydbsync.ops.verify.pairs import Pairs, TablePair, find_pairs
 from pydbsync.ops.verify.place import Streams
 from pydbsync.ops.verify.report import Report, TableReport, new_table_report, read_report, write_report
+from pydbsync.ops.verify.rules import not_compared
 from pydbsync.ops.verify.settle import SettleOptions, Settler
-from pydbsync.ops.verify.structure import read_definition, structure_differences
+from pydbsync.ops.verify.structure import left_uncompared, read_definition, structure_differences
 from pydbsync.plan.quoting import quote_name
 
 _SAVE_EVERY_S = 5.0
@@ -213,6 +214,9 @@ class Verification:
 
     def _run_round(self) -> None:
         found = self._find_pairs()
+        if not self._options.data_only:
+            databases = {part.name.database for pair in found.pairs for part in pair.sources}
+            self.report.not_compared = not_compared(self._servers.source, databases)
         self._note_absent(found)
         waiting: queue.SimpleQueue[tuple[TablePair, TableReport]] = queue.SimpleQueue()
         for pair in found.pairs:
@@ -347,6 +351,8 @@ class Verification:
             ):
                 if text not in entry.structure:
                     entry.structure.append(text)
+            if sides.across_brands:
+                entry.notes += [text for text in left_uncompared(source, target) if text not in entry.notes]
 
     def _ignored(self, sides: TableSides) -> set[str]:
         """The columns of a table that are left out, in lower case."""

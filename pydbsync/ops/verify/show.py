@@ -42,6 +42,8 @@ def summary(report: Report) -> Text:
     text = f"{number}: {', '.join(parts)}; {rows:,} rows compared, {different:,} differ"
     if report.place_note:
         text += f"\nDifferences are unproven: {report.place_note}"
+    if report.not_compared:
+        text += f"\nNot compared: {', '.join(report.not_compared)}"
     worst = next((status for status in ("different", "unknown", "unfinished") if counts[status]), "equal")
     return Text(text, style=_STYLES[worst])
 

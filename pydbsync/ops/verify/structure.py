@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterator, Mapping
+from itertools import pairwise
 from typing import NamedTuple
 
 import msgspec
 
 from pydbsync.apply.connection import Connection
+from pydbsync.errors import PlanError
 from pydbsync.model import TableName, TableSchema
+from pydbsync.ops.verify.rules import read_checks, read_partitions
+from pydbsync.plan.clauses import outer, read_clauses
+from pydbsync.plan.quoting import quote_table
+from pydbsync.plan.statement import parse_statement
 
 _WIDTH = re.compile(r"^((?:tiny|small|medium|big)?int|year)\(\d+\)")
 _MARKS = ("auto_increment", "invisible", "virtual", "stored", "on update")
@@ -35,6 +41,8 @@ class TableDefinition(msgspec.Struct, frozen=True):
     columns: Mapping[str, ColumnDefinition]
     indexes: Mapping[str, str]
     foreign_keys: Mapping[str, str]
+    checks: Mapping[str, str] = {}
+    partitions: str = ""
 
     def without(self, columns: Collection[str]) -> TableDefinition:
         """The same, but for these columns (in lower case)."""
@@ -50,6 +58,8 @@ def read_definition(
         columns=_read_columns(connection, schema),
         indexes=_read_indexes(connection, schema.name),
         foreign_keys=_read_foreign_keys(connection, schema.name, rewrite or {}),
+        checks=read_checks(connection, schema),
+        partitions=read_partitions(connection, schema.name),
     )
 
 
@@ -75,6 +85,23 @@ def structure_differences(
         yield f"the target's columns stand in another order: {', '.join(order)}"
     yield from _named_differences("index", source.indexes, target.indexes)
     yield from _named_differences("foreign key", source.foreign_keys, target.foreign_keys)
+    if across_brands:
+        return
+    yield from _named_differences("CHECK constraint", source.checks, target.checks)
+    if source.partitions != target.partitions:
+        ways = (source.partitions, target.partitions)
+        yield "the table is {} at the source, {} at the target".format(
+            *(f"partitioned {way}" if way else "not partitioned" for way in ways)
+        )
+
+
+def left_uncompared(source: TableDefinition, target: TableDefinition) -> Iterator[str]:
+    """What each brand spells in its own way, so that the two cannot be compared."""
+    names = sorted({*source.checks, *target.checks})
+    if names:
+        yield f"not compared between MySQL and MariaDB: CHECK constraint {', '.join(names)}"
+    if source.partitions or target.partitions:
+        yield "not compared between MySQL and MariaDB: partitions"
 
 
 def _differing(wanted: ColumnDefinition, found: ColumnDefinition) -> str:
@@ -104,6 +131,7 @@ def _find(columns: Mapping[str, ColumnDefinition], name: str) -> ColumnDefinitio
 
 def _read_columns(connection: Connection, schema: TableSchema) -> dict[str, ColumnDefinition]:
     kinds = {column.name: column.kind for column in schema.columns}
+    shown = _timestamp_defaults(connection, schema)
     found = {}
     for name, column_type, nullable, charset, collation, default, extra in connection.rows(
         "SELECT column_name, column_type, is_nullable, character_set_name, collation_name, column_default, extra"
@@ -116,9 +144,29 @@ def _read_columns(connection: Connection, schema: TableSchema) -> dict[str, Colu
             type=spelled + ("" if nullable == "YES" else " not null"),
             charset="" if is_json or charset is None else _utf8mb3(str(charset)),
             collation="" if is_json or collation is None else _utf8mb3(str(collation)),
-            default="none" if default is None else _text(default),
+            default=shown.get(str(name)) or ("none" if default is None else _text(default)),
             marks=tuple(mark for mark in _MARKS if mark in str(extra).lower()),
         )
+    return found
+
+
+def _timestamp_defaults(connection: Connection, schema: TableSchema) -> dict[str, str]:
+    """The literal defaults of TIMESTAMP columns in UTC: MySQL's catalogue has them in the zone of the session that made
+    the table, SHOW CREATE TABLE in that of the session that asks."""
+    names = {column.name for column in schema.columns if column.kind == "timestamp"}
+    if connection.dialect.is_mariadb or not names:
+        return {}
+    ((_, sql, *_),) = connection.rows(f"SHOW CREATE TABLE {quote_table(schema.name)}")
+    found = {}
+    try:
+        clauses = read_clauses(parse_statement(_text(sql)))
+    except PlanError:
+        return {}
+    for clause in clauses:
+        words = outer(clause.body) if clause.kind == "column" and clause.name in names else []
+        for word, value in pairwise(words):
+            if word.upper == "DEFAULT" and value.kind == "string":
+                found[str(clause.name)] = value.text
     return found
 
 
