@@ -12,8 +12,10 @@ from pydbsync.commands.shared import (
     CONFIG,
     CheckpointOption,
     ConfigOption,
+    ExcludeOption,
     LagOption,
     RateOption,
+    TablesOption,
     ThreadsOption,
     WaitOption,
     open_settings,
@@ -22,6 +24,7 @@ from pydbsync.config.settings import Settings
 from pydbsync.errors import OperationError, TransientError
 from pydbsync.ops.brake import LoadLimits
 from pydbsync.ops.repair.plan import read_plan
+from pydbsync.ops.repair.planning import Choice
 from pydbsync.ops.repair.run import Outcome, Repair, RepairOptions, describe_plan
 from pydbsync.ops.verify.report import EXIT_DIFFERENT, EXIT_EQUAL, EXIT_UNKNOWN
 from pydbsync.ops.verify.settle import SettleOptions
@@ -43,6 +46,12 @@ def register(app: typer.Typer) -> None:
         unproven: Annotated[
             bool, typer.Option(help="Repair rows too of which it is not known whether a change is on its way.")
         ] = False,
+        tables: TablesOption = None,
+        exclude: ExcludeOption = None,
+        where: Annotated[
+            str, typer.Option(metavar="SQL", help="Plan only rows that fulfil this condition at either end.")
+        ] = "",
+        explain: Annotated[bool, typer.Option(help="Say what would be done with each table, and do nothing.")] = False,
         transaction_rows: Annotated[int, typer.Option(min=1, help="Rows of one transaction at most.")] = 100,
         rate: RateOption = 0,
         max_threads_running: ThreadsOption = 0,
@@ -56,17 +65,23 @@ def register(app: typer.Typer) -> None:
         """
         if report is not None and undo:
             raise OperationError("--undo takes back a plan that was applied; it goes without --report")
+        if report is None and (tables or exclude or where):
+            raise OperationError("--tables, --exclude and --where choose what is planned; they go with --report")
         settings, log = open_settings(config, "repair")
         options = RepairOptions(
             settle=SettleOptions(wait_s=wait_s),
             limits=LoadLimits(threads_running=max_threads_running, lag_s=max_lag_s, rows_per_s=rate),
             group_rows=transaction_rows,
             takes_unproven=unproven,
+            choice=Choice(tuple(tables or ()), tuple(exclude or ()), where),
             stream=stream,
         )
         with Repair(settings, options, stop=stop_on_signals(), log=log) as worker:
             try:
-                code = _run(worker, settings, plan, report, yes=yes, undo=undo)
+                if explain:
+                    code = _explain(worker, report, plan)
+                else:
+                    code = _run(worker, settings, plan, report, yes=yes, undo=undo)
             except TransientError as exc:
                 typer.echo(f"repair: {exc}; run it again with the plan to go on", err=True)
                 code = EXIT_UNKNOWN
@@ -93,6 +108,15 @@ def _run(worker: Repair, settings: Settings, path: Path, report: Path | None, *,
     outcome = worker.undo(path) if undo else worker.apply(path)
     _show(outcome, undo=undo)
     return EXIT_DIFFERENT if outcome.refused or outcome.different or left_out else EXIT_EQUAL
+
+
+def _explain(worker: Repair, report: Path | None, path: Path) -> int:
+    plan, lines = worker.explain(report, path)
+    for text in plan.left_out:
+        typer.echo(f"left out: {text}")
+    for line in lines or ["nothing to repair"]:
+        typer.echo(line)
+    return EXIT_DIFFERENT if plan.changes or plan.left_out else EXIT_EQUAL
 
 
 def _confirms(question: str) -> bool:

@@ -493,10 +493,10 @@ class _KeylessBuffer(_Buffer):
             yield self._delete(old, 1)
             yield from self._insert([new])
         else:
-            yield _update_row(self.plan, old.shape.where_row(old.data), new.shape, new.data)
+            yield _update_row(self.plan, _one_row(old.shape, old.data), new.shape, new.data)
 
     def _delete(self, row: _Row, count: int) -> RowStatement:
-        sql = b"DELETE FROM %s WHERE %s LIMIT %d" % (self.plan.quoted, row.shape.where_row(row.data), count)
+        sql = b"DELETE FROM %s WHERE %s LIMIT %d" % (self.plan.quoted, _one_row(row.shape, row.data), count)
         return RowStatement(sql, 1, affected=count)
 
     def _insert(self, rows: list[_Row]) -> Iterator[RowStatement]:
@@ -515,6 +515,11 @@ class _KeylessBuffer(_Buffer):
             size += len(values[-1])
         if values:
             yield RowStatement(head + b",".join(values), self._changes, affected=len(values))
+
+
+def _one_row(shape: RowShape, data: msgspec.Raw) -> bytes:
+    """The condition for rows equal to this image, and which of them comes first where they can be told apart."""
+    return shape.where_row(data) + shape.nearest_first(data)
 
 
 def _update_row(plan: TablePlan, where: bytes, shape: RowShape, data: msgspec.Raw) -> RowStatement:
@@ -604,7 +609,7 @@ def _single_statements(change: RowChange, plan: TablePlan, *, in_place: bool) ->
     if strategy is Strategy.KEYLESS:
         if change.kind in ("update", "delete"):
             gone = change.data if change.kind == "delete" else plan.old_image(change)
-            where = _shape_of(plan, gone).where_row(gone)
+            where = _one_row(_shape_of(plan, gone), gone)
             if in_place and change.kind == "update" and max(len(change.data), len(gone)) < LARGE_BYTES:
                 return [_update_row(plan, where, _shape_of(plan, change.data), change.data)]
             sql = b"DELETE IGNORE FROM %s WHERE %s LIMIT 1" % (plan.quoted, where)

@@ -14,6 +14,7 @@ from msgspec.structs import astuple
 
 from pydbsync.errors import LossyValueError, PlanError
 from pydbsync.model import NO_JSON, Column, RowChange, TableName, TableSchema, read_image
+from pydbsync.plan.documents import document_condition, document_likeness
 from pydbsync.plan.identity import row_identity
 from pydbsync.plan.large import LARGE_BYTES, Write, write_literal
 from pydbsync.plan.lexer import Brand
@@ -132,6 +133,11 @@ class RowShape:
         self._index = {column.name: i for i, column in enumerate(columns)}
         self._decode = _token_decoder(names)
         self._conditions = [self._condition_for(column) for column in columns]
+        self._documents = {
+            index: (document_condition(column, dialect.version), document_likeness(column))
+            for index, column in enumerate(columns)
+            if column.kind == "json" and not column.generated
+        }
         self.column_list = b", ".join(quote_name(column.name).encode() for column in self.written)
         self.replace_head = b"REPLACE INTO %s (%s) VALUES " % (quote_table(schema.name).encode(), self.column_list)
         self.insert_head = b"INSERT INTO %s (%s) VALUES " % (quote_table(schema.name).encode(), self.column_list)
@@ -228,19 +234,34 @@ class RowShape:
 
     def where_row(self, data: msgspec.Raw) -> bytes:
         """A condition that is true for rows equal to this image, byte for byte and NULL-safe."""
-        parts = []
-        for column, condition, literal, token in zip(
-            self.columns, self._conditions, self._literals, self.tokens(data), strict=True
+        parts, documents = [], []
+        tokens = self.tokens(data)
+        for index, (column, condition, literal) in enumerate(
+            zip(self.columns, self._conditions, self._literals, strict=True)
         ):
             if column.generated:  # decided by the others
                 continue
-            raw = bytes(token)
+            raw = bytes(tokens[index])
             name = quote_name(column.name).encode()
             if raw == NULL and (column.nullable or column.kind not in ("enum", "json")):
                 parts.append(name + b" IS NULL")
+            elif index in self._documents:
+                documents.append(self._documents[index][0](name, literal(raw)))
             else:
                 parts.append(condition(name, literal(raw), raw))
-        return b" AND ".join(parts)
+        return b" AND ".join((*parts, *documents))  # documents are read last, they cost most
+
+    def nearest_first(self, data: msgspec.Raw) -> bytes:
+        """` ORDER BY …` for a deletion of some of the rows that `where_row` finds; empty if these are all alike."""
+        if not self._documents or len(data) >= LARGE_BYTES:  # the statement is long enough
+            return b""
+        tokens = self.tokens(data)
+        found = []
+        for index, (_, likeness) in self._documents.items():
+            column, raw = self.columns[index], bytes(tokens[index])
+            if raw != NULL or not column.nullable:
+                found.append(b"(%s)" % likeness(quote_name(column.name).encode(), self._literals[index](raw)))
+        return b" ORDER BY " + b" + ".join(found) + b" DESC" if found else b""
 
     def key_literals(self, data: msgspec.Raw, columns: tuple[str, ...]) -> tuple[bytes, ...]:
         """What these key columns (names as the target spells them) are compared with to find the row."""
@@ -268,9 +289,7 @@ class RowShape:
         kind = column.kind
         if kind == "float":
             return _float_condition
-        if column.native_json:
-            return _native_json_condition
-        if kind in TEXT_KINDS | {"enum", "set", "json"} and column.charset not in (None, "binary"):
+        if kind in TEXT_KINDS | {"enum", "set"} and column.charset not in (None, "binary"):
             return functools.partial(_exact_text_condition, charset=str(column.charset).encode())
         if kind in GEOMETRY_KINDS:
             return _geometry_condition
@@ -351,10 +370,6 @@ def _float_condition(name: bytes, literal: bytes, token: bytes) -> bytes:
 def _as_double(token: bytes) -> bytes:
     bits = float_bits(token)
     return bits if b"e" in bits else bits + b"e0"
-
-
-def _native_json_condition(name: bytes, literal: bytes, token: bytes) -> bytes:
-    return b"%s = CAST(%s AS JSON)" % (name, literal)
 
 
 def _geometry_condition(name: bytes, literal: bytes, token: bytes) -> bytes:

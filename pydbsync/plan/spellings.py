@@ -247,6 +247,24 @@ def _for_mysql(spoken: Spoken) -> Iterator[Spelling]:
             if token.upper == "DEFAULT" and (span := _bare_default(words, index)):
                 yield _insert(span.start, "("), ""
                 yield _insert(span.end, ")"), ""
+        yield from _checked_documents(clause, words)
+
+
+_JSON_TEXT = ("LONGTEXT", "CHARACTER", "SET", "UTF8MB4", "COLLATE", "UTF8MB4_BIN")
+"""What JSON is in MariaDB, with a CHECK of json_valid; SHOW CREATE TABLE prints it so."""
+
+
+def _checked_documents(clause: Clause, words: list[Token]) -> Iterator[Spelling]:
+    if tuple(token.upper for token in words[: len(_JSON_TEXT)]) != _JSON_TEXT:
+        return
+    for index, token in enumerate(words[:-2]):
+        start, end = words[index + 1].start, words[index + 2].end
+        inner = [each for each in clause.body if start < each.start and each.end < end]
+        if token.upper != "CHECK" or len(inner) != 4 or inner[0].upper != "JSON_VALID":
+            continue
+        if inner[2].text.lower() == (clause.name or "").lower():
+            yield Edit(Span(words[0].start, words[len(_JSON_TEXT) - 1].end), "JSON"), ""
+            yield Edit(Span(words[index - 1].end, end), ""), f"{clause.name} is JSON again, which MariaDB keeps as text"
 
 
 def _bare_default(words: list[Token], index: int) -> Span | None:

@@ -13,7 +13,7 @@ from pydbsync.apply.connection import _PatientConnection
 from pydbsync.plan.quoting import quote_name
 from tests.comparing import compare, run_sql, settings_for
 from tests.integration.copying import copy
-from tests.integration.test_repair import Bench
+from tests.repairing import Bench
 from tests.servers import Endpoint
 
 SHARDING = {"databases": ["d"], "column": "corp", "modulo": 3, "instances": 1}

@@ -9,7 +9,7 @@ import pytest
 from pydbsync.ops.verify.report import TableReport
 from tests.comparing import compare, on_both, run_sql
 from tests.integration.copying import copy
-from tests.integration.test_repair import Bench
+from tests.repairing import Bench
 from tests.servers import Endpoint
 from tests.torture.comparisons import packets_of
 

@@ -5,31 +5,25 @@ from __future__ import annotations
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
 
 import pymysql
 import pytest
 
 from pydbsync.apply.connection import Connection
-from pydbsync.config.settings import Settings
 from pydbsync.errors import OperationError
 from pydbsync.ops.repair import keyed, keyless
 from pydbsync.ops.repair.change import PlannedChange
 from pydbsync.ops.repair.group import execute
-from pydbsync.ops.repair.plan import RepairPlan, read_plan
-from pydbsync.ops.repair.run import Outcome, Repair, RepairOptions
-from pydbsync.ops.verify.report import Report
-from pydbsync.ops.verify.run import Verification, VerifyOptions
+from pydbsync.ops.repair.plan import read_plan
+from pydbsync.ops.repair.run import Repair, RepairOptions
 from pydbsync.plan.batch import RowStatement
-from tests.comparing import LOG, QUICK, compare, on_both, run_sql, settings_for
+from tests.comparing import LOG, QUICK, compare, on_both, run_sql
 from tests.integration.test_verify import ALL_TYPES
 from tests.processes import wait_for
+from tests.repairing import OPTIONS, Bench, change
 from tests.servers import Endpoint
-from tests.state import differences, read_state
-
-T = TypeVar("T")
+from tests.state import differences
 
 KEYLESS = """
 CREATE TABLE k (a INT NULL, b VARCHAR(9) NULL, f FLOAT NULL, bi BINARY(4) NULL);
@@ -37,59 +31,6 @@ INSERT INTO k VALUES (1, 'x', 0.1, UNHEX('01000000')), (1, 'x', 0.1, UNHEX('0100
   (2, 'a', 0.2, NULL), (NULL, NULL, NULL, NULL), (NULL, '', NULL, NULL)
 """
 UNIQUE = "CREATE TABLE u (id INT PRIMARY KEY, e VARCHAR(20) UNIQUE)"
-OPTIONS = RepairOptions(settle=QUICK, takes_unproven=True)
-
-
-def change(server: Endpoint, *statements: str) -> None:
-    run_sql(server, statements, database="shop")
-
-
-class Bench:
-    """Both ends' database `shop`, and the files of a repair."""
-
-    def __init__(self, source: Endpoint, target: Endpoint, folder: Path, **options: Any) -> None:
-        self.source, self.target, self.folder = source, target, folder
-        self.settings: Settings = settings_for(source, target, **options)
-        self.report = folder / "report.json"
-        self.plan = folder / "plan.sql"
-
-    def verify(self) -> Report:
-        options = VerifyOptions(settle=QUICK, report=self.report, data_only=True)
-        return Verification(self.settings, options, stop=threading.Event(), log=LOG).run()
-
-    def different(self) -> dict[str, int]:
-        return {str(table.target): table.different for table in self.verify().tables if table.different}
-
-    def make_plan(self, options: RepairOptions = OPTIONS) -> RepairPlan:
-        self.verify()
-        return self._with(options, lambda repair: repair.make_plan(self.report, self.plan))
-
-    def apply(self, options: RepairOptions = OPTIONS) -> Outcome:
-        return self._with(options, lambda repair: repair.apply(self.plan))
-
-    def undo(self, options: RepairOptions = OPTIONS) -> Outcome:
-        return self._with(options, lambda repair: repair.undo(self.plan))
-
-    def _with(self, options: RepairOptions, work: Callable[[Repair], T]) -> T:
-        with Repair(self.settings, options, stop=threading.Event(), log=LOG) as repair:
-            return work(repair)
-
-    def options(self) -> list[str]:
-        """Of the command, with a configuration that is written for it."""
-        config = self.folder / "config.py"
-        ends = f"db_info = {self.target.db_info}\nsource_db_info = {self.source.db_info}\n"
-        config.write_text(f"{ends}log_file_prefix = ''\n")
-        return ["--config", str(config), "--plan", str(self.plan), "--wait-s", "0"]
-
-    def states(self) -> tuple[Any, Any]:
-        found = []
-        for end in (self.source, self.target):
-            with end.connect() as connection:
-                found.append(read_state(connection, ["shop"]))
-        return found[0], found[1]
-
-    def is_equal(self) -> bool:
-        return list(differences(*self.states(), data_only=True)) == []
 
 
 @pytest.fixture
@@ -281,7 +222,7 @@ def test_rows_without_a_key_are_repaired_without_a_pass_over_the_table_for_each(
     change(bench.source, "INSERT INTO k SELECT * FROM k WHERE a BETWEEN 100 AND 129")
     bench.verify()
     before = rows_read()
-    bench._with(OPTIONS, lambda repair: repair.make_plan(bench.report, bench.plan))
+    bench.with_repair(OPTIONS, lambda repair: repair.make_plan(bench.report, bench.plan))
     assert bench.apply().different == 0
     assert bench.undo().refused == ()
     assert rows_read() - before < 60 * len(numbers)  # of 120 changes, each planned, applied and undone
@@ -451,6 +392,39 @@ def test_json_null_is_left_out_with_its_reason(bench: Bench) -> None:
     assert plan.left_out == ("shop.t: a row: column j holds JSON's null, which a message cannot tell from NULL",)
 
 
+@pytest.mark.mysql
+@pytest.mark.parametrize("key", ["PRIMARY KEY (id)", "KEY (id)"])
+def test_a_document_that_the_target_cannot_hold_is_left_out_with_its_reason(
+    fresh_source: Endpoint, fresh_target: Endpoint, tmp_path: Path, key: str
+) -> None:
+    bench = Bench(fresh_source, fresh_target, tmp_path)
+    on_both(bench.source, bench.target, f"CREATE TABLE j (id INT NOT NULL, d JSON, {key})")
+    documents = (
+        "JSON_ARRAY(CAST(12345678901234567890.123456789 AS DECIMAL(40,15)))",
+        "JSON_ARRAY(CAST(7.5 AS DECIMAL(9,3)), DATE'2020-01-01', TIME'10:11:12', x'00ff')",
+        "JSON_OBJECT('n', CAST(12345678901234567890123 AS DECIMAL(30)))",
+        "'[1e-310, 18446744073709551615, 0.1234567890123456, 1e20, 1.0, 1]'",
+    )
+    for number, document in enumerate(documents, start=1):
+        change(bench.source, f"INSERT INTO j SELECT {number}, {document}")
+    # The first as a copy writes it: the nearest DOUBLE. The others were made by somebody at the target.
+    change(bench.target, "INSERT INTO j VALUES (1, '[12345678901234567890.123456789]'), (9, '[1.0]')")
+    change(bench.target, "INSERT INTO j SELECT 10, JSON_ARRAY(DATE'2020-01-01', CAST(1.0 AS DECIMAL(4,2)))")
+    before = bench.states()[1]
+    plan = bench.make_plan()
+    assert sorted(each.kind for each in plan.changes) == ["delete", "delete", "insert", "insert"]
+    (why, *others) = plan.left_out
+    assert why.startswith("shop.j: 2 rows: column d holds a document with a number that the target would not hold")
+    assert others == (
+        [] if key == "PRIMARY KEY (id)" else ["shop.j: a row: it stands for a row that the target cannot hold as it is"]
+    )
+    outcome = bench.apply()
+    assert (outcome.done, outcome.refused, outcome.different) == (4, (), 0)
+    assert [row[0] for row in bench.target.query("SELECT id FROM shop.j ORDER BY id")] == [1, 2, 4]
+    assert bench.undo().refused == ()
+    assert list(differences(before, bench.states()[1], data_only=True)) == []
+
+
 # -- the command -----------------------------------------------------------------------------------------------------
 
 
@@ -484,6 +458,42 @@ def test_the_exit_code_tells_that_rows_were_left_out(bench: Bench) -> None:
     assert "left out: shop.t: " in done.stdout
     assert "1 changes applied, 0 refused" in done.stdout
     assert done.returncode == 1
+
+
+def test_tables_and_rows_are_chosen_and_explained_before_anything_is_written(bench: Bench) -> None:
+    tables = (
+        "CREATE TABLE {} (id INT PRIMARY KEY, v VARCHAR(20))",
+        "INSERT INTO {} VALUES (1, 'a'), (2, 'b'), (3, 'c')",
+    )
+    for name in ("t", "u", "w"):
+        on_both(bench.source, bench.target, ";\n".join(tables).format(name, name))
+        change(bench.target, f"UPDATE {name} SET v = 'x' WHERE id < 3", f"INSERT INTO {name} VALUES (9, 'y')")
+    bench.verify()
+
+    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "pydbsync", "repair", *bench.options(), *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
+
+    chosen = ("--report", str(bench.report), "--unproven", "--exclude", "*.w", "--where", "id > 1 -- or so")
+    told = run(*chosen, "--explain")
+    assert told.returncode == 1
+    assert told.stdout.splitlines() == [
+        "shop.t: 1 delete, 1 update; rows are found by id",
+        "  delete id = 9",
+        '  update id = 2: v "x" → "b"',
+        "shop.u: 1 delete, 1 update; rows are found by id",
+        "  delete id = 9",
+        '  update id = 2: v "x" → "b"',
+    ]
+    assert not bench.plan.exists()
+    assert run(*chosen, "--tables", "shop.t", "--yes").returncode == 0
+    assert bench.plan.stat().st_mode & 0o077 == bench.report.stat().st_mode & 0o077 == 0
+    assert "  delete id = 9 (applied)" in run("--explain").stdout
+    assert bench.target.query("SELECT * FROM shop.t ORDER BY id") == [(1, "x"), (2, "b"), (3, "c")]
+    assert bench.different() == {"shop.t": 1, "shop.u": 3, "shop.w": 3}
+    assert "they go with --report" in run("--where", "id = 1").stderr
+    wrong = run("--report", str(bench.report), "--plan", str(bench.folder / "q.sql"), "--where", "nothing = 1")
+    assert "left out: shop.t: Unknown column 'nothing'" in wrong.stdout
 
 
 def test_what_verify_says_after_a_repair_is_equal(broken: Bench) -> None:

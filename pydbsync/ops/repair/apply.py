@@ -12,6 +12,7 @@ from typing import NamedTuple, TypeAlias
 from pydbsync.apply.connection import Connection
 from pydbsync.errors import PermanentError, PlanError
 from pydbsync.model import TableName
+from pydbsync.ops.answers import DoubtfulError
 from pydbsync.ops.brake import Brake
 from pydbsync.ops.repair.change import PlannedChange
 from pydbsync.ops.repair.group import ChangeRefused, Refusals, TableRepair, refusal
@@ -118,7 +119,7 @@ class PlanRunner:
                 rest = [change for change in part if change.number != exc.change.number]
                 # Rows that needed each other may do so no more, without the one that stays as it is.
                 parts += reversed(list(self._grouped(rest, moves)))
-            except (PermanentError, PlanError) as exc:
+            except (PermanentError, PlanError, DoubtfulError) as exc:
                 if len(part) == 1:
                     refused[part[0].number] = refusal(part[0], str(exc))
                 else:

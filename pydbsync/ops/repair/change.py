@@ -21,6 +21,8 @@ class PlannedChange(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     kind: Kind
     request: Request
     """By what the row is found: its printed key, or without a key the digest of the row that comes or goes."""
+    also: tuple[Request, ...] = ()
+    """Without a key: other digests of the same row, where a side spells a value in another way."""
     before: msgspec.Raw = NO_JSON
     """The target's row, all its columns; NO_JSON for an insert."""
     after: msgspec.Raw = NO_JSON

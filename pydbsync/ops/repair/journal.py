@@ -10,6 +10,9 @@ from pydbsync.errors import ConfigError, PermanentError
 from pydbsync.ops.repair.change import PlannedChange
 from pydbsync.plan.quoting import quote_name
 
+_MISSING = (1049, 1146)
+"""No such database, no such table."""
+
 _JOURNAL = """
     plan VARCHAR(64) CHARACTER SET ascii NOT NULL,
     number BIGINT UNSIGNED NOT NULL,
@@ -42,6 +45,15 @@ class Journal:
         """The status of each change that was done, by its number."""
         found = connection.rows(f"SELECT number, status FROM {self._table} WHERE plan = %s", (self._plan,))
         return {int(number): str(status) for number, status in found}
+
+    def statuses_if_any(self, connection: Connection) -> dict[int, str]:
+        """The same where nothing may have been prepared yet."""
+        try:
+            return self.statuses(connection)
+        except PermanentError as exc:
+            if exc.code in _MISSING:
+                return {}
+            raise
 
     def recorded(self, connection: Connection, changes: Iterable[PlannedChange]) -> dict[int, tuple[str, bytes | None]]:
         """The same for some changes, within the running transaction; another run of the plan waits for its end."""

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import msgspec
 
 from pydbsync.apply.connection import Connection
-from pydbsync.model import NO_JSON
+from pydbsync.model import NO_JSON, read_image
 from pydbsync.ops.repair.change import PlannedChange
 from pydbsync.ops.repair.group import (
     CHANGED_SINCE,
@@ -23,6 +23,7 @@ from pydbsync.ops.repair.group import (
 )
 from pydbsync.ops.repair.images import Image, read_images
 from pydbsync.ops.repair.journal import Journal
+from pydbsync.ops.verify.canonical import normal_json
 from pydbsync.ops.verify.matching import TableSides
 from pydbsync.ops.verify.sides import Found, Request
 
@@ -90,10 +91,21 @@ class KeyedRows:
                         execute(connection, change, step(change))
             written = self._held(connection, ready)
             for change in ready:
-                if _bytes(written.get(change.request)) != _raw(change.before):
+                if not self._is_restored(written.get(change.request), change.before):
                     raise ChangeRefused(change, refusal(change, "the target does not hold the former row as it was"))
                 self._journal.write(connection, change.number, "undone", None)
         return refused
+
+    def _is_restored(self, image: Image | str | None, before: msgspec.Raw) -> bool:
+        """Whether the row is as it was; documents come back from text, where a DECIMAL 1.50 inside is 1.5."""
+        if not isinstance(image, Image) or not before:
+            return _bytes(image) == _raw(before)
+        names = {column.name for column in self._sides.target_schema.columns if column.kind == "json"}
+        now, then = (
+            {n: _normal(t) if n in names else bytes(t) for n, t in read_image(each).items()}
+            for each in (image.data, before)
+        )
+        return now == then
 
     def _held(self, connection: Connection, changes: Sequence[PlannedChange]) -> Images:
         """The target's rows now, which nobody else changes until the transaction ends."""
@@ -116,6 +128,10 @@ def _check(sides: TableSides, change: PlannedChange, wanted: Found | None, found
         ]
     what = f"the source's value of {', '.join(names)}" if names else "the source's row"
     raise ChangeRefused(change, refusal(change, f"the target does not hold {what} as it was written"))
+
+
+def _normal(document: msgspec.Raw) -> bytes:
+    return normal_json(bytes(document), across_brands=False)
 
 
 def _requests(changes: Sequence[PlannedChange]) -> set[Request]:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from pydbsync.apply.connection import Connection
 from pydbsync.errors import PermanentError
+from pydbsync.ops.answers import exact_rows
 from pydbsync.ops.repair.change import PlannedChange
 from pydbsync.ops.repair.group import (
     CHANGED_SINCE,
@@ -138,14 +139,17 @@ def remove(connection: Connection, writer: RowWriter, moves: Sequence[Move]) -> 
 def count_rows(
     connection: Connection, writer: RowWriter, conditions: Sequence[bytes], *, locks: bool = False
 ) -> list[int]:
-    """How many rows fulfil each condition; `locks` keeps others off them until the transaction ends."""
+    """How many rows fulfil each condition; `locks` keeps others off them until the transaction ends.
+
+    Raises DoubtfulError if the server warns of a value that was compared.
+    """
     counts = [0] * len(conditions)
     end = b" FOR UPDATE" if locks else b""
     for part in _passes(conditions):
         chosen = [conditions[index] for index in part]
         counted = b", ".join(b"COUNT(IF(%s, 1, NULL))" % condition for condition in chosen)
         sql = b"SELECT %s FROM %s WHERE %s%s" % (counted, writer.quoted, _any_of(chosen), end)
-        (row,) = connection.rows(sql.decode("utf-8", "surrogateescape"))
+        (row,) = exact_rows(connection, sql.decode("utf-8", "surrogateescape"))
         for index, count in zip(part, row, strict=True):
             counts[index] = int(count)
     return counts
@@ -157,6 +161,15 @@ def count_under(side: Side, requests: Collection[Request]) -> Counter[Request]:
     for table in side.tables if requests else ():
         for request, count, _ in side.read(table, ["1"], requests):
             found[request] += count
+    return found
+
+
+def digests_at(side: Side, writer: RowWriter, changes: Iterable[PlannedChange]) -> set[Request]:
+    """The digests that rows have where they have come to: it may spell a value otherwise."""
+    conditions = [writer.where(change) for change in changes if change.kind == "insert"]
+    found: set[Request] = set()
+    for part in _passes(conditions):
+        found |= side.digests(_any_of([conditions[index] for index in part]).decode("utf-8", "surrogateescape"))
     return found
 
 

@@ -7,7 +7,6 @@ file in which the two do not fit is refused.
 
 from __future__ import annotations
 
-import os
 import secrets
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -17,6 +16,7 @@ import msgspec
 
 from pydbsync.errors import OperationError
 from pydbsync.model import TableName
+from pydbsync.ops.files import write_whole
 from pydbsync.ops.repair.change import PlannedChange
 from pydbsync.ops.repair.writer import RowWriter
 
@@ -52,16 +52,11 @@ def new_plan_name() -> str:
 
 
 def write_plan(plan: RepairPlan, path: Path, writers: dict[TableName, RowWriter]) -> None:
-    """Write the file, as a whole or not at all.
+    """Write the file, as a whole or not at all; it holds rows, so that only its owner may read it.
 
     Raises OperationError if it exists: a plan may be the only record of what was there before.
     """
-    if path.exists():
-        raise OperationError(f"the plan {path} exists; apply it (without --report), or give the new one another name")
-    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
-    with partial.open("wb") as file:
-        file.writelines(_rendered(plan, writers))
-    partial.replace(path)
+    write_whole(path, _rendered(plan, writers), replaces=False)
 
 
 def _rendered(plan: RepairPlan, writers: dict[TableName, RowWriter]) -> Iterator[bytes]:

@@ -6,14 +6,16 @@ import datetime as dt
 import logging
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from typing import TypeAlias
 
 import msgspec
 
 from pydbsync.config.settings import Settings
 from pydbsync.engine.table_plans import router_from
 from pydbsync.errors import ApplyError, OperationError, PlanError, TransientError
-from pydbsync.model import NO_JSON, TableName
+from pydbsync.model import NO_JSON, TableName, read_image
 from pydbsync.ops.repair.change import PlannedChange
+from pydbsync.ops.repair.documents import Documents
 from pydbsync.ops.repair.images import Image, read_all_images, read_images
 from pydbsync.ops.repair.keyless import count_rows, count_under
 from pydbsync.ops.repair.plan import PlanHead, RepairPlan, new_plan_name, render_change
@@ -25,9 +27,23 @@ from pydbsync.ops.verify.report import Report, TableReport
 from pydbsync.ops.verify.settle import RowVerdict, Settler
 from pydbsync.ops.verify.sides import Request
 from pydbsync.plan.rows import overrides_for
+from pydbsync.route.filters import Filters
+
+RowImage: TypeAlias = tuple[bytes, ...]
+"""The tokens of the compared columns."""
 
 _KINDS = ("delete", "update", "insert")
 """The order within a table: what goes makes room for what comes."""
+
+
+class Choice(msgspec.Struct, frozen=True):
+    """Which of the report's differences are planned."""
+
+    tables: tuple[str, ...] = ()
+    """Globs of source names; empty for all."""
+    exclude: tuple[str, ...] = ()
+    where: str = ""
+    """A condition in SQL that the row fulfils at either side."""
 
 
 class Planner:
@@ -41,12 +57,15 @@ class Planner:
         *,
         log: logging.Logger,
         takes_unproven: bool = False,
+        choice: Choice | None = None,
     ) -> None:
         self._settings = settings
         self._servers = servers
         self._settler = settler
         self._log = log
         self._takes_unproven = takes_unproven
+        self._choice = choice or Choice()
+        self._chosen = Filters(include=self._choice.tables, exclude=self._choice.exclude)
         self._left_out: list[str] = []
         self._rows_left_out: Counter[tuple[TableName, str]] = Counter()
         self.writers: dict[TableName, RowWriter] = {}
@@ -57,6 +76,8 @@ class Planner:
         pairs = self._pairs(report)
         changes: list[PlannedChange] = []
         for table in report.tables:
+            if not any(self._chosen.takes(name) for name in table.sources or [table.target]):
+                continue
             self._note_whole(table)
             if not table.differences:
                 continue
@@ -109,20 +130,15 @@ class Planner:
     def _leave_out_row(self, table: TableName, why: str) -> None:
         self._rows_left_out[table, why] += 1
 
-    def _can_be_written(self, change: PlannedChange) -> bool:
-        try:
-            render_change(change, self.writers[change.table])
-        except PlanError as exc:
-            self._leave_out_row(change.table, str(exc))
-            return False
-        return True
-
     def _plan_table(self, table: TableReport, pair: TablePair) -> list[PlannedChange]:
         sides = open_sides(pair, self._settings, self._servers.source, self._servers.target)
         if list(sides.key_names) != table.key or [column.name for column in sides.columns] != table.columns:
             raise OperationError("the table was altered since the report was made; verify it again")
         self.writers[table.target] = make_writer(self._settings, sides)
         requests = {tuple(request) for difference in table.differences for request in difference.requests}
+        if self._choice.where:
+            where = f"({self._choice.where}\n)"  # a comment may be its end
+            requests = sides.source.holding(requests, where) | sides.target.holding(requests, where)
         settled = self._settler.settle(sides, requests)
         if settled.in_flux:
             self._leave_out(table.target, f"{settled.in_flux} rows change all the time; verify again later")
@@ -136,13 +152,14 @@ class Planner:
                 " the source's place; --unproven takes them all the same",
             )
         plan = self._plan_keyed if sides.has_key else self._plan_keyless
-        changes = [change for change in plan(sides, verdicts) if self._can_be_written(change)]
+        changes = list(plan(sides, verdicts))
         return sorted(changes, key=lambda change: _KINDS.index(change.kind))
 
     def _plan_keyed(self, sides: TableSides, verdicts: Iterable[RowVerdict]) -> Iterator[PlannedChange]:
         for part in _parts(verdicts):
             requests = {verdict.identity for verdict in part if isinstance(verdict.identity, tuple)}
             source, target = read_images(sides.source, requests), read_images(sides.target, requests)
+            changes: list[PlannedChange] = []
             for verdict in part:
                 request: Request = verdict.identity  # type: ignore[assignment]
                 if (verdict.source is not None and verdict.source.count > 1) or request is None:
@@ -155,7 +172,8 @@ class Planner:
                 if (after is None) != (verdict.source is None) or (before is None) != (verdict.target is None):
                     self._leave_out(sides.pair.target, "a row changed while the plan was made; verify again")
                     continue
-                yield _change(sides, request, before, after)
+                changes.append(_change(sides, request, before, after))
+            yield from self._writable(sides, changes)
 
     def _plan_keyless(self, sides: TableSides, verdicts: Iterable[RowVerdict]) -> Iterator[PlannedChange]:
         writer = self.writers[sides.pair.target]
@@ -181,8 +199,44 @@ class Planner:
                         copies = min(missing, image.copies) if is_extra else missing
                         missing -= copies
                         change = _change(sides, request, image if is_extra else None, None if is_extra else image)
-                        changes.append(msgspec.structs.replace(change, copies=copies))
-            yield from self._counted(sides, changes)
+                        changes.append(msgspec.structs.replace(change, copies=copies, also=_digests(verdict, request)))
+            yield from self._counted(sides, self._writable(sides, changes))
+
+    def _writable(self, sides: TableSides, changes: list[PlannedChange]) -> list[PlannedChange]:
+        """The changes that the target will hold as they are, and of which it can have the former row back."""
+        documents = Documents(self._servers.target, sides.target_schema, across_brands=sides.across_brands)
+        unkept = documents.unkept([image for change in changes for image in (change.before, change.after)])
+        found: list[PlannedChange] = []
+        stand_ins: Counter[RowImage] = Counter()
+        for place, change in enumerate(changes):
+            lost = unkept.get(2 * place + 1) or unkept.get(2 * place)
+            if lost is not None:
+                self._leave_out_row(change.table, lost.why)
+                stand_ins[_as_row(lost.stored, sides)] += change.copies
+            elif self._can_be_written(change):
+                found.append(change)
+        return found if sides.has_key or not stand_ins else list(self._without(stand_ins, found, sides))
+
+    def _without(
+        self, stand_ins: Counter[RowImage], changes: Iterable[PlannedChange], sides: TableSides
+    ) -> Iterator[PlannedChange]:
+        """Without the deletion of rows that stand for those which the target cannot hold as they are."""
+        for change in changes:
+            row = _as_row(change.before, sides) if change.kind == "delete" else None
+            spared = min(change.copies, stand_ins[row]) if row is not None else 0
+            if row is not None and spared:
+                stand_ins[row] -= spared
+                self._leave_out_row(change.table, "it stands for a row that the target cannot hold as it is")
+            if spared < change.copies:
+                yield msgspec.structs.replace(change, copies=change.copies - spared)
+
+    def _can_be_written(self, change: PlannedChange) -> bool:
+        try:
+            render_change(change, self.writers[change.table])
+        except PlanError as exc:
+            self._leave_out_row(change.table, str(exc))
+            return False
+        return True
 
     def _counted(self, sides: TableSides, changes: list[PlannedChange]) -> Iterator[PlannedChange]:
         """With the numbers of such rows that both sides hold now."""
@@ -192,6 +246,16 @@ class Planner:
         at_source = count_under(sides.source, {change.request for change in changes})
         for change, had in zip(changes, counts, strict=True):
             yield msgspec.structs.replace(change, had=had, source_had=at_source[change.request])
+
+
+def _digests(verdict: RowVerdict, but: Request) -> tuple[Request, ...]:
+    sides = (verdict.source, verdict.target)
+    return tuple(sorted({request for found in sides if found for request in found.requests} - {but}))
+
+
+def _as_row(image: msgspec.Raw, sides: TableSides) -> RowImage:
+    values = {name.lower(): bytes(token) for name, token in read_image(image).items()} if image else {}
+    return tuple(values.get(column.name.lower(), b"") for column in sides.columns)
 
 
 def make_writer(settings: Settings, sides: TableSides) -> RowWriter:

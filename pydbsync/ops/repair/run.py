@@ -17,10 +17,13 @@ from pydbsync.model import TableName
 from pydbsync.ops.brake import Brake, LoadLimits
 from pydbsync.ops.repair.apply import Done, PlanRunner
 from pydbsync.ops.repair.change import PlannedChange
+from pydbsync.ops.repair.explain import explained
 from pydbsync.ops.repair.group import TableRepair
 from pydbsync.ops.repair.journal import Journal
+from pydbsync.ops.repair.keyless import digests_at
 from pydbsync.ops.repair.plan import RepairPlan, check_unedited, read_plan, write_plan
-from pydbsync.ops.repair.planning import Planner, make_writer
+from pydbsync.ops.repair.planning import Choice, Planner, make_writer
+from pydbsync.ops.repair.writer import RowWriter
 from pydbsync.ops.servers import Servers
 from pydbsync.ops.verify.matching import open_sides
 from pydbsync.ops.verify.pairs import TablePair, find_pairs
@@ -37,6 +40,7 @@ class RepairOptions(msgspec.Struct, frozen=True):
     limits: LoadLimits = LoadLimits()
     group_rows: int = 100
     takes_unproven: bool = False
+    choice: Choice = Choice()
     stream: str | None = None
 
 
@@ -76,10 +80,26 @@ class Repair:
 
     def make_plan(self, report: Path, path: Path) -> RepairPlan:
         """Write the plan of a report; nothing is written if there is nothing to change. Raises OperationError."""
-        if path.exists():
+        if path.exists():  # before the work; what comes in between is not overwritten either
             raise OperationError(
                 f"the plan {path} exists; apply it (without --report), or give the new one another name"
             )
+        plan, writers = self._planned(report)
+        if plan.changes:
+            write_plan(plan, path, writers)
+        return plan
+
+    def explain(self, report: Path | None, path: Path) -> tuple[RepairPlan, list[str]]:
+        """The plan of a report, or the one that was written, and what it would do in words; nothing is changed."""
+        if report is not None:
+            plan, writers = self._planned(report)
+            return plan, list(explained(plan, writers, {}))
+        plan, tables = self._load(path)
+        journal = Journal(self._settings.state_schema, plan.head.plan)
+        statuses = self._servers.target.call(journal.statuses_if_any)
+        return plan, list(explained(plan, {name: table.writer for name, table in tables.items()}, statuses))
+
+    def _planned(self, report: Path) -> tuple[RepairPlan, dict[TableName, RowWriter]]:
         found = read_report(report)
         mine = (self._settings.source.address if self._settings.source else "", self._settings.target.address)
         if (found.source, found.target) != mine:
@@ -99,11 +119,9 @@ class Repair:
             self._settler,
             log=self._log,
             takes_unproven=self._options.takes_unproven,
+            choice=self._options.choice,
         )
-        plan = planner.plan(found)
-        if plan.changes:
-            write_plan(plan, path, planner.writers)
-        return plan
+        return planner.plan(found), planner.writers
 
     def apply(self, path: Path) -> Outcome:
         """Apply a plan and compare its rows again. Raises OperationError, TransientError, ConfigError, Stopped."""
@@ -154,10 +172,15 @@ class Repair:
     def _compared(self, done: Done, changes: Sequence[PlannedChange], tables: dict[TableName, TableRepair]) -> Outcome:
         different = 0
         for name, table in tables.items():
-            requests = {change.request for change in changes if change.table == name}
+            mine = [change for change in changes if change.table == name]
+            requests = {request for change in mine for request in (change.request, *change.also)}
+            if not table.sides.has_key:
+                requests |= digests_at(table.sides.target, table.writer, mine)
             settled = self._settler.settle(table.sides, requests)
             different += len(settled.different) + settled.in_flux + len(settled.unreadable)
-        return Outcome(done.done, done.before, done.refused, equal=len(changes) - different, different=different)
+        return Outcome(
+            done.done, done.before, done.refused, equal=max(0, len(changes) - different), different=different
+        )
 
 
 def describe_plan(plan: RepairPlan) -> str:

@@ -33,30 +33,30 @@ class RowWriter:
         self._documents = {column.name: column for column in schema.columns if column.kind == "json"}
         # Two rows that swap a unique value collide when they are updated one by one. So all rows are removed first and
         # written afterwards, where another unique key is.
-        self._replaces = bool(set(schema.unique_keys) - {schema.row_key})
+        self.replaces = bool(set(schema.unique_keys) - {schema.row_key})
         self._keys = [key for key in dict.fromkeys((schema.row_key, *schema.unique_keys)) if key]
 
     def removals(self, change: PlannedChange) -> list[RowStatement]:
         """What takes the old row away, if the change does it so."""
-        if change.kind == "delete" or (change.kind == "update" and self._replaces):
+        if change.kind == "delete" or (change.kind == "update" and self.replaces):
             return self._of(change, "delete", change.before, self._own)
         return []
 
     def writes(self, change: PlannedChange) -> list[RowStatement]:
         """What writes the new row."""
-        if change.kind == "insert" or (change.kind == "update" and self._replaces):
+        if change.kind == "insert" or (change.kind == "update" and self.replaces):
             return self._of(change, "insert", self._whole(change), self._incoming)
         return self._of(change, "update", self._whole(change), self._incoming) if change.kind == "update" else []
 
     def undo_removals(self, change: PlannedChange) -> list[RowStatement]:
         """What takes the row away that the change wrote."""
-        if change.kind == "insert" or (change.kind == "update" and self._replaces):
+        if change.kind == "insert" or (change.kind == "update" and self.replaces):
             return self._of(change, "delete", change.after, self._incoming)
         return []
 
     def undo_writes(self, change: PlannedChange) -> list[RowStatement]:
         """What puts the row back that was there."""
-        if change.kind == "delete" or (change.kind == "update" and self._replaces):
+        if change.kind == "delete" or (change.kind == "update" and self.replaces):
             return self._of(change, "insert", change.before, self._own)
         return self._of(change, "update", change.before, self._own) if change.kind == "update" else []
 
@@ -129,14 +129,14 @@ class RowWriter:
         rest = msgspec.Raw(msgspec.json.encode({name: each for name, each in values.items() if name not in documents}))
         parts = [plan.shape_for(rest).where_row(rest)] if len(documents) < len(values) else []
         parts += [
-            _document_condition(column, bytes(values[name]), is_own=plan is self._own)
+            _document_condition(column, bytes(values[name]))
             for name, column in documents.items()
             if not column.generated
         ]
         return b" AND ".join(part for part in parts if part)
 
 
-def _document_condition(column: Column, token: bytes, *, is_own: bool) -> bytes:
+def _document_condition(column: Column, token: bytes) -> bytes:
     name = quote_name(column.name).encode()
     if token == NULL and column.nullable:
         return name + b" IS NULL"
@@ -144,6 +144,6 @@ def _document_condition(column: Column, token: bytes, *, is_own: bool) -> bytes:
     if not column.native_json:  # an image has blanks for line breaks
         text = b"REPLACE(REPLACE(CAST(%s AS BINARY), '\\n', ' '), '\\r', ' ')" % name
         return b"%s = CAST(%s AS BINARY)" % (text, literal)
-    if not is_own:  # as the server would print it
-        literal = b"CAST(CAST(%s AS JSON) AS CHAR)" % literal
-    return b"CAST(CAST(%s AS CHAR) AS BINARY) = CAST(%s AS BINARY)" % (name, literal)
+    # As it came, with a DECIMAL 1.50 inside, or as it is when it has been written from text.
+    stored = b"CAST(CAST(CAST(%s AS JSON) AS CHAR) AS BINARY)" % literal
+    return b"CAST(CAST(%s AS CHAR) AS BINARY) IN (CAST(%s AS BINARY), %s)" % (name, literal, stored)

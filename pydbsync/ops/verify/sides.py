@@ -195,6 +195,26 @@ class Side:
                 )
         return found
 
+    def holding(self, requests: Collection[Request], condition: str) -> set[Request]:
+        """Those of the rows for which the condition holds."""
+        return {
+            request
+            for table in self.tables
+            if requests
+            for request, _, _ in self.read(table, ["1"], requests, condition=condition)
+            if request in requests
+        }
+
+    def digests(self, condition: str) -> set[Request]:
+        """By what the rows without a key are called for which the condition holds."""
+        found: set[Request] = set()
+        for table, text, key in self.tables:
+            for (digest,) in self.server.exact_rows(
+                f"SELECT DISTINCT LEFT({text.digest}, {_DIGEST}) FROM {_from(table, key)} WHERE {condition}"
+            ):
+                found.add((_ascii(digest),))
+        return found
+
     def read(
         self,
         part: tuple[SideTable, RowText, RowKey | None],
@@ -203,26 +223,27 @@ class Side:
         *,
         within: Connection | None = None,
         apart: Sequence[str] = (),
+        condition: str = "",
     ) -> Iterator[tuple[Request, int, Sequence[object] | DoubtfulError]]:
         """(request, number of rows, what was selected) for the rows of one table under these requests.
 
         A row may come that was not asked for, where a collation holds its key for the same. `within` is a connection
         with an open transaction, by which the rows are read and locked. Rows without a key that differ in the
-        expressions `apart` come by themselves. Where the server warns of values, each row is asked for by itself; one
-        that it still warns of is there as a DoubtfulError.
+        expressions `apart` come by themselves. `condition` must hold too. Where the server warns of values, each row is
+        asked for by itself; one that it still warns of is there as a DoubtfulError.
         """
         if part[2] is None and (NO_DIGEST,) in requests and len(requests) > 1:
             # One by one: they are not grouped, since nothing but their values tells them apart.
-            yield from self.read(part, expressions, [(NO_DIGEST,)], within=within, apart=apart)
+            yield from self.read(part, expressions, [(NO_DIGEST,)], within=within, apart=apart, condition=condition)
             requests = [request for request in requests if request != (NO_DIGEST,)]
         try:
-            yield from self._read(part, expressions, list(requests), within, apart)
+            yield from self._read(part, expressions, list(requests), within, apart, condition)
         except DoubtfulError as exc:
             if len(requests) == 1:
                 yield next(iter(requests)), 1, exc
                 return
             for request in requests:
-                yield from self.read(part, expressions, [request], within=within, apart=apart)
+                yield from self.read(part, expressions, [request], within=within, apart=apart, condition=condition)
 
     def _read(
         self,
@@ -231,6 +252,7 @@ class Side:
         requests: Collection[Request],
         within: Connection | None,
         apart: Sequence[str],
+        condition: str,
     ) -> list[tuple[Request, int, Sequence[object]]]:
         table, text, key = part
         tail, width = "", len(key.printed) if key is not None else 1
@@ -244,7 +266,7 @@ class Side:
             where = f"LEFT({text.digest}, {_DIGEST}) IN ({listed})"
         sql = (
             f"SELECT {head}, {', '.join(expressions)} FROM {_from(table, key)} WHERE"
-            f" {_both(where, table.condition)}{tail}"
+            f" {_both(where, table.condition, condition)}{tail}"
         )
         rows = self.server.exact_rows(sql) if within is None else exact_rows(within, f"{sql} FOR UPDATE")
         return [

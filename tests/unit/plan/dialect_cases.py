@@ -159,6 +159,20 @@ TO_MYSQL = [
         "CREATE TABLE t (a CHAR(9)) CHARSET=utf8mb4",
         "CREATE TABLE t (a CHAR(9)) CHARSET=utf8mb4 COLLATE utf8mb4_general_ci",
     ),
+    # JSON as SHOW CREATE TABLE prints it
+    (
+        "CREATE TABLE t (`j` longtext CHARACTER SET utf8mb4 COLLATE utf8mb4_bin DEFAULT '{}' CHECK (json_valid(`j`)),"
+        " `k` longtext CHARACTER SET utf8mb4 COLLATE utf8mb4_bin NOT NULL CHECK (json_valid(`k`)) COMMENT 'x')",
+        "CREATE TABLE t (`j` JSON DEFAULT ('{}'), `k` JSON NOT NULL COMMENT 'x')",
+    ),
+    (
+        "CREATE TABLE t (j longtext CHARACTER SET utf8mb4 COLLATE utf8mb4_bin CHECK (json_valid(j) or 1), k longtext"
+        " CHARACTER SET utf8mb4 COLLATE utf8mb4_bin CHECK (json_valid(j)), l longtext CHARACTER SET latin1"
+        " COLLATE latin1_bin CHECK (json_valid(l)))",
+        "CREATE TABLE t (j longtext CHARACTER SET utf8mb4 COLLATE utf8mb4_bin CHECK (json_valid(j) or 1), k longtext"
+        " CHARACTER SET utf8mb4 COLLATE utf8mb4_bin CHECK (json_valid(j)), l longtext CHARACTER SET latin1"
+        " COLLATE latin1_bin CHECK (json_valid(l)))",
+    ),
     ("CREATE DATABASE d", "CREATE DATABASE d CHARACTER SET utf8mb4 COLLATE utf8mb4_general_ci"),
     ("CREATE DATABASE d COMMENT 'x'", "CREATE DATABASE d CHARACTER SET utf8mb4 COLLATE utf8mb4_general_ci"),
     (

@@ -1,0 +1,56 @@
+"""JSON in conditions: a row is found by its document, and of several equal ones goes that which is spelled most alike.
+
+MariaDB's JSON is text. A copy from MySQL writes the document as MySQL prints it, the stream as Maxwell or capture print
+it: blanks and the spelling of numbers differ. MySQL compares documents, and holds 1 and 1.0 for one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeAlias
+
+from pydbsync.model import Column
+
+Part: TypeAlias = Callable[[bytes, bytes], bytes]
+"""Quoted name and literal → an expression."""
+
+_NORMALIZE_SINCE = (10, 7)
+
+
+def document_condition(column: Column, version: tuple[int, ...]) -> Part:
+    """What is true where the column holds this document."""
+    if column.native_json:
+        return lambda name, literal: b"%s = CAST(%s AS JSON)" % (name, literal)
+    # Of text that is no JSON, or nested deeper than MariaDB reads, both give NULL. JSON_COMPACT knows only the blanks.
+    normal = b"JSON_NORMALIZE" if version >= _NORMALIZE_SINCE else b"JSON_COMPACT"
+    exact = _same_text(column)
+
+    def condition(name: bytes, literal: bytes) -> bytes:
+        normals = b"CAST(%s(%s) AS BINARY) = CAST(%s(%s) AS BINARY)" % (normal, name, normal, literal)
+        return b"(%s OR %s)" % (exact(name, literal), normals)
+
+    return condition
+
+
+def document_likeness(column: Column) -> Part:
+    """A number, greater where the document is spelled more alike: 1 is not 1.0, a blank more is a blank more."""
+    exact = _same_text(column)
+    if column.native_json:
+        return exact
+
+    def likeness(name: bytes, literal: bytes) -> bytes:
+        compact = b"CAST(JSON_COMPACT(%s) AS BINARY) <=> CAST(JSON_COMPACT(%s) AS BINARY)" % (name, literal)
+        return b"(%s) + (%s)" % (exact(name, literal), compact)
+
+    return likeness
+
+
+def _same_text(column: Column) -> Part:
+    if column.native_json:
+        return lambda name, literal: (
+            b"CAST(CAST(%s AS CHAR) AS BINARY) = CAST(CAST(CAST(%s AS JSON) AS CHAR) AS BINARY)" % (name, literal)
+        )
+    charset = (column.charset or "utf8mb4").encode()
+    if charset == b"binary":
+        return lambda name, literal: b"CAST(%s AS BINARY) = CAST(%s AS BINARY)" % (name, literal)
+    return lambda name, literal: b"CAST(%s AS BINARY) = CAST(CONVERT(%s USING %s) AS BINARY)" % (name, literal, charset)
