@@ -216,7 +216,7 @@ def summary(statuses: Iterable[WorkerStatus]) -> dict[str, object]:
 def _start_fork_server() -> None:
     """It looks for modules in the folder where it is started, then among those that are installed: another pydbsync may
     be in either."""
-    here, current = Path(__file__).resolve().parents[1], Path.cwd()
+    here, current = Path(__file__).resolve().parents[2], Path.cwd()
     os.chdir(sys.prefix if here.name.endswith("-packages") else here)
     try:
         multiprocessing.forkserver.ensure_running()

@@ -57,8 +57,9 @@ def test_workers_run_the_code_of_the_folder_that_was_started(
     vhost.declare("sync")
     shutil.copytree(REPOSITORY / "pydbsync", tmp_path / "pydbsync")
     script, marks = str(shutil.copy(REPOSITORY / "mysql_sync.py", tmp_path)), tmp_path / "marks"
-    with (tmp_path / "pydbsync" / "worker.py").open("a", encoding="utf-8") as worker:
-        worker.write(f"\nwith open({str(marks)!r}, 'a') as marks:\n    print(os.getpid(), file=marks)\n")
+    worker = tmp_path / "pydbsync" / "process" / "worker.py"
+    mark = f"\nwith open({str(marks)!r}, 'a') as marks:\n    print(os.getpid(), file=marks)\n"
+    worker.write_text(worker.read_text(encoding="utf-8") + mark, encoding="utf-8")
     finished = run_sync(sync_config(fresh_target, vhost), "--until-drained", script=script)
     assert finished.exit_code == 0, finished
     assert len(set(marks.read_text().split())) > 1, "only the supervisor has loaded this code"
