@@ -53,9 +53,10 @@ TO_MARIADB = [
         r"CREATE TABLE t (a CHAR(9), b CHAR(9) AS (concat(a, '\\.', 'it''s' 'é', N'\\')))",
     ),
     (
-        r"CREATE TABLE t (a CHAR(9), CHECK (a <> _latin1'\\é' and a <> _latin1 'plain %' or a = _ucs2'a'))",
-        "CREATE TABLE t (a CHAR(9), CHECK (a <> CONVERT(x'5cc3a9' USING latin1) and a <> _latin1 'plain %'"
-        " or a = CONVERT(x'61' USING ucs2)))",
+        r"CREATE TABLE t (a CHAR(9), b CHAR(9) CHARACTER SET ucs2, CHECK (a <> _latin1'\\é' and"
+        r" a <> _latin1 'plain %' or b = _ucs2'a'))",
+        "CREATE TABLE t (a CHAR(9), b CHAR(9) CHARACTER SET ucs2, CHECK (a <> CONVERT(x'5cc3a9' USING latin1) and"
+        " a <> _latin1 'plain %' or b = CONVERT(x'61' USING ucs2)))",
     ),
     (
         r"ALTER TABLE t ADD c BLOB DEFAULT"
@@ -64,8 +65,8 @@ TO_MARIADB = [
         " CONVERT(x'0141' USING latin1), ''))",
     ),
     (
-        r"CREATE TABLE t (a CHAR(9) DEFAULT _latin1'\\', _latin1 CHAR(9) COMMENT '_latin1\'')",
-        r"CREATE TABLE t (a CHAR(9) DEFAULT _latin1'\\', _latin1 CHAR(9) COMMENT '_latin1\'')",
+        r"CREATE TABLE t (a CHAR(9) DEFAULT _latin1'\\', `_latin1` CHAR(9) COMMENT '_latin1\'')",
+        r"CREATE TABLE t (a CHAR(9) DEFAULT _latin1'\\', `_latin1` CHAR(9) COMMENT '_latin1\'')",
     ),
     # columns
     ("CREATE TABLE t (a INT VISIBLE, b INT INVISIBLE)", "CREATE TABLE t (a INT, b INT INVISIBLE)"),
