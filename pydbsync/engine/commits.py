@@ -14,8 +14,9 @@ from pydbsync.engine.open_batch import OpenBatch
 from pydbsync.engine.pace import BatchPace
 from pydbsync.errors import StructureChanged
 from pydbsync.killpoints import kill_point
+from pydbsync.model import TableName
 from pydbsync.protocols import Sink, Source, StateStore
-from pydbsync.work import ParkedChange, SchemaStep, StreamState, Work, describe_change
+from pydbsync.work import ParkedChange, SchemaStep, SchemaWork, StreamState, Work, describe_change
 
 
 class _Begun(NamedTuple):
@@ -100,11 +101,26 @@ class Commits:
         self.acknowledge(batch.tag)
         return bool(refused) or is_changed
 
-    def has_decided(self, step: SchemaStep[Any]) -> bool:
-        """Whether the statement was run, skipped or parked before the last stop: then it waits for nothing."""
-        return self._sink.has_decided(step)
+    def run_schema_change(self, work: SchemaWork[Any], batch: OpenBatch) -> None:
+        """Run the steps of a schema change. They leave the place before it; all that could not be run is parked with
+        the batch, whose commit passes the place, so that a crash in between finds the statement again, and the journal
+        what has run. Raises StopError by policy."""
+        for parked in work.parked:
+            batch.park(parked)
+        for step in work.steps:
+            behind = max(
+                filter(None, (*map(batch.blocker, step.waits_for), *map(batch.blocker_of_all, step.waits_for_rows))),
+                default=None,
+            )
+            if behind is not None and not self._sink.has_decided(step):
+                for parked in step.park(step.messages, "waits behind a parked change of the same table", behind):
+                    batch.park(parked)
+            elif self._change_schema(step) == "parked":
+                first = batch.blocker(TableName(step.database, step.change.table or ""))
+                for parked in step.park(step.siblings, "is part of a parked statement", first):
+                    batch.park(parked)
 
-    def change_schema(self, step: SchemaStep[Any]) -> str:
+    def _change_schema(self, step: SchemaStep[Any]) -> str:
         """Run one statement of a schema change; the place stays before it until all of the change is done. What became
         of it: done, skipped, parked, or "again" where it had run before."""
         status = self._sink.change_schema(step, self._next(self.state))

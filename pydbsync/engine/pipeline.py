@@ -9,18 +9,17 @@ import time
 from collections.abc import Sequence
 from typing import Any, NamedTuple, NoReturn
 
-import msgspec
-
-from pydbsync.backoff import Backoff
 from pydbsync.config.settings import Settings
 from pydbsync.engine.commits import Commits
 from pydbsync.engine.judge import PLAINLY_NEW, Judge, Judgement, Verdict
 from pydbsync.engine.late import LateMessages
+from pydbsync.engine.notices import Notices
 from pydbsync.engine.observe import Observer
 from pydbsync.engine.open_batch import OpenBatch
-from pydbsync.errors import BrokenOrderError, DecodeError, PlanError, SourceError, StopError, TransientError
+from pydbsync.engine.repeats import Repeats
+from pydbsync.errors import DecodeError, PlanError, SourceError, StopError
 from pydbsync.killpoints import kill_point
-from pydbsync.model import Delivery, Marker, RowChange, SchemaChange, TableName
+from pydbsync.model import Delivery, Marker, RowChange, SchemaChange
 from pydbsync.protocols import Decode, Plans, SchemaPlanner, Sink, Source, StateStore
 
 _IDLE_WAIT_S = 0.5
@@ -43,89 +42,7 @@ class Stages(NamedTuple):
 
 
 class Pipeline:
-    """Follows one source until it is told to stop, or, with `until_drained`, until nothing is left."""
-
-    def __init__(
-        self,
-        settings: Settings,
-        stages: Stages,
-        *,
-        observer: Observer,
-        log: logging.Logger,
-        until_drained: bool = False,
-        carries_everything: bool = True,
-    ) -> None:
-        """`carries_everything`: every row of a source transaction comes this way, so that a hole is a loss."""
-        self._settings = settings
-        self._stages = stages
-        self._observer = observer
-        self._log = log
-        self._until_drained = until_drained
-        self._carries_everything = carries_everything
-
-    def run(self, stop: threading.Event) -> None:
-        """Take ownership, subscribe, follow; after any loss of the source do the same again.
-
-        Raises ConfigError, StopError, CheckpointConflict, BrokenOrderError.
-        """
-        source, _, plans, _, store, _ = self._stages
-        backoff = Backoff(self._settings.retry.first_s, self._settings.retry.max_s)
-        is_away = is_target_lost = False
-        try:
-            while not stop.is_set():
-                # First the lock, then the subscription: a stand-by must never be a waiting consumer, since RabbitMQ
-                # would hand it newer messages before the ones that come back.
-                self._observer.now("waiting for the target")
-                if store.acquire(stop, is_away=is_target_lost) is None:
-                    return
-                is_target_lost = False
-                try:
-                    plans.attach()
-                    self._observer.now("waiting for the queue")
-                    source.open(stop, store.keep_alive)
-                    if stop.is_set():
-                        return
-                    if is_away:
-                        self._log.info("the source is back")
-                    is_away = False
-                    backoff.reset()
-                    self._observer.now("following")
-                    self._subscription().follow(stop)
-                    return
-                except BrokenOrderError:
-                    raise
-                except SourceError as exc:
-                    if not is_away:
-                        self._log.warning("the source is away, waiting: %s", exc)
-                    is_away = True
-                    self._observer.now("waiting for the queue")
-                    source.close()
-                    backoff.wait(stop)
-                except TransientError as exc:
-                    # Lost while something was looked up: what was taken in comes again.
-                    self._log.warning("the target was lost, beginning anew at the checkpoint: %s", exc)
-                    is_target_lost = True
-                    self._observer.now("waiting for the target")
-                    source.close()
-                    store.release()
-                    backoff.wait(stop)
-        finally:
-            source.close()
-            store.release()
-
-    def _subscription(self) -> _Subscription:
-        return _Subscription(
-            self._settings,
-            self._stages,
-            observer=self._observer,
-            log=self._log,
-            until_drained=self._until_drained,
-            carries_everything=self._carries_everything,
-        )
-
-
-class _Subscription:
-    """One subscription: the loop, and the way of one change through the judge into the batch, to the commit."""
+    """What one subscription flows through: the loop, and the way of a change through the judge into the batch."""
 
     def __init__(
         self,
@@ -159,7 +76,8 @@ class _Subscription:
         self._most_rows = min(settings.transaction_rows, settings.prefetch)
         self._xid: int | None = None
         self._is_inside_transaction = False
-        self._named_keyless: set[TableName] = set()
+        self._repeats = Repeats(plans=self._plans, store=self._store, log=log)
+        self._notices = Notices(settings, judge=self._judge, observer=observer, log=log)
         self._is_late_told = False
         self._leaves_at: float | None = None
         """When the subscription ends, by the monotonic clock, once told to stop."""
@@ -182,8 +100,9 @@ class _Subscription:
 
     def _next(self, stop: threading.Event) -> Sequence[Delivery] | None:
         """The next deliveries; meanwhile what is open is committed. None where the subscription is to end."""
-        take, batch = self._source.take, self._batch
+        take = self._source.take
         while True:
+            batch = self._batch
             if batch.is_open or self._commits.is_under_way:
                 deliveries = take(timeout_s=0.0)
                 if not deliveries and self._commits.is_under_way:
@@ -208,7 +127,7 @@ class _Subscription:
             if deliveries:
                 return deliveries
             self._observer.idle(self._source.depth())
-            self._look_for_silence()
+            self._notices.look_for_silence()
 
     def _take_in(self, deliveries: Sequence[Delivery], stop: threading.Event) -> None:
         """Take deliveries in, in order; commit whenever a limit is reached at the end of a source transaction."""
@@ -289,7 +208,7 @@ class _Subscription:
         batch.rows += 1
         judgement = self._judge.judge_row(delivery, change)
         if judgement is not PLAINLY_NEW:
-            self._tell(judgement, change)
+            self._notices.tell(judgement, change)
         if judgement.verdict is Verdict.NEW:
             batch.ts = change.ts
             plan = self._plans.plan_of(change)
@@ -320,50 +239,23 @@ class _Subscription:
             self._batch.park_delivery(delivery, judgement.reason, change)
         elif verdict is Verdict.HEARTBEAT:
             self._batch.ts = change.ts
-            if self._judge.heartbeat is not None:
-                self._observer.heartbeat(*self._judge.heartbeat)
-                self._observer.now("following")
+            self._notices.heartbeat()
         elif verdict is Verdict.REPEAT and isinstance(change, RowChange):
-            if not self._repeat(delivery, change):
+            entries = self._repeats.entries(delivery, change)
+            if entries is None:
                 self._judge.leave_out()
                 self._observer.duplicate()
+            for entry in entries or ():
+                self._batch.add(entry)
         elif verdict is not Verdict.LATE:
             self._observer.duplicate()
-
-    def _repeat(self, delivery: Delivery, change: RowChange) -> bool:
-        """Make a change again if its table has had rows of a bootstrap; whether that was done.
-
-        Those rows have no place, so that they are written whenever they come, and they may be older than what was
-        applied before: all that follows them is made again, which leads to the same end where the table has a key.
-        Maxwell also holds changes back while it reads a table, and prints them behind newer ones of other tables.
-        """
-        try:
-            routed = self._plans.route(change)
-        except PlanError:
-            return False
-        if not all(plan.has_key for plan, _ in routed):
-            name = TableName(change.database, change.table)
-            if name not in self._named_keyless:
-                self._log.warning(
-                    "%s has no key: what Maxwell held back of it during its bootstrap cannot be told from what comes"
-                    " again, and is left out (first at %s); compare the table with the source", name, change.position,
-                )  # fmt: skip
-            self._named_keyless.add(name)
-            return False
-        if self._store.parked and self._store.was_parked(change.position or "", delivery.body):
-            return False
-        for plan, sent in routed:
-            # The row may be there already.
-            again = msgspec.structs.replace(sent, kind="bootstrap-insert") if sent.kind == "insert" else sent
-            self._batch.add((delivery, again, plan))
-        return True
 
     def _take_schema_change(self, delivery: Delivery, change: SchemaChange) -> Verdict:
         belongs = self._schema.belongs(change)
         if not belongs:
             self._close(reopen=True)
         judgement = self._judge.judge_schema_change(delivery, change, is_open=belongs)
-        self._tell(judgement, change)
+        self._notices.tell(judgement, change)
         if judgement.verdict is Verdict.NEW:
             self._batch.ts = change.ts
             self._schema.add(delivery, change)
@@ -384,7 +276,8 @@ class _Subscription:
         self._look_around()
         batch, commits = self._batch, self._commits
         if self._schema.is_open:
-            self._run_schema_change()
+            commits.run_schema_change(self._schema.take(), batch)
+            self._plans.forget()
         if batch.is_open:
             former = commits.state
             state = self._judge.state(former)
@@ -406,26 +299,6 @@ class _Subscription:
         if self._commits.settle():
             self._batch.plan_again()
 
-    def _run_schema_change(self) -> None:
-        """Run the open statement. Its steps leave the place before it; all that could not be run is parked with the
-        commit that passes it, so that a crash in between finds the statement again, and the journal what has run."""
-        batch, work = self._batch, self._schema.take()
-        for parked in work.parked:
-            batch.park(parked)
-        for step in work.steps:
-            behind = max(
-                filter(None, (*map(batch.blocker, step.waits_for), *map(batch.blocker_of_all, step.waits_for_rows))),
-                default=None,
-            )
-            if behind is not None and not self._commits.has_decided(step):
-                for parked in step.park(step.messages, "waits behind a parked change of the same table", behind):
-                    batch.park(parked)
-            elif self._commits.change_schema(step) == "parked":
-                first = batch.blocker(TableName(step.database, step.change.table or ""))
-                for parked in step.park(step.siblings, "is part of a parked statement", first):
-                    batch.park(parked)
-        self._plans.forget()
-
     def _end_of_order(self, deliveries: Sequence[Delivery]) -> NoReturn:
         """Store all that came back behind newer messages, whatever else has to stop, and say what happened."""
         stopped: StopError | None = None
@@ -444,38 +317,10 @@ class _Subscription:
             self._close()
         raise error
 
-    # -- what else is to be seen -------------------------------------------------------------------------------------
-
     def _look_around(self) -> None:
         """Notice what others have done at the target. Only between transactions."""
         if self._store.look_around():
             self._batch.plan_again(look_again=True)
-
-    def _look_for_silence(self) -> None:
-        skew = self._judge.skew(time.time(), limit_s=self._settings.heartbeat_stall_s)
-        if skew is not None:
-            self._log.warning("%s", skew)
-        silence = self._judge.silence(stall_s=self._settings.heartbeat_stall_s)
-        if silence is not None:
-            self._observer.gap(silence)
-            self._observer.now("stalled")
-            self._log.warning("%s", silence)
-
-    def _tell(self, judgement: Judgement, change: RowChange | SchemaChange) -> None:
-        """What else a change has shown. Raises StopError by policy."""
-        if judgement.is_new_stream:
-            self._log.warning(
-                "a new stream begins at %s: places go back while time goes on (failover, RESET MASTER or a rebuilt"
-                " source); it is applied from here on", change.position,
-            )  # fmt: skip
-            self._observer.new_stream(change.position or "")
-        if judgement.missing is not None:
-            self._observer.gap(judgement.missing)
-            self._log.error("a hole in the stream: %s; compare the tables with the source", judgement.missing)
-            if self._settings.on_gap == "stop":
-                raise StopError(
-                    f"a hole in the stream: {judgement.missing}; nothing after it was applied (on_gap is stop)"
-                )
 
 
 def _has_moved(former: Any, state: Any) -> bool:

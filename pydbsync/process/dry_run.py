@@ -18,8 +18,9 @@ from pydbsync.apply.catalog import LiveCatalog
 from pydbsync.apply.connection import ROW_SQL_MODE, Connection
 from pydbsync.config.settings import Settings
 from pydbsync.decode.maxwell import decode_changes
+from pydbsync.engine.follower import Follower
 from pydbsync.engine.observe import Observer
-from pydbsync.engine.pipeline import Pipeline, Stages
+from pydbsync.engine.pipeline import Stages
 from pydbsync.engine.schema_flow import SchemaFlow
 from pydbsync.engine.table_plans import TablePlans, router_from
 from pydbsync.errors import ConfigError, PlanError, TransientError
@@ -72,7 +73,7 @@ def dry_run(settings: Settings, *, from_file: str | None, out: TextIO) -> int:
         )
         schema = SchemaFlow(settings, tables=target, plans=plans, log=log)
         stages = Stages(source, decode_changes, plans, schema, store=target, sink=target)
-        Pipeline(settings, stages, observer=Observer(), log=log, until_drained=True).run(stop)
+        Follower(settings, stages, observer=Observer(), log=log, until_drained=True).run(stop)
     return 0
 
 

@@ -20,8 +20,9 @@ from pydbsync.apply.applier import Applier
 from pydbsync.apply.origin import StreamOrigin
 from pydbsync.config.settings import AmqpSettings, QueueSettings, Settings
 from pydbsync.decode.maxwell import decode_changes
+from pydbsync.engine.follower import Follower
 from pydbsync.engine.gaps import carries_everything
-from pydbsync.engine.pipeline import Pipeline, Stages
+from pydbsync.engine.pipeline import Stages
 from pydbsync.engine.schema_flow import SchemaFlow
 from pydbsync.engine.table_plans import TablePlans, router_from
 from pydbsync.errors import ConfigError, PydbsyncError
@@ -62,7 +63,7 @@ def follow(
         ask_source=AskedSource(settings.source, log),
     )
     schema = SchemaFlow(settings, tables=applier, plans=plans, log=log)
-    pipeline = Pipeline(
+    follower = Follower(
         settings,
         Stages(source, decode_changes, plans, schema, store=applier, sink=applier),
         observer=observer,
@@ -71,7 +72,7 @@ def follow(
         carries_everything=carries_everything,
     )
     try:
-        pipeline.run(stop)
+        follower.run(stop)
     finally:
         observer.status.state = "stopped"
         observer.report(force=True)

@@ -1,0 +1,94 @@
+"""Owns a stream, subscribes and follows; after any loss of the source or the target the same again."""
+
+from __future__ import annotations
+
+import logging
+import threading
+
+from pydbsync.backoff import Backoff
+from pydbsync.config.settings import Settings
+from pydbsync.engine.observe import Observer
+from pydbsync.engine.pipeline import Pipeline, Stages
+from pydbsync.errors import BrokenOrderError, SourceError, TransientError
+
+
+class Follower:
+    """Follows one source until it is told to stop, or, with `until_drained`, until nothing is left."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        stages: Stages,
+        *,
+        observer: Observer,
+        log: logging.Logger,
+        until_drained: bool = False,
+        carries_everything: bool = True,
+    ) -> None:
+        """`carries_everything`: every row of a source transaction comes this way, so that a hole is a loss."""
+        self._settings = settings
+        self._stages = stages
+        self._observer = observer
+        self._log = log
+        self._until_drained = until_drained
+        self._carries_everything = carries_everything
+
+    def run(self, stop: threading.Event) -> None:
+        """Take ownership, subscribe, follow; after any loss of the source do the same again.
+
+        Raises ConfigError, StopError, CheckpointConflict, BrokenOrderError.
+        """
+        source, _, plans, _, store, _ = self._stages
+        backoff = Backoff(self._settings.retry.first_s, self._settings.retry.max_s)
+        is_away = is_target_lost = False
+        try:
+            while not stop.is_set():
+                # First the lock, then the subscription: a stand-by must never be a waiting consumer, since RabbitMQ
+                # would hand it newer messages before the ones that come back.
+                self._observer.now("waiting for the target")
+                if store.acquire(stop, is_away=is_target_lost) is None:
+                    return
+                is_target_lost = False
+                try:
+                    plans.attach()
+                    self._observer.now("waiting for the queue")
+                    source.open(stop, store.keep_alive)
+                    if stop.is_set():
+                        return
+                    if is_away:
+                        self._log.info("the source is back")
+                    is_away = False
+                    backoff.reset()
+                    self._observer.now("following")
+                    self._pipeline().follow(stop)
+                    return
+                except BrokenOrderError:
+                    raise
+                except SourceError as exc:
+                    if not is_away:
+                        self._log.warning("the source is away, waiting: %s", exc)
+                    is_away = True
+                    self._observer.now("waiting for the queue")
+                    source.close()
+                    backoff.wait(stop)
+                except TransientError as exc:
+                    # Lost while something was looked up: what was taken in comes again.
+                    self._log.warning("the target was lost, beginning anew at the checkpoint: %s", exc)
+                    is_target_lost = True
+                    self._observer.now("waiting for the target")
+                    source.close()
+                    store.release()
+                    backoff.wait(stop)
+        finally:
+            source.close()
+            store.release()
+
+    def _pipeline(self) -> Pipeline:
+        return Pipeline(
+            self._settings,
+            self._stages,
+            observer=self._observer,
+            log=self._log,
+            until_drained=self._until_drained,
+            carries_everything=self._carries_everything,
+        )
