@@ -40,6 +40,8 @@ MOMENTS = [
     ("after-intent", 25, SMALL),
     ("after-ddl", 2, WHOLE),
     ("after-ddl", 30, SMALL),
+    ("after-schema-step", 2, WHOLE),
+    ("after-schema-step", 30, SMALL),
     ("after-parking", 1, WHOLE),
 ]
 
