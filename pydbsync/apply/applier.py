@@ -218,7 +218,8 @@ class Applier:
     def _refuse_old_plans(self, work: Work[TablePlan]) -> None:
         """Raises StructureChanged if a table was altered since it was planned for."""
         for plan in {plan for _, _, plan in work.entries}:
-            if self._session.repeat(lambda connection: read_table(connection, plan.name)) != plan.schema:  # noqa: B023
+            found = self._session.repeat(lambda connection: read_table(connection, plan.name))  # noqa: B023
+            if found is not None and found != plan.schema:  # for one that is gone there is no other plan
                 raise StructureChanged(f"{plan.name} is not as it was any more at the target: somebody has altered it")
 
     def _steps(

@@ -275,6 +275,15 @@ def test_a_column_that_is_dropped_by_hand_is_named_as_missing(
     assert created.query("SELECT COUNT(*) FROM d.t") == [(40 - len(found),)]
 
 
+def test_rows_of_a_table_that_is_dropped_by_hand_are_parked(
+    created: Endpoint, binlog: Binlog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(applier, "_LOOK_S", 1e9)
+    source = Interrupted(many(binlog, 0, 40), after=20, act=lambda: created.query("DROP TABLE d.t"))
+    follow_source(created, source, batch_rows=10)
+    assert [each.kind for each in parked(created)] == ["insert"] * 20
+
+
 def test_a_key_that_is_changed_by_hand_is_followed(
     created: Endpoint, binlog: Binlog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
