@@ -104,8 +104,8 @@ def test_a_row_is_edited_and_applied_in_order_and_the_worker_goes_on_with_it(
         return fresh_target.query(rows)[0] == (1, "again") and not json_lines(desk)
 
     wait_for(is_applied_by_the_worker, what="a worker that applies the row again")
-    actions = fresh_target.query("SELECT parked_id, action FROM pydbsync.parked_audit ORDER BY id")[:6]
-    assert actions == [(1, "retry"), (1, "edit"), (1, "retry"), (2, "retry")][: len(actions)]
+    actions = fresh_target.query("SELECT parked_id, action FROM pydbsync.parked_audit WHERE parked_id <= 2 ORDER BY id")
+    assert actions == [(1, "retry"), (1, "edit"), (1, "retry"), (2, "retry")]
     history = desk("show", "1").stdout
     assert "edit by " in history
 
