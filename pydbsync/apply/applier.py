@@ -55,13 +55,14 @@ class Applier:
         log: logging.Logger,
         origin: StreamOrigin | None = None,
         tell: Callable[[str], object] = lambda state: None,
+        connected: Callable[[], object] = lambda: None,
     ) -> None:
         """`origin` is whose stream it is, where it comes from a queue; `tell` hears in a word or two what is waited
-        for."""
+        for, `connected` of each new connection."""
         self._settings = settings
         self._stream = stream
         self._log = log
-        self._session = Session(settings, stream=stream, log=log, origin=origin, tell=tell)
+        self._session = Session(settings, stream=stream, log=log, origin=origin, tell=tell, connected=connected)
         self._parking = Parking(settings, session=self._session, stream=stream)
         self._schema = SchemaSteps(settings, session=self._session, parking=self._parking, stream=stream, log=log)
         self._structure = StructureWatch()

@@ -37,14 +37,16 @@ class Session:
         log: logging.Logger,
         origin: StreamOrigin | None = None,
         tell: Callable[[str], object] = lambda state: None,
+        connected: Callable[[], object] = lambda: None,
     ) -> None:
         """`origin` is whose stream it is, for one that comes from a queue. `tell` hears in a word or two what the
-        worker does while the target takes nothing."""
+        worker does while the target takes nothing, `connected` of each new connection."""
         self._settings = settings
         self._stream = stream
         self._log = log
         self._origin = origin
         self._tell = tell
+        self._connected = connected
         self._connection: Connection | None = None
         self._was_let_in = False
         self._refusal = ""
@@ -153,6 +155,7 @@ class Session:
         self._connection = connection
         self._used_at = time.monotonic()
         self.catalog.attach(connection)
+        self._connected()
         return connection
 
     def _tell_slow(self) -> None:

@@ -93,11 +93,15 @@ class Commits:
                 work = batch.work(work.state)
                 self._sink.begin(work)
         entries, parked = work.entries, work.parked
-        self.pace.took(len(entries), time.monotonic() - at)
+        seconds = time.monotonic() - at
+        self.pace.took(len(entries), seconds)
         kill_point("after-commit")
         for each in (*refused, *parked):
             self._tell_parked(each)
-        self._observer.committed(rows=len(entries) - len(refused), parked=len(refused) + len(parked), ts=batch.ts)
+        self._observer.parked_now(self._store.parked.count)
+        self._observer.committed(
+            rows=len(entries) - len(refused), parked=len(refused) + len(parked), ts=batch.ts, seconds=seconds
+        )
         self.acknowledge(batch.tag)
         return bool(refused) or is_changed
 

@@ -59,6 +59,8 @@ class Follower:
                         self._log.info("the source is back")
                     is_away = False
                     backoff.reset()
+                    self._observer.connected("broker")
+                    self._observer.parked_now(store.parked.count)
                     self._observer.now("following")
                     self._pipeline().follow(stop)
                     return

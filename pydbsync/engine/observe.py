@@ -14,11 +14,17 @@ class Observer:
     def now(self, state: str) -> None:
         """What the worker is doing from now on, in one word or two."""
 
-    def began(self) -> None:
-        """Deliveries were taken in."""
+    def connected(self, server: str) -> None:
+        """A new connection is there: to the `broker` with its subscription, or to the `target`."""
 
-    def committed(self, *, rows: int, parked: int, ts: int) -> None:
-        """A transaction is committed; `ts` is the newest change in it, in seconds."""
+    def began(self, *, redelivered: int) -> None:
+        """Deliveries were taken in; so many of them had been handed out before."""
+
+    def committed(self, *, rows: int, parked: int, ts: int, seconds: float) -> None:
+        """A transaction is committed, which the target worked on for so long; `ts` is the newest change in it."""
+
+    def parked_now(self, count: int) -> None:
+        """So many changes of the stream are parked at this moment."""
 
     def duplicate(self) -> None:
         """A change was seen that is applied already."""
@@ -55,13 +61,21 @@ class Observers(Observer):
         for each in self._observers:
             each.now(state)
 
-    def began(self) -> None:
+    def connected(self, server: str) -> None:
         for each in self._observers:
-            each.began()
+            each.connected(server)
 
-    def committed(self, *, rows: int, parked: int, ts: int) -> None:
+    def began(self, *, redelivered: int) -> None:
         for each in self._observers:
-            each.committed(rows=rows, parked=parked, ts=ts)
+            each.began(redelivered=redelivered)
+
+    def committed(self, *, rows: int, parked: int, ts: int, seconds: float) -> None:
+        for each in self._observers:
+            each.committed(rows=rows, parked=parked, ts=ts, seconds=seconds)
+
+    def parked_now(self, count: int) -> None:
+        for each in self._observers:
+            each.parked_now(count)
 
     def duplicate(self) -> None:
         for each in self._observers:

@@ -88,7 +88,9 @@ class Pipeline:
         """Take in what comes until told to stop, or drained. Raises what ends the subscription."""
         try:
             while (deliveries := self._next(stop)) is not None:
-                self._observer.began()
+                # What was handed out before comes first: a look at the first one tells, and no row pays for it.
+                again = sum(each.redelivered for each in deliveries) if deliveries[0].redelivered else 0
+                self._observer.began(redelivered=again)
                 self._observer.depth(self._source.depth)
                 self._take_in(deliveries, stop)
                 if self._must_leave(stop):
@@ -126,6 +128,7 @@ class Pipeline:
             self._look_around()
             if deliveries:
                 return deliveries
+            self._observer.parked_now(self._store.parked.count)
             self._observer.idle(self._source.depth())
             self._notices.look_for_silence()
 

@@ -1,71 +1,220 @@
-"""Prometheus metrics of all workers, on 127.0.0.1 unless the operator says otherwise."""
+"""Prometheus metrics of all workers, and whether they live and follow: on 127.0.0.1 unless somebody says otherwise."""
 
 from __future__ import annotations
 
 import logging
+import platform
+import socket
+import threading
+import time
 from collections.abc import Callable, Iterable
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Final, NamedTuple
 
-from prometheus_client import CollectorRegistry, start_http_server
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client import CollectorRegistry, MetricsHandler, ProcessCollector
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    InfoMetricFamily,
+    Metric,
+)
 from prometheus_client.registry import Collector
 
-from pydbsync.config.settings import Settings
+from pydbsync import __version__
 from pydbsync.errors import ConfigError
+from pydbsync.process.histogram import Histogram
 from pydbsync.process.status import WorkerStatus
 
-_COUNTERS = {
-    "applied": "Row changes committed to the target",
-    "transactions": "Transactions committed to the target",
-    "duplicates": "Changes left out because they were applied already",
-    "parked": "Changes parked",
-    "schema_changes": "Schema changes run on the target",
-    "new_streams": "Times that places went back while time went on",
-    "gaps": "Proven holes and stalls of the stream",
+FOLLOWING: Final = "following"
+STATES: Final = (
+    "starting", FOLLOWING, "stalled", "waiting for the queue", "waiting for the target", "the target is read-only",
+    "restarting", "stopped",
+)  # fmt: skip
+"""What a worker may be doing; another word is shown as well."""
+SERVERS: Final = ("broker", "target")
+_HUNG_S: Final = 60.0
+"""So long the supervisor may take for one round, which it makes several times a second, before it counts as hung."""
+
+
+class _Figure(NamedTuple):
+    text: str
+    read: Callable[[WorkerStatus], float | None]
+
+
+COUNTERS: Final[dict[str, _Figure]] = {
+    "applied_changes": _Figure("Row changes committed to the target.", lambda status: status.applied),
+    "transactions": _Figure("Transactions committed to the target.", lambda status: status.transactions),
+    "duplicate_changes": _Figure(
+        "Changes left out because they were applied already.", lambda status: status.duplicates
+    ),
+    "redelivered_messages": _Figure(
+        "Messages that the broker had handed out before.", lambda status: status.redelivered
+    ),
+    "parkings": _Figure("Changes parked since the start.", lambda status: status.parked),
+    "schema_changes": _Figure("Schema changes run on the target.", lambda status: status.schema_changes),
+    "new_streams": _Figure("Times that places went back while time went on.", lambda status: status.new_streams),
+    "gaps": _Figure("Proven holes and stalls of the stream.", lambda status: status.gaps),
+    "worker_restarts": _Figure("Times that the worker was started again.", lambda status: status.restarts),
+}
+GAUGES: Final[dict[str, _Figure]] = {
+    "up": _Figure("Whether the worker applies changes (1) or waits, stalls or is down (0).",
+                  lambda status: float(status.state == FOLLOWING)),
+    "lag_seconds": _Figure("What the source committed longer ago than this is committed at the target.",
+                           lambda status: status.lag_s()),
+    "queue_messages": _Figure("Messages waiting at the broker.", lambda status: status.depth),
+    "parked_changes": _Figure("Changes that are parked now.", lambda status: status.parked_now),
+    "last_commit_timestamp_seconds": _Figure("When the worker committed last.",
+                                             lambda status: status.committed_at or None),
+    "newest_change_timestamp_seconds": _Figure("When the newest applied change was made at the source.",
+                                               lambda status: status.newest_ts or None),
+    "heartbeat_number": _Figure("Last number of the source's heartbeat.", lambda status: status.heartbeat),
+    "heartbeat_timestamp_seconds": _Figure("When the last heartbeat was written at the source.",
+                                           lambda status: status.heartbeat_ts),
+    "worker_resident_memory_bytes": _Figure("Resident memory of the worker.",
+                                            lambda status: status.resident_bytes or None),
+}  # fmt: skip
+HISTOGRAMS: Final[dict[str, tuple[str, Callable[[WorkerStatus], Histogram]]]] = {
+    "commit_lag_seconds": (
+        "From the source's commit to the target's, by the newest change of each batch.",
+        lambda status: status.commit_lag,
+    ),
+    "batch_duration_seconds": ("What the target took for a batch.", lambda status: status.batch_time),
+    "batch_rows": ("Rows of a batch.", lambda status: status.batch_rows),
 }
 
 
-class Metrics(Collector):
+class WorkerMetrics(Collector):
     """Answers with the statuses it was last given."""
 
-    def __init__(self, settings: Settings) -> None:
-        self._host, self._port = settings.metrics_host, settings.metrics_port
-        self._statuses: list[WorkerStatus] = []
-
-    def start(self, log: logging.Logger) -> None:
-        """Listen, if a port is configured. Raises ConfigError if it is taken."""
-        if not self._port:
-            return
-        registry = CollectorRegistry()
-        registry.register(self)
-        try:
-            start_http_server(self._port, addr=self._host, registry=registry)
-        except OSError as exc:
-            raise ConfigError(f"{self._host}:{self._port} cannot be listened on: {exc}", key="metrics_port") from exc
-        log.info("metrics: http://%s:%d/metrics", self._host, self._port)
-
-    def update(self, statuses: list[WorkerStatus]) -> None:
-        """What the next request is answered with."""
-        self._statuses = statuses
+    def __init__(self) -> None:
+        self.statuses: list[WorkerStatus] = []
 
     def collect(self) -> Iterable[Metric]:
         """Called by prometheus_client for each request."""
-        statuses = self._statuses
-        for name, text in _COUNTERS.items():
-            counter = CounterMetricFamily(f"pydbsync_{name}", text, labels=["queue"])
+        statuses = self.statuses
+        yield InfoMetricFamily(
+            "pydbsync_build", "The running program.", {"version": __version__, "python": platform.python_version()}
+        )
+        for name, figure in COUNTERS.items():
+            yield _fill(CounterMetricFamily(f"pydbsync_{name}", figure.text, labels=["queue"]), statuses, figure)
+        for name, figure in GAUGES.items():
+            yield _fill(GaugeMetricFamily(f"pydbsync_{name}", figure.text, labels=["queue"]), statuses, figure)
+        for name, (text, read) in HISTOGRAMS.items():
+            histogram = HistogramMetricFamily(f"pydbsync_{name}", text, labels=["queue"])
             for status in statuses:
-                counter.add_metric([status.stream], getattr(status, name))
-            yield counter
-        gauges: dict[str, tuple[str, Callable[[WorkerStatus], float | None]]] = {
-            "lag_seconds": ("Age of the newest applied change, by the source's clock", lambda status: status.lag_s()),
-            "queue_depth": ("Messages waiting at the broker", lambda status: status.depth),
-            "resident_bytes": ("Resident memory of the worker", lambda status: status.resident_bytes),
-            "heartbeat": ("Last number of the source's heartbeat", lambda status: status.heartbeat),
-            "up": ("Whether the worker applies changes", lambda status: int(status.state == "following")),
-        }
-        for name, (text, read) in gauges.items():
-            gauge = GaugeMetricFamily(f"pydbsync_{name}", text, labels=["queue"])
-            for status in statuses:
-                value = read(status)
-                if value is not None:
-                    gauge.add_metric([status.stream], value)
-            yield gauge
+                found = read(status)
+                histogram.add_metric([status.stream], found.buckets(), found.sum)
+            yield histogram
+        reconnects = CounterMetricFamily(
+            "pydbsync_reconnects", "Connections made again by a running worker.", labels=["queue", "server"]
+        )
+        waits = CounterMetricFamily(
+            "pydbsync_wait_seconds", "Time in which nothing could be done for want of a server.",
+            labels=["queue", "server"],
+        )  # fmt: skip
+        states = GaugeMetricFamily(
+            "pydbsync_worker_state", "1 for what the worker is doing, 0 for what it is not.", labels=["queue", "state"]
+        )
+        for status in statuses:
+            for server in SERVERS:
+                again = status.broker_reconnects if server == "broker" else status.target_reconnects
+                reconnects.add_metric([status.stream, server], again)
+                waits.add_metric([status.stream, server], status.wait_s(server))
+            for state in dict.fromkeys((*STATES, status.state)):
+                states.add_metric([status.stream, state], float(state == status.state))
+        yield reconnects
+        yield waits
+        yield states
+
+
+def _fill(family: CounterMetricFamily | GaugeMetricFamily, statuses: Iterable[WorkerStatus], figure: _Figure) -> Metric:
+    for status in statuses:
+        value = figure.read(status)
+        if value is not None:
+            family.add_metric([status.stream], value)
+    return family
+
+
+class Metrics:
+    """The port with `/metrics`, `/healthz` (does the process live) and `/readyz` (do the workers follow)."""
+
+    def __init__(self, host: str, port: int, collectors: Iterable[Collector] = ()) -> None:
+        """Port 0 is none."""
+        self.port = port
+        self._host = host
+        self._workers = WorkerMetrics()
+        self._collectors = (self._workers, *collectors)
+        self._updated_at = time.monotonic()
+
+    def start(self, log: logging.Logger) -> None:
+        """Listen, if a port is configured. Raises ConfigError if it is taken."""
+        if not self.port:
+            return
+        registry = CollectorRegistry()
+        for collector in (*self._collectors, ProcessCollector(registry=None)):
+            registry.register(collector)
+        handler = type("_Handler", (_Handler,), {"registry": registry, "metrics": self})
+        try:
+            server = _listen(self._host, self.port, handler)
+        except OSError as exc:
+            raise ConfigError(f"{self._host}:{self.port} cannot be listened on: {exc}", key="metrics_port") from exc
+        threading.Thread(target=server.serve_forever, name="metrics", daemon=True).start()
+        log.info("metrics: http://%s:%d/metrics (and /healthz, /readyz)", self._host, self.port)
+
+    def update(self, statuses: list[WorkerStatus]) -> None:
+        """What the next request is answered with."""
+        self._workers.statuses = statuses
+        self._updated_at = time.monotonic()
+
+    def health(self) -> tuple[bool, str]:
+        """Whether the supervisor works, and a sentence."""
+        silent_s = time.monotonic() - self._updated_at
+        if silent_s > _HUNG_S:
+            return False, f"the supervisor has done nothing for {silent_s:.0f} s"
+        return True, "the supervisor works"
+
+    def readiness(self) -> tuple[bool, str]:
+        """Whether every worker follows its queue, and a sentence."""
+        lives, sentence = self.health()
+        if not lives:
+            return False, sentence
+        statuses = self._workers.statuses
+        others = [f"queue {status.stream}: {status.state}" for status in statuses if status.state != FOLLOWING]
+        if others or not statuses:
+            return False, "; ".join(others) or "no worker is started yet"
+        return True, "every worker follows its queue" if len(statuses) > 1 else "the worker follows its queue"
+
+
+def _listen(host: str, port: int, handler: type[BaseHTTPRequestHandler]) -> ThreadingHTTPServer:
+    family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+    server = type("_HttpServer", (ThreadingHTTPServer,), {"address_family": family})
+    listening: ThreadingHTTPServer = server(address, handler)
+    return listening
+
+
+class _Handler(MetricsHandler):
+    metrics: Metrics
+    timeout = 10  # a client that says nothing holds no thread for ever
+
+    def do_GET(self) -> None:
+        path = self.path.partition("?")[0]
+        if path in ("/metrics", "/"):
+            super().do_GET()
+        elif path == "/healthz":
+            self._answer(*self.metrics.health())
+        elif path == "/readyz":
+            self._answer(*self.metrics.readiness())
+        else:
+            self._say(404, "there are /metrics, /healthz and /readyz")
+
+    def _answer(self, holds: bool, sentence: str) -> None:
+        self._say(200 if holds else 503, sentence)
+
+    def _say(self, code: int, sentence: str) -> None:
+        body = f"{sentence}\n".encode()
+        self.send_response(code)
+        self.send_header("Content-Type", "text/plain; charset=utf-8")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)

@@ -5,17 +5,27 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
+from typing import Final
 
 import msgspec
 
 from pydbsync.engine.observe import Observer
+from pydbsync.process.histogram import BATCH_ROWS, BATCH_S, LAG_S, Histogram
 from pydbsync.work import ParkedChange
 
 _REPORT_EVERY_S = 0.25
+_OLD_LAG_COUNTS_S: Final = 60.0
+"""So long the lag of the last commit is believed of a queue that is empty now."""
+WAITS_FOR: Final = {
+    "waiting for the target": "target",
+    "the target is read-only": "target",
+    "waiting for the queue": "broker",
+}
+"""The server that a worker waits for, by its state."""
 
 
 class WorkerStatus(msgspec.Struct):
-    """One worker's counters since it started. `lag_s` is the age of the newest applied change by its `ts`."""
+    """One worker's counters since it started."""
 
     stream: str
     pid: int = 0
@@ -23,49 +33,131 @@ class WorkerStatus(msgspec.Struct):
     transactions: int = 0
     duplicates: int = 0
     parked: int = 0
+    parked_now: int | None = None
+    """Changes of the stream that are parked at this moment, whoever parked them."""
     schema_changes: int = 0
     new_streams: int = 0
     gaps: int = 0
+    redelivered: int = 0
+    """Messages that the broker had handed out before."""
+    broker_reconnects: int = 0
+    target_reconnects: int = 0
+    broker_wait_s: float = 0.0
+    """Seconds in which the worker waited for the broker or its turn at the queue, the present waiting aside."""
+    target_wait_s: float = 0.0
+    commit_lag: Histogram = msgspec.field(default_factory=lambda: Histogram.of(LAG_S))
+    """From the source's commit to ours, once a batch, by the newest change in it."""
+    batch_time: Histogram = msgspec.field(default_factory=lambda: Histogram.of(BATCH_S))
+    """What the target took for a batch."""
+    batch_rows: Histogram = msgspec.field(default_factory=lambda: Histogram.of(BATCH_ROWS))
+    restarts: int = 0
+    """How often the supervisor has started the worker again."""
     heartbeat: int | None = None
     heartbeat_ts: int | None = None
     newest_ts: int = 0
+    as_of: float = 0.0
+    """What the source had committed by then is committed here, as far as is known; 0.0 where nothing is."""
+    committed_at: float = 0.0
+    """When the last commit was done, in seconds since 1970."""
     depth: int | None = None
     first_at: float = 0.0
     """When the first change was handled, by the monotonic clock; 0.0 before."""
     last_at: float = 0.0
-    """When the last commit was done."""
+    """When the last commit was done, by the same clock."""
+    state_at: float = 0.0
+    """When the state began, by the same clock, which is one for all processes of a machine."""
     resident_bytes: int = 0
     state: str = "starting"
 
+    def copy(self) -> WorkerStatus:
+        """As it is now: the worker goes on counting in its own."""
+        return msgspec.structs.replace(
+            self,
+            commit_lag=self.commit_lag.copy(),
+            batch_time=self.batch_time.copy(),
+            batch_rows=self.batch_rows.copy(),
+        )
+
+    def after(self, before: WorkerStatus) -> WorkerStatus:
+        """This with the counters of the processes that ran before added."""
+        totals = self.copy()
+        for name in _SUMS:
+            setattr(totals, name, getattr(self, name) + getattr(before, name))
+        for name in ("last_at", "newest_ts", "committed_at", "resident_bytes"):
+            setattr(totals, name, max(getattr(self, name), getattr(before, name)))
+        totals.first_at = before.first_at or self.first_at
+        totals.as_of = self.as_of or before.as_of
+        for name in ("parked_now", "heartbeat", "heartbeat_ts"):
+            if getattr(self, name) is None:
+                setattr(totals, name, getattr(before, name))
+        return totals
+
     def lag_s(self, now: float | None = None) -> float | None:
-        """Seconds between the source's clock at the newest applied change and now; None before the first."""
-        if not self.newest_ts:
+        """Seconds by which the target is behind the source; None while nothing is known of it.
+
+        Time goes on where nothing is committed though something waits. A queue that is empty while no heartbeat tells
+        more is level.
+        """
+        if not self.as_of:
             return None
-        return max(0.0, (time.time() if now is None else now) - self.newest_ts)
+        return max(0.0, (time.time() if now is None else now) - self.as_of)
+
+    def wait_s(self, server: str, now: float | None = None) -> float:
+        """Seconds spent waiting for the `broker` or the `target`, the present waiting included."""
+        spent = self.broker_wait_s if server == "broker" else self.target_wait_s
+        if WAITS_FOR.get(self.state) == server and self.state_at:
+            spent += max(0.0, (time.monotonic() if now is None else now) - self.state_at)
+        return spent
 
     def seconds(self) -> float:
         """From the first change to the last commit."""
         return max(self.last_at - self.first_at, 0.0)
 
 
+_SUMS: Final = (
+    "applied", "transactions", "duplicates", "parked", "schema_changes", "new_streams", "gaps", "redelivered",
+    "broker_reconnects", "target_reconnects", "broker_wait_s", "target_wait_s", "commit_lag", "batch_time",
+    "batch_rows", "restarts",
+)  # fmt: skip
+"""What counts up, over all processes of a queue."""
+
+
 class StatusObserver(Observer):
     """Counts what happens in one worker and hands the status on."""
 
     def __init__(self, stream: str, send: Callable[[WorkerStatus], None]) -> None:
-        self.status = WorkerStatus(stream=stream, pid=os.getpid())
+        self.status = WorkerStatus(stream=stream, pid=os.getpid(), state_at=time.monotonic())
         self._send = send
         self._sent_at = 0.0
         self._depth_at = 0.0
+        self._connections = {"broker": 0, "target": 0}
+        self._commit_lag_s = 0.0
 
-    def began(self) -> None:
+    def connected(self, server: str) -> None:
+        self._connections[server] += 1
+        again = self._connections[server] - 1
+        if server == "broker":
+            self.status.broker_reconnects = again
+        else:
+            self.status.target_reconnects = again
+
+    def began(self, *, redelivered: int) -> None:
+        self.status.redelivered += redelivered
         if not self.status.first_at:
             self.status.first_at = time.monotonic()
 
-    def committed(self, *, rows: int, parked: int, ts: int) -> None:
-        status = self.status
+    def committed(self, *, rows: int, parked: int, ts: int, seconds: float) -> None:
+        status, now = self.status, time.time()
         status.applied += rows
         status.transactions += 1
-        status.newest_ts = max(status.newest_ts, ts)
+        status.batch_time.observe(seconds)
+        status.batch_rows.observe(rows)
+        status.committed_at = now
+        if ts:
+            status.newest_ts = max(status.newest_ts, ts)
+            status.as_of = ts
+            self._commit_lag_s = max(0.0, now - ts)
+            status.commit_lag.observe(self._commit_lag_s)
         status.last_at = time.monotonic()
         self.report()
 
@@ -74,6 +166,9 @@ class StatusObserver(Observer):
 
     def parked(self, parked: ParkedChange) -> None:
         self.status.parked += 1
+
+    def parked_now(self, count: int) -> None:
+        self.status.parked_now = count
 
     def schema_changed(self, *, ran: bool) -> None:
         self.status.schema_changes += ran
@@ -90,7 +185,13 @@ class StatusObserver(Observer):
         self.status.heartbeat, self.status.heartbeat_ts = number, ts
 
     def idle(self, depth: int | None) -> None:
-        self.status.depth = depth
+        status = self.status
+        status.depth = depth
+        if not depth and status.heartbeat is None:
+            # All that has come is applied. What came last may have been old already when it came.
+            now = time.time()
+            is_late = now - status.committed_at < _OLD_LAG_COUNTS_S
+            status.as_of = now - (self._commit_lag_s if is_late else 0.0)
         self.report()
 
     def depth(self, read: Callable[[], int | None]) -> None:
@@ -102,8 +203,11 @@ class StatusObserver(Observer):
             self.report()
 
     def now(self, state: str) -> None:
-        if state != self.status.state:
-            self.status.state = state
+        status = self.status
+        if state != status.state:
+            now = time.monotonic()
+            status.broker_wait_s, status.target_wait_s = status.wait_s("broker", now), status.wait_s("target", now)
+            status.state, status.state_at = state, now
             self.report(force=True)
 
     def report(self, *, force: bool = False) -> None:

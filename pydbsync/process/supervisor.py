@@ -48,15 +48,7 @@ class _Worker:
 
     def totals(self) -> WorkerStatus:
         """The status with the counters of earlier processes added."""
-        status, before = self.status, self.before
-        totals = WorkerStatus(**{name: getattr(status, name) for name in WorkerStatus.__struct_fields__})
-        for name in ("applied", "transactions", "duplicates", "parked", "schema_changes", "new_streams", "gaps"):
-            setattr(totals, name, getattr(status, name) + getattr(before, name))
-        totals.first_at = before.first_at or status.first_at
-        totals.last_at = max(status.last_at, before.last_at)
-        totals.newest_ts = max(status.newest_ts, before.newest_ts)
-        totals.resident_bytes = max(status.resident_bytes, before.resident_bytes)
-        return totals
+        return self.status.after(self.before)
 
 
 class Supervisor:
@@ -75,7 +67,7 @@ class Supervisor:
         self._context = multiprocessing.get_context("forkserver")
         self._context.set_forkserver_preload(["__main__", "pydbsync.process.worker"])
         self._workers = [_Worker(settings, queue) for queue in settings.queues]
-        self._metrics = Metrics(settings)
+        self._metrics = Metrics(settings.metrics_host, settings.metrics_port)
 
     def run(self, stop: threading.Event) -> int:
         """The exit code: 0, or the gravest of the workers that ended for good."""
@@ -156,6 +148,7 @@ class Supervisor:
         wait_s = worker.backoff.next_s()
         worker.restart_at = time.monotonic() + wait_s
         worker.status.state = "restarting"
+        worker.before.restarts += 1
         how = f"was ended by signal {-code}" if code < 0 else f"ended with exit code {code}"
         if code == TOLD_TO_STOP:
             how = "was told to stop by somebody else (a signal)"

@@ -14,8 +14,6 @@ from collections.abc import Callable
 from types import FrameType
 from typing import NoReturn
 
-import msgspec
-
 from pydbsync.apply.applier import Applier
 from pydbsync.apply.origin import StreamOrigin
 from pydbsync.config.settings import AmqpSettings, QueueSettings, Settings
@@ -54,7 +52,10 @@ def follow(
 ) -> WorkerStatus:
     """Follow one source in this process until it is told to stop or nothing is left. Raises PydbsyncError."""
     observer = StatusObserver(source.stream if origin is None else origin.queue, send)
-    applier = Applier(settings, stream=source.stream, log=log, origin=origin, tell=observer.now)
+    applier = Applier(
+        settings, stream=source.stream, log=log, origin=origin, tell=observer.now,
+        connected=lambda: observer.connected("target"),
+    )  # fmt: skip
     plans = TablePlans(
         settings,
         router=router_from(settings),
@@ -74,8 +75,7 @@ def follow(
     try:
         follower.run(stop)
     finally:
-        observer.status.state = "stopped"
-        observer.report(force=True)
+        observer.now("stopped")
     return observer.status
 
 
@@ -169,7 +169,7 @@ class PipeHandler(logging.Handler):
 
     def send(self, status: WorkerStatus) -> None:
         """A status as it is now."""
-        self.outlet.put(msgspec.structs.replace(status))
+        self.outlet.put(status.copy())
 
     def say(self, text: str, *, level: int = logging.WARNING) -> None:
         """A line that no log file has."""

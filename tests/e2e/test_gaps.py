@@ -50,14 +50,15 @@ def test_a_skipped_heartbeat_and_silence_are_said_and_measured(
     port = free_port()
     process = start_sync(sync_config(fresh_target, vhost, metrics_port=port, heartbeat_stall_s=3, **QUICK))
     vhost.publish(beat(binlog, 1))
-    wait_for(lambda: "metrics:" in process.stderr and metrics(port).get("pydbsync_heartbeat") == 1, what="a heartbeat")
+    wait_for(lambda: "metrics:" in process.stderr, what="the port")
+    wait_for(lambda: metrics(port).get("pydbsync_heartbeat_number") == 1, what="a heartbeat")
 
     def gaps_and_stalls() -> tuple[int, int]:
         return process.stderr.count("did not come: changes were lost"), process.stderr.count("no heartbeat has come")
 
     binlog.ts = int(time.time())
     vhost.publish([*beat(binlog, 2), *beat(binlog, 5)])
-    wait_for(lambda: metrics(port)["pydbsync_heartbeat"] == 5, what="the next ones")
+    wait_for(lambda: metrics(port)["pydbsync_heartbeat_number"] == 5, what="the next ones")
     wait_for(lambda: metrics(port)["pydbsync_up"] == 0, what="the stall")
     gaps, stalls = gaps_and_stalls()
     assert gaps == 1
@@ -66,7 +67,8 @@ def test_a_skipped_heartbeat_and_silence_are_said_and_measured(
     assert metrics(port)["pydbsync_gaps_total"] == gaps + stalls
     binlog.ts = int(time.time()) + 60
     vhost.publish(beat(binlog, 6))
-    wait_for(lambda: metrics(port)["pydbsync_heartbeat"] == 6 and metrics(port)["pydbsync_up"] == 1, what="its end")
+    wait_for(lambda: metrics(port)["pydbsync_heartbeat_number"] == 6, what="the next one")
+    wait_for(lambda: metrics(port)["pydbsync_up"] == 1, what="its end")
     assert gaps_and_stalls() == (gaps, stalls)
 
 
@@ -82,7 +84,7 @@ def test_a_source_whose_clock_is_wrong_is_named_once_and_its_silence_is_noticed(
     for number in range(1, 6):
         binlog.ts = int(time.time()) + skew
         vhost.publish(beat(binlog, number))
-        wait_for(lambda number=number: metrics(port).get("pydbsync_heartbeat") == number, what="a heartbeat")  # type: ignore[misc]
+        wait_for(lambda number=number: metrics(port).get("pydbsync_heartbeat_number") == number, what="a heartbeat")  # type: ignore[misc]
     wait_for(
         lambda: "of the clock here" in process.stderr or "behind the clock here" in process.stderr, what="the skew"
     )

@@ -58,7 +58,7 @@ def test_a_pipe_that_nobody_reads_stops_neither_replay_nor_metrics_nor_the_end(
         vhost.publish(unreadable(LINES))
         vhost.publish(ledger.write(20))
         wait_for(lambda: ledger.applied(fresh_target) == 20, what="the changes")
-        wait_for(lambda: figure("pydbsync_parked_total") == LINES, what="the figures")
+        wait_for(lambda: figure("pydbsync_parkings_total") == LINES, what="the figures")
         process.send_signal(signal.SIGTERM)
         assert process.wait(30) == 0
     finally:

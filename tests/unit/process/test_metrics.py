@@ -1,0 +1,103 @@
+"""What is served to Prometheus and to probes, and that docs/monitoring.md names all of it."""
+
+from __future__ import annotations
+
+import logging
+import re
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from lab.process import free_port
+from pydbsync.errors import ConfigError
+from pydbsync.process.metrics import Metrics, WorkerMetrics
+from pydbsync.process.status import StatusObserver, WorkerStatus
+
+PAGE = Path(__file__).parents[3] / "docs" / "monitoring.md"
+LOG = logging.getLogger("test")
+
+
+def status_of_everything() -> WorkerStatus:
+    observer = StatusObserver("q", lambda status: None)
+    observer.now("following")
+    observer.heartbeat(7, 1000)
+    observer.parked_now(2)
+    observer.committed(rows=5, parked=0, ts=1000, seconds=0.3)
+    observer.idle(0)
+    return observer.status
+
+
+def served(port: int, path: str) -> tuple[int, str]:
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=10) as answer:
+            return answer.status, answer.read().decode()
+    except urllib.error.HTTPError as exc:
+        return exc.code, exc.read().decode()
+
+
+@pytest.fixture
+def metrics() -> Metrics:
+    found = Metrics("127.0.0.1", free_port())
+    found.start(LOG)
+    return found
+
+
+def test_every_metric_is_described_on_the_page_with_its_type_and_no_other() -> None:
+    collector = WorkerMetrics()
+    collector.statuses = [status_of_everything()]
+    made = {family.name + "_total" * (family.type == "counter"): family.type for family in collector.collect()}
+    made["pydbsync_build_info"] = made.pop("pydbsync_build")
+    written = dict(re.findall(r"^\| `(pydbsync_\w+)` \| (\w+) \|", PAGE.read_text(encoding="utf-8"), re.MULTILINE))
+    assert written == made
+
+
+def test_a_figure_that_is_not_known_is_left_out() -> None:
+    collector = WorkerMetrics()
+    collector.statuses = [WorkerStatus(stream="q")]
+    samples = {sample.name for family in collector.collect() for sample in family.samples}
+    assert "pydbsync_up" in samples
+    assert not samples & {"pydbsync_lag_seconds", "pydbsync_queue_messages", "pydbsync_parked_changes"}
+
+
+def test_the_port_serves_what_prometheus_can_read(metrics: Metrics) -> None:
+    metrics.update([status_of_everything()])
+    code, text = served(metrics.port, "/metrics")
+    found = {
+        (sample.name, *sample.labels.values()): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
+    assert code == 200
+    assert found["pydbsync_up", "q"] == found["pydbsync_worker_state", "q", "following"] == 1
+    assert found["pydbsync_worker_state", "q", "stalled"] == 0
+    assert found["pydbsync_applied_changes_total", "q"] == 5
+    assert found["pydbsync_batch_duration_seconds_bucket", "0.5", "q"] == 1
+    assert found["pydbsync_batch_duration_seconds_bucket", "0.25", "q"] == 0
+    assert found["pydbsync_reconnects_total", "q", "target"] == 0
+    assert ("process_start_time_seconds",) in found
+
+
+def test_ready_means_that_every_worker_follows_and_else_a_sentence_says_why(metrics: Metrics) -> None:
+    assert served(metrics.port, "/readyz") == (503, "no worker is started yet\n")
+    metrics.update([WorkerStatus(stream="a", state="following"), WorkerStatus(stream="b", state="stalled")])
+    assert served(metrics.port, "/readyz") == (503, "queue b: stalled\n")
+    assert served(metrics.port, "/healthz")[0] == 200
+    metrics.update([WorkerStatus(stream="a", state="following")])
+    assert served(metrics.port, "/readyz") == (200, "the worker follows its queue\n")
+    assert served(metrics.port, "/else")[0] == 404
+
+
+def test_a_supervisor_that_does_nothing_is_neither_healthy_nor_ready(
+    metrics: Metrics, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    metrics.update([WorkerStatus(stream="a", state="following")])
+    monkeypatch.setattr("pydbsync.process.metrics._HUNG_S", -1)
+    assert served(metrics.port, "/healthz")[0] == served(metrics.port, "/readyz")[0] == 503
+
+
+def test_a_port_that_is_taken_is_a_wrong_setting(metrics: Metrics) -> None:
+    with pytest.raises(ConfigError, match=r"metrics_port: .*cannot be listened on"):
+        Metrics("127.0.0.1", metrics.port).start(LOG)
