@@ -13,6 +13,7 @@ import pymysql
 from pika.adapters.blocking_connection import BlockingChannel
 
 from lab import MariaDB, RabbitMQ
+from pydbsync.apply.raw_connection import RawConnection
 
 SYSTEM_DATABASES = {"information_schema", "mysql", "performance_schema", "sys"}
 PERSISTENT = 2
@@ -55,7 +56,7 @@ class Endpoint:
 
     def connect(self, **keywords: Any) -> pymysql.Connection[Any]:
         """A new connection, in autocommit mode and utf8mb4 unless `keywords` say otherwise."""
-        return pymysql.connect(**{**self.db_info, "charset": "utf8mb4", "autocommit": True, **keywords})
+        return RawConnection(**{**self.db_info, "charset": "utf8mb4", "autocommit": True, **keywords})
 
     def query(self, sql: str, *arguments: object) -> list[tuple[Any, ...]]:
         """One statement over a connection of its own; all rows."""

@@ -16,6 +16,7 @@ import msgspec
 import pymysql
 from pymysql.constants import CLIENT, COMMAND
 
+from pydbsync.apply.raw_connection import RawConnection
 from pydbsync.errors import ApplyError, ConfigError, PermanentError, TransientError
 from pydbsync.plan.rows import Dialect
 from pydbsync.plan.session import DEFAULT_SQL_MODE
@@ -115,7 +116,7 @@ _STOP_PATIENCE_S = 2.0
 _OF_ROWS = (b"INSERT", b"REPLACE", b"UPDATE", b"DELETE", b"SELECT")
 
 
-class _PatientConnection(pymysql.connections.Connection):
+class _PatientConnection(RawConnection):
     """PyMySQL's connection that can wait for a slow statement without waiting for ever on a dead line."""
 
     look_s = 0.0

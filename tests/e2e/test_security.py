@@ -134,6 +134,13 @@ def test_both_connections_are_encrypted_and_verified(
         assert cursor.fetchone() == (10,)
 
 
+@pytest.mark.mariadb
+def test_a_connection_without_options_is_encrypted_where_the_server_can(encrypted: tuple[Endpoint, Vhost]) -> None:
+    target, _ = encrypted
+    ((_, cipher),) = target.query("SHOW STATUS LIKE 'Ssl_cipher'")
+    assert cipher
+
+
 HOSTILE = [
     "a`b", "a``; DROP TABLE victim; --", "%s", "%(x)s", "{}", "{0}", "a'b", 'a"b', "a\\", "a;b", "/*x*/", "SELECT",
     "ünï", "$1", "?", ":name", "\\'", "--", "#x",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -45,16 +45,19 @@ def layer_of(module: str) -> int:
     return LAYERS[folder_of(module)]
 
 
-def imports_of(module: str, source: str, *, is_package: bool = False) -> Iterator[str]:
+@cache
+def imports_of(module: str, source: str, *, is_package: bool = False) -> list[str]:
     """Every module that is imported anywhere in the source, with full names; `from a import b` is a.b."""
     parts = module.split(".") if is_package else module.split(".")[:-1]
+    found: list[str] = []
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
+            found += (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             above = parts[: len(parts) - node.level + 1] if node.level else []
             base = ".".join([*above, *([node.module] if node.module else [])])
-            yield from (f"{base}.{alias.name}" for alias in node.names)
+            found += (f"{base}.{alias.name}" for alias in node.names)
+    return found
 
 
 def faults_of(module: str, source: str, *, is_package: bool = False) -> list[str]:

@@ -9,6 +9,7 @@ from typing import Any, Final
 import pymysql
 
 from pydbsync.apply.catalog import JSON_CHECK, read_labels
+from pydbsync.apply.raw_connection import RawConnection
 from pydbsync.errors import OperationError
 from pydbsync.model import Column, TableName
 from pydbsync.ops.capture.binlog.reader import BinlogPlace, is_lost, translated
@@ -50,7 +51,7 @@ class SourceServer:
         """`connect` has PyMySQL's keywords. Raises SourceError when the source cannot be reached."""
         self._keywords = {**connect, "autocommit": True, "charset": "utf8mb4"}
         self._keywords.pop("database", None)
-        self._connection: pymysql.Connection[Any] | None = None
+        self._connection: RawConnection | None = None
 
     def close(self) -> None:
         """End the connection."""
@@ -63,7 +64,7 @@ class SourceServer:
         for attempt in (1, 2):
             try:
                 if self._connection is None:
-                    self._connection = pymysql.connect(**self._keywords)
+                    self._connection = RawConnection(**self._keywords)
                     self._connection.query(_SHORT_LIVED)
                 with self._connection.cursor() as cursor:
                     cursor.execute(sql, parameters)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 from dataclasses import fields
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from pydbsync.config.settings import AmqpSettings, QueueSettings, RetrySettings,
 PACKAGE = Path(pydbsync.__file__).parent
 
 
+@cache
 def attributes_read() -> set[str]:
     """Names behind a dot, in all modules but those that read the configuration."""
     return {

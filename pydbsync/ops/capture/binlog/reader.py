@@ -17,12 +17,12 @@ from typing import Any, Final, NamedTuple
 
 import pymysql
 from msgspec import Struct
-from pymysql.connections import Connection
 from pymysql.cursors import Cursor
 from pymysqlreplication import BinLogStreamReader
 from pymysqlreplication.event import FormatDescriptionEvent
 
 from pydbsync.apply.connection import LOST_CODES, TRANSIENT_CODES
+from pydbsync.apply.raw_connection import RawConnection
 from pydbsync.errors import OperationError, SourceError
 from pydbsync.ops.capture.binlog.kinds import FORMAT_DESCRIPTION, HEARTBEAT, HEARTBEAT_V2, ROTATE
 from pydbsync.ops.capture.binlog.refusals import refusal
@@ -142,7 +142,7 @@ class _Incoming:
         return bool(pending and pending()) or bool(select.select([self._sock], [], [], 0)[0])
 
 
-class DumpConnection(Connection):
+class DumpConnection(RawConnection):
     """A PyMySQL connection that hands out the frames of a binlog dump."""
 
     _sock: socket.socket

@@ -16,6 +16,7 @@ from typing import IO, Any, Final, Protocol
 import msgspec
 import pymysql
 
+from pydbsync.apply.raw_connection import RawConnection
 from pydbsync.errors import ConfigError, OperationError
 from pydbsync.ops.capture.binlog.reader import BinlogPlace, translated
 from pydbsync.ops.capture.history.follow import Delta, FollowedSchema, Snapshot
@@ -198,7 +199,7 @@ class TableState:
         self._name = name
         self._schema = quote_name(schema)
         try:
-            self._connection = pymysql.connect(**keywords)
+            self._connection = RawConnection(**keywords)
             self._run(f"CREATE DATABASE IF NOT EXISTS {self._schema}")
             for table in _TABLES:
                 self._run(table.format(schema=self._schema))
