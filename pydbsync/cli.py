@@ -62,8 +62,10 @@ def run_command(
     if shards and not settings.dbname_rewrite:
         settings = settings.sharded()
     if dry_run:
+        if settings.sink is not None:
+            raise ConfigError("a dry run prints SQL, and a sink has none", key="sink")
         raise typer.Exit(print_statements(settings, from_file=from_file, out=sys.stdout))
-    if from_file is not None and not settings.target.connect:
+    if from_file is not None and settings.sink is None and not settings.target.connect:
         raise ConfigError("is missing: it says how to reach the target", key="db_info")
     options = RunOptions(until_drained=until_drained, from_file=from_file, stream=stream, summary_json=summary_json)
     raise typer.Exit(run(settings, warnings, options))

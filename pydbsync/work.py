@@ -52,6 +52,8 @@ class StreamState(msgspec.Struct):
     heartbeat: int | None = None
     heartbeat_ts: int | None = None
     ghosts: str = ""
+    generation: int = 0
+    """How often the stream has begun anew at places before those it had. Kept by sinks that compare places."""
     bootstrapped: frozenset[TableName] = frozenset()
     """Source tables whose rows came by a bootstrap, and no newer change since: what Maxwell held back is still due."""
 
@@ -135,6 +137,8 @@ class Work(msgspec.Struct, Generic[PlanT]):
     """The checkpoint row as it will be after the commit."""
     keeps_all: bool = False
     """What is parked is stored whatever the limit says, since it does not come again as new."""
+    new_streams: tuple[int, ...] = ()
+    """The tags of deliveries with which the stream begins anew, each a generation of its own."""
     outside: int = 0
     """How many changes of tables without transactions are done already, before the transaction."""
     outside_refused: list[ParkedChange] = msgspec.field(default_factory=list)

@@ -209,7 +209,7 @@ class TlsSettings:
     server_name: str | None = option(None, text(), "name expected in the server's certificate; `host` when not set")
 
 
-def _read_tls(value: object, key: str) -> TlsSettings | None:
+def read_tls(value: object, key: str) -> TlsSettings | None:
     if isinstance(value, bool):
         return TlsSettings() if value else None
     tls = read_section(TlsSettings, value, key)
@@ -235,7 +235,7 @@ class AmqpSettings:
         300.0, seconds(0), "limit for a connection that RabbitMQ blocks; 0 is none", unit="seconds"
     )
     tls: TlsSettings | None = option(
-        None, Kind("mapping, or true", _read_tls, section=TlsSettings), "encrypt the connection"
+        None, Kind("mapping, or true", read_tls, section=TlsSettings), "encrypt the connection"
     )
 
     @property

@@ -33,6 +33,7 @@ from pydbsync.config.shapes import (
     columns_of,
     name_streams,
 )
+from pydbsync.config.sinks import SINK, SinkSettings, check_sink
 from pydbsync.config.values import (
     FLAG,
     UTC_OFFSET,
@@ -123,6 +124,7 @@ class Settings:
     source: TargetSettings | None = option(
         None, TARGET, "the source, for capture, copy and verify", key="source_db_info"
     )
+    sink: SinkSettings | None = option(None, SINK, "the target, where it is no MySQL; `db_info` is not used then")
     amqp: AmqpSettings = option(AmqpSettings(host="127.0.0.1"), AMQP, "RabbitMQ", key="rabbitmq_conn_info")
     queues: tuple[QueueSettings, ...] = option(
         (), QUEUES, "exchanges, queues and routing keys", key="rabbitmq_queue_bind"
@@ -239,6 +241,8 @@ def settings_from_mapping(
     for name in known:
         if name not in options:
             raise ConfigError(f"unknown key; {nearest(name, options)}", key=name)
+    if known.get("sink") is not None:  # the rows, and how far they went, are there
+        require = [name for name in require if name != "db_info"]
     for name in require:
         if known.get(name) is None:
             raise ConfigError(f"is missing: {options[name].metadata['doc']}", key=name)
@@ -248,6 +252,8 @@ def settings_from_mapping(
         arguments["x-queue-type"] = "quorum"
     queues = tuple(dataclasses.replace(queue, arguments=FrozenMapping(arguments)) for queue in settings.queues)
     queues = name_streams(queues, settings.stream_names, "stream_names")
+    if settings.sink is not None:
+        check_sink(settings.sink, len(queues))
     warnings = (*_scratch_warnings(scratch), *_warnings(known, settings))
     settings = dataclasses.replace(settings, queues=queues)
     if settings.direction == "rollback":
@@ -274,8 +280,9 @@ def _warnings(given: Mapping[str, object], settings: Settings) -> list[str]:
 
 def describe(settings: Settings) -> list[str]:
     """What will be done, a line each, for the log at start. No secrets."""
+    target = f"{settings.target.address}; rows by {settings.apply_mode}; state in {settings.state_schema}"
     lines = [
-        f"target: {settings.target.address}; rows by {settings.apply_mode}; state in {settings.state_schema}",
+        f"target: {target if settings.sink is None else settings.sink.address}",
         f"direction: {settings.direction}",
     ]
     if settings.queues:

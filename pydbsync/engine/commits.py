@@ -105,7 +105,7 @@ class Commits:
         self.acknowledge(batch.tag)
         return bool(refused) or is_changed
 
-    def run_schema_change(self, work: SchemaWork[Any], batch: OpenBatch) -> None:
+    def run_schema_change(self, work: SchemaWork[Any], batch: OpenBatch, *, generation: int) -> None:
         """Run the steps of a schema change. They leave the place before it; all that could not be run is parked with
         the batch, whose commit passes the place, so that a crash in between finds the statement again, and the journal
         what has run. Raises StopError by policy."""
@@ -119,15 +119,16 @@ class Commits:
             if behind is not None and not self._sink.has_decided(step):
                 for parked in step.park(step.messages, "waits behind a parked change of the same table", behind):
                     batch.park(parked)
-            elif self._change_schema(step) == "parked":
+            elif self._change_schema(step, generation) == "parked":
                 first = batch.blocker(TableName(step.database, step.change.table or ""))
                 for parked in step.park(step.siblings, "is part of a parked statement", first):
                     batch.park(parked)
 
-    def _change_schema(self, step: SchemaStep[Any]) -> str:
+    def _change_schema(self, step: SchemaStep[Any], generation: int) -> str:
         """Run one statement of a schema change; the place stays before it until all of the change is done. What became
         of it: done, skipped, parked, or "again" where it had run before."""
-        status = self._sink.change_schema(step, self._next(self.state))
+        state = msgspec.structs.replace(self._next(self.state), generation=generation)
+        status = self._sink.change_schema(step, state)
         kill_point("after-schema-step")
         self._observer.schema_changed(ran=status == "done")
         if status == "parked":

@@ -73,6 +73,8 @@ class Judge:
         self._heartbeat_database, _, self._heartbeat_table = heartbeat_table.partition(".")
         self._heartbeats = HeartbeatWatch(state.heartbeat, state.heartbeat_ts)
         self._holes = TransactionWatch(state.checkpoint.place) if carries_everything else None
+        self.generation = state.generation
+        """How often the stream has begun anew, over all runs."""
         self.duplicates = state.duplicates
         """Changes that were left out, over all runs."""
 
@@ -82,6 +84,7 @@ class Judge:
             former,
             checkpoint=self._progress.checkpoint(),
             duplicates=self.duplicates,
+            generation=self.generation,
             heartbeat=self._heartbeats.number,
             heartbeat_ts=self._heartbeats.ts,
             bootstrapped=frozenset(self._bootstrapped),
@@ -165,6 +168,7 @@ class Judge:
             return PLAINLY_NEW
         if standing is Standing.NEW_STREAM:
             self._since = Place(0, 0, -1)
+            self.generation += 1
             return Judgement(Verdict.NEW, is_new_stream=True)
         if standing is Standing.SAME_PLACE:
             # One more message of the open statement, or of one that is over: then all that its messages lead to was

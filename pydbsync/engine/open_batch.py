@@ -41,6 +41,8 @@ class OpenBatch:
         """Row changes that were looked at, whether they led to an entry or not."""
         self.tag = 0
         """The last delivery of which all is taken in; 0 for none."""
+        self.new_streams: list[int] = []
+        """The tags of deliveries with which the stream begins anew."""
         self.ts = 0
         """The time of the newest change at the source, in seconds."""
         self.is_open = False
@@ -54,7 +56,10 @@ class OpenBatch:
 
     def work(self, state: StreamState) -> Work[Any]:
         """All of it as one transaction that leads to this state."""
-        return Work(batch=self._batch, entries=self.entries, parked=self.parked, state=state)
+        return Work(
+            batch=self._batch, entries=self.entries, parked=self.parked, state=state,
+            new_streams=tuple(self.new_streams),
+        )  # fmt: skip
 
     def add(self, entry: Entry[Any]) -> None:
         """Take a change in, or park it: behind what it must wait for, or because it cannot be written. Raises StopError

@@ -212,6 +212,8 @@ class Pipeline:
         judgement = self._judge.judge_row(delivery, change)
         if judgement is not PLAINLY_NEW:
             self._notices.tell(judgement, change)
+            if judgement.is_new_stream:
+                batch.new_streams.append(delivery.tag)
         if judgement.verdict is Verdict.NEW:
             batch.ts = change.ts
             plan = self._plans.plan_of(change)
@@ -279,7 +281,7 @@ class Pipeline:
         self._look_around()
         batch, commits = self._batch, self._commits
         if self._schema.is_open:
-            commits.run_schema_change(self._schema.take(), batch)
+            commits.run_schema_change(self._schema.take(), batch, generation=self._judge.generation)
             self._plans.forget()
         if batch.is_open:
             former = commits.state

@@ -53,7 +53,8 @@ def _run(settings: Settings, warnings: tuple[str, ...], options: RunOptions, out
     stop = stop_on_signals()
     for text in warnings:
         log.warning("%s", text)
-    check_target(settings, log)
+    if settings.sink is None:
+        check_target(settings, log)
     cluster = check_source(settings) if options.from_file is None else ""
     for line in describe(settings):
         log.info("%s", line)

@@ -29,6 +29,7 @@ from pydbsync.process.outlet import Outlet
 from pydbsync.process.source_server import AskedSource
 from pydbsync.process.status import StatusObserver, WorkerStatus
 from pydbsync.protocols import Source
+from pydbsync.sinks.make import sink_stages
 from pydbsync.source.amqp import AmqpSource
 
 INTERNAL_ERROR = 70
@@ -52,21 +53,9 @@ def follow(
 ) -> WorkerStatus:
     """Follow one source in this process until it is told to stop or nothing is left. Raises PydbsyncError."""
     observer = StatusObserver(source.stream if origin is None else origin.queue, send)
-    applier = Applier(
-        settings, stream=source.stream, log=log, origin=origin, tell=observer.now,
-        connected=lambda: observer.connected("target"),
-    )  # fmt: skip
-    plans = TablePlans(
-        settings,
-        router=router_from(settings),
-        catalog=applier.catalog,
-        log=log,
-        ask_source=AskedSource(settings.source, log),
-    )
-    schema = SchemaFlow(settings, tables=applier, plans=plans, log=log)
     follower = Follower(
         settings,
-        Stages(source, decode_changes, plans, schema, store=applier, sink=applier),
+        _stages(settings, source, observer=observer, log=log, origin=origin),
         observer=observer,
         log=log,
         until_drained=until_drained,
@@ -77,6 +66,33 @@ def follow(
     finally:
         observer.now("stopped")
     return observer.status
+
+
+def _stages(
+    settings: Settings,
+    source: Source,
+    *,
+    observer: StatusObserver,
+    log: logging.Logger,
+    origin: StreamOrigin | None,
+) -> Stages:
+    def connected() -> None:
+        observer.connected("target")
+
+    if settings.sink is not None:
+        return sink_stages(settings, source, log=log, tell=observer.now, connected=connected)
+    applier = Applier(
+        settings, stream=source.stream, log=log, origin=origin, tell=observer.now, connected=connected
+    )  # fmt: skip
+    plans = TablePlans(
+        settings,
+        router=router_from(settings),
+        catalog=applier.catalog,
+        log=log,
+        ask_source=AskedSource(settings.source, log),
+    )
+    schema = SchemaFlow(settings, tables=applier, plans=plans, log=log)
+    return Stages(source, decode_changes, plans, schema, store=applier, sink=applier)
 
 
 def run_worker(

@@ -20,6 +20,7 @@ LAYERS = {
     **dict.fromkeys(("config", "backoff", "killpoints"), 1),
     **dict.fromkeys(STAGES, 2),
     "engine": 3,
+    "sinks": 3,
     "process": 4,
     "ops": 5,
     "commands": 6,

@@ -1,0 +1,88 @@
+"""Where the state of a stream is kept when its sink has no transactions to keep it in."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import msgspec
+
+from pydbsync.errors import TransientError
+from pydbsync.work import PENDING, ParkedChange, StreamState
+
+
+class WentBack(TransientError):
+    """The keep lacks what was committed last: the stream begins anew at what it has."""
+
+
+class KeptChange(msgspec.Struct):
+    """A parked change as a keep holds it."""
+
+    id: int
+    change: ParkedChange
+    status: str = "parked"
+    """parked or skipped."""
+
+
+class Keep(Protocol):
+    """Keeps the state of one stream, which one worker owns at a time."""
+
+    def open(self) -> None:
+        """Connect, again after each loss. Raises TransientError, ConfigError."""
+
+    def lock(self) -> bool:
+        """Whether the stream is ours from now on; False while another worker owns it. Raises TransientError."""
+
+    def holder(self) -> str:
+        """Who owns the stream, for people."""
+
+    def is_ours(self) -> bool:
+        """Whether the lock is still ours. Raises TransientError."""
+
+    def take_over(self) -> StreamState:
+        """The state as it is kept, marked with a new epoch, so that whoever owned the stream before can commit nothing
+        more. Raises TransientError."""
+
+    def commit(self, state: StreamState, parked: Sequence[ParkedChange]) -> list[int]:
+        """Keep the state and what is parked, at once; the ids of the parked. The same again is done once. Raises
+        CheckpointConflict, WentBack, TransientError."""
+
+    def keep_alive(self) -> None:
+        """Go on owning the stream. Raises CheckpointConflict, TransientError."""
+
+    def parked(self) -> list[KeptChange]:
+        """All that was ever parked, in order. Raises TransientError."""
+
+    def parked_count(self) -> int:
+        """How many changes are parked now. Raises TransientError."""
+
+    def close(self) -> None:
+        """Give the lock back. Never raises."""
+
+
+def behind_ids(change: ParkedChange, ids: Sequence[int]) -> ParkedChange:
+    """The change as it is kept: what it waits for, if that is kept in the same commit, by its id."""
+    if change.behind is None or change.behind < PENDING:
+        return change
+    return msgspec.structs.replace(change, behind=ids[change.behind - PENDING])
+
+
+_encode_state = msgspec.json.Encoder().encode
+_decode_state = msgspec.json.Decoder(StreamState).decode
+_decode_kept = msgspec.json.Decoder(KeptChange).decode
+
+
+def encode_state(state: StreamState) -> bytes:
+    return _encode_state(state)
+
+
+def decode_state(text: bytes) -> StreamState:
+    return _decode_state(text)
+
+
+def encode_kept(kept: KeptChange) -> bytes:
+    return _encode_state(kept)
+
+
+def decode_kept(text: bytes) -> KeptChange:
+    return _decode_kept(text)

@@ -1,0 +1,73 @@
+"""Makes the parts of a stream whose target is a sink."""
+
+from __future__ import annotations
+
+import importlib
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple, cast
+
+from pydbsync.config.settings import Settings
+from pydbsync.config.sinks import NdjsonSettings, OwnSinkSettings, SinkSettings, for_stream
+from pydbsync.decode.maxwell import decode_changes
+from pydbsync.engine.pipeline import Stages
+from pydbsync.engine.table_plans import router_from
+from pydbsync.errors import ConfigError
+from pydbsync.protocols import Source
+from pydbsync.sinks.apart import ApartSink
+from pydbsync.sinks.folder import FolderKeep
+from pydbsync.sinks.keep import Keep
+from pydbsync.sinks.ndjson import NdjsonSink
+from pydbsync.sinks.plans import SinkPlans
+from pydbsync.sinks.schema import SinkSchemaFlow
+from pydbsync.sinks.writer import RowWriter
+
+
+class Parts(NamedTuple):
+    """A sink, and where its state is kept."""
+
+    writer: RowWriter
+    keep: Keep
+
+
+def sink_stages(
+    settings: Settings,
+    source: Source,
+    *,
+    log: logging.Logger,
+    tell: Callable[[str], object] = lambda state: None,
+    connected: Callable[[], object] = lambda: None,
+) -> Stages:
+    """The parts that a stream is followed with, for the sink of the settings. Raises ConfigError."""
+    assert settings.sink is not None  # noqa: S101 (asked for by the caller)
+    writer, keep = parts_of(settings.sink, settings, source.stream, log=log)
+    router = router_from(settings)
+    apart = ApartSink(settings, writer=writer, keep=keep, stream=source.stream, log=log, tell=tell, connected=connected)
+    return Stages(
+        source,
+        decode_changes,
+        SinkPlans(router, writer),
+        SinkSchemaFlow(settings, router=router, writer=writer),
+        store=apart,
+        sink=apart,
+    )
+
+
+def parts_of(sink: SinkSettings, settings: Settings, stream: str, *, log: logging.Logger) -> Parts:
+    """The sink and its keep. Raises ConfigError."""
+    if isinstance(sink, NdjsonSettings):
+        path = for_stream(sink.path, stream)
+        return Parts(NdjsonSink(path), FolderKeep(Path(for_stream(sink.state or f"{path}.state", stream))))
+    if isinstance(sink, OwnSinkSettings):
+        return Parts(_own_sink(sink, stream), FolderKeep(Path(for_stream(sink.state, stream))))
+    raise ConfigError("is not known", key="sink.type")
+
+
+def _own_sink(sink: OwnSinkSettings, stream: str) -> RowWriter:
+    module, _, name = sink.type.partition(":")
+    try:
+        made = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError) as exc:
+        raise ConfigError(f"{sink.type!r} cannot be had: {exc}", key="sink.type") from exc
+    return cast(RowWriter, made(sink.options, stream))

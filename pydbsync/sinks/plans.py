@@ -1,0 +1,118 @@
+"""Which rows go to a sink, and how they are told apart: the plans of a target that has no tables."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import msgspec
+
+from pydbsync.errors import PlanError
+from pydbsync.model import NO_JSON, RowChange, SchemaChange, TableName, read_image
+from pydbsync.plan.identity import row_identity
+from pydbsync.route.router import Router
+from pydbsync.sinks.writer import RowWriter, SinkRow, place_of
+from pydbsync.work import Batch, Work
+
+
+class SinkPlan(NamedTuple):
+    """The rows of one table on their way to a sink."""
+
+    name: TableName
+    row_key: tuple[str, ...]
+
+    @property
+    def has_key(self) -> bool:
+        """What comes again changes nothing, by its place."""
+        return True
+
+    def old_image(self, change: RowChange) -> msgspec.Raw:
+        """The row before an update. Raises PlanError."""
+        image = dict(read_image(change.data))
+        if change.old is not NO_JSON:
+            image.update(read_image(change.old))
+        return msgspec.Raw(msgspec.json.encode(image))
+
+    def identity(self, change: RowChange) -> Sequence[bytes]:
+        """Digests of the key before and after; nothing where the sink knows none."""
+        return row_identity(change, self) if self.row_key else ()
+
+
+class SinkBatch:
+    """Only looks whether each row can be written; the work has them in order."""
+
+    def __init__(self, writer: RowWriter) -> None:
+        self._writer = writer
+
+    def add(self, change: RowChange, plan: SinkPlan) -> None:
+        """Raises PlanError for a row that cannot be written."""
+        try:
+            place = place_of(change, 0)
+        except ValueError as exc:
+            raise PlanError(str(exc)) from exc
+        self._writer.check(SinkRow(plan.name, change, place))
+
+
+class SinkPlans:
+    """Finds the plans of a change: filters, rewritten names and shards as for MySQL, and what the sink takes."""
+
+    def __init__(self, router: Router, writer: RowWriter) -> None:
+        self._router = router
+        self._writer = writer
+        self._plans: dict[tuple[str, str], SinkPlan | None] = {}
+        self._by_target: dict[TableName, SinkPlan | None] = {}
+
+    def attach(self) -> None:
+        self.forget()
+
+    def forget(self) -> None:
+        self._plans.clear()
+        self._by_target.clear()
+
+    def plan_of(self, change: RowChange) -> SinkPlan | None:
+        """The plan of a change that goes to exactly one table and was routed before."""
+        return self._plans.get((change.database, change.table))
+
+    def current(self, plan: SinkPlan) -> SinkPlan:
+        return self._target(plan.name) or plan
+
+    def renew(self, plan: SinkPlan) -> SinkPlan | None:
+        """There is no table to look at."""
+        return None
+
+    def route(self, change: RowChange) -> Sequence[tuple[SinkPlan, RowChange]]:
+        """None if it is filtered out or not for the sink. Raises PlanError where no shard can be told."""
+        source = TableName(change.database, change.table)
+        if not self._router.takes(source):
+            return ()
+        if not self._router.is_sharded(change.database):
+            plan = self._target(TableName(self._router.rename(change.database), change.table))
+            if plan is None:
+                return ()
+            self._plans[source] = plan
+            return [(plan, change)]
+        found = [(TableName(target, change.table), sent) for target, sent in self._router.row_targets(change)]
+        return [(plan, sent) for name, sent in found if (plan := self._target(name)) is not None]
+
+    def targets(self, change: RowChange | SchemaChange) -> Sequence[str]:
+        return self._router.databases(change.database)
+
+    def batch(self) -> Batch[SinkPlan]:
+        return SinkBatch(self._writer)
+
+    def _target(self, name: TableName) -> SinkPlan | None:
+        if name not in self._by_target:
+            key = self._writer.key_columns(name)
+            self._by_target[name] = None if key is None else SinkPlan(name, tuple(key))
+        return self._by_target[name]
+
+
+def rows_of(work: Work[SinkPlan]) -> list[SinkRow]:
+    """The rows of the work with their places, in order."""
+    generation, begins = work.state.generation, work.new_streams
+    if not begins:
+        return [SinkRow(plan.name, change, place_of(change, generation)) for _, change, plan in work.entries]
+    return [
+        SinkRow(plan.name, change, place_of(change, generation - sum(begin > delivery.tag for begin in begins)))
+        for delivery, change, plan in work.entries
+    ]
