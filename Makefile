@@ -4,7 +4,7 @@ VENV_PYTHON := .venv/bin/python
 export PYTHON
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check torture bench rehearsal venv lab-up lab-down lab-status packages clean
+.PHONY: help demo test check torture bench rehearsal venv lab-up lab-down lab-status monitoring packages clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
@@ -12,7 +12,7 @@ help:  ## this list
 demo: venv packages  ## replay a recorded stream on a private MariaDB and compare
 	@$(VENV_PYTHON) -m lab.demo
 
-test: venv lab-up  ## all tests: unit, integration on real servers, end to end with real processes
+test: venv lab-up monitoring  ## all tests: unit, integration on real servers, end to end with real processes
 	$(VENV_PYTHON) -m pytest -n auto --maxprocesses 4 --dist loadfile $(ARGS)
 
 check: venv  ## ruff, mypy and the unit tests, no server needed
@@ -41,6 +41,9 @@ venv: .venv/.complete  ## the virtual environment in .venv
 
 packages:
 	@sh lab/install.sh servers
+
+monitoring:
+	@sh lab/install.sh monitoring
 
 lab-up: packages  ## private MariaDB (two) and RabbitMQ, installed where missing, started where down
 	@$(PYTHON) -m lab up

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Literal, overload
 
 from lab.mariadb import MariaDB
+from lab.monitoring import Alertmanager, Prometheus
 from lab.process import LabError
 from lab.rabbitmq import RabbitMQ
 from lab.server import Server, Tls
@@ -24,8 +25,10 @@ from lab.state import known_servers, lab_root
 
 __all__ = [
     "STANDARD",
+    "Alertmanager",
     "LabError",
     "MariaDB",
+    "Prometheus",
     "RabbitMQ",
     "Server",
     "Tls",
@@ -80,10 +83,8 @@ def start_rabbitmq(
 def servers(*, root: Path | None = None) -> list[Server]:
     """Every server that this lab has ever started, running or not."""
     root = root or lab_root()
-    return [
-        RabbitMQ(name, root=root) if state.kind == RabbitMQ.kind else MariaDB(name, root=root)
-        for name, state in known_servers(root).items()
-    ]
+    kinds: dict[str, type[Server]] = {kind.kind: kind for kind in (RabbitMQ, Prometheus, Alertmanager)}
+    return [kinds.get(state.kind, MariaDB)(name, root=root) for name, state in known_servers(root).items()]
 
 
 def worker_root(worker: str) -> Path:

@@ -1,7 +1,7 @@
 #!/bin/sh
-# Installs what is missing for the virtual environment (`install.sh python`) or the lab's servers
-# (`install.sh servers`) with apt-get. Services are not started, and none is set to start with the machine;
-# a server that is installed or running stays as it is.
+# Installs what is missing for the virtual environment (`install.sh python`), the lab's servers (`install.sh servers`)
+# or the tests of monitoring (`install.sh monitoring`) with apt-get. Services are not started, and none is set to start
+# with the machine; a server that is installed or running stays as it is.
 set -eu
 
 PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
@@ -28,8 +28,11 @@ missing() {
       { have mariadbd || have mysqld && have mariadb-install-db; } && have my_print_defaults || echo mariadb
       { [ -x /usr/lib/rabbitmq/bin/rabbitmq-server ] || have rabbitmq-server; } && have epmd || echo rabbitmq
       have pt-online-schema-change || echo percona-toolkit ;;
+    monitoring)
+      { have prometheus && have promtool; } || echo prometheus
+      have prometheus-alertmanager || have alertmanager || echo alertmanager ;;
     *)
-      fail "usage: install.sh python|servers" ;;
+      fail "usage: install.sh python|servers|monitoring" ;;
   esac
 }
 
@@ -52,6 +55,8 @@ packages_for() {
     mariadb) mariadb_packages ;;
     rabbitmq) echo rabbitmq-server ;;
     percona-toolkit) echo percona-toolkit ;;
+    prometheus) echo prometheus ;;
+    alertmanager) echo prometheus-alertmanager ;;
   esac
 }
 
@@ -98,13 +103,18 @@ install_packages() {
   # shellcheck disable=SC2086
   quietly apt-get install -y --no-install-recommends --no-remove --no-upgrade $packages ||
     fail "apt-get could not install$packages (its reason is above); install them by hand and try again."
-  case " $* " in
-    *' rabbitmq '*)
-      if have systemctl; then
+  have systemctl || return 0
+  for word in "$@"; do
+    case $word in
+      rabbitmq)
         systemctl --quiet disable rabbitmq-server.service || true
-        [ -n "$had_epmd" ] || systemctl --quiet disable epmd.service epmd.socket || true
-      fi ;;
-  esac
+        [ -n "$had_epmd" ] || systemctl --quiet disable epmd.service epmd.socket || true ;;
+      prometheus)
+        systemctl --quiet disable prometheus.service || true ;;
+      alertmanager)
+        systemctl --quiet disable prometheus-alertmanager.service || true ;;
+    esac
+  done
 }
 
 if [ "${1:-}" = --as-root ]; then
@@ -116,7 +126,7 @@ fi
 words=$(missing "${1:-}")
 [ -n "$words" ] || exit 0
 have apt-get || fail "not installed here:" $words"; install them with this system's package manager (Python 3.10 or newer with venv," \
-  "MariaDB server, RabbitMQ server). They need not run as services."
+  "MariaDB server, RabbitMQ server, Prometheus and its Alertmanager). They need not run as services."
 # shellcheck disable=SC2086
 if [ "$(id -u)" = 0 ]; then
   sh "$0" --as-root $words

@@ -14,8 +14,8 @@ from pydbsync.process.histogram import BATCH_ROWS, BATCH_S, LAG_S, Histogram
 from pydbsync.work import ParkedChange
 
 _REPORT_EVERY_S = 0.25
-_OLD_LAG_COUNTS_S: Final = 60.0
-"""So long the lag of the last commit is believed of a queue that is empty now."""
+_OLD_LAG_COUNTS_S: Final = 5.0
+"""So long the lag of the last commit is believed of a queue that is empty now: whoever is late publishes more soon."""
 WAITS_FOR: Final = {
     "waiting for the target": "target",
     "the target is read-only": "target",

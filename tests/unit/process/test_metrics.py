@@ -6,6 +6,7 @@ import logging
 import re
 import urllib.error
 import urllib.request
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,13 @@ from pydbsync.process.metrics import Metrics, WorkerMetrics
 from pydbsync.process.status import StatusObserver, WorkerStatus
 
 PAGE = Path(__file__).parents[3] / "docs" / "monitoring.md"
+FOLDER = PAGE.parents[1] / "pydbsync" / "monitoring"
 LOG = logging.getLogger("test")
+
+
+def on_the_page() -> dict[str, str]:
+    """The metrics of docs/monitoring.md with their types."""
+    return dict(re.findall(r"^\| `(pydbsync_\w+)` \| (\w+) \|", PAGE.read_text(encoding="utf-8"), re.MULTILINE))
 
 
 def status_of_everything() -> WorkerStatus:
@@ -50,8 +57,7 @@ def test_every_metric_is_described_on_the_page_with_its_type_and_no_other() -> N
     collector.statuses = [status_of_everything()]
     made = {family.name + "_total" * (family.type == "counter"): family.type for family in collector.collect()}
     made["pydbsync_build_info"] = made.pop("pydbsync_build")
-    written = dict(re.findall(r"^\| `(pydbsync_\w+)` \| (\w+) \|", PAGE.read_text(encoding="utf-8"), re.MULTILINE))
-    assert written == made
+    assert on_the_page() == made
 
 
 def test_a_figure_that_is_not_known_is_left_out() -> None:
@@ -101,3 +107,11 @@ def test_a_supervisor_that_does_nothing_is_neither_healthy_nor_ready(
 def test_a_port_that_is_taken_is_a_wrong_setting(metrics: Metrics) -> None:
     with pytest.raises(ConfigError, match=r"metrics_port: .*cannot be listened on"):
         Metrics("127.0.0.1", metrics.port).start(LOG)
+
+
+@pytest.mark.parametrize("file", ["pydbsync.rules.yml", "grafana.json"])
+def test_rules_and_dashboard_name_only_metrics_that_there_are(file: str) -> None:
+    known = {f"{name}{end}" for name, end in product(on_the_page(), ("", "_bucket", "_sum", "_count"))}
+    used = set(re.findall(r"\bpydbsync_\w+", (FOLDER / file).read_text(encoding="utf-8")))
+    assert len(used) > 5
+    assert used <= known
