@@ -1,144 +1,146 @@
-"""The tables of the state schema in the target: made at start, with clear errors where rights are missing."""
+"""The state schema in the target: made and brought up to date at start, with clear errors where rights are missing."""
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Sequence
+
+from pydbsync import __version__
 from pydbsync.apply.connection import Connection
-from pydbsync.errors import ConfigError, PermanentError
+from pydbsync.apply.migrations import (
+    MIGRATIONS,
+    VERSION_TABLE,
+    Found,
+    Migration,
+    Step,
+    newest_version,
+    statements,
+)
+from pydbsync.errors import ConfigError, PermanentError, TransientError
 from pydbsync.plan.quoting import quote_name
 
-TABLES = {
-    "checkpoint": """
-        stream VARCHAR(190) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin NOT NULL PRIMARY KEY,
-        owner VARCHAR(64) CHARACTER SET ascii NOT NULL DEFAULT '',
-        owner_info VARCHAR(255) CHARACTER SET utf8mb4 NOT NULL DEFAULT '',
-        epoch BIGINT UNSIGNED NOT NULL DEFAULT 0,
-        binlog_base VARCHAR(255) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin NOT NULL DEFAULT '',
-        binlog_file BIGINT UNSIGNED NOT NULL DEFAULT 0,
-        binlog_offset BIGINT UNSIGNED NOT NULL DEFAULT 0,
-        xoffset BIGINT NOT NULL DEFAULT -1,
-        server_id BIGINT UNSIGNED NULL,
-        newest_ts BIGINT NOT NULL DEFAULT 0,
-        gtids LONGTEXT CHARACTER SET ascii NOT NULL,
-        commits BIGINT UNSIGNED NOT NULL DEFAULT 0,
-        applied BIGINT UNSIGNED NOT NULL DEFAULT 0,
-        duplicates BIGINT UNSIGNED NOT NULL DEFAULT 0,
-        heartbeat BIGINT UNSIGNED NULL,
-        heartbeat_ts BIGINT NULL,
-        ghosts LONGTEXT CHARACTER SET utf8mb4 NOT NULL,
-        xid BIGINT UNSIGNED NULL,
-        open_gtid VARCHAR(255) CHARACTER SET ascii NOT NULL DEFAULT '',
-        server_ids VARCHAR(1000) CHARACTER SET ascii NOT NULL DEFAULT '',
-        updated_at TIMESTAMP(6) NOT NULL DEFAULT CURRENT_TIMESTAMP(6) ON UPDATE CURRENT_TIMESTAMP(6)
-    """,
-    "stream_origin": """
-        stream VARCHAR(190) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin NOT NULL PRIMARY KEY,
-        queue VARCHAR(255) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin NOT NULL,
-        vhost VARCHAR(255) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin NOT NULL,
-        cluster VARCHAR(255) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin NOT NULL,
-        address VARCHAR(255) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin NOT NULL
-    """,
-    "bootstrap": """
-        stream VARCHAR(190) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin NOT NULL,
-        source_database VARCHAR(64) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin NOT NULL,
-        source_table VARCHAR(64) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin NOT NULL,
-        PRIMARY KEY (stream, source_database, source_table)
-    """,
-    "schema_change": """
-        id BIGINT UNSIGNED NOT NULL AUTO_INCREMENT PRIMARY KEY,
-        statement_hash CHAR(40) CHARACTER SET ascii NOT NULL,
-        position VARCHAR(190) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin NOT NULL,
-        stream VARCHAR(190) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin NOT NULL,
-        status ENUM('intent', 'done', 'skipped', 'parked') CHARACTER SET ascii NOT NULL,
-        default_database VARCHAR(64) CHARACTER SET utf8mb4 NULL,
-        statement LONGTEXT CHARACTER SET utf8mb4 NOT NULL,
-        before_state LONGTEXT CHARACTER SET utf8mb4 NOT NULL,
-        note TEXT CHARACTER SET utf8mb4 NOT NULL,
-        ts BIGINT NOT NULL,
-        started_at TIMESTAMP(6) NOT NULL DEFAULT CURRENT_TIMESTAMP(6),
-        ended_at TIMESTAMP(6) NULL,
-        UNIQUE KEY statement_hash (statement_hash)
-    """,
-    "schema_change_source": """
-        statement_hash CHAR(40) CHARACTER SET ascii NOT NULL PRIMARY KEY,
-        source_database VARCHAR(64) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin NOT NULL,
-        target VARCHAR(262) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin NOT NULL,
-        KEY target (target)
-    """,
-    "parked": """
-        id BIGINT UNSIGNED NOT NULL AUTO_INCREMENT PRIMARY KEY,
-        stream VARCHAR(190) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin NOT NULL,
-        status ENUM('parked', 'applied', 'skipped') CHARACTER SET ascii NOT NULL DEFAULT 'parked',
-        position VARCHAR(255) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin NOT NULL,
-        kind VARCHAR(32) CHARACTER SET ascii NOT NULL,
-        source_database VARCHAR(64) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin NOT NULL,
-        source_table VARCHAR(64) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin NOT NULL,
-        target_database VARCHAR(64) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin NOT NULL,
-        row_keys LONGBLOB NOT NULL,
-        is_whole_table BOOLEAN NOT NULL,
-        behind BIGINT UNSIGNED NULL,
-        reason TEXT CHARACTER SET utf8mb4 NOT NULL,
-        code INT UNSIGNED NOT NULL,
-        message LONGBLOB NOT NULL,
-        edited LONGBLOB NULL,
-        parked_at TIMESTAMP(6) NOT NULL DEFAULT CURRENT_TIMESTAMP(6),
-        KEY stream (stream, status, id)
-    """,
-    "parked_piece": """
-        parked_id BIGINT UNSIGNED NOT NULL,
-        number INT UNSIGNED NOT NULL,
-        piece LONGBLOB NOT NULL,
-        PRIMARY KEY (parked_id, number)
-    """,
-    "parked_audit": """
-        id BIGINT UNSIGNED NOT NULL AUTO_INCREMENT PRIMARY KEY,
-        parked_id BIGINT UNSIGNED NOT NULL,
-        action VARCHAR(16) CHARACTER SET ascii NOT NULL,
-        actor VARCHAR(190) CHARACTER SET utf8mb4 NOT NULL,
-        detail LONGTEXT CHARACTER SET utf8mb4 NOT NULL,
-        done_at TIMESTAMP(6) NOT NULL DEFAULT CURRENT_TIMESTAMP(6),
-        KEY parked_id (parked_id)
-    """,
-}
-
-_ADDED = ("xid", "open_gtid", "server_ids")
-"""Columns of `checkpoint` that state schemas made earlier do not have."""
+_LOCK_WAIT_S = 60
+_DONE_BY_ANOTHER = (1050, 1060, 1061)
+"""A table, column or key of the name is there already: in a cluster the lock holds at one node only."""
 
 
-def ensure_state_schema(connection: Connection, schema: str) -> None:
-    """Create what is missing of the state schema. Raises ConfigError if the user may not."""
-    name = quote_name(schema)
+def ensure_state_schema(connection: Connection, schema: str, migrations: Sequence[Migration] = MIGRATIONS) -> None:
+    """Make the state schema, or bring an older one up to date; writes nothing where all is right.
+
+    Raises ConfigError if the user may not, or if the schema is newer than this pydbsync; TransientError while another
+    process brings it up to date.
+    """
+    schema_work = _SchemaWork(connection, schema, migrations)
     try:
-        found = {
-            str(row[0])
-            for row in connection.rows(
-                "SELECT table_name FROM information_schema.tables WHERE table_schema = %s", (schema,)
-            )
-        }
-        if set(TABLES) <= found:
-            _add_columns(connection, schema)
+        if schema_work.is_done():
             return
-        if not connection.rows("SELECT 1 FROM information_schema.schemata WHERE schema_name = %s", (schema,)):
-            connection.execute(f"CREATE DATABASE IF NOT EXISTS {name} CHARACTER SET utf8mb4")
-        for table, definition in TABLES.items():
-            connection.execute(f"CREATE TABLE IF NOT EXISTS {name}.{quote_name(table)} ({definition}) ENGINE=InnoDB")
-        _add_columns(connection, schema)
+        lock = f"pydbsync schema:{hashlib.sha256(schema.encode()).hexdigest()[:40]}"
+        if connection.value("SELECT GET_LOCK(%s, %s)", (lock, _LOCK_WAIT_S)) != 1:
+            raise TransientError(
+                f"another process has been bringing the state schema {schema!r} up to date for {_LOCK_WAIT_S} s"
+                " (a large table takes its time; SHOW PROCESSLIST at the target shows it)"
+            )
+        try:
+            schema_work.do()
+        finally:
+            if connection.is_open():
+                connection.value("SELECT RELEASE_LOCK(%s)", (lock,))
     except PermanentError as exc:
         raise ConfigError(
-            f"the state schema {schema!r} cannot be made in the target: {exc}; create it and grant the user ALL on it"
-            " (docs/operations.md lists the grants)",
+            f"the state schema {schema!r} cannot be made or brought up to date in the target: {exc}; grant the user"
+            " CREATE, ALTER and INDEX on it, or start once as a user that has them (docs/upgrading.md)",
             key="state_schema",
         ) from exc
 
 
-def _add_columns(connection: Connection, schema: str) -> None:
-    found = {
-        str(row[0])
-        for row in connection.rows(
-            "SELECT column_name FROM information_schema.columns WHERE table_schema = %s AND table_name = 'checkpoint'",
-            (schema,),
+def check_state_version(connection: Connection, schema: str, migrations: Sequence[Migration] = MIGRATIONS) -> int:
+    """The version of the state schema, 0 where there is none yet. Raises ConfigError if it is newer than we are."""
+    return _SchemaWork(connection, schema, migrations).version()
+
+
+class _SchemaWork:
+    """What is to be done to one state schema."""
+
+    def __init__(self, connection: Connection, schema: str, migrations: Sequence[Migration]) -> None:
+        self._connection = connection
+        self._schema = schema
+        self._migrations = migrations
+        self._versions = f"{quote_name(schema)}.{quote_name(VERSION_TABLE.name)}"
+
+    def version(self) -> int:
+        """The newest that is recorded."""
+        return max(self._recorded(self._look()), default=0)
+
+    def is_done(self) -> bool:
+        """Whether nothing is to be done: every version recorded, every table, column and key there."""
+        found = self._look()
+        recorded = self._recorded(found)
+        return {migration.version for migration in self._migrations} <= recorded and not any(
+            self._statements(step, found, is_recorded=True)
+            for migration in self._migrations
+            for step in migration.steps
         )
-    }
-    lines = [line.strip().rstrip(",") for line in TABLES["checkpoint"].splitlines()]
-    missing = [f"ADD COLUMN {line}" for line in lines if line.split(" ")[0] in set(_ADDED) - found]
-    if missing:
-        connection.execute(f"ALTER TABLE {quote_name(schema)}.`checkpoint` {', '.join(missing)}")
+
+    def do(self) -> None:
+        """Take the steps that are not taken yet, in order. Needs the lock."""
+        found = self._look()
+        recorded = self._recorded(found)
+        if not found.columns and not self._connection.rows(
+            "SELECT 1 FROM information_schema.schemata WHERE schema_name = %s", (self._schema,)
+        ):
+            self._connection.execute(f"CREATE DATABASE IF NOT EXISTS {quote_name(self._schema)} CHARACTER SET utf8mb4")
+        found = self._take(VERSION_TABLE, found)
+        for migration in self._migrations:
+            is_recorded = migration.version in recorded
+            for step in migration.steps:
+                found = self._take(step, found, is_recorded=is_recorded)
+            if not is_recorded:
+                self._connection.run(
+                    f"INSERT INTO {self._versions} (version, says, made_by) VALUES (%s, %s, %s)"
+                    " ON DUPLICATE KEY UPDATE version = VALUES(version)",
+                    (migration.version, migration.says, f"pydbsync {__version__}"),
+                )
+
+    def _take(self, step: Step, found: Found, *, is_recorded: bool = False) -> Found:
+        """Take one step if it is not taken yet; what there is afterwards."""
+        for sql in self._statements(step, found, is_recorded=is_recorded):
+            try:
+                self._connection.execute(sql)
+            except PermanentError as exc:
+                found = self._look()
+                if exc.code not in _DONE_BY_ANOTHER or self._statements(step, found, is_recorded=is_recorded):
+                    raise
+            else:
+                found = self._look()
+        return found
+
+    def _statements(self, step: Step, found: Found, *, is_recorded: bool) -> list[str]:
+        later = [step for migration in self._migrations for step in migration.steps]
+        return list(statements(self._schema, step, found, later=later, is_recorded=is_recorded))
+
+    def _look(self) -> Found:
+        columns = self._connection.rows(
+            "SELECT LOWER(table_name), LOWER(column_name) FROM information_schema.columns WHERE table_schema = %s",
+            (self._schema,),
+        )
+        keys = self._connection.rows(
+            "SELECT DISTINCT LOWER(table_name), LOWER(index_name) FROM information_schema.statistics"
+            " WHERE table_schema = %s",
+            (self._schema,),
+        )
+        return Found(frozenset((str(t), str(c)) for t, c in columns), frozenset((str(t), str(k)) for t, k in keys))
+
+    def _recorded(self, found: Found) -> set[int]:
+        """The versions that are recorded. Raises ConfigError for one that this pydbsync does not know."""
+        if not found.has_table(VERSION_TABLE.name):
+            return set()
+        rows = self._connection.rows(f"SELECT version, made_by FROM {self._versions} ORDER BY version DESC")
+        newest = newest_version(self._migrations)
+        if rows and int(rows[0][0]) > newest:
+            raise ConfigError(
+                f"the state schema {self._schema!r} has version {rows[0][0]}, made by {rows[0][1]}; this is pydbsync"
+                f" {__version__}, which knows versions up to {newest}: nothing was written; run the newer one"
+                " (docs/upgrading.md tells the way back)",
+                key="state_schema",
+            )
+        return {int(version) for version, _ in rows}

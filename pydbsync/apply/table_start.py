@@ -29,39 +29,6 @@ _T = TypeVar("_T")
 Run = Callable[[Callable[[Connection], _T]], _T]
 """Runs a step on the target's connection, again after a lost one."""
 
-TABLES = {
-    "copy_start": """
-        stream VARCHAR(190) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin NOT NULL PRIMARY KEY,
-        run_id BIGINT UNSIGNED NOT NULL,
-        phase ENUM('copying', 'replay', 'consistent') CHARACTER SET ascii NOT NULL,
-        is_proven BOOLEAN NOT NULL,
-        queue_existed BOOLEAN NOT NULL,
-        binlog_base VARCHAR(255) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin NOT NULL DEFAULT '',
-        binlog_file BIGINT UNSIGNED NOT NULL DEFAULT 0,
-        binlog_offset BIGINT UNSIGNED NOT NULL DEFAULT 0,
-        end_file BIGINT UNSIGNED NOT NULL DEFAULT 0,
-        end_offset BIGINT UNSIGNED NOT NULL DEFAULT 0,
-        end_ts BIGINT NOT NULL DEFAULT 0,
-        marker_database VARCHAR(64) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin NOT NULL DEFAULT '',
-        marker_table VARCHAR(64) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin NOT NULL DEFAULT '',
-        end_marker VARCHAR(64) CHARACTER SET ascii NOT NULL DEFAULT ''
-    """,
-    "table_start": """
-        stream VARCHAR(190) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin NOT NULL,
-        source_database VARCHAR(64) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin NOT NULL,
-        source_table VARCHAR(64) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin NOT NULL,
-        binlog_base VARCHAR(255) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin NOT NULL DEFAULT '',
-        binlog_file BIGINT UNSIGNED NOT NULL DEFAULT 0,
-        binlog_offset BIGINT UNSIGNED NOT NULL DEFAULT 0,
-        gtids LONGTEXT CHARACTER SET ascii NOT NULL,
-        newest_ts BIGINT NOT NULL DEFAULT 0,
-        marker VARCHAR(64) CHARACTER SET ascii NOT NULL DEFAULT '',
-        PRIMARY KEY (stream, source_database, source_table)
-    """,
-}
-"""`copy_start`: one row a stream. `table_start`: a table of '' stands for the statements about a database itself,
-'*'.'*' for all that has no row of its own."""
-
 ALL_TABLES = TableName("*", "*")
 OVERLAP_WAIT_S = 30.0
 """How long a stream waits for another one of the same copy to prove that the stream began before the copy."""
@@ -98,14 +65,6 @@ class StartRow(msgspec.Struct):
     end_ts: int = 0
     marker_table: TableName = TableName("", "")
     end_marker: str = ""
-
-
-def ensure_start_tables(connection: Connection, schema: str) -> None:
-    """Create both tables where they are missing. Raises PermanentError without the right to."""
-    for table, definition in TABLES.items():
-        connection.execute(
-            f"CREATE TABLE IF NOT EXISTS {quote_name(schema)}.{quote_name(table)} ({definition}) ENGINE=InnoDB"
-        )
 
 
 def read_start_row(connection: Connection, schema: str, stream: str) -> StartRow | None:

@@ -38,8 +38,6 @@ def connection(fresh_target: Endpoint) -> Iterator[Connection]:
 @pytest.fixture
 def journal(connection: Connection) -> Journal:
     journal = Journal(SCHEMA)
-    journal.ensure(connection)
-    journal.ensure(connection)
     return journal
 
 
@@ -117,8 +115,8 @@ def test_without_the_right_to_make_tables_the_key_is_named(fresh_target: Endpoin
         ],
     )
     limited = Connection({**fresh_target.db_info, "user": "reader", "password": "reader"})
-    with pytest.raises(ConfigError, match=r"state_schema.*the copy's tables cannot be made in the target"):
-        Journal(SCHEMA).ensure(limited)
+    with pytest.raises(ConfigError, match=r"state_schema.*cannot be made or brought up to date"):
+        ensure_state_schema(limited, "another")
     limited.close()
 
 

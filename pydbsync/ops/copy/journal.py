@@ -9,60 +9,13 @@ import msgspec
 
 from pydbsync.apply.connection import Connection
 from pydbsync.apply.table_start import TableStart
-from pydbsync.errors import ConfigError, PermanentError
 from pydbsync.model import TableName
 from pydbsync.ops.chunks import Chunk, KeyValues
 from pydbsync.plan.quoting import quote_name
 
 _T = TypeVar("_T")
 
-_NAME = "CHARACTER SET utf8mb4 COLLATE utf8mb4_bin"
-_TABLE_KEY = f"""
-        run_id BIGINT UNSIGNED NOT NULL,
-        source_database VARCHAR(64) {_NAME} NOT NULL,
-        source_table VARCHAR(64) {_NAME} NOT NULL,"""
-
-TABLES = {
-    "copy_run": f"""
-        id BIGINT UNSIGNED NOT NULL AUTO_INCREMENT PRIMARY KEY,
-        status ENUM('running', 'done', 'given up') CHARACTER SET ascii NOT NULL,
-        options LONGTEXT CHARACTER SET utf8mb4 NOT NULL,
-        source LONGTEXT {_NAME} NOT NULL,
-        start LONGTEXT {_NAME} NOT NULL,
-        latest LONGTEXT {_NAME} NOT NULL,
-        before_latest LONGTEXT {_NAME} NOT NULL,
-        rounds INT UNSIGNED NOT NULL DEFAULT 0,
-        started_at TIMESTAMP(6) NOT NULL DEFAULT CURRENT_TIMESTAMP(6),
-        ended_at TIMESTAMP(6) NULL
-    """,
-    "copy_table": f"""{_TABLE_KEY}
-        round INT UNSIGNED NOT NULL,
-        status ENUM('begun', 'done', 'gone') CHARACTER SET ascii NOT NULL,
-        start LONGTEXT {_NAME} NOT NULL,
-        fingerprint CHAR(40) CHARACTER SET ascii NOT NULL,
-        row_count BIGINT UNSIGNED NOT NULL DEFAULT 0,
-        size_bytes BIGINT UNSIGNED NOT NULL DEFAULT 0,
-        PRIMARY KEY (run_id, source_database, source_table)
-    """,
-    "copy_chunk": f"""{_TABLE_KEY}
-        number INT UNSIGNED NOT NULL,
-        lower_key LONGTEXT CHARACTER SET ascii NULL,
-        upper_key LONGTEXT CHARACTER SET ascii NULL,
-        is_done BOOLEAN NOT NULL,
-        row_count BIGINT UNSIGNED NOT NULL DEFAULT 0,
-        size_bytes BIGINT UNSIGNED NOT NULL DEFAULT 0,
-        PRIMARY KEY (run_id, source_database, source_table, number)
-    """,
-    "copy_made": f"""
-        run_id BIGINT UNSIGNED NOT NULL,
-        target_database VARCHAR(64) {_NAME} NOT NULL,
-        target_table VARCHAR(64) {_NAME} NOT NULL,
-        status ENUM('making', 'made', 'kept') CHARACTER SET ascii NOT NULL,
-        fingerprint CHAR(40) CHARACTER SET ascii NOT NULL,
-        late_keys LONGTEXT CHARACTER SET utf8mb4 NOT NULL,
-        PRIMARY KEY (run_id, target_database, target_table)
-    """,
-}
+_TABLES = ("copy_run", "copy_table", "copy_chunk", "copy_made")
 
 
 class RunRecord(msgspec.Struct):
@@ -119,20 +72,9 @@ class Journal:
     def __init__(self, schema: str) -> None:
         self._schema = schema
         self._runs, self._tables, self._chunks, self._made = (
-            f"{quote_name(schema)}.{quote_name(name)}" for name in TABLES
+            f"{quote_name(schema)}.{quote_name(name)}" for name in _TABLES
         )
         self.run_id = 0
-
-    def ensure(self, connection: Connection) -> None:
-        """Create what is missing. Raises ConfigError if the user may not."""
-        try:
-            for name, definition in TABLES.items():
-                connection.execute(
-                    f"CREATE TABLE IF NOT EXISTS {quote_name(self._schema)}.{quote_name(name)} ({definition})"
-                    " ENGINE=InnoDB"
-                )
-        except PermanentError as exc:
-            raise ConfigError(f"the copy's tables cannot be made in the target: {exc}", key="state_schema") from exc
 
     # -- runs --------------------------------------------------------------------------------------------------------
 

@@ -155,7 +155,6 @@ class Copy:
         """All of it, once; see run_copy. `former` is what was tried before, and its report: the answer to its last
         COMMIT may be all that is missing."""
         self._streams.acquire()
-        self._journal.ensure(self._target)
         if former is not None and self._journal.is_done(self._target, former[0]):
             return former[1]
         self.report.streams = self._streams.names

@@ -12,7 +12,6 @@ from pydbsync.apply.state import ensure_state_schema
 from pydbsync.apply.table_start import (
     StartRow,
     TableStart,
-    ensure_start_tables,
     read_start_row,
     write_start_row,
     write_table_starts,
@@ -44,7 +43,6 @@ class OwnedStreams:
         Raises OperationError if one is being replayed, ConfigError without the right to.
         """
         ensure_state_schema(self._connection, self._schema)
-        ensure_start_tables(self._connection, self._schema)
         for name, row in self._rows.items():
             if not row.try_lock(self._connection, wait_s=LOCK_WAIT_S):
                 raise OperationError(

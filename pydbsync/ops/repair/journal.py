@@ -6,21 +6,12 @@ from collections.abc import Iterable
 
 from pydbsync.apply.connection import Connection
 from pydbsync.apply.state import ensure_state_schema
-from pydbsync.errors import ConfigError, PermanentError
+from pydbsync.errors import PermanentError
 from pydbsync.ops.repair.change import PlannedChange
 from pydbsync.plan.quoting import quote_name
 
 _MISSING = (1049, 1146)
 """No such database, no such table."""
-
-_JOURNAL = """
-    plan VARCHAR(64) CHARACTER SET ascii NOT NULL,
-    number BIGINT UNSIGNED NOT NULL,
-    status ENUM('applied', 'undone') CHARACTER SET ascii NOT NULL,
-    after_image LONGBLOB NULL,
-    done_at TIMESTAMP(6) NOT NULL DEFAULT CURRENT_TIMESTAMP(6) ON UPDATE CURRENT_TIMESTAMP(6),
-    PRIMARY KEY (plan, number)
-"""
 
 
 class Journal:
@@ -32,14 +23,8 @@ class Journal:
         self._plan = plan
 
     def prepare(self, connection: Connection) -> None:
-        """Make the table where it is missing. Raises ConfigError if the user may not."""
+        """Make the state schema, or bring it up to date. Raises ConfigError if the user may not."""
         ensure_state_schema(connection, self._schema)
-        try:
-            connection.execute(f"CREATE TABLE IF NOT EXISTS {self._table} ({_JOURNAL}) ENGINE=InnoDB")
-        except PermanentError as exc:
-            raise ConfigError(
-                f"the table {self._table} cannot be made in the target: {exc}", key="state_schema"
-            ) from exc
 
     def statuses(self, connection: Connection) -> dict[int, str]:
         """The status of each change that was done, by its number."""

@@ -1,0 +1,139 @@
+"""How the state schema came to be what it is: numbered migrations, each of them steps that can be taken twice.
+
+To change the state schema, append a migration; never edit one that was released. DDL commits by itself, and a start can
+be killed between any two statements: so a step looks first whether it is done. `Table` and `Columns` do so by
+themselves, and both brands take what they say (ADD COLUMN IF NOT EXISTS is MariaDB's alone). `Rows` must be a statement
+that changes nothing when it runs again; it runs until its migration is recorded.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple, TypeAlias
+
+from pydbsync.apply.first_tables import FIRST_TABLES
+from pydbsync.apply.progress_tables import PROGRESS_TABLES
+from pydbsync.plan.quoting import quote_name
+
+_KEY = re.compile(r"(?:UNIQUE )?KEY (\w+) \(")
+_PRIMARY = "PRIMARY KEY ("
+
+
+class Found(NamedTuple):
+    """What the state schema has: (table, column) and (table, key), in lower case."""
+
+    columns: frozenset[tuple[str, str]]
+    keys: frozenset[tuple[str, str]]
+
+    def has_table(self, name: str) -> bool:
+        """Whether the table is there."""
+        return any(table == name for table, _ in self.columns)
+
+
+class Table(NamedTuple):
+    """A table. An earlier form of it, with fewer columns, is completed."""
+
+    name: str
+    definition: str
+    """A column or a key a line, as in CREATE TABLE. A column that an earlier form may lack is NULL or has a default, or
+    a `Rows` fills it."""
+
+
+class Columns(NamedTuple):
+    """Columns and keys that a table was given later, spelled as in `Table`."""
+
+    name: str
+    definition: str
+
+
+class Rows(NamedTuple):
+    """A statement about rows, with `{schema}` for the schema's quoted name."""
+
+    sql: str
+
+
+Step: TypeAlias = Table | Columns | Rows
+
+
+class Migration(NamedTuple):
+    """One version of the state schema."""
+
+    version: int
+    says: str
+    """What is new, in one sentence."""
+    steps: tuple[Step, ...]
+
+
+MIGRATIONS = (
+    Migration(
+        1,
+        "The tables of checkpoints, parked changes, schema changes, copies and repairs.",
+        (
+            *(Table(name, definition) for name, definition in FIRST_TABLES.items()),
+            # Of a copy that an earlier pydbsync began: it knew one snapshot, and added no keys behind the rows.
+            Rows("UPDATE {schema}.copy_run SET latest = start WHERE latest = ''"),
+            Rows("UPDATE {schema}.copy_run SET before_latest = '{{}}' WHERE before_latest = ''"),
+            Rows("UPDATE {schema}.copy_made SET late_keys = '[]' WHERE late_keys = ''"),
+        ),
+    ),
+    Migration(
+        2,
+        "Workers and tools write what they are doing.",
+        tuple(Table(name, definition) for name, definition in PROGRESS_TABLES.items()),
+    ),
+)
+
+VERSION_TABLE = Table(
+    "schema_version",
+    """
+        version INT UNSIGNED NOT NULL PRIMARY KEY,
+        says VARCHAR(255) CHARACTER SET utf8mb4 NOT NULL,
+        made_by VARCHAR(64) CHARACTER SET utf8mb4 NOT NULL,
+        made_at TIMESTAMP(6) NOT NULL DEFAULT CURRENT_TIMESTAMP(6)
+    """,
+)
+
+
+def newest_version(migrations: Iterable[Migration] = MIGRATIONS) -> int:
+    """The version that this pydbsync works with."""
+    return max(migration.version for migration in migrations)
+
+
+def statements(
+    schema: str, step: Step, found: Found, *, later: Iterable[Step] = (), is_recorded: bool = False
+) -> Iterator[str]:
+    """What the step still has to run: nothing, or one statement. A table that is made gets the columns of `later` steps
+    at once, so that a new state schema needs no right to ALTER."""
+    if isinstance(step, Rows):
+        if not is_recorded:
+            yield step.sql.format(schema=quote_name(schema))
+        return
+    name = f"{quote_name(schema)}.{quote_name(step.name)}"
+    lines = _lines(step.definition)
+    if isinstance(step, Table) and not found.has_table(step.name):
+        for other in later:
+            if isinstance(other, Columns) and other.name == step.name:
+                lines += _lines(other.definition)
+        lines.sort(key=_is_key)
+        yield f"CREATE TABLE IF NOT EXISTS {name} ({', '.join(lines)}) ENGINE=InnoDB"
+        return
+    missing = [f"ADD {line}" for line in lines if not _is_there(step.name, line, found)]
+    if missing:
+        yield f"ALTER TABLE {name} {', '.join(missing)}"
+
+
+def _lines(definition: str) -> list[str]:
+    return [line.strip().rstrip(",") for line in definition.strip().splitlines()]
+
+
+def _is_key(line: str) -> bool:
+    return line.startswith(_PRIMARY) or _KEY.match(line) is not None
+
+
+def _is_there(table: str, line: str, found: Found) -> bool:
+    if line.startswith(_PRIMARY):
+        return True
+    if key := _KEY.match(line):
+        return (table, key[1].lower()) in found.keys
+    return (table, line.split(" ", maxsplit=1)[0].lower()) in found.columns
