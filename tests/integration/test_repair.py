@@ -73,6 +73,27 @@ def test_broken_rows_of_all_types_are_repaired_and_broken_again_by_undo(broken: 
     assert list(differences(before[1], broken.states()[1], data_only=True)) == []
 
 
+def test_long_numbers_of_rows_without_a_key_differ_in_their_last_digits(bench: Bench) -> None:
+    """The servers group rows in a table of their own, in which a DOUBLE had 22 characters."""
+    on_both(bench.source, bench.target, "CREATE TABLE t (d DOUBLE, l DOUBLE(255,30))")
+    rows = [("-6.954981326455496e-14{}", "-1.25"), ("-1.25", "-1e20{}"), ("{}", "{}")]
+    for server, digit in ((bench.source, "1"), (bench.target, "2")):
+        change(server, *(f"INSERT INTO t VALUES ({d.format(digit)}, {e.format(digit)})" for d, e in rows))
+    assert bench.different() == {"shop.t": 6}
+    bench.make_plan()
+    assert bench.apply().different == 0
+    assert bench.is_equal()
+
+
+def test_a_row_whose_key_is_the_empty_text_is_repaired(bench: Bench) -> None:
+    on_both(bench.source, bench.target, "CREATE TABLE t (k VARCHAR(9) PRIMARY KEY, v INT)")
+    change(bench.source, "INSERT INTO t VALUES ('', 1), ('a', 1)")
+    change(bench.target, "INSERT INTO t VALUES ('', 2), ('b', 1)")
+    assert bench.make_plan().left_out == ()
+    bench.apply()
+    assert bench.is_equal()
+
+
 def test_the_plan_is_sql_with_the_reverse_of_each_change_beside_it(bench: Bench) -> None:
     on_both(bench.source, bench.target, "CREATE TABLE t (id INT PRIMARY KEY, v VARCHAR(9))")
     change(bench.source, "INSERT INTO t VALUES (1, 'it\\'s'), (2, NULL)")

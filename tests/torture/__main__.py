@@ -1,14 +1,20 @@
-"""`python -m tests.torture`, with `--faults N`, `--verify N` or `--bounds`: prints what is shown; exit code 1 if it
-failed."""
+"""`python -m tests.torture`, with `--faults N`, `--verify N`, `--repair N` or `--bounds`: prints what is shown.
+
+Exit code 1 if it failed."""
 
 from __future__ import annotations
 
 import argparse
+import os
 import random
 import sys
 import tempfile
+from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
+import lab
+from tests.servers import Endpoint
 from tests.torture.run import torture
 
 
@@ -24,13 +30,20 @@ def main() -> int:
     parser.add_argument(
         "--verify", type=int, nargs="?", const=2000, help="random tables, with damage that verify must find exactly"
     )
+    parser.add_argument("--repair", type=int, nargs="?", const=2000, help="the same: equal after it, undone, and again")
+    parser.add_argument("--source", help="of --verify and --repair: mysql://user:password@host:port")
+    parser.add_argument("--target", help="the same; all databases of both are dropped")
     arguments = parser.parse_args()
     if arguments.bounds:
         from tests.torture.bounds import main as bounds
 
         return bounds()
-    if arguments.verify:
-        return verify(arguments.verify, arguments.seed)
+    if arguments.verify or arguments.repair:
+        print(f"seed {arguments.seed}", flush=True)
+        source, target = end("source", arguments.source), end("target", arguments.target)
+        if arguments.verify:
+            return verify(source, target, arguments.verify, arguments.seed)
+        return repair(source, target, arguments.repair, arguments.seed)
     folder = arguments.folder or Path(tempfile.mkdtemp(prefix="pydbsync-torture-"))
     folder.mkdir(parents=True, exist_ok=True)
     print(f"seed {arguments.seed}; logs in {folder}", flush=True)
@@ -39,13 +52,32 @@ def main() -> int:
     return 0 if result.is_equal else 1
 
 
-def verify(rounds: int, seed: int) -> int:
-    """On the lab's MariaDB servers, or the MySQL servers that the environment names."""
-    from tests.torture.comparisons import Fuzz, ends
+def end(name: Literal["source", "target"], url: str | None) -> Endpoint:
+    """The server at this URL, or of the environment's PYDBSYNC_TEST_MYSQL_…, or the lab's; without databases."""
+    url = url or os.environ.get(f"PYDBSYNC_TEST_MYSQL_{name.upper()}")
+    found = Endpoint.of_url(url) if url else Endpoint.of_lab(lab.up(name))
+    if "MariaDB" in str(found.query("SELECT @@version")):
+        found = replace(found, brand="mariadb")
+    found.drop_databases()
+    return found
 
-    print(f"seed {seed}", flush=True)
-    wrong = Fuzz(*ends(), seed=seed).run(rounds, say=say)
+
+def verify(source: Endpoint, target: Endpoint, rounds: int, seed: int) -> int:
+    from tests.torture.comparisons import Fuzz
+
+    wrong = Fuzz(source, target, seed=seed).run(rounds, say=say)
     print("\n".join(wrong) or f"{rounds} tables: every row that differs was found, and no other")
+    return 1 if wrong else 0
+
+
+def repair(source: Endpoint, target: Endpoint, rounds: int, seed: int) -> int:
+    from tests.torture.repairs import Fuzz
+
+    with tempfile.TemporaryDirectory(prefix="pydbsync-repairs-") as folder:
+        fuzz = Fuzz(source, target, Path(folder), seed=seed)
+        wrong = fuzz.run(rounds, say=say)
+    told = f"{fuzz.tables} tables, {fuzz.changes} changes repaired, put back and repaired again: equal"
+    print("\n".join(wrong) or told)
     return 1 if wrong else 0
 
 

@@ -20,6 +20,7 @@ from pydbsync.ops.verify.canonical import (
     form_of,
     in_bytes,
     is_reversible,
+    printed,
     spell,
 )
 from pydbsync.ops.verify.sides import NO_DIGEST, Request, Side
@@ -47,7 +48,7 @@ def image_expression(column: Column, dialect: Dialect) -> str:
     text = spell(column, dialect, form=form)
     if form is Form.TEXT and column.charset is not None and column.charset not in ONE_TO_ONE:
         return f"IF({is_reversible(column)}, {in_bytes(text, form)}, IF(ISNULL({name}), NULL, X'FF'))"
-    return f"CAST({text} AS CHAR)" if form in (Form.PLAIN, Form.FLOAT) else text
+    return printed(text, form) if form in (Form.PLAIN, Form.FLOAT) else text
 
 
 def image_token(column: Column, value: bytes | None) -> bytes:
@@ -125,7 +126,7 @@ def read_all_images(
         for request, count, values in side.read(table, expressions, requests, within=within, apart=apart):
             if request not in requests:
                 continue
-            if request == (NO_DIGEST,):
+            if table[2] is None and request == (NO_DIGEST,):
                 found[request] = ["it has no key, and is too long to be found by a digest (max_allowed_packet)"]
                 continue
             try:

@@ -54,6 +54,8 @@ _GROWTH = 4
 UNSPEAKABLE = b"\xff"
 """Begins what stands for a text that UTF-8 cannot tell from another: its bytes in hexadecimal, or their digest."""
 _DOUBLE_DIGITS = 17
+_FLOAT_CHARACTERS = 350
+"""Of the largest DOUBLE(255,30)."""
 _WIDE = Context(prec=1000)
 """Decimals are not rounded."""
 _TOO_LONG = 10**30
@@ -206,6 +208,14 @@ def _utf8_text(column: Column, name: str) -> str:
     return name if is_utf8 else f"CONVERT({name} USING utf8mb4)"
 
 
+def printed(text: str, form: Form) -> str:
+    """A spelled value that is no text, to be read.
+
+    A DOUBLE says that it prints 22 characters, and the table that GROUP BY is made in cuts longer ones to that.
+    """
+    return f"CAST({text} AS CHAR({_FLOAT_CHARACTERS}))" if form is Form.FLOAT else f"CAST({text} AS CHAR)"
+
+
 def in_bytes(text: str, form: Form) -> str:
     """A spelled value of at most max_allowed_packet bytes as bytes, so that no collation has a say."""
     return f"CAST({text} AS BINARY)" if form in (Form.TEXT, Form.JSON, Form.BINARY) else text
@@ -299,7 +309,7 @@ def _shown(text: str, column: Column, each: ComparedColumn, shown_bytes: int) ->
     if form is Form.JSON:
         return text
     if form not in (Form.TEXT, Form.BINARY):
-        return f"CAST({text} AS CHAR)"
+        return printed(text, form)
     shown = (
         f"IF(LENGTH({text}) > {shown_bytes}, CONCAT('SHA-256 ', SHA2({text}, 256), ' of ', LENGTH({text}), ' bytes'),"
         f" {in_bytes(text, form)})"
