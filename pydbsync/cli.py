@@ -27,7 +27,7 @@ app = typer.Typer(
     context_settings={"max_content_width": 120},
 )
 
-TOOLS: tuple[str, ...] = ("capture", "copy", "counters", "heartbeat", "parked", "repair", "verify")
+TOOLS: tuple[str, ...] = ("capture", "copy", "counters", "doctor", "heartbeat", "parked", "repair", "verify")
 """Modules of pydbsync.commands; each adds its commands with `register(app)`."""
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import select
 import socket
+import ssl
 import struct
 import threading
 import time
@@ -248,6 +249,11 @@ class Connection:
         """The server's number of this connection, as in its process list."""
         return int(self._raw.thread_id())  # type: ignore[no-untyped-call]
 
+    def certificate(self) -> Mapping[str, Any]:
+        """The server's certificate as Python's ssl shows it; empty without TLS, or where it is not checked."""
+        sock = getattr(self._raw, "_sock", None)
+        return (sock.getpeercert() or {}) if isinstance(sock, ssl.SSLSocket) else {}
+
     def execute(self, sql: bytes | str) -> int:
         """Run one statement; the number of matched or inserted rows. Raises TransientError or PermanentError."""
         with self._turn():
@@ -278,6 +284,12 @@ class Connection:
             warned = cursor.warning_count
         self.warnings = warned
         return found
+
+    def named_rows(self, sql: str) -> list[dict[str, Any]]:
+        """All rows of a query, or of a SHOW, by the names of its columns. Raises TransientError or PermanentError."""
+        with self._turn(), self._raw.cursor(pymysql.cursors.DictCursor) as cursor:
+            cursor.execute(sql)
+            return list(cursor.fetchall())
 
     def run(self, sql: str, parameters: tuple[object, ...] = ()) -> int:
         """One statement with %s parameters; the number of matched rows. Raises TransientError or PermanentError."""
@@ -335,6 +347,13 @@ class Connection:
             self._raw.close()
         except Exception:
             self._raw._force_close()  # type: ignore[attr-defined]
+
+    def abort(self) -> None:
+        """Cut the line under a statement that another thread waits for: that one fails as after a loss."""
+        sock = getattr(self._raw, "_sock", None)
+        if sock is not None:
+            with suppress(OSError):
+                sock.shutdown(socket.SHUT_RDWR)
 
     def use(self, database: str | None) -> None:
         """Make this the default database. Raises PermanentError if it does not exist."""

@@ -234,6 +234,11 @@ class AmqpSettings:
     blocked_timeout_s: float = option(
         300.0, seconds(0), "limit for a connection that RabbitMQ blocks; 0 is none", unit="seconds"
     )
+    management_port: int = option(
+        15672,
+        whole(0, 65_535),
+        "port of RabbitMQ's management, which doctor and status read; with `tls` the default is 15671, 0 is none",
+    )
     tls: TlsSettings | None = option(
         None, Kind("mapping, or true", read_tls, section=TlsSettings), "encrypt the connection"
     )
@@ -247,7 +252,13 @@ class AmqpSettings:
 def read_amqp(value: object, key: str) -> AmqpSettings:
     given = with_password(read_mapping(value, key), key)
     amqp = read_section(AmqpSettings, given, key)
-    return replace(amqp, port=5671) if amqp.tls and "port" not in given else amqp
+    if not amqp.tls:
+        return amqp
+    return replace(
+        amqp,
+        port=amqp.port if "port" in given else 5671,
+        management_port=amqp.management_port if "management_port" in given else 15671,
+    )
 
 
 TARGET: Final = Kind("mapping of PyMySQL keywords", read_target)

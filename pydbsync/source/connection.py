@@ -189,6 +189,11 @@ def connection_name(queue: str) -> str:
 
 
 def _ssl_options(tls: TlsSettings, host: str) -> Any:
+    return pika.SSLOptions(tls_context(tls), server_hostname=tls.server_name or host)
+
+
+def tls_context(tls: TlsSettings) -> ssl.SSLContext:
+    """The certificates of the configuration. Raises ConfigError where they cannot be used."""
     try:
         context = ssl.create_default_context(cafile=tls.ca)
         if tls.cert:
@@ -198,4 +203,4 @@ def _ssl_options(tls: TlsSettings, host: str) -> Any:
     if not tls.verify:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
-    return pika.SSLOptions(context, server_hostname=tls.server_name or host)
+    return context

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+import ssl
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -106,6 +107,11 @@ class BrokerLink:
     def cluster_name(self) -> str:
         """What RabbitMQ calls itself, such as `rabbit@host`; empty where it does not tell."""
         return self._told("cluster_name")
+
+    def certificate(self) -> dict[str, Any]:
+        """RabbitMQ's certificate as Python's ssl shows it; empty without TLS, or where it is not checked."""
+        sock = getattr(getattr(self._connection, "_transport", None), "_sock", None)
+        return (sock.getpeercert() or {}) if isinstance(sock, ssl.SSLSocket) else {}
 
     def _told(self, name: str) -> str:
         told = self._connection.server_properties if self._connection is not None else None

@@ -1,0 +1,74 @@
+"""`python -m pydbsync doctor`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pydbsync.commands.shared import (
+    CONFIG,
+    ConfigOption,
+    Format,
+    FormatOption,
+    JsonOption,
+    is_json,
+    print_json,
+    text_console,
+)
+from pydbsync.config.file import load_settings
+from pydbsync.errors import ConfigError
+from pydbsync.ops.doctor.examination import Examination, Limits
+from pydbsync.ops.doctor.finding import Finding, Level, Report
+from pydbsync.ops.doctor.run import examine
+from pydbsync.ops.doctor.show import show_report
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+
+    @app.command()
+    def doctor(
+        config: ConfigOption = CONFIG,
+        only: Annotated[
+            list[str] | None,
+            typer.Option(metavar="GROUP", help="Only this group of checks, such as broker; repeatable."),
+        ] = None,
+        skip: Annotated[
+            list[str] | None, typer.Option(metavar="GROUP", help="Not this group of checks; repeatable.")
+        ] = None,
+        quiet: Annotated[bool, typer.Option("--quiet", help="Leave out what is well.")] = False,
+        strict: Annotated[bool, typer.Option(help="What cannot be looked at counts as a warning.")] = False,
+        timeout_s: Annotated[
+            float, typer.Option("--timeout", min=1, help="Longest time for the checks of a group, seconds.")
+        ] = 30,
+        output: FormatOption = Format.TEXT,
+        as_json: JsonOption = False,
+    ) -> None:
+        """Look at source, broker, target and state, and say what is wrong and how it is mended; nothing is changed.
+        Exit
+        code 0 well, 1 warnings, 2 errors."""
+        report = _examined(config, only or [], skip or [], timeout_s)
+        if is_json(output, as_json):
+            print_json(
+                {"exit_code": report.exit_code(strict=strict), "findings": report.findings, "seconds": report.seconds}
+            )
+        else:
+            show_report(report, text_console(), quiet=quiet)
+        raise typer.Exit(report.exit_code(strict=strict))
+
+
+def _examined(config: Path, only: list[str], skip: list[str], timeout_s: float) -> Report:
+    try:
+        settings, warnings = load_settings(config, require=("db_info",))
+    except ConfigError as exc:
+        return Report(findings=(_configuration("error", str(exc), f"correct it in {config}"),))
+    exam = Examination(settings, limits=Limits(answer_s=min(10.0, timeout_s), group_s=timeout_s))
+    report = examine(exam, only=only, skip=skip)
+    told = tuple(_configuration("warning", text, f"see {config}") for text in warnings)
+    return Report(findings=(*told, *report.findings), seconds=report.seconds)
+
+
+def _configuration(level: Level, text: str, remedy: str) -> Finding:
+    return Finding(level=level, group="configuration", check="configuration", text=text, remedy=remedy)

@@ -1,0 +1,68 @@
+"""What an examination finds: each fact is one sentence, and what is wrong has its remedy."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Literal, TypeAlias
+
+import msgspec
+
+Level: TypeAlias = Literal["ok", "unknown", "warning", "error"]
+
+SHOWN = 5
+"""Names that a sentence lists before it says how many more there are."""
+
+
+class Finding(msgspec.Struct, frozen=True, kw_only=True):
+    """One fact. `check` is its lasting name, for programs; `remedy` has the command, the grant or the setting."""
+
+    level: Level
+    group: str = ""
+    check: str
+    text: str
+    remedy: str = ""
+
+
+def ok(check: str, text: str) -> Finding:
+    return Finding(level="ok", check=check, text=text)
+
+
+def unknown(check: str, text: str, remedy: str = "") -> Finding:
+    """Something that could not be looked at; `remedy` says what would let us."""
+    return Finding(level="unknown", check=check, text=text, remedy=remedy)
+
+
+def warning(check: str, text: str, remedy: str) -> Finding:
+    return Finding(level="warning", check=check, text=text, remedy=remedy)
+
+
+def error(check: str, text: str, remedy: str) -> Finding:
+    return Finding(level="error", check=check, text=text, remedy=remedy)
+
+
+def listed(names: Iterable[object], *, most: int = SHOWN) -> str:
+    """`a, b, c and 7 more`."""
+    every = [str(name) for name in names]
+    more = f" and {len(every) - most} more" if len(every) > most else ""
+    return ", ".join(every[:most]) + more
+
+
+def counted(number: int, noun: str) -> str:
+    """`1 table`, `3 tables`."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+class Report(msgspec.Struct, frozen=True, kw_only=True):
+    """All that was found, in the order of the groups."""
+
+    findings: tuple[Finding, ...]
+    seconds: float = 0.0
+
+    def count(self, level: Level) -> int:
+        return sum(finding.level == level for finding in self.findings)
+
+    def exit_code(self, *, strict: bool = False) -> int:
+        """2 with an error, 1 with a warning, else 0; `strict` takes what is unknown for a warning."""
+        if self.count("error"):
+            return 2
+        return 1 if self.count("warning") or (strict and self.count("unknown")) else 0

@@ -1,0 +1,109 @@
+"""Reads SHOW GRANTS of both brands: which privileges a user has where, and the GRANT that would add what is missing."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+import msgspec
+
+from pydbsync.plan.quoting import quote_name
+
+_GRANT = re.compile(
+    r"GRANT (?P<privileges>.+?) ON (?:(?P<kind>TABLE|PROCEDURE|FUNCTION|PACKAGE(?: BODY)?) )?"
+    r"(?P<database>\*|`(?:[^`]|``)*`)\.(?P<object>\*|`(?:[^`]|``)*`) TO ",
+    re.IGNORECASE,
+)
+_REVOKE = re.compile(r"REVOKE (?P<privileges>.+?) ON (?P<database>`(?:[^`]|``)*`)\.\* FROM ", re.IGNORECASE)
+_COLUMNS = re.compile(r"\s*\([^)]*\)")
+_EVERYTHING = frozenset({"ALL PRIVILEGES", "ALL"})
+_SAME = {
+    "BINLOG MONITOR": "REPLICATION CLIENT",  # MariaDB 10.5 and newer
+    "REPLICATION REPLICA": "REPLICATION SLAVE",  # MariaDB's other name
+}
+_IN_SUPER = frozenset({"REPLICATION CLIENT", "CONNECTION_ADMIN", "SYSTEM_VARIABLES_ADMIN", "READ_ONLY ADMIN"})
+
+
+class Grants(msgspec.Struct, frozen=True):
+    """Privileges by scope: `("*", "*")`, `(database pattern, "*")` or `(database, table)`, names as they are
+    written."""
+
+    scopes: tuple[tuple[str, str, frozenset[str]], ...]
+    revoked: tuple[tuple[str, frozenset[str]], ...] = ()
+    """MySQL's partial revokes: privileges that a database is exempt from."""
+
+    def has(self, privilege: str, database: str = "*", table: str = "*") -> bool:
+        """Whether the privilege is there on all of the scope: everything, a database, or a table of it."""
+        if any(name == database and privilege in taken for name, taken in self.revoked):
+            return self._given(privilege, database, table, skip_global=True)
+        return self._given(privilege, database, table, skip_global=False)
+
+    def _given(self, privilege: str, database: str, table: str, *, skip_global: bool) -> bool:
+        for scope, name, privileges in self.scopes:
+            if scope == "*" and name == "*" and not skip_global:
+                covers = True
+            elif name == "*" and database != "*":
+                covers = _matches(scope, database)
+            else:
+                covers = (scope, name) == (database, table) and table != "*"
+            if not covers:
+                continue
+            if privilege in privileges or privileges & _EVERYTHING:
+                return True
+            if privilege in _IN_SUPER and scope == "*" and "SUPER" in privileges:
+                return True
+        return False
+
+    def lacks(self, privileges: Iterable[str], database: str = "*", table: str = "*") -> list[str]:
+        """Those of the privileges that are missing there, in their order."""
+        return [each for each in privileges if not self.has(each, database, table)]
+
+
+def read_grants(lines: Iterable[str]) -> Grants:
+    """From the lines of SHOW GRANTS. Roles and proxies in them are passed over: their own lines are to be given too."""
+    scopes: list[tuple[str, str, frozenset[str]]] = []
+    revoked: list[tuple[str, frozenset[str]]] = []
+    for line in lines:
+        if found := _GRANT.match(line):
+            if (found["kind"] or "TABLE").upper() == "TABLE":
+                scopes.append((_name(found["database"]), _name(found["object"]), _privileges(found["privileges"])))
+        elif found := _REVOKE.match(line):
+            revoked.append((_name(found["database"]), _privileges(found["privileges"])))
+    return Grants(tuple(scopes), tuple(revoked))
+
+
+def grant_statement(privileges: Iterable[str], database: str, table: str, account: str) -> str:
+    """`GRANT SELECT ON \\`shop\\`.* TO 'u'@'%';`. `account` is as CURRENT_USER() has it."""
+    user, _, host = account.rpartition("@")
+    scope = "*.*" if database == "*" else f"{quote_name(database)}.{quote_name(table) if table != '*' else '*'}"
+    return f"GRANT {', '.join(privileges)} ON {scope} TO {_quoted(user)}@{_quoted(host)};"
+
+
+def _privileges(text: str) -> frozenset[str]:
+    # A privilege on some columns is none on the table.
+    whole = [each.strip().upper() for each in re.split(r",(?![^(]*\))", text) if not _COLUMNS.search(each)]
+    return frozenset(_SAME.get(each, each) for each in whole)
+
+
+def _name(text: str) -> str:
+    return text if text == "*" else text[1:-1].replace("``", "`")
+
+
+def _quoted(text: str) -> str:
+    return "'" + text.replace("\\", "\\\\").replace("'", "''") + "'"
+
+
+def _matches(pattern: str, database: str) -> bool:
+    """A database's name against that of a grant, in which _ and % stand for others unless a backslash is before
+    them."""
+    spelled = ""
+    position = 0
+    while position < len(pattern):
+        sign = pattern[position]
+        if sign == "\\" and position + 1 < len(pattern):
+            position += 1
+            spelled += re.escape(pattern[position])
+        else:
+            spelled += {"%": ".*", "_": "."}.get(sign, re.escape(sign))
+        position += 1
+    return pattern == database or re.fullmatch(spelled, database, re.DOTALL) is not None

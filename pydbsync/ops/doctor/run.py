@@ -1,0 +1,127 @@
+"""Runs the checks group by group, each group within its time: what cannot be looked at is said, never passed over."""
+
+from __future__ import annotations
+
+import re
+import threading
+import time
+from collections.abc import Callable, Collection, Iterable, Mapping
+from typing import Final, TypeAlias
+
+import msgspec
+
+from pydbsync.errors import ApplyError, ConfigError, PydbsyncError, TransientError
+from pydbsync.ops.doctor import reach, rights, source, state, tables, target
+from pydbsync.ops.doctor.examination import Away, Examination
+from pydbsync.ops.doctor.finding import Finding, Report, unknown, warning
+
+Check: TypeAlias = Callable[[Examination], Iterable[Finding]]
+
+GROUPS: Final[Mapping[str, tuple[Check, ...]]] = {
+    "connections": (
+        reach.check_target, reach.check_source, reach.check_ends, reach.check_broker, reach.broker_certificate,
+    ),
+    "rights": (rights.check_target, rights.check_source, rights.check_accounts),
+    "source": (
+        source.check_binlog, source.check_status, source.check_filtered, source.check_sessions, source.check_retention,
+        source.check_gtids, source.check_replica, source.check_clock, source.check_transactions, source.check_tables,
+        source.check_writable,
+    ),
+    "target": (
+        target.check_writable, target.check_packets, target.check_durability, target.check_modes, target.check_names,
+        target.check_engines, target.check_connections, target.check_blockers, target.check_prepared,
+        target.check_space,
+    ),
+    "tables": (
+        tables.check_names, tables.check_present, tables.check_keys, tables.check_columns, tables.check_engines,
+        tables.check_programs, tables.check_cascades, tables.check_defaults,
+    ),
+    "state": (
+        state.check_readable, state.check_schema, state.check_workers, state.check_streams,
+        state.check_parked, state.check_schema_changes,
+    ),
+}  # fmt: skip
+"""What is looked at, in this order; a check that says nothing has found nothing wrong."""
+
+_REFUSED = frozenset({1044, 1045, 1142, 1143, 1227, 1345, 1370, 1699})
+_NEEDS = re.compile(r"need \(at least one of\) the (.+?) privilege", re.IGNORECASE)
+
+
+def examine(
+    exam: Examination,
+    *,
+    only: Collection[str] = (),
+    skip: Collection[str] = (),
+    on_group: Callable[[str], object] = lambda group: None,
+) -> Report:
+    """Run the groups that are chosen. `on_group` hears which one begins. Never raises for what a server does."""
+    started = time.monotonic()
+    for name in (*only, *skip):
+        if name not in GROUPS:
+            raise ConfigError(f"there is no group {name!r}; they are {', '.join(GROUPS)}")
+    found: list[Finding] = []
+    try:
+        for group, checks in GROUPS.items():
+            if (not only or group in only) and group not in skip:
+                on_group(group)
+                found += _in_time(exam, group, checks)
+    finally:
+        exam.close()
+    return Report(findings=tuple(found), seconds=round(time.monotonic() - started, 3))
+
+
+def _in_time(exam: Examination, group: str, checks: Iterable[Check]) -> list[Finding]:
+    """A thread of its own, so that nothing on the other side can keep us: what it has found until then counts."""
+    found: list[Finding] = []
+    running = [""]
+    thread = threading.Thread(target=_run, args=(exam, checks, found, running), name=f"doctor {group}", daemon=True)
+    thread.start()
+    thread.join(exam.limits.group_s)
+    if thread.is_alive():
+        exam.close()  # its question fails, and the next group asks over new connections
+        found = [*found, warning(
+            f"{group}-time",
+            f"the checks of {group} did not end within {exam.limits.group_s:g} s (the last was {running[0]}): what"
+            f" they had"
+            " not reached is unknown",
+            "see what the servers are busy with (SHOW PROCESSLIST), or give it longer with --timeout",
+        )]  # fmt: skip
+    return [msgspec.structs.replace(each, group=group) for each in found]
+
+
+def _run(exam: Examination, checks: Iterable[Check], found: list[Finding], running: list[str]) -> None:
+    away: set[str] = set()
+    for check in checks:
+        name = check.__name__.removeprefix("check_").replace("_", "-")
+        running[0] = name
+        try:
+            for each in check(exam):  # one by one: what was found before a failure counts
+                found.append(each)
+        except Away as exc:
+            if exc.end not in away:
+                away.add(exc.end)
+                found.append(_without(exc))
+        except ApplyError as exc:
+            found.append(_refused(name, exc))
+        except PydbsyncError as exc:
+            found.append(unknown(name, f"this could not be looked at: {exc}"))
+        except Exception as exc:
+            text = f"a check failed by a fault of pydbsync itself: {type(exc).__name__}: {exc}"
+            found.append(unknown(name, text, "report it, with this line"))
+
+
+def _without(away: Away) -> Finding:
+    if away.cause is None:
+        return unknown(
+            "not-configured", f"what needs {away.end} is not looked at", f"set {away.end.partition('(')[2][:-1]}"
+        )
+    return unknown("away", f"what needs {away.end} is not looked at: see the group connections")
+
+
+def _refused(name: str, exc: ApplyError) -> Finding:
+    if exc.code in _REFUSED:
+        needs = _NEEDS.search(str(exc))
+        remedy = f"needs GRANT {needs[1]} …" if needs else "needs the right that the message names (docs/rights.md)"
+        return unknown(name, f"this may not be looked at: {exc}", remedy)
+    what = "does not answer now" if isinstance(exc, TransientError) else "could not be asked"
+    return unknown(name, f"the server {what}: {exc}")

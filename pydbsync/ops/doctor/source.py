@@ -1,0 +1,358 @@
+"""The source's server: whether its binlog has all that a replay needs, and keeps it for long enough."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from pydbsync.errors import ApplyError
+from pydbsync.ops.doctor.catalogue import source_tables
+from pydbsync.ops.doctor.examination import Away, Examination
+from pydbsync.ops.doctor.finding import Finding, counted, error, listed, ok, unknown, warning
+from pydbsync.ops.doctor.grants import grant_statement
+from pydbsync.ops.doctor.variables import clock_skew_s, is_on, number, variables
+
+_DAY_S = 86_400
+_SKEW_S = 2.0
+_LONG_TRANSACTION_S = 600
+_ROWS = ("innodb", "rocksdb", "tokudb", "ndbcluster")
+_NO_SUCH_STATEMENT = 1064
+
+
+def check_binlog(exam: Examination) -> Iterator[Finding]:
+    """Rows, whole, in a binlog that has all databases."""
+    known = variables(exam, "source")
+    if not is_on(known.get("log_bin")):
+        yield error(
+            "log-bin", "the source writes no binlog", "start it with log_bin=binlog and a server_id, in its my.cnf"
+        )
+        return
+    if (kind := known.get("binlog_format", "ROW")) != "ROW":
+        yield error(
+            "binlog-format",
+            f"the source writes binlog_format={kind}: changes come as statements, and neither Maxwell nor capture"
+            f" sees rows",
+            "SET GLOBAL binlog_format = 'ROW'; and binlog_format=ROW in my.cnf; sessions that are open keep the old one"
+            " until they connect again",
+        )
+    if (image := known.get("binlog_row_image", "FULL")) not in ("FULL", "FULL_NODUP"):
+        yield error(
+            "binlog-row-image",
+            f"the source writes binlog_row_image={image}: changed rows lack columns",
+            "SET GLOBAL binlog_row_image = 'FULL'; and binlog_row_image=FULL in my.cnf; sessions that are open keep"
+            " the old"
+            " one until they connect again",
+        )
+    elif image == "FULL_NODUP":
+        yield warning("binlog-row-image", "the source writes binlog_row_image=FULL_NODUP, which Maxwell does not know",
+                      "SET GLOBAL binlog_row_image = 'FULL'; and binlog_row_image=FULL in my.cnf")  # fmt: skip
+    if "PARTIAL_JSON" in known.get("binlog_row_value_options", ""):
+        yield error(
+            "partial-json",
+            "the source writes binlog_row_value_options=PARTIAL_JSON: Maxwell drops such updates (pydbsync capture"
+            " reads them)",
+            "SET GLOBAL binlog_row_value_options = ''; and leave it out of my.cnf; sessions that are open keep it"
+            " until they"
+            " connect again",
+        )
+    if is_on(known.get("binlog_transaction_compression")):
+        yield error(
+            "binlog-compression",
+            "the source writes binlog_transaction_compression=ON: Maxwell does not read compressed transactions"
+            " (pydbsync"
+            " capture does, with the extra zstd)",
+            "SET GLOBAL binlog_transaction_compression = OFF; and leave it out of my.cnf",
+        )
+    if is_on(known.get("log_bin_compress")):
+        yield error("binlog-compression", "the source writes log_bin_compress=ON: Maxwell does not read compressed"
+                                          " events"
+                    " (pydbsync capture does)",
+                    "SET GLOBAL log_bin_compress = OFF; and leave it out of my.cnf")  # fmt: skip
+    metadata = known.get("binlog_row_metadata")
+    if metadata is not None and metadata != "FULL":
+        yield warning(
+            "binlog-row-metadata",
+            f"the source writes binlog_row_metadata={metadata}: capture must follow names of columns by DDL",
+            "SET GLOBAL binlog_row_metadata = 'FULL'; and binlog_row_metadata=FULL in my.cnf",
+        )
+    if number(known.get("server_id")) == 0:
+        yield error("server-id", "the source has server_id 0: nobody can read its binlog", "server_id=1 in its"
+                                                                                           " my.cnf, and a"
+                    " restart")  # fmt: skip
+    if kind == "ROW" and image == "FULL":
+        yield ok("binlog-format", "the source writes whole rows to its binlog")
+
+
+def check_filtered(exam: Examination) -> Iterator[Finding]:
+    """binlog_do_db and binlog_ignore_db leave databases out."""
+    status = _binlog_status(exam)
+    if status is None:
+        return
+    only, never = ([name for name in str(each or "").split(",") if name] for each in status[2:4])
+    databases = sorted({name.database for name in source_tables(exam)})
+    absent = [name for name in databases if (only and name not in only) or name in never]
+    if absent:
+        yield error(
+            "binlog-filter",
+            f"the source leaves {listed(absent)} out of its binlog (binlog_do_db or binlog_ignore_db)",
+            "take binlog_do_db and binlog_ignore_db out of its my.cnf and restart it; then pydbsync copy the"
+            " databases anew",
+        )
+
+
+def check_retention(exam: Examination) -> Iterator[Finding]:
+    """The binlog must outlive each stop of the readers, and a copy."""
+    known = variables(exam, "source")
+    kept_s = number(known.get("binlog_expire_logs_seconds")) or number(known.get("expire_logs_days")) * _DAY_S
+    if known.get("binlog_expire_logs_auto_purge", "ON").upper() == "OFF":
+        kept_s = 0
+    name = "binlog_expire_logs_seconds" if "binlog_expire_logs_seconds" in known else "expire_logs_days"
+    if not kept_s:
+        yield ok("binlog-retention", "the source keeps its binlog until somebody purges it")
+    else:
+        behind_s = _behind_s(exam)
+        long_enough = f"SET GLOBAL {name} = {7 * _DAY_S if name.endswith('seconds') else 7}; and in my.cnf"
+        if behind_s is not None and behind_s > kept_s / 2:
+            yield error(
+                "binlog-retention",
+                f"the source keeps its binlog for {_time(kept_s)}, and what was applied last is {_time(behind_s)}"
+                f" old: what"
+                " is not read before it is purged is lost",
+                long_enough,
+            )
+        elif kept_s < _DAY_S:
+            yield warning(
+                "binlog-retention",
+                f"the source keeps its binlog for {_time(kept_s)}: a reader that is away for longer, or a copy that"
+                f" takes"
+                " longer, has lost its place",
+                long_enough,
+            )
+        else:
+            yield ok("binlog-retention", f"the source keeps its binlog for {_time(kept_s)}")
+    if limit := number(known.get("max_binlog_total_size")):
+        yield warning(
+            "binlog-retention",
+            f"the source purges its binlog beyond max_binlog_total_size={limit:,} bytes, whoever still reads it",
+            "SET GLOBAL max_binlog_total_size = 0; and in my.cnf",
+        )
+
+
+def check_gtids(exam: Examination) -> Iterator[Finding]:
+    """After a fail-over only GTIDs tell the place."""
+    mode = variables(exam, "source").get("gtid_mode")
+    if mode is not None and mode != "ON":
+        yield warning(
+            "gtid-mode",
+            f"the source has gtid_mode={mode}: after a fail-over to another server nobody can tell where the stream"
+            f" goes on",
+            "enforce_gtid_consistency=ON and gtid_mode=ON, step by step: OFF_PERMISSIVE, ON_PERMISSIVE, ON",
+        )
+
+
+def check_replica(exam: Examination) -> Iterator[Finding]:
+    """A source that is itself a replica writes what it replicates only if told so, and may be behind or stopped."""
+    known = variables(exam, "source")
+    logs = is_on(known.get("log_replica_updates", known.get("log_slave_updates", "ON")))
+    try:
+        status = _replica_status(exam)
+    except ApplyError as exc:
+        if not logs:
+            yield unknown(
+                "replica",
+                f"the source has log_replica_updates=OFF, and whether it is a replica cannot be seen ({exc})",
+                f"needs {_client_grant(exam)}",
+            )
+        return
+    if not status:
+        return
+    if not logs:
+        yield error(
+            "replica",
+            "the source is a replica with log_replica_updates=OFF: what it replicates is not in its binlog",
+            "log_replica_updates=ON (log_slave_updates=ON) in its my.cnf and a restart, or read the server above it",
+        )
+    for line in status:
+        threads = {key: str(value) for key, value in line.items() if key.endswith(("_IO_Running", "_SQL_Running"))}
+        stopped = [key for key, value in threads.items() if value != "Yes"]
+        if stopped:
+            problem = str(line.get("Last_SQL_Error") or line.get("Last_IO_Error") or "no error is given")
+            yield error(
+                "replica",
+                f"the source is a replica whose threads are stopped ({listed(stopped)}): {problem}",
+                "mend it there, then START REPLICA (START SLAVE)",
+            )
+        late = line.get("Seconds_Behind_Source", line.get("Seconds_Behind_Master"))
+        if late is not None and int(late) > 60:
+            yield warning("replica", f"the source is a replica {_time(int(late))} behind its own source: so is the"
+                                     f" target",
+                          "see why it is slow, or read the server above it")  # fmt: skip
+
+
+def check_clock(exam: Examination) -> Iterator[Finding]:
+    """Lag is shown by the source's clock."""
+    for end, connection in (("source", exam.source()), ("target", exam.target())):
+        skew = clock_skew_s(connection)
+        if abs(skew) > _SKEW_S:
+            yield warning(
+                "clock-skew",
+                f"the clock of the {end} is {abs(skew):.1f} s {'ahead of' if skew > 0 else 'behind'} this"
+                f" machine's: the lag"
+                " that is shown is off by as much",
+                f"timedatectl set-ntp true (or chronyc makestep) on the {end} and here; or look for SET GLOBAL"
+                f" timestamp",
+            )
+        else:
+            yield ok("clock-skew", f"the clock of the {end} is this machine's, within {_SKEW_S:g} s")
+
+
+def check_sessions(exam: Examination) -> Iterator[Finding]:
+    """Sessions keep their own settings: what was corrected globally goes on in them."""
+    connection = exam.source()
+    wanted = {"binlog_format": ("ROW",), "binlog_row_image": ("FULL",), "binlog_row_value_options": ("",),
+              "sql_log_bin": ("ON", "1")}  # fmt: skip
+    known = variables(exam, "source")
+    if connection.dialect.is_mariadb or not is_on(known.get("performance_schema")):
+        return  # MariaDB shows a session's settings to itself alone
+    try:
+        rows = connection.rows(
+            "SELECT t.processlist_id, t.processlist_user, v.variable_name, v.variable_value"
+            " FROM performance_schema.variables_by_thread v JOIN performance_schema.threads t USING (thread_id)"
+            " WHERE v.variable_name IN %s AND t.type = 'FOREGROUND'",
+            (tuple(wanted),),
+        )
+    except ApplyError:
+        yield unknown(
+            "sessions",
+            "what sessions at the source have set for themselves cannot be seen",
+            f"needs {grant_statement(('SELECT',), 'performance_schema', '*', exam.account('source'))}",
+        )
+        return
+    for number_, user, name, value in rows:
+        if str(value) not in wanted[str(name)] and str(value) != known.get(str(name)):
+            yield error(
+                "sessions",
+                f"session {number_} of {user} at the source has {name}={value}: its changes are not in the binlog"
+                f" as they"
+                " must be",
+                f"KILL {number_}; and take the setting out of that program",
+            )
+
+
+def check_transactions(exam: Examination) -> Iterator[Finding]:
+    """A transaction comes when it is committed: until then the target lacks all of it."""
+    try:
+        rows = exam.source().rows(
+            "SELECT trx_mysql_thread_id, TIMESTAMPDIFF(SECOND, trx_started, NOW()), trx_rows_modified"
+            " FROM information_schema.innodb_trx WHERE trx_rows_modified > 0"
+        )
+    except ApplyError:
+        account = exam.account("source")
+        yield unknown("long-transactions", "open transactions at the source cannot be seen",
+                      f"needs {grant_statement(('PROCESS',), '*', '*', account)}")  # fmt: skip
+        return
+    for thread, age_s, modified in rows:
+        if int(age_s or 0) > _LONG_TRANSACTION_S:
+            yield warning(
+                "long-transactions",
+                f"session {thread} at the source has a transaction open for {_time(int(age_s))} with"
+                f" {int(modified):,} changed"
+                " rows: they come all at once, when it commits",
+                f"COMMIT or ROLLBACK in it, or KILL {thread}",
+            )
+
+
+def check_tables(exam: Examination) -> Iterator[Finding]:
+    """Engines whose rows come without a transaction."""
+    without = [table for table in source_tables(exam).values() if table.engine.lower() not in (*_ROWS, "")]
+    if without:
+        names = [f"{table.name} ({table.engine})" for table in without]
+        yield warning(
+            "source-engine",
+            f"{counted(len(names), 'table')} of the source without transactions: {listed(names)}: copy has no"
+            f" snapshot of"
+            " them, and rows of a transaction that is rolled back stay",
+            f"ALTER TABLE `{without[0].name.database}`.`{without[0].name.table}` ENGINE=InnoDB at the source, or"
+            f" compare"
+            " them with pydbsync verify after the copy",
+        )
+
+
+def check_writable(exam: Examination) -> Iterator[Finding]:
+    """The heartbeat is written at the source."""
+    if is_on(variables(exam, "source").get("read_only")):
+        yield warning("source-read-only", "the source is read_only: pydbsync heartbeat cannot write there",
+                      "run the heartbeat at the server that is written to, or SET GLOBAL read_only = OFF")  # fmt: skip
+
+
+def binlog_files(exam: Examination) -> list[str] | None:
+    """The binlog files that the source still has, oldest first; None where our user may not see them. Raises Away."""
+
+    def read() -> list[str] | None:
+        try:
+            return [str(name) for name, *_ in exam.source().rows("SHOW BINARY LOGS")]
+        except ApplyError:
+            return None
+
+    return exam.known("binlog files", read)
+
+
+def check_status(exam: Examination) -> Iterator[Finding]:
+    """Without the right to see the binlog's place some checks say nothing."""
+    if is_on(variables(exam, "source").get("log_bin")) and _binlog_status(exam) is None:
+        yield unknown("binlog-filter", "the binlog's place and filters at the source cannot be seen",
+                      f"needs {_client_grant(exam)}")  # fmt: skip
+
+
+def _binlog_status(exam: Examination) -> tuple[Any, ...] | None:
+    def read() -> tuple[Any, ...] | None:
+        connection = exam.source()
+        for sql in ("SHOW BINARY LOG STATUS", "SHOW MASTER STATUS"):
+            try:
+                found = connection.rows(sql)
+                return found[0] if found else None
+            except ApplyError as exc:
+                if exc.code != _NO_SUCH_STATEMENT:
+                    return None
+        return None
+
+    return exam.known("binlog status", read)
+
+
+def _replica_status(exam: Examination) -> list[dict[str, Any]]:
+    connection = exam.source()
+    dialect = connection.dialect
+    if dialect.is_mariadb:
+        sql = "SHOW ALL SLAVES STATUS"
+    else:
+        sql = "SHOW REPLICA STATUS" if dialect.version >= (8, 0, 22) else "SHOW SLAVE STATUS"
+    return connection.named_rows(sql)
+
+
+def _client_grant(exam: Examination) -> str:
+    dialect = exam.source().dialect
+    wanted = ["REPLICATION CLIENT"]
+    if dialect.is_mariadb and dialect.version >= (10, 5):
+        wanted = ["BINLOG MONITOR", "REPLICA MONITOR"]
+    return grant_statement(wanted, "*", "*", exam.account("source"))
+
+
+def _behind_s(exam: Examination) -> float | None:
+    """How old the oldest of our places is, by the state at the target; None where there is none."""
+    try:
+        streams = tuple(queue.stream for queue in exam.settings.queues) or (exam.settings.stream,)
+        schema = exam.settings.state_schema.replace("`", "``")
+        found = exam.target().value(
+            f"SELECT UNIX_TIMESTAMP() - MIN(newest_ts) FROM `{schema}`.checkpoint WHERE newest_ts > 0 AND stream IN %s",
+            (streams,),
+        )
+    except (Away, ApplyError):
+        return None
+    return None if found is None else float(found)
+
+
+def _time(seconds: float) -> str:
+    for size, name in ((_DAY_S, "d"), (3600, "h"), (60, "min")):
+        if seconds >= size:
+            return f"{seconds / size:.3g} {name}"
+    return f"{seconds:.0f} s"

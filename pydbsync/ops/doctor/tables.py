@@ -1,0 +1,422 @@
+"""The target's tables against the source's: missing ones, other keys, narrower columns, what would fire or cascade."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from pydbsync.apply.connection import Connection
+from pydbsync.errors import PlanError
+from pydbsync.ops.doctor.catalogue import (
+    ColumnFacts,
+    ForeignKey,
+    Pair,
+    TableFacts,
+    pairs,
+    read_foreign_keys,
+    source_tables,
+    target_databases,
+    target_tables,
+)
+from pydbsync.ops.doctor.examination import Away, Examination
+from pydbsync.ops.doctor.finding import Finding, counted, error, listed, ok, unknown, warning
+from pydbsync.ops.doctor.grants import grant_statement
+from pydbsync.plan.collations import Server, translate_collation
+from pydbsync.plan.quoting import quote_name, quote_table
+from pydbsync.route.filters import Filters
+
+_INTEGERS = {"tinyint": 1, "smallint": 2, "mediumint": 3, "int": 4, "bigint": 8}
+_NUMBERS = re.compile(r"\((\d+)(?:,(\d+))?\)")
+_WIDE = ("utf8mb4", "utf16", "utf16le", "utf32", "gb18030")
+_TRANSACTIONAL = ("innodb", "rocksdb", "tokudb", "ndbcluster", "ndb")
+_BOTH = "pydbsync verify shows all differences of the structure"
+
+
+def check_present(exam: Examination) -> Iterator[Finding]:
+    """Each source table has its table at the target."""
+    missing: dict[str, list[Pair]] = {}
+    every = pairs(exam)
+    databases = {str(row[0]).lower() for row in exam.target().rows("SHOW DATABASES")}
+    for pair in every:
+        if pair.target is None:
+            missing.setdefault(pair.target_name.database, []).append(pair)
+        elif pair.target.is_view:
+            yield error(
+                "table-is-a-view",
+                f"{pair.target_name} is a view at the target: rows of {pair.source.name} would go through it",
+                f"DROP VIEW {quote_table(pair.target_name)}; then pydbsync copy --tables '{pair.source.name}'",
+            )
+    for database, absent in missing.items():
+        names = [pair.source.name for pair in absent]
+        what = (
+            f"the target has no database {database}"
+            if database.lower() not in databases
+            else f"the target has no {listed(pair.target_name for pair in absent)}"
+        )
+        yield error(
+            "missing-tables",
+            f"{what}: every change of {listed(names)} would be parked",
+            "pydbsync copy " + " ".join(f"--tables '{name}'" for name in names[:3])
+            + (" …" if len(names) > 3 else "")
+            + (", or correct dbname_rewrite" if exam.settings.dbname_rewrite else ""),
+        )  # fmt: skip
+    if every and not missing:
+        yield ok("missing-tables", f"all {counted(len(every), 'table')} that take part are at the target")
+    if not every:
+        yield warning(
+            "missing-tables",
+            "no table of the source takes part",
+            "look at include and exclude, and at the rights of the source's user",
+        )
+
+
+def check_names(exam: Examination) -> Iterator[Finding]:
+    """What the configuration names is there at the source."""
+    names = source_tables(exam)
+    present = {str(row[0]) for row in exam.source().rows("SHOW DATABASES")}
+    settings = exam.settings
+    for database in settings.dbname_rewrite:
+        if database not in present:
+            close = next((name for name in present if name.lower() == database.lower()), None)
+            yield warning(
+                "rewrite",
+                f"dbname_rewrite names {database}, which the source does not have or does not show to our user",
+                f"write {close!r} as the source does" if close else "correct dbname_rewrite, or GRANT SELECT on it",
+            )
+    for glob in settings.include:
+        if not any(Filters(include=[glob]).takes(name) for name in names):
+            yield warning(
+                "include", f"include names {glob!r}, and no table of the source that takes part is called so",
+                "correct include; names compare with their case",
+            )  # fmt: skip
+
+
+def check_keys(exam: Examination) -> Iterator[Finding]:
+    """Tables with a key, and with the same one."""
+    keyless: list[str] = []
+    for source, name, target in pairs(exam):
+        if target is None or target.is_view:
+            continue
+        wanted, found = ([column.lower() for column in table.row_key] for table in (source, target))
+        if not wanted and not found:
+            keyless.append(str(name))
+        elif wanted and not found:
+            yield error(
+                "other-key",
+                f"{name} has no key at the target, {source.name} has ({', '.join(source.row_key)}): each change of"
+                f" a row"
+                " reads the whole table",
+                f"ALTER TABLE {quote_table(name)} ADD PRIMARY KEY ({', '.join(map(quote_name, source.row_key))})",
+            )
+        elif sorted(wanted) != sorted(found):
+            yield error(
+                "other-key",
+                f"the key of {name} is ({', '.join(target.row_key)}) at the target and"
+                f" ({', '.join(source.row_key) or 'none'}) at the source: rows that differ there would replace each"
+                f" other",
+                f"ALTER TABLE {quote_table(name)} DROP PRIMARY KEY, ADD PRIMARY KEY"
+                f" ({', '.join(map(quote_name, source.row_key)) or '…'}), or make them alike at the source",
+            )
+    if keyless:
+        yield warning(
+            "no-key",
+            f"{counted(len(keyless), 'table')} without a key: {listed(keyless)}: each UPDATE and DELETE of a row"
+            f" reads the"
+            " whole table",
+            "add a primary key at the source (ALTER TABLE … ADD id BIGINT UNSIGNED AUTO_INCREMENT PRIMARY KEY on"
+            " both sides"
+            " gives rows other numbers there: copy the table anew)",
+        )
+
+
+def check_columns(exam: Examination) -> Iterator[Finding]:
+    """Each column of the source is at the target and takes all its values."""
+    across = exam.source().dialect.is_mariadb != exam.target().dialect.is_mariadb
+    upsert = exam.settings.apply_mode == "upsert"
+    for source, name, target in pairs(exam):
+        if target is None or target.is_view:
+            continue
+        table = quote_table(name)
+        for key, column in source.columns.items():
+            other = target.columns.get(key)
+            if other is None:
+                if not column.generated:
+                    yield error(
+                        "missing-column", f"{name} lacks the column {column.name} at the target: its rows would be"
+                                          f" parked",
+                        f"ALTER TABLE {table} ADD {quote_name(column.name)} {column.column_type}",
+                    )  # fmt: skip
+                continue
+            if column.generated != other.generated:
+                side = "the source" if column.generated else "the target"
+                yield (warning if column.generated else error)(
+                    "generated-column",
+                    f"{name}.{other.name} is generated at {side} alone"
+                    + (": its values would be computed anew, not as the source has them" if other.generated else ""),
+                    f"ALTER TABLE {table} MODIFY {quote_name(other.name)} {column.column_type}"
+                    + (" as at the source" if column.generated else ""),
+                )
+            elif not column.generated and (why := narrower(column, other)):
+                yield error(
+                    "narrower-column",
+                    f"{name}.{other.name} is {other.column_type}{_charset(other, column)} at the target and"
+                    f" {column.column_type}{_charset(column, other)} at the source: {why}",
+                    f"ALTER TABLE {table} MODIFY {quote_name(other.name)} {column.column_type}"
+                    + (f" CHARACTER SET {column.charset}" if column.charset else ""),
+                )
+            elif why := other_collation(column, other, key in {k.lower() for k in source.row_key}, exam, across=across):
+                yield warning(
+                    "collation", f"{name}.{other.name}: {why}",
+                    f"ALTER TABLE {table} MODIFY {quote_name(other.name)} {column.column_type}"
+                    f" CHARACTER SET {column.charset} COLLATE {column.collation}",
+                )  # fmt: skip
+        own = [c for key, c in target.columns.items() if key not in source.columns and not c.generated]
+        stuck = [c.name for c in own if not c.nullable and not c.has_default]
+        if stuck:
+            yield error(
+                "own-column",
+                f"{name} has {listed(stuck)} at the target alone, NOT NULL and without a default: no row can be"
+                f" inserted",
+                f"ALTER TABLE {table} ALTER {quote_name(stuck[0])} SET DEFAULT …, and apply_mode: upsert",
+            )
+        elif own and not upsert:
+            yield warning(
+                "own-column",
+                f"{name} has {listed(c.name for c in own)} at the target alone: apply_mode"
+                f" {exam.settings.apply_mode} sets"
+                " it to its default with each change of a row",
+                "apply_mode: upsert keeps it, or drop the column",
+            )
+
+
+def narrower(column: ColumnFacts, other: ColumnFacts) -> str:
+    """Why the target's column does not take each value of the source's; empty if it does, as far as types tell."""
+    if column.nullable and not other.nullable:
+        return "NULL does not fit"
+    if column.kind in _INTEGERS and other.kind in _INTEGERS:
+        if _INTEGERS[other.kind] < _INTEGERS[column.kind]:
+            return "larger numbers do not fit"
+        if "unsigned" in column.column_type and "unsigned" not in other.column_type:
+            return "numbers above the middle do not fit" if _INTEGERS[other.kind] == _INTEGERS[column.kind] else ""
+        if "unsigned" in other.column_type and "unsigned" not in column.column_type:
+            return "negative numbers do not fit"
+        return ""
+    if column.kind == other.kind == "decimal":
+        (a, b), (c, d) = (_digits(each.column_type) for each in (column, other))
+        return "values with more digits do not fit" if c - d < a - b or d < b else ""
+    if column.octets is not None and other.octets is not None and column.kind not in ("enum", "set"):
+        if column.charset in _WIDE and other.charset is not None and other.charset not in _WIDE:
+            return f"characters that {other.charset} lacks do not fit"
+        units = _characters(other) < _characters(column)
+        return "longer values do not fit" if units else ""
+    if column.kind in ("enum", "set") and other.kind == column.kind and column.column_type != other.column_type:
+        return "labels differ"
+    if column.kind == other.kind and column.kind in ("datetime", "timestamp", "time"):
+        return "fractions of seconds are cut" if _fraction(other) < _fraction(column) else ""
+    families = (
+        {"date", "datetime", "timestamp", "time", "year"},
+        set(_INTEGERS) | {"decimal", "float", "double", "bit"},
+    )
+    for family in families:
+        if (column.kind in family) != (other.kind in family) and other.octets is None:
+            return "the values are of another kind"
+    if column.kind == "double" and other.kind == "float":
+        return "digits are lost"
+    if column.kind in ("datetime", "timestamp") and other.kind in ("date", "time", "year"):
+        return "a part of each value is lost"
+    return ""
+
+
+def other_collation(column: ColumnFacts, other: ColumnFacts, is_key: bool, exam: Examination, *, across: bool) -> str:
+    """What a collation of its own at the target would do."""
+    if column.collation is None or other.collation is None or column.collation == other.collation:
+        return ""
+    wanted = column.collation
+    if across:
+        dialect = exam.target().dialect
+        try:
+            translated = translate_collation(wanted, Server(dialect.brand, dialect.version))
+        except PlanError as exc:
+            return f"the target has no collation that compares as {wanted} does: {exc}"
+        if translated is not None and translated.name == other.collation:
+            return ""
+    if {wanted.replace("utf8_", "utf8mb3_"), other.collation.replace("utf8_", "utf8mb3_")} == {other.collation}:
+        return ""
+    what = "keys that are two there can be one here" if is_key else "it compares and sorts in another way"
+    return f"its collation is {other.collation} at the target and {wanted} at the source: {what}"
+
+
+def check_engines(exam: Examination) -> Iterator[Finding]:
+    """Exactly once needs transactions."""
+    without = [
+        table
+        for table in target_tables(exam).values()
+        if not table.is_view and table.engine.lower() not in _TRANSACTIONAL and _takes_part(exam, table)
+    ]
+    if without:
+        yield error(
+            "engine",
+            f"without transactions at the target: {listed(f'{each.name} ({each.engine})' for each in without)}: a"
+            " crash can apply a change twice",
+            f"ALTER TABLE {quote_table(without[0].name)} ENGINE=InnoDB",
+        )
+
+
+def check_programs(exam: Examination) -> Iterator[Finding]:
+    """Triggers and events at the target, whose effects arrive as rows already."""
+    databases = target_databases(exam)
+    if not databases:
+        return
+    connection = exam.target()
+    for end_right in ("TRIGGER", "EVENT"):
+        lacking = [name for name in databases if exam.grants("target").lacks((end_right,), name)]
+        if lacking:
+            yield unknown(
+                f"target-{end_right.lower()}s",
+                f"{end_right.lower()}s at the target cannot be seen in {listed(lacking)}",
+                f"needs {grant_statement((end_right,), lacking[0], '*', exam.account('target'))}",
+            )
+    triggers = connection.rows(
+        "SELECT trigger_schema, trigger_name, event_object_table FROM information_schema.triggers"
+        " WHERE trigger_schema IN %s",
+        (tuple(databases),),
+    )
+    if triggers:
+        shown = [f"{database}.{name} on {table}" for database, name, table in triggers]
+        yield error(
+            "target-triggers",
+            f"the target has {counted(len(shown), 'trigger')}: {listed(shown)}: what it does comes twice, because its"
+            " effects at the source arrive as rows",
+            f"DROP TRIGGER {quote_name(str(triggers[0][0]))}.{quote_name(str(triggers[0][1]))}, until the cut-over",
+        )
+    events = connection.rows(
+        "SELECT event_schema, event_name FROM information_schema.events WHERE event_schema IN %s AND status ="
+        " 'ENABLED'",
+        (tuple(databases),),
+    )
+    if events:
+        scheduler = str(connection.value("SELECT @@event_scheduler")).upper() in ("ON", "1")
+        shown = [f"{database}.{name}" for database, name in events]
+        yield (error if scheduler else warning)(
+            "target-events",
+            f"the target has {counted(len(shown), 'enabled event')}: {listed(shown)}"
+            + (", and event_scheduler is ON: they change rows beside the stream" if scheduler else
+               ", which begin to run when event_scheduler is turned on"),
+            f"ALTER EVENT {quote_name(str(events[0][0]))}.{quote_name(str(events[0][1]))} DISABLE, until the cut-over",
+        )  # fmt: skip
+
+
+def check_cascades(exam: Examination) -> Iterator[Finding]:
+    """Foreign keys that change rows by themselves."""
+    acting = [key for key in read_foreign_keys(exam.target(), target_databases(exam)) if key.acts]
+    mode = exam.settings.referential_actions
+    if not acting:
+        return
+    shown = listed(f"{key.child} ({key.name}) to {key.parent}" for key in acting)
+    if mode == "on":
+        yield ok("cascades", f"the target cascades itself, as referential_actions says: {shown}")
+        return
+    try:
+        dialect = exam.source().dialect
+    except Away:
+        if mode == "auto" and exam.settings.source_server == "auto":
+            yield warning(
+                "cascades",
+                f"foreign keys of the target change rows by themselves ({shown}), and it is not known whether the"
+                f" source"
+                " writes those rows to its binlog: the worker stops before the first change that would reach a child",
+                "source_server: 'mysql 8.4' (what the source is), or source_db_info, or referential_actions: on | off",
+            )
+        return
+    writes = not dialect.is_mariadb and dialect.version >= (9, 6)
+    if mode == "off" and not writes:
+        yield error(
+            "cascades",
+            f"the source ({dialect.brand} {exam.source().version}) does not write to its binlog what foreign keys"
+            f" change,"
+            f" and referential_actions is off: {shown} would keep rows that the source has deleted or changed",
+            "referential_actions: auto",
+        )
+        return
+    yield ok("cascades", f"foreign keys that change rows by themselves are followed: {shown}")
+    if not writes:
+        wanted = {(key.child, key.parent): (key.on_delete, key.on_update) for key in _source_keys(exam)}
+        for key in acting:
+            rules = wanted.get((key.child, key.parent))
+            if rules is not None and rules != (key.on_delete, key.on_update):
+                yield error(
+                    "cascades",
+                    f"{key.child} ({key.name}) acts ON DELETE {key.on_delete} ON UPDATE {key.on_update} at the"
+                    f" target, and"
+                    f" ON DELETE {rules[0]} ON UPDATE {rules[1]} at the source",
+                    f"make the foreign key {key.name} as the source's; {_BOTH}",
+                )
+
+
+def check_defaults(exam: Examination) -> Iterator[Finding]:
+    """A table that is created without a character set gets its database's."""
+    wanted = _database_collations(exam.source())
+    found = _database_collations(exam.target())
+    across = exam.source().dialect.is_mariadb != exam.target().dialect.is_mariadb
+    for database in sorted({name.database for name in source_tables(exam)}):
+        for other in exam.router.databases(database):
+            pair = (wanted.get(database), found.get(other))
+            if (
+                None in pair
+                or pair[0] == pair[1]
+                or (across and str(pair[0]).split("_")[0] == str(pair[1]).split("_")[0])
+            ):
+                continue
+            yield warning(
+                "database-collation",
+                f"new tables of {other} get the collation {pair[1]} at the target, and {pair[0]} at the source",
+                f"ALTER DATABASE {quote_name(other)} COLLATE {pair[0]}",
+            )
+
+
+def _source_keys(exam: Examination) -> list[ForeignKey]:
+    names = {name.database for name in source_tables(exam)}
+    moved = []
+    for key in read_foreign_keys(exam.source(), names):
+        for database in exam.router.databases(key.child.database):
+            parent = exam.router.rename(key.parent.database)
+            moved.append(
+                key._replace(child=key.child._replace(database=database), parent=key.parent._replace(database=parent))
+            )
+    return moved
+
+
+def _database_collations(connection: Connection) -> dict[str, str]:
+    rows = connection.rows("SELECT schema_name, default_collation_name FROM information_schema.schemata")
+    return {str(name): str(collation) for name, collation in rows}
+
+
+def _takes_part(exam: Examination, table: TableFacts) -> bool:
+    try:
+        known = exam.known("target names", lambda: {pair.target_name for pair in pairs(exam)})
+    except Away:
+        return True
+    return table.name in known
+
+
+def _charset(column: ColumnFacts, other: ColumnFacts) -> str:
+    return f" {column.charset}" if column.charset and column.charset != other.charset else ""
+
+
+def _characters(column: ColumnFacts) -> int:
+    found = _NUMBERS.search(column.column_type)
+    return (
+        int(found[1])
+        if (found and "char" in column.kind) or (found and "binary" in column.kind)
+        else int(column.octets or 0)
+    )
+
+
+def _digits(column_type: str) -> tuple[int, int]:
+    found = _NUMBERS.search(column_type)
+    return (int(found[1]), int(found[2] or 0)) if found else (10, 0)
+
+
+def _fraction(column: ColumnFacts) -> int:
+    found = _NUMBERS.search(column.column_type)
+    return int(found[1]) if found else 0

@@ -1,0 +1,251 @@
+"""The target's server: does it take what comes, keep it, and leave it as it came."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from typing import Final
+
+from pydbsync.errors import ApplyError
+from pydbsync.ops.doctor.catalogue import source_tables
+from pydbsync.ops.doctor.examination import Away, Examination
+from pydbsync.ops.doctor.finding import Finding, error, listed, ok, unknown, warning
+from pydbsync.ops.doctor.grants import grant_statement
+from pydbsync.ops.doctor.reach import is_local
+from pydbsync.ops.doctor.variables import is_on, number, variables
+
+_LEAST_FREE = 0.1
+_FULL_SHARE = 0.9
+_LONG_S = 60
+_MATTERING_MODES: Final = (
+    "ANSI_QUOTES", "NO_BACKSLASH_ESCAPES", "PIPES_AS_CONCAT", "IGNORE_SPACE", "PAD_CHAR_TO_FULL_LENGTH",
+    "REAL_AS_FLOAT", "HIGH_NOT_PRECEDENCE", "NO_ZERO_DATE", "NO_ZERO_IN_DATE", "STRICT_TRANS_TABLES",
+    "STRICT_ALL_TABLES",
+    "ERROR_FOR_DIVISION_BY_ZERO", "NO_ENGINE_SUBSTITUTION", "NO_UNSIGNED_SUBTRACTION", "ONLY_FULL_GROUP_BY",
+    "NO_AUTO_VALUE_ON_ZERO", "TIME_TRUNCATE_FRACTIONAL", "SIMULTANEOUS_ASSIGNMENT", "ALLOW_INVALID_DATES",
+)  # fmt: skip
+
+
+def check_writable(exam: Examination) -> Iterator[Finding]:
+    """A server that writes nothing is waited for, for ever."""
+    known = variables(exam, "target")
+    for name in (
+        "super_read_only",
+        "read_only",
+        "innodb_read_only",
+        "offline_mode",
+        "transaction_read_only",
+        "tx_read_only",
+    ):
+        value = known.get(name, "OFF")
+        if is_on(value) or value.upper() in ("READ_ONLY", "NO_LOCK", "NO_LOCK_NO_ADMIN"):
+            yield error(
+                "read-only",
+                f"the target has {name}={value}: nothing is written there"
+                + (" but by users with a right to it" if name == "read_only" else ""),
+                f"SET GLOBAL {name} = OFF; and leave it out of my.cnf, or point db_info to the server that is"
+                f" written to",
+            )
+            return
+    if level := number(known.get("innodb_force_recovery")):
+        yield error("read-only", f"the target runs with innodb_force_recovery={level}: it may refuse or lose writes",
+                    "mend its data, take innodb_force_recovery out of my.cnf and restart it")  # fmt: skip
+        return
+    yield ok("read-only", "the target is writable")
+
+
+def check_packets(exam: Examination) -> Iterator[Finding]:
+    """What the source could store, the target must take in one statement."""
+    size = number(variables(exam, "target").get("max_allowed_packet"))
+    try:
+        wanted = number(variables(exam, "source").get("max_allowed_packet"))
+    except Away:
+        wanted = 2**24
+        if size < wanted:
+            yield warning("max-allowed-packet", f"the target takes packets of {size:,} bytes: longer rows are parked",
+                          f"SET GLOBAL max_allowed_packet = {2**30}; and max_allowed_packet=1G in my.cnf")  # fmt: skip
+        return
+    if size < wanted:
+        yield error(
+            "max-allowed-packet",
+            f"the target takes packets of {size:,} bytes, the source of {wanted:,}: rows that are longer are parked",
+            f"SET GLOBAL max_allowed_packet = {max(wanted, 2**26)}; and the same in my.cnf",
+        )
+    else:
+        yield ok("max-allowed-packet", f"the target takes packets of {size:,} bytes")
+
+
+def check_durability(exam: Examination) -> Iterator[Finding]:
+    """A commit that a crash takes back was acknowledged to RabbitMQ all the same."""
+    known = variables(exam, "target")
+    weak = {}
+    if number(known.get("innodb_flush_log_at_trx_commit", "1")) != 1:
+        weak["innodb_flush_log_at_trx_commit"] = "1"
+    if is_on(known.get("log_bin")) and number(known.get("sync_binlog", "1")) != 1:
+        weak["sync_binlog"] = "1"
+    if known.get("innodb_doublewrite", "ON").upper() in ("OFF", "0"):
+        weak["innodb_doublewrite"] = "ON"
+    if weak:
+        yield warning(
+            "durability",
+            "the target answers a COMMIT before it is on disk ("
+            + ", ".join(f"{name}={known.get(name)}" for name in weak)
+            + "): a crash of its machine loses changes that RabbitMQ does not have any more",
+            " ".join(f"SET GLOBAL {name} = {value};" for name, value in weak.items()) + " and the same in my.cnf",
+        )
+    else:
+        yield ok("durability", "the target has a commit on disk before it answers")
+
+
+def check_modes(exam: Examination) -> Iterator[Finding]:
+    """pydbsync sets its own sql_mode; what was made at the target by others, and the application after the cut-over,
+    has
+    the server's."""
+    known = variables(exam, "target")
+    if statement := known.get("init_connect"):
+        yield warning("init-connect", f"the target runs init_connect for each new session: {statement[:80]}",
+                      "SET GLOBAL init_connect = ''; or see that it changes no setting of rows")  # fmt: skip
+    try:
+        there = variables(exam, "source")
+    except Away:
+        return
+    brands = exam.source().dialect.is_mariadb == exam.target().dialect.is_mariadb
+    wanted, found = ({mode for mode in each.get("sql_mode", "").split(",") if mode in _MATTERING_MODES}
+                     for each in (there, known))  # fmt: skip
+    differing = sorted(wanted ^ found)
+    if differing:
+        yield warning(
+            "sql-mode",
+            f"the servers differ in sql_mode ({listed(differing)}): the application, triggers and events meet"
+            f" another server"
+            " after the cut-over" + ("" if brands else "; the brands' defaults differ too"),
+            f"SET GLOBAL sql_mode = '{there.get('sql_mode', '')}'; at the target, and the same in my.cnf",
+        )
+
+
+def check_names(exam: Examination) -> Iterator[Finding]:
+    """Names that are two at the source must not become one."""
+    here = number(variables(exam, "target").get("lower_case_table_names"))
+    there = number(variables(exam, "source").get("lower_case_table_names"))
+    if (here == 0) == (there == 0):
+        return
+    names: dict[str, list[str]] = {}
+    for name in source_tables(exam):
+        names.setdefault(str(name).lower(), []).append(str(name))
+    doubled = [each for each in names.values() if len(each) > 1]
+    if here and doubled:
+        yield error(
+            "name-case",
+            f"the target has lower_case_table_names={here}, and {' and '.join(doubled[0])} of the source become one"
+            f" table",
+            "another name at the source, or a target with lower_case_table_names=0 (set when its data folder is made)",
+        )
+    else:
+        yield warning(
+            "name-case",
+            f"lower_case_table_names is {there} at the source and {here} at the target: statements that write a name in"
+            " another case than the table has mean something else there",
+            "a target with the same lower_case_table_names (set when its data folder is made)",
+        )
+
+
+def check_engines(exam: Examination) -> Iterator[Finding]:
+    """New tables must be transactional."""
+    known = variables(exam, "target")
+    default = known.get("default_storage_engine", "InnoDB")
+    forced = known.get("enforce_storage_engine", "")
+    disabled = known.get("disabled_storage_engines", "")
+    if default.lower() != "innodb":
+        yield warning("default-engine", f"new tables of the target are made as {default} where the source does not"
+                                        f" say more",
+                      "SET GLOBAL default_storage_engine = InnoDB; and the same in my.cnf")  # fmt: skip
+    if forced and forced.upper() not in ("NULL", "NONE", "INNODB"):
+        yield error("default-engine", f"the target makes all tables as {forced} (enforce_storage_engine)",
+                    "SET GLOBAL enforce_storage_engine = NULL; and leave it out of my.cnf")  # fmt: skip
+    if "innodb" in disabled.lower():
+        yield error("default-engine", "the target lets nobody make InnoDB tables (disabled_storage_engines)",
+                    "take InnoDB out of disabled_storage_engines in my.cnf and restart it")  # fmt: skip
+
+
+def check_connections(exam: Examination) -> Iterator[Finding]:
+    """A worker needs two connections, copy and verify several more."""
+    limit = number(variables(exam, "target").get("max_connections"))
+    rows = exam.target().rows("SHOW GLOBAL STATUS LIKE 'Threads_connected'")
+    used = int(rows[0][1]) if rows else 0
+    if limit and used > _FULL_SHARE * limit:
+        yield warning("max-connections", f"the target has {used} of {limit} connections in use",
+                      f"SET GLOBAL max_connections = {2 * limit}; and the same in my.cnf")  # fmt: skip
+
+
+def check_blockers(exam: Examination) -> Iterator[Finding]:
+    """Transactions of others at the target hold locks that rows and schema changes wait for."""
+    connection = exam.target()
+    try:
+        rows = connection.rows(
+            "SELECT t.trx_mysql_thread_id, p.user, TIMESTAMPDIFF(SECOND, t.trx_started, NOW()), t.trx_rows_locked"
+            " FROM information_schema.innodb_trx t LEFT JOIN information_schema.processlist p"
+            " ON p.id = t.trx_mysql_thread_id WHERE t.trx_mysql_thread_id <> CONNECTION_ID()"
+        )
+    except ApplyError:
+        yield unknown("blockers", "open transactions at the target, which rows may wait for, cannot be seen",
+                      f"needs {grant_statement(('PROCESS',), '*', '*', exam.account('target'))}")  # fmt: skip
+        return
+    for thread, user, age_s, locked in rows:
+        if int(age_s or 0) > _LONG_S and int(thread or 0):
+            yield warning(
+                "blockers",
+                f"session {thread} of {user} at the target has a transaction open for {int(age_s)} s that holds"
+                f" {int(locked or 0):,} row locks: changes of these rows, and schema changes of its tables, wait"
+                f" for it",
+                f"COMMIT or ROLLBACK in it, or KILL {thread}",
+            )
+    with_lock = "SELECT id, user, time FROM information_schema.processlist WHERE info LIKE %s AND command = 'Query'"
+    for thread, user, age_s in connection.rows(with_lock, ("%LOCK TABLES%",)):
+        if int(age_s) > _LONG_S:
+            yield warning("blockers", f"session {thread} of {user} at the target waits for, or holds, LOCK TABLES",
+                          f"UNLOCK TABLES in it, or KILL {thread}")  # fmt: skip
+
+
+def check_prepared(exam: Examination) -> Iterator[Finding]:
+    """XA transactions that are prepared hold their locks over a restart."""
+    try:
+        rows = exam.target().rows("XA RECOVER")
+    except ApplyError:
+        return
+    if rows:
+        shown = rows[0][3].decode("utf-8", "replace") if isinstance(rows[0][3], bytes) else str(rows[0][3])
+        yield warning("prepared", f"{len(rows)} prepared XA transactions at the target hold their locks: {shown!r}"
+                                  f" is one",
+                      f"XA COMMIT {shown!r}; or XA ROLLBACK {shown!r};")  # fmt: skip
+
+
+def check_space(exam: Examination) -> Iterator[Finding]:
+    """Free space, where it can be known: on this machine, or by MariaDB's plugin DISKS."""
+    folder = variables(exam, "target").get("datadir", "")
+    connection = exam.target()
+    host = str(exam.settings.target.connect.get("host", "localhost"))
+    found: tuple[float, float] | None = None
+    if is_local(host) and os.path.isdir(folder) and os.access(folder, os.R_OK):
+        usage = shutil.disk_usage(folder)
+        found = (usage.free, usage.total)
+    elif connection.dialect.is_mariadb:
+        try:
+            rows = connection.rows("SELECT path, available, total FROM information_schema.disks")
+            fitting = [row for row in rows if folder.startswith(str(row[0]))]
+            if fitting:
+                _, free, total = max(fitting, key=lambda row: len(str(row[0])))
+                found = (int(free) * 1024, int(total) * 1024)
+        except ApplyError:
+            pass
+    if found is None:
+        yield unknown("free-space", f"the room that is left in {folder} at the target cannot be seen from here",
+                      f"look there: df -h {folder}" + ("; INSTALL SONAME 'disks' and GRANT FILE show it to us"
+                                                       if connection.dialect.is_mariadb else ""))  # fmt: skip
+    elif found[0] < _LEAST_FREE * found[1]:
+        yield warning("free-space", f"{found[0] / 2**30:,.1f} GiB of {found[1] / 2**30:,.1f} are free in {folder}"
+                                    f" at the"
+                      " target: a full disk stops replay",
+                      "make room, and PURGE BINARY LOGS there if nobody needs them")  # fmt: skip
+    else:
+        yield ok("free-space", f"{found[0] / 2**30:,.1f} GiB are free in {folder} at the target")

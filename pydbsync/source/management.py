@@ -1,0 +1,80 @@
+"""RabbitMQ's management API, read only: what AMQP itself does not tell of queues, bindings, policies and alarms."""
+
+from __future__ import annotations
+
+import base64
+import http.client
+import json
+import ssl
+from typing import Any
+from urllib.parse import quote
+
+from pydbsync.config.settings import AmqpSettings
+from pydbsync.errors import ConfigError, SourceError
+from pydbsync.source.connection import tls_context
+
+_REFUSED = (401, 403)
+
+
+class NoRight(SourceError):
+    """The user may not see this; `tag` is what RabbitMQ asks for."""
+
+
+class Management:
+    """GET requests with the user and password of the AMQP connection, each with a time limit."""
+
+    def __init__(self, amqp: AmqpSettings, *, timeout_s: float) -> None:
+        self._amqp = amqp
+        self._timeout_s = timeout_s
+        self._port = amqp.management_port
+        login = f"{amqp.user}:{amqp.password.reveal()}".encode()
+        self._headers = {"Authorization": f"Basic {base64.b64encode(login).decode()}"}
+
+    @property
+    def address(self) -> str:
+        """`http://host:port` for people."""
+        return f"{'https' if self._amqp.tls else 'http'}://{self._amqp.host}:{self._port}"
+
+    def whoami(self) -> tuple[str, ...]:
+        """The tags of our user. Raises NoRight, SourceError."""
+        tags = self.get("/whoami").get("tags", [])
+        return tuple(tags) if isinstance(tags, list) else tuple(filter(None, str(tags).split(",")))
+
+    def vhost_path(self) -> str:
+        """Our virtual host as a part of a path."""
+        return quote(self._amqp.vhost, safe="")
+
+    def get(self, path: str, *, missing: Any = None) -> Any:
+        """The decoded answer; `missing` where there is no such thing. Raises NoRight, SourceError."""
+        if not self._port:
+            raise SourceError("rabbitmq_conn_info.management_port is 0")
+        try:
+            connection = self._connect()
+            try:
+                connection.request("GET", f"/api{path}", headers=self._headers)
+                response = connection.getresponse()
+                status, body = response.status, response.read()
+            finally:
+                connection.close()
+        except (OSError, http.client.HTTPException) as exc:
+            raise SourceError(f"{self.address} does not answer: {exc or type(exc).__name__}") from exc
+        if status in _REFUSED:
+            raise NoRight(f"{self.address} lets user {self._amqp.user!r} not see {path.split('/')[1]} ({status})")
+        if status == 404:
+            return missing
+        if status >= 400 and not path.startswith("/health/"):
+            raise SourceError(f"{self.address} answers {path} with {status}")
+        try:
+            return json.loads(body) if body else None
+        except ValueError as exc:
+            raise SourceError(f"{self.address} is not RabbitMQ's management: its answer is no JSON") from exc
+
+    def _connect(self) -> http.client.HTTPConnection:
+        amqp = self._amqp
+        if not amqp.tls:
+            return http.client.HTTPConnection(amqp.host, self._port, timeout=self._timeout_s)
+        try:
+            context: ssl.SSLContext = tls_context(amqp.tls)
+        except ConfigError as exc:
+            raise SourceError(str(exc)) from exc
+        return http.client.HTTPSConnection(amqp.host, self._port, timeout=self._timeout_s, context=context)

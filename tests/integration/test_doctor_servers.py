@@ -1,0 +1,310 @@
+"""Broken sources and targets, made for real: the doctor names each, and its remedy."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import Any
+
+import pytest
+
+from pydbsync.config.settings import settings_from_mapping
+from pydbsync.ops.doctor.examination import Examination, Limits
+from pydbsync.ops.doctor.run import examine
+from tests.comparing import run_sql
+from tests.examining import Fault, examined, global_variables, must_say, named, settings_of, shown
+from tests.integration.copying import OWN
+from tests.servers import Endpoint
+
+SHOP = """
+CREATE TABLE orders (id INT PRIMARY KEY, note VARCHAR(50) CHARACTER SET utf8mb4, amount DECIMAL(10,2), made
+DATETIME(3));
+CREATE TABLE items (id INT PRIMARY KEY, order_id INT NOT NULL, big BIGINT UNSIGNED);
+CREATE TABLE plain (a INT NOT NULL, b VARCHAR(20) CHARACTER SET latin1, UNIQUE (a))
+"""
+
+SERVERS = {
+    "the source writes statements": Fault(
+        "source", "binlog-format", "error", "binlog_format=STATEMENT", "SET GLOBAL binlog_format = 'ROW'",
+        source=("SET GLOBAL binlog_format = STATEMENT",),
+    ),
+    "the source writes minimal images": Fault(
+        "source", "binlog-row-image", "error", "binlog_row_image=MINIMAL", "SET GLOBAL binlog_row_image = 'FULL'",
+        source=("SET GLOBAL binlog_row_image = MINIMAL",),
+    ),
+    "the source writes no names of columns": Fault(
+        "source", "binlog-row-metadata", "warning", "binlog_row_metadata=MINIMAL", "SET GLOBAL binlog_row_metadata",
+        source=("SET GLOBAL binlog_row_metadata = MINIMAL",),
+    ),
+    "the source purges its binlog early": Fault(
+        "source", "binlog-retention", "warning", "keeps its binlog for 1 h", "binlog_expire_logs_seconds = 604800",
+        source=("SET GLOBAL binlog_expire_logs_seconds = 3600",),
+    ),
+    "the target writes nothing": Fault(
+        "target", "read-only", "error", "read_only=", "SET GLOBAL read_only = OFF",
+        target=("SET GLOBAL read_only = 1",),
+    ),
+    "the target takes smaller packets than the source": Fault(
+        "target", "max-allowed-packet", "error", "takes packets of 1,048,576 bytes", "SET GLOBAL max_allowed_packet",
+        target=("SET GLOBAL max_allowed_packet = 1048576",),
+    ),
+    "the target answers before it is on disk": Fault(
+        "target", "durability", "warning", "innodb_flush_log_at_trx_commit=0", "innodb_flush_log_at_trx_commit = 1",
+        target=("SET GLOBAL innodb_flush_log_at_trx_commit = 0",),
+    ),
+    "the servers have other modes": Fault(
+        "target", "sql-mode", "warning", "ANSI_QUOTES", "SET GLOBAL sql_mode",
+        target=("SET GLOBAL sql_mode = 'ANSI_QUOTES,STRICT_TRANS_TABLES'",),
+    ),
+    "the target changes each session": Fault(
+        "target", "init-connect", "warning", "SET @a = 1", "init_connect = ''",
+        target=("SET GLOBAL init_connect = 'SET @a = 1'",),
+    ),
+    "new tables of the target have no transactions": Fault(
+        "target", "default-engine", "warning", "made as MyISAM", "default_storage_engine = InnoDB",
+        target=("SET GLOBAL default_storage_engine = MyISAM",),
+    ),
+}  # fmt: skip
+MYSQL_SERVERS = {
+    "the source writes partial JSON": Fault(
+        "source", "partial-json", "error", "PARTIAL_JSON", "binlog_row_value_options = ''",
+        source=("SET GLOBAL binlog_row_value_options = 'PARTIAL_JSON'",),
+    ),
+    "the source compresses transactions": Fault(
+        "source", "binlog-compression", "error", "binlog_transaction_compression", "compression = OFF",
+        source=("SET GLOBAL binlog_transaction_compression = ON",),
+    ),
+    "a session at the source writes nothing": Fault(
+        "source", "sessions", "error", "sql_log_bin=OFF", "KILL ", source=("SET SESSION sql_log_bin = 0",),
+    ),
+    "a session at the source writes minimal images": Fault(
+        "source", "sessions", "error", "binlog_row_image=MINIMAL", "KILL ",
+        source=("SET SESSION binlog_row_image = MINIMAL",),
+    ),
+    "GTIDs are off": Fault(
+        "source", "gtid-mode", "warning", "gtid_mode=ON_PERMISSIVE", "OFF_PERMISSIVE",
+        source=("SET GLOBAL gtid_mode = ON_PERMISSIVE",),
+    ),
+}  # fmt: skip
+MARIADB = {
+    "a foreign key cascades at the target alone": Fault(
+        "tables", "cascades", "error", "referential_actions is off", "referential_actions: auto",
+        options={"referential_actions": "off"},
+        target=("ALTER TABLE items ADD CONSTRAINT parent FOREIGN KEY (order_id) REFERENCES orders (id) ON DELETE"
+                " CASCADE",),
+    ),
+    "the source compresses events": Fault(
+        "source", "binlog-compression", "error", "log_bin_compress=ON", "log_bin_compress = OFF",
+        source=("SET GLOBAL log_bin_compress = ON",),
+    ),
+}  # fmt: skip
+TABLES = {
+    "a table is missing": Fault(
+        "tables", "missing-tables", "error", "the target has no shop.items", "pydbsync copy --tables 'shop.items'",
+        target=("DROP TABLE items",),
+    ),
+    "the database is missing": Fault(
+        "tables", "missing-tables", "error", "the target has no database shop", "pydbsync copy",
+        target=("DROP DATABASE shop",),
+    ),
+    "a view stands in the place of a table": Fault(
+        "tables", "table-is-a-view", "error", "shop.items is a view", "DROP VIEW",
+        target=("DROP TABLE items", "CREATE VIEW items AS SELECT id, note FROM orders"),
+    ),
+    "a table has lost its key": Fault(
+        "tables", "other-key", "error", "shop.orders has no key at the target", "ADD PRIMARY KEY (`id`)",
+        target=("ALTER TABLE orders DROP PRIMARY KEY",),
+    ),
+    "a table has another key": Fault(
+        "tables", "other-key", "error", "(order_id, id) at the target", "ADD PRIMARY KEY (`id`)",
+        target=("ALTER TABLE items DROP PRIMARY KEY, ADD PRIMARY KEY (order_id, id)",),
+    ),
+    "neither side has a key": Fault(
+        "tables", "no-key", "warning", "shop.plain", "primary key",
+        source=("ALTER TABLE plain DROP INDEX a",), target=("ALTER TABLE plain DROP INDEX a",),
+    ),
+    "a column is missing": Fault(
+        "tables", "missing-column", "error", "shop.orders lacks the column amount",
+        "ALTER TABLE `shop`.`orders` ADD `amount` decimal(10,2)", target=("ALTER TABLE orders DROP COLUMN amount",),
+    ),
+    "a column is shorter": Fault(
+        "tables", "narrower-column", "error", "longer values do not fit", "MODIFY `note` varchar(50)",
+        target=("ALTER TABLE orders MODIFY note VARCHAR(20) CHARACTER SET utf8mb4",),
+    ),
+    "a column has a smaller character set": Fault(
+        "tables", "narrower-column", "error", "characters that latin1 lacks", "CHARACTER SET utf8mb4",
+        target=("ALTER TABLE orders MODIFY note VARCHAR(50) CHARACTER SET latin1",),
+    ),
+    "a number is smaller": Fault(
+        "tables", "narrower-column", "error", "larger numbers do not fit", "MODIFY `big` bigint",
+        target=("ALTER TABLE items MODIFY big INT UNSIGNED",),
+    ),
+    "a number has a sign": Fault(
+        "tables", "narrower-column", "error", "numbers above the middle", "unsigned",
+        target=("ALTER TABLE items MODIFY big BIGINT",),
+    ),
+    "digits are cut": Fault(
+        "tables", "narrower-column", "error", "more digits", "decimal(10,2)",
+        target=("ALTER TABLE orders MODIFY amount DECIMAL(10,1)",),
+    ),
+    "fractions are cut": Fault(
+        "tables", "narrower-column", "error", "fractions of seconds", "datetime(3)",
+        target=("ALTER TABLE orders MODIFY made DATETIME",),
+    ),
+    "a column takes no NULL": Fault(
+        "tables", "narrower-column", "error", "NULL does not fit", "MODIFY `amount`",
+        target=("ALTER TABLE orders MODIFY amount DECIMAL(10,2) NOT NULL",),
+    ),
+    "a column is computed": Fault(
+        "tables", "generated-column", "error", "amount is generated at the target", "MODIFY `amount` decimal(10,2)",
+        target=("ALTER TABLE orders DROP amount, ADD amount DECIMAL(10,2) AS (id * 2) STORED",),
+    ),
+    "a collation holds two keys for one": Fault(
+        "tables", "collation", "warning", "its collation is utf8mb4_bin", "COLLATE utf8mb4_",
+        target=("ALTER TABLE orders MODIFY note VARCHAR(50) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin",),
+    ),
+    "a column of the target's own takes no row": Fault(
+        "tables", "own-column", "error", "own at the target alone, NOT NULL", "SET DEFAULT",
+        target=("ALTER TABLE orders ADD own INT NOT NULL",),
+    ),
+    "a column of the target's own is lost": Fault(
+        "tables", "own-column", "warning", "own at the target alone", "apply_mode: upsert",
+        target=("ALTER TABLE orders ADD own INT",),
+    ),
+    "a table has no transactions": Fault(
+        "tables", "engine", "error", "shop.orders (MyISAM)", "ENGINE=InnoDB",
+        target=("ALTER TABLE orders ENGINE=MyISAM",),
+    ),
+    "a trigger would fire": Fault(
+        "tables", "target-triggers", "error", "shop.doubles on orders", "DROP TRIGGER `shop`.`doubles`",
+        target=("CREATE TRIGGER doubles BEFORE INSERT ON orders FOR EACH ROW SET NEW.amount = 2 * NEW.amount",),
+    ),
+    "an event would run": Fault(
+        "tables", "target-events", "error", "shop.sweeps", "ALTER EVENT `shop`.`sweeps` DISABLE",
+        target=("SET GLOBAL event_scheduler = 1", "CREATE EVENT sweeps ON SCHEDULE EVERY 1 DAY STARTS '2035-01-01'"
+                                                  " DO DELETE FROM orders"),
+    ),
+    "new tables get another collation": Fault(
+        "tables", "database-collation", "warning", "new tables of shop get the collation"
+                                                   " utf8mb4_bin", "ALTER DATABASE `shop`",
+        target=("ALTER DATABASE shop COLLATE utf8mb4_bin",),
+    ),
+    "a name of dbname_rewrite is wrong": Fault(
+        "tables", "rewrite", "warning", "dbname_rewrite names Shop", "write 'shop'",
+        options={"dbname_rewrite": {"Shop": "shop"}},
+    ),
+    "a glob of include is wrong": Fault(
+        "tables", "include", "warning", "'shop.ordres'", "correct include", options={"include": ["shop.ordres"]},
+    ),
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def ends(source: Endpoint, target: Endpoint) -> tuple[Endpoint, Endpoint]:
+    """Both servers with the same shop."""
+    for end in (source, target):
+        if end.server:
+            end.server.start()
+        end.drop_databases()
+        _make(end)
+    return source, target
+
+
+def _make(end: Endpoint) -> None:
+    end.query("DROP DATABASE IF EXISTS shop")
+    end.query("CREATE DATABASE shop CHARACTER SET utf8mb4 COLLATE utf8mb4_general_ci")
+    run_sql(end, SHOP, database="shop")
+
+
+def _broken(ends: tuple[Endpoint, Endpoint], fault: Fault) -> contextlib.ExitStack:
+    stack = contextlib.ExitStack()
+    for end, statements in zip(ends, (fault.source, fault.target), strict=True):
+        changes_shop = [sql for sql in statements if not sql.startswith("SET ")]
+        stack.enter_context(global_variables(end, [sql for sql in statements if sql.startswith("SET ")]))
+        if changes_shop:
+            stack.callback(_make, end)
+            run_sql(end, changes_shop, database="shop")
+    return stack
+
+
+@pytest.mark.parametrize("name", [*SERVERS, *TABLES])
+def test_a_fault_is_named_with_its_remedy(ends: tuple[Endpoint, Endpoint], name: str) -> None:
+    fault = {**SERVERS, **TABLES}[name]
+    with _broken(ends, fault):
+        must_say(examined(settings_of(*ends, **fault.options), fault.group), fault)
+
+
+@pytest.mark.mysql
+@pytest.mark.parametrize("name", MYSQL_SERVERS)
+def test_a_fault_of_mysql_is_named_with_its_remedy(ends: tuple[Endpoint, Endpoint], name: str) -> None:
+    with _broken(ends, MYSQL_SERVERS[name]):
+        must_say(examined(settings_of(*ends), "source"), MYSQL_SERVERS[name])
+
+
+@pytest.mark.mariadb
+@pytest.mark.parametrize("name", MARIADB)
+def test_a_fault_of_mariadb_is_named_with_its_remedy(ends: tuple[Endpoint, Endpoint], name: str) -> None:
+    with _broken(ends, MARIADB[name]):
+        must_say(examined(settings_of(*ends, **MARIADB[name].options), MARIADB[name].group), MARIADB[name])
+
+
+def test_nothing_is_wrong_with_what_is_well(ends: tuple[Endpoint, Endpoint]) -> None:
+    durable = ("SET GLOBAL innodb_flush_log_at_trx_commit = 1", "SET GLOBAL sync_binlog = 1")
+    kept = ("SET GLOBAL binlog_expire_logs_seconds = 604800", "SET GLOBAL binlog_row_metadata = FULL")
+    with global_variables(ends[0], kept), global_variables(ends[1], durable):
+        report = examined(settings_of(*ends), "connections", "rights", "source", "target", "tables", "state")
+    assert report.exit_code() == 0, shown(report)
+
+
+def test_nothing_is_left_behind(ends: tuple[Endpoint, Endpoint]) -> None:
+    """Nor made: no state schema, no table, no row."""
+    examined(settings_of(*ends))
+    for end in ends:
+        assert not set(end.databases()) & set(OWN)
+
+
+def test_one_server_as_both_ends(ends: tuple[Endpoint, Endpoint]) -> None:
+    settings = settings_of(ends[1], ends[1])
+    must_say(examined(settings, "connections"), Fault("", "two-servers", "error", "same server", "host and port"))
+
+
+@pytest.mark.parametrize(
+    ("change", "check", "says", "remedy"),
+    [
+        ({"password": "wrong"}, "target-connection", "user or password is wrong", "IDENTIFIED BY"),
+        ({"port": 1}, "target-connection", "cannot be reached", "`db_info.port`"),
+        ({"host": "no-such-host.invalid"}, "target-connection", "cannot be reached", "`db_info.host`"),
+        ({"database": "nowhere"}, "target-connection", "no such database", "leave `db_info.database` out"),
+        ({"ssl_ca": __file__}, "target-connection", "", "`db_info.ssl_ca`"),
+    ],
+)
+def test_a_target_that_cannot_be_used(
+    ends: tuple[Endpoint, Endpoint], change: dict[str, Any], check: str, says: str, remedy: str
+) -> None:
+    """The other groups say once that they could not look, and end."""
+    given = {"db_info": {**ends[1].db_info, **change}, "source_db_info": ends[0].db_info, "log_file_prefix": ""}
+    report = examined(settings_from_mapping(given, require=())[0])
+    must_say(report, Fault("", check, "error", says, remedy))
+    assert [each.group for each in named(report, "away") if "the target" in each.text] == [
+        "connections", "rights", "source", "target", "tables", "state"
+    ], shown(report)  # fmt: skip
+
+
+def test_without_a_source_what_needs_it_is_unknown(ends: tuple[Endpoint, Endpoint]) -> None:
+    report = examined(settings_of(None, ends[1]), "connections", "source", "tables")
+    unknowns = [each for each in report.findings if each.level == "unknown"]
+    assert {each.group for each in unknowns} >= {"source", "tables"}
+    assert all("source_db_info" in each.remedy for each in unknowns if "source" in each.text), shown(report)
+
+
+def test_a_lock_that_is_held_does_not_keep_the_doctor(ends: tuple[Endpoint, Endpoint]) -> None:
+    """A statement that waits for ever is given up in time, and the next group is looked at."""
+    settings = settings_of(*ends)
+
+    class Stuck(Examination):
+        def grants(self, end: str) -> Any:
+            return self.target().rows("SELECT SLEEP(1000)")
+
+    exam = Stuck(settings, limits=Limits(answer_s=30, group_s=1))
+    report = examine(exam, only=("rights", "target"))
+    must_say(report, Fault("", "rights-time", "warning", "did not end within 1 s", "--timeout"))
+    assert any(each.group == "target" and each.check == "max-allowed-packet" for each in report.findings), shown(report)
