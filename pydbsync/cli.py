@@ -13,6 +13,7 @@ import typer
 from pydbsync import __version__
 from pydbsync.commands.shared import CONFIG, ConfigOption, SummaryOption
 from pydbsync.config.file import load_settings
+from pydbsync.config.settings import Settings
 from pydbsync.errors import ConfigError, PydbsyncError
 from pydbsync.process.dry_run import dry_run as print_statements
 from pydbsync.process.run import RunOptions, fail, run
@@ -58,16 +59,21 @@ def run_command(
 ) -> None:
     """Follow the queues of the configuration (as `python mysql_sync.py` does)."""
     require = () if from_file is not None else ("db_info", "rabbitmq_conn_info", "rabbitmq_queue_bind")
-    settings, warnings = load_settings(config, require=require if not dry_run else ())
-    if shards and not settings.dbname_rewrite:
-        settings = settings.sharded()
+
+    def load() -> tuple[Settings, tuple[str, ...]]:
+        found, texts = load_settings(config, require=require if not dry_run else ())
+        return (found.sharded() if shards and not found.dbname_rewrite else found), texts
+
+    settings, warnings = load()
     if dry_run:
         if settings.sink is not None:
             raise ConfigError("a dry run prints SQL, and a sink has none", key="sink")
         raise typer.Exit(print_statements(settings, from_file=from_file, out=sys.stdout))
     if from_file is not None and settings.sink is None and not settings.target.connect:
         raise ConfigError("is missing: it says how to reach the target", key="db_info")
-    options = RunOptions(until_drained=until_drained, from_file=from_file, stream=stream, summary_json=summary_json)
+    options = RunOptions(
+        until_drained=until_drained, from_file=from_file, stream=stream, summary_json=summary_json, reload=load
+    )
     raise typer.Exit(run(settings, warnings, options))
 
 

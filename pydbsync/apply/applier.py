@@ -106,6 +106,13 @@ class Applier:
 
         return self._session.acquire(stop, on_owned=on_owned, is_away=is_away)
 
+    def use(self, settings: Settings) -> None:
+        """These hold from now on. Only between transactions."""
+        self._settings = settings
+        self._session.use(settings)
+        self._parking.use(settings)
+        self._schema.use(settings)
+
     def release(self) -> None:
         """Close the connection, and with it give back the lock. Never raises."""
         if self._attempt is not None:

@@ -25,6 +25,10 @@ class Parking:
         self._table = ParkedTable(schema=settings.state_schema, stream=stream)
         self.rows = ParkedRows()
 
+    def use(self, settings: Settings) -> None:
+        """These hold from now on."""
+        self._settings = settings
+
     def load(self, connection: Connection) -> None:
         """Read what is parked."""
         self.rows = self._table.load(connection)

@@ -45,6 +45,10 @@ class SchemaSteps:
         self._sources = MergedSources(schema=settings.state_schema)
         self._log = log
 
+    def use(self, settings: Settings) -> None:
+        """These hold from now on."""
+        self._settings = settings
+
     def has_decided(self, step: SchemaStep[PlannedSchemaChange]) -> bool:
         """Whether the journal knows what became of the statement."""
         digest = statement_hash(step.change, step.planned)

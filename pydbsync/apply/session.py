@@ -113,6 +113,10 @@ class Session:
         except (TransientError, PermanentError):
             return False
 
+    def use(self, settings: Settings) -> None:
+        """These hold from now on."""
+        self._settings = settings
+
     def release(self) -> None:
         """Close the connection, and with it give back the lock. Never raises."""
         self._is_owner = False

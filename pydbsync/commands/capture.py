@@ -14,7 +14,7 @@ from pydbsync.config.settings import Settings
 from pydbsync.errors import ConfigError
 from pydbsync.ops.capture import CaptureSettings, StateTable, run_capture
 from pydbsync.ops.capture.publish.bundle import BUNDLE_BYTES
-from pydbsync.process.worker import stop_on_signals
+from pydbsync.process.stop_signals import stop_on_signals
 
 
 def register(app: typer.Typer) -> None:

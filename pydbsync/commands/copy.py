@@ -30,7 +30,7 @@ from pydbsync.ops.copy.options import CopyObserver, CopyOptions
 from pydbsync.ops.copy.preview import Preview
 from pydbsync.ops.copy.progress import BarObserver, LineObserver, show_report
 from pydbsync.ops.copy.run import preview_copy, run_copy
-from pydbsync.process.worker import stop_on_signals
+from pydbsync.process.stop_signals import stop_on_signals
 
 
 class Existing(str, Enum):

@@ -8,7 +8,7 @@ import typer
 
 from pydbsync.commands.shared import CONFIG, ConfigOption, open_settings
 from pydbsync.ops.heartbeat import run_heartbeat
-from pydbsync.process.worker import stop_on_signals
+from pydbsync.process.stop_signals import stop_on_signals
 
 
 def register(app: typer.Typer) -> None:

@@ -28,7 +28,7 @@ from pydbsync.ops.repair.planning import Choice
 from pydbsync.ops.repair.run import Outcome, Repair, RepairOptions, describe_plan
 from pydbsync.ops.verify.report import EXIT_DIFFERENT, EXIT_EQUAL, EXIT_UNKNOWN
 from pydbsync.ops.verify.settle import SettleOptions
-from pydbsync.process.worker import stop_on_signals
+from pydbsync.process.stop_signals import stop_on_signals
 
 _REFUSED_SHOWN = 20
 

@@ -35,7 +35,7 @@ from pydbsync.ops.verify.report import EXIT_UNKNOWN, Report, TableReport
 from pydbsync.ops.verify.run import Verification, VerifyOptions
 from pydbsync.ops.verify.settle import SettleOptions
 from pydbsync.ops.verify.show import show_report, title
-from pydbsync.process.worker import stop_on_signals
+from pydbsync.process.stop_signals import stop_on_signals
 
 _CONTINUOUS_RATE = 2000.0
 

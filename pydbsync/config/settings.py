@@ -169,6 +169,12 @@ class Settings:
         1.0, seconds(0.001), "a batch closes at this age; one that took the target longer is followed by smaller ones",
         unit="seconds",
     )  # fmt: skip
+    target_rows_per_s: int = option(
+        0,
+        whole(0, 10_000_000),
+        "most rows a second that a queue writes to the target; 0 is no limit",
+        unit="rows a second",
+    )
     transaction_rows: int = option(100_000, whole(1, 100_000_000), "a longer source transaction is cut", unit="rows")
     transaction_wait_s: float = option(0.2, seconds(0), "wait for the rest of a source transaction", unit="seconds")
     lock_timeout_s: float = option(30.0, seconds(1), "a worker silent for so long loses its queue", unit="seconds")

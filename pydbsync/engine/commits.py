@@ -48,7 +48,13 @@ class Commits:
         self._begun: _Begun | None = None
         self.is_under_way = False
         """Whether the target works on a batch."""
-        self.pace = BatchPace(most_rows=settings.batch_rows, time_s=settings.batch_time_s)
+        self.use(settings)
+
+    def use(self, settings: Settings) -> None:
+        """These hold from now on."""
+        self.pace = BatchPace(
+            most_rows=settings.batch_rows, time_s=settings.batch_time_s, rows_per_s=settings.target_rows_per_s
+        )
 
     @property
     def state(self) -> StreamState:
@@ -71,7 +77,9 @@ class Commits:
     def begin(self, batch: OpenBatch, state: StreamState) -> None:
         """Have the target work on this batch, which leads to this state; `settle` before the next one is begun."""
         work = batch.work(self._next(state, applied=len(batch.entries)))
-        self._begun, self.is_under_way = _Begun(batch, work, time.monotonic()), True
+        now = time.monotonic()
+        self.pace.began(len(batch.entries), now)
+        self._begun, self.is_under_way = _Begun(batch, work, now), True
         self._sink.begin(work)
 
     def settle(self) -> bool:

@@ -6,7 +6,7 @@ import logging
 import threading
 
 from pydbsync.backoff import Backoff
-from pydbsync.config.settings import Settings
+from pydbsync.engine.control import Control
 from pydbsync.engine.observe import Observer
 from pydbsync.engine.pipeline import Pipeline, Stages
 from pydbsync.errors import BrokenOrderError, SourceError, TransientError
@@ -17,7 +17,7 @@ class Follower:
 
     def __init__(
         self,
-        settings: Settings,
+        control: Control,
         stages: Stages,
         *,
         observer: Observer,
@@ -26,7 +26,7 @@ class Follower:
         carries_everything: bool = True,
     ) -> None:
         """`carries_everything`: every row of a source transaction comes this way, so that a hole is a loss."""
-        self._settings = settings
+        self._control = control
         self._stages = stages
         self._observer = observer
         self._log = log
@@ -38,8 +38,9 @@ class Follower:
 
         Raises ConfigError, StopError, CheckpointConflict, BrokenOrderError.
         """
-        source, _, plans, _, store, _ = self._stages
-        backoff = Backoff(self._settings.retry.first_s, self._settings.retry.max_s)
+        source, plans, store = self._stages.source, self._stages.plans, self._stages.store
+        retry = self._control.settings.retry
+        backoff = Backoff(retry.first_s, retry.max_s)
         is_away = is_target_lost = False
         try:
             while not stop.is_set():
@@ -50,6 +51,7 @@ class Follower:
                     return
                 is_target_lost = False
                 try:
+                    self._control.take_over()
                     plans.attach()
                     self._observer.now("waiting for the queue")
                     source.open(stop, store.keep_alive)
@@ -87,7 +89,7 @@ class Follower:
 
     def _pipeline(self) -> Pipeline:
         return Pipeline(
-            self._settings,
+            self._control,
             self._stages,
             observer=self._observer,
             log=self._log,

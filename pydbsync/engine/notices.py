@@ -21,6 +21,10 @@ class Notices:
         self._observer = observer
         self._log = log
 
+    def use(self, settings: Settings) -> None:
+        """These hold from now on."""
+        self._settings = settings
+
     def tell(self, judgement: Judgement, change: RowChange | SchemaChange) -> None:
         """What a change has shown. Raises StopError by policy."""
         if judgement.is_new_stream:

@@ -6,11 +6,12 @@ import contextlib
 import logging
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, NoReturn
 
 from pydbsync.config.settings import Settings
 from pydbsync.engine.commits import Commits
+from pydbsync.engine.control import Control
 from pydbsync.engine.judge import PLAINLY_NEW, Judge, Judgement, Verdict
 from pydbsync.engine.late import LateMessages
 from pydbsync.engine.notices import Notices
@@ -39,6 +40,8 @@ class Stages(NamedTuple):
     schema: SchemaPlanner[Any]
     store: StateStore
     sink: Sink[Any, Any]
+    use: Callable[[Settings], object] = lambda settings: None
+    """Hands them other settings, between two batches."""
 
 
 class Pipeline:
@@ -46,7 +49,7 @@ class Pipeline:
 
     def __init__(
         self,
-        settings: Settings,
+        control: Control,
         stages: Stages,
         *,
         observer: Observer,
@@ -54,8 +57,10 @@ class Pipeline:
         until_drained: bool,
         carries_everything: bool,
     ) -> None:
-        self._settings = settings
-        self._source, self._decode, self._plans, self._schema, self._store, sink = stages
+        self._control = control
+        settings = self._settings = control.settings
+        self._stop = threading.Event()
+        self._source, self._decode, self._plans, self._schema, self._store, sink, _ = stages
         self._observer = observer
         self._log = log
         self._until_drained = until_drained
@@ -71,9 +76,7 @@ class Pipeline:
             heartbeat_table=settings.heartbeat_table,
             carries_everything=carries_everything,
         )
-        # The broker hands out no more than `prefetch` before an acknowledgement: a longer transaction is cut there at
-        # once, rather than waited for.
-        self._most_rows = min(settings.transaction_rows, settings.prefetch)
+        self._most_rows = _most_rows(settings)
         self._xid: int | None = None
         self._is_inside_transaction = False
         self._repeats = Repeats(plans=self._plans, store=self._store, log=log)
@@ -86,6 +89,7 @@ class Pipeline:
 
     def follow(self, stop: threading.Event) -> None:
         """Take in what comes until told to stop, or drained. Raises what ends the subscription."""
+        self._stop = stop
         try:
             while (deliveries := self._next(stop)) is not None:
                 # What was handed out before comes first: a look at the first one tells, and no row pays for it.
@@ -123,6 +127,7 @@ class Pipeline:
                 continue
             if stop.is_set() or (self._until_drained and self._source.is_drained()):
                 return None
+            self._take_over()
             self._store.keep_alive()
             deliveries = take(timeout_s=_IDLE_WAIT_S)
             self._look_around()
@@ -290,6 +295,7 @@ class Pipeline:
             if batch.entries or batch.parked or _has_moved(former, state):
                 # What is parked has no number yet that later changes could wait behind; what is large is held alone.
                 go_on = go_on and not batch.parked and batch.bytes <= 2 * self._settings.batch_bytes
+                self._wait_for_turn()
                 commits.begin(batch, state)
                 self._batch = OpenBatch(store=self._store, plans=self._plans)
                 if not go_on:
@@ -297,8 +303,29 @@ class Pipeline:
             else:
                 commits.acknowledge(batch.tag)
                 self._batch = OpenBatch(store=self._store, plans=self._plans)
+        self._take_over()
         if reopen:
             self._batch.open()
+
+    def _wait_for_turn(self) -> None:
+        """Give the target no more rows a second than it is allowed; not when told to stop."""
+        pace = self._commits.pace
+        while (wait_s := pace.wait_s(time.monotonic())) and not self._stop.wait(min(wait_s, _IDLE_WAIT_S)):
+            self._store.keep_alive()
+            if self._control.is_waiting:
+                return
+
+    def _take_over(self) -> None:
+        """Go on with other settings, where some were given: nothing that was taken in before is without its commit."""
+        if not self._control.is_waiting:
+            return
+        self._settle()
+        self._control.take_over()
+        settings = self._settings = self._control.settings
+        self._most_rows = _most_rows(settings)
+        self._commits.use(settings)
+        self._notices.use(settings)
+        self._log.info("the configuration that was given holds from here on")
 
     def _settle(self) -> None:
         if self._commits.settle():
@@ -326,6 +353,12 @@ class Pipeline:
         """Notice what others have done at the target. Only between transactions."""
         if self._store.look_around():
             self._batch.plan_again(look_again=True)
+
+
+def _most_rows(settings: Settings) -> int:
+    """The broker hands out no more than `prefetch` before an acknowledgement: a longer transaction is cut there at
+    once, rather than waited for."""
+    return min(settings.transaction_rows, settings.prefetch)
 
 
 def _has_moved(former: Any, state: Any) -> bool:

@@ -51,6 +51,10 @@ class SchemaFlow:
         self._told: set[str] = set()
         """Settings of the source that were named."""
 
+    def use(self, settings: Settings) -> None:
+        """These hold from now on; nothing is open."""
+        self._settings = settings
+
     def start(self, ghosts: str) -> None:
         """Go on from what the checkpoint row says of online schema changes under way."""
         self._open, self.is_open = [], False

@@ -72,25 +72,32 @@ class TablePlans:
         ask_source: Callable[[], Server | None] = lambda: None,
     ) -> None:
         """`ask_source` is called where the settings do not say what the source is, whenever that matters."""
-        self.router = router
         self._catalog = catalog
         self._configured = configured_server(settings.source_server)
         self._ask_source = ask_source
-        self._settings = settings
         self._log = log
         self.dialect = Dialect()
         self._plans: dict[tuple[str, str], tuple[TablePlan, ...]] = {}
         self._is_versioned: dict[TableName, bool] = {}
         self._by_target: dict[tuple[TableName, ColumnOverrides], TablePlan] = {}
+        self._told: set[str] = set()
+        self._hides: Callable[[TableName], bool] = lambda source: False
+        self._left_out: Callable[[RowChange], None] = lambda change: None
+        self._warned: set[tuple[TableName, str]] = set()
+        self._use(settings, router)
+
+    def use(self, settings: Settings) -> None:
+        """These hold from now on: every table is planned for anew."""
+        self._use(settings, router_from(settings))
+        self.forget()
+
+    def _use(self, settings: Settings, router: Router) -> None:
+        self._settings, self.router = settings, router
         self._loss = LossPolicy(
             refuse=settings.lossy_values in ("stop", "park"),
             trusted=settings.trusted_columns,
             tell=None if settings.lossy_values == "off" else self._tell_loss,
         )
-        self._told: set[str] = set()
-        self._hides: Callable[[TableName], bool] = lambda source: False
-        self._left_out: Callable[[RowChange], None] = lambda change: None
-        self._warned: set[tuple[TableName, str]] = set()
 
     @property
     def source_server(self) -> tuple[Brand | None, tuple[int, ...]]:

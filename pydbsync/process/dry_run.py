@@ -18,6 +18,7 @@ from pydbsync.apply.catalog import LiveCatalog
 from pydbsync.apply.connection import ROW_SQL_MODE, Connection
 from pydbsync.config.settings import Settings
 from pydbsync.decode.maxwell import decode_changes
+from pydbsync.engine.control import Control
 from pydbsync.engine.follower import Follower
 from pydbsync.engine.observe import Observer
 from pydbsync.engine.pipeline import Stages
@@ -34,7 +35,7 @@ from pydbsync.plan.rows import Dialect, TablePlan
 from pydbsync.plan.statement import parse_statement
 from pydbsync.plan.table_definition import TableDefinition, alter_table, define_table
 from pydbsync.process.source_server import AskedSource
-from pydbsync.process.worker import stop_on_signals
+from pydbsync.process.stop_signals import stop_on_signals
 from pydbsync.protocols import Source
 from pydbsync.source.amqp import AmqpSource
 from pydbsync.source.file import FileSource
@@ -73,7 +74,7 @@ def dry_run(settings: Settings, *, from_file: str | None, out: TextIO) -> int:
         )
         schema = SchemaFlow(settings, tables=target, plans=plans, log=log)
         stages = Stages(source, decode_changes, plans, schema, store=target, sink=target)
-        Follower(settings, stages, observer=Observer(), log=log, until_drained=True).run(stop)
+        Follower(Control(settings), stages, observer=Observer(), log=log, until_drained=True).run(stop)
     return 0
 
 

@@ -48,9 +48,7 @@ def start_logging(
         logger.removeHandler(handler)
         handler.close()
     logger.propagate = False
-    logger.setLevel(_LEVELS[settings.log_level])
-    # pika logs several lines with a traceback for each lost connection; the adapter says the same in one.
-    logging.getLogger("pika").setLevel(logging.WARNING if settings.log_level == "debug" else logging.CRITICAL)
+    set_level(settings)
 
     name = _one_line(process_name).replace("%", "%%")
     lines = MaskingFormatter(f"%(asctime)s [%(levelname)-6s] {name} >> %(message)s", settings.secrets())
@@ -70,6 +68,13 @@ def start_logging(
         handler.setFormatter(lines)
         logger.addHandler(handler)
     return logger
+
+
+def set_level(settings: Settings) -> None:
+    """Log from this level on."""
+    logging.getLogger("pydbsync").setLevel(_LEVELS[settings.log_level])
+    # pika logs several lines with a traceback for each lost connection; the adapter says the same in one.
+    logging.getLogger("pika").setLevel(logging.WARNING if settings.log_level == "debug" else logging.CRITICAL)
 
 
 def log_file_name(prefix: str, process_name: str) -> Path:

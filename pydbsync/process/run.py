@@ -6,6 +6,7 @@ import json
 import logging
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import TextIO, cast
 
@@ -19,9 +20,10 @@ from pydbsync.errors import ConfigError, PydbsyncError, SourceError, TransientEr
 from pydbsync.process.logs import start_logging
 from pydbsync.process.outlet import TerminalStream
 from pydbsync.process.status import WorkerStatus
+from pydbsync.process.stop_signals import Hangup, stop_on_signals
 from pydbsync.process.supervisor import Supervisor, summary
 from pydbsync.process.terminal import Terminal
-from pydbsync.process.worker import follow, stop_on_signals
+from pydbsync.process.worker import follow
 from pydbsync.source.file import FileSource
 from pydbsync.source.link import check_broker
 
@@ -35,6 +37,8 @@ class RunOptions(msgspec.Struct, frozen=True):
     from_file: str | None = None
     stream: str | None = None
     summary_json: Path | None = None
+    reload: Callable[[], tuple[Settings, tuple[str, ...]]] | None = None
+    """Reads the configuration again. Raises ConfigError."""
 
 
 def run(settings: Settings, warnings: tuple[str, ...], options: RunOptions) -> int:
@@ -65,13 +69,32 @@ def _run(settings: Settings, warnings: tuple[str, ...], options: RunOptions, out
         supervisor = Supervisor(
             settings, log=log, terminal=terminal, cluster=cluster, until_drained=options.until_drained
         )
-        code = supervisor.run(stop)
+        stop.before_end = supervisor.kill
+        hangup = Hangup(stop)
+
+        def look() -> None:
+            if hangup.came() and options.reload is not None:
+                reload(supervisor, options.reload, log)
+
+        code = supervisor.run(stop, look)
         statuses = supervisor.statuses()
     figures = summary(statuses)
     log.info("%s", describe_summary(figures))
     if options.summary_json is not None:
         options.summary_json.write_text(json.dumps(figures) + "\n", encoding="utf-8")
     return code
+
+
+def reload(supervisor: Supervisor, load: Callable[[], tuple[Settings, tuple[str, ...]]], log: logging.Logger) -> None:
+    """Read the configuration again and have the workers take it over; one that is wrong changes nothing."""
+    try:
+        settings, warnings = load()
+    except ConfigError as exc:
+        log.error("reload: refused, and the former configuration goes on: %s", exc)
+        return
+    for text in warnings:
+        log.warning("%s", text)
+    supervisor.reload(settings)
 
 
 def _run_file(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import multiprocessing
 import multiprocessing.connection
@@ -10,12 +11,14 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 from pydbsync.backoff import Backoff
+from pydbsync.config.reload import reload_settings
 from pydbsync.config.settings import QueueSettings, Settings
+from pydbsync.process.logs import set_level
 from pydbsync.process.metrics import Metrics
 from pydbsync.process.status import WorkerStatus
 from pydbsync.process.terminal import Terminal
@@ -69,11 +72,13 @@ class Supervisor:
         self._workers = [_Worker(settings, queue) for queue in settings.queues]
         self._metrics = Metrics(settings.metrics_host, settings.metrics_port)
 
-    def run(self, stop: threading.Event) -> int:
-        """The exit code: 0, or the gravest of the workers that ended for good."""
+    def run(self, stop: threading.Event, look: Callable[[], object] = lambda: None) -> int:
+        """The exit code: 0, or the gravest of the workers that ended for good. `look` is called a few times a second,
+        and may call `reload`."""
         self._metrics.start(self._log)
         with self._terminal:
             while not stop.is_set():
+                look()
                 for worker in self._workers:
                     if worker.restart_at is not None and worker.restart_at <= time.monotonic():
                         self._start(worker)
@@ -94,8 +99,32 @@ class Supervisor:
         """One per queue."""
         return [worker.totals() for worker in self._workers]
 
+    def reload(self, found: Settings) -> None:
+        """Have the workers go on with what of these settings a running one can take over."""
+        reload = reload_settings(self._settings, found)
+        self._settings = reload.settings
+        set_level(reload.settings)
+        for worker in self._workers:
+            if worker.process is not None and worker.pipe is not None and reload.changed:
+                with contextlib.suppress(OSError):  # one that is ending is started again with them
+                    worker.pipe.send(reload.settings)
+        if reload.changed:
+            self._log.info("reload: taken over: %s", ", ".join(reload.changed))
+        if reload.needs_restart:
+            self._log.warning("reload: changed too, but needs a restart: %s", ", ".join(reload.needs_restart))
+        if not reload.changed and not reload.needs_restart:
+            self._log.info("reload: the configuration is as it was")
+
+    def kill(self) -> None:
+        """End all workers at once: what they had not committed comes again. Also called from a signal handler."""
+        for worker in self._workers:
+            process = worker.process
+            if process is not None:
+                with contextlib.suppress(OSError):
+                    process.kill()
+
     def _start(self, worker: _Worker) -> None:
-        ours, theirs = self._context.Pipe(duplex=False)
+        ours, theirs = self._context.Pipe()
         worker.process = self._context.Process(
             target=run_worker,
             args=(self._settings, worker.queue, self._cluster, self._until_drained, theirs),

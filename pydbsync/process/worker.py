@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import multiprocessing
 import multiprocessing.connection
@@ -11,23 +12,24 @@ import socket
 import sys
 import threading
 from collections.abc import Callable
-from types import FrameType
 from typing import NoReturn
 
 from pydbsync.apply.applier import Applier
 from pydbsync.apply.origin import StreamOrigin
 from pydbsync.config.settings import AmqpSettings, QueueSettings, Settings
 from pydbsync.decode.maxwell import decode_changes
+from pydbsync.engine.control import Control
 from pydbsync.engine.follower import Follower
 from pydbsync.engine.gaps import carries_everything
 from pydbsync.engine.pipeline import Stages
 from pydbsync.engine.schema_flow import SchemaFlow
 from pydbsync.engine.table_plans import TablePlans, router_from
 from pydbsync.errors import ConfigError, PydbsyncError
-from pydbsync.process.logs import start_logging
+from pydbsync.process.logs import set_level, start_logging
 from pydbsync.process.outlet import Outlet
 from pydbsync.process.source_server import AskedSource
 from pydbsync.process.status import StatusObserver, WorkerStatus
+from pydbsync.process.stop_signals import stop_on_signals
 from pydbsync.protocols import Source
 from pydbsync.sinks.make import sink_stages
 from pydbsync.source.amqp import AmqpSource
@@ -50,12 +52,19 @@ def follow(
     until_drained: bool = False,
     carries_everything: bool = True,
     origin: StreamOrigin | None = None,
+    on_control: Callable[[Control], object] = lambda control: None,
 ) -> WorkerStatus:
-    """Follow one source in this process until it is told to stop or nothing is left. Raises PydbsyncError."""
+    """Follow one source in this process until it is told to stop or nothing is left. Raises PydbsyncError.
+
+    `on_control` is handed what other threads can ask of the run.
+    """
     observer = StatusObserver(source.stream if origin is None else origin.queue, send)
+    stages = _stages(settings, source, observer=observer, log=log, origin=origin)
+    control = Control(settings, use=stages.use)
+    on_control(control)
     follower = Follower(
-        settings,
-        _stages(settings, source, observer=observer, log=log, origin=origin),
+        control,
+        stages,
         observer=observer,
         log=log,
         until_drained=until_drained,
@@ -92,7 +101,13 @@ def _stages(
         ask_source=AskedSource(settings.source, log),
     )
     schema = SchemaFlow(settings, tables=applier, plans=plans, log=log)
-    return Stages(source, decode_changes, plans, schema, store=applier, sink=applier)
+
+    def use(found: Settings) -> None:
+        applier.use(found)
+        plans.use(found)
+        schema.use(found)
+
+    return Stages(source, decode_changes, plans, schema, store=applier, sink=applier, use=use)
 
 
 def run_worker(
@@ -104,7 +119,8 @@ def run_worker(
 ) -> None:
     """The target function of a worker process; ends it with the exit code of what happened. `cluster` is what RabbitMQ
     calls itself."""
-    stop = stop_on_signals()
+    stop = stop_on_signals(says="")
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # a terminal that is closed tells the supervisor too
     _stop_with_parent(stop)
     lines = PipeHandler(pipe)
     try:
@@ -123,6 +139,7 @@ def run_worker(
             settings, source, stop=stop, send=lines.send, log=log, until_drained=until_drained,
             carries_everything=carries_everything(queue.exchange_type, queue.routing_keys),
             origin=origin_of(settings.amqp, queue, cluster),
+            on_control=lambda control: _listen(pipe, control, log),
         )  # fmt: skip
     except PydbsyncError as exc:
         code = exc.exit_code
@@ -132,6 +149,19 @@ def run_worker(
         log.exception("a fault of pydbsync itself; please report it with these lines")
         code = INTERNAL_ERROR
     _end(TOLD_TO_STOP if code == 0 and stop.is_set() else code, lines, pipe)
+
+
+def _listen(pipe: multiprocessing.connection.Connection, control: Control, log: logging.Logger) -> None:
+    """Hand on the settings that the supervisor sends."""
+
+    def run() -> None:
+        with contextlib.suppress(EOFError, OSError):  # the supervisor has gone
+            while True:
+                settings: Settings = pipe.recv()
+                set_level(settings)
+                control.give(settings)
+
+    threading.Thread(target=run, name="supervisor", daemon=True).start()
 
 
 def origin_of(amqp: AmqpSettings, queue: QueueSettings, cluster: str) -> StreamOrigin:
@@ -146,18 +176,6 @@ def _end(code: int, lines: PipeHandler, pipe: multiprocessing.connection.Connect
     sys.stdout.flush()
     pipe.close()
     os._exit(code)  # the AMQP thread is a daemon, and nothing is left to be flushed
-
-
-def stop_on_signals() -> threading.Event:
-    """An event that SIGTERM and SIGINT set, so that the running transaction is finished and acknowledged first."""
-    stop = threading.Event()
-
-    def on_signal(signum: int, frame: FrameType | None) -> None:
-        stop.set()
-
-    signal.signal(signal.SIGTERM, on_signal)
-    signal.signal(signal.SIGINT, on_signal)
-    return stop
 
 
 def _stop_with_parent(stop: threading.Event) -> None:

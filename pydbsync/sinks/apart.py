@@ -53,6 +53,10 @@ class ApartSink:
         self.state: StreamState | None = None
         self.parked = ParkedRows()
 
+    def use(self, settings: Settings) -> None:
+        """These hold from now on."""
+        self._settings = settings
+
     # -- the state ---------------------------------------------------------------------------------------------------
 
     def acquire(self, stop: threading.Event, *, is_away: bool = False) -> StreamState | None:

@@ -44,14 +44,15 @@ def sink_stages(
     writer, keep = parts_of(settings.sink, settings, source.stream, log=log)
     router = router_from(settings)
     apart = ApartSink(settings, writer=writer, keep=keep, stream=source.stream, log=log, tell=tell, connected=connected)
-    return Stages(
-        source,
-        decode_changes,
-        SinkPlans(router, writer),
-        SinkSchemaFlow(settings, router=router, writer=writer),
-        store=apart,
-        sink=apart,
-    )
+    plans, schema = SinkPlans(router, writer), SinkSchemaFlow(settings, router=router, writer=writer)
+
+    def use(found: Settings) -> None:
+        router = router_from(found)
+        apart.use(found)
+        plans.use(router)
+        schema.use(found, router)
+
+    return Stages(source, decode_changes, plans, schema, store=apart, sink=apart, use=use)
 
 
 def parts_of(sink: SinkSettings, settings: Settings, stream: str, *, log: logging.Logger) -> Parts:

@@ -62,6 +62,11 @@ class SinkPlans:
         self._plans: dict[tuple[str, str], SinkPlan | None] = {}
         self._by_target: dict[TableName, SinkPlan | None] = {}
 
+    def use(self, router: Router) -> None:
+        """This one holds from now on."""
+        self._router = router
+        self.forget()
+
     def attach(self) -> None:
         self.forget()
 

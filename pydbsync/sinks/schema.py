@@ -21,6 +21,10 @@ class SinkSchemaFlow:
         self._open: list[SchemaMessage] = []
         self.is_open = False
 
+    def use(self, settings: Settings, router: Router) -> None:
+        """These hold from now on."""
+        self._settings, self._router = settings, router
+
     def start(self, ghosts: str) -> None:
         self._open, self.is_open = [], False
 

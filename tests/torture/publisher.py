@@ -11,7 +11,7 @@ from pathlib import Path
 
 from pydbsync.config.file import load_settings
 from pydbsync.ops.capture import CaptureSettings, run_capture
-from pydbsync.process.worker import stop_on_signals
+from pydbsync.process.stop_signals import stop_on_signals
 
 
 def main(config: Path, state: Path, bundle_bytes: int) -> None:

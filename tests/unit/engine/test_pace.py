@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from pydbsync.engine.pace import LEAST_ROWS, BatchPace
 
 
@@ -38,3 +40,20 @@ def test_a_limit_below_the_least_is_kept() -> None:
     pace = BatchPace(most_rows=1, time_s=1.0)
     pace.took(1, 60.0)
     assert pace.rows == 1
+
+
+def test_a_rate_bounds_the_batches_and_has_the_next_one_wait() -> None:
+    pace = BatchPace(most_rows=5_000, time_s=0.5, rows_per_s=100)
+    assert pace.rows == 50
+    assert pace.wait_s(10.0) == 0
+    pace.began(50, 10.0)
+    assert pace.wait_s(10.1) == pytest.approx(0.4)
+    pace.began(1_000, 10.5)  # a transaction that is not cut
+    assert pace.wait_s(11.5) == pytest.approx(9.0)
+    assert pace.wait_s(100.0) == 0
+
+
+def test_without_a_rate_nothing_waits() -> None:
+    pace = BatchPace(most_rows=5_000, time_s=1.0)
+    pace.began(5_000, 10.0)
+    assert pace.wait_s(10.0) == 0
