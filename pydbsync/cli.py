@@ -4,32 +4,20 @@ from __future__ import annotations
 
 import importlib
 import sys
-from collections.abc import Sequence
-from functools import cache
+from collections.abc import Mapping, Sequence
 from typing import Annotated
 
 import typer
 
 from pydbsync import __version__
-from pydbsync.commands.shared import CONFIG, ConfigOption, SummaryOption
-from pydbsync.config.file import load_settings
-from pydbsync.config.settings import Settings
-from pydbsync.errors import ConfigError, PydbsyncError
-from pydbsync.process.dry_run import dry_run as print_statements
-from pydbsync.process.run import RunOptions, fail, run
+from pydbsync.errors import PydbsyncError
 
-app = typer.Typer(
-    name="pydbsync",
-    help="Replays the row changes that Maxwell publishes to RabbitMQ on another MySQL or MariaDB, exactly once.",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,  # rich takes `[default: …]` in a help text for markup and leaves it out
-    context_settings={"max_content_width": 120},
-)
-
-TOOLS: tuple[str, ...] = ("capture", "copy", "counters", "doctor", "heartbeat", "parked", "repair", "verify")
-"""Modules of pydbsync.commands; each adds its commands with `register(app)`."""
+HOMES: Mapping[str, str] = {
+    "run": "run",
+    "replay": "run",
+    **{name: name for name in ("capture", "copy", "counters", "doctor", "heartbeat", "parked", "repair", "verify")},
+}
+"""Each command's module in pydbsync.commands, which adds it with `register(app)`."""
 
 
 def _version(value: bool) -> None:
@@ -38,73 +26,37 @@ def _version(value: bool) -> None:
         raise typer.Exit()
 
 
-@app.callback()
 def _root(
     version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print it.")] = False,
 ) -> None:
     pass
 
 
-@app.command("run")
-def run_command(
-    config: ConfigOption = CONFIG,
-    until_drained: Annotated[bool, typer.Option(help="Stop when every queue is empty and applied.")] = False,
-    from_file: Annotated[
-        str | None, typer.Option("--from", metavar="FILE|-", help="Replay Maxwell's NDJSON from here instead.")
-    ] = None,
-    stream: Annotated[str | None, typer.Option(help="Name of the checkpoint for --from.")] = None,
-    dry_run: Annotated[bool, typer.Option(help="Print the SQL, a statement a line; change nothing.")] = False,
-    summary_json: SummaryOption = None,
-    shards: Annotated[bool, typer.Option(hidden=True)] = False,
-) -> None:
-    """Follow the queues of the configuration (as `python mysql_sync.py` does)."""
-    require = () if from_file is not None else ("db_info", "rabbitmq_conn_info", "rabbitmq_queue_bind")
-
-    def load() -> tuple[Settings, tuple[str, ...]]:
-        found, texts = load_settings(config, require=require if not dry_run else ())
-        return (found.sharded() if shards and not found.dbname_rewrite else found), texts
-
-    settings, warnings = load()
-    if dry_run:
-        if settings.sink is not None:
-            raise ConfigError("a dry run prints SQL, and a sink has none", key="sink")
-        raise typer.Exit(print_statements(settings, from_file=from_file, out=sys.stdout))
-    if from_file is not None and settings.sink is None and not settings.target.connect:
-        raise ConfigError("is missing: it says how to reach the target", key="db_info")
-    options = RunOptions(
-        until_drained=until_drained, from_file=from_file, stream=stream, summary_json=summary_json, reload=load
+def application(word: str = "") -> typer.Typer:
+    """With the module of this command alone, since each loads what it works with; else with all of them."""
+    app = typer.Typer(
+        name="pydbsync",
+        help="Replays the row changes that Maxwell publishes to RabbitMQ on another MySQL or MariaDB, exactly once.",
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        rich_markup_mode=None,  # rich takes `[default: …]` in a help text for markup and leaves it out
+        context_settings={"max_content_width": 120},
     )
-    raise typer.Exit(run(settings, warnings, options))
-
-
-@app.command("replay")
-def replay_command(
-    file: Annotated[str, typer.Argument(metavar="FILE|-", help="Maxwell's NDJSON; - is standard input.")],
-    config: ConfigOption = CONFIG,
-    stream: Annotated[str | None, typer.Option(help="Name of the checkpoint.")] = None,
-    dry_run: Annotated[bool, typer.Option(help="Print the SQL, a statement a line; change nothing.")] = False,
-    summary_json: SummaryOption = None,
-) -> None:
-    """Replay a file of messages through the same pipeline."""
-    run_command(
-        config=config, from_file=file, stream=stream, dry_run=dry_run, summary_json=summary_json, until_drained=True
-    )
-
-
-@cache
-def whole_app() -> typer.Typer:
-    """The application with the commands of all tools."""
-    for name in TOOLS:
-        importlib.import_module(f"pydbsync.commands.{name}").register(app)
+    app.callback()(_root)
+    for module in [HOMES[word]] if word in HOMES else dict.fromkeys(HOMES.values()):
+        importlib.import_module(f"pydbsync.commands.{module}").register(app)
     return app
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run a command; ends the process with its exit code."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        whole_app()(args=list(arguments) if arguments is not None else None, standalone_mode=True)
+        application(words[0] if words else "")(args=words, standalone_mode=True)
     except PydbsyncError as exc:
-        sys.exit(fail(exc))
+        print(f"pydbsync: {exc}", file=sys.stderr)
+        sys.exit(exc.exit_code)
 
 
 def main_of_script(*options: str) -> None:

@@ -144,9 +144,3 @@ def describe_summary(figures: dict[str, object]) -> str:
         f" in {figures['seconds']:.1f} s ({figures['rows_per_s']:,} rows/s);"
         f" {figures['duplicates']:,} duplicates left out, {figures['parked']:,} parked"
     )
-
-
-def fail(exc: PydbsyncError) -> int:
-    """Print the one sentence and give the exit code."""
-    print(f"pydbsync: {exc}", file=sys.stderr)
-    return exc.exit_code

@@ -7,7 +7,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from pydbsync.cli import whole_app
+from pydbsync.cli import application
 
 Command = Any
 """Of click, or of the copy of it that newer releases of typer bring."""
@@ -20,7 +20,7 @@ def commands(command: Command, *path: str) -> Iterator[tuple[tuple[str, ...], Co
 
 
 COMMANDS = [
-    pytest.param(path, command, id=" ".join(path)) for path, command in commands(typer.main.get_command(whole_app()))
+    pytest.param(path, command, id=" ".join(path)) for path, command in commands(typer.main.get_command(application()))
 ]
 
 
@@ -30,7 +30,7 @@ OF_THE_COMMAND = {"--dry-run", "--jobs", "--rate", "--report", "--restart", "--s
 
 def test_an_option_means_the_same_in_every_command() -> None:
     texts: dict[str, set[str]] = {}
-    for _, command in commands(typer.main.get_command(whole_app())):
+    for _, command in commands(typer.main.get_command(application())):
         for option in command.params:
             for name in option.opts if option.param_type_name == "option" else ():
                 texts.setdefault(name, set()).add(option.help)
@@ -45,7 +45,7 @@ def without_blanks(text: str) -> str:
 @pytest.mark.parametrize("columns", ["100", "60"])
 @pytest.mark.parametrize(("path", "command"), COMMANDS)
 def test_the_help_of_each_option_arrives_whole(path: tuple[str, ...], command: Command, columns: str) -> None:
-    done = CliRunner().invoke(whole_app(), [*path, "--help"], env={"COLUMNS": columns, "FORCE_COLOR": None})
+    done = CliRunner().invoke(application(), [*path, "--help"], env={"COLUMNS": columns, "FORCE_COLOR": None})
     assert done.exit_code == 0
     shown = without_blanks(done.stdout)
     options = [each for each in command.params if not getattr(each, "hidden", False)]
