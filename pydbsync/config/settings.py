@@ -8,6 +8,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Final, Literal
 
+from pydbsync.config.alerts import AlertSettings
 from pydbsync.config.servers import (
     AMQP,
     PUBLIC_PASSWORD,
@@ -57,6 +58,7 @@ from pydbsync.errors import ConfigError
 
 __all__ = [
     "REQUIRED",
+    "AlertSettings",
     "AmqpSettings",
     "FrozenMapping",
     "QueueSettings",
@@ -209,6 +211,9 @@ class Settings:
 
     metrics_host: str = option("127.0.0.1", text(), "address of the metrics port")
     metrics_port: int = option(0, whole(0, 65_535), "port of the metrics; 0 is off")
+    alerts: AlertSettings = option(
+        AlertSettings(), section_kind(AlertSettings), "alerts by webhook and e-mail, without a Prometheus"
+    )
     log_file_prefix: str = option("maxwell_%s.log", LOG_PREFIX, "log file, `%s` is the name of the process")
     log_level: str = option("info", one_of("info", "debug", "warn", "error"), "least level that is logged")
     stream: str = option("file", text(), "checkpoint name of a replay from a file")
@@ -230,7 +235,11 @@ class Settings:
         """Every password of the run, for masking."""
         servers = [self.target, *([self.source] if self.source else [])]
         found = [value for server in servers for value in server.connect.values() if isinstance(value, Secret)]
-        return (*found, *([self.amqp.password] if self.amqp.password != PUBLIC_PASSWORD else []))
+        return (
+            *found,
+            *([self.amqp.password] if self.amqp.password != PUBLIC_PASSWORD else []),
+            *self.alerts.secrets(),
+        )
 
 
 def settings_from_mapping(

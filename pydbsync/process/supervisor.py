@@ -18,6 +18,7 @@ from typing import Any
 from pydbsync.backoff import Backoff
 from pydbsync.config.reload import reload_settings
 from pydbsync.config.settings import QueueSettings, Settings
+from pydbsync.process.alerts import Alerts
 from pydbsync.process.logs import set_level
 from pydbsync.process.metrics import Metrics
 from pydbsync.process.status import WorkerStatus
@@ -31,6 +32,7 @@ _FOR_GOOD = (_STOP_ERROR, _BROKEN_ORDER)
 """Exit codes after which a person has to look first, as after a wrong setting (2) at the start. One that was replaced
 (4) is started again and stands by; so is one that has worked and is refused now by whatever somebody is changing."""
 _STABLE_S = 60.0
+_LAST_ALERTS_S = 3.0
 
 
 class _Worker:
@@ -71,11 +73,13 @@ class Supervisor:
         self._context.set_forkserver_preload(["__main__", "pydbsync.process.worker"])
         self._workers = [_Worker(settings, queue) for queue in settings.queues]
         self._metrics = Metrics(settings.metrics_host, settings.metrics_port)
+        self._alerts = Alerts(settings.alerts, log)
 
     def run(self, stop: threading.Event, look: Callable[[], object] = lambda: None) -> int:
         """The exit code: 0, or the gravest of the workers that ended for good. `look` is called a few times a second,
         and may call `reload`."""
         self._metrics.start(self._log)
+        self._alerts.start()
         with self._terminal:
             while not stop.is_set():
                 look()
@@ -93,6 +97,10 @@ class Supervisor:
                     break
             self._stop_all()
             self._show(final=True)
+        for worker in self._workers:
+            if worker.exit_code:
+                self._alerts.ended(worker.queue.queue, worker.exit_code)
+        self._alerts.close(_LAST_ALERTS_S)
         return max((worker.exit_code or 0 for worker in self._workers), default=0)
 
     def statuses(self) -> list[WorkerStatus]:
@@ -214,6 +222,7 @@ class Supervisor:
         statuses = self.statuses()
         self._terminal.show(statuses, final=final)
         self._metrics.update(statuses)
+        self._alerts.update(statuses)
 
 
 def summary(statuses: Iterable[WorkerStatus]) -> dict[str, object]:

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import json
 import subprocess
-import threading
 import time
 import urllib.request
 from collections.abc import Iterator, Mapping
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +19,11 @@ from lab.server import find_program
 from tests.conftest import StartSync
 from tests.e2e.streams import QUICK, Ledger
 from tests.processes import REPOSITORY, sync_config, wait_for
+from tests.receivers import MailServer, Receiver
 from tests.servers import Endpoint, Vhost
 
 pytestmark = pytest.mark.mariadb
+LAG = "PydbsyncLagHigh"
 RULES = REPOSITORY / "pydbsync" / "monitoring" / "pydbsync.rules.yml"
 RULE_TESTS = REPOSITORY / "tests" / "data" / "monitoring" / "pydbsync.rules.test.yml"
 
@@ -51,32 +51,18 @@ def test_every_rule_is_tested_and_says_what_to_do() -> None:
         assert set(rule["annotations"]) == {"summary", "description", "remedy"}
 
 
-class Receiver:
-    """Takes what is posted to it."""
+def told_by_prometheus(receiver: Receiver) -> list[tuple[str, str]]:
+    """(name, status) of each alert that an Alertmanager told of, in order."""
+    return [
+        (each["labels"]["alertname"], each["status"])
+        for body in receiver.bodies("/alertmanager") for each in body["alerts"]
+    ]  # fmt: skip
 
-    def __init__(self) -> None:
-        self.received: list[Any] = []
-        received = self.received
 
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                received.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
-                self.send_response(200)
-                self.end_headers()
-
-            def log_message(self, *arguments: object) -> None:
-                pass
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        threading.Thread(target=self._server.serve_forever, daemon=True).start()
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self._server.server_address[1]}/alerts"
-
-    def alerts(self) -> list[tuple[str, str]]:
-        """(name, status) of each alert that an Alertmanager told of, in order."""
-        return [(each["labels"]["alertname"], each["status"]) for body in self.received for each in body["alerts"]]
+def told_by_pydbsync(receiver: Receiver) -> list[tuple[str, str]]:
+    """The same of pydbsync's own alerts about lag."""
+    found = [(body["alert"], body["status"]) for body in receiver.bodies("/own")]
+    return [each for each in found if each[0] == LAG]
 
 
 def hurried(rules: Path, name: str) -> dict[str, Any]:
@@ -95,13 +81,13 @@ def receiver() -> Receiver:
 def monitors(receiver: Receiver, tmp_path: Path) -> Iterator[tuple[lab.Prometheus, int]]:
     """A Prometheus that scrapes the port, and sends alerts to the receiver by way of an Alertmanager."""
     port = free_port()
-    rules: Mapping[str, Any] = {"groups": [{"name": "hurried", "rules": [hurried(RULES, "PydbsyncLagHigh")]}]}
+    rules: Mapping[str, Any] = {"groups": [{"name": "hurried", "rules": [hurried(RULES, LAG)]}]}
     (tmp_path / "rules.yml").write_text(json.dumps(rules))
     alertmanager = lab.Alertmanager(
         "alertmanager",
         config={
             "route": {"receiver": "test", "group_wait": "0s", "group_interval": "1s", "repeat_interval": "1h"},
-            "receivers": [{"name": "test", "webhook_configs": [{"url": receiver.url}]}],
+            "receivers": [{"name": "test", "webhook_configs": [{"url": f"{receiver.url}/alertmanager"}]}],
         },
     )
     prometheus = lab.Prometheus(
@@ -123,7 +109,7 @@ def monitors(receiver: Receiver, tmp_path: Path) -> Iterator[tuple[lab.Prometheu
         alertmanager.remove()
 
 
-def test_prometheus_fires_the_lag_rule_on_a_target_that_stands_still_and_resolves_it(
+def test_the_lag_rule_fires_on_a_target_that_stands_still_and_is_resolved_by_prometheus_and_by_pydbsync(
     vhost: Vhost,
     fresh_target: Endpoint,
     start_sync: StartSync,
@@ -131,11 +117,14 @@ def test_prometheus_fires_the_lag_rule_on_a_target_that_stands_still_and_resolve
     receiver: Receiver,
 ) -> None:
     prometheus, port = monitors
-    ledger = Ledger("l")
+    ledger, mails = Ledger("l"), MailServer("off")
     vhost.declare("sync")
-    ledger.binlog.ts = int(time.time())
-    vhost.publish(ledger.begin())
-    process = start_sync(sync_config(fresh_target, vhost, metrics_port=port, **QUICK))
+    alerts = {
+        "period_s": 0.5,
+        "lag_mean_s": 4,
+        "webhooks": [{"url": f"{receiver.url}/own"}],
+        "mail": {"host": "127.0.0.1", "port": mails.port, "tls": "off", "sender": "a@b.example", "recipients": ["c@d"]},
+    }
 
     def value(expression: str) -> float | None:
         found = prometheus.query(expression)
@@ -145,27 +134,38 @@ def test_prometheus_fires_the_lag_rule_on_a_target_that_stands_still_and_resolve
         ledger.binlog.ts = int(time.time())
         return ledger.write(10)
 
-    wait_for(lambda: value('pydbsync_up{queue="sync"}') == 1, what="the worker in Prometheus")
-    vhost.publish(written_now())
-    wait_for(lambda: value("pydbsync_applied_changes_total"), what="the changes in Prometheus")
-    wait_for(lambda: (value("pydbsync_lag_seconds") or 9) < 5, what="a level stream")
-    assert receiver.alerts() == []
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics") as answer:
-        promtool("check", "metrics", given=answer.read().decode())
+    def lag_mails() -> list[str]:
+        return [str(each["Subject"]) for _, each in mails.mails if "is behind" in str(each["Subject"])]
 
-    with fresh_target.connect() as connection, connection.cursor() as blocker:
-        blocker.execute("FLUSH TABLES WITH READ LOCK")
+    with mails.running():
+        process = start_sync(sync_config(fresh_target, vhost, metrics_port=port, alerts=alerts, **QUICK))
+        wait_for(lambda: value('pydbsync_up{queue="sync"}') == 1, what="the worker in Prometheus")
+        ledger.binlog.ts = int(time.time())
+        vhost.publish(ledger.begin())
         vhost.publish(written_now())
-        wait_for(receiver.alerts, what="the alert")
-        assert receiver.alerts() == [("PydbsyncLagHigh", "firing")]
-        told = receiver.received[0]["alerts"][0]
-        assert told["labels"]["queue"] == "sync"
-        assert "pydbsync status" in told["annotations"]["remedy"]
-        blocker.execute("UNLOCK TABLES")
-    wait_for(lambda: ledger.applied(fresh_target) == 20, what="the changes")
-    wait_for(lambda: len(receiver.alerts()) > 1, what="the end of the alert")
-    assert receiver.alerts() == [("PydbsyncLagHigh", "firing"), ("PydbsyncLagHigh", "resolved")]
-    assert process.stop().exit_code == 0
+        wait_for(lambda: value("pydbsync_applied_changes_total"), what="the changes in Prometheus")
+        wait_for(lambda: (value("pydbsync_lag_seconds") or 9) < 4, what="a level stream")
+        assert told_by_prometheus(receiver) == told_by_pydbsync(receiver) == []
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics") as answer:
+            promtool("check", "metrics", given=answer.read().decode())
+
+        with fresh_target.connect() as connection, connection.cursor() as blocker:
+            blocker.execute("FLUSH TABLES WITH READ LOCK")
+            vhost.publish(written_now())
+            wait_for(lambda: told_by_prometheus(receiver), what="the alert of Prometheus")
+            wait_for(lambda: told_by_pydbsync(receiver) and lag_mails(), what="the alert of pydbsync")
+            blocker.execute("UNLOCK TABLES")
+        wait_for(lambda: ledger.applied(fresh_target) == 20, what="the changes")
+        for told in (told_by_prometheus, told_by_pydbsync):
+            wait_for(lambda told=told: len(told(receiver)) > 1, what="the end of the alert")  # type: ignore[misc]
+            assert told(receiver) == [(LAG, "firing"), (LAG, "resolved")]
+        wait_for(lambda: len(lag_mails()) > 1, what="the mail of its end")
+        assert process.stop().exit_code == 0
+    words = "The target is behind the source on queue sync"
+    assert lag_mails() == [f"[pydbsync] WARNING: {words}", f"[pydbsync] RESOLVED: {words}"]
+    first = receiver.bodies("/alertmanager")[0]["alerts"][0]
+    assert first["labels"]["queue"] == "sync"
+    assert "pydbsync status" in first["annotations"]["remedy"]
 
 
 def test_the_dashboard_is_valid_and_each_of_its_queries_too(tmp_path: Path) -> None:

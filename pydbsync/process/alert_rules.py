@@ -1,0 +1,181 @@
+"""The alerts of pydbsync itself: the rules that are shipped for Prometheus, by the same names and in the same words."""
+
+from __future__ import annotations
+
+import re
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache
+from importlib.resources import files
+from typing import Any, Final, NamedTuple
+
+import yaml
+
+from pydbsync.config.alerts import AlertSettings
+from pydbsync.process.histogram import Histogram
+from pydbsync.process.status import WorkerStatus
+
+FOLLOWING: Final = "following"
+_LAG_PERIODS, _TAIL_PERIODS, _DOWN_PERIODS, _RESTART_PERIODS, _GAP_PERIODS = 3, 5, 2, 15, 60
+_SHARE: Final = 0.99
+_LOOKS_EACH_PERIOD: Final = 12
+_PLACE: Final = re.compile(r"\{\{\s*\$(?:labels\.(\w+)|(value))(\s*\|\s*humanizeDuration)?\s*\}\}")
+
+
+class Alert(NamedTuple):
+    """What is wrong, and what to do."""
+
+    rule: str
+    about: str
+    """The queue."""
+    severity: str
+    summary: str
+    description: str
+    remedy: str
+
+
+@cache
+def texts() -> Mapping[str, Mapping[str, Any]]:
+    """The shipped rules by their names."""
+    document = yaml.safe_load(files("pydbsync").joinpath("monitoring/pydbsync.rules.yml").read_text(encoding="utf-8"))
+    return {rule["alert"]: rule for rule in document["groups"][0]["rules"]}
+
+
+def alert(rule: str, queue: str, value: float | None = None) -> Alert:
+    """An alert in the words of the shipped rule."""
+
+    def fill(found: re.Match[str]) -> str:
+        label, _, is_duration = found.groups()
+        if label:
+            return queue
+        return "?" if value is None else f"{value:.3g} s" if is_duration else f"{value:g}"
+
+    found = texts()[rule]
+    words = {name: _PLACE.sub(fill, text) for name, text in found["annotations"].items()}
+    return Alert(rule, queue, found["labels"]["severity"], **words)
+
+
+class AlertRules:
+    """Looks at the workers' figures a few times in each period."""
+
+    def __init__(self, settings: AlertSettings) -> None:
+        self._settings = settings
+        self.look_every_s = settings.period_s / _LOOKS_EACH_PERIOD
+        self._watches: dict[str, _Watch] = {}
+
+    def look(self, statuses: Sequence[WorkerStatus], now: float) -> list[Alert]:
+        """What is wrong now; `now` by the monotonic clock."""
+        found = []
+        for status in statuses:
+            watch = self._watches.setdefault(status.stream, _Watch(self._settings))
+            watch.take(status, now)
+            values = {name: rule(watch) for name, rule in RULES.items()}
+            found += [alert(name, status.stream, value) for name, value in values.items() if value is not None]
+        return found
+
+
+class _Sample(NamedTuple):
+    at: float
+    lag_s: float | None
+    commits: int
+    commit_lag: Histogram
+
+
+class _Watch:
+    """What was seen of one queue; each rule gives the value that it fires at, or None."""
+
+    def __init__(self, settings: AlertSettings) -> None:
+        self._settings = settings
+        self._samples: deque[_Sample] = deque()
+        self._status = WorkerStatus(stream="")
+        self._since: dict[str, float] = {}
+        """When a condition began that has held since."""
+        self._happened: dict[str, float] = {}
+        """When a count rose last."""
+        self._now = 0.0
+
+    def take(self, status: WorkerStatus, now: float) -> None:
+        """The figures of this moment."""
+        samples, former = self._samples, self._status
+        samples.append(_Sample(now, status.lag_s(), status.transactions, status.commit_lag))
+        # The last one before the oldest period stays: what came since then is a difference from it.
+        while len(samples) > 1 and samples[1].at <= self._ago(now, _TAIL_PERIODS):
+            samples.popleft()
+        self._status, self._now = status, now
+        for name, holds in (("stalled", status.state == "stalled"), ("down", status.state != FOLLOWING)):
+            if not holds:
+                self._since.pop(name, None)
+            else:
+                self._since.setdefault(name, now)
+        for name in ("gaps", "restarts"):
+            if getattr(status, name) > getattr(former, name):
+                self._happened[name] = now
+
+    def lag_high(self) -> float | None:
+        for number in range(_LAG_PERIODS):
+            start, end = self._ago(self._now, number + 1), self._ago(self._now, number)
+            lags = [each.lag_s for each in self._samples if start < each.at <= end and each.lag_s is not None]
+            if not lags or sum(lags) / len(lags) <= self._settings.lag_mean_s:
+                return None
+        return self._samples[-1].lag_s if self._is_known_for(_LAG_PERIODS) else None
+
+    def lag_tail(self) -> float | None:
+        last, first = self._samples[-1].commit_lag, self._samples[0].commit_lag
+        found = _quantile([one - other for one, other in zip(last.counts, first.counts, strict=True)], last.limits)
+        return found if found is not None and found > self._settings.lag_tail_s else None
+
+    def stalled(self) -> float | None:
+        if self._lasts("stalled", 1):
+            return 1.0
+        last = self._samples[-1]
+        then = [each for each in self._samples if each.at <= self._ago(self._now, _LAG_PERIODS)]
+        if last.lag_s is None or last.lag_s <= self._settings.period_s or not then or then[-1].commits != last.commits:
+            return None
+        return last.lag_s
+
+    def down(self) -> float | None:
+        return 0.0 if self._lasts("down", _DOWN_PERIODS) else None
+
+    def parked(self) -> float | None:
+        return float(self._status.parked_now or 0) or None
+
+    def gap(self) -> float | None:
+        return 1.0 if self._is_recent("gaps", _GAP_PERIODS) else None
+
+    def restarted(self) -> float | None:
+        return 1.0 if self._is_recent("restarts", _RESTART_PERIODS) else None
+
+    def _ago(self, now: float, periods: int) -> float:
+        return now - periods * self._settings.period_s
+
+    def _is_known_for(self, periods: int) -> bool:
+        """Whether looks reach back so far, but for the time from one to the next."""
+        return self._samples[0].at <= self._ago(self._now, periods) + 2 * self._settings.period_s / _LOOKS_EACH_PERIOD
+
+    def _lasts(self, name: str, periods: int) -> bool:
+        return name in self._since and self._since[name] <= self._ago(self._now, periods)
+
+    def _is_recent(self, name: str, periods: int) -> bool:
+        return name in self._happened and self._happened[name] > self._ago(self._now, periods)
+
+
+def _quantile(counts: Sequence[int], limits: Sequence[float]) -> float | None:
+    """The limit of the bucket that holds 99 % of these with what is below it; None where there are none."""
+    total, needed = 0, _SHARE * sum(counts)
+    for limit, count in zip((*limits, float("inf")), counts, strict=True):
+        total += count
+        if total and total >= needed:
+            return limit
+    return None
+
+
+RULES: Final[Mapping[str, Callable[[_Watch], float | None]]] = {
+    "PydbsyncLagHigh": _Watch.lag_high,
+    "PydbsyncLagTail": _Watch.lag_tail,
+    "PydbsyncStreamStalled": _Watch.stalled,
+    "PydbsyncWorkerDown": _Watch.down,
+    "PydbsyncParked": _Watch.parked,
+    "PydbsyncGap": _Watch.gap,
+    "PydbsyncWorkerRestarting": _Watch.restarted,
+}
+"""All but `PydbsyncAbsent`: who is not there tells nobody."""
