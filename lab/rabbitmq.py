@@ -9,6 +9,7 @@ import http.client
 import json
 import os
 import socket
+import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
@@ -130,6 +131,14 @@ class RabbitMQ(Server):
             text = answer.decode(errors="replace")
             raise LabError(f"RabbitMQ answered {method} {path} with {response.status}: {text}")
         return json.loads(answer) if answer else None
+
+    def control(self, *arguments: str) -> str:
+        """`rabbitmqctl` of this broker; what it says. Raises LabError if it fails."""
+        command = [find_program("rabbitmqctl", path=PROGRAM_PATH), "--node", self.node, *arguments]
+        done = subprocess.run(command, env=self.environment(), capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise LabError(f"rabbitmqctl {' '.join(arguments)}: {done.stdout}{done.stderr}")
+        return done.stdout
 
     def create_vhost(self, name: str) -> None:
         """Make a virtual host in which the lab's user may do everything."""

@@ -11,7 +11,7 @@ from typing import Final, TypeAlias
 import msgspec
 
 from pydbsync.errors import ApplyError, ConfigError, PydbsyncError, TransientError
-from pydbsync.ops.doctor import reach, rights, source, state, tables, target
+from pydbsync.ops.doctor import broker, reach, rights, routing, source, state, tables, target
 from pydbsync.ops.doctor.examination import Away, Examination
 from pydbsync.ops.doctor.finding import Finding, Report, unknown, warning
 
@@ -21,11 +21,15 @@ GROUPS: Final[Mapping[str, tuple[Check, ...]]] = {
     "connections": (
         reach.check_target, reach.check_source, reach.check_ends, reach.check_broker, reach.broker_certificate,
     ),
-    "rights": (rights.check_target, rights.check_source, rights.check_accounts),
+    "rights": (rights.check_target, rights.check_source, rights.check_accounts, broker.check_rights),
     "source": (
         source.check_binlog, source.check_status, source.check_filtered, source.check_sessions, source.check_retention,
         source.check_gtids, source.check_replica, source.check_clock, source.check_transactions, source.check_tables,
         source.check_writable,
+    ),
+    "broker": (
+        broker.check_queues, broker.check_exchanges, broker.check_alarms, broker.check_message_size,
+        routing.check_bindings, routing.check_routes, routing.check_database_changes, routing.check_heartbeat,
     ),
     "target": (
         target.check_writable, target.check_packets, target.check_durability, target.check_modes, target.check_names,

@@ -1,0 +1,378 @@
+"""RabbitMQ's queues and exchanges: what drops messages, takes them away, or stands still. Nothing is taken or
+declared."""
+
+from __future__ import annotations
+
+import logging
+import re
+import threading
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+from urllib.parse import quote
+
+from pydbsync.config.settings import QueueSettings
+from pydbsync.errors import ApplyError, ConfigError, SourceError
+from pydbsync.ops.doctor.catalogue import source_tables
+from pydbsync.ops.doctor.examination import Away, Examination
+from pydbsync.ops.doctor.finding import Finding, error, listed, ok, unknown, warning
+from pydbsync.ops.doctor.reach import management_remedy
+from pydbsync.ops.doctor.state import longest_schema_change_s
+from pydbsync.ops.doctor.variables import number, variables
+from pydbsync.source.management import NoRight
+from pydbsync.source.topology import inspect, what_it_drops
+
+_OWN_NAME = "pydbsync"
+_DEFAULT_CONSUMER_TIMEOUT_S = 1800
+_MESSAGE_LIMITS: Final = ((4, 16 * 2**20), (0, 128 * 2**20))
+"""RabbitMQ's default of max_message_size by its major version; rabbitmq.conf can say otherwise."""
+_WIDE = ("longtext", "longblob", "json")
+_MARGIN = 1.5
+
+
+def queue_facts(exam: Examination, queue: str) -> Mapping[str, Any] | None:
+    """What the management API has of a queue; None where there is no such queue. Raises Away, SourceError."""
+    management = exam.management()
+    path = f"/queues/{management.vhost_path()}/{quote(queue, safe='')}"
+    facts: Mapping[str, Any] | None = exam.known(f"queue {queue}", lambda: management.get(path))
+    return facts
+
+
+def effective(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """The queue's arguments together with what policies set, all spelled as arguments; of two limits the lower."""
+    found = dict(facts.get("arguments") or {})
+    found.setdefault("x-queue-type", facts.get("type", "classic"))
+    for name, value in (facts.get("effective_policy_definition") or {}).items():
+        argument = f"x-{name}"
+        before = found.get(argument)
+        lower = isinstance(before, int) and isinstance(value, int) and before < value
+        found[argument] = before if lower else value
+    return found
+
+
+def check_queues(exam: Examination) -> Iterator[Finding]:
+    """Each queue: is it there, does it run, may it drop or refuse what nobody has applied."""
+    for queue in exam.settings.queues:
+        try:
+            facts = queue_facts(exam, queue.queue)
+        except (Away, SourceError):
+            yield from _inspected(exam, queue)
+            continue
+        if facts is None:
+            yield from _missing(queue)
+        else:
+            yield from _queue(exam, queue, facts)
+
+
+def _missing(queue: QueueSettings) -> Iterator[Finding]:
+    if queue.routing_keys:
+        yield warning(
+            "missing-queue",
+            f"there is no queue {queue.queue} yet: the first start makes it, and what is published before goes nowhere",
+            "start the worker (pydbsync run) before Maxwell, capture and copy",
+        )
+    else:
+        yield error(
+            "missing-queue",
+            f"there is no queue {queue.queue}, and without routing keys nothing binds it",
+            f"correct its name in rabbitmq_queue_bind, or give it routing keys: '{queue.queue}': ['#']",
+        )
+
+
+def _queue(exam: Examination, queue: QueueSettings, facts: Mapping[str, Any]) -> Iterator[Finding]:
+    name, vhost = queue.queue, exam.settings.amqp.vhost
+    arguments = effective(facts)
+    if arguments["x-queue-type"] == "stream":
+        yield error(
+            "queue-type",
+            f"queue {name} is a stream: what comes while the worker is away would be lost",
+            "bind a classic or a quorum queue to the exchange, and name that one in rabbitmq_queue_bind",
+        )
+        return
+    if facts.get("exclusive"):
+        yield error("queue-type", f"queue {name} is exclusive: it belongs to another connection and goes with it",
+                    f"another name for the queue in rabbitmq_queue_bind, or delete {name}")  # fmt: skip
+    if (state := facts.get("state", "running")) not in ("running", "idle", "flow"):
+        yield error("queue-state", f"queue {name} does not run: its state is {state}",
+                    f"rabbitmqctl list_queues -p {vhost} name state; start the node {facts.get('node')}"
+                    f" again")  # fmt: skip
+    policies = [str(facts[key]) for key in ("policy", "operator_policy") if facts.get(key)]
+    own = dict(facts.get("arguments") or {})
+    dropped = what_it_drops(
+        arguments,
+        server_version=exam.link().server_version,
+        is_durable=bool(facts.get("durable", True)),
+        is_auto_delete=bool(facts.get("auto_delete")),
+    )
+    for sentence in dropped:
+        argument = (re.findall(r"\((x-[\w-]+)\)", sentence) or [""])[0]
+        by_policy = bool(argument) and argument not in own and bool(policies)
+        to = arguments.get("x-dead-letter-exchange")
+        yield (warning if to and "delivery-limit" in argument else error)(
+            "queue-drops",
+            f"queue {name} {sentence}" + (f", by the policy {' and '.join(policies)}" if by_policy else "")
+            + (f"; what it drops goes to exchange {to}" if to else ""),
+            f"rabbitmqctl clear_policy -p {vhost} {policies[0]}, or leave {argument.removeprefix('x-')} out of it"
+            if by_policy else _anew(name, vhost, argument),
+        )  # fmt: skip
+    if str(arguments.get("x-overflow", "")).startswith("reject-publish") and any(
+        f"x-max-length{unit}" in arguments for unit in ("", "-bytes")
+    ):
+        yield warning(
+            "queue-refuses",
+            f"queue {name} refuses messages beyond its length limit: Maxwell waits for no confirmation, and loses them"
+            " (pydbsync capture waits)",
+            f"leave the limit out ({_anew(name, vhost, 'x-max-length')}), or publish with pydbsync capture",
+        )
+    if "x-max-priority" in arguments:
+        yield warning("queue-order", f"queue {name} has priorities (x-max-priority): messages with one overtake others",
+                      _anew(name, vhost, "x-max-priority"))  # fmt: skip
+    if not dropped:
+        yield ok("queue", f"queue {name} ({arguments['x-queue-type']}) keeps {int(facts.get('messages', 0)):,} messages"
+                 " until they are applied")  # fmt: skip
+    yield from _consumers(exam, name, facts)
+    yield from _timeout(exam, name, arguments)
+
+
+def _anew(name: str, vhost: str, argument: str) -> str:
+    without = f" without {argument}" if argument else " durable"
+    return (
+        f"stop Maxwell, let the worker empty the queue, rabbitmqctl delete_queue -p {vhost} {name}, leave it out of"
+        f" queue_arguments, and start the worker: it declares the queue{without}"
+    )
+
+
+def _consumers(exam: Examination, name: str, facts: Mapping[str, Any]) -> Iterator[Finding]:
+    others = []
+    own = 0
+    for consumer in facts.get("consumer_details") or ():
+        if str(consumer.get("consumer_tag", "")).startswith(_OWN_NAME):
+            own += 1
+            continue
+        details = consumer.get("channel_details") or {}
+        shown = _client_name(exam, str(details.get("connection_name", "")))
+        if not shown.startswith(_OWN_NAME):
+            who = f" as {details['user']} from {details.get('peer_host')}" if "user" in details else ""
+            others.append(f"{shown or 'a program'}{who}")
+    if own > 1:
+        yield error(
+            "other-consumers",
+            f"queue {name} is read by {own} workers of pydbsync with different targets or state schemas: each gets a part",
+            "end one of them, or give its configuration a queue of its own",
+        )
+    if others:
+        yield error(
+            "other-consumers",
+            f"queue {name} is read by others too: {listed(others)}: what they take does not reach the target",
+            "end that program (rabbitmqctl list_consumers -p VHOST shows it), or give it a queue of its own".replace(
+                "VHOST", exam.settings.amqp.vhost
+            ),
+        )
+
+
+def _client_name(exam: Examination, connection: str) -> str:
+    try:
+        found = exam.management().get(f"/connections/{quote(connection, safe='')}") or {}
+    except (Away, SourceError):
+        return connection
+    properties = found.get("client_properties") or {}
+    return str(properties.get("connection_name") or properties.get("product") or connection)
+
+
+def _timeout(exam: Examination, name: str, arguments: Mapping[str, Any]) -> Iterator[Finding]:
+    """A consumer that acknowledges nothing for so long is thrown out, and gets all of it again."""
+    try:
+        longest_s = longest_schema_change_s(exam)
+    except (Away, ApplyError):
+        longest_s = None
+    given = arguments.get("x-consumer-timeout")
+    limit_s = given / 1000 if isinstance(given, int) else _DEFAULT_CONSUMER_TIMEOUT_S
+    if exam.link().server_numbers < (3, 8, 15):
+        return
+    needed_s = _MARGIN * (longest_s or 0)
+    if needed_s > limit_s or (given is not None and limit_s < 600):
+        shown = f"the longest schema change took {longest_s:,.0f} s" if longest_s else "a schema change may take longer"
+        wanted_ms = max(int(2 * (longest_s or 0)) * 1000, 4 * 3600 * 1000)
+        yield warning(
+            "consumer-timeout",
+            f"RabbitMQ throws out a reader of queue {name} that acknowledges nothing for {limit_s:,.0f} s"
+            + ("" if given is not None else " (its default; the setting itself cannot be seen)") + f", and {shown}",
+            f"consumer_timeout = {wanted_ms} in rabbitmq.conf and a restart"
+            + ("" if given is None else "; leave consumer-timeout out of the queue's policy and arguments"),
+        )  # fmt: skip
+
+
+def _inspected(exam: Examination, queue: QueueSettings) -> Iterator[Finding]:
+    """Without the management API: what AMQP tells of a queue that exists, in the words of the worker's start."""
+    told: list[str] = []
+    log = logging.Logger("doctor")
+    log.addHandler(_Collector(told))
+    try:
+        inspect(exam.link(), queue, log=log, stop=threading.Event())
+    except ConfigError as exc:
+        if "there is no queue" in str(exc):
+            yield from _missing(queue)
+        elif "is a stream" in str(exc):
+            yield error(
+                "queue-type", str(exc).removeprefix("rabbitmq_queue_bind: "), "bind a classic or a quorum queue"
+            )
+        else:
+            yield error("broker-rights", str(exc), _permissions(exam, queue))
+        return
+    except SourceError as exc:
+        yield unknown("queue", f"queue {queue.queue} could not be looked at: {exc}")
+        return
+    for text in told:
+        yield (error if "do not reach the target" in text else warning)(
+            "queue-drops", text, _anew(queue.queue, exam.settings.amqp.vhost, "")
+        )
+    if not told:
+        yield ok("queue", f"queue {queue.queue} keeps messages until they are applied, as far as its arguments tell")
+    yield unknown("queue-policy", f"policies and other readers of queue {queue.queue} cannot be seen",
+                  f"{management_remedy(exam)}; or look: rabbitmqctl list_queues name arguments policy"
+                  f" consumers")  # fmt: skip
+
+
+class _Collector(logging.Handler):
+    def __init__(self, told: list[str]) -> None:
+        super().__init__(logging.WARNING)
+        self._told = told
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._told.append(record.getMessage())
+
+
+def check_exchanges(exam: Examination) -> Iterator[Finding]:
+    """The exchanges that Maxwell publishes to."""
+    management = exam.management()
+    wanted = {queue.exchange: queue.exchange_type for queue in exam.settings.queues if queue.exchange}
+    for name, kind in wanted.items():
+        facts = management.get(f"/exchanges/{management.vhost_path()}/{quote(name, safe='')}")
+        if facts is None:
+            if not any(queue.routing_keys for queue in exam.settings.queues if queue.exchange == name):
+                yield error("exchange", f"there is no exchange {name}, and nothing declares it",
+                            "correct its name in rabbitmq_queue_bind, or give its queues routing keys")  # fmt: skip
+            continue
+        again = (
+            f"stop Maxwell and the workers, rabbitmqadmin -V {exam.settings.amqp.vhost} delete exchange"
+            f" name={name}, set"
+            f" rabbitmq_exchange_type={kind} and rabbitmq_exchange_durable=true in Maxwell's config.properties, and"
+            f" start a"
+            " worker first: it declares exchange and bindings"
+        )
+        if facts.get("type") != kind:
+            effect = ": routing keys mean nothing there" if facts.get("type") == "fanout" else ""
+            yield warning(
+                "exchange", f"exchange {name} is of type {facts.get('type')}, not {kind}{effect}",
+                f"{again}; or write ['{name}', '{facts.get('type')}'] in rabbitmq_queue_bind",
+            )  # fmt: skip
+        if not facts.get("durable", True) or facts.get("auto_delete"):
+            how = "not durable" if not facts.get("durable", True) else "deleted with its last binding (auto-delete)"
+            yield warning(
+                "exchange", f"exchange {name} is {how}: with it go the bindings, and then all messages", again
+            )
+        if facts.get("internal"):
+            yield error("exchange", f"exchange {name} is internal: nobody can publish to it", again)
+
+
+def check_alarms(exam: Examination) -> Iterator[Finding]:
+    """A node in alarm takes nothing from publishers; Maxwell stands still meanwhile, or loses."""
+    try:
+        nodes = exam.management().get("/nodes") or []
+    except NoRight:
+        yield unknown("alarms", "alarms of memory and disk cannot be seen", f"needs: {management_remedy(exam)}")
+        return
+    for node in nodes:
+        name = node.get("name")
+        if not node.get("running", True):
+            yield error("nodes", f"the node {name} of RabbitMQ is down", f"start it: rabbitmqctl -n {name} start_app")
+            continue
+        if node.get("mem_alarm"):
+            yield error(
+                "alarms", f"RabbitMQ's node {name} is in memory alarm: it takes no message from anybody",
+                "see which queue is long (rabbitmqctl list_queues name messages memory); rabbitmqctl"
+                " set_vm_memory_high_watermark 0.6 gives it more",
+            )  # fmt: skip
+        if node.get("disk_free_alarm"):
+            yield error(
+                "alarms", f"RabbitMQ's node {name} is in disk alarm: it takes no message from anybody",
+                f"make room where its data are; rabbitmqctl set_disk_free_limit lowers the limit"
+                f" ({int(node.get('disk_free_limit', 0)):,} bytes)",
+            )  # fmt: skip
+        if node.get("partitions"):
+            yield error("nodes", f"RabbitMQ's cluster is split: {name} does not see {listed(node['partitions'])}",
+                        "restart the nodes of one side; cluster_partition_handling = pause_minority avoids"
+                        " it")  # fmt: skip
+        free, least = (int(node.get(key) or 0) for key in ("disk_free", "disk_free_limit"))
+        if least and not node.get("disk_free_alarm") and free < 3 * least:
+            yield warning("alarms", f"RabbitMQ's node {name} has {free / 2**30:,.1f} GiB free, and stops at"
+                          f" {least / 2**30:,.1f}", "make room where its data are")  # fmt: skip
+    if nodes and not any(node.get("mem_alarm") or node.get("disk_free_alarm") for node in nodes):
+        yield ok("alarms", "no node of RabbitMQ is in alarm")
+
+
+def check_message_size(exam: Examination) -> Iterator[Finding]:
+    """A row that is longer than a message may be."""
+    major = exam.link().server_numbers[:1] or (0,)
+    limit = next(size for since, size in _MESSAGE_LIMITS if major[0] >= since)
+    packet = number(variables(exam, "source").get("max_allowed_packet"))
+    wide = [
+        f"{table.name}.{column.name}"
+        for table in source_tables(exam).values()
+        for column in table.columns.values()
+        if column.kind in _WIDE
+    ]
+    if packet > limit and wide:
+        yield warning(
+            "message-size",
+            f"RabbitMQ {major[0]} takes messages of {limit / 2**20:,.0f} MiB unless rabbitmq.conf says otherwise,"
+            f" and rows of"
+            f" the source may have {packet / 2**20:,.0f} MiB ({listed(wide)}): Maxwell ends at a longer one",
+            f"max_message_size = {min(packet, 512 * 2**20)} in rabbitmq.conf and a restart",
+        )
+
+
+def check_rights(exam: Examination) -> Iterator[Finding]:
+    """Configure, write and read on the names of the configuration."""
+    management, amqp = exam.management(), exam.settings.amqp
+    try:
+        found = management.get(f"/permissions/{management.vhost_path()}/{quote(amqp.user, safe='')}")
+    except NoRight:
+        yield unknown(
+            "broker-rights",
+            f"the permissions of RabbitMQ's user {amqp.user} can be seen by an administrator alone",
+            f"look: rabbitmqctl list_user_permissions {amqp.user}; {_permissions(exam, *exam.settings.queues)} are"
+            f" enough",
+        )
+        return
+    if found is None:
+        return
+    lacking = []
+    for queue in exam.settings.queues:
+        wanted = [("read", queue.queue)]
+        if queue.routing_keys:
+            wanted += [("configure", queue.queue), ("write", queue.queue)]
+            wanted += [("configure", queue.exchange), ("read", queue.exchange)] if queue.exchange else []
+        lacking += [f"{right} on {name}" for right, name in wanted if not _permits(str(found.get(right, "")), name)]
+    if lacking:
+        yield error("broker-rights", f"RabbitMQ's user {amqp.user} lacks {listed(dict.fromkeys(lacking))}",
+                    _permissions(exam, *exam.settings.queues))  # fmt: skip
+    else:
+        yield ok("broker-rights", f"RabbitMQ's user {amqp.user} has the permissions that the workers need")
+
+
+def _permits(pattern: str, name: str) -> bool:
+    try:
+        return bool(pattern) and re.search(pattern, name) is not None
+    except re.error:
+        return False
+
+
+def _permissions(exam: Examination, *queues: QueueSettings) -> str:
+    amqp = exam.settings.amqp
+    names = [re.escape(queue.queue) for queue in queues]
+    exchanges = [re.escape(name) for name in dict.fromkeys(queue.exchange for queue in queues if queue.exchange)]
+    declares = any(queue.routing_keys for queue in queues)
+    everything = f"'^({'|'.join([*names, *exchanges])})$'"
+    own = f"'^({'|'.join(names)})$'"
+    shown = f"{everything} {own} {everything}" if declares else f"'' '' {own}"
+    return f"rabbitmqctl set_permissions -p {amqp.vhost} {amqp.user} {shown}"

@@ -1,0 +1,321 @@
+"""Queues, exchanges, bindings and rights of RabbitMQ that are broken for real: the doctor names each, and its
+remedy."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+from urllib.parse import quote
+
+import pytest
+
+from pydbsync.apply.connection import Connection
+from pydbsync.apply.state import ensure_state_schema
+from pydbsync.config.settings import Settings, settings_from_mapping
+from tests.comparing import run_sql
+from tests.examining import Fault, examined, must_say, named, shown
+from tests.processes import wait_for
+from tests.servers import Endpoint, Vhost
+
+pytestmark = pytest.mark.mariadb
+
+SHOP = """
+CREATE TABLE customers (id INT PRIMARY KEY);
+CREATE TABLE orders (id INT PRIMARY KEY, customer INT, CONSTRAINT buyer FOREIGN KEY (customer) REFERENCES customers
+(id));
+CREATE TABLE items (id INT PRIMARY KEY)
+"""
+HEARTBEAT = "pydbsync_heartbeat.heartbeat"
+
+
+class Broken(NamedTuple):
+    """Bindings of the configuration, what is declared, and what the doctor must say."""
+
+    says: Fault
+    queues: Mapping[str, list[str]] = {"sync": ["#"]}
+    arguments: Mapping[str, Any] = {}
+    policy: Mapping[str, Any] | None = None
+    declared: str = "topic"
+    extra: tuple[tuple[str, str], ...] = ()
+    """More bindings: queue and key."""
+
+
+def fault(check: str, level: Any, says: str, remedy: str) -> Fault:
+    return Fault("broker", check, level, says, remedy)
+
+
+CASES = {
+    "a queue forgets its oldest": Broken(
+        fault("queue-drops", "error", "drops its oldest messages beyond 1000", "delete_queue"),
+        arguments={"x-max-length": 1000},
+    ),
+    "a queue forgets by size": Broken(
+        fault("queue-drops", "error", "beyond 5000 bytes", "without x-max-length-bytes"),
+        arguments={"x-max-length-bytes": 5000},
+    ),
+    "a policy limits a queue": Broken(
+        fault("queue-drops", "error", "by the policy limits", "clear_policy"), policy={"max-length": 10},
+    ),
+    "a policy lets messages expire": Broken(
+        fault("queue-drops", "error", "wait for more than 60000 ms", "leave message-ttl out"),
+        policy={"message-ttl": 60000},
+    ),
+    "messages expire": Broken(
+        fault("queue-drops", "error", "x-message-ttl", "queue_arguments"), arguments={"x-message-ttl": 60000},
+    ),
+    "a queue goes when nobody reads it": Broken(
+        fault("queue-drops", "error", "is deleted when no worker reads it", "x-expires"),
+        arguments={"x-expires": 3_600_000},
+    ),
+    "a quorum queue drops what came back": Broken(
+        fault("queue-drops", "error", "given back more than 5 times", "x-delivery-limit"),
+        arguments={"x-queue-type": "quorum", "x-delivery-limit": 5},
+    ),
+    "a quorum queue buries what came back": Broken(
+        fault("queue-drops", "warning", "goes to exchange graves", "x-delivery-limit"),
+        arguments={"x-queue-type": "quorum", "x-delivery-limit": 5, "x-dead-letter-exchange": "graves"},
+    ),
+    "a queue refuses what is too much": Broken(
+        fault("queue-refuses", "warning", "waits for no confirmation", "pydbsync capture"),
+        arguments={"x-max-length": 1000, "x-overflow": "reject-publish"},
+    ),
+    "a queue has priorities": Broken(
+        fault("queue-order", "warning", "overtake others", "x-max-priority"), arguments={"x-max-priority": 5},
+    ),
+    "a stream": Broken(
+        fault("queue-type", "error", "queue sync is a stream", "classic or a quorum"),
+        arguments={"x-queue-type": "stream"},
+    ),
+    "a table without a queue": Broken(
+        fault("no-queue", "error", "shop.items", "add 'shop.items' to the routing keys"),
+        queues={"sync": ["shop.orders", "shop.customers"]},
+    ),
+    "a table with two queues": Broken(
+        fault("two-queues", "error", "shop.orders is received by a and b", "delete binding"),
+        queues={"a": ["shop.orders"], "b": ["shop.*"]},
+    ),
+    "a binding that was left behind": Broken(
+        fault("extra-binding", "warning", "also bound to exchange maxwell by"
+                                          " shop.customers", "properties_key='shop.customers'"),
+        queues={"a": ["shop.orders", "shop.items"], "b": ["shop.customers"]}, extra=(("a", "shop.customers"),),
+    ),
+    "a foreign key across queues": Broken(
+        fault("divided-keys", "warning", "shop.orders refers to shop.customers (buyer)", "move 'shop.orders'"),
+        queues={"a": ["shop.orders", "shop.items"], "b": ["shop.customers"]},
+    ),
+    "no heartbeat in a queue": Broken(
+        fault("heartbeat-binding", "warning", "queue sync does not receive the heartbeat", f"add '{HEARTBEAT}'"),
+        queues={"sync": ["shop.*"]},
+    ),
+    "no queue for databases themselves": Broken(
+        fault("database-changes", "warning", "schema changes of databases", "add 'shop.'"),
+        queues={"sync": ["shop.orders", "shop.customers", "shop.items"]},
+    ),
+    "the exchange is a fanout": Broken(
+        fault("exchange", "warning", "of type fanout, not topic", "rabbitmq_exchange_type=topic"), declared="fanout",
+    ),
+    "the exchange is not durable": Broken(
+        fault("exchange", "warning", "is not durable", "rabbitmq_exchange_durable=true"), declared="transient",
+    ),
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def shop(source: Endpoint, target: Endpoint) -> tuple[Endpoint, Endpoint]:
+    for end in (source, target):
+        if end.server:
+            end.server.start()
+        end.drop_databases()
+        end.query("CREATE DATABASE shop")
+        run_sql(end, SHOP, database="shop")
+    return source, target
+
+
+def settings(ends: tuple[Endpoint, Endpoint], at: Vhost, queues: Mapping[str, list[str]], **amqp: Any) -> Settings:
+    given = {
+        "db_info": ends[1].db_info,
+        "source_db_info": ends[0].db_info,
+        "rabbitmq_conn_info": {**at.conn_info, "management_port": at.broker.ports["management"], **amqp},
+        "rabbitmq_queue_bind": [{"exchange": ["maxwell", "topic"], "queues": dict(queues)}],
+        "log_file_prefix": "",
+    }
+    return settings_from_mapping(given)[0]
+
+
+def declare(vhost: Vhost, broken: Broken) -> None:
+    if broken.declared != "topic":
+        with vhost.connect() as connection:
+            kind, durable = ("fanout", True) if broken.declared == "fanout" else ("topic", False)
+            channel = connection.channel()
+            channel.exchange_declare("maxwell", kind, durable=durable)
+            channel.queue_declare("sync", durable=True)
+            channel.queue_bind("sync", "maxwell", "#")
+        return
+    for queue, keys in broken.queues.items():
+        more = [key for name, key in broken.extra if name == queue]
+        vhost.declare(queue, routing_keys=[*keys, *more], arguments=broken.arguments)
+    if broken.policy is not None:
+        name = quote(vhost.name, safe="")
+        body = {"pattern": ".*", "definition": broken.policy, "apply-to": "queues"}
+        vhost.broker.call("PUT", f"/policies/{name}/limits", body)
+        path = f"/queues/{name}/{next(iter(broken.queues))}"
+        wait_for(lambda: vhost.broker.call("GET", path).get("policy"), what="the policy")
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_fault_of_the_broker_is_named_with_its_remedy(
+    shop: tuple[Endpoint, Endpoint], vhost: Vhost, name: str
+) -> None:
+    broken = CASES[name]
+    declare(vhost, broken)
+    report = examined(settings(shop, vhost, broken.queues), "broker")
+    must_say(report, broken.says)
+
+
+def test_nothing_is_wrong_with_what_is_well(shop: tuple[Endpoint, Endpoint], vhost: Vhost) -> None:
+    declare(vhost, Broken(fault("", "ok", "", "")))
+    report = examined(settings(shop, vhost, {"sync": ["#"]}), "connections", "broker")
+    assert report.exit_code(strict=True) == 0, shown(report)
+
+
+def test_a_first_start_is_told_that_nothing_comes_yet(shop: tuple[Endpoint, Endpoint], vhost: Vhost) -> None:
+    """Nor is anything made by looking."""
+    report = examined(settings(shop, vhost, {"sync": ["shop.orders", "shop.customers", HEARTBEAT]}))
+    must_say(report, fault("missing-queue", "warning", "there is no queue sync yet", "before Maxwell"))
+    must_say(report, fault("no-queue", "error", "shop.items", "add 'shop.items'"))
+    assert vhost.broker.call("GET", f"/queues/{vhost.name}") == []
+    assert "maxwell" not in {each["name"] for each in vhost.broker.call("GET", f"/exchanges/{vhost.name}")}
+
+
+def _readers(queue: dict[str, Any]) -> list[str]:
+    """The users of its consumers, as soon as RabbitMQ's statistics have them."""
+    found = [consumer.get("channel_details") or {} for consumer in queue.get("consumer_details") or ()]
+    return [details["user"] for details in found if "user" in details]
+
+
+def test_another_reader_is_named(shop: tuple[Endpoint, Endpoint], vhost: Vhost) -> None:
+    vhost.declare("sync")
+    vhost.publish([b'{"database":"shop","table":"orders"}'])
+    with vhost.connect(client_properties={"connection_name": "reporting"}) as connection:
+        channel = connection.channel()
+        channel.basic_consume("sync", lambda *_: None)
+        connection.process_data_events(time_limit=0)
+        path = f"/queues/{vhost.name}/sync"
+        wait_for(lambda: _readers(vhost.broker.call("GET", path)), what="the consumer")
+        report = examined(settings(shop, vhost, {"sync": ["#"]}), "broker")
+    must_say(report, fault("other-consumers", "error", "reporting as app", "a queue of its own"))
+
+
+def test_looking_takes_nothing_out_of_the_order(shop: tuple[Endpoint, Endpoint], vhost: Vhost) -> None:
+    """No message is taken, given back or counted as delivered."""
+    vhost.declare("sync", arguments={"x-queue-type": "quorum"})
+    messages = [b'{"n":%d}' % n for n in range(5)]
+    vhost.publish(messages)
+    for port in (vhost.broker.ports["management"], 1):
+        examined(settings(shop, vhost, {"sync": ["#"]}, management_port=port))
+    with vhost.connect() as connection:
+        channel = connection.channel()
+        got = [channel.basic_get("sync", auto_ack=True) for _ in messages]
+    assert [body for _, _, body in got] == messages
+    assert not any(
+        method.redelivered or (properties.headers or {}).get("x-delivery-count") for method, properties, _ in got
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "check", "says"),
+    [
+        ({"x-max-length": 10}, "queue-drops", "drops its oldest messages beyond 10"),
+        ({"x-queue-type": "quorum", "x-delivery-limit": 3}, "queue-drops", "more than 3 times"),
+    ],
+)
+def test_without_the_management_api_arguments_are_seen_all_the_same(
+    shop: tuple[Endpoint, Endpoint], vhost: Vhost, arguments: dict[str, Any], check: str, says: str
+) -> None:
+    """And what is not seen is said, with what would show it."""
+    vhost.declare("sync", arguments=arguments)
+    report = examined(settings(shop, vhost, {"sync": ["#"]}, management_port=1), "connections", "broker")
+    must_say(report, fault(check, "error", says, "delete_queue"))
+    must_say(report, fault("broker-management", "unknown", "does not answer", "rabbitmq-plugins enable"))
+    must_say(report, fault("queue-policy", "unknown", "policies and other readers", "rabbitmqctl list_queues"))
+
+
+@contextlib.contextmanager
+def user_with(vhost: Vhost, configure: str, write: str, read: str, tags: str = "") -> Iterator[dict[str, Any]]:
+    name = f"limited-{vhost.name}"
+    vhost.broker.call("PUT", f"/users/{name}", {"password": "secret", "tags": tags})
+    rights = {"configure": configure, "write": write, "read": read}
+    vhost.broker.call("PUT", f"/permissions/{vhost.name}/{name}", rights)
+    try:
+        yield {"user": name, "password": "secret"}
+    finally:
+        vhost.broker.call("DELETE", f"/users/{name}")
+
+
+def test_rights_of_a_user_that_may_only_read(shop: tuple[Endpoint, Endpoint], vhost: Vhost) -> None:
+    vhost.declare("sync")
+    with user_with(vhost, "^$", "^$", "^sync$", tags="administrator") as login:
+        report = examined(settings(shop, vhost, {"sync": ["#"]}, **login), "rights")
+    wanted = "set_permissions -p " + vhost.name
+    must_say(report, Fault("", "broker-rights", "error", "lacks configure on sync, write on sync", wanted))
+
+
+def test_a_user_without_a_tag_is_told_what_it_does_not_see(shop: tuple[Endpoint, Endpoint], vhost: Vhost) -> None:
+    vhost.declare("sync")
+    with user_with(vhost, ".*", ".*", ".*") as login:
+        report = examined(settings(shop, vhost, {"sync": ["#"]}, **login), "connections", "broker")
+        seen = examined(settings(shop, vhost, {"sync": ["#"]}, **login, management_port=1), "rights")
+    must_say(report, Fault("", "broker-management", "unknown", "lets user", "set_user_tags"))
+    assert named(seen, "away"), shown(seen)
+
+
+@pytest.mark.parametrize(
+    ("change", "says", "remedy"),
+    [
+        ({"password": "wrong"}, "refuses user 'app'", "change_password app"),
+        ({"vhost": "/nowhere"}, "does not let user", "add_vhost /nowhere"),
+        ({"port": 1}, "cannot be reached", "rabbitmq_conn_info.host"),
+        ({"host": "no-such-host.invalid"}, "cannot be resolved", "correct rabbitmq_conn_info.host"),
+        ({"tls": True}, "TLS", "5671"),
+    ],
+)
+def test_a_broker_that_cannot_be_used(
+    shop: tuple[Endpoint, Endpoint], vhost: Vhost, change: dict[str, Any], says: str, remedy: str
+) -> None:
+    given = {"port": vhost.broker.port, **change}
+    report = examined(settings(shop, vhost, {"sync": ["#"]}, **given), "connections", "broker")
+    must_say(report, Fault("", "broker-connection", "error", says, remedy))
+
+
+def test_a_node_in_alarm(shop: tuple[Endpoint, Endpoint], vhost: Vhost) -> None:
+    """The limit is lowered under what it uses, as a queue without a reader would have it."""
+    vhost.broker.control("set_vm_memory_high_watermark", "absolute", "1MB")
+    try:
+        wait_for(lambda: vhost.broker.call("GET", "/nodes")[0]["mem_alarm"], what="the alarm")
+        report = examined(settings(shop, vhost, {"sync": ["#"]}), "broker")
+    finally:
+        vhost.broker.control("set_vm_memory_high_watermark", "0.6")
+    must_say(report, fault("alarms", "error", "is in memory alarm", "set_vm_memory_high_watermark"))
+
+
+def test_a_consumer_timeout_shorter_than_the_longest_alter(shop: tuple[Endpoint, Endpoint], vhost: Vhost) -> None:
+    vhost.declare("sync")
+    connection = Connection(shop[1].db_info)
+    try:
+        ensure_state_schema(connection, "pydbsync")
+    finally:
+        connection.close()
+    shop[1].query(
+        "INSERT INTO pydbsync.schema_change (statement_hash, position, stream, status, statement, before_state,"
+        " note, ts,"
+        " started_at, ended_at) VALUES ('x', 'b.1:4', 'sync', 'done', 'ALTER TABLE t …', '', '', 0,"
+        " NOW() - INTERVAL 2 HOUR, NOW())"
+    )
+    try:
+        report = examined(settings(shop, vhost, {"sync": ["#"]}), "broker")
+    finally:
+        shop[1].query("DROP DATABASE pydbsync")
+    must_say(
+        report, fault("consumer-timeout", "warning", "the longest schema change took 7,200 s", "consumer_timeout =")
+    )
