@@ -11,6 +11,20 @@ from pydbsync.model import Delivery, RowChange, SchemaChange, TableName
 from pydbsync.places import Checkpoint
 
 
+class Transit(NamedTuple):
+    """Of the messages of one subscription, and the newest one that is committed; times in seconds since 1970."""
+
+    held: int
+    """Taken in and not acknowledged."""
+    acknowledged: int
+    """Acknowledged since the subscription began."""
+    received_at: float
+    """When the newest acknowledged one came in; 0.0 where none is."""
+    committed_at: float
+    published_at: float | None = None
+    """Where the message tells: the property `timestamp`."""
+
+
 class RowPlan(Protocol):
     """How the changes of one source table are written to one table of the target; what is in it is the sink's."""
 

@@ -80,6 +80,7 @@ class Session:
                 self._refuse_another_origin(connection)
                 if not self.row.try_lock(connection):
                     self._log.info("waiting for %s: it is owned by %s", self._stream, self.row.holder(connection))
+                    self._tell("standing by")
                     if not self.row.wait_for_lock(connection, stop):
                         return None
                 self._refuse_another_origin(connection)  # one that came first while we waited

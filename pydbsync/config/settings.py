@@ -183,6 +183,9 @@ class Settings:
     statement_timeout_s: float = option(
         60.0, seconds(1), "look whether the target still works on a statement that has no answer yet", unit="seconds"
     )
+    state_interval_s: float = option(
+        1.0, seconds(0), "how often a worker writes what it is doing into the state schema; 0 is never", unit="seconds"
+    )
     consumer_poll_s: float = option(
         1.0, seconds(0.01), "longest time between two looks at the queue's consumers", unit="seconds"
     )

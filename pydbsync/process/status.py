@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections import deque
 from collections.abc import Callable
 from typing import Final
 
@@ -66,6 +67,8 @@ class WorkerStatus(msgspec.Struct):
     """When the last commit was done, by the same clock."""
     state_at: float = 0.0
     """When the state began, by the same clock, which is one for all processes of a machine."""
+    seen_at: float = 0.0
+    """When the worker's loop came round last, by the same clock."""
     resident_bytes: int = 0
     state: str = "starting"
 
@@ -132,6 +135,8 @@ class StatusObserver(Observer):
         self._depth_at = 0.0
         self._connections = {"broker": 0, "target": 0}
         self._commit_lag_s = 0.0
+        self.gap_texts: deque[str] = deque(maxlen=100)
+        """What was missing in the stream, for whoever writes it down and takes it out."""
 
     def connected(self, server: str) -> None:
         self._connections[server] += 1
@@ -143,6 +148,7 @@ class StatusObserver(Observer):
 
     def began(self, *, redelivered: int) -> None:
         self.status.redelivered += redelivered
+        self.status.seen_at = time.monotonic()
         if not self.status.first_at:
             self.status.first_at = time.monotonic()
 
@@ -158,7 +164,7 @@ class StatusObserver(Observer):
             status.as_of = ts
             self._commit_lag_s = max(0.0, now - ts)
             status.commit_lag.observe(self._commit_lag_s)
-        status.last_at = time.monotonic()
+        status.last_at = status.seen_at = time.monotonic()
         self.report()
 
     def duplicate(self) -> None:
@@ -180,6 +186,7 @@ class StatusObserver(Observer):
 
     def gap(self, text: str) -> None:
         self.status.gaps += 1
+        self.gap_texts.append(text)
 
     def heartbeat(self, number: int, ts: int) -> None:
         self.status.heartbeat, self.status.heartbeat_ts = number, ts
@@ -187,6 +194,7 @@ class StatusObserver(Observer):
     def idle(self, depth: int | None) -> None:
         status = self.status
         status.depth = depth
+        status.seen_at = time.monotonic()
         if not depth and status.heartbeat is None:
             # All that has come is applied. What came last may have been old already when it came.
             now = time.time()

@@ -30,6 +30,7 @@ from pydbsync.process.outlet import Outlet
 from pydbsync.process.source_server import AskedSource
 from pydbsync.process.status import StatusObserver, WorkerStatus
 from pydbsync.process.stop_signals import stop_on_signals
+from pydbsync.process.worker_state import WorkerState
 from pydbsync.protocols import Source
 from pydbsync.sinks.make import sink_stages
 from pydbsync.source.amqp import AmqpSource
@@ -62,6 +63,10 @@ def follow(
     stages = _stages(settings, source, observer=observer, log=log, origin=origin)
     control = Control(settings, use=stages.use)
     on_control(control)
+    state = None
+    if settings.sink is None:  # another kind of target keeps its state elsewhere
+        state = WorkerState(settings, source, observer=observer, store=stages.store, log=log)
+        state.start()
     follower = Follower(
         control,
         stages,
@@ -72,8 +77,14 @@ def follow(
     )
     try:
         follower.run(stop)
+    except Exception as exc:
+        if state is not None:
+            state.failed(exc)
+        raise
     finally:
         observer.now("stopped")
+        if state is not None:
+            state.end()
     return observer.status
 
 

@@ -19,6 +19,7 @@ from pydbsync.source.connection import connection_name
 from pydbsync.source.link import ANSWER_S, BrokerLink, Channel, LinkStopped, Refused, Reply
 from pydbsync.source.sequence import spread
 from pydbsync.source.topology import Returns, declare, explained, inspect
+from pydbsync.work import Transit
 
 # A quorum queue whose leader is silent for 250 ms is declared to hold no message and to have no consumer
 # (rabbit_quorum_queue:stat/1 of RabbitMQ 3.10 and 4): a nought that took so long to come tells nothing.
@@ -76,8 +77,10 @@ class AmqpSource:
         self._at_hand: list[Delivery] = []
         self._fault: SourceError | None = None
         self._held_bytes = 0
-        self._unsettled: deque[tuple[int, int]] = deque()
-        """(last tag, bytes) of what came in and is not acknowledged yet, in order."""
+        self._unsettled: deque[tuple[int, int, float]] = deque()
+        """(last tag, bytes, when) of what came in and is not acknowledged yet, in order."""
+        self._received_at = self._acknowledged_at = 0.0
+        """When the newest of what is acknowledged came in, and when it was, in seconds since 1970."""
         self._uncounted_bytes = 0
         self._paused = False
         self._hungry = False
@@ -150,7 +153,9 @@ class AmqpSource:
             if self._fault is not None or self._link is None:
                 raise SourceError(str(self._fault or "the source is not open")) from self._fault
             while self._unsettled and self._unsettled[0][0] <= tag:
-                self._held_bytes -= self._unsettled.popleft()[1]
+                _, size_bytes, self._received_at = self._unsettled.popleft()
+                self._held_bytes -= size_bytes
+            self._acknowledged_at = time.time()
             if self._paused and self._held_bytes <= self._read_ahead_bytes:
                 self._read_on()
             if tag <= self._ack_tag:
@@ -211,6 +216,14 @@ class AmqpSource:
         """What was received and is not acknowledged yet, frames included."""
         return self._held_bytes
 
+    def transit(self) -> Transit:
+        """How the messages of the present subscription fare; for any thread, and never waits."""
+        with self._changed:
+            return Transit(
+                held=max(0, self._last_tag - self._ack_tag), acknowledged=self._ack_tag,
+                received_at=self._received_at, committed_at=self._acknowledged_at,
+            )  # fmt: skip
+
     def close(self) -> None:
         """Disconnect: RabbitMQ takes back what was not acknowledged. Never raises."""
         link, self._link = self._link, None
@@ -239,7 +252,7 @@ class AmqpSource:
             self._held_bytes += size_bytes
             self._uncounted_bytes += size_bytes
             if deliveries:
-                self._unsettled.append((deliveries[-1].tag, self._uncounted_bytes))
+                self._unsettled.append((deliveries[-1].tag, self._uncounted_bytes, time.time()))
                 self._uncounted_bytes = 0
                 self._last_tag = deliveries[-1].tag
                 if self._holds_acks_since:
