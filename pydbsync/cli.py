@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Annotated
@@ -10,6 +11,7 @@ from typing import Annotated
 import typer
 
 from pydbsync import __version__
+from pydbsync.commands.examples import SENTENCES, add_examples
 from pydbsync.errors import PydbsyncError
 
 HOMES: Mapping[str, str] = {
@@ -34,18 +36,31 @@ def _root(
 
 def application(word: str = "") -> typer.Typer:
     """With the module of this command alone, since each loads what it works with; else with all of them."""
+    app = _empty()
+    for module in [HOMES[word]] if word in HOMES else dict.fromkeys(HOMES.values()):
+        importlib.import_module(f"pydbsync.commands.{module}").register(app)
+    add_examples(app)
+    return app
+
+
+def overview() -> typer.Typer:
+    """All commands by name and sentence, and none of them loaded: for `--help`, `--version` and what is no command."""
+    app = _empty()
+    for name in HOMES:
+        app.command(name, help=SENTENCES.get(name, ""))(_root)
+    return app
+
+
+def _empty() -> typer.Typer:
     app = typer.Typer(
         name="pydbsync",
         help="Replays the row changes that Maxwell publishes to RabbitMQ on another MySQL or MariaDB, exactly once.",
         no_args_is_help=True,
-        add_completion=False,
         pretty_exceptions_enable=False,
         rich_markup_mode=None,  # rich takes `[default: …]` in a help text for markup and leaves it out
         context_settings={"max_content_width": 120},
     )
     app.callback()(_root)
-    for module in [HOMES[word]] if word in HOMES else dict.fromkeys(HOMES.values()):
-        importlib.import_module(f"pydbsync.commands.{module}").register(app)
     return app
 
 
@@ -53,10 +68,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run a command; ends the process with its exit code."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        application(words[0] if words else "")(args=words, standalone_mode=True)
+        word = _command(words)
+        (application(word) if word in HOMES else overview())(args=words, standalone_mode=True)
     except PydbsyncError as exc:
         print(f"pydbsync: {exc}", file=sys.stderr)
         sys.exit(exc.exit_code)
+
+
+def _command(words: Sequence[str]) -> str:
+    """The command that is to run, or to be completed by a shell; its words are then in the environment."""
+    if "_PYDBSYNC_COMPLETE" in os.environ:
+        typed = os.environ.get("_TYPER_COMPLETE_ARGS") or os.environ.get("COMP_WORDS") or ""
+        words = typed.split()[1:]
+    return words[0] if words else ""
 
 
 def main_of_script(*options: str) -> None:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import typer
 
 import pydbsync.commands
-from pydbsync.cli import HOMES, application
+from pydbsync.cli import HOMES, application, overview
+from pydbsync.commands.examples import EXAMPLES, SENTENCES
 
 
 def names(app: typer.Typer) -> set[str]:
@@ -38,7 +42,54 @@ def test_a_command_loads_no_other_one() -> None:
         subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     )
     assert {name for name in loaded if name.startswith("pydbsync.commands.")} == {
+        "pydbsync.commands.examples",
         "pydbsync.commands.heartbeat",
         "pydbsync.commands.shared",
     }
     assert {"pika", "pymysqlreplication"}.isdisjoint(loaded)
+
+
+def test_the_list_of_all_commands_is_theirs_and_loads_none() -> None:
+    assert names(overview()) == names(application()) == set(SENTENCES)
+    commands = getattr(typer.main.get_command(application()), "commands", {})
+    for name, sentence in SENTENCES.items():
+        beginning = " ".join((commands[name].help or "").split())
+        assert beginning.startswith(sentence.rstrip(".")), name
+    code = "import sys; sys.argv = ['pydbsync', '--help']; from pydbsync.cli import main\n"
+    code += "try: main()\nexcept SystemExit: print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    loaded = set(done.stdout.splitlines()[-1].split())
+    heavy = {"pymysql", "pika", "prometheus_client", "sqlglot", "msgspec", "yaml", "rich.table", "pymysqlreplication"}
+    assert heavy.isdisjoint(loaded)
+    assert not any(name.startswith(("pydbsync.process", "pydbsync.ops", "pydbsync.apply")) for name in loaded)
+
+
+def all_commands(command: Any, *path: str) -> dict[str, Any]:
+    """Those that can be run, by their words."""
+    if not getattr(command, "commands", None):
+        return {" ".join(path): command}
+    return {
+        words: each
+        for name, part in command.commands.items()
+        for words, each in all_commands(part, *path, name).items()
+    }
+
+
+COMMANDS = all_commands(typer.main.get_command(application()))
+
+
+@pytest.mark.parametrize("words", COMMANDS)
+def test_the_examples_of_each_command_are_such_as_it_takes(words: str) -> None:
+    for _, line in EXAMPLES[words]:
+        (given,) = (part for part in line.split(" | ") if part.startswith("pydbsync "))
+        arguments = shlex.split(given.removeprefix(f"pydbsync {words}"))
+        COMMANDS[words].make_context(words, arguments)
+
+
+@pytest.mark.parametrize(("typed", "expected"), [("pydbsync ver", "verify"), ("pydbsync verify --tab", "--tables")])
+def test_a_shell_is_told_commands_and_options(typed: str, expected: str) -> None:
+    environment = {**os.environ, "_PYDBSYNC_COMPLETE": "complete_bash", "COMP_WORDS": typed}
+    environment["COMP_CWORD"] = str(len(typed.split()) - 1)
+    script = str(Path(sys.executable).parent / "pydbsync")
+    done = subprocess.run([script], env=environment, capture_output=True, text=True, check=False)
+    assert done.stdout.split() == [expected], done.stderr

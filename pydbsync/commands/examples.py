@@ -1,0 +1,74 @@
+"""What the help says without loading a command: its sentence in the list of all, and examples below its options."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+import typer
+
+SENTENCES: Final[Mapping[str, str]] = {
+    "run": "Follow the queues of the configuration (as `python mysql_sync.py` does).",
+    "replay": "Replay a file of messages through the same pipeline.",
+    "capture": "Read the source's binlog and publish Maxwell's JSON, without Maxwell.",
+    "copy": "Copy tables from source to target, and have replay go on exactly there. Run again, it goes on.",
+    "counters": "List the tables and sequences of the target that would give out numbers which the source has given.",
+    "doctor": "Look at source, broker, target and state, and say what is wrong and how it is mended.",
+    "heartbeat": "Count up one row at the source each second, so that a loss on the way here can be proven.",
+    "parked": "Look at changes that could not be applied, and mend them.",
+    "repair": "Make rows that verify found to differ equal again, by a plan that can be read, applied and undone.",
+    "verify": "Compare source and target, structure and rows: exit code 0 equal, 1 different, 2 could not be compared.",
+}
+"""The beginning of each command's own help."""
+
+EXAMPLES: Final[Mapping[str, tuple[tuple[str, str], ...]]] = {
+    "run": (
+        ("follow the queues of config.py", "pydbsync run"),
+        (
+            "apply what waits and stop, with the figures in a file",
+            "pydbsync run --until-drained --summary-json run.json",
+        ),
+        ("show the SQL and change nothing", "pydbsync run --dry-run"),
+    ),
+    "replay": (
+        ("replay what Maxwell wrote with producer=file", "pydbsync replay messages.json --stream shop"),
+        ("from a pipe", "zcat messages.json.gz | pydbsync replay -"),
+    ),
+    "capture": (
+        ("publish to RabbitMQ, with place and history kept at the target", "pydbsync capture --state target --by-gtid"),
+        ("write what is in the binlog to the screen", "pydbsync capture --to - --start binlog.000002:4 --until-end"),
+    ),
+    "copy": (
+        ("copy all tables of a database", "pydbsync copy --tables 'shop.*'"),
+        ("say what would be done", "pydbsync copy --dry-run"),
+    ),
+    "counters": (("list and raise them at the switch", "pydbsync counters --apply"),),
+    "doctor": (("before the first run", "pydbsync doctor"), ("for programs", "pydbsync doctor --json")),
+    "heartbeat": (("as long as the source is followed", "pydbsync heartbeat"),),
+    "parked list": (("count them", "pydbsync parked list --json | wc -l"),),
+    "parked show": (("one of them whole", "pydbsync parked show 17"),),
+    "parked retry": (("all, in order", "pydbsync parked retry"), ("two of them", "pydbsync parked retry 17 18")),
+    "parked edit": (("in $EDITOR", "pydbsync parked edit 17"),),
+    "parked skip": (("with the reason for whoever asks later", "pydbsync parked skip 17 --reason 'row was deleted'"),),
+    "repair": (
+        ("write the plan for what verify found", "pydbsync repair --report differences.json --plan repair.sql"),
+        ("apply the plan when it was read", "pydbsync repair --plan repair.sql"),
+        ("put back what it changed", "pydbsync repair --plan repair.sql --undo"),
+    ),
+    "verify": (
+        ("compare everything while changes flow", "pydbsync verify"),
+        ("one table, with what differs in a file", "pydbsync verify --tables shop.orders --report differences.json"),
+    ),
+}
+
+
+def add_examples(app: typer.Typer, *above: str) -> None:
+    """Below the help of each command."""
+    for command in app.registered_commands:
+        name = command.name or getattr(command.callback, "__name__", "").replace("_", "-")
+        if examples := EXAMPLES.get(" ".join((*above, name))):
+            lines = "\n".join(f"  {text}:\n    {line}" for text, line in examples)
+            command.epilog = f"\b\nExamples:\n{lines}"
+    for group in app.registered_groups:
+        if group.typer_instance is not None and isinstance(group.name, str):
+            add_examples(group.typer_instance, *above, group.name)
