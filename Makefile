@@ -3,8 +3,11 @@ PYTHON ?= python3
 VENV_PYTHON := .venv/bin/python
 export PYTHON
 
+# Tests wait for servers half of their time: two processes a core, each with servers of its own.
+WORKERS = $(shell n=$$(($$(nproc) * 2)); echo $$((n < 6 ? n : 6)))
+
 .DEFAULT_GOAL := help
-.PHONY: help demo test check torture bench rehearsal venv lab-up lab-down lab-status monitoring packages clean
+.PHONY: help demo test check lint torture bench rehearsal venv lab-up lab-down lab-status monitoring packages clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
@@ -13,12 +16,14 @@ demo: venv packages  ## replay a recorded stream on a private MariaDB and compar
 	@$(VENV_PYTHON) -m lab.demo
 
 test: venv lab-up monitoring  ## all tests: unit, integration on real servers, end to end with real processes
-	$(VENV_PYTHON) -m pytest -n auto --maxprocesses 4 --dist loadfile $(ARGS)
+	$(VENV_PYTHON) -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
-check: venv  ## ruff, mypy and the unit tests, no server needed
+check: lint  ## ruff, mypy and the unit tests, no server needed
+	$(VENV_PYTHON) -m pytest -q tests/unit
+
+lint: venv  ## ruff and mypy alone
 	$(VENV_PYTHON) -m ruff check .
 	$(VENV_PYTHON) -m mypy
-	$(VENV_PYTHON) -m pytest -q tests/unit
 
 torture: venv lab-up  ## faults at random moments under load, then a comparison row by row
 	$(VENV_PYTHON) -m tests.torture $(ARGS)

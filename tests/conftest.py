@@ -30,9 +30,11 @@ from tests.processes import Finished, SyncProcess, write_config
 from tests.proxy import Proxy
 from tests.servers import Endpoint, Vhost
 
+# The same examples in every run, so that a change alone decides; `--hypothesis-profile long` draws others, and more.
 # A machine under load is no fault of what is tested.
-hypothesis_settings.register_profile("untimed", deadline=None)
-hypothesis_settings.load_profile("untimed")
+hypothesis_settings.register_profile("fixed", deadline=None, derandomize=True, database=None)
+hypothesis_settings.register_profile("long", deadline=None, max_examples=2000, print_blob=True)
+hypothesis_settings.load_profile("fixed")
 
 LEG = os.environ.get("PYDBSYNC_TEST_LEG", "mariadb")
 WORKER = os.environ.get("PYTEST_XDIST_WORKER", "")

@@ -1,4 +1,4 @@
-"""`python -m tests.torture`, with `--faults N`, `--verify N`, `--repair N` or `--bounds`: prints what is shown.
+"""`python -m tests.torture`, with `--faults N`, `--verify N`, `--repair N`, `--bounds` or `--properties`: prints what is shown.
 
 Exit code 1 if it failed."""
 
@@ -7,6 +7,7 @@ from __future__ import annotations
 import argparse
 import os
 import random
+import subprocess
 import sys
 import tempfile
 from dataclasses import replace
@@ -31,6 +32,7 @@ def main() -> int:
         "--verify", type=int, nargs="?", const=2000, help="random tables, with damage that verify must find exactly"
     )
     parser.add_argument("--repair", type=int, nargs="?", const=2000, help="the same: equal after it, undone, and again")
+    parser.add_argument("--properties", action="store_true", help="what holds for all values, by 2,000 random ones")
     parser.add_argument("--source", help="of --verify and --repair: mysql://user:password@host:port")
     parser.add_argument("--target", help="the same; all databases of both are dropped")
     arguments = parser.parse_args()
@@ -38,6 +40,8 @@ def main() -> int:
         from tests.torture.bounds import main as bounds
 
         return bounds()
+    if arguments.properties:
+        return properties(arguments.seed)
     if arguments.verify or arguments.repair:
         print(f"seed {arguments.seed}", flush=True)
         source, target = end("source", arguments.source), end("target", arguments.target)
@@ -60,6 +64,17 @@ def end(name: Literal["source", "target"], url: str | None) -> Endpoint:
         found = replace(found, brand="mariadb")
     found.drop_databases()
     return found
+
+
+def properties(seed: int) -> int:
+    """The tests that `make test` runs with the same examples each time, with many and others."""
+    print(f"seed {seed}", flush=True)
+    options = ["--hypothesis-profile=long", f"--hypothesis-seed={seed}"]
+    files = ["tests/unit", "tests/integration/test_random_tables.py", "tests/integration/test_copy_resume.py"]
+    environment = {**os.environ, "PYDBSYNC_EXAMPLES": "300", "PYDBSYNC_SEED": str(seed)}
+    return subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", *options, *files], env=environment, check=False
+    ).returncode
 
 
 def verify(source: Endpoint, target: Endpoint, rounds: int, seed: int) -> int:
