@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 import typer
 
@@ -18,6 +18,7 @@ from pydbsync.commands.shared import (
     text_console,
 )
 from pydbsync.config.file import load_settings
+from pydbsync.config.maxwell_file import read_maxwell_file
 from pydbsync.errors import ConfigError
 from pydbsync.ops.doctor.examination import Examination, Limits
 from pydbsync.ops.doctor.finding import Finding, Level, Report
@@ -43,13 +44,26 @@ def register(app: typer.Typer) -> None:
         timeout_s: Annotated[
             float, typer.Option("--timeout", min=1, help="Longest time for the checks of a group, seconds.")
         ] = 30,
+        maxwell: Annotated[
+            Path | None, typer.Option(metavar="FILE", help="Maxwell's own config.properties, to look at its flags.")
+        ] = None,
+        watch_stream: Annotated[
+            float,
+            typer.Option(
+                metavar="SECONDS",
+                min=0,
+                help="Look at what is published for so long, by a queue of its own that goes again; 0 declares"
+                " nothing.",
+            ),
+        ] = 0,
         output: FormatOption = Format.TEXT,
         as_json: JsonOption = False,
     ) -> None:
         """Look at source, broker, target and state, and say what is wrong and how it is mended; nothing is changed.
         Exit
         code 0 well, 1 warnings, 2 errors."""
-        report = _examined(config, only or [], skip or [], timeout_s)
+        options = _Options(only or [], skip or [], timeout_s, maxwell, watch_stream)
+        report = _examined(config, options)
         if is_json(output, as_json):
             print_json(
                 {"exit_code": report.exit_code(strict=strict), "findings": report.findings, "seconds": report.seconds}
@@ -59,13 +73,23 @@ def register(app: typer.Typer) -> None:
         raise typer.Exit(report.exit_code(strict=strict))
 
 
-def _examined(config: Path, only: list[str], skip: list[str], timeout_s: float) -> Report:
+class _Options(NamedTuple):
+    only: list[str]
+    skip: list[str]
+    timeout_s: float
+    maxwell: Path | None
+    watch_s: float
+
+
+def _examined(config: Path, options: _Options) -> Report:
     try:
         settings, warnings = load_settings(config, require=("db_info",))
+        maxwell = read_maxwell_file(options.maxwell) if options.maxwell else None
     except ConfigError as exc:
         return Report(findings=(_configuration("error", str(exc), f"correct it in {config}"),))
-    exam = Examination(settings, limits=Limits(answer_s=min(10.0, timeout_s), group_s=timeout_s))
-    report = examine(exam, only=only, skip=skip)
+    limits = Limits(answer_s=min(10.0, options.timeout_s), group_s=options.timeout_s)
+    exam = Examination(settings, limits=limits, maxwell=maxwell, watch_s=options.watch_s)
+    report = examine(exam, only=options.only, skip=options.skip)
     told = tuple(_configuration("warning", text, f"see {config}") for text in warnings)
     return Report(findings=(*told, *report.findings), seconds=report.seconds)
 

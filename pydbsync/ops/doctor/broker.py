@@ -156,7 +156,8 @@ def _consumers(exam: Examination, name: str, facts: Mapping[str, Any]) -> Iterat
     if own > 1:
         yield error(
             "other-consumers",
-            f"queue {name} is read by {own} workers of pydbsync with different targets or state schemas: each gets a part",
+            f"queue {name} is read by {own} workers of pydbsync with different targets or state schemas: each gets"
+            f" a part",
             "end one of them, or give its configuration a queue of its own",
         )
     if others:

@@ -49,11 +49,20 @@ class Away(PydbsyncError):
 class Examination:
     """One run of the doctor. Used by one thread at a time; `close` may be called by another one."""
 
-    def __init__(self, settings: Settings, *, limits: Limits = _LIMITS, maxwell: dict[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        limits: Limits = _LIMITS,
+        maxwell: dict[str, str] | None = None,
+        watch_s: float = 0,
+    ) -> None:
         self.settings = settings
         self.limits = limits
         self.maxwell = maxwell
         """Maxwell's own config.properties, if it was given."""
+        self.watch_s = watch_s
+        """How long a queue of our own may be declared and read; 0 is not at all."""
         self._open: dict[str, Any] = {}
         self._away: dict[str, Away] = {}
         self._known: dict[str, Any] = {}

@@ -11,7 +11,7 @@ from typing import Final, TypeAlias
 import msgspec
 
 from pydbsync.errors import ApplyError, ConfigError, PydbsyncError, TransientError
-from pydbsync.ops.doctor import broker, reach, rights, routing, source, state, tables, target
+from pydbsync.ops.doctor import broker, maxwell, reach, rights, routing, source, state, stream, tables, target
 from pydbsync.ops.doctor.examination import Away, Examination
 from pydbsync.ops.doctor.finding import Finding, Report, unknown, warning
 
@@ -27,10 +27,12 @@ GROUPS: Final[Mapping[str, tuple[Check, ...]]] = {
         source.check_gtids, source.check_replica, source.check_clock, source.check_transactions, source.check_tables,
         source.check_writable,
     ),
+    "maxwell": (maxwell.check_flags, maxwell.check_filter, maxwell.check_places, maxwell.check_readers),
     "broker": (
         broker.check_queues, broker.check_exchanges, broker.check_alarms, broker.check_message_size,
         routing.check_bindings, routing.check_routes, routing.check_database_changes, routing.check_heartbeat,
     ),
+    "stream": (stream.check_waiting, stream.check_parked_messages, stream.check_watched, stream.check_unseen),
     "target": (
         target.check_writable, target.check_packets, target.check_durability, target.check_modes, target.check_names,
         target.check_engines, target.check_connections, target.check_blockers, target.check_prepared,
@@ -80,7 +82,7 @@ def _in_time(exam: Examination, group: str, checks: Iterable[Check]) -> list[Fin
     running = [""]
     thread = threading.Thread(target=_run, args=(exam, checks, found, running), name=f"doctor {group}", daemon=True)
     thread.start()
-    thread.join(exam.limits.group_s)
+    thread.join(exam.limits.group_s + (exam.watch_s if group == "stream" else 0))
     if thread.is_alive():
         exam.close()  # its question fails, and the next group asks over new connections
         found = [*found, warning(

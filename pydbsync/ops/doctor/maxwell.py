@@ -1,0 +1,291 @@
+"""Maxwell itself: the flags in its config.properties, and the places that it keeps at the source."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Iterator
+from typing import Any, Final, NamedTuple
+
+from pydbsync.errors import ApplyError
+from pydbsync.model import TableName
+from pydbsync.ops.doctor.catalogue import source_tables
+from pydbsync.ops.doctor.examination import Examination
+from pydbsync.ops.doctor.finding import Finding, Level, counted, error, listed, ok, unknown, warning
+from pydbsync.ops.doctor.grants import grant_statement
+from pydbsync.ops.doctor.source import binlog_files
+from pydbsync.ops.doctor.variables import number, variables
+from pydbsync.plan.quoting import quote_name
+
+_SILENT_S = 60
+_NO_SUCH = (1049, 1146)
+
+
+class Flag(NamedTuple):
+    """What a setting of Maxwell must be, and what happens otherwise."""
+
+    name: str
+    wanted: str
+    level: Level
+    otherwise: str
+
+
+FLAGS: Final = (
+    Flag("producer", "rabbitmq", "error", "nothing is published to RabbitMQ"),
+    Flag("output_binlog_position", "true", "error",
+         "messages carry no position: what comes twice is applied twice, and a loss cannot be told"),
+    Flag("output_xoffset", "true", "error",
+         "rows of one transaction cannot be told apart: after a crash of Maxwell some come twice"),
+    Flag("output_commit_info", "true", "error", "where a transaction ends is not in the messages: rows come one by"
+                                                " one"),
+    Flag("output_ddl", "true", "error", "schema changes never arrive: rows are parked after the first ALTER"),
+    Flag("output_nulls", "true", "error", "columns that are NULL are left out: they keep their old value at the"
+                                          " target"),
+    Flag("output_null_zerodates", "false", "error", "zero dates arrive as NULL"),
+    Flag("output_naming_strategy", "none", "error", "columns arrive under other names than they have"),
+    Flag("encrypt", "none", "error", "messages are encrypted, and pydbsync has no key"),
+    Flag("exclude_columns", "", "error", "these columns never arrive"),
+    Flag("javascript", "", "warning", "a filter in JavaScript can change or leave out rows; what it leaves out is a"
+                                      " hole"),
+    Flag("output_gtid_position", "true", "warning",
+         "messages carry no GTID: after a fail-over of the source the place cannot be told (with gtid_mode)"),
+    Flag("output_server_id", "true", "warning", "messages do not say which server wrote them: a fail-over is"
+                                                " noticed late"),
+    Flag("rabbitmq_message_persistent", "true", "error", "RabbitMQ loses what is waiting when it starts again"),
+    Flag("rabbitmq_exchange_autodelete", "false", "warning", "the exchange goes with its last binding"),
+)  # fmt: skip
+"""docs/maxwell.md has the same list; a test compares them."""
+
+
+def check_flags(exam: Examination) -> Iterator[Finding]:
+    """What --maxwell FILE sets, over Maxwell's own defaults."""
+    given = exam.maxwell
+    if given is None:
+        return
+    wrong = 0
+    for flag in FLAGS:
+        value = given.get(flag.name, "")
+        if value.lower() != flag.wanted:
+            if flag.name == "output_gtid_position" and _has_no_gtids(exam):
+                continue
+            wrong += 1
+            yield Finding(
+                level=flag.level,
+                check="maxwell-flags",
+                text=f"Maxwell runs with {flag.name}={value or 'nothing'}: {flag.otherwise}",
+                remedy=f"{flag.name}={flag.wanted} in config.properties"
+                + ("" if flag.wanted else " (leave it out)")
+                + ", and restart Maxwell",
+            )
+    yield from _exchange(exam, given)
+    yield from _addresses(exam, given)
+    if not wrong:
+        yield ok("maxwell-flags", "Maxwell's flags are as they must be")
+
+
+def _exchange(exam: Examination, given: dict[str, str]) -> Iterator[Finding]:
+    name = given["rabbitmq_exchange"]
+    queues = [queue for queue in exam.settings.queues if queue.exchange == name]
+    if exam.settings.queues and not queues:
+        exchanges = dict.fromkeys(queue.exchange for queue in exam.settings.queues)
+        yield error(
+            "maxwell-exchange",
+            f"Maxwell publishes to exchange {name}, and rabbitmq_queue_bind binds {listed(exchanges)}",
+            f"rabbitmq_exchange={next(iter(exchanges))} in config.properties, or ['{name}', …] in rabbitmq_queue_bind",
+        )
+    if given["rabbitmq_declare_exchange"].lower() == "false":
+        return
+    for queue in queues[:1]:
+        kind = given["rabbitmq_exchange_type"]
+        if kind != queue.exchange_type:
+            yield error(
+                "maxwell-exchange",
+                f"Maxwell declares exchange {name} as {kind}, the configuration as {queue.exchange_type}: whoever comes"
+                " second is refused, or routing keys mean nothing",
+                f"rabbitmq_exchange_type={queue.exchange_type} in config.properties, and restart Maxwell",
+            )
+        if given["rabbitmq_exchange_durable"].lower() != "true":
+            yield error(
+                "maxwell-exchange",
+                f"Maxwell declares exchange {name} as not durable: it is lost when RabbitMQ starts again, with its"
+                f" bindings",
+                "rabbitmq_exchange_durable=true in config.properties, and restart Maxwell",
+            )
+
+
+def _addresses(exam: Examination, given: dict[str, str]) -> Iterator[Finding]:
+    settings = exam.settings
+    if given["rabbitmq_virtual_host"] != settings.amqp.vhost and settings.queues:
+        yield warning(
+            "maxwell-address",
+            f"Maxwell publishes to the virtual host {given['rabbitmq_virtual_host']}, the workers read"
+            f" {settings.amqp.vhost}",
+            "make rabbitmq_virtual_host in config.properties and rabbitmq_conn_info.vhost the same",
+        )
+    if given["schema_database"] != settings.maxwell_database:
+        yield warning(
+            "maxwell-address",
+            f"Maxwell's own database is {given['schema_database']}, and maxwell_database says"
+            f" {settings.maxwell_database}:"
+            " changes of the former would be applied",
+            f"maxwell_database: {given['schema_database']}",
+        )
+    if settings.source is not None:
+        for end in ("source", "target"):
+            known = variables(exam, end)
+            if number(known.get("server_id")) == number(given["replica_server_id"]):
+                yield error(
+                    "server-id",
+                    f"Maxwell reads as server_id {given['replica_server_id']} (replica_server_id), which is the"
+                    f" {end}'s own:"
+                    " the source ends one of two readers of the same number",
+                    "replica_server_id=… in config.properties: a number that no server and no other reader has",
+                )
+
+
+def check_readers(exam: Examination) -> Iterator[Finding]:
+    """Two readers of one server_id throw each other out."""
+    connection = exam.source()
+    try:
+        if connection.dialect.is_mariadb or connection.dialect.version < (8, 0, 22):
+            rows = connection.named_rows("SHOW SLAVE HOSTS")
+        else:
+            rows = connection.named_rows("SHOW REPLICAS")
+    except ApplyError:
+        return
+    numbers = [int(row.get("Server_id") or row.get("Server_Id") or 0) for row in rows]
+    own = number(variables(exam, "source").get("server_id"))
+    doubled = sorted({each for each in numbers if numbers.count(each) > 1} | ({own} & set(numbers)))
+    if doubled:
+        yield error(
+            "server-id",
+            f"two readers of the source have the server_id {listed(doubled)}: the source ends one of them again and"
+            f" again",
+            "replica_server_id of Maxwell (config.properties), --server-id of pydbsync capture, server_id of a"
+            " replica: each"
+            " its own",
+        )
+
+
+def check_filter(exam: Examination) -> Iterator[Finding]:
+    """Maxwell's filter leaves tables out that take part here."""
+    given = exam.maxwell
+    if given is None or not given["filter"]:
+        return
+    rules = read_filter(given["filter"])
+    absent = sorted(name for name in source_tables(exam) if not passes(rules, name))
+    if absent:
+        yield error(
+            "maxwell-filter",
+            f"Maxwell's filter leaves out {counted(len(absent), 'table')} that take part: {listed(absent)}",
+            f"take the rule out of filter={given['filter']!r} in config.properties and restart Maxwell, or the"
+            f" tables into"
+            " exclude",
+        )
+    database, _, table = exam.settings.heartbeat_table.partition(".")
+    if not passes(rules, TableName(database, table)):
+        yield warning("maxwell-filter", "Maxwell's filter leaves out the heartbeat: a loss cannot be proven",
+                      f"add include: {database}.* to filter in config.properties")  # fmt: skip
+    if any(not passes(rules, TableName(name.database, f"_{name.table}_gho")) and passes(rules, name)
+           for name in source_tables(exam)):  # fmt: skip
+        yield warning("maxwell-filter", "Maxwell's filter leaves out ghost tables: an online schema change (gh-ost)"
+                                        " arrives"
+                      " as a table that has changed without a statement",
+                      "take the rule for _*_gho out of filter in config.properties")  # fmt: skip
+
+
+class Rule(NamedTuple):
+    """One rule of Maxwell's filter."""
+
+    includes: bool
+    database: str
+    table: str
+
+
+def read_filter(text: str) -> list[Rule]:
+    """`exclude: *.*, include: shop.orders`; rules about values of columns are passed over. A name is plain, `*`, or a
+    regular expression between slashes."""
+    part = r"(?:/(?:[^/\\]|\\.)*/|`[^`]*`|\"[^\"]*\"|[^.,\s]+)"
+    found = []
+    for action, database, table, column in re.findall(
+        rf"(include|exclude|blacklist)\s*:\s*({part})\s*\.\s*({part})(\s*\.\s*{part}\s*=)?", text, re.IGNORECASE
+    ):
+        if not column:
+            found.append(Rule(action.lower() == "include", database, table))
+    return found
+
+
+def passes(rules: list[Rule], name: TableName) -> bool:
+    """The last rule that names the table decides; without any it is included."""
+    taken = True
+    for rule in rules:
+        if _names(rule.database, name.database) and _names(rule.table, name.table):
+            taken = rule.includes
+    return taken
+
+
+def _names(pattern: str, name: str) -> bool:
+    if pattern.startswith("/"):
+        return re.search(pattern[1:-1], name) is not None
+    return pattern == "*" or pattern.strip("`\"'") == name
+
+
+def check_places(exam: Examination) -> Iterator[Finding]:
+    """Maxwell's own database at the source: where it is, and whether the binlog is still there."""
+    database = quote_name(exam.settings.maxwell_database)
+    connection = exam.source()
+    try:
+        rows = connection.rows(
+            f"SELECT client_id, binlog_file, binlog_position, last_heartbeat_read FROM {database}.`positions`"
+            " WHERE server_id = @@server_id"
+        )
+    except ApplyError as exc:
+        if exc.code not in _NO_SUCH:
+            yield unknown(
+                "maxwell-places",
+                f"Maxwell's place cannot be seen: {exc}",
+                "needs " + grant_statement(("SELECT",), exam.settings.maxwell_database, "*", exam.account("source")),
+            )
+        return
+    fresh = [row for row in rows if _age_s(row) < _SILENT_S]
+    files = binlog_files(exam)
+    for client, file, position, heartbeat in rows:
+        if exam.maxwell is not None and client != exam.maxwell["client_id"]:
+            continue
+        if files and file not in files:
+            yield error(
+                "maxwell-places",
+                f"Maxwell ({client}) stands at {file}:{position}, which the source has purged: what lies between is"
+                f" lost",
+                "stop it, pydbsync copy the tables anew, and start it at the present end of the binlog",
+            )
+        elif (client, file, position, heartbeat) not in fresh:
+            yield warning(
+                "maxwell-places",
+                f"Maxwell ({client}) has read nothing for {_age_s((client, file, position, heartbeat)):,.0f} s: it"
+                f" does not"
+                " run, or is that far behind",
+                "start it and read its log; where it has been replaced, DELETE FROM"
+                f" {database}.positions WHERE client_id = '{client}'",
+            )
+        else:
+            yield ok("maxwell-places", f"Maxwell ({client}) reads the binlog, at {file}:{position}")
+    if len(fresh) > 1:
+        yield warning(
+            "maxwell-places",
+            f"{len(fresh)} Maxwells read this source ({listed(row[0] for row in fresh)}): if both publish here, all"
+            f" comes twice"
+            " and counts as duplicates",
+            "stop one of them, or give each an exchange of its own",
+        )
+
+
+def _age_s(row: tuple[Any, ...]) -> float:
+    heartbeat = row[3]
+    return time.time() - int(heartbeat) / 1000 if heartbeat else float("inf")
+
+
+def _has_no_gtids(exam: Examination) -> bool:
+    if exam.settings.source is None:
+        return True
+    return variables(exam, "source").get("gtid_mode", "OFF").upper() == "OFF"
