@@ -76,7 +76,7 @@ class Pipeline:
             heartbeat_table=settings.heartbeat_table,
             carries_everything=carries_everything,
         )
-        self._most_rows = _most_rows(settings)
+        self._heed(settings)
         self._xid: int | None = None
         self._is_inside_transaction = False
         self._repeats = Repeats(plans=self._plans, store=self._store, log=log)
@@ -140,8 +140,9 @@ class Pipeline:
     def _take_in(self, deliveries: Sequence[Delivery], stop: threading.Event) -> None:
         """Take deliveries in, in order; commit whenever a limit is reached at the end of a source transaction."""
         commits, decode = self._commits, self._decode
+        take_row = self._take_row
+        batch = self._batch
         for place, delivery in enumerate(deliveries):
-            batch = self._batch
             if commits.is_under_way and batch.rows % _LOOK_EACH_ROWS == 0 and commits.has_answer():
                 self._settle()
             if not batch.is_open:
@@ -155,7 +156,7 @@ class Pipeline:
             kill_point("after-decode")
             for change in changes:
                 if isinstance(change, RowChange):
-                    verdict = self._take_row(delivery, change)
+                    verdict = take_row(delivery, change)
                 elif isinstance(change, SchemaChange):
                     if stop.is_set() and not self._schema.belongs(change):
                         return
@@ -169,12 +170,13 @@ class Pipeline:
             batch.tag = delivery.tag
             if (
                 batch.rows >= self._most_rows
-                or batch.bytes >= self._settings.batch_bytes * 4
+                or batch.bytes >= self._most_bytes
                 or (not self._is_inside_transaction and self._is_full())
             ):
                 self._close(go_on=True)
                 if self._must_leave(stop):
                     return
+                batch = self._batch
 
     def _must_leave(self, stop: threading.Event) -> bool:
         """Whether what is at hand is given back: at once when told to stop, but for a queue that counts it."""
@@ -194,11 +196,11 @@ class Pipeline:
         return is_late
 
     def _is_full(self) -> bool:
-        batch, settings = self._batch, self._settings
+        batch = self._batch
         return batch.is_open and (
-            len(batch.entries) + len(batch.parked) >= self._commits.pace.rows
-            or batch.bytes >= settings.batch_bytes
-            or time.monotonic() - batch.opened_at >= settings.batch_time_s
+            len(batch.entries) + len(batch.parked) >= self._pace.rows
+            or batch.bytes >= self._full_bytes
+            or time.monotonic() - batch.opened_at >= self._full_s
         )
 
     # -- one change --------------------------------------------------------------------------------------------------
@@ -322,10 +324,18 @@ class Pipeline:
         self._settle()
         self._control.take_over()
         settings = self._settings = self._control.settings
-        self._most_rows = _most_rows(settings)
         self._commits.use(settings)
+        self._heed(settings)
         self._notices.use(settings)
         self._log.info("the configuration that was given holds from here on")
+
+    def _heed(self, settings: Settings) -> None:
+        """The limits of a batch, which are asked for after each row."""
+        self._full_bytes, self._full_s, self._pace = settings.batch_bytes, settings.batch_time_s, self._commits.pace
+        self._most_bytes = 4 * settings.batch_bytes
+        # The broker hands out no more than `prefetch` before an acknowledgement: a longer transaction is cut there at
+        # once, rather than waited for.
+        self._most_rows = min(settings.transaction_rows, settings.prefetch)
 
     def _settle(self) -> None:
         if self._commits.settle():
@@ -353,12 +363,6 @@ class Pipeline:
         """Notice what others have done at the target. Only between transactions."""
         if self._store.look_around():
             self._batch.plan_again(look_again=True)
-
-
-def _most_rows(settings: Settings) -> int:
-    """The broker hands out no more than `prefetch` before an acknowledgement: a longer transaction is cut there at
-    once, rather than waited for."""
-    return min(settings.transaction_rows, settings.prefetch)
 
 
 def _has_moved(former: Any, state: Any) -> bool:

@@ -332,7 +332,7 @@ def _write_images(
                 values, size = [], 0
             shape = plan.shape_for(data)
             row = shape.values(data)
-        if errors := shape.error_values(data):
+        if shape.has_error_values and (errors := shape.error_values(data)):
             yield _write_statement(plan, ends_of(plan, shape), [row])._replace(error_values=errors)
             continue
         values.append(row)

@@ -124,6 +124,8 @@ class RowShape:
         self.is_usual = self._is_whole and places == sorted(places)
         """Whether all of the table's columns come, in its own order."""
         self._not_null_enums = [i for i, column in enumerate(columns) if column.kind == "enum" and not column.nullable]
+        self.has_error_values = bool(self._not_null_enums)
+        """Whether `error_values` has to be asked."""
         self._loss = loss
         self._table = str(schema.name)
         suspects = suspects_of(columns, table=self._table, trusted=loss.trusted) if loss.tell else []
