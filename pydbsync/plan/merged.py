@@ -35,10 +35,11 @@ def columns_taken(sql: str, *, brand: Brand) -> list[str]:
 def takes_rows(sql: str, *, brand: Brand) -> tuple[str, ...] | None:
     """The partitions whose rows the statement takes, as a list that is empty for all rows; None where it takes none.
 
-    Raises PlanError.
+    A rename takes them all: what another source still writes to the old name would not find its rows there. Raises
+    PlanError.
     """
     statement = parse_statement(sql, brand=brand)
-    if statement.action in ("drop-table", "truncate-table") or statement.or_replace:
+    if statement.action in ("drop-table", "truncate-table") or statement.or_replace or _renames(statement):
         return ()
     if statement.action != "alter-table" or not statement.clauses:
         return None
@@ -46,6 +47,10 @@ def takes_rows(sql: str, *, brand: Brand) -> tuple[str, ...] | None:
     if words[1:] != ["PARTITION"] or words[0] not in ("DROP", "TRUNCATE", "EXCHANGE", "CONVERT"):
         return None
     return tuple(_partitions(statement))
+
+
+def _renames(statement: Statement) -> bool:
+    return any(None not in (item.before, item.after) and item.before is not item.after for item in statement.items)
 
 
 def _partitions(statement: Statement) -> Iterator[str]:

@@ -626,6 +626,8 @@ COLLISIONS = {
     "ALTER TABLE t MODIFY v VARCHAR(2)": "for column 'v'",
     "TRUNCATE TABLE t": "would take the rows of the others too",
     "DROP TABLE t": "would take the rows of the others too",
+    "RENAME TABLE t TO u": "would take the rows of the others too",
+    "ALTER TABLE t RENAME u": "would take the rows of the others too",
     "DROP DATABASE d1": "d.t has rows",
 }
 
