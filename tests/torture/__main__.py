@@ -1,6 +1,6 @@
-"""`python -m tests.torture`, with `--faults N`, `--verify N`, `--repair N`, `--bounds` or `--properties`: prints what is shown.
+"""`python -m tests.torture`, with `--faults N`, `--verify N`, `--repair N`, `--bounds` or `--properties`.
 
-Exit code 1 if it failed."""
+Prints what is shown; exit code 1 if it failed."""
 
 from __future__ import annotations
 
