@@ -17,7 +17,8 @@ from pydbsync.errors import PydbsyncError
 HOMES: Mapping[str, str] = {
     "run": "run",
     "replay": "run",
-    **{name: name for name in ("capture", "copy", "counters", "doctor", "heartbeat", "parked", "repair", "verify")},
+    **{name: name for name in ("capture", "config", "copy", "counters", "doctor", "heartbeat", "init")},
+    **{name: name for name in ("parked", "repair", "verify")},
 }
 """Each command's module in pydbsync.commands, which adds it with `register(app)`."""
 

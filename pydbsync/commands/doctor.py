@@ -13,6 +13,7 @@ from pydbsync.commands.shared import (
     Format,
     FormatOption,
     JsonOption,
+    MaxwellOption,
     is_json,
     print_json,
     text_console,
@@ -44,9 +45,7 @@ def register(app: typer.Typer) -> None:
         timeout_s: Annotated[
             float, typer.Option("--timeout", min=1, help="Longest time for the checks of a group, seconds.")
         ] = 30,
-        maxwell: Annotated[
-            Path | None, typer.Option(metavar="FILE", help="Maxwell's own config.properties, to look at its flags.")
-        ] = None,
+        maxwell: MaxwellOption = None,
         watch_stream: Annotated[
             float,
             typer.Option(

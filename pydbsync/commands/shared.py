@@ -32,6 +32,9 @@ ConfigOption = Annotated[Path, typer.Option("--config", help="Configuration, .py
 FormatOption = Annotated[Format, typer.Option("--format", help="How the outcome is printed.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="The same as --format json.")]
 SummaryOption = Annotated[Path | None, typer.Option("--summary-json", help="Write the figures of the run here.")]
+MaxwellOption = Annotated[
+    Path | None, typer.Option("--maxwell", metavar="FILE", help="Read Maxwell's own config.properties.")
+]
 TablesOption = Annotated[
     list[str] | None, typer.Option("--tables", help="Only these source tables, globs such as 'shop.*'; repeatable.")
 ]

@@ -24,7 +24,17 @@ COMMANDS = [
 ]
 
 
-OF_THE_COMMAND = {"--dry-run", "--jobs", "--rate", "--report", "--restart", "--stream", "--where"}
+OF_THE_COMMAND = {
+    "--dry-run",
+    "--jobs",
+    "--rate",
+    "--report",
+    "--restart",
+    "--stream",
+    "--where",
+    "--exchange",
+    "--routing-key",
+}
 """What these do is said by each command for itself."""
 
 
