@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator
 from typing import NamedTuple, TypeAlias
 
 from pydbsync.apply.first_tables import FIRST_TABLES
+from pydbsync.apply.operator_tables import OPERATOR_TABLES
 from pydbsync.apply.progress_tables import PROGRESS_TABLES
 from pydbsync.plan.quoting import quote_name
 
@@ -81,6 +82,22 @@ MIGRATIONS = (
         2,
         "Workers and tools write what they are doing.",
         tuple(Table(name, definition) for name, definition in PROGRESS_TABLES.items()),
+    ),
+    Migration(
+        3,
+        "Many parked changes are found by table, place and age; what an operator has asked of the workers, and did.",
+        (
+            Columns(
+                "parked",
+                """
+                KEY status (status, id),
+                KEY by_table (status, source_database, source_table, target_database),
+                KEY place (stream, `position`(64)),
+                KEY age (status, parked_at)
+                """,
+            ),
+            *(Table(name, definition) for name, definition in OPERATOR_TABLES.items()),
+        ),
     ),
 )
 

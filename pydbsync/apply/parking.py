@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable
 
 import msgspec
@@ -14,6 +15,9 @@ from pydbsync.errors import StopError
 from pydbsync.plan.ddl import PlannedSchemaChange
 from pydbsync.work import PENDING, ParkedChange, ParkedRows
 
+_SHARE = 20
+"""Many that are mended one after the other are read again at most for one part in so many of the time."""
+
 
 class Parking:
     """The parked changes of one stream: in the table, and as replay must know them."""
@@ -24,6 +28,7 @@ class Parking:
         self._stream = stream
         self._table = ParkedTable(schema=settings.state_schema, stream=stream)
         self.rows = ParkedRows()
+        self._looks_at = 0.0
 
     def use(self, settings: Settings) -> None:
         """These hold from now on."""
@@ -42,8 +47,13 @@ class Parking:
 
         To be called between transactions: what one is about to park is not in the table yet.
         """
-        if self.rows.count and self._session.repeat(self._table.count) != self.rows.count:
+        if not self.rows.count or time.monotonic() < self._looks_at:
+            return
+        if self._session.repeat(self._table.count) != self.rows.count:
+            began_at = time.monotonic()
             self.reload()
+            now = time.monotonic()
+            self._looks_at = now + _SHARE * (now - began_at)
 
     def has(self, position: str, message: bytes) -> bool:
         """Whether this very message of the stream was parked before, whatever became of it since."""

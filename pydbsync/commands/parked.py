@@ -1,4 +1,4 @@
-"""`python -m pydbsync parked list|show|retry|edit|skip`."""
+"""`python -m pydbsync parked list|counts|show|retry|edit|skip`."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ import subprocess
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 from typing import Annotated
 
 import msgspec
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from pydbsync.commands.shared import (
@@ -23,13 +23,37 @@ from pydbsync.commands.shared import (
     Format,
     FormatOption,
     JsonOption,
+    YesOption,
+    confirm,
     is_json,
     open_settings,
+    print_json,
+    text_console,
 )
+from pydbsync.commands.times import read_span
 from pydbsync.errors import ConfigError, OperationError, TransientError
+from pydbsync.ops.parked_counts import FIELDS
 from pydbsync.ops.parked_desk import Parked, ParkedDesk
+from pydbsync.ops.parked_select import Selection
 
+_CHUNK = 1000
+SHOWN = 200
+"""How many `list` shows as text unless told."""
+
+IdsArgument = Annotated[list[int] | None, typer.Argument(help="Ids; without any, all that the options mean.")]
 StreamOption = Annotated[str | None, typer.Option("--stream", help="Only this queue.")]
+TableOption = Annotated[
+    list[str] | None,
+    typer.Option("--table", help="Only this table, at the source or the target; globs such as 'shop.*'; repeatable."),
+]
+KindOption = Annotated[
+    list[str] | None, typer.Option("--kind", help="Only such changes: insert, 'table-*', …; repeatable.")
+]
+BecauseOption = Annotated[str, typer.Option("--because", help="Only those whose reason holds this text.")]
+CodeOption = Annotated[int | None, typer.Option("--code", help="Only those with this error number of the server.")]
+OlderOption = Annotated[str, typer.Option("--older-than", help="Only those parked longer ago: 90s, 5m, 2h, 3d.")]
+NewerOption = Annotated[str, typer.Option("--newer-than", help="Only those parked since: 90s, 5m, 2h, 3d.")]
+AllOption = Annotated[bool, typer.Option("--all", help="Applied and skipped ones too.")]
 
 parked_app = typer.Typer(
     help="Look at changes that could not be applied, and mend them.", no_args_is_help=True, rich_markup_mode=None
@@ -45,33 +69,83 @@ def register(app: typer.Typer) -> None:
 def list_command(
     config: ConfigOption = CONFIG,
     stream: StreamOption = None,
-    every: Annotated[bool, typer.Option("--all", help="Applied and skipped ones too.")] = False,
+    table: TableOption = None,
+    kind: KindOption = None,
+    because: BecauseOption = "",
+    code: CodeOption = None,
+    older_than: OlderOption = "",
+    newer_than: NewerOption = "",
+    every: AllOption = False,
+    limit: Annotated[
+        int | None, typer.Option(min=0, help=f"Show so many; 0 is all. {SHOWN} where it is text, else all.")
+    ] = None,
     output: FormatOption = Format.TEXT,
     as_json: JsonOption = False,
 ) -> None:
     """What is parked, in order; as JSON, one object a line."""
+    selection = _selection(stream, table, kind, because, code, older_than, newer_than, every=every)
+    shows_json = is_json(output, as_json)
+    most = (0 if shows_json else SHOWN) if limit is None else limit
     with _desk(config) as desk:
-        found = desk.find(stream=stream, every_status=every)
+        found = desk.find(selection)
+        if shows_json:
+            for each in islice(found, most or None):
+                print(json.dumps(_as_object(each), ensure_ascii=False))
+            return
+        shown = 0
+        while rows := list(islice(found, min(_CHUNK, most - shown) if most else _CHUNK)):
+            text_console().print(_table(rows))
+            shown += len(rows)
+        count = desk.count(selection) if shown == most else shown
+    if not shown:
+        typer.echo("nothing is parked")
+    if count > shown:
+        typer.echo(f"{shown} of {count} are shown; `parked counts` tells what they are, --limit 0 shows all")
+
+
+@parked_app.command("counts")
+def counts_command(
+    config: ConfigOption = CONFIG,
+    by: Annotated[list[str] | None, typer.Option("--by", help=f"Count by {', '.join(FIELDS)}; repeatable.")] = None,
+    stream: StreamOption = None,
+    table: TableOption = None,
+    kind: KindOption = None,
+    because: BecauseOption = "",
+    code: CodeOption = None,
+    older_than: OlderOption = "",
+    newer_than: NewerOption = "",
+    every: AllOption = False,
+    output: FormatOption = Format.TEXT,
+    as_json: JsonOption = False,
+) -> None:
+    """How many are parked, by table and reason unless told otherwise; values in a reason count as equal."""
+    fields = tuple(by or ("table", "kind", "code", "reason"))
+    for name in fields:
+        if name not in FIELDS:
+            raise OperationError(f"--by: {name!r} is none of {', '.join(FIELDS)}")
+    selection = _selection(stream, table, kind, because, code, older_than, newer_than, every=every)
+    with _desk(config) as desk:
+        found = desk.counts(selection, by=fields)
     if is_json(output, as_json):
-        for each in found:
-            print(json.dumps(_as_object(each), ensure_ascii=False))
+        print_json(
+            [
+                {"count": each.count, "waiting": each.waiting, **{name: getattr(each, name) for name in fields},
+                 "first_id": each.first_id, "oldest": str(each.oldest)}
+                for each in found
+            ]
+        )  # fmt: skip
         return
-    table = Table(box=None, pad_edge=False)
-    for title in ("id", "queue", "status", "kind", "table", "place", "behind", "reason"):
-        table.add_column(title, overflow="fold")
+    shown = Table(box=None, pad_edge=False)
+    for title in ("count", "of them waiting", *("queue" if name == "stream" else name for name in fields), "first id"):
+        shown.add_column(title, overflow="fold")
+    shown.add_column("oldest", no_wrap=True)
     for each in found:
-        behind = "" if each.behind is None else str(each.behind)
-        table.add_row(
-            str(each.id),
-            each.stream,
-            each.status,
-            each.kind,
-            str(each.source),
-            each.position,
-            behind,
-            each.reason[:200],
-        )
-    Console().print(table if found else "nothing is parked")
+        cells = (str(getattr(each, name)) for name in fields)
+        oldest = f"{each.oldest:%Y-%m-%d %H:%M:%S}"
+        shown.add_row(f"{each.count:,}", f"{each.waiting:,}", *cells, str(each.first_id), oldest)
+    if found:
+        text_console().print(shown)
+    typer.echo(f"{sum(each.count for each in found):,} parked" if found else "nothing is parked")
 
 
 @parked_app.command("show")
@@ -83,7 +157,7 @@ def show_command(
 ) -> None:
     """One parked change whole: message, reason, history."""
     with _desk(config) as desk:
-        each = desk.find(ids=[parked_id])[0]
+        each = desk.named(parked_id)
         history = desk.history(parked_id)
     if is_json(output, as_json):
         print(json.dumps({**_as_object(each), "history": [list(map(str, line)) for line in history]}))
@@ -100,19 +174,30 @@ def show_command(
 
 @parked_app.command("retry")
 def retry_command(
-    ids: Annotated[list[int] | None, typer.Argument(help="Ids; without any, all that are parked.")] = None,
+    ids: IdsArgument = None,
     config: ConfigOption = CONFIG,
     stream: StreamOption = None,
+    table: TableOption = None,
+    kind: KindOption = None,
+    because: BecauseOption = "",
+    code: CodeOption = None,
+    older_than: OlderOption = "",
+    newer_than: NewerOption = "",
+    quiet: Annotated[bool, typer.Option("--quiet", help="Name only those that stay.")] = False,
 ) -> None:
     """Apply parked changes in order; exit code 1 if one stays."""
+    selection = _selection(stream, table, kind, because, code, older_than, newer_than, ids=ids)
+    applied = stayed = 0
     with _desk(config) as desk:
-        candidates = [each for each in desk.find(stream=stream, ids=ids or ()) if each.status == "parked"]
-        outcomes = desk.retry(candidates)
-    for each in outcomes:
-        print(f"{each.id}: {'applied' if each.applied else 'stays parked'}: {each.detail}")
-    if not outcomes:
-        print("nothing is parked")
-    if not all(each.applied for each in outcomes):
+        try:
+            for each in desk.retry(selection):
+                applied, stayed = applied + each.applied, stayed + (not each.applied)
+                if not (quiet and each.applied):
+                    typer.echo(f"{each.id}: {'applied' if each.applied else 'stays parked'}: {each.detail}")
+        except TransientError as exc:
+            raise OperationError(f"{exc}; what was told is done, run it again for the rest") from exc
+    typer.echo(f"{applied:,} applied, {stayed:,} stay parked" if applied + stayed else "nothing is parked")
+    if stayed:
         raise typer.Exit(1)
 
 
@@ -124,7 +209,7 @@ def edit_command(
 ) -> None:
     """Change the message (of a schema change: the SQL) that a retry uses."""
     with _desk(config) as desk:
-        each = desk.find(ids=[parked_id])[0]
+        each = desk.named(parked_id)
         text = message_file.read_bytes() if message_file is not None else _edit(_editable(each))
         desk.edit(parked_id, text.rstrip(b"\n"))
     print(f"{parked_id} is edited; apply it with `parked retry {parked_id}`")
@@ -132,14 +217,36 @@ def edit_command(
 
 @parked_app.command("skip")
 def skip_command(
-    parked_id: int,
-    reason: Annotated[str, typer.Option(help="Why it is given up; kept beside the change.")],
+    reason: Annotated[str, typer.Option(help="Why; it is kept.")],
+    ids: IdsArgument = None,
     config: ConfigOption = CONFIG,
+    stream: StreamOption = None,
+    table: TableOption = None,
+    kind: KindOption = None,
+    because: BecauseOption = "",
+    code: CodeOption = None,
+    older_than: OlderOption = "",
+    newer_than: NewerOption = "",
+    everything: Annotated[bool, typer.Option("--everything", help="All that are parked, of all queues.")] = False,
+    yes: YesOption = False,
 ) -> None:
-    """Give one up for good."""
+    """Give parked changes up for good. More than one only with --yes, or an answer at the terminal."""
+    selection = _selection(stream, table, kind, because, code, older_than, newer_than, ids=ids)
+    if selection.is_everything and not everything:
+        raise OperationError("name ids, or say which by --table, --because, …; --everything means all")
     with _desk(config) as desk:
-        desk.skip(parked_id, reason=reason)
-    print(f"{parked_id} is skipped")
+        count = desk.count(selection)
+        if not reason.strip():
+            raise OperationError("a skip needs a reason: it is kept beside the change")
+        if count > 1 and not yes:
+            for each in desk.counts(selection, by=("table", "reason")):
+                typer.echo(f"{each.count:,} of {each.table}: {each.reason}")
+            confirm(f"Give up {count:,} changes for good? They are then missing at the target.", "nothing was skipped")
+        skipped = desk.skip(selection, reason=reason)
+    if len(selection.ids) == 1:
+        typer.echo(f"{selection.ids[0]} is skipped")
+    else:
+        typer.echo(f"{skipped:,} skipped" if skipped else "nothing is parked")
 
 
 @contextmanager
@@ -153,6 +260,38 @@ def _desk(config: Path) -> Iterator[ParkedDesk]:
         yield desk
     finally:
         desk.close()
+
+
+def _selection(
+    stream: str | None,
+    tables: list[str] | None,
+    kinds: list[str] | None,
+    because: str,
+    code: int | None,
+    older_than: str,
+    newer_than: str,
+    *,
+    ids: list[int] | None = None,
+    every: bool = False,
+) -> Selection:
+    return Selection(
+        ids=tuple(ids or ()), stream=stream, tables=tuple(tables or ()), kinds=tuple(kinds or ()), because=because,
+        code=code, older_than_s=read_span(older_than, option="--older-than") if older_than else None,
+        newer_than_s=read_span(newer_than, option="--newer-than") if newer_than else None, every_status=every,
+    )  # fmt: skip
+
+
+def _table(rows: list[Parked]) -> Table:
+    table = Table(box=None, pad_edge=False)
+    for title in ("id", "queue", "status", "kind", "table", "place", "behind", "reason"):
+        table.add_column(title, overflow="fold")
+    for each in rows:
+        behind = "" if each.behind is None else str(each.behind)
+        table.add_row(
+            str(each.id), each.stream, each.status, each.kind, str(each.source), each.position, behind,
+            each.reason[:200],
+        )  # fmt: skip
+    return table
 
 
 def _as_object(each: Parked) -> dict[str, object]:

@@ -18,6 +18,7 @@ from pydbsync.commands.shared import (
     TablesOption,
     ThreadsOption,
     WaitOption,
+    YesOption,
     open_settings,
 )
 from pydbsync.config.settings import Settings
@@ -41,7 +42,7 @@ def register(app: typer.Typer) -> None:
         plan: Annotated[Path, typer.Option(help="The plan (SQL): written with --report, else read and applied.")],
         config: ConfigOption = CONFIG,
         report: Annotated[Path | None, typer.Option(help="Make the plan from this report of verify.")] = None,
-        yes: Annotated[bool, typer.Option("--yes", help="Apply without asking.")] = False,
+        yes: YesOption = False,
         undo: Annotated[bool, typer.Option("--undo", help="Put back what the plan changed.")] = False,
         unproven: Annotated[
             bool, typer.Option(help="Repair rows too of which it is not known whether a change is on its way.")

@@ -14,6 +14,7 @@ from rich.console import Console
 
 from pydbsync.config.file import load_settings
 from pydbsync.config.settings import Settings
+from pydbsync.errors import OperationError
 from pydbsync.process.logs import start_logging
 
 BOTH_ENDS = ("db_info", "source_db_info")
@@ -53,6 +54,7 @@ LagOption = Annotated[
     typer.Option("--max-lag-s", min=0, help="Wait while the target is further behind the source; 0 is no limit."),
 ]
 WaitOption = Annotated[float, typer.Option("--wait-s", min=0, help="Longest wait for the target to catch up.")]
+YesOption = Annotated[bool, typer.Option("--yes", help="Do it without asking.")]
 ChunkOption = Annotated[float, typer.Option("--chunk-s", min=0.01, help="Seconds that one query should take.")]
 
 
@@ -84,3 +86,15 @@ def print_json(value: object) -> None:
 def text_console() -> Console:
     """Standard output for tables and sentences; nothing is wrapped where it is no terminal."""
     return Console(highlight=False, soft_wrap=not sys.stdout.isatty())
+
+
+def confirm(question: str, refused: str) -> None:
+    """Ask a person at the terminal; ends the command where the answer is no, or nobody is there to give one.
+
+    `refused` says what was not done. Exit code 1 after a no; raises OperationError without a terminal.
+    """
+    if not sys.stdin.isatty():
+        raise OperationError(f"{refused}: --yes is needed where nobody can be asked")
+    if not typer.confirm(question):
+        typer.echo(refused)
+        raise typer.Exit(1)

@@ -54,3 +54,15 @@ def _refusal(text: str, option: str, why: str) -> OperationError:
     return OperationError(
         f"{option}: {text!r} {why}; write it as in '{_EXAMPLE}', in UTC, or with its offset behind it"
     )
+
+
+_SPAN = re.compile(r"(\d+(?:\.\d+)?)\s*([smhdw]?)")
+_UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 7 * 86_400}
+
+
+def read_span(text: str, *, option: str) -> float:
+    """`90s`, `5m`, `2h`, `3d`, `1w`, or seconds, as seconds. Raises OperationError."""
+    found = _SPAN.fullmatch(text.strip().lower())
+    if found is None:
+        raise OperationError(f"{option}: {text!r} is no span of time; write it as in 90s, 5m, 2h, 3d or 1w")
+    return float(found[1]) * _UNITS[found[2]]

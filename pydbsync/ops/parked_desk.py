@@ -11,8 +11,8 @@ import datetime as dt
 import getpass
 import logging
 import socket
-from collections import deque
-from collections.abc import Iterable
+from collections.abc import Collection, Iterator, Sequence
+from typing import Any
 
 import msgspec
 
@@ -25,12 +25,20 @@ from pydbsync.config.settings import Settings
 from pydbsync.decode.maxwell import decode_message
 from pydbsync.engine.table_plans import TablePlans, router_from
 from pydbsync.errors import DecodeError, OperationError, PermanentError, PlanError
-from pydbsync.model import Change, Marker, RowChange, SchemaChange, TableName
+from pydbsync.model import Change, RowChange, SchemaChange, TableName
+from pydbsync.ops.parked_counts import Count, counted
+from pydbsync.ops.parked_retry import Outcome, Retry
+from pydbsync.ops.parked_select import Condition, Selection
 from pydbsync.plan.batch import single_statements
 from pydbsync.plan.ddl import PlannedSchemaChange, plan_schema_change
 from pydbsync.plan.dialect import Server
 from pydbsync.plan.quoting import quote_name
 from pydbsync.process.source_server import AskedSource
+
+ALL = Selection()
+_PAGE = 2000
+_GROUP = 250
+_GROUP_BYTES = 8 * 2**20
 
 
 class Parked(msgspec.Struct, frozen=True):
@@ -56,7 +64,7 @@ class Parked(msgspec.Struct, frozen=True):
     @property
     def is_schema_change(self) -> bool:
         """Whether it is a message of a DDL statement."""
-        return self.kind.startswith(("table-", "database-"))
+        return _is_schema_change(self.kind)
 
     @property
     def target(self) -> TableName:
@@ -74,68 +82,16 @@ class Parked(msgspec.Struct, frozen=True):
         return self.message if self.edited is None else self.edited
 
 
+def _is_schema_change(kind: str) -> bool:
+    return kind.startswith(("table-", "database-"))
+
+
 def _read_keys(packed: bytes) -> tuple[bytes, ...]:
     return tuple(msgspec.msgpack.decode(packed, type=list[bytes]))
 
 
 def _is_of(change: Change, own: Change) -> bool:
     return isinstance(change, SchemaChange) and isinstance(own, SchemaChange) and change.sql == own.sql
-
-
-class Waiting:
-    """What of one stream is still parked, as those behind it must know it: asked for each of many, in order."""
-
-    def __init__(self) -> None:
-        self._standing: set[int] = set()
-        self._all: dict[TableName, deque[int]] = {}
-        self._whole: dict[TableName, deque[int]] = {}
-        self._keys: dict[tuple[TableName, bytes], deque[int]] = {}
-        self._behind: dict[int, int] = {}
-
-    def add(
-        self, parked_id: int, name: TableName, keys: Iterable[bytes], *, is_whole_table: bool, behind: int | None
-    ) -> None:
-        """Something is parked, behind all that was added before. A table of '' stands for the database itself."""
-        self._standing.add(parked_id)
-        self._all.setdefault(name, deque()).append(parked_id)
-        if is_whole_table:
-            self._whole.setdefault(name, deque()).append(parked_id)
-        for key in keys:
-            self._keys.setdefault((name, key), deque()).append(parked_id)
-        if behind is not None:
-            self._behind[parked_id] = int(behind)
-
-    def remove(self, parked_id: int) -> None:
-        """It is mended."""
-        self._standing.discard(parked_id)
-
-    def blocker(self, parked: Parked, together: set[int]) -> int | None:
-        """The first that this one must wait for, of those that do not go together with it; None if there is none."""
-        name = parked.target
-        homes = [self._whole.get(TableName(name.database, "")), self._whole.get(name)]
-        homes += [self._keys.get((name, key)) for key in parked.row_keys]
-        if parked.is_whole_table:
-            homes.append(self._all.get(name))
-            if not name.table:
-                homes += [ids for other, ids in self._all.items() if other.database == name.database]
-        found = [first for ids in homes if ids and (first := self._first(ids, together)) is not None]
-        behind = self._behind.get(parked.id)
-        if behind is not None and behind in self._standing and behind not in together:
-            found.append(behind)
-        return min((each for each in found if each < parked.id), default=None)
-
-    def _first(self, ids: deque[int], together: set[int]) -> int | None:
-        while ids and ids[0] not in self._standing:
-            ids.popleft()
-        return next((each for each in ids if each in self._standing and each not in together), None)
-
-
-class Outcome(msgspec.Struct, frozen=True):
-    """What became of one retry."""
-
-    id: int
-    applied: bool
-    detail: str
 
 
 class ParkedDesk:
@@ -147,6 +103,7 @@ class ParkedDesk:
         self._connection = Connection(settings.target.connect_keywords(), key=settings.target.key, read_timeout_s=600)
         schema = quote_name(settings.state_schema)
         self._table, self._audit = f"{schema}.`parked`", f"{schema}.`parked_audit`"
+        self._pieces = f"{schema}.`parked_piece`"
         catalog = LiveCatalog()
         catalog.attach(self._connection)
         self._router = router_from(settings)
@@ -159,31 +116,86 @@ class ParkedDesk:
         """Close the connection."""
         self._connection.close()
 
-    def find(self, *, stream: str | None = None, ids: Iterable[int] = (), every_status: bool = False) -> list[Parked]:
-        """Parked changes in order; those still parked unless `every_status` or named. Raises OperationError."""
-        wanted = list(ids)
-        conditions, parameters = ["TRUE"], []
-        if stream is not None:
-            conditions.append("stream = %s")
-            parameters.append(stream)
-        if wanted:
-            conditions.append(f"id IN ({', '.join(str(int(each)) for each in wanted)})")
-        if not every_status and not wanted:
-            conditions.append("status = 'parked'")
+    def find(self, selection: Selection = ALL) -> Iterator[Parked]:
+        """Parked changes in order, read as they are asked for. Raises OperationError."""
+        for group in self._groups(selection):
+            yield from self._read(group)
+
+    def named(self, parked_id: int) -> Parked:
+        """The one with this id. Raises OperationError."""
+        return next(self.find(Selection(ids=(parked_id,))))
+
+    def count(self, selection: Selection) -> int:
+        """How many are meant. Raises OperationError where one that is named is not there."""
+        where, values = self._where(selection)
+        count = int(self._rows(f"SELECT COUNT(*) FROM {self._table} WHERE {where}", values)[0][0])
+        if selection.ids and count < len(set(selection.ids)):
+            found = {each for group in self._groups(selection, checks=False) for each in group}
+            if missing := set(selection.ids) - found:
+                raise OperationError(f"there is no parked change {min(missing)}")
+        return count
+
+    def counts(self, selection: Selection, *, by: Collection[str]) -> list[Count]:
+        """How many are meant, by what is alike in `by`; the most first."""
+        where, values = self._where(selection)
+        group = "stream, source_database, source_table, kind, code, LEFT(reason, 1000), behind IS NOT NULL"
+        found = self._rows(
+            f"SELECT {group}, COUNT(*), MIN(id), MIN(parked_at) FROM {self._table} WHERE {where} GROUP BY {group}",
+            values,
+        )
+        return counted(found, by)
+
+    def _where(self, selection: Selection) -> Condition:
         try:
-            found = self._connection.rows(
-                "SELECT id, stream, status, position, kind, source_database, source_table,"
-                " target_database, behind, reason, code, parked_at, is_whole_table, row_keys, message, edited"
-                f" FROM {self._table} WHERE {' AND '.join(conditions)} ORDER BY id",
-                tuple(parameters),
-            )
-            rests = read_rests(self._connection, self._settings.state_schema, [int(row[0]) for row in found])
+            return selection.condition(self._connection, self._settings.state_schema)
         except PermanentError as exc:
-            raise OperationError(
-                f"the state schema {self._settings.state_schema!r} cannot be read in the target: {exc}"
-            ) from exc
-        parked = [
-            msgspec.convert(
+            raise self._unreadable(exc) from exc
+
+    def _rows(self, sql: str, values: tuple[object, ...]) -> list[tuple[Any, ...]]:
+        try:
+            return self._connection.rows(sql, values)
+        except PermanentError as exc:
+            raise self._unreadable(exc) from exc
+
+    def _unreadable(self, error: PermanentError) -> OperationError:
+        return OperationError(f"the state schema {self._settings.state_schema!r} cannot be read in the target: {error}")
+
+    def _groups(self, selection: Selection, *, checks: bool = True) -> Iterator[list[int]]:
+        """Ids in order, so many as may be held with their messages."""
+        if checks and selection.ids:
+            self.count(selection)
+        where, values = self._where(selection)
+        pieces = f"(SELECT SUM(LENGTH(piece)) FROM {self._pieces} WHERE parked_id = id)"
+        group: list[int] = []
+        before = size_bytes = 0
+        while True:
+            found = self._rows(
+                f"SELECT id, LENGTH(message) + COALESCE({pieces}, 0) FROM {self._table}"
+                f" WHERE {where} AND id > %s ORDER BY id LIMIT {_PAGE}",
+                (*values, before),
+            )
+            for parked_id, size in found:
+                if group and (len(group) >= _GROUP or size_bytes + int(size) > _GROUP_BYTES):
+                    yield group
+                    group, size_bytes = [], 0
+                group.append(int(parked_id))
+                size_bytes += int(size)
+            if len(found) < _PAGE:
+                break
+            before = int(found[-1][0])
+        if group:
+            yield group
+
+    def _read(self, ids: Sequence[int]) -> Iterator[Parked]:
+        found = self._rows(
+            "SELECT id, stream, status, position, kind, source_database, source_table,"
+            " target_database, behind, reason, code, parked_at, is_whole_table, row_keys, message, edited"
+            f" FROM {self._table} WHERE id IN ({', '.join(map(str, ids))}) ORDER BY id",
+            (),
+        )
+        rests = read_rests(self._connection, self._settings.state_schema, [int(row[0]) for row in found])
+        for row in found:
+            yield msgspec.convert(
                 {
                     **dict(zip(Parked.__struct_fields__, row, strict=True)),
                     "row_keys": _read_keys(row[13]),
@@ -192,12 +204,6 @@ class ParkedDesk:
                 Parked,
                 strict=False,
             )
-            for row in found
-        ]  # fmt: skip
-        missing = set(wanted) - {each.id for each in parked}
-        if missing:
-            raise OperationError(f"there is no parked change {min(missing)}")
-        return parked
 
     def history(self, parked_id: int) -> list[tuple[str, str, str, dt.datetime]]:
         """(action, actor, detail, when) of one parked change."""
@@ -209,14 +215,36 @@ class ParkedDesk:
             )
         ]
 
-    def skip(self, parked_id: int, *, reason: str) -> None:
-        """Give one up for good. Raises OperationError without a reason, or if it is not parked any more."""
+    def skip(self, selection: Selection, *, reason: str) -> int:
+        """Give these up for good; how many. Raises OperationError without a reason, or if one that is named is not
+        parked any more."""
         if not reason.strip():
             raise OperationError("a skip needs a reason: it is kept beside the change")
-        self._still_parked(parked_id)
-        with self._connection.transaction():
-            self._set_status(parked_id, "skipped")
-            self._write_audit(parked_id, "skip", reason)
+        for parked_id in selection.ids:
+            self._still_parked(parked_id)
+        where, values = self._where(selection)
+        count = before = 0
+        while True:
+            found = self._rows(
+                f"SELECT id FROM {self._table} WHERE status = 'parked' AND {where} AND id > %s"
+                f" ORDER BY id LIMIT {_PAGE}",
+                (*values, before),
+            )
+            if not found:
+                return count
+            ids, before = [int(row[0]) for row in found], int(found[-1][0])
+            with self._connection.transaction():
+                still = self._rows(
+                    f"SELECT id FROM {self._table} WHERE status = 'parked' AND id IN ({', '.join(map(str, ids))})"
+                    " FOR UPDATE",
+                    (),
+                )
+                skipped = [int(row[0]) for row in still]
+                if skipped:
+                    listed = ", ".join(map(str, skipped))
+                    self._connection.run(f"UPDATE {self._table} SET status = 'skipped' WHERE id IN ({listed})")
+                    self.write_audits(skipped, "skip", reason)
+            count += len(skipped)
 
     def edit(self, parked_id: int, text: bytes) -> None:
         """Have a retry use this message (or, for a schema change, this SQL) instead. Raises OperationError."""
@@ -230,57 +258,50 @@ class ParkedDesk:
                 raise OperationError(f"the edited text cannot be used: {exc}") from exc
         with self._connection.transaction():
             self._connection.run(f"UPDATE {self._table} SET edited = _binary %s WHERE id = %s", (text, parked_id))
-            self._write_audit(parked_id, "edit", text.decode("utf-8", "backslashreplace"))
+            self.write_audits([parked_id], "edit", text.decode("utf-8", "backslashreplace"))
 
-    def retry(self, candidates: list[Parked]) -> list[Outcome]:
-        """Apply these in order; one that another parked change blocks, or that is refused again, stays.
+    def retry(self, selection: Selection = ALL) -> Iterator[Outcome]:
+        """Apply these in order; one that another parked change blocks, or that is refused again, stays. All messages of
+        one statement go together: it is run once. What was told is committed."""
+        if selection.ids:
+            self.count(selection)
+        schema = self._settings.state_schema
+        return Retry(self, self._connection, table=self._table, schema=schema).run(selection)
 
-        All messages of one statement go together: it is run once.
-        """
-        outcomes: dict[int, Outcome] = {}
-        waiting = {stream: self._waiting(stream) for stream in {each.stream for each in candidates}}
-        for each in sorted(candidates, key=lambda parked: parked.id):
-            if each.id in outcomes:
-                continue
-            others = self._same_statement(each) if each.is_schema_change else []
-            blocker = self._blocker(each, waiting[each.stream], {other.id for other in others})
-            if blocker is not None:
-                outcomes[each.id] = Outcome(each.id, False, f"waits behind {blocker}, which is still parked")
-                continue
-            try:
-                detail = self._apply(each, others)
-            except (DecodeError, PlanError, PermanentError) as exc:
-                self._write_audit(each.id, "retry", f"refused: {exc}")
-                outcomes[each.id] = Outcome(each.id, False, str(exc))
-                continue
-            for done in (each, *others):
-                outcomes[done.id] = Outcome(done.id, True, detail)
-                waiting[each.stream].remove(done.id)
-        return [outcomes[parked_id] for parked_id in sorted(outcomes)]
+    # -- steps of a retry --------------------------------------------------------------------------------------------
 
-    def _waiting(self, stream: str) -> Waiting:
-        """What is parked of the stream now, without the messages: they may be many, and large."""
+    def texts(self, ids: Sequence[int]) -> dict[int, bytes]:
+        """Of those that are still parked, the text that a retry uses; locked for the transaction under way."""
+        if not ids:
+            return {}
         found = self._connection.rows(
-            "SELECT id, source_database, source_table, target_database, row_keys, is_whole_table, behind"
-            f" FROM {self._table} WHERE stream = %s AND status = 'parked' ORDER BY id",
-            (stream,),
+            f"SELECT id, kind, message, edited FROM {self._table}"
+            f" WHERE id IN ({', '.join(map(str, ids))}) AND status = 'parked' FOR UPDATE"
         )
-        waiting = Waiting()
-        for parked_id, database, table, target, keys, is_whole, behind in found:
-            name = TableName(target or database, table)
-            waiting.add(int(parked_id), name, _read_keys(keys), is_whole_table=bool(is_whole), behind=behind)
-        return waiting
+        rests = read_rests(self._connection, self._settings.state_schema, [int(row[0]) for row in found])
+        texts: dict[int, bytes] = {}
+        for parked_id, kind, message, edited in found:
+            # Of an edited schema change `edited` is SQL; its message tells what it is.
+            takes_edited = edited is not None and not _is_schema_change(kind)
+            texts[int(parked_id)] = edited if takes_edited else message + rests.get(int(parked_id), b"")
+        return texts
 
-    def _blocker(self, parked: Parked, waiting: Waiting, together: set[int]) -> int | None:
-        """The first that this one must wait for, of those that do not go together with it; None if there is none."""
-        while (found := waiting.blocker(parked, together)) is not None:
-            if self._connection.value(f"SELECT status FROM {self._table} WHERE id = %s", (found,)) == "parked":
-                return found
-            waiting.remove(found)  # somebody else has mended it meanwhile
-        return None
+    def apply_row(self, change: RowChange, target_database: str) -> tuple[int, bool]:
+        """Make the change, as part of the running transaction; how many statements it took, and whether all tables have
+        transactions."""
+        count, is_transactional = 0, True
+        for plan, sent in self._plans.route(change):
+            if target_database and plan.name.database != target_database:
+                continue  # parked once for each shard
+            is_transactional = is_transactional and plan.schema.transactional
+            for statement in single_statements(sent, plan, in_place=True):
+                run_planned(self._connection, statement)
+                count += 1
+        return count, is_transactional
 
-    def _same_statement(self, parked: Parked) -> list[Parked]:
+    def same_statement(self, parked_id: int) -> list[int]:
         """The other messages of the same statement that are parked for the same database, in order."""
+        parked = self.named(parked_id)
         if parked.edited is not None or not parked.position:
             return []
         found = self._connection.rows(
@@ -290,38 +311,15 @@ class ParkedDesk:
         )
         ids = [int(row[0]) for row in found]
         own = decode_message(parked.message)
-        return [each for each in (self.find(ids=ids) if ids else []) if _is_of(decode_message(each.message), own)]
+        return [each.id for each in self._read(ids) if _is_of(decode_message(each.message), own)] if ids else []
 
-    def _apply(self, parked: Parked, others: list[Parked]) -> str:
-        if parked.is_schema_change:
-            return self._apply_schema_change(parked, others)
-        change = decode_message(parked.text)
-        if isinstance(change, SchemaChange):
-            return self._apply_schema_change(parked, others)
-        if isinstance(change, Marker):
-            raise PlanError(f"a {change.kind} changes nothing; skip it")
-        with self._connection.transaction():
-            self._lock(parked.id)
-            rows = self._apply_row(parked, change)
-            self._set_status(parked.id, "applied")
-            self._write_audit(parked.id, "retry", "applied")
-        return f"{rows} statement(s)"
-
-    def _apply_row(self, parked: Parked, change: RowChange) -> int:
-        count = 0
-        for plan, sent in self._plans.route(change):
-            if parked.target_database and plan.name.database != parked.target_database:
-                continue  # parked once for each shard
-            for statement in single_statements(sent, plan, in_place=True):
-                run_planned(self._connection, statement)
-                count += 1
-        return count
-
-    def _apply_schema_change(self, parked: Parked, others: list[Parked]) -> str:
+    def apply_schema_change(self, parked_id: int, others: Sequence[int]) -> str:
+        """Run the statement, and mark all its messages; what ran."""
+        parked = self._still_parked(parked_id)
         change = decode_message(parked.message)
         if not isinstance(change, SchemaChange):
             raise PlanError("this is no schema change")
-        decoded = [decode_message(other.message) for other in others]
+        decoded = [decode_message(other.message) for other in self._read(others)] if others else []
         siblings = [message for message in decoded if isinstance(message, SchemaChange)]
         planned = self._plan(parked, change, siblings)
         if planned is None:
@@ -337,10 +335,12 @@ class ParkedDesk:
                     raise
                 raise PermanentError(f"{exc}; {proof.reason}", code=exc.code) from exc
         self._plans.forget()
+        ids = [parked.id, *others]
         with self._connection.transaction():
-            for each in (parked, *others):
-                self._set_status(each.id, "applied")
-                self._write_audit(each.id, "retry", f"ran {planned.sql}")
+            self._connection.run(
+                f"UPDATE {self._table} SET status = 'applied' WHERE id IN ({', '.join(map(str, ids))})"
+            )
+            self.write_audits(ids, "retry", f"ran {planned.sql}")
         return planned.sql
 
     def _plan(self, parked: Parked, change: SchemaChange, siblings: list[SchemaChange]) -> PlannedSchemaChange | None:
@@ -368,22 +368,18 @@ class ParkedDesk:
         )  # fmt: skip
 
     def _still_parked(self, parked_id: int) -> Parked:
-        parked = self.find(ids=[parked_id])[0]
+        parked = self.named(parked_id)
         if parked.status != "parked":
             raise OperationError(f"{parked_id} is {parked.status} already")
         return parked
 
-    def _lock(self, parked_id: int) -> None:
-        status = self._connection.value(f"SELECT status FROM {self._table} WHERE id = %s FOR UPDATE", (parked_id,))
-        if status != "parked":
-            raise PermanentError(f"it is {status} already")
-
-    def _set_status(self, parked_id: int, status: str) -> None:
-        self._connection.run(f"UPDATE {self._table} SET status = %s WHERE id = %s", (status, parked_id))
-
-    def _write_audit(self, parked_id: int, action: str, detail: str) -> None:
-        actor = f"{getpass.getuser()}@{socket.gethostname()}"
-        self._connection.run(
-            f"INSERT INTO {self._audit} (parked_id, action, actor, detail) VALUES (%s, %s, %s, %s)",
-            (parked_id, action, actor[:190], detail),
-        )
+    def write_audits(self, ids: Sequence[int], action: str, detail: str) -> None:
+        """Write down who did this with these changes, as part of the running transaction if there is one."""
+        actor = f"{getpass.getuser()}@{socket.gethostname()}"[:190]
+        for start in range(0, len(ids), _PAGE):
+            part = ids[start : start + _PAGE]
+            self._connection.run(
+                f"INSERT INTO {self._audit} (parked_id, action, actor, detail) SELECT id, %s, %s, %s"
+                f" FROM {self._table} WHERE id IN ({', '.join(map(str, part))})",
+                (action, actor, detail),
+            )

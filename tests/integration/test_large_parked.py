@@ -42,16 +42,16 @@ def test_a_large_row_is_parked_whole_and_the_rest_flows_on(fresh_target: Endpoin
         replay(fresh_target, messages)
         assert fresh_target.query("SELECT id FROM d.t ORDER BY id") == [(2,), (3,)]
         desk = ParkedDesk(settings_for(fresh_target), LOG)
-        found = desk.find()
+        found = list(desk.find())
         assert [each.message for each in found] == [*large, *behind]
         assert [each.code for each in found] == [1153, 0]
         assert [each.behind for each in found] == [None, found[0].id]
-    assert [outcome.applied for outcome in desk.retry(found)] == [False, False]
+    assert [outcome.applied for outcome in desk.retry()] == [False, False]
     desk.close()
 
     fresh_target.query(f"SET GLOBAL max_allowed_packet = {64 * PACKET}")
     desk = ParkedDesk(settings_for(fresh_target), LOG)
-    outcomes = desk.retry(desk.find())
+    outcomes = list(desk.retry())
     desk.close()
     assert [outcome.applied for outcome in outcomes] == [True, True], outcomes
     assert fresh_target.query("SELECT n, v = %s FROM d.t WHERE id = 1", LARGE) == [(2, 1)]
@@ -80,7 +80,7 @@ def test_a_large_schema_change_is_parked_once(fresh_target: Endpoint, binlog: Bi
         desk.close()
     fresh_target.query(f"SET GLOBAL max_allowed_packet = {64 * PACKET}")
     desk = ParkedDesk(settings_for(fresh_target), LOG)
-    outcomes = desk.retry(desk.find())
+    outcomes = list(desk.retry())
     desk.close()
     assert all(outcome.applied for outcome in outcomes), outcomes
     assert fresh_target.query("SELECT id, w FROM d.t ORDER BY id") == [(1, 1), (2, 1)]

@@ -317,7 +317,7 @@ def test_a_statement_that_is_tried_again_is_in_the_source_s_words_too(
     fresh_target.query(f"CREATE TABLE d.{CREATE.split(maxsplit=2)[2]}")
     desk = ParkedDesk(settings_for(fresh_target, source_server=source), LOG)
     try:
-        [outcome] = desk.retry(desk.find())
+        [outcome] = desk.retry()
     finally:
         desk.close()
     assert outcome.applied, outcome.detail

@@ -12,6 +12,7 @@ from pydbsync.engine import commits
 from pydbsync.errors import BrokenOrderError, StopError
 from pydbsync.model import Delivery
 from pydbsync.ops.parked_desk import ParkedDesk
+from pydbsync.ops.parked_select import Selection
 from pydbsync.source.memory import MemorySource
 from tests.integration.engine import LOG, follow_source, parked, replay, settings_for
 from tests.maxwell import Binlog, insert, update
@@ -40,7 +41,7 @@ def retry(target: Endpoint, **options: Any) -> list[str]:
     """Retry all that is parked; what is said of those that stay."""
     desk = ParkedDesk(settings_for(target, **options), LOG)
     try:
-        return [outcome.detail for outcome in desk.retry(desk.find()) if not outcome.applied]
+        return [outcome.detail for outcome in desk.retry() if not outcome.applied]
     finally:
         desk.close()
 
@@ -237,7 +238,7 @@ def test_the_limit_counts_what_stands_parked_and_not_what_did(
     def skip() -> None:
         desk = ParkedDesk(settings_for(created), LOG)
         for each in desk.find():
-            desk.skip(each.id, reason="not needed")
+            desk.skip(Selection(ids=(each.id,)), reason="not needed")
         desk.close()
 
     source = Interrupted([*bad, *good, *worse], after=15, act=skip, block=5)

@@ -1,0 +1,261 @@
+"""Applies parked changes in order, many in one transaction of the target, and reads no more of them than it holds.
+
+One pass in the order in which they were parked: what stays is remembered, without its message, as what later ones of
+its rows wait for. The workers go on meanwhile; a transaction that meets theirs (a deadlock, a lock) is made again.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Sequence
+from typing import Protocol
+
+import msgspec
+
+from pydbsync.apply.connection import Connection
+from pydbsync.backoff import Backoff
+from pydbsync.decode.maxwell import decode_message
+from pydbsync.errors import DecodeError, PermanentError, PlanError, TransientError
+from pydbsync.model import Change, Marker, RowChange, SchemaChange, TableName
+from pydbsync.ops.parked_select import Selection
+from pydbsync.ops.parked_waiting import Waiting
+
+GROUP = 100
+"""Changes of one transaction: it is short, so that replay hardly waits for its locks."""
+_GROUP_BYTES = 8 * 2**20
+_PAGE = 2000
+_TRIES = 8
+_MET_OTHERS = (1205, 1213, 1020)
+"""Lock wait timeout, deadlock, and MariaDB's record that has changed since the last read: again is enough."""
+
+
+class Outcome(msgspec.Struct, frozen=True):
+    """What became of one retry."""
+
+    id: int
+    applied: bool
+    detail: str
+
+
+class Header(msgspec.Struct, frozen=True):
+    """A parked change without its message."""
+
+    id: int
+    stream: str
+    source_database: str
+    source_table: str
+    target_database: str
+    row_keys: bytes
+    is_whole_table: bool
+    behind: int | None
+    is_wanted: bool
+    size_bytes: int
+
+    @property
+    def target(self) -> TableName:
+        """The table that it would have changed; a database itself has no table."""
+        return TableName(self.target_database or self.source_database, self.source_table)
+
+    @property
+    def keys(self) -> list[bytes]:
+        """Identities of its row."""
+        return msgspec.msgpack.decode(self.row_keys, type=list[bytes])
+
+
+class Desk(Protocol):
+    """What the retry asks of the desk."""
+
+    def write_audits(self, ids: Sequence[int], action: str, detail: str) -> None: ...
+
+    def apply_row(self, change: RowChange, target_database: str) -> tuple[int, bool]:
+        """How many statements it took, and whether all tables have transactions."""
+
+    def same_statement(self, parked_id: int) -> list[int]: ...
+
+    def apply_schema_change(self, parked_id: int, others: Sequence[int]) -> str: ...
+
+    def texts(self, ids: Sequence[int]) -> dict[int, bytes]:
+        """Of those that are still parked, the text that a retry uses; locked for the transaction under way."""
+
+
+class Retry:
+    """One pass over what is parked."""
+
+    def __init__(self, desk: Desk, connection: Connection, *, table: str, schema: str) -> None:
+        self._desk = desk
+        self._connection = connection
+        self._table = table
+        self._schema = schema
+        self._waiting: dict[str, Waiting] = {}
+        self._done: set[int] = set()
+        """Mended before its turn came, with another message of its statement."""
+        self._added: list[Header] = []
+
+    def run(self, selection: Selection) -> Iterator[Outcome]:
+        """The outcome of each that is meant, in order."""
+        for group in _in_groups(self._headers(selection)):
+            start, backoff = 0, Backoff(0.05, 1.0)
+            while start < len(group):
+                self._added = []
+                try:
+                    outcomes, start = self._transaction(group, start)
+                except TransientError as exc:
+                    for each in self._added:
+                        self._waiting[each.stream].remove(each.id)
+                    if exc.code not in _MET_OTHERS or backoff.attempts >= _TRIES:
+                        raise
+                    backoff.wait(threading.Event())
+                    continue
+                yield from outcomes
+
+    def _headers(self, selection: Selection) -> Iterator[Header]:
+        """All that are parked of the streams that are meant, up to the last that is, in order."""
+        wanted, values = selection.condition(self._connection, self._schema)
+        parked = f"status = 'parked' AND {wanted}"
+        last = self._connection.value(f"SELECT MAX(id) FROM {self._table} WHERE {parked}", values)
+        streams = self._connection.rows(f"SELECT DISTINCT stream FROM {self._table} WHERE {parked}", values)
+        listed = ", ".join(["%s"] * len(streams))
+        before = 0
+        while last is not None and before < last:
+            found = self._connection.rows(
+                "SELECT id, stream, source_database, source_table, target_database, row_keys, is_whole_table,"
+                f" behind, {wanted}, LENGTH(COALESCE(edited, message)) FROM {self._table}"
+                f" WHERE status = 'parked' AND stream IN ({listed}) AND id > %s AND id <= %s ORDER BY id LIMIT {_PAGE}",
+                (*values, *(stream for (stream,) in streams), before, last),
+            )
+            for row in found:
+                behind = None if row[7] is None else int(row[7])
+                stream, database, table, target, keys = row[1:6]
+                yield Header(
+                    id=int(row[0]), stream=stream, source_database=database, source_table=table,
+                    target_database=target, row_keys=keys, is_whole_table=bool(row[6]), behind=behind,
+                    is_wanted=bool(row[8]), size_bytes=int(row[9]),
+                )  # fmt: skip
+            if len(found) < _PAGE:
+                return
+            before = int(found[-1][0])
+
+    def _transaction(self, group: Sequence[Header], start: int) -> tuple[list[Outcome], int]:
+        """The next changes of the group: rows in one transaction, or one schema change; with the place behind them."""
+        applied: list[int] = []
+        outcomes: list[Outcome] = []
+        looked_at: dict[int, bool] = {}
+        place = start
+        wanted = [each.id for each in group[start:] if each.is_wanted and each.id not in self._done]
+        with self._connection.transaction():
+            texts = self._desk.texts(wanted)
+            while place < len(group):
+                each = group[place]
+                change = _decoded(texts[each.id]) if each.id in texts else None
+                if isinstance(change, SchemaChange):
+                    break
+                place += 1
+                if each.id in self._done:
+                    continue
+                if not each.is_wanted:
+                    self._stay(each)
+                    continue
+                if change is None:
+                    outcomes.append(Outcome(each.id, False, "it is mended already, by somebody else"))
+                    continue
+                outcome, is_transactional = self._row(each, change, looked_at)
+                outcomes.append(outcome)
+                if outcome.applied:
+                    applied.append(each.id)
+                else:
+                    self._stay(each)
+                if not is_transactional:
+                    break  # what cannot be taken back is told at once
+            self._write(applied)
+        if place == start:
+            return self._schema_change(group[place]), place + 1
+        return outcomes, place
+
+    def _row(
+        self, each: Header, change: RowChange | Marker | DecodeError, looked_at: dict[int, bool]
+    ) -> tuple[Outcome, bool]:
+        """What becomes of one row change in the running transaction, and whether its tables have transactions."""
+        blocker = self._blocker(each, looked_at)
+        if blocker is not None:
+            return Outcome(each.id, False, f"waits behind {blocker}, which is still parked"), True
+        self._connection.execute(b"SAVEPOINT one_change")
+        try:
+            if isinstance(change, DecodeError):
+                raise change
+            if isinstance(change, Marker):
+                raise PlanError(f"a {change.kind} changes nothing; skip it")
+            count, is_transactional = self._desk.apply_row(change, each.target_database)
+        except (DecodeError, PlanError, PermanentError) as exc:
+            self._connection.execute(b"ROLLBACK TO SAVEPOINT one_change")
+            self._desk.write_audits([each.id], "retry", f"refused: {exc}")
+            return Outcome(each.id, False, str(exc)), True
+        return Outcome(each.id, True, f"{count} statement(s)"), is_transactional
+
+    def _write(self, applied: list[int]) -> None:
+        if applied:
+            self._connection.run(
+                f"UPDATE {self._table} SET status = 'applied' WHERE id IN ({', '.join(map(str, applied))})"
+            )
+            self._desk.write_audits(applied, "retry", "applied")
+
+    def _schema_change(self, each: Header) -> list[Outcome]:
+        """One statement, with all its messages."""
+        others = self._desk.same_statement(each.id)
+        blocker = self._blocker(each, {}, frozenset(others))
+        if blocker is not None:
+            self._stay(each)
+            return [Outcome(each.id, False, f"waits behind {blocker}, which is still parked")]
+        try:
+            detail = self._desk.apply_schema_change(each.id, others)
+        except (DecodeError, PlanError, PermanentError) as exc:
+            self._desk.write_audits([each.id], "retry", f"refused: {exc}")
+            self._stay(each)
+            return [Outcome(each.id, False, str(exc))]
+        self._done |= set(others)
+        waiting = self._waiting.get(each.stream)
+        for other in others:
+            if waiting is not None:
+                waiting.remove(other)
+        return [Outcome(done, True, detail) for done in sorted((each.id, *others))]
+
+    def _stay(self, each: Header) -> None:
+        waiting = self._waiting.setdefault(each.stream, Waiting())
+        waiting.add(each.id, each.target, each.keys, is_whole_table=each.is_whole_table)
+        self._added.append(each)
+
+    def _blocker(self, each: Header, looked_at: dict[int, bool], together: frozenset[int] = frozenset()) -> int | None:
+        """The first that this one must wait for; None if there is none."""
+        waiting = self._waiting.get(each.stream)
+        while waiting is not None:
+            found = waiting.blocker(
+                each.target, each.keys, is_whole_table=each.is_whole_table, behind=each.behind, together=together
+            )
+            if found is None:
+                break
+            if found not in looked_at:
+                status = self._connection.value(f"SELECT status FROM {self._table} WHERE id = %s", (found,))
+                looked_at[found] = status == "parked"
+            if looked_at[found]:
+                return found
+            waiting.remove(found)  # somebody else has mended it meanwhile
+        return None
+
+
+def _decoded(text: bytes) -> Change | DecodeError:
+    try:
+        return decode_message(text)
+    except DecodeError as exc:
+        return exc
+
+
+def _in_groups(headers: Iterator[Header]) -> Iterator[list[Header]]:
+    group: list[Header] = []
+    size_bytes = 0
+    for each in headers:
+        if group and (len(group) >= GROUP or size_bytes + each.size_bytes > _GROUP_BYTES):
+            yield group
+            group, size_bytes = [], 0
+        group.append(each)
+        size_bytes += each.size_bytes if each.is_wanted else 0
+    if group:
+        yield group
