@@ -17,8 +17,10 @@ from pydbsync.errors import PydbsyncError
 HOMES: Mapping[str, str] = {
     "run": "run",
     "replay": "run",
-    **{name: name for name in ("capture", "config", "copy", "counters", "doctor", "heartbeat", "init")},
-    **{name: name for name in ("parked", "repair", "verify")},
+    **{name: name for name in ("capture", "checkpoint", "config", "copy", "counters", "doctor", "heartbeat", "init")},
+    **{name: name for name in ("parked", "pause", "repair")},
+    "resume": "pause",
+    "verify": "verify",
 }
 """Each command's module in pydbsync.commands, which adds it with `register(app)`."""
 

@@ -8,7 +8,18 @@ from typing import Protocol, TypeAlias
 
 from pydbsync.model import Change, Delivery, RowChange, SchemaChange, TableName, TableSchema
 from pydbsync.places import Checkpoint
-from pydbsync.work import Batch, ParkedChange, ParkedRows, PlanT, SchemaStep, SchemaWork, StepT, StreamState, Work
+from pydbsync.work import (
+    Batch,
+    ParkedChange,
+    ParkedRows,
+    Pauses,
+    PlanT,
+    SchemaStep,
+    SchemaWork,
+    StepT,
+    StreamState,
+    Work,
+)
 
 Decode: TypeAlias = Callable[[bytes], Sequence[Change]]
 """The body of a delivery → the changes in it, in order. Raises DecodeError."""
@@ -81,6 +92,10 @@ class StateStore(Protocol):
     @property
     def parked(self) -> ParkedRows:
         """What later changes must wait behind."""
+
+    @property
+    def pauses(self) -> Pauses:
+        """What an operator has paused, as `look_around` has seen it last."""
 
     def acquire(self, stop: threading.Event, *, is_away: bool = False) -> StreamState | None:
         """Connect, wait for the stream's lock, take the state over; None if `stop` was set first.

@@ -72,6 +72,15 @@ class StreamState(msgspec.Struct):
     """Source tables whose rows came by a bootstrap, and no newer change since: what Maxwell held back is still due."""
 
 
+class Pauses(NamedTuple):
+    """What of a stream an operator has paused."""
+
+    whole: str = ""
+    """Since when, by whom and why, where it is the stream itself."""
+    schema_changes_of: tuple[str, ...] = ()
+    """Globs of source tables whose schema changes are parked until they are resumed."""
+
+
 PENDING = 2**62
 """Added to the place of a change in the list of those that are about to be parked: its id is not known yet."""
 
@@ -179,6 +188,8 @@ class SchemaStep(msgspec.Struct, Generic[StepT]):
     """All that announce it; where the step is parked, all of them are."""
     siblings: list[SchemaMessage]
     """Of these, the ones that wait behind the first where the sink parks the statement."""
+    why: str = ""
+    """Why it is parked, where that is not the policy for its kind."""
     waits_for: tuple[TableName, ...] = ()
     """Tables (or, with no table, databases) that may have nothing parked for the whole of them."""
     waits_for_rows: tuple[TableName, ...] = ()

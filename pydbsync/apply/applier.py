@@ -14,6 +14,7 @@ from pydbsync.apply.catalog import LiveCatalog, databases_with_table, read_table
 from pydbsync.apply.connection import Connection
 from pydbsync.apply.origin import StreamOrigin
 from pydbsync.apply.parking import Parking
+from pydbsync.apply.pause_table import PauseTable
 from pydbsync.apply.running import commit, run_all, run_planned
 from pydbsync.apply.schema_steps import SchemaSteps
 from pydbsync.apply.session import Session
@@ -37,7 +38,7 @@ from pydbsync.plan.ddl import PlannedSchemaChange
 from pydbsync.plan.lexer import shorten
 from pydbsync.plan.quoting import quote_table
 from pydbsync.plan.rows import Dialect, TablePlan
-from pydbsync.work import PENDING, Entry, ParkedChange, ParkedRows, SchemaStep, StreamState, Work, park_row
+from pydbsync.work import PENDING, Entry, ParkedChange, ParkedRows, Pauses, SchemaStep, StreamState, Work, park_row
 
 _LOOK_S = 1.0
 _DUPLICATE_ENTRY = 1062
@@ -72,6 +73,8 @@ class Applier:
         self._sent: list[tuple[int, ParkedChange]] = []
         """What the last transaction that was sent has parked."""
         self._told_missing: set[TableName | None] = set()
+        self._pause_table = PauseTable(settings.state_schema)
+        self._pauses = Pauses()
 
     @property
     def catalog(self) -> LiveCatalog:
@@ -89,6 +92,11 @@ class Applier:
         return self._parking.rows
 
     @property
+    def pauses(self) -> Pauses:
+        """What an operator has paused, as `look_around` has seen it last."""
+        return self._pauses
+
+    @property
     def dialect(self) -> Dialect:
         """What the target is."""
         return self._session.connection.dialect
@@ -102,6 +110,7 @@ class Applier:
 
         def on_owned(connection: Connection) -> None:
             self._parking.load(connection)
+            self._pauses = self._pause_table.of_stream(connection, self._stream)
             self._structure.has_changed(connection)  # what is planned from now on is planned for this
 
         return self._session.acquire(stop, on_owned=on_owned, is_away=is_away)
@@ -158,6 +167,8 @@ class Applier:
             return False
         self._looked_at = time.monotonic()
         self._parking.refresh()
+        found = self._session.repeat(lambda connection: self._pause_table.of_stream(connection, self._stream))
+        self._pauses = found or Pauses()
         return bool(self._session.repeat(self._structure.has_changed))
 
     def was_parked(self, position: str, message: bytes) -> bool:

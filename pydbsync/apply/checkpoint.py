@@ -49,6 +49,10 @@ class CheckpointRow:
         """Whether this very connection holds the lock."""
         return bool(connection.value("SELECT IS_USED_LOCK(%s) = CONNECTION_ID()", (self._lock,)) == 1)
 
+    def is_locked(self, connection: Connection) -> bool:
+        """Whether anybody holds the lock."""
+        return connection.value("SELECT IS_USED_LOCK(%s)", (self._lock,)) is not None
+
     def holder(self, connection: Connection) -> str:
         """Who owns the stream now, for people: process and machine."""
         found = connection.rows(f"SELECT owner_info FROM {self._table} WHERE stream = %s", (self._stream,))

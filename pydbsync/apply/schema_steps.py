@@ -74,7 +74,8 @@ class SchemaSteps:
             if policy == "stop":
                 raise StopError(f"a schema change came and the policy says stop: {planned.sql}")
             status = "skipped" if policy == "skip" else "parked"
-            failure = PermanentError("the policy for this kind of schema change is park") if policy == "park" else None
+            why = step.why or "the policy for this kind of schema change is park"
+            failure = PermanentError(why) if policy == "park" else None
             self._write_intent(digest, change, planned, before={}, state=state)
         else:
             ending = self._run_once(digest, change, planned, entry_before=entry and entry.before, state=state)

@@ -11,6 +11,7 @@ SENTENCES: Final[Mapping[str, str]] = {
     "run": "Follow the queues of the configuration (as `python mysql_sync.py` does).",
     "replay": "Replay a file of messages through the same pipeline.",
     "capture": "Read the source's binlog and publish Maxwell's JSON, without Maxwell.",
+    "checkpoint": "Look how far each stream is applied, and move that place.",
     "config": "Look at the configuration without connecting anywhere.",
     "copy": "Copy tables from source to target, and have replay go on exactly there. Run again, it goes on.",
     "counters": "List the tables and sequences of the target that would give out numbers which the source has given.",
@@ -18,7 +19,9 @@ SENTENCES: Final[Mapping[str, str]] = {
     "heartbeat": "Count up one row at the source each second, so that a loss on the way here can be proven.",
     "init": "Write a commented configuration from a few answers; passwords stay in the environment.",
     "parked": "Look at changes that could not be applied, and mend them.",
+    "pause": "Have workers wait, or park the schema changes of a table, until `resume`; without a name, list pauses.",
     "repair": "Make rows that verify found to differ equal again, by a plan that can be read, applied and undone.",
+    "resume": "End what `pause` began; of a table's schema changes, apply what waits. Exit code 1 if some of it stays.",
     "verify": "Compare source and target, structure and rows: exit code 0 equal, 1 different, 2 could not be compared.",
 }
 """The beginning of each command's own help."""
@@ -57,11 +60,35 @@ EXAMPLES: Final[Mapping[str, tuple[tuple[str, str], ...]]] = {
         ("from Maxwell's own file", "pydbsync init --maxwell config.properties --target mysql://pydbsync@new-server"),
     ),
     "heartbeat": (("as long as the source is followed", "pydbsync heartbeat"),),
-    "parked list": (("count them", "pydbsync parked list --json | wc -l"),),
+    "checkpoint show": (("of all streams", "pydbsync checkpoint show"),),
+    "checkpoint set": (("skip up to a place", "pydbsync checkpoint set orders --to binlog.000002:1234"),),
+    "pause": (
+        ("a queue, with the reason for whoever looks", "pydbsync pause orders --reason 'index is being built'"),
+        ("the schema changes of a table", "pydbsync pause --ddl shop.orders"),
+        ("what is paused", "pydbsync pause"),
+    ),
+    "resume": (
+        ("a queue", "pydbsync resume orders"),
+        ("the schema changes of a table, with what waits behind them", "pydbsync resume --ddl shop.orders"),
+    ),
+    "parked list": (
+        ("what cannot be applied to one table", "pydbsync parked list --table shop.orders"),
+        ("for programs", "pydbsync parked list --json"),
+    ),
+    "parked counts": (
+        ("by table and reason", "pydbsync parked counts"),
+        ("by table", "pydbsync parked counts --by table"),
+    ),
     "parked show": (("one of them whole", "pydbsync parked show 17"),),
-    "parked retry": (("all, in order", "pydbsync parked retry"), ("two of them", "pydbsync parked retry 17 18")),
+    "parked retry": (
+        ("all, in order", "pydbsync parked retry"),
+        ("of a table", "pydbsync parked retry --table shop.orders"),
+    ),
     "parked edit": (("in $EDITOR", "pydbsync parked edit 17"),),
-    "parked skip": (("with the reason for whoever asks later", "pydbsync parked skip 17 --reason 'row was deleted'"),),
+    "parked skip": (
+        ("with the reason for whoever asks later", "pydbsync parked skip 17 --reason 'row was deleted'"),
+        ("many, without a question", "pydbsync parked skip --table shop.log --because 'too long' --reason junk --yes"),
+    ),
     "repair": (
         ("write the plan for what verify found", "pydbsync repair --report differences.json --plan repair.sql"),
         ("apply the plan when it was read", "pydbsync repair --plan repair.sql"),

@@ -183,7 +183,7 @@ def retry_command(
     code: CodeOption = None,
     older_than: OlderOption = "",
     newer_than: NewerOption = "",
-    quiet: Annotated[bool, typer.Option("--quiet", help="Name only those that stay.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Leave out what is well.")] = False,
 ) -> None:
     """Apply parked changes in order; exit code 1 if one stays."""
     selection = _selection(stream, table, kind, because, code, older_than, newer_than, ids=ids)

@@ -8,7 +8,7 @@ import threading
 from pydbsync.backoff import Backoff
 from pydbsync.engine.control import Control
 from pydbsync.engine.observe import Observer
-from pydbsync.engine.pipeline import Pipeline, Stages
+from pydbsync.engine.pipeline import PAUSE_LOOK_S, Pipeline, Stages
 from pydbsync.errors import BrokenOrderError, SourceError, TransientError
 
 
@@ -53,6 +53,8 @@ class Follower:
                 try:
                     self._control.take_over()
                     plans.attach()
+                    if not self._wait_while_paused(stop):
+                        return
                     self._observer.now("waiting for the queue")
                     source.open(stop, store.keep_alive)
                     if stop.is_set():
@@ -86,6 +88,21 @@ class Follower:
         finally:
             source.close()
             store.release()
+
+    def _wait_while_paused(self, stop: threading.Event) -> bool:
+        """Not even subscribe to a queue that is paused: a message that is held too long is given back, which some
+        queues count. False when told to stop."""
+        store = self._stages.store
+        if store.pauses.whole:
+            self._log.warning("paused: %s", store.pauses.whole)
+            while store.pauses.whole:
+                self._observer.now("paused")
+                if stop.wait(PAUSE_LOOK_S):
+                    return False
+                store.keep_alive()
+                store.look_around()
+            self._log.info("resumed")
+        return True
 
     def _pipeline(self) -> Pipeline:
         return Pipeline(

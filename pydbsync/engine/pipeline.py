@@ -18,12 +18,14 @@ from pydbsync.engine.notices import Notices
 from pydbsync.engine.observe import Observer
 from pydbsync.engine.open_batch import OpenBatch
 from pydbsync.engine.repeats import Repeats
-from pydbsync.errors import DecodeError, PlanError, SourceError, StopError
+from pydbsync.errors import DecodeError, PlanError, SourceError, StopError, Stopped
 from pydbsync.killpoints import kill_point
 from pydbsync.model import Delivery, Marker, RowChange, SchemaChange
 from pydbsync.protocols import Decode, Plans, SchemaPlanner, Sink, Source, StateStore
 
 _IDLE_WAIT_S = 0.5
+PAUSE_LOOK_S = 0.1
+"""How often a stream that is paused looks whether it was told to stop; at the target once a second, as ever."""
 _LAST_WAIT_S = 0.02
 _STOP_S = 2.5
 """How long what was taken in is still applied after being told to stop, where it should not be given back."""
@@ -131,6 +133,8 @@ class Pipeline:
             self._store.keep_alive()
             deliveries = take(timeout_s=_IDLE_WAIT_S)
             self._look_around()
+            if not deliveries:
+                self._wait_while_paused()
             if deliveries:
                 return deliveries
             self._observer.parked_now(self._store.parked.count)
@@ -286,6 +290,8 @@ class Pipeline:
         """Commit what is open, then acknowledge it; with `go_on` the next batch is taken in meanwhile."""
         self._settle()
         self._look_around()
+        if self._batch.is_open:
+            self._wait_for_turn()
         batch, commits = self._batch, self._commits
         if self._schema.is_open:
             commits.run_schema_change(self._schema.take(), batch, generation=self._judge.generation)
@@ -297,7 +303,6 @@ class Pipeline:
             if batch.entries or batch.parked or _has_moved(former, state):
                 # What is parked has no number yet that later changes could wait behind; what is large is held alone.
                 go_on = go_on and not batch.parked and batch.bytes <= 2 * self._settings.batch_bytes
-                self._wait_for_turn()
                 commits.begin(batch, state)
                 self._batch = OpenBatch(store=self._store, plans=self._plans)
                 if not go_on:
@@ -310,12 +315,28 @@ class Pipeline:
             self._batch.open()
 
     def _wait_for_turn(self) -> None:
-        """Give the target no more rows a second than it is allowed; not when told to stop."""
+        """Wait while the stream is paused; then give the target no more rows a second than it is allowed. What is open
+        is not committed where the stop comes meanwhile: raises Stopped for a stream that is paused."""
+        self._wait_while_paused()
         pace = self._commits.pace
         while (wait_s := pace.wait_s(time.monotonic())) and not self._stop.wait(min(wait_s, _IDLE_WAIT_S)):
             self._store.keep_alive()
             if self._control.is_waiting:
                 return
+
+    def _wait_while_paused(self) -> None:
+        """Hold what was taken in, and the subscription with it, until an operator resumes. Raises Stopped."""
+        if not self._store.pauses.whole:
+            return
+        self._log.warning("paused: %s", self._store.pauses.whole)
+        while self._store.pauses.whole:
+            self._observer.now("paused")
+            if self._stop.wait(PAUSE_LOOK_S):
+                raise Stopped("stopped while it was paused")
+            self._store.keep_alive()
+            self._look_around()
+        self._log.info("resumed")
+        self._observer.now("following")
 
     def _take_over(self) -> None:
         """Go on with other settings, where some were given: nothing that was taken in before is without its commit."""

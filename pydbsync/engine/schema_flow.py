@@ -19,7 +19,8 @@ from pydbsync.plan.online import NoCopyError, OnlineChanges
 from pydbsync.plan.row_order import unproven_of
 from pydbsync.plan.statement import Statement, parse_statement
 from pydbsync.protocols import Catalog
-from pydbsync.work import ParkedChange, SchemaMessage, SchemaStep, SchemaWork, park_whole
+from pydbsync.route.filters import Filters
+from pydbsync.work import ParkedChange, Pauses, SchemaMessage, SchemaStep, SchemaWork, park_whole
 
 
 class TargetTables(Protocol):
@@ -31,6 +32,9 @@ class TargetTables(Protocol):
     def databases_with_table(self, table: str) -> Sequence[str]: ...
 
     def count_rows(self, table: TableName) -> int | None: ...
+
+    @property
+    def pauses(self) -> Pauses: ...
 
 
 class SchemaFlow:
@@ -145,6 +149,8 @@ class SchemaFlow:
                 messages=messages,
                 siblings=taken,
             )
+            if paused := self._paused_of(change, planned, taken):
+                step.policy, step.why = "park", f"the schema changes of {paused} are paused (`pydbsync resume` ends it)"
             source = self._plans.source_of(change)
             statement = parse_statement(change.sql, brand=source.brand if source else None)
             if (
@@ -160,6 +166,22 @@ class SchemaFlow:
                 self._log.warning("%s", unproven)
             step.waits_for, step.waits_for_rows = _waits(planned, statement)
             work.steps.append(step)
+
+    def _paused_of(self, change: SchemaChange, planned: PlannedSchemaChange, siblings: Sequence[SchemaMessage]) -> str:
+        """The glob by which a table of the statement is paused; empty if none is."""
+        paused = self._tables.pauses.schema_changes_of
+        if not paused:
+            return ""
+        names = {_name_of(each) for each in (change, *(message.change for message in siblings))}
+        for touched in planned.touched:
+            for name in touched:
+                if name is not None:
+                    names |= {TableName(source, name.table) for source in self._plans.router.sources(name.database)}
+        for glob in paused:
+            filters = Filters(include=(glob,))
+            if any(filters.takes(name) if name.table else filters.takes_database(name.database) for name in names):
+                return glob
+        return ""
 
     def _unplanned(
         self, change: SchemaChange, messages: list[SchemaMessage], target: str, error: PlanError

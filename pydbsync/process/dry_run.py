@@ -39,7 +39,7 @@ from pydbsync.process.stop_signals import stop_on_signals
 from pydbsync.protocols import Source
 from pydbsync.source.amqp import AmqpSource
 from pydbsync.source.file import FileSource
-from pydbsync.work import ParkedChange, ParkedRows, SchemaStep, StreamState, Work
+from pydbsync.work import ParkedChange, ParkedRows, Pauses, SchemaStep, StreamState, Work
 
 _HEADER = (
     "SET NAMES utf8mb4",
@@ -247,6 +247,10 @@ class PrintingTarget:
 
     def look_around(self) -> bool:
         return False
+
+    @property
+    def pauses(self) -> Pauses:
+        return Pauses()
 
     def was_parked(self, position: str, message: bytes) -> bool:
         return False

@@ -18,7 +18,7 @@ from pydbsync.places import Checkpoint
 from pydbsync.sinks.keep import Keep, WentBack
 from pydbsync.sinks.plans import SinkPlan, rows_of
 from pydbsync.sinks.writer import RowWriter, SinkSchemaChange, place_of
-from pydbsync.work import ParkedChange, ParkedRows, SchemaStep, StreamState, Work, park_row
+from pydbsync.work import ParkedChange, ParkedRows, Pauses, SchemaStep, StreamState, Work, park_row
 
 _T = TypeVar("_T")
 _LOOK_S = 1.0
@@ -52,6 +52,8 @@ class ApartSink:
         self._looked_at = 0.0
         self.state: StreamState | None = None
         self.parked = ParkedRows()
+        self.pauses = Pauses()
+        """Nothing: there is no state schema in which an operator could ask for it."""
 
     def use(self, settings: Settings) -> None:
         """These hold from now on."""

@@ -19,8 +19,11 @@ import pymysql
 
 from tests.processes import REPOSITORY, wait_for
 from tests.torture.rig import Rig, pick, send
+from tests.torture.workload import QUEUES
 
 RETRY_S = 120
+PAUSE_SEEN_S = 3.0
+"""Workers look once a second what is paused; one whose statement the target does not answer looks later."""
 WAITS = (1146, 1205, 1213)
 """What a statement is told that has to wait for the workers: for their transactions, or until they have the table."""
 
@@ -66,7 +69,48 @@ def skip_what_cannot_be_read(rig: Rig, chance: random.Random) -> None:
             parked(rig, "skip", str(each["id"]), "--reason", "it is no message")
 
 
+def pause_a_queue(rig: Rig, chance: random.Random) -> None:
+    """Nothing of it is applied while it is paused, a killed worker included; then it goes on where it was."""
+    stream = chance.choice(sorted(QUEUES))
+    command(rig, "pause", stream, "--reason", "torture")
+    try:
+        wait_for(lambda: has_stopped(rig, stream), what=f"{stream} paused", timeout_s=RETRY_S)
+        commits = commits_of(rig, stream)
+        let_it_work(rig, chance)
+        assert commits_of(rig, stream) == commits, f"{stream} went on while it was paused"
+    finally:
+        command(rig, "resume", stream)
+
+
+def has_stopped(rig: Rig, stream: str) -> bool:
+    """Whether nothing was committed for longer than a worker takes to see that it is paused."""
+    before = commits_of(rig, stream)
+    time.sleep(PAUSE_SEEN_S)
+    return commits_of(rig, stream) == before
+
+
+def commits_of(rig: Rig, stream: str) -> int:
+    """How many transactions of the stream the target has committed."""
+    with rig.target.connect() as connection, connection.cursor() as cursor:
+        cursor.execute("SELECT commits FROM pydbsync.checkpoint WHERE stream = %s", (stream,))
+        found = cursor.fetchone()
+    return int(found[0]) if found else 0
+
+
+def pause_schema_changes(rig: Rig, chance: random.Random) -> None:
+    """What changes a table's schema waits, with its rows, until it is resumed."""
+    table = chance.choice(("parts.changing", "shop.stock"))
+    command(rig, "pause", "--ddl", table)
+    try:
+        let_it_work(rig, chance)
+    finally:
+        command(rig, "resume", "--ddl", table)
+    mend(rig)
+
+
 OPERATORS = {
+    "operator: pause a queue": (pause_a_queue, 3),
+    "operator: pause schema changes": (pause_schema_changes, 2),
     "operator: refuse some rows": (refuse_some_rows, 4),
     "operator: rename a column": (rename_a_column, 3),
     "operator: add an index": (add_an_index, 2),
@@ -138,5 +182,10 @@ def listed(rig: Rig) -> list[dict[str, Any]]:
 
 def parked(rig: Rig, *arguments: str) -> subprocess.CompletedProcess[str]:
     """`pydbsync parked …` as an operator calls it."""
-    command = [sys.executable, "-m", "pydbsync", "parked", *arguments, "--config", str(rig.operator_config)]
-    return subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=RETRY_S, check=False)
+    return command(rig, "parked", *arguments)
+
+
+def command(rig: Rig, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """`pydbsync …` as an operator calls it."""
+    words = [sys.executable, "-m", "pydbsync", *arguments, "--config", str(rig.operator_config)]
+    return subprocess.run(words, cwd=REPOSITORY, capture_output=True, text=True, timeout=RETRY_S, check=False)

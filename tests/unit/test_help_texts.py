@@ -26,6 +26,8 @@ COMMANDS = [
 
 OF_THE_COMMAND = {
     "--dry-run",
+    "--limit",
+    "--to",
     "--jobs",
     "--rate",
     "--report",
