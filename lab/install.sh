@@ -1,6 +1,6 @@
 #!/bin/sh
 # Installs what is missing for the virtual environment (`install.sh python`), the lab's servers (`install.sh servers`)
-# or the tests of monitoring (`install.sh monitoring`) with apt-get. Services are not started, and none is set to start
+# or the tests of monitoring and deployment (`install.sh monitoring`) with apt-get. Services are not started, and none is set to start
 # with the machine; a server that is installed or running stays as it is.
 set -eu
 
@@ -30,7 +30,9 @@ missing() {
       have pt-online-schema-change || echo percona-toolkit ;;
     monitoring)
       { have prometheus && have promtool; } || echo prometheus
-      have prometheus-alertmanager || have alertmanager || echo alertmanager ;;
+      have prometheus-alertmanager || have alertmanager || echo alertmanager
+      have logrotate || echo logrotate
+      have systemd-analyze || echo systemd ;;
     *)
       fail "usage: install.sh python|servers|monitoring" ;;
   esac
@@ -57,6 +59,7 @@ packages_for() {
     percona-toolkit) echo percona-toolkit ;;
     prometheus) echo prometheus ;;
     alertmanager) echo prometheus-alertmanager ;;
+    logrotate | systemd) echo "$1" ;;
   esac
 }
 

@@ -218,6 +218,8 @@ class Settings:
         AlertSettings(), section_kind(AlertSettings), "alerts by webhook and e-mail, without a Prometheus"
     )
     log_file_prefix: str = option("maxwell_%s.log", LOG_PREFIX, "log file, `%s` is the name of the process")
+    log_file_bytes: int = option(2**30, size(0), "a log file is rotated at this size; 0 is never", unit="bytes")
+    log_format: str = option("text", one_of("text", "json"), "form of log lines")
     log_level: str = option("info", one_of("info", "debug", "warn", "error"), "least level that is logged")
     stream: str = option("file", text(), "checkpoint name of a replay from a file")
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import logging
+import os
 import re
 import sys
 from collections.abc import Callable, Iterable
 from contextlib import suppress
+from datetime import datetime, timezone
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
 from typing import Final, TextIO
@@ -19,7 +22,6 @@ from pydbsync.config.settings import Settings
 from pydbsync.config.values import MASK, Secret
 from pydbsync.errors import ConfigError
 
-LOG_FILE_BYTES: Final = 2**30
 LOG_FILES: Final = 50
 """Old files kept beside the present one, as in the original."""
 
@@ -51,11 +53,16 @@ def start_logging(
     set_level(settings)
 
     name = _one_line(process_name).replace("%", "%%")
-    lines = MaskingFormatter(f"%(asctime)s [%(levelname)-6s] {name} >> %(message)s", settings.secrets())
+    lines: logging.Formatter
+    if settings.log_format == "json":
+        lines = JsonFormatter(process_name, settings.secrets())
+    else:
+        lines = MaskingFormatter(f"%(asctime)s [%(levelname)-6s] {name} >> %(message)s", settings.secrets())
     handlers: list[logging.Handler] = []
     if settings.log_file_prefix:
         path = log_file_name(settings.log_file_prefix, process_name)
-        handlers.append(_open_log_file(path, complain or (lambda text: print(text, file=stream))))
+        complain = complain or (lambda text: print(text, file=stream))
+        handlers.append(_open_log_file(path, settings.log_file_bytes, complain))
     if terminal and (console is not None or stream.isatty()):
         rich_handler = RichHandler(
             console=console or Console(file=stream), show_path=False, keywords=[], log_time_format="%H:%M:%S"
@@ -82,11 +89,9 @@ def log_file_name(prefix: str, process_name: str) -> Path:
     return Path(prefix % process_name.replace("%", "%25").replace("/", "%2F").replace("\0", "%00"))
 
 
-def _open_log_file(path: Path, complain: Callable[[str], object]) -> logging.Handler:
+def _open_log_file(path: Path, most_bytes: int, complain: Callable[[str], object]) -> logging.Handler:
     try:
-        file = _LogFile(
-            path, maxBytes=LOG_FILE_BYTES, backupCount=LOG_FILES, encoding="utf-8", errors="backslashreplace"
-        )
+        file = _LogFile(path, maxBytes=most_bytes, backupCount=LOG_FILES, encoding="utf-8", errors="backslashreplace")
     except OSError as exc:
         raise ConfigError(
             f"the log file {str(path)!r} cannot be opened: {exc.strerror}", key="log_file_prefix"
@@ -96,15 +101,28 @@ def _open_log_file(path: Path, complain: Callable[[str], object]) -> logging.Han
 
 
 class _LogFile(RotatingFileHandler):
-    """A full disk costs log lines, not the replay. It is said once elsewhere, until a line goes through."""
+    """A full disk costs log lines, not the replay. It is said once elsewhere, until a line goes through.
+
+    A file that was moved away, as logrotate does, is opened anew under its name.
+    """
 
     complain: Callable[[str], object]
     _said = False
 
     def emit(self, record: logging.LogRecord) -> None:
         self._failed = False
+        if self.stream is not None and self._is_moved(self.stream):
+            with suppress(OSError):
+                self.stream.close()
+            self.stream = None  # this line opens it anew
         super().emit(record)
         self._said = self._failed
+
+    def _is_moved(self, file: TextIO) -> bool:
+        try:
+            return not os.path.samestat(os.stat(self.baseFilename), os.fstat(file.fileno()))
+        except OSError:
+            return True
 
     def close(self) -> None:
         with suppress(OSError):
@@ -132,6 +150,31 @@ class MaskingFormatter(logging.Formatter):
         if self._secrets:
             line = self._secrets.sub(_mask, line)
         return _CONTROL.sub(_escape, line)
+
+
+class JsonFormatter(logging.Formatter):
+    """A JSON object a line, for programs that collect logs; passwords are masked as in text."""
+
+    def __init__(self, process_name: str, secrets: Iterable[Secret]) -> None:
+        super().__init__()
+        self._process = process_name
+        self._secrets = _pattern(secrets)
+
+    def format(self, record: logging.LogRecord) -> str:
+        line = {
+            "time": datetime.fromtimestamp(record.created, timezone.utc).isoformat(timespec="milliseconds"),
+            "level": record.levelname.lower(),
+            "process": self._process,
+            "pid": record.process,
+            "logger": record.name,
+            "message": self._masked(record.getMessage()),
+        }
+        if record.exc_info:
+            line["exception"] = self._masked(self.formatException(record.exc_info))
+        return json.dumps(line, ensure_ascii=False)
+
+    def _masked(self, text: str) -> str:
+        return self._secrets.sub(_mask, text) if self._secrets else text
 
 
 def _mask(found: re.Match[str]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import logging
 import logging.handlers
 import multiprocessing
@@ -17,7 +18,7 @@ from rich.console import Console
 from pydbsync.config.settings import Settings, settings_from_mapping
 from pydbsync.config.values import Secret
 from pydbsync.errors import ConfigError
-from pydbsync.process.logs import LOG_FILE_BYTES, LOG_FILES, MaskingFormatter, log_file_name, start_logging
+from pydbsync.process.logs import LOG_FILES, MaskingFormatter, log_file_name, start_logging
 
 LINE = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} \[(\w+) *\] (\S+) >> (.*)")
 
@@ -81,7 +82,7 @@ def test_files_rotate_at_the_size_and_number_of_the_original(tmp_path: Path) -> 
     logger = start_logging(settings_for(tmp_path), "t1", terminal=False)
     (handler,) = logger.handlers
     assert isinstance(handler, logging.handlers.RotatingFileHandler)
-    assert (handler.maxBytes, handler.backupCount) == (LOG_FILE_BYTES, LOG_FILES) == (1024**3, 50)
+    assert (handler.maxBytes, handler.backupCount) == (1024**3, LOG_FILES) == (1024**3, 50)
 
 
 @pytest.mark.parametrize(
@@ -218,3 +219,31 @@ def test_a_full_disk_is_said_once_and_does_not_stop_the_caller(
     for _ in range(3):
         logger.info("lost")
     assert capsys.readouterr().err.count("cannot be written: [Errno 28] No space left on device") == 1
+
+
+def test_json_is_an_object_a_line_with_nothing_secret_in_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    logger = start_logging(settings_for(tmp_path, log_format="json"), "a/b")
+    logging.getLogger("pydbsync.apply").warning("two\nlines: %s", "db/pass")
+    try:
+        raise ValueError("password=mq-pass")
+    except ValueError:
+        logger.exception("a fault")
+    lines = (tmp_path / "maxwell_a%2Fb.log").read_text(encoding="utf-8").splitlines()
+    first, second = (json.loads(line) for line in lines)
+    assert (first["level"], first["process"], first["message"]) == ("warning", "a/b", "two\nlines: ***")
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}\+00:00", first["time"])
+    assert first["logger"] == "pydbsync.apply"
+    assert second["exception"].endswith("ValueError: password=***")
+    assert capsys.readouterr().err.splitlines() == lines
+
+
+def test_a_file_that_was_moved_away_is_opened_anew(tmp_path: Path) -> None:
+    logger = start_logging(settings_for(tmp_path), "t1", terminal=False)
+    path = tmp_path / "maxwell_t1.log"
+    logger.info("one")
+    path.rename(tmp_path / "maxwell_t1.log.1")
+    logger.info("two")
+    path.unlink()
+    logger.info("three")
+    assert [line[2] for line in lines_of(tmp_path / "maxwell_t1.log.1")] == ["one"]
+    assert [line[2] for line in lines_of(path)] == ["three"]

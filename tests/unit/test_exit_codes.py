@@ -1,0 +1,32 @@
+"""The exit codes of docs/operations.md are those of the errors, and the tree in errors.py tells the same."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from pydbsync import errors
+from pydbsync.errors import PydbsyncError
+from pydbsync.process.stop_signals import ENDED_AT_ONCE
+from pydbsync.process.worker import INTERNAL_ERROR
+
+PAGE = Path(__file__).parents[2] / "docs" / "operations.md"
+
+
+def classes(root: type[PydbsyncError] = PydbsyncError) -> list[type[PydbsyncError]]:
+    return [root, *(each for child in root.__subclasses__() for each in classes(child))]
+
+
+def test_the_table_has_every_exit_code_and_no_other() -> None:
+    section = PAGE.read_text(encoding="utf-8").partition("### Exit codes")[2].partition("\n#")[0]
+    written = [int(code) for code in re.findall(r"^\| (\d+) \|", section, re.MULTILINE)]
+    assert written == sorted(written)
+    assert set(written) == {0, *(each.exit_code for each in classes()), INTERNAL_ERROR, ENDED_AT_ONCE}
+
+
+def test_the_tree_of_errors_tells_their_exit_codes() -> None:
+    told = dict(re.findall(r"── (\w+) .*?\bexit (\d+)", errors.__doc__ or ""))
+    known = {each.__name__: each.exit_code for each in classes() if each.__module__ == errors.__name__}
+    assert {name: int(code) for name, code in told.items()} == {
+        name: code for name, code in known.items() if code != PydbsyncError.exit_code
+    }
