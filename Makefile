@@ -6,8 +6,10 @@ export PYTHON
 # Tests wait for servers half of their time: two processes a core, each with servers of its own.
 WORKERS = $(shell n=$$(($$(nproc) * 2)); echo $$((n < 6 ? n : 6)))
 
+PYTEST = $(VENV_PYTHON) -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
+
 .DEFAULT_GOAL := help
-.PHONY: help demo test check lint torture bench rehearsal venv lab-up lab-down lab-status monitoring packages clean
+.PHONY: help demo test test-mysql check lint torture bench rehearsal venv lab-up lab-down lab-status monitoring packages clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
@@ -15,8 +17,12 @@ help:  ## this list
 demo: venv packages  ## replay a recorded stream on a private MariaDB and compare
 	@$(VENV_PYTHON) -m lab.demo
 
-test: venv lab-up monitoring  ## all tests: unit, integration on real servers, end to end with real processes
-	$(VENV_PYTHON) -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
+test: venv lab-up monitoring  ## all tests: unit, integration, end to end; on MySQL too where there is one
+	$(PYTEST) $(ARGS)
+	@if [ -z "$(ARGS)" ] && $(PYTHON) -m lab mysql; then $(MAKE) -s test-mysql; fi
+
+test-mysql: venv lab-up monitoring  ## the second leg alone: what runs with MySQL as source and target
+	PYDBSYNC_TEST_LEG=mysql $(PYTEST) $(or $(ARGS),tests/integration tests/e2e)
 
 check: lint  ## ruff, mypy and the unit tests, no server needed
 	$(VENV_PYTHON) -m pytest -q tests/unit

@@ -18,6 +18,7 @@ from typing import Literal, overload
 
 from lab.mariadb import MariaDB
 from lab.monitoring import Alertmanager, Prometheus
+from lab.mysql import MySQL, find_mysqld
 from lab.process import LabError
 from lab.rabbitmq import RabbitMQ
 from lab.server import Server, Tls
@@ -28,14 +29,17 @@ __all__ = [
     "Alertmanager",
     "LabError",
     "MariaDB",
+    "MySQL",
     "Prometheus",
     "RabbitMQ",
     "Server",
     "Tls",
     "down",
+    "find_mysqld",
     "lab_root",
     "servers",
     "start_mariadb",
+    "start_mysql",
     "start_rabbitmq",
     "up",
     "up_together",
@@ -73,6 +77,11 @@ def start_mariadb(
     return MariaDB(name, durable=durable, tls=tls, options=options).start()
 
 
+def start_mysql(name: str) -> MySQL:
+    """A running MySQL. LabError where none is installed."""
+    return MySQL(name).start()
+
+
 def start_rabbitmq(
     name: str, *, tls: Tls | None = None, plugins: Sequence[str] = (), config: Mapping[str, str] | None = None
 ) -> RabbitMQ:
@@ -83,7 +92,7 @@ def start_rabbitmq(
 def servers(*, root: Path | None = None) -> list[Server]:
     """Every server that this lab has ever started, running or not."""
     root = root or lab_root()
-    kinds: dict[str, type[Server]] = {kind.kind: kind for kind in (RabbitMQ, Prometheus, Alertmanager)}
+    kinds: dict[str, type[Server]] = {kind.kind: kind for kind in (MySQL, RabbitMQ, Prometheus, Alertmanager)}
     return [kinds.get(state.kind, MariaDB)(name, root=root) for name, state in known_servers(root).items()]
 
 

@@ -1,7 +1,7 @@
 """Fixtures: real servers, real runs, faults on the way. A server that cannot be had is an error, never a skip.
 
-Tests run in two legs, one process each. The first leg has the lab's MariaDB as target. The second one,
-PYDBSYNC_TEST_LEG=mysql, has the MySQL servers that the environment names, PYDBSYNC_TEST_MYSQL_SOURCE and
+Tests run in two legs. The first leg has the lab's MariaDB as target. The second one, PYDBSYNC_TEST_LEG=mysql, has the
+lab's MySQL where one is found (lab/mysql.py), or the servers that the environment names, PYDBSYNC_TEST_MYSQL_SOURCE and
 PYDBSYNC_TEST_MYSQL_TARGET (mysql://user:password@host:port; all their databases are dropped). What runs where:
 
   a test that takes `target` or `source`                      both legs, on the leg's servers
@@ -9,7 +9,7 @@ PYDBSYNC_TEST_MYSQL_TARGET (mysql://user:password@host:port; all their databases
   a test marked `mysql`, or that takes `mysql_target/_source` the second leg alone
   any other test                                              the first leg alone
 
-Files of the first leg run side by side (pytest-xdist), each process with servers of its own.
+Files run side by side (pytest-xdist), each process with servers of its own; with named ones there is one process.
 """
 
 from __future__ import annotations
@@ -52,10 +52,14 @@ def pytest_configure(config: pytest.Config) -> None:
     if LEG not in ("mariadb", "mysql"):
         raise pytest.UsageError(f"PYDBSYNC_TEST_LEG is {LEG!r}; it can be mariadb or mysql")
     missing = [name for name in MYSQL_URLS.values() if not os.environ.get(name)]
-    if LEG == "mysql" and missing:
-        raise pytest.UsageError(f"the MySQL leg needs {' and '.join(missing)}: mysql://user:password@host:port")
-    if LEG == "mysql" and WORKER:
-        raise pytest.UsageError("the MySQL leg has one pair of servers: it runs in one process, without -n")
+    if LEG == "mysql" and len(missing) == 1:
+        raise pytest.UsageError(f"the MySQL leg needs {missing[0]} too: mysql://user:password@host:port")
+    if LEG == "mysql" and missing and not lab.find_mysqld():
+        raise pytest.UsageError(
+            f"the MySQL leg needs PYDBSYNC_MYSQL, or {' and '.join(missing)}: see tests/conftest.py"
+        )
+    if LEG == "mysql" and not missing and WORKER:
+        raise pytest.UsageError("the named pair of servers is for one process: without -n, or with PYDBSYNC_MYSQL")
 
 
 def pytest_sessionfinish() -> None:
@@ -99,12 +103,17 @@ def mariadb_source() -> Endpoint:
 
 @pytest.fixture(scope="session")
 def mysql_target() -> Endpoint:
-    return Endpoint.of_url(os.environ[MYSQL_URLS["target"]])
+    return mysql_server("target")
 
 
 @pytest.fixture(scope="session")
 def mysql_source() -> Endpoint:
-    return Endpoint.of_url(os.environ[MYSQL_URLS["source"]])
+    return mysql_server("source")
+
+
+def mysql_server(name: str) -> Endpoint:
+    """The one that the environment names, else the lab's."""
+    return Endpoint.of_url(os.environ.get(MYSQL_URLS[name]) or lab.start_mysql(f"mysql-{name}").url)
 
 
 @pytest.fixture(scope="session")

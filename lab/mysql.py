@@ -1,0 +1,137 @@
+"""A private MySQL for the tests' second leg, where one is installed: it is never installed here.
+
+Debian's stable releases have MariaDB alone, so the folder that PYDBSYNC_MYSQL names may hold another release's files,
+as debootstrap makes them: its mysqld is run with its own libraries, from outside.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import ClassVar
+
+from lab.mariadb import QUICK, MariaDB
+from lab.process import HOST, LabError, complaints
+from lab.server import BIN_PATH
+
+ROOT_VARIABLE = "PYDBSYNC_MYSQL"
+
+OPTIONS: Mapping[str, str] = {
+    "bind-address": HOST,
+    "skip-name-resolve": "ON",
+    "max-connect-errors": "4294967295",
+    "mysqlx": "OFF",
+    "secure-file-priv": "",  # the folder that packages name need not be there
+    "gtid-mode": "ON",
+    "enforce-gtid-consistency": "ON",
+    "binlog-row-image": "FULL",
+    "binlog-row-metadata": "FULL",
+    "max-allowed-packet": "64M",
+    "max-connections": "300",
+    "innodb-buffer-pool-size": "128M",
+}
+
+
+@dataclass(frozen=True)
+class Mysqld:
+    """How the program is called, and where its files are."""
+
+    command: tuple[str, ...]
+    version: str
+
+
+@cache
+def find_mysqld() -> Mysqld | None:
+    """The MySQL in the folder that the environment's PYDBSYNC_MYSQL names, else the one that is installed; None where
+    there is none. Raises LabError where the named one does not run."""
+    root = os.environ.get(ROOT_VARIABLE)
+    program = Path(root, "usr/sbin/mysqld") if root else Path(shutil.which("mysqld", path=BIN_PATH) or "/nowhere")
+    if not program.is_file():
+        if root:
+            raise LabError(f"{ROOT_VARIABLE} is {root}, but there is no {program}.")
+        return None
+    command = _in_folder(Path(root), program) if root else (str(program),)
+    told = subprocess.run([*command[: _programs(command)], "--version"], capture_output=True, text=True, check=False)
+    if told.returncode != 0 and root:
+        raise LabError(f"{program} does not run: {told.stderr.strip()}")
+    if told.returncode != 0 or "MariaDB" in told.stdout:
+        return None
+    return Mysqld(command, told.stdout.partition("Ver ")[2].split()[0])
+
+
+def _in_folder(root: Path, program: Path) -> tuple[str, ...]:
+    loaders = sorted((root / "usr").glob("lib*/ld-linux-*.so.*"))
+    if not loaders:
+        raise LabError(f"{root} has no loader of programs in usr/lib64: {program} cannot be run from outside.")
+    libraries = ":".join(str(path) for path in sorted((root / "usr/lib").glob("*-linux-gnu")))
+    share = root / "usr/share/mysql"
+    return (
+        *(str(loaders[0]), "--library-path", libraries, str(program)),
+        *(f"--lc-messages-dir={share}", f"--character-sets-dir={share / 'charsets'}"),
+        f"--plugin-dir={root / 'usr/lib/mysql/plugin'}",
+    )
+
+
+def _programs(command: tuple[str, ...]) -> int:
+    """How many words stand before mysqld's own options."""
+    return next(place for place, word in enumerate(command, start=1) if word.endswith("/mysqld"))
+
+
+class MySQL(MariaDB):
+    """As the lab's MariaDB, with GTIDs and full metadata in the binlog."""
+
+    kind: ClassVar[str] = "mysql"
+
+    def prepare(self) -> None:
+        self.temporary.mkdir(parents=True, exist_ok=True)
+        (self.folder / "init.sql").write_text(
+            f"CREATE USER IF NOT EXISTS {self.user}@'%' IDENTIFIED BY '{self.password}';\n"
+            f"GRANT ALL ON *.* TO {self.user}@'%' WITH GRANT OPTION;\n",
+            encoding="utf-8",
+        )
+        if (self.data / "mysql").is_dir():
+            return
+        partial = self.folder / "data.partial"
+        shutil.rmtree(partial, ignore_errors=True)
+        command = [*self._start("--no-defaults"), "--initialize-insecure", *self._as_root(), f"--datadir={partial}"]
+        with self.log.open("wb") as log:
+            done = subprocess.run(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                env=self.environment(),
+                check=False,
+            )
+        if done.returncode != 0:
+            raise LabError(f"The data folder of {self.name} could not be made:\n{complaints(self.log)}")
+        partial.rename(self.data)
+
+    def command(self) -> list[str]:
+        return [
+            *self._start("--no-defaults"),
+            *self._as_root(),
+            f"--datadir={self.data}",
+            f"--port={self.port}",
+            "--socket=server.sock",
+            "--pid-file=server.pid",
+            f"--init-file={self.folder / 'init.sql'}",
+            f"--server-id={self.port}",
+            *(f"--{name}={value}" for name, value in {**OPTIONS, **QUICK, **self.options}.items()),
+        ]
+
+    def _start(self, first: str) -> list[str]:
+        """The program, with `first` before all other options, as mysqld wants it."""
+        found = find_mysqld()
+        if found is None:
+            raise LabError(f"MySQL is not installed: {ROOT_VARIABLE} can name a folder that has usr/sbin/mysqld.")
+        words = _programs(found.command)
+        return [*found.command[:words], first, *found.command[words:]]
+
+    def _as_root(self) -> list[str]:
+        return ["--user=root"] if os.geteuid() == 0 else []
