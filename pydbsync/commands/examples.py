@@ -20,6 +20,7 @@ SENTENCES: Final[Mapping[str, str]] = {
     "init": "Write a commented configuration from a few answers; passwords stay in the environment.",
     "parked": "Look at changes that could not be applied, and mend them.",
     "pause": "Have workers wait, or park the schema changes of a table, until `resume`; without a name, list pauses.",
+    "prune": "Delete old history from the state schema: what is mended, run or repaired, and recognises no repeat.",
     "repair": "Make rows that verify found to differ equal again, by a plan that can be read, applied and undone.",
     "resume": "End what `pause` began; of a table's schema changes, apply what waits. Exit code 1 if some of it stays.",
     "verify": "Compare source and target, structure and rows: exit code 0 equal, 1 different, 2 could not be compared.",
@@ -71,6 +72,7 @@ EXAMPLES: Final[Mapping[str, tuple[tuple[str, str], ...]]] = {
         ("a queue", "pydbsync resume orders"),
         ("the schema changes of a table, with what waits behind them", "pydbsync resume --ddl shop.orders"),
     ),
+    "prune": (("what is older than a quarter", "pydbsync prune --days 90"),),
     "parked list": (
         ("what cannot be applied to one table", "pydbsync parked list --table shop.orders"),
         ("for programs", "pydbsync parked list --json"),

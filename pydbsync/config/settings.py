@@ -193,6 +193,10 @@ class Settings:
 
     on_error: str = option("park", one_of("park", "stop"), "what to do with a change that cannot be applied")
     max_parked: int = option(10_000, whole(0, 2**31), "stop at this many parked changes; 0 is no limit", unit="changes")
+    history_days: int = option(
+        0, whole(0, 36_500), "keep what was mended, run or repaired for so long in the state schema; 0 is for good",
+        unit="days",
+    )  # fmt: skip
     lossy_values: str = option(
         "warn",
         one_of("warn", "stop", "park", "off"),

@@ -16,6 +16,7 @@ from typing import NoReturn
 
 from pydbsync.apply.applier import Applier
 from pydbsync.apply.origin import StreamOrigin
+from pydbsync.apply.retention import Retention
 from pydbsync.config.settings import AmqpSettings, QueueSettings, Settings
 from pydbsync.decode.maxwell import decode_changes
 from pydbsync.engine.control import Control
@@ -65,7 +66,11 @@ def follow(
     on_control(control)
     state = None
     if settings.sink is None:  # another kind of target keeps its state elsewhere
-        state = WorkerState(settings, source, observer=observer, store=stages.store, log=log)
+        retention = Retention(settings.state_schema)
+        state = WorkerState(
+            settings, source, observer=observer, store=stages.store, log=log,
+            read=lambda connection: retention.step(connection, control.settings.history_days),
+        )  # fmt: skip
         state.start()
     follower = Follower(
         control,
