@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import subprocess
 import sys
@@ -32,8 +33,11 @@ LIVE_LOAD = 50
 
 
 def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m lab.demo", description=__doc__)
+    parser.add_argument("--rows", type=int, default=LIVE_ROWS, help="rows of the live source [default: %(default)s]")
+    arguments = parser.parse_args()
     try:
-        return run()
+        return run(arguments.rows)
     except lab.LabError as error:
         print(f"demo: {error}", file=sys.stderr)
         return 1
@@ -41,7 +45,7 @@ def main() -> int:
         return 130
 
 
-def run() -> int:
+def run(live_rows: int) -> int:
     folder = lab.lab_root() / "demo"
     folder.mkdir(parents=True, exist_ok=True)
 
@@ -100,13 +104,13 @@ def run() -> int:
         print(f"The target is NOT equal to the source: {len(differences)} differences, logs in {folder}.")
         return 1
     print()
-    if not run_live():
+    if not run_live(live_rows):
         return 1
     show_next_steps(target, config, databases=list(expected))
     return 0
 
 
-def run_live() -> bool:
+def run_live(wanted: int) -> bool:
     """A source under load: captured without Maxwell, copied, replayed and verified while it changes."""
     stage = Stage.of_lab()
     live = Tools(stage.forth(), record=Record(), memory=MemoryWatch())
@@ -114,12 +118,12 @@ def run_live() -> bool:
     try:
         stage.begin_anew()
         with stage.source.connect() as connection:
-            rows = make_source(connection, LIVE_ROWS)
+            rows = make_source(connection, wanted)
         say(f"Live: a source MariaDB with {rows:,} rows in {len(TABLES)} tables, changing all the time")
         live.direction.prepare()
         live.capture.start()
         wait_until_captured(live)
-        load = Load(stage.source, rows=LIVE_ROWS, seed=1, per_second=LIVE_LOAD)
+        load = Load(stage.source, rows=wanted, seed=1, per_second=LIVE_LOAD)
         load.start()
         live.run("copy")
         live.replay.start()

@@ -12,9 +12,8 @@ from tests.servers import Endpoint, Vhost
 
 
 def run_demo() -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "lab.demo"], cwd=REPOSITORY, capture_output=True, text=True, timeout=300, check=False
-    )
+    command = [sys.executable, "-m", "lab.demo", "--rows", "2000"]
+    return subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=300, check=False)
 
 
 def test_the_demo_ends_equal_and_can_be_repeated(mariadb: Endpoint, rabbitmq: RabbitMQ) -> None:
