@@ -38,7 +38,10 @@ def apply_diffs(before: bytes, diffs: bytes) -> str:
             size, at = packed_integer(diffs, at)
             value = _grow(read_json(diffs[at : at + size]).encode("utf-8"))
             at += size
-        document = _changed(document, path, operation, value)
+        try:
+            document = _changed(document, path, operation, value)
+        except (LookupError, TypeError) as exc:
+            raise _no_fit(path) from exc
     return _write(document)
 
 
@@ -100,5 +103,9 @@ def _changed(document: _Node, path: str, operation: int, value: _Node | None) ->
         else:
             parent[last] = value
     else:
-        raise OperationError(f"the path {path!r} of a JSON change does not fit the document")
+        raise _no_fit(path)
     return document
+
+
+def _no_fit(path: str) -> OperationError:
+    return OperationError(f"the path {path!r} of a JSON change does not fit the document")

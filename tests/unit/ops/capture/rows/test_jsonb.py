@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from pydbsync.errors import OperationError
 from pydbsync.ops.capture.rows.jsonb import read_json
 from pydbsync.ops.capture.rows.jsondiff import apply_diffs
 
@@ -71,3 +72,24 @@ SEVEN = "050700"
 )
 def test_changes_to_a_document_give_the_whole_one(diffs: bytes, text: str) -> None:
     assert apply_diffs(NESTED, diffs) == text
+
+
+@pytest.mark.parametrize(
+    ("diffs", "told"),
+    [
+        (diff(REPLACE, "$.x.y", SEVEN), r"'\$\.x\.y' of a JSON change does not fit"),
+        (diff(REPLACE, "$.b[7].c", SEVEN), "does not fit"),
+        (diff(REPLACE, "$.b[3]", SEVEN), "does not fit"),
+        (diff(REPLACE, "$.b.c", SEVEN), "does not fit"),
+        (diff(REPLACE, "$.a[0]", SEVEN), "does not fit"),
+        (diff(REPLACE, "$.a.b.c", SEVEN), "does not fit"),
+        (diff(REMOVE, "$.x"), "does not fit"),
+        (diff(REMOVE, "$.b[3]"), "does not fit"),
+        (diff(REMOVE, "$"), "removes the whole document"),
+        (diff(REPLACE, "$..a", SEVEN), "is not known"),
+        (diff(REPLACE, "$[*]", SEVEN), "is not known"),
+    ],
+)
+def test_a_change_that_does_not_fit_its_document_is_refused(diffs: bytes, told: str) -> None:
+    with pytest.raises(OperationError, match=told):
+        apply_diffs(NESTED, diffs)
