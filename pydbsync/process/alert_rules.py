@@ -14,8 +14,10 @@ import yaml
 from pydbsync.config.alerts import AlertSettings
 from pydbsync.process.histogram import Histogram
 from pydbsync.process.status import WorkerStatus
+from pydbsync.process.tasks import Facts, Task
 
-FOLLOWING: Final = "following"
+FOLLOWING, PAUSED = "following", "paused"
+_NO_FACTS: Final = Facts()
 _LAG_PERIODS, _TAIL_PERIODS, _DOWN_PERIODS, _RESTART_PERIODS, _GAP_PERIODS = 3, 5, 2, 15, 60
 _SHARE: Final = 0.99
 _LOOKS_EACH_PERIOD: Final = 12
@@ -27,7 +29,7 @@ class Alert(NamedTuple):
 
     rule: str
     about: str
-    """The queue."""
+    """The queue, or the tool."""
     severity: str
     summary: str
     description: str
@@ -41,18 +43,18 @@ def texts() -> Mapping[str, Mapping[str, Any]]:
     return {rule["alert"]: rule for rule in document["groups"][0]["rules"]}
 
 
-def alert(rule: str, queue: str, value: float | None = None) -> Alert:
-    """An alert in the words of the shipped rule."""
+def alert(rule: str, labels: Mapping[str, str], value: float | None = None) -> Alert:
+    """An alert in the words of the shipped rule; it is about what its labels say."""
 
     def fill(found: re.Match[str]) -> str:
         label, _, is_duration = found.groups()
         if label:
-            return queue
+            return labels[label]
         return "?" if value is None else f"{value:.3g} s" if is_duration else f"{value:g}"
 
     found = texts()[rule]
     words = {name: _PLACE.sub(fill, text) for name, text in found["annotations"].items()}
-    return Alert(rule, queue, found["labels"]["severity"], **words)
+    return Alert(rule, " ".join(filter(None, labels.values())), found["labels"]["severity"], **words)
 
 
 class AlertRules:
@@ -63,14 +65,19 @@ class AlertRules:
         self.look_every_s = settings.period_s / _LOOKS_EACH_PERIOD
         self._watches: dict[str, _Watch] = {}
 
-    def look(self, statuses: Sequence[WorkerStatus], now: float) -> list[Alert]:
+    def look(self, statuses: Sequence[WorkerStatus], now: float, facts: Facts = _NO_FACTS) -> list[Alert]:
         """What is wrong now; `now` by the monotonic clock."""
         found = []
         for status in statuses:
             watch = self._watches.setdefault(status.stream, _Watch(self._settings))
             watch.take(status, now)
             values = {name: rule(watch) for name, rule in RULES.items()}
-            found += [alert(name, status.stream, value) for name, value in values.items() if value is not None]
+            values["PydbsyncBinlogRetention"] = _late_for_binlog(status, facts)
+            labels = {"queue": status.stream}
+            found += [alert(name, labels, value) for name, value in values.items() if value is not None]
+        for task in facts.tasks:
+            labels = {"kind": task.kind, "name": task.name}
+            found += [alert(name, labels) for name, holds in TASK_RULES.items() if holds(task)]
         return found
 
 
@@ -102,7 +109,8 @@ class _Watch:
         while len(samples) > 1 and samples[1].at <= self._ago(now, _TAIL_PERIODS):
             samples.popleft()
         self._status, self._now = status, now
-        for name, holds in (("stalled", status.state == "stalled"), ("down", status.state != FOLLOWING)):
+        is_down = status.state not in (FOLLOWING, PAUSED)
+        for name, holds in (("stalled", status.state == "stalled"), ("down", is_down)):
             if not holds:
                 self._since.pop(name, None)
             else:
@@ -112,6 +120,8 @@ class _Watch:
                 self._happened[name] = now
 
     def lag_high(self) -> float | None:
+        if self._status.state == PAUSED:
+            return None
         for number in range(_LAG_PERIODS):
             start, end = self._ago(self._now, number + 1), self._ago(self._now, number)
             lags = [each.lag_s for each in self._samples if start < each.at <= end and each.lag_s is not None]
@@ -127,6 +137,8 @@ class _Watch:
     def stalled(self) -> float | None:
         if self._lasts("stalled", 1):
             return 1.0
+        if self._status.state == PAUSED:
+            return None
         last = self._samples[-1]
         then = [each for each in self._samples if each.at <= self._ago(self._now, _LAG_PERIODS)]
         if last.lag_s is None or last.lag_s <= self._settings.period_s or not then or then[-1].commits != last.commits:
@@ -159,6 +171,12 @@ class _Watch:
         return name in self._happened and self._happened[name] > self._ago(self._now, periods)
 
 
+def _late_for_binlog(status: WorkerStatus, facts: Facts) -> float | None:
+    lag_s = status.lag_s()
+    is_late = lag_s is not None and facts.retention_s is not None and lag_s > facts.retention_s / 2
+    return lag_s if is_late else None
+
+
 def _quantile(counts: Sequence[int], limits: Sequence[float]) -> float | None:
     """The limit of the bucket that holds 99 % of these with what is below it; None where there are none."""
     total, needed = 0, _SHARE * sum(counts)
@@ -178,4 +196,10 @@ RULES: Final[Mapping[str, Callable[[_Watch], float | None]]] = {
     "PydbsyncGap": _Watch.gap,
     "PydbsyncWorkerRestarting": _Watch.restarted,
 }
-"""All but `PydbsyncAbsent`: who is not there tells nobody."""
+"""Those about a queue, beside `PydbsyncBinlogRetention`. `PydbsyncAbsent` is none: who is not there tells nobody."""
+TASK_RULES: Final[Mapping[str, Callable[[Task], bool]]] = {
+    "PydbsyncVerifyDifferent": lambda task: task.kind == "verify" and task.exit_code == 1,
+    "PydbsyncCopyFailed": lambda task: task.kind == "copy" and task.has_failed,
+    "PydbsyncCaptureDown": lambda task: task.kind in ("capture", "heartbeat") and task.has_failed,
+}
+"""Those about a tool."""

@@ -14,6 +14,7 @@ from pydbsync.config.alerts import AlertSettings
 from pydbsync.process.alert_rules import Alert, AlertRules, alert
 from pydbsync.process.notify import Notice, NotTold, mail, post
 from pydbsync.process.status import WorkerStatus
+from pydbsync.process.tasks import Facts
 
 _MOST_WAITING = 200
 _FIRST_WAIT_S, _LONGEST_WAIT_S = 1.0, 60.0
@@ -29,6 +30,7 @@ class Alerts:
         self._rules = AlertRules(settings)
         self._log = log
         self._statuses: list[WorkerStatus] = []
+        self._facts = Facts()
         self._ledger = Ledger(settings.repeat_s, clear_s=settings.period_s)
         self._stop = threading.Event()
         self._receivers: list[Receiver] = []
@@ -41,9 +43,9 @@ class Alerts:
         self._log.info("alerts go to: %s", ", ".join(receiver.name for receiver in self._receivers))
         threading.Thread(target=self._run, name="alerts", daemon=True).start()
 
-    def update(self, statuses: list[WorkerStatus]) -> None:
+    def update(self, statuses: list[WorkerStatus], facts: Facts) -> None:
         """What the next look sees."""
-        self._statuses = statuses
+        self._statuses, self._facts = statuses, facts
 
     def close(self, timeout_s: float) -> None:
         """Stop looking; what is to be told may still take so long."""
@@ -54,14 +56,14 @@ class Alerts:
 
     def ended(self, queue: str, exit_code: int) -> None:
         """Tell that a worker has ended for good, and the run with it."""
-        down = alert("PydbsyncWorkerDown", queue)
+        down = alert("PydbsyncWorkerDown", {"queue": queue})
         text = f"It has ended with exit code {exit_code}, and is not started again before a person has looked."
         self._tell([Notice(down._replace(description=text), True, time.time())])
 
     def _run(self) -> None:
         while not self._stop.wait(self._rules.look_every_s):
             try:
-                found = self._rules.look(self._statuses, time.monotonic())
+                found = self._rules.look(self._statuses, time.monotonic(), self._facts)
                 self._tell(self._ledger.compare(found, time.time()))
             except Exception:
                 self._log.exception("a fault of pydbsync's alerts; please report it with these lines")

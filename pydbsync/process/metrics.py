@@ -25,16 +25,35 @@ from pydbsync import __version__
 from pydbsync.errors import ConfigError
 from pydbsync.process.histogram import Histogram
 from pydbsync.process.status import WorkerStatus
+from pydbsync.process.tasks import Facts, Task
 
 FOLLOWING: Final = "following"
 STATES: Final = (
-    "starting", FOLLOWING, "stalled", "waiting for the queue", "waiting for the target", "the target is read-only",
-    "restarting", "stopped",
+    "starting", FOLLOWING, "paused", "stalled", "waiting for the queue", "waiting for the target",
+    "the target is read-only", "restarting", "stopped",
 )  # fmt: skip
 """What a worker may be doing; another word is shown as well."""
 SERVERS: Final = ("broker", "target")
 _HUNG_S: Final = 60.0
 """So long the supervisor may take for one round, which it makes several times a second, before it counts as hung."""
+
+
+class _TaskFigure(NamedTuple):
+    text: str
+    read: Callable[[Task], float | None]
+
+
+TASK_GAUGES: Final[dict[str, _TaskFigure]] = {
+    "task_up": _TaskFigure("Whether the tool is at work.", lambda task: float(task.is_running)),
+    "task_failed": _TaskFigure(
+        "Whether the tool's last run ended with a fault or without a word.", lambda task: float(task.has_failed)
+    ),
+    "task_exit_code": _TaskFigure("Exit code of a run that has ended.", lambda task: task.exit_code),
+    "task_done": _TaskFigure("What the run has done.", lambda task: task.done),
+    "task_expected": _TaskFigure("What it has to do, as far as it is known.", lambda task: task.total),
+    "task_start_timestamp_seconds": _TaskFigure("When the run began.", lambda task: task.started_at),
+    "task_end_timestamp_seconds": _TaskFigure("When it ended.", lambda task: task.ended_at),
+}
 
 
 class _Figure(NamedTuple):
@@ -126,6 +145,31 @@ class WorkerMetrics(Collector):
         yield reconnects
         yield waits
         yield states
+
+
+class TaskMetrics(Collector):
+    """Copy, verify, capture and the other tools, as they tell in the state schema."""
+
+    def __init__(self, read: Callable[[], Facts]) -> None:
+        self._read = read
+
+    def collect(self) -> Iterable[Metric]:
+        """Called by prometheus_client for each request."""
+        facts = self._read()
+        for name, figure in TASK_GAUGES.items():
+            labels = ["kind", "name", *(["unit"] if name in ("task_done", "task_expected") else [])]
+            gauge = GaugeMetricFamily(f"pydbsync_{name}", figure.text, labels=labels)
+            for task in facts.tasks:
+                value = figure.read(task)
+                if value is not None:
+                    gauge.add_metric([task.kind, task.name, task.unit][: len(labels)], value)
+            yield gauge
+        retention = GaugeMetricFamily(
+            "pydbsync_source_binlog_retention_seconds", "How long the source keeps its binlog.", labels=[]
+        )
+        if facts.retention_s is not None:
+            retention.add_metric([], facts.retention_s)
+        yield retention
 
 
 def _fill(family: CounterMetricFamily | GaugeMetricFamily, statuses: Iterable[WorkerStatus], figure: _Figure) -> Metric:

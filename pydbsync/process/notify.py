@@ -63,7 +63,7 @@ class Notice(NamedTuple):
             "status": "firing" if self.is_firing else "resolved",
             "alert": self.alert.rule,
             "severity": self.alert.severity,
-            "queue": self.alert.about,
+            "about": self.alert.about,
             "host": self.host,
             "summary": self.alert.summary,
             "description": self.alert.description,

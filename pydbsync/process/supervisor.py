@@ -20,8 +20,9 @@ from pydbsync.config.reload import reload_settings
 from pydbsync.config.settings import QueueSettings, Settings
 from pydbsync.process.alerts import Alerts
 from pydbsync.process.logs import set_level
-from pydbsync.process.metrics import Metrics
+from pydbsync.process.metrics import Metrics, TaskMetrics
 from pydbsync.process.status import WorkerStatus
+from pydbsync.process.task_facts import TaskFacts
 from pydbsync.process.terminal import Terminal
 from pydbsync.process.worker import TOLD_TO_STOP, run_worker
 
@@ -72,7 +73,9 @@ class Supervisor:
         self._context = multiprocessing.get_context("forkserver")
         self._context.set_forkserver_preload(["__main__", "pydbsync.process.worker"])
         self._workers = [_Worker(settings, queue) for queue in settings.queues]
-        self._metrics = Metrics(settings.metrics_host, settings.metrics_port)
+        self._facts = TaskFacts(settings, log)
+        tasks = TaskMetrics(lambda: self._facts.found)
+        self._metrics = Metrics(settings.metrics_host, settings.metrics_port, [tasks])
         self._alerts = Alerts(settings.alerts, log)
 
     def run(self, stop: threading.Event, look: Callable[[], object] = lambda: None) -> int:
@@ -80,6 +83,8 @@ class Supervisor:
         and may call `reload`."""
         self._metrics.start(self._log)
         self._alerts.start()
+        if self._settings.metrics_port or self._settings.alerts.are_sent:
+            self._facts.start()
         with self._terminal:
             while not stop.is_set():
                 look()
@@ -100,6 +105,7 @@ class Supervisor:
         for worker in self._workers:
             if worker.exit_code:
                 self._alerts.ended(worker.queue.queue, worker.exit_code)
+        self._facts.close()
         self._alerts.close(_LAST_ALERTS_S)
         return max((worker.exit_code or 0 for worker in self._workers), default=0)
 
@@ -222,7 +228,7 @@ class Supervisor:
         statuses = self.statuses()
         self._terminal.show(statuses, final=final)
         self._metrics.update(statuses)
-        self._alerts.update(statuses)
+        self._alerts.update(statuses, self._facts.found)
 
 
 def summary(statuses: Iterable[WorkerStatus]) -> dict[str, object]:

@@ -15,7 +15,7 @@ from pydbsync.process.notify import Notice, NotTold, mail, post
 from tests.certificates import Certificates
 from tests.receivers import MailServer, Receiver
 
-NOTICE = Notice(alert("PydbsyncParked", "订单", 3), True, 1_700_000_000)
+NOTICE = Notice(alert("PydbsyncParked", {"queue": "订单"}, 3), True, 1_700_000_000)
 
 
 @pytest.fixture

@@ -18,26 +18,27 @@ from pydbsync.config.alerts import AlertSettings, WebhookSettings
 from pydbsync.config.settings import settings_from_mapping
 from pydbsync.config.values import Secret
 from pydbsync.errors import ConfigError
-from pydbsync.process.alert_rules import RULES, AlertRules, alert, texts
+from pydbsync.process.alert_rules import RULES, TASK_RULES, AlertRules, alert, texts
 from pydbsync.process.alerts import Ledger, Receiver
 from pydbsync.process.notify import Notice, NotTold, request
 from pydbsync.process.status import StatusObserver, WorkerStatus
+from pydbsync.process.tasks import Facts, Task
 
 SETTINGS = AlertSettings()
-PARKED = alert("PydbsyncParked", "q", 3)
+PARKED = alert("PydbsyncParked", {"queue": "q"}, 3)
 
 
 def test_the_rules_are_those_that_are_shipped_but_for_the_one_that_nobody_could_tell() -> None:
-    assert [*RULES, "PydbsyncAbsent"] == [
-        *(name for name in texts() if name != "PydbsyncAbsent"), "PydbsyncAbsent"
-    ]  # fmt: skip
+    assert {*RULES, *TASK_RULES, "PydbsyncBinlogRetention", "PydbsyncAbsent"} == set(texts())
 
 
-@pytest.mark.parametrize("rule", list(RULES))
+@pytest.mark.parametrize("rule", [*RULES, *TASK_RULES, "PydbsyncBinlogRetention"])
 def test_the_words_are_whole(rule: str) -> None:
-    found = alert(rule, "orders", 12.0)
+    labels = {"kind": "copy", "name": "nightly"} if rule in TASK_RULES else {"queue": "nightly"}
+    found = alert(rule, labels, 12.0)
     assert "{{" not in "".join(found)
-    assert "orders" in found.summary
+    assert "nightly" in found.summary
+    assert found.about in ("nightly", "copy nightly")
     assert found.remedy
 
 
@@ -134,6 +135,40 @@ def test_what_is_parked_a_gap_and_a_restart_are_told_at_once(minutes: Minutes) -
     assert minutes.go_on(50 * 60, minutes.level) == set()
 
 
+def test_a_queue_that_is_paused_is_neither_late_nor_down(minutes: Minutes) -> None:
+    minutes.go_on(300, minutes.commit)
+    minutes.observer.now("paused")
+    assert minutes.go_on(600) == set()
+
+
+DIED = Task("copy", "", "running", 0, None, None, 5, 9, "rows", is_running=False)
+TASKS = {
+    "died": (DIED, "PydbsyncCopyFailed"),
+    "works": (DIED._replace(is_running=True), None),
+    "done": (DIED._replace(state="done", ended_at=9, exit_code=0), None),
+    "failed": (DIED._replace(state="failed", ended_at=9, exit_code=2), "PydbsyncCopyFailed"),
+    "equal": (DIED._replace(kind="verify", state="done", ended_at=9, exit_code=0), None),
+    "different": (DIED._replace(kind="verify", state="done", ended_at=9, exit_code=1), "PydbsyncVerifyDifferent"),
+    "capture": (DIED._replace(kind="capture", name="capture"), "PydbsyncCaptureDown"),
+    "told to stop": (DIED._replace(kind="capture", state="stopped", ended_at=9, exit_code=0), None),
+}
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_what_the_tools_tell(name: str) -> None:
+    task, expected = TASKS[name]
+    found = [each.rule for each in AlertRules(SETTINGS).look([], 0, Facts((task,)))]
+    assert found == ([expected] if expected else [])
+
+
+def test_a_binlog_that_may_be_gone_before_the_stream_is_level(minutes: Minutes) -> None:
+    minutes.commit(2000)
+    statuses = [minutes.observer.status]
+    found = minutes.rules.look(statuses, 0, Facts(retention_s=3600))
+    assert [each.rule for each in found] == ["PydbsyncBinlogRetention"]
+    assert minutes.rules.look(statuses, 5, Facts(retention_s=7200)) == minutes.rules.look(statuses, 9) == []
+
+
 def test_an_alert_is_told_once_again_after_a_while_and_at_its_end() -> None:
     ledger = Ledger(100, clear_s=10)
 
@@ -145,7 +180,7 @@ def test_an_alert_is_told_once_again_after_a_while_and_at_its_end() -> None:
     assert told([], 55) == [], "it may come again"
     assert told([PARKED], 58) == []
     assert told([PARKED], 101) == [True]
-    assert told([PARKED, alert("PydbsyncParked", "other", 1)], 102) == [True]
+    assert told([PARKED, alert("PydbsyncParked", {"queue": "other"}, 1)], 102) == [True]
     assert told([], 130) == [False, False]
     assert told([], 200) == []
 
@@ -201,7 +236,7 @@ def test_what_each_robot_is_posted() -> None:
         assert "Changes of queue q are parked" in text_of(body)
         assert "pydbsync parked list" in str(body)
     _, body = request(webhook("json"), Notice(PARKED, False, 10, 20.5), now=0)
-    assert (body["status"], body["alert"], body["queue"], body["began_at"], body["ended_at"]) == (
+    assert (body["status"], body["alert"], body["about"], body["began_at"], body["ended_at"]) == (
         "resolved", "PydbsyncParked", "q", 10, 20.5
     )  # fmt: skip
 

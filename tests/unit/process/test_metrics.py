@@ -14,8 +14,9 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from lab.process import free_port
 from pydbsync.errors import ConfigError
-from pydbsync.process.metrics import Metrics, WorkerMetrics
+from pydbsync.process.metrics import Metrics, TaskMetrics, WorkerMetrics
 from pydbsync.process.status import StatusObserver, WorkerStatus
+from pydbsync.process.tasks import Facts, Task
 
 PAGE = Path(__file__).parents[3] / "docs" / "monitoring.md"
 FOLDER = PAGE.parents[1] / "pydbsync" / "monitoring"
@@ -55,7 +56,8 @@ def metrics() -> Metrics:
 def test_every_metric_is_described_on_the_page_with_its_type_and_no_other() -> None:
     collector = WorkerMetrics()
     collector.statuses = [status_of_everything()]
-    made = {family.name + "_total" * (family.type == "counter"): family.type for family in collector.collect()}
+    families = [*collector.collect(), *TaskMetrics(Facts).collect()]
+    made = {family.name + "_total" * (family.type == "counter"): family.type for family in families}
     made["pydbsync_build_info"] = made.pop("pydbsync_build")
     assert on_the_page() == made
 
@@ -115,3 +117,23 @@ def test_rules_and_dashboard_name_only_metrics_that_there_are(file: str) -> None
     used = set(re.findall(r"\bpydbsync_\w+", (FOLDER / file).read_text(encoding="utf-8")))
     assert len(used) > 5
     assert used <= known
+
+
+def test_a_tool_that_works_has_no_exit_code_yet() -> None:
+    tasks = (
+        Task("copy", "copy", "running", 10, None, None, 5, 9, "rows", is_running=True),
+        Task("verify", "", "done", 10, 20, 1, 9, None, "rows", is_running=False),
+    )
+    families = TaskMetrics(lambda: Facts(tasks, 3600)).collect()
+    found = {
+        (sample.name.removeprefix("pydbsync_"), sample.labels.get("kind")): sample.value
+        for family in families
+        for sample in family.samples
+    }
+    assert found == {
+        ("task_up", "copy"): 1, ("task_up", "verify"): 0, ("task_failed", "copy"): 0, ("task_failed", "verify"): 0,
+        ("task_exit_code", "verify"): 1, ("task_done", "copy"): 5, ("task_done", "verify"): 9,
+        ("task_expected", "copy"): 9, ("task_start_timestamp_seconds", "copy"): 10,
+        ("task_start_timestamp_seconds", "verify"): 10, ("task_end_timestamp_seconds", "verify"): 20,
+        ("source_binlog_retention_seconds", None): 3600,
+    }  # fmt: skip
