@@ -21,6 +21,7 @@ from lab.monitoring import Alertmanager, Prometheus
 from lab.mysql import MySQL, find_mysqld
 from lab.process import LabError
 from lab.rabbitmq import RabbitMQ
+from lab.redis import Redis
 from lab.server import Server, Tls
 from lab.state import known_servers, lab_root
 
@@ -32,6 +33,7 @@ __all__ = [
     "MySQL",
     "Prometheus",
     "RabbitMQ",
+    "Redis",
     "Server",
     "Tls",
     "down",
@@ -41,6 +43,7 @@ __all__ = [
     "start_mariadb",
     "start_mysql",
     "start_rabbitmq",
+    "start_redis",
     "up",
     "up_together",
     "worker_root",
@@ -89,11 +92,22 @@ def start_rabbitmq(
     return RabbitMQ(name, tls=tls, plugins=plugins, config=config).start()
 
 
+def start_redis(
+    name: str = "redis", *, tls: Tls | None = None, options: Mapping[str, str] | None = None, sentinel: bool = False
+) -> Redis:
+    """A running Redis with settings of its own; it syncs its append-only file each second unless told otherwise."""
+    return Redis(name, tls=tls, options=options, sentinel=sentinel).start()
+
+
+_KINDS: Mapping[str, type[Server]] = {
+    kind.kind: kind for kind in (MariaDB, MySQL, RabbitMQ, Redis, Prometheus, Alertmanager)
+}
+
+
 def servers(*, root: Path | None = None) -> list[Server]:
     """Every server that this lab has ever started, running or not."""
     root = root or lab_root()
-    kinds: dict[str, type[Server]] = {kind.kind: kind for kind in (MySQL, RabbitMQ, Prometheus, Alertmanager)}
-    return [kinds.get(state.kind, MariaDB)(name, root=root) for name, state in known_servers(root).items()]
+    return [_KINDS[state.kind](name, root=root) for name, state in known_servers(root).items()]
 
 
 def worker_root(worker: str) -> Path:

@@ -27,6 +27,7 @@ missing() {
     servers)
       { have mariadbd || have mysqld && have mariadb-install-db; } && have my_print_defaults || echo mariadb
       { [ -x /usr/lib/rabbitmq/bin/rabbitmq-server ] || have rabbitmq-server; } && have epmd || echo rabbitmq
+      have redis-server || have valkey-server || echo redis
       have pt-online-schema-change || echo percona-toolkit ;;
     monitoring)
       { have prometheus && have promtool; } || echo prometheus
@@ -60,6 +61,7 @@ packages_for() {
     prometheus) echo prometheus ;;
     alertmanager) echo prometheus-alertmanager ;;
     logrotate | systemd) echo "$1" ;;
+    redis) if exists redis-server; then echo redis-server; else echo valkey-server; fi ;;
   esac
 }
 

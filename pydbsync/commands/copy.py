@@ -23,6 +23,7 @@ from pydbsync.commands.shared import (
     is_json,
     open_settings,
     print_json,
+    run_sink_tool,
     text_console,
 )
 from pydbsync.errors import OperationError, TransientError
@@ -62,6 +63,7 @@ def register(app: typer.Typer) -> None:
 
     @app.command()
     def copy(
+        context: typer.Context,
         config: ConfigOption = CONFIG,
         tables: TablesOption = None,
         exclude: ExcludeOption = None,
@@ -118,6 +120,12 @@ def register(app: typer.Typer) -> None:
             raise OperationError("--max-replica-lag-s: name the replicas of the target that are meant with --replica")
         console = Console(stderr=True)
         settings, log = open_settings(config, "copy", console=console)
+        if settings.sink is not None:
+            run_sink_tool(
+                context, settings, log, "copy", tables=tables or (), exclude=exclude or (),
+                stream=stream[0] if stream else None,
+                as_json=is_json(output, as_json),
+            )  # fmt: skip
         options = CopyOptions(
             tables=tuple(tables or ()),
             streams=tuple(stream or ()),

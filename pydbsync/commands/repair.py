@@ -20,6 +20,7 @@ from pydbsync.commands.shared import (
     WaitOption,
     YesOption,
     open_settings,
+    run_sink_tool,
 )
 from pydbsync.config.settings import Settings
 from pydbsync.errors import OperationError, TransientError
@@ -39,7 +40,10 @@ def register(app: typer.Typer) -> None:
 
     @app.command()
     def repair(
-        plan: Annotated[Path, typer.Option(help="The plan (SQL): written with --report, else read and applied.")],
+        context: typer.Context,
+        plan: Annotated[
+            Path | None, typer.Option(help="The plan (SQL): written with --report, else read and applied.")
+        ] = None,
         config: ConfigOption = CONFIG,
         report: Annotated[Path | None, typer.Option(help="Make the plan from this report of verify.")] = None,
         yes: YesOption = False,
@@ -66,9 +70,17 @@ def register(app: typer.Typer) -> None:
         """
         if report is not None and undo:
             raise OperationError("--undo takes back a plan that was applied; it goes without --report")
+        settings, log = open_settings(config, "repair")
+        if settings.sink is not None:
+            run_sink_tool(
+                context, settings, log, "repair", tables=tables or (), exclude=exclude or (),
+                stream=stream, wait_s=wait_s,
+                as_json=False,
+            )  # fmt: skip
+        if plan is None:
+            raise OperationError("--plan is missing: the file that the plan is written to, or read from")
         if report is None and (tables or exclude or where):
             raise OperationError("--tables, --exclude and --where choose what is planned; they go with --report")
-        settings, log = open_settings(config, "repair")
         options = RepairOptions(
             settle=SettleOptions(wait_s=wait_s),
             limits=LoadLimits(threads_running=max_threads_running, lag_s=max_lag_s, rows_per_s=rate),

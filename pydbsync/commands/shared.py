@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import importlib
 import logging
 import sys
 from enum import Enum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, NoReturn
 
 import msgspec
 import typer
@@ -98,3 +99,23 @@ def confirm(question: str, refused: str) -> None:
     if not typer.confirm(question):
         typer.echo(refused)
         raise typer.Exit(1)
+
+
+_OF_SINKS = frozenset({"config", "tables", "exclude", "stream", "wait_s", "output", "as_json", "yes"})
+"""Options that copy, verify and repair take where the target is a sink."""
+
+
+def run_sink_tool(
+    context: typer.Context, settings: Settings, log: logging.Logger, step: str, **options: Any
+) -> NoReturn:
+    """`step` is copy, verify or repair of a target that is no MySQL; ends the command. Raises OperationError for an
+    option that is given and means nothing there."""
+    for name in context.params:
+        source = context.get_parameter_source(name)
+        if name not in _OF_SINKS and source is not None and source.name == "COMMANDLINE":
+            raise OperationError(f"--{name.replace('_', '-')} means nothing where the target is a sink")
+    try:
+        tools = importlib.import_module("pydbsync.commands.redis")
+    except ImportError as exc:
+        raise OperationError(f"redis-py is not installed ({exc}): pip install 'pydbsync[redis]'") from exc
+    raise typer.Exit(tools.run_tool(settings, log, step, **options))

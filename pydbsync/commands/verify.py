@@ -25,6 +25,7 @@ from pydbsync.commands.shared import (
     is_json,
     open_settings,
     print_json,
+    run_sink_tool,
     text_console,
 )
 from pydbsync.commands.times import read_time
@@ -45,6 +46,7 @@ def register(app: typer.Typer) -> None:
 
     @app.command()
     def verify(
+        context: typer.Context,
         config: ConfigOption = CONFIG,
         tables: TablesOption = None,
         exclude: ExcludeOption = None,
@@ -89,6 +91,12 @@ def register(app: typer.Typer) -> None:
     ) -> None:
         """Compare source and target, structure and rows: exit code 0 equal, 1 different, 2 could not be compared."""
         settings, log = open_settings(config, "verify")
+        if settings.sink is not None:
+            run_sink_tool(
+                context, settings, log, "verify", tables=tables or (), exclude=exclude or (),
+                stream=stream, wait_s=wait_s,
+                as_json=is_json(output, as_json),
+            )  # fmt: skip
         rows_per_s = rate if rate is not None else (_CONTINUOUS_RATE if continuous else 0.0)
         options = VerifyOptions(
             tables=tuple(tables or ()),

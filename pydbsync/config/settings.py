@@ -34,7 +34,7 @@ from pydbsync.config.shapes import (
     columns_of,
     name_streams,
 )
-from pydbsync.config.sinks import SINK, SinkSettings, check_sink
+from pydbsync.config.sinks import SINK, RedisSettings, SinkSettings, check_sink
 from pydbsync.config.values import (
     FLAG,
     UTC_OFFSET,
@@ -244,6 +244,9 @@ class Settings:
         """Every password of the run, for masking."""
         servers = [self.target, *([self.source] if self.source else [])]
         found = [value for server in servers for value in server.connect.values() if isinstance(value, Secret)]
+        if isinstance(self.sink, RedisSettings):
+            asked = self.sink.sentinel
+            found += [each for each in (self.sink.password, asked and asked.password) if each]
         return (
             *found,
             *([self.amqp.password] if self.amqp.password != PUBLIC_PASSWORD else []),

@@ -6,17 +6,19 @@ import importlib
 import logging
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple, cast
+from typing import Any, NamedTuple, cast
 
 from pydbsync.config.settings import Settings
-from pydbsync.config.sinks import NdjsonSettings, OwnSinkSettings, SinkSettings, for_stream
+from pydbsync.config.sinks import NdjsonSettings, OwnSinkSettings, RedisSettings, for_stream
 from pydbsync.decode.maxwell import decode_changes
 from pydbsync.engine.pipeline import Stages
 from pydbsync.engine.table_plans import router_from
 from pydbsync.errors import ConfigError
 from pydbsync.protocols import Source
+from pydbsync.route.router import Router
 from pydbsync.sinks.apart import ApartSink
 from pydbsync.sinks.folder import FolderKeep
+from pydbsync.sinks.held import HeldAcknowledgements, Keeps
 from pydbsync.sinks.keep import Keep
 from pydbsync.sinks.ndjson import NdjsonSink
 from pydbsync.sinks.plans import SinkPlans
@@ -29,6 +31,8 @@ class Parts(NamedTuple):
 
     writer: RowWriter
     keep: Keep
+    holds: Keeps[Any] | None = None
+    """What acknowledgements wait for."""
 
 
 def sink_stages(
@@ -41,8 +45,10 @@ def sink_stages(
 ) -> Stages:
     """The parts that a stream is followed with, for the sink of the settings. Raises ConfigError."""
     assert settings.sink is not None  # noqa: S101 (asked for by the caller)
-    writer, keep = parts_of(settings.sink, settings, source.stream, log=log)
     router = router_from(settings)
+    writer, keep, holds = parts_of(settings, router, source.stream, log=log)
+    if holds is not None:
+        source = HeldAcknowledgements(source, holds)
     apart = ApartSink(settings, writer=writer, keep=keep, stream=source.stream, log=log, tell=tell, connected=connected)
     plans, schema = SinkPlans(router, writer), SinkSchemaFlow(settings, router=router, writer=writer)
 
@@ -55,14 +61,21 @@ def sink_stages(
     return Stages(source, decode_changes, plans, schema, store=apart, sink=apart, use=use)
 
 
-def parts_of(sink: SinkSettings, settings: Settings, stream: str, *, log: logging.Logger) -> Parts:
+def parts_of(settings: Settings, router: Router, stream: str, *, log: logging.Logger) -> Parts:
     """The sink and its keep. Raises ConfigError."""
+    sink = settings.sink
     if isinstance(sink, NdjsonSettings):
         path = for_stream(sink.path, stream)
         return Parts(NdjsonSink(path), FolderKeep(Path(for_stream(sink.state or f"{path}.state", stream))))
     if isinstance(sink, OwnSinkSettings):
         return Parts(_own_sink(sink, stream), FolderKeep(Path(for_stream(sink.state, stream))))
-    raise ConfigError("is not known", key="sink.type")
+    assert isinstance(sink, RedisSettings)  # noqa: S101 (there are no others)
+    try:
+        from pydbsync.sinks.redis.make import redis_parts  # noqa: PLC0415 (redis-py is loaded where it is used)
+    except ImportError as exc:
+        raise ConfigError(f"needs redis-py ({exc}): pip install 'pydbsync[redis]'", key="sink.type") from exc
+    made = redis_parts(settings, sink, router, stream, log=log)
+    return Parts(made.writer, made.keep, made.durability)
 
 
 def _own_sink(sink: OwnSinkSettings, stream: str) -> RowWriter:

@@ -87,7 +87,7 @@ class RowWriter(Protocol):
         """Never raises."""
 
 
-_LAST = "z"
+_NO_NUMBER, _LAST = "00", "99"
 
 
 def place_of(change: RowChange | SchemaChange, generation: int) -> str:
@@ -103,12 +103,12 @@ def place_of(change: RowChange | SchemaChange, generation: int) -> str:
 
 
 def order(generation: int, file: int, offset: int, row: int | None) -> str:
-    """A letter for the number of digits, then the digits: such numbers compare as texts. COMMIT_ROW is behind all, and
-    no number before all."""
-    last = "a" if row is None else _LAST if row == COMMIT_ROW else _number(row)
+    """Two digits for the number of digits, then the digits: such numbers compare as texts, by any collation. COMMIT_ROW
+    is behind all, and no number before all."""
+    last = _NO_NUMBER if row is None else _LAST if row == COMMIT_ROW else _number(row)
     return f"{_number(generation)}{_number(file)}{_number(offset)}{last}"
 
 
 def _number(number: int) -> str:
     digits = str(number)
-    return f"{chr(ord('a') + len(digits))}{digits}"
+    return f"{len(digits):02}{digits}"

@@ -28,7 +28,12 @@ LAYERS = {
     "__main__": 6,
 }
 
-HOMES = {"pymysql": {"apply", "ops"}, "pymysqlreplication": {"ops"}, "pika": {"source", "ops"}}
+HOMES = {
+    "pymysql": {"apply", "ops"},
+    "pymysqlreplication": {"ops"},
+    "pika": {"source", "ops"},
+    "redis": {"sinks", "ops"},
+}
 IMPURE = {
     "_thread", "asyncio", "concurrent", "http", "multiprocessing", "pika", "pymysql", "select", "selectors", "signal",
     "socket", "ssl", "subprocess", "threading", "time", "urllib.request",
@@ -147,7 +152,7 @@ def test_a_circle_is_found_through_others_and_for_type_checking_alone() -> None:
     assert found == [["pydbsync.engine.a", "pydbsync.engine.b", "pydbsync.engine.c"]]
 
 
-DRIVERS = ("pymysql", "pymysqlreplication", "pika")
+DRIVERS = ("pymysql", "pymysqlreplication", "pika", "redis")
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ import pytest
 
 import pydbsync
 from pydbsync.config.settings import AmqpSettings, QueueSettings, RetrySettings, Settings, ShardSettings, TlsSettings
+from pydbsync.config.sinks import NdjsonSettings, OwnSinkSettings, RedisSettings, RedisTableSettings, SentinelSettings
 
 PACKAGE = Path(pydbsync.__file__).parent
 
@@ -34,7 +35,13 @@ READ_AT_THE_START = {
 }
 
 
-@pytest.mark.parametrize("section", [Settings, AmqpSettings, QueueSettings, RetrySettings, ShardSettings, TlsSettings])
+@pytest.mark.parametrize(
+    "section",
+    [
+        Settings, AmqpSettings, QueueSettings, RetrySettings, ShardSettings, TlsSettings, NdjsonSettings,
+        OwnSinkSettings, RedisSettings, RedisTableSettings, SentinelSettings,
+    ],
+)  # fmt: skip
 def test_every_setting_is_read_by_what_it_is_for(section: type) -> None:
     names = {field.name for field in fields(section)} - READ_AT_THE_START.get(section, set())
     assert names - attributes_read() == set()

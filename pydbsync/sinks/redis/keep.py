@@ -1,0 +1,169 @@
+"""The state of a stream in Redis itself, beside its rows: what Redis loses of one, it loses of the other."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import time
+import uuid
+from collections.abc import Sequence
+
+import msgspec
+
+from pydbsync.config.sinks import RedisSettings
+from pydbsync.errors import CheckpointConflict, PydbsyncError
+from pydbsync.places import Checkpoint
+from pydbsync.sinks.keep import KeptChange, WentBack, behind_ids, decode_kept, decode_state, encode_kept, encode_state
+from pydbsync.sinks.redis import scripts
+from pydbsync.sinks.redis.client import Call, RedisClient, tag, translated
+from pydbsync.work import ParkedChange, StreamState
+
+
+class StreamKeys:
+    """Where the state of a stream is: in one slot of a cluster."""
+
+    def __init__(self, prefix: str, stream: str) -> None:
+        own = f"{prefix}{tag(stream)}"
+        self.state = f"{own}:state"
+        self.lock = f"{own}:lock"
+        self.parked = f"{own}:parked"
+        self.generations = f"{prefix}generations"
+        """How often each stream has begun anew."""
+
+
+class RedisKeep:
+    """Keeps the state by scripts that know their owner: its epoch, and the commit before."""
+
+    def __init__(self, settings: RedisSettings, client: RedisClient, *, stream: str, lock_s: float) -> None:
+        self._settings = settings
+        self._client = client
+        self._stream = stream
+        self._keys = StreamKeys(settings.prefix, stream)
+        self._lock_ms = max(1000, round(lock_s * 1000))
+        self._owner = f"process {os.getpid()} on {socket.gethostname()} {uuid.uuid4().hex}"
+        self._epoch = 0
+        self._commits = ""
+        self._generation: int | None = None
+        self._next_id = 1
+        self._alive_at = 0.0
+        self._is_owner = False
+
+    def open(self) -> None:
+        """The writer opens the connection that both use."""
+
+    def lock(self) -> bool:
+        with translated():
+            redis = self._client.any
+            is_set = redis.set(self._keys.lock, self._owner, nx=True, px=self._lock_ms)
+            self._is_owner = bool(is_set) or _text(redis.get(self._keys.lock)) == self._owner
+        return self._is_owner
+
+    def holder(self) -> str:
+        with translated():
+            found = _text(self._client.any.get(self._keys.lock))
+        return found.rpartition(" ")[0] or "another worker"
+
+    def is_ours(self) -> bool:
+        if not self._is_owner:
+            return False
+        try:
+            self._renew()
+        except (CheckpointConflict, WentBack):
+            return False
+        return True
+
+    def take_over(self) -> StreamState:
+        keys = self._keys
+        answer = self._client.call(Call(scripts.TAKE_OVER, (keys.state, keys.lock), (self._owner,)))
+        if answer is None:
+            raise WentBack("the lock was lost while it was taken")
+        self._epoch, self._commits = int(answer[0]), _text(answer[1])
+        state = decode_state(answer[2]) if answer[2] else StreamState(Checkpoint(), generation=self.new_generation())
+        state.epoch = self._epoch
+        self._generation = None
+        self._next_id = max((kept.id for kept in self.parked()), default=0) + 1
+        self._alive_at = time.monotonic()
+        return state
+
+    def new_generation(self) -> int:
+        """A stream that nobody knows begins behind all that were: what they have left in a key does not refuse it."""
+        with translated():
+            found = self._client.any.hgetall(self._keys.generations)
+        own = found.get(self._stream.encode())
+        return int(own) + 1 if own is not None else max(map(int, found.values()), default=-1) + 1
+
+    def commit(self, state: StreamState, parked: Sequence[ParkedChange]) -> list[int]:
+        keys = self._keys
+        if state.generation != self._generation:
+            with translated():
+                self._client.any.hset(keys.generations, self._stream, str(state.generation))
+            self._generation = state.generation
+        ids = list(range(self._next_id, self._next_id + len(parked)))
+        lines = [
+            (str(number), encode_kept(KeptChange(number, behind_ids(each, ids))))
+            for number, each in zip(ids, parked, strict=True)
+        ]
+        answer = self._client.call(
+            Call(
+                scripts.COMMIT,
+                (keys.state, keys.lock, keys.parked),
+                (
+                    self._owner, self._epoch, self._commits, state.commits, encode_state(state), self._lock_ms,
+                    self._client.run_ids.get("", ""), *(each for line in lines for each in line),
+                ),
+            )
+        )  # fmt: skip
+        self._judge(_text(answer))
+        self._commits = str(state.commits)
+        self._next_id += len(parked)
+        self._alive_at = time.monotonic()
+        return ids
+
+    def keep_alive(self) -> None:
+        if time.monotonic() - self._alive_at > self._lock_ms / 3000:
+            self._renew()
+
+    def _renew(self) -> None:
+        keys = self._keys
+        call = Call(
+            scripts.KEEP_ALIVE, (keys.state, keys.lock), (self._owner, self._epoch, self._commits, self._lock_ms)
+        )  # fmt: skip
+        self._judge(_text(self._client.call(call)))
+        self._alive_at = time.monotonic()
+
+    def _judge(self, answer: str) -> None:
+        if answer == "conflict":
+            raise CheckpointConflict(
+                f"another worker has taken over {self._stream!r}; what was not committed is given back to the queue"
+            )
+        if answer == "back":
+            raise WentBack("Redis lacks what was committed, or was started anew")
+
+    def parked(self) -> list[KeptChange]:
+        with translated():
+            found = self._client.any.hgetall(self._keys.parked)
+        return [decode_kept(text) for _, text in sorted(found.items(), key=lambda each: int(each[0]))]
+
+    def parked_count(self) -> int:
+        return sum(kept.status == "parked" for kept in self.parked())
+
+    def close(self) -> None:
+        if self._is_owner:
+            self._is_owner = False
+            with contextlib.suppress(PydbsyncError):  # the lock ends by itself
+                self._client.call(Call(scripts.RELEASE, (self._keys.lock,), (self._owner,)))
+
+    def skip(self, parked_id: int) -> bool:
+        """Give up what is parked; whether there was such a change."""
+        with translated():
+            found = self._client.any.hget(self._keys.parked, str(parked_id))
+            if found is None:
+                return False
+            kept = msgspec.structs.replace(decode_kept(found), status="skipped")
+            self._client.any.hset(self._keys.parked, str(parked_id), encode_kept(kept))
+        return True
+
+
+def _text(value: object) -> str:
+    return "" if value is None else value.decode("utf-8") if isinstance(value, bytes) else str(value)

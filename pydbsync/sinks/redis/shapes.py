@@ -1,0 +1,211 @@
+"""What a row becomes: its key, and what the key holds."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from decimal import Decimal
+from fnmatch import fnmatchcase
+from typing import NamedTuple
+
+import msgspec
+
+from pydbsync.config.sinks import RedisSettings, RedisTableSettings
+from pydbsync.errors import PlanError
+from pydbsync.model import Column, TableName, TableSchema
+from pydbsync.sinks.redis.expressions import Expression, Value, show
+from pydbsync.sinks.redis.templates import KeyTemplate, Placed, is_glob, refuse_overlap
+from pydbsync.sinks.redis.values import BYTES_KINDS, NUMBER_KINDS, Read, Text, as_json, as_text, reader_for
+
+Image = Mapping[str, msgspec.Raw]
+
+
+class Content(NamedTuple):
+    """What a key holds."""
+
+    form: str
+    """hash or string."""
+    parts: tuple[str | bytes, ...]
+    """Fields and values in turns, or the one value; nothing where the key is not to be."""
+
+
+class TableShape:
+    """How the rows of one table are written."""
+
+    def __init__(self, name: TableName, rules: _Rules, schema: TableSchema | None) -> None:
+        """`schema` is the source's table as it is now; None where there is none any more."""
+        self.name = name
+        self.settings = rules.settings
+        self.template = rules.template
+        self.changes = rules.changes
+        self._value = rules.value
+        self._fields = rules.fields
+        self._columns: dict[str, Column] = {each.name: each for each in schema.columns} if schema else {}
+        self._read: dict[str, Read] = {}
+
+    @property
+    def schema_columns(self) -> Sequence[str]:
+        """The source's columns, in order."""
+        return tuple(self._columns)
+
+    def has_key(self, image: Image) -> None:
+        """Raises PlanError for a row that lacks a column of the key."""
+        for name in self.template.columns:
+            if name not in image:
+                raise PlanError(f"the row has no column {name!r}, which the key {self.template.text!r} needs")
+
+    def key(self, image: Image) -> str:
+        """The row's key. Raises PlanError."""
+        self.has_key(image)
+        values: dict[str, str | None] = {}
+        for name in self.template.columns:
+            value = self._text(name, image)
+            values[name] = value.hex() if isinstance(value, bytes) else value
+        return self.template.key(self.name, values)
+
+    def content(self, image: Image) -> Content:
+        """What the row's key holds. Raises PlanError."""
+        settings = self.settings
+        if self._value is not None:
+            value = self._value.value(self._values(image))
+            if value is None:
+                return Content("string", ("",) if settings.null == "empty" else ())
+            return Content("string", (show(value),))
+        chosen = settings.columns or image
+        for name in settings.columns:
+            if name not in image:
+                raise PlanError(f"the row has no column {name!r}, which `columns` names")
+        if settings.form == "json":
+            return Content("string", (self._document(image, chosen),))
+        parts: list[str | bytes] = []
+        for name in chosen:
+            text = as_text(self._text(name, image), settings.binary)
+            if text is not None or settings.null == "empty":
+                parts += (name, b"" if text is None else text)
+        if self._fields:
+            values = self._values(image)
+            for name, expression in self._fields.items():
+                computed = expression.value(values)
+                if computed is not None or settings.null == "empty":
+                    parts += (name, "" if computed is None else show(computed))
+        return Content("hash", tuple(parts))
+
+    def _document(self, image: Image, chosen: Sequence[str] | Image) -> str:
+        binary = self.settings.binary
+        document = {name: as_json(self._text(name, image), self._columns.get(name), binary) for name in chosen}
+        if self._fields:
+            values = self._values(image)
+            for name, expression in self._fields.items():
+                found = expression.value(values)
+                if isinstance(found, Decimal):
+                    found = show(found)
+                document[name] = found
+        return json.dumps(document, ensure_ascii=False, separators=(",", ":"))
+
+    def _text(self, name: str, image: Image) -> Text:
+        read = self._read.get(name)
+        if read is None:
+            read = self._read[name] = reader_for(self._columns.get(name))
+        try:
+            return read(bytes(image[name]))
+        except (ValueError, msgspec.MsgspecError) as exc:
+            raise PlanError(f"the value of column {name!r} cannot be read: {exc}") from exc
+
+    def _values(self, image: Image) -> _Values:
+        return _Values(self, image)
+
+    def value_of(self, name: str, image: Image) -> Value:
+        """A column's value for an expression. Raises PlanError."""
+        text = self._text(name, image)
+        column = self._columns.get(name)
+        if isinstance(text, bytes):
+            return str(as_text(text, "hex" if self.settings.binary == "raw" else self.settings.binary))
+        if text is not None and column is not None and column.kind in _NUMBERS:
+            return Decimal(text)
+        return text
+
+
+_NUMBERS = NUMBER_KINDS | {"decimal", "float", "double"}
+
+
+class _Values(Mapping[str, Value]):
+    """The columns of a row as an expression asks for them."""
+
+    def __init__(self, shape: TableShape, image: Image) -> None:
+        self._shape = shape
+        self._image = image
+
+    def __getitem__(self, name: str) -> Value:
+        return self._shape.value_of(name, self._image)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._image
+
+    def __iter__(self):  # type: ignore[no-untyped-def]
+        return iter(self._image)
+
+    def __len__(self) -> int:
+        return len(self._image)
+
+
+class _Rules(NamedTuple):
+    """What a setting of `tables` says, read once."""
+
+    glob: str
+    settings: RedisTableSettings
+    template: KeyTemplate
+    changes: str
+    value: Expression | None
+    fields: Mapping[str, Expression]
+
+
+class Shapes:
+    """The shapes of all tables; each is made when its first row comes, by the source's table as it is then."""
+
+    def __init__(self, settings: RedisSettings, read_table: Callable[[TableName], TableSchema | None]) -> None:
+        """Raises ConfigError."""
+        self._rules = [_rules(glob, each) for glob, each in settings.tables.items()]
+        self._read_table = read_table
+        self._shapes: dict[TableName, TableShape | None] = {}
+        placed = [Placed(f"sink.tables.{rule.glob}.key", rule.template, rule.glob) for rule in self._rules]
+        refuse_overlap(placed, settings.prefix)
+
+    def rules_of(self, name: TableName) -> _Rules | None:
+        """The setting that is for the table: the first that names it, else the first glob that matches."""
+        exact = [rule for rule in self._rules if rule.glob == str(name)]
+        found = exact or [rule for rule in self._rules if fnmatchcase(str(name), rule.glob)]
+        return found[0] if found else None
+
+    def shape(self, name: TableName) -> TableShape | None:
+        """None for a table that does not go here. Raises TransientError while the source is away."""
+        if name not in self._shapes:
+            rules = self.rules_of(name)
+            self._shapes[name] = None if rules is None else TableShape(name, rules, self._read_table(name))
+        return self._shapes[name]
+
+    def named_tables(self) -> list[TableName]:
+        """The tables that have a setting of their own."""
+        return [TableName(*rule.glob.split(".", 1)) for rule in self._rules if not is_glob(rule.glob)]
+
+    def globs(self) -> list[str]:
+        """The settings that are for several tables."""
+        return [rule.glob for rule in self._rules if is_glob(rule.glob)]
+
+    def forget(self) -> None:
+        """The source's tables may have changed."""
+        self._shapes.clear()
+
+
+def _rules(glob: str, settings: RedisTableSettings) -> _Rules:
+    where = f"sink.tables.{glob}"
+    return _Rules(
+        glob,
+        settings,
+        KeyTemplate(settings.key, where=f"{where}.key"),
+        settings.changes,
+        Expression(settings.value, where=f"{where}.value") if settings.value else None,
+        {name: Expression(text, where=f"{where}.fields.{name}") for name, text in settings.fields.items()},
+    )
+
+
+__all__ = ["BYTES_KINDS", "Content", "Shapes", "TableShape"]

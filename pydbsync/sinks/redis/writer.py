@@ -1,0 +1,194 @@
+"""Writes rows to Redis: one script a key, which looks at the place that is kept beside it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Sequence
+from fnmatch import fnmatchcase
+
+import redis
+
+from pydbsync.config.sinks import RedisSettings
+from pydbsync.errors import PlanError
+from pydbsync.model import NO_JSON, TableName
+from pydbsync.sinks.redis import scripts
+from pydbsync.sinks.redis.client import Call, RedisClient, mark_key
+from pydbsync.sinks.redis.durability import Durability
+from pydbsync.sinks.redis.shapes import Content, Shapes, TableShape
+from pydbsync.sinks.writer import Refused, SinkRow, SinkSchemaChange
+
+GONE = Content("gone", ())
+_SWEEP = 1000
+
+
+class Write:
+    """What is to become of one key."""
+
+    __slots__ = ("content", "key", "mode", "number", "place", "shape")
+
+    def __init__(self, shape: TableShape, key: str, content: Content, place: str, mode: str, number: int) -> None:
+        """`number` is that of the row it comes from."""
+        self.shape, self.key, self.content = shape, key, content
+        self.place, self.mode, self.number = place, mode, number
+
+
+def mode_of(row: SinkRow) -> str:
+    """How the script is to take a row."""
+    if row.place:
+        return "placed"
+    return "bootstrap" if row.change.kind == "bootstrap-insert" else "unplaced"
+
+
+class RedisSink:
+    """A RowWriter; copy and repair write by `call_of` as well."""
+
+    def __init__(
+        self,
+        settings: RedisSettings,
+        client: RedisClient,
+        shapes: Shapes,
+        durability: Durability,
+        *,
+        log: logging.Logger,
+    ) -> None:
+        self._settings = settings
+        self._client = client
+        self._shapes = shapes
+        self._durability = durability
+        self._log = log
+        self._told = ""
+
+    def open(self) -> None:
+        self._client.open()
+        self._durability.start()
+        if self._durability.note != self._told:
+            self._told = self._durability.note
+            if self._told:
+                self._log.warning("%s", self._told)
+
+    def key_columns(self, table: TableName) -> Sequence[str] | None:
+        rules = self._shapes.rules_of(table)
+        return None if rules is None else rules.template.columns
+
+    def check(self, row: SinkRow) -> None:
+        shape = self._shapes.shape(row.table)
+        if shape is not None:
+            shape.has_key(row.image())
+
+    def write(self, rows: Sequence[SinkRow]) -> Sequence[Refused]:
+        """Of each key only the last change of these rows; of streams of changes all."""
+        writes: dict[str, Write] = {}
+        changes: list[tuple[int, Call]] = []
+        refused: list[Refused] = []
+        for number, row in enumerate(rows):
+            shape = self._shapes.shape(row.table)
+            if shape is None:
+                continue
+            try:
+                found = list(self._writes(row, shape, number))
+            except PlanError as exc:
+                refused.append(Refused(number, str(exc)))
+                continue
+            for write in found:
+                former = writes.get(write.key)
+                if write.mode != "bootstrap" or former is None or former.mode == "bootstrap":
+                    writes.pop(write.key, None)  # so that it stands where the last change does
+                    writes[write.key] = write
+            if shape.changes:
+                changes.append((number, self._change(row, shape, found[0].key)))
+        calls = [(write.number, self.call_of(write)) for write in writes.values()] + changes
+        answers = self._client.run([call for _, call in calls])
+        for (number, _), answer in zip(calls, answers, strict=True):
+            if isinstance(answer, redis.RedisError):
+                refused.append(Refused(number, f"Redis: {answer}"))
+        if self._client.is_cluster:
+            self._durability.wait_for_all()  # before the checkpoint, which is on another node
+        return sorted({number: Refused(number, reason) for number, reason in refused}.values())
+
+    def _writes(self, row: SinkRow, shape: TableShape, number: int) -> Iterator[Write]:
+        """First the row as it is now, then its old key, if it had another one. Raises PlanError."""
+        change, mode = row.change, mode_of(row)
+        image = row.image()
+        key = shape.key(image)
+        is_gone = change.kind == "delete" or shape.settings.form == "invalidate"
+        yield Write(shape, key, GONE if is_gone else shape.content(image), row.place, mode, number)
+        if change.kind == "update" and change.old is not NO_JSON:
+            old_key = shape.key(row.old_image())
+            if old_key != key:
+                yield Write(shape, old_key, GONE, row.place, mode, number)
+
+    def call_of(self, write: Write) -> Call:
+        """The script that makes it."""
+        settings = write.shape.settings
+        lives_ms = settings.ttl_s * 1000
+        tombstone_ms = self._settings.tombstone_s * 1000
+        form, parts = write.content
+        mark_ms = tombstone_ms + lives_ms if form == "gone" or lives_ms else 0
+        mark = mark_key(self._settings.prefix, write.key, has_hash_tag=write.shape.template.has_hash_tag)
+        return Call(
+            scripts.WRITE, (write.key, mark), (write.place, write.mode, form, lives_ms, mark_ms, *parts)
+        )  # fmt: skip
+
+    def _change(self, row: SinkRow, shape: TableShape, key: str) -> Call:
+        change = row.change
+        place = row.place if change.commit or change.xoffset is not None else ""
+        fields: list[str | bytes] = [
+            "type", change.kind, "database", row.table.database, "table", row.table.table, "key", key,
+            "place", row.place, "ts", str(change.ts), "data", bytes(change.data),
+        ]  # fmt: skip
+        if change.old is not NO_JSON:
+            fields += ("old", bytes(change.old))
+        mark = mark_key(self._settings.prefix, shape.changes, has_hash_tag=False)
+        return Call(scripts.CHANGE, (shape.changes, mark), (place, shape.settings.changes_limit, *fields))
+
+    def change_schema(self, change: SinkSchemaChange) -> None:
+        """Rows that a statement takes away go; a table that gets another name is told of; the rest needs nothing."""
+        self._shapes.forget()
+        for name in change.gone:
+            self._sweep(name, change.place)
+        if change.action == "drop-database" and change.database is not None:
+            self._sweep_database(change.database, change.place)
+        if change.action in ("rename-table", "alter-table"):
+            self._renamed(change)
+
+    def _renamed(self, change: SinkSchemaChange) -> None:
+        moved = [(before, after) for before, after in change.touched if before and after and before != after]
+        arrived = {after for _, after in moved}
+        for before, _ in moved:
+            if before not in arrived:
+                self._sweep(before, change.place)
+        for _, after in moved:
+            if self._shapes.rules_of(after) is not None:
+                self._log.error(
+                    "%s has other rows since a RENAME at %s, which no message tells: run `pydbsync repair` for it",
+                    after, change.change.position,
+                )  # fmt: skip
+
+    def _sweep_database(self, database: str, place: str) -> None:
+        for name in self._shapes.named_tables():
+            if name.database == database:
+                self._sweep(name, place)
+        for glob in self._shapes.globs():
+            if fnmatchcase(database, glob.split(".", 1)[0]):
+                self._log.error(
+                    "the database %s is gone, and %s is for several of its tables: `pydbsync repair` deletes their"
+                    " keys", database, glob,
+                )  # fmt: skip
+
+    def _sweep(self, name: TableName, place: str) -> None:
+        """Delete the table's keys that were written before this place."""
+        shape = self._shapes.shape(name)
+        if shape is None:
+            return
+        reader = shape.template.reader(name)
+        calls: list[Call] = []
+        for key in self._client.keys(shape.template.head(name)):
+            if reader.fullmatch(key):
+                calls.append(self.call_of(Write(shape, key, GONE, place, "known", 0)))
+            if len(calls) >= _SWEEP:
+                self._client.run(calls)
+                calls = []
+        self._client.run(calls)
+
+    def close(self) -> None:
+        self._client.close()

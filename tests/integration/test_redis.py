@@ -1,0 +1,693 @@
+"""Rows in Redis: equal to the source's whatever comes again, is lost, or is done by two workers at once."""
+
+from __future__ import annotations
+
+import json
+import random
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+
+import lab
+from pydbsync.cli import main
+from pydbsync.decode.maxwell import decode_message
+from pydbsync.errors import CheckpointConflict, ConfigError, TransientError
+from pydbsync.model import RowChange, TableName
+from pydbsync.ops.redis.tool import RedisTool
+from pydbsync.places import Checkpoint
+from pydbsync.process.worker import follow
+from pydbsync.sinks.redis import scripts
+from pydbsync.sinks.redis.client import Call
+from pydbsync.sinks.writer import SinkRow, place_of
+from pydbsync.source.memory import MemorySource
+from pydbsync.work import StreamState
+from tests.certificates import Certificates
+from tests.integration.redis_sink import LOG, connect, parts_of, rows_in, run, settings_for
+from tests.maxwell import Binlog, delete, insert, update
+from tests.processes import wait_for, write_config
+from tests.servers import Endpoint
+
+TABLES = {"d.t": {"key": "t:{id}"}}
+
+
+@pytest.fixture(scope="session")
+def redis_server() -> lab.Redis:
+    return lab.start_redis()
+
+
+@pytest.fixture
+def server(redis_server: lab.Redis) -> lab.Redis:
+    """A Redis without any key."""
+    redis_server.start()
+    client = connect(redis_server)
+    client.config_set("maxmemory", "0")
+    client.flushall()
+    client.script_flush()
+    return redis_server
+
+
+@pytest.fixture
+def table(fresh_source: Endpoint) -> Endpoint:
+    """A source with the table d.t."""
+    fresh_source.query("CREATE DATABASE d")
+    fresh_source.query("CREATE TABLE d.t (id INT PRIMARY KEY, v INT)")
+    return fresh_source
+
+
+def row(number: int, value: int) -> dict[str, int]:
+    return {"id": number, "v": value}
+
+
+# -- what a row becomes ------------------------------------------------------------------------------------------------
+
+VALUES: list[tuple[str, Any, str | None, Any]] = [
+    ("DECIMAL(65,30)", 1.5, "1.500000000000000000000000000000", "1.500000000000000000000000000000"),
+    ("BIGINT UNSIGNED", 18446744073709551615, "18446744073709551615", 18446744073709551615),
+    ("FLOAT", 1.10000002, "1.1", 1.1),
+    ("DOUBLE", 0.1, "0.1", 0.1),
+    ("VARCHAR(9)", "é\\n", "é\\n", "é\\n"),
+    ("VARBINARY(9)", "AP8=", "AP8=", "AP8="),
+    ("BINARY(3)", "YQ==", "YQAA", "YQAA"),
+    ("DATE", "2020-02-29", "2020-02-29", "2020-02-29"),
+    ("DATETIME(3)", "2020-02-29 01:02:03.1", "2020-02-29 01:02:03.100", "2020-02-29 01:02:03.100"),
+    ("TIME", "-838:59:59", "-838:59:59", "-838:59:59"),
+    ("YEAR", 1999, "1999", 1999),
+    ("BIT(3)", 5, "5", 5),
+    ("ENUM('a','b')", "b", "b", "b"),
+    ("SET('a','b')", ["a", "b"], "a,b", "a,b"),
+    ("JSON", {"b": [1, None], "a": "x"}, '{"a":"x","b":[1,null]}', {"a": "x", "b": [1, None]}),
+    ("INT", None, None, None),
+]
+
+
+@pytest.mark.parametrize("null", ["absent", "empty"])
+def test_values_are_exact_by_type(server: lab.Redis, fresh_source: Endpoint, null: str) -> None:
+    fresh_source.query("CREATE DATABASE d")
+    columns = ", ".join(f"c{number} {kind}" for number, (kind, *_) in enumerate(VALUES))
+    for name in "hj":
+        fresh_source.query(f"CREATE TABLE d.{name} (id INT PRIMARY KEY, {columns})")
+    tables = {"d.h": {"key": "h:{id}", "null": null}, "d.j": {"key": "j:{id}", "as": "json"}}
+    data = {"id": 1, **{f"c{number}": value for number, (_, value, *_) in enumerate(VALUES)}}
+    run(settings_for(server, fresh_source, tables), Binlog().transaction(insert("d.h", data), insert("d.j", data)))
+    found = rows_in(connect(server))
+    texts = {f"c{number}": text for number, (*_, text, _) in enumerate(VALUES)}
+    wanted = {name: "" if text is None else text for name, text in texts.items() if text is not None or null == "empty"}
+    assert found["h:1"] == {"id": "1", **wanted}
+    document = {"id": 1, **{f"c{number}": value for number, (*_, value) in enumerate(VALUES)}}
+    assert json.loads(found["j:1"]) == document
+
+
+FORMS: list[tuple[str, dict[str, Any], Any]] = [
+    ("a part of the columns", {"columns": ["v"]}, {"v": "5"}),
+    ("a computed field", {"columns": ["v"], "fields": {"w": "concat(v * 2, ':', hex)"}}, {"v": "5", "w": "10:YQ=="}),
+    ("hexadecimal", {"columns": ["hex"], "binary": "hex"}, {"hex": "61"}),
+    ("bytes as they are", {"columns": ["hex"], "binary": "raw"}, {"hex": "a"}),
+    ("a text", {"as": "string", "value": "concat(id, '-', v)"}, "1-5"),
+    ("a document", {"as": "json", "columns": ["v"], "fields": {"w": "v / 4"}}, '{"v":5,"w":"1.25"}'),
+]
+
+
+@pytest.mark.parametrize(("options", "wanted"), [each[1:] for each in FORMS], ids=[each[0] for each in FORMS])
+def test_a_row_has_the_form_of_its_table(
+    server: lab.Redis, fresh_source: Endpoint, options: dict[str, Any], wanted: Any
+) -> None:
+    fresh_source.query("CREATE DATABASE d")
+    fresh_source.query("CREATE TABLE d.t (id INT PRIMARY KEY, v INT, hex VARBINARY(9))")
+    settings = settings_for(server, fresh_source, {"d.t": {"key": "t:{id}", **options}})
+    run(settings, Binlog().transaction(insert("d.t", {"id": 1, "v": 5, "hex": "YQ=="})))
+    assert rows_in(connect(server)) == {"t:1": wanted}
+
+
+def test_a_changed_key_takes_the_old_one_away_and_a_deletion_the_key(server: lab.Redis, table: Endpoint) -> None:
+    binlog = Binlog()
+    settings = settings_for(server, table, TABLES)
+    first = binlog.transaction(insert("d.t", row(1, 1)), insert("d.t", row(11, 2)))
+    second = binlog.transaction(update("d.t", row(2, 1), {"id": 1}), delete("d.t", row(11, 2)))
+    run(settings, first)
+    assert rows_in(connect(server)) == {"t:1": {"id": "1", "v": "1"}, "t:11": {"id": "11", "v": "2"}}
+    run(settings, first + second)
+    assert rows_in(connect(server)) == {"t:2": {"id": "2", "v": "1"}}
+    moved = [update("d.t", row(3, 1), {"id": 2}), update("d.t", row(4, 1), {"id": 3}), insert("d.t", row(2, 9))]
+    run(settings, binlog.transaction(*moved))  # in one batch
+    assert rows_in(connect(server)) == {"t:4": {"id": "4", "v": "1"}, "t:2": {"id": "2", "v": "9"}}
+
+
+def test_keys_live_as_long_as_they_are_told(server: lab.Redis, table: Endpoint) -> None:
+    settings = settings_for(server, table, {"d.t": {"key": "t:{id}", "ttl_s": 1000}}, tombstone_s=500)
+    binlog = Binlog()
+    run(settings, binlog.transaction(insert("d.t", row(1, 1)), insert("d.t", row(2, 1)), delete("d.t", row(2, 1))))
+    client = connect(server)
+    assert 900 < client.ttl("t:1") <= 1000
+    assert 1400 < client.ttl("pydbsync:{t:1}:place") <= 1500  # the mark outlives the key
+    assert 400 < client.ttl("pydbsync:{t:2}:place") <= 1500
+
+
+def test_invalidation_only_deletes_and_never_writes(server: lab.Redis, table: Endpoint) -> None:
+    settings = settings_for(server, table, {"d.t": {"key": "t:{id}", "as": "invalidate"}})
+    client = connect(server)
+    for number in range(1, 6):
+        client.set(f"t:{number}", "cached")
+    binlog = Binlog()
+    steps = [insert("d.t", row(1, 1)), update("d.t", row(2, 2), {"v": 1}), update("d.t", row(3, 1), {"id": 4})]
+    run(settings, binlog.transaction(*steps))
+    assert rows_in(client) == {"t:5": "cached"}
+    client.set("t:1", "cached again")
+    run(settings, binlog.transaction(delete("d.t", row(1, 1))))
+    assert rows_in(client) == {"t:5": "cached"}
+
+
+def test_a_stream_has_each_change_once_whatever_comes_again(server: lab.Redis, table: Endpoint) -> None:
+    settings = settings_for(server, table, {"d.t": {"key": "t:{id}", "changes": "changes"}})
+    binlog = Binlog()
+    steps = [insert("d.t", row(1, 1)), update("d.t", row(1, 2), {"v": 1}), delete("d.t", row(1, 2))]
+    bodies = binlog.transaction(*steps)
+    run(settings, bodies)
+    client = connect(server)
+    state = client.dump("pydbsync:{memory}:state")
+    more = binlog.transaction(insert("d.t", row(2, 1)))
+    run(settings, bodies + more)
+    client.restore("pydbsync:{memory}:state", 0, state, replace=True)  # the checkpoint goes back
+    run(settings, bodies + more)
+    entries = rows_in(client)["changes"]
+    assert [(entry["type"], entry["key"]) for entry in entries] == [
+        ("insert", "t:1"), ("update", "t:1"), ("delete", "t:1"), ("insert", "t:2"),
+    ]  # fmt: skip
+    assert json.loads(entries[1]["old"]) == {"v": 1}
+
+
+def test_rows_of_a_bootstrap_fill_what_is_missing_and_nothing_else(server: lab.Redis, table: Endpoint) -> None:
+    settings = settings_for(server, table, TABLES)
+    binlog = Binlog()
+    run(settings, binlog.transaction(insert("d.t", row(1, 5)), insert("d.t", row(2, 5)), insert("d.t", row(4, 5))))
+    run(settings, binlog.transaction(delete("d.t", row(2, 5))))
+    client = connect(server)
+    client.delete("t:4")  # lost
+    run(settings, binlog.bootstrap("d.t", [row(number, 1) for number in (1, 2, 3, 4)]))
+    assert {key: value["v"] for key, value in rows_in(client).items()} == {"t:1": "5", "t:3": "1", "t:4": "1"}
+    run(settings, binlog.transaction(update("d.t", row(3, 6), {"v": 1})))
+    assert rows_in(client)["t:3"]["v"] == "6"
+
+
+def test_what_cannot_be_written_is_parked_with_its_reason(server: lab.Redis, table: Endpoint) -> None:
+    settings = settings_for(server, table, {"d.t": {"key": "t:{id}", "fields": {"w": "1 / v"}}})
+    binlog = Binlog()
+    bodies = binlog.transaction(insert("d.t", row(1, 0)), insert("d.t", row(2, 4)), insert("d.t", {"v": 1}))
+    status = run(settings, bodies)
+    assert status.parked == 2
+    parts = parts_of(settings)
+    reasons = [kept.change.reason for kept in parts.keep.parked()]
+    assert any("has no value for this row" in reason for reason in reasons)
+    assert any("no column 'id', which the key" in reason for reason in reasons)
+    assert set(rows_in(connect(server))) == {"t:2"}
+    assert run(settings, binlog.transaction(update("d.t", row(1, 3), {"v": 0}))).parked == 1  # behind the first
+    for kept in parts.keep.parked():
+        assert parts.keep.skip(kept.id)
+    run(settings, binlog.transaction(update("d.t", row(1, 2), {"v": 3})))
+    assert rows_in(connect(server))["t:1"]["w"] == "0.5"
+
+
+# -- older never over newer --------------------------------------------------------------------------------------------
+
+
+def history(chance: random.Random, *, keys: int = 4, steps: int = 60) -> list[SinkRow]:
+    """Changes of a few rows, keys and deletions among them; `v` only grows."""
+    binlog, rows, found = Binlog(), {}, []
+    for value in range(1, steps + 1):
+        number, other = chance.randrange(keys), chance.randrange(keys)
+        if number not in rows:
+            step = insert("d.t", row(number, value))
+            rows[number] = value
+        elif chance.random() < 0.2:
+            step = delete("d.t", row(number, rows.pop(number)))
+        elif chance.random() < 0.3 and other not in rows:
+            step = update("d.t", row(other, value), {"id": number, "v": rows.pop(number)})
+            rows[other] = value
+        else:
+            step = update("d.t", row(number, value), {"v": rows[number]})
+            rows[number] = value
+        (body,) = binlog.transaction(step)
+        change = decode_message(body)
+        assert isinstance(change, RowChange)
+        found.append(SinkRow(TableName("d", "t"), change, place_of(change, 0)))
+    return found
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_any_order_of_any_deliveries_ends_the_same_and_never_goes_back(
+    server: lab.Redis, table: Endpoint, seed: int
+) -> None:
+    chance = random.Random(seed)
+    settings = settings_for(server, table, TABLES)
+    parts, client = parts_of(settings), connect(server)
+    changes = history(chance)
+    parts.writer.write(changes)
+    wanted = rows_in(client)
+    client.flushdb()
+    deliveries = changes + chance.choices(changes, k=60)
+    chance.shuffle(deliveries)
+    newest: dict[str, int] = {}
+    for start in range(0, len(deliveries), 3):
+        parts.writer.write(sorted(deliveries[start : start + 3], key=lambda each: each.place))
+        for key, value in rows_in(client).items():
+            assert newest.get(key, 0) <= int(value["v"])
+            newest[key] = int(value["v"])
+    assert rows_in(client) == wanted
+
+
+def test_a_worker_that_was_replaced_changes_nothing_any_more(server: lab.Redis, table: Endpoint) -> None:
+    settings = settings_for(server, table, TABLES)
+    changes = history(random.Random(1))
+    one, other = parts_of(settings), parts_of(settings)
+    assert one.keep.lock()
+    state = one.keep.take_over()
+    assert not other.keep.lock()
+    connect(server).delete("pydbsync:{memory}:lock")  # it stood still for longer than its lock lives
+    assert other.keep.lock()
+    other.keep.take_over()
+    other.writer.write(changes)
+    other.keep.commit(StreamState(Checkpoint(), commits=1), [])
+    wanted = rows_in(connect(server))
+    one.writer.write(changes[:30])
+    state.commits = 1
+    with pytest.raises(CheckpointConflict):
+        one.keep.commit(state, [])
+    assert rows_in(connect(server)) == wanted
+    other.writer.close()
+    one.keep.close()
+    assert connect(server).get("pydbsync:{memory}:lock") is not None  # the other one's
+
+
+# -- what is lost on the way -------------------------------------------------------------------------------------------
+
+
+class Running:
+    """A worker in a thread, with what happens meanwhile seen from outside."""
+
+    def __init__(self, settings: Any, source: MemorySource) -> None:
+        self.stop = threading.Event()
+        self.source = source
+        self.error: BaseException | None = None
+        self._settings = settings
+        self._thread = threading.Thread(target=self._run)
+        self._thread.start()
+
+    def _run(self) -> None:
+        try:
+            follow(
+                self._settings, self.source, stop=self.stop, send=lambda status: None, log=LOG, until_drained=True
+            )  # fmt: skip
+        except BaseException as exc:
+            self.error = exc
+
+    def join(self) -> None:
+        self._thread.join(60)
+        self.stop.set()
+        self._thread.join(10)
+        assert not self._thread.is_alive()
+        assert self.error is None, self.error
+        assert self.source.depth() == 0
+
+
+def growing(rows: int = 50, rounds: int = 60) -> tuple[list[bytes], dict[str, Any]]:
+    """Messages that raise all rows again and again, and what is there in the end."""
+    binlog, bodies = Binlog(), []
+    for number in range(rows):
+        bodies += binlog.transaction(insert("d.t", row(number, 0)))
+    for value in range(1, rounds):
+        bodies += binlog.transaction(*[update("d.t", row(number, value), {"v": value - 1}) for number in range(rows)])
+    return bodies, {f"t:{number}": {"id": str(number), "v": str(rounds - 1)} for number in range(rows)}
+
+
+@pytest.mark.parametrize("policy", ["everysec", "always"])
+def test_a_message_is_acknowledged_only_when_redis_cannot_lose_it(
+    server: lab.Redis, table: Endpoint, policy: str
+) -> None:
+    """Redis loses what it had not synced, as by a loss of power: here the file is cut to what it was 1.4 s before."""
+    server_of_its_own = lab.start_redis("redis-cut", options={"appendfsync": policy})
+    client = connect(server_of_its_own)
+    client.flushall()
+    bodies, wanted = growing()
+    source = MemorySource(bodies, block=50)
+    settings = settings_for(server_of_its_own, table, TABLES, run_batch_rows=50)
+    running = Running(settings, source)
+    sizes: list[tuple[float, int]] = []
+    file = next((server_of_its_own.folder / "appendonlydir").glob("*.incr.aof"))
+
+    def has_acknowledged() -> bool:
+        sizes.append((time.monotonic(), file.stat().st_size))
+        return source.acknowledged > 200
+
+    wait_for(has_acknowledged, what="the first acknowledgements")
+    acknowledged = source.acknowledged
+    server_of_its_own.kill()
+    if policy == "everysec":
+        end = time.monotonic()
+        size = max((size for at, size in sizes if at < end - 1.4), default=0)
+        data = file.read_bytes()
+        file.write_bytes(data[:size])
+    server_of_its_own.start()
+    running.join()
+    assert acknowledged
+    assert rows_in(connect(server_of_its_own)) == wanted
+    server_of_its_own.stop()
+
+
+def test_a_redis_that_comes_and_goes_ends_equal_and_never_shows_older(server: lab.Redis, table: Endpoint) -> None:
+    bodies, wanted = growing(rounds=200)
+    source = MemorySource(bodies, block=100)
+    running = Running(settings_for(server, table, TABLES, run_batch_rows=100), source)
+    newest: dict[str, int] = {}
+    for _ in range(4):
+        goal = len(newest) and min(newest.values()) + 10
+
+        def grows(goal: int = goal) -> bool:
+            found = rows_in(connect(server))
+            for key, value in found.items():
+                assert newest.get(key, 0) <= int(value["v"]), "older over newer"
+                newest[key] = int(value["v"])
+            return not source.depth() or min(newest.values(), default=-1) >= goal
+
+        wait_for(grows, what="rows that grow")
+        server.kill()
+        newest.clear()  # what was not synced may be gone with it
+        server.start()
+    running.join()
+    assert rows_in(connect(server)) == wanted
+
+
+def test_a_redis_without_memory_is_waited_for(
+    server: lab.Redis, table: Endpoint, caplog: pytest.LogCaptureFixture
+) -> None:
+    client = connect(server)
+    client.config_set("maxmemory", "1")
+    bodies, wanted = growing(rounds=3)
+    running = Running(settings_for(server, table, TABLES), MemorySource(bodies))
+    wait_for(lambda: "maxmemory" in caplog.text, what="a refusal")
+    assert rows_in(client) == {}
+    client.config_set("maxmemory", "0")
+    running.join()
+    assert rows_in(client) == wanted
+
+
+def test_without_an_append_only_file_the_loss_is_told(
+    server: lab.Redis, table: Endpoint, caplog: pytest.LogCaptureFixture
+) -> None:
+    client = connect(server)
+    client.config_set("appendonly", "no")
+    try:
+        with pytest.raises(ConfigError, match=r"sink.durability: Redis keeps no append-only file"):
+            run(settings_for(server, table, TABLES, durability="aof"), [])
+        run(settings_for(server, table, TABLES), Binlog().transaction(insert("d.t", row(1, 1))))
+        assert "`pydbsync repair` mends it" in caplog.text
+    finally:
+        client.config_set("appendonly", "yes")
+
+
+# -- schema changes ----------------------------------------------------------------------------------------------------
+
+STATEMENTS = [
+    ("TRUNCATE TABLE t", "table-alter", {"u:1"}),
+    ("DROP TABLE t", "table-drop", {"u:1"}),
+    ("RENAME TABLE t TO gone", "table-alter", {"u:1"}),
+    ("RENAME TABLE t TO old, u TO t", "table-alter", {"t:1", "t:2"}),
+    ("ALTER TABLE t ADD c INT", "table-alter", {"t:1", "t:2", "u:1"}),
+    ("CREATE INDEX i ON t (v)", "table-alter", {"t:1", "t:2", "u:1"}),
+    ("DROP DATABASE d", "database-drop", set()),
+]
+
+
+@pytest.mark.parametrize(("statement", "kind", "left"), STATEMENTS, ids=[each[0] for each in STATEMENTS])
+def test_a_schema_change_has_a_defined_outcome(
+    server: lab.Redis, table: Endpoint, statement: str, kind: str, left: set[str]
+) -> None:
+    table.query("CREATE TABLE d.u LIKE d.t")
+    settings = settings_for(server, table, {"d.t": {"key": "t:{id}"}, "d.u": {"key": "u:{id}"}})
+    binlog, client = Binlog(), connect(server)
+    client.set("t:foreign", "not ours")
+    rows = binlog.transaction(insert("d.t", row(1, 1)), insert("d.t", row(2, 1)), insert("d.u", row(1, 1)))
+    names = ["d"] if "DATABASE" in statement else ["d.t"]
+    bodies = rows + binlog.ddl(statement, *names, kind=kind, columns=("id", "v"))
+    run(settings, bodies)
+    client.delete("pydbsync:{memory}:lock")
+    run(settings, bodies)
+    assert set(rows_in(client)) == left | {"t:foreign"}
+    parts = parts_of(settings)  # what comes again late does not bring it back
+    late = [decode_message(body) for body in rows]
+    parts.writer.write([SinkRow(TableName("d", c.table), c, place_of(c, 0)) for c in late if isinstance(c, RowChange)])
+    assert set(rows_in(client)) == left | {"t:foreign"}
+    if "DATABASE" not in statement:
+        run(settings, binlog.transaction(insert("d.t", row(1, 3))))
+        assert rows_in(client)["t:1"]["v"] == "3"
+
+
+# -- other ways to reach it --------------------------------------------------------------------------------------------
+
+RIGHTS = (
+    "~t:* ~pydbsync:* ~changes +@connection +evalsha +script|load +info +get +set +del +hset +hget +hmget +hgetall"
+    " +hincrby +exists +pexpire +xadd +scan +config|get"
+)
+
+
+def test_tls_and_a_user_with_the_least_rights(table: Endpoint, certificates: Certificates) -> None:
+    server = lab.start_redis(
+        "redis-tls", tls=lab.Tls(certificates.ca, certificates.server.certificate, certificates.server.key)
+    )
+    client: Any = redis.Redis(port=server.port, ssl=True, ssl_ca_certs=str(certificates.ca))
+    client.flushall()
+    client.execute_command("ACL", "SETUSER", "sync", "reset", "on", ">secret", *RIGHTS.split())
+    access = {"user": "sync", "password": "secret", "tls": {"ca": str(certificates.ca)}}
+    tables = {"d.t": {"key": "t:{id}", "changes": "changes", "ttl_s": 60}}
+    settings = settings_for(server, table, tables, **access)
+    binlog = Binlog()
+    run(settings, binlog.transaction(insert("d.t", row(1, 1)), update("d.t", row(2, 1), {"id": 1})))
+    run(settings, binlog.ddl("TRUNCATE TABLE t", "d.t", kind="table-alter"))
+    assert set(rows_in(client)) == {"changes"}
+    client.execute_command("ACL", "SETUSER", "sync", "-config|get")
+    run(settings, binlog.transaction(insert("d.t", row(3, 1))))
+    assert "t:3" in rows_in(client)
+    wrong = settings_for(server, table, tables, **{**access, "password": "wrong"})
+    with pytest.raises(ConfigError, match="refuses the user") as caught:
+        run(wrong, [])
+    assert "wrong" not in str(caught.value)
+    client.execute_command("ACL", "SETUSER", "sync", "-evalsha")
+    with pytest.raises(ConfigError, match="refuses the user"):
+        run(settings, binlog.transaction(insert("d.t", row(4, 1))))
+    server.stop()
+
+
+def is_whole(client: Any) -> bool:
+    return b"cluster_state:ok" in client.execute_command("CLUSTER", "INFO")
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[list[lab.Redis]]:
+    options = {"cluster-enabled": "yes", "cluster-node-timeout": "2000"}
+    for number in range(3):
+        lab.Redis(f"redis-cluster-{number}").remove()
+    nodes = [lab.start_redis(f"redis-cluster-{number}", options=options) for number in range(3)]
+    clients = [connect(node) for node in nodes]
+    for number, client in enumerate(clients):
+        first, last = 16384 * number // 3, 16384 * (number + 1) // 3 - 1
+        client.execute_command("CLUSTER", "ADDSLOTSRANGE", first, last)
+        client.execute_command("CLUSTER", "SET-CONFIG-EPOCH", number + 1)
+        port, bus = nodes[0].port, nodes[0].ports["bus"]
+        client.execute_command("CLUSTER", "MEET", "127.0.0.1", port, bus)
+    wait_for(lambda: all(is_whole(client) for client in clients), what="the cluster")
+    yield nodes
+    for node in nodes:
+        node.stop()
+
+
+def test_a_cluster_keeps_rows_on_all_nodes_and_ends_equal(cluster: list[lab.Redis], table: Endpoint) -> None:
+    bodies, wanted = growing(rows=30, rounds=20)
+    tables = {"d.t": {"key": "t:{id}", "changes": "changes"}}
+    settings = settings_for(cluster[0], table, tables, cluster=True)
+    source = MemorySource(bodies, block=200)
+    running = Running(settings, source)
+    wait_for(lambda: source.acknowledged > 0, what="the first acknowledgement")
+    cluster[1].kill()
+    cluster[1].start()
+    running.join()
+    wait_for(lambda: all(is_whole(connect(node)) for node in cluster), what="the cluster again")
+    found: dict[str, Any] = {}
+    for node in cluster:
+        here = rows_in(connect(node))
+        assert here.keys() - {"changes"}
+        found |= here
+    assert len(found.pop("changes")) == len(bodies)
+    assert found == wanted
+    truncate = Binlog()
+    truncate.offset = 10**6
+    run(settings, truncate.ddl("TRUNCATE TABLE t", "d.t", kind="table-alter"))
+    assert [key for node in cluster for key in rows_in(connect(node)) if key.startswith("t:")] == []
+
+
+def test_a_master_is_found_by_sentinels_and_followed_to_another(table: Endpoint) -> None:
+    master, replica = lab.start_redis("redis-a"), lab.start_redis("redis-b")
+    for each in (master, replica):
+        connect(each).replicaof("NO", "ONE")
+    connect(master).flushall()
+    connect(replica).replicaof("127.0.0.1", master.port)
+    watch = {"sentinel monitor shop": f"127.0.0.1 {master.port} 1", "sentinel down-after-milliseconds shop": "500"}
+    watch |= {"sentinel failover-timeout shop": "2000"}
+    lab.Redis("redis-sentinel").remove()
+    sentinel = lab.start_redis("redis-sentinel", options=watch, sentinel=True)
+    wait_for(lambda: connect(master).info("replication")["connected_slaves"] == 1, what="the replica")
+    asked = connect(sentinel)
+    wait_for(lambda: len(asked.sentinel_slaves("shop")) == 1, what="the sentinel to know the replica")
+    bodies, wanted = growing(rounds=40)
+    source = MemorySource(bodies, block=100)
+    where = {"sentinel": {"service": "shop", "nodes": [f"127.0.0.1:{sentinel.port}"]}, "replicas": 1}
+    running = Running(settings_for(master, table, TABLES, run_batch_rows=100, **where), source)
+    wait_for(lambda: source.acknowledged > 0, what="the first acknowledgement")
+    master.kill()
+    wait_for(lambda: connect(replica).info("replication")["role"] == "master", what="the fail-over")
+    master.start()  # comes back as a replica, without which nothing is acknowledged
+    running.join()
+    assert rows_in(connect(replica)) == wanted
+    for each in (sentinel, master, replica):
+        each.stop()
+
+
+def test_scripts_that_were_flushed_are_loaded_again(server: lab.Redis, table: Endpoint) -> None:
+    parts, client = parts_of(settings_for(server, table, TABLES)), connect(server)
+    client.script_flush()
+    with pytest.raises(TransientError, match="lost its scripts"):
+        parts.client.call(Call(scripts.RELEASE, ("pydbsync:x",), ("x",)))
+    parts.writer.open()
+    parts.client.call(Call(scripts.RELEASE, ("pydbsync:x",), ("x",)))
+
+
+def test_what_cannot_be_known_without_the_source_is_asked_for(server: lab.Redis, table: Endpoint) -> None:
+    settings = settings_for(server, table, TABLES, run_source_db_info=None)
+    with pytest.raises(ConfigError, match=r"^source_db_info: is missing: the types of columns"):
+        run(settings, [])
+
+
+# -- copy, verify, repair ----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def tool(server: lab.Redis, table: Endpoint) -> Any:
+    """make(): the operator's tools on Redis, with a copy of d.t and a table of every type in it."""
+    columns = ", ".join(f"c{number} {kind}" for number, (kind, *_) in enumerate(VALUES))
+    table.query(f"CREATE TABLE d.h (id INT PRIMARY KEY, g INT AS (id + 1) STORED, {columns})")
+    table.query("CREATE TABLE d.j LIKE d.h")
+    table.query(
+        "INSERT INTO d.h VALUES (1, DEFAULT, 1.5, 18446744073709551615, 1.1, 0.1, 'é\\\\n', X'00FF', 'a', '2020-02-29',"
+        " '2020-02-29 01:02:03.1', '-838:59:59', 1999, 5, 'b', 'b,a', '{\"b\": [1, null], \"a\": \"x\"}', NULL)"
+    )
+    table.query("INSERT INTO d.h (id) VALUES (2)")
+    table.query(
+        "INSERT INTO d.j (id, c0, c1, c2, c3, c4, c5, c6, c7, c8, c9, c10, c11, c12, c13, c14, c15) SELECT id,"
+        " c0, c1, c2, c3, c4, c5, c6, c7, c8, c9, c10, c11, c12, c13, c14, c15 FROM d.h"
+    )
+    table.query("INSERT INTO d.t SELECT seq, seq FROM (SELECT 1 AS seq UNION SELECT 2 UNION SELECT 3) AS s")
+    tables = {"d.t": {"key": "t:{id}"}, "d.h": {"key": "h:{id}"}, "d.j": {"key": "j:{id}", "as": "json"}}
+    settings = settings_for(server, table, tables)
+
+    def make(**options: Any) -> RedisTool:
+        return RedisTool(settings, wait_s=0.5, stop=threading.Event(), log=LOG, **options)
+
+    return make
+
+
+def test_copy_fills_redis_and_verify_finds_it_equal(server: lab.Redis, table: Endpoint, tool: Any) -> None:
+    assert [(each.table, each.rows) for each in tool().copy()] == [("d.h", 2), ("d.j", 2), ("d.t", 3)]
+    found = rows_in(connect(server))
+    texts = {f"c{number}": text for number, (*_, text, _) in enumerate(VALUES) if text is not None}
+    assert found["h:1"] == {"id": "1", "g": "2", **texts}
+    assert json.loads(found["j:1"])["c14"] == {"a": "x", "b": [1, None]}
+    assert [each.is_equal for each in tool().verify()] == [True, True, True]
+
+
+def test_repair_mends_what_was_lost_and_nothing_else(server: lab.Redis, table: Endpoint, tool: Any) -> None:
+    tool().copy()
+    client = connect(server)
+    wanted = rows_in(client)
+    client.delete("t:1", "h:2")
+    client.hset("t:2", "v", "wrong")
+    client.hdel("h:1", "c4")
+    client.set("j:1", "no document")
+    table.query("DELETE FROM d.t WHERE id = 3")  # its message is lost
+    client.set("t:99", "somebody else's")
+    found = {each.table: (each.missing, each.different, each.extra) for each in tool().verify()}
+    assert found == {"d.h": (1, 1, 0), "d.j": (0, 1, 0), "d.t": (1, 1, 1)}
+    mended = tool().repair()
+    assert sum(each.mended for each in mended) == 6
+    assert [each.is_equal for each in tool().verify()] == [True, True, True]
+    del wanted["t:3"]
+    assert rows_in(client) == {**wanted, "t:99": "somebody else's"}
+
+
+def test_what_the_stream_has_before_the_copy_changes_nothing_and_what_it_has_behind_goes_on(
+    server: lab.Redis, table: Endpoint, tool: Any
+) -> None:
+    place = table.query("SHOW MASTER STATUS" if table.brand == "mariadb" else "SHOW BINARY LOG STATUS")[0]
+    base, _, file = str(place[0]).partition(".")
+    binlog = Binlog(base=base, server_id=int(table.query("SELECT @@server_id")[0][0]), ts=int(time.time()))
+    binlog.file, binlog.offset = int(file), int(place[1]) - 500
+    before = binlog.transaction(insert("d.t", row(1, -1)), delete("d.t", row(2, -1)))
+    binlog.offset = int(place[1]) - 100
+    behind = binlog.transaction(update("d.t", row(1, 7), {"v": 1}))
+    tool(stream="memory").copy()
+    assert run(tool()._settings, before + behind).applied == 1
+    found = rows_in(connect(server))
+    assert (found["t:1"]["v"], found["t:2"]["v"]) == ("7", "2")
+    connect(server).delete("pydbsync:{memory}:state")  # even where the checkpoint is lost, the keys know
+    parts = parts_of(tool()._settings)
+    changes = [decode_message(body) for body in before]
+    parts.writer.write([SinkRow(TableName("d", "t"), c, place_of(c, 0)) for c in changes if isinstance(c, RowChange)])
+    assert rows_in(connect(server)) == found
+
+
+def test_a_repair_while_changes_flow_never_goes_back(server: lab.Redis, table: Endpoint, tool: Any) -> None:
+    """The row in the source is older than what was replayed meanwhile: the place of the repair tells."""
+    tool(stream="memory").copy()
+    client = connect(server)
+    state = client.hget("pydbsync:{memory}:state", "state")
+    checkpoint = json.loads(state)["checkpoint"]
+    binlog = Binlog(base=checkpoint["base"], server_id=checkpoint["server_id"], ts=int(time.time()))
+    binlog.file, binlog.offset = checkpoint["place"][0], checkpoint["place"][1] + 10**6
+    run(tool()._settings, binlog.transaction(update("d.t", row(1, 9), {"v": 1})))
+    (outcome,) = tool(stream="memory", tables=["d.t"]).repair()
+    assert (outcome.different, outcome.mended) == (1, 0)
+    assert rows_in(client)["t:1"]["v"] == "9"
+
+
+def test_the_commands_know_the_sink(
+    server: lab.Redis, table: Endpoint, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table.query("INSERT INTO d.t VALUES (1, 1)")
+    sink = {"type": "redis", "port": server.port, "tables": {"d.t": {"key": "t:{id}"}}}
+    config = write_config(
+        {"sink": sink, "source_db_info": table.db_info, "log_file_prefix": "", **RABBITMQ}, tmp_path / "config.py"
+    )
+
+    def command(*words: str) -> int:
+        with pytest.raises(SystemExit) as ended:
+            main([*words, "--config", str(config)])
+        return int(ended.value.code or 0)
+
+    assert command("copy") == 0
+    assert command("verify") == 0
+    assert "d.t: 1 rows, equal" in capsys.readouterr().out
+    connect(server).delete("t:1")
+    assert command("verify", "--wait-s", "0") in (1, 2)
+    assert "missing: t:1" in capsys.readouterr().out
+    assert command("repair", "--wait-s", "0") == 0
+    assert "1 missing, 0 different, 0 extra; 1 mended" in capsys.readouterr().out
+    assert command("verify", "--wait-s", "0") == 0
+    assert command("copy", "--restart") == 2
+    assert "--restart means nothing where the target is a sink" in capsys.readouterr().err
+
+
+RABBITMQ = {
+    "rabbitmq_conn_info": {"host": "127.0.0.1"},
+    "rabbitmq_queue_bind": [{"exchange": ["maxwell", "topic"], "queues": {"cache": ["d.*"]}}],
+}
