@@ -37,7 +37,7 @@ TABLES = {"d.t": {"key": "t:{id}"}}
 
 @pytest.fixture(scope="session")
 def redis_server() -> lab.Redis:
-    return lab.start_redis()
+    return lab.start_redis(options={"appendfsync": "always"})  # so that nothing is waited for
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""`python -m tests.torture`, with `--faults N`, `--verify N`, `--repair N`, `--bounds` or `--properties`.
+"""`python -m tests.torture`, with `--faults N`, `--redis`, `--verify N`, `--repair N`, `--bounds` or `--properties`.
 
 Prints what is shown; exit code 1 if it failed."""
 
@@ -35,6 +35,7 @@ def main() -> int:
     parser.add_argument("--properties", action="store_true", help="what holds for all values, by 2,000 random ones")
     parser.add_argument("--source", help="of --verify and --repair: mysql://user:password@host:port")
     parser.add_argument("--target", help="the same; all databases of both are dropped")
+    parser.add_argument("--redis", action="store_true", help="the sink of Redis instead of a MySQL")
     arguments = parser.parse_args()
     if arguments.bounds:
         from tests.torture.bounds import main as bounds
@@ -51,6 +52,12 @@ def main() -> int:
     folder = arguments.folder or Path(tempfile.mkdtemp(prefix="pydbsync-torture-"))
     folder.mkdir(parents=True, exist_ok=True)
     print(f"seed {arguments.seed}; logs in {folder}", flush=True)
+    if arguments.redis:
+        from tests.torture.redis import torture as torture_redis
+
+        shown = torture_redis(folder, faults=arguments.faults, seed=arguments.seed, say=say)
+        print(shown)
+        return 0 if shown.is_equal else 1
     result = torture(folder, faults=arguments.faults, seed=arguments.seed, only=arguments.only, say=say)
     print(result)
     return 0 if result.is_equal else 1
