@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from typing import Annotated, NamedTuple
 
+import msgspec
 import typer
 
 from pydbsync.commands.shared import (
     CONFIG,
-    ConfigOption,
     Format,
     FormatOption,
     JsonOption,
@@ -20,7 +21,9 @@ from pydbsync.commands.shared import (
 )
 from pydbsync.config.file import load_settings
 from pydbsync.config.maxwell_file import read_maxwell_file
+from pydbsync.config.settings import Settings
 from pydbsync.errors import ConfigError
+from pydbsync.ops.doctor.across import check_together
 from pydbsync.ops.doctor.examination import Examination, Limits
 from pydbsync.ops.doctor.finding import Finding, Level, Report
 from pydbsync.ops.doctor.run import examine
@@ -32,7 +35,7 @@ def register(app: typer.Typer) -> None:
 
     @app.command()
     def doctor(
-        config: ConfigOption = CONFIG,
+        config: Annotated[list[Path] | None, typer.Option("--config", help="Configuration, .py or .yaml.")] = None,
         only: Annotated[
             list[str] | None,
             typer.Option(metavar="GROUP", help="Only this group of checks, such as broker; repeatable."),
@@ -55,14 +58,18 @@ def register(app: typer.Typer) -> None:
                 " nothing.",
             ),
         ] = 0,
+        canary: Annotated[
+            bool, typer.Option("--canary", help="Write one row of every type at the source, and see how it arrives.")
+        ] = False,
+        canary_wait: Annotated[float, typer.Option(min=1, help="Longest way of the canary, seconds.")] = 30,
         output: FormatOption = Format.TEXT,
         as_json: JsonOption = False,
     ) -> None:
         """Look at source, broker, target and state, and say what is wrong and how it is mended; nothing is changed.
         Exit
-        code 0 well, 1 warnings, 2 errors."""
-        options = _Options(only or [], skip or [], timeout_s, maxwell, watch_stream)
-        report = _examined(config, options)
+        code 0 well, 1 warnings, 2 errors. Several --config are also held against each other."""
+        options = _Options(only or [], skip or [], timeout_s, maxwell, watch_stream, canary_wait if canary else 0)
+        report = _all_examined(config or [CONFIG], options)
         if is_json(output, as_json):
             print_json(
                 {"exit_code": report.exit_code(strict=strict), "findings": report.findings, "seconds": report.seconds}
@@ -78,6 +85,23 @@ class _Options(NamedTuple):
     timeout_s: float
     maxwell: Path | None
     watch_s: float
+    canary_s: float
+
+
+def _all_examined(configs: list[Path], options: _Options) -> Report:
+    if len(configs) == 1:
+        return _examined(configs[0], options)
+    found: list[Finding] = []
+    named: list[tuple[str, Settings]] = []
+    seconds = 0.0
+    for config in configs:
+        report = _examined(config, options)
+        seconds += report.seconds
+        found += [msgspec.structs.replace(each, group=f"{config}: {each.group}") for each in report.findings]
+        with contextlib.suppress(ConfigError):  # it is among the findings already
+            named.append((str(config), load_settings(config, require=("db_info",))[0]))
+    found += [msgspec.structs.replace(each, group="together") for each in check_together(named)]
+    return Report(findings=tuple(found), seconds=seconds)
 
 
 def _examined(config: Path, options: _Options) -> Report:
@@ -87,7 +111,7 @@ def _examined(config: Path, options: _Options) -> Report:
     except ConfigError as exc:
         return Report(findings=(_configuration("error", str(exc), f"correct it in {config}"),))
     limits = Limits(answer_s=min(10.0, options.timeout_s), group_s=options.timeout_s)
-    exam = Examination(settings, limits=limits, maxwell=maxwell, watch_s=options.watch_s)
+    exam = Examination(settings, limits=limits, maxwell=maxwell, watch_s=options.watch_s, canary_s=options.canary_s)
     report = examine(exam, only=options.only, skip=options.skip)
     told = tuple(_configuration("warning", text, f"see {config}") for text in warnings)
     return Report(findings=(*told, *report.findings), seconds=report.seconds)

@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 import contextlib
+import json
+import threading
+from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
+from pydbsync.apply.connection import Connection
+from pydbsync.apply.state import ensure_state_schema
+from pydbsync.cli import application
 from pydbsync.config.settings import settings_from_mapping
 from pydbsync.ops.doctor.examination import Examination, Limits
 from pydbsync.ops.doctor.run import examine
-from tests.comparing import run_sql
+from pydbsync.ops.heartbeat import run_heartbeat
+from tests.comparing import LOG, run_sql
 from tests.examining import Fault, examined, global_variables, must_say, named, settings_of, shown
 from tests.integration.copying import OWN
+from tests.processes import write_config
 from tests.servers import Endpoint
 
 SHOP = """
@@ -308,3 +317,131 @@ def test_a_lock_that_is_held_does_not_keep_the_doctor(ends: tuple[Endpoint, Endp
     report = examine(exam, only=("rights", "target"))
     must_say(report, Fault("", "rights-time", "warning", "did not end within 1 s", "--timeout"))
     assert any(each.group == "target" and each.check == "max-allowed-packet" for each in report.findings), shown(report)
+
+
+def test_a_heartbeat_that_has_stopped_is_no_proof(ends: tuple[Endpoint, Endpoint]) -> None:
+    settings = settings_of(*ends)
+    must_say(
+        examined(settings, "source"), Fault("", "heartbeat", "unknown", "there is no heartbeat", "pydbsync heartbeat")
+    )
+    try:
+        run_heartbeat(settings, threading.Event(), LOG, beats=1)
+        must_say(examined(settings, "source"), Fault("", "heartbeat", "ok", "beats", ""))
+        ends[0].query("UPDATE pydbsync_heartbeat.heartbeat SET written_at = NOW() - INTERVAL 1 HOUR")
+        must_say(examined(settings, "source"), Fault("", "heartbeat", "warning", "stopped 1 h ago", "start pydbsync"))
+    finally:
+        ends[0].query("DROP DATABASE IF EXISTS pydbsync_heartbeat")
+
+
+STATE_FAULTS = {
+    "a newer state schema": (
+        "INSERT INTO schema_version (version, says, made_by) VALUES (9999, 'x', 'pydbsync 99')",
+        Fault("state", "state-version", "error", "has version 9999, made by pydbsync 99", "run the newer one"),
+    ),
+    "an older state schema": (
+        "DELETE FROM schema_version WHERE version > 1",
+        Fault("state", "state-version", "warning", "has version 1", "CREATE, ALTER and INDEX"),
+    ),
+    "a state table without transactions": (
+        "ALTER TABLE parked ENGINE ="
+        " MyISAM", Fault("state", "state-engine", "error", "pydbsync.checkpoint", "ENGINE=InnoDB"),
+    ),
+    "parked changes": (
+        "INSERT INTO parked (stream, position, kind, source_database, source_table, target_database, row_keys,"
+        " is_whole_table, reason, code, message) VALUES ('sync', 'b.1:4', 'insert', 'shop', 'orders', 'shop', '', 0,"
+        " 'Duplicate entry 7', 1062, '{}')",
+        Fault("state", "parked", "warning", "1 change of shop.orders parked: Duplicate entry 7", "pydbsync parked"
+                                                                                                 " retry"),
+    ),
+    "a schema change without an end": (
+        "INSERT INTO schema_change (statement_hash, position, stream, status, statement, before_state, note, ts,"
+        " started_at) VALUES ('y', 'b.1:4', 'sync', 'intent', 'ALTER TABLE t ADD x INT', '', '', 0,"
+        " NOW() - INTERVAL 1 HOUR)",
+        Fault("state", "schema-change", "warning", "ALTER TABLE t ADD x INT", "SHOW PROCESSLIST"),
+    ),
+    "messages without positions": (
+        "INSERT INTO checkpoint (stream, gtids, ghosts, commits, applied) VALUES ('sync', '', '', 5, 5)",
+        Fault("state", "positions", "error", "carry no position", "output_binlog_position=true"),
+    ),
+    "a worker that has gone with an error": (
+        "INSERT INTO worker (stream, host, pid, queue, state, written_at, last_error, last_error_at, remedy)"
+        " VALUES ('sync', 'h', 1, 'sync', 'following', NOW() - INTERVAL 1 HOUR, 'the disk is full', NOW(), 'make"
+        " room')",
+        Fault("state", "worker-error", "error", "ended with: the disk is full", "make room"),
+    ),
+    "a copy that outlasts the binlog": (
+        "INSERT INTO task (kind, name, host, pid, state, started_at, written_at, done, total)"
+        " VALUES ('copy', '', 'h', 1, 'copying', NOW(6) - INTERVAL 10 HOUR, NOW(6), 10, 1000)",
+        Fault("source", "binlog-retention", "error", "will take about", "SET GLOBAL binlog_expire_logs_seconds"),
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", STATE_FAULTS)
+def test_a_fault_of_the_state_is_named_with_its_remedy(ends: tuple[Endpoint, Endpoint], name: str) -> None:
+    sql, fault = STATE_FAULTS[name]
+    bound: dict[str, Any] = {"rabbitmq_queue_bind": [{"exchange": ["maxwell", "topic"], "queues": {"sync": ["#"]}}]}
+    connection = Connection(ends[1].db_info)
+    try:
+        ensure_state_schema(connection, "pydbsync")
+        run_sql(ends[1], [sql], database="pydbsync")
+        must_say(
+            examined(settings_of(*ends, **bound, rabbitmq_conn_info={"host": "127.0.0.1", "port": 1}), fault.group),
+            fault,
+        )
+    finally:
+        connection.close()
+        ends[1].query("DROP DATABASE IF EXISTS pydbsync")
+
+
+@pytest.mark.mariadb
+def test_a_type_at_which_maxwell_ends(ends: tuple[Endpoint, Endpoint]) -> None:
+    fault = Fault("maxwell", "maxwell-types", "warning", "columns of type UUID: shop.items.u", "pydbsync capture",
+                  source=("ALTER TABLE items ADD u UUID",))  # fmt: skip
+    with _broken(ends, fault):
+        must_say(examined(settings_of(*ends), "maxwell"), fault)
+        assert not named(examined(settings_of(*ends, lossy_values="off"), "maxwell"), "maxwell-types")
+
+
+def doctor(*arguments: str) -> Any:
+    return CliRunner().invoke(application("doctor"), ["doctor", *arguments])
+
+
+def test_from_the_terminal_and_for_programs(ends: tuple[Endpoint, Endpoint], tmp_path: Path) -> None:
+    """Grouped, the counts last, no colours where there is no terminal; the exit code is that of the worst."""
+    config = {"db_info": ends[1].db_info, "source_db_info": ends[0].db_info, "log_file_prefix": ""}
+    file = str(write_config(config, tmp_path / "c.py"))
+    with global_variables(ends[1], ["SET GLOBAL read_only = 1"]):
+        done = doctor("--config", file, "--only", "target", "--quiet")
+        assert done.exit_code == 2
+        assert "error   the target has read_only" in done.stdout
+        assert "→ SET GLOBAL read_only = OFF" in done.stdout
+        assert "\x1b" not in done.stdout
+        assert done.stdout.splitlines()[-1].startswith("1 error, ")
+        found = json.loads(doctor("--config", file, "--only", "target", "--json").stdout)
+    assert found["exit_code"] == 2
+    assert {"level", "group", "check", "text", "remedy"} == set(found["findings"][0])
+    assert doctor("--config", file, "--only", "nothing").exit_code != 0
+
+
+def test_a_configuration_that_cannot_be_read_is_an_error_in_the_report(tmp_path: Path) -> None:
+    (tmp_path / "c.yaml").write_text("db_info: {host: h, user: u, passwrd: secret}\n", encoding="utf-8")
+    done = doctor("--config", str(tmp_path / "c.yaml"))
+    assert done.exit_code == 2
+    assert "db_info.passwrd" in done.stdout
+    assert "secret" not in done.stdout
+
+
+def test_two_configurations_are_held_against_each_other(ends: tuple[Endpoint, Endpoint], tmp_path: Path) -> None:
+    files = []
+    for name, vhost, schema in (("a", "/", "pydbsync"), ("b", "/other", "pydbsync"), ("c", "/", "elsewhere")):
+        config = {
+            "db_info": ends[1].db_info, "state_schema": schema, "log_file_prefix": "",
+            "rabbitmq_conn_info": {"host": "127.0.0.1", "port": 1, "vhost": vhost},
+            "rabbitmq_queue_bind": [{"exchange": ["maxwell", "topic"], "queues": {"sync": ["#"]}}],
+        }  # fmt: skip
+        files += ["--config", str(write_config(config, tmp_path / f"{name}.py"))]
+    done = doctor(*files, "--only", "state", "--json")
+    together = [each for each in json.loads(done.stdout)["findings"] if each["group"] == "together"]
+    assert [each["check"] for each in together] == ["one-stream-twice", "one-queue-twice"]
+    assert "stream_names" in together[0]["remedy"]

@@ -56,6 +56,7 @@ class Examination:
         limits: Limits = _LIMITS,
         maxwell: dict[str, str] | None = None,
         watch_s: float = 0,
+        canary_s: float = 0,
     ) -> None:
         self.settings = settings
         self.limits = limits
@@ -63,6 +64,8 @@ class Examination:
         """Maxwell's own config.properties, if it was given."""
         self.watch_s = watch_s
         """How long a queue of our own may be declared and read; 0 is not at all."""
+        self.canary_s = canary_s
+        """How long a row that is written at the source may take to the target; 0 writes none."""
         self._open: dict[str, Any] = {}
         self._away: dict[str, Away] = {}
         self._known: dict[str, Any] = {}

@@ -9,7 +9,7 @@ from typing import Any, Final, NamedTuple
 
 from pydbsync.errors import ApplyError
 from pydbsync.model import TableName
-from pydbsync.ops.doctor.catalogue import source_tables
+from pydbsync.ops.doctor.catalogue import ColumnFacts, source_tables
 from pydbsync.ops.doctor.examination import Examination
 from pydbsync.ops.doctor.finding import Finding, Level, counted, error, listed, ok, unknown, warning
 from pydbsync.ops.doctor.grants import grant_statement
@@ -278,6 +278,36 @@ def check_places(exam: Examination) -> Iterator[Finding]:
             " and counts as duplicates",
             "stop one of them, or give each an exchange of its own",
         )
+
+
+def check_types(exam: Examination) -> Iterator[Finding]:
+    """Columns at which Maxwell ends, again at each start."""
+    if exam.settings.lossy_values == "off":  # it says that the stream is one of capture
+        return
+    fatal: dict[str, list[str]] = {}
+    for table in source_tables(exam).values():
+        for column in table.columns.values():
+            if why := _ends_at(column):
+                fatal.setdefault(why, []).append(f"{table.name}.{column.name}")
+    for why, names in fatal.items():
+        yield (warning if exam.maxwell is None else error)(
+            "maxwell-types",
+            f"Maxwell ends at {why}: {listed(names)}",
+            "publish with pydbsync capture (lossy_values: off), which reads them, or leave these tables out of"
+            " Maxwell's filter",
+        )
+
+
+def _ends_at(column: ColumnFacts) -> str:
+    if column.kind in ("vector", "uuid", "inet4", "inet6"):
+        return f"columns of type {column.kind.upper()}"
+    if column.charset in ("koi8r", "utf16le", "eucjpms"):
+        return f"columns of the character set {column.charset}"
+    if "compressed" in column.column_type:
+        return "compressed columns"
+    if column.kind in ("enum", "set") and any(ord(sign) > 0xFFFF for sign in column.column_type):
+        return "labels with 4-byte characters"
+    return ""
 
 
 def _age_s(row: tuple[Any, ...]) -> float:

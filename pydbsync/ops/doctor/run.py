@@ -11,7 +11,7 @@ from typing import Final, TypeAlias
 import msgspec
 
 from pydbsync.errors import ApplyError, ConfigError, PydbsyncError, TransientError
-from pydbsync.ops.doctor import broker, maxwell, reach, rights, routing, source, state, stream, tables, target
+from pydbsync.ops.doctor import broker, canary, maxwell, reach, rights, routing, source, state, stream, tables, target
 from pydbsync.ops.doctor.examination import Away, Examination
 from pydbsync.ops.doctor.finding import Finding, Report, unknown, warning
 
@@ -25,9 +25,11 @@ GROUPS: Final[Mapping[str, tuple[Check, ...]]] = {
     "source": (
         source.check_binlog, source.check_status, source.check_filtered, source.check_sessions, source.check_retention,
         source.check_gtids, source.check_replica, source.check_clock, source.check_transactions, source.check_tables,
-        source.check_writable,
+        source.check_writable, source.check_heartbeat, source.check_copies,
     ),
-    "maxwell": (maxwell.check_flags, maxwell.check_filter, maxwell.check_places, maxwell.check_readers),
+    "maxwell": (
+        maxwell.check_flags, maxwell.check_filter, maxwell.check_places, maxwell.check_readers, maxwell.check_types,
+    ),
     "broker": (
         broker.check_queues, broker.check_exchanges, broker.check_alarms, broker.check_message_size,
         routing.check_bindings, routing.check_routes, routing.check_database_changes, routing.check_heartbeat,
@@ -46,6 +48,7 @@ GROUPS: Final[Mapping[str, tuple[Check, ...]]] = {
         state.check_readable, state.check_schema, state.check_workers, state.check_streams,
         state.check_parked, state.check_schema_changes,
     ),
+    "canary": (canary.check_canary,),
 }  # fmt: skip
 """What is looked at, in this order; a check that says nothing has found nothing wrong."""
 
@@ -82,7 +85,7 @@ def _in_time(exam: Examination, group: str, checks: Iterable[Check]) -> list[Fin
     running = [""]
     thread = threading.Thread(target=_run, args=(exam, checks, found, running), name=f"doctor {group}", daemon=True)
     thread.start()
-    thread.join(exam.limits.group_s + (exam.watch_s if group == "stream" else 0))
+    thread.join(exam.limits.group_s + {"stream": exam.watch_s, "canary": exam.canary_s}.get(group, 0))
     if thread.is_alive():
         exam.close()  # its question fails, and the next group asks over new connections
         found = [*found, warning(

@@ -6,17 +6,20 @@ from collections.abc import Iterator
 from typing import Any
 
 from pydbsync.errors import ApplyError
+from pydbsync.model import TableName
 from pydbsync.ops.doctor.catalogue import source_tables
 from pydbsync.ops.doctor.examination import Away, Examination
 from pydbsync.ops.doctor.finding import Finding, counted, error, listed, ok, unknown, warning
 from pydbsync.ops.doctor.grants import grant_statement
 from pydbsync.ops.doctor.variables import clock_skew_s, is_on, number, variables
+from pydbsync.plan.quoting import quote_table
 
 _DAY_S = 86_400
 _SKEW_S = 2.0
 _LONG_TRANSACTION_S = 600
 _ROWS = ("innodb", "rocksdb", "tokudb", "ndbcluster")
 _NO_SUCH_STATEMENT = 1064
+_NO_SUCH_TABLE = (1049, 1146)
 
 
 def check_binlog(exam: Examination) -> Iterator[Finding]:
@@ -283,6 +286,68 @@ def check_writable(exam: Examination) -> Iterator[Finding]:
     if is_on(variables(exam, "source").get("read_only")):
         yield warning("source-read-only", "the source is read_only: pydbsync heartbeat cannot write there",
                       "run the heartbeat at the server that is written to, or SET GLOBAL read_only = OFF")  # fmt: skip
+
+
+def check_heartbeat(exam: Examination) -> Iterator[Finding]:
+    """It proves that nothing is lost on the way; one that has stopped proves nothing any more."""
+    database, _, table = exam.settings.heartbeat_table.partition(".")
+    try:
+        age_s = exam.source().value(
+            "SELECT TIMESTAMPDIFF(SECOND, written_at, NOW()) FROM"
+            f" {quote_table(TableName(database, table))} WHERE id = 1"
+        )
+    except ApplyError as exc:
+        if exc.code in _NO_SUCH_TABLE:
+            yield unknown(
+                "heartbeat",
+                f"there is no heartbeat ({database}.{table}) at the source: whether messages are lost on the way"
+                f" cannot be"
+                " proven",
+                "run pydbsync heartbeat, as a service of its own",
+            )
+        else:
+            grant = grant_statement(("SELECT",), database, "*", exam.account("source"))
+            yield unknown("heartbeat", f"the heartbeat at the source may not be read: {exc}", f"needs {grant}")
+        return
+    if age_s is None or int(age_s) > exam.settings.heartbeat_stall_s:
+        yield warning(
+            "heartbeat",
+            f"the heartbeat at the source has stopped {_time(float(age_s or 0))} ago: a loss cannot be proven since",
+            "start pydbsync heartbeat again, as a service of its own",
+        )
+    else:
+        yield ok("heartbeat", "the heartbeat at the source beats")
+
+
+def check_copies(exam: Examination) -> Iterator[Finding]:
+    """A copy that takes longer than the binlog is kept has lost its place when it ends."""
+    known = variables(exam, "source")
+    kept_s = number(known.get("binlog_expire_logs_seconds")) or number(known.get("expire_logs_days")) * _DAY_S
+    schema = exam.settings.state_schema.replace("`", "``")
+    try:
+        rows = exam.target().rows(
+            "SELECT TIMESTAMPDIFF(SECOND, started_at, NOW(6)), done, total, pid, host,"
+            f" TIMESTAMPDIFF(SECOND, written_at, NOW(6)), every_s FROM `{schema}`.`task`"
+            " WHERE kind = 'copy' AND ended_at IS NULL"
+        )
+    except (Away, ApplyError):
+        return
+    for age_s, done, total, pid, host, silent_s, every_s in rows:
+        who = f"the copy (pid {pid} on {host})"
+        if int(silent_s) > max(60, 5 * float(every_s)):
+            yield warning("copy", f"{who} has said nothing for {_time(int(silent_s))}, and did not end: it was"
+                                  f" killed, or its"
+                          " machine is gone", "run pydbsync copy again: it goes on where it was")  # fmt: skip
+            continue
+        expected_s = float(age_s) * float(total) / float(done) if done and total else float(age_s)
+        if kept_s and expected_s > kept_s / 2:
+            yield (error if expected_s > kept_s else warning)(
+                "binlog-retention",
+                f"{who} will take about {_time(expected_s)}, and the source keeps its binlog for {_time(kept_s)}:"
+                f" changes that"
+                " came meanwhile may be purged before anybody reads them",
+                f"SET GLOBAL binlog_expire_logs_seconds = {max(7 * _DAY_S, int(3 * expected_s))}; at the source, now",
+            )
 
 
 def binlog_files(exam: Examination) -> list[str] | None:

@@ -1,0 +1,74 @@
+"""Two configurations side by side: what each is right by itself, and wrong together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import combinations
+
+from pydbsync.config.servers import TargetSettings
+from pydbsync.config.settings import QueueSettings, Settings
+from pydbsync.ops.doctor.finding import Finding, error, warning
+
+
+def check_together(named: Sequence[tuple[str, Settings]]) -> Iterator[Finding]:
+    """`named` has each configuration's file and settings."""
+    for (one_name, one), (other_name, other) in combinations(named, 2):
+        both = f"{one_name} and {other_name}"
+        same_state = _end(one.target) == _end(other.target) and one.state_schema == other.state_schema
+        for mine in one.queues:
+            for theirs in other.queues:
+                same_queue = _queue(one, mine) == _queue(other, theirs)
+                if same_queue and not same_state:
+                    yield error(
+                        "one-queue-twice",
+                        f"{both} read the same queue {mine.queue} for different targets or state schemas: each gets"
+                        f" a part of"
+                        " the changes",
+                        f"another queue in {other_name}, bound to the same exchange by the same routing keys",
+                    )
+                if not same_queue and same_state and mine.stream == theirs.stream:
+                    yield error(
+                        "one-stream-twice",
+                        f"{both} have a stream {mine.stream} in one state schema, for different queues: the second"
+                        f" is refused",
+                        f"stream_names: {{'{theirs.queue}': '{theirs.queue}-2'}} or another state_schema in"
+                        f" {other_name}",
+                    )
+        if one.source is not None and other.source is not None and (
+            (_end(one.source), _end(one.target)) == (_end(other.target), _end(other.source))
+        ):  # fmt: skip
+            yield warning(
+                "both-directions",
+                f"{both} are two directions between the same servers: run at the same time, changes go round in a"
+                f" circle",
+                "one direction at a time (docs/migration.md): begin the way back when the way forth has ended",
+            )
+        yield from _one_source_twice(both, one, other)
+
+
+def _one_source_twice(both: str, one: Settings, other: Settings) -> Iterator[Finding]:
+    """Databases of two sources that come to one name at one target, without a rewrite that tells them apart."""
+    if one.source is None or other.source is None or _end(one.target) != _end(other.target):
+        return
+    if _end(one.source) == _end(other.source):
+        return
+    here, there = ({*each.dbname_rewrite.values()} for each in (one, other))
+    if here & there:
+        yield warning(
+            "merged-targets",
+            f"{both} write databases of two sources into {', '.join(sorted(here & there))}: a row of one replaces"
+            f" that of the"
+            " other where keys are equal",
+            "see that their keys cannot be equal (auto_increment_increment and _offset), or give them databases of"
+            " their own",
+        )
+
+
+def _end(server: TargetSettings) -> tuple[object, ...]:
+    given = server.connect
+    host = str(given.get("host", "localhost")).lower()
+    return given.get("unix_socket"), "127.0.0.1" if host == "localhost" else host, given.get("port", 3306)
+
+
+def _queue(settings: Settings, queue: QueueSettings) -> tuple[object, ...]:
+    return settings.amqp.host.lower(), settings.amqp.port, settings.amqp.vhost, queue.queue
