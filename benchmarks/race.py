@@ -30,6 +30,8 @@ from benchmarks.names import (
     NATIVE,
     ORIGINAL,
     PUBLISH,
+    STATE_NOT_WRITTEN,
+    STATE_WRITTEN,
 )
 from benchmarks.native import PARALLEL, SINGLE, Mode
 from benchmarks.publish import FramePublisher, declare, delete, depth, fill, read_bodies, read_bundles
@@ -154,6 +156,10 @@ class Race:
             for contestant in (CAPTURE, CAPTURE_RABBITMQ, CAPTURE_BUNDLES):
                 yield Entry(contestant, NO_TARGET, partial(self._capture, prepared, contestant))
             yield Entry(PUBLISH, NO_TARGET, partial(self._publish, prepared))
+        if name == MAIN and self._only:
+            for contestant, interval_s in ((STATE_WRITTEN, 1), (STATE_NOT_WRITTEN, 0)):
+                settings_given = {"state_interval_s": interval_s}
+                yield self._engine_entry(prepared, WITH_BINLOG, contestant=contestant, settings=settings_given)
         if small:
             yield Entry(ORIGINAL, WITH_BINLOG, partial(self._original, small))
 

@@ -18,7 +18,7 @@ HOMES: Mapping[str, str] = {
     "run": "run",
     "replay": "run",
     **{name: name for name in ("capture", "checkpoint", "config", "copy", "counters", "doctor", "heartbeat", "init")},
-    **{name: name for name in ("parked", "pause", "prune", "repair")},
+    **{name: name for name in ("parked", "pause", "prune", "repair", "status")},
     "resume": "pause",
     "verify": "verify",
 }

@@ -96,6 +96,7 @@ class Session:
                 return self.state
             except TransientError as exc:
                 self.drop_connection()
+                self._tell("waiting for the target")
                 if not is_away:
                     self._log.warning("the target is away, waiting: %s", exc)
                 is_away = True

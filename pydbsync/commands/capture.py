@@ -14,6 +14,7 @@ from pydbsync.config.settings import Settings
 from pydbsync.errors import ConfigError
 from pydbsync.ops.capture import CaptureSettings, StateTable, run_capture
 from pydbsync.ops.capture.publish.bundle import BUNDLE_BYTES
+from pydbsync.ops.told import telling
 from pydbsync.process.stop_signals import stop_on_signals
 
 
@@ -67,32 +68,34 @@ def register(app: typer.Typer) -> None:
             raise ConfigError("is missing: capture reads the source's binlog", key="source_db_info")
         output, file = ("rabbitmq", None) if to == "rabbitmq" else ("stdout", None) if to == "-" else ("file", Path(to))
         first_queue = settings.queues[0] if settings.queues else None
-        report = run_capture(
-            CaptureSettings(
-                source=settings.source.connect_keywords(),
-                output=output,  # type: ignore[arg-type]
-                amqp=settings.amqp if output == "rabbitmq" else None,
-                exchange=exchange or (first_queue.exchange if first_queue else "maxwell"),
-                exchange_type=first_queue.exchange_type if first_queue else "topic",
-                routing_key=routing_key,
-                queues=tuple(queue.queue for queue in settings.queues),
-                bundle_bytes=BUNDLE_BYTES if bundle else 0,
-                file=file,
-                state=_state(settings, state),
-                name=name,
-                server_id=server_id,
-                start=start,
-                by_gtid=by_gtid,
-                follow=not until_end,
-                include=settings.include,
-                exclude=settings.exclude,
-                exact=exact,
-                on_unreadable="skip" if skip_unreadable else "stop",
-                skip_at=tuple(skip_at or ()),
-                retry=settings.retry,
-            ),
-            stop_on_signals(),
-        )
+        with telling(settings, "capture", name=name) as told:
+            report = run_capture(
+                CaptureSettings(
+                    source=settings.source.connect_keywords(),
+                    output=output,  # type: ignore[arg-type]
+                    amqp=settings.amqp if output == "rabbitmq" else None,
+                    exchange=exchange or (first_queue.exchange if first_queue else "maxwell"),
+                    exchange_type=first_queue.exchange_type if first_queue else "topic",
+                    routing_key=routing_key,
+                    queues=tuple(queue.queue for queue in settings.queues),
+                    bundle_bytes=BUNDLE_BYTES if bundle else 0,
+                    file=file,
+                    state=_state(settings, state),
+                    name=name,
+                    server_id=server_id,
+                    start=start,
+                    by_gtid=by_gtid,
+                    follow=not until_end,
+                    include=settings.include,
+                    exclude=settings.exclude,
+                    exact=exact,
+                    on_unreadable="skip" if skip_unreadable else "stop",
+                    skip_at=tuple(skip_at or ()),
+                    retry=settings.retry,
+                ),
+                stop_on_signals(),
+                told,
+            )
         log.info(
             "captured %s row changes in %s transactions and %s schema changes, up to %s",
             f"{report.rows:,}", f"{report.transactions:,}", report.schema_changes, report.place or "the beginning",

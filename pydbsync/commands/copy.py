@@ -29,8 +29,9 @@ from pydbsync.commands.shared import (
 from pydbsync.errors import OperationError, TransientError
 from pydbsync.ops.copy.options import CopyObserver, CopyOptions
 from pydbsync.ops.copy.preview import Preview
-from pydbsync.ops.copy.progress import BarObserver, LineObserver, show_report
+from pydbsync.ops.copy.progress import BarObserver, LineObserver, ToldObserver, show_report
 from pydbsync.ops.copy.run import preview_copy, run_copy
+from pydbsync.ops.told import telling
 from pydbsync.process.stop_signals import stop_on_signals
 
 
@@ -159,6 +160,8 @@ def register(app: typer.Typer) -> None:
             if dry_run:
                 show_preview(preview_copy(settings, options, log=log))
                 return
+            told = stack.enter_context(telling(settings, "copy", name=", ".join(options.streams)))
+            observer = ToldObserver(observer, told)
             try:
                 report = run_copy(settings, options, stop=stop, observer=observer, log=log)
             except TransientError as exc:

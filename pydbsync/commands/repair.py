@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -28,6 +29,7 @@ from pydbsync.ops.brake import LoadLimits
 from pydbsync.ops.repair.plan import read_plan
 from pydbsync.ops.repair.planning import Choice
 from pydbsync.ops.repair.run import Outcome, Repair, RepairOptions, describe_plan
+from pydbsync.ops.told import Told, telling
 from pydbsync.ops.verify.report import EXIT_DIFFERENT, EXIT_EQUAL, EXIT_UNKNOWN
 from pydbsync.ops.verify.settle import SettleOptions
 from pydbsync.process.stop_signals import stop_on_signals
@@ -89,7 +91,11 @@ def register(app: typer.Typer) -> None:
             choice=Choice(tuple(tables or ()), tuple(exclude or ()), where),
             stream=stream,
         )
-        with Repair(settings, options, stop=stop_on_signals(), log=log) as worker:
+        with (
+            contextlib.nullcontext(Told("repair", "", "rows")) if explain else telling(settings, "repair") as told,
+            Repair(settings, options, stop=stop_on_signals(), log=log) as worker,
+        ):
+            told.says("undoing a plan" if undo else "planning" if report is not None else "applying a plan")
             try:
                 if explain:
                     code = _explain(worker, report, plan)
@@ -98,6 +104,7 @@ def register(app: typer.Typer) -> None:
             except TransientError as exc:
                 typer.echo(f"repair: {exc}; run it again with the plan to go on", err=True)
                 code = EXIT_UNKNOWN
+            told.row.exit_code = code
         raise typer.Exit(code)
 
 

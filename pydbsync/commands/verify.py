@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
@@ -31,6 +33,7 @@ from pydbsync.commands.shared import (
 from pydbsync.commands.times import read_time
 from pydbsync.errors import OperationError, TransientError
 from pydbsync.ops.brake import LoadLimits
+from pydbsync.ops.told import Told, telling
 from pydbsync.ops.verify.compare import CompareOptions, Since
 from pydbsync.ops.verify.report import EXIT_UNKNOWN, Report, TableReport
 from pydbsync.ops.verify.run import Verification, VerifyOptions
@@ -124,13 +127,15 @@ def register(app: typer.Typer) -> None:
             for line in Verification(settings, options, stop=stop, log=log).explain():
                 typer.echo(line)
             raise typer.Exit(0)
-        with LiveTables(Console(stderr=True)) as live:
-            verification = Verification(settings, options, stop=stop, log=log, on_progress=live.update)
+        with telling(settings, "verify") as told, LiveTables(Console(stderr=True)) as live:
+            progress = ToldTables(told, live.update)
+            verification = Verification(settings, options, stop=stop, log=log, on_progress=progress.update)
             try:
                 found = verification.run()
             except TransientError as exc:
                 typer.echo(f"verify: {exc}; run it again to go on", err=True)
                 raise typer.Exit(EXIT_UNKNOWN) from exc
+            progress.ended(found)
         show(found, limit, as_json=is_json(output, as_json))
         raise typer.Exit(found.exit_code())
 
@@ -152,6 +157,30 @@ def show(report: Report, limit: int, *, as_json: bool) -> None:
         print_json(report)
     else:
         show_report(report, text_console(), limit=limit)
+
+
+class ToldTables:
+    """Passes progress on, and has it written into the state schema."""
+
+    def __init__(self, told: Told, then: Callable[[TableReport], None]) -> None:
+        self._told = told
+        self._then = then
+        self._rows: dict[str, tuple[int, int]] = {}
+
+    def update(self, table: TableReport) -> None:
+        """How far the table is."""
+        self._rows[str(table.target)] = (table.source_rows, table.different)
+        row = self._told.row
+        row.done = sum(rows for rows, _ in self._rows.values())
+        different = sum(count for _, count in self._rows.values())
+        self._told.says(f"{table.target}, {different:,} rows differ so far")
+        self._then(table)
+
+    def ended(self, report: Report) -> None:
+        """What came out."""
+        counts = Counter(table.status for table in report.tables)
+        self._told.row.exit_code = report.exit_code()
+        self._told.row.result = ", ".join(f"{count} tables {status}" for status, count in counts.items())
 
 
 class LiveTables:

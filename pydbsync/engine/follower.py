@@ -46,7 +46,8 @@ class Follower:
             while not stop.is_set():
                 # First the lock, then the subscription: a stand-by must never be a waiting consumer, since RabbitMQ
                 # would hand it newer messages before the ones that come back.
-                self._observer.now("waiting for the target")
+                if not is_away:  # then it is the queue that is waited for, since it went
+                    self._observer.now("waiting for the target")
                 if store.acquire(stop, is_away=is_target_lost) is None:
                     return
                 is_target_lost = False

@@ -10,12 +10,20 @@ from pydbsync.backoff import Backoff
 from pydbsync.config.settings import Settings
 from pydbsync.engine.gaps import HEARTBEAT_COLUMN
 from pydbsync.errors import ConfigError, TransientError
+from pydbsync.ops.told import Told
 from pydbsync.plan.quoting import quote_name
 
 INTERVAL_S = 1.0
 
 
-def run_heartbeat(settings: Settings, stop: threading.Event, log: logging.Logger, *, beats: int | None = None) -> int:
+def run_heartbeat(
+    settings: Settings,
+    stop: threading.Event,
+    log: logging.Logger,
+    *,
+    beats: int | None = None,
+    told: Told | None = None,
+) -> int:
     """Count up until `stop` is set, or `beats` times; the last number.
 
     Makes the table `heartbeat_table` at the source if it is missing. Waits while the source is away. Raises
@@ -40,6 +48,9 @@ def run_heartbeat(settings: Settings, stop: threading.Event, log: logging.Logger
             number = int(connection.value(f"SELECT {HEARTBEAT_COLUMN} FROM {name} WHERE id = 1"))
             written += 1
             backoff.reset()
+            if told is not None:
+                told.now("running")
+                told.row.done = written
             if beats is None or written < beats:
                 stop.wait(INTERVAL_S)
         except TransientError as exc:
@@ -48,6 +59,9 @@ def run_heartbeat(settings: Settings, stop: threading.Event, log: logging.Logger
                 connection = None
             if not is_away:
                 log.warning("the source is away, no heartbeat is written: %s", exc)
+                if told is not None:
+                    told.now("waiting for the source")
+                    told.row.last_error = str(exc)
             is_away = True
             backoff.wait(stop)
     if connection is not None:

@@ -12,6 +12,7 @@ from rich.text import Text
 
 from pydbsync.model import TableName
 from pydbsync.ops.copy.options import CopyObserver, CopyReport, TableReport
+from pydbsync.ops.told import Told
 
 _LINE_EVERY_S = 5.0
 _SHOWN = 12
@@ -124,6 +125,37 @@ class _Rows(ProgressColumn):
 class _Rate(ProgressColumn):
     def render(self, task: Task) -> Text:
         return Text(f"{task.speed:,.0f}/s".replace(",", " ") if task.speed else "")
+
+
+class ToldObserver(CopyObserver):
+    """Passes on what it hears, and has it written into the state schema."""
+
+    def __init__(self, inner: CopyObserver, told: Told) -> None:
+        self._inner = inner
+        self._told = told
+        self._report = CopyReport()
+        told.look = self._look
+
+    def began(self, report: CopyReport) -> None:
+        self._report = report
+        self._inner.began(report)
+
+    def phase(self, text: str) -> None:
+        self._told.says(text)
+        self._inner.phase(text)
+
+    def table(self, table: TableReport) -> None:
+        self._inner.table(table)
+
+    def note(self, text: str) -> None:
+        self._inner.note(text)
+
+    def _look(self) -> None:
+        row, report = self._told.row, self._report
+        if tables := list(report.tables):
+            row.done, row.size_bytes = report.rows, report.size_bytes
+            row.total = sum(max(table.estimated_rows, table.rows) for table in tables)
+            row.result = f"{sum(table.state == 'done' for table in tables)} of {len(tables)} tables"
 
 
 def show_report(report: CopyReport, console: Console) -> None:

@@ -1,0 +1,1 @@
+"""What all workers and tools of a configuration are doing, as the state schema and RabbitMQ tell it from anywhere."""

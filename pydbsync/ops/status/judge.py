@@ -1,0 +1,272 @@
+"""Says what the facts mean: healthy, degraded or down, how far behind, and what to do. Pure."""
+
+from __future__ import annotations
+
+from pydbsync.ops.status.facts import Health, Process, Queue, Status, Task
+from pydbsync.ops.status.words import age, count, seconds
+
+LATE_S = 15.0
+"""As the alert rules: a lag that is longer is worth a look."""
+_WAITING_S = 10.0
+_BUSY_S = 30.0
+_ORDER: tuple[Health, ...] = ("healthy", "degraded", "down")
+
+
+def judge(status: Status) -> None:
+    """Fill in health and words of the whole and of each part."""
+    for task in status.tasks:
+        _judge_task(status, task)
+    for queue in status.queues:
+        _judge_queue(status, queue)
+    if status.target_note:
+        status.health = "down"
+        status.says = "the target does not answer"
+        status.todo.insert(
+            0,
+            f"the target does not answer ({status.target_note}): see whether it runs and can be reached from here;"
+            " workers wait for it, and meanwhile messages wait in RabbitMQ",
+        )
+        return
+    counted = [queue for queue in status.queues if queue.is_configured]
+    parts: list[Health] = [*(queue.health for queue in counted), *(task.health for task in status.tasks)]
+    if not counted:
+        parts.append("down")
+        status.todo.append(
+            "nothing was ever replayed into this target: start `pydbsync run` (docs/operations.md, Running)"
+        )
+    status.health = max(parts, key=_ORDER.index, default="down")
+    status.says = _summary(status, counted)
+    for health in reversed(_ORDER):
+        for queue in counted:
+            if queue.health == health:
+                status.todo += queue.todo
+    status.todo = list(dict.fromkeys(status.todo))
+
+
+def _summary(status: Status, queues: list[Queue]) -> str:
+    parts = []
+    following = [queue for queue in queues if queue.health != "down"]
+    parts.append(f"{len(following)} of {count(len(queues), 'queue')} at work" if queues else "no queue is at work")
+    if parked := sum(group.count for queue in queues for group in queue.parked):
+        parts.append(f"{count(parked, 'change')} parked")
+    if gaps := sum(incident.kind == "gap" for queue in queues for incident in queue.incidents):
+        parts.append(f"{count(gaps, 'gap')} in the stream")
+    if late := max((_lag(queue) or 0.0 for queue in following), default=0.0):
+        parts.append(f"{seconds(late)} behind" if late >= 1 else "level")
+    if busy := [task.kind for task in status.tasks if task.is_fresh and not task.is_over]:
+        parts.append(f"{', '.join(busy)} at work")
+    return ", ".join(parts)
+
+
+def _lag(queue: Queue) -> float | None:
+    return queue.worker.figures.get("lag_s") if queue.worker is not None else None
+
+
+def _judge_queue(status: Status, queue: Queue) -> None:
+    if status.target_note:
+        queue.health, queue.behind = "down", "not known: the target does not answer"
+        return
+    _judge_worker(queue, status)
+    _judge_stream(queue)
+    _judge_parked(queue)
+    _judge_gaps(queue, status.tasks)
+    queue.behind = _behind(queue)
+
+
+def _worse(queue: Queue, health: Health, problem: str, todo: str = "") -> None:
+    queue.health = max(queue.health, health, key=_ORDER.index)
+    queue.problems.append(problem)
+    if todo:
+        queue.todo.append(f"{queue.queue}: {todo}")
+
+
+def _judge_worker(queue: Queue, status: Status) -> None:
+    worker = queue.worker
+    if worker is None and not queue.is_owned:
+        if queue.place is None:
+            _worse(queue, "down", "no worker has ever followed it", "start `pydbsync run`")
+        elif queue.stand_by:
+            _worse(queue, "degraded", "no worker owns it, and one stands by: it is about to take over")
+        else:
+            _worse(
+                queue, "down", f"no worker follows it; the last commit was {age(queue.place.changed_s)}",
+                "start `pydbsync run`",
+            )  # fmt: skip
+        return
+    if worker is None or (not worker.is_fresh and queue.is_owned):
+        where = f"pid {worker.pid} on {worker.host}" if worker else (queue.place.owner if queue.place else "somebody")
+        if worker is None and queue.place is not None and queue.place.changed_s < LATE_S:
+            return  # it writes no state (state_interval_s = 0), and commits
+        since = f"was heard of last {age(worker.written_s)}" if worker else "has never been heard of"
+        commits = queue.place is not None and queue.place.changed_s < LATE_S
+        _worse(
+            queue, "degraded" if commits else "down", f"{where} holds the queue and {since}",
+            f"look at {where}: it is stopped (SIGSTOP, a debugger), has no time on its machine, or cannot write its"
+            " state; its log says more",
+        )  # fmt: skip
+        return
+    if worker.state == "stopped" or not worker.is_fresh:
+        _judge_ended(queue, worker)
+        return
+    if worker.state == "following":
+        busy = worker.figures.get("busy_s")
+        if busy is not None and busy > _BUSY_S:
+            _worse(
+                queue, "degraded", f"the target has worked on one statement for {seconds(busy)}",
+                "see what it is with SHOW PROCESSLIST at the target: a large ALTER is waited for; a lock that somebody"
+                " holds is to be released",
+            )  # fmt: skip
+        return
+    if worker.state == "paused":
+        why = (
+            f": {worker.last_error.removeprefix('paused: ')}" if (worker.last_error or "").startswith("paused") else ""
+        )
+        _worse(queue, "degraded", f"paused for {seconds(worker.state_s)}{why}", "`pydbsync resume` lets it go on")
+        return
+    if worker.state_s < _WAITING_S:
+        queue.problems.append(f"{worker.state} for {seconds(worker.state_s)}")
+        return
+    _judge_waiting(queue, worker, status)
+
+
+def _judge_ended(queue: Queue, worker: Process) -> None:
+    where = f"pid {worker.pid} on {worker.host}"
+    if queue.stand_by:
+        _worse(queue, "degraded", f"{where} has gone, and {count(len(queue.stand_by), 'worker')} stands by")
+        return
+    if worker.state != "stopped":
+        _worse(
+            queue, "down", f"the worker has gone without a word {age(worker.written_s)} ({where}): it was killed, or"
+            " its machine or network is down",
+            f"start `pydbsync run` on {worker.host} again: nothing is lost, it goes on behind its last commit",
+        )  # fmt: skip
+    elif worker.last_error and worker.remedy:
+        _worse(queue, "down", f"stopped {age(worker.state_s)} ({where}): {worker.last_error}", worker.remedy)
+    else:
+        _worse(
+            queue, "down", f"was stopped {age(worker.state_s)} ({where})",
+            "start `pydbsync run`: it goes on behind its last commit",
+        )  # fmt: skip
+
+
+def _judge_waiting(queue: Queue, worker: Process, status: Status) -> None:
+    since = seconds(worker.state_s)
+    reason = f": {worker.last_error}" if worker.last_error else ""
+    if worker.state == "waiting for the queue":
+        others = queue.broker.consumers if queue.broker else 0
+        if others:
+            _worse(
+                queue, "down", f"waits for its turn for {since}: {count(others, 'consumer')} on the queue",
+                "end what else reads the queue (RabbitMQ's management shows its connection): it takes messages away",
+            )  # fmt: skip
+        else:
+            where = f" ({status.rabbitmq_note})" if status.rabbitmq_note else ""
+            _worse(
+                queue, "down", f"waits for RabbitMQ for {since}{reason}",
+                f"see whether RabbitMQ runs and the worker's machine reaches it{where}; the worker goes on by itself",
+            )  # fmt: skip
+    elif worker.state == "the target is read-only":
+        _worse(
+            queue, "down", f"the target is read-only for {since}",
+            "end read_only there, or point db_info at the server that takes writes; the worker goes on by itself",
+        )  # fmt: skip
+    else:
+        _worse(queue, "down", f"{worker.state} for {since}{reason}", "see the worker's log; it tries again by itself")
+
+
+def _judge_stream(queue: Queue) -> None:
+    worker = queue.worker
+    if worker is None or not worker.is_fresh or worker.state != "following":
+        return
+    figures = worker.figures
+    lag, waiting = figures.get("lag_s"), _waiting(queue)
+    if lag is not None and lag > LATE_S:
+        if waiting and not figures.get("messages_per_s"):
+            _worse(
+                queue, "degraded", f"stands still: {count(waiting, 'message')} wait, and none is done",
+                "see the worker's log and SHOW PROCESSLIST at the target: a lock, a full disk, an endless statement",
+            )  # fmt: skip
+        elif not waiting:
+            _worse(
+                queue, "degraded", f"nothing comes: the newest that is known of the source is {seconds(lag)} old",
+                "see whether Maxwell or `pydbsync capture`, and `pydbsync heartbeat`, are at work",
+            )  # fmt: skip
+        elif figures.get("level_s") is None and worker.state_s > LATE_S:
+            _worse(
+                queue, "degraded", f"{seconds(lag)} behind, and not catching up",
+                "more arrives than the target takes: docs/scaling.md (more queues), docs/performance.md (the target)",
+            )  # fmt: skip
+        else:
+            _worse(queue, "degraded", f"{seconds(lag)} behind")
+    if queue.broker is not None and queue.broker.consumers > 1:
+        _worse(
+            queue, "degraded", f"{queue.broker.consumers} consumers are on the queue",
+            "end all but pydbsync: they take messages out of the order",
+        )  # fmt: skip
+
+
+def _waiting(queue: Queue) -> int | None:
+    figures = queue.worker.figures if queue.worker is not None else {}
+    depth = queue.broker.depth if queue.broker is not None else figures.get("depth")
+    return None if depth is None else int(depth) + int(figures.get("held") or 0)
+
+
+def _judge_parked(queue: Queue) -> None:
+    if not queue.parked:
+        return
+    total = sum(group.count for group in queue.parked)
+    _worse(
+        queue, "degraded", f"{count(total, 'change')} parked",
+        f"`pydbsync parked list --stream {queue.stream}`, mend the cause, then `pydbsync parked retry`"
+        " (or `parked edit`, `parked skip`)",
+    )  # fmt: skip
+
+
+def _judge_gaps(queue: Queue, tasks: list[Task]) -> None:
+    """A gap is over when a comparison that began behind it has found everything equal."""
+    proven_s = min(
+        (task.started_s for task in tasks if task.kind == "verify" and task.is_over and task.exit_code == 0),
+        default=None,
+    )
+    gaps = [each for each in queue.incidents if each.kind == "gap" and (proven_s is None or each.age_s < proven_s)]
+    if gaps:
+        more = f", and {len(gaps) - 1} more" if len(gaps) > 1 else ""
+        _worse(
+            queue, "degraded", f"something may be missing: {gaps[0].text} ({age(gaps[0].age_s)}){more}",
+            gaps[0].remedy,
+        )  # fmt: skip
+
+
+def _behind(queue: Queue) -> str:
+    worker = queue.worker
+    if worker is None or not worker.is_fresh or worker.state == "stopped":
+        newest = queue.place.newest_s if queue.place is not None else None
+        waiting = f"; {count(queue.broker.depth, 'message')} wait in the queue" if queue.broker is not None else ""
+        return (f"the newest change that was applied is {seconds(newest)} old" if newest else "not known") + waiting
+    figures = worker.figures
+    lag, left = figures.get("lag_s"), _waiting(queue)
+    if lag is None:
+        return "not known yet: nothing has come"
+    if left == 0 and lag < LATE_S:
+        return "level" if lag < 2 else f"level (up to {seconds(lag)})"
+    level = figures.get("level_s")
+    when = f"level in about {seconds(level)}" if level else "not getting less" if left else ""
+    return f"{seconds(lag)}; {when}" if when else seconds(lag)
+
+
+def _judge_task(status: Status, task: Task) -> None:
+    name = f"{task.kind} {task.name}".strip()
+    if not task.is_over and not task.is_fresh:
+        task.health = "down" if task.kind == "capture" else "degraded"
+        again = (
+            "run it again: it goes on where it was" if task.kind in ("copy", "capture", "repair") else "run it again"
+        )
+        status.todo.append(
+            f"{name} has gone without a word {age(task.written_s)} (pid {task.pid} on {task.host}): {again}"
+        )
+    elif task.is_over and task.exit_code and task.state != "stopped":
+        task.health = "degraded"
+        if task.kind == "verify" and task.exit_code == 1:
+            status.todo.append("verify found differences: `pydbsync repair --report …` makes the rows equal")
+        else:
+            status.todo.append(f"{name} ended with exit code {task.exit_code}: {task.last_error or task.result or ''}")
