@@ -10,7 +10,7 @@ from collections.abc import Callable, Generator
 import msgspec
 
 from pydbsync.apply.attempt import Attempt
-from pydbsync.apply.catalog import LiveCatalog, databases_with_table, read_table
+from pydbsync.apply.catalog import LiveCatalog, collation_of, databases_with_table, read_table
 from pydbsync.apply.connection import Connection
 from pydbsync.apply.origin import StreamOrigin
 from pydbsync.apply.parking import Parking
@@ -149,6 +149,10 @@ class Applier:
     def databases_with_table(self, table: str) -> list[str]:
         """The databases of the target that have a table of this name."""
         return self._session.repeat(lambda connection: databases_with_table(connection, table)) or []
+
+    def collation_of(self, database: str) -> str | None:
+        """What a table of the target's database gets that names none; None where there is no such database."""
+        return self._session.repeat(lambda connection: collation_of(connection, database))
 
     def count_rows(self, table: TableName) -> int | None:
         """How many rows the target's table has; None where rows of it are parked, or there is no such table."""

@@ -49,6 +49,10 @@ class LiveCatalog:
                 self._tables[name] = found
         return found
 
+    def collation_of(self, database: str) -> str | None:
+        """What a table of the database gets that names none; None where there is no such database."""
+        return collation_of(self._connection, database) if self._connection is not None else None
+
     def forget(self, database: str | None = None) -> None:
         """Look again next time. Foreign keys cross databases, so all tables are forgotten."""
         self._tables.clear()
@@ -79,6 +83,16 @@ def databases_with_table(connection: Connection, table: str) -> list[str]:
         (table,),
     )
     return [str(row[0]) for row in found]
+
+
+def collation_of(connection: Connection, database: str) -> str | None:
+    """What a table of the database gets that names none; None where there is no such database."""
+    found = look_up(
+        connection,
+        "SELECT default_collation_name FROM information_schema.schemata WHERE schema_name = %s",
+        (database,),
+    )
+    return str(found[0][0]) if found else None
 
 
 def read_table(connection: Connection, name: TableName, *, with_referrers: bool = True) -> TableSchema | None:

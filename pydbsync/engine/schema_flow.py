@@ -36,6 +36,8 @@ class TargetTables(Protocol):
     @property
     def pauses(self) -> Pauses: ...
 
+    def collation_of(self, database: str) -> str | None: ...
+
 
 class SchemaFlow:
     """Collects the messages of one statement, and plans it for each target database."""
@@ -240,6 +242,8 @@ class SchemaFlow:
 
         dialect = self._plans.dialect
         server = Server("mariadb" if dialect.is_mariadb else "mysql", dialect.version, dialect.charset)
+        if first.kind == "table-create":
+            server = server._replace(collation=self._tables.collation_of(target))
         return plan_schema_change(
             first, rename=rename, in_scope=in_scope, target=server, source=self._plans.source_of(first),
             siblings=siblings, tables_named=self._tables_named, is_merged=router.is_merged(target),

@@ -70,11 +70,14 @@ class TablePlans:
         catalog: TargetCatalog,
         log: logging.Logger,
         ask_source: Callable[[], Server | None] = lambda: None,
+        ask_collation: Callable[[str], str | None] = lambda database: None,
     ) -> None:
-        """`ask_source` is called where the settings do not say what the source is, whenever that matters."""
+        """`ask_source` is called where the settings do not say what the source is, whenever that matters;
+        `ask_collation` for the default collation of one of its databases."""
         self._catalog = catalog
         self._configured = configured_server(settings.source_server)
         self._ask_source = ask_source
+        self._ask_collation = ask_collation
         self._log = log
         self.dialect = Dialect()
         self._plans: dict[tuple[str, str], tuple[TablePlan, ...]] = {}
@@ -116,7 +119,10 @@ class TablePlans:
             brand = "mysql" if change.gtid and ":" in change.gtid else None
         asked = self._ask_source() if change.session is None else None
         session = change.session or (asked.session if asked else None)
-        return None if brand is None else Server(brand, version, session=session)
+        if brand is None:
+            return None
+        collation = self._ask_collation(change.database) if change.kind == "table-create" else None
+        return Server(brand, version, session=session, collation=collation)
 
     def attach(self) -> None:
         """The target was connected anew: plan for it as it is now."""

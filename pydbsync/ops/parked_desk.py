@@ -16,7 +16,7 @@ from typing import Any
 
 import msgspec
 
-from pydbsync.apply.catalog import LiveCatalog
+from pydbsync.apply.catalog import LiveCatalog, collation_of
 from pydbsync.apply.connection import Connection
 from pydbsync.apply.parked_table import read_rests
 from pydbsync.apply.running import run_planned
@@ -107,8 +107,9 @@ class ParkedDesk:
         catalog = LiveCatalog()
         catalog.attach(self._connection)
         self._router = router_from(settings)
+        asked = AskedSource(settings.source, log)
         self._plans = TablePlans(
-            settings, router=self._router, catalog=catalog, log=log, ask_source=AskedSource(settings.source, log)
+            settings, router=self._router, catalog=catalog, log=log, ask_source=asked, ask_collation=asked.collation_of
         )
         self._plans.attach()
 
@@ -361,6 +362,8 @@ class ParkedDesk:
             )  # fmt: skip
         dialect = self._connection.dialect
         target = Server("mariadb" if dialect.is_mariadb else "mysql", dialect.version, dialect.charset)
+        if change.kind == "table-create":
+            target = target._replace(collation=collation_of(self._connection, rename(change.database)))
         is_merged = self._router.is_merged(rename(change.database))
         return plan_schema_change(
             change, rename=rename, in_scope=in_scope, target=target, source=self._plans.source_of(change),

@@ -25,6 +25,8 @@ class Server(NamedTuple):
     """`@@character_set_server`, where it is known."""
     session: SessionSettings | None = None
     """Of the source: the session of the statement, as far as it is known."""
+    collation: str | None = None
+    """The default collation of the statement's database, where it is asked for and known."""
 
     def is_before(self, *version: int) -> bool:
         """Whether it is known to be older than this version."""

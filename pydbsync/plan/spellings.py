@@ -92,6 +92,8 @@ def default_collations(spoken: Spoken) -> Iterator[Spelling]:
     if statement.action in ("create-database", "alter-database"):
         yield from _database_collation(spoken)
         return
+    if statement.action == "create-table":
+        yield from _table_collation(spoken)
     for clause in read_clauses(statement):
         if clause.kind == "column":
             yield from _written_out(spoken, outer(clause.body))
@@ -119,6 +121,36 @@ def _meant(spoken: Spoken, charset: str) -> str | None:
         return None
     translated = translate_collation(meant, spoken.target)
     return translated.name if translated else meant
+
+
+def _table_collation(spoken: Spoken) -> Iterator[Spelling]:
+    """CREATE TABLE without a character set takes its database's, which may be another one at the target."""
+    statement, has = spoken.statement, spoken.target.collation
+    words = {token.upper for clause in read_clauses(statement) if clause.kind == "option" for token in clause.tokens}
+    if has is None or words & {"CHARACTER", "CHARSET", "COLLATE"} or any(ref.role == "like" for ref in statement.names):
+        return
+    described = read_description(spoken.change.def_)
+    charset, collation = _utf8mb3(described.charset if described else None), spoken.source.collation
+    if collation is None or charset not in (None, _utf8mb3(collation.partition("_")[0])):
+        # The message tells the character set alone; a database that has another one by now was altered.
+        if charset is None or charset == _utf8mb3(has.partition("_")[0]):
+            return
+        collation = default_collation(spoken.source, charset)
+    translated = translate_collation(collation, spoken.target) if collation else None
+    named = translated.name if translated else collation
+    if named is not None and named == has:
+        return
+    text = f" CHARACTER SET {charset or str(named).partition('_')[0]}" + (f" COLLATE {named}" if named else "")
+    end = max(token.end for token in statement.tokens if token.end <= (statement.options_start or len(statement.sql)))
+    space = "" if statement.sql[end : end + 1].isspace() or end == len(statement.sql) else " "
+    yield (
+        _insert(end, text + space),
+        f"the table gets {text.strip()}, which the database has at the source, and not here",
+    )
+
+
+def _utf8mb3(charset: str | None) -> str | None:
+    return "utf8mb3" if charset == "utf8" else charset
 
 
 def _database_collation(spoken: Spoken) -> Iterator[Spelling]:

@@ -65,12 +65,14 @@ def dry_run(settings: Settings, *, from_file: str | None, out: TextIO) -> int:
         print(f"{line};", file=out)
     for source in sources:
         target = PrintingTarget(catalog, write=lambda line: print(line, file=out))
+        asked = AskedSource(settings.source, log)
         plans = TablePlans(
             settings,
             router=router_from(settings),
             catalog=catalog,
             log=log,
-            ask_source=AskedSource(settings.source, log),
+            ask_source=asked,
+            ask_collation=asked.collation_of,
         )
         schema = SchemaFlow(settings, tables=target, plans=plans, log=log)
         stages = Stages(source, decode_changes, plans, schema, store=target, sink=target)
@@ -176,6 +178,10 @@ class StreamCatalog:
     def forget(self, database: str | None = None) -> None:
         """Nothing to do: what the stream says does not age."""
 
+    def collation_of(self, database: str) -> str | None:
+        """What a table of the target's database gets that names none; None where that is not known."""
+        return self._live.collation_of(database) if self._live is not None else None
+
     def named(self, table: str) -> list[str]:
         """The databases where the stream has made a table of this name."""
         return [name.database for name, definition in self._defined.items() if definition and name.table == table]
@@ -264,6 +270,9 @@ class PrintingTarget:
     def count_rows(self, table: TableName) -> int | None:
         """Nothing was written, so that it says nothing."""
         return None
+
+    def collation_of(self, database: str) -> str | None:
+        return self.catalog.collation_of(database)
 
     def databases_with_table(self, table: str) -> Sequence[str]:
         return self.catalog.named(table)

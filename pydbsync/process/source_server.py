@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 
+from pydbsync.apply.catalog import collation_of
 from pydbsync.apply.connection import Connection
 from pydbsync.config.servers import TargetSettings
 from pydbsync.errors import ConfigError, PermanentError, TransientError
@@ -30,13 +31,32 @@ class AskedSource:
             self._ask_at = time.monotonic() + _ASK_AGAIN_S
         return self._found
 
-    def _ask(self, source: TargetSettings) -> Server | None:
+    def collation_of(self, database: str) -> str | None:
+        """The default collation that the source's database has now; None where it is gone or cannot be asked for."""
+        source = self._source
+        if source is None or self() is None:
+            return None
+        connection = self._connect(source)
+        if connection is None:
+            return None
         try:
-            connection = Connection(
-                {"connect_timeout": _CONNECT_TIMEOUT_S, **source.connect_keywords()}, key=source.key
-            )
+            return collation_of(connection, database)
+        except (PermanentError, TransientError) as exc:
+            self._log.warning("the source could not be asked for its databases (%s): %s", source.key, exc)
+            return None
+        finally:
+            connection.close()
+
+    def _connect(self, source: TargetSettings) -> Connection | None:
+        try:
+            return Connection({"connect_timeout": _CONNECT_TIMEOUT_S, **source.connect_keywords()}, key=source.key)
         except (ConfigError, TransientError) as exc:
             self._log.warning("the source could not be asked which server it is (%s): %s", source.key, exc)
+            return None
+
+    def _ask(self, source: TargetSettings) -> Server | None:
+        connection = self._connect(source)
+        if connection is None:
             return None
         try:
             self._log.info("source: %s", connection.version)

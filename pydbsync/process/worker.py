@@ -109,12 +109,14 @@ def _stages(
     applier = Applier(
         settings, stream=source.stream, log=log, origin=origin, tell=observer.now, connected=connected
     )  # fmt: skip
+    asked = AskedSource(settings.source, log)
     plans = TablePlans(
         settings,
         router=router_from(settings),
         catalog=applier.catalog,
         log=log,
-        ask_source=AskedSource(settings.source, log),
+        ask_source=asked,
+        ask_collation=asked.collation_of,
     )
     schema = SchemaFlow(settings, tables=applier, plans=plans, log=log)
 

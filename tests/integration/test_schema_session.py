@@ -94,3 +94,32 @@ def test_what_maxwell_does_not_tell_comes_from_the_source_or_is_named(
     replay(fresh_target, messages)
     for name in names:
         assert f"depends on {name} of the source's session, which its message does not tell" in caplog.text
+
+
+def test_a_table_in_a_database_made_by_hand_gets_the_collation_that_it_has_at_the_source(
+    fresh_source: Endpoint, fresh_target: Endpoint, tmp_path: Path
+) -> None:
+    capture = Capture(fresh_source, tmp_path)
+    run(fresh_source, ["CREATE DATABASE own COLLATE utf8mb4_bin", "CREATE DATABASE old CHARACTER SET latin1"])
+    run(fresh_target, ["CREATE DATABASE own COLLATE utf8mb4_general_ci", "CREATE DATABASE old CHARACTER SET utf8mb4"])
+    capture.read()
+    statements = [
+        "CREATE TABLE own.m (v VARCHAR(9) PRIMARY KEY) ENGINE=InnoDB",
+        "INSERT INTO own.m VALUES ('a'), ('A')",
+        "CREATE TABLE own.n LIKE own.m",
+        "CREATE TABLE old.m (v VARCHAR(9))",
+    ]
+    run(fresh_source, statements)
+    messages = without_session(capture.read())
+    replay(fresh_target, messages, source_db_info=fresh_source.db_info)
+    for query in (
+        "SELECT v FROM own.m",
+        "SHOW CREATE TABLE own.m",
+        "SHOW CREATE TABLE own.n",
+        "SHOW CREATE TABLE old.m",
+    ):
+        assert fresh_target.query(query) == fresh_source.query(query)
+    # nobody can be asked: the message tells the character set
+    run(fresh_target, ["DROP DATABASE pydbsync", "DROP TABLE old.m, own.m, own.n"])
+    replay(fresh_target, messages, source_server="mysql 8.4" if fresh_source.brand == "mysql" else "mariadb 10.11")
+    assert fresh_target.query("SHOW CREATE TABLE old.m") == fresh_source.query("SHOW CREATE TABLE old.m")

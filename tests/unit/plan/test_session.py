@@ -120,6 +120,54 @@ def test_collations_that_the_session_gives_are_written_out(case: tuple[str, str]
     assert planned.untold == ()
 
 
+TABLES = {  # (text, the table's character set at the source, the databases' collations there and here) → text
+    ("CREATE TABLE t (c TEXT)", "utf8mb4", "utf8mb4_bin", "utf8mb4_0900_ai_ci"): (
+        "CREATE TABLE t (c TEXT) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin"
+    ),
+    ("CREATE TABLE t (c TEXT)ENGINE=InnoDB", "utf8mb4", "utf8mb4_bin", "utf8mb4_0900_ai_ci"): (
+        "CREATE TABLE t (c TEXT) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin ENGINE=InnoDB"
+    ),
+    ("CREATE TABLE t (c INT) ENGINE=InnoDB PARTITION BY HASH (c)", "utf8mb4", "utf8mb4_bin", "latin1_bin"): (
+        "CREATE TABLE t (c INT) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin ENGINE=InnoDB PARTITION BY HASH (c)"
+    ),
+    ("CREATE TABLE t (c TEXT COLLATE latin1_bin) -- x", "utf8", "utf8mb3_bin", "latin1_bin"): (
+        "CREATE TABLE t (c TEXT COLLATE latin1_bin) CHARACTER SET utf8mb3 COLLATE utf8mb3_bin -- x"
+    ),
+    # altered since, or not known: the message tells the character set
+    ("CREATE TABLE t (c TEXT)", "latin1", "utf8mb4_bin", "utf8mb4_bin"): "CREATE TABLE t (c TEXT) CHARACTER SET latin1",
+    ("CREATE TABLE t (c TEXT)", "utf8mb4", "", "latin1_bin"): (
+        "CREATE TABLE t (c TEXT) CHARACTER SET utf8mb4 COLLATE utf8mb4_0900_ai_ci"
+    ),
+    ("CREATE TABLE t (c TEXT)", "utf8mb4", "", "utf8mb4_bin"): "CREATE TABLE t (c TEXT)",
+    ("CREATE TABLE t (c TEXT)", "", "", "utf8mb4_bin"): "CREATE TABLE t (c TEXT)",
+    ("CREATE TABLE t (c TEXT)", "utf8mb4", "utf8mb4_bin", ""): "CREATE TABLE t (c TEXT)",
+    ("CREATE TABLE t (c TEXT)", "utf8mb4", "utf8mb4_bin", "utf8mb4_bin"): "CREATE TABLE t (c TEXT)",
+    # says it itself
+    ("CREATE TABLE t LIKE u", "utf8mb4", "utf8mb4_bin", "latin1_bin"): "CREATE TABLE t LIKE u",
+    ("CREATE TABLE t (c TEXT) DEFAULT CHARSET latin1", "latin1", "utf8mb4_bin", "utf8mb4_bin"): (
+        "CREATE TABLE t (c TEXT) DEFAULT CHARSET latin1"
+    ),
+    ("CREATE TABLE t (c TEXT) COLLATE=latin1_bin", "latin1", "utf8mb4_bin", "utf8mb4_bin"): (
+        "CREATE TABLE t (c TEXT) COLLATE=latin1_bin"
+    ),
+}
+
+
+@pytest.mark.parametrize("case", TABLES)
+def test_a_table_gets_the_collation_of_its_database_at_the_source(case: tuple[str, str, str, str]) -> None:
+    sql, charset, there, here = case
+    described = msgspec.Raw(msgspec.json.encode({"database": "d", "table": "t", "charset": charset or None}))
+    planned = plan_schema_change(
+        msgspec.structs.replace(change(sql), def_=described),
+        rename=str,
+        in_scope=lambda *_: True,
+        source=MYSQL._replace(collation=there or None),
+        target=MYSQL._replace(collation=here or None),
+    )
+    assert planned is not None
+    assert planned.sql == TABLES[case]
+
+
 def test_what_nobody_tells_is_named() -> None:
     planned = plan_schema_change(
         change("CREATE TABLE t (c TIMESTAMP)"), rename=str, in_scope=lambda *_: True, target=MYSQL, source=MYSQL
