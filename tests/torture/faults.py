@@ -11,6 +11,7 @@ from typing import Any
 
 import pymysql
 
+from pydbsync.killpoints import KILL_POINTS
 from tests.proxy import Proxy
 from tests.torture.operators import OPERATORS
 from tests.torture.rig import USER, Rig, pick, send
@@ -45,6 +46,21 @@ def kill_supervisor_and_workers(rig: Rig, chance: random.Random) -> None:
 def stop_in_order(rig: Rig, chance: random.Random) -> None:
     index = chance.randrange(len(rig.supervisors))
     rig.supervisors[index].stop(timeout_s=60)
+    rig.start_supervisor(index)
+
+
+def die_at_a_step(rig: Rig, chance: random.Random) -> None:
+    """Workers that end themselves between two steps, once each and when they are started again."""
+    index = chance.randrange(len(rig.supervisors))
+    rig.supervisors[index].stop(timeout_s=60)
+    step = f"{chance.choice(KILL_POINTS)}:{chance.choice((1, 2, 7, 40))}"
+    rig.start_supervisor(index, PYDBSYNC_KILL_POINT=step)
+    # Only those that own a queue come to a step.
+    other = rig.supervisors[1 - index]
+    other.stop(timeout_s=60)
+    time.sleep(chance.choice((2, 4, 8)))
+    rig.start_supervisor(1 - index)
+    rig.supervisors[index].kill()
     rig.start_supervisor(index)
 
 
@@ -195,6 +211,7 @@ FAULTS: dict[str, tuple[Fault, int]] = {
     "kill supervisor": (kill_supervisor, 3),
     "kill supervisor and workers": (kill_supervisor_and_workers, 3),
     "stop in order": (stop_in_order, 2),
+    "die at a step": (die_at_a_step, 4),
     "hang worker": (hang_worker, 8),
     "hang all workers": (hang_all_workers, 2),
     "kill target": (kill_target, 4),

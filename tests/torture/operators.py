@@ -22,6 +22,7 @@ from tests.torture.rig import Rig, pick, send
 from tests.torture.workload import QUEUES
 
 RETRY_S = 120
+MOST_EDITED = 6
 PAUSE_SEEN_S = 3.0
 """Workers look once a second what is paused; one whose statement the target does not answer looks later."""
 WAITS = (1146, 1205, 1213)
@@ -156,12 +157,12 @@ def let_it_work(rig: Rig, chance: random.Random) -> None:
 
 def edit_some(rig: Rig, chance: random.Random) -> None:
     """The same message with other spaces: a retry uses the operator's text."""
-    for each in listed(rig):
-        if each["kind"] == "insert" and chance.random() < 0.3:
-            message = json.loads(parked(rig, "show", str(each["id"]), "--json").stdout)["message"]
-            path = rig.folder / "edited.json"
-            path.write_text(json.dumps(json.loads(message), ensure_ascii=False, indent=1))
-            parked(rig, "edit", str(each["id"]), "--message-file", str(path))
+    inserts = [each for each in listed(rig) if each["kind"] == "insert"]
+    for each in chance.sample(inserts, k=min(len(inserts), MOST_EDITED)):
+        message = json.loads(parked(rig, "show", str(each["id"]), "--json").stdout)["message"]
+        path = rig.folder / "edited.json"
+        path.write_text(json.dumps(json.loads(message), ensure_ascii=False, indent=1))
+        parked(rig, "edit", str(each["id"]), "--message-file", str(path))
 
 
 def mend(rig: Rig) -> None:

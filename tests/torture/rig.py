@@ -111,11 +111,11 @@ class Rig:
         """Until capture knows its place: what is written from now on is published."""
         wait_for(lambda: "capture begins at" in (self.folder / "publisher.log").read_text(), what="capture's beginning")
 
-    def start_supervisor(self, index: int) -> None:
+    def start_supervisor(self, index: int, **environment: str) -> None:
         self._runs += 1
         folder = self.folder / f"run-{self._runs}"
         folder.mkdir()
-        process = SyncProcess("mysql_sync.py", ["--config", str(self.config)], folder=folder, environment={})
+        process = SyncProcess("mysql_sync.py", ["--config", str(self.config)], folder=folder, environment=environment)
         if index < len(self.supervisors):
             self.supervisors[index] = process
         else:
