@@ -33,10 +33,11 @@ from pydbsync.errors import (
 from pydbsync.killpoints import kill_point
 from pydbsync.model import TableName
 from pydbsync.places import Checkpoint
-from pydbsync.plan.batch import Batch, RowStatement, show_image, single_statements
+from pydbsync.plan.batch import Batch, single_statements
 from pydbsync.plan.ddl import PlannedSchemaChange
 from pydbsync.plan.lexer import shorten
 from pydbsync.plan.quoting import quote_table
+from pydbsync.plan.row_statements import RowStatement, show_image
 from pydbsync.plan.rows import Dialect, TablePlan
 from pydbsync.work import PENDING, Entry, ParkedChange, ParkedRows, Pauses, SchemaStep, StreamState, Work, park_row
 

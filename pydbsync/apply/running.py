@@ -8,7 +8,7 @@ from typing import TypeAlias
 from pydbsync.apply.connection import ROW_SQL_MODE, SCHEMA_SQL_MODE, Connection
 from pydbsync.errors import PermanentError
 from pydbsync.killpoints import kill_point
-from pydbsync.plan.batch import RowStatement
+from pydbsync.plan.row_statements import RowStatement
 
 _DATA_TRUNCATED = 1265
 

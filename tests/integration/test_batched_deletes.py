@@ -12,7 +12,8 @@ import pytest
 from pydbsync.apply.catalog import read_table
 from pydbsync.apply.connection import Connection
 from pydbsync.model import TableName
-from pydbsync.plan.batch import KEYS_PER_DELETE, Batch, single_statements
+from pydbsync.plan.batch import Batch, single_statements
+from pydbsync.plan.row_statements import KEYS_PER_DELETE
 from pydbsync.plan.rows import TablePlan
 from tests.integration.engine import settings_for
 from tests.servers import Endpoint

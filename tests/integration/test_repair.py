@@ -17,7 +17,7 @@ from pydbsync.ops.repair.change import PlannedChange
 from pydbsync.ops.repair.group import execute
 from pydbsync.ops.repair.plan import read_plan
 from pydbsync.ops.repair.run import Repair, RepairOptions
-from pydbsync.plan.batch import RowStatement
+from pydbsync.plan.row_statements import RowStatement
 from tests.comparing import LOG, QUICK, compare, on_both, run_sql
 from tests.integration.test_verify import ALL_TYPES
 from tests.processes import wait_for

@@ -11,7 +11,7 @@ from pydbsync.errors import PermanentError, PlanError, PydbsyncError
 from pydbsync.ops.repair.change import PlannedChange
 from pydbsync.ops.repair.writer import RowWriter
 from pydbsync.ops.verify.matching import TableSides
-from pydbsync.plan.batch import RowStatement
+from pydbsync.plan.row_statements import RowStatement
 
 SOURCE_CHANGED = "the source's row has changed since the plan was made"
 TARGET_CHANGED = "the target's row has changed since the plan was made"

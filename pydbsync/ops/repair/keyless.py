@@ -25,7 +25,7 @@ from pydbsync.ops.repair.group import (
 from pydbsync.ops.repair.journal import Journal
 from pydbsync.ops.repair.writer import RowWriter
 from pydbsync.ops.verify.sides import Request, Side
-from pydbsync.plan.batch import RowStatement
+from pydbsync.plan.row_statements import RowStatement
 
 _PASS_BYTES = 1 << 20
 """Conditions of one pass over the table."""

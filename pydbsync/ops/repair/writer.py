@@ -10,9 +10,10 @@ from pydbsync.errors import PlanError
 from pydbsync.model import NO_JSON, Column, RowChange, TableSchema, read_image
 from pydbsync.ops.repair.change import Kind, PlannedChange
 from pydbsync.ops.repair.order import KeyValue, Moves, fold
-from pydbsync.plan.batch import Batch, RowStatement
+from pydbsync.plan.batch import Batch
 from pydbsync.plan.literals import NULL, document_literal, not_null_document_literal
 from pydbsync.plan.quoting import quote_name, quote_table
+from pydbsync.plan.row_statements import RowStatement
 from pydbsync.plan.rows import ColumnOverrides, Dialect, TablePlan
 
 

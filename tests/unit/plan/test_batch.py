@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 
 from pydbsync.errors import PlanError
 from pydbsync.model import Referrer, RowChange, TableName, TableSchema
-from pydbsync.plan import batch as batch_module
-from pydbsync.plan.batch import KEYS_PER_DELETE, Batch, RowStatement, single_statements
+from pydbsync.plan import row_statements
+from pydbsync.plan.batch import Batch, single_statements
+from pydbsync.plan.row_statements import KEYS_PER_DELETE, RowStatement
 from pydbsync.plan.rows import TablePlan
 from tests.unit.plan.tables import MARIADB, MYSQL, change, column, delete, insert, plan, raw, table, update
 
@@ -155,7 +156,7 @@ def test_keys_of_several_types_are_compared_by_their_value() -> None:
 def test_long_lists_of_keys_and_rows_are_cut(monkeypatch: pytest.MonkeyPatch) -> None:
     statements = batched(delete(row(n)) for n in range(KEYS_PER_DELETE + 1))
     assert [statement.sql.count(b",") + 1 for statement in statements] == [KEYS_PER_DELETE, 1]
-    monkeypatch.setattr(batch_module, "STATEMENT_BYTES", 10)
+    monkeypatch.setattr(row_statements, "STATEMENT_BYTES", 10)
     assert sql(batched([insert(row(1)), insert(row(2, "a longer one")), insert(row(3))])) == [
         'REPLACE INTO `d`.`t` (`id`, `v`) VALUES (1,"x"),(2,"a longer one")',
         'REPLACE INTO `d`.`t` (`id`, `v`) VALUES (3,"x")',
