@@ -17,8 +17,8 @@ from pydbsync.errors import PydbsyncError
 HOMES: Mapping[str, str] = {
     "run": "run",
     "replay": "run",
-    **{name: name for name in ("capture", "checkpoint", "config", "copy", "counters", "doctor", "heartbeat", "init")},
-    **{name: name for name in ("parked", "pause", "prune", "repair", "status")},
+    **{name: name for name in ("alerts", "capture", "checkpoint", "config", "copy", "counters", "doctor")},
+    **{name: name for name in ("heartbeat", "init", "parked", "pause", "prune", "repair", "status")},
     "resume": "pause",
     "verify": "verify",
 }

@@ -10,6 +10,7 @@ import typer
 SENTENCES: Final[Mapping[str, str]] = {
     "run": "Follow the queues of the configuration (as `python mysql_sync.py` does).",
     "replay": "Replay a file of messages through the same pipeline.",
+    "alerts": "Try who is told of alerts; print the rules for Prometheus.",
     "capture": "Read the source's binlog and publish Maxwell's JSON, without Maxwell.",
     "checkpoint": "Look how far each stream is applied, and move that place.",
     "config": "Look at the configuration without connecting anywhere.",
@@ -40,6 +41,9 @@ EXAMPLES: Final[Mapping[str, tuple[tuple[str, str], ...]]] = {
         ("replay what Maxwell wrote with producer=file", "pydbsync replay messages.json --stream shop"),
         ("from a pipe", "zcat messages.json.gz | pydbsync replay -"),
     ),
+    "alerts test": (("see that a message arrives", "pydbsync alerts test"),),
+    "alerts rules": (("for Prometheus", "pydbsync alerts rules"),),
+    "alerts dashboard": (("for Grafana", "pydbsync alerts dashboard"),),
     "capture": (
         ("publish to RabbitMQ, with place and history kept at the target", "pydbsync capture --state target --by-gtid"),
         ("write what is in the binlog to the screen", "pydbsync capture --to - --start binlog.000002:4 --until-end"),

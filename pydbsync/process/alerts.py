@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import logging
 import threading
 import time
@@ -12,7 +11,7 @@ from collections.abc import Callable, Iterable
 from pydbsync.backoff import Backoff
 from pydbsync.config.alerts import AlertSettings
 from pydbsync.process.alert_rules import Alert, AlertRules, alert
-from pydbsync.process.notify import Notice, NotTold, mail, post
+from pydbsync.process.notify import Notice, NotTold, senders
 from pydbsync.process.status import WorkerStatus
 from pydbsync.process.tasks import Facts
 
@@ -39,7 +38,7 @@ class Alerts:
         """Begin to look, if anybody is to be told."""
         if not self._settings.are_sent:
             return
-        self._receivers = receivers(self._settings, self._log)
+        self._receivers = [Receiver(name, send, self._log) for name, send in senders(self._settings)]
         self._log.info("alerts go to: %s", ", ".join(receiver.name for receiver in self._receivers))
         threading.Thread(target=self._run, name="alerts", daemon=True).start()
 
@@ -165,11 +164,3 @@ class Receiver:
                 if is_told:
                     self._log.info("the %s takes alerts again", self.name)
                 return
-
-
-def receivers(settings: AlertSettings, log: logging.Logger) -> list[Receiver]:
-    """A receiver for each webhook, and one for mails."""
-    found = [Receiver(webhook.name, functools.partial(post, webhook), log) for webhook in settings.webhooks]
-    if settings.mail is not None:
-        found.append(Receiver(settings.mail.name, functools.partial(mail, settings.mail), log))
-    return found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import functools
 import hashlib
 import hmac
 import http.client
@@ -13,12 +14,13 @@ import ssl
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Callable
 from email.message import EmailMessage
 from email.utils import formatdate, make_msgid
 from typing import Any, Final, NamedTuple
 from urllib.parse import quote_plus
 
-from pydbsync.config.alerts import MailSettings, WebhookSettings
+from pydbsync.config.alerts import AlertSettings, MailSettings, WebhookSettings
 from pydbsync.process.alert_rules import Alert
 
 LIMIT_S: Final = 10.0
@@ -71,6 +73,14 @@ class Notice(NamedTuple):
             "began_at": round(self.began_at, 3),
             "ended_at": None if self.ended_at is None else round(self.ended_at, 3),
         }
+
+
+def senders(settings: AlertSettings) -> list[tuple[str, Callable[[Notice], None]]]:
+    """Each receiver by its name, and how it is sent a notice; raises NotTold."""
+    found: list[tuple[str, Callable[[Notice], None]]] = [
+        (webhook.name, functools.partial(post, webhook)) for webhook in settings.webhooks
+    ]
+    return [*found, *([(settings.mail.name, functools.partial(mail, settings.mail))] if settings.mail else [])]
 
 
 def post(webhook: WebhookSettings, notice: Notice) -> None:

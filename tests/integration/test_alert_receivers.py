@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import ssl
+from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
 from lab.process import free_port
+from pydbsync.cli import application
 from pydbsync.config.alerts import MailSettings, WebhookSettings
 from pydbsync.config.values import Secret
+from pydbsync.errors import OperationError
 from pydbsync.process.alert_rules import alert
 from pydbsync.process.notify import Notice, NotTold, mail, post
 from tests.certificates import Certificates
+from tests.processes import REPOSITORY, write_config
 from tests.receivers import MailServer, Receiver
 
 NOTICE = Notice(alert("PydbsyncParked", {"queue": "订单"}, 3), True, 1_700_000_000)
@@ -84,3 +89,22 @@ def test_a_post_arrives_and_a_refusal_in_any_form_is_one() -> None:
     closed = WebhookSettings(url=Secret(f"http://127.0.0.1:{free_port()}/t0ken"), form="slack")
     with pytest.raises(NotTold, match=r"slack webhook at 127.0.0.1 is not reached: .*refused"):
         post(closed, NOTICE)
+
+
+def test_a_test_alert_tells_who_has_taken_it_and_who_has_not(tmp_path: Path) -> None:
+    robot = Receiver()
+    webhooks = [{"url": f"{robot.url}/a"}, {"url": f"http://127.0.0.1:{free_port()}/t0ken", "form": "slack"}]
+    config = write_config({"alerts": {"webhooks": webhooks}, "log_file_prefix": ""}, tmp_path / "config.py")
+    done = CliRunner().invoke(application("alerts"), ["alerts", "test", "--config", str(config)])
+    assert isinstance(done.exception, OperationError)
+    assert done.exception.exit_code == 2
+    assert "told: the json webhook at 127.0.0.1" in done.stdout
+    assert "not told: the slack webhook at 127.0.0.1 is not reached" in done.stdout
+    assert "t0ken" not in done.stdout
+    assert [(path, body["alert"]) for path, body in robot.posted] == [("/a", "PydbsyncTest")]
+
+
+@pytest.mark.parametrize(("word", "name"), [("rules", "pydbsync.rules.yml"), ("dashboard", "grafana.json")])
+def test_what_is_shipped_for_others_is_printed_as_it_is(word: str, name: str) -> None:
+    done = CliRunner().invoke(application("alerts"), ["alerts", word])
+    assert done.stdout == (REPOSITORY / "pydbsync" / "monitoring" / name).read_text(encoding="utf-8")

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 import pydbsync
+from pydbsync.config.alerts import AlertSettings, MailSettings, WebhookSettings
 from pydbsync.config.settings import AmqpSettings, QueueSettings, RetrySettings, Settings, ShardSettings, TlsSettings
 from pydbsync.config.sinks import NdjsonSettings, OwnSinkSettings, RedisSettings, RedisTableSettings, SentinelSettings
 
@@ -35,13 +36,13 @@ READ_AT_THE_START = {
 }
 
 
-@pytest.mark.parametrize(
-    "section",
-    [
-        Settings, AmqpSettings, QueueSettings, RetrySettings, ShardSettings, TlsSettings, NdjsonSettings,
-        OwnSinkSettings, RedisSettings, RedisTableSettings, SentinelSettings,
-    ],
-)  # fmt: skip
+SECTIONS = [
+    Settings, AlertSettings, AmqpSettings, MailSettings, QueueSettings, RetrySettings, ShardSettings, TlsSettings,
+    WebhookSettings, NdjsonSettings, OwnSinkSettings, RedisSettings, RedisTableSettings, SentinelSettings,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("section", SECTIONS)
 def test_every_setting_is_read_by_what_it_is_for(section: type) -> None:
     names = {field.name for field in fields(section)} - READ_AT_THE_START.get(section, set())
     assert names - attributes_read() == set()
