@@ -77,8 +77,9 @@ class AmqpSource:
         self._at_hand: list[Delivery] = []
         self._fault: SourceError | None = None
         self._held_bytes = 0
-        self._unsettled: deque[tuple[int, int, float]] = deque()
-        """(last tag, bytes, when) of what came in and is not acknowledged yet, in order."""
+        self._unsettled: deque[tuple[int, int, float, float | None]] = deque()
+        """(last tag, bytes, when, when published) of what came in and is not acknowledged yet, in order."""
+        self._published_at: float | None = None
         self._received_at = self._acknowledged_at = 0.0
         """When the newest of what is acknowledged came in, and when it was, in seconds since 1970."""
         self._uncounted_bytes = 0
@@ -153,7 +154,7 @@ class AmqpSource:
             if self._fault is not None or self._link is None:
                 raise SourceError(str(self._fault or "the source is not open")) from self._fault
             while self._unsettled and self._unsettled[0][0] <= tag:
-                _, size_bytes, self._received_at = self._unsettled.popleft()
+                _, size_bytes, self._received_at, self._published_at = self._unsettled.popleft()
                 self._held_bytes -= size_bytes
             self._acknowledged_at = time.time()
             if self._paused and self._held_bytes <= self._read_ahead_bytes:
@@ -222,6 +223,7 @@ class AmqpSource:
             return Transit(
                 held=max(0, self._last_tag - self._ack_tag), acknowledged=self._ack_tag,
                 received_at=self._received_at, committed_at=self._acknowledged_at,
+                published_at=self._published_at,
             )  # fmt: skip
 
     def close(self) -> None:
@@ -252,7 +254,8 @@ class AmqpSource:
             self._held_bytes += size_bytes
             self._uncounted_bytes += size_bytes
             if deliveries:
-                self._unsettled.append((deliveries[-1].tag, self._uncounted_bytes, time.time()))
+                published_at = self._link.published_at if self._link is not None else None
+                self._unsettled.append((deliveries[-1].tag, self._uncounted_bytes, time.time(), published_at))
                 self._uncounted_bytes = 0
                 self._last_tag = deliveries[-1].tag
                 if self._holds_acks_since:

@@ -69,6 +69,11 @@ class Connection(pika.SelectConnection):  # type: ignore[misc]
         """How often the broker says, at most, that a delivery was given back before; see `read_fast`."""
         return self._reader.most_returns if self._reader is not None else 0
 
+    @property
+    def published_at(self) -> float | None:
+        """When a message that came lately was published, where messages tell."""
+        return self._reader.published_at if self._reader is not None else None
+
     def stop_reading(self) -> None:
         """Leave what comes in the socket's buffers, and so with the broker, until `read_on`."""
         if self._transport is not None:

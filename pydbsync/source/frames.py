@@ -46,6 +46,8 @@ class DeliveryReader:
         self._missing = 0
         self.passed_on_bytes = 0
         """Bytes handed on so far."""
+        self.published_at: float | None = None
+        """The property `timestamp` of a message that came lately, where messages have one; in seconds since 1970."""
         self.most_returns = 0
         """How often the message was given back that a quorum queue was given back most."""
 
@@ -57,6 +59,8 @@ class DeliveryReader:
         buffer = self._rest + data if self._rest else data
         deliveries: list[Delivery] = []
         position = 0
+        if self._begun is None:
+            self._look_at_time(buffer)
         while True:
             if self._begun is None:
                 position = self._take_whole(buffer, position, deliveries)
@@ -143,6 +147,18 @@ class DeliveryReader:
             return True
         return self._begun is not None and kind == (_HEADER if self._body is None else _BODY)
 
+    def _look_at_time(self, buffer: bytes) -> None:
+        """When the first message of what has come was published: once for many, since it costs more than the rest."""
+        try:
+            kind, channel, size, method, *_ = self._unpack_deliver(buffer, 0)
+            header = size + 8
+            if method != _BASIC_DELIVER or kind != _METHOD or channel != self._channel or buffer[header] != _HEADER:
+                return
+            size = _unpack_frame(buffer, header)[2]
+            self.published_at = timestamp_of(buffer[header + 19 : header + 7 + size])
+        except (struct.error, IndexError):
+            return  # the next ones will tell
+
     def _count_returns(self, buffer: bytes, start: int, end: int) -> None:
         found = buffer.find(_DELIVERY_COUNT, start, end)
         if found >= 0:
@@ -152,3 +168,26 @@ class DeliveryReader:
     def _hand_on(self, frame: bytes) -> None:
         self.passed_on_bytes += len(frame)
         self._pass_on(frame)
+
+
+_HAS_TIMESTAMP = 0x0040
+_BEFORE_TIMESTAMP = (
+    (0x8000, 1), (0x4000, 1), (0x2000, 4), (0x1000, 0), (0x0800, 0), (0x0400, 1), (0x0200, 1), (0x0100, 1), (0x0080, 1)
+)  # fmt: skip
+"""The flags of the properties in front of `timestamp`, and how many bytes tell the length of each; none: one octet."""
+
+
+def timestamp_of(properties: bytes) -> float | None:
+    """The property `timestamp` of a content header's flags and properties; None where there is none.
+
+    Source: https://www.rabbitmq.com/resources/specs/amqp0-9-1.pdf, 4.2.6.1.
+    """
+    flags = int.from_bytes(properties[:2], "big")
+    if not flags & _HAS_TIMESTAMP:
+        return None
+    at = 2
+    for flag, length_bytes in _BEFORE_TIMESTAMP:
+        if flags & flag:
+            at += length_bytes + int.from_bytes(properties[at : at + length_bytes], "big") if length_bytes else 1
+    seconds = properties[at : at + 8]
+    return float(int.from_bytes(seconds, "big")) if len(seconds) == 8 else None

@@ -154,6 +154,11 @@ class BrokerLink:
         self.ask(channel, request)
 
     @property
+    def published_at(self) -> float | None:
+        """When a message that came lately was published, where messages tell."""
+        return self._connection.published_at if self._connection is not None else None
+
+    @property
     def most_returns(self) -> int:
         """How often the delivery was given back before that was given back most; a quorum queue counts that."""
         fast = self._connection.most_returns if self._connection is not None else 0

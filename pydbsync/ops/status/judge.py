@@ -118,9 +118,8 @@ def _judge_worker(queue: Queue, status: Status) -> None:
             )  # fmt: skip
         return
     if worker.state == "paused":
-        why = (
-            f": {worker.last_error.removeprefix('paused: ')}" if (worker.last_error or "").startswith("paused") else ""
-        )
+        said = worker.last_error or ""
+        why = f": {said.removeprefix('paused: ')}" if said.startswith("paused: ") else ""
         _worse(queue, "degraded", f"paused for {seconds(worker.state_s)}{why}", "`pydbsync resume` lets it go on")
         return
     if worker.state_s < _WAITING_S:

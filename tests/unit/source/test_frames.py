@@ -148,3 +148,28 @@ def test_how_often_a_message_was_given_back_is_read_from_its_header(cuts: list[i
         received = [delivery for piece in cut(data, cuts) for delivery in reader.feed(piece)]
         assert received == [Delivery(b"{}", count, redelivered=True)]
     assert reader.most_returns == 7
+
+
+PROPERTIES = {
+    "none": spec.BasicProperties(),
+    "others": spec.BasicProperties(content_type="a", headers={"x": 1}, message_id="m"),
+    "alone": spec.BasicProperties(timestamp=1_700_000_000),
+    "behind all others": spec.BasicProperties(
+        content_type="application/json", content_encoding="utf-8", headers={"a": "Î"}, delivery_mode=2, priority=1,
+        correlation_id="c", reply_to="r", expiration="1", message_id="m", timestamp=1_700_000_000, type="t",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", PROPERTIES)
+def test_the_time_of_publishing_is_read_where_a_message_tells_it(name: str) -> None:
+    properties = PROPERTIES[name]
+    method = spec.Basic.Deliver(CONSUMER, 1, False, "maxwell", "shop.orders")
+    reader, _ = make_reader()
+    parts = [
+        frame.Method(CHANNEL, method).marshal(),
+        frame.Header(CHANNEL, 2, properties).marshal(),
+        frame.Body(CHANNEL, b"{}").marshal(),
+    ]
+    assert [each.body for each in reader.feed(b"".join(parts))] == [b"{}"]
+    assert reader.published_at == properties.timestamp
