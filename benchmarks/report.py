@@ -24,6 +24,8 @@ from benchmarks.names import (
     NATIVE,
     ORIGINAL,
     PUBLISH,
+    STATE_NOT_WRITTEN,
+    STATE_WRITTEN,
 )
 from benchmarks.results import NO_TARGET, WITH_BINLOG, WITHOUT_BINLOG, Result, ResultSet, Spread
 from benchmarks.transfer import COPY, VERIFY
@@ -43,6 +45,8 @@ ORDER = (
     CAPTURE_BUNDLES,
     PUBLISH,
     LIMIT,
+    STATE_WRITTEN,
+    STATE_NOT_WRITTEN,
 )
 """Of the lines in a table."""
 BEGIN, END = "<!-- bench: begin, written by `make bench` -->", "<!-- bench: end -->"
