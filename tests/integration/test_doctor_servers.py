@@ -343,8 +343,8 @@ STATE_FAULTS = {
         Fault("state", "state-version", "warning", "has version 1", "CREATE, ALTER and INDEX"),
     ),
     "a state table without transactions": (
-        "ALTER TABLE parked ENGINE ="
-        " MyISAM", Fault("state", "state-engine", "error", "pydbsync.checkpoint", "ENGINE=InnoDB"),
+        "ALTER TABLE checkpoint ENGINE = MyISAM",
+        Fault("state", "state-engine", "error", "pydbsync.checkpoint", "ENGINE=InnoDB"),
     ),
     "parked changes": (
         "INSERT INTO parked (stream, position, kind, source_database, source_table, target_database, row_keys,"
