@@ -109,7 +109,9 @@ def _examined(config: Path, options: _Options) -> Report:
         settings, warnings = load_settings(config, require=("db_info",))
         maxwell = read_maxwell_file(options.maxwell) if options.maxwell else None
     except ConfigError as exc:
-        return Report(findings=(_configuration("error", str(exc), f"correct it in {config}"),))
+        return Report(
+            findings=(_configuration("error", str(exc), f"correct {config}; pydbsync init writes a first one"),)
+        )
     limits = Limits(answer_s=min(10.0, options.timeout_s), group_s=options.timeout_s)
     exam = Examination(settings, limits=limits, maxwell=maxwell, watch_s=options.watch_s, canary_s=options.canary_s)
     report = examine(exam, only=options.only, skip=options.skip)

@@ -37,7 +37,10 @@ class Management:
 
     def whoami(self) -> tuple[str, ...]:
         """The tags of our user. Raises NoRight, SourceError."""
-        tags = self.get("/whoami").get("tags", [])
+        answer = self.get("/whoami")
+        if not isinstance(answer, dict) or "name" not in answer:
+            raise SourceError(f"{self.address} is not RabbitMQ's management: it does not say who we are")
+        tags = answer.get("tags", [])
         return tuple(tags) if isinstance(tags, list) else tuple(filter(None, str(tags).split(",")))
 
     def vhost_path(self) -> str:

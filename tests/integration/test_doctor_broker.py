@@ -4,6 +4,8 @@ remedy."""
 from __future__ import annotations
 
 import contextlib
+import socket
+import threading
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 from urllib.parse import quote
@@ -239,6 +241,36 @@ def test_without_the_management_api_arguments_are_seen_all_the_same(
     must_say(report, fault(check, "error", says, "delete_queue"))
     must_say(report, fault("broker-management", "unknown", "does not answer", "rabbitmq-plugins enable"))
     must_say(report, fault("queue-policy", "unknown", "policies and other readers", "rabbitmqctl list_queues"))
+
+
+@pytest.mark.parametrize("status", ["404 Not Found", "200 OK"])
+def test_something_else_on_the_management_port_is_no_fault_of_ours(
+    shop: tuple[Endpoint, Endpoint], vhost: Vhost, status: str
+) -> None:
+    """A web server that answers whatever it is asked."""
+    vhost.declare("sync")
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        ended = threading.Event()
+
+        def serve() -> None:
+            server.settimeout(0.1)
+            while not ended.is_set():
+                with contextlib.suppress(OSError):
+                    peer, _ = server.accept()
+                    with peer:
+                        peer.recv(65536)
+                        peer.sendall(f"HTTP/1.1 {status}\r\nContent-Length: 2\r\n\r\n[]".encode())
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        try:
+            port = server.getsockname()[1]
+            report = examined(settings(shop, vhost, {"sync": ["#"]}, management_port=port), "connections", "broker")
+        finally:
+            ended.set()
+            thread.join()
+    must_say(report, fault("broker-management", "unknown", "is not RabbitMQ's management", "rabbitmq-plugins enable"))
+    assert not any("fault of pydbsync" in each.text for each in report.findings), shown(report)
 
 
 @contextlib.contextmanager
