@@ -8,6 +8,7 @@ contestant failed, or with --check a ratio fell.
 from __future__ import annotations
 
 import argparse
+import importlib
 import json
 import sys
 from collections.abc import Mapping
@@ -78,6 +79,9 @@ class Report:
 
 def main() -> int:
     options = read_options()
+    if options.redis:
+        importlib.import_module("benchmarks.redis").run(rows=options.rows, rounds=options.rounds, say=say)
+        return 0
     if options.report:
         report = Report.load(options.results)
         publish(report)
@@ -173,6 +177,9 @@ def read_options() -> argparse.Namespace:
         const=0.2,
         metavar="SHARE",
         help="fail where a ratio fell by more than this share since the kept results (default 0.2)",
+    )
+    parser.add_argument(
+        "--redis", action="store_true", help="the sink of Redis beside MariaDB and a bare pipeline, alone"
     )
     parser.add_argument("--report", action="store_true", help="measure nothing; write the page from the kept results")
     options = parser.parse_args()

@@ -7,7 +7,6 @@ from typing import NamedTuple
 
 import msgspec
 
-from pydbsync.errors import PlanError
 from pydbsync.model import NO_JSON, RowChange, SchemaChange, TableName, read_image
 from pydbsync.plan.identity import row_identity
 from pydbsync.route.router import Router
@@ -46,11 +45,7 @@ class SinkBatch:
 
     def add(self, change: RowChange, plan: SinkPlan) -> None:
         """Raises PlanError for a row that cannot be written."""
-        try:
-            place = place_of(change, 0)
-        except ValueError as exc:
-            raise PlanError(str(exc)) from exc
-        self._writer.check(SinkRow(plan.name, change, place))
+        self._writer.check(SinkRow(plan.name, change, ""))
 
 
 class SinkPlans:

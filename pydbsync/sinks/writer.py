@@ -74,7 +74,8 @@ class RowWriter(Protocol):
         change that was parked); None for a table that it does not take."""
 
     def check(self, row: SinkRow) -> None:
-        """Raises PlanError for a row that cannot be written: it is parked, and what is of the same row behind it."""
+        """Raises PlanError for a row that cannot be written: it is parked, and what is of the same row behind it. The
+        row has no place yet."""
 
     def write(self, rows: Sequence[SinkRow]) -> Sequence[Refused]:
         """Write these, in order; what the target refused of them. The rest is safe on return. Raises TransientError,
