@@ -20,7 +20,9 @@ from pydbsync.config.servers import (
 )
 from pydbsync.config.shapes import (
     COLUMN_SETS,
+    DEBEZIUM_MODES,
     GLOBS,
+    INPUT_FORMAT,
     LOG_PREFIX,
     QUEUE_ARGUMENTS,
     QUEUES,
@@ -30,6 +32,7 @@ from pydbsync.config.shapes import (
     STREAM_NAMES,
     TABLE_NAME,
     TEXTS,
+    TIME_ZONE,
     QueueSettings,
     columns_of,
     name_streams,
@@ -37,6 +40,7 @@ from pydbsync.config.shapes import (
 from pydbsync.config.sinks import SINK, RedisSettings, SinkSettings, check_sink
 from pydbsync.config.values import (
     FLAG,
+    SECRET,
     UTC_OFFSET,
     ColumnSets,
     FrozenMapping,
@@ -141,6 +145,16 @@ class Settings:
     stream_names: FrozenMapping[str, str] = option(
         FrozenMapping[str, str](), STREAM_NAMES, "names of checkpoints of queues; the queue's own when not named"
     )
+    input_format: str | FrozenMapping[str, str] = option(
+        "maxwell", INPUT_FORMAT, "what the messages are of: maxwell (`pydbsync capture` too), canal or debezium"
+    )
+    maxwell_secret_key: Secret | None = option(None, SECRET, "Maxwell's secret_key, where it encrypts its messages")
+    canal_time_zone: str = option("UTC", TIME_ZONE, "time zone of canal's Java, in which it writes TIMESTAMP")
+    debezium_modes: FrozenMapping[str, str] = option(
+        FrozenMapping[str, str](), DEBEZIUM_MODES,
+        "the connector's binary.handling.mode, and for messages without a schema decimal.handling.mode and"
+        " time.precision.mode",
+    )  # fmt: skip
     corpmod: int | None = option(None, whole(0, 1_000_000), "number of this instance", key="db_corpmod")
 
     binary_columns: ColumnSets = option(
@@ -251,6 +265,7 @@ class Settings:
             *found,
             *([self.amqp.password] if self.amqp.password != PUBLIC_PASSWORD else []),
             *self.alerts.secrets(),
+            *([self.maxwell_secret_key] if self.maxwell_secret_key is not None else []),
         )
 
 

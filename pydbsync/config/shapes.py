@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import zoneinfo
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -264,6 +265,47 @@ def _read_server(value: object, key: str) -> str:
     if not re.fullmatch(r"auto|(?:mysql|mariadb) \d+\.\d+(?:\.\d+)?", name):
         refuse("auto, or brand and version such as `mysql 8.4` or `mariadb 10.11`", value, key)
     return name
+
+
+INPUT_FORMATS: Final = ("maxwell", "canal", "debezium")
+DEBEZIUM_CHOICES: Final = {
+    "decimal.handling.mode": ("precise", "string", "double"),
+    "binary.handling.mode": ("bytes", "base64", "base64-url-safe", "hex"),
+    "time.precision.mode": ("adaptive_time_microseconds", "adaptive", "connect"),
+}
+"""By the connector's own names; its defaults come first."""
+
+
+def _read_input_format(value: object, key: str) -> str | FrozenMapping[str, str]:
+    choice = one_of(*INPUT_FORMATS)
+    if isinstance(value, str):
+        return choice.read(value, key)
+    given = read_mapping(value, key, of="the name of a format, or a mapping {queue: format}")
+    return FrozenMapping((queue, choice.read(name, join_key(key, queue))) for queue, name in given.items())
+
+
+def _read_time_zone(value: object, key: str) -> str:
+    name = text("the name of a time zone").read(value, key)
+    try:
+        zoneinfo.ZoneInfo(name)
+    except (OSError, ValueError, KeyError):
+        refuse("the name of a time zone such as Asia/Shanghai", value, key)
+    return name
+
+
+def _read_debezium_modes(value: object, key: str) -> FrozenMapping[str, str]:
+    given = read_mapping(value, key)
+    for name in given:
+        if name not in DEBEZIUM_CHOICES:
+            raise ConfigError(f"unknown key; {nearest(name, DEBEZIUM_CHOICES)}", key=join_key(key, name))
+    return FrozenMapping(
+        (name, one_of(*DEBEZIUM_CHOICES[name]).read(mode, join_key(key, name))) for name, mode in given.items()
+    )
+
+
+INPUT_FORMAT: Final = Kind("name, or mapping `{queue: name}`", _read_input_format, str)
+TIME_ZONE: Final = Kind("name of a time zone", _read_time_zone)
+DEBEZIUM_MODES: Final = Kind("mapping", _read_debezium_modes, _show_mapping)
 
 
 SOURCE_SERVER: Final = Kind("`auto`, or brand and version", _read_server)

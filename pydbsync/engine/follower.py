@@ -24,14 +24,17 @@ class Follower:
         log: logging.Logger,
         until_drained: bool = False,
         carries_everything: bool = True,
+        splits_statements: bool = False,
     ) -> None:
-        """`carries_everything`: every row of a source transaction comes this way, so that a hole is a loss."""
+        """`carries_everything`: every row of a source transaction comes this way, so that a hole is a loss.
+        `splits_statements`: several statements can have one place."""
         self._control = control
         self._stages = stages
         self._observer = observer
         self._log = log
         self._until_drained = until_drained
         self._carries_everything = carries_everything
+        self._splits_statements = splits_statements
 
     def run(self, stop: threading.Event) -> None:
         """Take ownership, subscribe, follow; after any loss of the source do the same again.
@@ -113,4 +116,5 @@ class Follower:
             log=self._log,
             until_drained=self._until_drained,
             carries_everything=self._carries_everything,
+            splits_statements=self._splits_statements,
         )

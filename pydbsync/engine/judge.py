@@ -61,9 +61,16 @@ class Judge:
     """Follows one subscription from the committed state on."""
 
     def __init__(
-        self, state: StreamState, *, copy: CopyStart | None, heartbeat_table: str, carries_everything: bool
+        self,
+        state: StreamState,
+        *,
+        copy: CopyStart | None,
+        heartbeat_table: str,
+        carries_everything: bool,
+        splits_statements: bool = False,
     ) -> None:
-        """`carries_everything`: every row of a source transaction comes this way, so that a hole is a loss."""
+        """`carries_everything`: every row of a source transaction comes this way, so that a hole is a loss.
+        `splits_statements`: several statements can have one place."""
         self._progress = StreamProgress(state.checkpoint)
         self._since = self._progress.place()
         self._has_fresh = False
@@ -72,6 +79,7 @@ class Judge:
         """Source tables of which rows without a place came, and no newer change since."""
         self._heartbeat_database, _, self._heartbeat_table = heartbeat_table.partition(".")
         self._heartbeats = HeartbeatWatch(state.heartbeat, state.heartbeat_ts)
+        self._splits_statements = splits_statements
         self._holes = TransactionWatch(state.checkpoint.place) if carries_everything else None
         self.generation = state.generation
         """How often the stream has begun anew, over all runs."""
@@ -173,7 +181,7 @@ class Judge:
         if standing is Standing.SAME_PLACE:
             # One more message of the open statement, or of one that is over: then all that its messages lead to was
             # committed with its place.
-            if is_open or change.ts > self._progress.checkpoint().newest_ts:
+            if is_open or self._splits_statements or change.ts > self._progress.checkpoint().newest_ts:
                 return PLAINLY_NEW
         elif self.is_late(delivery, change):
             return _LATE

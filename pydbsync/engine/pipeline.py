@@ -58,6 +58,7 @@ class Pipeline:
         log: logging.Logger,
         until_drained: bool,
         carries_everything: bool,
+        splits_statements: bool,
     ) -> None:
         self._control = control
         settings = self._settings = control.settings
@@ -77,6 +78,7 @@ class Pipeline:
             copy=self._store.copy_start(state.checkpoint),
             heartbeat_table=settings.heartbeat_table,
             carries_everything=carries_everything,
+            splits_statements=splits_statements,
         )
         self._heed(settings)
         self._xid: int | None = None

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol, TypeAlias
 
 from pydbsync.config.settings import Settings
 from pydbsync.errors import PlanError
-from pydbsync.model import RowChange, SchemaChange, TableName, TableSchema
+from pydbsync.model import Column, RowChange, SchemaChange, TableName, TableSchema
 from pydbsync.plan.batch import Batch
 from pydbsync.plan.dialect import Server
 from pydbsync.plan.lexer import Brand
+from pydbsync.plan.lossy import RULES_BY_INPUT
 from pydbsync.plan.rows import ColumnOverrides, Dialect, LossPolicy, TablePlan, column_names, overrides_for
 from pydbsync.plan.versioned import current_change, period_of
 from pydbsync.protocols import Catalog
@@ -71,6 +72,7 @@ class TablePlans:
         log: logging.Logger,
         ask_source: Callable[[], Server | None] = lambda: None,
         ask_collation: Callable[[str], str | None] = lambda database: None,
+        input_format: str = "maxwell",
     ) -> None:
         """`ask_source` is called where the settings do not say what the source is, whenever that matters;
         `ask_collation` for the default collation of one of its databases."""
@@ -81,12 +83,14 @@ class TablePlans:
         self._log = log
         self.dialect = Dialect()
         self._plans: dict[tuple[str, str], tuple[TablePlan, ...]] = {}
+        self._columns: dict[TableName, Mapping[str, Column]] = {}
         self._is_versioned: dict[TableName, bool] = {}
         self._by_target: dict[tuple[TableName, ColumnOverrides], TablePlan] = {}
         self._told: set[str] = set()
         self._hides: Callable[[TableName], bool] = lambda source: False
         self._left_out: Callable[[RowChange], None] = lambda change: None
         self._warned: set[tuple[TableName, str]] = set()
+        self._rules = RULES_BY_INPUT[input_format]
         self._use(settings, router)
 
     def use(self, settings: Settings) -> None:
@@ -99,6 +103,7 @@ class TablePlans:
         self._loss = LossPolicy(
             refuse=settings.lossy_values in ("stop", "park"),
             trusted=settings.trusted_columns,
+            rules=self._rules,
             tell=None if settings.lossy_values == "off" else self._tell_loss,
         )
 
@@ -138,6 +143,7 @@ class TablePlans:
         """The target's tables may have changed."""
         self._catalog.forget()
         self._plans.clear()
+        self._columns.clear()
         self._is_versioned.clear()
         self._by_target.clear()
 
@@ -148,6 +154,17 @@ class TablePlans:
     def targets(self, change: RowChange | SchemaChange) -> Sequence[str]:
         """The databases of the target that a change goes to, for one that cannot be planned."""
         return self.router.databases(change.database)
+
+    def target_columns(self, source: TableName) -> Mapping[str, Column] | None:
+        """The columns of the table that rows of a source table go to, by name; None where there is none."""
+        found = self._columns.get(source)
+        if found is None:
+            for database in self.router.databases(source.database):
+                schema = self._catalog.table(TableName(database, source.table))
+                if schema is not None:
+                    found = self._columns[source] = {column.name: column for column in schema.columns}
+                    break
+        return found
 
     def plan_of(self, change: RowChange) -> TablePlan | None:
         """The plan of a change that goes to exactly one table and was routed before; None where `route` must tell."""

@@ -239,6 +239,8 @@ def _enum_of(column: Column) -> Literal:
         if token == NULL:
             # The error value '' (index 0) arrives as null; where NULL cannot be, it was that.
             return b"0" if not_null else b"NULL"
+        if token[:1] != b'"':
+            return scalar_literal(token)  # the number of a label: 0 is the error value
         return quote_text(real_label(_exact_text_of(token), labels))
 
     return enum

@@ -8,7 +8,7 @@ suspect here. Statements that are never published at all (TRUNCATE, CREATE and D
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple, TypeAlias
 
 from pydbsync.model import Column
@@ -78,6 +78,28 @@ MARKS: dict[Suspicion, tuple[bytes, ...]] = {
 """A rule that is here needs to look only at rows in whose SQL one of these stands."""
 
 
+def _epoch(column: Column, token: bytes) -> str | None:
+    if not column.nullable and token.startswith(b'"1970-01-01') and token[11:] in (b'"', b' 00:00:00"'):
+        return "Debezium sends dates of 0000-00-00 as 1970-01-01"
+    return None
+
+
+def _boolean(column: Column, token: bytes) -> str | None:
+    return "Debezium sends true for every number but 0 of a column declared BOOLEAN" if token == b"true" else None
+
+
+RULES_BY_INPUT: dict[str, dict[str, Suspicion]] = {
+    "maxwell": RULES,
+    "canal": {**dict.fromkeys(TEXT_KINDS, _text)},
+    "debezium": {
+        "tinyint": _boolean,
+        **dict.fromkeys(("date", "datetime", "timestamp"), _epoch),
+        **dict.fromkeys(TEXT_KINDS, _text),
+    },
+}
+"""By `input_format`. What nothing in a message tells stands in docs/inputs.md."""
+
+
 class Suspect(NamedTuple):
     """A column whose values may be looked at, and by which rule."""
 
@@ -86,11 +108,13 @@ class Suspect(NamedTuple):
     rule: Suspicion
 
 
-def suspects_of(columns: Sequence[Column], *, table: str, trusted: Iterable[str]) -> list[Suspect]:
+def suspects_of(
+    columns: Sequence[Column], *, table: str, trusted: Iterable[str], rules: Mapping[str, Suspicion] = RULES
+) -> list[Suspect]:
     """The columns to look at; `trusted` are globs of `database.table.column` that the operator vouches for."""
     found = []
     for index, column in enumerate(columns):
-        rule = RULES.get(column.kind)
+        rule = rules.get(column.kind)
         if rule is None or column.generated or (column.kind == "bit" and (column.size or 1) <= 32):
             continue
         if any(fnmatch.fnmatchcase(f"{table}.{column.name}", glob) for glob in trusted):

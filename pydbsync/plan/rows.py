@@ -29,7 +29,7 @@ from pydbsync.plan.literals import (
 from pydbsync.plan.literals import (
     Literal as ValueLiteral,
 )
-from pydbsync.plan.lossy import MARKS, Suspect, suspects_of
+from pydbsync.plan.lossy import MARKS, RULES, Suspect, Suspicion, suspects_of
 from pydbsync.plan.quoting import quote_name, quote_table
 
 Tokens: TypeAlias = tuple[msgspec.Raw, ...]
@@ -72,6 +72,8 @@ class LossPolicy(msgspec.Struct, frozen=True):
     """Globs of database.table.column, source names, that the operator vouches for."""
     tell: Callable[[str], None] | None = None
     """Called with a sentence, once per column; None looks at nothing."""
+    rules: Mapping[str, Suspicion] = msgspec.field(default_factory=lambda: RULES)
+    """By kind of column: what the tool that published the messages is known not to carry."""
 
 
 _NO_LOSS = LossPolicy()
@@ -128,7 +130,7 @@ class RowShape:
         """Whether `error_values` has to be asked."""
         self._loss = loss
         self._table = str(schema.name)
-        suspects = suspects_of(columns, table=self._table, trusted=loss.trusted) if loss.tell else []
+        suspects = suspects_of(columns, table=self._table, trusted=loss.trusted, rules=loss.rules) if loss.tell else []
         self._suspects = [suspect for suspect in suspects if suspect.rule not in MARKS]
         self._marked = [suspect for suspect in suspects if suspect.rule in MARKS]
         self._marks = tuple({mark for suspect in self._marked for mark in MARKS[suspect.rule]})

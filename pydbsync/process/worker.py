@@ -26,6 +26,7 @@ from pydbsync.engine.pipeline import Stages
 from pydbsync.engine.schema_flow import SchemaFlow
 from pydbsync.engine.table_plans import TablePlans, router_from
 from pydbsync.errors import ConfigError, PydbsyncError
+from pydbsync.process.inputs import input_format_of, translated
 from pydbsync.process.logs import set_level, start_logging
 from pydbsync.process.outlet import Outlet
 from pydbsync.process.source_server import AskedSource
@@ -61,7 +62,8 @@ def follow(
     `on_control` is handed what other threads can ask of the run.
     """
     observer = StatusObserver(source.stream if origin is None else origin.queue, send)
-    stages = _stages(settings, source, observer=observer, log=log, origin=origin)
+    kind = input_format_of(settings, observer.status.stream)
+    stages = translated(_stages(settings, source, observer=observer, log=log, origin=origin), settings, kind)
     control = Control(settings, use=stages.use)
     on_control(control)
     state = None
@@ -78,7 +80,9 @@ def follow(
         observer=observer,
         log=log,
         until_drained=until_drained,
-        carries_everything=carries_everything,
+        # Debezium and canal number the rows of an event, not those of a transaction.
+        carries_everything=carries_everything and kind == "maxwell",
+        splits_statements=kind == "debezium",
     )
     try:
         follower.run(stop)
@@ -117,6 +121,7 @@ def _stages(
         log=log,
         ask_source=asked,
         ask_collation=asked.collation_of,
+        input_format=input_format_of(settings, observer.status.stream),
     )
     schema = SchemaFlow(settings, tables=applier, plans=plans, log=log)
 

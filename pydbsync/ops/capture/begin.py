@@ -17,9 +17,9 @@ from pydbsync.ops.capture.charsets import Charsets
 from pydbsync.ops.capture.history.follow import Snapshot
 from pydbsync.ops.capture.history.spelling import spell_by_default
 from pydbsync.ops.capture.history.state import Beginning
-from pydbsync.ops.capture.history.statements import recognise
 from pydbsync.ops.capture.source import SourceFacts, SourceServer
 from pydbsync.places import parse_position
+from pydbsync.plan.recognise import recognise
 from pydbsync.plan.statement import Statement, parse_statement
 
 log = logging.getLogger("pydbsync.capture")

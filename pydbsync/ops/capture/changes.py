@@ -20,11 +20,11 @@ from pydbsync.ops.capture.charsets import Charsets
 from pydbsync.ops.capture.ddl import Ddl, DdlMessages, UnreadableDdl
 from pydbsync.ops.capture.history.follow import Delta, FollowedSchema
 from pydbsync.ops.capture.history.spelling import spell_by_default
-from pydbsync.ops.capture.history.statements import Recognised, read_sequence, read_xa_prepare, recognise
 from pydbsync.ops.capture.rows.encode import TableEncoder, Transaction
 from pydbsync.ops.capture.rows.encoders import ROWS, Tables, UnknownTable
 from pydbsync.ops.capture.rows.rowbuffer import RowBuffer
 from pydbsync.ops.capture.unreadable import Programs, Reach, Unreadable
+from pydbsync.plan.recognise import Recognised, read_sequence, read_xa_prepare, recognise
 
 _WRITTEN_AS_STATEMENT: Final = (
     "it changes rows and is written as a statement; set binlog_format=ROW, in new sessions too"

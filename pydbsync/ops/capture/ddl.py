@@ -12,8 +12,8 @@ from pydbsync.ops.capture.binlog.session import read_session
 from pydbsync.ops.capture.history.follow import Delta, FollowedSchema, Session
 from pydbsync.ops.capture.history.messages import encode_schema_message, table_of
 from pydbsync.ops.capture.history.spelling import REAL_AS_FLOAT, name_its_database
-from pydbsync.ops.capture.history.statements import Recognised
 from pydbsync.ops.servers import SYSTEM_DATABASES
+from pydbsync.plan.recognise import Recognised
 from pydbsync.plan.statement import Statement, parse_statement
 
 _FILES: Final = frozenset({"IMPORT", "DISCARD"})

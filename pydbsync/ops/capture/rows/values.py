@@ -15,6 +15,7 @@ from typing import Final, TypeAlias
 
 import msgspec
 
+from pydbsync.decode.geometry import read_geometry
 from pydbsync.errors import OperationError
 from pydbsync.model import Column
 from pydbsync.ops.capture.binlog.wires import (
@@ -50,7 +51,6 @@ from pydbsync.ops.capture.binlog.wires import (
     Wire,
 )
 from pydbsync.ops.capture.rows import temporal
-from pydbsync.ops.capture.rows.geometry import read_geometry
 from pydbsync.ops.capture.rows.jsonb import read_json
 from pydbsync.ops.capture.rows.numbers import decimal_reader, decimal_size, java_double, java_float
 from pydbsync.ops.capture.rows.temporal import Reader

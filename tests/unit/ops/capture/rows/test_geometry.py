@@ -6,7 +6,7 @@ import struct
 
 import pytest
 
-from pydbsync.ops.capture.rows.geometry import read_geometry
+from pydbsync.decode.geometry import read_geometry
 
 
 def wkb(kind: int, *parts: bytes, order: str = "<") -> bytes:

@@ -1,0 +1,383 @@
+"""Debezium's JSON for MySQL and MariaDB: the envelope, with its schema or without, and messages about schema changes.
+
+Source: https://debezium.io/documentation/reference/stable/connectors/mysql.html
+"""
+
+from __future__ import annotations
+
+import base64
+import re
+from collections.abc import Callable, Collection, Mapping
+from typing import Any, Final, TypeAlias
+
+import msgspec
+
+from pydbsync.decode import spoken
+from pydbsync.decode.spoken import ColumnsOf, LeavesOut
+from pydbsync.errors import DecodeError
+from pydbsync.model import Column, TableName
+
+_Value: TypeAlias = Callable[[Any], object]
+
+_decode = msgspec.json.Decoder().decode
+_KINDS: Final = {"c": "insert", "u": "update", "d": "delete", "r": "bootstrap-insert"}
+_DDL_KINDS: Final = {"CREATE": "table-create", "ALTER": "table-alter", "DROP": "table-drop"}
+
+
+class DebeziumTranslator:
+    """Translates the messages of one connector, in order.
+
+    Values whose meaning the schema in the message names are read by it. Without one the columns are those that the
+    connector's own messages about schema changes told last, else those of the target's table.
+    """
+
+    def __init__(
+        self,
+        columns_of: ColumnsOf,
+        *,
+        leaves_out: LeavesOut,
+        decimals: str = "precise",
+        times: str = "adaptive_time_microseconds",
+        binaries: str = "bytes",
+    ) -> None:
+        """`decimals`, `times` and `binaries` are the connector's decimal.handling.mode, time.precision.mode and
+        binary.handling.mode; the first two matter only where messages have no schema."""
+        self._columns_of = columns_of
+        self._leaves_out = leaves_out
+        self._binary = _BINARY_READERS[binaries]
+        self._is_bytes = binaries == "bytes"
+        self._decimals = decimals
+        self._times = times
+        self._told: dict[TableName, Mapping[str, Column]] = {}
+
+    def __call__(self, body: bytes) -> list[bytes]:
+        """See spoken.Translate."""
+        if not body.strip() or body.strip() == b"null":
+            return []  # a tombstone: the deletion came before it
+        try:
+            message = _decode(body)
+        except (msgspec.MsgspecError, RecursionError) as exc:
+            raise DecodeError(f"the message is not JSON: {exc}") from exc
+        if not isinstance(message, dict):
+            raise DecodeError("the message is not one of Debezium: it is no object")
+        schema = message.get("schema") if "payload" in message else None
+        payload = message.get("payload", message)
+        if payload is None:
+            return []
+        try:
+            return self._translate(payload, schema)
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as exc:
+            raise DecodeError(f"the message is not one of Debezium's for MySQL: {exc!r}") from exc
+
+    def _translate(self, payload: dict[str, Any], schema: dict[str, Any] | None) -> list[bytes]:
+        if "op" in payload and "source" in payload:
+            return self._row(payload, schema)
+        if "ddl" in payload:
+            return self._schema_change(payload)
+        if payload.get("status") in ("BEGIN", "END") or set(payload) <= {"ts_ms", "ts_us", "ts_ns"}:
+            return []  # where a transaction begins and ends; the connector's own heartbeat
+        raise DecodeError(
+            "the message is no envelope of Debezium (op, source, before, after) and none about a schema change:"
+            " leave transforms such as ExtractNewRecordState out"
+        )
+
+    # -- rows --------------------------------------------------------------------------------------------------------
+
+    def _row(self, payload: dict[str, Any], schema: dict[str, Any] | None) -> list[bytes]:
+        source, op = payload["source"], payload["op"]
+        table = TableName(source["db"], source["table"] or "")
+        if op == "m":
+            return []
+        if op == "t":
+            sql = f"TRUNCATE TABLE {_quoted(table.database)}.{_quoted(table.table)}"
+            return [spoken.schema_message("table-alter", table, sql, **_place(source))]
+        if op not in _KINDS:
+            raise DecodeError(f"the message has the unknown operation {op!r}")
+        before, after = payload.get("before"), payload.get("after")
+        image = before if op == "d" else after
+        if image is None:
+            raise DecodeError(f"the row has no image {'before' if op == 'd' else 'after'} its change")
+        values = self._values(table, schema, image)
+        old = None
+        if op == "u":
+            if before is None:
+                raise DecodeError(
+                    "the update has no image before its change: the connector needs binlog_row_image FULL"
+                )
+            changed = {name: value for name, value in before.items() if value != image.get(name)}
+            old = {name: values(name)(value) for name, value in changed.items()}
+        data = {name: values(name)(value) for name, value in image.items()}
+        if any("``" in name for name in data):  # the connector takes a name in a DDL as it is quoted there
+            data, old = _unquoted(data), _unquoted(old or {})
+        is_snapshot = op == "r" or str(source.get("snapshot", "false")) not in ("false", "None", "")
+        return [
+            spoken.row_message(
+                "bootstrap-insert" if is_snapshot else _KINDS[op], table, data, old,
+                ts=int(source["ts_ms"]) // 1000,
+                thread_id=source.get("thread"),
+                **({} if is_snapshot else {**_place_of_row(source, op), "server_id": source.get("server_id")}),
+            )
+        ]  # fmt: skip
+
+    def _values(
+        self, table: TableName, schema: dict[str, Any] | None, image: dict[str, Any]
+    ) -> Callable[[str], _Value]:
+        columns = self._told.get(table) or self._columns_of(table)
+        if schema is not None:
+            fields = {
+                column["field"]: column
+                for part in schema["fields"]
+                if part["field"] in ("before", "after")
+                for column in part["fields"]
+            }
+            return lambda name: self._by_schema(fields[name], table, columns)
+        if columns is None:
+            raise DecodeError(
+                f"{table} has no table at the target and no message has told its columns: without its schema in the"
+                " message (value.converter.schemas.enable) nothing tells what the values mean"
+            )
+        return lambda name: self._by_column(_column(columns, name), name)
+
+    def _by_column(self, column: Column | None, name: str) -> _Value:
+        if column is None:
+            raise DecodeError(
+                f"the column {name!r} is none of the target's table, so that nothing tells what its value is"
+            )
+        kind = column.kind
+        if kind == "decimal":
+            if self._decimals == "precise":
+                return _null_or(_unscaled_by(_scale_of(column)))
+            return _null_or(lambda value: spoken.number(value) if isinstance(value, str) else value)
+        if kind == "enum":
+            return _null_or(_enum_of(column.labels))
+        if kind in ("datetime", "time"):
+            return _null_or(_time_reader(kind, self._times, column.digits))
+        reader = self._binary if kind in _BINARY else _BY_KIND.get(kind)
+        if reader is not None:
+            return _null_or(reader)
+        return _null_or(_unsigned if column.unsigned and kind == "bigint" else _plain)
+
+    def _by_schema(self, field: dict[str, Any], table: TableName, columns: Mapping[str, Column] | None) -> _Value:
+        name, column_name = field.get("name"), field["field"]
+        column = _column(columns, column_name)
+        is_binary = _is_binary(column) or _is_binary(_column(self._columns_of(table), column_name))
+        if field["type"] == "string" and not name and is_binary:
+            if self._is_bytes:
+                raise DecodeError(
+                    f"{column_name!r} is binary at the target and comes as text: set binary.handling.mode in"
+                    " debezium_modes as the connector has it, or give the column a type of text"
+                )
+            return _null_or(self._binary)
+        if name == "io.debezium.data.Enum":
+            return _null_or(_enum_of(_split_labels((field.get("parameters") or {}).get("allowed", ""))))
+        if name == "org.apache.kafka.connect.data.Decimal":
+            return _null_or(_unscaled_by(int(field["parameters"]["scale"])))
+        reader = _BY_NAME.get(name or "")
+        if reader is None:
+            if name and name.startswith(("io.debezium.", "org.apache.kafka.connect.data.")):
+                raise DecodeError(f"values of the type {name} are not known")
+            is_long = column is not None and column.unsigned and column.kind == "bigint" and field["type"] == "int64"
+            reader = _unsigned if is_long else _plain
+        return _null_or(reader)
+
+    # -- schema changes ----------------------------------------------------------------------------------------------
+
+    def _schema_change(self, payload: dict[str, Any]) -> list[bytes]:
+        source = payload["source"]
+        changes = payload.get("tableChanges") or []
+        for change in changes:
+            self._learn(change)
+        if str(source.get("snapshot", "false")) not in ("false", "None", ""):
+            return []  # how the connector found the tables; DROP TABLE IF EXISTS stands among it
+        sql, place = payload["ddl"], _place(source)
+        database = payload.get("databaseName") or source.get("db") or ""
+        tables = [(_DDL_KINDS.get(each["type"], "table-alter"), _table_of(each["id"])) for each in changes]
+        if not tables and self._leaves_out(sql):
+            return []
+        if not tables:
+            for name in filter(None, str(source.get("table") or "").split(",")):
+                self._told.pop(TableName(database, name), None)
+            return [spoken.schema_message(*_statement_about(sql, database, source.get("table") or ""), sql, **place)]
+        return [spoken.schema_message(kind, table, sql, **place) for kind, table in tables]
+
+    def _learn(self, change: dict[str, Any]) -> None:
+        name = _table_of(change["id"])
+        table = change.get("table")
+        if change["type"] == "DROP" or not table:
+            self._told.pop(name, None)
+            return
+        self._told[name] = {column["name"]: _told_column(column) for column in table["columns"]}
+
+
+def _unquoted_label(quoted: str) -> str:
+    return quoted[1:-1].replace("''", "'") if quoted[:1] == quoted[-1:] == "'" else quoted
+
+
+def _quoted(name: str) -> str:
+    return "`" + name.replace("`", "``") + "`"
+
+
+def _place(source: dict[str, Any]) -> dict[str, Any]:
+    position = f"{source['file']}:{source['pos']}" if source.get("file") else None
+    return {"ts": int(source["ts_ms"]) // 1000, "position": position, "gtid": source.get("gtid") or None}
+
+
+def _place_of_row(source: dict[str, Any], op: str) -> dict[str, Any]:
+    """An update of a key comes as the deletion of the old row and the creation of the new one, both with its number."""
+    place = _place(source)
+    del place["ts"]
+    if place["position"] is None:
+        return place
+    return {**place, "xoffset": 2 * int(source["row"]) + (op == "c")}
+
+
+def _table_of(identifier: str) -> TableName:
+    r"""`"db"."t"` as a name.
+
+    >>> _table_of('"c_ident db.1"."a+b"')
+    TableName(database='c_ident db.1', table='a+b')
+    """
+    database, _, table = identifier.partition('"."')
+    return TableName(database.removeprefix('"').replace('""', '"'), table.removesuffix('"').replace('""', '"'))
+
+
+def _statement_about(sql: str, database: str, table: str) -> tuple[str, TableName]:
+    verb, thing, *_ = [*sql.upper().split(None, 2), "", ""]
+    if thing in ("DATABASE", "SCHEMA") and verb in ("CREATE", "ALTER", "DROP"):
+        return f"database-{verb.lower()}", TableName(database, "")
+    kind = {"CREATE": "table-create", "DROP": "table-drop"}.get(verb if thing == "TABLE" else "", "table-alter")
+    return kind, TableName(database, table.partition(",")[0])
+
+
+def _told_column(column: dict[str, Any]) -> Column:
+    words = str(column["typeName"]).lower().split()
+    kind = {"integer": "int", "numeric": "decimal", "dec": "decimal", "fixed": "decimal", "bool": "tinyint",
+            "boolean": "tinyint", "real": "double"}.get(words[0], words[0])  # fmt: skip
+    if column.get("charsetName") == "binary":
+        kind = {"char": "binary", "varchar": "varbinary"}.get(kind, kind.replace("text", "blob"))
+    length = column.get("length")
+    return Column(
+        name=column["name"], kind=kind, unsigned="unsigned" in words, size=length,
+        labels=tuple(map(_unquoted_label, column.get("enumValues") or ())),
+        column_type=f"decimal({length or 10},{column.get('scale') or 0})" if kind == "decimal" else "",
+        digits=(length or 0) if kind in ("datetime", "time", "timestamp") else 0,
+    )  # fmt: skip
+
+
+def _unquoted(image: dict[str, object]) -> dict[str, object]:
+    return {name.replace("``", "`"): value for name, value in image.items()}
+
+
+def _column(columns: Mapping[str, Column] | None, name: str) -> Column | None:
+    if columns is None:
+        return None
+    found = columns.get(name)
+    if found is None:
+        found = next((column for each, column in columns.items() if each.lower() == name.lower()), None)
+    return found
+
+
+# -- values ----------------------------------------------------------------------------------------------------------
+
+
+def _null_or(read: _Value) -> _Value:
+    return lambda value: None if value is None else read(value)
+
+
+def _plain(value: Any) -> object:
+    if isinstance(value, dict | list):
+        raise ValueError(f"a {type(value).__name__} came for a column that takes one value")
+    return value
+
+
+def _unsigned(value: Any) -> object:
+    """bigint.unsigned.handling.mode long sends the upper half as negative numbers."""
+    return value + 2**64 if isinstance(value, int) and value < 0 else value
+
+
+def _bits(value: Any) -> object:
+    return int(value) if isinstance(value, bool | int) else spoken.bits(spoken.base64_bytes(value))
+
+
+def _geometry(value: Any) -> object:
+    return spoken.shape(spoken.base64_bytes(value["wkb"]), value.get("srid") or 0)
+
+
+def _is_binary(column: Column | None) -> bool:
+    return column is not None and column.kind in _BINARY
+
+
+_split_labels = re.compile(r"(?<!\\),").split
+
+
+def _enum_of(known: Collection[str]) -> _Value:
+    def enum(value: Any) -> object:
+        if value == "" and known and "" not in known:
+            return 0  # the error value is the label number 0
+        return value.replace("\\,", ",")  # so the connector spells a comma in a label
+
+    return enum
+
+
+def _unscaled_by(scale: int) -> _Value:
+    return lambda value: spoken.unscaled(int.from_bytes(spoken.base64_bytes(value), "big", signed=True), scale)
+
+
+def _scale_of(column: Column) -> int:
+    """Of DECIMAL(10,2), DECIMAL(10) and DECIMAL."""
+    _, _, digits = column.column_type.partition(",")
+    return int(digits.partition(")")[0] or 0)
+
+
+def _time_reader(kind: str, mode: str, digits: int) -> _Value:
+    """How numbers of DATETIME and TIME are counted where no schema tells it."""
+    if mode == "connect" or (mode == "adaptive" and digits <= 3) or (kind == "datetime" and digits <= 3):
+        factor = 1 if kind == "time" and mode == "adaptive_time_microseconds" else 1000
+    else:
+        factor = 1
+    read = spoken.moment if kind == "datetime" else spoken.span
+    return lambda value: read(value * factor)
+
+
+_BINARY: Final = frozenset({"binary", "varbinary", "tinyblob", "blob", "mediumblob", "longblob", "vector"})
+_BINARY_READERS: Final[dict[str, _Value]] = {
+    "bytes": _plain,
+    "base64": _plain,
+    "base64-url-safe": lambda value: value.translate(str.maketrans("-_", "+/")),
+    "hex": lambda value: base64.b64encode(bytes.fromhex(value)).decode(),
+}
+_BY_NAME: Final[dict[str, _Value]] = {
+    "io.debezium.time.Date": spoken.days,
+    "org.apache.kafka.connect.data.Date": spoken.days,
+    "io.debezium.time.Timestamp": lambda value: spoken.moment(value * 1000),
+    "org.apache.kafka.connect.data.Timestamp": lambda value: spoken.moment(value * 1000),
+    "io.debezium.time.MicroTimestamp": spoken.moment,
+    "io.debezium.time.NanoTimestamp": lambda value: spoken.moment(value // 1000),
+    "io.debezium.time.ZonedTimestamp": spoken.utc,
+    "io.debezium.time.Time": lambda value: spoken.span(value * 1000),
+    "org.apache.kafka.connect.data.Time": lambda value: spoken.span(value * 1000),
+    "io.debezium.time.MicroTime": spoken.span,
+    "io.debezium.time.NanoTime": lambda value: spoken.span(value // 1000),
+    "io.debezium.time.Year": _plain,
+    "io.debezium.data.Bits": _bits,
+    "io.debezium.data.EnumSet": spoken.labels,
+    "io.debezium.data.Json": spoken.document,
+    "io.debezium.data.VariableScaleDecimal": lambda value: spoken.unscaled(
+        int.from_bytes(spoken.base64_bytes(value["value"]), "big", signed=True), int(value["scale"])
+    ),
+    "io.debezium.data.geometry.Geometry": _geometry,
+    "io.debezium.data.geometry.Geography": _geometry,
+    "io.debezium.data.geometry.Point": _geometry,
+}
+
+_BY_KIND: Final[dict[str, _Value]] = {
+    "date": spoken.days,
+    "timestamp": spoken.utc,
+    "bit": _bits,
+    "set": spoken.labels,
+    "json": spoken.document,
+    **dict.fromkeys(
+        ("geometry", "point", "linestring", "polygon", "multipoint", "multilinestring", "multipolygon",
+         "geometrycollection", "geomcollection"), _geometry,
+    ),
+}  # fmt: skip

@@ -1,0 +1,75 @@
+"""A source whose messages are translated into Maxwell's before the engine sees them."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+
+from pydbsync.decode.maxwell import decode_changes
+from pydbsync.decode.spoken import Translate
+from pydbsync.errors import DecodeError
+from pydbsync.model import Change, Delivery
+from pydbsync.protocols import Decode, Source
+
+_NOTHING = b""
+"""The body of a delivery that changes nothing: it is acknowledged in its turn with all others."""
+
+
+class TranslatedSource:
+    """Hands out one delivery a change; fits protocols.Source.
+
+    All messages of one delivery but the last have the tag of the delivery before it, as those of a sequence have. What
+    cannot be translated is handed on as it came, and `decoder_of` says why it cannot be read.
+    """
+
+    def __init__(self, source: Source, translate: Translate) -> None:
+        self.stream: str = source.stream
+        self._source = source
+        self._translate = translate
+
+    def take(self, *, timeout_s: float) -> Sequence[Delivery]:
+        """See protocols.Source."""
+        found: list[Delivery] = []
+        for delivery in self._source.take(timeout_s=timeout_s):
+            body, tag, redelivered = delivery
+            try:
+                messages = self._translate(body) or [_NOTHING]
+            except DecodeError:
+                found.append(delivery)
+                continue
+            found += [Delivery(message, tag - 1, redelivered) for message in messages[:-1]]
+            found.append(Delivery(messages[-1], tag, redelivered))
+        return found
+
+    def open(self, stop: threading.Event, while_waiting: Callable[[], object] = lambda: None) -> None:
+        self._source.open(stop, while_waiting)
+
+    def acknowledge(self, tag: int) -> None:
+        self._source.acknowledge(tag)
+
+    def is_drained(self) -> bool:
+        return self._source.is_drained()
+
+    def finish(self) -> bool:
+        return self._source.finish()
+
+    def depth(self) -> int | None:
+        return self._source.depth()
+
+    def close(self) -> None:
+        self._source.close()
+
+
+def decoder_of(translate: Translate) -> Decode:
+    """What reads the deliveries of such a source."""
+
+    def decode(body: bytes) -> Sequence[Change]:
+        if body == _NOTHING:
+            return ()
+        try:
+            return decode_changes(body)
+        except DecodeError:
+            translate(body)  # raises what is wrong in the words of its own format
+            raise
+
+    return decode

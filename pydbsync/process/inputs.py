@@ -1,0 +1,55 @@
+"""What the messages of a stream are of: what is not Maxwell's is translated before the engine sees it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from pydbsync.config.settings import Settings
+from pydbsync.decode.canal import CanalTranslator
+from pydbsync.decode.debezium import DebeziumTranslator
+from pydbsync.decode.encrypted import Decryption
+from pydbsync.decode.spoken import Translate
+from pydbsync.engine.pipeline import Stages
+from pydbsync.engine.table_plans import TablePlans
+from pydbsync.engine.translated import TranslatedSource, decoder_of
+from pydbsync.model import Column, TableName
+from pydbsync.plan.recognise import recognise
+
+
+def input_format_of(settings: Settings, queue: str) -> str:
+    """What the messages of a queue, or of a file's stream, are of."""
+    given = settings.input_format
+    return given if isinstance(given, str) else given.get(queue, "maxwell")
+
+
+def translated(stages: Stages, settings: Settings, input_format: str) -> Stages:
+    """The same parts with what reads the format before them. Raises ConfigError."""
+    translate = _translator(stages, settings, input_format)
+    if translate is None:
+        return stages
+    return stages._replace(source=TranslatedSource(stages.source, translate), decode=decoder_of(translate))
+
+
+def _changes_no_table(sql: str) -> bool:
+    return recognise(sql, "mysql").kind == "nothing"
+
+
+def _translator(stages: Stages, settings: Settings, input_format: str) -> Translate | None:
+    if input_format == "canal":
+        return CanalTranslator(settings.canal_time_zone, leaves_out=_changes_no_table)
+    if input_format == "debezium":
+        plans, modes = stages.plans, settings.debezium_modes
+
+        def columns_of(table: TableName) -> Mapping[str, Column] | None:
+            return plans.target_columns(table) if isinstance(plans, TablePlans) else None
+
+        return DebeziumTranslator(
+            columns_of,
+            leaves_out=_changes_no_table,
+            binaries=modes.get("binary.handling.mode", "bytes"),
+            decimals=modes.get("decimal.handling.mode", "precise"),
+            times=modes.get("time.precision.mode", "adaptive_time_microseconds"),
+        )
+    if settings.maxwell_secret_key is not None:
+        return Decryption(settings.maxwell_secret_key.reveal())
+    return None
