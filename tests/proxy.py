@@ -43,6 +43,7 @@ class Proxy:
     swallow()   bytes vanish: both ends see an open connection on which nothing comes, until cut()
     delay(s)    every piece is late by so many seconds
     cut()       present connections are reset
+    cut_behind(n)   they are reset when the servers have answered so many bytes more
     refuse()    new connections are reset as well
     resume()    forward as at the beginning
     """
@@ -58,6 +59,8 @@ class Proxy:
         self._links: set[Link] = set()
         self._swallowed: set[Direction] = set()
         self._delay_s = 0.0
+        self._answer_bytes = math.inf
+        """How many bytes of answers are passed on before all connections are reset."""
         self._admitted = math.inf
         """How many further connections are taken."""
         self._loop = asyncio.new_event_loop()
@@ -84,6 +87,9 @@ class Proxy:
         """Reset the present connections; how many there were."""
         return self._run(self._cut())
 
+    def cut_behind(self, size: int) -> None:
+        self._answer_bytes = size
+
     def refuse(self) -> None:
         self.refuse_new()
         self.cut()
@@ -94,7 +100,7 @@ class Proxy:
 
     def resume(self) -> None:
         """End hold, swallow, delay and refusal. What was swallowed is gone: cut() such connections as well."""
-        self._swallowed, self._delay_s, self._admitted = set(), 0.0, math.inf
+        self._swallowed, self._delay_s, self._admitted, self._answer_bytes = set(), 0.0, math.inf, math.inf
         for event in self._open.values():
             self._loop.call_soon_threadsafe(event.set)
 
@@ -134,6 +140,14 @@ class Proxy:
             if self._delay_s:
                 await asyncio.sleep(self._delay_s)
             await self._open[direction].wait()
+            if direction == "to_client" and len(piece) > self._answer_bytes:
+                sink.write(piece[: int(self._answer_bytes)])
+                self._answer_bytes = math.inf
+                await sink.drain()
+                await self._cut()
+                return
+            if direction == "to_client":
+                self._answer_bytes -= len(piece)
             if direction not in self._swallowed:
                 sink.write(piece)
                 await sink.drain()

@@ -11,6 +11,7 @@ from rich.console import Console
 
 from pydbsync.commands.shared import (
     CONFIG,
+    CheckpointOption,
     ChunkOption,
     ConfigOption,
     ExcludeOption,
@@ -20,6 +21,7 @@ from pydbsync.commands.shared import (
     RateOption,
     TablesOption,
     ThreadsOption,
+    WhereOption,
     is_json,
     open_settings,
     print_json,
@@ -27,6 +29,7 @@ from pydbsync.commands.shared import (
     text_console,
 )
 from pydbsync.errors import OperationError, TransientError
+from pydbsync.ops.conditions import read_conditions
 from pydbsync.ops.copy.options import CopyObserver, CopyOptions
 from pydbsync.ops.copy.preview import Preview
 from pydbsync.ops.copy.progress import BarObserver, LineObserver, ToldObserver, show_report
@@ -68,16 +71,10 @@ def register(app: typer.Typer) -> None:
         config: ConfigOption = CONFIG,
         tables: TablesOption = None,
         exclude: ExcludeOption = None,
-        where: Annotated[
-            list[str] | None,
-            typer.Option(metavar="TABLE=SQL", help="Copy only such rows of a source table (glob); repeatable."),
-        ] = None,
+        where: WhereOption = None,
         structure_only: Annotated[bool, typer.Option(help="Make tables and views; no rows, no checkpoint.")] = False,
         dry_run: Annotated[bool, typer.Option(help="Tell what would be made and dropped; change nothing.")] = False,
-        stream: Annotated[
-            list[str] | None,
-            typer.Option(help="Write the checkpoint of this stream, not those of the queues; repeatable."),
-        ] = None,
+        stream: CheckpointOption = None,
         jobs: Annotated[int, typer.Option(min=1, max=64, help="Connections to either server at the same time.")] = 4,
         existing: Annotated[
             Existing, typer.Option(help="Tables that the target has: stop, drop them, or keep and fill empty ones.")
@@ -137,7 +134,7 @@ def register(app: typer.Typer) -> None:
             routines=routines,
             events=events,
             exclude=tuple(exclude or ()),
-            where=tuple(read_condition(text) for text in where or ()),
+            where=read_conditions(where),
             structure_only=structure_only,
             late_keys_bytes=late_keys_mb << 20,
             loading=load.value,
@@ -170,14 +167,6 @@ def register(app: typer.Typer) -> None:
             print_json(report)
         else:
             show_report(report, text_console())
-
-
-def read_condition(text: str) -> tuple[str, str]:
-    """`shop.orders=created_at >= '2030-01-01'`. Raises OperationError."""
-    table, equals, condition = text.partition("=")
-    if not (equals and table.strip() and condition.strip()):
-        raise OperationError(f'--where: expected TABLE=SQL such as "shop.orders=id > 1000", got {text!r}')
-    return table.strip(), condition.strip()
 
 
 def show_preview(found: Preview) -> None:

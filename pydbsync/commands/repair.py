@@ -19,6 +19,7 @@ from pydbsync.commands.shared import (
     TablesOption,
     ThreadsOption,
     WaitOption,
+    WhereOption,
     YesOption,
     open_settings,
     run_sink_tool,
@@ -26,6 +27,7 @@ from pydbsync.commands.shared import (
 from pydbsync.config.settings import Settings
 from pydbsync.errors import OperationError, TransientError
 from pydbsync.ops.brake import LoadLimits
+from pydbsync.ops.conditions import read_conditions
 from pydbsync.ops.repair.plan import read_plan
 from pydbsync.ops.repair.planning import Choice
 from pydbsync.ops.repair.run import Outcome, Repair, RepairOptions, describe_plan
@@ -55,9 +57,7 @@ def register(app: typer.Typer) -> None:
         ] = False,
         tables: TablesOption = None,
         exclude: ExcludeOption = None,
-        where: Annotated[
-            str, typer.Option(metavar="SQL", help="Plan only rows that fulfil this condition at either end.")
-        ] = "",
+        where: WhereOption = None,
         explain: Annotated[bool, typer.Option(help="Say what would be done with each table, and do nothing.")] = False,
         transaction_rows: Annotated[int, typer.Option(min=1, help="Rows of one transaction at most.")] = 100,
         rate: RateOption = 0,
@@ -76,7 +76,7 @@ def register(app: typer.Typer) -> None:
         if settings.sink is not None:
             run_sink_tool(
                 context, settings, log, "repair", tables=tables or (), exclude=exclude or (),
-                stream=stream, wait_s=wait_s,
+                stream=stream[0] if stream else None, wait_s=wait_s,
                 as_json=False,
             )  # fmt: skip
         if plan is None:
@@ -88,8 +88,8 @@ def register(app: typer.Typer) -> None:
             limits=LoadLimits(threads_running=max_threads_running, lag_s=max_lag_s, rows_per_s=rate),
             group_rows=transaction_rows,
             takes_unproven=unproven,
-            choice=Choice(tuple(tables or ()), tuple(exclude or ()), where),
-            stream=stream,
+            choice=Choice(tuple(tables or ()), tuple(exclude or ()), read_conditions(where)),
+            streams=tuple(stream or ()),
         )
         with (
             contextlib.nullcontext(Told("repair", "", "rows")) if explain else telling(settings, "repair") as told,

@@ -43,8 +43,15 @@ TablesOption = Annotated[
 ExcludeOption = Annotated[
     list[str] | None, typer.Option("--exclude", help="Not these source tables, globs such as 'shop.log*'; repeatable.")
 ]
+WhereOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--where", metavar="TABLE=SQL", help="Only such rows of a source table (glob such as 'shop.*'); repeatable."
+    ),
+]
 CheckpointOption = Annotated[
-    str | None, typer.Option("--stream", help="Name of the checkpoint, if it is not a queue's.")
+    list[str] | None,
+    typer.Option("--stream", help="The checkpoints of these streams, rather than those of the queues; repeatable."),
 ]
 RateOption = Annotated[float, typer.Option("--rate", min=0, help="Rows a second; 0 is no limit.")]
 ThreadsOption = Annotated[

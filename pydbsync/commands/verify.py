@@ -24,6 +24,7 @@ from pydbsync.commands.shared import (
     TablesOption,
     ThreadsOption,
     WaitOption,
+    WhereOption,
     is_json,
     open_settings,
     print_json,
@@ -33,6 +34,7 @@ from pydbsync.commands.shared import (
 from pydbsync.commands.times import read_time
 from pydbsync.errors import OperationError, TransientError
 from pydbsync.ops.brake import LoadLimits
+from pydbsync.ops.conditions import read_conditions
 from pydbsync.ops.told import Told, telling
 from pydbsync.ops.verify.compare import CompareOptions, Since
 from pydbsync.ops.verify.report import EXIT_UNKNOWN, Report, TableReport
@@ -53,9 +55,7 @@ def register(app: typer.Typer) -> None:
         config: ConfigOption = CONFIG,
         tables: TablesOption = None,
         exclude: ExcludeOption = None,
-        where: Annotated[
-            str, typer.Option(metavar="SQL", help="Only rows that fulfil the condition at either end (with --tables).")
-        ] = "",
+        where: WhereOption = None,
         ignore_columns: Annotated[
             list[str] | None,
             typer.Option(metavar="COLUMN", help="Not these columns, 'note' or 'shop.orders.note'; repeatable."),
@@ -97,7 +97,7 @@ def register(app: typer.Typer) -> None:
         if settings.sink is not None:
             run_sink_tool(
                 context, settings, log, "verify", tables=tables or (), exclude=exclude or (),
-                stream=stream, wait_s=wait_s,
+                stream=stream[0] if stream else None, wait_s=wait_s,
                 as_json=is_json(output, as_json),
             )  # fmt: skip
         rows_per_s = rate if rate is not None else (_CONTINUOUS_RATE if continuous else 0.0)
@@ -110,14 +110,14 @@ def register(app: typer.Typer) -> None:
                 chunk_s=chunk_s,
                 sample_percent=sample,
                 since=read_since(since),
-                where=where,
+                where=read_conditions(where),
                 max_differences=max_differences,
             ),
             settle=SettleOptions(wait_s=wait_s),
             limits=LoadLimits(threads_running=max_threads_running, lag_s=max_lag_s, rows_per_s=rows_per_s),
             data_only=data_only,
             is_shared=shared_target,
-            stream=stream,
+            streams=tuple(stream or ()),
             report=report,
             restart=restart,
             continuous=continuous,

@@ -295,8 +295,8 @@ class RowShape:
             return _float_condition
         if kind in TEXT_KINDS | {"enum", "set"} and column.charset not in (None, "binary"):
             return functools.partial(_exact_text_condition, charset=str(column.charset).encode())
-        if kind in GEOMETRY_KINDS:
-            return _geometry_condition
+        if kind in GEOMETRY_KINDS or kind == "vector":  # MySQL refuses VECTOR = a string (1210)
+            return _in_bytes_condition
         return _plain_condition
 
 
@@ -376,7 +376,7 @@ def _as_double(token: bytes) -> bytes:
     return bits if b"e" in bits else bits + b"e0"
 
 
-def _geometry_condition(name: bytes, literal: bytes, token: bytes) -> bytes:
+def _in_bytes_condition(name: bytes, literal: bytes, token: bytes) -> bytes:
     return b"CAST(%s AS BINARY) = CAST(%s AS BINARY)" % (name, literal)
 
 

@@ -16,7 +16,7 @@ import pytest
 
 from pydbsync.apply.connection import Connection
 from pydbsync.config.settings import RetrySettings, Settings
-from pydbsync.errors import TransientError
+from pydbsync.errors import OperationError, TransientError
 from pydbsync.ops.servers import Server
 from pydbsync.ops.verify.compare import CompareOptions, Since, TableComparison
 from pydbsync.ops.verify.report import TableReport
@@ -538,11 +538,15 @@ def test_tables_rows_and_columns_can_be_left_out(shop: Settings, source: Endpoin
     assert different(exclude=("*.log_*",)) == {"shop.t": 2, "shop.k": 4}
     assert different(tables=("shop.t", "shop.k"), ignored=("NOTE",)) == {"shop.t": 1, "shop.k": 2}
     assert different(tables=("shop.t", "shop.k"), ignored=("shop.t.note", "a")) == {"shop.t": 1, "shop.k": 4}
-    only_first = CompareOptions(where="a < 2 -- the first")
+    only_first = CompareOptions(where=(("shop.*", "a < 2 -- the first"),))
     assert different(compare=only_first) == {"shop.t": 1, "shop.k": 2, "shop.log_1": 1}
     report = compare(shop, tables=("shop.t",), ignored=("note",))["shop.t"]
     assert (report.columns, report.notes) == (["a", "v"], ["not compared: note"])
-    wrong = compare(shop, compare=CompareOptions(where="no_column = 1"), tables=("shop.t",))["shop.t"]
+    only_t = CompareOptions(where=(("shop.t", "a < 2"),))
+    assert different(compare=only_t) == {"shop.t": 1, "shop.k": 4, "shop.log_1": 2}
+    with pytest.raises(OperationError, match=r"--where names shop\.none, and no table that is compared is called so"):
+        different(compare=CompareOptions(where=(("shop.none", "TRUE"),)))
+    wrong = compare(shop, compare=CompareOptions(where=(("*.t", "no_column = 1"),)), tables=("shop.t",))["shop.t"]
     assert wrong.status == "unknown"
     assert "no_column" in wrong.error
 
@@ -559,7 +563,7 @@ def test_a_column_that_is_left_out_counts_for_nothing_in_the_structure(
 def test_explain_says_what_would_be_done_and_reads_no_row(shop: Settings, source: Endpoint, target: Endpoint) -> None:
     on_both(source, target, PARTS)
     change(target, "DROP TABLE log_1", "ALTER TABLE k ADD own INT")
-    options = VerifyOptions(compare=CompareOptions(where="v > 1"), ignored=("note",))
+    options = VerifyOptions(compare=CompareOptions(where=(("shop.*", "v > 1"),)), ignored=("note",))
     lines = list(Verification(shop, options, stop=threading.Event(), log=LOG).explain())
     assert lines[0] == "shop.log_1: the target has no such table"
     assert lines[1:5] == [

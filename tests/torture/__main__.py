@@ -1,4 +1,5 @@
-"""`python -m tests.torture`, with `--faults N`, `--redis`, `--verify N`, `--repair N`, `--bounds` or `--properties`.
+"""`python -m tests.torture`, with `--faults N`, `--redis`, `--verify N`, `--repair N`, `--tools N`, `--bounds` or
+`--properties`.
 
 Prints what is shown; exit code 1 if it failed."""
 
@@ -33,7 +34,10 @@ def main() -> int:
     )
     parser.add_argument("--repair", type=int, nargs="?", const=2000, help="the same: equal after it, undone, and again")
     parser.add_argument("--properties", action="store_true", help="what holds for all values, by 2,000 random ones")
-    parser.add_argument("--source", help="of --verify and --repair: mysql://user:password@host:port")
+    parser.add_argument(
+        "--tools", type=int, nargs="?", const=20, help="rounds of capture, copy, verify and repair under faults"
+    )
+    parser.add_argument("--source", help="of these: mysql://user:password@host:port")
     parser.add_argument("--target", help="the same; all databases of both are dropped")
     parser.add_argument("--redis", action="store_true", help="the sink of Redis instead of a MySQL")
     arguments = parser.parse_args()
@@ -43,11 +47,13 @@ def main() -> int:
         return bounds()
     if arguments.properties:
         return properties(arguments.seed)
-    if arguments.verify or arguments.repair:
+    if arguments.verify or arguments.repair or arguments.tools:
         print(f"seed {arguments.seed}", flush=True)
         source, target = end("source", arguments.source), end("target", arguments.target)
         if arguments.verify:
             return verify(source, target, arguments.verify, arguments.seed)
+        if arguments.tools:
+            return tools(source, target, arguments.tools, arguments.seed)
         return repair(source, target, arguments.repair, arguments.seed)
     folder = arguments.folder or Path(tempfile.mkdtemp(prefix="pydbsync-torture-"))
     folder.mkdir(parents=True, exist_ok=True)
@@ -88,7 +94,7 @@ def verify(source: Endpoint, target: Endpoint, rounds: int, seed: int) -> int:
     from tests.torture.comparisons import Fuzz
 
     wrong = Fuzz(source, target, seed=seed).run(rounds, say=say)
-    print("\n".join(wrong) or f"{rounds} tables: every row that differs was found, and no other")
+    print(f"{len(wrong)} WRONG" if wrong else f"{rounds} tables: every row that differs was found, and no other")
     return 1 if wrong else 0
 
 
@@ -99,8 +105,26 @@ def repair(source: Endpoint, target: Endpoint, rounds: int, seed: int) -> int:
         fuzz = Fuzz(source, target, Path(folder), seed=seed)
         wrong = fuzz.run(rounds, say=say)
     told = f"{fuzz.tables} tables, {fuzz.changes} changes repaired, put back and repaired again: equal"
-    print("\n".join(wrong) or told)
+    print(f"{len(wrong)} WRONG" if wrong else told)
     return 1 if wrong else 0
+
+
+def tools(source: Endpoint, target: Endpoint, rounds: int, seed: int) -> int:
+    from tests.torture.tools import ToolFailed
+    from tests.torture.tools import tools as torture_of_tools
+
+    folder = Path(tempfile.mkdtemp(prefix="pydbsync-tools-"))
+    failed = 0
+    with torture_of_tools(source, target, folder, seed=seed, say=say) as found:
+        for number in range(1, rounds + 1):
+            try:
+                found.round(faults=4)
+            except ToolFailed as exc:
+                failed += 1
+                say(f"round {number}, files in {folder}: {exc}")
+            say(f"{number} of {rounds} rounds, {sum(found.faults.values())} faults, {failed} failed")
+        say(", ".join(f"{count} {name}" for name, count in sorted(found.faults.items())))
+    return 1 if failed else 0
 
 
 def say(text: str) -> None:

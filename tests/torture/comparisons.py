@@ -97,7 +97,10 @@ class Fuzz:
         """What was not found as it is, a sentence a table; nothing when all was."""
         wrong: list[str] = []
         for start in range(0, rounds, TABLES):
-            wrong += self._round(min(TABLES, rounds - start))
+            found = self._round(min(TABLES, rounds - start))
+            wrong += found
+            if found:
+                say("\n".join(found))
             if start % 200 < TABLES:
                 say(f"{start + TABLES} of {rounds} tables, {len(wrong)} wrong")
         return wrong
@@ -252,6 +255,7 @@ def _numbers(chance: random.Random) -> Pool:
         ("INT(5) ZEROFILL", ["NULL", "0", "1", "123456"]),
         ("BIGINT UNSIGNED", ["NULL", "0", "18446744073709551615", "18446744073709551614", "9223372036854775808"]),
         ("DECIMAL(30,10)", ["NULL", "0", "0.0000000001", "-0.0000000001", "12345678901234567890.1234567891"]),
+        ("DECIMAL(30,30)", ["NULL", "0", "-0.000000000000000000000000000221", "-0.000000000000000000000000000222"]),
         ("DOUBLE", ["NULL", "0", "1e0", "1.0000000000000002e0", "1e-300", "5e-324", "1.7976931348623157e308", "0.1e0",
                     "-6.954981326455496e-141", "-6.954981326455496e-142"]),
         ("FLOAT", ["NULL", "0", "1e0", "1.0000001e0", "0.1e0", "16777217e0", "3.4028235e38"]),

@@ -103,7 +103,10 @@ class Fuzz:
         """What went wrong, a text a table; nothing when nothing did."""
         wrong: list[str] = []
         for start in range(0, rounds, TABLES):
-            wrong += self._batch(min(TABLES, rounds - start), start // TABLES)
+            found = self._batch(min(TABLES, rounds - start), start // TABLES)
+            wrong += found
+            if found:
+                say("\n".join(found))
             if start % 100 < TABLES:
                 say(f"{min(start + TABLES, rounds)} of {rounds} tables, {self.changes} changes, {len(wrong)} wrong")
         return wrong

@@ -33,7 +33,6 @@ OF_THE_COMMAND = {
     "--report",
     "--restart",
     "--stream",
-    "--where",
     "--exchange",
     "--routing-key",
 }

@@ -7,7 +7,7 @@ from typing import Literal
 import msgspec
 
 from pydbsync.model import TableName
-from pydbsync.route.filters import Filters
+from pydbsync.ops.conditions import condition_of, described
 
 Existing = Literal["stop", "drop", "keep"]
 Loading = Literal["auto", "load", "insert"]
@@ -65,14 +65,14 @@ class CopyOptions(msgspec.Struct, frozen=True):
         return {
             "tables": " ".join(self.tables),
             "exclude": " ".join(self.exclude),
-            "where": "; ".join("=".join(each) for each in self.where),
+            "where": described(self.where),
             "streams": " ".join(self.streams),
             "mode": mode,
         }
 
     def condition(self, name: TableName) -> str:
         """Which rows of a source table are copied, as SQL; empty for all."""
-        return " AND ".join(f"({sql})" for glob, sql in self.where if Filters(include=[glob]).takes(name))
+        return condition_of(self.where, [name])
 
 
 class TableReport(msgspec.Struct):

@@ -10,13 +10,13 @@ from pydbsync.apply.catalog import read_table
 from pydbsync.apply.connection import Connection
 from pydbsync.errors import OperationError, PermanentError
 from pydbsync.model import TableName
+from pydbsync.ops.conditions import without_table
 from pydbsync.ops.copy.definitions import Builder, Inventory
 from pydbsync.ops.copy.fields import RowForm
 from pydbsync.ops.copy.options import CopyOptions, Existing
 from pydbsync.ops.copy.own_tables import OwnTables, is_empty
 from pydbsync.ops.copy.tasks import Target
 from pydbsync.plan.quoting import quote_table
-from pydbsync.route.filters import Filters
 
 _LARGE_BYTES = 10 * 10**9
 """From here on a copy takes long enough for its cost to be said."""
@@ -90,11 +90,7 @@ def preview(
 
 def wrong_conditions(source: Connection, inventory: Inventory, options: CopyOptions) -> list[str]:
     """What is wrong with --where, a sentence for each."""
-    problems = [
-        f"--where names {glob}, and no table that is copied is called so"
-        for glob, _ in options.where
-        if not any(Filters(include=[glob]).takes(name) for name in inventory.tables)
-    ]
+    problems = without_table(options.where, inventory.tables, done="copied")
     for name in inventory.tables:
         condition = options.condition(name)
         if condition:

@@ -410,7 +410,7 @@ class _RedisStreams(Streams):
         stop: threading.Event,
     ) -> None:
         source = Server(keywords, key="source_db_info", retry=settings.retry, stop=stop)
-        super().__init__(settings, source, source, stream=stream)
+        super().__init__(settings, source, source, streams=(stream,) if stream else ())
         self._parts = parts
         self._prefix = parts.client.prefix
 

@@ -8,6 +8,7 @@ from typing import NamedTuple, TypeAlias
 
 from pydbsync.apply.connection import Connection
 from pydbsync.errors import PermanentError, PlanError, PydbsyncError
+from pydbsync.killpoints import kill_point
 from pydbsync.ops.repair.change import PlannedChange
 from pydbsync.ops.repair.writer import RowWriter
 from pydbsync.ops.verify.matching import TableSides
@@ -56,6 +57,8 @@ def exclusive_transaction(connection: Connection) -> Iterator[None]:
     connection.execute(b"SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")  # READ COMMITTED locks no gaps
     with connection.transaction():
         yield
+        kill_point("before-repair-commit")
+    kill_point("after-repair-commit")
 
 
 def execute(connection: Connection, change: PlannedChange, statements: Iterable[RowStatement]) -> None:

@@ -48,7 +48,7 @@ def image_expression(column: Column, dialect: Dialect) -> str:
     text = spell(column, dialect, form=form)
     if form is Form.TEXT and column.charset is not None and column.charset not in ONE_TO_ONE:
         return f"IF({is_reversible(column)}, {in_bytes(text, form)}, IF(ISNULL({name}), NULL, X'FF'))"
-    return printed(text, form) if form in (Form.PLAIN, Form.FLOAT) else text
+    return printed(text) if form in (Form.PLAIN, Form.FLOAT) else text
 
 
 def image_token(column: Column, value: bytes | None) -> bytes:
@@ -70,8 +70,6 @@ def image_token(column: Column, value: bytes | None) -> bytes:
         return msgspec.json.encode(value.decode("utf-8").split(",") if value else [])
     if kind == "year":  # YEAR 0 is 1900 in Maxwell's messages
         return b"1900" if value == b"0000" else value
-    if kind == "vector":
-        raise OperationError(f"column {column.name} is a VECTOR, which messages do not carry")
     if kind in GEOMETRY_KINDS:
         return msgspec.json.encode(value.decode("utf-8"))
     form = form_of(column)

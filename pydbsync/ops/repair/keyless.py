@@ -25,6 +25,7 @@ from pydbsync.ops.repair.group import (
 from pydbsync.ops.repair.journal import Journal
 from pydbsync.ops.repair.writer import RowWriter
 from pydbsync.ops.verify.sides import Request, Side
+from pydbsync.plan.quoting import quote_name
 from pydbsync.plan.row_statements import RowStatement
 
 _PASS_BYTES = 1 << 20
@@ -132,8 +133,22 @@ def remove(connection: Connection, writer: RowWriter, moves: Sequence[Move]) -> 
     for move in moves:
         if move.wants and not writer.is_whole(move.change):
             count = move.has - move.wants
-            sql = b"DELETE FROM %s WHERE %s LIMIT %d" % (writer.quoted, move.where, count)
+            order = _as_inserted_first(connection, writer)
+            sql = b"DELETE FROM %s WHERE %s%s LIMIT %d" % (writer.quoted, move.where, order, count)
             execute(connection, move.change, [RowStatement(sql, count, affected=count)])
+
+
+def _as_inserted_first(connection: Connection, writer: RowWriter) -> bytes:
+    """The order in which rows are taken that a repair wrote: the target's own columns have what INSERT gives them."""
+    parts = []
+    for name in sorted(writer.own):
+        column = quote_name(name)
+        try:
+            connection.rows(f"SELECT DEFAULT({column}) FROM {writer.quoted.decode()} LIMIT 0")
+        except PermanentError:
+            continue  # it has none, or an expression that gives another value each time
+        parts.append(f"({column} <=> DEFAULT({column}))")
+    return f" ORDER BY {' + '.join(parts)} DESC".encode() if parts else b""
 
 
 def count_rows(

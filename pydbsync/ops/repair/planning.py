@@ -14,6 +14,7 @@ from pydbsync.config.settings import Settings
 from pydbsync.engine.table_plans import router_from
 from pydbsync.errors import ApplyError, OperationError, PlanError, TransientError
 from pydbsync.model import NO_JSON, TableName, read_image
+from pydbsync.ops.conditions import condition_of, without_table
 from pydbsync.ops.repair.change import PlannedChange
 from pydbsync.ops.repair.documents import Documents
 from pydbsync.ops.repair.images import Image, read_all_images, read_images
@@ -42,8 +43,8 @@ class Choice(msgspec.Struct, frozen=True):
     tables: tuple[str, ...] = ()
     """Globs of source names; empty for all."""
     exclude: tuple[str, ...] = ()
-    where: str = ""
-    """A condition in SQL that the row fulfils at either side."""
+    where: tuple[tuple[str, str], ...] = ()
+    """Globs of source tables, with a condition in SQL that the row fulfils at either side."""
 
 
 class Planner:
@@ -74,6 +75,9 @@ class Planner:
     def plan(self, report: Report) -> RepairPlan:
         """The plan, which may be empty. Raises ApplyError, Stopped."""
         pairs = self._pairs(report)
+        sources = [name for table in report.tables for name in table.sources]
+        if wrong := without_table(self._choice.where, sources, done="in the report"):
+            raise OperationError("; ".join(wrong))
         changes: list[PlannedChange] = []
         for table in report.tables:
             if not any(self._chosen.takes(name) for name in table.sources or [table.target]):
@@ -136,8 +140,7 @@ class Planner:
             raise OperationError("the table was altered since the report was made; verify it again")
         self.writers[table.target] = make_writer(self._settings, sides)
         requests = {tuple(request) for difference in table.differences for request in difference.requests}
-        if self._choice.where:
-            where = f"({self._choice.where}\n)"  # a comment may be its end
+        if where := condition_of(self._choice.where, [part.name for part in pair.sources]):
             requests = sides.source.holding(requests, where) | sides.target.holding(requests, where)
         settled = self._settler.settle(sides, requests)
         if settled.in_flux:

@@ -41,7 +41,8 @@ class RepairOptions(msgspec.Struct, frozen=True):
     group_rows: int = 100
     takes_unproven: bool = False
     choice: Choice = Choice()
-    stream: str | None = None
+    streams: tuple[str, ...] = ()
+    """Whose checkpoints count; empty for those of the configuration's queues."""
 
 
 class Outcome(msgspec.Struct, frozen=True):
@@ -67,7 +68,7 @@ class Repair:
         self._servers = Servers(settings, stop)
         source, target = self._servers.source, self._servers.target
         self._watching = (source.another(), target.another())
-        self._streams = Streams(settings, *self._watching, stream=options.stream)
+        self._streams = Streams(settings, *self._watching, streams=options.streams)
         self._settler = Settler(self._streams, options.settle, stop)
 
     def __enter__(self) -> Repair:

@@ -54,7 +54,7 @@ _GROWTH = 4
 UNSPEAKABLE = b"\xff"
 """Begins what stands for a text that UTF-8 cannot tell from another: its bytes in hexadecimal, or their digest."""
 _DOUBLE_DIGITS = 17
-_FLOAT_CHARACTERS = 350
+_NUMBER_CHARACTERS = 350
 """Of the largest DOUBLE(255,30)."""
 _WIDE = Context(prec=1000)
 """Decimals are not rounded."""
@@ -208,12 +208,13 @@ def _utf8_text(column: Column, name: str) -> str:
     return name if is_utf8 else f"CONVERT({name} USING utf8mb4)"
 
 
-def printed(text: str, form: Form) -> str:
-    """A spelled value that is no text, to be read.
+def printed(text: str) -> str:
+    """A spelled number or time, to be read.
 
-    A DOUBLE says that it prints 22 characters, and the table that GROUP BY is made in cuts longer ones to that.
+    With a length: a DOUBLE says that it prints 22 characters, a DECIMAL(30,30) forgets its sign, and the table that
+    GROUP BY is made in cuts what is longer (MariaDB 10.11, MySQL 9.7).
     """
-    return f"CAST({text} AS CHAR({_FLOAT_CHARACTERS}))" if form is Form.FLOAT else f"CAST({text} AS CHAR)"
+    return f"CAST({text} AS CHAR({_NUMBER_CHARACTERS}))"
 
 
 def in_bytes(text: str, form: Form) -> str:
@@ -309,7 +310,7 @@ def _shown(text: str, column: Column, each: ComparedColumn, shown_bytes: int) ->
     if form is Form.JSON:
         return text
     if form not in (Form.TEXT, Form.BINARY):
-        return printed(text, form)
+        return printed(text)
     shown = (
         f"IF(LENGTH({text}) > {shown_bytes}, CONCAT('SHA-256 ', SHA2({text}, 256), ' of ', LENGTH({text}), ' bytes'),"
         f" {in_bytes(text, form)})"

@@ -14,6 +14,7 @@ from pydbsync.apply.connection import SLOW_CODES
 from pydbsync.errors import OperationError, TransientError
 from pydbsync.ops.brake import Brake
 from pydbsync.ops.chunks import Chunk, ChunkSize, KeyValues, estimated_rows
+from pydbsync.ops.conditions import condition_of
 from pydbsync.ops.verify.canonical import Form, is_whole
 from pydbsync.ops.verify.matching import TableSides
 from pydbsync.ops.verify.report import TableProgress, TableReport, row_difference
@@ -54,7 +55,7 @@ class CompareOptions(msgspec.Struct, frozen=True):
     """Share of the chunks of tables with a key; others are compared whole."""
     seed: int = 0
     since: Since | None = None
-    where: str = ""
+    where: tuple[tuple[str, str], ...] = ()
     """Only rows that fulfil this SQL, at either end."""
     max_differences: int = 10_000
     """A table is left when it has so many."""
@@ -89,7 +90,7 @@ class TableComparison:
         self._settler = settler
         self._brake = brake
         self._on_progress = on_progress
-        self._condition = row_condition(options)
+        self._condition = row_condition(options, sides)
         self._progress = report.progress or TableProgress()
         self._candidates: set[Request] = set(self._progress.candidates)
         self._size = ChunkSize(target_s=options.chunk_s)
@@ -322,10 +323,9 @@ def _differing(source: dict[int, Sum], target: dict[int, Sum]) -> dict[int, int]
     }
 
 
-def row_condition(options: CompareOptions) -> str:
+def row_condition(options: CompareOptions, sides: TableSides) -> str:
     """What is asked of rows to be compared, as SQL; empty for all."""
     since = options.since
     parts = [f"{quote_name(since.column)} >= {quote_text(since.value).decode('utf-8')}"] if since else []
-    if options.where:  # the end of a line ends a comment in it
-        parts.append(f"({options.where}\n)")
-    return " AND ".join(parts)
+    parts.append(condition_of(options.where, [part.name for part in sides.pair.sources]))
+    return " AND ".join(filter(None, parts))

@@ -24,5 +24,5 @@ def explained(sides: TableSides, options: CompareOptions) -> Iterator[str]:
             yield f"    not compared at the {where}: {', '.join(others)}"
     yield f"    compared: {len(compared)} columns"
     for name, side in (("source", sides.source), ("target", sides.target)):
-        for sql in side.statements(Chunk(0), row_condition(options)):
+        for sql in side.statements(Chunk(0), row_condition(options, sides)):
             yield f"    {name}: {' '.join(sql.split())}"

@@ -57,11 +57,11 @@ class Passed(enum.Enum):
 class Streams:
     """The streams by which changes come to the target, and how far each is applied."""
 
-    def __init__(self, settings: Settings, source: Server, target: Server, *, stream: str | None = None) -> None:
+    def __init__(self, settings: Settings, source: Server, target: Server, *, streams: Sequence[str] = ()) -> None:
         self._settings = settings
         self._source = source
         self._target = target
-        self._only = stream
+        self._only = list(streams)
         self._quiet: dict[tuple[object, tuple[TableName, ...]], tuple[int, int]] = {}
         """Behind a checkpoint: up to where the binlog is known to hold no change of some tables."""
         self.why_unknown = ""
@@ -86,8 +86,8 @@ class Streams:
 
     def names(self, tables: Iterable[TableName]) -> list[str]:
         """The streams that carry changes of these tables, as the configuration binds them."""
-        if self._only is not None:
-            return [self._only]
+        if self._only:
+            return self._only
         if not self._settings.queues:
             return [self._settings.stream]
         keys = [f"{name.database}.{name.table}" for name in tables]

@@ -22,6 +22,7 @@ from pydbsync.engine.table_plans import router_from
 from pydbsync.errors import ApplyError, OperationError, PermanentError, Stopped, TransientError
 from pydbsync.model import TableName
 from pydbsync.ops.brake import Brake, LoadLimits
+from pydbsync.ops.conditions import described, without_table
 from pydbsync.ops.counters import behind_of
 from pydbsync.ops.servers import Servers
 from pydbsync.ops.verify.compare import CompareOptions, TableComparison
@@ -71,7 +72,8 @@ class VerifyOptions(msgspec.Struct, frozen=True):
     data_only: bool = False
     is_shared: bool = False
     """Other sources write to the target's tables too."""
-    stream: str | None = None
+    streams: tuple[str, ...] = ()
+    """Whose checkpoints count; empty for those of the configuration's queues."""
     report: Path | None = None
     restart: bool = False
     """Begin anew, whatever the report holds."""
@@ -84,7 +86,7 @@ class VerifyOptions(msgspec.Struct, frozen=True):
             "tables": " ".join(self.tables) or "all",
             "left out": " ".join(self.exclude),
             IGNORED: " ".join(self.ignored),
-            "where": self.compare.where,
+            "where": described(self.compare.where),
             "sample": f"{self.compare.sample_percent:g} %",
             "since": f"{since.column} >= {since.value}" if since else "",
             "structure": "no" if self.data_only else "yes",
@@ -114,7 +116,7 @@ class Verification:
         source, target = self._servers.source, self._servers.target
         # Connections of their own, so that a look at the places does not wait for a chunk.
         self._watching = (source.another(), target.another())
-        self._streams = Streams(settings, *self._watching, stream=options.stream)
+        self._streams = Streams(settings, *self._watching, streams=options.streams)
         self._saved_at = float("-inf")
         self._report_lock = threading.RLock()
         self.report = Report(
@@ -194,6 +196,9 @@ class Verification:
         )
         if not (found.pairs or found.missing or found.extra):
             raise OperationError("there is nothing to compare: the source has no table that takes part")
+        sources = [part.name for pair in found.pairs for part in pair.sources]
+        if wrong := without_table(options.compare.where, sources, done="compared"):
+            raise OperationError("; ".join(wrong))
         return found
 
     def _open(self, pair: TablePair, servers: Servers) -> TableSides:

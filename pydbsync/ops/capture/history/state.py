@@ -18,6 +18,7 @@ import pymysql
 
 from pydbsync.apply.raw_connection import RawConnection
 from pydbsync.errors import ConfigError, OperationError
+from pydbsync.killpoints import kill_point
 from pydbsync.ops.capture.binlog.reader import BinlogPlace, translated
 from pydbsync.ops.capture.history.follow import Delta, FollowedSchema, Snapshot
 from pydbsync.places import parse_position
@@ -143,7 +144,9 @@ class FileState:
         self.save_place(beginning.place)
 
     def save_place(self, place: BinlogPlace) -> None:
+        kill_point("before-place")
         self._replace("place.json", _encode(place))
+        kill_point("after-place")
 
     def add(self, entry: Entry) -> None:
         if self._history is None:
@@ -151,6 +154,7 @@ class FileState:
         self._history.write(_encode(entry) + b"\n")
         self._history.flush()
         os.fsync(self._history.fileno())
+        kill_point("after-schema-entry")
 
     def close(self) -> None:
         self._close_history()

@@ -1,0 +1,52 @@
+"""`--where TABLE=SQL`: which rows of a source table are meant."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TypeAlias
+
+from pydbsync.errors import OperationError
+from pydbsync.model import TableName
+from pydbsync.route.filters import Filters
+
+Conditions: TypeAlias = Sequence[tuple[str, str]]
+"""Globs of source tables, each with SQL."""
+
+
+def read_condition(text: str) -> tuple[str, str]:
+    """`shop.orders=created_at >= '2030-01-01'`. Raises OperationError."""
+    table, equals, condition = text.partition("=")
+    if not (equals and table.strip() and condition.strip()):
+        raise OperationError(f'--where: expected TABLE=SQL such as "shop.orders=id > 1000", got {text!r}')
+    return table.strip(), condition.strip()
+
+
+def read_conditions(texts: Iterable[str] | None) -> tuple[tuple[str, str], ...]:
+    """All that were given, if any."""
+    return tuple(map(read_condition, texts or ()))
+
+
+def condition_of(conditions: Conditions, names: Iterable[TableName]) -> str:
+    """All that holds for tables that are one (several sources of one target), as SQL; empty for all rows."""
+    tables = list(names)
+    # The end of a line ends a comment in it.
+    return " AND ".join(f"({sql}\n)" for glob, sql in conditions if any(_takes(glob, name) for name in tables))
+
+
+def without_table(conditions: Conditions, names: Iterable[TableName], *, done: str) -> list[str]:
+    """A sentence for each condition that no table has; `done` is what is done with tables."""
+    tables = list(names)
+    return [
+        f"--where names {glob}, and no table that is {done} is called so"
+        for glob, _ in conditions
+        if not any(_takes(glob, name) for name in tables)
+    ]
+
+
+def described(conditions: Conditions) -> str:
+    """In one line, as it was given."""
+    return "; ".join("=".join(each) for each in conditions)
+
+
+def _takes(glob: str, name: TableName) -> bool:
+    return Filters(include=[glob]).takes(name)
