@@ -149,7 +149,8 @@ class Tools:
         for _ in range(faults):
             code = self._disturbed(words, (0, 1, 2))
             if report.exists():
-                self._judge(self._whole_report(report), is_over=code in (0, 1))
+                found = self._whole_report(report)  # a run that was told to stop may end with 1 by what it has found
+                self._judge(found, is_over=code in (0, 1) and bool(found.finished_at))
         self._ends(words, 1 if self._unlike() else 0)
         self._judge(self._whole_report(report), is_over=True)
 
