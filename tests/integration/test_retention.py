@@ -33,6 +33,11 @@ PARKED = {
 }
 
 
+def hashed(name: str) -> str:
+    """SHA1 is no function of every server."""
+    return f"LEFT(SHA2('{name}', 256), 40)"
+
+
 def test_what_is_old_and_of_no_use_goes_and_all_else_stays(fresh_target: Endpoint) -> None:
     connection = Connection(fresh_target.db_info)
     ensure_state_schema(connection, "pydbsync")
@@ -46,9 +51,9 @@ def test_what_is_old_and_of_no_use_goes_and_all_else_stays(fresh_target: Endpoin
         run(
             "INSERT INTO pydbsync.schema_change"
             " (statement_hash, position, stream, status, statement, before_state, note, ts, ended_at)"
-            f" VALUES (LEFT(SHA2('{name}', 256), 40), '{position}', '{stream}', '{status}', '{name}', '', '', 1, {ended})"
+            f" VALUES ({hashed(name)}, '{position}', '{stream}', '{status}', '{name}', '', '', 1, {ended})"
         )
-    run("INSERT INTO pydbsync.schema_change_source VALUES (LEFT(SHA2('KEPT of several sources', 256), 40), 'd', '`d`.`t`')")
+    run(f"INSERT INTO pydbsync.schema_change_source VALUES ({hashed('KEPT of several sources')}, 'd', '`d`.`t`')")
     columns = "stream, status, position, kind, source_database, source_table, target_database, row_keys, is_whole_table"
     for name, (stream, status, parked_at, touched_at) in PARKED.items():
         run(

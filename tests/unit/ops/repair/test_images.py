@@ -42,7 +42,6 @@ def test_a_value_has_the_token_of_its_type(column: Column, value: bytes | None, 
         (Column("a", "json"), b"null", "JSON's null"),
         (Column("a", "json"), b"{", "no JSON"),
         (Column("a", "enum", charset="utf8mb4", labels=("x",)), b"", "error value"),
-        (Column("a", "vector"), b"", "VECTOR"),
     ],
 )
 def test_what_a_message_cannot_carry_is_refused(column: Column, value: bytes, reason: str) -> None:
