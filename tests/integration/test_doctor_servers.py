@@ -294,7 +294,7 @@ def test_a_target_that_cannot_be_used(
     report = examined(settings_from_mapping(given, require=())[0])
     must_say(report, Fault("", check, "error", says, remedy))
     assert [each.group for each in named(report, "away") if "the target" in each.text] == [
-        "connections", "rights", "source", "target", "tables", "state"
+        "connections", "rights", "source", "stream", "target", "tables", "state"
     ], shown(report)  # fmt: skip
 
 
