@@ -6,7 +6,7 @@ import os
 import shutil
 import socket
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import ClassVar
 
@@ -81,23 +81,28 @@ class MariaDB(Server):
         )
         if (self.data / "mysql").is_dir():
             return
+        self.fill_data(
+            lambda data: [
+                find_program("mariadb-install-db", "mysql_install_db"),
+                "--no-defaults",
+                f"--datadir={data}",
+                "--auth-root-authentication-method=normal",
+                "--skip-test-db",
+                "--skip-name-resolve",
+                f"--innodb-log-file-size={BASE_OPTIONS['innodb-log-file-size']}",
+                # Not `--user`: for a named user the script changes the owner of the system's PAM plugin.
+                *(["--loose-user=root"] if os.geteuid() == 0 else []),
+            ]
+        )
+
+    def fill_data(self, command: Callable[[Path], list[str]]) -> None:
+        """Have `command` make the data folder that it is given."""
         # Filled beside its place: an installation that was interrupted is not taken for a complete one.
         partial = self.folder / "data.partial"
         shutil.rmtree(partial, ignore_errors=True)
-        command = [
-            find_program("mariadb-install-db", "mysql_install_db"),
-            "--no-defaults",
-            f"--datadir={partial}",
-            "--auth-root-authentication-method=normal",
-            "--skip-test-db",
-            "--skip-name-resolve",
-            f"--innodb-log-file-size={BASE_OPTIONS['innodb-log-file-size']}",
-            # Not `--user`: for a named user the script changes the owner of the system's PAM plugin.
-            *(["--loose-user=root"] if os.geteuid() == 0 else []),
-        ]
         with self.log.open("wb") as log:
             done = subprocess.run(
-                command,
+                command(partial),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,

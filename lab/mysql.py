@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from lab.mariadb import MariaDB
-from lab.process import HOST, LabError, complaints
+from lab.process import HOST, LabError
 from lab.server import BIN_PATH
 
 ROOT_VARIABLE = "PYDBSYNC_MYSQL"
@@ -100,21 +100,9 @@ class MySQL(MariaDB):
         )
         if (self.data / "mysql").is_dir():
             return
-        partial = self.folder / "data.partial"
-        shutil.rmtree(partial, ignore_errors=True)
-        command = [*self._start("--no-defaults"), "--initialize-insecure", *self._as_root(), f"--datadir={partial}"]
-        with self.log.open("wb") as log:
-            done = subprocess.run(
-                command,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                env=self.environment(),
-                check=False,
-            )
-        if done.returncode != 0:
-            raise LabError(f"The data folder of {self.name} could not be made:\n{complaints(self.log)}")
-        partial.rename(self.data)
+        self.fill_data(
+            lambda data: [*self._start("--no-defaults"), "--initialize-insecure", *self._as_root(), f"--datadir={data}"]
+        )
 
     def command(self) -> list[str]:
         return [
