@@ -174,6 +174,11 @@ class SchemaMessage(NamedTuple):
     delivery: Delivery
     change: SchemaChange
 
+    def announces(self, change: SchemaChange) -> bool:
+        """Whether a change is another message of the same statement."""
+        own = self.change
+        return own.sql == change.sql and own.position == change.position and own.ts == change.ts
+
 
 class SchemaStep(msgspec.Struct, Generic[StepT]):
     """One statement to run on one target database."""

@@ -70,10 +70,7 @@ class SchemaFlow:
 
     def belongs(self, change: SchemaChange) -> bool:
         """Whether the change is one more message of the statement that is open."""
-        if not self._open:
-            return False
-        first = self._open[0].change
-        return first.sql == change.sql and first.position == change.position and first.ts == change.ts
+        return bool(self._open) and self._open[0].announces(change)
 
     def add(self, delivery: Delivery, change: SchemaChange) -> None:
         """Take in one message of the open statement."""

@@ -29,10 +29,7 @@ class SinkSchemaFlow:
         self._open, self.is_open = [], False
 
     def belongs(self, change: SchemaChange) -> bool:
-        if not self._open:
-            return False
-        first = self._open[0].change
-        return first.sql == change.sql and first.position == change.position and first.ts == change.ts
+        return bool(self._open) and self._open[0].announces(change)
 
     def add(self, delivery: Delivery, change: SchemaChange) -> None:
         self._open.append(SchemaMessage(delivery, change))
