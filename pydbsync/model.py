@@ -147,6 +147,20 @@ class TableName(NamedTuple):
         return f"{self.database}.{self.table}"
 
 
+# Kinds of columns, as Column.kind names them.
+BINARY_KINDS = frozenset({"binary", "varbinary", "tinyblob", "blob", "mediumblob", "longblob"})
+TEXT_KINDS = frozenset({"char", "varchar", "tinytext", "text", "mediumtext", "longtext"})
+FLOAT_KINDS = frozenset({"float", "double"})
+INTEGER_KINDS = frozenset({"tinyint", "smallint", "mediumint", "int", "bigint"})
+TEMPORAL_KINDS = frozenset({"date", "time", "datetime", "timestamp"})
+GEOMETRY_KINDS = frozenset(
+    {
+        "geometry", "point", "linestring", "polygon", "multipoint", "multilinestring", "multipolygon",
+        "geometrycollection", "geomcollection",
+    }
+)  # fmt: skip
+
+
 class Column(msgspec.Struct, frozen=True):
     """One column of a table, as information_schema.columns describes it."""
 

@@ -9,9 +9,8 @@ from typing import Any
 
 from pydbsync.apply.connection import Connection
 from pydbsync.errors import TransientError
-from pydbsync.model import Column, Period, Referrer, TableName, TableSchema
+from pydbsync.model import GEOMETRY_KINDS, Column, Period, Referrer, TableName, TableSchema
 from pydbsync.plan.lexer import unquote_string
-from pydbsync.plan.literals import GEOMETRY_KINDS
 from pydbsync.plan.rows import Dialect
 
 JSON_CHECK = re.compile(r"json_valid\(`((?:[^`]|``)*)`\)", re.IGNORECASE)

@@ -15,9 +15,9 @@ from typing import Final, TypeAlias
 import msgspec
 
 from pydbsync.decode import spoken
-from pydbsync.decode.spoken import LeavesOut
+from pydbsync.decode.spoken import BYTES_KINDS, LeavesOut
 from pydbsync.errors import DecodeError
-from pydbsync.model import TableName
+from pydbsync.model import FLOAT_KINDS, GEOMETRY_KINDS, INTEGER_KINDS, TableName
 
 _Value: TypeAlias = Callable[[str], object]
 
@@ -93,9 +93,8 @@ class CanalTranslator:
         sql = message.sql or ""
         if not sql.strip():
             raise DecodeError("the message is about a schema change but has no statement (sql)")
-        words = [*sql.upper().split(None, 2), "", ""]
-        if words[1] in ("DATABASE", "SCHEMA") and words[0] in ("CREATE", "ALTER", "DROP"):
-            return [spoken.schema_message(f"database-{words[0].lower()}", TableName(table.database, ""), sql, ts=ts)]
+        if (kind := spoken.database_kind(sql)) is not None:
+            return [spoken.schema_message(kind, TableName(table.database, ""), sql, ts=ts)]
         if self._leaves_out(sql):
             return []
         return [spoken.schema_message(_STATEMENTS.get(message.type, "table-alter"), table, sql, ts=ts)]
@@ -107,7 +106,7 @@ class CanalTranslator:
         kind, arguments = match[1].lower(), match[2] or ""
         if kind in _NUMBERS:
             return _number
-        if kind in _BYTES:
+        if kind in BYTES_KINDS:
             return lambda text: base64.b64encode(text.encode("latin-1")).decode()
         if kind == "timestamp":
             return self._timestamp
@@ -118,7 +117,7 @@ class CanalTranslator:
         if kind in ("enum", "set"):
             known = [_label(each) for each in _find_labels(arguments)]
             return _enum_of(known) if kind == "enum" else _set_of(known)
-        if kind in _SHAPES:
+        if kind in GEOMETRY_KINDS:
             return lambda text: spoken.shape((raw := text.encode("latin-1"))[4:], int.from_bytes(raw[:4], "little"))
         return str
 
@@ -133,15 +132,7 @@ class CanalTranslator:
         return moment.isoformat(sep=" ") + (f".{fraction}" if fraction else "")
 
 
-_NUMBERS: Final = frozenset(
-    {"tinyint", "smallint", "mediumint", "int", "integer", "bigint", "decimal", "numeric", "float", "double", "real",
-     "year", "bool", "boolean"}
-)  # fmt: skip
-_BYTES: Final = frozenset({"binary", "varbinary", "tinyblob", "blob", "mediumblob", "longblob", "vector"})
-_SHAPES: Final = frozenset(
-    {"geometry", "point", "linestring", "polygon", "multipoint", "multilinestring", "multipolygon",
-     "geometrycollection", "geomcollection"}
-)  # fmt: skip
+_NUMBERS: Final = INTEGER_KINDS | FLOAT_KINDS | {"decimal", "year", "integer", "numeric", "real", "bool", "boolean"}
 _match_number = re.compile(r"-?[0-9]+(\.[0-9]+)?([eE][-+]?[0-9]+)?").fullmatch
 
 

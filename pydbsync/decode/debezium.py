@@ -13,9 +13,9 @@ from typing import Any, Final, TypeAlias
 import msgspec
 
 from pydbsync.decode import spoken
-from pydbsync.decode.spoken import ColumnsOf, LeavesOut
+from pydbsync.decode.spoken import BYTES_KINDS, ColumnsOf, LeavesOut
 from pydbsync.errors import DecodeError
-from pydbsync.model import Column, TableName
+from pydbsync.model import GEOMETRY_KINDS, Column, TableName
 
 _Value: TypeAlias = Callable[[Any], object]
 
@@ -97,7 +97,7 @@ class DebeziumTranslator:
         image = before if op == "d" else after
         if image is None:
             raise DecodeError(f"the row has no image {'before' if op == 'd' else 'after'} its change")
-        values = self._values(table, schema, image)
+        values = self._values(table, schema)
         old = None
         if op == "u":
             if before is None:
@@ -109,7 +109,7 @@ class DebeziumTranslator:
         data = {name: values(name)(value) for name, value in image.items()}
         if any("``" in name for name in data):  # the connector takes a name in a DDL as it is quoted there
             data, old = _unquoted(data), _unquoted(old or {})
-        is_snapshot = op == "r" or str(source.get("snapshot", "false")) not in ("false", "None", "")
+        is_snapshot = op == "r" or _is_of_snapshot(source)
         return [
             spoken.row_message(
                 "bootstrap-insert" if is_snapshot else _KINDS[op], table, data, old,
@@ -119,9 +119,7 @@ class DebeziumTranslator:
             )
         ]  # fmt: skip
 
-    def _values(
-        self, table: TableName, schema: dict[str, Any] | None, image: dict[str, Any]
-    ) -> Callable[[str], _Value]:
+    def _values(self, table: TableName, schema: dict[str, Any] | None) -> Callable[[str], _Value]:
         columns = self._told.get(table) or self._columns_of(table)
         if schema is not None:
             fields = {
@@ -152,7 +150,7 @@ class DebeziumTranslator:
             return _null_or(_enum_of(column.labels))
         if kind in ("datetime", "time"):
             return _null_or(_time_reader(kind, self._times, column.digits))
-        reader = self._binary if kind in _BINARY else _BY_KIND.get(kind)
+        reader = self._binary if kind in BYTES_KINDS else _BY_KIND.get(kind)
         if reader is not None:
             return _null_or(reader)
         return _null_or(_unsigned if column.unsigned and kind == "bigint" else _plain)
@@ -187,14 +185,14 @@ class DebeziumTranslator:
         changes = payload.get("tableChanges") or []
         for change in changes:
             self._learn(change)
-        if str(source.get("snapshot", "false")) not in ("false", "None", ""):
+        if _is_of_snapshot(source):
             return []  # how the connector found the tables; DROP TABLE IF EXISTS stands among it
         sql, place = payload["ddl"], _place(source)
         database = payload.get("databaseName") or source.get("db") or ""
         tables = [(_DDL_KINDS.get(each["type"], "table-alter"), _table_of(each["id"])) for each in changes]
-        if not tables and self._leaves_out(sql):
-            return []
         if not tables:
+            if self._leaves_out(sql):
+                return []
             for name in filter(None, str(source.get("table") or "").split(",")):
                 self._told.pop(TableName(database, name), None)
             return [spoken.schema_message(*_statement_about(sql, database, source.get("table") or ""), sql, **place)]
@@ -215,6 +213,10 @@ def _unquoted_label(quoted: str) -> str:
 
 def _quoted(name: str) -> str:
     return "`" + name.replace("`", "``") + "`"
+
+
+def _is_of_snapshot(source: dict[str, Any]) -> bool:
+    return str(source.get("snapshot", "false")) not in ("false", "None", "")
 
 
 def _place(source: dict[str, Any]) -> dict[str, Any]:
@@ -242,9 +244,9 @@ def _table_of(identifier: str) -> TableName:
 
 
 def _statement_about(sql: str, database: str, table: str) -> tuple[str, TableName]:
+    if (about := spoken.database_kind(sql)) is not None:
+        return about, TableName(database, "")
     verb, thing, *_ = [*sql.upper().split(None, 2), "", ""]
-    if thing in ("DATABASE", "SCHEMA") and verb in ("CREATE", "ALTER", "DROP"):
-        return f"database-{verb.lower()}", TableName(database, "")
     kind = {"CREATE": "table-create", "DROP": "table-drop"}.get(verb if thing == "TABLE" else "", "table-alter")
     return kind, TableName(database, table.partition(",")[0])
 
@@ -304,7 +306,7 @@ def _geometry(value: Any) -> object:
 
 
 def _is_binary(column: Column | None) -> bool:
-    return column is not None and column.kind in _BINARY
+    return column is not None and column.kind in BYTES_KINDS
 
 
 _split_labels = re.compile(r"(?<!\\),").split
@@ -339,7 +341,6 @@ def _time_reader(kind: str, mode: str, digits: int) -> _Value:
     return lambda value: read(value * factor)
 
 
-_BINARY: Final = frozenset({"binary", "varbinary", "tinyblob", "blob", "mediumblob", "longblob", "vector"})
 _BINARY_READERS: Final[dict[str, _Value]] = {
     "bytes": _plain,
     "base64": _plain,
@@ -376,8 +377,5 @@ _BY_KIND: Final[dict[str, _Value]] = {
     "bit": _bits,
     "set": spoken.labels,
     "json": spoken.document,
-    **dict.fromkeys(
-        ("geometry", "point", "linestring", "polygon", "multipoint", "multilinestring", "multipolygon",
-         "geometrycollection", "geomcollection"), _geometry,
-    ),
-}  # fmt: skip
+    **dict.fromkeys(GEOMETRY_KINDS, _geometry),
+}

@@ -15,7 +15,7 @@ from typing import Any, TypeAlias
 import msgspec
 
 from pydbsync.decode.geometry import read_geometry
-from pydbsync.model import Column, TableName
+from pydbsync.model import BINARY_KINDS, Column, TableName
 
 Translate: TypeAlias = Callable[[bytes], Sequence[bytes]]
 """The body of a delivery → messages of Maxwell's format in order, none where it changes nothing. Raises DecodeError."""
@@ -28,6 +28,9 @@ Image: TypeAlias = Mapping[str, object]
 
 LeavesOut: TypeAlias = Callable[[str], bool]
 """Whether a statement changes no table: views, events, users."""
+
+BYTES_KINDS = BINARY_KINDS | {"vector"}
+"""Kinds of columns whose values are bytes, in base64 as Maxwell says them."""
 
 encode = msgspec.json.Encoder().encode
 _EPOCH = dt.datetime(1970, 1, 1)
@@ -64,6 +67,14 @@ def schema_message(
     optional = {"table": table.table or None, "position": position, "gtid": gtid}
     message.update({name: value for name, value in optional.items() if value is not None})
     return encode(message)
+
+
+def database_kind(sql: str) -> str | None:
+    """What Maxwell calls a statement about a whole database; None for any other."""
+    verb, thing, *_ = [*sql.upper().split(None, 2), "", ""]
+    return (
+        f"database-{verb.lower()}" if thing in ("DATABASE", "SCHEMA") and verb in ("CREATE", "ALTER", "DROP") else None
+    )
 
 
 def document(text: str) -> msgspec.Raw:

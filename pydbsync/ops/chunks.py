@@ -16,9 +16,17 @@ import msgspec
 
 from pydbsync.apply.connection import Connection
 from pydbsync.errors import OperationError
-from pydbsync.model import Column, TableName, TableSchema
+from pydbsync.model import (
+    BINARY_KINDS,
+    FLOAT_KINDS,
+    INTEGER_KINDS,
+    TEMPORAL_KINDS,
+    TEXT_KINDS,
+    Column,
+    TableName,
+    TableSchema,
+)
 from pydbsync.ops.answers import exact_rows
-from pydbsync.plan.literals import BINARY_KINDS, FLOAT_KINDS, INTEGER_KINDS, TEMPORAL_KINDS, TEXT_KINDS
 from pydbsync.plan.quoting import quote_name, quote_table
 
 KeyValues = tuple[str, ...]

@@ -18,25 +18,13 @@ from typing import TypeAlias
 import msgspec
 
 from pydbsync.errors import PlanError
-from pydbsync.model import Column
+from pydbsync.model import BINARY_KINDS, FLOAT_KINDS, GEOMETRY_KINDS, INTEGER_KINDS, Column
 from pydbsync.plan.quoting import is_sql_string, quote_bytes, quote_text
 
 Literal: TypeAlias = Callable[[bytes], bytes]
 """JSON token → SQL literal. Raises PlanError for a token that the column cannot take."""
 
 NULL = b"null"
-
-BINARY_KINDS = frozenset({"binary", "varbinary", "tinyblob", "blob", "mediumblob", "longblob"})
-TEXT_KINDS = frozenset({"char", "varchar", "tinytext", "text", "mediumtext", "longtext"})
-FLOAT_KINDS = frozenset({"float", "double"})
-INTEGER_KINDS = frozenset({"tinyint", "smallint", "mediumint", "int", "bigint"})
-TEMPORAL_KINDS = frozenset({"date", "time", "datetime", "timestamp"})
-GEOMETRY_KINDS = frozenset(
-    {
-        "geometry", "point", "linestring", "polygon", "multipoint", "multilinestring", "multipolygon",
-        "geometrycollection", "geomcollection",
-    }
-)  # fmt: skip
 
 _decode_text = msgspec.json.Decoder(str).decode
 _decode_labels = msgspec.json.Decoder(list[str]).decode

@@ -11,8 +11,8 @@ import fnmatch
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple, TypeAlias
 
-from pydbsync.model import Column
-from pydbsync.plan.literals import GEOMETRY_KINDS, NULL, TEXT_KINDS
+from pydbsync.model import GEOMETRY_KINDS, TEXT_KINDS, Column
+from pydbsync.plan.literals import NULL
 
 Suspicion: TypeAlias = Callable[[Column, bytes], str | None]
 """(column, JSON token) → why the value may be another at the source, or None."""

@@ -13,22 +13,23 @@ import msgspec
 from msgspec.structs import astuple
 
 from pydbsync.errors import LossyValueError, PlanError
-from pydbsync.model import NO_JSON, Column, RowChange, TableName, TableSchema, read_image
+from pydbsync.model import (
+    BINARY_KINDS,
+    GEOMETRY_KINDS,
+    NO_JSON,
+    TEXT_KINDS,
+    Column,
+    RowChange,
+    TableName,
+    TableSchema,
+    read_image,
+)
 from pydbsync.plan.documents import document_condition, document_likeness
 from pydbsync.plan.identity import row_identity
 from pydbsync.plan.large import LARGE_BYTES, Write, write_literal
 from pydbsync.plan.lexer import Brand
-from pydbsync.plan.literals import (
-    BINARY_KINDS,
-    GEOMETRY_KINDS,
-    NULL,
-    TEXT_KINDS,
-    float_bits,
-    literal_for,
-)
-from pydbsync.plan.literals import (
-    Literal as ValueLiteral,
-)
+from pydbsync.plan.literals import NULL, float_bits, literal_for
+from pydbsync.plan.literals import Literal as ValueLiteral
 from pydbsync.plan.lossy import MARKS, RULES, Suspect, Suspicion, suspects_of
 from pydbsync.plan.quoting import quote_name, quote_table
 

@@ -11,13 +11,15 @@ import enum
 from typing import NamedTuple
 
 from pydbsync.errors import OperationError
-from pydbsync.model import Column, TableName, TableSchema
-from pydbsync.plan.literals import (
+from pydbsync.model import (
     BINARY_KINDS,
     GEOMETRY_KINDS,
     INTEGER_KINDS,
     TEMPORAL_KINDS,
     TEXT_KINDS,
+    Column,
+    TableName,
+    TableSchema,
 )
 from pydbsync.plan.quoting import quote_name, quote_table
 

@@ -8,10 +8,9 @@ from collections.abc import Iterator, Mapping, Sequence
 import msgspec
 
 from pydbsync.errors import OperationError
-from pydbsync.model import Column, TableSchema
+from pydbsync.model import GEOMETRY_KINDS, TEMPORAL_KINDS, Column, TableSchema
 from pydbsync.ops.chunks import RowKey
 from pydbsync.ops.copy.sessions import SourceReader
-from pydbsync.plan.literals import GEOMETRY_KINDS, TEMPORAL_KINDS
 from pydbsync.plan.quoting import quote_name, quote_table
 from pydbsync.sinks.redis.values import BYTES_KINDS, NUMBER_KINDS
 

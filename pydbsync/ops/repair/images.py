@@ -10,7 +10,7 @@ import msgspec
 
 from pydbsync.apply.connection import Connection
 from pydbsync.errors import OperationError
-from pydbsync.model import Column
+from pydbsync.model import GEOMETRY_KINDS, Column
 from pydbsync.ops.answers import DoubtfulError
 from pydbsync.ops.verify.canonical import (
     ONE_TO_ONE,
@@ -24,7 +24,6 @@ from pydbsync.ops.verify.canonical import (
     spell,
 )
 from pydbsync.ops.verify.sides import NO_DIGEST, Request, Side
-from pydbsync.plan.literals import GEOMETRY_KINDS
 from pydbsync.plan.quoting import quote_name
 from pydbsync.plan.rows import Dialect
 

@@ -21,8 +21,7 @@ from decimal import Context, Decimal
 
 import msgspec
 
-from pydbsync.model import Column
-from pydbsync.plan.literals import BINARY_KINDS, FLOAT_KINDS, GEOMETRY_KINDS, INTEGER_KINDS, TEMPORAL_KINDS, TEXT_KINDS
+from pydbsync.model import BINARY_KINDS, FLOAT_KINDS, GEOMETRY_KINDS, INTEGER_KINDS, TEMPORAL_KINDS, TEXT_KINDS, Column
 from pydbsync.plan.quoting import quote_name
 from pydbsync.plan.rows import Dialect
 

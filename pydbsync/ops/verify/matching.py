@@ -9,13 +9,12 @@ from typing import NamedTuple
 from pydbsync.config.settings import Settings
 from pydbsync.config.shapes import columns_of
 from pydbsync.errors import OperationError
-from pydbsync.model import Column, TableName, TableSchema
+from pydbsync.model import INTEGER_KINDS, TEXT_KINDS, Column, TableName, TableSchema
 from pydbsync.ops.chunks import RowKey
 from pydbsync.ops.servers import Server
 from pydbsync.ops.verify.canonical import ONE_TO_ONE, ComparedColumn, RowText
 from pydbsync.ops.verify.pairs import TablePair
 from pydbsync.ops.verify.sides import Side, SideTable
-from pydbsync.plan.literals import INTEGER_KINDS, TEXT_KINDS
 
 
 class TableSides(NamedTuple):

@@ -14,8 +14,7 @@ from typing import Any, TypeAlias
 import msgspec
 
 from pydbsync.errors import PlanError
-from pydbsync.model import Column
-from pydbsync.plan.literals import BINARY_KINDS
+from pydbsync.model import BINARY_KINDS, Column
 
 Text: TypeAlias = "str | bytes | None"
 Read: TypeAlias = Callable[[bytes], Text]
