@@ -6,7 +6,8 @@ export PYTHON
 # Tests wait for servers half of their time: two processes a core, each with servers of its own.
 WORKERS = $(shell n=$$(($$(nproc) * 2)); echo $$((n < 6 ? n : 6)))
 
-PYTEST = $(VENV_PYTHON) -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
+# RERUNS=1 tries what failed once more, and names it: for a machine that others use too. Nothing is tried again by default.
+PYTEST = $(VENV_PYTHON) -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(if $(RERUNS),--reruns $(RERUNS) -rR)
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-mysql check lint torture bench rehearsal venv lab-up lab-down lab-status monitoring packages clean
