@@ -12,7 +12,7 @@ from pydbsync.errors import PermanentError
 from pydbsync.model import TableSchema, read_image
 from pydbsync.ops.answers import DoubtfulError
 from pydbsync.ops.servers import Server
-from pydbsync.ops.verify.canonical import canonical_bytes, normal_json
+from pydbsync.plan.canonical import canonical_bytes, normal_json
 from pydbsync.plan.literals import document_literal
 
 _MAY_CHANGE = re.compile(rb"[0-9.]{16}|[0-9][eE][+-]?[0-9]{3}")

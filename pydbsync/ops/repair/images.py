@@ -1,8 +1,7 @@
-"""A row of a server as Maxwell would write it in `data`, so that the planner of replay turns it into SQL."""
+"""Rows of a server as Maxwell would write them in `data`, so that the planner of replay turns them into SQL."""
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
@@ -10,22 +9,11 @@ import msgspec
 
 from pydbsync.apply.connection import Connection
 from pydbsync.errors import OperationError
-from pydbsync.model import GEOMETRY_KINDS, Column
+from pydbsync.model import Column
 from pydbsync.ops.answers import DoubtfulError
-from pydbsync.ops.verify.canonical import (
-    ONE_TO_ONE,
-    UNSPEAKABLE,
-    Form,
-    canonical_bytes,
-    form_of,
-    in_bytes,
-    is_reversible,
-    printed,
-    spell,
-)
 from pydbsync.ops.verify.sides import NO_DIGEST, Request, Side
-from pydbsync.plan.quoting import quote_name
-from pydbsync.plan.rows import Dialect
+from pydbsync.plan.canonical import canonical_bytes
+from pydbsync.plan.images import image_expression, image_token
 
 
 class Image(NamedTuple):
@@ -33,65 +21,6 @@ class Image(NamedTuple):
 
     data: msgspec.Raw
     copies: int
-
-
-def image_expression(column: Column, dialect: Dialect) -> str:
-    """What is selected of a column so that `image_token` can write it."""
-    name = quote_name(column.name)
-    if column.kind in GEOMETRY_KINDS:
-        order = "" if dialect.is_mariadb else ", 'axis-order=long-lat'"
-        return f"CONCAT('SRID=', ST_SRID({name}), ';', ST_AsText({name}{order}))"
-    if column.kind == "json" and not column.native_json:  # as it was stored
-        return f"CAST({name} AS BINARY)"
-    form = form_of(column)
-    text = spell(column, dialect, form=form)
-    if form is Form.TEXT and column.charset is not None and column.charset not in ONE_TO_ONE:
-        return f"IF({is_reversible(column)}, {in_bytes(text, form)}, IF(ISNULL({name}), NULL, X'FF'))"
-    return printed(text) if form in (Form.PLAIN, Form.FLOAT) else text
-
-
-def image_token(column: Column, value: bytes | None) -> bytes:
-    """The JSON token of a column's value. Raises OperationError for what Maxwell's format cannot carry."""
-    if value is None:
-        return b"null"
-    kind = column.kind
-    if form_of(column) is Form.TEXT and value.startswith(UNSPEAKABLE):
-        raise OperationError(f"column {column.name} holds a character that Unicode lacks, or has another code for")
-    if kind == "json":
-        return _json(column, value)
-    if kind == "enum" and value == b"" and "" not in column.labels:
-        if column.nullable:
-            raise OperationError(
-                f"column {column.name} holds ENUM's error value, which a message cannot tell from NULL"
-            )
-        return b"null"
-    if kind == "set":
-        return msgspec.json.encode(value.decode("utf-8").split(",") if value else [])
-    if kind == "year":  # YEAR 0 is 1900 in Maxwell's messages
-        return b"1900" if value == b"0000" else value
-    if kind in GEOMETRY_KINDS:
-        return msgspec.json.encode(value.decode("utf-8"))
-    form = form_of(column)
-    if form is Form.BINARY:
-        return b'"' + base64.b64encode(value) + b'"'
-    if form is Form.FLOAT or kind in _NUMBERS:
-        return value
-    return msgspec.json.encode(value.decode("utf-8"))
-
-
-_NUMBERS = frozenset({"tinyint", "smallint", "mediumint", "int", "bigint", "decimal", "bit"})
-
-
-def _json(column: Column, value: bytes) -> bytes:
-    """The text as it was stored, which is as it will be put back; but a plan has a line for a change."""
-    try:
-        msgspec.json.format(value, indent=-1)
-    except msgspec.DecodeError as exc:
-        raise OperationError(f"column {column.name} holds text that is no JSON") from exc
-    token = value.strip().replace(b"\n", b" ").replace(b"\r", b" ")
-    if token == b"null" and column.nullable:
-        raise OperationError(f"column {column.name} holds JSON's null, which a message cannot tell from NULL")
-    return token
 
 
 def read_images(

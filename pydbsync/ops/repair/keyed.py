@@ -23,9 +23,9 @@ from pydbsync.ops.repair.group import (
 )
 from pydbsync.ops.repair.images import Image, read_images
 from pydbsync.ops.repair.journal import Journal
-from pydbsync.ops.verify.canonical import normal_json
 from pydbsync.ops.verify.matching import TableSides
 from pydbsync.ops.verify.sides import Found, Request
+from pydbsync.plan.canonical import normal_json
 
 Images = dict[Request, Image | str]
 

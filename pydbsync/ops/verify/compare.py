@@ -15,11 +15,11 @@ from pydbsync.errors import OperationError, TransientError
 from pydbsync.ops.brake import Brake
 from pydbsync.ops.chunks import Chunk, ChunkSize, KeyValues, estimated_rows
 from pydbsync.ops.conditions import condition_of
-from pydbsync.ops.verify.canonical import Form, is_whole
 from pydbsync.ops.verify.matching import TableSides
 from pydbsync.ops.verify.report import TableProgress, TableReport, row_difference
 from pydbsync.ops.verify.settle import Settler
 from pydbsync.ops.verify.sides import NO_BUCKET, NO_DIGEST, Request, Sum
+from pydbsync.plan.canonical import Form, is_whole
 from pydbsync.plan.quoting import quote_name, quote_text
 
 _CANDIDATES = 2_000

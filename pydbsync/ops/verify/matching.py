@@ -12,9 +12,9 @@ from pydbsync.errors import OperationError
 from pydbsync.model import INTEGER_KINDS, TEXT_KINDS, Column, TableName, TableSchema
 from pydbsync.ops.chunks import RowKey
 from pydbsync.ops.servers import Server
-from pydbsync.ops.verify.canonical import ONE_TO_ONE, ComparedColumn, RowText
 from pydbsync.ops.verify.pairs import TablePair
 from pydbsync.ops.verify.sides import Side, SideTable
+from pydbsync.plan.canonical import ONE_TO_ONE, ComparedColumn, RowText
 
 
 class TableSides(NamedTuple):

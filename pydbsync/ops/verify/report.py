@@ -12,11 +12,11 @@ from pydbsync.killpoints import kill_point
 from pydbsync.model import TableName
 from pydbsync.ops.chunks import Chunk
 from pydbsync.ops.files import write_whole
-from pydbsync.ops.verify.canonical import UNSPEAKABLE, ComparedColumn, Form
 from pydbsync.ops.verify.matching import TableSides
 from pydbsync.ops.verify.pairs import TablePair
 from pydbsync.ops.verify.settle import RowVerdict
 from pydbsync.ops.verify.sides import Found, Request
+from pydbsync.plan.canonical import UNSPEAKABLE, ComparedColumn, Form
 
 FORMAT: Final = 1
 EXIT_EQUAL, EXIT_DIFFERENT, EXIT_UNKNOWN = 0, 1, 2

@@ -17,7 +17,7 @@ from pydbsync.model import TableSchema
 from pydbsync.ops.answers import DoubtfulError, exact_rows
 from pydbsync.ops.chunks import Chunk, KeyValues, RowKey, boundary
 from pydbsync.ops.servers import Server
-from pydbsync.ops.verify.canonical import ComparedColumn, RowText, Values, canonical_bytes
+from pydbsync.plan.canonical import ComparedColumn, RowText, Values, canonical_bytes
 from pydbsync.plan.quoting import quote_table
 
 _DIGEST = 32

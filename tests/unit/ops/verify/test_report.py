@@ -12,7 +12,6 @@ from rich.console import Console
 from pydbsync.errors import OperationError
 from pydbsync.model import TableName
 from pydbsync.ops.chunks import Chunk
-from pydbsync.ops.verify.canonical import Form
 from pydbsync.ops.verify.report import (
     Report,
     RowDifference,
@@ -23,6 +22,7 @@ from pydbsync.ops.verify.report import (
     write_report,
 )
 from pydbsync.ops.verify.show import show_report
+from pydbsync.plan.canonical import Form
 
 NAME = TableName("shop", "t")
 

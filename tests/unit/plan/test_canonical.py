@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from pydbsync.model import Column
-from pydbsync.ops.verify.canonical import ComparedColumn, Form, RowText, spell
+from pydbsync.plan.canonical import ComparedColumn, Form, RowText, spell
 from pydbsync.plan.rows import Dialect
 
 MARIADB, MYSQL = Dialect(is_mariadb=True), Dialect(is_mariadb=False, version=(9, 7, 0))

@@ -6,7 +6,7 @@ import pytest
 
 from pydbsync.errors import OperationError
 from pydbsync.model import Column
-from pydbsync.ops.repair.images import image_token
+from pydbsync.plan.images import image_token
 
 
 @pytest.mark.parametrize(
