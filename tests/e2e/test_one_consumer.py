@@ -72,7 +72,7 @@ class Queues:
             cursor.execute("UNLOCK TABLES")
 
     def wait_until_held(self) -> None:
-        """All is delivered, and each worker is in a transaction: one that had not begun it would have nothing to lose."""
+        """All is delivered, and each worker is in a transaction: before one has begun it has nothing to lose."""
         wait_for(lambda: not any(self.vhost.depth(each.name) for each in self.ledgers), what="prefetched deliveries")
         waiting = "SELECT COUNT(*) FROM information_schema.PROCESSLIST WHERE STATE LIKE 'Waiting for table%'"
         wait_for(lambda: self.target.query(waiting)[0][0] >= len(self.ledgers), what="workers at the locked ledgers")
