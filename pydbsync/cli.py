@@ -75,7 +75,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         (application(word) if word in HOMES else overview())(args=words, standalone_mode=True)
     except PydbsyncError as exc:
         print(f"pydbsync: {exc}", file=sys.stderr)
-        sys.exit(exc.exit_code)
+        sys.exit(exc.command_exit_code)
 
 
 def _command(words: Sequence[str]) -> str:

@@ -26,6 +26,11 @@ class PydbsyncError(Exception):
 
     exit_code = 1
 
+    @property
+    def command_exit_code(self) -> int:
+        """Of a command that ends with it: 1 is for what one has found, when it has done its work."""
+        return 2 if self.exit_code == PydbsyncError.exit_code else self.exit_code
+
 
 class ConfigError(PydbsyncError):
     """A setting is wrong. `key` is its path, such as `rabbitmq_queue_bind[0].exchange`."""

@@ -147,7 +147,7 @@ class _Looking:
         texts = [fault.text for fault in found if fault.text]
         if all(done):
             other = _other_order(list(self._live.columns), self._described)
-            return Proof(reason=f"{self._name} has {other}") if other else DONE
+            return Proof(reason=f"{self._name} has its columns in another order: {other}") if other else DONE
         return self._finish(demands, done, texts) if any(done) else Proof(reason="; ".join(texts))
 
     def _fault(self, demand: Demand) -> _Fault | None:
@@ -176,7 +176,7 @@ class _Looking:
         if not wanted:
             return _Fault(f"{demand.text}: the message does not describe that column", is_final=True)
         fault = unlike(wanted[0], found)
-        return _Fault(f"{self._name} has {fault}", is_final=True) if fault else None
+        return _Fault(f"{self._name} has the column {fault}", is_final=True) if fault else None
 
     def _restated_fault(self, demand: Demand) -> _Fault | None:
         with _copy_of(self._connection, self._copy, self._like()):
@@ -222,7 +222,7 @@ class _Looking:
                     return Proof(reason="; ".join([*filter(None, faults), str(exc)]))
                 columns = list(self._shown_copy().columns)
             if fault := _other_order(columns, self._described):
-                return Proof(reason=f"without the clauses that are done {self._name} would have {fault}")
+                return Proof(reason=f"without the clauses that are done {self._name} would have the columns {fault}")
         return Proof(rest=demands.without(done))
 
 
@@ -239,4 +239,4 @@ def _other_order(columns: list[str], described: Description | None) -> str:
     """Which order of columns is another one than the message says; empty where none is. There may be more columns."""
     wanted = [column.name.lower() for column in described.columns] if described else []
     there = [name for name in columns if name in wanted]
-    return "" if not wanted or there == wanted else f"the columns {', '.join(there)} instead of {', '.join(wanted)}"
+    return "" if not wanted or there == wanted else f"{', '.join(there)} instead of {', '.join(wanted)}"

@@ -106,5 +106,5 @@ def _other_columns(connection: Connection, change: SchemaChange, name: TableName
         if column.name not in live:
             return f"{name} has no column {column.name}"
         if fault := unlike(column, live[column.name]):
-            return f"{name} has {fault}"
+            return f"{name} has the column {fault}"
     return ""

@@ -95,7 +95,7 @@ def _end_of(exc: BaseException) -> tuple[str, int, str]:
     if isinstance(exc, Stopped | KeyboardInterrupt):
         return "stopped", 0, ""
     if isinstance(exc, PydbsyncError):
-        return "failed", exc.exit_code, str(exc)
+        return "failed", exc.command_exit_code, str(exc)
     code = getattr(exc, "exit_code", None)  # typer's way to end with a code
     if isinstance(code, int):
         return ("done", code, "")

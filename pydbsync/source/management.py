@@ -50,7 +50,7 @@ class Management:
     def get(self, path: str, *, missing: Any = None) -> Any:
         """The decoded answer; `missing` where there is no such thing. Raises NoRight, SourceError."""
         if not self._port:
-            raise SourceError("rabbitmq_conn_info.management_port is 0")
+            raise SourceError("rabbitmq_conn_info.management_port is 0, so that RabbitMQ's management is not asked")
         try:
             connection = self._connect()
             try:

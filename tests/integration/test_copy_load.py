@@ -391,5 +391,5 @@ def test_the_copy_waits_while_a_replica_of_the_target_is_behind(
 
 def test_a_replica_that_is_none_is_named(settings: Settings, source: Endpoint, target: Endpoint) -> None:
     make_shapes(source)
-    with pytest.raises(OperationError, match="a server named as a replica of the target replicates from nowhere"):
+    with pytest.raises(OperationError, match="a server named by --replica replicates from nowhere"):
         copy(settings, replicas=(f"{target.host}:{target.port}",), lag_s=5.0)

@@ -591,7 +591,7 @@ def test_a_column_that_another_source_made_anew_is_not_taken(fresh_target: Endpo
     replay(fresh_target, again, stream="q1", **MERGED)
     first, second = parked(fresh_target)
     if kind.startswith("VARCHAR"):  # the message says of which type the column is
-        assert "d.t has w varchar CHARACTER SET utf8mb4 where the message has w int" in first.reason
+        assert "d.t has the column w varchar CHARACTER SET utf8mb4 where the message has w int" in first.reason
     else:
         assert "d0 has taken the column w of d.t away before, and it was made anew since" in first.reason
     assert second.behind == first.id

@@ -5,12 +5,31 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from pydbsync import errors
-from pydbsync.errors import PydbsyncError
+import pytest
+
+from pydbsync import cli, errors
+from pydbsync.errors import OperationError, PydbsyncError, SourceError, StopError, TransientError
 from pydbsync.process.stop_signals import ENDED_AT_ONCE
 from pydbsync.process.worker import INTERNAL_ERROR
 
 PAGE = Path(__file__).parents[2] / "docs" / "operations.md"
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [(TransientError("away"), 2), (SourceError("away"), 2), (OperationError("no"), 2), (StopError("stop"), 3)],
+    ids=str,
+)
+def test_a_command_that_an_error_ends_has_found_nothing(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], error: PydbsyncError, code: int
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr(cli, "overview", lambda: fail)
+    with pytest.raises(SystemExit) as ended:
+        cli.main([])
+    assert (ended.value.code, capsys.readouterr().err) == (code, f"pydbsync: {error}\n")
 
 
 def classes(root: type[PydbsyncError] = PydbsyncError) -> list[type[PydbsyncError]]:

@@ -131,7 +131,7 @@ class SourceServer:
                 raise
             status = self.rows("SHOW MASTER STATUS")
         if not status:
-            raise OperationError("the source tells no place in its binlog: it writes none")
+            raise OperationError("the source tells no place in its binlog: it writes none; start it with log_bin")
         file, offset = status[0][0], int(status[0][1])
         if brand == "mariadb":
             gtids = self.rows("SELECT BINLOG_GTID_POS(%s, %s)", (file, offset))[0][0]

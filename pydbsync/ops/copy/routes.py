@@ -125,12 +125,18 @@ class Tables:
         for target in task.targets:
             schema = self._servers.target.table(target.name, with_referrers=False)
             if schema is None:
-                raise OperationError(f"{target.name} has vanished from the target while it was copied")
+                raise OperationError(
+                    f"{target.name} has vanished from the target while it was copied; start the copy again"
+                )
             forms.append(RowForm(source, schema))
             task.replace = task.replace or not schema.transactional
         task.form = forms[0]
         if any(form.fields != task.form.fields for form in forms):
-            raise OperationError(f"the tables of the target that take {task.name} are not alike: {task.targets}")
+            raise OperationError(
+                f"the tables of the target that take {task.name} have different columns"
+                f" ({', '.join(str(each.name) for each in task.targets)});"
+                " make them alike, or exclude the table"
+            )
         task.way = self._way if task.form.fields else Way.INSERT
         task.shard = self._shard_of(source)
         try:

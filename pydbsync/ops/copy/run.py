@@ -388,7 +388,8 @@ class Copy:
         except PermanentError as exc:
             if self._options.watermark:
                 raise OperationError(
-                    f"--watermark writes to {self._markers.table} at the source, and may not: {exc}"
+                    f"--watermark writes to {self._markers.table} at the source, and may not ({exc}); grant the user"
+                    " CREATE and INSERT there, or copy without it"
                 ) from exc
             self._note(
                 f"no marker could be written to {self._markers.table} at the source ({exc}): replay starts once a"

@@ -195,7 +195,10 @@ class SnapshotTaker:
             return "writing was held up", "UNLOCK TABLES"
         except PermanentError as exc:
             if exc.code not in _REFUSED or self._locking == "global":
-                raise OperationError(f"the source does not let itself be locked for a moment: {exc}") from exc
+                raise OperationError(
+                    f"the source does not let itself be locked for a moment ({exc}); grant the user RELOAD, or"
+                    " copy with --watermark, which locks nothing"
+                ) from exc
             self._log.info("no right to a global lock (%s): the tables are locked for a moment instead", exc)
         return self._lock_tables(tables)
 

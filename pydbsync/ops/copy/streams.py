@@ -136,7 +136,9 @@ class OwnedStreams:
             self._states[name] = state
             begun = read_start_row(self._connection, self._schema, name)
             if begun is None:
-                raise OperationError(f"the row of {name!r} was removed from copy_start while the copy ran")
+                raise OperationError(
+                    f"the row of {name!r} was removed from copy_start while the copy ran; begin anew with --restart"
+                )
             begun.phase = "replay"
             begun.is_proven = begun.is_proven or is_added
             begun.base, begun.place = (start.base, start.place) if not is_added else (end.base, end.place)

@@ -57,10 +57,14 @@ def lag_of(replica: Server) -> float:
         except ApplyError:
             continue
         if not found:
-            raise OperationError("a server named as a replica of the target replicates from nowhere")
+            raise OperationError(
+                "a server named by --replica replicates from nowhere; leave it out, or start its replication"
+            )
         behind = found[0][column]
         return BEHIND_FOR_EVER_S if behind is None else float(behind)
-    raise OperationError("a replica of the target does not tell its state; grant its user REPLICATION CLIENT")
+    raise OperationError(
+        "a replica of the target does not tell its state; grant its user REPLICATION CLIENT (MariaDB: REPLICA MONITOR)"
+    )
 
 
 def _late(lag_s: float) -> str:

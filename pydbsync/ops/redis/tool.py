@@ -164,7 +164,10 @@ class RedisTool:
                 else:
                     found.append((source, name))
         if not found:
-            raise OperationError("no table of the source goes to Redis by this configuration")
+            raise OperationError(
+                "no table of the source goes to Redis by this configuration: see include, exclude and the"
+                " tables of sink"
+            )
         return found
 
     def _snapshot(self, tables: Sequence[TableName]) -> tuple[SourceReader, Moment]:
@@ -175,7 +178,7 @@ class RedisTool:
     def _shape(self, source: TableName, name: TableName) -> tuple[TableShape, TableSchema]:
         shape, schema = self._parts.shapes.shape(name), read_table(self._control, source)
         if shape is None or schema is None:
-            raise OperationError(f"{source} is gone")
+            raise OperationError(f"{source} is gone at the source; run it again")
         return shape, schema
 
     # -- places --------------------------------------------------------------------------------------------------------

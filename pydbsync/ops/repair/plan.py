@@ -110,7 +110,9 @@ def read_plan(path: Path) -> RepairPlan:
     except msgspec.MsgspecError as exc:
         raise OperationError(f"{path} is no repair plan: {exc}") from exc
     if head.format != FORMAT:
-        raise OperationError(f"{path} is a plan of another version of pydbsync (format {head.format})")
+        raise OperationError(
+            f"{path} is a plan of another version of pydbsync (format {head.format}); make a new one from a new report"
+        )
     return RepairPlan(head, changes)
 
 

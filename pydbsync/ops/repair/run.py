@@ -105,7 +105,8 @@ class Repair:
         mine = (self._settings.source.address if self._settings.source else "", self._settings.target.address)
         if (found.source, found.target) != mine:
             raise OperationError(
-                f"{report} compares {found.source} with {found.target}; the configuration names {mine[0]} and {mine[1]}"
+                f"{report} compares {found.source} with {found.target}; the configuration names {mine[0]} and"
+                f" {mine[1]}: name the one that it was made with by --config"
             )
         if not found.finished_at:
             raise OperationError(f"{report} is the report of an unfinished run; run verify again, it goes on")
@@ -140,7 +141,8 @@ class Repair:
         plan = read_plan(path)
         if plan.head.target != self._settings.target.address:
             raise OperationError(
-                f"{path} is a plan for {plan.head.target}; the configuration names {self._settings.target.address}"
+                f"{path} is a plan for {plan.head.target}; the configuration names"
+                f" {self._settings.target.address}: name the one that it was made with by --config"
             )
         tables = self._open({change.table for change in plan.changes})
         check_unedited(path, plan.changes, {name: table.writer for name, table in tables.items()})
@@ -153,7 +155,9 @@ class Repair:
         tables = {}
         for name in names:
             if name not in pairs:
-                raise OperationError(f"{name} of the plan takes no part in the comparison any more")
+                raise OperationError(
+                    f"{name} of the plan takes no part in the comparison any more; delete its changes from the plan"
+                )
             sides = open_sides(pairs[name], self._settings, source, target)
             tables[name] = TableRepair(sides, make_writer(self._settings, sides))
         return tables

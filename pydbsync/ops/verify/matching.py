@@ -58,7 +58,7 @@ def open_sides(
             )
     columns = compared_columns(settings, first, target_schema, ignored=ignored)
     if not columns:
-        raise OperationError("the two tables have no column in common")
+        raise OperationError("the two tables have no column in common: is it the right table?")
     names, charset = _common_key([table.schema for table in tables], target_schema, columns)
     packet_bytes = min(server.call(lambda connection: connection.max_allowed_packet) for server in (source, target))
     row_text = partial(RowText, across_brands=across_brands, packet_bytes=packet_bytes)

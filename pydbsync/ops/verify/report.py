@@ -181,5 +181,7 @@ def read_report(path: Path) -> Report:
     except msgspec.MsgspecError as exc:
         raise OperationError(f"{path} is no report of verify: {exc}") from exc
     if report.format != FORMAT:
-        raise OperationError(f"{path} is a report of another version of pydbsync (format {report.format})")
+        raise OperationError(
+            f"{path} is a report of another version of pydbsync (format {report.format}); verify again"
+        )
     return report

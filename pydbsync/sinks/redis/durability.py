@@ -66,9 +66,10 @@ class Durability:
         self._waits_for_disk = wanted != "memory" and not worst and "everysec" in policies.values()
         if wanted == "aof" and worst:
             raise ConfigError(
-                "Redis keeps no append-only file (appendonly no)"
+                "Redis keeps no append-only file: set its appendonly to yes, or choose another durability"
                 if worst == "off"
-                else "Redis syncs its append-only file when the system likes (appendfsync no)",
+                else "Redis syncs its append-only file when the system likes: set its appendfsync to everysec or"
+                " always, or choose another durability",
                 key="sink.durability",
             )
         if wanted == "memory" or worst:
