@@ -68,6 +68,9 @@ class StreamState(msgspec.Struct):
     ghosts: str = ""
     generation: int = 0
     """How often the stream has begun anew at places before those it had. Kept by sinks that compare places."""
+    echoes: str | None = None
+    """What has to be known of the other direction's transactions and schema changes that are not over; None where
+    replay runs one way."""
     bootstrapped: frozenset[TableName] = frozenset()
     """Source tables whose rows came by a bootstrap, and no newer change since: what Maxwell held back is still due."""
 

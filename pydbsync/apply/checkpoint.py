@@ -82,14 +82,14 @@ class CheckpointRow:
         """The row as it is committed; None if there is none."""
         found = connection.rows(
             "SELECT binlog_base, binlog_file, binlog_offset, xoffset, server_id, newest_ts, gtids, epoch, commits,"
-            " applied, duplicates, heartbeat, heartbeat_ts, ghosts, xid, open_gtid, server_ids"
+            " applied, duplicates, heartbeat, heartbeat_ts, ghosts, xid, open_gtid, server_ids, echoes"
             f" FROM {self._table} WHERE stream = %s",
             (self._stream,),
         )
         if not found:
             return None
         base, file, offset, xoffset, server_id, newest_ts, gtids, epoch, commits, applied, duplicates, *rest = found[0]
-        heartbeat, heartbeat_ts, ghosts, xid, open_gtid, server_ids = rest
+        heartbeat, heartbeat_ts, ghosts, xid, open_gtid, server_ids, echoes = rest
         return StreamState(
             checkpoint=Checkpoint(
                 base=base,
@@ -108,6 +108,7 @@ class CheckpointRow:
             heartbeat=heartbeat,
             heartbeat_ts=heartbeat_ts,
             ghosts=ghosts,
+            echoes=echoes,
             bootstrapped=frozenset(
                 TableName(*row)
                 for row in connection.rows(
@@ -151,6 +152,7 @@ class CheckpointRow:
             + quote_text(checkpoint.gtids)
             + b", ghosts = "
             + quote_text(state.ghosts)
+            + (b"" if state.echoes is None else b", echoes = " + quote_text(state.echoes))
             + b" WHERE stream = "
             + quote_text(self._stream)
             + b" AND owner = "

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator
 from typing import NamedTuple, TypeAlias
 
 from pydbsync.apply.first_tables import FIRST_TABLES
+from pydbsync.apply.mark_table import MARK_TABLE
 from pydbsync.apply.operator_tables import OPERATOR_TABLES
 from pydbsync.apply.progress_tables import PROGRESS_TABLES
 from pydbsync.plan.quoting import quote_name
@@ -97,6 +98,14 @@ MIGRATIONS = (
                 """,
             ),
             *(Table(name, definition) for name, definition in OPERATOR_TABLES.items()),
+        ),
+    ),
+    Migration(
+        4,
+        "Replay in both directions: marks at the head of what tools write, and what a stream knows of them.",
+        (
+            Columns("checkpoint", "echoes LONGTEXT CHARACTER SET utf8mb4 NULL"),
+            Table("mark", MARK_TABLE),
         ),
     ),
 )

@@ -88,6 +88,7 @@ def register(app: typer.Typer) -> None:
                     follow=not until_end,
                     include=settings.include,
                     exclude=settings.exclude,
+                    state_schema=settings.source_state_schema,
                     exact=exact,
                     on_unreadable="skip" if skip_unreadable else "stop",
                     skip_at=tuple(skip_at or ()),

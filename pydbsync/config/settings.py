@@ -38,6 +38,7 @@ from pydbsync.config.shapes import (
     name_streams,
 )
 from pydbsync.config.sinks import SINK, RedisSettings, SinkSettings, check_sink
+from pydbsync.config.two_way import TWO_WAY, TwoWaySettings
 from pydbsync.config.values import (
     FLAG,
     SECRET,
@@ -72,6 +73,7 @@ __all__ = [
     "ShardSettings",
     "TargetSettings",
     "TlsSettings",
+    "TwoWaySettings",
     "columns_of",
     "describe",
     "settings_from_mapping",
@@ -176,6 +178,9 @@ class Settings:
     )
 
     state_schema: str = option("pydbsync", text(), "schema of the target for checkpoint and parked changes")
+    two_way: TwoWaySettings | None = option(
+        None, TWO_WAY, "whether the other direction is replayed too: what it has written at the source is left out here"
+    )
     apply_mode: str = option("replace", one_of("replace", "upsert", "plain"), "how rows are written")
     prefetch: int = option(10_000, whole(1, 65_535), "messages read ahead, per queue", unit="messages")
     read_ahead_bytes: int = option(32 * 2**20, size(2**16), "size of what is read ahead, per queue", unit="bytes")
@@ -242,6 +247,11 @@ class Settings:
     stream: str = option("file", text(), "checkpoint name of a replay from a file")
 
     @property
+    def source_state_schema(self) -> str:
+        """The state schema of the source, where replay runs in both directions; empty where it does not."""
+        return "" if self.two_way is None else self.two_way.source_state_schema or self.state_schema
+
+    @property
     def direction(self) -> Literal["replay", "rollback"]:
         """`rollback` if databases are rewritten (many shards back into one), as in the original."""
         return "rollback" if self.dbname_rewrite else "replay"
@@ -296,11 +306,25 @@ def settings_from_mapping(
     queues = name_streams(queues, settings.stream_names, "stream_names")
     if settings.sink is not None:
         check_sink(settings.sink, len(queues))
+    if settings.two_way is not None:
+        _check_two_way(settings)
     warnings = (*_scratch_warnings(scratch), *_warnings(known, settings))
     settings = dataclasses.replace(settings, queues=queues)
     if settings.direction == "rollback":
         return dataclasses.replace(settings, sharding=None), warnings
     return settings.sharded() if settings.sharding else settings, warnings
+
+
+def _check_two_way(settings: Settings) -> None:
+    """Raises ConfigError where replay in both directions cannot be told apart."""
+    if settings.sink is not None:
+        raise ConfigError("replay in both directions is between two MySQL servers: there is no way back from a sink",
+                          key="two_way")  # fmt: skip
+    if settings.source is None:
+        raise ConfigError("is missing: with two_way marks are written at the source", key="source_db_info")
+    formats = settings.input_format
+    if set([formats] if isinstance(formats, str) else formats.values()) - {"maxwell"}:
+        raise ConfigError("with two_way the messages must be Maxwell's or capture's", key="input_format")
 
 
 def _scratch_warnings(names: list[str]) -> list[str]:

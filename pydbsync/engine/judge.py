@@ -33,6 +33,11 @@ class Verdict(enum.Enum):
     """It came back behind newer ones, and was never applied: store it and stop."""
     HEARTBEAT = "heartbeat"
     """The source's heartbeat: nothing is to be applied."""
+    ECHO = "echo"
+    """Our own replay in the other direction has written it there: leave it out."""
+    STATE = "state"
+    """A row of the source's state schema, which only says something: leave it out; the place behind it is not worth a
+    commit of its own, which would be a row of the state schema for the other direction in turn."""
     UNREADABLE = "unreadable"
     """Its place, or the heartbeat in it, cannot be read: park the delivery."""
 

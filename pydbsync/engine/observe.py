@@ -29,6 +29,9 @@ class Observer:
     def duplicate(self) -> None:
         """A change was seen that is applied already."""
 
+    def echo(self) -> None:
+        """A change was seen that our own replay in the other direction has made."""
+
     def parked(self, parked: ParkedChange) -> None:
         """A change is parked."""
 
@@ -80,6 +83,10 @@ class Observers(Observer):
     def duplicate(self) -> None:
         for each in self._observers:
             each.duplicate()
+
+    def echo(self) -> None:
+        for each in self._observers:
+            each.echo()
 
     def parked(self, parked: ParkedChange) -> None:
         for each in self._observers:

@@ -39,6 +39,10 @@ class OpenBatch:
         self.bytes = 0
         self.rows = 0
         """Row changes that were looked at, whether they led to an entry or not."""
+        self.schema_changes = 0
+        """Messages of schema changes that were looked at."""
+        self.state_rows = 0
+        """How many of `rows` are of the source's state schema, where replay runs in both directions."""
         self.tag = 0
         """The last delivery of which all is taken in; 0 for none."""
         self.new_streams: list[int] = []
@@ -47,6 +51,11 @@ class OpenBatch:
         """The time of the newest change at the source, in seconds."""
         self.is_open = False
         self.opened_at = 0.0
+
+    @property
+    def has_only_state(self) -> bool:
+        """Whether nothing but rows of the source's state schema has come."""
+        return bool(self.state_rows) and self.state_rows == self.rows and not self.schema_changes
 
     def open(self) -> None:
         """Something is being taken in: from now on the batch has an age."""

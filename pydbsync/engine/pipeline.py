@@ -12,16 +12,18 @@ from typing import Any, NamedTuple, NoReturn
 from pydbsync.config.settings import Settings
 from pydbsync.engine.commits import Commits
 from pydbsync.engine.control import Control
-from pydbsync.engine.judge import PLAINLY_NEW, Judge, Judgement, Verdict
+from pydbsync.engine.judge import PLAINLY_NEW, Judgement, Verdict
 from pydbsync.engine.late import LateMessages
 from pydbsync.engine.notices import Notices
 from pydbsync.engine.observe import Observer
 from pydbsync.engine.open_batch import OpenBatch
 from pydbsync.engine.repeats import Repeats
+from pydbsync.engine.two_way import judge_for
 from pydbsync.errors import DecodeError, PlanError, SourceError, StopError, Stopped
 from pydbsync.killpoints import kill_point
 from pydbsync.model import Delivery, Marker, RowChange, SchemaChange
 from pydbsync.protocols import Decode, Plans, SchemaPlanner, Sink, Source, StateStore
+from pydbsync.work import StreamState
 
 _IDLE_WAIT_S = 0.5
 PAUSE_LOOK_S = 0.1
@@ -73,10 +75,10 @@ class Pipeline:
         self._batch = OpenBatch(store=self._store, plans=self._plans)
         state = self._commits.state
         self._schema.start(state.ghosts)
-        self._judge = Judge(
+        self._judge = judge_for(
+            settings,
             state,
             copy=self._store.copy_start(state.checkpoint),
-            heartbeat_table=settings.heartbeat_table,
             carries_everything=carries_everything,
             splits_statements=splits_statements,
         )
@@ -265,6 +267,11 @@ class Pipeline:
                 self._observer.duplicate()
             for entry in entries or ():
                 self._batch.add(entry)
+        elif verdict is Verdict.ECHO:
+            self._batch.ts = change.ts
+            self._observer.echo()
+        elif verdict is Verdict.STATE:
+            self._batch.state_rows += 1
         elif verdict is not Verdict.LATE:
             self._observer.duplicate()
 
@@ -279,6 +286,7 @@ class Pipeline:
             self._schema.add(delivery, change)
         else:
             self._leave_out(delivery, change, judgement)
+        self._batch.schema_changes += 1
         self._is_inside_transaction = False
         self._xid = None
         return judgement.verdict
@@ -302,7 +310,7 @@ class Pipeline:
             former = commits.state
             state = self._judge.state(former)
             state.ghosts = self._schema.ghosts()
-            if batch.entries or batch.parked or _has_moved(former, state):
+            if batch.entries or batch.parked or _has_moved(former, state, is_new=not batch.has_only_state):
                 # What is parked has no number yet that later changes could wait behind; what is large is held alone.
                 go_on = go_on and not batch.parked and batch.bytes <= 2 * self._settings.batch_bytes
                 commits.begin(batch, state)
@@ -388,7 +396,8 @@ class Pipeline:
             self._batch.plan_again(look_again=True)
 
 
-def _has_moved(former: Any, state: Any) -> bool:
-    return (former.checkpoint, former.ghosts, former.bootstrapped) != (
-        state.checkpoint, state.ghosts, state.bootstrapped
-    )  # fmt: skip
+def _has_moved(former: StreamState, state: StreamState, *, is_new: bool) -> bool:
+    """Whether the state is to be committed; `is_new` is False where a new place alone is not worth it."""
+    return (is_new and former.checkpoint != state.checkpoint) or (
+        (former.ghosts, former.bootstrapped, former.echoes) != (state.ghosts, state.bootstrapped, state.echoes)
+    )

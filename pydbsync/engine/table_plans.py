@@ -24,6 +24,8 @@ from pydbsync.route.shard import ShardRouter
 def router_from(settings: Settings) -> Router:
     """The router that the settings describe."""
     hidden = [settings.state_schema, settings.heartbeat_table.partition(".")[0]]
+    if settings.source_state_schema:
+        hidden.append(settings.source_state_schema)
     if not settings.include_maxwell_database:
         hidden.append(settings.maxwell_database)
     shards = None
@@ -259,6 +261,11 @@ class TablePlans:
             schema = self._catalog.table(target)
             if schema is None:
                 raise PlanError(f"the target has no table {target}")
+            if self._settings.two_way is not None and not schema.transactional:
+                raise PlanError(
+                    f"{target} has no transactions (its storage engine): with two_way nothing would tell what replay"
+                    " has written there from what others write; ALTER TABLE ... ENGINE=InnoDB at both servers"
+                )
             self._warn_about(target, triggers=schema.triggers, is_transactional=schema.transactional)
             plan = TablePlan(
                 schema,

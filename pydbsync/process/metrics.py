@@ -67,6 +67,10 @@ COUNTERS: Final[dict[str, _Figure]] = {
     "duplicate_changes": _Figure(
         "Changes left out because they were applied already.", lambda status: status.duplicates
     ),
+    "echo_changes": _Figure(
+        "Changes left out because the replay of the other direction has made them (two_way).",
+        lambda status: status.echoes,
+    ),
     "redelivered_messages": _Figure(
         "Messages that the broker had handed out before.", lambda status: status.redelivered
     ),

@@ -33,6 +33,8 @@ class WorkerStatus(msgspec.Struct):
     applied: int = 0
     transactions: int = 0
     duplicates: int = 0
+    echoes: int = 0
+    """Changes left out because the replay of the other direction has made them."""
     parked: int = 0
     parked_now: int | None = None
     """Changes of the stream that are parked at this moment, whoever parked them."""
@@ -118,7 +120,7 @@ class WorkerStatus(msgspec.Struct):
 
 
 _SUMS: Final = (
-    "applied", "transactions", "duplicates", "parked", "schema_changes", "new_streams", "gaps", "redelivered",
+    "applied", "transactions", "duplicates", "echoes", "parked", "schema_changes", "new_streams", "gaps", "redelivered",
     "broker_reconnects", "target_reconnects", "broker_wait_s", "target_wait_s", "commit_lag", "batch_time",
     "batch_rows", "restarts",
 )  # fmt: skip
@@ -169,6 +171,9 @@ class StatusObserver(Observer):
 
     def duplicate(self) -> None:
         self.status.duplicates += 1
+
+    def echo(self) -> None:
+        self.status.echoes += 1
 
     def parked(self, parked: ParkedChange) -> None:
         self.status.parked += 1

@@ -16,14 +16,23 @@ class Filters:
     """
 
     def __init__(
-        self, *, include: Iterable[str] = (), exclude: Iterable[str] = (), hidden_databases: Iterable[str] = ()
+        self,
+        *,
+        include: Iterable[str] = (),
+        exclude: Iterable[str] = (),
+        hidden_databases: Iterable[str] = (),
+        always: Iterable[TableName] = (),
     ) -> None:
+        """`always` are tables that take part whatever the globs say, of hidden databases too."""
         self._include = [_compile(glob) for glob in include]
         self._exclude = [_compile(glob) for glob in exclude]
         self._hidden = frozenset(hidden_databases)
+        self._always = frozenset(always)
 
     def takes(self, name: TableName) -> bool:
         """Whether changes of this source table take part."""
+        if name in self._always:
+            return True
         if name.database in self._hidden:
             return False
         if self._include and not any(glob.match(name) for glob in self._include):

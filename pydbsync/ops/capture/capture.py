@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from pydbsync.backoff import Backoff
+from pydbsync.engine.echoes import MARK_TABLES
 from pydbsync.errors import OperationError, SourceError, StopError
 from pydbsync.model import TableName
 from pydbsync.ops.capture.batch import ChangesSettings
@@ -137,6 +138,18 @@ class _Capture:
             )
 
 
+def filters_of(settings: CaptureSettings) -> Filters:
+    """Which tables are published."""
+    if not settings.state_schema:
+        return Filters(include=settings.include, exclude=settings.exclude)
+    return Filters(
+        include=settings.include,
+        exclude=settings.exclude,
+        hidden_databases=[settings.state_schema],
+        always=[TableName(settings.state_schema, table) for table in MARK_TABLES],
+    )
+
+
 class _Session:
     """One set of connections, from the stored place until one of them is lost."""
 
@@ -183,7 +196,7 @@ class _Session:
         self._changes = Changes(
             ChangesSettings(
                 is_mariadb=is_mariadb,
-                filters=Filters(include=settings.include, exclude=settings.exclude),
+                filters=filters_of(settings),
                 with_gtid=settings.with_gtid if settings.with_gtid is not None else not is_mariadb,
                 with_srid=settings.exact,
                 buffer_bytes=settings.buffer_bytes,

@@ -62,6 +62,9 @@ class CaptureSettings:
     include: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
     """Globs of `database.table`; exclude wins. Left-out rows are not counted in xoffset."""
+    state_schema: str = ""
+    """The source's own state schema, where replay runs in both directions: of it the marks are published and nothing
+    else, whatever `include` and `exclude` say."""
     exact: bool = False
     """Write geometry with its SRID (`SRID=4326;POINT (1 2)`), which Maxwell's consumers may not read."""
     on_unreadable: Literal["stop", "skip"] = "stop"

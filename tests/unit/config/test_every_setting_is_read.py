@@ -13,6 +13,7 @@ import pydbsync
 from pydbsync.config.alerts import AlertSettings, MailSettings, WebhookSettings
 from pydbsync.config.settings import AmqpSettings, QueueSettings, RetrySettings, Settings, ShardSettings, TlsSettings
 from pydbsync.config.sinks import NdjsonSettings, OwnSinkSettings, RedisSettings, RedisTableSettings, SentinelSettings
+from pydbsync.config.two_way import TwoWaySettings
 
 PACKAGE = Path(pydbsync.__file__).parent
 
@@ -33,12 +34,14 @@ READ_AT_THE_START = {
     Settings: {"queue_type", "queue_arguments", "stream_names", "corpmod", "sharding"},  # queues and shards hold them
     QueueSettings: {"stream_name"},
     ShardSettings: {"instances"},
+    TwoWaySettings: {"source_state_schema"},  # Settings.source_state_schema tells it
 }
 
 
 SECTIONS = [
     Settings, AlertSettings, AmqpSettings, MailSettings, QueueSettings, RetrySettings, ShardSettings, TlsSettings,
     WebhookSettings, NdjsonSettings, OwnSinkSettings, RedisSettings, RedisTableSettings, SentinelSettings,
+    TwoWaySettings,
 ]  # fmt: skip
 
 

@@ -1,0 +1,166 @@
+"""What comes back of our own replay in the other direction: told by the marks at the head of its transactions.
+
+Whoever of pydbsync writes rows at a server first changes a row of its state schema there, in the same transaction: the
+checkpoint row (replay), or a row of `mark` (the tools). A schema change has a row of the journal, or of `mark`, that is
+committed before it and closed behind it. In the stream of that server these rows come first, so that what follows of
+the transaction, and the statement, are known for an echo. Nothing else tells one.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+
+from pydbsync.errors import StopError
+from pydbsync.model import RowChange, SchemaChange
+from pydbsync.plan.same_statement import statement_digest
+
+MARK_TABLES: Final = ("checkpoint", "mark", "schema_change")
+"""The tables of the state schema of which each queue must have every row."""
+
+
+class _Checkpoint(msgspec.Struct):
+    stream: str
+    commits: int = 0
+
+
+class _Statement(msgspec.Struct):
+    """A row of the journal of schema changes, or of `mark`."""
+
+    statement_hash: str = ""
+    writer: str = ""
+    status: str = "intent"
+    default_database: str | None = None
+    statement: str | None = None
+
+
+_decode_checkpoint = msgspec.json.Decoder(_Checkpoint).decode
+_decode_statement = msgspec.json.Decoder(_Statement).decode
+
+
+class _Announced(msgspec.Struct):
+    """A schema change that is about to be run at the source."""
+
+    database: str | None
+    digests: list[str]
+
+
+class EchoState(msgspec.Struct, omit_defaults=True):
+    """What is kept of it with the place, as JSON in the checkpoint row."""
+
+    transaction: str = ""
+    """The transaction with a mark whose end has not come."""
+    announced: dict[str, _Announced] = {}
+
+
+_decode_state = msgspec.json.Decoder(EchoState).decode
+
+
+class Echoes:
+    """Follows the marks of one stream; is shown every row of it, and every schema change, in order."""
+
+    def __init__(self, schema: str, state: str | None) -> None:
+        """`schema` is the state schema of the source; `state` what `to_json` has given."""
+        self._schema = schema
+        found = _decode_state(state) if state else EchoState()
+        self._transaction = found.transaction
+        self._announced = found.announced
+        self._commits: dict[str, int] = {}
+        """Of each stream of the other direction, how many commits its last mark has counted."""
+
+    def to_json(self) -> str:
+        """What has to be kept with the place."""
+        return str(msgspec.json.encode(EchoState(self._transaction, self._announced)), "utf-8")
+
+    def is_state(self, change: RowChange | SchemaChange) -> bool:
+        """Whether it is a row of the state schema itself, which says something and is never replayed."""
+        return change.database == self._schema
+
+    def is_echo(self, change: RowChange) -> bool:
+        """Whether this row, the next one of the stream, was written by pydbsync or says that rows are. Raises StopError
+        where that cannot be told."""
+        if change.database == self._schema:
+            self._take_state(change)
+            return True
+        if not self._transaction or change.kind == "bootstrap-insert":
+            # Maxwell prints a bootstrap from another thread, in between.
+            return False
+        if self._transaction != _transaction_of(change):
+            self._transaction = ""  # its last row went to another queue
+            return False
+        if change.commit:
+            self._transaction = ""
+        return True
+
+    def is_echo_of_statement(self, change: SchemaChange) -> bool:
+        """Whether this schema change was run by pydbsync."""
+        self._transaction = ""
+        if change.database == self._schema:
+            return True
+        found: dict[str | None, str] = {}
+        for announced in self._announced.values():
+            database = announced.database
+            if database not in found:
+                found[database] = statement_digest(change.sql, database)
+            if found[database] in announced.digests:
+                return True
+        return False
+
+    def _take_state(self, change: RowChange) -> None:
+        if change.table not in MARK_TABLES:
+            return
+        if change.table != "schema_change":
+            transaction = _transaction_of(change)
+            if not transaction:
+                raise StopError(
+                    f"a row of {self._schema}.{change.table} came without xid and gtid: nothing tells which rows are"
+                    " of its transaction (two_way). Set output_xoffset=true, output_commit_info=true and"
+                    " output_binlog_position=true for Maxwell; the table must be of InnoDB"
+                )
+            self._transaction = "" if change.commit else transaction
+        try:
+            if change.table == "checkpoint":
+                self._count(change)
+            else:
+                self._take_statement(change)
+        except msgspec.MsgspecError as exc:
+            raise StopError(
+                f"a row of {self._schema}.{change.table} at {change.position} is not as pydbsync writes it (two_way):"
+                f" {exc}"
+            ) from exc
+
+    def _take_statement(self, change: RowChange) -> None:
+        row = _decode_statement(change.data)
+        key = row.statement_hash or row.writer
+        if row.statement is None or row.status != "intent" or change.kind == "delete":
+            self._announced.pop(key, None)
+            return
+        digest = statement_digest(row.statement, row.default_database)
+        announced = self._announced.get(key)
+        if announced is None or announced.database != row.default_database:
+            self._announced[key] = _Announced(row.default_database, [digest])
+        elif digest not in announced.digests:
+            announced.digests.append(digest)
+
+    def _count(self, change: RowChange) -> None:
+        """Each commit of the other direction is counted in its mark: a number that was left out is a lost mark."""
+        row = _decode_checkpoint(change.data)
+        last = self._commits.get(row.stream)
+        self._commits[row.stream] = row.commits
+        if last is not None and row.commits > last + 1:
+            raise StopError(
+                f"marks are missing: of the stream {row.stream!r} of the other direction commit {last} came, and then"
+                f" commit {row.commits} at {change.position}; what lies between may have been applied here as if"
+                f" others had written it. See that every message of {self._schema} ({', '.join(MARK_TABLES)}) reaches"
+                " this queue, then `pydbsync verify`; a start goes on behind it"
+            )
+
+
+def _transaction_of(change: RowChange) -> str:
+    """Tells the transaction of a row from the others near it: the numbers alone begin again when a server is started
+    anew, with another file. Empty for what has no transaction."""
+    if change.gtid is None and change.xid is None:
+        return ""
+    file = (change.position or "").rpartition(":")[0]
+    return f"{file} {change.xid} {change.gtid or ''}"

@@ -1,0 +1,167 @@
+"""A ⇄ B: what replay has written at one side is known again in its stream and left out, whatever is cut or killed."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.integration.captured import run
+from tests.integration.two_way import TwoWay, is_a_start
+from tests.servers import Endpoint
+
+TABLES = (
+    "CREATE DATABASE d",
+    "CREATE TABLE d.t (id INT PRIMARY KEY, v VARCHAR(20))",
+    "CREATE TABLE d.keyless (a INT, b VARCHAR(20))",
+    "CREATE TABLE d.u (id INT PRIMARY KEY, v INT UNIQUE)",
+)
+"""Of both sides before anything is captured."""
+
+
+@pytest.fixture
+def two_way(fresh_source: Endpoint, fresh_target: Endpoint, tmp_path: Path) -> TwoWay:
+    for server in (fresh_source, fresh_target):
+        run(server, TABLES)
+    return TwoWay(fresh_source, fresh_target, tmp_path)
+
+
+def write(server: Endpoint, first: int) -> int:
+    """Changes of all kinds to rows from `first` on; how many."""
+    run(
+        server,
+        (
+            "BEGIN",
+            f"INSERT INTO d.t VALUES ({first}, 'a'), ({first + 1}, 'b'), ({first + 2}, 'c')",
+            f"INSERT INTO d.u VALUES ({first}, {first})",
+            "COMMIT",
+            f"INSERT INTO d.keyless VALUES ({first}, 'x'), ({first}, 'x')",
+            "BEGIN",
+            f"UPDATE d.t SET v = 'new' WHERE id = {first}",
+            f"DELETE FROM d.t WHERE id = {first + 1}",
+            f"DELETE FROM d.keyless WHERE a = {first} LIMIT 1",
+            f"UPDATE d.t SET id = {first + 9} WHERE id = {first + 2}",
+            "COMMIT",
+        ),
+    )
+    return 10
+
+
+def test_what_is_written_at_both_sides_comes_to_the_other_once(two_way: TwoWay) -> None:
+    for number in range(3):
+        written = [write(two_way.a, 100 * number), write(two_way.b, 100 * number + 50)]
+        before = two_way.forth.applied, two_way.back.applied
+        assert two_way.settle() <= 4
+        assert [two_way.forth.applied - before[0], two_way.back.applied - before[1]] == written
+        assert two_way.differences("d") == []
+    assert two_way.forth.echoes
+    assert two_way.back.echoes
+
+
+def test_replay_that_has_only_marks_to_pass_writes_nothing(two_way: TwoWay) -> None:
+    write(two_way.a, 1)
+    two_way.settle()
+    run(two_way.a, ("UPDATE pydbsync.checkpoint SET owner_info = 'somebody else'",))
+    count = len(two_way.back.messages)
+    assert two_way.settle() == 2, "the row of the state schema, and nothing that follows from it"
+    assert all(map(is_a_start, two_way.back.messages[count:]))
+
+
+@pytest.mark.parametrize("limits", [{"block": 1}, {"transaction_rows": 2}, {"batch_rows": 1, "block": 3}])
+def test_an_echo_in_pieces_is_left_out_whole(two_way: TwoWay, limits: dict[str, int]) -> None:
+    written = write(two_way.a, 1)
+    two_way.settle(**limits)
+    assert (two_way.forth.applied, two_way.back.applied) == (written, 0)
+    assert two_way.differences("d") == []
+
+
+def test_a_start_in_the_middle_of_an_echo_goes_on_with_it(two_way: TwoWay) -> None:
+    write(two_way.a, 1)
+    two_way.forth.apply(two_way.forth.read())
+    messages = two_way.back.read()
+    for number in range(len(messages)):
+        two_way.back.apply(messages[number : number + 1])
+    assert two_way.back.applied == 0
+    # What comes again from anywhere, as after a crash of the publisher, is left out too.
+    for start in range(len(messages)):
+        two_way.back.apply(messages[start:])
+    assert two_way.back.applied == 0
+    assert two_way.settle() <= 3
+
+
+def test_an_echo_in_several_queues_is_left_out_of_each(two_way: TwoWay) -> None:
+    written = write(two_way.a, 1) + write(two_way.a, 200)
+    two_way.forth.apply(two_way.forth.read(), batch_rows=2)
+    own = write(two_way.b, 400)
+    messages = two_way.back.read()
+    applied = 0
+    for number, table in enumerate(("t", "u", "keyless")):
+        mine = [each for each in messages if json.loads(each)["table"] in ("checkpoint", "mark", table)]
+        two_way.back.stream = f"back-{number}"
+        applied += two_way.back.apply(mine).applied
+    assert (two_way.forth.applied, applied) == (written, own)
+    assert two_way.differences("d") == []
+
+
+def test_schema_changes_of_each_side_run_once_at_the_other(two_way: TwoWay) -> None:
+    of_a = (
+        "ALTER TABLE d.t ADD c INT DEFAULT 7, ADD INDEX (v)",
+        "CREATE TABLE d.n (id INT PRIMARY KEY)",
+        "CREATE DATABASE e",
+        "CREATE TABLE e.t LIKE d.t",
+        "ALTER TABLE d.u ADD INDEX (v)",
+    )
+    of_b = (
+        "RENAME TABLE d.n TO d.m, d.u TO e.u",
+        "ALTER TABLE d.t ADD INDEX (v), FORCE",
+        "DROP TABLE d.m, e.t",
+        "TRUNCATE TABLE d.keyless",
+        "DROP DATABASE e",
+    )
+    write(two_way.a, 1)
+    for server, direction, statements in (
+        (two_way.a, two_way.forth, of_a),
+        (two_way.b, two_way.back, of_b),
+    ):
+        two_way.settle()
+        for sql in statements:
+            before = two_way.forth.schema_changes, two_way.back.schema_changes
+            run(server, ("USE d", sql))
+            two_way.settle()
+            ran = [two_way.forth.schema_changes - before[0], two_way.back.schema_changes - before[1]]
+            assert ran == ([1, 0] if direction is two_way.forth else [0, 1]), sql
+            assert two_way.differences("d", "e") == [], sql
+
+
+def test_databases_have_other_names_at_each_side(
+    fresh_source: Endpoint, fresh_target: Endpoint, tmp_path: Path
+) -> None:
+    run(fresh_source, ("CREATE DATABASE d1", "CREATE TABLE d1.t (id INT PRIMARY KEY, v INT)"))
+    run(fresh_target, ("CREATE DATABASE d2", "CREATE TABLE d2.t (id INT PRIMARY KEY, v INT)"))
+    two_way = TwoWay(
+        fresh_source,
+        fresh_target,
+        tmp_path,
+        forth={"dbname_rewrite": {"d1": "d2"}},
+        back={"dbname_rewrite": {"d2": "d1"}},
+    )
+    run(fresh_source, ("INSERT INTO d1.t VALUES (1, 1)", "ALTER TABLE d1.t ADD c INT"))
+    two_way.settle()
+    run(fresh_target, ("INSERT INTO d2.t VALUES (2, 2, 2)", "ALTER TABLE d2.t ADD e INT"))
+    two_way.settle()
+    assert (two_way.forth.applied, two_way.back.applied) == (1, 1)
+    expected = [(1, 1, None, None), (2, 2, 2, None)]
+    assert fresh_source.query("SELECT * FROM d1.t ORDER BY id") == expected
+    assert fresh_target.query("SELECT * FROM d2.t ORDER BY id") == expected
+
+
+def test_tables_without_transactions_are_parked(two_way: TwoWay) -> None:
+    for server in (two_way.a, two_way.b):
+        run(server, ("CREATE TABLE d.old (id INT PRIMARY KEY) ENGINE=MyISAM",))
+    two_way.settle()
+    run(two_way.a, ("INSERT INTO d.old VALUES (1)",))
+    two_way.settle()
+    parked = two_way.b.query("SELECT reason FROM pydbsync.parked WHERE source_table = 'old'")
+    assert len(parked) == 1
+    assert "ENGINE=InnoDB" in str(parked[0][0])
