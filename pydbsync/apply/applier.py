@@ -12,6 +12,7 @@ import msgspec
 from pydbsync.apply.attempt import Attempt
 from pydbsync.apply.catalog import LiveCatalog, collation_of, databases_with_table, read_table
 from pydbsync.apply.connection import Connection
+from pydbsync.apply.feeders import Feeders
 from pydbsync.apply.origin import StreamOrigin
 from pydbsync.apply.parking import Parking
 from pydbsync.apply.pause_table import PauseTable
@@ -64,7 +65,11 @@ class Applier:
         self._settings = settings
         self._stream = stream
         self._log = log
-        self._session = Session(settings, stream=stream, log=log, origin=origin, tell=tell, connected=connected)
+        self._feeders = Feeders(schema=settings.state_schema, stream=stream)
+        catalog = LiveCatalog(self._feeders)
+        self._session = Session(
+            settings, stream=stream, catalog=catalog, log=log, origin=origin, tell=tell, connected=connected
+        )
         self._parking = Parking(settings, session=self._session, stream=stream)
         self._schema = SchemaSteps(settings, session=self._session, parking=self._parking, stream=stream, log=log)
         self._structure = StructureWatch()
@@ -112,6 +117,7 @@ class Applier:
         def on_owned(connection: Connection) -> None:
             self._parking.load(connection)
             self._pauses = self._pause_table.of_stream(connection, self._stream)
+            self._feeders.load(connection)
             self._structure.has_changed(connection)  # what is planned from now on is planned for this
 
         return self._session.acquire(stop, on_owned=on_owned, is_away=is_away)
@@ -174,7 +180,8 @@ class Applier:
         self._parking.refresh()
         found = self._session.repeat(lambda connection: self._pause_table.of_stream(connection, self._stream))
         self._pauses = found or Pauses()
-        return bool(self._session.repeat(self._structure.has_changed))
+        has_company = self._session.repeat(self._feeders.have_come)
+        return bool(self._session.repeat(self._structure.has_changed)) or bool(has_company)
 
     def was_parked(self, position: str, message: bytes) -> bool:
         """Whether this very message of the stream was parked before, whatever became of it since."""

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from pydbsync.apply.connection import Connection
+from pydbsync.apply.feeders import Feeders
 from pydbsync.errors import TransientError
 from pydbsync.model import GEOMETRY_KINDS, Column, Period, Referrer, TableName, TableSchema
 from pydbsync.plan.lexer import unquote_string
@@ -25,9 +26,11 @@ _LABEL = re.compile(r"'(?:[^'\\]|''|\\.)*'", re.DOTALL)
 class LiveCatalog:
     """`Catalog` over a connection; remembers tables until `forget`."""
 
-    def __init__(self) -> None:
+    def __init__(self, feeders: Feeders | None = None) -> None:
+        """`feeders` is of the stream that the tables are planned for."""
         self._connection: Connection | None = None
         self._tables: dict[TableName, TableSchema] = {}
+        self._feeders = feeders
 
     def attach(self, connection: Connection) -> None:
         """Read over this connection from now on; what was remembered may be old."""
@@ -47,6 +50,18 @@ class LiveCatalog:
             if found is not None:  # a table that is missing may be made by hand at any time
                 self._tables[name] = found
         return found
+
+    def feeders(self, name: TableName, server_id: int | None) -> tuple[str, ...]:
+        """Streams of other servers than this one that feed the table as well."""
+        if self._feeders is None or self._connection is None:
+            return ()
+        return self._feeders.others(self._connection, name, server_id)
+
+    def feeders_in(self, database: str, table: str | None) -> tuple[str, ...]:
+        """Streams of other servers that feed a table which this stream feeds too, or any one in the database."""
+        if self._feeders is None or self._connection is None:
+            return ()
+        return self._feeders.others_in(self._connection, database, table)
 
     def collation_of(self, database: str) -> str | None:
         """What a table of the database gets that names none; None where there is no such database."""

@@ -14,7 +14,7 @@ from typing import NamedTuple, TypeAlias
 
 from pydbsync.apply.first_tables import FIRST_TABLES
 from pydbsync.apply.mark_table import MARK_TABLE
-from pydbsync.apply.operator_tables import OPERATOR_TABLES
+from pydbsync.apply.operator_tables import FEEDER, OPERATOR_TABLES
 from pydbsync.apply.progress_tables import PROGRESS_TABLES
 from pydbsync.plan.quoting import quote_name
 
@@ -107,6 +107,11 @@ MIGRATIONS = (
             Columns("checkpoint", "echoes LONGTEXT CHARACTER SET utf8mb4 NULL"),
             Table("mark", MARK_TABLE),
         ),
+    ),
+    Migration(
+        5,
+        "Which streams feed which tables of the target.",
+        (Table("feeder", FEEDER),),
     ),
 )
 

@@ -24,3 +24,14 @@ OPERATOR_TABLES: Final = {
 }
 """`pause`: a row a queue that is paused (`schema_changes_of` is empty then), and a row a table of which the schema
 changes are; a stream of '' is every stream."""
+
+FEEDER: Final = """
+        id BIGINT UNSIGNED NOT NULL AUTO_INCREMENT PRIMARY KEY,
+        stream VARCHAR(190) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin NOT NULL,
+        target_database VARCHAR(64) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin NOT NULL,
+        target_table VARCHAR(64) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin NOT NULL,
+        server_id BIGINT UNSIGNED NOT NULL,
+        seen_at TIMESTAMP NOT NULL DEFAULT CURRENT_TIMESTAMP,
+        UNIQUE KEY feeds (target_database, target_table, stream, server_id),
+        KEY stream (stream)
+    """

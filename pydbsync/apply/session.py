@@ -34,13 +34,15 @@ class Session:
         settings: Settings,
         *,
         stream: str,
+        catalog: LiveCatalog,
         log: logging.Logger,
         origin: StreamOrigin | None = None,
         tell: Callable[[str], object] = lambda state: None,
         connected: Callable[[], object] = lambda: None,
     ) -> None:
-        """`origin` is whose stream it is, for one that comes from a queue. `tell` hears in a word or two what the
-        worker does while the target takes nothing, `connected` of each new connection."""
+        """`catalog` reads over the session's connection. `origin` is whose stream it is, for one that comes from a
+        queue. `tell` hears in a word or two what the worker does while the target takes nothing, `connected` of each
+        new connection."""
         self._settings = settings
         self._stream = stream
         self._log = log
@@ -53,7 +55,7 @@ class Session:
         self._used_at = 0.0
         self._is_owner = False
         self.row = CheckpointRow(schema=settings.state_schema, stream=stream)
-        self.catalog = LiveCatalog()
+        self.catalog = catalog
         self.state: StreamState | None = None
         """The checkpoint row as it was committed last."""
         self.stop = threading.Event()

@@ -243,7 +243,7 @@ class SchemaFlow:
             server = server._replace(collation=self._tables.collation_of(target))
         return plan_schema_change(
             first, rename=rename, in_scope=in_scope, target=server, source=self._plans.source_of(first),
-            siblings=siblings, tables_named=self._tables_named, is_merged=router.is_merged(target),
+            siblings=siblings, tables_named=self._tables_named, is_merged=self._plans.are_merged(target, first.table),
         )  # fmt: skip
 
     # -- what the target has -----------------------------------------------------------------------------------------

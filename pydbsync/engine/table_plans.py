@@ -57,6 +57,12 @@ class TargetCatalog(Catalog, Protocol):
     @property
     def dialect(self) -> Dialect: ...
 
+    def feeders(self, name: TableName, server_id: int | None) -> tuple[str, ...]:
+        """Streams of other servers than this one that feed the table as well."""
+
+    def feeders_in(self, database: str, table: str | None) -> tuple[str, ...]:
+        """Streams of other servers that feed a table which this stream feeds too, or any one in the database."""
+
 
 Planned: TypeAlias = Sequence[tuple[TablePlan, RowChange]]
 """The plans that a change goes by, each with the change as it goes there."""
@@ -92,6 +98,8 @@ class TablePlans:
         self._hides: Callable[[TableName], bool] = lambda source: False
         self._left_out: Callable[[RowChange], None] = lambda change: None
         self._warned: set[tuple[TableName, str]] = set()
+        self._server_id: int | None = None
+        """Whose rows are planned for."""
         self._rules = RULES_BY_INPUT[input_format]
         self._use(settings, router)
 
@@ -180,6 +188,7 @@ class TablePlans:
         """
         plans = self._plans.get((change.database, change.table))
         if plans is None:
+            self._server_id = change.server_id
             source = TableName(change.database, change.table)
             if not self.router.takes(source) or self._hides(source):
                 plans = self._plans[source] = ()
@@ -274,10 +283,27 @@ class TablePlans:
                 loss=self._loss,
                 apply_mode=self._settings.apply_mode,  # type: ignore[arg-type]
                 passes_actions_on=self._passes_actions_on(schema),
-                is_merged=self.router.is_merged(target.database),
+                is_merged=self.is_merged(target),
             )
             self._by_target[target, overrides] = plan
         return plan
+
+    def is_merged(self, target: TableName) -> bool:
+        """Whether several sources feed the table, by the configuration or by what other streams say."""
+        if self.router.is_merged(target.database):
+            return True
+        others = self._catalog.feeders(target, self._server_id)
+        if others:
+            self._warn_once(
+                target,
+                f"{target} is fed from another server too, by {', '.join(others)}: no row of the other source is"
+                " written over, and what meets one is parked",
+            )
+        return bool(others)
+
+    def are_merged(self, database: str, table: str | None) -> bool:
+        """The same of a table that a statement is about, or of a whole database."""
+        return self.router.is_merged(database) or bool(self._catalog.feeders_in(database, table))
 
     def _tell_loss(self, text: str) -> None:
         if text not in self._told:

@@ -18,6 +18,7 @@ import msgspec
 
 from pydbsync.apply.catalog import LiveCatalog, collation_of
 from pydbsync.apply.connection import Connection
+from pydbsync.apply.feeders import Feeders
 from pydbsync.apply.parked_table import read_rests
 from pydbsync.apply.running import run_planned
 from pydbsync.apply.schema_change import prove_refused, run_statement
@@ -104,7 +105,7 @@ class ParkedDesk:
         schema = quote_name(settings.state_schema)
         self._table, self._audit = f"{schema}.`parked`", f"{schema}.`parked_audit`"
         self._pieces = f"{schema}.`parked_piece`"
-        catalog = LiveCatalog()
+        catalog = LiveCatalog(Feeders(schema=settings.state_schema))
         catalog.attach(self._connection)
         self._router = router_from(settings)
         asked = AskedSource(settings.source, log)
@@ -364,7 +365,7 @@ class ParkedDesk:
         target = Server("mariadb" if dialect.is_mariadb else "mysql", dialect.version, dialect.charset)
         if change.kind == "table-create":
             target = target._replace(collation=collation_of(self._connection, rename(change.database)))
-        is_merged = self._router.is_merged(rename(change.database))
+        is_merged = self._plans.are_merged(rename(change.database), change.table)
         return plan_schema_change(
             change, rename=rename, in_scope=in_scope, target=target, source=self._plans.source_of(change),
             siblings=siblings or None, is_merged=is_merged,

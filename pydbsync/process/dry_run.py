@@ -185,6 +185,14 @@ class StreamCatalog:
         """What a table of the target's database gets that names none; None where that is not known."""
         return self._live.collation_of(database) if self._live is not None else None
 
+    def feeders(self, name: TableName, server_id: int | None) -> tuple[str, ...]:
+        """None: nothing is written, so nobody is asked."""
+        return ()
+
+    def feeders_in(self, database: str, table: str | None) -> tuple[str, ...]:
+        """None, likewise."""
+        return ()
+
     def named(self, table: str) -> list[str]:
         """The databases where the stream has made a table of this name."""
         return [name.database for name, definition in self._defined.items() if definition and name.table == table]

@@ -284,3 +284,37 @@ def test_a_row_of_another_source_is_never_removed(fresh_target: Endpoint, mode: 
     replay(fresh_target, log.each(more), **options)
     assert content() == [(1, "anna"), (2, "bob"), (12, "cid"), (5, 1)]
     assert [each.kind for each in parked(fresh_target)[2:]] == ["update", "update", "delete", "delete"]
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_row_of_another_configuration_s_source_is_never_removed(fresh_target: Endpoint, mode: str) -> None:
+    fresh_target.query("CREATE DATABASE bucket")
+    fresh_target.query("CREATE TABLE bucket.`t` (digest INT PRIMARY KEY, mail VARCHAR(30) NOT NULL, UNIQUE KEY (mail))")
+    one, two, same = Binlog(server_id=1), Binlog(server_id=2), Binlog(server_id=1)
+
+    def user(number: int, mail: str) -> dict[str, object]:
+        return {"digest": number, "mail": mail}
+
+    def content() -> list[tuple[Any, ...]]:
+        return fresh_target.query("SELECT digest, mail FROM bucket.`t` ORDER BY digest")
+
+    replay(fresh_target, one.each([insert("bucket.t", user(1, "ann"))]), stream="of one", apply_mode=mode)
+    rows = [
+        insert("bucket.t", user(11, "ann")),
+        insert("bucket.t", user(1, "eve")),
+        insert("bucket.t", user(12, "cid")),
+    ]
+    replay(fresh_target, two.each(rows), stream="of two", apply_mode=mode)
+    assert content() == [(1, "ann"), (12, "cid")]
+    assert [each.table for each in parked(fresh_target)] == ["bucket.t", "bucket.t"]
+    # the first one has learnt of the second meanwhile
+    rows = [insert("bucket.t", user(2, "cid")), update("bucket.t", user(1, "anna"), {"mail": "ann"})]
+    replay(fresh_target, one.each(rows), stream="of one", apply_mode=mode)
+    assert content() == [(1, "anna"), (12, "cid")]
+    # what a statement takes away would be that of the other too
+    replay(fresh_target, two.ddl("DROP TABLE t", "bucket.t"), stream="of two", apply_mode=mode)
+    assert content() == [(1, "anna"), (12, "cid")]
+    # another queue of the first one's source is no other source
+    fresh_target.query("DELETE FROM pydbsync.feeder WHERE stream = 'of two'")
+    replay(fresh_target, same.each([insert("bucket.t", user(1, "dan"))]), stream="of one too", apply_mode="replace")
+    assert content() == [(1, "dan"), (12, "cid")]

@@ -1,0 +1,95 @@
+"""Which streams write to which tables of the target, so that those of another configuration are seen too."""
+
+from __future__ import annotations
+
+import time
+
+from pydbsync.apply.connection import Connection
+from pydbsync.model import TableName
+from pydbsync.plan.quoting import quote_name
+
+_REFRESH_S = 3600.0
+_GONE_AFTER_H = 26
+"""A stream that is run once a day is one that goes on."""
+
+
+class Feeders:
+    """The table `feeder` of the state schema: a row for each stream, target table and server whose rows it writes.
+
+    A stream names a table before it writes the first row to it, in a transaction of its own, and looks who else has;
+    who feeds it already learns of the new one when it looks around. Used between transactions only.
+    """
+
+    def __init__(self, *, schema: str, stream: str = "") -> None:
+        """Without a stream it only tells what the streams have named."""
+        self._table = f"{quote_name(schema)}.`feeder`"
+        self._stream = stream
+        self._own: set[tuple[str, str, int]] = set()
+        self._seen = 0
+        """The newest row that was looked at."""
+        self._refreshed_at = 0.0
+
+    def load(self, connection: Connection) -> None:
+        """What was named before; it is said that the stream goes on."""
+        rows = connection.rows(
+            f"SELECT target_database, target_table, server_id FROM {self._table} WHERE stream = %s", (self._stream,)
+        )
+        self._own = {(str(database), str(table), int(server)) for database, table, server in rows}
+        self._seen = self._newest(connection)
+        self._refresh(connection)
+
+    def others(self, connection: Connection, table: TableName, server_id: int | None) -> tuple[str, ...]:
+        """The streams of other servers that feed the table; none where the messages do not tell their server."""
+        if server_id is None:
+            return ()
+        if self._stream and (*table, server_id) not in self._own:
+            connection.run(
+                f"INSERT INTO {self._table} (stream, target_database, target_table, server_id) VALUES (%s, %s, %s, %s)"
+                " ON DUPLICATE KEY UPDATE seen_at = CURRENT_TIMESTAMP",
+                (self._stream, *table, server_id),
+            )
+            self._own.add((*table, server_id))
+        return self._others(connection, "target_database = %s AND target_table = %s", table, {server_id})
+
+    def others_in(self, connection: Connection, database: str, table: str | None = None) -> tuple[str, ...]:
+        """The streams of other servers that feed a table, or any table of the database, which this one feeds too."""
+        if table is None:
+            return self._others(connection, "target_database = %s", (database,), set())
+        return self._others(connection, "target_database = %s AND target_table = %s", (database, table), set())
+
+    def _others(self, connection: Connection, where: str, names: tuple[str, ...], servers: set[int]) -> tuple[str, ...]:
+        found: dict[str, set[int]] = {}
+        for stream, server in connection.rows(
+            f"SELECT stream, server_id FROM {self._table} WHERE {where}"
+            f" AND (stream = %s OR seen_at > CURRENT_TIMESTAMP - INTERVAL {_GONE_AFTER_H} HOUR) ORDER BY stream",
+            (*names, self._stream),
+        ):
+            found.setdefault(str(stream), set()).add(int(server))
+        own = found.pop(self._stream, servers)
+        if not self._stream and not own and found:
+            own = found.pop(min(found))  # whether they are of one source is asked for all of them
+        # Queues that share the rows of one source have servers in common, behind a fail-over too.
+        return tuple(stream for stream, others in found.items() if own and not others & own)
+
+    def have_come(self, connection: Connection) -> bool:
+        """Whether a table that this stream feeds has got another feeder since the last look."""
+        if time.monotonic() - self._refreshed_at > _REFRESH_S:
+            self._refresh(connection)
+        newest = self._newest(connection)
+        if newest == self._seen:
+            return False
+        former, self._seen = self._seen, newest
+        return bool(
+            connection.value(
+                f"SELECT EXISTS (SELECT 1 FROM {self._table} o JOIN {self._table} m"
+                " USING (target_database, target_table) WHERE o.id > %s AND o.stream <> %s AND m.stream = %s)",
+                (former, self._stream, self._stream),
+            )
+        )
+
+    def _newest(self, connection: Connection) -> int:
+        return int(connection.value(f"SELECT IFNULL(MAX(id), 0) FROM {self._table}"))
+
+    def _refresh(self, connection: Connection) -> None:
+        connection.run(f"UPDATE {self._table} SET seen_at = CURRENT_TIMESTAMP WHERE stream = %s", (self._stream,))
+        self._refreshed_at = time.monotonic()
