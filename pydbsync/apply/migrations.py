@@ -16,6 +16,7 @@ from pydbsync.apply.first_tables import FIRST_TABLES
 from pydbsync.apply.mark_table import MARK_TABLE
 from pydbsync.apply.operator_tables import FEEDER, OPERATOR_TABLES
 from pydbsync.apply.progress_tables import PROGRESS_TABLES
+from pydbsync.apply.seen_table import SEEN_TABLES
 from pydbsync.plan.quoting import quote_name
 
 _KEY = re.compile(r"(?:UNIQUE )?KEY (\w+) \(")
@@ -112,6 +113,11 @@ MIGRATIONS = (
         5,
         "Which streams feed which tables of the target.",
         (Table("feeder", FEEDER),),
+    ),
+    Migration(
+        6,
+        "What the source was seen to have, by which the watch over its schema knows what came and went.",
+        tuple(Table(name, definition) for name, definition in SEEN_TABLES.items()),
     ),
 )
 

@@ -105,7 +105,7 @@ class Incident(NamedTuple):
     """What somebody should know of later too."""
 
     kind: str
-    """gap, silence or ended."""
+    """gap, silence, ended or structure."""
     text: str
     remedy: str = ""
 
@@ -145,10 +145,7 @@ class WorkerTable:
     def add_incidents(self, connection: Connection, incidents: Iterable[Incident]) -> None:
         """Store what happened."""
         for incident in incidents:
-            connection.run(
-                f"INSERT INTO {self._incident} (stream, kind, text, remedy) VALUES (%s, %s, %s, %s)",
-                (self._key[0], incident.kind, incident.text[:_TEXT], incident.remedy[:_TEXT]),
-            )
+            add_incident(connection, self._incident, self._key[0], incident)
 
     def clear(self, connection: Connection, *, is_start: bool) -> None:
         """Remove what is too old to be of use, and at a start what earlier processes of this machine have left."""
@@ -173,6 +170,14 @@ class WorkerTable:
             f" AND happened_at < CURRENT_TIMESTAMP - INTERVAL {INCIDENTS_KEPT_DAYS} DAY",
             (stream,),
         )
+
+
+def add_incident(connection: Connection, table: str, stream: str, incident: Incident) -> None:
+    """Store what happened; `table` is the quoted name of `incident`."""
+    connection.run(
+        f"INSERT INTO {table} (stream, kind, text, remedy) VALUES (%s, %s, %s, %s)",
+        (stream, incident.kind, incident.text[:_TEXT], incident.remedy[:_TEXT]),
+    )
 
 
 def _stored(name: str, value: object) -> object:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import logging
 import sys
 from typing import Annotated
 
@@ -13,6 +15,7 @@ from pydbsync.config.settings import Settings
 from pydbsync.errors import ConfigError
 from pydbsync.process.dry_run import dry_run as print_statements
 from pydbsync.process.run import RunOptions, run
+from pydbsync.process.supervisor import Watch
 
 
 def register(app: typer.Typer) -> None:
@@ -47,9 +50,15 @@ def run_command(
     if from_file is not None and settings.sink is None and not settings.target.connect:
         raise ConfigError("is missing: it says how to reach the target", key="db_info")
     options = RunOptions(
-        until_drained=until_drained, from_file=from_file, stream=stream, summary_json=summary_json, reload=load
-    )
+        until_drained=until_drained, from_file=from_file, stream=stream, summary_json=summary_json, reload=load,
+        watch=_watch if settings.ddl_watch.is_on else None,
+    )  # fmt: skip
     raise typer.Exit(run(settings, warnings, options))
+
+
+def _watch(settings: Settings, log: logging.Logger) -> Watch:
+    found: Watch = importlib.import_module("pydbsync.ops.ddl_watch.watch").DdlWatch(settings, log)
+    return found
 
 
 def replay_command(

@@ -59,6 +59,7 @@ from pydbsync.config.values import (
     text,
     whole,
 )
+from pydbsync.config.watching import DdlWatchSettings
 from pydbsync.errors import ConfigError
 
 __all__ = [
@@ -227,6 +228,9 @@ class Settings:
     schema_changes: FrozenMapping[str, str] = option(
         SCHEMA_POLICIES.read("apply", ""), SCHEMA_POLICIES, "what to do with DDL"
     )
+    ddl_watch: DdlWatchSettings = option(
+        DdlWatchSettings(), section_kind(DdlWatchSettings), "looks for schema changes of the source that never arrive"
+    )
     online_schema_change: str = option("collapse", one_of("collapse", "off"), "ghost tables of gh-ost and pt-osc")
     referential_actions: str = option("auto", one_of("auto", "on", "off"), "whether the target must cascade itself")
     on_gap: str = option("warn", one_of("warn", "stop"), "what to do at a proven hole in the stream")
@@ -308,6 +312,7 @@ def settings_from_mapping(
         check_sink(settings.sink, len(queues))
     if settings.two_way is not None:
         _check_two_way(settings)
+    _check_watch(settings)
     warnings = (*_scratch_warnings(scratch), *_warnings(known, settings))
     settings = dataclasses.replace(settings, queues=queues)
     if settings.direction == "rollback":
@@ -325,6 +330,13 @@ def _check_two_way(settings: Settings) -> None:
     formats = settings.input_format
     if set([formats] if isinstance(formats, str) else formats.values()) - {"maxwell"}:
         raise ConfigError("with two_way the messages must be Maxwell's or capture's", key="input_format")
+
+
+def _check_watch(settings: Settings) -> None:
+    if settings.ddl_watch.is_on and settings.source is None:
+        raise ConfigError("needs source_db_info: it compares the target with the source", key="ddl_watch.policy")
+    if settings.ddl_watch.is_on and settings.sink is not None:
+        raise ConfigError("it compares tables, and a sink has none; leave it off", key="ddl_watch.policy")
 
 
 def _scratch_warnings(names: list[str]) -> list[str]:

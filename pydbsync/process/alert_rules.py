@@ -200,6 +200,7 @@ RULES: Final[Mapping[str, Callable[[_Watch], float | None]]] = {
 TASK_RULES: Final[Mapping[str, Callable[[Task], bool]]] = {
     "PydbsyncVerifyDifferent": lambda task: task.kind == "verify" and task.exit_code == 1,
     "PydbsyncCopyFailed": lambda task: task.kind == "copy" and task.has_failed,
+    "PydbsyncSilentSchemaChange": lambda task: task.kind == "ddl-watch" and task.is_running and bool(task.done),
     "PydbsyncCaptureDown": lambda task: task.kind in ("capture", "heartbeat") and task.has_failed,
 }
 """Those about a tool."""

@@ -21,7 +21,7 @@ from pydbsync.process.logs import start_logging
 from pydbsync.process.outlet import TerminalStream
 from pydbsync.process.status import WorkerStatus
 from pydbsync.process.stop_signals import Hangup, stop_on_signals
-from pydbsync.process.supervisor import Supervisor, summary
+from pydbsync.process.supervisor import Supervisor, Watch, summary
 from pydbsync.process.terminal import Terminal
 from pydbsync.process.worker import follow
 from pydbsync.source.file import FileSource
@@ -39,6 +39,8 @@ class RunOptions(msgspec.Struct, frozen=True):
     summary_json: Path | None = None
     reload: Callable[[], tuple[Settings, tuple[str, ...]]] | None = None
     """Reads the configuration again. Raises ConfigError."""
+    watch: Callable[[Settings, logging.Logger], Watch] | None = None
+    """Makes who looks beside the workers."""
 
 
 def run(settings: Settings, warnings: tuple[str, ...], options: RunOptions) -> int:
@@ -67,8 +69,9 @@ def _run(settings: Settings, warnings: tuple[str, ...], options: RunOptions, out
     else:
         terminal = Terminal(log=log, console=console, live=console.is_terminal)
         supervisor = Supervisor(
-            settings, log=log, terminal=terminal, cluster=cluster, until_drained=options.until_drained
-        )
+            settings, log=log, terminal=terminal, cluster=cluster, until_drained=options.until_drained,
+            watch=None if options.watch is None else options.watch(settings, log),
+        )  # fmt: skip
         stop.before_end = supervisor.kill
         hangup = Hangup(stop)
 

@@ -13,7 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from pydbsync.backoff import Backoff
 from pydbsync.config.reload import reload_settings
@@ -57,14 +57,35 @@ class _Worker:
         return self.status.after(self.before)
 
 
+class Watch(Protocol):
+    """Somebody who looks at something beside the run, in a thread of its own."""
+
+    stop_reason: str
+    """Why the run must end, as a sentence; empty while it may go on."""
+
+    def start(self) -> None:
+        """Begin to look."""
+
+    def close(self) -> None:
+        """Look no more."""
+
+
 class Supervisor:
     """Runs all queues of the settings until told to stop, or until they are drained."""
 
     def __init__(
-        self, settings: Settings, *, log: logging.Logger, terminal: Terminal, cluster: str, until_drained: bool
+        self,
+        settings: Settings,
+        *,
+        log: logging.Logger,
+        terminal: Terminal,
+        cluster: str,
+        until_drained: bool,
+        watch: Watch | None = None,
     ) -> None:
         """`cluster` is what RabbitMQ calls itself."""
         self._settings = settings
+        self._watch = watch
         self._cluster = cluster
         self._log = log
         self._terminal = terminal
@@ -85,6 +106,8 @@ class Supervisor:
         self._alerts.start()
         if self._settings.metrics_port or self._settings.alerts.are_sent:
             self._facts.start()
+        if self._watch is not None:
+            self._watch.start()
         with self._terminal:
             while not stop.is_set():
                 look()
@@ -100,6 +123,9 @@ class Supervisor:
                     break
                 if any(worker.exit_code == _CONFIG_ERROR for worker in self._workers):
                     break
+                if self._watch is not None and self._watch.stop_reason:
+                    self._log.error("%s", self._watch.stop_reason)
+                    break
             self._stop_all()
             self._show(final=True)
         for worker in self._workers:
@@ -107,7 +133,11 @@ class Supervisor:
                 self._alerts.ended(worker.queue.queue, worker.exit_code)
         self._facts.close()
         self._alerts.close(_LAST_ALERTS_S)
-        return max((worker.exit_code or 0 for worker in self._workers), default=0)
+        codes = [worker.exit_code or 0 for worker in self._workers]
+        if self._watch is not None:
+            self._watch.close()
+            codes.append(_STOP_ERROR if self._watch.stop_reason else 0)
+        return max(codes, default=0)
 
     def statuses(self) -> list[WorkerStatus]:
         """One per queue."""

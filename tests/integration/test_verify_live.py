@@ -15,58 +15,21 @@ from typing import Any
 import msgspec
 import pytest
 
-from pydbsync.apply.checkpoint import CheckpointRow
-from pydbsync.apply.connection import Connection
-from pydbsync.apply.state import ensure_state_schema
 from pydbsync.config.settings import Settings
-from pydbsync.model import COMMIT_ROW, Place, TableName
+from pydbsync.model import TableName
 from pydbsync.ops.brake import LoadLimits
 from pydbsync.ops.servers import Server, Servers
 from pydbsync.ops.verify.compare import CompareOptions
-from pydbsync.ops.verify.place import Passed, SourcePlace, Streams
+from pydbsync.ops.verify.place import Passed, Streams
 from pydbsync.ops.verify.report import Report, TableReport
 from pydbsync.ops.verify.settle import SettleOptions
 from tests.comparing import compare, found, on_both, run_sql, settings_for
+from tests.following import Stream
 from tests.processes import wait_for
 from tests.servers import Endpoint
 
 TABLE = TableName("shop", "t")
 PATIENT = SettleOptions(pause_s=0.05, wait_s=60, stall_s=60)
-
-
-class Stream:
-    """The checkpoint of the stream `file`, moved by the test as a worker would."""
-
-    def __init__(self, settings: Settings, source: Endpoint, target: Endpoint) -> None:
-        self.settings = settings
-        self.source = source
-        self.connection = Connection(target.db_info)
-        ensure_state_schema(self.connection, settings.state_schema)
-        self._row = CheckpointRow(schema=settings.state_schema, stream="file")
-        assert self._row.try_lock(self.connection)
-        self._state = self._row.take_over(self.connection)
-
-    def place(self) -> SourcePlace:
-        """The end of the source's binlog."""
-        servers = Servers(self.settings, threading.Event())
-        place = Streams(self.settings, servers.source, servers.target).source_place()
-        servers.close()
-        assert place is not None
-        return place
-
-    def apply(self, *statements: str, upto: SourcePlace) -> None:
-        """Change rows of the target and move the checkpoint, in one transaction."""
-        checkpoint = msgspec.structs.replace(
-            self._state.checkpoint,
-            base=upto.base,
-            place=Place(upto.file, upto.offset, COMMIT_ROW),
-            server_id=upto.server_id,
-        )
-        self._state = msgspec.structs.replace(self._state, checkpoint=checkpoint)
-        with self.connection.transaction():
-            self._row.write(self.connection, self._state)
-            for statement in statements:
-                self.connection.execute(statement)
 
 
 @pytest.fixture

@@ -263,6 +263,11 @@ def _judge_task(status: Status, task: Task) -> None:
         status.todo.append(
             f"{name} has gone without a word {age(task.written_s)} (pid {task.pid} on {task.host}): {again}"
         )
+    elif task.kind == "ddl-watch" and not task.is_over and task.done:
+        task.health = "degraded"
+        status.todo.append(
+            f"the source has what the stream did not tell ({task.detail}): docs/schema-changes.md, What never arrives"
+        )
     elif task.is_over and task.exit_code and task.state != "stopped":
         task.health = "degraded"
         if task.kind == "verify" and task.exit_code == 1:

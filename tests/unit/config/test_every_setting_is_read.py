@@ -14,6 +14,7 @@ from pydbsync.config.alerts import AlertSettings, MailSettings, WebhookSettings
 from pydbsync.config.settings import AmqpSettings, QueueSettings, RetrySettings, Settings, ShardSettings, TlsSettings
 from pydbsync.config.sinks import NdjsonSettings, OwnSinkSettings, RedisSettings, RedisTableSettings, SentinelSettings
 from pydbsync.config.two_way import TwoWaySettings
+from pydbsync.config.watching import DdlWatchSettings
 
 PACKAGE = Path(pydbsync.__file__).parent
 
@@ -41,7 +42,7 @@ READ_AT_THE_START = {
 SECTIONS = [
     Settings, AlertSettings, AmqpSettings, MailSettings, QueueSettings, RetrySettings, ShardSettings, TlsSettings,
     WebhookSettings, NdjsonSettings, OwnSinkSettings, RedisSettings, RedisTableSettings, SentinelSettings,
-    TwoWaySettings,
+    TwoWaySettings, DdlWatchSettings,
 ]  # fmt: skip
 
 

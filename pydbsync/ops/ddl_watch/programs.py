@@ -1,0 +1,77 @@
+"""Views, triggers, events and routines of the source: what was made, changed or dropped since they were seen last."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Collection, Iterator, Mapping
+from typing import Final, NamedTuple
+
+from pydbsync.apply.seen_table import Thing
+from pydbsync.errors import ApplyError, TransientError
+from pydbsync.ops.servers import Server
+
+_QUESTIONS: Final = {
+    "view": "SELECT table_schema, table_name, view_definition, check_option, security_type, definer"
+    " FROM information_schema.views WHERE table_schema IN %s",
+    "trigger": "SELECT trigger_schema, trigger_name, event_object_table, action_timing, event_manipulation,"
+    " action_order, action_statement, definer FROM information_schema.triggers WHERE trigger_schema IN %s",
+    "event": "SELECT event_schema, event_name, event_definition, event_type, execute_at, interval_value,"
+    " interval_field, starts, ends, status, definer FROM information_schema.events WHERE event_schema IN %s",
+    "routine": "SELECT routine_schema, routine_name, routine_type, routine_definition, dtd_identifier, last_altered,"
+    " definer FROM information_schema.routines WHERE routine_schema IN %s",
+}
+KINDS: Final = tuple(_QUESTIONS)
+_EFFECTS: Final = {
+    "view": "run the statement at the target (`pydbsync copy --structure-only --existing keep` makes what is missing)",
+    "trigger": "its effects arrive as rows: leave it out at the target until the cut-over, and make it there then",
+    "event": "its effects arrive as rows: leave it out at the target until the cut-over, and make it there then",
+    "routine": "its effects arrive as rows; make it at the target before the cut-over",
+}
+
+
+class Notice(NamedTuple):
+    """Something that has happened to a view, trigger, event or routine."""
+
+    thing: Thing
+    text: str
+    remedy: str
+
+
+def read_programs(server: Server, databases: Collection[str]) -> dict[Thing, str]:
+    """A digest of each definition; what the user may not see is not there."""
+    return dict(_read(server, tuple(sorted(databases)))) if databases else {}
+
+
+def notices(
+    former: Mapping[Thing, str], now: Mapping[Thing, str], at_target: Collection[tuple[str, str]]
+) -> Iterator[Notice]:
+    """What has changed; `at_target` are the kinds and names that the target has, by the source's names."""
+    for thing in sorted({*former, *now}):
+        if former.get(thing) == now.get(thing):
+            continue
+        what = "was dropped" if thing not in now else "was changed" if thing in former else "was made"
+        has = "has one of that name" if (thing.kind, thing.name) in at_target else "has none of that name"
+        yield Notice(
+            thing,
+            f"{thing.kind} {thing.name} {what} at the source, which no message tells; the target {has}",
+            _EFFECTS[thing.kind],
+        )
+
+
+def _read(server: Server, databases: tuple[str, ...]) -> Iterator[tuple[Thing, str]]:
+    for kind, sql in _QUESTIONS.items():
+        try:
+            rows = server.rows(sql, (databases,))
+        except TransientError:
+            raise
+        except ApplyError:  # what the user may not see
+            rows = []
+        for database, name, *rest in rows:
+            text = "\0".join(str(_text(each)) for each in rest)
+            prefix = f"{rest[0]} " if kind == "routine" and rest[0] != "PROCEDURE" else ""
+            thing = Thing(kind, f"{prefix.lower()}{_text(database)}.{_text(name)}")
+            yield thing, hashlib.sha256(text.encode()).hexdigest()
+
+
+def _text(value: object) -> str:
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
