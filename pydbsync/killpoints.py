@@ -11,6 +11,7 @@ import signal
 KILL_POINTS = (
     "after-decode",
     "mid-batch",
+    "after-conflict",
     "after-parking",
     "before-commit",
     "after-commit",

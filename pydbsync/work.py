@@ -112,6 +112,25 @@ class ParkedChange(msgspec.Struct, frozen=True):
         return TableName(self.target_database or self.source.database, self.source.table)
 
 
+class Conflict(msgspec.Struct, frozen=True):
+    """A change that did not find the target's row as the source's was, and whose row stays."""
+
+    position: str
+    kind: str
+    source: TableName
+    target: TableName
+    found: str
+    """What the target had against it: exists, changed, missing, unique."""
+    policy: str
+    decision: str
+    """source, target, same or parked."""
+    before: msgspec.Raw | None
+    after: msgspec.Raw | None
+    there: msgspec.Raw | None
+    """The target's row; None where it has none."""
+    note: str = ""
+
+
 class ParkedRows:
     """Which rows and tables of a stream have something parked, so that what follows keeps its order behind it."""
 
@@ -169,6 +188,8 @@ class Work(msgspec.Struct, Generic[PlanT]):
     """How many changes of tables without transactions are done already, before the transaction."""
     outside_refused: list[ParkedChange] = msgspec.field(default_factory=list)
     """What the target refused of them."""
+    conflicts: list[Conflict] = msgspec.field(default_factory=list)
+    """Those that were decided, once the work is committed."""
 
 
 class SchemaMessage(NamedTuple):

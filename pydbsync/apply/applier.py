@@ -5,12 +5,13 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Collection, Generator
 
 import msgspec
 
 from pydbsync.apply.attempt import Attempt
 from pydbsync.apply.catalog import LiveCatalog, collation_of, databases_with_table, read_table
+from pydbsync.apply.conflicts import Conflicts
 from pydbsync.apply.connection import Connection
 from pydbsync.apply.feeders import Feeders
 from pydbsync.apply.origin import StreamOrigin
@@ -72,6 +73,7 @@ class Applier:
         )
         self._parking = Parking(settings, session=self._session, stream=stream)
         self._schema = SchemaSteps(settings, session=self._session, parking=self._parking, stream=stream, log=log)
+        self._conflicts = Conflicts(schema=settings.state_schema, stream=stream)
         self._structure = StructureWatch()
         self._looked_at = 0.0
         self._attempt: Attempt[list[tuple[int, ParkedChange]]] | None = None
@@ -242,6 +244,7 @@ class Applier:
         self._session.state = work.state
         if parked is None:  # committed, but the answer was lost
             parked = self._sent
+        work.conflicts = self._conflicts.decided
         for parked_id, change in parked:
             self.parked.remember(parked_id, change)
         return [change for _, change in parked[: len(parked) - len(work.parked)]]
@@ -264,11 +267,14 @@ class Applier:
             if self.state is None or work.state.bootstrapped != self.state.bootstrapped:
                 self._session.row.write_bootstrapped(connection, work.state.bootstrapped)
             refused: list[ParkedChange] = []
+            self._conflicts.begin()
+            if not singly and self._settings.detects_conflicts:
+                singly = yield from self._conflicts.are_in(connection, work.entries)
             if singly:
                 blocked = ParkedRows()
                 for entry in work.entries:
                     if entry[2].schema.transactional:
-                        self._make_or_park(connection, entry, refused, blocked)
+                        self._make_or_park(connection, entry, refused, blocked, repeats=work.state.bootstrapped)
             elif isinstance(work.batch, Batch):
                 statements = (each for each in work.batch.statements() if each.is_transactional)
                 # What is made again behind a bootstrap may have gone before.
@@ -306,29 +312,38 @@ class Applier:
             work.outside += 1
 
     def _make_or_park(
-        self, connection: Connection, entry: Entry[TablePlan], refused: list[ParkedChange], blocked: ParkedRows
+        self,
+        connection: Connection,
+        entry: Entry[TablePlan],
+        refused: list[ParkedChange],
+        blocked: ParkedRows,
+        *,
+        repeats: Collection[TableName] = (),
     ) -> None:
-        """Make one change; if the target refuses it, or the row waits for one in `refused`, it is added there."""
+        """Make one change; if the target refuses it, or the row waits for one in `refused`, it is added there. Of the
+        source tables `repeats` changes come that the rows hold already."""
         _, change, plan = entry
         behind = blocked.blocker(plan.name, plan.identity(change)) if blocked else None
         if behind is not None:
             parked: ParkedChange | None = park_row(entry, "waits behind a parked change of the same row", behind=behind)
         else:
-            parked = self._make(connection, entry)
+            parked = self._make(connection, entry, repeats)
         if parked is not None:
             self.refuse_if_stopping(parked)
             blocked.remember(PENDING + len(refused), parked)
             refused.append(parked)
 
-    def _make(self, connection: Connection, entry: Entry[TablePlan]) -> ParkedChange | None:
-        """One change by itself; its record if it cannot be made."""
+    def _make(
+        self, connection: Connection, entry: Entry[TablePlan], repeats: Collection[TableName]
+    ) -> ParkedChange | None:
+        """One change by itself; its record if it cannot be made, or should not."""
         _, change, plan = entry
+        if plan.conflicts is not None:
+            return self._settle(connection, entry, repeats)
         try:
             statements = single_statements(change, plan, in_place=True)
         except PlanError as exc:
-            if isinstance(exc, LossyValueError) and self._settings.lossy_values == "stop":
-                raise StopError(f"{exc}; nothing after it was applied") from exc
-            return park_row(entry, str(exc))
+            return self._unplanned(entry, exc)
         if plan.schema.transactional:
             connection.execute(b"SAVEPOINT one_change")
         try:
@@ -340,6 +355,25 @@ class Applier:
             in_the_way = _row_in_the_way(connection, entry) if exc.code == _DUPLICATE_ENTRY else ""
             return park_row(entry, f"{exc}{in_the_way}", code=exc.code)
         return None
+
+    def _settle(
+        self, connection: Connection, entry: Entry[TablePlan], repeats: Collection[TableName]
+    ) -> ParkedChange | None:
+        """The same where the target's row may be another one than the source's was."""
+        change = entry[1]
+        comes_once = change.position is not None and TableName(change.database, change.table) not in repeats
+        try:
+            return self._conflicts.settle(connection, entry, tells_same=comes_once)
+        except PlanError as exc:
+            return self._unplanned(entry, exc)
+        except PermanentError as exc:
+            in_the_way = _row_in_the_way(connection, entry) if exc.code == _DUPLICATE_ENTRY else ""
+            return park_row(entry, f"{exc}{in_the_way}", code=exc.code)
+
+    def _unplanned(self, entry: Entry[TablePlan], error: PlanError) -> ParkedChange:
+        if isinstance(error, LossyValueError) and self._settings.lossy_values == "stop":
+            raise StopError(f"{error}; nothing after it was applied") from error
+        return park_row(entry, str(error))
 
     def _tell_missing(self, statement: RowStatement, matched: int) -> None:
         if statement.table not in self._told_missing:

@@ -276,10 +276,10 @@ class Connection:
         with self._turn():
             return int(self._raw._read_query_result())
 
-    def rows(self, sql: str, parameters: tuple[object, ...] = ()) -> list[tuple[Any, ...]]:
-        """All rows of a query with %s parameters. Raises TransientError or PermanentError."""
+    def rows(self, sql: str | bytes, parameters: tuple[object, ...] = ()) -> list[tuple[Any, ...]]:
+        """All rows of a query with %s parameters (in text). Raises TransientError or PermanentError."""
         with self._turn(), self._raw.cursor() as cursor:
-            cursor.execute(sql, parameters or None)
+            cursor.execute(sql, parameters or None)  # type: ignore[arg-type]  # bytes go as they are
             found = list(cursor.fetchall())
             warned = cursor.warning_count
         self.warnings = warned

@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple, TypeAlias
 
+from pydbsync.apply.conflict_table import CONFLICT_TABLES
 from pydbsync.apply.first_tables import FIRST_TABLES
 from pydbsync.apply.mark_table import MARK_TABLE
 from pydbsync.apply.operator_tables import FEEDER, OPERATOR_TABLES
@@ -118,6 +119,11 @@ MIGRATIONS = (
         6,
         "What the source was seen to have, by which the watch over its schema knows what came and went.",
         tuple(Table(name, definition) for name, definition in SEEN_TABLES.items()),
+    ),
+    Migration(
+        7,
+        "Conflicts are written down: changes that did not find the target's row as the source's was.",
+        tuple(Table(name, definition) for name, definition in CONFLICT_TABLES.items()),
     ),
 )
 

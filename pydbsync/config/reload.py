@@ -14,7 +14,7 @@ RELOADED: Final = frozenset(
         "binary_columns", "timestamp_columns", "timestamp_offset_s", "lossy_values", "trusted_columns",
         "batch_rows", "batch_bytes", "batch_time_s", "transaction_rows", "transaction_wait_s", "target_rows_per_s",
         "max_parked", "history_days", "on_error", "on_gap", "heartbeat_stall_s", "schema_changes",
-        "referential_actions", "retry", "log_level",
+        "referential_actions", "retry", "log_level", "conflicts",
     }
 )  # fmt: skip
 """Fields of Settings that hold from the next border between two batches on."""

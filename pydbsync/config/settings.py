@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from pydbsync.config.alerts import AlertSettings
+from pydbsync.config.conflicts import ConflictSettings
 from pydbsync.config.servers import (
     AMQP,
     PUBLIC_PASSWORD,
@@ -211,6 +212,14 @@ class Settings:
     )
     retry: RetrySettings = option(RetrySettings(), section_kind(RetrySettings), "back-off while a server is away")
 
+    detect_conflicts: str = option(
+        "auto", one_of("auto", "on", "off"),
+        "compare each change with the target's row, which others may have changed; auto does so with `two_way`",
+    )  # fmt: skip
+    conflicts: ConflictSettings = option(
+        ConflictSettings(), section_kind(ConflictSettings), "whose row stays where both sides have changed it"
+    )
+
     on_error: str = option("park", one_of("park", "stop"), "what to do with a change that cannot be applied")
     max_parked: int = option(10_000, whole(0, 2**31), "stop at this many parked changes; 0 is no limit", unit="changes")
     history_days: int = option(
@@ -254,6 +263,11 @@ class Settings:
     def source_state_schema(self) -> str:
         """The state schema of the source, where replay runs in both directions; empty where it does not."""
         return "" if self.two_way is None else self.two_way.source_state_schema or self.state_schema
+
+    @property
+    def detects_conflicts(self) -> bool:
+        """Whether each change is compared with the target's row."""
+        return self.detect_conflicts == "on" or (self.detect_conflicts == "auto" and self.two_way is not None)
 
     @property
     def direction(self) -> Literal["replay", "rollback"]:
@@ -313,6 +327,10 @@ def settings_from_mapping(
     if settings.two_way is not None:
         _check_two_way(settings)
     _check_watch(settings)
+    if settings.detects_conflicts:
+        if settings.sink is not None:
+            raise ConfigError("only a MySQL or MariaDB target has rows to compare with", key="detect_conflicts")
+        settings.conflicts.check()
     warnings = (*_scratch_warnings(scratch), *_warnings(known, settings))
     settings = dataclasses.replace(settings, queues=queues)
     if settings.direction == "rollback":

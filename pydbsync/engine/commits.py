@@ -16,7 +16,15 @@ from pydbsync.errors import StructureChanged
 from pydbsync.killpoints import kill_point
 from pydbsync.model import TableName
 from pydbsync.protocols import Sink, Source, StateStore
-from pydbsync.work import ParkedChange, SchemaStep, SchemaWork, StreamState, Work, describe_change
+from pydbsync.work import Conflict, ParkedChange, SchemaStep, SchemaWork, StreamState, Work, describe_change
+
+DECISIONS = {
+    "source": "the source's row is taken",
+    "target": "the target's stays",
+    "same": "it is the same already",
+    "parked": "it is parked",
+}
+"""What was decided of a conflict, for people."""
 
 
 class _Begun(NamedTuple):
@@ -106,6 +114,8 @@ class Commits:
         kill_point("after-commit")
         for each in (*refused, *parked):
             self._tell_parked(each)
+        for conflict in work.conflicts:
+            self._tell_conflict(conflict)
         self._observer.parked_now(self._store.parked.count)
         self._observer.committed(
             rows=len(entries) - len(refused), parked=len(refused) + len(parked), ts=batch.ts, seconds=seconds
@@ -159,6 +169,13 @@ class Commits:
         if tag:
             self._source.acknowledge(tag)
             kill_point("after-ack")
+
+    def _tell_conflict(self, conflict: Conflict) -> None:
+        self._observer.conflict(conflict)
+        self._log.info(
+            "conflict: %s of %s at %s found the target's row %s; %s by %s", conflict.kind, conflict.source,
+            conflict.position, conflict.found, DECISIONS[conflict.decision], conflict.policy,
+        )  # fmt: skip
 
     def _tell_parked(self, parked: ParkedChange) -> None:
         self._observer.parked(parked)

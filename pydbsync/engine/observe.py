@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from pydbsync.work import ParkedChange
+from pydbsync.work import Conflict, ParkedChange
 
 
 class Observer:
@@ -34,6 +34,9 @@ class Observer:
 
     def parked(self, parked: ParkedChange) -> None:
         """A change is parked."""
+
+    def conflict(self, conflict: Conflict) -> None:
+        """A change did not find the target's row as the source's was, and it is decided whose stays."""
 
     def schema_changed(self, *, ran: bool) -> None:
         """A schema change is behind us; `ran` is False where it was a duplicate or skipped."""
@@ -91,6 +94,10 @@ class Observers(Observer):
     def parked(self, parked: ParkedChange) -> None:
         for each in self._observers:
             each.parked(parked)
+
+    def conflict(self, conflict: Conflict) -> None:
+        for each in self._observers:
+            each.conflict(conflict)
 
     def schema_changed(self, *, ran: bool) -> None:
         for each in self._observers:

@@ -13,7 +13,15 @@ from pydbsync.plan.batch import Batch
 from pydbsync.plan.dialect import Server
 from pydbsync.plan.lexer import Brand
 from pydbsync.plan.lossy import RULES_BY_INPUT
-from pydbsync.plan.rows import ColumnOverrides, Dialect, LossPolicy, TablePlan, column_names, overrides_for
+from pydbsync.plan.rows import (
+    ColumnOverrides,
+    ConflictRule,
+    Dialect,
+    LossPolicy,
+    TablePlan,
+    column_names,
+    overrides_for,
+)
 from pydbsync.plan.versioned import current_change, period_of
 from pydbsync.protocols import Catalog
 from pydbsync.route.filters import Filters
@@ -93,7 +101,7 @@ class TablePlans:
         self._plans: dict[tuple[str, str], tuple[TablePlan, ...]] = {}
         self._columns: dict[TableName, Mapping[str, Column]] = {}
         self._is_versioned: dict[TableName, bool] = {}
-        self._by_target: dict[tuple[TableName, ColumnOverrides], TablePlan] = {}
+        self._by_target: dict[tuple[TableName, ColumnOverrides, ConflictRule | None], TablePlan] = {}
         self._told: set[str] = set()
         self._hides: Callable[[TableName], bool] = lambda source: False
         self._left_out: Callable[[RowChange], None] = lambda change: None
@@ -218,7 +226,7 @@ class TablePlans:
     def current(self, plan: TablePlan) -> TablePlan:
         """The plan by which the changes of its table go now; the same one where the table is gone."""
         try:
-            return self._plan_for(plan.name, plan.overrides)
+            return self._plan_for(plan.name, plan.overrides, plan.conflicts)
         except PlanError:
             return plan
 
@@ -261,11 +269,21 @@ class TablePlans:
             self._settings.timestamp_columns,
             self._settings.timestamp_offset_s,
         )
-        return self._plan_for(target, overrides)
+        return self._plan_for(target, overrides, self._rule_of(source))
 
-    def _plan_for(self, target: TableName, overrides: ColumnOverrides) -> TablePlan:
+    def _rule_of(self, source: TableName) -> ConflictRule | None:
+        """What decides conflicts of the table; None where nobody looks for any."""
+        if not self._settings.detects_conflicts:
+            return None
+        conflicts = self._settings.conflicts
+        for glob, policy in conflicts.tables.items():
+            if Filters(include=(glob,)).takes(source):
+                return ConflictRule(policy, conflicts.prefer)
+        return ConflictRule(conflicts.other_policy, conflicts.prefer)
+
+    def _plan_for(self, target: TableName, overrides: ColumnOverrides, rule: ConflictRule | None) -> TablePlan:
         # One plan for all source tables that are merged into a target table, so that their changes batch together.
-        plan = self._by_target.get((target, overrides))
+        plan = self._by_target.get((target, overrides, rule))
         if plan is None:
             schema = self._catalog.table(target)
             if schema is None:
@@ -284,8 +302,9 @@ class TablePlans:
                 apply_mode=self._settings.apply_mode,  # type: ignore[arg-type]
                 passes_actions_on=self._passes_actions_on(schema),
                 is_merged=self.is_merged(target),
+                conflicts=rule,
             )
-            self._by_target[target, overrides] = plan
+            self._by_target[target, overrides, rule] = plan
         return plan
 
     def is_merged(self, target: TableName) -> bool:

@@ -7,6 +7,7 @@ behind in between waits for the next retry.
 
 from __future__ import annotations
 
+import dataclasses
 import datetime as dt
 import getpass
 import logging
@@ -17,6 +18,7 @@ from typing import Any
 import msgspec
 
 from pydbsync.apply.catalog import LiveCatalog, collation_of
+from pydbsync.apply.conflicts import Conflicts
 from pydbsync.apply.connection import Connection
 from pydbsync.apply.feeders import Feeders
 from pydbsync.apply.parked_table import read_rests
@@ -26,7 +28,7 @@ from pydbsync.config.settings import Settings
 from pydbsync.decode.maxwell import decode_message
 from pydbsync.engine.table_plans import TablePlans, router_from
 from pydbsync.errors import DecodeError, OperationError, PermanentError, PlanError
-from pydbsync.model import Change, RowChange, SchemaChange, TableName
+from pydbsync.model import Change, Delivery, RowChange, SchemaChange, TableName
 from pydbsync.ops.parked_counts import Count, counted
 from pydbsync.ops.parked_retry import Outcome, Retry
 from pydbsync.ops.parked_select import Condition, Selection
@@ -34,6 +36,7 @@ from pydbsync.plan.batch import single_statements
 from pydbsync.plan.ddl import PlannedSchemaChange, plan_schema_change
 from pydbsync.plan.dialect import Server
 from pydbsync.plan.quoting import quote_name
+from pydbsync.plan.rows import TablePlan
 from pydbsync.process.source_server import AskedSource
 
 ALL = Selection()
@@ -109,8 +112,10 @@ class ParkedDesk:
         catalog.attach(self._connection)
         self._router = router_from(settings)
         asked = AskedSource(settings.source, log)
+        # Whoever retries what waits for a decision has decided.
+        decided = dataclasses.replace(settings, conflicts=settings.conflicts.by_hand())
         self._plans = TablePlans(
-            settings, router=self._router, catalog=catalog, log=log, ask_source=asked, ask_collation=asked.collation_of
+            decided, router=self._router, catalog=catalog, log=log, ask_source=asked, ask_collation=asked.collation_of
         )
         self._plans.attach()
 
@@ -288,18 +293,29 @@ class ParkedDesk:
             texts[int(parked_id)] = edited if takes_edited else message + rests.get(int(parked_id), b"")
         return texts
 
-    def apply_row(self, change: RowChange, target_database: str) -> tuple[int, bool]:
-        """Make the change, as part of the running transaction; how many statements it took, and whether all tables have
-        transactions."""
+    def apply_row(self, stream: str, change: RowChange, target_database: str) -> tuple[int, bool]:
+        """Make the change of this stream, as part of the running transaction; how many statements it took, and whether
+        all tables have transactions."""
         count, is_transactional = 0, True
         for plan, sent in self._plans.route(change):
             if target_database and plan.name.database != target_database:
                 continue  # parked once for each shard
             is_transactional = is_transactional and plan.schema.transactional
+            if plan.conflicts is not None:
+                count += self._settle(stream, sent, plan)
+                continue
             for statement in single_statements(sent, plan, in_place=True):
                 run_planned(self._connection, statement)
                 count += 1
         return count, is_transactional
+
+    def _settle(self, stream: str, change: RowChange, plan: TablePlan) -> int:
+        """Make the change, or leave the target's row, by the policy; whether it was made."""
+        conflicts = Conflicts(schema=self._settings.state_schema, stream=stream)
+        parked = conflicts.settle(self._connection, (Delivery(b"", 0), change, plan), tells_same=False)
+        if parked is not None:
+            raise PlanError(parked.reason)
+        return int(all(each.decision == "source" for each in conflicts.decided))
 
     def same_statement(self, parked_id: int) -> list[int]:
         """The other messages of the same statement that are parked for the same database, in order."""

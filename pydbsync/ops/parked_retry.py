@@ -67,7 +67,7 @@ class Desk(Protocol):
 
     def write_audits(self, ids: Sequence[int], action: str, detail: str) -> None: ...
 
-    def apply_row(self, change: RowChange, target_database: str) -> tuple[int, bool]:
+    def apply_row(self, stream: str, change: RowChange, target_database: str) -> tuple[int, bool]:
         """How many statements it took, and whether all tables have transactions."""
 
     def same_statement(self, parked_id: int) -> list[int]: ...
@@ -184,7 +184,7 @@ class Retry:
                 raise change
             if isinstance(change, Marker):
                 raise PlanError(f"a {change.kind} changes nothing; skip it")
-            count, is_transactional = self._desk.apply_row(change, each.target_database)
+            count, is_transactional = self._desk.apply_row(each.stream, change, each.target_database)
         except (DecodeError, PlanError, PermanentError) as exc:
             self._connection.execute(b"ROLLBACK TO SAVEPOINT one_change")
             self._desk.write_audits([each.id], "retry", f"refused: {exc}")

@@ -47,11 +47,12 @@ def delete_by_key(plan: TablePlan, images: list[msgspec.Raw]) -> Iterator[RowSta
     for start in range(0, len(images), keys):
         part = images[start : start + keys]
         yield RowStatement(
-            b"DELETE FROM %s WHERE %s" % (plan.quoted, _where_keys(plan, part)), len(part), table=plan.name
+            b"DELETE FROM %s WHERE %s" % (plan.quoted, where_keys(plan, part)), len(part), table=plan.name
         )
 
 
-def _where_keys(plan: TablePlan, images: list[msgspec.Raw]) -> bytes:
+def where_keys(plan: TablePlan, images: list[msgspec.Raw]) -> bytes:
+    """The condition for the rows under the keys of these images."""
     key = plan.row_key
     if not plan.compares_rows:
         return b" OR ".join(where_key(plan, data) for data in images)

@@ -7,11 +7,12 @@ import functools
 import hashlib
 import io
 from collections.abc import Callable, Mapping
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 import msgspec
 from msgspec.structs import astuple
 
+from pydbsync.config.conflicts import ConflictPolicy
 from pydbsync.errors import LossyValueError, PlanError
 from pydbsync.model import (
     BINARY_KINDS,
@@ -78,6 +79,14 @@ class LossPolicy(msgspec.Struct, frozen=True):
 
 
 _NO_LOSS = LossPolicy()
+
+
+class ConflictRule(NamedTuple):
+    """Whose row stays where the target's is not as the source's was."""
+
+    policy: ConflictPolicy
+    prefer: str | None
+    """`source` or `target`: what decides where the policy does not."""
 
 
 class RowShape:
@@ -412,12 +421,16 @@ class TablePlan:
         apply_mode: ApplyMode = "replace",
         passes_actions_on: bool | None = True,
         is_merged: bool = False,
+        conflicts: ConflictRule | None = None,
     ) -> None:
-        """`passes_actions_on`: whether the target must cascade itself; None where that is not known."""
+        """`passes_actions_on`: whether the target must cascade itself; None where that is not known. `conflicts`: what
+        decides them; None where nobody looks for any."""
         self.schema = schema
         self.passes_actions_on = passes_actions_on
         self._apply_mode = apply_mode
-        self._is_merged = is_merged
+        # What was read as it should be may be another's a moment later: nothing is written over then either.
+        self._is_merged = is_merged or conflicts is not None
+        self.conflicts = conflicts
         self.has_other_keys = bool(schema.unique_keys) and set(schema.unique_keys) != {schema.row_key}
         self.referrers = () if passes_actions_on is False else schema.referrers
         self.name: TableName = schema.name

@@ -136,6 +136,10 @@ class WorkerMetrics(Collector):
             "pydbsync_wait_seconds", "Time in which nothing could be done for want of a server.",
             labels=["queue", "server"],
         )  # fmt: skip
+        conflicts = CounterMetricFamily(
+            "pydbsync_conflicts", "Changes that found another row at the target, by whose row stays.",
+            labels=["queue", "decision"],
+        )  # fmt: skip
         states = GaugeMetricFamily(
             "pydbsync_worker_state", "1 for what the worker is doing, 0 for what it is not.", labels=["queue", "state"]
         )
@@ -144,10 +148,13 @@ class WorkerMetrics(Collector):
                 again = status.broker_reconnects if server == "broker" else status.target_reconnects
                 reconnects.add_metric([status.stream, server], again)
                 waits.add_metric([status.stream, server], status.wait_s(server))
+            for decision, count in status.conflicts().items():
+                conflicts.add_metric([status.stream, decision], count)
             for state in dict.fromkeys((*STATES, status.state)):
                 states.add_metric([status.stream, state], float(state == status.state))
         yield reconnects
         yield waits
+        yield conflicts
         yield states
 
 

@@ -12,7 +12,7 @@ import msgspec
 
 from pydbsync.engine.observe import Observer
 from pydbsync.process.histogram import BATCH_ROWS, BATCH_S, LAG_S, Histogram
-from pydbsync.work import ParkedChange
+from pydbsync.work import Conflict, ParkedChange
 
 _REPORT_EVERY_S = 0.25
 _OLD_LAG_COUNTS_S: Final = 5.0
@@ -23,6 +23,10 @@ WAITS_FOR: Final = {
     "waiting for the queue": "broker",
 }
 """The server that a worker waits for, by its state."""
+
+
+DECISIONS: Final = ("source", "target", "same", "parked")
+"""Whose row stays in a conflict."""
 
 
 class WorkerStatus(msgspec.Struct):
@@ -38,6 +42,14 @@ class WorkerStatus(msgspec.Struct):
     parked: int = 0
     parked_now: int | None = None
     """Changes of the stream that are parked at this moment, whoever parked them."""
+    conflicts_source: int = 0
+    """Conflicts in which the source's row was taken."""
+    conflicts_target: int = 0
+    """Those in which the target's row stayed."""
+    conflicts_same: int = 0
+    """Those in which both sides had done the same."""
+    conflicts_parked: int = 0
+    """Those that wait for an operator."""
     schema_changes: int = 0
     new_streams: int = 0
     gaps: int = 0
@@ -107,6 +119,10 @@ class WorkerStatus(msgspec.Struct):
             return None
         return max(0.0, (time.time() if now is None else now) - self.as_of)
 
+    def conflicts(self) -> dict[str, int]:
+        """How many were decided, by decision."""
+        return {name: int(getattr(self, f"conflicts_{name}")) for name in DECISIONS}
+
     def wait_s(self, server: str, now: float | None = None) -> float:
         """Seconds spent waiting for the `broker` or the `target`, the present waiting included."""
         spent = self.broker_wait_s if server == "broker" else self.target_wait_s
@@ -120,7 +136,8 @@ class WorkerStatus(msgspec.Struct):
 
 
 _SUMS: Final = (
-    "applied", "transactions", "duplicates", "echoes", "parked", "schema_changes", "new_streams", "gaps", "redelivered",
+    "applied", "transactions", "duplicates", "echoes", "parked", "conflicts_source", "conflicts_target",
+    "conflicts_same", "conflicts_parked", "schema_changes", "new_streams", "gaps", "redelivered",
     "broker_reconnects", "target_reconnects", "broker_wait_s", "target_wait_s", "commit_lag", "batch_time",
     "batch_rows", "restarts",
 )  # fmt: skip
@@ -177,6 +194,10 @@ class StatusObserver(Observer):
 
     def parked(self, parked: ParkedChange) -> None:
         self.status.parked += 1
+
+    def conflict(self, conflict: Conflict) -> None:
+        name = f"conflicts_{conflict.decision}"
+        setattr(self.status, name, getattr(self.status, name) + 1)
 
     def parked_now(self, count: int) -> None:
         self.status.parked_now = count

@@ -23,7 +23,9 @@ class Direction:
     def __init__(self, source: Endpoint, target: Endpoint, folder: Path, stream: str, **options: Any) -> None:
         folder.mkdir()
         self.source, self.target, self.stream = source, target, stream
-        self.options: Mapping[str, Any] = {"source_db_info": source.db_info, "two_way": True, **options}
+        self.options: Mapping[str, Any] = {
+            "source_db_info": source.db_info, "two_way": True, "detect_conflicts": "off", **options
+        }  # fmt: skip
         self.capture = Capture(source, folder, state_schema=STATE)
         self.echoes = self.applied = self.schema_changes = 0
         self.messages: list[bytes] = []

@@ -11,6 +11,7 @@ import pytest
 
 import pydbsync
 from pydbsync.config.alerts import AlertSettings, MailSettings, WebhookSettings
+from pydbsync.config.conflicts import ConflictSettings
 from pydbsync.config.settings import AmqpSettings, QueueSettings, RetrySettings, Settings, ShardSettings, TlsSettings
 from pydbsync.config.sinks import NdjsonSettings, OwnSinkSettings, RedisSettings, RedisTableSettings, SentinelSettings
 from pydbsync.config.two_way import TwoWaySettings
@@ -32,16 +33,18 @@ def attributes_read() -> set[str]:
 
 
 READ_AT_THE_START = {
-    Settings: {"queue_type", "queue_arguments", "stream_names", "corpmod", "sharding"},  # queues and shards hold them
+    # Queues and shards hold them; Settings.detects_conflicts tells the last.
+    Settings: {"queue_type", "queue_arguments", "stream_names", "corpmod", "sharding", "detect_conflicts"},
     QueueSettings: {"stream_name"},
     ShardSettings: {"instances"},
+    ConflictSettings: {"policy"},  # other_policy tells it
     TwoWaySettings: {"source_state_schema"},  # Settings.source_state_schema tells it
 }
 
 
 SECTIONS = [
-    Settings, AlertSettings, AmqpSettings, MailSettings, QueueSettings, RetrySettings, ShardSettings, TlsSettings,
-    WebhookSettings, NdjsonSettings, OwnSinkSettings, RedisSettings, RedisTableSettings, SentinelSettings,
+    Settings, AlertSettings, AmqpSettings, ConflictSettings, MailSettings, QueueSettings, RetrySettings, ShardSettings,
+    TlsSettings, WebhookSettings, NdjsonSettings, OwnSinkSettings, RedisSettings, RedisTableSettings, SentinelSettings,
     TwoWaySettings, DdlWatchSettings,
 ]  # fmt: skip
 

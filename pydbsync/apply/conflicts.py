@@ -1,0 +1,282 @@
+"""Finds changes that are in conflict with the target's rows, decides them and writes down each one, in the transaction
+that applies the rest.
+
+A batch is looked at in a few locking reads, which tell only whether each row is as its change expects it; most batches
+go on as ever then. Where one is not, all of the batch is made change by change: each row is read and locked, compared
+and decided, and sees what the batch itself has written before. Between such a read and the write somebody may insert
+the row all the same, since what is not there cannot be locked: nothing is written over then, the server refuses it as a
+duplicate, and it is looked at again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterable, Iterator
+from typing import NamedTuple
+
+import msgspec
+
+from pydbsync.apply.conflict_table import ConflictTable
+from pydbsync.apply.connection import Connection
+from pydbsync.apply.running import run_planned
+from pydbsync.errors import OperationError, PermanentError, PlanError
+from pydbsync.killpoints import kill_point
+from pydbsync.model import RowChange, TableName
+from pydbsync.plan.batch import single_statements
+from pydbsync.plan.canonical import canonical_bytes
+from pydbsync.plan.conflicts import (
+    Decision,
+    Expected,
+    Found,
+    Part,
+    decide,
+    look_at_holders,
+    look_at_key,
+    parts_of,
+    unique_conditions,
+)
+from pydbsync.plan.images import image_expression, image_token
+from pydbsync.plan.row_statements import RowStatement, shape_of, where_key
+from pydbsync.plan.rows import TablePlan
+from pydbsync.work import Conflict, Entry, ParkedChange, describe_change, park_row
+
+_DUPLICATE_ENTRY = 1062
+_TRIES = 5
+_FOUND_TEXT = {
+    "exists": "the target has a row under its key already",
+    "changed": "the target's row was changed",
+    "missing": "the target has no such row",
+    "unique": "another row of the target holds its unique value",
+}
+
+
+class _There(NamedTuple):
+    """A row of the target."""
+
+    as_before: bool
+    as_after: bool
+    comparison: int
+    image: msgspec.Raw | None
+    note: str
+    """Why it has no image."""
+
+
+class _Holder(NamedTuple):
+    """A row of the target that holds a unique value of the row that comes."""
+
+    there: _There
+    condition: bytes
+    decision: Decision
+
+
+class _Judged(NamedTuple):
+    """One part of a change beside what the target has."""
+
+    part: Part
+    there: _There | None
+    found: Found | None
+    """None where all is as expected."""
+    decision: Decision | None
+    holders: list[_Holder]
+
+    @property
+    def is_in_conflict(self) -> bool:
+        return self.found is not None or bool(self.holders)
+
+    @property
+    def must_wait(self) -> bool:
+        return self.decision == "parked" or any(each.decision == "parked" for each in self.holders)
+
+    @property
+    def is_made(self) -> bool:
+        """Whether the part of the change is made."""
+        return self.decision in (None, "source")
+
+
+class Conflicts:
+    """Looks for the conflicts of one stream."""
+
+    def __init__(self, *, schema: str, stream: str) -> None:
+        self._table = ConflictTable(schema=schema, stream=stream)
+        self.decided: list[Conflict] = []
+        """Those of the transaction that was begun last."""
+
+    def begin(self) -> None:
+        """Another transaction begins."""
+        self.decided = []
+
+    def are_in(self, connection: Connection, entries: Iterable[Entry[TablePlan]]) -> Generator[None, None, bool]:
+        """Whether a change may be in conflict, so that each has to be settled by itself; yields whenever an answer is
+        waited for."""
+        try:
+            expected = Expected()
+            for _, change, plan in entries:
+                if plan.conflicts is None:
+                    continue
+                if refusal(plan) or not expected.add(change, plan):
+                    return True
+            for statement in expected.statements():
+                if len(statement.sql) + 64 > connection.max_allowed_packet:
+                    return True
+                connection.send(statement.sql)
+                yield
+                if connection.receive() != statement.affected:
+                    return True
+        except PlanError:
+            return True  # said of the one change that it is about
+        return False
+
+    def settle(self, connection: Connection, entry: Entry[TablePlan], *, tells_same: bool) -> ParkedChange | None:
+        """Make one change, or leave the target's row, as is decided; its record if it is to be parked. With
+        `tells_same` it is written down too where both sides have done the same.
+
+        Raises PermanentError, PlanError; nothing of it is done then.
+        """
+        if sentence := refusal(entry[2]):
+            return park_row(entry, sentence)
+        for again in reversed(range(_TRIES)):
+            connection.execute(b"SAVEPOINT one_decision")
+            try:
+                parked, conflicts = self._settle(connection, entry)
+                told = [each for each in conflicts if tells_same or each.decision != "same"]
+                for each in told:
+                    self._table.write(connection, each)
+                break
+            except (PermanentError, PlanError) as exc:
+                connection.execute(b"ROLLBACK TO SAVEPOINT one_decision")
+                # Somebody has inserted it since we looked: now it is there to be seen.
+                if not again or not isinstance(exc, PermanentError) or exc.code != _DUPLICATE_ENTRY:
+                    raise
+        self.decided += told
+        if told:
+            kill_point("after-conflict")
+        return parked
+
+    def _settle(self, connection: Connection, entry: Entry[TablePlan]) -> tuple[ParkedChange | None, list[Conflict]]:
+        _, change, plan = entry
+        judged: list[_Judged] = []
+        moved: msgspec.Raw | None = None
+        for part in parts_of(change, plan):
+            judged.append(_judge(connection, plan, part, moved))
+            if part.after is None and judged[-1].decision != "target":
+                moved = part.before  # its unique values go with it
+        waits = any(each.must_wait for each in judged)
+        conflicts = [conflict for each in judged for conflict in _told(change, plan, each, waits=waits)]
+        if waits:
+            return park_row(entry, _sentence(conflicts)), conflicts
+        if not any(each.is_in_conflict for each in judged):
+            statements: Iterable[RowStatement] = single_statements(change, plan, in_place=True)
+        else:
+            statements = (statement for each in judged if each.is_made for statement in _writes(plan, each))
+        for statement in statements:
+            run_planned(connection, statement)
+        return None, conflicts
+
+
+def refusal(plan: TablePlan) -> str:
+    """Why no conflict can be found in the table, as a sentence; empty where one can."""
+    if not plan.row_key:
+        return (
+            f"{plan.name} has no key, so that nobody can tell whether the target's row was changed meanwhile: give it"
+            " a primary key, or leave it out (exclude), or set detect_conflicts off"
+        )
+    if not plan.schema.transactional:
+        return (
+            f"{plan.name} has no transactions at the target (its storage engine), so that its row cannot be read and"
+            " written in one step: convert it to InnoDB, or leave it out (exclude), or set detect_conflicts off"
+        )
+    return ""
+
+
+def _judge(connection: Connection, plan: TablePlan, part: Part, moved: msgspec.Raw | None) -> _Judged:
+    rows = _read(connection, plan, look_at_key(plan, part, _listed(plan, connection)), is_own=True)
+    there = rows[0] if rows else None
+    found: Found | None = None
+    if part.before is None:
+        found = None if there is None else "exists"
+    elif there is None:
+        found = "missing"
+    elif not there.as_before:
+        found = "changed"
+    decision: Decision | None = None
+    if found is not None:
+        is_same = there is None if part.after is None else there is not None and there.as_after
+        decision = "same" if is_same else decide(plan, part, found, 0 if there is None else there.comparison)
+    holders: list[_Holder] = []
+    if part.after is not None and decision in (None, "source"):
+        for condition in unique_conditions(plan, part.after, without=moved):
+            sql = look_at_holders(plan, part.after, condition, _listed(plan, connection))
+            for row in _read(connection, plan, sql, is_own=False):
+                if all(row.image is None or row.image != each.there.image for each in holders):
+                    holders.append(_Holder(row, condition, decide(plan, part, "unique", row.comparison)))
+    return _Judged(part, there, found, decision, holders)
+
+
+def _listed(plan: TablePlan, connection: Connection) -> bytes:
+    return ", ".join(image_expression(column, connection.dialect) for column in plan.schema.columns).encode()
+
+
+def _read(connection: Connection, plan: TablePlan, sql: bytes, *, is_own: bool) -> list[_There]:
+    found = []
+    for row in connection.rows(sql):
+        flags, values = (row[:3], row[3:]) if is_own else ((0, 0, row[0]), row[1:])
+        note = ""
+        image: msgspec.Raw | None = None
+        try:
+            members = (
+                msgspec.json.encode(column.name) + b":" + image_token(column, canonical_bytes(value))
+                for column, value in zip(plan.schema.columns, values, strict=True)
+            )
+            image = msgspec.Raw(b"{" + b",".join(members) + b"}")
+        except OperationError as exc:
+            note = f"the target's row has no image: {exc}"
+        as_before, as_after, comparison = (int(flag) for flag in flags)
+        found.append(_There(bool(as_before), bool(as_after), comparison, image, note))
+    return found
+
+
+def _writes(plan: TablePlan, judged: _Judged) -> Iterator[RowStatement]:
+    """What makes the part of a change whose row wins."""
+    part = judged.part
+    own = where_key(plan, part.key)
+    if part.after is None or any(each.decision == "target" for each in judged.holders):
+        if judged.there is not None:
+            yield _statement(plan, b"DELETE FROM %s WHERE %s" % (plan.quoted, own), affected=1)
+        return
+    for each in judged.holders:
+        yield _statement(plan, b"DELETE FROM %s WHERE %s" % (plan.quoted, each.condition))
+    shape = shape_of(plan, part.after)
+    if judged.there is None:
+        sql = shape.statement(shape.insert_head, part.after)
+    else:
+        sql = b"UPDATE %s SET %s WHERE %s" % (plan.quoted, shape.assignments(part.after), own)
+    yield _statement(plan, sql, affected=1)._replace(error_values=shape.error_values(part.after))
+
+
+def _statement(plan: TablePlan, sql: bytes, *, affected: int | None = None) -> RowStatement:
+    return RowStatement(sql, 0, affected=affected, table=plan.name, checks_foreign_keys=bool(plan.referrers))
+
+
+def _told(change: RowChange, plan: TablePlan, judged: _Judged, *, waits: bool) -> Iterator[Conflict]:
+    kind, position, source = describe_change(change)
+    part = judged.part
+
+    def told(found: Found, decision: Decision, there: _There | None) -> Conflict:
+        return Conflict(
+            position=position, kind=kind, source=source, target=TableName(*plan.name), found=found,
+            policy=str(plan.conflicts.policy) if plan.conflicts else "", decision="parked" if waits else decision,
+            before=part.before, after=part.after, there=None if there is None else there.image,
+            note="" if there is None else there.note,
+        )  # fmt: skip
+
+    if judged.found is not None and judged.decision is not None:
+        yield told(judged.found, judged.decision, judged.there)
+    for each in judged.holders:
+        yield told("unique", each.decision, each.there)
+
+
+def _sentence(conflicts: list[Conflict]) -> str:
+    what = "; ".join(dict.fromkeys(_FOUND_TEXT[each.found] for each in conflicts))
+    return (
+        f"conflict: {what}; its policy is to park: `parked retry` takes the source's row, `parked skip` keeps the"
+        " target's, `conflicts list` shows both"
+    )

@@ -1,0 +1,100 @@
+"""Whose row stays where both sides have changed it: the policies of the configuration."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Final, NamedTuple
+
+from pydbsync.config.values import FrozenMapping, Kind, join_key, nearest, one_of, option, read_mapping, refuse, text
+from pydbsync.errors import ConfigError
+
+BY_SIDE: Final = ("prefer", "source_wins", "target_wins")
+BY_COLUMN: Final = ("newest", "larger", "smaller")
+PARK: Final = "park"
+
+
+class ConflictPolicy(NamedTuple):
+    """Whose row stays: a side's, the one with the larger or smaller value of a column, or nobody's until an operator
+    says so."""
+
+    name: str = "prefer"
+    column: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.name}:{self.column}" if self.column else self.name
+
+
+def _read_policy(value: object, key: str) -> ConflictPolicy:
+    words = text("a policy such as 'newest:updated_at'").read(value, key)
+    name, colon, column = words.partition(":")
+    known = (*BY_SIDE, PARK, *BY_COLUMN)
+    if name not in known:
+        raise ConfigError(f"unknown policy {name!r}; {nearest(name, known)}", key=key)
+    if (name in BY_COLUMN) != bool(column) or (colon and not column):
+        expected = f"'{name}:COLUMN'" if name in BY_COLUMN else f"'{name}' alone"
+        refuse(expected, value, key)
+    return ConflictPolicy(name, column)
+
+
+def _read_tables(value: object, key: str) -> FrozenMapping[str, ConflictPolicy]:
+    found: dict[str, ConflictPolicy] = {}
+    for glob, policy in read_mapping(value, key, of="a mapping {glob: policy}").items():
+        here = join_key(key, glob)
+        if "." not in glob:
+            raise ConfigError(f"expected database.table; for a whole database write '{glob}.*'", key=here)
+        found[glob] = _read_policy(policy, here)
+    return FrozenMapping(found)
+
+
+def _show_tables(tables: FrozenMapping[str, ConflictPolicy]) -> str:
+    return ", ".join(f"{glob}: {policy}" for glob, policy in tables.items()) or "empty"
+
+
+POLICY: Final = Kind("policy", _read_policy)
+POLICIES: Final = Kind("mapping `{glob: policy}`", _read_tables, _show_tables)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConflictSettings:
+    """Whose row stays."""
+
+    prefer: str | None = option(
+        None, one_of("source", "target"), "whose row stays where nothing else decides: the source's or the target's"
+    )
+    policy: ConflictPolicy | None = option(
+        None, POLICY, "what decides in tables that `tables` does not name; `prefer` where that is set, else `park`"
+    )
+    tables: FrozenMapping[str, ConflictPolicy] = option(
+        FrozenMapping[str, ConflictPolicy](), POLICIES, "what decides in these source tables; the first glob that fits"
+    )
+
+    @property
+    def other_policy(self) -> ConflictPolicy:
+        """What decides in tables that are not named."""
+        return self.policy or ConflictPolicy("prefer" if self.prefer else PARK)
+
+    def by_hand(self) -> ConflictSettings:
+        """The same for a change that an operator has asked for again: what was parked to be looked at is made."""
+
+        def decided(policy: ConflictPolicy) -> ConflictPolicy:
+            return ConflictPolicy("source_wins") if policy.name == PARK else policy
+
+        tables = FrozenMapping((glob, decided(policy)) for glob, policy in self.tables.items())
+        return replace(self, policy=decided(self.other_policy), tables=tables)
+
+    def check(self) -> None:
+        """Raises ConfigError where a policy needs to know which side is preferred, and nothing says so."""
+        if self.prefer is not None:
+            return
+        named = {
+            "conflicts.policy": self.other_policy,
+            **{f"conflicts.tables.{glob}": each for glob, each in self.tables.items()},
+        }
+        for key, policy in named.items():
+            if policy.name == "prefer" or policy.name in BY_COLUMN:
+                raise ConfigError(
+                    f"is missing: {key} is {str(policy)!r}, which needs to know whose row stays where nothing else"
+                    " decides: source or target. Of two servers that replicate each other, the same one at both ends"
+                    " (docs/conflicts.md)",
+                    key="conflicts.prefer",
+                )

@@ -1,0 +1,375 @@
+"""Both sides have changed the same row: each conflict is found, decided as the policy says, and written down once; and
+two databases that hear each other's changes end alike."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from pydbsync.apply.conflicts import Conflicts
+from pydbsync.config.conflicts import ConflictPolicy
+from pydbsync.ops.parked_desk import ParkedDesk
+from pydbsync.plan.batch import single_statements
+from tests.conflicting import Change, Row, Server, exchange, rules
+from tests.integration.engine import LOG, parked, replay, settings_for
+from tests.maxwell import Binlog, Step, delete, insert, update
+from tests.processes import write_config
+from tests.servers import Endpoint
+
+CREATE = "CREATE TABLE {}.t (id INT PRIMARY KEY, v VARCHAR(40) CHARACTER SET utf8mb4, n INT, u INT, UNIQUE KEY u (u))"
+POLICIES = ["prefer", "newest:n", "larger:n", "smaller:n"]
+
+
+class End:
+    """One of two databases that replicate each other: what it writes itself, and its messages."""
+
+    def __init__(self, server: Endpoint, name: str, peer: str, create: str = CREATE) -> None:
+        self.server, self.name, self.peer = server, name, peer
+        self.binlog = Binlog(base=f"binlog-{name}")
+        self.messages: list[bytes] = []
+        server.query(f"CREATE DATABASE {name}")
+        server.query(create.format(name))
+
+    def write(self, *changes: Change) -> None:
+        """One transaction of an application here."""
+        steps = []
+        with self.server.connect(autocommit=False) as connection, connection.cursor() as cursor:
+            for change in changes:
+                steps.append(step_of(change, f"{self.name}.t"))
+                if change.before is not None and change.after is not None:
+                    cursor.execute(
+                        f"UPDATE {self.name}.t SET id=%s, v=%s, n=%s, u=%s WHERE id=%s",
+                        (*change.after, change.before.id),
+                    )
+                elif change.after is not None:
+                    cursor.execute(f"INSERT INTO {self.name}.t VALUES (%s, %s, %s, %s)", change.after)
+                elif change.before is not None:
+                    cursor.execute(f"DELETE FROM {self.name}.t WHERE id = %s", (change.before.id,))
+                assert cursor.rowcount == 1
+            connection.commit()
+        self.messages += self.binlog.transaction(*steps)
+
+    def hear(self, messages: Iterable[bytes], *, policy: str, prefer: str, **options: Any) -> Any:
+        """What the other has told."""
+        conflicts = {"policy": policy, "prefer": "target" if prefer == self.name else "source"}
+        return replay(
+            self.server, messages, stream=f"from-{self.peer}", state_schema=f"state_{self.name}",
+            dbname_rewrite={self.peer: self.name}, detect_conflicts="on", conflicts=conflicts, **options,
+        )  # fmt: skip
+
+    def rows(self) -> dict[int, Row]:
+        return {row[0]: Row(*row) for row in self.server.query(f"SELECT * FROM {self.name}.t ORDER BY id")}
+
+    def conflicts(self) -> list[tuple[Any, ...]]:
+        """(found, decision) of each that is written down."""
+        return self.server.query(f"SELECT found, decision FROM state_{self.name}.conflict ORDER BY id")
+
+
+def step_of(change: Change, table: str) -> Step:
+    before, after = (None if row is None else row._asdict() for row in change)
+    if before is None:
+        return insert(table, after or {})
+    if after is None:
+        return delete(table, before)
+    return update(table, after, {name: value for name, value in before.items() if after[name] != value})
+
+
+@pytest.fixture
+def ends(fresh_target: Endpoint) -> tuple[End, End]:
+    return End(fresh_target, "a", "b"), End(fresh_target, "b", "a")
+
+
+def old(key: int) -> Row:
+    return Row(key, "old", 10, key)
+
+
+def kinds(side: str, n: int, key: int) -> list[list[Change]]:
+    """What a side can do with row `key`, or instead of it: a change of any kind, in one step."""
+    row, other = old(key), old(key + 1)
+    own = 2 if side == "a" else 3
+    return [
+        [],
+        [Change(row, row._replace(v=side, n=n))],
+        [Change(row, row._replace(v="alike", n=20))],
+        [Change(row, None)],
+        [Change(None, Row(key + 4, side, n, None))],
+        [Change(None, Row(key + own, side, n, key + 5))],
+        [Change(row, row._replace(n=n, u=key + 5))],
+        [Change(other, other._replace(n=n, u=key + 5))],
+        [Change(row, row._replace(id=key + 4, n=n))],
+        [Change(row, row._replace(id=key + own, v=side, n=n))],
+    ]
+
+
+@pytest.mark.parametrize(
+    ("policy", "first"), [("prefer", "a"), ("prefer", "b"), ("newest:n", "b"), ("larger:n", "a"), ("smaller:n", "a")]
+)
+def test_every_pair_of_changes_ends_alike_and_is_written_down_once(
+    ends: tuple[End, End], policy: str, first: str
+) -> None:
+    a, b = ends
+    models = [Server(rule) for rule in rules(ConflictPolicy(*policy.split(":")), "a")]
+    numbers = [(11, 12)] if policy == "prefer" else [(11, 12), (12, 11), (11, 11)]
+    pairs = [*itertools.product(range(10), range(10), numbers)]
+    keys = range(0, 10 * len(pairs), 10)
+    for end, model in zip(ends, models, strict=True):
+        model.rows = {each: old(each) for key in keys for each in (key, key + 1)}
+        with end.server.connect() as connection, connection.cursor() as cursor:
+            cursor.executemany(f"INSERT INTO {end.name}.t VALUES (%s, %s, %s, %s)", list(model.rows.values()))
+    for key, (of_a, of_b, values) in zip(keys, pairs, strict=True):
+        for end, model, which, n in zip(ends, models, (of_a, of_b), values, strict=True):
+            for change in kinds(end.name, n, key)[which]:
+                model.write(change)
+    for end, model in zip(ends, models, strict=True):
+        end.write(*model.told)
+    exchange(*models)
+    for end, other in ((a, b), (b, a)) if first == "a" else ((b, a), (a, b)):
+        status = end.hear(other.messages, policy=policy, prefer="a")
+        assert status.parked == 0
+        assert sum(status.conflicts().values()) == len(end.conflicts())
+    assert a.rows() == b.rows() == models[0].rows
+    found = [end.conflicts() for end in ends]
+    assert [len(each) for each in found] == [model.conflicts for model in models]
+    for end, other in ((a, b), (b, a)):
+        end.hear(other.messages, policy=policy, prefer="a")
+    assert [end.conflicts() for end in ends] == found
+    assert a.rows() == b.rows() == models[0].rows
+
+
+@settings(max_examples=6, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    policy=st.sampled_from(POLICIES),
+    steps=st.lists(
+        st.tuples(st.sampled_from("ab"), st.sampled_from(["write", "write", "remove", "insert", "hear"]),
+                  st.integers(1, 3), st.integers(0, 2)),
+        min_size=6, max_size=12,
+    ),
+)  # fmt: skip
+def test_any_history_ends_as_the_model_says(
+    fresh_target: Endpoint, policy: str, steps: list[tuple[str, str, int, int]]
+) -> None:
+    fresh_target.drop_databases()
+    ends = {"a": End(fresh_target, "a", "b"), "b": End(fresh_target, "b", "a")}
+    both = rules(ConflictPolicy(*policy.split(":")), "b")
+    models = {name: Server(rule) for name, rule in zip("ab", both, strict=True)}
+    sign = -1 if policy.startswith("smaller") else 1
+    for name, end in ends.items():
+        models[name].rows = {key: Row(key, "old", 0) for key in (1, 2, 3)}
+        fresh_target.query(
+            f"INSERT INTO {end.name}.t VALUES (1, 'old', 0, NULL), (2, 'old', 0, NULL), (3, 'old', 0, NULL)"
+        )
+
+    def hear(side: str) -> None:
+        other = ends[side].peer
+        ends[side].hear(ends[other].messages, policy=policy, prefer="b")
+        while models[other].told:
+            models[side].take(models[other].told.pop(0))
+
+    for number, (side, what, key, more) in enumerate(steps):
+        end, row = ends[side], models[side].rows.get(key)
+        change = None
+        if what == "hear":
+            hear(side)
+        elif what == "insert" and key + 10 not in models[side].rows:
+            change = Change(None, Row(key + 10, f"{side}{number}", more))
+        elif what in ("write", "remove") and row is not None:
+            after = row._replace(v=f"{side}{number}", n=row.n + sign * more)
+            change = Change(row, after if what == "write" else None)
+        if change is not None:
+            models[side].write(change)
+            end.write(change)
+    for side in "ab":
+        hear(side)
+    assert ends["a"].rows() == ends["b"].rows() == models["a"].rows
+    assert [len(ends[side].conflicts()) for side in "ab"] == [models[side].conflicts for side in "ab"]
+
+
+# -- what is a conflict ------------------------------------------------------------------------------------------------
+
+
+VALUES: list[tuple[str, Any, str, str]] = [
+    # column, the token of Maxwell's message, what the target holds, and another value that only looks like it
+    ("VARCHAR(9) CHARACTER SET utf8mb4 COLLATE utf8mb4_general_ci", "a", "'a'", "'A'"),
+    ("VARCHAR(9) CHARACTER SET latin1", "x", "'x'", "'x '"),
+    ("VARCHAR(9) CHARACTER SET utf8mb4", "", "''", "NULL"),
+    ("TEXT CHARACTER SET utf8mb4 COLLATE utf8mb4_general_ci", "é", "'é'", "'e'"),
+    ("CHAR(3) CHARACTER SET ucs2", "ÿ", "'ÿ'", "'y'"),
+    ("FLOAT", 0.1, "0.1", "0.10000001"),
+    ("DOUBLE", 0.1, "0.1", "0.10000000000000002"),
+    ("DECIMAL(40,20)", "0.10000000000000000001", "'0.10000000000000000001'", "'0.10000000000000000002'"),
+    ("BIGINT UNSIGNED", 18446744073709551615, "18446744073709551615", "18446744073709551614"),
+    ("DATE", "0000-00-00", "'0000-00-00'", "NULL"),
+    ("DATETIME(6)", "2024-01-01 00:00:00.000001", "'2024-01-01 00:00:00.000001'", "'2024-01-01 00:00:00.000002'"),
+    ("DATETIME", "0000-00-00 00:00:00", "'0000-00-00 00:00:00'", "'2000-01-01'"),
+    ("VARBINARY(9)", "YQA=", "X'6100'", "X'61'"),
+    ("BLOB", "YQ==", "'a'", "'A'"),
+    ("BINARY(3)", "YQ==", "X'610000'", "X'610001'"),
+    ("BIT(9)", 257, "257", "256"),
+    ("ENUM('a','A ','b') CHARACTER SET utf8mb4 COLLATE utf8mb4_bin", "a", "'a'", "'A '"),
+    ("SET('a','b')", ["a", "b"], "'a,b'", "'b'"),
+    ("YEAR", 2001, "2001", "2002"),
+    ("TIME(3)", "01:02:03.004", "'01:02:03.004'", "'01:02:03.005'"),
+    ("JSON", {"a": [1, "x"]}, """'{"a": [1, "x"]}'""", """'{"a": [1, "X"]}'"""),
+]
+
+
+def test_exactly_the_rows_that_differ_are_in_conflict(fresh_target: Endpoint) -> None:
+    columns = ", ".join(f"c{number} {kind}" for number, (kind, *_) in enumerate(VALUES))
+    fresh_target.query("CREATE DATABASE d")
+    fresh_target.query(f"CREATE TABLE d.t (id INT PRIMARY KEY, w INT, {columns})")
+    data = {f"c{number}": token for number, (_, token, _, _) in enumerate(VALUES)}
+    listed = ", ".join(literal for _, _, literal, _ in VALUES)
+    mode = "'ALLOW_INVALID_DATES,STRICT_TRANS_TABLES'"
+    with fresh_target.connect(init_command=f"SET sql_mode = {mode}") as connection, connection.cursor() as cursor:
+        for key in range(len(VALUES) + 1):
+            cursor.execute(f"INSERT INTO d.t VALUES ({key}, 0, {listed})")
+            if key < len(VALUES):
+                cursor.execute(f"UPDATE d.t SET c{key} = {VALUES[key][3]} WHERE id = {key}")
+    keys = range(len(VALUES) + 1)
+    binlog = Binlog()
+    messages = binlog.each(update("d.t", {"id": key, "w": 1, **data}, {"w": 0}) for key in keys)
+    replay(fresh_target, messages, detect_conflicts="on", conflicts={"prefer": "target"}, batch_rows=1)
+    rows = fresh_target.query("SELECT id FROM d.t WHERE w = 1")
+    assert rows == [(len(VALUES),)]
+    found = fresh_target.query("SELECT found, decision, found_image FROM pydbsync.conflict ORDER BY id")
+    assert [row[:2] for row in found] == [("changed", "target")] * len(VALUES)
+    assert all(row[2] for row in found)
+
+
+ON: dict[str, Any] = {"detect_conflicts": "on", "conflicts": {"prefer": "source"}}
+
+
+def test_a_row_that_changes_often_in_a_batch_is_as_the_batch_has_made_it(
+    ends: tuple[End, End], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    a, b = ends
+    first = Row(1, "one", 1, 1)
+    a.write(
+        Change(None, first), Change(first, first._replace(v="two")), Change(first._replace(v="two"), Row(2, "x", 2, 1)),
+        Change(Row(2, "x", 2, 1), None), Change(None, Row(2, "again", 3, 1)),
+    )  # fmt: skip
+    a.write(Change(Row(2, "again", 3, 1), Row(2, "again", 4, None)), Change(None, Row(3, "y", 1, 1)))
+    monkeypatch.setattr(Conflicts, "settle", None)  # nothing is looked at singly
+    assert b.hear(a.messages, policy="prefer", prefer="a").parked == 0
+    assert a.rows() == b.rows()
+    assert b.conflicts() == []
+
+
+def test_a_row_that_others_insert_after_it_was_looked_for_is_seen_all_the_same(
+    ends: tuple[End, End], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    a, b = ends
+    look = Conflicts.are_in
+    asked: list[int] = []
+
+    def looked(self: Conflicts, *arguments: Any) -> Any:
+        found = yield from look(self, *arguments)
+        if not asked:
+            asked.append(1)
+            b.server.query("INSERT INTO b.t VALUES (1, 'in between', 9, 1)")
+        return found
+
+    def planned(*arguments: Any, **options: Any) -> Any:
+        if len(asked) == 1:
+            asked.append(2)
+            b.server.query("INSERT INTO b.t VALUES (3, 'in between', 9, 2)")
+        return single_statements(*arguments, **options)
+
+    monkeypatch.setattr(Conflicts, "are_in", looked)
+    monkeypatch.setattr("pydbsync.apply.conflicts.single_statements", planned)
+    a.write(Change(None, Row(1, "a", 1, 1)), Change(None, Row(2, "a", 1, 2)))
+    assert b.hear(a.messages, policy="newest:n", prefer="a").parked == 0
+    assert b.rows() == {1: Row(1, "in between", 9, 1), 3: Row(3, "in between", 9, 2)}
+    assert b.conflicts() == [("exists", "target"), ("unique", "target")]
+    assert asked == [1, 2]
+
+
+def test_what_is_to_be_parked_waits_for_an_operator_with_what_follows(ends: tuple[End, End]) -> None:
+    a, b = ends
+    was = Row(1, "old", 1, 1)
+    for end in ends:
+        end.server.query(f"INSERT INTO {end.name}.t VALUES (1, 'old', 1, 1)")
+    b.write(Change(was, was._replace(v="b")))
+    a.write(Change(was, was._replace(v="a")))
+    a.write(Change(was._replace(v="a"), was._replace(v="a2")))
+    assert b.hear(a.messages, policy="park", prefer="a").parked == 2
+    assert b.rows()[1].v == "b"
+    assert b.conflicts() == [("changed", "parked")]
+    conflict, behind = parked(b.server, "state_b")
+    assert conflict.reason.startswith("conflict: the target's row was changed; its policy is to park")
+    assert behind.behind == conflict.id
+    options = {"state_schema": "state_b", "dbname_rewrite": {"a": "b"}, "detect_conflicts": "on"}
+    desk = ParkedDesk(settings_for(b.server, **options, conflicts={"policy": "park"}), LOG)
+    try:
+        assert [each.applied for each in desk.retry()] == [True, True]
+    finally:
+        desk.close()
+    assert b.rows()[1].v == "a2"
+    assert b.conflicts() == [("changed", "parked"), ("changed", "source")]
+
+
+@pytest.mark.parametrize(
+    ("definition", "why"),
+    [("(id INT, v INT)", "has no key"), ("(id INT PRIMARY KEY, v INT) ENGINE=MyISAM", "has no transactions")],
+)
+def test_a_table_in_which_no_conflict_can_be_found_is_not_written(
+    fresh_target: Endpoint, binlog: Binlog, definition: str, why: str
+) -> None:
+    fresh_target.query("CREATE DATABASE d")
+    fresh_target.query(f"CREATE TABLE d.t {definition}")
+    fresh_target.query("CREATE TABLE d.other (id INT PRIMARY KEY)")
+    messages = binlog.transaction(insert("d.t", {"id": 1, "v": 1}), insert("d.other", {"id": 1}))
+    assert replay(fresh_target, messages, **ON).parked == 1
+    assert f"d.t {why}" in parked(fresh_target)[0].reason
+    assert fresh_target.query("SELECT COUNT(*) FROM d.t") == [(0,)]
+    assert fresh_target.query("SELECT COUNT(*) FROM d.other") == [(1,)]
+
+
+def test_a_policy_by_a_column_that_cannot_decide_parks_with_a_sentence(fresh_target: Endpoint, binlog: Binlog) -> None:
+    fresh_target.query("CREATE DATABASE d")
+    fresh_target.query("CREATE TABLE d.t (id INT PRIMARY KEY, v VARCHAR(9))")
+    fresh_target.query("INSERT INTO d.t VALUES (1, 'there')")
+    policies = {"prefer": "source", "tables": {"d.*": "newest:v"}}
+    replay(fresh_target, binlog.each([insert("d.t", {"id": 1, "v": "x"})]), detect_conflicts="on", conflicts=policies)
+    assert "cannot be decided by 'v': it is varchar" in parked(fresh_target)[0].reason
+    assert fresh_target.query("SELECT v FROM d.t") == [("there",)]
+
+
+def test_a_bootstrap_of_equal_rows_is_no_conflict(ends: tuple[End, End]) -> None:
+    a, b = ends
+    b.server.query("INSERT INTO b.t VALUES (1, 'x', 1, 1), (2, 'own', 1, 2)")
+    rows = [{"id": 1, "v": "x", "n": 1, "u": 1}, {"id": 2, "v": "source", "n": 1, "u": 2}]
+    b.hear(a.binlog.bootstrap("a.t", rows), policy="prefer", prefer="a")
+    assert b.rows()[2].v == "source"
+    assert b.conflicts() == [("exists", "source")]
+
+
+@pytest.mark.parametrize("point", ["after-conflict:1", "after-conflict:2", "before-commit", "after-commit"])
+def test_a_kill_between_a_decision_and_its_commit_leaves_each_conflict_once(
+    ends: tuple[End, End], tmp_path: Path, point: str
+) -> None:
+    a, b = ends
+    b.server.query("INSERT INTO b.t VALUES (1, 'b', 1, 1), (2, 'b', 1, 2)")
+    a.write(Change(None, Row(1, "a", 1, 1)), Change(None, Row(3, "a", 1, 2)))
+    (tmp_path / "messages.json").write_bytes(b"\n".join(a.messages))
+    config = write_config(
+        {"db_info": b.server.db_info, "state_schema": "state_b", "dbname_rewrite": {"a": "b"}, "log_file_prefix": "",
+         **ON},
+        tmp_path / "config.py",
+    )  # fmt: skip
+    command = [sys.executable, "-m", "pydbsync", "replay", "messages.json", "--config", str(config)]
+    killed = subprocess.run(command, cwd=tmp_path, env={**os.environ, "PYDBSYNC_KILL_POINT": point}, check=False)
+    assert killed.returncode == -signal.SIGKILL
+    subprocess.run(command, cwd=tmp_path, check=True)
+    assert b.rows() == {1: Row(1, "a", 1, 1), 3: Row(3, "a", 1, 2)}
+    assert b.conflicts() == [("exists", "source"), ("unique", "source")]

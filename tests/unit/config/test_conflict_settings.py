@@ -1,0 +1,56 @@
+"""The policies of conflicts: every mistake is one sentence with the path of its key."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from pydbsync.config.settings import Settings, settings_from_mapping
+from pydbsync.errors import ConfigError
+
+
+def load(conflicts: dict[str, Any], **options: Any) -> Settings:
+    return settings_from_mapping({"detect_conflicts": "on", "conflicts": conflicts, **options}, require=())[0]
+
+
+def test_policies_are_read_by_glob() -> None:
+    settings = load({"prefer": "source", "tables": {"shop.*": "newest:updated_at", "*.*": "park"}})
+    assert [(glob, str(policy)) for glob, policy in settings.conflicts.tables.items()] == [
+        ("shop.*", "newest:updated_at"), ("*.*", "park"),
+    ]  # fmt: skip
+    assert str(settings.conflicts.other_policy) == "prefer"
+    assert [str(policy) for policy in settings.conflicts.by_hand().tables.values()] == [
+        "newest:updated_at", "source_wins",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("conflicts", "key", "says"),
+    [
+        ({"policy": "prefer"}, "conflicts.prefer", "is missing: conflicts.policy is 'prefer'"),
+        ({"policy": "park", "tables": {"a.b": "larger:n"}}, "conflicts.prefer", "conflicts.tables.a.b is 'larger:n'"),
+        ({"prefer": "me"}, "conflicts.prefer", "expected source or target"),
+        ({"prefer": "source", "policy": "newest"}, "conflicts.policy", "expected 'newest:COLUMN'"),
+        ({"prefer": "source", "policy": "park:n"}, "conflicts.policy", "expected 'park' alone"),
+        ({"prefer": "source", "policy": "latest:n"}, "conflicts.policy", "unknown policy 'latest'"),
+        ({"prefer": "source", "tables": {"shop": "park"}}, "conflicts.tables.shop", "write 'shop.*'"),
+        ({"prefer": "source", "tables": {"shop.*": 3}}, "conflicts.tables.shop.*", "expected a policy such as"),
+    ],
+)
+def test_what_cannot_be_is_refused(conflicts: dict[str, Any], key: str, says: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load(conflicts)
+    assert caught.value.key == key
+    assert says in str(caught.value)
+
+
+def test_nothing_has_to_be_preferred_where_no_policy_asks_or_nobody_looks() -> None:
+    assert load({"policy": "source_wins", "tables": {"a.*": "park"}}).detects_conflicts
+    assert not settings_from_mapping({}, require=())[0].detects_conflicts
+    assert str(load({}).conflicts.other_policy) == "park"
+
+
+def test_another_target_than_mysql_has_no_rows_to_compare_with() -> None:
+    with pytest.raises(ConfigError, match="only a MySQL or MariaDB target"):
+        load({"prefer": "source"}, sink={"type": "ndjson", "path": "x"})
