@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator
 from typing import NamedTuple, TypeAlias
 
 from pydbsync.apply.conflict_table import CONFLICT_TABLES
+from pydbsync.apply.cutover_tables import CUTOVER_TABLES
 from pydbsync.apply.first_tables import FIRST_TABLES
 from pydbsync.apply.mark_table import MARK_TABLE
 from pydbsync.apply.operator_tables import FEEDER, OPERATOR_TABLES
@@ -124,6 +125,11 @@ MIGRATIONS = (
         7,
         "Conflicts are written down: changes that did not find the target's row as the source's was.",
         tuple(Table(name, definition) for name, definition in CONFLICT_TABLES.items()),
+    ),
+    Migration(
+        8,
+        "A cut-over writes down its steps.",
+        tuple(Table(name, definition) for name, definition in CUTOVER_TABLES.items()),
     ),
 )
 

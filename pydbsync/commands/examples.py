@@ -16,6 +16,9 @@ SENTENCES: Final[Mapping[str, str]] = {
     "config": "Look at the configuration without connecting anywhere.",
     "copy": "Copy tables from source to target, and have replay go on exactly there. Run again, it goes on.",
     "counters": "List the tables and sequences of the target that would give out numbers which the source has given.",
+    "cutover": "Send the applications from the source of a plan to its target, step by step, each with its undo.",
+    "rehearse": "Everything of a cutover but the switch: how long writing would stop, and what would stop it.",
+    "rollback": "Go back to the server that a cutover has left, with all that was written meanwhile.",
     "doctor": "Look at source, broker, target and state, and say what is wrong and how it is mended.",
     "heartbeat": "Count up one row at the source each second, so that a loss on the way here can be proven.",
     "init": "Write a commented configuration from a few answers; passwords stay in the environment.",
@@ -54,6 +57,16 @@ EXAMPLES: Final[Mapping[str, tuple[tuple[str, str], ...]]] = {
         ("say what would be done", "pydbsync copy --dry-run"),
     ),
     "counters": (("list and raise them at the switch", "pydbsync counters --apply"),),
+    "cutover": (
+        ("asking before it begins and before the switch", "pydbsync cutover plan.yaml"),
+        ("without questions, as it was rehearsed", "pydbsync cutover plan.yaml --yes"),
+        ("take back what a killed call has left", "pydbsync cutover plan.yaml --undo"),
+    ),
+    "rehearse": (
+        ("with its reports in a folder", "pydbsync rehearse plan.yaml --reports rehearsals"),
+        ("the way back", "pydbsync rehearse plan.yaml --rollback"),
+    ),
+    "rollback": (("to the old server, with all that was written meanwhile", "pydbsync rollback plan.yaml"),),
     "doctor": (
         ("before the first run", "pydbsync doctor"),
         ("with Maxwell's flags", "pydbsync doctor --maxwell config.properties --watch-stream 10"),

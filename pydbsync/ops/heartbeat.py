@@ -9,11 +9,13 @@ from pydbsync.apply.connection import Connection
 from pydbsync.backoff import Backoff
 from pydbsync.config.settings import Settings
 from pydbsync.engine.gaps import HEARTBEAT_COLUMN
-from pydbsync.errors import ConfigError, TransientError
+from pydbsync.errors import ConfigError, PermanentError, TransientError
 from pydbsync.ops.told import Told
 from pydbsync.plan.quoting import quote_name
 
 INTERVAL_S = 1.0
+_COUNT_UP = f"UPDATE {{name}} SET {HEARTBEAT_COLUMN} = {HEARTBEAT_COLUMN} + 1 WHERE id = 1"
+_MISSING = (1049, 1146)
 
 
 def run_heartbeat(
@@ -44,7 +46,7 @@ def run_heartbeat(
                 if is_away:
                     log.info("the source is back")
                 is_away = False
-            connection.execute(f"UPDATE {name} SET {HEARTBEAT_COLUMN} = {HEARTBEAT_COLUMN} + 1 WHERE id = 1")
+            connection.execute(_COUNT_UP.format(name=name))
             number = int(connection.value(f"SELECT {HEARTBEAT_COLUMN} FROM {name} WHERE id = 1"))
             written += 1
             backoff.reset()
@@ -67,6 +69,21 @@ def run_heartbeat(
     if connection is not None:
         connection.close()
     return number
+
+
+def beat_once(connection: Connection, heartbeat_table: str) -> None:
+    """Make the table if it is missing, and count up once. Raises TransientError, PermanentError."""
+    database, _, table = heartbeat_table.partition(".")
+    name = f"{quote_name(database)}.{quote_name(table)}"
+    try:
+        found = connection.execute(_COUNT_UP.format(name=name))
+    except PermanentError as exc:
+        if exc.code not in _MISSING:
+            raise
+        found = 0
+    if not found:
+        _make_table(connection, quote_name(database), name)
+        connection.execute(_COUNT_UP.format(name=name))
 
 
 def _make_table(connection: Connection, database: str, name: str) -> None:

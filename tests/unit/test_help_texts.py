@@ -35,6 +35,7 @@ OF_THE_COMMAND = {
     "--stream",
     "--exchange",
     "--routing-key",
+    "--undo",
 }
 """What these do is said by each command for itself."""
 

@@ -129,6 +129,25 @@ class Task(msgspec.Struct):
         return self.written_s <= max(2.0, 10 * self.every_s)
 
 
+class Cutover(msgspec.Struct):
+    """The newest cutover, rollback or failover of a plan."""
+
+    plan: str
+    command: str
+    state: str
+    """running, undoing or done."""
+    source: str
+    target: str
+    started: str
+    write_stop_s: float | None = None
+    ended_streams: list[str] = []
+    """Those of this state schema whose direction is over by it."""
+    way_back: str = ""
+    """In words: whether it is level, and what a rollback would take."""
+    is_level: bool | None = None
+    rollback_s: float | None = None
+
+
 class Status(msgspec.Struct):
     """All of it."""
 
@@ -145,6 +164,7 @@ class Status(msgspec.Struct):
     rabbitmq_note: str = ""
     queues: list[Queue] = []
     tasks: list[Task] = []
+    cutovers: list[Cutover] = []
     todo: list[str] = []
     """What to do now, the gravest first."""
 

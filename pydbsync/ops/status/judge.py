@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pydbsync.ops.status.facts import Health, Process, Queue, Status, Task
+from pydbsync.ops.status.facts import Cutover, Health, Process, Queue, Status, Task
 from pydbsync.ops.status.words import age, count, seconds
 
 LATE_S = 15.0
@@ -16,8 +16,12 @@ def judge(status: Status) -> None:
     """Fill in health and words of the whole and of each part."""
     for task in status.tasks:
         _judge_task(status, task)
+    over = {stream: each for each in status.cutovers if each.state == "done" for stream in each.ended_streams}
     for queue in status.queues:
-        _judge_queue(status, queue)
+        if queue.stream in over and not status.target_note:
+            queue.behind = f"this direction is over, by the {over[queue.stream].command} of {over[queue.stream].plan}"
+        else:
+            _judge_queue(status, queue)
     if status.target_note:
         status.health = "down"
         status.says = "the target does not answer"
@@ -29,6 +33,7 @@ def judge(status: Status) -> None:
         return
     counted = [queue for queue in status.queues if queue.is_configured]
     parts: list[Health] = [*(queue.health for queue in counted), *(task.health for task in status.tasks)]
+    parts += [_judge_cutover(status, each) for each in status.cutovers]
     if not counted:
         parts.append("down")
         status.todo.append(
@@ -41,6 +46,19 @@ def judge(status: Status) -> None:
             if queue.health == health:
                 status.todo += queue.todo
     status.todo = list(dict.fromkeys(status.todo))
+
+
+def _judge_cutover(status: Status, cutover: Cutover) -> Health:
+    if cutover.state in ("running", "undoing"):
+        status.todo.append(
+            f"the {cutover.command} of {cutover.plan} that began at {cutover.started} has not ended: if nobody is at"
+            f" it, `pydbsync {cutover.command}` with the plan goes on with it"
+        )
+        return "degraded"
+    if cutover.is_level is False:
+        status.todo.append(f"the way back of {cutover.plan}: {cutover.way_back}")
+        return "degraded"
+    return "healthy"
 
 
 def _summary(status: Status, queues: list[Queue]) -> str:

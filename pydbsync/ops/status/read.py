@@ -13,6 +13,7 @@ from pydbsync.apply.connection import Connection
 from pydbsync.apply.state import check_state_version
 from pydbsync.config.settings import QueueSettings, Settings
 from pydbsync.errors import ConfigError, PermanentError, PydbsyncError, SourceError, TransientError
+from pydbsync.ops.status.cutovers import read_cutovers
 from pydbsync.ops.status.facts import BrokerQueue, Gap, ParkedGroup, Place, Process, Queue, Status, Task
 from pydbsync.plan.quoting import quote_name
 from pydbsync.source.link import BrokerLink, LinkStopped
@@ -67,6 +68,7 @@ def _read_target(settings: Settings, status: Status) -> None:
         reader = _Reader(connection, settings)
         status.queues = reader.queues(settings.queues)
         status.tasks = reader.tasks()
+        read_cutovers(settings, connection, status)
     finally:
         connection.close()
 

@@ -30,6 +30,13 @@ def shown(status: Status) -> Text:
     for task in status.tasks:
         text.append_text(_task_line(task))
         text.append("\n")
+    for each in status.cutovers:
+        text.append(f"\n{each.command} of {each.plan}", style="bold")
+        done = f"{each.target} has been in charge since" if each.state == "done" else f"{each.state}, from"
+        text.append(f"  {done} {each.started}\n")
+        if each.way_back:
+            text.append_text(_line("way back", each.way_back))
+            text.append("\n")
     if status.todo:
         text.append("\nwhat to do now\n", style="bold")
         for number, todo in enumerate(status.todo, start=1):

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 from pydbsync.apply.checkpoint import CheckpointRow
 from pydbsync.config.settings import QueueSettings, Settings
 from pydbsync.errors import ApplyError, OperationError, SourceError
-from pydbsync.model import COMMIT_ROW, TableName
+from pydbsync.model import COMMIT_ROW, Place, TableName
 from pydbsync.ops.capture.binlog import kinds
 from pydbsync.ops.capture.binlog.query import parse_query
 from pydbsync.ops.capture.binlog.reader import BinlogPlace, BinlogReader, Event
@@ -147,6 +147,12 @@ class Streams:
             SourceError,
         ):  # no right to look into the binlog, or the file is gone: wait for the checkpoint itself
             return Passed.NO
+
+    def is_quiet(self, begin: SourcePlace, end: SourcePlace, tables: Sequence[TableName]) -> bool:
+        """Whether no change of these tables lies between two ends of the binlog. Raises ApplyError, OperationError,
+        SourceError where the binlog cannot be read."""
+        at = Checkpoint(base=begin.base, place=Place(begin.file, begin.offset, COMMIT_ROW))
+        return begin.base == end.base and self._is_quiet_between(at, end, tables)
 
     def _is_quiet_between(self, checkpoint: Checkpoint, place: SourcePlace, tables: Sequence[TableName]) -> bool:
         """Whether no change of these tables lies behind the checkpoint and before the place."""

@@ -1,0 +1,200 @@
+"""What replay does not carry: numbers that were given out, triggers, and what is reported (views, accounts)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from pydbsync.apply.connection import Connection
+from pydbsync.engine.table_plans import router_from
+from pydbsync.errors import ApplyError
+from pydbsync.model import TableName
+from pydbsync.ops.copy.definitions import Inventory, read_inventory
+from pydbsync.ops.copy.options import CopyOptions
+from pydbsync.ops.copy.programs import (
+    Program,
+    make_programs,
+    missing_definers,
+    read_events,
+    read_routines,
+    read_triggers,
+    read_views,
+)
+from pydbsync.ops.counters import behind_of, raise_counters
+from pydbsync.ops.cutover.engine import Step, StepFailed, Way, Work
+from pydbsync.ops.cutover.fence import assert_quiet, source_place
+from pydbsync.ops.cutover.sessions import ReadOnly, read_only, set_read_only
+from pydbsync.ops.doctor.finding import counted, listed
+from pydbsync.ops.servers import Server
+from pydbsync.ops.verify.place import SourcePlace
+from pydbsync.plan.quoting import quote_table
+from pydbsync.route.filters import Filters
+
+_ALL = CopyOptions(views=True, triggers=True, routines=True, events=True)
+
+
+class Carry(Step):
+    """Counters are raised; triggers leave one server and come to the other."""
+
+    name = "carry"
+    says = "counters above every number given out, triggers to the other server"
+    undo_says = "triggers are where they were; counters that were raised stay"
+    limit = "carry_s"
+
+    def do(self, work: Work) -> str:
+        way = work.way
+        servers = work.servers()
+        if way.settings.source is not None and read_only(servers.source).super_read_only:
+            # What follows here, and the way back, writes as a user that may write under read_only.
+            set_read_only(work, way.settings.source, ReadOnly(True))
+        begin = SourcePlace(*work.facts.get("quiet_from", work.facts["fence_place"]))
+        assert_quiet(work, way, begin)
+        behind = behind_of(way.settings, servers)
+        servers.target.call(lambda connection: raise_counters(connection, behind))
+        said = [f"raised: {counted(len(behind), 'counter')}" if behind else "no counter was behind"]
+        if work.plan.triggers:
+            moved = self._move_triggers(work)
+            if moved:
+                said.append(f"{counted(moved, 'trigger')} moved to {way.target}, and gone from {way.source}")
+        if work.plan.programs and (made := self._make_programs(work)):
+            said.append(f"made at {way.target}: {listed(made)}")
+        work.keep("quiet_from", list(source_place(work, way)))
+        said += reported(way, servers.source, servers.target)
+        return "; ".join(said)
+
+    def _move_triggers(self, work: Work) -> int:
+        servers = work.servers()
+        if "triggers" not in work.facts:
+            found = servers.source.call(lambda source: read_triggers(source, inventory_of(work.way, source).tables))
+            work.keep("triggers", [list(each) for each in found])
+        programs = programs_from(work.facts["triggers"])
+        router = router_from(work.way.settings)
+        names = servers.target.call(_triggers)
+        missing = [
+            each for each in programs
+            if {TableName(each_one, each.name.table) for each_one in router.databases(each.name.database)} - names
+        ]  # fmt: skip
+        work.keep(
+            "triggers_made",
+            sorted(
+                {
+                    *map(tuple, work.facts.get("triggers_made", ())),
+                    *(
+                        (database, each.name.table)
+                        for each in missing
+                        for database in router.databases(each.name.database)
+                    ),
+                }
+            ),
+        )
+        made = servers.target.call(lambda target: make_programs(
+            target, missing, databases=router.databases,
+            rename=lambda database, own, there: router.rename(database, shard_of=own, shard=there),
+        ))  # fmt: skip
+        if made.left_out:
+            raise StepFailed(f"cannot be made at {work.way.target}: {listed(made.left_out)}")
+        there = servers.source.call(_triggers)
+        drop(servers.source, [each.name for each in programs if each.name in there])
+        return len(programs)
+
+    def _make_programs(self, work: Work) -> list[str]:
+        """Views, routines and events that only the server has that is left; events come disabled, and run when it is
+        opened."""
+        servers = work.servers()
+        router = router_from(work.way.settings)
+        found = servers.source.call(lambda source: read_all(source, inventory_of(work.way, source)))
+        there = programs_at(servers.target)
+        missing = [
+            each for each in found
+            if {(each.kind, database, each.name.table) for database in router.databases(each.name.database)} - there
+        ]  # fmt: skip
+        names = {(each.kind, database, each.name.table) for each in missing
+                 for database in router.databases(each.name.database)} - there  # fmt: skip
+        work.keep("programs_made", sorted({*map(tuple, work.facts.get("programs_made", ())), *names}))
+        made = servers.target.call(lambda target: make_programs(
+            target, missing, databases=router.databases,
+            rename=lambda database, own, there: router.rename(database, shard_of=own, shard=there),
+        ))  # fmt: skip
+        work.problems += made.left_out
+        return [
+            f"{each.kind} {each.name}" for each in missing if each.name.table in {name.table for name in made.names}
+        ]
+
+    def undo(self, work: Work) -> str:
+        servers = work.servers()
+        for kind, database, name in work.facts.get("programs_made", ()):
+            sql = f"DROP {kind.upper()} IF EXISTS {quote_table(TableName(database, name))}"
+            servers.target.call(lambda connection, sql=sql: connection.execute(sql))  # type: ignore[misc]
+        if "triggers" not in work.facts:
+            return ""
+        there = servers.source.call(_triggers)
+        missing = [each for each in programs_from(work.facts["triggers"]) if each.name not in there]
+        made = servers.source.call(lambda source: make_programs(
+            source, missing, databases=lambda database: (database,), rename=lambda database, own, there: database,
+        ))  # fmt: skip
+        if made.left_out:
+            raise StepFailed(f"triggers cannot be made again at {work.way.source}: {listed(made.left_out)}")
+        drop(servers.target, [TableName(*each) for each in work.facts.get("triggers_made", ())])
+        return "triggers are where they were"
+
+
+def inventory_of(way: Way, source: Connection) -> Inventory:
+    """The tables and views of the direction's source that take part."""
+    return read_inventory(
+        source, router_from(way.settings), chosen=Filters(),
+        own=[TableName(*way.settings.heartbeat_table.split(".", 1))], with_empty=False,
+    )  # fmt: skip
+
+
+def programs_from(rows: Iterable[list[object]]) -> list[Program]:
+    """As they were stored."""
+    return [
+        Program(str(kind), TableName(*name), str(sql), str(mode), str(collation), str(zone))  # type: ignore[misc]
+        for kind, name, sql, mode, collation, zone in rows
+    ]
+
+
+def drop(server: Server, triggers: Iterable[TableName]) -> None:
+    """One that has gone already is none."""
+    for name in triggers:
+        server.call(lambda connection, name=name: connection.execute(f"DROP TRIGGER IF EXISTS {quote_table(name)}"))  # type: ignore[misc]
+
+
+def _triggers(connection: Connection) -> set[TableName]:
+    found = connection.rows("SELECT trigger_schema, trigger_name FROM information_schema.triggers")
+    return {TableName(str(database), str(name)) for database, name in found}
+
+
+def read_all(source: Connection, inventory: Inventory) -> list[Program]:
+    """Routines, views and events that take part, in the order in which they can be made."""
+    routines, _ = read_routines(source, inventory.databases)
+    views, _ = read_views(source, inventory.views)
+    return [*routines, *views, *read_events(source, inventory.databases)]
+
+
+def programs_at(server: Server) -> set[tuple[str, str, str]]:
+    """(kind, database, name) of all that a server has."""
+    found = server.rows(
+        "SELECT 'view', table_schema, table_name FROM information_schema.views"
+        " UNION ALL SELECT LOWER(routine_type), routine_schema, routine_name FROM information_schema.routines"
+        " UNION ALL SELECT 'event', event_schema, event_name FROM information_schema.events"
+    )
+    return {(str(kind), str(database), str(name)) for kind, database, name in found}
+
+
+def reported(way: Way, source: Server, target: Server) -> list[str]:
+    """What a person has to see to: definers and accounts that are missing."""
+    said: list[str] = []
+    inventory = source.call(lambda connection: inventory_of(way, connection))
+    said += source.call(lambda first: target.call(lambda second: missing_definers(first, second, inventory, _ALL)))
+    said += missing_accounts(source, target)
+    return said
+
+
+def missing_accounts(source: Server, target: Server) -> list[str]:
+    """Accounts of the source that the target does not have; nothing where they may not be seen."""
+    sql = "SELECT CONCAT(user, '@', host) FROM mysql.user WHERE user NOT LIKE 'mysql.%' AND user NOT IN ('', 'root')"
+    try:
+        missing = {str(name) for (name,) in source.rows(sql)} - {str(name) for (name,) in target.rows(sql)}
+    except ApplyError:
+        return ["accounts could not be compared (no SELECT on mysql.user)"]
+    return [f"accounts that the target does not have: {listed(sorted(missing))}"] if missing else []

@@ -1,0 +1,52 @@
+"""Events, which run at exactly one of the two servers at any time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from pydbsync.config.settings import Settings
+from pydbsync.engine.table_plans import router_from
+from pydbsync.errors import ApplyError
+from pydbsync.model import TableName
+from pydbsync.ops.servers import SYSTEM_DATABASES, Server
+from pydbsync.plan.quoting import quote_table
+
+_NO_SUCH_EVENT = 1539
+
+
+def enabled_events(server: Server, settings: Settings) -> list[list[str]]:
+    """(database, event) of those that run at the direction's source, of the databases that take part."""
+    router = router_from(settings)
+    return [
+        [str(database), str(event)]
+        for database, event in server.rows(
+            "SELECT event_schema, event_name FROM information_schema.events WHERE status = 'ENABLED'"
+            " ORDER BY event_schema, event_name"
+        )
+        if str(database) not in SYSTEM_DATABASES and router.filters.takes_database(str(database))
+    ]
+
+
+def disable_events(server: Server, events: Iterable[Sequence[str]]) -> None:
+    """None of them runs any more. One that has gone meanwhile is none."""
+    _alter(server, events, "DISABLE")
+
+
+def enable_events(server: Server, events: Iterable[Sequence[str]]) -> list[TableName]:
+    """They run; those that the server does not have."""
+    return _alter(server, events, "ENABLE")
+
+
+def _alter(server: Server, events: Iterable[Sequence[str]], how: str) -> list[TableName]:
+    missing = []
+    for database, event in events:
+        name = TableName(database, event)
+        try:
+            server.call(
+                lambda connection, name=name: connection.execute(f"ALTER EVENT {quote_table(name)} {how}")  # type: ignore[misc]
+            )
+        except ApplyError as exc:
+            if exc.code != _NO_SUCH_EVENT:
+                raise
+            missing.append(name)
+    return missing

@@ -1,0 +1,282 @@
+"""Capture and replay of a direction: kept still, started and ended.
+
+A direction is kept still by the table `pause` of its target, which each of its workers obeys, those too that are
+started later. Its processes are the operator's (hooks), or our own, which go on when we end.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import zlib
+from collections.abc import Iterator
+from contextlib import suppress
+from itertools import pairwise
+from pathlib import Path
+from typing import NamedTuple
+
+import pika
+
+from pydbsync.apply.checkpoint import CheckpointRow
+from pydbsync.apply.connection import Connection
+from pydbsync.apply.operator_audit import actor_here
+from pydbsync.apply.pause_table import PauseTable
+from pydbsync.errors import ApplyError
+from pydbsync.ops.cutover.engine import StepFailed, Way, Work
+from pydbsync.ops.cutover.hooks import run_hook
+from pydbsync.plan.quoting import quote_name
+from pydbsync.source.connection import connection_name, connection_parameters
+
+LOOK_S = 0.1
+FOLLOWING = frozenset({"following", "stalled"})
+"""A worker that follows its queue; stalled is one to which no heartbeat has come for a while."""
+_MISSING = (1049, 1146)
+_CAPTURE_LOCK = "LEFT(CONCAT('pydbsync capture ', %s, ' ', %s), 64)"
+"""As capture's own state in tables takes it."""
+
+
+class Running(NamedTuple):
+    """A process that writes into the state schema what it does."""
+
+    kind: str
+    name: str
+    host: str
+    pid: int
+    state: str
+
+    @property
+    def is_following(self) -> bool:
+        """A worker that applies what comes."""
+        return self.kind == "worker" and self.state in FOLLOWING
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.name} (pid {self.pid} on {self.host})"
+
+
+def running(connection: Connection, way: Way) -> list[Running]:
+    """The workers and captures of a direction that have written lately, as its target knows them."""
+    schema = quote_name(way.settings.state_schema)
+    streams = tuple(queue.stream for queue in way.settings.queues) or ("",)
+    fresh = "written_at > CURRENT_TIMESTAMP(6) - INTERVAL GREATEST(2, 10 * every_s) SECOND"
+    found: list[Running] = []
+    for kind, sql, parameters in (
+        ("worker", f"SELECT stream, host, pid, state FROM {schema}.worker WHERE stream IN %s AND state <> 'stopped'"
+                   f" AND {fresh}", (streams,)),
+        ("capture", f"SELECT name, host, pid, state FROM {schema}.task WHERE kind = 'capture' AND ended_at IS NULL"
+                    f" AND {fresh}", ()),
+    ):  # fmt: skip
+        try:
+            found += [Running(kind, name, host, int(pid), state) for name, host, pid, state in
+                      connection.rows(sql, parameters)]  # fmt: skip
+        except ApplyError as exc:
+            if exc.code not in _MISSING:
+                raise
+    return found
+
+
+def keep_still(work: Work, way: Way) -> int:
+    """Have no worker of the direction write any more, and wait until each has obeyed; how many pauses are ours."""
+    target = work.servers(way).target
+    table = PauseTable(way.settings.state_schema)
+    reason = f"{work.command} of {work.plan.name}: the direction {way.name} has ended"
+    added = 0
+    for queue in way.settings.queues:
+        added += target.call(
+            lambda connection, stream=queue.stream: table.add(  # type: ignore[misc]
+                connection, stream, "", actor=actor_here(), reason=reason
+            )
+        )
+    for queue in way.settings.queues:
+        row = CheckpointRow(schema=way.settings.state_schema, stream=queue.stream)
+        while target.call(row.is_locked):
+            states = {each.state for each in target.call(lambda connection: running(connection, way))
+                      if each.kind == "worker" and each.name == queue.stream}  # fmt: skip
+            if "paused" in states and not states & FOLLOWING:
+                break
+            work.wait(LOOK_S)
+    return added
+
+
+def let_go_on(work: Work, way: Way) -> None:
+    """End our pauses of the direction."""
+    table = PauseTable(way.settings.state_schema)
+    target = work.servers(way).target
+    for queue in way.settings.queues:
+        target.call(
+            lambda connection, stream=queue.stream: table.remove(  # type: ignore[misc]
+                connection, stream, "", actor=actor_here()
+            )
+        )
+
+
+def empty_queues(way: Way) -> int:
+    """Remove what waits in the direction's queues, and say how many. All of it lies before the place where its capture
+    begins now, at which both servers were found equal."""
+    removed = 0
+    connection = pika.BlockingConnection(connection_parameters(way.settings.amqp, name=connection_name("cutover")))
+    try:
+        for queue in way.settings.queues:
+            with suppress(pika.exceptions.ChannelClosedByBroker):  # it is not there yet
+                channel = connection.channel()
+                removed += int(channel.queue_purge(queue.queue).method.message_count)
+                channel.close()
+    except (pika.exceptions.AMQPError, OSError) as exc:
+        raise StepFailed(f"RabbitMQ cannot be asked to empty the queues of {way.name}: {exc}") from exc
+    finally:
+        with suppress(pika.exceptions.AMQPError, OSError):
+            connection.close()
+    return removed
+
+
+def capture_name(work: Work, way: Way) -> str:
+    """Of the capture that we start: another one each run, since each begins anew."""
+    return f"{way.name}-{work.row.id}-{zlib.crc32(work.plan.name.encode()):08x}"
+
+
+def forget_capture(work: Work, way: Way) -> None:
+    """A state of this name would have capture go on where that one was, and not begin where it has to: what the other
+    direction wrote in between would come back to where it was written."""
+    target, name = work.servers(way).target, capture_name(work, way)
+    for table in ("capture_place", "capture_schema"):
+        sql = f"DELETE FROM {quote_name(way.settings.state_schema)}.{table} WHERE name = %s"
+        try:
+            target.call(lambda connection, sql=sql: connection.run(sql, (name,)))  # type: ignore[misc]
+        except ApplyError as exc:
+            if exc.code not in _MISSING:
+                raise
+
+
+def start_replay(work: Work, way: Way) -> None:
+    """Have workers follow the direction's queues, unless they do; returns when they do."""
+    target = work.servers(way).target
+    streams = [CheckpointRow(schema=way.settings.state_schema, stream=each.stream) for each in way.settings.queues]
+    if not all(target.call(row.is_locked) for row in streams):
+        _spawn(work, way, "run")
+    _wait_for_workers(work, way)
+
+
+def start(work: Work, way: Way, place: str) -> None:
+    """Capture from `place` on, and replay; those that run are left alone. Returns when both are at work."""
+    if work.plan.hooks.start:
+        run_hook(
+            work, "start", work.plan.hooks.start, way=way,
+            more={"PYDBSYNC_START": place, "PYDBSYNC_CAPTURE_NAME": capture_name(work, way)},
+        )  # fmt: skip
+        _wait_for_workers(work, way)
+    else:
+        start_replay(work, way)
+        _start_capture(work, way, place)
+
+
+def _wait_for_workers(work: Work, way: Way) -> None:
+    target = work.servers(way).target
+    missing = {queue.stream for queue in way.settings.queues}
+    while missing:
+        found = target.call(lambda connection: running(connection, way))
+        missing -= {each.name for each in found if each.is_following}
+        if missing:
+            work.wait(LOOK_S)
+
+
+def _start_capture(work: Work, way: Way, place: str) -> None:
+    name, schema = capture_name(work, way), way.settings.state_schema
+    target = work.servers(way).target
+    if target.value(f"SELECT IS_USED_LOCK({_CAPTURE_LOCK})", (schema, name)) is None:
+        bundle = ["--bundle", "--routing-key", "%db%"] if work.plan.bundle else []
+        _spawn(work, way, "capture", "--state", "target", "--name", name, "--start", place, *bundle)
+    while True:
+        with suppress(ApplyError):
+            held = target.value(f"SELECT IS_USED_LOCK({_CAPTURE_LOCK})", (schema, name))
+            if held is not None and target.rows(
+                f"SELECT 1 FROM {quote_name(schema)}.capture_place WHERE name = %s", (name,)
+            ):
+                return
+        work.wait(LOOK_S)
+
+
+def _spawn(work: Work, way: Way, *arguments: str) -> None:
+    """A process that outlives us, with what it says in a file of the plan's log folder."""
+    command, *options = arguments
+    log = Path(work.plan.log_folder) / f"{work.plan.name}-{way.name}-{command}.log"
+    try:
+        with log.open("ab") as out:
+            process = subprocess.Popen(  # noqa: S603
+                [sys.executable, "-m", "pydbsync", command, "--config", str(way.config), *options],
+                stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True,
+            )  # fmt: skip
+    except OSError as exc:
+        raise StepFailed(f"`pydbsync {command}` cannot be started with its output in {log}: {exc}") from exc
+    process.returncode = 0  # it outlives this object; without this, Popen warns of a child still running
+
+
+def end(work: Work, way: Way) -> str:
+    """End capture and replay of a direction. Raises StepFailed for what runs on another machine and has no hook."""
+    if work.plan.hooks.stop:
+        run_hook(work, "stop", work.plan.hooks.stop, way=way)
+    target = work.servers(way).target
+    told: set[int] = set()
+    count = 0
+    while left := target.call(lambda connection: list(_at_work(connection, way))):
+        elsewhere = [each for each in left if each.host != socket.gethostname()]
+        if elsewhere and not work.plan.hooks.stop:
+            raise StepFailed(
+                f"{elsewhere[0]} runs on another machine: end it there, or give the plan the hooks start and stop"
+            )
+        for each in left if not work.plan.hooks.stop else ():
+            pid = _owner(each.pid)
+            if pid is not None and pid not in told:
+                told.add(pid)
+                count += 1
+                with suppress(ProcessLookupError, PermissionError):
+                    os.kill(pid, signal.SIGTERM)
+        work.wait(LOOK_S)
+    return f"capture and replay of {way.name} have ended ({count} processes)" if count else (
+        f"no capture and no replay of {way.name} is at work"
+    )  # fmt: skip
+
+
+def _at_work(connection: Connection, way: Way) -> Iterator[Running]:
+    """Those whose lock is held or whose process is there; a row alone may be that of one that was killed."""
+    for each in running(connection, way):
+        if each.host == socket.gethostname() and _owner(each.pid) is None:
+            continue
+        yield each
+
+
+def _owner(pid: int) -> int | None:
+    """The process to be told that a worker or a capture is to end: its supervisor, or itself. None where it is gone."""
+    if _is_ours(pid):
+        return pid
+    parent = _parent(pid)
+    while parent > 1 and _is_fork_server(parent):
+        parent = _parent(parent)
+    return parent if _is_ours(parent) else None
+
+
+def _arguments(pid: int) -> list[str]:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes().decode("utf-8", "replace").split("\0")
+    except OSError:
+        return []
+
+
+def _is_ours(pid: int) -> bool:
+    arguments = _arguments(pid)
+    scripts = {Path(word).name for word in arguments[:2]}
+    return bool(scripts & {"pydbsync", "mysql_sync.py", "binlog_consumer.py"}) or any(
+        pair == ("-m", "pydbsync") for pair in pairwise(arguments)
+    )
+
+
+def _is_fork_server(pid: int) -> bool:
+    return any("multiprocessing" in word for word in _arguments(pid))
+
+
+def _parent(pid: int) -> int:
+    try:
+        return int(Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()[1])
+    except (OSError, IndexError, ValueError):
+        return 0

@@ -1,0 +1,181 @@
+"""A call of cutover or rollback from its beginning to its end: which way may be gone, which run is gone on with."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+
+from pydbsync.config.cutover_plan import CutoverPlan, load_plan
+from pydbsync.config.file import load_settings
+from pydbsync.errors import ConfigError, OperationError
+from pydbsync.ops.cutover.carry import Carry
+from pydbsync.ops.cutover.engine import OPEN, Engine, Step, StepFailed, Way, Work
+from pydbsync.ops.cutover.fence import Check, Drain, Fence
+from pydbsync.ops.cutover.journal import Command, Journal, RunRow, open_journal
+from pydbsync.ops.cutover.rehearse import Rehearsal, rehearse
+from pydbsync.ops.cutover.switch import Arm, Open, Ready, Retire, StopForth, Switch, Verify, Watch
+
+NEEDED = ("db_info", "source_db_info", "rabbitmq_conn_info", "rabbitmq_queue_bind")
+
+
+class Ways(NamedTuple):
+    """A plan with its two directions."""
+
+    plan: CutoverPlan
+    forth: Way
+    back: Way
+
+    def of(self, command: Command) -> tuple[Way, Way]:
+        """The direction that ends, and the one that begins."""
+        return (self.back, self.forth) if command == "rollback" else (self.forth, self.back)
+
+
+class Outcome(msgspec.Struct, frozen=True):
+    """What a call came to."""
+
+    command: str
+    plan: str
+    source: str
+    target: str
+    write_stop_s: float | None
+    steps: tuple[tuple[str, str, float | None, str], ...]
+    """(name, state, seconds, result)"""
+    problems: tuple[str, ...] = ()
+
+
+def steps() -> list[Step]:
+    """Of cutover and rollback, which are the same one way and the other."""
+    return [
+        Check(), Ready(), Fence(), Drain(), Verify(), StopForth(), Carry(), Arm(), Switch(), Open(), Watch(), Retire(),
+    ]  # fmt: skip
+
+
+def load_ways(path: Path) -> Ways:
+    """The plan and its two configurations. Raises ConfigError."""
+    plan = load_plan(path)
+    ways = []
+    for name, file in (("forth", plan.forth), ("back", plan.back)):
+        settings, _ = load_settings(Path(file), require=NEEDED)
+        if settings.sink is not None:
+            raise ConfigError(f"{file} has a sink: a cut-over is one between two MySQL or MariaDB", key=name)
+        ways.append(Way(name, settings, Path(file)))
+    forth, back = ways
+    for one, other, what in (
+        (forth.settings.source, back.settings.target, "source_db_info of forth, and db_info of back"),
+        (forth.settings.target, back.settings.source, "db_info of forth, and source_db_info of back"),
+    ):
+        ends = [(each.connect.get("host"), each.connect.get("port", 3306), each.connect.get("unix_socket"))
+                for each in (one, other) if each is not None]  # fmt: skip
+        if len(ends) != 2 or ends[0] != ends[1]:
+            raise ConfigError(f"{what} are not the same server", key="back")
+    queues = {queue.queue for queue in forth.settings.queues} & {queue.queue for queue in back.settings.queues}
+    if queues and forth.settings.amqp.address == back.settings.amqp.address:
+        raise ConfigError(f"both directions have the queue {sorted(queues)[0]!r}: give each its own", key="back")
+    return Ways(plan, forth, back)
+
+
+class Call:
+    """One call of a command. Raises ConfigError, OperationError before anything is done."""
+
+    def __init__(
+        self,
+        ways: Ways,
+        command: Command,
+        *,
+        tell: Callable[[str], None],
+        ask: Callable[[str], None],
+        log: logging.Logger,
+        stop: threading.Event,
+    ) -> None:
+        self._ways, self._command = ways, command
+        self._tell, self._ask, self._log, self._stop = tell, ask, log, stop
+        self._way, self._back = ways.of(command)
+
+    def run(self, *, undo: bool = False) -> Outcome:
+        """Go the way, or go on with it; `undo` takes back what an earlier call has left."""
+        journal = open_journal(self._way.settings, self._ways.plan.name)
+        other = open_journal(self._back.settings, self._ways.plan.name)
+        try:
+            journal.lock()
+            other.lock()
+            row = self._row(journal, other, undo=undo)
+            work = self._work(journal, row)
+            if "streams" not in work.facts:
+                back = self._back.settings
+                work.facts["back"] = {"schema": back.state_schema, "streams": [each.stream for each in back.queues]}
+                work.keep("streams", [each.stream for each in self._way.settings.queues])
+            return self._go(work, undo=undo)
+        finally:
+            journal.close()
+            other.close()
+
+    def rehearse(self, *, drains: int, verifies: int) -> Rehearsal:
+        """Everything but the switch. Writes heartbeats, and no step."""
+        journal = open_journal(self._way.settings, self._ways.plan.name)
+        try:
+            journal.lock()
+            row = RunRow(0, self._ways.plan.name, self._command, journal.turn() + 1, "running", self._way.source,
+                         self._way.target, "", {}, None, "", None)  # fmt: skip
+            return rehearse(self._work(journal, row), steps(), drains=drains, verifies=verifies)
+        finally:
+            journal.close()
+
+    def _work(self, journal: Journal, row: RunRow) -> Work:
+        return Work(
+            plan=self._ways.plan, command=self._command, way=self._way, back=self._back, journal=journal, row=row,
+            tell=self._tell, ask=self._ask, log=self._log, facts=dict(row.facts), asked_to_stop=self._stop,
+        )  # fmt: skip
+
+    def _row(self, journal: Journal, other: Journal, *, undo: bool) -> RunRow:
+        theirs, ours = other.newest(), journal.newest()
+        if theirs is not None and theirs.is_open:
+            raise OperationError(
+                f"{theirs.command} of this plan has begun at {theirs.started} and has not ended: call `pydbsync"
+                f" {theirs.command}` again, which goes on with it"
+            )
+        if ours is not None and ours.is_open:
+            if ours.command != self._command:
+                raise OperationError(f"{ours.command} of this plan has not ended: call `pydbsync {ours.command}` again")
+            self._tell(f"going on with the {self._command} that {ours.actor} began at {ours.started}")
+            return ours
+        if undo:
+            raise OperationError("no run has been left unfinished: there is nothing to undo")
+        here, there = journal.turn(), other.turn()
+        if self._command == "cutover" and here > there:
+            raise OperationError(f"the plan is cut over already: {self._way.target} is in charge; the way back is"
+                                 " `pydbsync rollback`")  # fmt: skip
+        if self._command == "rollback" and there <= here:
+            raise OperationError(f"the plan is not cut over: {self._way.target} is in charge already")
+        self._ask(
+            f"{self._command} of {self._ways.plan.name}: close {self._way.source} for writes, and send the applications"
+            f" to {self._way.target}. Begin?"
+        )
+        return journal.begin(self._command, turn=max(here, there) + 1, source=self._way.source, target=self._way.target)
+
+    def _go(self, work: Work, *, undo: bool) -> Outcome:
+        engine = Engine(work, steps())
+        if undo:
+            if OPEN in work.journal.steps(work.row.id):
+                raise StepFailed(f"{self._way.target} has been opened: nothing is undone any more; the way back is the"
+                                 " other command")  # fmt: skip
+            engine.undo("as was asked for")
+        engine.go()
+        found = outcome(work)
+        work.keep("write_stop_s", found.write_stop_s)
+        return found
+
+
+def outcome(work: Work) -> Outcome:
+    """What the journal says."""
+    rows = work.journal.steps(work.row.id)
+    return Outcome(
+        command=work.command, plan=work.plan.name, source=work.way.source, target=work.way.target,
+        write_stop_s=work.journal.seconds_between(work.row.id, "fence", OPEN),
+        steps=tuple((row.name, row.state, row.seconds, row.result) for row in rows.values()),
+        problems=(*work.problems, *(row.result for row in rows.values() if row.result.startswith("ATTENTION"))),
+    )  # fmt: skip

@@ -1,0 +1,214 @@
+"""Two servers, a plan of a cut-over between them, and a small application that writes wherever it is sent."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections import Counter
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pymysql
+import yaml
+
+from tests.processes import REPOSITORY, Finished, wait_for, write_config
+from tests.servers import Endpoint, Vhost
+
+APPLICATION = "shop_app"
+PASSWORD = "write-orders"
+TABLES = (
+    "CREATE DATABASE shop",
+    "CREATE TABLE shop.orders (id INT AUTO_INCREMENT PRIMARY KEY, token VARCHAR(40) NOT NULL, note TEXT)",
+    "CREATE TABLE shop.balance (id INT PRIMARY KEY, n BIGINT NOT NULL)",
+    "INSERT INTO shop.balance VALUES (1, 0)",
+    "CREATE TRIGGER shop.count_orders AFTER INSERT ON shop.orders FOR EACH ROW"
+    " UPDATE shop.balance SET n = n + 1 WHERE id = 1",
+    "CREATE EVENT shop.nightly ON SCHEDULE EVERY 1 DAY STARTS CURRENT_TIMESTAMP + INTERVAL 1 DAY DO DO 1",
+)
+
+
+class Stage:
+    """A source with an application, an empty target, and a plan from one to the other."""
+
+    def __init__(self, source: Endpoint, target: Endpoint, vhost: Vhost, folder: Path) -> None:
+        self.source, self.target, self.vhost, self.folder = source, target, vhost, folder
+        self.active = folder / "active"
+        self.plan = folder / "plan.yaml"
+        self._started: list[subprocess.Popen[bytes]] = []
+        for server in (source, target):
+            server.query("SET GLOBAL read_only = 0")
+            server.query(f"DROP USER IF EXISTS {APPLICATION}@'%'")
+            server.query(f"CREATE USER {APPLICATION}@'%' IDENTIFIED BY '{PASSWORD}'")
+            server.query(f"GRANT SELECT, INSERT, UPDATE, DELETE, TRIGGER ON shop.* TO {APPLICATION}@'%'")
+        for sql in TABLES:
+            source.query(sql)
+        self.send_to(source)
+
+    def send_to(self, server: Endpoint) -> None:
+        self.active.write_text(f"{server.host}:{server.port}")
+
+    def write_plan(self, **more: Any) -> None:
+        """And the configuration forth; that of the way back is derived."""
+        write_config(
+            {
+                "db_info": self.target.db_info,
+                "source_db_info": self.source.db_info,
+                "rabbitmq_conn_info": self.vhost.conn_info,
+                "rabbitmq_queue_bind": [{"exchange": ["maxwell", "topic"], "queues": {"sync": ["#"]}}],
+                "include": ["shop.*", "pydbsync_heartbeat.*"],
+                "exclude": ["pydbsync.*"],
+                "state_interval_s": 0.2,
+                "consumer_poll_s": 0.05,
+                "lossy_values": "off",
+                "log_file_prefix": str(self.folder / "forth-%s.log"),
+            },
+            self.folder / "forth.py",
+        )
+        plan: dict[str, Any] = {
+            "name": "shop",
+            "forth": "forth.py",
+            "hooks": {"switch": f'echo "$PYDBSYNC_TO" > {self.active}'},
+            **more,
+        }
+        plan["limits"] = {"verify_age_s": 0, "watch_s": 0.5, **more.get("limits", {})}
+        self.plan.write_text(yaml.safe_dump(plan), encoding="utf-8")
+
+    def begin(self) -> None:
+        """Copy, and have capture and replay forth at work."""
+        self.vhost.declare("sync")
+        config = str(self.folder / "forth.py")
+        self.start("capture", "--config", config, "--state", "target", "--name", "forth-first")
+        wait_for(self._is_captured, what="capture's first place")
+        done = self.run("copy", "--config", config)
+        assert done.exit_code == 0, done
+        self.start("run", "--config", config)
+
+    def _is_captured(self) -> bool:
+        try:
+            return bool(self.target.query("SELECT 1 FROM pydbsync.capture_place"))
+        except pymysql.MySQLError:
+            return False
+
+    def start(self, *arguments: str) -> subprocess.Popen[bytes]:
+        with (self.folder / f"{arguments[0]}.out").open("ab") as out:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "pydbsync", *arguments], cwd=REPOSITORY, stdin=subprocess.DEVNULL, stdout=out,
+                stderr=out, start_new_session=True,
+            )  # fmt: skip
+        self._started.append(process)
+        return process
+
+    def run(self, *arguments: str, environment: Mapping[str, str] | None = None, timeout_s: float = 120) -> Finished:
+        done = subprocess.run(
+            [sys.executable, "-m", "pydbsync", *arguments], cwd=self.folder, stdin=subprocess.DEVNULL,
+            capture_output=True, text=True, timeout=timeout_s, check=False, env={**os.environ, **(environment or {})},
+        )  # fmt: skip
+        return Finished(done.returncode, done.stdout, done.stderr)
+
+    def call(self, command: str, *, kill_at: str = "", options: tuple[str, ...] = ("--yes",)) -> Finished:
+        """`pydbsync cutover plan.yaml --yes`, or another; killed where it is told to be."""
+        environment = {"PYDBSYNC_KILL_POINT": kill_at} if kill_at else {}
+        return self.run(command, str(self.plan), *options, environment=environment)
+
+    def close(self) -> None:
+        """End all that works with files of this stage, what the tool itself has started too."""
+        mark = str(self.folder).encode()
+        for folder in Path("/proc").iterdir():
+            if folder.name.isdigit() and int(folder.name) != os.getpid():
+                with suppress(OSError):
+                    words = (folder / "cmdline").read_bytes()
+                    if mark in words and b"pydbsync" in words:
+                        os.killpg(os.getpgid(int(folder.name)), signal.SIGKILL)
+        for process in self._started:
+            process.wait()
+        for server in (self.source, self.target):
+            server.query("SET GLOBAL read_only = 0")
+            server.query(f"DROP USER IF EXISTS {APPLICATION}@'%'")
+
+
+class Application:
+    """Writes orders one by one to the server that `active` names, and remembers each that was committed."""
+
+    def __init__(self, stage: Stage) -> None:
+        self._stage = stage
+        self._halt = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="application", daemon=True)
+        self.committed: list[str] = []
+        self.unknown: list[str] = []
+        """Whose COMMIT had no answer."""
+        self.refused = 0
+        self._number = 0
+
+    def start(self) -> Application:
+        self._thread.start()
+        return self
+
+    def write_more(self, count: int) -> None:
+        """Wait until so many more were committed."""
+        wanted = len(self.committed) + count
+        wait_for(lambda: len(self.committed) >= wanted, what=f"{count} more orders")
+
+    def stop(self) -> None:
+        self._halt.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        connection, where = None, ""
+        while not self._halt.is_set():
+            if (now := self._stage.active.read_text().strip()) != where or connection is None:
+                where = now or where
+                with suppress(pymysql.MySQLError):
+                    if connection is not None:
+                        connection.close()
+                connection = self._connected(where)
+                if connection is None:
+                    self._halt.wait(0.02)
+                    continue
+            if not self._write(connection):
+                connection = None
+            self._halt.wait(0.002)
+
+    def _connected(self, where: str) -> Any:
+        host, _, port = where.partition(":")
+        try:
+            return pymysql.connect(host=host, port=int(port), user=APPLICATION, password=PASSWORD, database="shop")
+        except (pymysql.MySQLError, ValueError):
+            return None
+
+    def _write(self, connection: Any) -> bool:
+        self._number += 1
+        token, is_committing = f"order {self._number}", False
+        try:
+            with connection.cursor() as cursor:
+                cursor.execute("INSERT INTO orders (token) VALUES (%s)", (token,))
+                if self._number % 3 == 0:
+                    cursor.execute("UPDATE orders SET note = 'seen' WHERE id = LAST_INSERT_ID()")
+            is_committing = True
+            connection.commit()
+        except pymysql.MySQLError as exc:
+            is_answer = exc.args and exc.args[0] in (1290, 1836, 1792)
+            if is_committing and not is_answer:
+                self.unknown.append(token)
+            self.refused += 1
+            with suppress(pymysql.MySQLError):
+                connection.close()
+            return False
+        self.committed.append(token)
+        return True
+
+    def faults(self, server: Endpoint) -> list[str]:
+        """What is missing, doubled or made up at a server; empty when all is well."""
+        found = Counter(str(token) for (token,) in server.query("SELECT token FROM shop.orders"))
+        known = {*self.committed, *self.unknown}
+        wrong = [f"missing: {token}" for token in self.committed if not found[token]]
+        wrong += [f"{count} times: {token}" for token, count in found.items() if count > 1]
+        wrong += [f"never committed: {token}" for token in found if token not in known]
+        ((counted,),) = server.query("SELECT n FROM shop.balance")
+        if counted != sum(found.values()):
+            wrong.append(f"the trigger counted {counted} orders, there are {sum(found.values())}")
+        return wrong
