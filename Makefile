@@ -10,7 +10,7 @@ WORKERS = $(shell n=$$(($$(nproc) * 2)); echo $$((n < 6 ? n : 6)))
 PYTEST = $(VENV_PYTHON) -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(if $(RERUNS),--reruns $(RERUNS) -rR)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-mysql check lint torture bench rehearsal venv lab-up lab-down lab-status monitoring packages clean
+.PHONY: help demo test test-mysql test-opensearch check lint torture bench rehearsal venv lab-up lab-down lab-status monitoring packages clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
@@ -24,6 +24,10 @@ test: venv lab-up monitoring  ## all tests: unit, integration, end to end; on My
 
 test-mysql: venv lab-up monitoring  ## the second leg alone: what runs with MySQL as source and target
 	PYDBSYNC_TEST_LEG=mysql $(PYTEST) $(or $(ARGS),tests/integration tests/e2e)
+
+test-opensearch: venv lab-up  ## what runs with an OpenSearch, PYDBSYNC_OPENSEARCH=http://host:port, whose indices are removed
+	@[ -n "$$PYDBSYNC_OPENSEARCH" ] || { echo "test-opensearch: PYDBSYNC_OPENSEARCH must say where there is one" >&2; exit 2; }
+	$(VENV_PYTHON) -m pytest $(if $(RERUNS),--reruns $(RERUNS) -rR) $(or $(ARGS),tests/integration/test_opensearch.py)
 
 check: lint  ## ruff, mypy and the unit tests, no server needed
 	$(VENV_PYTHON) -m pytest -q tests/unit

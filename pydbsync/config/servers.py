@@ -175,24 +175,27 @@ def target_warnings(given: Mapping[str, object], key: str) -> list[str]:
     return found
 
 
-def with_password(given: Mapping[str, object], key: str) -> dict[str, object]:
-    """The section with `password` as a Secret, taken from the environment or a file where it says so."""
-    used = [name for name in ("password", "passwd", "password_env", "password_file") if name in given]
+def with_password(given: Mapping[str, object], key: str, *, name: str = "password") -> dict[str, object]:
+    """The section with `password` (or `name`) as a Secret, taken from the environment or a file where it says so."""
+    by_env, by_file = f"{name}_env", f"{name}_file"
+    itself = (name, "passwd") if name == "password" else (name,)
+    used = [each for each in (*itself, by_env, by_file) if each in given]
     if len(used) > 1:
-        raise ConfigError(f"the password is given more than once, by {' and '.join(used)}; keep one", key=key)
-    section = {name: value for name, value in given.items() if name not in ("password_env", "password_file")}
-    if not used or used[0] in ("password", "passwd"):
+        word = name.replace("_", " ")
+        raise ConfigError(f"the {word} is given more than once, by {' and '.join(used)}; keep one", key=key)
+    section = {each: value for each, value in given.items() if each not in (by_env, by_file)}
+    if not used or used[0] in itself:
         return section
     where = join_key(key, used[0])
-    if used[0] == "password_env":
-        variable = text("the name of an environment variable").read(given["password_env"], where)
+    if used[0] == by_env:
+        variable = text("the name of an environment variable").read(given[by_env], where)
         if variable not in os.environ:
             raise ConfigError(f"the environment variable {variable!r} is not set", key=where)
-        section["password"] = Secret(os.environ[variable])
+        section[name] = Secret(os.environ[variable])
     else:
-        path = FILE.read(given["password_file"], where)
+        path = FILE.read(given[by_file], where)
         try:
-            section["password"] = Secret(Path(path).read_text(encoding="utf-8").rstrip("\r\n"))
+            section[name] = Secret(Path(path).read_text(encoding="utf-8").rstrip("\r\n"))
         except UnicodeDecodeError as exc:
             raise ConfigError(f"the file {path!r} is not UTF-8 text", key=where) from exc
     return section

@@ -10,6 +10,7 @@ from typing import Final, Literal
 
 from pydbsync.config.alerts import AlertSettings
 from pydbsync.config.conflicts import ConflictSettings
+from pydbsync.config.search import SearchSettings
 from pydbsync.config.servers import (
     AMQP,
     PUBLIC_PASSWORD,
@@ -289,6 +290,8 @@ class Settings:
         if isinstance(self.sink, RedisSettings):
             asked = self.sink.sentinel
             found += [each for each in (self.sink.password, asked and asked.password) if each]
+        if isinstance(self.sink, SearchSettings):
+            found += [each for each in (self.sink.password, self.sink.api_key) if each]
         return (
             *found,
             *([self.amqp.password] if self.amqp.password != PUBLIC_PASSWORD else []),

@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
+from pydbsync.config.search import SEARCH_TYPES, SearchSettings, read_search
 from pydbsync.config.servers import PASSWORD_SOURCES, TlsSettings, read_tls, with_password
 from pydbsync.config.shapes import TEXTS
 from pydbsync.config.values import (
@@ -28,7 +29,7 @@ from pydbsync.config.values import (
 )
 from pydbsync.errors import ConfigError
 
-TYPES: Final = ("ndjson", "redis", "MODULE:CLASS")
+TYPES: Final = ("ndjson", "redis", *SEARCH_TYPES, "MODULE:CLASS")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -184,7 +185,7 @@ class RedisSettings:
         return f"{kind} {user}{where}{'/' + str(self.db) if self.db else ''}{', TLS' if self.tls else ''}"
 
 
-SinkSettings: TypeAlias = NdjsonSettings | RedisSettings | OwnSinkSettings
+SinkSettings: TypeAlias = NdjsonSettings | RedisSettings | SearchSettings | OwnSinkSettings
 
 
 def _read_sink(value: object, key: str) -> SinkSettings:
@@ -203,6 +204,8 @@ def _read_sink(value: object, key: str) -> SinkSettings:
             other = "sentinel" if redis.sentinel else "db"
             raise ConfigError("a cluster has neither sentinels nor numbered databases", key=f"{key}.{other}")
         return redis
+    if kind in SEARCH_TYPES:
+        return read_search(given, key)
     if re.fullmatch(r"[\w.]+:\w+", kind):
         return read_section(OwnSinkSettings, given, key)
     raise ConfigError(f"unknown type {kind!r}; {nearest(kind, TYPES)}", key=join_key(key, "type"))

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
+from pydbsync.config.search import SearchSettings
 from pydbsync.config.settings import Settings
 from pydbsync.config.sinks import NdjsonSettings, OwnSinkSettings, RedisSettings, for_stream
 from pydbsync.decode.maxwell import decode_changes
@@ -69,6 +70,13 @@ def parts_of(settings: Settings, router: Router, stream: str, *, log: logging.Lo
         return Parts(NdjsonSink(path), FolderKeep(Path(for_stream(sink.state or f"{path}.state", stream))))
     if isinstance(sink, OwnSinkSettings):
         return Parts(_own_sink(sink, stream), FolderKeep(Path(for_stream(sink.state, stream))))
+    if isinstance(sink, SearchSettings):
+        try:
+            from pydbsync.sinks.search.make import search_parts  # noqa: PLC0415 (urllib3 is loaded where it is used)
+        except ImportError as exc:
+            raise ConfigError(f"needs urllib3 ({exc}): pip install 'pydbsync[opensearch]'", key="sink.type") from exc
+        parts = search_parts(settings, sink, router, stream, log=log)
+        return Parts(parts.writer, parts.keep)
     assert isinstance(sink, RedisSettings)  # noqa: S101 (there are no others)
     try:
         from pydbsync.sinks.redis.make import redis_parts  # noqa: PLC0415 (redis-py is loaded where it is used)

@@ -33,6 +33,7 @@ HOMES = {
     "pymysqlreplication": {"ops"},
     "pika": {"source", "ops"},
     "redis": {"sinks", "ops"},
+    "urllib3": {"sinks"},
 }
 IMPURE = {
     "_thread", "asyncio", "concurrent", "http", "multiprocessing", "pika", "pymysql", "select", "selectors", "signal",
@@ -152,7 +153,7 @@ def test_a_circle_is_found_through_others_and_for_type_checking_alone() -> None:
     assert found == [["pydbsync.engine.a", "pydbsync.engine.b", "pydbsync.engine.c"]]
 
 
-DRIVERS = ("pymysql", "pymysqlreplication", "pika", "redis")
+DRIVERS = ("pymysql", "pymysqlreplication", "pika", "redis", "urllib3")
 
 
 @pytest.mark.parametrize(

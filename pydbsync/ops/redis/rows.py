@@ -7,12 +7,13 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import msgspec
 
+from pydbsync.decode.geometry import read_geometry
 from pydbsync.errors import OperationError
 from pydbsync.model import GEOMETRY_KINDS, TEMPORAL_KINDS, Column, TableSchema
 from pydbsync.ops.chunks import RowKey
 from pydbsync.ops.copy.sessions import SourceReader
 from pydbsync.plan.quoting import quote_name, quote_table
-from pydbsync.sinks.redis.values import BYTES_KINDS, NUMBER_KINDS
+from pydbsync.sinks.values import BYTES_KINDS, NUMBER_KINDS
 
 ROWS = 1000
 """Rows that are held at a time."""
@@ -25,10 +26,8 @@ def _selected(column: Column) -> str:
         return f"CAST({name} AS UNSIGNED)"
     if column.kind == "float":
         return f"({name} * 1e0)"
-    if column.kind in BYTES_KINDS or column.kind in NUMBER_KINDS or column.kind == "double":
+    if column.kind in BYTES_KINDS | NUMBER_KINDS | GEOMETRY_KINDS or column.kind == "double":
         return name
-    if column.kind in GEOMETRY_KINDS:
-        return f"ST_AsText({name})"
     if column.kind in TEMPORAL_KINDS or column.kind == "decimal":
         return f"CAST({name} AS CHAR)"
     return f"CONVERT({name} USING utf8mb4)"
@@ -40,6 +39,8 @@ def _token(column: Column, value: object) -> msgspec.Raw:
     if column.kind in BYTES_KINDS:
         data = value if isinstance(value, bytes) else str(value).encode()
         return msgspec.Raw(b'"' + base64.b64encode(data) + b'"')
+    if column.kind in GEOMETRY_KINDS and isinstance(value, bytes):
+        return msgspec.Raw(msgspec.json.encode(read_geometry(value)))
     if isinstance(value, int | float):
         return msgspec.Raw(repr(value).encode())
     text = value.decode("utf-8") if isinstance(value, bytes) else str(value)

@@ -14,8 +14,8 @@ from pydbsync.config.sinks import RedisSettings, RedisTableSettings
 from pydbsync.errors import PlanError
 from pydbsync.model import Column, TableName, TableSchema
 from pydbsync.sinks.redis.expressions import Expression, Value, show
-from pydbsync.sinks.redis.templates import KeyTemplate, Placed, is_glob, refuse_overlap
-from pydbsync.sinks.redis.values import BYTES_KINDS, NUMBER_KINDS, Read, Text, as_json, as_text, reader_for
+from pydbsync.sinks.templates import KeyTemplate, Placed, is_glob, refuse_overlap
+from pydbsync.sinks.values import BYTES_KINDS, NUMBER_KINDS, Read, Text, as_json, as_text, reader_for
 
 Image = Mapping[str, msgspec.Raw]
 

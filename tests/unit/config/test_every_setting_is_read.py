@@ -12,6 +12,7 @@ import pytest
 import pydbsync
 from pydbsync.config.alerts import AlertSettings, MailSettings, WebhookSettings
 from pydbsync.config.conflicts import ConflictSettings
+from pydbsync.config.search import SearchSettings, SearchTableSettings
 from pydbsync.config.settings import AmqpSettings, QueueSettings, RetrySettings, Settings, ShardSettings, TlsSettings
 from pydbsync.config.sinks import NdjsonSettings, OwnSinkSettings, RedisSettings, RedisTableSettings, SentinelSettings
 from pydbsync.config.two_way import TwoWaySettings
@@ -46,6 +47,7 @@ SECTIONS = [
     Settings, AlertSettings, AmqpSettings, ConflictSettings, MailSettings, QueueSettings, RetrySettings, ShardSettings,
     TlsSettings, WebhookSettings, NdjsonSettings, OwnSinkSettings, RedisSettings, RedisTableSettings, SentinelSettings,
     TwoWaySettings, DdlWatchSettings,
+    SearchSettings, SearchTableSettings,
 ]  # fmt: skip
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from pydbsync.config.search import SearchSettings, SearchTableSettings
 from pydbsync.config.settings import describe, settings_from_mapping
 from pydbsync.config.sinks import NdjsonSettings, OwnSinkSettings, RedisSettings, RedisTableSettings, SentinelSettings
 from pydbsync.config.values import options_of
@@ -15,6 +16,7 @@ from pydbsync.errors import ConfigError
 
 DOCS = Path(__file__).parents[3] / "docs"
 REDIS: dict[str, Any] = {"type": "redis", "tables": {"d.t": {"key": "t:{id}"}}}
+SEARCH: dict[str, Any] = {"type": "opensearch", "tables": {"d.t": {"id": "{id}"}}}
 QUEUES = [{"exchange": ["maxwell", "topic"], "queues": {"a": [], "b": []}}]
 
 
@@ -25,6 +27,8 @@ QUEUES = [{"exchange": ["maxwell", "topic"], "queues": {"a": [], "b": []}}]
         ("sinks.md", OwnSinkSettings, "sink."),
         ("redis.md", RedisSettings, "sink."),
         ("redis.md", RedisTableSettings, "…."),
+        ("opensearch.md", SearchSettings, "sink."),
+        ("opensearch.md", SearchTableSettings, "…."),
     ],
 )
 def test_every_option_is_documented(page: str, section: type, prefix: str) -> None:
@@ -38,7 +42,7 @@ def test_sentinel_options_are_documented() -> None:
 
 
 MISTAKES: list[tuple[Any, str]] = [
-    ({}, "sink.type: is missing: one of ndjson, redis, MODULE:CLASS"),
+    ({}, "sink.type: is missing: one of ndjson, redis, opensearch, elasticsearch, MODULE:CLASS"),
     ({"type": "rediss"}, "sink.type: unknown type 'rediss'; did you mean 'redis'?"),
     ({"type": "ndjson"}, "sink.path: is missing"),
     ({"type": "ndjson", "path": "-"}, "sink.state: is missing: standard output has no place"),
@@ -54,6 +58,20 @@ MISTAKES: list[tuple[Any, str]] = [
     ({**REDIS, "cluster": True, "db": 1}, "sink.db: a cluster has neither"),
     ({**REDIS, "sentinel": {"service": "m", "nodes": ["h"]}}, "sink.sentinel.nodes[0]: expected host:port, got 'h'"),
     ({**REDIS, "prefix": "a{b}"}, "sink.prefix: expected text without braces"),
+    ({"type": "elasticsearch"}, "sink.tables: is missing"),
+    ({**SEARCH, "tables": {"d.t": {"id": "{a}", "nested": {}}}}, "sink.tables.d.t.nested: is refused: rows of another"),
+    (
+        {**SEARCH, "tables": {"d.t": {"id": "{a}", "columns": ["pydbsync"]}}},
+        "sink.tables.d.t.columns: names",
+    ),
+    ({**SEARCH, "nodes": ["https://h:9200"]}, "sink.nodes[0]: expected host:port, got 'https://h:9200'; for https set"),
+    ({**SEARCH, "nodes": ["h"]}, "sink.nodes[0]: expected host:port, got 'h'"),
+    ({**SEARCH, "state_index": "Caps"}, "sink.state_index: expected a name that an index can have, got 'Caps'"),
+    ({**SEARCH, "mark": "_id"}, "sink.mark: expected letters"),
+    ({**SEARCH, "active_shards": 0}, "sink.active_shards: expected all, or a whole number"),
+    ({**SEARCH, "user": "u"}, "sink.password: is missing: user and password belong together"),
+    ({**SEARCH, "user": "u", "password": "a", "api_key": "b"}, "sink.api_key: is instead of user and password"),
+    ({**SEARCH, "api_key": "a", "api_key_env": "B"}, "sink: the api key is given more than once"),
     ({**REDIS, "password": "a", "password_env": "B"}, "sink: the password is given more than once"),
 ]
 
@@ -82,3 +100,14 @@ def test_passwords_of_a_sink_are_secrets_and_settings_reach_another_process() ->
     assert "geheim" not in repr(settings) + "".join(describe(settings))
     assert pickle.loads(pickle.dumps(settings)) == settings
     assert describe(settings)[0] == "target: Redis u@master m of sentinels"
+
+
+def test_secrets_of_a_search_are_masked_and_its_settings_reach_another_process(tmp_path: Path) -> None:
+    (tmp_path / "key").write_text("geheim\n")
+    mapping = {"d.t": {"id": "{id}", "mapping": {"v": {"type": "keyword"}}}}
+    for access in ({"api_key_file": str(tmp_path / "key")}, {"user": "u", "password": "geheim"}):
+        settings, _ = settings_from_mapping({"sink": {**SEARCH, **access, "tables": mapping}}, require=("db_info",))
+        assert {secret.reveal() for secret in settings.secrets()} == {"geheim"}
+        assert "geheim" not in repr(settings) + "".join(describe(settings))
+        assert pickle.loads(pickle.dumps(settings)) == settings
+    assert describe(settings)[0] == "target: OpenSearch u@127.0.0.1:9200"

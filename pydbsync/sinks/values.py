@@ -14,7 +14,7 @@ from typing import Any, TypeAlias
 import msgspec
 
 from pydbsync.errors import PlanError
-from pydbsync.model import BINARY_KINDS, Column
+from pydbsync.model import BINARY_KINDS, GEOMETRY_KINDS, Column
 
 Text: TypeAlias = "str | bytes | None"
 Read: TypeAlias = Callable[[bytes], Text]
@@ -40,6 +40,8 @@ def reader_for(column: Column | None) -> Read:
         return lambda token: _decimal(token, int(scale[1]) if scale else 0)
     if kind in ("float", "double"):
         return _float32 if kind == "float" else _float64
+    if kind in GEOMETRY_KINDS:
+        return _geometry
     if column is not None and kind in ("datetime", "timestamp", "time"):
         digits = column.digits
         return lambda token: _fraction(_plain(token), digits)
@@ -54,6 +56,12 @@ def _plain(token: bytes) -> str | None:
     if token[:1] == b"[":  # a SET, by its labels
         return ",".join(msgspec.json.decode(token, type=list[str]))
     return token.decode("utf-8")
+
+
+def _geometry(token: bytes) -> str | None:
+    """WKT, without the SRID that capture can put before it: not every source tells it."""
+    text = _plain(token)
+    return None if text is None else re.sub(r"^SRID=\d+;", "", text)
 
 
 def _decimal(token: bytes, scale: int) -> str | None:

@@ -11,7 +11,7 @@ from pydbsync.errors import ConfigError
 from pydbsync.model import TableName
 from pydbsync.sinks.redis.client import mark_key
 from pydbsync.sinks.redis.shapes import Shapes
-from pydbsync.sinks.redis.templates import KeyTemplate
+from pydbsync.sinks.templates import KeyTemplate
 
 TABLE = TableName("shop", "users")
 VALUES = st.one_of(st.none(), st.text(alphabet=st.sampled_from("ab1:%{}-N\n é"), max_size=4), st.text(max_size=4))

@@ -1,0 +1,278 @@
+"""The state of a stream in an index of the cluster itself: one document a stream, which is exchanged whole."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import socket
+import time
+import uuid
+from collections.abc import Sequence
+from typing import Any
+from urllib.parse import quote
+
+import msgspec
+
+from pydbsync.config.search import SearchSettings
+from pydbsync.errors import CheckpointConflict, PydbsyncError, TransientError
+from pydbsync.places import Checkpoint
+from pydbsync.sinks.keep import KeptChange, WentBack, behind_ids, decode_kept, decode_state, encode_kept, encode_state
+from pydbsync.sinks.search.client import SearchClient, SearchError, path_of
+from pydbsync.work import ParkedChange, StreamState
+
+_GENERATIONS = "generations"
+_CHUNK = 200
+_ID_LIMIT = 400
+
+
+class Record(msgspec.Struct):
+    """The document of a stream."""
+
+    owner: str = ""
+    """Who owns the stream; empty: nobody."""
+    epoch: int = 0
+    beat: int = 0
+    """Grows while the owner lives: there is no clock that all have."""
+    commits: str = ""
+    state: str = ""
+    parked: list[list[int]] = []
+    """What is parked: epoch, first and last number. A document of another epoch is of a worker that was replaced."""
+
+
+class StateIndex:
+    """Reads and writes documents of the state's index, each only as it was read."""
+
+    def __init__(self, settings: SearchSettings, client: SearchClient) -> None:
+        self._index = settings.state_index
+        self._client = client
+
+    def make(self) -> None:
+        """Raises TransientError, ConfigError."""
+        body = {"mappings": {"dynamic": False, "properties": {}}, "settings": {"number_of_shards": 1}}
+        if self._client.call("GET", path_of(self._index), allow=(404,)).get("status") == 404:
+            try:
+                self._client.call("PUT", path_of(self._index), body)
+            except SearchError as exc:
+                if exc.kind != "resource_already_exists_exception":
+                    raise TransientError(f"the index {self._index} cannot be made: {exc}") from exc
+
+    def get(self, name: str) -> tuple[Any, tuple[int, int] | None]:
+        """The document, and what it is told by; None and None if there is none."""
+        found = self._client.call("GET", path_of(self._index, "_doc", name), allow=(404,))
+        if not found.get("found"):
+            return None, None
+        return found["_source"], (found["_seq_no"], found["_primary_term"])
+
+    def put(self, name: str, document: object, seen: tuple[int, int] | None) -> tuple[int, int] | None:
+        """Write it if it is still as it was seen; None if it is not."""
+        told: dict[str, Any] = {"op_type": "create"} if seen is None else {}
+        if seen is not None:
+            told = {"if_seq_no": seen[0], "if_primary_term": seen[1]}
+        found = self._client.call("PUT", path_of(self._index, "_doc", name), document, allow=(409,), **told)
+        return None if found.get("status") == 409 else (found["_seq_no"], found["_primary_term"])
+
+    def put_all(self, documents: Sequence[tuple[str, object]]) -> None:
+        """Write them, whatever is there."""
+        for name, document in documents:
+            self._client.call("PUT", path_of(self._index, "_doc", name), document)
+
+    def get_all(self, names: Sequence[str]) -> list[Any]:
+        """The documents, in order. Raises TransientError where one is not there."""
+        documents: list[Any] = []
+        for start in range(0, len(names), _CHUNK):
+            part = names[start : start + _CHUNK]
+            answer = self._client.call("POST", path_of(self._index, "_mget"), {"ids": part})
+            for found in answer["docs"]:
+                if not found.get("found"):
+                    raise TransientError(f"the index {self._index} lacks {found['_id']}, a change that was parked")
+                documents.append(found["_source"])
+        return documents
+
+    # -- generations ---------------------------------------------------------------------------------------------------
+
+    def note_generation(self, stream: str, generation: int) -> None:
+        """How often the stream has begun anew."""
+        while True:
+            known, seen = self.get(_GENERATIONS)
+            streams = dict(known["streams"]) if known else {}
+            if streams.get(stream) == generation:
+                return
+            streams[stream] = generation
+            if self.put(_GENERATIONS, {"streams": streams}, seen) is not None:
+                return
+
+    def new_generation(self, stream: str) -> int:
+        """A stream that nobody knows begins behind all that were: what they have left does not refuse it."""
+        known, _ = self.get(_GENERATIONS)
+        streams = dict(known["streams"]) if known else {}
+        return streams[stream] + 1 if stream in streams else max(streams.values(), default=-1) + 1
+
+
+def document_of(stream: str) -> str:
+    """The id of a stream's document."""
+    name = quote(stream, safe="")
+    return f"stream:{name}" if len(name) <= _ID_LIMIT else f"stream:%#{hashlib.sha256(name.encode()).hexdigest()}"
+
+
+class SearchKeep:
+    """Keeps the state by compare-and-set. A lock ends when nobody has seen its owner live for as long as it lasts."""
+
+    def __init__(self, settings: SearchSettings, client: SearchClient, *, stream: str, lock_s: float) -> None:
+        self.index = StateIndex(settings, client)
+        self._product = client.product
+        self._stream = stream
+        self._name = document_of(stream)
+        self._lock_s = lock_s
+        self._owner = f"process {os.getpid()} on {socket.gethostname()} {uuid.uuid4().hex}"
+        self._record = Record()
+        self._seen: tuple[int, int] | None = None
+        self._watched: tuple[tuple[int, int] | None, float] = (None, 0.0)
+        self._generation: int | None = None
+        self._alive_at = 0.0
+        self._is_owner = False
+
+    def open(self) -> None:
+        """The writer opens the connection that both use."""
+        self.index.make()
+
+    def _read(self) -> tuple[Record, tuple[int, int] | None]:
+        found, seen = self.index.get(self._name)
+        return (msgspec.convert(found, Record) if found is not None else Record()), seen
+
+    def lock(self) -> bool:
+        record, seen = self._read()
+        now = time.monotonic()
+        if record.owner not in ("", self._owner):
+            if self._watched[0] != seen:
+                self._watched = (seen, now)
+            if now - self._watched[1] < self._lock_s:
+                return False
+        record.owner = self._owner
+        record.beat += 1
+        self._seen = self.index.put(self._name, record, seen)
+        self._is_owner = self._seen is not None
+        self._record = record
+        return self._is_owner
+
+    def holder(self) -> str:
+        return self._read()[0].owner.rpartition(" ")[0] or "another worker"
+
+    def is_ours(self) -> bool:
+        if not self._is_owner:
+            return False
+        try:
+            self._renew()
+        except (CheckpointConflict, WentBack):
+            return False
+        return True
+
+    def take_over(self) -> StreamState:
+        record = msgspec.structs.replace(self._record, epoch=self._record.epoch + 1)
+        if not self._exchange(record):
+            raise WentBack("the lock was lost while it was taken")
+        if record.state:
+            state = decode_state(record.state.encode())
+        else:
+            state = StreamState(Checkpoint(), generation=self.index.new_generation(self._stream))
+        state.epoch = record.epoch
+        self._generation = None
+        return state
+
+    def commit(self, state: StreamState, parked: Sequence[ParkedChange]) -> list[int]:
+        if state.generation != self._generation:
+            self.index.note_generation(self._stream, state.generation)
+            self._generation = state.generation
+        record = self._record
+        first = max((span[2] for span in record.parked), default=0) + 1
+        ids = list(range(first, first + len(parked)))
+        spans = record.parked
+        if parked:
+            kept = [KeptChange(number, behind_ids(each, ids)) for number, each in zip(ids, parked, strict=True)]
+            self.index.put_all([(self._parked_name(record.epoch, each.id), _document(each)) for each in kept])
+            spans = _with_span(spans, [record.epoch, ids[0], ids[-1]])
+        wanted = msgspec.structs.replace(
+            record, commits=str(state.commits), state=encode_state(state).decode(), parked=spans
+        )
+        if not self._exchange(wanted):
+            now, seen = self._judged()
+            if now.commits == wanted.commits and now.state == wanted.state:  # the answer was lost, it was done
+                self._record, self._seen = now, seen
+            else:
+                self._record, self._seen = now, seen
+                if now.commits != record.commits or not self._exchange(wanted):
+                    raise WentBack(f"{self._product} lacks what was committed")
+        return ids
+
+    def keep_alive(self) -> None:
+        if time.monotonic() - self._alive_at > self._lock_s / 3:
+            self._renew()
+
+    def _renew(self) -> None:
+        if not self._exchange(self._record):
+            now, seen = self._judged()
+            if now.commits != self._record.commits:
+                raise WentBack(f"{self._product} lacks what was committed")
+            self._record, self._seen = now, seen
+
+    def _exchange(self, record: Record) -> bool:
+        """Write the record where it is still as it was written last."""
+        record = msgspec.structs.replace(record, beat=record.beat + 1)
+        seen = self.index.put(self._name, record, self._seen)
+        if seen is not None:
+            self._record, self._seen = record, seen
+            self._alive_at = time.monotonic()
+        return seen is not None
+
+    def _judged(self) -> tuple[Record, tuple[int, int] | None]:
+        """The record as it is now, if it is still ours. Raises CheckpointConflict, WentBack."""
+        now, seen = self._read()
+        if now.epoch > self._record.epoch or (now.owner not in ("", self._owner) and now.epoch == self._record.epoch):
+            self._is_owner = False
+            raise CheckpointConflict(
+                f"another worker has taken over {self._stream!r}; what was not committed is given back to the queue"
+            )
+        if now.epoch < self._record.epoch or now.owner != self._owner:
+            raise WentBack(f"{self._product} lacks what was committed")
+        return now, seen
+
+    # -- what is parked ------------------------------------------------------------------------------------------------
+
+    def _parked_name(self, epoch: int, number: int) -> str:
+        return f"{self._name}:parked:{epoch}:{number}"
+
+    def _parked_names(self) -> list[str]:
+        spans = self._record.parked if self._is_owner else self._read()[0].parked
+        return [self._parked_name(epoch, number) for epoch, a, b in spans for number in range(a, b + 1)]
+
+    def parked(self) -> list[KeptChange]:
+        return [decode_kept(found["kept"].encode()) for found in self.index.get_all(self._parked_names())]
+
+    def parked_count(self) -> int:
+        return sum(kept.status == "parked" for kept in self.parked())
+
+    def skip(self, parked_id: int) -> bool:
+        """Give up what is parked; whether there was such a change."""
+        for name in self._parked_names():
+            if name.endswith(f":{parked_id}"):
+                found, seen = self.index.get(name)
+                kept = msgspec.structs.replace(decode_kept(found["kept"].encode()), status="skipped")
+                return self.index.put(name, _document(kept), seen) is not None
+        return False
+
+    def close(self) -> None:
+        if self._is_owner:
+            self._is_owner = False
+            with contextlib.suppress(PydbsyncError):  # the lock ends by itself
+                self._exchange(msgspec.structs.replace(self._record, owner=""))
+
+
+def _document(kept: KeptChange) -> dict[str, object]:
+    return {"kept": encode_kept(kept).decode(), "number": kept.id}
+
+
+def _with_span(spans: Sequence[list[int]], span: list[int]) -> list[list[int]]:
+    """The spans with one more at the end, joined with the last where they belong together."""
+    if spans and spans[-1][0] == span[0] and spans[-1][2] + 1 == span[1]:
+        return [*spans[:-1], [span[0], spans[-1][1], span[2]]]
+    return [*spans, span]

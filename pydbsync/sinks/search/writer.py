@@ -1,0 +1,198 @@
+"""Writes rows to OpenSearch or Elasticsearch: a document each, which keeps the place of its last change."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from fnmatch import fnmatchcase
+
+from pydbsync.config.search import SearchSettings
+from pydbsync.errors import ApplyError, PlanError, TransientError
+from pydbsync.model import NO_JSON, TableName
+from pydbsync.sinks.search.bulk import BulkWriter, Write
+from pydbsync.sinks.search.client import SearchClient, SearchError, path_of
+from pydbsync.sinks.search.indices import Index, Indices, TableIndices
+from pydbsync.sinks.search.shapes import Document, DocumentKey, Shapes, TableShape
+from pydbsync.sinks.writer import Refused, SinkRow, SinkSchemaChange
+
+_PURGE_S = 60.0
+_PURGED = 10_000
+"""Tombstones that are removed at a time, so that nothing waits for long."""
+
+
+class _Change:
+    """What a row says of one document."""
+
+    __slots__ = ("document", "is_new", "key", "mode", "number", "place", "shape")
+
+    def __init__(
+        self, shape: TableShape, key: DocumentKey, document: Document | None, row: SinkRow, number: int
+    ) -> None:
+        self.shape, self.key, self.document, self.number = shape, key, document, number
+        self.place = row.place
+        self.mode = "placed" if row.place else "bootstrap" if row.change.kind == "bootstrap-insert" else "unplaced"
+        self.is_new = row.change.kind in ("insert", "bootstrap-insert")
+
+
+class SearchSink:
+    """A RowWriter; copy and repair write by its parts as well."""
+
+    def __init__(
+        self,
+        settings: SearchSettings,
+        client: SearchClient,
+        shapes: Shapes,
+        indices: TableIndices,
+        bulk: BulkWriter,
+        *,
+        log: logging.Logger,
+    ) -> None:
+        self._settings = settings
+        self._client = client
+        self._shapes = shapes
+        self._indices = indices
+        self._bulk = bulk
+        self._log = log
+        self._purged_at: dict[str, float] = {}
+
+    def open(self) -> None:
+        self._client.open()
+        self._indices.forget()
+
+    def key_columns(self, table: TableName) -> Sequence[str] | None:
+        rules = self._shapes.rules_of(table)
+        return None if rules is None else rules.id.columns
+
+    def check(self, row: SinkRow) -> None:
+        shape = self._shapes.shape(row.table)
+        if shape is not None:
+            shape.has_key(row.image())
+
+    def write(self, rows: Sequence[SinkRow]) -> Sequence[Refused]:
+        """Of each document only the last change of these rows."""
+        changes: dict[tuple[str, str], _Change] = {}
+        refused: dict[int, Refused] = {}
+        for number, row in enumerate(rows):
+            shape = self._shapes.shape(row.table)
+            if shape is None:
+                continue
+            try:
+                found = list(self._changes(row, shape, number))
+            except PlanError as exc:
+                refused[number] = Refused(number, str(exc))
+                continue
+            for change in found:
+                where = (shape.alias, change.key.id)
+                former = changes.pop(where, None)
+                if former is not None and change.mode == "bootstrap" and former.mode != "bootstrap":
+                    change = former
+                elif former is not None:
+                    change.is_new = former.is_new
+                changes[where] = change
+        for write, reason in self._bulk.run(list(self._writes(list(changes.values())))):
+            refused[write.number] = Refused(write.number, reason)
+        return [refused[number] for number in sorted(refused)]
+
+    def _changes(self, row: SinkRow, shape: TableShape, number: int) -> Iterator[_Change]:
+        """First the row as it is now, then its old document, if it had another one. Raises PlanError."""
+        change, image = row.change, row.image()
+        key = shape.key(image)
+        yield _Change(shape, key, None if change.kind == "delete" else shape.content(image), row, number)
+        if change.kind == "update" and change.old is not NO_JSON:
+            old_key = shape.key(row.old_image())
+            if old_key.id != key.id:
+                yield _Change(shape, old_key, None, row, number)
+
+    def _writes(self, changes: Sequence[_Change]) -> Iterator[Write]:
+        shapes = {change.shape.alias: change.shape for change in changes}
+        found = self._indices.of(shapes.values())
+        for alias, shape in shapes.items():
+            if not found[alias].both():
+                found[alias] = Indices(self._indices.serving(shape), None)
+            for index in found[alias].both():
+                self._purge(index)
+        for change in changes:
+            for index in found[change.shape.alias].both():
+                yield Write(
+                    index, change.key, change.document, change.place, change.mode, change.number, is_new=change.is_new
+                )  # fmt: skip
+
+    def _purge(self, index: Index) -> None:
+        """Remove the documents of rows that were deleted long ago."""
+        now = time.monotonic()
+        if now - self._purged_at.get(index.name, -_PURGE_S) < _PURGE_S:
+            return
+        self._purged_at[index.name] = now
+        before = round((time.time() - self._settings.tombstone_s) * 1000)
+        mark = self._settings.mark
+        query = {"bool": {"filter": [{"term": {f"{mark}.gone": True}}, {"range": {f"{mark}.at": {"lt": before}}}]}}
+        with suppress(SearchError, ApplyError):  # the next time, then
+            for hits in self._client.documents(index.name, query, limit=_PURGED):
+                self._bulk.forget(index, hits)
+
+    # -- schema changes ------------------------------------------------------------------------------------------------
+
+    def change_schema(self, change: SinkSchemaChange) -> None:
+        """Rows that a statement takes away go; a table that gets another name is told of; the rest needs nothing."""
+        self._shapes.forget()
+        for name in change.gone:
+            self._begin_anew(name, change.place)
+        if change.action == "drop-database" and change.database is not None:
+            self._drop_database(change.database, change.place)
+        if change.action in ("rename-table", "alter-table"):
+            self._renamed(change)
+
+    def _begin_anew(self, name: TableName, place: str) -> None:
+        shape = self._shapes.shape(name)
+        if shape is None:
+            return
+        found = self._indices.begin_anew(shape, place)
+        if found is None:
+            return
+        index, former = found
+        if place:
+            self._carry_over(former, index, place)
+        self._indices.replace(shape, index, former)
+
+    def _carry_over(self, former: Index, index: Index, place: str) -> None:
+        """What is newer than the place, as of a copy that was made behind it."""
+        self._client.call("POST", path_of(former.name, "_refresh"))
+        mark = self._settings.mark
+        for hits in self._client.documents(former.name, {"range": {f"{mark}.place": {"gte": place}}}):
+            writes = []
+            for hit in hits:
+                document, key = hit["_source"], DocumentKey(hit["_id"], hit.get("_routing"))
+                about = document.pop(mark)
+                content = None if about.get("gone") else document
+                writes.append(Write(index, key, content, about["place"], "placed", 0, is_new=True))
+            if refused := self._bulk.run(writes):
+                raise TransientError(f"a document could not be carried over to {index.name}: {refused[0][1]}")
+
+    def _renamed(self, change: SinkSchemaChange) -> None:
+        moved = [(before, after) for before, after in change.touched if before and after and before != after]
+        arrived = {after for _, after in moved}
+        for before, _ in moved:
+            if before not in arrived:
+                self._begin_anew(before, change.place)
+        for _, after in moved:
+            if self._shapes.rules_of(after) is not None:
+                self._log.error(
+                    "%s has other rows since a RENAME at %s, which no message tells: run `pydbsync copy` for it",
+                    after, change.change.position,
+                )  # fmt: skip
+
+    def _drop_database(self, database: str, place: str) -> None:
+        for name in self._shapes.named_tables():
+            if name.database == database:
+                self._begin_anew(name, place)
+        for glob in self._shapes.globs():
+            if fnmatchcase(database, glob.split(".", 1)[0]):
+                self._log.error(
+                    "the database %s is gone, and %s is for several of its tables: delete their indices, if they are"
+                    " not needed", database, glob,
+                )  # fmt: skip
+
+    def close(self) -> None:
+        self._client.close()
