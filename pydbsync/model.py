@@ -181,6 +181,8 @@ class Column(msgspec.Struct, frozen=True):
     srid: int | None = None
     native_json: bool = False
     """True for MySQL's JSON type, whose values compare as JSON, not as text."""
+    collation: str | None = None
+    """Of text columns, ENUM and SET."""
 
 
 class Referrer(NamedTuple):
@@ -220,3 +222,5 @@ class TableSchema(msgspec.Struct, frozen=True):
     transactional: bool = True
     period: Period | None = None
     """Of a system-versioned table that declares these columns; the keys are those of current rows, without the end."""
+    rows_sql: str = ""
+    """What stands for the table in FROM where a route makes other columns of its rows, or takes only some of them."""

@@ -146,8 +146,9 @@ class Plans(Protocol[PlanT]):
         """The plans a change goes by: none if it is filtered out, several if it goes to several places. Raises
         PlanError."""
 
-    def targets(self, change: RowChange | SchemaChange) -> Sequence[str]:
-        """The databases of the target that a change goes to, for one that cannot be planned."""
+    def targets(self, change: RowChange | SchemaChange) -> Sequence[TableName]:
+        """The tables of the target that a change goes to, for one that cannot be planned; of a change of a database
+        itself they have no name."""
 
     def batch(self) -> Batch[PlanT]:
         """An empty batch."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Generic, NamedTuple, Protocol, TypeAlias, TypeVar
 
 import msgspec
@@ -100,6 +100,8 @@ class ParkedChange(msgspec.Struct, frozen=True):
     position: str = ""
     source: TableName = TableName("", "")
     target_database: str = ""
+    target_table: str = ""
+    """Empty where it is the source's."""
     row_keys: tuple[bytes, ...] = ()
     """Identities of the row (before and after): later changes of either are parked behind this one."""
     is_whole_table: bool = False
@@ -109,7 +111,7 @@ class ParkedChange(msgspec.Struct, frozen=True):
     @property
     def target(self) -> TableName:
         """The table that it would have changed; a database itself has no table."""
-        return TableName(self.target_database or self.source.database, self.source.table)
+        return TableName(self.target_database or self.source.database, self.target_table or self.source.table)
 
 
 class Conflict(msgspec.Struct, frozen=True):
@@ -224,9 +226,17 @@ class SchemaStep(msgspec.Struct, Generic[StepT]):
     waits_for_rows: tuple[TableName, ...] = ()
     """Tables that may have nothing parked at all: what is parked would not mean the same behind the statement."""
 
-    def park(self, messages: Iterable[SchemaMessage], reason: str, behind: int | None) -> list[ParkedChange]:
+    names: Mapping[TableName, TableName] = {}
+    """What tables of the source are called at the target, where that is not their name in `database`."""
+
+    def park(self, messages: Iterable[SchemaMessage], reason: str, behind: int | None = None) -> list[ParkedChange]:
         """The record of these messages where the statement is not run."""
-        return [park_whole(*message, self.database, reason, behind=behind) for message in messages]
+        return park_messages(messages, self.database, reason, behind=behind, names=self.names)
+
+    def target(self) -> TableName:
+        """The table that the statement's first message is about, at the target; of a database it has no name."""
+        name = TableName(self.change.database, self.change.table or "")
+        return self.names.get(name, TableName(self.database, name.table))
 
 
 class SchemaWork(msgspec.Struct, Generic[StepT]):
@@ -253,16 +263,45 @@ def park_row(entry: Entry[PlanT], reason: str, *, code: int = 0, behind: int | N
     keys = tuple(plan.identity(change))
     return ParkedChange(
         message=delivery.body, reason=reason, code=code, kind=kind, position=position, source=source,
-        target_database=plan.name.database, row_keys=keys, is_whole_table=not keys, behind=behind,
+        target_database=plan.name.database, target_table=_other(plan.name.table, source), row_keys=keys,
+        is_whole_table=not keys, behind=behind,
     )  # fmt: skip
 
 
 def park_whole(
-    delivery: Delivery, change: RowChange | SchemaChange, database: str, reason: str, *, behind: int | None = None
+    delivery: Delivery,
+    change: RowChange | SchemaChange,
+    database: str,
+    reason: str,
+    *,
+    behind: int | None = None,
+    table: str = "",
 ) -> ParkedChange:
-    """The record of a change that no row can be named of: the whole table of this target database waits behind it."""
+    """The record of a change that no row can be named of: the whole table of this target database waits behind it. The
+    table is called as at the source, unless `table` says otherwise."""
     kind, position, source = describe_change(change)
     return ParkedChange(
         message=delivery.body, reason=reason, kind=kind, position=position, source=source, target_database=database,
-        is_whole_table=True, behind=behind,
+        target_table=_other(table, source), is_whole_table=True, behind=behind,
     )  # fmt: skip
+
+
+def park_messages(
+    messages: Iterable[SchemaMessage],
+    database: str,
+    reason: str,
+    *,
+    names: Mapping[TableName, TableName],
+    behind: int | None = None,
+) -> list[ParkedChange]:
+    """The records of a statement's messages for one database of the target; `names` as of SchemaStep."""
+    found = []
+    for message in messages:
+        name = TableName(message.change.database, message.change.table or "")
+        target = names.get(name, TableName(database, name.table))
+        found.append(park_whole(*message, target.database, reason, behind=behind, table=target.table))
+    return found
+
+
+def _other(table: str, source: TableName) -> str:
+    return "" if table == source.table else table

@@ -154,7 +154,8 @@ def _read_columns(connection: Connection, name: TableName) -> tuple[tuple[Column
     found = look_up(
         connection,
         "SELECT column_name, data_type, column_type, character_set_name, character_octet_length, numeric_precision,"
-        f" datetime_precision, is_nullable, extra, generation_expression, {srid} FROM information_schema.columns"
+        f" datetime_precision, is_nullable, extra, generation_expression, {srid}, collation_name"
+        " FROM information_schema.columns"
         " WHERE table_schema = %s AND table_name = %s ORDER BY ordinal_position",
         name,
     )
@@ -163,7 +164,7 @@ def _read_columns(connection: Connection, name: TableName) -> tuple[tuple[Column
     reference_systems = _reference_systems(connection, name) if has_geometry else {}
     columns = []
     period: dict[str, str] = {}
-    for column, kind, full, charset, octets, precision, digits, nullable, extra, expression, srs in found:
+    for column, kind, full, charset, octets, precision, digits, nullable, extra, expression, srs, collation in found:
         kind, full = str(kind).lower(), _text(full)
         is_json = kind == "json" or column in checked
         if is_mariadb and _text(expression) in ("ROW START", "ROW END"):
@@ -182,6 +183,7 @@ def _read_columns(connection: Connection, name: TableName) -> tuple[tuple[Column
                 labels=read_labels(full) if kind in ("enum", "set") else (),
                 srid=int(srs) if srs is not None else reference_systems.get(column),
                 native_json=kind == "json",
+                collation=None if collation is None else str(collation),
             )
         )
     return tuple(columns), Period(period["ROW START"], period["ROW END"]) if len(period) == 2 else None

@@ -29,12 +29,12 @@ class MergedSources:
         if planned.is_merged and name is not None:
             connection.run(
                 f"INSERT IGNORE INTO {self._table} (statement_hash, source_database, target) VALUES (%s, %s, %s)",
-                (digest, change.database, quote_table(name)),
+                (digest, planned.source or change.database, quote_table(name)),
             )
 
     def ahead(self, connection: Connection, change: SchemaChange, planned: PlannedSchemaChange) -> str | None:
         """Another source whose very statement has run on the table, which has changed since by what else it ran."""
-        return ran_for(change.database, planned.sql, self._ran(connection, planned))
+        return ran_for(planned.source or change.database, planned.sql, self._ran(connection, planned))
 
     def _ran(self, connection: Connection, planned: PlannedSchemaChange) -> list[Ran]:
         name = _subject(planned)
@@ -68,7 +68,9 @@ class MergedSources:
         for column in (each.lower() for each in taken if each.lower() in live):
             if column in described and (fault := unlike(described[column], live[column])):
                 return f"{name} has {fault}: another source has made that column anew, and its values would be lost"
-            if other := took_column(change.database, column, self._ran(connection, planned), brand=brand):
+            if other := took_column(
+                planned.source or change.database, column, self._ran(connection, planned), brand=brand
+            ):
                 return (
                     f"{other} has taken the column {column} of {name} away before, and it was made anew since: this"
                     f" statement of {change.database} would take the new one, with the values of other sources"

@@ -131,6 +131,16 @@ MIGRATIONS = (
         "A cut-over writes down its steps.",
         tuple(Table(name, definition) for name, definition in CUTOVER_TABLES.items()),
     ),
+    Migration(
+        9,
+        "Parked changes of tables that have another name at the target say which.",
+        (
+            Columns(
+                "parked",
+                "target_table VARCHAR(64) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin NOT NULL DEFAULT ''",
+            ),
+        ),
+    ),
 )
 
 VERSION_TABLE = Table(

@@ -26,8 +26,8 @@ class ParkedTable:
     def load(self, connection: Connection) -> ParkedRows:
         """What is parked now."""
         rows = ParkedRows()
-        for parked_id, source_database, source_table, target_database, keys, is_whole in connection.rows(
-            "SELECT id, source_database, source_table, target_database, row_keys, is_whole_table"
+        for parked_id, source_database, source_table, target_database, target_table, keys, is_whole in connection.rows(
+            "SELECT id, source_database, source_table, target_database, target_table, row_keys, is_whole_table"
             f" FROM {self._table} WHERE stream = %s AND status = 'parked' ORDER BY id",
             (self._stream,),
         ):
@@ -38,6 +38,7 @@ class ParkedTable:
                     reason="",
                     source=TableName(source_database, source_table),
                     target_database=target_database,
+                    target_table=target_table,
                     row_keys=tuple(msgspec.msgpack.decode(keys, type=list[bytes])),
                     is_whole_table=bool(is_whole),
                 ),
@@ -48,7 +49,7 @@ class ParkedTable:
         """Give up what is parked of a table's rows, or of a whole database's, as part of the running transaction: the
         rows are gone at the source. The ids."""
         where, about = ("target_database = %s", (database,)) if table is None else (
-            "target_database = %s AND source_table = %s", (database, table)
+            "target_database = %s AND COALESCE(NULLIF(target_table, ''), source_table) = %s", (database, table)
         )  # fmt: skip
         found = connection.rows(
             f"SELECT id FROM {self._table} WHERE stream = %s AND status = 'parked' AND NOT is_whole_table AND {where}",
@@ -92,8 +93,8 @@ class ParkedTable:
         piece_bytes = max(_LEAST_PIECE_BYTES, min(_PIECE_BYTES, (connection.max_allowed_packet - 2**15) // 2))
         connection.run(
             f"INSERT INTO {self._table} (stream, position, kind, source_database, source_table, target_database,"
-            " row_keys, is_whole_table, behind, reason, code, message)"
-            " VALUES (%s, %s, %s, %s, %s, %s, _binary %s, %s, %s, %s, %s, _binary %s)",
+            " target_table, row_keys, is_whole_table, behind, reason, code, message)"
+            " VALUES (%s, %s, %s, %s, %s, %s, %s, _binary %s, %s, %s, %s, %s, _binary %s)",
             (
                 self._stream,
                 parked.position[:255],
@@ -101,6 +102,7 @@ class ParkedTable:
                 parked.source.database[:64],
                 parked.source.table[:64],
                 parked.target_database[:64],
+                parked.target_table[:64],
                 msgspec.msgpack.encode(list(parked.row_keys)),
                 int(parked.is_whole_table),
                 parked.behind,

@@ -242,11 +242,11 @@ def park_schema(
 ) -> ParkedChange:
     """The record of a schema change that is not applied."""
     kind, position, source = describe_change(change)
-    database = planned.database or planned.default_database or change.database
+    database, table = planned.database or planned.default_database or change.database, ""
     if planned.touched:
         name = next(name for name in (*planned.touched[0],) if name is not None)
-        database = name.database
+        database, table = name.database, name.table if planned.is_routed and name.table != source.table else ""
     return ParkedChange(
         message=body, reason=f"{failure}: {planned.sql}", code=failure.code, kind=kind, position=position,
-        source=source, target_database=database, is_whole_table=True,
+        source=source, target_database=database, target_table=table, is_whole_table=True,
     )  # fmt: skip

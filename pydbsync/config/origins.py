@@ -46,7 +46,11 @@ def _section(
         if isinstance(value, TargetSettings):
             yield from _server(value, inside, full, path, lines)
         elif isinstance(value, Secret):
-            yield Shown(full, MASK, _origin_of_password(given, prefix, path, lines))
+            by_name = key in given
+            origin = (
+                _origin(full, given, key, path, lines) if by_name else _origin_of_password(given, prefix, path, lines)
+            )
+            yield Shown(full, MASK, origin)
         elif is_dataclass(value) and not isinstance(value, type):
             yield from _section(value, inside, f"{full}.", path, lines)
         elif each.name == "queues":

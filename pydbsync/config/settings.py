@@ -10,6 +10,7 @@ from typing import Final, Literal
 
 from pydbsync.config.alerts import AlertSettings
 from pydbsync.config.conflicts import ConflictSettings
+from pydbsync.config.routes import MASK_KEY, ROUTES, RouteSettings, check_routes, describe_route
 from pydbsync.config.search import SearchSettings
 from pydbsync.config.servers import (
     AMQP,
@@ -172,6 +173,10 @@ class Settings:
     dbname_rewrite: FrozenMapping[str, str] = option(
         FrozenMapping[str, str](), REWRITE, "databases that have another name at the target"
     )
+    routes: tuple[RouteSettings, ...] = option(
+        (), ROUTES, "tables that have another name, other columns, masked values or only some rows at the target"
+    )
+    mask_key: Secret | None = option(None, MASK_KEY, "key of masks that have none of their own")
     include: tuple[str, ...] = option((), GLOBS, "only these source tables")
     exclude: tuple[str, ...] = option((), GLOBS, "not these source tables")
     include_maxwell_database: bool = option(False, FLAG, "whether changes of Maxwell's own database are applied")
@@ -297,6 +302,8 @@ class Settings:
             *([self.amqp.password] if self.amqp.password != PUBLIC_PASSWORD else []),
             *self.alerts.secrets(),
             *([self.maxwell_secret_key] if self.maxwell_secret_key is not None else []),
+            *([self.mask_key] if self.mask_key is not None else []),
+            *(mask.key for route in self.routes for mask in route.mask.values() if mask.key is not None),
         )
 
 
@@ -327,6 +334,13 @@ def settings_from_mapping(
     queues = name_streams(queues, settings.stream_names, "stream_names")
     if settings.sink is not None:
         check_sink(settings.sink, len(queues))
+        if settings.routes:
+            raise ConfigError("routes are for a target that is MySQL or MariaDB, not for a sink", key="routes")
+    sharding = settings.sharding if settings.direction == "replay" else None
+    check_routes(
+        settings.routes, settings.mask_key, sharded=sharding.databases if sharding else (),
+        is_two_way=settings.two_way is not None,
+    )  # fmt: skip
     if settings.two_way is not None:
         _check_two_way(settings)
     _check_watch(settings)
@@ -390,6 +404,7 @@ def describe(settings: Settings) -> list[str]:
         keys = ", ".join(queue.routing_keys) or "no routing keys"
         lines.append(f"queue {queue.queue}: from exchange {queue.exchange} ({queue.exchange_type}) by {keys}")
     lines += [f"database {source} -> {target}" for source, target in settings.dbname_rewrite.items()]
+    lines += [f"route {describe_route(route)}" for route in settings.routes]
     if sharding := settings.sharding:
         owned = sharding.owned(settings.corpmod)
         lines.append(

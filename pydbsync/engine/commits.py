@@ -14,7 +14,6 @@ from pydbsync.engine.open_batch import OpenBatch
 from pydbsync.engine.pace import BatchPace
 from pydbsync.errors import StructureChanged
 from pydbsync.killpoints import kill_point
-from pydbsync.model import TableName
 from pydbsync.protocols import Sink, Source, StateStore
 from pydbsync.work import Conflict, ParkedChange, SchemaStep, SchemaWork, StreamState, Work, describe_change
 
@@ -138,7 +137,7 @@ class Commits:
                 for parked in step.park(step.messages, "waits behind a parked change of the same table", behind):
                     batch.park(parked)
             elif self._change_schema(step, generation) == "parked":
-                first = batch.blocker(TableName(step.database, step.change.table or ""))
+                first = batch.blocker(step.target())
                 for parked in step.park(step.siblings, "is part of a parked statement", first):
                     batch.park(parked)
 

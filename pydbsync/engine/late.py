@@ -77,4 +77,7 @@ class LateMessages:
                 raise PlanError("a schema change concerns the whole table")
             return [park_row((delivery, sent, plan), _REASON) for plan, sent in self._plans.route(change)]
         except PlanError:
-            return [park_whole(delivery, change, database, _REASON) for database in self._plans.targets(change)]
+            return [
+                park_whole(delivery, change, target.database, _REASON, table=target.table)
+                for target in self._plans.targets(change)
+            ]

@@ -106,9 +106,9 @@ class OpenBatch:
 
     def park_unplanned(self, delivery: Delivery, change: RowChange, reason: str) -> None:
         """Park a change that goes to no table that is known. Raises StopError by policy."""
-        for database in self._plans.targets(change):
-            behind = self.blocker(TableName(database, change.table))
-            self.park(park_whole(delivery, change, database, reason, behind=behind))
+        for target in self._plans.targets(change):
+            behind = self.blocker(target)
+            self.park(park_whole(delivery, change, target.database, reason, behind=behind, table=target.table))
 
     def blocker(self, target: TableName, keys: tuple[bytes, ...] | list[bytes] = ()) -> int | None:
         """What a change of these rows of the table, or one that concerns no row, must wait for."""

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import Protocol
+
+import msgspec
 
 from pydbsync.config.settings import Settings
 from pydbsync.engine.table_plans import TablePlans
@@ -20,7 +22,7 @@ from pydbsync.plan.row_order import unproven_of
 from pydbsync.plan.statement import Statement, parse_statement
 from pydbsync.protocols import Catalog
 from pydbsync.route.filters import Filters
-from pydbsync.work import ParkedChange, Pauses, SchemaMessage, SchemaStep, SchemaWork, park_whole
+from pydbsync.work import ParkedChange, Pauses, SchemaMessage, SchemaStep, SchemaWork, park_messages
 
 
 class TargetTables(Protocol):
@@ -93,7 +95,7 @@ class SchemaFlow:
             if isinstance(exc, NoCopyError):
                 self._online = exc.state
             for target in self._plans.targets(first):
-                work.parked += self._unplanned(first, messages, target, exc)
+                work.parked += self._unplanned(first, messages, target.database, exc)
             return work
         for change in changes:
             # Statements that an online schema change puts in place of this one stand alone.
@@ -130,7 +132,8 @@ class SchemaFlow:
         is_own: bool,
     ) -> None:
         router = self._plans.router
-        for target in router.databases(change.database):
+        names = self._names_at_target((change, *(message.change for message in messages)))
+        for target in dict.fromkeys(name.database for name in self._plans.targets(change)):
             try:
                 planned = self._plan(change, siblings, target)
             except PlanError as exc:
@@ -147,6 +150,7 @@ class SchemaFlow:
                 database=target,
                 messages=messages,
                 siblings=taken,
+                names=names,
             )
             if paused := self._paused_of(change, planned, taken):
                 step.policy, step.why = "park", f"the schema changes of {paused} are paused (`pydbsync resume` ends it)"
@@ -158,7 +162,7 @@ class SchemaFlow:
                 and (unproven := self._unproven(planned, statement))
             ):
                 if self._settings.lossy_values == "park":
-                    work.parked += [park_whole(*message, target, unproven) for message in messages]
+                    work.parked += step.park(messages, unproven)
                     continue
                 if self._settings.lossy_values == "stop":
                     raise StopError(f"{unproven} (lossy_values); nothing after it was applied")
@@ -192,7 +196,15 @@ class SchemaFlow:
         if policy == "skip":
             self._log.warning("schema change skipped: %s", shorten(change.sql, 300))
             return []
-        return [park_whole(*message, target, str(error)) for message in messages]
+        return park_messages(messages, target, str(error), names=self._names_at_target(m.change for m in messages))
+
+    def _names_at_target(self, changes: Iterable[SchemaChange]) -> Mapping[TableName, TableName]:
+        """The tables that routes give another name, by their names at the source."""
+        router = self._plans.router
+        if not router.tables:
+            return {}
+        found = {name: router.tables.target(name) for name in map(_name_of, changes) if name.table}
+        return {name: target for name, target in found.items() if target is not None}
 
     def _tell_untold(self, planned: PlannedSchemaChange) -> None:
         for name in set(planned.untold) - self._told:
@@ -237,14 +249,22 @@ class SchemaFlow:
                 return router.filters.takes_database(database)
             return router.takes(TableName(database, table))
 
+        if first.kind == "database-drop" and len(router.all_databases(first.database)) > 1:
+            raise PlanError(
+                f"routes send tables of {first.database} to other databases, which this statement leaves as they are:"
+                " drop what is to go by hand, then mark it as done"
+            )
         dialect = self._plans.dialect
         server = Server("mariadb" if dialect.is_mariadb else "mysql", dialect.version, dialect.charset)
         if first.kind == "table-create":
             server = server._replace(collation=self._tables.collation_of(target))
-        return plan_schema_change(
+        planned = plan_schema_change(
             first, rename=rename, in_scope=in_scope, target=server, source=self._plans.source_of(first),
-            siblings=siblings, tables_named=self._tables_named, is_merged=self._plans.are_merged(target, first.table),
+            siblings=siblings, tables_named=self._tables_named,
+            is_merged=self._plans.are_merged(first, target),
+            routes=self._plans.table_routes(first.database, target),
         )  # fmt: skip
+        return planned and msgspec.structs.replace(planned, source=router.source_name(_name_of(first)))
 
     # -- what the target has -----------------------------------------------------------------------------------------
 
@@ -273,17 +293,17 @@ class SchemaFlow:
 
     def _rows_of(self, copy: TableName, real: TableName) -> int | None:
         router = self._plans.router
-        databases = router.databases(real.database)
-        is_one = len(databases) == 1 and not router.is_sharded(real.database) and not router.is_merged(databases[0])
-        if not is_one or not (router.takes(copy) and router.takes(real)):
+        targets = router.targets(real)
+        is_one = len(targets) == 1 and not router.is_sharded(real.database) and not router.is_merged_table(targets[0])
+        if not is_one or not (router.takes(copy) and router.takes(real)) or self._plans.changes_rows(real):
             return None
-        return self._tables.count_rows(TableName(databases[0], real.table))
+        return self._tables.count_rows(targets[0])
 
     def _columns_of(self, source: TableName) -> Sequence[str] | None:
-        databases = self._plans.router.databases(source.database)
-        if not databases:
+        targets = self._plans.router.targets(source)
+        if not targets:
             return None
-        schema = self._tables.catalog.table(TableName(databases[0], source.table))
+        schema = self._tables.catalog.table(targets[0])
         return None if schema is None else [column.name for column in schema.columns]
 
     def _tables_named(self, table: str) -> Iterable[tuple[str, Sequence[Column]]]:

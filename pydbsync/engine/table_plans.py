@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol, TypeAlias
 
+from pydbsync.config.routes import RouteSettings
 from pydbsync.config.settings import Settings
 from pydbsync.errors import PlanError
 from pydbsync.model import Column, RowChange, SchemaChange, TableName, TableSchema
@@ -13,7 +14,10 @@ from pydbsync.plan.batch import Batch
 from pydbsync.plan.dialect import Server
 from pydbsync.plan.lexer import Brand
 from pydbsync.plan.lossy import RULES_BY_INPUT
+from pydbsync.plan.routed.rows import RowRoute, source_columns
+from pydbsync.plan.routed.statements import TableRoutes
 from pydbsync.plan.rows import (
+    ApplyMode,
     ColumnOverrides,
     ConflictRule,
     Dialect,
@@ -27,6 +31,7 @@ from pydbsync.protocols import Catalog
 from pydbsync.route.filters import Filters
 from pydbsync.route.router import Router
 from pydbsync.route.shard import ShardRouter
+from pydbsync.route.table_map import MapEntry, TableMap
 
 
 def router_from(settings: Settings) -> Router:
@@ -48,7 +53,37 @@ def router_from(settings: Settings) -> Router:
         filters=Filters(include=settings.include, exclude=settings.exclude, hidden_databases=hidden),
         rewrite=settings.dbname_rewrite,
         shards=shards,
+        tables=TableMap(MapEntry(route.table, _to(route.to)) for route in settings.routes),
     )
+
+
+def _to(name: str) -> TableName | None:
+    database, dot, table = name.partition(".")
+    return TableName(database, table) if dot else None
+
+
+def row_settings(settings: Settings, router: Router, source: TableName) -> RouteSettings | None:
+    """The route of a source table whose rows it changes; None for a table whose rows come as they are."""
+    number = router.tables.index(source) if router.tables else None
+    route = None if number is None else settings.routes[number]
+    return route if route is not None and route.changes_rows else None
+
+
+def row_route(settings: Settings, route: RouteSettings, source: TableSchema, target: TableSchema) -> RowRoute:
+    """The route between these two tables. Raises PlanError where it cannot be followed exactly."""
+    overrides = overrides_for(
+        source.name, settings.binary_columns, settings.timestamp_columns, settings.timestamp_offset_s
+    )
+    return RowRoute(
+        route, target, source_columns(source), key=settings.mask_key, shifted=overrides.timestamp | overrides.binary
+    )
+
+
+def apply_mode_of(settings: Settings, router: Router, source: TableName) -> ApplyMode:
+    """How the rows of a source table are written."""
+    number = router.tables.index(source) if router.tables else None
+    own = "" if number is None else settings.routes[number].apply_mode
+    return own or settings.apply_mode  # type: ignore[return-value]
 
 
 def configured_server(text: str) -> Server | None:
@@ -57,6 +92,16 @@ def configured_server(text: str) -> Server | None:
         return None
     brand, _, version = text.partition(" ")
     return Server("mysql" if brand == "mysql" else "mariadb", tuple(int(number) for number in version.split(".")))
+
+
+def table_routes(settings: Settings, router: Router, database: str, target: str) -> TableRoutes | None:
+    """As `TablePlans.table_routes`."""
+    if not router.tables:
+        return None
+    return TableRoutes(
+        rename=lambda name: router.rename_table(name, shard_of=database, shard=target),
+        settings=lambda name: row_settings(settings, router, name),
+    )
 
 
 class TargetCatalog(Catalog, Protocol):
@@ -88,20 +133,26 @@ class TablePlans:
         log: logging.Logger,
         ask_source: Callable[[], Server | None] = lambda: None,
         ask_collation: Callable[[str], str | None] = lambda database: None,
+        ask_table: Callable[[TableName], TableSchema | None] = lambda name: None,
         input_format: str = "maxwell",
     ) -> None:
         """`ask_source` is called where the settings do not say what the source is, whenever that matters;
-        `ask_collation` for the default collation of one of its databases."""
+        `ask_collation` for the default collation of one of its databases, `ask_table` for one of its tables."""
         self._catalog = catalog
         self._configured = configured_server(settings.source_server)
         self._ask_source = ask_source
         self._ask_collation = ask_collation
+        self._ask_table = ask_table
         self._log = log
         self.dialect = Dialect()
         self._plans: dict[tuple[str, str], tuple[TablePlan, ...]] = {}
         self._columns: dict[TableName, Mapping[str, Column]] = {}
         self._is_versioned: dict[TableName, bool] = {}
-        self._by_target: dict[tuple[TableName, ColumnOverrides, ConflictRule | None], TablePlan] = {}
+        self._by_target: dict[tuple[TableName, ColumnOverrides, ApplyMode, ConflictRule | None], TablePlan] = {}
+        self._routed: dict[TableName, tuple[TablePlan, RowRoute]] = {}
+        """Of the tables whose rows a route changes."""
+        self._fed_by: dict[TableName, TableName] = {}
+        """Target table → the source table that was first planned for it."""
         self._told: set[str] = set()
         self._hides: Callable[[TableName], bool] = lambda source: False
         self._left_out: Callable[[RowChange], None] = lambda change: None
@@ -164,21 +215,34 @@ class TablePlans:
         self._columns.clear()
         self._is_versioned.clear()
         self._by_target.clear()
+        self._routed.clear()
 
     def batch(self) -> Batch:
         """An empty batch."""
         return Batch()
 
-    def targets(self, change: RowChange | SchemaChange) -> Sequence[str]:
-        """The databases of the target that a change goes to, for one that cannot be planned."""
-        return self.router.databases(change.database)
+    def targets(self, change: RowChange | SchemaChange) -> Sequence[TableName]:
+        """The tables of the target that a change goes to, for one that cannot be planned; of a change of a database
+        itself they have no name."""
+        name = TableName(change.database, change.table or "")
+        if name.table:
+            return self.router.targets(name)
+        return [TableName(database, "") for database in self.router.databases(change.database)]
+
+    def changes_rows(self, source: TableName) -> bool:
+        """Whether a route makes other rows of those of a source table."""
+        return row_settings(self._settings, self.router, source) is not None
+
+    def table_routes(self, database: str, target: str) -> TableRoutes | None:
+        """What schema changes need to know of routes; None where there are none. `target` stands for `database` now."""
+        return table_routes(self._settings, self.router, database, target)
 
     def target_columns(self, source: TableName) -> Mapping[str, Column] | None:
         """The columns of the table that rows of a source table go to, by name; None where there is none."""
         found = self._columns.get(source)
         if found is None:
-            for database in self.router.databases(source.database):
-                schema = self._catalog.table(TableName(database, source.table))
+            for target in self.router.targets(source):
+                schema = self._catalog.table(target)
                 if schema is not None:
                     found = self._columns[source] = {column.name: column for column in schema.columns}
                     break
@@ -198,6 +262,8 @@ class TablePlans:
         if plans is None:
             self._server_id = change.server_id
             source = TableName(change.database, change.table)
+            if (routed := self._routed.get(source)) is not None and not self._hides(source):
+                return self._by_route(source, change, *routed)
             if not self.router.takes(source) or self._hides(source):
                 plans = self._plans[source] = ()
             elif self.router.is_sharded(change.database):
@@ -209,8 +275,10 @@ class TablePlans:
                     ],
                 )
             else:
-                targets = self.router.databases(change.database)
-                plans = tuple(self._plan(source, TableName(target, change.table)) for target in targets)
+                plans = tuple(self._plan(source, target) for target in self.router.targets(source))
+                if (route := row_settings(self._settings, self.router, source)) is not None:
+                    self._routed[source] = plans[0], self._row_route(source, plans[0], route)
+                    return self._by_route(source, change, *self._routed[source])
                 planned = [(plan, change) for plan in plans]
                 try:
                     current = self._current_rows(source, planned)
@@ -223,10 +291,27 @@ class TablePlans:
             self._left_out(change)
         return [(plan, change) for plan in plans]
 
+    def _by_route(self, source: TableName, change: RowChange, plan: TablePlan, route: RowRoute) -> Planned:
+        current = self._current_rows(source, [(plan, change)])
+        found = [(plan, sent) for _, each in current if (sent := route.changed(each)) is not None]
+        if not found:
+            self._left_out(change)
+        return found
+
+    def _row_route(self, source: TableName, plan: TablePlan, route: RouteSettings) -> RowRoute:
+        """Raises PlanError, and TransientError where the source has to be asked and does not answer."""
+        known: Mapping[str, Column] = {}
+        if route.needs_source:
+            known = source_columns(self._ask_table(source))
+        overrides = self._overrides(source)
+        return RowRoute(
+            route, plan.schema, known, key=self._settings.mask_key, shifted=overrides.timestamp | overrides.binary
+        )
+
     def current(self, plan: TablePlan) -> TablePlan:
         """The plan by which the changes of its table go now; the same one where the table is gone."""
         try:
-            return self._plan_for(plan.name, plan.overrides, plan.conflicts)
+            return self._plan_for(plan.name, plan.overrides, plan.apply_mode, plan.conflicts)
         except PlanError:
             return plan
 
@@ -263,13 +348,23 @@ class TablePlans:
         return found
 
     def _plan(self, source: TableName, target: TableName) -> TablePlan:
-        overrides = overrides_for(
+        if self.router.tables and not self.router.is_merged_table(target):
+            first = self._fed_by.setdefault(target, source)
+            if first != source:
+                raise PlanError(
+                    f"{source} and {first} both go to {target}, and the configuration says so of only one: give both a"
+                    " route to it, so that none writes over rows of the other, or one of them another table"
+                )
+        mode = apply_mode_of(self._settings, self.router, source)
+        return self._plan_for(target, self._overrides(source), mode, self._rule_of(source))
+
+    def _overrides(self, source: TableName) -> ColumnOverrides:
+        return overrides_for(
             source,
             self._settings.binary_columns,
             self._settings.timestamp_columns,
             self._settings.timestamp_offset_s,
         )
-        return self._plan_for(target, overrides, self._rule_of(source))
 
     def _rule_of(self, source: TableName) -> ConflictRule | None:
         """What decides conflicts of the table; None where nobody looks for any."""
@@ -281,9 +376,11 @@ class TablePlans:
                 return ConflictRule(policy, conflicts.prefer)
         return ConflictRule(conflicts.other_policy, conflicts.prefer)
 
-    def _plan_for(self, target: TableName, overrides: ColumnOverrides, rule: ConflictRule | None) -> TablePlan:
+    def _plan_for(
+        self, target: TableName, overrides: ColumnOverrides, apply_mode: ApplyMode, rule: ConflictRule | None
+    ) -> TablePlan:
         # One plan for all source tables that are merged into a target table, so that their changes batch together.
-        plan = self._by_target.get((target, overrides, rule))
+        plan = self._by_target.get((target, overrides, apply_mode, rule))
         if plan is None:
             schema = self._catalog.table(target)
             if schema is None:
@@ -299,17 +396,17 @@ class TablePlans:
                 overrides=overrides,
                 dialect=self.dialect,
                 loss=self._loss,
-                apply_mode=self._settings.apply_mode,  # type: ignore[arg-type]
+                apply_mode=apply_mode,
                 passes_actions_on=self._passes_actions_on(schema),
                 is_merged=self.is_merged(target),
                 conflicts=rule,
             )
-            self._by_target[target, overrides, rule] = plan
+            self._by_target[target, overrides, apply_mode, rule] = plan
         return plan
 
     def is_merged(self, target: TableName) -> bool:
         """Whether several sources feed the table, by the configuration or by what other streams say."""
-        if self.router.is_merged(target.database):
+        if self.router.is_merged_table(target):
             return True
         others = self._catalog.feeders(target, self._server_id)
         if others:
@@ -320,9 +417,16 @@ class TablePlans:
             )
         return bool(others)
 
-    def are_merged(self, database: str, table: str | None) -> bool:
-        """The same of a table that a statement is about, or of a whole database."""
-        return self.router.is_merged(database) or bool(self._catalog.feeders_in(database, table))
+    def are_merged(self, change: SchemaChange, database: str) -> bool:
+        """The same of the table that a statement is about, or of a whole database of the target."""
+        if change.table is None:
+            return self.router.is_merged(database) or bool(self._catalog.feeders_in(database, None))
+        source = TableName(change.database, change.table)
+        names = self.router.targets(source) if self.router.tables else (TableName(database, source.table),)
+        return any(
+            self.router.is_merged_table(name) or bool(self._catalog.feeders_in(name.database, name.table))
+            for name in names
+        )
 
     def _tell_loss(self, text: str) -> None:
         if text not in self._told:

@@ -27,7 +27,8 @@ from pydbsync.model import (
     TableSchema,
 )
 from pydbsync.ops.answers import exact_rows
-from pydbsync.plan.quoting import quote_name, quote_table
+from pydbsync.plan.quoting import quote_name
+from pydbsync.plan.routed.rows import qualifier, rows_of
 
 KeyValues = tuple[str, ...]
 """A row's key, one printed value a column: numbers and times as the server prints them, text and bytes in hex."""
@@ -152,7 +153,8 @@ class RowKey:
         self.names = schema.row_key if names is None else names
         self.columns = tuple(KeyColumn(by_name[name], charset=charset) for name in self.names)
         # With the table's name, since in ORDER BY a bare one may mean what is selected: the column `HEX(``b``)`.
-        self.order_by = ", ".join(f"{quote_table(schema.name)}.{column.name}" for column in self.columns)
+        self.rows = rows_of(schema)
+        self.order_by = ", ".join(f"{qualifier(schema)}.{column.name}" for column in self.columns)
         self.printed = tuple(column.printed for column in self.columns)
 
     def values(self, printed: Sequence[object]) -> KeyValues:
@@ -250,7 +252,7 @@ def boundary(connection: Connection, key: RowKey, lower: KeyValues | None, *, ro
     """The key of the row that is the `rows`-th behind `lower`; None if there are fewer."""
     found = exact_rows(
         connection,
-        f"SELECT {', '.join(key.printed)} FROM {quote_table(key.table)} WHERE {key.where(Chunk(0, lower))}"
+        f"SELECT {', '.join(key.printed)} FROM {key.rows} WHERE {key.where(Chunk(0, lower))}"
         f" ORDER BY {key.order_by} LIMIT 1 OFFSET {rows - 1}",
     )
     return key.values(found[0]) if found else None

@@ -59,7 +59,7 @@ def behind_of(settings: Settings, servers: Servers) -> list[Counter]:
     def targets(name: TableName) -> Iterable[TableName]:
         if str(name) == settings.heartbeat_table or not router.takes(name):
             return ()
-        return [TableName(database, name.table) for database in router.databases(name.database)]
+        return router.targets(name)
 
     return servers.source.call(
         lambda source: servers.target.call(lambda target: counters_behind(source, target, targets))

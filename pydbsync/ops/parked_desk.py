@@ -56,6 +56,7 @@ class Parked(msgspec.Struct, frozen=True):
     source_database: str
     source_table: str
     target_database: str
+    target_table: str
     behind: int | None
     reason: str
     code: int
@@ -73,7 +74,7 @@ class Parked(msgspec.Struct, frozen=True):
     @property
     def target(self) -> TableName:
         """The table that it would have changed; a database itself has no table."""
-        return TableName(self.target_database or self.source_database, self.source_table)
+        return TableName(self.target_database or self.source_database, self.target_table or self.source_table)
 
     @property
     def source(self) -> TableName:
@@ -115,7 +116,13 @@ class ParkedDesk:
         # Whoever retries what waits for a decision has decided.
         decided = dataclasses.replace(settings, conflicts=settings.conflicts.by_hand())
         self._plans = TablePlans(
-            decided, router=self._router, catalog=catalog, log=log, ask_source=asked, ask_collation=asked.collation_of
+            decided,
+            router=self._router,
+            catalog=catalog,
+            log=log,
+            ask_source=asked,
+            ask_collation=asked.collation_of,
+            ask_table=asked.table,
         )
         self._plans.attach()
 
@@ -196,7 +203,7 @@ class ParkedDesk:
     def _read(self, ids: Sequence[int]) -> Iterator[Parked]:
         found = self._rows(
             "SELECT id, stream, status, position, kind, source_database, source_table,"
-            " target_database, behind, reason, code, parked_at, is_whole_table, row_keys, message, edited"
+            " target_database, target_table, behind, reason, code, parked_at, is_whole_table, row_keys, message, edited"
             f" FROM {self._table} WHERE id IN ({', '.join(map(str, ids))}) ORDER BY id",
             (),
         )
@@ -205,8 +212,8 @@ class ParkedDesk:
             yield msgspec.convert(
                 {
                     **dict(zip(Parked.__struct_fields__, row, strict=True)),
-                    "row_keys": _read_keys(row[13]),
-                    "message": row[14] + rests.get(int(row[0]), b""),
+                    "row_keys": _read_keys(row[14]),
+                    "message": row[15] + rests.get(int(row[0]), b""),
                 },
                 Parked,
                 strict=False,
@@ -381,11 +388,14 @@ class ParkedDesk:
         target = Server("mariadb" if dialect.is_mariadb else "mysql", dialect.version, dialect.charset)
         if change.kind == "table-create":
             target = target._replace(collation=collation_of(self._connection, rename(change.database)))
-        is_merged = self._plans.are_merged(rename(change.database), change.table)
-        return plan_schema_change(
+        name = TableName(change.database, change.table or "")
+        is_merged = self._plans.are_merged(change, rename(change.database))
+        planned = plan_schema_change(
             change, rename=rename, in_scope=in_scope, target=target, source=self._plans.source_of(change),
             siblings=siblings or None, is_merged=is_merged,
+            routes=self._plans.table_routes(change.database, rename(change.database)),
         )  # fmt: skip
+        return planned and msgspec.structs.replace(planned, source=self._router.source_name(name))
 
     def _still_parked(self, parked_id: int) -> Parked:
         parked = self.named(parked_id)

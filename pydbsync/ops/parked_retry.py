@@ -45,6 +45,7 @@ class Header(msgspec.Struct, frozen=True):
     source_database: str
     source_table: str
     target_database: str
+    target_table: str
     row_keys: bytes
     is_whole_table: bool
     behind: int | None
@@ -54,7 +55,7 @@ class Header(msgspec.Struct, frozen=True):
     @property
     def target(self) -> TableName:
         """The table that it would have changed; a database itself has no table."""
-        return TableName(self.target_database or self.source_database, self.source_table)
+        return TableName(self.target_database or self.source_database, self.target_table or self.source_table)
 
     @property
     def keys(self) -> list[bytes]:
@@ -118,18 +119,18 @@ class Retry:
         before = 0
         while last is not None and before < last:
             found = self._connection.rows(
-                "SELECT id, stream, source_database, source_table, target_database, row_keys, is_whole_table,"
-                f" behind, {wanted}, LENGTH(COALESCE(edited, message)) FROM {self._table}"
+                "SELECT id, stream, source_database, source_table, target_database, target_table, row_keys,"
+                f" is_whole_table, behind, {wanted}, LENGTH(COALESCE(edited, message)) FROM {self._table}"
                 f" WHERE status = 'parked' AND stream IN ({listed}) AND id > %s AND id <= %s ORDER BY id LIMIT {_PAGE}",
                 (*values, *(stream for (stream,) in streams), before, last),
             )
             for row in found:
-                behind = None if row[7] is None else int(row[7])
-                stream, database, table, target, keys = row[1:6]
+                behind = None if row[8] is None else int(row[8])
+                stream, database, table, target, target_table, keys = row[1:7]
                 yield Header(
                     id=int(row[0]), stream=stream, source_database=database, source_table=table,
-                    target_database=target, row_keys=keys, is_whole_table=bool(row[6]), behind=behind,
-                    is_wanted=bool(row[8]), size_bytes=int(row[9]),
+                    target_database=target, target_table=target_table, row_keys=keys, is_whole_table=bool(row[7]),
+                    behind=behind, is_wanted=bool(row[9]), size_bytes=int(row[10]),
                 )  # fmt: skip
             if len(found) < _PAGE:
                 return

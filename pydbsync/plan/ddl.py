@@ -12,7 +12,14 @@ from pydbsync.model import SchemaChange, TableName
 from pydbsync.plan.dialect import Server, translate
 from pydbsync.plan.lexer import Edit, Span, apply_edits, cut_members
 from pydbsync.plan.names import Names, TablesNamed, spelled
-from pydbsync.plan.quoting import quote_name
+from pydbsync.plan.quoting import quote_name, quote_table
+from pydbsync.plan.routed.statements import (
+    RoutedEdits,
+    TableRoutes,
+    refuse_between,
+    refuse_exchange,
+    routed_edits,
+)
 from pydbsync.plan.session import Variable, depends_on, variables
 from pydbsync.plan.statement import Action, Item, NameRef, Statement, parse_statement
 
@@ -51,6 +58,10 @@ class PlannedSchemaChange(msgspec.Struct, frozen=True):
     """Tables that it takes something of: the template of CREATE … LIKE, the other one of EXCHANGE PARTITION."""
     exchanged: TableName | None = None
     """The table that gives or takes a partition's rows."""
+    is_routed: bool = False
+    """Its tables may have other names than at the source."""
+    source: str = ""
+    """What the source of the table is called among those that are merged, where that is not its database."""
     is_merged: bool = False
     """Several sources feed the target's table: keys without names that it has already are not made again."""
 
@@ -66,13 +77,15 @@ def plan_schema_change(
     tables_named: TablesNamed | None = None,
     statement: Statement | None = None,
     is_merged: bool = False,
+    routes: TableRoutes | None = None,
 ) -> PlannedSchemaChange | None:
     """The statement to run once for `change` and its `siblings`, all further messages of the same statement.
 
     Tables of the statement that no message announces are left out, if the siblings are given (as an empty list where
     there are none). None where nothing is left to do for the tables in scope. Without `source` or `target` nothing is
     translated between brands. `tables_named` is asked only where the text leaves open in which database an
-    unqualified name is looked up; `is_merged` is handed on.
+    unqualified name is looked up; `is_merged` is handed on. `routes` say of tables what `rename` says of databases, and
+    what becomes of their columns.
     Raises PlanError for what cannot be read, resolved or translated.
     """
     if statement is None:
@@ -83,8 +96,9 @@ def plan_schema_change(
         planned = _plan_database(change, statement, rename, in_scope, source, target)
     else:
         planned = _plan_tables(
-            change, statement, rename, in_scope, source, target, siblings=siblings, tables_named=tables_named
-        )
+            change, statement, rename, in_scope, source, target, siblings=siblings, tables_named=tables_named,
+            routes=routes,
+        )  # fmt: skip
     if planned is None:
         return None
     untold = depends_on(statement, change) if session is None else ()
@@ -93,7 +107,9 @@ def plan_schema_change(
         if target is not None
         else ()
     )
-    return msgspec.structs.replace(planned, is_merged=is_merged, variables=settings, untold=tuple(sorted(untold)))
+    return msgspec.structs.replace(
+        planned, is_merged=is_merged, is_routed=routes is not None, variables=settings, untold=tuple(sorted(untold))
+    )
 
 
 def action_of(change: SchemaChange) -> Action:
@@ -115,14 +131,22 @@ def _plan_tables(
     *,
     siblings: Sequence[SchemaChange] | None,
     tables_named: TablesNamed | None,
+    routes: TableRoutes | None,
 ) -> PlannedSchemaChange | None:
     names = Names(statement, (change, *(siblings or ())), tables_named, are_all=siblings is not None)
-    kept = _kept(statement, names, in_scope, rename)
+    there = _There(names, rename, routes)
+    kept = _kept(statement, names, in_scope, there)
     if not kept:
         return None
     notes: list[str] = []
     edits = _cuts(statement, kept, notes)
-    if statement.action == "alter-table" and _stays(kept[0], names, rename):
+    if routes is not None:
+        routed = _routed(statement, kept, there, routes)
+        if routed.is_nothing:
+            return None
+        edits += routed.edits
+        notes += routed.notes
+    if statement.action == "alter-table" and _stays(kept[0], there):
         # ALTER TABLE d1.t ADD c INT, RENAME TO d2.t, where d1 and d2 are one database on the target
         stays = [
             clause[0].upper != "RENAME" or clause[1].upper in ("COLUMN", "INDEX", "KEY") for clause in statement.clauses
@@ -131,30 +155,28 @@ def _plan_tables(
             return None
         edits += cut_members([Span(clause[0].start, clause[-1].end) for clause in statement.clauses], stays)
         notes.append("left out the renaming, the table has its name on the target already")
-    edits += _renamed_names(statement, names, rename)
+    default = names.default if names.default is not None else change.database
+    # With routes the table may be in another database than the default one, which the target may not even have.
+    used = there.target(statement.items[0].subject).database if routes is not None else rename(default)
+    edits += _renamed_names(statement, there, used)
     edits += _own_spelling(statement, notes)
     translated = translate(statement, change, source=source, target=target)
     edits += translated.edits
     notes += translated.notes
-    default = names.default if names.default is not None else change.database
 
     def target_name(ref: NameRef | None) -> TableName | None:
-        return None if ref is None else TableName(rename(names.database(ref)), names.table(ref))
+        return None if ref is None else there.target(ref)
 
     return PlannedSchemaChange(
         sql=apply_edits(statement.sql, edits),
         action=statement.action,
-        default_database=rename(default),
+        default_database=used,
         touched=tuple(Touched(target_name(item.before), target_name(item.after)) for item in kept),
         exchanged=next((target_name(ref) for ref in statement.names if ref.role == "exchange"), None),
         database=None,
         ts=change.ts,
         notes=tuple(notes),
-        reads=tuple(
-            TableName(rename(names.database(ref)), names.table(ref))
-            for ref in statement.names
-            if ref.role in ("like", "exchange")
-        ),
+        reads=tuple(there.target(ref) for ref in statement.names if ref.role in ("like", "exchange")),
     )
 
 
@@ -194,7 +216,40 @@ def _plan_database(
     )
 
 
-def _kept(statement: Statement, names: Names, in_scope: InScope, rename: Rename) -> list[Item]:
+class _There(NamedTuple):
+    """What tables of the statement are called at both ends."""
+
+    names: Names
+    rename: Rename
+    routes: TableRoutes | None
+
+    def source(self, ref: NameRef) -> TableName:
+        return TableName(self.names.database(ref), self.names.table(ref))
+
+    def target(self, ref: NameRef) -> TableName:
+        name = self.source(ref)
+        return self.routes.rename(name) if self.routes else TableName(self.rename(name.database), name.table)
+
+
+def _routed(statement: Statement, kept: list[Item], there: _There, routes: TableRoutes) -> RoutedEdits:
+    """What routes of rows make of the statement. Raises PlanError where it is to be held."""
+    for item in kept:
+        if item.before is not None and item.after is not None and item.before is not item.after:
+            refuse_between(there.source(item.before), there.source(item.after), routes)
+    subject = there.source(statement.items[0].subject)
+    for ref in statement.names:
+        if ref.role == "exchange":
+            refuse_exchange((subject, there.source(ref)), routes)
+        if ref.role == "like":
+            refuse_between(there.source(ref), subject, routes)
+    route = routes.settings(subject)
+    is_definition = statement.action in ("create-table", "alter-table", "create-index", "drop-index")
+    if route is None or not route.changes_rows or not is_definition or any(r.role == "like" for r in statement.names):
+        return RoutedEdits([], [])
+    return routed_edits(statement, route)
+
+
+def _kept(statement: Statement, names: Names, in_scope: InScope, there: _There) -> list[Item]:
     """The items that concern tables in scope."""
     kept: list[Item] = []
     arrived: set[tuple[str, str]] = set()
@@ -215,7 +270,7 @@ def _kept(statement: Statement, names: Names, in_scope: InScope, rename: Rename)
                     )
                 continue
             arrived.add(after)
-            if statement.action == "rename-table" and _stays(item, names, rename):
+            if statement.action == "rename-table" and _stays(item, there):
                 continue
         elif not in_scope(*(before or after or ("", None))):
             continue
@@ -239,12 +294,11 @@ def _refuse_rows_across_the_scope(statement: Statement, names: Names, in_scope: 
             )
 
 
-def _stays(item: Item, names: Names, rename: Rename) -> bool:
+def _stays(item: Item, there: _There) -> bool:
     """Whether a renamed table has the same name on the target before and after: two databases became one."""
     if item.before is None or item.after is None or item.before is item.after:
         return False
-    before, after = (TableName(rename(names.database(ref)), names.table(ref)) for ref in (item.before, item.after))
-    return before == after
+    return there.target(item.before) == there.target(item.after)
 
 
 def _cuts(statement: Statement, kept: list[Item], notes: list[str]) -> list[Edit]:
@@ -255,9 +309,16 @@ def _cuts(statement: Statement, kept: list[Item], notes: list[str]) -> list[Edit
     return cut_members([item.span for item in statement.items], [item in kept for item in statement.items])
 
 
-def _renamed_names(statement: Statement, names: Names, rename: Rename) -> list[Edit]:
+def _renamed_names(statement: Statement, there: _There, used: str) -> list[Edit]:
     edits = []
+    names, rename = there.names, there.rename
     for ref in statement.names:
+        if there.routes is not None:
+            found = there.target(ref)
+            plain = used if ref.database is None else rename(names.database(ref))
+            if found != (plain, names.table(ref)):
+                edits.append(Edit(ref.span, quote_table(found)))
+                continue
         if ref.database_span is None:
             continue
         database = names.database(ref)

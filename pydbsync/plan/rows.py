@@ -427,7 +427,7 @@ class TablePlan:
         decides them; None where nobody looks for any."""
         self.schema = schema
         self.passes_actions_on = passes_actions_on
-        self._apply_mode = apply_mode
+        self.apply_mode = apply_mode
         # What was read as it should be may be another's a moment later: nothing is written over then either.
         self._is_merged = is_merged or conflicts is not None
         self.conflicts = conflicts
@@ -463,13 +463,13 @@ class TablePlan:
         """How rows of this shape are written."""
         if not self.row_key or not shape.has_columns(self.row_key):
             return Strategy.KEYLESS
-        if self._apply_mode == "plain":
+        if self.apply_mode == "plain":
             return Strategy.ORDERED
         is_whole = len(shape.written) == sum(not column.generated for column in self.schema.columns)
         if self._is_merged:
             # Whatever writes over a row that is there would remove one of another source without a word.
-            return Strategy.MERGED if self._apply_mode == "replace" and is_whole else Strategy.ORDERED
-        if self._apply_mode == "replace" and is_whole:
+            return Strategy.MERGED if self.apply_mode == "replace" and is_whole else Strategy.ORDERED
+        if self.apply_mode == "replace" and is_whole:
             return Strategy.REPLACE
         # REPLACE would set the target's own columns back to their defaults. ON DUPLICATE KEY UPDATE finds the row by
         # whichever unique key collides first, so it is safe only where there is a single one.

@@ -74,6 +74,7 @@ def dry_run(settings: Settings, *, from_file: str | None, out: TextIO) -> int:
             log=log,
             ask_source=asked,
             ask_collation=asked.collation_of,
+            ask_table=asked.table,
             input_format=input_format_of(settings, source.stream),
         )
         schema = SchemaFlow(settings, tables=target, plans=plans, log=log)

@@ -5,11 +5,11 @@ from __future__ import annotations
 import logging
 import time
 
-from pydbsync.apply.catalog import collation_of
+from pydbsync.apply.catalog import collation_of, read_table
 from pydbsync.apply.connection import Connection
 from pydbsync.config.servers import TargetSettings
 from pydbsync.errors import ConfigError, PermanentError, TransientError
-from pydbsync.model import SessionSettings
+from pydbsync.model import SessionSettings, TableName, TableSchema
 from pydbsync.plan.dialect import Server
 
 _CONNECT_TIMEOUT_S = 5.0
@@ -44,6 +44,19 @@ class AskedSource:
         except (PermanentError, TransientError) as exc:
             self._log.warning("the source could not be asked for its databases (%s): %s", source.key, exc)
             return None
+        finally:
+            connection.close()
+
+    def table(self, name: TableName) -> TableSchema | None:
+        """A table of the source as it is now; None where there is none, or no source is configured. Raises
+        TransientError where it does not answer."""
+        if self._source is None:
+            return None
+        connection = self._connect(self._source)
+        if connection is None:
+            raise TransientError("the source does not answer, of which a route has to know the types of columns")
+        try:
+            return read_table(connection, name, with_referrers=False)
         finally:
             connection.close()
 

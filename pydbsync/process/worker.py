@@ -121,6 +121,7 @@ def _stages(
         log=log,
         ask_source=asked,
         ask_collation=asked.collation_of,
+        ask_table=asked.table,
         input_format=input_format_of(settings, observer.status.stream),
     )
     schema = SchemaFlow(settings, tables=applier, plans=plans, log=log)

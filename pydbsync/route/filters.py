@@ -39,6 +39,10 @@ class Filters:
             return False
         return not any(glob.match(name) for glob in self._exclude)
 
+    def names(self, name: TableName) -> bool:
+        """Whether `include` names this very table, beside whatever else it takes."""
+        return self.takes(name) and any(glob.match(name) for glob in self._include)
+
     def takes_database(self, database: str) -> bool:
         """Whether DDL of a database itself takes part: unless it is hidden, excluded whole, or none of it included."""
         if database in self._hidden:

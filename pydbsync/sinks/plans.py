@@ -94,8 +94,8 @@ class SinkPlans:
         found = [(TableName(target, change.table), sent) for target, sent in self._router.row_targets(change)]
         return [(plan, sent) for name, sent in found if (plan := self._target(name)) is not None]
 
-    def targets(self, change: RowChange | SchemaChange) -> Sequence[str]:
-        return self._router.databases(change.database)
+    def targets(self, change: RowChange | SchemaChange) -> Sequence[TableName]:
+        return self._router.targets(TableName(change.database, change.table or ""))
 
     def batch(self) -> Batch[SinkPlan]:
         return SinkBatch(self._writer)

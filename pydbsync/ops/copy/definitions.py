@@ -11,6 +11,8 @@ import msgspec
 from pydbsync.apply.connection import Connection
 from pydbsync.apply.schema_change import run_statement
 from pydbsync.apply.shown import show_create
+from pydbsync.config.settings import Settings
+from pydbsync.engine.table_plans import table_routes
 from pydbsync.errors import OperationError, PermanentError, PlanError
 from pydbsync.model import SchemaChange, TableName
 from pydbsync.ops.servers import SYSTEM_DATABASES
@@ -153,8 +155,11 @@ def read_server(connection: Connection) -> Server:
 class Builder:
     """Makes databases and tables at the target, under their names there, in its brand's words."""
 
-    def __init__(self, target: Connection, router: Router, *, source_server: Server, ts: int) -> None:
+    def __init__(
+        self, target: Connection, settings: Settings, router: Router, *, source_server: Server, ts: int
+    ) -> None:
         self._target = target
+        self._settings = settings
         self._router = router
         self._source_server = source_server
         self._target_server = read_server(target)
@@ -169,7 +174,7 @@ class Builder:
     def make_database(self, name: str, create_sql: str) -> list[str]:
         """Make all target databases of a source database, where they are missing; which it was."""
         made = []
-        for database in self._router.databases(name):
+        for database in self._router.all_databases(name):
             if self._target.rows("SELECT 1 FROM information_schema.schemata WHERE schema_name = %s", (database,)):
                 continue
             change = SchemaChange(kind="database-create", database=name, table=None, ts=self._ts, sql=create_sql)
@@ -200,11 +205,13 @@ class Builder:
         change = SchemaChange(
             kind="table-create", database=name.database, table=name.table, ts=self._ts, sql=table.create_sql
         )
+        if self._router.tables.target(name) is not None:  # other tables of the statement have names of their own
+            database = self._router.rename(name.database)
         return self._plan(change, name.database, database)
 
     def drop_database(self, name: str, *, only: Container[str]) -> None:
         """Drop the target databases of a source database that has gone, where nothing is left in them."""
-        for database in self._router.databases(name):
+        for database in self._router.all_databases(name):
             if database in only and not self._target.rows(
                 "SELECT 1 FROM information_schema.tables WHERE table_schema = %s UNION ALL"
                 " SELECT 1 FROM information_schema.routines WHERE routine_schema = %s UNION ALL"
@@ -224,7 +231,7 @@ class Builder:
         try:
             planned = plan_schema_change(
                 change, rename=rename, in_scope=lambda database, table: True, target=self._target_server,
-                source=self._source_server,
+                source=self._source_server, routes=table_routes(self._settings, self._router, source, target),
             )  # fmt: skip
         except PlanError as exc:
             where = f"{change.database}.{change.table}" if change.table else change.database

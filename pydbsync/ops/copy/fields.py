@@ -22,6 +22,7 @@ from pydbsync.model import (
     TableSchema,
 )
 from pydbsync.plan.quoting import quote_name, quote_table
+from pydbsync.plan.routed.rows import RoutedColumn, RowRoute
 
 
 class Way(enum.Enum):
@@ -65,9 +66,12 @@ _LOAD_FORMAT = (
 )
 
 
-def field_for(source: Column, target: Column) -> Field:
-    """How this column of the source reaches that column of the target. Raises OperationError for an unknown type."""
-    column, name, kind = quote_name(source.name), quote_name(target.name), source.kind
+def field_for(source: Column, target: Column, *, value: str = "") -> Field:
+    """How this column of the source reaches that column of the target. Raises OperationError for an unknown type.
+
+    `value` is what is read instead of the column, of its type.
+    """
+    column, name, kind = value or quote_name(source.name), quote_name(target.name), source.kind
     if kind in ("enum", "set") and (kind, source.labels) == (target.kind, target.labels):
         # By number: exact for the error value 0, for empty labels and for labels that look like numbers.
         number = f"CAST({column} AS UNSIGNED)"
@@ -87,9 +91,9 @@ def field_for(source: Column, target: Column) -> Field:
     if kind in ("bit", "vector"):
         return _quoted(name, f"CAST({column} AS BINARY)")
     if kind in _PRINTED:
-        return _address(name, source, target)
+        return _address(name, column, source, target)
     if kind in TEXT_KINDS or kind in ("enum", "set", "json"):
-        return _text(name, source, target)
+        return _text(name, column, source, target)
     raise OperationError(f"column {source.name} is of type {kind}, which copy does not know; exclude its table")
 
 
@@ -97,8 +101,7 @@ def _quoted(name: str, value: str, taken_as: str = "{}") -> Field:
     return Field(name, f"QUOTE({value})", f"CAST({value} AS BINARY)", True, taken_as, taken_as)
 
 
-def _address(name: str, source: Column, target: Column) -> Field:
-    column = quote_name(source.name)
+def _address(name: str, column: str, source: Column, target: Column) -> Field:
     if source.kind == target.kind:
         # In these sessions the bytes that are stored, and so they are taken.
         return _quoted(name, f"CAST({column} AS CHAR)")
@@ -115,8 +118,7 @@ def _long(name: str, value: str, taken_as: str = "{}") -> Field:
     return Field(name, f"QUOTE(CAST({value} AS BINARY))", value, True, taken_as, taken_as)
 
 
-def _text(name: str, source: Column, target: Column) -> Field:
-    column = quote_name(source.name)
+def _text(name: str, column: str, source: Column, target: Column) -> Field:
     charset = _SAME_NAME.get(str(source.charset), source.charset)
     is_bytes = target.kind in BINARY_KINDS or charset in (None, "binary")
     is_same = charset == _SAME_NAME.get(str(target.charset), target.charset) and source.kind in TEXT_KINDS | {"json"}
@@ -138,10 +140,11 @@ class RowForm:
     Raises OperationError if the target's table lacks a column.
     """
 
-    def __init__(self, source: TableSchema, target: TableSchema) -> None:
+    def __init__(self, source: TableSchema, target: TableSchema, route: RowRoute | None = None) -> None:
         by_name = {column.name.lower(): column for column in target.columns}
         fields = []
-        for column in source.columns:
+        plain = (RoutedColumn(column, "") for column in source.columns)
+        for column, value in plain if route is None else route.columns(source):
             match = by_name.get(column.name.lower())
             if match is None and not column.generated:
                 raise OperationError(
@@ -149,7 +152,7 @@ class RowForm:
                     " drop the table at the target, then copy makes it"
                 )
             if match is not None and not match.generated:
-                fields.append(field_for(column, match))
+                fields.append(field_for(column, match, value=value))
         self.fields = tuple(fields)
         self._source = quote_table(source.name)
 

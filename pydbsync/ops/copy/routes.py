@@ -8,7 +8,9 @@ from collections.abc import Iterable
 
 import msgspec
 
+from pydbsync.config.routes import RouteSettings
 from pydbsync.config.settings import Settings
+from pydbsync.engine.table_plans import apply_mode_of, row_route, row_settings
 from pydbsync.errors import OperationError, PlanError
 from pydbsync.model import TableName, TableSchema
 from pydbsync.ops.chunks import RowKey
@@ -21,6 +23,7 @@ from pydbsync.ops.copy.tasks import TableTask, Target
 from pydbsync.ops.copy.workers import SourceChangedError
 from pydbsync.ops.servers import Servers
 from pydbsync.plan.quoting import quote_name
+from pydbsync.plan.routed.rows import RowRoute
 from pydbsync.plan.rows import Strategy, TablePlan
 from pydbsync.route.router import Router
 
@@ -36,7 +39,7 @@ def targets_of(settings: Settings, router: Router, name: TableName) -> tuple[Tar
             Target(TableName(f"{name.database}{shard}", name.table), shard)
             for shard in sharding.owned(settings.corpmod)
         )
-    return tuple(Target(TableName(each, name.table), None) for each in router.databases(name.database))
+    return tuple(Target(each, None) for each in router.targets(name))
 
 
 class Tables:
@@ -95,11 +98,15 @@ class Tables:
         if not (target.row_key and source.row_key):
             return False
         plan = TablePlan(
-            target, dialect=self._servers.target.dialect, apply_mode=self._settings.apply_mode,  # type: ignore[arg-type]
-            passes_actions_on=False, is_merged=self._router.is_merged(target.name.database),
+            target, dialect=self._servers.target.dialect,
+            apply_mode=apply_mode_of(self._settings, self._router, source.name),
+            passes_actions_on=False, is_merged=self._router.is_merged_table(target.name),
         )  # fmt: skip
-        image = msgspec.Raw(msgspec.json.encode(dict.fromkeys(column.name for column in source.columns)))
+        settings = row_settings(self._settings, self._router, source.name)
         try:
+            if settings is not None:
+                source = row_route(self._settings, settings, source, target).view(source)
+            image = msgspec.Raw(msgspec.json.encode(dict.fromkeys(column.name for column in source.columns)))
             return plan.strategy_for(plan.shape_for(image)) in (Strategy.REPLACE, Strategy.UPSERT)
         except PlanError:  # it was altered at the source since it was made here
             return False
@@ -122,13 +129,17 @@ class Tables:
         if now != task.table.fingerprint:
             raise SourceChangedError("its definition changed before its rows were read")
         forms = []
+        settings = row_settings(self._settings, self._router, task.name)
         for target in task.targets:
             schema = self._servers.target.table(target.name, with_referrers=False)
             if schema is None:
                 raise OperationError(
                     f"{target.name} has vanished from the target while it was copied; start the copy again"
                 )
-            forms.append(RowForm(source, schema))
+            route = None if settings is None else self._route(settings, source, schema)
+            if route is not None and route.condition_sql and route.condition_sql not in task.condition:
+                task.condition = " AND ".join(f"({each})" for each in (task.condition, route.condition_sql) if each)
+            forms.append(RowForm(source, schema, route))
             task.replace = task.replace or not schema.transactional
         task.form = forms[0]
         if any(form.fields != task.form.fields for form in forms):
@@ -147,6 +158,14 @@ class Tables:
         task.schema = source
         if task.is_chunked:
             self._recall(task)
+
+    def _route(self, settings: RouteSettings, source: TableSchema, target: TableSchema) -> RowRoute:
+        try:
+            route = row_route(self._settings, settings, source, target)
+            route.check_types(source)
+            return route
+        except PlanError as exc:
+            raise OperationError(f"{source.name} cannot be copied by its route: {exc}") from exc
 
     def _shard_of(self, source: TableSchema) -> str:
         sharding = self._settings.sharding

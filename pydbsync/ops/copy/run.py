@@ -287,7 +287,7 @@ class Copy:
 
     def _builder(self) -> Builder:
         ts = int(self._source.value("SELECT UNIX_TIMESTAMP()"))
-        return Builder(self._target, self._router, source_server=read_server(self._source), ts=ts)
+        return Builder(self._target, self._settings, self._router, source_server=read_server(self._source), ts=ts)
 
     def _way(self) -> Way:
         if self._options.loading == "insert":

@@ -6,9 +6,11 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import partial
 from typing import NamedTuple
 
+from pydbsync.config.routes import RouteSettings
 from pydbsync.config.settings import Settings
 from pydbsync.config.shapes import columns_of
-from pydbsync.errors import OperationError
+from pydbsync.engine.table_plans import row_route
+from pydbsync.errors import OperationError, PlanError
 from pydbsync.model import INTEGER_KINDS, TEXT_KINDS, Column, TableName, TableSchema
 from pydbsync.ops.chunks import RowKey
 from pydbsync.ops.servers import Server
@@ -48,6 +50,8 @@ def open_sides(
         schema = source.table(part.name, with_referrers=False)  # only who writes a table must know who refers to it
         if schema is None:
             raise OperationError(f"{part.name} is not at the source any more")
+        if part.route is not None:
+            schema = routed_view(settings, part.route, schema, target_schema)
         has_shard = any(column.name.lower() == part.shard_column.lower() for column in schema.columns)
         tables.append(SideTable(schema, part.condition if has_shard else ""))
     first = tables[0].schema
@@ -105,6 +109,14 @@ def open_sides(
         target_schema=target_schema,
         across_brands=across_brands,
     )
+
+
+def routed_view(settings: Settings, route: RouteSettings, source: TableSchema, target: TableSchema) -> TableSchema:
+    """The source's table as a route makes it. Raises OperationError where the route cannot be followed."""
+    try:
+        return row_route(settings, route, source, target).view(source)
+    except PlanError as exc:
+        raise OperationError(str(exc)) from exc
 
 
 def compared_columns(

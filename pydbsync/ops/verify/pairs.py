@@ -7,7 +7,9 @@ from typing import NamedTuple
 
 import msgspec
 
+from pydbsync.config.routes import RouteSettings
 from pydbsync.config.settings import Settings, ShardSettings
+from pydbsync.engine.table_plans import row_settings
 from pydbsync.model import TableName
 from pydbsync.ops.servers import SYSTEM_DATABASES, Server
 from pydbsync.plan.quoting import quote_name
@@ -22,6 +24,8 @@ class SourcePart(NamedTuple):
     shard_column: str = ""
     condition: str = ""
     """Holds for these rows; without effect where the table has no such column."""
+    route: RouteSettings | None = None
+    """What becomes of its rows on their way, if anything."""
 
 
 class TablePair(msgspec.Struct, frozen=True):
@@ -68,8 +72,8 @@ def find_pairs(
     source_databases = {str(row[0]) for row in source.rows("SHOW DATABASES")} - SYSTEM_DATABASES
     routed: dict[TableName, list[SourcePart]] = {}
     for name in source_names:
-        for part, database in _targets(settings, router, name):
-            routed.setdefault(TableName(database, name.table), []).append(part)
+        for part, there in _targets(settings, router, name):
+            routed.setdefault(there, []).append(part)
     fold = _folding(target)
     target_databases = {fold(name.database) for name in routed}
     present = {_folded(name, fold): name for name in read_names(target) if fold(name.database) in target_databases}
@@ -78,6 +82,8 @@ def find_pairs(
     for name, parts in sorted(routed.items()):
         found = present.pop(_folded(name, fold), None)
         is_complete = not is_shared and _all_sources_are_here(settings, name.database, source_databases)
+        # What a route has done to rows by the kind of their changes, nobody can tell from the rows that there are.
+        is_complete = is_complete and not any(part.route and part.route.is_by_history for part in parts)
         pair = TablePair(target=found or name, sources=tuple(parts), is_complete=is_complete)
         (pairs if found else missing).append(pair)
     extra = [
@@ -101,13 +107,14 @@ def _is_own(settings: Settings, name: TableName) -> bool:
     return str(name) == settings.heartbeat_table
 
 
-def _targets(settings: Settings, router: Router, name: TableName) -> list[tuple[SourcePart, str]]:
+def _targets(settings: Settings, router: Router, name: TableName) -> list[tuple[SourcePart, TableName]]:
     if settings.sharding is None or not router.is_sharded(name.database):
-        return [(SourcePart(name), database) for database in router.databases(name.database)]
+        part = SourcePart(name, route=row_settings(settings, router, name))
+        return [(part, target) for target in router.targets(name)]
     return [
         (
             SourcePart(name, settings.sharding.column, shard_condition(settings.sharding, shard)),
-            f"{name.database}{shard}",
+            TableName(f"{name.database}{shard}", name.table),
         )
         for shard in settings.sharding.owned(settings.corpmod)
     ]
@@ -129,7 +136,8 @@ def _would_come(
 ) -> bool:
     if not _all_sources_are_here(settings, name.database, source_databases):
         return False
-    origins = (TableName(each, name.table) for each in source_databases if name.database in router.databases(each))
+    names = (TableName(each, name.table) for each in source_databases)
+    origins = (origin for origin in names if name in router.targets(origin))
     return any(router.takes(origin) and chosen.takes(origin) for origin in origins)
 
 

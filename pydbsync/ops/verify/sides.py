@@ -276,6 +276,8 @@ class Side:
 
 
 def _from(table: SideTable, key: RowKey | None) -> str:
+    if table.schema.rows_sql:
+        return table.schema.rows_sql
     quoted = quote_table(table.schema.name)
     uses_primary = key is not None and bool(table.schema.primary_key) and key.names == table.schema.primary_key
     return f"{quoted} FORCE INDEX (PRIMARY)" if uses_primary else quoted

@@ -1,0 +1,247 @@
+"""Schema changes of tables with routes: what the route does to columns is done to their definitions, or they are held.
+
+A statement is held, as a PlanError with what to do, where running it would carry values unmasked, or leave rows at the
+target that the route would not have made.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import NamedTuple
+
+from pydbsync.config.expressions import names_in
+from pydbsync.config.routes import RouteSettings
+from pydbsync.errors import PlanError
+from pydbsync.model import TableName
+from pydbsync.plan.clauses import Clause, key_kind, read_clauses
+from pydbsync.plan.lexer import Edit, Span, Token, cut_members
+from pydbsync.plan.quoting import quote_name
+from pydbsync.plan.statement import Statement
+
+
+class TableRoutes(NamedTuple):
+    """How source tables come to the target."""
+
+    rename: Callable[[TableName], TableName]
+    settings: Callable[[TableName], RouteSettings | None]
+    """None where the rows of a table come as they are."""
+
+
+class RoutedEdits(NamedTuple):
+    """What a route changes of a statement."""
+
+    edits: list[Edit]
+    notes: list[str]
+    is_nothing: bool = False
+    """Whether nothing is left to be run."""
+
+
+def refuse_between(before: TableName, after: TableName, routes: TableRoutes) -> None:
+    """Raises PlanError where rows would come by one route and stand under another."""
+    one, other = routes.settings(before), routes.settings(after)
+    if _rows_of(one) != _rows_of(other):
+        raise PlanError(
+            f"{before} becomes {after}, whose rows go by another route (columns, masks, where): write a route for"
+            f" {after} that does the same, then retry; or copy it anew"
+        )
+
+
+def _rows_of(route: RouteSettings | None) -> tuple[object, ...]:
+    if route is None or not route.changes_rows:
+        return ()
+    return route.leave_out, dict(route.rename), dict(route.add), dict(route.mask), dict(route.where)
+
+
+def refuse_exchange(names: Sequence[TableName], routes: TableRoutes) -> None:
+    """Raises PlanError where rows of a table with a route are exchanged with others."""
+    if any(route is not None and route.changes_rows for route in map(routes.settings, names)):
+        raise PlanError(
+            f"rows move between {' and '.join(map(str, names))}, of which one has a route for its rows: what comes"
+            " would not have passed it; run the statement by hand, then verify and repair"
+        )
+
+
+def routed_edits(statement: Statement, route: RouteSettings) -> RoutedEdits:
+    """What the route does to the definition of a table. Raises PlanError where the statement is to be held."""
+    return _Rewriting(statement, route).done()
+
+
+class _Rewriting:
+    def __init__(self, statement: Statement, route: RouteSettings) -> None:
+        self._statement = statement
+        self._route = route
+        self._read = frozenset().union(*map(names_in, route.conditions().values())) if route.where else frozenset()
+        self._gone = route.leave_out
+        self._new = {name.lower() for name in (*route.rename.values(), *route.add)} - {
+            name for name, new in route.rename.items() if name == new.lower()
+        }
+        self._edits: list[Edit] = []
+        self._notes: list[str] = []
+        self._cut: set[int] = set()
+        """Where clauses begin that are left out."""
+
+    def done(self) -> RoutedEdits:
+        statement = self._statement
+        if statement.action in ("create-index", "drop-index"):
+            return self._index()
+        clauses = read_clauses(statement)
+        for clause in clauses:
+            if clause.kind == "column":
+                self._column(clause)
+            elif clause.verb == "DROP COLUMN":
+                self._dropped(clause)
+            elif clause.verb == "RENAME COLUMN":
+                self._renamed(clause)
+            elif clause.kind in ("key", "foreign-key"):
+                self._key(clause)
+            elif clause.kind != "option":
+                self._other(clause)
+        keep = [clause[0].start not in self._cut for clause in statement.clauses]
+        if statement.clauses and not any(keep):
+            return RoutedEdits([], self._notes, is_nothing=True)
+        edits = list(self._edits)
+        if statement.action == "create-table" and self._route.add:
+            kept = [clause for clause in clauses if clause.kind == "column" and clause.tokens[0].start not in self._cut]
+            end = kept[-1].span.end if kept else statement.clauses[0][0].start
+            edits.append(Edit(Span(end, end), "".join(self._added())))
+        spans = [Span(clause[0].start, clause[-1].end) for clause in statement.clauses]
+        return RoutedEdits([*edits, *cut_members(spans, keep)], self._notes)
+
+    def _added(self) -> Iterator[str]:
+        for name, added in self._route.add.items():
+            if not added.type:
+                raise self._hold(
+                    f"the route adds the column {name}, and does not give its type: write"
+                    f" {{{name}: {{value: {added.value!r}, type: INT NOT NULL}}}}, or make the table by hand"
+                )
+            yield f", {quote_name(name)} {added.type}"
+
+    def _column(self, clause: Clause) -> None:
+        name, replaced = (clause.name or "").lower(), (clause.replaces or clause.name or "").lower()
+        if name != replaced:
+            self._refuse_renaming(replaced, name)
+        if name in self._new:
+            raise self._hold(f"the source has a column {name} now, which the route gives to another at the target")
+        if name in self._gone:
+            return self._leave(clause, f"the column {name}, which the route leaves out")
+        mask = self._route.mask.get(name)
+        if mask is not None and clause.verb in ("MODIFY", "CHANGE") and mask.kind in ("hash", "fake"):
+            raise self._hold(
+                f"the masks that are there were made for the former type of {name}: run the statement at the target by"
+                " hand, mark this one as done, then verify and repair the table"
+            )
+        self._names_inside(clause.body, name)
+        if name in self._route.rename:
+            self._exchange_names(clause, {name})
+        if len(clause.tokens) > 2 and clause.tokens[-2].upper == "AFTER":
+            self._after(clause.tokens[-2], clause.tokens[-1])
+
+    def _after(self, word: Token, behind: Token) -> None:
+        name = behind.text.lower()
+        if name in self._gone:
+            self._edits.append(Edit(Span(word.start, behind.end), ""))
+        elif name in self._route.rename:
+            self._edits.append(Edit(Span(behind.start, behind.end), quote_name(self._route.rename[name])))
+
+    def _dropped(self, clause: Clause) -> None:
+        name = (clause.name or "").lower()
+        if name in self._read:
+            raise self._hold(f"the condition of the route reads the column {name}: give the route another one")
+        if name in self._gone:
+            self._leave(clause, f"the column {name}, which the route leaves out")
+        elif name in self._route.rename:
+            self._exchange_names(clause, {name})
+        elif name in self._new:
+            raise self._hold(f"at the target {name} is another column, by the route")
+
+    def _renamed(self, clause: Clause) -> None:
+        self._refuse_renaming((clause.replaces or "").lower(), (clause.name or "").lower())
+
+    def _refuse_renaming(self, before: str, after: str) -> None:
+        route = self._route
+        known = {*self._gone, *route.rename, *route.mask, *self._read, *self._new}
+        if before in known or after in known:
+            raise self._hold(
+                f"the column {before} becomes {after}, and the route names one of them: write the route for"
+                f" {after}, then retry"
+            )
+
+    def _key(self, clause: Clause) -> None:
+        names = {token.text.lower() for token in _inside(clause.tokens) if token.is_name}
+        if names & self._gone:
+            if key_kind(clause) == "primary" and clause.kind == "key":
+                raise self._hold("a column of the primary key is left out by the route")
+            return self._leave(clause, f"a key on {', '.join(sorted(names & self._gone))}, which the route leaves out")
+        own = names & self._route.rename.keys()
+        for token in _first_list(clause.tokens):
+            if token.is_name and token.text.lower() in own:
+                self._edits.append(_exchanged(token, self._route.rename))
+
+    def _other(self, clause: Clause) -> None:
+        self._names_inside(clause.tokens, "")
+        if clause.verb == "ALTER":  # ALTER COLUMN x SET DEFAULT …
+            named = clause.tokens[2 if clause.tokens[1].upper == "COLUMN" else 1].text.lower()
+            if named in self._gone:
+                self._leave(clause, f"the column {named}, which the route leaves out")
+            elif named in self._route.rename:
+                self._exchange_names(clause, {named})
+
+    def _names_inside(self, tokens: Sequence[Token], own: str) -> None:
+        """Expressions (CHECK, generated columns, defaults) that read a column which is not so at the target."""
+        others = self._gone | self._route.rename.keys()
+        found = {token.text.lower() for token in _inside(tokens) if token.is_name} & others
+        if found - ({own} - self._route.rename.keys()):
+            raise self._hold(
+                f"an expression reads {', '.join(sorted(found))}, which is not so at the target by the route"
+            )
+
+    def _exchange_names(self, clause: Clause, names: set[str]) -> None:
+        """The name of the column itself, which stands before its type."""
+        body = clause.body[0].start if clause.body else clause.span.end
+        for token in clause.tokens:
+            if token.start < body and token.is_name and token.text.lower() in names:
+                self._edits.append(_exchanged(token, self._route.rename))
+
+    def _leave(self, clause: Clause, what: str) -> None:
+        if clause.tokens not in self._statement.clauses:
+            raise self._hold("several columns are added in one bracket, of which the route names one")
+        self._cut.add(clause.tokens[0].start)
+        self._notes.append(f"left out {what}")
+
+    def _index(self) -> RoutedEdits:
+        inside = [token for token in _inside(self._statement.tokens) if token.is_name]
+        gone = {token.text.lower() for token in inside} & self._gone
+        if gone:
+            return RoutedEdits([], [f"left out an index on {', '.join(sorted(gone))}"], is_nothing=True)
+        rename = self._route.rename
+        return RoutedEdits([_exchanged(token, rename) for token in inside if token.text.lower() in rename], [])
+
+    def _hold(self, why: str) -> PlanError:
+        return PlanError(f"the table has a route ({self._route.table}), and {why}")
+
+
+def _exchanged(token: Token, rename: Mapping[str, str]) -> Edit:
+    return Edit(Span(token.start, token.end), quote_name(rename[token.text.lower()]))
+
+
+def _inside(tokens: Sequence[Token]) -> Iterator[Token]:
+    """The tokens in brackets."""
+    depth = 0
+    for token in tokens:
+        depth -= token.is_mark(")")
+        if depth > 0:
+            yield token
+        depth += token.is_mark("(")
+
+
+def _first_list(tokens: Sequence[Token]) -> Iterator[Token]:
+    """The tokens of the first list in brackets."""
+    depth = 0
+    for token in tokens:
+        if token.is_mark(")"):
+            depth -= 1
+            if depth == 0:
+                return
+        if depth > 0:
+            yield token
+        depth += token.is_mark("(")

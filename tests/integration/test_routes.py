@@ -1,0 +1,207 @@
+"""Masked, filtered, renamed and merged tables: replay, copy, verify and repair by the same routes, on real servers."""
+
+from __future__ import annotations
+
+import contextlib
+import random
+from pathlib import Path
+from typing import Any
+
+import pymysql
+import pytest
+
+from tests.comparing import compare, run_sql
+from tests.integration.captured import Capture
+from tests.integration.copying import copy
+from tests.integration.engine import parked, replay
+from tests.repairing import Bench
+from tests.servers import Endpoint
+
+KEY = {"key": "0123456789abcdef0123456789abcdef"}
+CUSTOMERS = {
+    "table": "shop.customers",
+    "columns": {
+        "leave_out": ["note"],
+        "rename": {"name": "full_name"},
+        "add": {"site": {"value": 3, "type": "INT NOT NULL DEFAULT 0"}},
+        "mask": {
+            "id": "hash", "email": {"fake": "email"}, "phone": "hash", "born": {"fake": "date"},
+            "name": {"fake": "name"},
+        },
+    },
+    "where": "status <> 'gone'",
+}  # fmt: skip
+ORDERS = {
+    "table": "shop.orders_*",
+    "to": "archive.orders",
+    "columns": {"leave_out": ["note"], "mask": {"customer": "hash"}},
+    "where": "total >= 10.5 AND NOT (status = 'draft' OR status IS NULL)",
+}
+ROUTES: dict[str, Any] = {"routes": [CUSTOMERS, ORDERS], "mask_key": KEY}
+TABLES = [
+    "CREATE DATABASE shop CHARACTER SET utf8mb4 COLLATE utf8mb4_general_ci",
+    "USE shop",
+    """CREATE TABLE customers (
+        id INT NOT NULL, name VARCHAR(40), email VARCHAR(80) NOT NULL, phone VARCHAR(30), born DATE, note TEXT,
+        status VARCHAR(10) NOT NULL, PRIMARY KEY (id), UNIQUE KEY email (email), KEY name_born (name, born),
+        KEY n (note(5))
+    )""",
+    *(
+        f"""CREATE TABLE orders_{number} (
+            id INT NOT NULL PRIMARY KEY, customer INT NOT NULL, total DECIMAL(10,2), status VARCHAR(10), note TEXT,
+            KEY c (customer)
+        )"""
+        for number in (1, 2)
+    ),
+    "CREATE TABLE plain (id INT PRIMARY KEY, v VARCHAR(20))",
+]  # fmt: skip
+
+
+def changes(draw: random.Random, count: int) -> list[str]:
+    """Statements that move rows in and out of the conditions."""
+    found = []
+    for _ in range(count):
+        number, shop = draw.randrange(1, 40), draw.choice([1, 2])
+        order = number * 2 + shop - 1  # merged: no two tables have the same key
+        status = draw.choice(["'open'", "'gone'", "'GONE '", "'draft'", "'Draft'", "'sént'"])
+        total = draw.choice(["10.49", "10.50", "10.51", "99", "NULL"])
+        born = f"'19{draw.randrange(50, 99)}-0{draw.randrange(1, 9)}-11'"
+        email = f"'Mail{number}.{draw.randrange(9)}@real.test'"
+        customer = f"{number}, 'Name {number}', {email}, '+49 {number}', {born}, 'é {number}'"
+        found.append(
+            draw.choice([
+                f"REPLACE INTO customers (id, name, email, phone, born, note, status) VALUES ({customer}, {status})",
+                f"UPDATE customers SET status = {status} WHERE id BETWEEN {number} AND {number + 3}",
+                f"UPDATE customers SET note = 'only this', phone = IF(id % 2, NULL, phone) WHERE id = {number}",
+                f"UPDATE customers SET id = id + 100 WHERE id = {number}",
+                f"DELETE FROM customers WHERE id = {number}",
+                f"REPLACE INTO orders_{shop} (id, customer, total, status, note) VALUES ({order}, {number}, {total},"
+                f" {draw.choice([status, 'NULL'])}, 'x')",
+                f"UPDATE orders_{shop} SET total = {total}, status = {status} WHERE id > {order} LIMIT 4",
+                f"DELETE FROM orders_{shop} WHERE id = {order}",
+                f"REPLACE INTO plain VALUES ({number}, {status})",
+            ])
+        )  # fmt: skip
+    return found
+
+
+DDL = [
+    "ALTER TABLE customers ADD COLUMN level INT NOT NULL DEFAULT 1 AFTER note, MODIFY status VARCHAR(12) NOT NULL",
+    "ALTER TABLE customers DROP COLUMN note, ADD KEY (level)",
+    "ALTER TABLE orders_1 ADD COLUMN tax DECIMAL(6,2) NULL",
+    "ALTER TABLE orders_2 ADD COLUMN tax DECIMAL(6,2) NULL",
+    "ALTER TABLE customers ADD COLUMN note VARCHAR(20) NULL FIRST",
+    "CREATE INDEX by_note ON customers (note)",
+    "ALTER TABLE customers DROP COLUMN name",
+    "ALTER TABLE customers ADD COLUMN name VARCHAR(30) NULL AFTER level",
+]
+
+
+class Ends:
+    """Source, target and the messages between them."""
+
+    def __init__(self, source: Endpoint, target: Endpoint, folder: Path) -> None:
+        self.source, self.target = source, target
+        self.bench = Bench(source, target, folder, **ROUTES)
+        self._capture = Capture(source, folder, exact=True)
+        self._capture.read()
+        self.stream = "memory"
+        target.query("CREATE DATABASE archive CHARACTER SET utf8mb4")
+
+    def run(self, *statements: str) -> None:
+        run_sql(self.source, statements, database="shop")
+
+    def change(self, draw: random.Random, count: int) -> None:
+        """So many random changes, but for those that the source refuses: a column that is gone, a key that is there."""
+        with self.source.connect(database="shop") as connection, connection.cursor() as cursor:
+            for sql in changes(draw, count):
+                with contextlib.suppress(pymysql.err.OperationalError, pymysql.err.IntegrityError):
+                    cursor.execute(sql)
+
+    def replay(self, **options: Any) -> None:
+        server = "mysql 9.7" if self.source.brand == "mysql" else "mariadb 10.11"
+        given = {
+            "source_server": server,
+            "lossy_values": "off",
+            "source_db_info": self.source.db_info,
+            **ROUTES,
+            **options,
+        }
+        replay(self.target, self._capture.read(), stream=self.stream, **given)
+
+    def unequal(self) -> dict[str, Any]:
+        return {
+            name: (table.status, table.error, table.structure, table.differences[:2])
+            for name, table in compare(self.bench.settings).items()
+            if table.status != "equal"
+        }
+
+
+@pytest.fixture
+def ends(fresh_source: Endpoint, fresh_target: Endpoint, tmp_path: Path) -> Ends:
+    return Ends(fresh_source, fresh_target, tmp_path)
+
+
+def test_rows_that_enter_and_leave_conditions_end_equal_with_ddl_between(ends: Ends) -> None:
+    draw = random.Random(7)
+    run_sql(ends.source, TABLES)
+    for statement in [None, *DDL]:
+        if statement is not None:
+            ends.run(statement)
+        ends.change(draw, 60)
+        ends.replay()
+        assert parked(ends.target) == []
+    assert ends.unequal() == {}
+    columns = {name for (name,) in ends.target.query(
+        "SELECT column_name FROM information_schema.columns WHERE table_schema = 'shop' AND table_name = 'customers'"
+    )}  # fmt: skip
+    assert columns == {"id", "full_name", "email", "phone", "born", "status", "level", "site"}
+    rows = ends.target.query("SELECT id, full_name, email, phone, status, site FROM shop.customers")
+    wanted = ends.source.query("SELECT id, email, status FROM shop.customers WHERE status <> 'gone'")
+    assert len(rows) == len(wanted) > 5
+    assert not {row[0] for row in rows} & {row[0] for row in wanted}
+    assert all(row[2].endswith("@example.com") and row[5] == 3 for row in rows)
+    taken = "total >= 10.5 AND status <> 'draft'"
+    ((first,), (second,)) = (ends.source.query(f"SELECT COUNT(*) FROM shop.orders_{n} WHERE {taken}") for n in (1, 2))
+    assert ends.target.query("SELECT COUNT(*) FROM archive.orders") == [(first[0] + second[0],)]
+    # a join by a masked key holds
+    joined = "SELECT COUNT(*) FROM {} o JOIN shop.customers c ON c.id = o.customer"
+    in_source = sum(
+        ends.source.query(
+            f"{joined.format(f'shop.orders_{n}')} AND c.status <> 'gone' AND {taken.replace('status', 'o.status')}"
+        )[0][0]
+        for n in (1, 2)
+    )
+    assert ends.target.query(joined.format("archive.orders")) == [(in_source,)]
+
+
+def test_copy_writes_by_the_routes_and_replay_goes_on(ends: Ends) -> None:
+    draw = random.Random(8)
+    run_sql(ends.source, TABLES)
+    ends.change(draw, 200)
+    ends.target.query("DROP DATABASE archive")
+    copy(ends.bench.settings)
+    assert ends.unequal() == {}
+    assert ends.target.query("SHOW TABLES FROM archive") == [("orders",)]
+
+
+def test_broken_rows_are_repaired_by_the_routes(ends: Ends) -> None:
+    run_sql(ends.source, TABLES)
+    ends.change(random.Random(9), 200)
+    ends.replay()
+    assert ends.unequal() == {}
+    broken = [
+        "UPDATE shop.customers SET email = CONCAT('x', email) ORDER BY id LIMIT 3",
+        "DELETE FROM shop.customers ORDER BY id DESC LIMIT 2",
+        "UPDATE archive.orders SET customer = 5 ORDER BY id LIMIT 2",
+        "INSERT INTO archive.orders (id, customer, total, status) VALUES (9999, 1, 1, 'draft')",
+    ]
+    for sql in broken:
+        ends.target.query(sql)
+    assert ends.bench.different() == {"shop.customers": 5, "archive.orders": 3}
+    plan = ends.bench.make_plan()
+    assert plan.left_out == ()
+    assert "@real.test" not in ends.bench.plan.read_text()
+    outcome = ends.bench.apply()
+    assert (outcome.done, outcome.refused, outcome.different) == (8, (), 0)
+    assert ends.unequal() == {}
