@@ -335,7 +335,7 @@ class _Parser:
         if (token.kind, token.text) == ("mark", "-"):
             number = self._next()
             if number.kind != "number":
-                raise ExpressionError("`-` before anything but a number is not taken: write 0 - x")
+                raise ExpressionError("a minus before anything but a number is not taken: write 0 - x")
             return Number("-" + number.text)
         if token.kind == "number":
             return Number(token.text)

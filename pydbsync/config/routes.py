@@ -239,7 +239,7 @@ def _read_mask(value: object, key: str) -> MaskSettings:
     own = {name: each for name, each in given.items() if name.startswith("key")}
     kinds = [name for name in given if name not in own]
     if len(kinds) != 1:
-        raise ConfigError(f"expected {expected}", key=key)
+        raise ConfigError(f"expected one mask: {expected}", key=key)
     kind, what = kinds[0], given[kinds[0]]
     where = join_key(key, kind)
     if kind == "hash":
