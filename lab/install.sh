@@ -1,7 +1,7 @@
 #!/bin/sh
 # Installs what is missing for the virtual environment (`install.sh python`), the lab's servers (`install.sh servers`)
-# or the tests of monitoring and deployment (`install.sh monitoring`) with apt-get. Services are not started, and none is set to start
-# with the machine; a server that is installed or running stays as it is.
+# or the tests of monitoring, deployment and the web page (`install.sh monitoring`) with apt-get. Services are not
+# started, and none is set to start with the machine; a server that is installed or running stays as it is.
 set -eu
 
 PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
@@ -32,6 +32,7 @@ missing() {
     monitoring)
       { have prometheus && have promtool; } || echo prometheus
       have prometheus-alertmanager || have alertmanager || echo alertmanager
+      have chromium || have chromium-browser || have google-chrome || echo chromium
       have logrotate || echo logrotate
       have systemd-analyze || echo systemd ;;
     *)
@@ -60,6 +61,7 @@ packages_for() {
     percona-toolkit) echo percona-toolkit ;;
     prometheus) echo prometheus ;;
     alertmanager) echo prometheus-alertmanager ;;
+    chromium) echo chromium fonts-dejavu-core ;;
     logrotate | systemd) echo "$1" ;;
     redis) if exists redis-server; then echo redis-server; else echo valkey-server; fi ;;
   esac

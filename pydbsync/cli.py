@@ -22,6 +22,7 @@ HOMES: Mapping[str, str] = {
     "doctor": "doctor",
     **{name: name for name in ("heartbeat", "init", "parked", "pause", "prune", "repair", "status")},
     "resume": "pause",
+    "ui": "ui",
     "verify": "verify",
 }
 """Each command's module in pydbsync.commands, which adds it with `register(app)`."""

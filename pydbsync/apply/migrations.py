@@ -17,7 +17,7 @@ from pydbsync.apply.cutover_tables import CUTOVER_TABLES
 from pydbsync.apply.first_tables import FIRST_TABLES
 from pydbsync.apply.mark_table import MARK_TABLE
 from pydbsync.apply.operator_tables import FEEDER, OPERATOR_TABLES
-from pydbsync.apply.progress_tables import PROGRESS_TABLES
+from pydbsync.apply.progress_tables import FINDINGS_TABLE, PROGRESS_TABLES
 from pydbsync.apply.seen_table import SEEN_TABLES
 from pydbsync.plan.quoting import quote_name
 
@@ -140,6 +140,11 @@ MIGRATIONS = (
                 "target_table VARCHAR(64) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin NOT NULL DEFAULT ''",
             ),
         ),
+    ),
+    Migration(
+        10,
+        "The differences that the last comparisons found.",
+        (Table("task_findings", FINDINGS_TABLE),),
     ),
 )
 

@@ -93,3 +93,11 @@ PROGRESS_TABLES = {
 """`worker`: a row a process, stand-bys too. `worker_minute`: what became of each minute, with the highest lag and depth
 in it; kept for some days. `incident`: gaps, and errors that ended a worker; kept for a month. `task`: a row a run of
 copy, verify, repair, capture and heartbeat."""
+
+FINDINGS_TABLE = """
+    task_id BIGINT UNSIGNED NOT NULL PRIMARY KEY,
+    kind VARCHAR(16) CHARACTER SET ascii NOT NULL,
+    findings MEDIUMTEXT CHARACTER SET utf8mb4 NOT NULL,
+    written_at TIMESTAMP(6) NOT NULL DEFAULT CURRENT_TIMESTAMP(6)
+"""
+"""`task_findings`: what a run found, as JSON that is cut to some size; that of the last runs is kept."""

@@ -5,9 +5,13 @@ from __future__ import annotations
 import msgspec
 
 from pydbsync.apply.connection import Connection
+from pydbsync.errors import PermanentError
 from pydbsync.plan.quoting import quote_name
 
 KEPT_DAYS = 30
+FINDINGS_KEPT = 5
+"""Runs of one kind whose findings are kept."""
+_NO_TABLE = 1146
 _TEXT = 16_000
 
 
@@ -50,6 +54,7 @@ class TaskTable:
 
     def __init__(self, schema: str) -> None:
         self._table = f"{quote_name(schema)}.`task`"
+        self._findings = f"{quote_name(schema)}.`task_findings`"
         self._id: int | None = None
 
     def write(self, connection: Connection, row: TaskRow, *, is_over: bool) -> None:
@@ -76,6 +81,26 @@ class TaskTable:
             f"UPDATE {self._table} SET {assigned}, written_at = CURRENT_TIMESTAMP(6), ended_at = {ended} WHERE id = %s",
             (*found, self._id),
         )
+
+    def write_findings(self, connection: Connection, kind: str, findings: str) -> None:
+        """Store what the run has found, and forget that of runs long before. Raises TransientError, PermanentError."""
+        try:
+            connection.run(
+                f"REPLACE INTO {self._findings} (task_id, kind, findings) VALUES (%s, %s, %s)",
+                (self._id, kind, findings),
+            )
+        except PermanentError as exc:
+            if exc.code == _NO_TABLE:  # the state schema is of an older version: nobody shows them
+                return
+            raise
+        kept = [
+            str(int(row[0]))
+            for row in connection.rows(
+                f"SELECT task_id FROM {self._findings} WHERE kind = %s ORDER BY task_id DESC LIMIT {FINDINGS_KEPT}",
+                (kind,),
+            )
+        ]
+        connection.run(f"DELETE FROM {self._findings} WHERE kind = %s AND task_id NOT IN ({', '.join(kept)})", (kind,))
 
 
 def _stored(name: str, value: object) -> object:

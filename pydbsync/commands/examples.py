@@ -28,6 +28,7 @@ SENTENCES: Final[Mapping[str, str]] = {
     "repair": "Make rows that verify found to differ equal again, by a plan that can be read, applied and undone.",
     "resume": "End what `pause` began; of a table's schema changes, apply what waits. Exit code 1 if some of it stays.",
     "status": "What workers and tools are doing: exit code 0 healthy, 1 degraded (it says how), 2 down.",
+    "ui": "Serve a web page with the status, what is parked and what differs; with a token it also acts on it.",
     "verify": "Compare source and target, structure and rows: exit code 0 equal, 1 different, 2 could not be compared.",
 }
 """The beginning of each command's own help."""
@@ -115,6 +116,10 @@ EXAMPLES: Final[Mapping[str, tuple[tuple[str, str], ...]]] = {
         ("put back what it changed", "pydbsync repair --plan repair.sql --undo"),
     ),
     "status": (("live in the terminal", "pydbsync status --watch"), ("for programs", "pydbsync status --json")),
+    "ui": (
+        ("for this machine alone", "pydbsync ui"),
+        ("at another port", "pydbsync ui --port 8080"),
+    ),
     "verify": (
         ("compare everything while changes flow", "pydbsync verify"),
         ("one table, with what differs in a file", "pydbsync verify --tables shop.orders --report differences.json"),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import Annotated
 
 import typer
@@ -15,6 +14,7 @@ from pydbsync.commands.shared import CONFIG, ConfigOption, open_settings
 from pydbsync.config.settings import Settings
 from pydbsync.errors import ConfigError, OperationError, TransientError
 from pydbsync.ops.parked_desk import ParkedDesk
+from pydbsync.ops.parked_held import apply_what_waits
 from pydbsync.ops.parked_select import Selection
 
 QueuesArgument = Annotated[list[str] | None, typer.Argument(help="Queues, or the names of their streams.")]
@@ -23,9 +23,6 @@ DdlOption = Annotated[
     list[str] | None,
     typer.Option("--ddl", metavar="TABLE", help="The schema changes of this source table, or glob; repeatable."),
 ]
-_ROUNDS_S = 60.0
-_SEEN_S = 1.5
-"""Workers look once a second what is paused, and what is parked."""
 
 
 def register(app: typer.Typer) -> None:
@@ -81,33 +78,17 @@ def register(app: typer.Typer) -> None:
         if globs:
             desk = ParkedDesk(settings, log)
             try:
-                left = _apply_what_waits(desk, Selection(tables=globs))
+                found = apply_what_waits(desk, Selection(tables=globs))
             finally:
                 desk.close()
-            if left:
+            typer.echo(f"{found.applied:,} that waited were applied")
+            for each in found.refused[:1]:
+                typer.echo(f"{each.id}: stays parked: {each.detail}")
+            if found.refused:
+                typer.echo(
+                    f"{len(found.refused):,} stay parked: look at them with `pydbsync parked list`, then `parked retry`"
+                )
                 raise typer.Exit(1)
-
-
-def _apply_what_waits(desk: ParkedDesk, selection: Selection) -> int:
-    """Retry until nothing is left, since workers park what comes behind until they see that nothing waits any more; how
-    many stay, because the target refuses one of them."""
-    ends_at = time.monotonic() + _ROUNDS_S
-    applied, quiet_since = 0, time.monotonic()
-    while True:
-        outcomes = list(desk.retry(selection))
-        applied += sum(each.applied for each in outcomes)
-        refused = [each for each in outcomes if not each.applied]
-        if any(each.applied for each in outcomes):
-            quiet_since = time.monotonic()
-        elif refused or time.monotonic() - quiet_since > _SEEN_S or time.monotonic() > ends_at:
-            break
-        time.sleep(0.2)
-    typer.echo(f"{applied:,} that waited were applied")
-    for each in refused[:1]:
-        typer.echo(f"{each.id}: stays parked: {each.detail}")
-    if refused:
-        typer.echo(f"{len(refused):,} stay parked: look at them with `pydbsync parked list`, then `parked retry`")
-    return len(refused)
 
 
 def _meant(settings: Settings, queues: list[str] | None, every: bool, ddl: list[str] | None) -> list[tuple[str, str]]:

@@ -37,6 +37,7 @@ from pydbsync.ops.brake import LoadLimits
 from pydbsync.ops.conditions import read_conditions
 from pydbsync.ops.told import Told, telling
 from pydbsync.ops.verify.compare import CompareOptions, Since
+from pydbsync.ops.verify.kept import kept_findings
 from pydbsync.ops.verify.report import EXIT_UNKNOWN, Report, TableReport
 from pydbsync.ops.verify.run import Verification, VerifyOptions
 from pydbsync.ops.verify.settle import SettleOptions
@@ -130,6 +131,7 @@ def register(app: typer.Typer) -> None:
         with telling(settings, "verify") as told, LiveTables(Console(stderr=True)) as live:
             progress = ToldTables(told, live.update)
             verification = Verification(settings, options, stop=stop, log=log, on_progress=progress.update)
+            told.look = lambda: progress.look(verification.report)
             try:
                 found = verification.run()
             except TransientError as exc:
@@ -166,6 +168,7 @@ class ToldTables:
         self._told = told
         self._then = then
         self._rows: dict[str, tuple[int, int]] = {}
+        self._rounds = 0
 
     def update(self, table: TableReport) -> None:
         """How far the table is."""
@@ -176,8 +179,15 @@ class ToldTables:
         self._told.says(f"{table.target}, {different:,} rows differ so far")
         self._then(table)
 
+    def look(self, report: Report) -> None:
+        """Keep what a round has found when it is over."""
+        if report.rounds > self._rounds:
+            self._rounds = report.rounds
+            self._told.findings = kept_findings(report)
+
     def ended(self, report: Report) -> None:
         """What came out."""
+        self._told.findings = kept_findings(report)
         counts = Counter(table.status for table in report.tables)
         self._told.row.exit_code = report.exit_code()
         self._told.row.result = ", ".join(f"{count} tables {status}" for status, count in counts.items())

@@ -16,7 +16,7 @@ from pydbsync.config.settings import Settings
 from pydbsync.config.values import MASK, FrozenMapping, Secret, option_key
 
 _DEFAULT = "default"
-_GIVEN_BY = {"password_env": "environment variable", "password_file": "file"}
+_GIVEN_BY = {"env": "environment variable", "file": "file"}
 
 
 class Shown(NamedTuple):
@@ -46,11 +46,7 @@ def _section(
         if isinstance(value, TargetSettings):
             yield from _server(value, inside, full, path, lines)
         elif isinstance(value, Secret):
-            by_name = key in given
-            origin = (
-                _origin(full, given, key, path, lines) if by_name else _origin_of_password(given, prefix, path, lines)
-            )
-            yield Shown(full, MASK, origin)
+            yield Shown(full, MASK, _origin_of_secret(given, prefix, key, path, lines))
         elif is_dataclass(value) and not isinstance(value, type):
             yield from _section(value, inside, f"{full}.", path, lines)
         elif each.name == "queues":
@@ -67,7 +63,7 @@ def _server(
         yield Shown(key, "not set", _DEFAULT)
     for name, value in server.connect.items():
         if name == "password":
-            yield Shown(f"{key}.{name}", MASK, _origin_of_password(given, f"{key}.", path, lines))
+            yield Shown(f"{key}.{name}", MASK, _origin_of_secret(given, f"{key}.", name, path, lines))
             continue
         shown = _masked(value)
         written = next((each for each in (name, {"database": "db"}.get(name, name)) if each in given), name)
@@ -96,11 +92,12 @@ def _queues(queues: Any, path: Path, lines: Mapping[str, int]) -> Iterator[Shown
         yield Shown(f"{key}: {queue.queue}", text, _at(path, line))
 
 
-def _origin_of_password(given: Mapping[str, object], prefix: str, path: Path, lines: Mapping[str, int]) -> str:
-    for name, what in _GIVEN_BY.items():
+def _origin_of_secret(given: Mapping[str, object], prefix: str, key: str, path: Path, lines: Mapping[str, int]) -> str:
+    for ending, what in _GIVEN_BY.items():
+        name = f"{key}_{ending}"
         if name in given:
             return f"{what} {given[name]} ({_at(path, lines.get(f'{prefix}{name}'))})"
-    for name in ("password", "passwd"):
+    for name in (key, "passwd") if key == "password" else (key,):
         if name in given:
             return _at(path, lines.get(f"{prefix}{name}"))
     return _DEFAULT

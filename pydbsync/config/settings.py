@@ -42,12 +42,14 @@ from pydbsync.config.shapes import (
 )
 from pydbsync.config.sinks import SINK, RedisSettings, SinkSettings, check_sink
 from pydbsync.config.two_way import TWO_WAY, TwoWaySettings
+from pydbsync.config.ui import UiSettings, read_ui
 from pydbsync.config.values import (
     FLAG,
     SECRET,
     UTC_OFFSET,
     ColumnSets,
     FrozenMapping,
+    Kind,
     Scalar,
     Secret,
     nearest,
@@ -259,6 +261,7 @@ class Settings:
     alerts: AlertSettings = option(
         AlertSettings(), section_kind(AlertSettings), "alerts by webhook and e-mail, without a Prometheus"
     )
+    ui: UiSettings = option(UiSettings(), Kind("mapping", read_ui, section=UiSettings), "the web page of `pydbsync ui`")
     log_file_prefix: str = option("maxwell_%s.log", LOG_PREFIX, "log file, `%s` is the name of the process")
     log_file_bytes: int = option(2**30, size(0), "a log file is rotated at this size; 0 is never", unit="bytes")
     log_format: str = option("text", one_of("text", "json"), "form of log lines")
@@ -301,6 +304,7 @@ class Settings:
             *found,
             *([self.amqp.password] if self.amqp.password != PUBLIC_PASSWORD else []),
             *self.alerts.secrets(),
+            *([self.ui.token] if self.ui.token is not None else []),
             *([self.maxwell_secret_key] if self.maxwell_secret_key is not None else []),
             *([self.mask_key] if self.mask_key is not None else []),
             *(mask.key for route in self.routes for mask in route.mask.values() if mask.key is not None),

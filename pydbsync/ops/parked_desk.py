@@ -9,18 +9,17 @@ from __future__ import annotations
 
 import dataclasses
 import datetime as dt
-import getpass
 import logging
-import socket
 from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 import msgspec
 
-from pydbsync.apply.catalog import LiveCatalog, collation_of
+from pydbsync.apply.catalog import LiveCatalog, collation_of, read_table
 from pydbsync.apply.conflicts import Conflicts
 from pydbsync.apply.connection import Connection
 from pydbsync.apply.feeders import Feeders
+from pydbsync.apply.operator_audit import actor_here
 from pydbsync.apply.parked_table import read_rests
 from pydbsync.apply.running import run_planned
 from pydbsync.apply.schema_change import prove_refused, run_statement
@@ -28,7 +27,7 @@ from pydbsync.config.settings import Settings
 from pydbsync.decode.maxwell import decode_message
 from pydbsync.engine.table_plans import TablePlans, router_from
 from pydbsync.errors import DecodeError, OperationError, PermanentError, PlanError
-from pydbsync.model import Change, Delivery, RowChange, SchemaChange, TableName
+from pydbsync.model import Change, Delivery, RowChange, SchemaChange, TableName, TableSchema
 from pydbsync.ops.parked_counts import Count, counted
 from pydbsync.ops.parked_retry import Outcome, Retry
 from pydbsync.ops.parked_select import Condition, Selection
@@ -41,6 +40,7 @@ from pydbsync.process.source_server import AskedSource
 
 ALL = Selection()
 _PAGE = 2000
+_BRIEF_REASON = 1000
 _GROUP = 250
 _GROUP_BYTES = 8 * 2**20
 
@@ -87,6 +87,31 @@ class Parked(msgspec.Struct, frozen=True):
         return self.message if self.edited is None else self.edited
 
 
+class Brief(msgspec.Struct, frozen=True):
+    """One row of the table `parked` without its message."""
+
+    id: int
+    stream: str
+    status: str
+    kind: str
+    source_database: str
+    source_table: str
+    target_database: str
+    behind: int | None
+    reason: str
+    """The beginning of it."""
+    code: int
+    age_s: float
+    size_bytes: int
+    """Of the message."""
+    is_edited: bool
+
+    @property
+    def source(self) -> TableName:
+        """The table that it comes from."""
+        return TableName(self.source_database, self.source_table)
+
+
 def _is_schema_change(kind: str) -> bool:
     return kind.startswith(("table-", "database-"))
 
@@ -102,9 +127,13 @@ def _is_of(change: Change, own: Change) -> bool:
 class ParkedDesk:
     """The operator's view of all parked changes of one state schema."""
 
-    def __init__(self, settings: Settings, log: logging.Logger) -> None:
-        """Connect to the target. Raises ConfigError, TransientError."""
+    def __init__(self, settings: Settings, log: logging.Logger, *, actor: str | None = None) -> None:
+        """Connect to the target. `actor` is who is written down beside each step; without it the user of this process.
+
+        Raises ConfigError, TransientError.
+        """
         self._settings = settings
+        self._actor = actor
         self._connection = Connection(settings.target.connect_keywords(), key=settings.target.key, read_timeout_s=600)
         schema = quote_name(settings.state_schema)
         self._table, self._audit = f"{schema}.`parked`", f"{schema}.`parked_audit`"
@@ -138,6 +167,25 @@ class ParkedDesk:
     def named(self, parked_id: int) -> Parked:
         """The one with this id. Raises OperationError."""
         return next(self.find(Selection(ids=(parked_id,))))
+
+    def briefs(self, selection: Selection, *, above: int = 0, limit: int) -> list[Brief]:
+        """The next of them in order, those with an id above this one; no message is read."""
+        where, values = self._where(selection)
+        pieces = f"(SELECT SUM(LENGTH(piece)) FROM {self._pieces} WHERE parked_id = id)"
+        found = self._rows(
+            "SELECT id, stream, status, kind, source_database, source_table, target_database, behind,"
+            f" LEFT(reason, {_BRIEF_REASON}), code, TIMESTAMPDIFF(SECOND, parked_at, CURRENT_TIMESTAMP),"
+            f" CAST(LENGTH(message) + COALESCE({pieces}, 0) AS UNSIGNED), edited IS NOT NULL FROM {self._table}"
+            f" WHERE {where} AND id > %s ORDER BY id LIMIT {int(limit)}",
+            (*values, above),
+        )
+        return [
+            msgspec.convert(dict(zip(Brief.__struct_fields__, row, strict=True)), Brief, strict=False) for row in found
+        ]
+
+    def target_table(self, name: TableName) -> TableSchema | None:
+        """The table as the target's catalogue describes it now; None where there is none."""
+        return read_table(self._connection, name)
 
     def count(self, selection: Selection) -> int:
         """How many are meant. Raises OperationError where one that is named is not there."""
@@ -405,7 +453,7 @@ class ParkedDesk:
 
     def write_audits(self, ids: Sequence[int], action: str, detail: str) -> None:
         """Write down who did this with these changes, as part of the running transaction if there is one."""
-        actor = f"{getpass.getuser()}@{socket.gethostname()}"[:190]
+        actor = self._actor or actor_here()
         for start in range(0, len(ids), _PAGE):
             part = ids[start : start + _PAGE]
             self._connection.run(

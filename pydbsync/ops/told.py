@@ -36,6 +36,8 @@ class Told:
         )  # fmt: skip
         self.look: Callable[[], None] = lambda: None
         """Called before each writing, to take figures over that nobody hands us."""
+        self.findings: str | None = None
+        """What was found, as JSON of a bounded size: written once with the next writing."""
         self.began_at = self.state_at = time.monotonic()
         self.is_over = False
 
@@ -76,6 +78,9 @@ def telling(settings: Settings, kind: str, *, name: str = "", unit: str = "rows"
             (first_at, first), (last_at, last) = samples[0], samples[-1]
             row.per_s = max(0, last - first) / (last_at - first_at) if last_at > first_at else None
         table.write(connection, row, is_over=told.is_over)
+        findings, told.findings = told.findings, None
+        if findings is not None:
+            table.write_findings(connection, kind, findings)
 
     writer = StateWriter(settings.target, write=write, every_s=settings.state_interval_s, log=_log)
     writer.start()

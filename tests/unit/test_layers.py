@@ -23,9 +23,10 @@ LAYERS = {
     "sinks": 3,
     "process": 4,
     "ops": 5,
-    "commands": 6,
-    "cli": 6,
-    "__main__": 6,
+    "ui": 6,
+    "commands": 7,
+    "cli": 7,
+    "__main__": 7,
 }
 
 HOMES = {
@@ -34,6 +35,7 @@ HOMES = {
     "pika": {"source", "ops"},
     "redis": {"sinks", "ops"},
     "urllib3": {"sinks"},
+    **{name: {"ui"} for name in ("jinja2", "markupsafe", "starlette", "uvicorn")},
 }
 IMPURE = {
     "_thread", "asyncio", "concurrent", "http", "multiprocessing", "pika", "pymysql", "select", "selectors", "signal",

@@ -1,0 +1,129 @@
+"""Who may read and who may change something: one token, sessions of people who knew it, and names of this page."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import secrets
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable
+from typing import Final
+from urllib.parse import urlsplit
+
+import msgspec
+
+from pydbsync.config.values import Secret
+
+SESSION_S: Final = 8 * 3600.0
+_MOST_SESSIONS: Final = 200
+_FAILURES, _FAILURES_S = 10, 60.0
+"""So many wrong tokens in so many seconds, from wherever they come: then nobody is asked for a while."""
+_NAME: Final = 64
+
+
+class Session(msgspec.Struct):
+    """A person who knew the token."""
+
+    name: str
+    csrf: str
+    """Stands in each form: another site can send a form, and not read this."""
+    ends_at: float
+    said: list[str] = []
+    """What the next page tells, once."""
+
+
+class Refused(Exception):
+    """In words for the person."""
+
+
+class Access:
+    """Sessions live in memory: they end with the process."""
+
+    def __init__(self, token: Secret | None, *, needs_token_to_read: bool, clock: Callable[[], float] = time.monotonic):
+        self._token = token
+        self.needs_token_to_read = needs_token_to_read
+        self._clock = clock
+        self._sessions: dict[bytes, Session] = {}
+        self._failures: deque[float] = deque(maxlen=_FAILURES)
+        self._lock = threading.Lock()
+
+    @property
+    def can_change(self) -> bool:
+        """Whether there is a token at all."""
+        return self._token is not None
+
+    def enter(self, token: str, name: str) -> str:
+        """The value of a new session's cookie. Raises Refused."""
+        if self._token is None:
+            raise Refused("this page was started without a token: it shows, and changes nothing")
+        now = self._clock()
+        if len(self._failures) == _FAILURES and now - self._failures[0] < _FAILURES_S:
+            raise Refused("too many wrong tokens; try again in a minute")
+        # Of digests, so that the length tells nothing either.
+        if not hmac.compare_digest(_digest(token), _digest(self._token.reveal())):
+            self._failures.append(now)
+            raise Refused("this is not the token")
+        name = " ".join(name.split())[:_NAME]
+        if not name:
+            raise Refused("say who you are: it is written beside what you do")
+        cookie = secrets.token_urlsafe(32)
+        with self._lock:
+            self._sessions = {key: each for key, each in self._sessions.items() if each.ends_at > now}
+            while len(self._sessions) >= _MOST_SESSIONS:
+                del self._sessions[next(iter(self._sessions))]
+            self._sessions[_digest(cookie)] = Session(name, secrets.token_urlsafe(32), now + SESSION_S)
+        return cookie
+
+    def session(self, cookie: str | None) -> Session | None:
+        """The session of this cookie, unless it is over."""
+        found = self._sessions.get(_digest(cookie)) if cookie else None
+        return found if found is not None and found.ends_at > self._clock() else None
+
+    def leave(self, cookie: str | None) -> None:
+        """End the session."""
+        if cookie:
+            self._sessions.pop(_digest(cookie), None)
+
+
+def is_form_of(session: Session, csrf: str) -> bool:
+    """Whether a form with this field was made for the session."""
+    return hmac.compare_digest(_digest(csrf), _digest(session.csrf))
+
+
+def _digest(text: str) -> bytes:
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()
+
+
+class Names:
+    """Under which this page is known. A site whose name was made to point here (DNS rebinding) has another one."""
+
+    def __init__(self, names: Iterable[str]) -> None:
+        self._names = {name.lower().strip("[]") for name in names} | {"localhost", "127.0.0.1", "::1"}
+
+    def has_host(self, header: str | None) -> bool:
+        """Whether a Host header is one of them, with any port."""
+        return header is not None and _host_of(f"//{header}") in self._names
+
+    def is_same_site(self, *, host: str, origin: str | None, site: str | None) -> bool:
+        """Whether what is sent comes from this page, as far as the browser tells: by `Origin`, else by
+        `Sec-Fetch-Site`."""
+        if origin is not None:
+            try:
+                return urlsplit(origin).scheme in ("http", "https") and urlsplit(origin).netloc.lower() == host.lower()
+            except ValueError:
+                return False
+        return site in (None, "same-origin", "none")
+
+
+def _host_of(url: str) -> str | None:
+    try:
+        return urlsplit(url).hostname
+    except ValueError:
+        return None
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine reaches an address."""
+    return host in ("localhost", "::1") or host.startswith("127.")

@@ -1,0 +1,70 @@
+"""The last hours of each queue, read from what its workers kept of each minute."""
+
+from __future__ import annotations
+
+import math
+from typing import Final
+
+import msgspec
+
+from pydbsync.apply.connection import Connection
+from pydbsync.errors import PermanentError
+from pydbsync.plan.quoting import quote_name
+
+HOURS: Final = (1, 6, 24, 168)
+_BARS: Final = 180
+"""At most so many are drawn; minutes are put together until they fit."""
+_MISSING: Final = (1049, 1146)
+
+
+class Step(msgspec.Struct):
+    """One or several minutes of one queue; None where nothing was written."""
+
+    at: float
+    """Its beginning, in seconds since 1970."""
+    applied: int | None = None
+    lag_s: float | None = None
+    """The highest."""
+
+
+class History(msgspec.Struct):
+    """Of one queue, the oldest first and without holes."""
+
+    stream: str
+    step_s: int
+    steps: list[Step]
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether no worker has written anything."""
+        return all(step.applied is None for step in self.steps)
+
+
+def read_history(connection: Connection, schema: str, *, hours: int) -> dict[str, History]:
+    """By stream. Raises TransientError, PermanentError."""
+    size_s = 60 * math.ceil(hours * 60 / _BARS)
+    name = quote_name(schema)
+    try:
+        now = float(connection.value("SELECT UNIX_TIMESTAMP(CURRENT_TIMESTAMP)"))
+        rows = connection.rows(
+            f"SELECT stream, FLOOR(UNIX_TIMESTAMP(minute) / {size_s}) AS step, SUM(applied), MAX(lag_s)"
+            f" FROM {name}.`worker_minute` WHERE minute > CURRENT_TIMESTAMP - INTERVAL {int(hours)} HOUR"
+            " GROUP BY stream, step"
+        )
+    except PermanentError as exc:
+        if exc.code in _MISSING:
+            return {}
+        raise
+    last = int(now // size_s)
+    count = math.ceil(hours * 3600 / size_s)
+    found: dict[str, History] = {}
+    for stream, step, applied, lag_s in rows:
+        history = found.get(str(stream))
+        if history is None:
+            steps = [Step(at=float(number * size_s)) for number in range(last - count + 1, last + 1)]
+            history = found[str(stream)] = History(str(stream), size_s, steps)
+        index = int(step) - (last - count + 1)
+        if 0 <= index < count:
+            history.steps[index].applied = int(applied)
+            history.steps[index].lag_s = None if lag_s is None else float(lag_s)
+    return found
