@@ -481,6 +481,8 @@ def server_error(exc: BaseException) -> ApplyError:
         has_no_room = code in _FILE_CODES and _NO_ROOM.search(text)
         if code in TRANSIENT_CODES or code in LOST_CODES or has_no_room or is_leftover:
             return TransientError(f"{text or 'the connection to the database server was lost'} ({code})", code=code)
+        if code == 1142 and "locking clause" in text:
+            text += " for want of UPDATE"  # MySQL does not say which right it is that locks rows
         return PermanentError(f"{text} ({code})", code=code)
     if isinstance(exc, OSError | EOFError | AttributeError | IndexError | struct.error):
         # PyMySQL fails in these ways when a connection is torn down in the middle of a packet.

@@ -47,8 +47,9 @@ def ensure_state_schema(connection: Connection, schema: str, migrations: Sequenc
                 connection.value("SELECT RELEASE_LOCK(%s)", (lock,))
     except PermanentError as exc:
         raise ConfigError(
-            f"the state schema {schema!r} cannot be made or brought up to date in the target: {exc}; grant the user"
-            " CREATE, ALTER and INDEX on it, or start once as a user that has them (docs/upgrading.md)",
+            f"the state schema {schema!r} cannot be read, made or brought up to date in the target: {exc}; grant"
+            " the user SELECT, INSERT, UPDATE, DELETE on it, and CREATE, ALTER, INDEX, or start once as a user that has"
+            " these (docs/rights.md)",
             key="state_schema",
         ) from exc
 

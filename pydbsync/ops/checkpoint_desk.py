@@ -14,7 +14,7 @@ from pydbsync.apply.connection import Connection
 from pydbsync.apply.operator_audit import actor_here, write_audit
 from pydbsync.apply.state import ensure_state_schema
 from pydbsync.config.settings import Settings
-from pydbsync.errors import ConfigError, OperationError, TransientError
+from pydbsync.errors import ApplyError, ConfigError, OperationError, TransientError
 from pydbsync.gtids import GtidSet
 from pydbsync.model import COMMIT_ROW, Place
 from pydbsync.ops.servers import Servers
@@ -158,8 +158,10 @@ class CheckpointDesk:
         servers = Servers(self._settings, threading.Event())
         try:
             logs = servers.source.call(lambda connection: connection.rows("SHOW BINARY LOGS"))
-        except (ConfigError, TransientError):
-            return [f"that is {last.place.file - first.place.file} binlog files"]
+        except (ConfigError, ApplyError) as exc:
+            return [
+                f"that is {last.place.file - first.place.file} binlog files; how large they are is not known ({exc})"
+            ]
         finally:
             servers.close()
         sizes = {str(row[0]): int(row[1]) for row in logs}

@@ -15,6 +15,7 @@ from pydbsync.apply.catalog import look_up
 from pydbsync.apply.connection import Connection
 from pydbsync.config.settings import Settings
 from pydbsync.engine.table_plans import router_from
+from pydbsync.errors import OperationError
 from pydbsync.model import TableName
 from pydbsync.ops.servers import SYSTEM_DATABASES, Servers
 from pydbsync.plan.quoting import quote_table
@@ -52,8 +53,7 @@ class _Sequence(msgspec.Struct, frozen=True):
         return ahead < 0 if other.increment < 0 else ahead > 0
 
 
-def behind_of(settings: Settings, servers: Servers) -> list[Counter]:
-    """As `counters_behind`, of all that takes part in a configuration."""
+def _targets_of(settings: Settings) -> Targets:
     router = router_from(settings)
 
     def targets(name: TableName) -> Iterable[TableName]:
@@ -61,9 +61,35 @@ def behind_of(settings: Settings, servers: Servers) -> list[Counter]:
             return ()
         return router.targets(name)
 
+    return targets
+
+
+def behind_of(settings: Settings, servers: Servers) -> list[Counter]:
+    """As `counters_behind`, of all that takes part in a configuration."""
+    targets = _targets_of(settings)
     return servers.source.call(
         lambda source: servers.target.call(lambda target: counters_behind(source, target, targets))
     )
+
+
+def unseen_counters(settings: Settings, servers: Servers) -> list[TableName]:
+    """Tables of the target whose numbers cannot be compared: they are not there, or not shown to a user without any
+    right on them. Raises OperationError where the source shows no table that takes part."""
+    targets = _targets_of(settings)
+    at_source = servers.source.call(_shown_tables)
+    if not any(True for name in at_source for _ in targets(name)):
+        raise OperationError(
+            "the source shows the user no table that takes part: grant it SELECT, or see include, exclude and"
+            " dbname_rewrite"
+        )
+    given = servers.target.call(read_counters)
+    return sorted(name for name in _routed(servers.source.call(read_counters), targets, max) if name not in given)
+
+
+def _shown_tables(connection: Connection) -> list[TableName]:
+    found = look_up(connection, "SELECT table_schema, table_name FROM information_schema.tables", ())
+    names = (TableName(str(database), str(table)) for database, table in found)
+    return [name for name in names if name.database not in SYSTEM_DATABASES]
 
 
 def counters_behind(source: Connection, target: Connection, targets: Targets) -> list[Counter]:

@@ -13,9 +13,10 @@ from pydbsync.apply.connection import SLOW_CODES, Connection
 from pydbsync.apply.retrying import Retrying
 from pydbsync.backoff import Backoff
 from pydbsync.config.settings import RetrySettings, Settings
-from pydbsync.errors import ConfigError, Stopped, TransientError
+from pydbsync.errors import ConfigError, OperationError, PermanentError, Stopped, TransientError
 from pydbsync.model import TableName, TableSchema
 from pydbsync.ops.answers import exact_rows
+from pydbsync.plan.quoting import quote_table
 from pydbsync.plan.rows import Dialect
 
 _T = TypeVar("_T")
@@ -27,6 +28,9 @@ ATTEMPTS = 21
 """Failures in a row, back-off between them, after which a server counts as away for good."""
 SLOW_ATTEMPTS = 3
 """The same for a statement that the server ends because it takes long: the next one would take as long."""
+
+_DENIED = (1142, 1143)
+"""No right on the table, or on a column of it."""
 
 log = logging.getLogger("pydbsync.servers")
 
@@ -97,8 +101,15 @@ class Server:
         return self.call(lambda connection: connection.value(sql, parameters))
 
     def table(self, name: TableName, *, with_referrers: bool = True) -> TableSchema | None:
-        """One table as the server's catalogue describes it now."""
-        return self.call(lambda connection: read_table(connection, name, with_referrers=with_referrers))
+        """One table as the server's catalogue describes it now. Raises OperationError if the user may not read it."""
+
+        def read(connection: Connection) -> TableSchema | None:
+            found = read_table(connection, name, with_referrers=with_referrers)
+            if found is not None:
+                _refuse_hidden_columns(connection, name)
+            return found
+
+        return self.call(read)
 
     @property
     def dialect(self) -> Dialect:
@@ -111,6 +122,16 @@ class Server:
             if self._connection is not None:
                 self._connection.close()
             self._connection = None
+
+
+def _refuse_hidden_columns(connection: Connection, name: TableName) -> None:
+    """The catalogue leaves out columns that the user may not read, as if the table had none of them."""
+    try:
+        connection.rows(f"SELECT * FROM {quote_table(name)} LIMIT 0")
+    except PermanentError as exc:
+        if exc.code not in _DENIED:
+            raise
+        raise OperationError(f"{name} cannot be read ({exc}); grant the user SELECT on it") from exc
 
 
 class Servers:

@@ -81,7 +81,7 @@ REFUSED = {
     "no such vhost": Refused(r"rabbitmq_conn_info\.vhost", ".*'nowhere'", _set("rabbitmq_conn_info.vhost", "nowhere")),
     "port taken": Refused("metrics_port", ".*cannot be listened on", lambda config, folder: None),
     "no rights": Refused(
-        "state_schema", ".*cannot be made or brought up to date in the target", _set("db_info.user", "powerless")
+        "state_schema", ".*cannot be read, made or brought up to date in the target", _set("db_info.user", "powerless")
     ),
 }
 """Each is the working configuration with one thing wrong."""

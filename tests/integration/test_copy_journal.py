@@ -115,7 +115,7 @@ def test_without_the_right_to_make_tables_the_key_is_named(fresh_target: Endpoin
         ],
     )
     limited = Connection({**fresh_target.db_info, "user": "reader", "password": "reader"})
-    with pytest.raises(ConfigError, match=r"state_schema.*cannot be made or brought up to date"):
+    with pytest.raises(ConfigError, match=r"state_schema.*cannot be read, made or brought up to date"):
         ensure_state_schema(limited, "another")
     limited.close()
 

@@ -279,6 +279,11 @@ class Copy:
             builder=builder, targets=lambda name: targets_of(self._settings, self._router, name),
             existing=self._options.existing, is_added=self._is_added,
         )  # fmt: skip
+        if not (inventory.tables or inventory.views or inventory.sequences):
+            found.problems.append(
+                "there is nothing to copy: the source has no table that takes part, or shows its user none: grant it"
+                " SELECT, or see include, exclude and --tables"
+            )
         found.problems += wrong_conditions(self._source, inventory, self._options)
         found.notes += expected_cost(inventory, self._options)
         if not self._is_added:
@@ -392,7 +397,8 @@ class Copy:
                     " CREATE and INSERT there, or copy without it"
                 ) from exc
             self._note(
-                f"no marker could be written to {self._markers.table} at the source ({exc}): replay starts once a"
+                f"no marker could be written to {self._markers.table} at the source ({exc}; it needs CREATE and"
+                f" INSERT there): replay starts once a"
                 " message comes that is older than the copy"
             )
         queues = existing_queues(self._settings) if not self._options.streams else set()

@@ -11,6 +11,7 @@ from pydbsync.apply.state import check_state_version
 from pydbsync.errors import ApplyError, ConfigError
 from pydbsync.ops.doctor.examination import Away, Examination
 from pydbsync.ops.doctor.finding import Finding, counted, error, listed, ok, unknown, warning
+from pydbsync.ops.doctor.grants import grant_statement
 from pydbsync.plan.quoting import quote_name
 
 _OLD_S = 60
@@ -24,6 +25,14 @@ def check_schema(exam: Examination) -> Iterator[Finding]:
     """It is there, of our version, and transactional."""
     schema = exam.settings.state_schema
     present = _tables(exam)
+    grants = exam.grants("target")
+    if not present and grants.lacks(("SELECT",), schema):
+        yield unknown(
+            "state-schema",
+            f"whether there is a state schema {schema} cannot be seen",
+            f"needs {grant_statement(('SELECT',), schema, '*', exam.account('target'))}",
+        )
+        return
     if not present:
         yield ok("state-schema", f"the state schema {schema} does not exist yet: the first start makes it")
         return

@@ -149,7 +149,7 @@ def _columns(exam: Examination, name: TableName, found: dict[str, Any], tables: 
         return
     data = {str(column): value for column, value in found["data"].items()}
     table = tables.find(name)
-    if table is None:
+    if table is None or not table.columns:  # none of them is shown to our user
         return
     lower = {column.lower() for column in data}
     strange = [column for column in data if column.lower() not in table.columns]

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 from pydbsync.apply.connection import Connection
 from pydbsync.errors import PlanError
+from pydbsync.model import TableName
 from pydbsync.ops.doctor.catalogue import (
     ColumnFacts,
     ForeignKey,
@@ -133,8 +134,12 @@ def check_columns(exam: Examination) -> Iterator[Finding]:
     """Each column of the source is at the target and takes all its values."""
     across = exam.source().dialect.is_mariadb != exam.target().dialect.is_mariadb
     upsert = exam.settings.apply_mode == "upsert"
+    grants, hidden = exam.grants("target"), dict[str, list[TableName]]()
     for source, name, target in pairs(exam):
         if target is None or target.is_view:
+            continue
+        if grants.lacks(("SELECT",), name.database, name.table):
+            hidden.setdefault(name.database, []).append(name)  # no column of it is shown, or not each
             continue
         table = quote_table(name)
         for key, column in source.columns.items():
@@ -187,6 +192,12 @@ def check_columns(exam: Examination) -> Iterator[Finding]:
                 " it to its default with each change of a row",
                 "apply_mode: upsert keeps it, or drop the column",
             )
+    for database, names in hidden.items():
+        yield unknown(
+            "hidden-columns",
+            f"the columns of {listed(names)} at the target are not shown to our user",
+            f"needs {grant_statement(('SELECT',), database, '*', exam.account('target'))}",
+        )
 
 
 def narrower(column: ColumnFacts, other: ColumnFacts) -> str:

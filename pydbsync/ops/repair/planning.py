@@ -87,7 +87,9 @@ class Planner:
                 continue
             pair = pairs.get(table.target)
             if pair is None:
-                self._leave_out(table.target, "it takes no part in the comparison any more")
+                self._leave_out(
+                    table.target, "it takes no part in the comparison any more, or a user has no SELECT on it"
+                )
                 continue
             try:
                 changes += self._plan_table(table, pair)
@@ -152,7 +154,7 @@ class Planner:
             self._leave_out(
                 table.target,
                 f"{len(settled.different) - len(verdicts)} rows are unproven, as the target is not known to have passed"
-                " the source's place; --unproven takes them all the same",
+                f" the source's place{self._settler.why_unproven}; --unproven takes them all the same",
             )
         plan = self._plan_keyed if sides.has_key else self._plan_keyless
         changes = list(plan(sides, verdicts))

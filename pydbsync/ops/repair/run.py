@@ -156,7 +156,8 @@ class Repair:
         for name in names:
             if name not in pairs:
                 raise OperationError(
-                    f"{name} of the plan takes no part in the comparison any more; delete its changes from the plan"
+                    f"{name} of the plan takes no part in the comparison any more, or a user has no SELECT on it;"
+                    " delete its changes from the plan, or grant it"
                 )
             sides = open_sides(pairs[name], self._settings, source, target)
             tables[name] = TableRepair(sides, make_writer(self._settings, sides))

@@ -65,6 +65,7 @@ class Streams:
         self._quiet: dict[tuple[object, tuple[TableName, ...]], tuple[int, int]] = {}
         """Behind a checkpoint: up to where the binlog is known to hold no change of some tables."""
         self.why_unknown = ""
+        self._why_blind = ""
         """Why the places cannot be compared, as a sentence for people; empty where they can."""
 
     def source_place(self) -> SourcePlace | None:
@@ -140,13 +141,12 @@ class Streams:
         if (checkpoint.place.file, checkpoint.place.offset) >= (place.file, place.offset):
             return Passed.YES
         try:
-            return Passed.YES if self._is_quiet_between(checkpoint, place, tables) else Passed.NO
-        except (
-            ApplyError,
-            OperationError,
-            SourceError,
-        ):  # no right to look into the binlog, or the file is gone: wait for the checkpoint itself
+            is_quiet, self._why_blind = self._is_quiet_between(checkpoint, place, tables), ""
+        except (ApplyError, OperationError, SourceError) as exc:
+            # No right to look into the binlog, or the file is gone: wait for the checkpoint itself.
+            self._why_blind = f"; what lies between cannot be looked through ({exc})"
             return Passed.NO
+        return Passed.YES if is_quiet else Passed.NO
 
     def is_quiet(self, begin: SourcePlace, end: SourcePlace, tables: Sequence[TableName]) -> bool:
         """Whether no change of these tables lies between two ends of the binlog. Raises ApplyError, OperationError,
@@ -235,7 +235,10 @@ class Streams:
                 last, moved_at = checkpoints, now
             if now - started >= limit_s or now - moved_at >= stall_s or stop.wait(pause_s):
                 stands = ", ".join(c.position() for c in checkpoints if isinstance(c, Checkpoint))
-                self.why_unknown = f"the target stands at {stands} and did not come to {place} while it was waited for"
+                self.why_unknown = (
+                    f"the target stands at {stands} and did not come to {place} while it was waited for"
+                    f"{self._why_blind}"
+                )
                 return Passed.NO
             pause_s = min(pause_s * 1.5, _POLL_S[1])
 

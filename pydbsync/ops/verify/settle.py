@@ -84,6 +84,11 @@ class Settler:
             in_flux += settled.in_flux
         return Settled(different, in_flux, unreadable)
 
+    @property
+    def why_unproven(self) -> str:
+        """Why the target's place is not known, in parentheses; empty where nothing is known of that."""
+        return f" ({self._streams.why_unknown})" if self._streams.why_unknown else ""
+
     def catch_up(self, tables: list[TableName]) -> None:
         """Wait for the target to pass what the source has written by now, as far as that can be known."""
         self._wait(tables)

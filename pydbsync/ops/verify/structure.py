@@ -84,7 +84,10 @@ def structure_differences(
     if common != order:
         yield f"the target's columns stand in another order: {', '.join(order)}"
     yield from _named_differences("index", source.indexes, target.indexes)
-    yield from _named_differences("foreign key", source.foreign_keys, target.foreign_keys)
+    blind = " (a user without REFERENCES is shown none)" if not (source.foreign_keys and target.foreign_keys) else ""
+    yield from (
+        f"{each}{blind}" for each in _named_differences("foreign key", source.foreign_keys, target.foreign_keys)
+    )
     if across_brands:
         return
     yield from _named_differences("CHECK constraint", source.checks, target.checks)
