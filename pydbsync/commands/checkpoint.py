@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Annotated
 
 import msgspec
@@ -20,7 +21,9 @@ from pydbsync.commands.shared import (
     print_json,
 )
 from pydbsync.config.settings import Settings
+from pydbsync.errors import ConfigError, TransientError
 from pydbsync.ops.checkpoint_desk import CheckpointDesk
+from pydbsync.ops.sink_checkpoint import SinkCheckpointDesk
 
 checkpoint_app = typer.Typer(
     help="Look how far each stream is applied, and move that place.", no_args_is_help=True, rich_markup_mode=None
@@ -40,8 +43,8 @@ def show_command(
     as_json: JsonOption = False,
 ) -> None:
     """How far each stream is applied, and who owns it."""
-    settings, _ = open_settings(config, "checkpoint", require=("db_info",))
-    desk = CheckpointDesk(settings)
+    settings, log = open_settings(config, "checkpoint", require=("db_info",))
+    desk = _desk(settings, log)
     try:
         found = desk.shown([_stream(settings, each) for each in streams or ()])
     finally:
@@ -54,7 +57,8 @@ def show_command(
         if each.gtids:
             typer.echo(f"  GTIDs    {each.gtids}")
         typer.echo(f"  newest   {each.newest or 'nothing yet'} UTC, applied {each.applied:,}, parked {each.parked:,}")
-        typer.echo(f"  owner    {each.owner if each.is_owned else 'nobody'}, written {each.updated} UTC")
+        written = f", written {each.updated} UTC" if each.updated else ""
+        typer.echo(f"  owner    {each.owner if each.is_owned else 'nobody'}{written}")
     if not found:
         typer.echo("there is no checkpoint yet")
 
@@ -70,8 +74,8 @@ def set_command(
     yes: YesOption = False,
 ) -> None:
     """Move a stream's place, after saying what is skipped or repeated by it. Not while a worker owns the stream."""
-    settings, _ = open_settings(config, "checkpoint", require=("db_info",))
-    desk = CheckpointDesk(settings)
+    settings, log = open_settings(config, "checkpoint", require=("db_info",))
+    desk = _desk(settings, log)
     try:
         move = desk.plan(_stream(settings, stream), to, gtids=gtids)
         for text in move.consequences:
@@ -82,6 +86,15 @@ def set_command(
     finally:
         desk.close()
     typer.echo(f"{move.stream} stands at {move.wanted.position()}")
+
+
+def _desk(settings: Settings, log: logging.Logger) -> CheckpointDesk:
+    if settings.sink is None:
+        return CheckpointDesk(settings)
+    try:
+        return SinkCheckpointDesk(settings, log)
+    except TransientError as exc:
+        raise ConfigError(str(exc), key="sink") from exc
 
 
 def _stream(settings: Settings, name: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import shlex
 import subprocess
@@ -31,10 +32,12 @@ from pydbsync.commands.shared import (
     text_console,
 )
 from pydbsync.commands.times import read_span
+from pydbsync.config.settings import Settings
 from pydbsync.errors import ConfigError, OperationError, TransientError
 from pydbsync.ops.parked_counts import FIELDS
 from pydbsync.ops.parked_desk import Parked, ParkedDesk
 from pydbsync.ops.parked_select import Selection
+from pydbsync.ops.sink_desk import SinkDesk
 
 _CHUNK = 1000
 SHOWN = 200
@@ -42,6 +45,7 @@ SHOWN = 200
 
 IdsArgument = Annotated[list[int] | None, typer.Argument(help="Ids; without any, all that the options mean.")]
 StreamOption = Annotated[str | None, typer.Option("--stream", help="Only this queue.")]
+IdStreamOption = Annotated[str | None, typer.Option("--stream", help="Of this queue, where a sink has several.")]
 TableOption = Annotated[
     list[str] | None,
     typer.Option("--table", help="Only this table, at the source or the target; globs such as 'shop.*'; repeatable."),
@@ -152,13 +156,14 @@ def counts_command(
 def show_command(
     parked_id: int,
     config: ConfigOption = CONFIG,
+    stream: IdStreamOption = None,
     output: FormatOption = Format.TEXT,
     as_json: JsonOption = False,
 ) -> None:
     """One parked change whole: message, reason, history."""
     with _desk(config) as desk:
-        each = desk.named(parked_id)
-        history = desk.history(parked_id)
+        each = desk.named(parked_id, stream=stream)
+        history = desk.history(parked_id, stream=stream)
     if is_json(output, as_json):
         print(json.dumps({**_as_object(each), "history": [list(map(str, line)) for line in history]}))
         return
@@ -206,12 +211,13 @@ def edit_command(
     parked_id: int,
     config: ConfigOption = CONFIG,
     message_file: Annotated[Path | None, typer.Option(help="Take the new text from here, not from an editor.")] = None,
+    stream: IdStreamOption = None,
 ) -> None:
     """Change the message (of a schema change: the SQL) that a retry uses."""
     with _desk(config) as desk:
-        each = desk.named(parked_id)
+        each = desk.named(parked_id, stream=stream)
         text = message_file.read_bytes() if message_file is not None else _edit(_editable(each))
-        desk.edit(parked_id, text.rstrip(b"\n"))
+        desk.edit(parked_id, text.rstrip(b"\n"), stream=stream)
     print(f"{parked_id} is edited; apply it with `parked retry {parked_id}`")
 
 
@@ -250,16 +256,21 @@ def skip_command(
 
 
 @contextmanager
-def _desk(config: Path) -> Iterator[ParkedDesk]:
+def _desk(config: Path) -> Iterator[ParkedDesk | SinkDesk]:
     settings, log = open_settings(config, "parked", require=("db_info",))
-    try:
-        desk = ParkedDesk(settings, log)
-    except TransientError as exc:
-        raise ConfigError(str(exc), key=settings.target.key) from exc
+    desk = open_desk(settings, log)
     try:
         yield desk
     finally:
         desk.close()
+
+
+def open_desk(settings: Settings, log: logging.Logger) -> ParkedDesk | SinkDesk:
+    """What is parked, wherever it is kept. Raises ConfigError."""
+    try:
+        return ParkedDesk(settings, log) if settings.sink is None else SinkDesk(settings, log)
+    except TransientError as exc:
+        raise ConfigError(str(exc), key=settings.target.key if settings.sink is None else "sink") from exc
 
 
 def _selection(

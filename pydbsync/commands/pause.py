@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
+import logging
 from typing import Annotated
 
 import typer
 
-from pydbsync.apply.connection import Connection
-from pydbsync.apply.operator_audit import actor_here
-from pydbsync.apply.pause_table import PauseTable
-from pydbsync.apply.state import ensure_state_schema
+from pydbsync.commands.parked import open_desk
 from pydbsync.commands.shared import CONFIG, ConfigOption, open_settings
 from pydbsync.config.settings import Settings
 from pydbsync.errors import ConfigError, OperationError, TransientError
-from pydbsync.ops.parked_desk import ParkedDesk
 from pydbsync.ops.parked_held import apply_what_waits
 from pydbsync.ops.parked_select import Selection
+from pydbsync.ops.pause_desk import PauseDesk, SinkPauseDesk
 
 QueuesArgument = Annotated[list[str] | None, typer.Argument(help="Queues, or the names of their streams.")]
 EveryOption = Annotated[bool, typer.Option("--every-queue", help="All queues of the configuration.")]
@@ -37,22 +36,18 @@ def register(app: typer.Typer) -> None:
         config: ConfigOption = CONFIG,
     ) -> None:
         """Have workers wait, or park the schema changes of a table, until `resume`; without a name, list pauses."""
-        settings, _ = open_settings(config, "pause", require=("db_info",))
-        connection = _connect(settings)
-        try:
-            table = PauseTable(settings.state_schema)
+        settings, log = open_settings(config, "pause", require=("db_info",))
+        with contextlib.closing(_open(settings, log)) as desk:
             if not queues and not every and not ddl:
-                found = table.all(connection)
+                found = desk.all()
                 for each in found:
-                    typer.echo(str(each))
+                    typer.echo(each)
                 if not found:
                     typer.echo("nothing is paused")
                 return
             for stream, tables in _meant(settings, queues, every, ddl):
-                added = table.add(connection, stream, tables, actor=actor_here(), reason=reason)
+                added = desk.add(stream, tables, reason=reason)
                 typer.echo(f"{_name(stream, tables)}: {'paused' if added else 'was paused already'}")
-        finally:
-            connection.close()
 
     @app.command()
     def resume(
@@ -66,28 +61,19 @@ def register(app: typer.Typer) -> None:
         meant = _meant(settings, queues, every, ddl)
         if not meant:
             raise OperationError("name a queue, --every-queue or --ddl TABLE; `pydbsync pause` lists what is paused")
-        connection = _connect(settings)
-        try:
-            table = PauseTable(settings.state_schema)
+        with contextlib.closing(_open(settings, log)) as desk:
             for stream, tables in meant:
-                removed = table.remove(connection, stream, tables, actor=actor_here())
+                removed = desk.remove(stream, tables)
                 typer.echo(f"{_name(stream, tables)}: {'goes on' if removed else 'was not paused'}")
-        finally:
-            connection.close()
         globs = tuple(tables for _, tables in meant if tables)
         if globs:
-            desk = ParkedDesk(settings, log)
-            try:
-                found = apply_what_waits(desk, Selection(tables=globs))
-            finally:
-                desk.close()
-            typer.echo(f"{found.applied:,} that waited were applied")
-            for each in found.refused[:1]:
+            with contextlib.closing(open_desk(settings, log)) as parked:
+                waited = apply_what_waits(parked, Selection(tables=globs))
+            typer.echo(f"{waited.applied:,} that waited were applied")
+            for each in waited.refused[:1]:
                 typer.echo(f"{each.id}: stays parked: {each.detail}")
-            if found.refused:
-                typer.echo(
-                    f"{len(found.refused):,} stay parked: look at them with `pydbsync parked list`, then `parked retry`"
-                )
+            if refused := len(waited.refused):
+                typer.echo(f"{refused:,} stay parked: look at them with `pydbsync parked list`, then `parked retry`")
                 raise typer.Exit(1)
 
 
@@ -111,10 +97,8 @@ def _name(stream: str, tables: str) -> str:
     return f"schema changes of {tables}" if tables else stream
 
 
-def _connect(settings: Settings) -> Connection:
+def _open(settings: Settings, log: logging.Logger) -> PauseDesk | SinkPauseDesk:
     try:
-        connection = Connection(settings.target.connect_keywords(), key=settings.target.key, read_timeout_s=60)
-        ensure_state_schema(connection, settings.state_schema)
+        return PauseDesk(settings) if settings.sink is None else SinkPauseDesk(settings, log)
     except TransientError as exc:
-        raise ConfigError(str(exc), key=settings.target.key) from exc
-    return connection
+        raise ConfigError(str(exc), key=settings.target.key if settings.sink is None else "sink") from exc

@@ -81,26 +81,19 @@ class CheckpointDesk:
                 continue
             row = self._row(stream)
             state = row.read(self._connection)
-            if state is None:
-                continue
-            checkpoint = state.checkpoint
-            newest = dt.datetime.fromtimestamp(checkpoint.newest_ts, dt.timezone.utc) if checkpoint.newest_ts else None
-            found.append(
-                Shown(
-                    stream=stream, position=checkpoint.position(), gtids=checkpoint.gtids,
-                    newest="" if newest is None else f"{newest:%Y-%m-%d %H:%M:%S}", applied=state.applied,
-                    parked=self._parked(stream), owner=owner, is_owned=row.is_locked(self._connection),
-                    updated=f"{updated_at:%Y-%m-%d %H:%M:%S}",
-                )
-            )  # fmt: skip
-        if missing := set(streams) - {each.stream for each in found}:
-            raise OperationError(f"there is no checkpoint of {min(missing)!r}; `pydbsync checkpoint show` lists all")
-        return found
+            if state is not None:
+                found.append(
+                    shown_state(
+                        stream, state, parked=self._parked(stream), owner=owner,
+                        is_owned=row.is_locked(self._connection), updated=f"{updated_at:%Y-%m-%d %H:%M:%S}",
+                    )
+                )  # fmt: skip
+        return all_of(streams, found)
 
     def plan(self, stream: str, position: str, *, gtids: str | None) -> Move:
         """What `position` would mean: all up to and with it counts as applied. Raises OperationError."""
         base, file, offset, xoffset = read_place(position)
-        former = self._row(stream).read(self._connection)
+        former = self._read(stream)
         before = Checkpoint() if former is None else former.checkpoint
         if before.gtids and gtids is None:
             raise OperationError(
@@ -211,6 +204,9 @@ class CheckpointDesk:
                 detail=f"{detail}; {'; '.join(move.consequences)}",
             )  # fmt: skip
 
+    def _read(self, stream: str) -> StreamState | None:
+        return self._row(stream).read(self._connection)
+
     def _row(self, stream: str) -> CheckpointRow:
         return CheckpointRow(schema=self._settings.state_schema, stream=stream)
 
@@ -220,6 +216,24 @@ class CheckpointDesk:
                 f"SELECT COUNT(*) FROM {self._schema}.`parked` WHERE stream = %s AND status = 'parked'", (stream,)
             )
         )
+
+
+def shown_state(stream: str, state: StreamState, *, parked: int, owner: str, is_owned: bool, updated: str) -> Shown:
+    """One stream for people."""
+    checkpoint = state.checkpoint
+    newest = dt.datetime.fromtimestamp(checkpoint.newest_ts, dt.timezone.utc) if checkpoint.newest_ts else None
+    return Shown(
+        stream=stream, position=checkpoint.position(), gtids=checkpoint.gtids,
+        newest="" if newest is None else f"{newest:%Y-%m-%d %H:%M:%S}", applied=state.applied, parked=parked,
+        owner=owner, is_owned=is_owned, updated=updated,
+    )  # fmt: skip
+
+
+def all_of(streams: Sequence[str], found: list[Shown]) -> list[Shown]:
+    """Those that were found. Raises OperationError where one that is named is not among them."""
+    if missing := set(streams) - {each.stream for each in found}:
+        raise OperationError(f"there is no checkpoint of {min(missing)!r}; `pydbsync checkpoint show` lists all")
+    return found
 
 
 def read_place(text: str) -> tuple[str, int, int, int]:

@@ -164,9 +164,9 @@ class ParkedDesk:
         for group in self._groups(selection):
             yield from self._read(group)
 
-    def named(self, parked_id: int) -> Parked:
+    def named(self, parked_id: int, *, stream: str | None = None) -> Parked:
         """The one with this id. Raises OperationError."""
-        return next(self.find(Selection(ids=(parked_id,))))
+        return next(self.find(Selection(ids=(parked_id,), stream=stream)))
 
     def briefs(self, selection: Selection, *, above: int = 0, limit: int) -> list[Brief]:
         """The next of them in order, those with an id above this one; no message is read."""
@@ -267,7 +267,7 @@ class ParkedDesk:
                 strict=False,
             )
 
-    def history(self, parked_id: int) -> list[tuple[str, str, str, dt.datetime]]:
+    def history(self, parked_id: int, *, stream: str | None = None) -> list[tuple[str, str, str, dt.datetime]]:
         """(action, actor, detail, when) of one parked change."""
         return [
             (str(action), str(actor), str(detail), done_at)
@@ -308,9 +308,9 @@ class ParkedDesk:
                     self.write_audits(skipped, "skip", reason)
             count += len(skipped)
 
-    def edit(self, parked_id: int, text: bytes) -> None:
+    def edit(self, parked_id: int, text: bytes, *, stream: str | None = None) -> None:
         """Have a retry use this message (or, for a schema change, this SQL) instead. Raises OperationError."""
-        parked = self._still_parked(parked_id)
+        parked = self._still_parked(parked_id, stream=stream)
         if parked.text == text:
             raise OperationError(f"nothing was changed in {parked_id}")
         if not parked.is_schema_change:
@@ -445,8 +445,8 @@ class ParkedDesk:
         )  # fmt: skip
         return planned and msgspec.structs.replace(planned, source=self._router.source_name(name))
 
-    def _still_parked(self, parked_id: int) -> Parked:
-        parked = self.named(parked_id)
+    def _still_parked(self, parked_id: int, *, stream: str | None = None) -> Parked:
+        parked = self.named(parked_id, stream=stream)
         if parked.status != "parked":
             raise OperationError(f"{parked_id} is {parked.status} already")
         return parked

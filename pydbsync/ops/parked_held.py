@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-from typing import NamedTuple
+from collections.abc import Iterator
+from typing import NamedTuple, Protocol
 
-from pydbsync.ops.parked_desk import ParkedDesk
 from pydbsync.ops.parked_retry import Outcome
 from pydbsync.ops.parked_select import Selection
 
@@ -21,7 +21,13 @@ class Released(NamedTuple):
     refused: list[Outcome]
 
 
-def apply_what_waits(desk: ParkedDesk, selection: Selection) -> Released:
+class Retries(Protocol):
+    """What holds parked changes."""
+
+    def retry(self, selection: Selection) -> Iterator[Outcome]: ...
+
+
+def apply_what_waits(desk: Retries, selection: Selection) -> Released:
     """Retry until nothing is left, since workers park what comes behind until they see that nothing waits any more."""
     ends_at = time.monotonic() + _ROUNDS_S
     applied, quiet_since = 0, time.monotonic()

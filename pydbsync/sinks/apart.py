@@ -14,7 +14,9 @@ from pydbsync.backoff import Backoff
 from pydbsync.config.settings import Settings
 from pydbsync.errors import StopError, Stopped, TransientError
 from pydbsync.killpoints import kill_point
+from pydbsync.model import TableName
 from pydbsync.places import Checkpoint
+from pydbsync.route.filters import Filters
 from pydbsync.sinks.keep import Keep, WentBack
 from pydbsync.sinks.plans import SinkPlan, rows_of
 from pydbsync.sinks.writer import RowWriter, SinkSchemaChange, place_of
@@ -53,7 +55,6 @@ class ApartSink:
         self.state: StreamState | None = None
         self.parked = ParkedRows()
         self.pauses = Pauses()
-        """Nothing: there is no state schema in which an operator could ask for it."""
 
     def use(self, settings: Settings) -> None:
         """These hold from now on."""
@@ -100,6 +101,7 @@ class ApartSink:
                 " acknowledged comes again", self._stream, self.state.commits, known.commits,
             )  # fmt: skip
         self._load_parked()
+        self._load_pauses()
         self._is_owner = True
 
     def _load_parked(self) -> None:
@@ -107,6 +109,14 @@ class ApartSink:
         for kept in self._keep.parked():
             if kept.status == "parked":
                 self.parked.remember(kept.id, kept.change)
+
+    def _load_pauses(self) -> None:
+        found = self._keep.pauses()
+        whole = next((each for each in found if not each.schema_changes_of), None)
+        self.pauses = Pauses(
+            f"{self._stream} {whole}" if whole is not None else "",
+            tuple(each.schema_changes_of for each in found if each.schema_changes_of),
+        )
 
     def release(self) -> None:
         """Give the lock back. Never raises."""
@@ -119,10 +129,11 @@ class ApartSink:
         self._keep.keep_alive()
 
     def look_around(self) -> bool:
-        """Notice, at most once a second, what the operator has mended meanwhile."""
+        """Notice, at most once a second, what the operator has paused, and mended, meanwhile."""
         if time.monotonic() - self._looked_at < _LOOK_S:
             return False
         self._looked_at = time.monotonic()
+        self._load_pauses()
         if self.parked.count and self._keep.parked_count() != self.parked.count:
             self._load_parked()
         return False
@@ -185,15 +196,26 @@ class ApartSink:
         change = step.change
         if step.policy == "stop":
             raise StopError(f"schema change {change.sql!r} at {change.position}: schema_changes says stop")
-        if step.policy == "park":
+        paused = self._paused_of(step)
+        if paused or step.policy == "park":
+            why = f"the schema changes of {paused} are paused (`pydbsync resume` ends it)" if paused else ""
             if not self.was_parked(change.position or "", step.messages[0].delivery.body):
-                self._commit(state, step.park(step.messages[:1], "schema_changes says park", None))
+                self._commit(state, step.park(step.messages[:1], why or "schema_changes says park", None))
             return "parked"
         if step.policy == "skip":
             return "skipped"
         planned = msgspec.structs.replace(step.planned, place=place_of(change, state.generation))
         self._repeat(lambda: self._writer.change_schema(planned))
         return "done"
+
+    def _paused_of(self, step: SchemaStep[SinkSchemaChange]) -> str:
+        """The glob by which a table of the statement is paused; empty if none is."""
+        names = {TableName(each.change.database, each.change.table or "") for each in step.messages}
+        for glob in self.pauses.schema_changes_of:
+            filters = Filters(include=(glob,))
+            if any(filters.takes(name) if name.table else filters.takes_database(name.database) for name in names):
+                return glob
+        return ""
 
     # -- what is lost on the way -------------------------------------------------------------------------------------
 

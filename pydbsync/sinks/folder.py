@@ -5,15 +5,24 @@ from __future__ import annotations
 import fcntl
 import os
 import socket
+import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import msgspec
 
 from pydbsync.errors import ConfigError, TransientError
 from pydbsync.places import Checkpoint
-from pydbsync.sinks.keep import KeptChange, behind_ids, decode_kept, encode_kept
+from pydbsync.sinks.keep import (
+    KeptChange,
+    KeptPause,
+    behind_ids,
+    decode_kept,
+    decode_pauses,
+    encode_kept,
+    encode_pauses,
+)
 from pydbsync.work import ParkedChange, StreamState
 
 
@@ -28,8 +37,9 @@ _decode = msgspec.json.Decoder(_Document).decode
 
 
 class FolderKeep:
-    """`state.json` is exchanged whole; `parked.ndjson` only grows; who holds `lock` owns the stream, and loses it with
-    his process. Not for folders that several machines share."""
+    """`state.json` is exchanged whole; `parked.ndjson` only grows, and `amended.ndjson` has what became of it.
+
+    Who holds `lock` owns the stream, and loses it with his process. Not for folders that several machines share."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -65,16 +75,20 @@ class FolderKeep:
         return self._lock is not None
 
     def take_over(self) -> StreamState:
-        path = self._folder / "state.json"
-        with _transient():
-            if path.exists():
-                try:
-                    self._document = _decode(path.read_bytes())
-                except msgspec.MsgspecError as exc:
-                    raise ConfigError(f"{path} is damaged ({exc}): restore it, or remove its folder") from exc
+        self._document = self._read() or _Document(StreamState(Checkpoint()))
         self._document.state.epoch += 1
         self._write(self._document)
         return msgspec.structs.replace(self._document.state)
+
+    def _read(self) -> _Document | None:
+        path = self._folder / "state.json"
+        with _transient():
+            if not path.exists():
+                return None
+            try:
+                return _decode(path.read_bytes())
+            except msgspec.MsgspecError as exc:
+                raise ConfigError(f"{path} is damaged ({exc}): restore it, or remove its folder") from exc
 
     def commit(self, state: StreamState, parked: Sequence[ParkedChange]) -> list[int]:
         document = self._document
@@ -84,7 +98,8 @@ class FolderKeep:
         if parked:
             resolved = [behind_ids(each, ids) for each in parked]
             lines = b"".join(
-                encode_kept(KeptChange(number, each)) + b"\n" for number, each in zip(ids, resolved, strict=True)
+                encode_kept(KeptChange(number, each, generation=state.generation, parked_at=time.time())) + b"\n"
+                for number, each in zip(ids, resolved, strict=True)
             )
             with _transient(), (self._folder / "parked.ndjson").open("ab") as file:
                 file.truncate(size)  # what a crash left behind the state
@@ -101,13 +116,23 @@ class FolderKeep:
         """The lock lives as long as the process."""
 
     def parked(self) -> list[KeptChange]:
-        path = self._folder / "parked.ndjson"
+        document = self._document if self._lock is not None else self._read()
+        size = document.parked_bytes if document is not None else 0
+        found = {kept.id: kept for kept in self._lines("parked.ndjson", size)}
+        for kept in self._lines("amended.ndjson"):
+            if kept.id in found:
+                found[kept.id] = kept
+        return list(found.values())
+
+    def _lines(self, name: str, size: int | None = None) -> list[KeptChange]:
+        path = self._folder / name
         with _transient():
-            data = path.read_bytes()[: self._document.parked_bytes] if path.exists() else b""
-            skipped = self._folder / "skipped"
-            left_out = set(map(int, skipped.read_text(encoding="ascii").split())) if skipped.exists() else set()
-        found = [decode_kept(line) for line in data.splitlines()]
-        return [msgspec.structs.replace(each, status="skipped") if each.id in left_out else each for each in found]
+            data = path.read_bytes()[:size] if path.exists() else b""
+        found = []
+        for line in data.split(b"\n")[:-1]:
+            with suppress(msgspec.MsgspecError):  # half a line that a crash has left
+                found.append(decode_kept(line))
+        return found
 
     def parked_count(self) -> int:
         return sum(kept.status == "parked" for kept in self.parked())
@@ -117,14 +142,71 @@ class FolderKeep:
             os.close(self._lock)
             self._lock = None
 
+    # -- what an operator asks ---------------------------------------------------------------------------------------
+
+    lock_lasts_s = 0.0
+
+    def open_to_look(self) -> None:
+        """The files are read when they are asked for."""
+
+    def changed_at(self) -> float | None:
+        with _transient():
+            path = self._folder / "state.json"
+            return path.stat().st_mtime if path.exists() else None
+
+    def peek(self) -> StreamState | None:
+        document = self._read()
+        return None if document is None else document.state
+
+    def is_locked(self) -> bool:
+        try:
+            fd = os.open(self._folder / "lock", os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return False
+        except OSError as exc:
+            raise TransientError(f"the state cannot be read: {exc}") from exc
+        try:
+            fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        finally:
+            os.close(fd)
+        return False
+
+    def amend(self, kept: KeptChange) -> None:
+        with _transient():
+            fd = os.open(self._folder / "amended.ndjson", os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX)  # of two operators
+                end = os.lseek(fd, 0, os.SEEK_END)
+                is_whole = not end or os.pread(fd, 1, end - 1) == b"\n"
+                os.write(fd, (b"" if is_whole else b"\n") + encode_kept(kept) + b"\n")
+                os.fsync(fd)
+            finally:
+                os.close(fd)
+
+    def pauses(self) -> list[KeptPause]:
+        path = self._folder / "pauses.json"
+        with _transient():
+            return decode_pauses(path.read_bytes()) if path.exists() else []
+
+    def pause(self, pauses: Sequence[KeptPause]) -> None:
+        self.open()
+        self._replace("pauses.json", encode_pauses(pauses))
+
+    # -- files -------------------------------------------------------------------------------------------------------
+
     def _write(self, document: _Document) -> None:
-        partial = self._folder / "state.json.partial"
+        self._replace("state.json", msgspec.json.encode(document))
+
+    def _replace(self, name: str, text: bytes) -> None:
+        partial = self._folder / f"{name}.partial"
         with _transient():
             with partial.open("wb") as file:
-                file.write(msgspec.json.encode(document))
+                file.write(text)
                 file.flush()
                 os.fsync(file.fileno())
-            partial.replace(self._folder / "state.json")
+            partial.replace(self._folder / name)
             folder = os.open(self._folder, os.O_RDONLY)
             try:
                 os.fsync(folder)

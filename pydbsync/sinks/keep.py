@@ -15,13 +15,42 @@ class WentBack(TransientError):
     """The keep lacks what was committed last: the stream begins anew at what it has."""
 
 
+class Step(msgspec.Struct):
+    """What somebody did with a parked change; `at` in seconds since 1970."""
+
+    action: str
+    actor: str
+    detail: str
+    at: float
+
+
+class KeptPause(msgspec.Struct, frozen=True):
+    """A stream that is paused, or the schema changes of some tables, by a glob; the time in UTC."""
+
+    schema_changes_of: str
+    actor: str
+    reason: str
+    asked_at: str
+
+    def __str__(self) -> str:
+        return f"since {self.asked_at} UTC by {self.actor}: {self.reason or 'no reason given'}"
+
+
 class KeptChange(msgspec.Struct):
     """A parked change as a keep holds it."""
 
     id: int
     change: ParkedChange
     status: str = "parked"
-    """parked or skipped."""
+    """parked, applied or skipped."""
+    generation: int = 0
+    """That of the stream when it was parked: with it the change has its place again."""
+    parked_at: float = 0.0
+    """In seconds since 1970, by the worker's clock."""
+    edited: bytes | None = None
+    """The text that a retry uses instead."""
+    history: tuple[Step, ...] = ()
+    """What operators did with it."""
 
 
 class Keep(Protocol):
@@ -59,6 +88,33 @@ class Keep(Protocol):
     def close(self) -> None:
         """Give the lock back. Never raises."""
 
+    # What an operator asks, whoever owns the stream; with `parked`, `parked_count` and `holder`.
+
+    @property
+    def lock_lasts_s(self) -> float:
+        """So long an owner that was killed still counts as one."""
+
+    def open_to_look(self) -> None:
+        """Connect; nothing is made. Raises TransientError, ConfigError."""
+
+    def peek(self) -> StreamState | None:
+        """The state as it is kept; None where there is none. Raises TransientError, ConfigError."""
+
+    def changed_at(self) -> float | None:
+        """When the state was kept last, in seconds since 1970; None where that is not known. Raises TransientError."""
+
+    def is_locked(self) -> bool:
+        """Whether anybody owns the stream. Raises TransientError."""
+
+    def amend(self, kept: KeptChange) -> None:
+        """Replace a parked change by what became of it. Raises TransientError."""
+
+    def pauses(self) -> list[KeptPause]:
+        """What is paused of the stream. Raises TransientError."""
+
+    def pause(self, pauses: Sequence[KeptPause]) -> None:
+        """Replace what is paused. Raises TransientError."""
+
 
 def behind_ids(change: ParkedChange, ids: Sequence[int]) -> ParkedChange:
     """The change as it is kept: what it waits for, if that is kept in the same commit, by its id."""
@@ -70,6 +126,17 @@ def behind_ids(change: ParkedChange, ids: Sequence[int]) -> ParkedChange:
 _encode_state = msgspec.json.Encoder().encode
 _decode_state = msgspec.json.Decoder(StreamState).decode
 _decode_kept = msgspec.json.Decoder(KeptChange).decode
+
+
+_decode_pauses = msgspec.json.Decoder(list[KeptPause]).decode
+
+
+def encode_pauses(pauses: Sequence[KeptPause]) -> bytes:
+    return _encode_state(pauses)
+
+
+def decode_pauses(text: bytes) -> list[KeptPause]:
+    return _decode_pauses(text)
 
 
 def encode_state(state: StreamState) -> bytes:

@@ -68,7 +68,7 @@ class NdjsonSink:
         return ()
 
     def change_schema(self, change: SinkSchemaChange) -> None:
-        if change.place > self._last:
+        if not change.place or change.place > self._last:
             names = [name for pair in change.touched[:1] for name in pair if name is not None]
             table = names[0] if names else TableName(change.database or "", "")
             source = change.change

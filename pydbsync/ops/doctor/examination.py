@@ -46,6 +46,10 @@ class Away(PydbsyncError):
         self.cause = cause
 
 
+class NoTables(PydbsyncError):
+    """The target is a sink: what is asked of a MySQL there means nothing."""
+
+
 class Examination:
     """One run of the doctor. Used by one thread at a time; `close` may be called by another one."""
 
@@ -76,7 +80,9 @@ class Examination:
         return router_from(self.settings)
 
     def target(self) -> Connection:
-        """Raises Away."""
+        """Raises Away; NoTables where the target is a sink."""
+        if self.settings.sink is not None:
+            raise NoTables
         return self._once("the target", lambda: self._database(self.settings.target))
 
     def source(self) -> Connection:

@@ -55,6 +55,8 @@ _UNREACHED: Final = (
 
 def check_target(exam: Examination) -> Iterator[Finding]:
     """The target answers, and has a version that is known to work."""
+    if exam.settings.sink is not None:
+        return
     yield from _database(exam, "target", exam.settings.target)
 
 

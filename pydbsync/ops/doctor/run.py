@@ -11,15 +11,29 @@ from typing import Final, TypeAlias
 import msgspec
 
 from pydbsync.errors import ApplyError, ConfigError, PydbsyncError, TransientError
-from pydbsync.ops.doctor import broker, canary, maxwell, reach, rights, routing, source, state, stream, tables, target
-from pydbsync.ops.doctor.examination import Away, Examination
+from pydbsync.ops.doctor import (
+    broker,
+    canary,
+    maxwell,
+    reach,
+    rights,
+    routing,
+    sink,
+    source,
+    state,
+    stream,
+    tables,
+    target,
+)
+from pydbsync.ops.doctor.examination import Away, Examination, NoTables
 from pydbsync.ops.doctor.finding import Finding, Report, unknown, warning
 
 Check: TypeAlias = Callable[[Examination], Iterable[Finding]]
 
 GROUPS: Final[Mapping[str, tuple[Check, ...]]] = {
     "connections": (
-        reach.check_target, reach.check_source, reach.check_ends, reach.check_broker, reach.broker_certificate,
+        reach.check_target, sink.check_sink, reach.check_source, reach.check_ends, reach.check_broker,
+        reach.broker_certificate,
     ),
     "rights": (rights.check_target, rights.check_source, rights.check_accounts, broker.check_rights),
     "source": (
@@ -46,7 +60,7 @@ GROUPS: Final[Mapping[str, tuple[Check, ...]]] = {
     ),
     "state": (
         state.check_readable, state.check_schema, state.check_workers, state.check_streams,
-        state.check_parked, state.check_schema_changes,
+        state.check_parked, state.check_schema_changes, sink.check_kept,
     ),
     "canary": (canary.check_canary,),
 }  # fmt: skip
@@ -106,6 +120,8 @@ def _run(exam: Examination, checks: Iterable[Check], found: list[Finding], runni
         try:
             for each in check(exam):  # one by one: what was found before a failure counts
                 found.append(each)
+        except NoTables:
+            continue
         except Away as exc:
             if exc.end not in away:
                 away.add(exc.end)

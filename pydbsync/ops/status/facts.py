@@ -67,7 +67,8 @@ class Place(msgspec.Struct):
     duplicates: int
     owner: str
     epoch: int
-    changed_s: float
+    changed_s: float | None
+    """How long ago that was written; None where it is not known."""
 
 
 class BrokerQueue(msgspec.Struct):
@@ -97,6 +98,10 @@ class Queue(msgspec.Struct):
     incidents: list[Gap] = []
     broker: BrokerQueue | None = None
     broker_note: str = ""
+    has_figures: bool = True
+    """Whether its workers write what they do where we read it: those of a sink have no state schema."""
+    paused: str = ""
+    """Since when, by whom and why, where there are no figures that say it."""
 
 
 class Task(msgspec.Struct):

@@ -98,8 +98,27 @@ def _worse(queue: Queue, health: Health, problem: str, todo: str = "") -> None:
         queue.todo.append(f"{queue.queue}: {todo}")
 
 
+def _judge_without_figures(queue: Queue) -> None:
+    """Of a sink: its lock says whether somebody owns the stream, and RabbitMQ whether he reads."""
+    if queue.paused:
+        _worse(queue, "degraded", f"paused {queue.paused}", "`pydbsync resume` lets it go on")
+    if not queue.is_owned:
+        ever = "follows it" if queue.place is not None else "has ever followed it"
+        when = queue.place.changed_s if queue.place is not None else None
+        last = f"; the last commit was {age(when)}" if when is not None else ""
+        _worse(queue, "down", f"no worker {ever}{last}", "start `pydbsync run`")
+    elif queue.broker is not None and not queue.broker.consumers and not queue.paused:
+        _worse(
+            queue, "degraded", "its worker does not read the queue",
+            "it waits for the target, or has just begun: its log and the metrics port (`metrics_port`) say which",
+        )  # fmt: skip
+
+
 def _judge_worker(queue: Queue, status: Status) -> None:
     worker = queue.worker
+    if not queue.has_figures:
+        _judge_without_figures(queue)
+        return
     if worker is None and not queue.is_owned:
         if queue.place is None:
             _worse(queue, "down", "no worker has ever followed it", "start `pydbsync run`")
@@ -107,16 +126,16 @@ def _judge_worker(queue: Queue, status: Status) -> None:
             _worse(queue, "degraded", "no worker owns it, and one stands by: it is about to take over")
         else:
             _worse(
-                queue, "down", f"no worker follows it; the last commit was {age(queue.place.changed_s)}",
+                queue, "down", f"no worker follows it; the last commit was {age(queue.place.changed_s or 0)}",
                 "start `pydbsync run`",
             )  # fmt: skip
         return
     if worker is None or (not worker.is_fresh and queue.is_owned):
         where = f"pid {worker.pid} on {worker.host}" if worker else (queue.place.owner if queue.place else "somebody")
-        if worker is None and queue.place is not None and queue.place.changed_s < LATE_S:
+        if worker is None and queue.place is not None and (queue.place.changed_s or 0) < LATE_S:
             return  # it writes no state (state_interval_s = 0), and commits
         since = f"was heard of last {age(worker.written_s)}" if worker else "has never been heard of"
-        commits = queue.place is not None and queue.place.changed_s < LATE_S
+        commits = queue.place is not None and (queue.place.changed_s or 0) < LATE_S
         _worse(
             queue, "degraded" if commits else "down", f"{where} holds the queue and {since}",
             f"look at {where}: it is stopped (SIGSTOP, a debugger), has no time on its machine, or cannot write its"

@@ -15,6 +15,7 @@ from pydbsync.config.settings import QueueSettings, Settings
 from pydbsync.errors import ConfigError, PermanentError, PydbsyncError, SourceError, TransientError
 from pydbsync.ops.status.cutovers import read_cutovers
 from pydbsync.ops.status.facts import BrokerQueue, Gap, ParkedGroup, Place, Process, Queue, Status, Task
+from pydbsync.ops.status.kept import read_kept_queues
 from pydbsync.plan.quoting import quote_name
 from pydbsync.source.link import BrokerLink, LinkStopped
 
@@ -29,14 +30,19 @@ _INCIDENT_DAYS = 7
 def read_status(settings: Settings) -> Status:
     """All that can be known from here within some seconds. Raises ConfigError for a state schema that is newer."""
     now = dt.datetime.now(dt.timezone.utc)
+    sink = settings.sink
     status = Status(
-        at=now.strftime("%Y-%m-%d %H:%M:%S"), target=settings.target.address, state_schema=settings.state_schema
-    )
+        at=now.strftime("%Y-%m-%d %H:%M:%S"), target=settings.target.address if sink is None else sink.address,
+        state_schema=settings.state_schema if sink is None else "",
+    )  # fmt: skip
     depths: dict[str, BrokerQueue | str] = {}
     asking = threading.Thread(target=_ask_broker, args=(settings, status, depths), daemon=True)
     asking.start()
     try:
-        _read_target(settings, status)
+        if sink is None:
+            _read_target(settings, status)
+        else:
+            status.queues = read_kept_queues(settings, logging.getLogger("pydbsync.status"))
     except TransientError as exc:
         status.target_note = str(exc)
     except ConfigError as exc:

@@ -45,8 +45,9 @@ def shown(status: Status) -> Text:
 
 
 def _servers(status: Status) -> str:
-    parts = [f"target {status.target}: {status.target_note or f'state schema {status.state_schema}'}"]
-    if not status.target_note:
+    note = status.target_note or (f"state schema {status.state_schema}" if status.state_schema else "")
+    parts = [f"target {status.target}{f': {note}' if note else ''}"]
+    if not status.target_note and status.state_schema:
         parts[0] += f" version {status.state_version}" if status.state_version else " is not there yet"
     if status.rabbitmq:
         note = f" cannot be asked from here: {status.rabbitmq_note}" if status.rabbitmq_note else ""
@@ -87,8 +88,8 @@ def _queue_lines(queue: Queue) -> Iterator[Text]:
         yield _line("place", f"{queue.place.position or 'the beginning'}{gtid}{newest}")
         yield _line(
             "applied",
-            f"{count(queue.place.applied, 'row')} in all, {queue.place.duplicates:,} duplicates left out, last commit"
-            f" {age(queue.place.changed_s)}",
+            f"{count(queue.place.applied, 'row')} in all, {queue.place.duplicates:,} duplicates left out"
+            + (f", last commit {age(queue.place.changed_s)}" if queue.place.changed_s is not None else ""),
         )
     yield from _parked_lines(queue)
     gaps = [incident for incident in queue.incidents if incident.kind == "gap"]

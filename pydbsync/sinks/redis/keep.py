@@ -9,12 +9,21 @@ import time
 import uuid
 from collections.abc import Sequence
 
-import msgspec
-
 from pydbsync.config.sinks import RedisSettings
 from pydbsync.errors import CheckpointConflict, PydbsyncError
 from pydbsync.places import Checkpoint
-from pydbsync.sinks.keep import KeptChange, WentBack, behind_ids, decode_kept, decode_state, encode_kept, encode_state
+from pydbsync.sinks.keep import (
+    KeptChange,
+    KeptPause,
+    WentBack,
+    behind_ids,
+    decode_kept,
+    decode_pauses,
+    decode_state,
+    encode_kept,
+    encode_pauses,
+    encode_state,
+)
 from pydbsync.sinks.redis import scripts
 from pydbsync.sinks.redis.client import Call, RedisClient, tag, translated
 from pydbsync.work import ParkedChange, StreamState
@@ -28,6 +37,7 @@ class StreamKeys:
         self.state = f"{own}:state"
         self.lock = f"{own}:lock"
         self.parked = f"{own}:parked"
+        self.pauses = f"{own}:pauses"
         self.generations = f"{prefix}generations"
         """How often each stream has begun anew."""
 
@@ -101,7 +111,10 @@ class RedisKeep:
             self._generation = state.generation
         ids = list(range(self._next_id, self._next_id + len(parked)))
         lines = [
-            (str(number), encode_kept(KeptChange(number, behind_ids(each, ids))))
+            (
+                str(number),
+                encode_kept(KeptChange(number, behind_ids(each, ids), "parked", state.generation, time.time())),
+            )
             for number, each in zip(ids, parked, strict=True)
         ]
         answer = self._client.call(
@@ -154,15 +167,42 @@ class RedisKeep:
             with contextlib.suppress(PydbsyncError):  # the lock ends by itself
                 self._client.call(Call(scripts.RELEASE, (self._keys.lock,), (self._owner,)))
 
-    def skip(self, parked_id: int) -> bool:
-        """Give up what is parked; whether there was such a change."""
+    # -- what an operator asks ---------------------------------------------------------------------------------------
+
+    @property
+    def lock_lasts_s(self) -> float:
+        return self._lock_ms / 1000
+
+    def open_to_look(self) -> None:
+        self._client.open()
+
+    def changed_at(self) -> float | None:
+        return None  # Redis tells no time of a key
+
+    def peek(self) -> StreamState | None:
         with translated():
-            found = self._client.any.hget(self._keys.parked, str(parked_id))
-            if found is None:
-                return False
-            kept = msgspec.structs.replace(decode_kept(found), status="skipped")
-            self._client.any.hset(self._keys.parked, str(parked_id), encode_kept(kept))
-        return True
+            found = self._client.any.hget(self._keys.state, "state")
+        return decode_state(found) if found else None
+
+    def is_locked(self) -> bool:
+        with translated():
+            return bool(self._client.any.exists(self._keys.lock))
+
+    def amend(self, kept: KeptChange) -> None:
+        with translated():
+            self._client.any.hset(self._keys.parked, str(kept.id), encode_kept(kept))
+
+    def pauses(self) -> list[KeptPause]:
+        with translated():
+            found = self._client.any.get(self._keys.pauses)
+        return decode_pauses(found) if found else []
+
+    def pause(self, pauses: Sequence[KeptPause]) -> None:
+        with translated():
+            if pauses:
+                self._client.any.set(self._keys.pauses, encode_pauses(pauses))
+            else:
+                self._client.any.delete(self._keys.pauses)
 
 
 def _text(value: object) -> str:

@@ -17,7 +17,18 @@ import msgspec
 from pydbsync.config.search import SearchSettings
 from pydbsync.errors import CheckpointConflict, PydbsyncError, TransientError
 from pydbsync.places import Checkpoint
-from pydbsync.sinks.keep import KeptChange, WentBack, behind_ids, decode_kept, decode_state, encode_kept, encode_state
+from pydbsync.sinks.keep import (
+    KeptChange,
+    KeptPause,
+    WentBack,
+    behind_ids,
+    decode_kept,
+    decode_pauses,
+    decode_state,
+    encode_kept,
+    encode_pauses,
+    encode_state,
+)
 from pydbsync.sinks.search.client import SearchClient, SearchError, path_of
 from pydbsync.work import ParkedChange, StreamState
 
@@ -120,6 +131,7 @@ class SearchKeep:
 
     def __init__(self, settings: SearchSettings, client: SearchClient, *, stream: str, lock_s: float) -> None:
         self.index = StateIndex(settings, client)
+        self._client = client
         self._product = client.product
         self._stream = stream
         self._name = document_of(stream)
@@ -188,7 +200,10 @@ class SearchKeep:
         ids = list(range(first, first + len(parked)))
         spans = record.parked
         if parked:
-            kept = [KeptChange(number, behind_ids(each, ids)) for number, each in zip(ids, parked, strict=True)]
+            kept = [
+                KeptChange(number, behind_ids(each, ids), "parked", state.generation, time.time())
+                for number, each in zip(ids, parked, strict=True)
+            ]
             self.index.put_all([(self._parked_name(record.epoch, each.id), _document(each)) for each in kept])
             spans = _with_span(spans, [record.epoch, ids[0], ids[-1]])
         wanted = msgspec.structs.replace(
@@ -251,20 +266,43 @@ class SearchKeep:
     def parked_count(self) -> int:
         return sum(kept.status == "parked" for kept in self.parked())
 
-    def skip(self, parked_id: int) -> bool:
-        """Give up what is parked; whether there was such a change."""
-        for name in self._parked_names():
-            if name.endswith(f":{parked_id}"):
-                found, seen = self.index.get(name)
-                kept = msgspec.structs.replace(decode_kept(found["kept"].encode()), status="skipped")
-                return self.index.put(name, _document(kept), seen) is not None
-        return False
-
     def close(self) -> None:
         if self._is_owner:
             self._is_owner = False
             with contextlib.suppress(PydbsyncError):  # the lock ends by itself
                 self._exchange(msgspec.structs.replace(self._record, owner=""))
+
+    # -- what an operator asks -----------------------------------------------------------------------------------------
+
+    @property
+    def lock_lasts_s(self) -> float:
+        return self._lock_s
+
+    def open_to_look(self) -> None:
+        self._client.open()
+
+    def changed_at(self) -> float | None:
+        return None  # a document tells no time
+
+    def peek(self) -> StreamState | None:
+        record, _ = self._read()
+        return decode_state(record.state.encode()) if record.state else None
+
+    def is_locked(self) -> bool:
+        return self._read()[0].owner != ""
+
+    def amend(self, kept: KeptChange) -> None:
+        for name in self._parked_names():
+            if name.endswith(f":{kept.id}"):
+                self.index.put_all([(name, _document(kept))])
+
+    def pauses(self) -> list[KeptPause]:
+        found, _ = self.index.get(f"{self._name}:pauses")
+        return decode_pauses(found["pauses"].encode()) if found is not None else []
+
+    def pause(self, pauses: Sequence[KeptPause]) -> None:
+        self.index.make()
+        self.index.put_all([(f"{self._name}:pauses", {"pauses": encode_pauses(pauses).decode()})])
 
 
 def _document(kept: KeptChange) -> dict[str, object]:

@@ -1,0 +1,75 @@
+"""Where the target is a sink: whether it can be reached or written, and what it keeps of the streams."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from pydbsync.config.sinks import NdjsonSettings, OwnSinkSettings, for_stream
+from pydbsync.errors import ConfigError, TransientError
+from pydbsync.ops.doctor.examination import Examination
+from pydbsync.ops.doctor.finding import Finding, counted, error, ok, unknown, warning
+from pydbsync.ops.sink_desk import open_keeps
+from pydbsync.ops.status.facts import Queue
+from pydbsync.ops.status.kept import read_kept_queues
+
+_LOG = logging.getLogger("pydbsync.doctor")
+
+
+def check_sink(exam: Examination) -> Iterator[Finding]:
+    """The sink takes what is written."""
+    sink = exam.settings.sink
+    if sink is None:
+        return
+    if isinstance(sink, NdjsonSettings):
+        for queue in exam.settings.queues:
+            if sink.path != "-":
+                yield _file(Path(for_stream(sink.path, queue.stream)))
+        return
+    try:
+        for parts in open_keeps(exam.settings, _LOG).values():
+            parts.keep.close()
+            parts.writer.close()
+    except (ConfigError, TransientError) as exc:
+        yield error("target-connection", f"the sink: {exc}", "correct what the sentence names under `sink`")
+        return
+    if isinstance(sink, OwnSinkSettings):
+        yield unknown("target-connection", f"{sink.type} is found; whether it can write shows when a worker opens it")
+    else:
+        yield ok("target-connection", f"the sink answers: {sink.address}")
+
+
+def check_kept(exam: Examination) -> Iterator[Finding]:
+    """Who owns the streams, how far they are, what is paused and parked."""
+    if exam.settings.sink is None:
+        return
+    try:
+        queues: list[Queue] = read_kept_queues(exam.settings, _LOG)
+    except (ConfigError, TransientError) as exc:
+        yield unknown("state", f"what the sink keeps cannot be read: {exc}")
+        return
+    for queue in queues:
+        if queue.place is None:
+            yield ok("stream", f"{queue.queue} has no checkpoint yet: its first worker begins with what comes")
+        else:
+            who = f"owned by {queue.place.owner}" if queue.is_owned else "owned by nobody"
+            yield ok("stream", f"{queue.queue} stands at {queue.place.position or 'the beginning'}, {who}")
+        if queue.paused:
+            yield warning("paused", f"{queue.queue} is paused {queue.paused}", f"pydbsync resume {queue.queue}")
+        if queue.parked:
+            total, first = sum(group.count for group in queue.parked), queue.parked[0]
+            yield warning(
+                "parked", f"{counted(total, 'change')} of {queue.queue} parked: {first.table}: {first.reason}",
+                f"pydbsync parked list --stream {queue.stream}; mend the cause, then pydbsync parked retry",
+            )  # fmt: skip
+
+
+def _file(path: Path) -> Finding:
+    place = path if path.exists() else path.absolute().parent
+    if os.access(place, os.W_OK):
+        return ok("target-connection", f"the file {path} can be written")
+    return error(
+        "target-connection", f"the file {path} cannot be written", f"give this user the right to write {place}"
+    )

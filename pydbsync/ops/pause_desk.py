@@ -1,0 +1,87 @@
+"""Pauses of a stream, or of the schema changes of tables: in the state schema, or where a sink keeps its state."""
+
+from __future__ import annotations
+
+import datetime as dt
+import logging
+
+from pydbsync.apply.connection import Connection
+from pydbsync.apply.operator_audit import actor_here
+from pydbsync.apply.pause_table import PauseTable
+from pydbsync.apply.state import ensure_state_schema
+from pydbsync.config.settings import Settings
+from pydbsync.ops.sink_desk import open_keeps
+from pydbsync.sinks.keep import KeptPause
+
+
+class PauseDesk:
+    """The pauses of a state schema. Raises ConfigError, TransientError."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._connection = Connection(settings.target.connect_keywords(), key=settings.target.key, read_timeout_s=60)
+        ensure_state_schema(self._connection, settings.state_schema)
+        self._table = PauseTable(settings.state_schema)
+
+    def all(self) -> list[str]:
+        """A line each."""
+        return [str(each) for each in self._table.all(self._connection)]
+
+    def add(self, stream: str, tables: str, *, reason: str) -> bool:
+        """Pause; False where it was already."""
+        return self._table.add(self._connection, stream, tables, actor=actor_here(), reason=reason)
+
+    def remove(self, stream: str, tables: str) -> bool:
+        """Resume; False where nothing was paused."""
+        return self._table.remove(self._connection, stream, tables, actor=actor_here())
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._connection.close()
+
+
+class SinkPauseDesk:
+    """The pauses that the keeps of a sink's streams have; those of tables are in each of them."""
+
+    def __init__(self, settings: Settings, log: logging.Logger) -> None:
+        self._parts = open_keeps(settings, log)
+
+    def all(self) -> list[str]:
+        """A line each."""
+        found = []
+        for stream, parts in self._parts.items():
+            for each in parts.keep.pauses():
+                what = (
+                    f"the schema changes of {each.schema_changes_of} in {stream}" if each.schema_changes_of else stream
+                )
+                found.append(f"{what} {each}")
+        return found
+
+    def add(self, stream: str, tables: str, *, reason: str) -> bool:
+        """Pause; False where it was already."""
+        asked_at = f"{dt.datetime.now(dt.timezone.utc):%Y-%m-%d %H:%M:%S}"
+        has_changed = False
+        for name in [stream] if stream else self._parts:
+            keep = self._parts[name].keep
+            pauses = keep.pauses()
+            if all(each.schema_changes_of != tables for each in pauses):
+                keep.pause([*pauses, KeptPause(tables, actor_here(), reason, asked_at)])
+                has_changed = True
+        return has_changed
+
+    def remove(self, stream: str, tables: str) -> bool:
+        """Resume; False where nothing was paused."""
+        has_changed = False
+        for name in [stream] if stream else self._parts:
+            keep = self._parts[name].keep
+            pauses = keep.pauses()
+            left = [each for each in pauses if each.schema_changes_of != tables]
+            if left != pauses:
+                keep.pause(left)
+                has_changed = True
+        return has_changed
+
+    def close(self) -> None:
+        """Close all connections."""
+        for parts in self._parts.values():
+            parts.keep.close()
+            parts.writer.close()
