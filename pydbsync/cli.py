@@ -17,7 +17,7 @@ from pydbsync.errors import PydbsyncError
 HOMES: Mapping[str, str] = {
     "run": "run",
     "replay": "run",
-    **{name: name for name in ("alerts", "capture", "checkpoint", "config", "copy", "counters")},
+    **{name: name for name in ("alerts", "capture", "checkpoint", "config", "conflicts", "copy", "counters")},
     **dict.fromkeys(("rehearse", "cutover", "rollback"), "cutover"),
     "doctor": "doctor",
     **{name: name for name in ("heartbeat", "init", "parked", "pause", "prune", "repair", "status")},

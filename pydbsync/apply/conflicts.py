@@ -49,7 +49,7 @@ _FOUND_TEXT = {
 }
 
 
-class _There(NamedTuple):
+class There(NamedTuple):
     """A row of the target."""
 
     as_before: bool
@@ -63,7 +63,7 @@ class _There(NamedTuple):
 class _Holder(NamedTuple):
     """A row of the target that holds a unique value of the row that comes."""
 
-    there: _There
+    there: There
     condition: bytes
     decision: Decision
 
@@ -72,7 +72,7 @@ class _Judged(NamedTuple):
     """One part of a change beside what the target has."""
 
     part: Part
-    there: _There | None
+    there: There | None
     found: Found | None
     """None where all is as expected."""
     decision: Decision | None
@@ -187,9 +187,16 @@ def refusal(plan: TablePlan) -> str:
     return ""
 
 
+def read_there(connection: Connection, plan: TablePlan, part: Part, *, key: msgspec.Raw | None = None) -> There | None:
+    """The target's row under the part's key, or under that of another image, read and locked; None where there is
+    none."""
+    sql = look_at_key(plan, part, _listed(plan, connection), key=key)
+    rows = _read(connection, plan, sql, is_own=True)
+    return rows[0] if rows else None
+
+
 def _judge(connection: Connection, plan: TablePlan, part: Part, moved: msgspec.Raw | None) -> _Judged:
-    rows = _read(connection, plan, look_at_key(plan, part, _listed(plan, connection)), is_own=True)
-    there = rows[0] if rows else None
+    there = read_there(connection, plan, part)
     found: Found | None = None
     if part.before is None:
         found = None if there is None else "exists"
@@ -215,7 +222,7 @@ def _listed(plan: TablePlan, connection: Connection) -> bytes:
     return ", ".join(image_expression(column, connection.dialect) for column in plan.schema.columns).encode()
 
 
-def _read(connection: Connection, plan: TablePlan, sql: bytes, *, is_own: bool) -> list[_There]:
+def _read(connection: Connection, plan: TablePlan, sql: bytes, *, is_own: bool) -> list[There]:
     found = []
     for row in connection.rows(sql):
         flags, values = (row[:3], row[3:]) if is_own else ((0, 0, row[0]), row[1:])
@@ -230,7 +237,7 @@ def _read(connection: Connection, plan: TablePlan, sql: bytes, *, is_own: bool) 
         except OperationError as exc:
             note = f"the target's row has no image: {exc}"
         as_before, as_after, comparison = (int(flag) for flag in flags)
-        found.append(_There(bool(as_before), bool(as_after), comparison, image, note))
+        found.append(There(bool(as_before), bool(as_after), comparison, image, note))
     return found
 
 
@@ -260,7 +267,7 @@ def _told(change: RowChange, plan: TablePlan, judged: _Judged, *, waits: bool) -
     kind, position, source = describe_change(change)
     part = judged.part
 
-    def told(found: Found, decision: Decision, there: _There | None) -> Conflict:
+    def told(found: Found, decision: Decision, there: There | None) -> Conflict:
         return Conflict(
             position=position, kind=kind, source=source, target=TableName(*plan.name), found=found,
             policy=str(plan.conflicts.policy) if plan.conflicts else "", decision="parked" if waits else decision,

@@ -6,6 +6,7 @@
   again. One without a place, of another binlog, that has not ended, that is parked still, or that tells what several
   sources did to one table, stays: the journal alone knows it.
 - What a plan of repair has done goes with the whole plan, which can be undone for so long.
+- A conflict goes when it was decided so long ago, unless its change is parked still.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ class Pruned(NamedTuple):
     parked: int = 0
     schema_changes: int = 0
     repairs: int = 0
+    conflicts: int = 0
 
 
 class Retention:
@@ -52,8 +54,9 @@ class Retention:
 
     def _chunks(self, connection: Connection, days: int) -> Pruned:
         return Pruned(
-            self._parked(connection, days), self._schema_changes(connection, days), self._repairs(connection, days)
-        )
+            self._parked(connection, days), self._schema_changes(connection, days), self._repairs(connection, days),
+            self._conflicts(connection, days),
+        )  # fmt: skip
 
     def _parked(self, connection: Connection, days: int) -> int:
         found = connection.rows(
@@ -117,6 +120,18 @@ class Retention:
         if not found:
             return 0
         return connection.run(f"DELETE FROM {self._schema}.`repair` WHERE plan = %s LIMIT {_CHUNK}", (found[0][0],))
+
+    def _conflicts(self, connection: Connection, days: int) -> int:
+        found = connection.rows(
+            f"SELECT id FROM {self._schema}.`conflict` c WHERE decided_at < CURRENT_TIMESTAMP(6) - INTERVAL %s DAY"
+            f" AND NOT EXISTS (SELECT 1 FROM {self._schema}.`parked` p WHERE p.stream = c.stream"
+            f" AND p.position = c.position AND p.status = 'parked') LIMIT {_CHUNK}",
+            (days,),
+        )
+        if found:
+            listed = ", ".join(str(int(row[0])) for row in found)
+            connection.execute(f"DELETE FROM {self._schema}.`conflict` WHERE id IN ({listed})")
+        return len(found)
 
 
 def _is_passed(stream: str, position: str, places: dict[str, tuple[str, tuple[int, int]]]) -> bool:

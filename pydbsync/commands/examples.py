@@ -14,6 +14,7 @@ SENTENCES: Final[Mapping[str, str]] = {
     "capture": "Read the source's binlog and publish Maxwell's JSON, without Maxwell.",
     "checkpoint": "Look how far each stream is applied, and move that place.",
     "config": "Look at the configuration without connecting anywhere.",
+    "conflicts": "Look at changes that found another row at the target, and decide anew whose stays.",
     "copy": "Copy tables from source to target, and have replay go on exactly there. Run again, it goes on.",
     "counters": "List the tables and sequences of the target that would give out numbers which the source has given.",
     "cutover": "Send the applications from the source of a plan to its target, step by step, each with its undo.",
@@ -52,6 +53,15 @@ EXAMPLES: Final[Mapping[str, tuple[tuple[str, str], ...]]] = {
     "capture": (
         ("publish to RabbitMQ, with place and history kept at the target", "pydbsync capture --state target --by-gtid"),
         ("write what is in the binlog to the screen", "pydbsync capture --to - --start binlog.000002:4 --until-end"),
+    ),
+    "conflicts list": (
+        ("what was decided today", "pydbsync conflicts list --newer-than 1d"),
+        ("of one table, for programs", "pydbsync conflicts list --table shop.orders --json"),
+    ),
+    "conflicts show": (("all three rows, by column", "pydbsync conflicts show 17"),),
+    "conflicts resolve": (
+        ("have the target's row after all", "pydbsync conflicts resolve 17 --take target"),
+        ("another row", """pydbsync conflicts resolve 17 --row '{"id": 5, "state": "paid"}'"""),
     ),
     "copy": (
         ("copy all tables of a database", "pydbsync copy --tables 'shop.*'"),

@@ -37,5 +37,5 @@ def register(app: typer.Typer) -> None:
             raise ConfigError(f"{exc}; run it again for the rest", key=settings.target.key) from exc
         typer.echo(
             f"deleted: {pruned.parked:,} parked changes that were mended, {pruned.schema_changes:,} schema changes,"
-            f" {pruned.repairs:,} repaired rows; older than {kept_days} days"
+            f" {pruned.repairs:,} repaired rows, {pruned.conflicts:,} conflicts; older than {kept_days} days"
         )

@@ -144,14 +144,14 @@ def _locking_read(plan: TablePlan, where: bytes, count: int) -> RowStatement:
 # -- one change by itself ------------------------------------------------------------------------------------------
 
 
-def look_at_key(plan: TablePlan, part: Part, listed: bytes) -> bytes:
-    """A locking read of the row under the part's key: whether it is as before, whether it is as afterwards, how the
-    values that decide compare, and what is `listed`."""
+def look_at_key(plan: TablePlan, part: Part, listed: bytes, *, key: msgspec.Raw | None = None) -> bytes:
+    """A locking read of the row under the part's key, or that of another image: whether it is as before, whether it is
+    as afterwards, how the values that decide compare, and what is `listed`."""
     as_before, as_after = (
         b"0" if image is None else b"%s IS TRUE" % _is_row(plan, image) for image in (part.before, part.after)
     )
     columns = b", ".join((as_before, as_after, _comparison(plan, part.after), listed))
-    return b"SELECT %s FROM %s WHERE %s FOR UPDATE" % (columns, plan.quoted, where_key(plan, part.key))
+    return b"SELECT %s FROM %s WHERE %s FOR UPDATE" % (columns, plan.quoted, where_key(plan, key or part.key))
 
 
 def unique_conditions(plan: TablePlan, image: msgspec.Raw, *, without: msgspec.Raw | None = None) -> list[bytes]:

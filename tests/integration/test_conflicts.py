@@ -4,6 +4,7 @@ two databases that hear each other's changes end alike."""
 from __future__ import annotations
 
 import itertools
+import json
 import os
 import signal
 import subprocess
@@ -15,9 +16,13 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from typer.testing import CliRunner
 
 from pydbsync.apply.conflicts import Conflicts
+from pydbsync.cli import application
 from pydbsync.config.conflicts import ConflictPolicy
+from pydbsync.errors import OperationError
+from pydbsync.ops.conflict_desk import ConflictDesk
 from pydbsync.ops.parked_desk import ParkedDesk
 from pydbsync.plan.batch import single_statements
 from tests.conflicting import Change, Row, Server, exchange, rules
@@ -373,3 +378,101 @@ def test_a_kill_between_a_decision_and_its_commit_leaves_each_conflict_once(
     subprocess.run(command, cwd=tmp_path, check=True)
     assert b.rows() == {1: Row(1, "a", 1, 1), 3: Row(3, "a", 1, 2)}
     assert b.conflicts() == [("exists", "source"), ("unique", "source")]
+
+
+# -- what operators do -------------------------------------------------------------------------------------------------
+
+
+class Operator:
+    """The commands, in this process."""
+
+    def __init__(self, end: End, folder: Path) -> None:
+        self._config = config_of(end, folder)
+
+    def __call__(self, *words: str, fails: bool = False) -> str:
+        result = CliRunner().invoke(application("conflicts"), ["conflicts", *words, *self._config])
+        if fails:
+            assert isinstance(result.exception, OperationError)
+            return str(result.exception)
+        assert result.exception is None, result.output
+        return result.stdout
+
+
+def test_conflicts_are_listed_shown_and_decided_anew(ends: tuple[End, End], tmp_path: Path) -> None:
+    a, b = ends
+    operator = Operator(b, tmp_path)
+    b.server.query("INSERT INTO b.t VALUES (1, 'b', 1, 1), (2, 'b', 1, 2), (3, 'b', 1, 3)")
+    a.server.query("INSERT INTO a.t VALUES (3, 'a', 1, 3)")
+    a.write(Change(None, Row(1, "a", 1, 1)), Change(None, Row(9, "a", 1, 2)), Change(Row(3, "a", 1, 3), None))
+    b.hear(a.messages, policy="prefer", prefer="a")
+    assert b.rows() == {1: Row(1, "a", 1, 1), 9: Row(9, "a", 1, 2)}
+    listed = [json.loads(line) for line in operator("list", "--json").splitlines()]
+    assert [(each["id"], each["kind"], each["found"], each["decision"]) for each in listed] == [
+        (3, "delete", "changed", "source"), (2, "insert", "unique", "source"), (1, "insert", "exists", "source"),
+    ]  # fmt: skip
+    assert listed[1]["found_row"] == {"id": 2, "v": "b", "n": 1, "u": 2}
+    for words, ids in (
+        (["--found", "unique"], [2]), (["--decision", "target"], []), (["--table", "a.*"], [3, 2, 1]),
+        (["--table", "x.*"], []), (["--stream", "other"], []), (["--older-than", "1h"], []), (["--limit", "1"], [3]),
+    ):  # fmt: skip
+        assert [json.loads(line)["id"] for line in operator("list", "--json", *words).splitlines()] == ids
+    assert "after (source)" in operator("show", "1")
+    assert (
+        "by the source's row" in CliRunner().invoke(application("status"), ["status", *config_of(b, tmp_path)]).stdout
+    )
+
+    assert "needed where nobody can be asked" in operator("resolve", "1", "--take", "target", fails=True)
+    assert "take the target's row: 1 row(s)" in operator("resolve", "1", "--take", "target", "--yes")
+    assert "2 row(s)" in operator("resolve", "2", "--take", "target", "--yes")
+    b.server.query("INSERT INTO b.t VALUES (3, 'later', 5, NULL)")
+    assert "has changed since" in operator("resolve", "3", "--take", "target", "--yes", fails=True)
+    assert b.rows()[3].v == "later"
+    row = '{"id": 3, "v": "mine", "n": 7, "u": 3}'
+    assert "another key" in operator("resolve", "3", "--row", '{"id": 4}', "--yes", fails=True)
+    operator("resolve", "3", "--row", row, "--even-if-changed", "--yes")
+    assert b.rows() == {1: Row(1, "b", 1, 1), 2: Row(2, "b", 1, 2), 3: Row(3, "mine", 7, 3)}
+    assert operator("list") == "there is no conflict\n"
+    assert "resolve by" in operator("show", "1")
+    assert len(operator("list", "--all", "--json").splitlines()) == 3
+
+
+@pytest.mark.parametrize(("take", "v"), [("source", "a"), ("target", "b")])
+def test_a_parked_conflict_is_decided_by_its_parked_change(
+    ends: tuple[End, End], tmp_path: Path, take: str, v: str
+) -> None:
+    a, b = ends
+    b.server.query("INSERT INTO b.t VALUES (1, 'b', 1, 1)")
+    a.write(Change(None, Row(1, "a", 1, 1)))
+    b.hear(a.messages, policy="park", prefer="a")
+    config = {"dbname_rewrite": {"a": "b"}, "detect_conflicts": "on", "conflicts": {"policy": "park"}}
+    desk = ConflictDesk(settings_for(b.server, state_schema="state_b", **config), LOG)
+    try:
+        with pytest.raises(OperationError, match="was parked, and its change decides it"):
+            desk.resolve(desk.named(1), row=b'{"id": 1}')
+        desk.resolve(desk.named(1), take="source" if take == "source" else "target")
+        with pytest.raises(OperationError, match="there is no conflict 7"):
+            desk.named(7)
+    finally:
+        desk.close()
+    assert b.rows()[1].v == v
+    assert parked(b.server, "state_b") == []
+
+
+def test_old_conflicts_are_pruned_but_not_what_is_parked_still(ends: tuple[End, End], tmp_path: Path) -> None:
+    a, b = ends
+    b.server.query("INSERT INTO b.t VALUES (1, 'b', 1, 1), (2, 'b', 1, 2), (3, 'b', 1, 3)")
+    a.write(Change(None, Row(1, "a", 1, 1)))
+    b.hear(a.messages, policy="prefer", prefer="a")
+    a.write(Change(None, Row(2, "a", 1, 2)))
+    b.hear(a.messages, policy="park", prefer="a")
+    b.server.query("UPDATE state_b.conflict SET decided_at = decided_at - INTERVAL 9 DAY")
+    a.write(Change(None, Row(3, "a", 1, 3)))
+    b.hear(a.messages, policy="prefer", prefer="a")
+    result = CliRunner().invoke(application("prune"), ["prune", "--days", "7", *config_of(b, tmp_path)])
+    assert "1 conflicts" in result.stdout
+    assert b.conflicts() == [("exists", "parked"), ("exists", "source")]
+
+
+def config_of(end: End, folder: Path) -> list[str]:
+    given = {"db_info": end.server.db_info, "state_schema": f"state_{end.name}", "log_file_prefix": ""}
+    return ["--config", str(write_config(given, folder / "operator.py"))]

@@ -25,6 +25,9 @@ COMMANDS = [
 
 
 OF_THE_COMMAND = {
+    "--all",
+    "--newer-than",
+    "--older-than",
     "--dry-run",
     "--limit",
     "--to",

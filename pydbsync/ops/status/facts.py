@@ -47,6 +47,15 @@ class ParkedGroup(msgspec.Struct):
     """Whether they wait behind others, and are applied when those are."""
 
 
+class Conflicts(msgspec.Struct):
+    """Conflicts of the last day that were decided alike."""
+
+    decision: str
+    """source, target, same or parked."""
+    count: int
+    newest_s: float
+
+
 class Gap(msgspec.Struct):
     """Something that is missing in the stream, or an error that ended a worker."""
 
@@ -95,6 +104,7 @@ class Queue(msgspec.Struct):
     """Whether somebody holds its lock in the target."""
     place: Place | None = None
     parked: list[ParkedGroup] = []
+    conflicts: list[Conflicts] = []
     incidents: list[Gap] = []
     broker: BrokerQueue | None = None
     broker_note: str = ""

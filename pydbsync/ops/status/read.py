@@ -14,7 +14,7 @@ from pydbsync.apply.state import check_state_version
 from pydbsync.config.settings import QueueSettings, Settings
 from pydbsync.errors import ConfigError, PermanentError, PydbsyncError, SourceError, TransientError
 from pydbsync.ops.status.cutovers import read_cutovers
-from pydbsync.ops.status.facts import BrokerQueue, Gap, ParkedGroup, Place, Process, Queue, Status, Task
+from pydbsync.ops.status.facts import BrokerQueue, Conflicts, Gap, ParkedGroup, Place, Process, Queue, Status, Task
 from pydbsync.ops.status.kept import read_kept_queues
 from pydbsync.plan.quoting import quote_name
 from pydbsync.source.link import BrokerLink, LinkStopped
@@ -102,6 +102,7 @@ class _Reader:
             queue.is_owned = CheckpointRow(schema=self._schema, stream=stream).is_locked(self._connection)
             self._divide(queue, workers.get(stream, []))
             queue.parked = self._parked(stream)
+            queue.conflicts = self._conflicts(stream)
             queue.incidents = self._incidents(stream)
             found.append(queue)
         return found
@@ -177,6 +178,14 @@ class _Reader:
             )
             for count, database, table, code, waits, first, age in rows
         ]  # fmt: skip
+
+    def _conflicts(self, stream: str) -> list[Conflicts]:
+        rows = self._rows(
+            "SELECT decision, COUNT(*), TIMESTAMPDIFF(SECOND, MAX(decided_at), CURRENT_TIMESTAMP) FROM {}.conflict"
+            " WHERE stream = %s AND decided_at > CURRENT_TIMESTAMP - INTERVAL 1 DAY GROUP BY decision ORDER BY 1",
+            (stream,),
+        )
+        return [Conflicts(str(decision), int(count), float(age or 0)) for decision, count, age in rows]
 
     def _incidents(self, stream: str) -> list[Gap]:
         rows = self._rows(

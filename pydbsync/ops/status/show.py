@@ -92,6 +92,9 @@ def _queue_lines(queue: Queue) -> Iterator[Text]:
             + (f", last commit {age(queue.place.changed_s)}" if queue.place.changed_s is not None else ""),
         )
     yield from _parked_lines(queue)
+    if queue.conflicts:
+        counts = ", ".join(f"{each.count:,} {_DECIDED[each.decision]}" for each in queue.conflicts)
+        yield _line("conflicts", f"within a day: {counts}; `pydbsync conflicts list`")
     gaps = [incident for incident in queue.incidents if incident.kind == "gap"]
     yield _line("lost", "; ".join(f"{gap.text} ({age(gap.age_s)})" for gap in gaps[:3]) or "nothing is known to be")
     for process in queue.stand_by:
@@ -134,6 +137,12 @@ def _figure_lines(queue: Queue, figures: dict[str, object]) -> Iterator[Text]:
     redelivered, restarts = number("redelivered"), number("target_reconnects")
     if redelivered:
         yield _line("again", f"{redelivered:,.0f} messages were delivered again, {restarts or 0:,.0f} reconnects")
+
+
+_DECIDED = {
+    "source": "by the source's row", "target": "by the target's row", "same": "the same on both sides",
+    "parked": "parked",
+}  # fmt: skip
 
 
 def _parked_lines(queue: Queue) -> Iterator[Text]:
