@@ -83,6 +83,8 @@ class Applier:
         self._told_missing: set[TableName | None] = set()
         self._pause_table = PauseTable(settings.state_schema)
         self._pauses = Pauses()
+        self.server_id = 0
+        """The target's, where replay runs in both directions."""
 
     @property
     def catalog(self) -> LiveCatalog:
@@ -120,6 +122,8 @@ class Applier:
             self._parking.load(connection)
             self._pauses = self._pause_table.of_stream(connection, self._stream)
             self._feeders.load(connection)
+            if self._settings.two_way is not None:
+                self.server_id = int(connection.value("SELECT @@server_id"))
             self._structure.has_changed(connection)  # what is planned from now on is planned for this
 
         return self._session.acquire(stop, on_owned=on_owned, is_away=is_away)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import re
 import threading
+from collections.abc import Callable
 from typing import NamedTuple
 
 import msgspec
@@ -98,6 +99,13 @@ class Journal:
             ),
         )
 
+    def announce(self, connection: Connection, digest: str, sql: str) -> None:
+        """This will run instead of what the intent says: what it leaves in the binlog must be known for ours."""
+        connection.run(
+            f"UPDATE {self._table} SET statement = %s WHERE statement_hash = %s AND status = 'intent'",
+            (sql[: connection.max_allowed_packet // 8], digest),
+        )
+
     def write_end(self, connection: Connection, digest: str, *, status: str, note: str) -> None:
         """Part of the transaction that moves the checkpoint past the statement."""
         connection.run(
@@ -138,21 +146,29 @@ def _show(connection: Connection, sql: str) -> str | None:
 
 
 def run_statement(
-    connection: Connection, planned: PlannedSchemaChange, *, stop: threading.Event | None = None, rest: str = ""
+    connection: Connection,
+    planned: PlannedSchemaChange,
+    *,
+    stop: threading.Event | None = None,
+    rest: str = "",
+    announce: Callable[[str], object] = lambda sql: None,
 ) -> str | None:
     """The statement itself under the right default database and the source's clock, or the `rest` of it that a proof
     has found missing. What ran: without the unnamed keys that a table of several sources has already; None where
-    nothing was left.
+    nothing was left. `announce` is told a text that is another one than the planned one, before it runs.
 
     Raises ApplyError, and Stopped while another worker adds keys to the table.
     """
     if rest:
+        announce(rest)
         planned = msgspec.structs.replace(planned, sql=rest)
     if not planned.is_merged:
         _run(connection, planned, planned.sql)
         return planned.sql
     with unnamed_keys_left(connection, planned, stop or threading.Event()) as sql:
         if sql is not None:
+            if sql != planned.sql:
+                announce(sql)
             _run(connection, planned, sql)
     return sql
 

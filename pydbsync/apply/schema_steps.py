@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from functools import partial
 from typing import NamedTuple
 
 from pydbsync.apply.clause_proof import Proof
@@ -147,7 +148,11 @@ class SchemaSteps:
         rest = ""
         while True:
             try:
-                ran = run_statement(self._session.connection, planned, stop=self._session.stop, rest=rest)
+                connection = self._session.connection
+                ran = run_statement(
+                    connection, planned, stop=self._session.stop, rest=rest,
+                    announce=partial(self._journal.announce, connection, digest),
+                )  # fmt: skip
                 note = ""
                 if ran != planned.sql:
                     why = "what the target has already" if rest else "keys that another source's statement has made"

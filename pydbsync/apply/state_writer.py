@@ -36,8 +36,11 @@ class StateWriter:
         read: Callable[[Connection], None] = lambda connection: None,
         every_s: float,
         log: logging.Logger,
+        refused: Callable[[str], object] | None = None,
     ) -> None:
-        """`read` is called behind each writing, over the same connection: what somebody wants of this process."""
+        """`read` is called behind each writing, over the same connection: what somebody wants of this process.
+        `refused` hears, instead of the log, why the server does not let it write."""
+        self._refused = refused
         self._server = server
         self._write = write
         self._read = read
@@ -104,6 +107,9 @@ class StateWriter:
         return Connection(keywords, key=self._server.key, read_timeout_s=ANSWER_S)
 
     def _tell_refusal(self, exc: Exception) -> None:
+        if self._refused is not None:
+            self._refused(str(exc))
+            return
         if not self._is_refusal_told:
             self._is_refusal_told = True
             with suppress(Exception):

@@ -25,7 +25,7 @@ def register(app: typer.Typer) -> None:
         """List the tables and sequences of the target that would give out numbers which the source has given out: to be
         raised at the switch. Exit code 1 if there are any left, or could not be compared."""
         settings, _ = open_settings(config, "counters")
-        servers = Servers(settings, threading.Event())
+        servers = Servers(settings, threading.Event(), writer="counters")
         try:
             unseen = unseen_counters(settings, servers)
             found = behind_of(settings, servers)

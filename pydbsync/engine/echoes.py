@@ -8,10 +8,12 @@ the transaction, and the statement, are known for an echo. Nothing else tells on
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Final
 
 import msgspec
 
+from pydbsync.engine.marks import SentMarks
 from pydbsync.errors import StopError
 from pydbsync.model import RowChange, SchemaChange
 from pydbsync.plan.same_statement import statement_digest
@@ -23,6 +25,8 @@ MARK_TABLES: Final = ("checkpoint", "mark", "schema_change")
 class _Checkpoint(msgspec.Struct):
     stream: str
     commits: int = 0
+    server_id: int | None = None
+    server_ids: str = ""
 
 
 class _Statement(msgspec.Struct):
@@ -30,20 +34,26 @@ class _Statement(msgspec.Struct):
 
     statement_hash: str = ""
     writer: str = ""
+    number: int = 0
     status: str = "intent"
     default_database: str | None = None
     statement: str | None = None
 
 
+_BEGINS_WITHIN_S: Final = 60
+"""A tool that is killed before its statement takes back no announcement, and nobody else does: an equal statement that
+begins later is another one. (What replay has announced it ends itself, at its next start.)"""
 _decode_checkpoint = msgspec.json.Decoder(_Checkpoint).decode
 _decode_statement = msgspec.json.Decoder(_Statement).decode
 
 
-class _Announced(msgspec.Struct):
+class _Announced(msgspec.Struct, omit_defaults=True):
     """A schema change that is about to be run at the source."""
 
     database: str | None
     digests: list[str]
+    until: int | None = None
+    """Of a tool, the last second of the source in which it may begin."""
 
 
 class EchoState(msgspec.Struct, omit_defaults=True):
@@ -52,6 +62,8 @@ class EchoState(msgspec.Struct, omit_defaults=True):
     transaction: str = ""
     """The transaction with a mark whose end has not come."""
     announced: dict[str, _Announced] = {}
+    is_proven: bool = False
+    """Whether a mark of our own has come through the queue."""
 
 
 _decode_state = msgspec.json.Decoder(EchoState).decode
@@ -60,18 +72,27 @@ _decode_state = msgspec.json.Decoder(EchoState).decode
 class Echoes:
     """Follows the marks of one stream; is shown every row of it, and every schema change, in order."""
 
-    def __init__(self, schema: str, state: str | None) -> None:
-        """`schema` is the state schema of the source; `state` what `to_json` has given."""
+    def __init__(
+        self, schema: str, state: str | None, *, marks: SentMarks | None = None, server_ids: Collection[int] = ()
+    ) -> None:
+        """`schema` is the state schema of the source; `state` what `to_json` has given; `marks` are those that are
+        written to prove the way; `server_ids` are of the target: where they are given, the other direction's replay
+        must come from there."""
         self._schema = schema
+        self._marks = marks or SentMarks("", schema=schema)
+        self._server_ids = server_ids
         found = _decode_state(state) if state else EchoState()
         self._transaction = found.transaction
         self._announced = found.announced
+        self._marks.is_proven = self._marks.is_proven or found.is_proven
+        self._came: set[str] = set()
+        """The tables of which a row of our own mark has come."""
         self._commits: dict[str, int] = {}
         """Of each stream of the other direction, how many commits its last mark has counted."""
 
     def to_json(self) -> str:
         """What has to be kept with the place."""
-        return str(msgspec.json.encode(EchoState(self._transaction, self._announced)), "utf-8")
+        return str(msgspec.json.encode(EchoState(self._transaction, self._announced, self._marks.is_proven)), "utf-8")
 
     def is_state(self, change: RowChange | SchemaChange) -> bool:
         """Whether it is a row of the state schema itself, which says something and is never replayed."""
@@ -83,6 +104,8 @@ class Echoes:
         if change.database == self._schema:
             self._take_state(change)
             return True
+        if self._marks.due < change.ts and self._marks.is_missing(change):
+            raise self._marks.missing(change)
         if not self._transaction or change.kind == "bootstrap-insert":
             # Maxwell prints a bootstrap from another thread, in between.
             return False
@@ -100,6 +123,8 @@ class Echoes:
             return True
         found: dict[str | None, str] = {}
         for announced in self._announced.values():
+            if announced.until is not None and change.ts > announced.until:
+                continue
             database = announced.database
             if database not in found:
                 found[database] = statement_digest(change.sql, database)
@@ -133,12 +158,17 @@ class Echoes:
     def _take_statement(self, change: RowChange) -> None:
         row = _decode_statement(change.data)
         key = row.statement_hash or row.writer
+        if key == self._marks.writer:
+            self._take_own(change.table, row.number)
+            return
         if row.statement is None or row.status != "intent" or change.kind == "delete":
             self._announced.pop(key, None)
             return
         digest = statement_digest(row.statement, row.default_database)
         announced = self._announced.get(key)
-        if announced is None or announced.database != row.default_database:
+        if row.writer:
+            self._announced[key] = _Announced(row.default_database, [digest], change.ts + _BEGINS_WITHIN_S)
+        elif announced is None or announced.database != row.default_database:
             self._announced[key] = _Announced(row.default_database, [digest])
         elif digest not in announced.digests:
             announced.digests.append(digest)
@@ -146,6 +176,10 @@ class Echoes:
     def _count(self, change: RowChange) -> None:
         """Each commit of the other direction is counted in its mark: a number that was left out is a lost mark."""
         row = _decode_checkpoint(change.data)
+        if row.stream == self._marks.writer:
+            self._take_own(change.table, 0)
+            return
+        self._refuse_another(row)
         last = self._commits.get(row.stream)
         self._commits[row.stream] = row.commits
         if last is not None and row.commits > last + 1:
@@ -155,6 +189,42 @@ class Echoes:
                 f" others had written it. See that every message of {self._schema} ({', '.join(MARK_TABLES)}) reaches"
                 " this queue, then `pydbsync verify`; a start goes on behind it"
             )
+
+    def _take_own(self, table: str, number: int) -> None:
+        """A row of a mark of our own; that of the table `mark` is the last one."""
+        self._came.add(table)
+        if table != "mark":
+            return
+        missing = [each for each in MARK_TABLES if each not in self._came]
+        self._came.clear()
+        if missing:
+            raise StopError(
+                f"the rows of {', '.join(f'{self._schema}.{each}' for each in missing)} do not come through this queue"
+                " (two_way), though those of others do: bind it to all three, and let Maxwell's filters pass them"
+            )
+        self._marks.came(number)
+
+    def _refuse_another(self, row: _Checkpoint) -> None:
+        """Raises StopError where replay at the source comes from another server than our target: its rows would be
+        taken for echoes, and be missing here."""
+        if not self._server_ids or row.server_id is None:
+            return
+        other = another_server(row.stream, row.server_id, row.server_ids, self._server_ids)
+        if other:
+            raise StopError(other)
+
+
+def another_server(stream: str, server_id: int, server_ids: str, own: Collection[int]) -> str:
+    """What to say of replay into the source that comes from another server than the target, whose numbers are `own`;
+    empty where it comes from there. `server_ids` are all that have come in the stream, with commas."""
+    if not {server_id, *(int(each) for each in server_ids.split(",") if each)}.isdisjoint(own):
+        return ""
+    return (
+        f"the stream {stream!r} replays changes of server {server_id} into the source, and the target is server"
+        f" {', '.join(map(str, sorted(own)))}: replay in both directions is between two servers, a ring or a star of"
+        " more is refused (two_way). Is it the same server after a fail-over, name its former number in"
+        " two_way.target_server_ids"
+    )
 
 
 def _transaction_of(change: RowChange) -> str:

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple, NoReturn
 from pydbsync.config.settings import Settings
 from pydbsync.engine.commits import Commits
 from pydbsync.engine.control import Control
+from pydbsync.engine.echoes import Echoes
 from pydbsync.engine.judge import PLAINLY_NEW, Judgement, Verdict
 from pydbsync.engine.late import LateMessages
 from pydbsync.engine.notices import Notices
@@ -46,6 +47,8 @@ class Stages(NamedTuple):
     sink: Sink[Any, Any]
     use: Callable[[Settings], object] = lambda settings: None
     """Hands them other settings, between two batches."""
+    echoes: Callable[[str | None], Echoes] = lambda state: Echoes("", state)
+    """Makes, from what the state keeps of it, what tells the echoes where replay runs in both directions."""
 
 
 class Pipeline:
@@ -65,7 +68,7 @@ class Pipeline:
         self._control = control
         settings = self._settings = control.settings
         self._stop = threading.Event()
-        self._source, self._decode, self._plans, self._schema, self._store, sink, _ = stages
+        self._source, self._decode, self._plans, self._schema, self._store, sink, *_ = stages
         self._observer = observer
         self._log = log
         self._until_drained = until_drained
@@ -81,6 +84,7 @@ class Pipeline:
             copy=self._store.copy_start(state.checkpoint),
             carries_everything=carries_everything,
             splits_statements=splits_statements,
+            echoes=stages.echoes,
         )
         self._heed(settings)
         self._xid: int | None = None

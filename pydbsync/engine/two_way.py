@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import msgspec
 
 from pydbsync.config.settings import Settings
@@ -59,8 +61,9 @@ def judge_for(
     copy: CopyStart | None,
     carries_everything: bool,
     splits_statements: bool,
+    echoes: Callable[[str | None], Echoes],
 ) -> Judge:
-    """The judge that the settings ask for."""
+    """The judge that the settings ask for; `echoes` makes what it needs for both directions."""
     if settings.two_way is None:
         return Judge(
             state, copy=copy, heartbeat_table=settings.heartbeat_table, carries_everything=carries_everything,
@@ -68,5 +71,5 @@ def judge_for(
         )  # fmt: skip
     return TwoWayJudge(
         state, copy=copy, heartbeat_table=settings.heartbeat_table, carries_everything=carries_everything,
-        splits_statements=splits_statements, echoes=Echoes(settings.source_state_schema, state.echoes),
+        splits_statements=splits_statements, echoes=echoes(state.echoes),
     )  # fmt: skip

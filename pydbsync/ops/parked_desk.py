@@ -17,8 +17,8 @@ import msgspec
 
 from pydbsync.apply.catalog import LiveCatalog, collation_of, read_table
 from pydbsync.apply.conflicts import Conflicts
-from pydbsync.apply.connection import Connection
 from pydbsync.apply.feeders import Feeders
+from pydbsync.apply.mark import MarkedConnection
 from pydbsync.apply.operator_audit import actor_here
 from pydbsync.apply.parked_table import read_rests
 from pydbsync.apply.running import run_planned
@@ -134,7 +134,10 @@ class ParkedDesk:
         """
         self._settings = settings
         self._actor = actor
-        self._connection = Connection(settings.target.connect_keywords(), key=settings.target.key, read_timeout_s=600)
+        self._connection = MarkedConnection(
+            settings.target.connect_keywords(), key=settings.target.key, read_timeout_s=600,
+            schema=settings.state_schema, tool="parked",
+        )  # fmt: skip
         schema = quote_name(settings.state_schema)
         self._table, self._audit = f"{schema}.`parked`", f"{schema}.`parked_audit`"
         self._pieces = f"{schema}.`parked_piece`"

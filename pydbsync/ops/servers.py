@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 from pydbsync.apply.catalog import read_table
 from pydbsync.apply.connection import SLOW_CODES, Connection
+from pydbsync.apply.mark import MarkedConnection
 from pydbsync.apply.retrying import Retrying
 from pydbsync.backoff import Backoff
 from pydbsync.config.settings import RetrySettings, Settings
@@ -38,7 +39,17 @@ log = logging.getLogger("pydbsync.servers")
 class Server:
     """Queries to one server, tried again while it is away. Several threads may ask; one is answered at a time."""
 
-    def __init__(self, keywords: Mapping[str, Any], *, key: str, retry: RetrySettings, stop: threading.Event) -> None:
+    def __init__(
+        self,
+        keywords: Mapping[str, Any],
+        *,
+        key: str,
+        retry: RetrySettings,
+        stop: threading.Event,
+        marks: tuple[str, str] | None = None,
+    ) -> None:
+        """`marks` are the server's state schema and the name of the tool, where it is written to."""
+        self._marks = marks
         self._keywords = keywords
         self._key = key
         self._name = "the source" if key == "source_db_info" else "the target"
@@ -49,7 +60,7 @@ class Server:
 
     def another(self) -> Server:
         """The same server over a connection of its own."""
-        return Server(self._keywords, key=self._key, retry=self._retry, stop=self._stop)
+        return Server(self._keywords, key=self._key, retry=self._retry, stop=self._stop, marks=self._marks)
 
     def call(self, question: Callable[[Connection], _T]) -> _T:
         """The answer of `question`, which may be asked several times; a line tells when that begins to take long.
@@ -76,7 +87,11 @@ class Server:
     def connection(self) -> Connection:
         """The open connection. Raises TransientError, ConfigError."""
         if self._connection is None or not self._connection.is_open():
-            self._connection = Connection(self._keywords, key=self._key)
+            if self._marks is None:
+                self._connection = Connection(self._keywords, key=self._key)
+            else:
+                schema, tool = self._marks
+                self._connection = MarkedConnection(self._keywords, key=self._key, schema=schema, tool=tool)
         return self._connection
 
     def rows(self, sql: str, parameters: tuple[object, ...] = ()) -> list[tuple[Any, ...]]:
@@ -137,12 +152,16 @@ def _refuse_hidden_columns(connection: Connection, name: TableName) -> None:
 class Servers:
     """Both ends of a copy, a comparison or a repair. Raises ConfigError if no source is configured."""
 
-    def __init__(self, settings: Settings, stop: threading.Event) -> None:
+    def __init__(self, settings: Settings, stop: threading.Event, *, writer: str = "") -> None:
+        """`writer` names the tool, where it writes at the target: it does so with marks."""
         if settings.source is None:
             raise ConfigError("is missing: the source, for capture, copy and verify", key="source_db_info")
         source, target = settings.source, settings.target
         self.source = Server(source.connect_keywords(), key=source.key, retry=settings.retry, stop=stop)
-        self.target = Server(target.connect_keywords(), key=target.key, retry=settings.retry, stop=stop)
+        self.target = Server(
+            target.connect_keywords(), key=target.key, retry=settings.retry, stop=stop,
+            marks=(settings.state_schema, writer) if writer else None,
+        )  # fmt: skip
 
     def close(self) -> None:
         """Close both. Never raises."""

@@ -23,6 +23,7 @@ from pydbsync.process.status import WorkerStatus
 from pydbsync.process.stop_signals import Hangup, stop_on_signals
 from pydbsync.process.supervisor import Supervisor, Watch, summary
 from pydbsync.process.terminal import Terminal
+from pydbsync.process.two_way import check_two_way
 from pydbsync.process.worker import follow
 from pydbsync.source.file import FileSource
 from pydbsync.source.link import check_broker
@@ -61,6 +62,7 @@ def _run(settings: Settings, warnings: tuple[str, ...], options: RunOptions, out
         log.warning("%s", text)
     if settings.sink is None:
         check_target(settings, log)
+        check_two_way(settings, log)
     cluster = check_source(settings) if options.from_file is None else ""
     for line in describe(settings):
         log.info("%s", line)

@@ -20,8 +20,10 @@ from pydbsync.apply.retention import Retention
 from pydbsync.config.settings import AmqpSettings, QueueSettings, Settings
 from pydbsync.decode.maxwell import decode_changes
 from pydbsync.engine.control import Control
+from pydbsync.engine.echoes import Echoes
 from pydbsync.engine.follower import Follower
 from pydbsync.engine.gaps import carries_everything
+from pydbsync.engine.marks import ProvenSource, SentMarks
 from pydbsync.engine.pipeline import Stages
 from pydbsync.engine.schema_flow import SchemaFlow
 from pydbsync.engine.table_plans import TablePlans, router_from
@@ -32,6 +34,7 @@ from pydbsync.process.outlet import Outlet
 from pydbsync.process.source_server import AskedSource
 from pydbsync.process.status import StatusObserver, WorkerStatus
 from pydbsync.process.stop_signals import stop_on_signals
+from pydbsync.process.two_way import MarkWriter
 from pydbsync.process.worker_state import WorkerState
 from pydbsync.protocols import Source
 from pydbsync.sinks.make import sink_stages
@@ -42,6 +45,8 @@ INTERNAL_ERROR = 70
 TOLD_TO_STOP = 143
 """The exit code after a signal, as a shell gives it for SIGTERM: who sent it is for the supervisor to know."""
 _LAST_WORDS_S = 1.0
+_MOST_HELD = 4
+"""So many times `read_ahead_bytes` may be held until a mark has come (two_way)."""
 _MOST_LINES = 1000
 
 
@@ -63,7 +68,18 @@ def follow(
     """
     observer = StatusObserver(source.stream if origin is None else origin.queue, send)
     kind = input_format_of(settings, observer.status.stream)
-    stages = translated(_stages(settings, source, observer=observer, log=log, origin=origin), settings, kind)
+    marks = None if settings.two_way is None else SentMarks(source.stream, schema=settings.source_state_schema)
+    stages = _stages(settings, source, observer=observer, log=log, origin=origin, marks=marks)
+    stages = translated(stages, settings, kind)
+    mark_writer = None
+    if marks is not None and origin is not None:  # a file is as it is
+        mark_writer = MarkWriter(settings, marks, log=log)
+        mark_writer.start()
+        proven = ProvenSource(
+            source, marks, decode=stages.decode, most=settings.prefetch,
+            most_bytes=_MOST_HELD * settings.read_ahead_bytes, log=log,
+        )  # fmt: skip
+        stages = stages._replace(source=proven)
     control = Control(settings, use=stages.use)
     on_control(control)
     state = None
@@ -92,6 +108,8 @@ def follow(
         raise
     finally:
         observer.now("stopped")
+        if mark_writer is not None:
+            mark_writer.end()
         if state is not None:
             state.end()
     return observer.status
@@ -104,6 +122,7 @@ def _stages(
     observer: StatusObserver,
     log: logging.Logger,
     origin: StreamOrigin | None,
+    marks: SentMarks | None,
 ) -> Stages:
     def connected() -> None:
         observer.connected("target")
@@ -131,7 +150,13 @@ def _stages(
         plans.use(found)
         schema.use(found)
 
-    return Stages(source, decode_changes, plans, schema, store=applier, sink=applier, use=use)
+    def echoes(state: str | None) -> Echoes:
+        further = () if settings.two_way is None else settings.two_way.target_server_ids
+        return Echoes(
+            settings.source_state_schema, state, marks=marks, server_ids={applier.server_id, *further}
+        )  # fmt: skip
+
+    return Stages(source, decode_changes, plans, schema, store=applier, sink=applier, use=use, echoes=echoes)
 
 
 def run_worker(

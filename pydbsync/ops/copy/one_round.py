@@ -222,7 +222,9 @@ class OneRound:
                 board,
                 reader=reader,
                 writer=RowWriter(
-                    lambda: TargetWriter(keywords, key=sides.settings.target.key), stop=sides.stop, log=sides.log
+                    lambda: TargetWriter(keywords, key=sides.settings.target.key, schema=sides.settings.state_schema),
+                    stop=sides.stop,
+                    log=sides.log,
                 ),
                 journal=sides.journal,
                 prepare=sides.tables.prepare,

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import msgspec
 
 from pydbsync.apply.connection import Connection
+from pydbsync.apply.mark import MarkedConnection
 from pydbsync.apply.table_start import ALL_TABLES, TableStart
 from pydbsync.backoff import Backoff
 from pydbsync.config.settings import Settings
@@ -119,7 +120,9 @@ class Copy:
         self._servers = Servers(settings, stop)
         self._router = router_from(settings)
         self._source = Connection(settings.source.connect_keywords(), key=settings.source.key)
-        self._target = Connection(settings.target.connect_keywords(), key=settings.target.key)
+        self._target = MarkedConnection(
+            settings.target.connect_keywords(), key=settings.target.key, schema=settings.state_schema, tool="copy"
+        )
         for connection in (self._source, self._target):
             connection.execute("SET SESSION wait_timeout = 86400")
         names = options.streams or tuple(queue.stream for queue in settings.queues) or (settings.stream,)

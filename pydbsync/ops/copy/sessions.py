@@ -11,6 +11,7 @@ from typing import Any
 import pymysql.cursors
 
 from pydbsync.apply.connection import Connection, server_error
+from pydbsync.apply.mark import MarkedConnection
 from pydbsync.errors import PermanentError
 from pydbsync.ops.answers import DoubtfulError, check_warnings, exact_rows
 
@@ -118,11 +119,14 @@ def _not_as_stored(exc: DoubtfulError) -> PermanentError:
     return PermanentError(f"the source does not give a value as it is: {exc}", code=exc.code)
 
 
-class TargetWriter(Connection):
+class TargetWriter(MarkedConnection):
     """Writes rows and refuses what did not arrive as it was."""
 
-    def __init__(self, keywords: Mapping[str, Any], *, key: str, may_load: bool = True) -> None:
-        super().__init__({**keywords, "local_infile": may_load}, key=key, wait_timeout_s=_LONG_S)
+    def __init__(self, keywords: Mapping[str, Any], *, key: str, schema: str, may_load: bool = True) -> None:
+        super().__init__(
+            {**keywords, "local_infile": may_load}, key=key, wait_timeout_s=_LONG_S, schema=schema, tool="copy"
+        )
+        self.make_ready()
         self.run("SET SESSION sql_mode = %s", (COPY_SQL_MODE,))
         if self.dialect.is_mariadb:
             # The source's rows are as they are, whatever constraint was added later without looking at them.

@@ -65,7 +65,7 @@ class Repair:
         self._options = options
         self._stop = stop
         self._log = log
-        self._servers = Servers(settings, stop)
+        self._servers = Servers(settings, stop, writer="repair")
         source, target = self._servers.source, self._servers.target
         self._watching = (source.another(), target.another())
         self._streams = Streams(settings, *self._watching, streams=options.streams)
