@@ -19,6 +19,7 @@ HOMES: Mapping[str, str] = {
     "replay": "run",
     **{name: name for name in ("alerts", "capture", "checkpoint", "config", "conflicts", "copy", "counters")},
     **dict.fromkeys(("rehearse", "cutover", "rollback"), "cutover"),
+    "failover": "failover",
     "doctor": "doctor",
     **{name: name for name in ("heartbeat", "init", "parked", "pause", "prune", "repair", "status")},
     "resume": "pause",

@@ -78,15 +78,16 @@ class Stage:
         plan["limits"] = {"verify_age_s": 0, "watch_s": 0.5, **more.get("limits", {})}
         self.plan.write_text(yaml.safe_dump(plan), encoding="utf-8")
 
-    def begin(self) -> None:
-        """Copy, and have capture and replay forth at work."""
+    def begin(self) -> subprocess.Popen[bytes]:
+        """Copy, and have capture and replay forth at work; the capture."""
         self.vhost.declare("sync")
         config = str(self.folder / "forth.py")
-        self.start("capture", "--config", config, "--state", "target", "--name", "forth-first")
+        capture = self.start("capture", "--config", config, "--state", "target", "--name", "forth-first")
         wait_for(self._is_captured, what="capture's first place")
         done = self.run("copy", "--config", config)
         assert done.exit_code == 0, done
         self.start("run", "--config", config)
+        return capture
 
     def _is_captured(self) -> bool:
         try:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -52,7 +53,7 @@ def register(app: typer.Typer) -> None:
             if copied.returncode:
                 raise typer.Exit(copied.returncode)
         wants_json = is_json(output, as_json)
-        call = _call(ways, command, ask=lambda question: None, to_stderr=wants_json)
+        call = call_of(ways, command, ask=lambda question: None, to_stderr=wants_json)
         found = call.rehearse(drains=drains, verifies=verifies)
         files = write_report(found, reports, f"{ways.plan.name}-rehearsal")
         if wants_json:
@@ -96,12 +97,9 @@ def _go(path: Path, command: Command, *, yes: bool, undo: bool, as_json: bool) -
         if not yes:
             confirm(question, f"{command}: nothing was begun")
 
-    call = _call(ways, command, ask=ask, to_stderr=as_json)
-    try:
+    call = call_of(ways, command, ask=ask, to_stderr=as_json)
+    with ended(command, undo=undo):
         found = call.run(undo=undo)
-    except Undone as exc:
-        typer.echo(f"{command}: {exc}", err=True)
-        raise typer.Exit(0 if undo else _EXIT_UNDONE) from exc
     if as_json:
         print_json(found)
     else:
@@ -109,12 +107,31 @@ def _go(path: Path, command: Command, *, yes: bool, undo: bool, as_json: bool) -
     raise typer.Exit(_EXIT_ATTENTION if found.problems else 0)
 
 
-def _call(ways: Ways, command: Command, *, ask: Callable[[str], None], to_stderr: bool) -> Call:
-    way, _ = ways.of(command)
+@contextmanager
+def ended(command: str, *, undo: bool) -> Iterator[None]:
+    """Exit code 3 where everything was undone; 0 where that was asked for."""
+    try:
+        yield
+    except Undone as exc:
+        typer.echo(f"{command}: {exc}", err=True)
+        raise typer.Exit(0 if undo else _EXIT_UNDONE) from exc
+
+
+def call_of(
+    ways: Ways, command: Command, *, ask: Callable[[str], None], to_stderr: bool, is_back: bool = False
+) -> Call:
+    """The call, with its log and its signals."""
+    way = ways.back if is_back else ways.of(command)[0]
     log = start_logging(way.settings, command)
     log.setLevel(logging.WARNING)
     return Call(
-        ways, command, tell=lambda text: typer.echo(text, err=to_stderr), ask=ask, log=log, stop=stop_on_signals()
+        ways,
+        command,
+        is_back=is_back,
+        tell=lambda text: typer.echo(text, err=to_stderr),
+        ask=ask,
+        log=log,
+        stop=stop_on_signals(),
     )
 
 

@@ -18,6 +18,7 @@ SENTENCES: Final[Mapping[str, str]] = {
     "copy": "Copy tables from source to target, and have replay go on exactly there. Run again, it goes on.",
     "counters": "List the tables and sequences of the target that would give out numbers which the source has given.",
     "cutover": "Send the applications from the source of a plan to its target, step by step, each with its undo.",
+    "failover": "Open the target of a source that is dead, with all that has arrived; with --returned settle what",
     "rehearse": "Everything of a cutover but the switch: how long writing would stop, and what would stop it.",
     "rollback": "Go back to the server that a cutover has left, with all that was written meanwhile.",
     "doctor": "Look at source, broker, target and state, and say what is wrong and how it is mended.",
@@ -72,6 +73,13 @@ EXAMPLES: Final[Mapping[str, tuple[tuple[str, str], ...]]] = {
         ("asking before it begins and before the switch", "pydbsync cutover plan.yaml"),
         ("without questions, as it was rehearsed", "pydbsync cutover plan.yaml --yes"),
         ("take back what a killed call has left", "pydbsync cutover plan.yaml --undo"),
+    ),
+    "failover": (
+        ("what the target has and lacks now", "pydbsync failover plan.yaml --drill"),
+        ("the source is dead", "pydbsync failover plan.yaml"),
+        ("it is back: what it has beyond the target", "pydbsync failover plan.yaml --returned"),
+        ("carry that over, its own rows win", "pydbsync failover plan.yaml --returned --carry-over target --follow"),
+        ("or take it back there", "pydbsync failover plan.yaml --returned --undo-old --follow"),
     ),
     "rehearse": (
         ("with its reports in a folder", "pydbsync rehearse plan.yaml --reports rehearsals"),

@@ -78,6 +78,9 @@ class CutoverPlan:
     limits: Limits = option(Limits(), section_kind(Limits), "time limits")
     hooks: Hooks = option(Hooks(), section_kind(Hooks), "commands of the operator")
     bundle: bool = option(False, FLAG, "capture that we start publishes bundles")
+    failover_gap: int = option(
+        1000, whole(0, 2**31), "so many numbers of AUTO_INCREMENT are left out by a failover", unit="numbers"
+    )
     log_folder: str = option("", text(), "where processes that we start write; the plan's folder when not given")
 
     @property

@@ -62,39 +62,9 @@ class Carry(Step):
         return "; ".join(said)
 
     def _move_triggers(self, work: Work) -> int:
-        servers = work.servers()
-        if "triggers" not in work.facts:
-            found = servers.source.call(lambda source: read_triggers(source, inventory_of(work.way, source).tables))
-            work.keep("triggers", [list(each) for each in found])
-        programs = programs_from(work.facts["triggers"])
-        router = router_from(work.way.settings)
-        names = servers.target.call(_triggers)
-        missing = [
-            each for each in programs
-            if {TableName(each_one, each.name.table) for each_one in router.databases(each.name.database)} - names
-        ]  # fmt: skip
-        work.keep(
-            "triggers_made",
-            sorted(
-                {
-                    *map(tuple, work.facts.get("triggers_made", ())),
-                    *(
-                        (database, each.name.table)
-                        for each in missing
-                        for database in router.databases(each.name.database)
-                    ),
-                }
-            ),
-        )
-        made = servers.target.call(lambda target: make_programs(
-            target, missing, databases=router.databases,
-            rename=lambda database, own, there: router.rename(database, shard_of=own, shard=there),
-        ))  # fmt: skip
-        if made.left_out:
-            raise StepFailed(f"cannot be made at {work.way.target}: {listed(made.left_out)}")
-        there = servers.source.call(_triggers)
-        drop(servers.source, [each.name for each in programs if each.name in there])
-        return len(programs)
+        keep_triggers(work)
+        make_triggers(work)
+        return drop_triggers(work)
 
     def _make_programs(self, work: Work) -> list[str]:
         """Views, routines and events that only the server has that is left; events come disabled, and run when it is
@@ -135,6 +105,50 @@ class Carry(Step):
             raise StepFailed(f"triggers cannot be made again at {work.way.source}: {listed(made.left_out)}")
         drop(servers.target, [TableName(*each) for each in work.facts.get("triggers_made", ())])
         return "triggers are where they were"
+
+
+def keep_triggers(work: Work) -> None:
+    """Store the triggers of the server that is left, before any is dropped."""
+    if "triggers" not in work.facts:
+        source = work.servers().source
+        found = source.call(lambda connection: read_triggers(connection, inventory_of(work.way, connection).tables))
+        work.keep("triggers", [list(each) for each in found])
+
+
+def make_triggers(work: Work) -> None:
+    """Make those at the server that is gone to. Raises StepFailed where one is refused."""
+    servers = work.servers()
+    programs = programs_from(work.facts["triggers"])
+    router = router_from(work.way.settings)
+    names = servers.target.call(_triggers)
+    missing = [
+        each for each in programs
+        if {TableName(each_one, each.name.table) for each_one in router.databases(each.name.database)} - names
+    ]  # fmt: skip
+    work.keep(
+        "triggers_made",
+        sorted(
+            {
+                *map(tuple, work.facts.get("triggers_made", ())),
+                *((database, each.name.table) for each in missing for database in router.databases(each.name.database)),
+            }
+        ),
+    )
+    made = servers.target.call(lambda target: make_programs(
+        target, missing, databases=router.databases,
+        rename=lambda database, own, there: router.rename(database, shard_of=own, shard=there),
+    ))  # fmt: skip
+    if made.left_out:
+        raise StepFailed(f"cannot be made at {work.way.target}: {listed(made.left_out)}")
+
+
+def drop_triggers(work: Work) -> int:
+    """None of them fires at the server that is left any more; how many there are."""
+    source = work.servers().source
+    programs = programs_from(work.facts["triggers"])
+    there = source.call(_triggers)
+    drop(source, [each.name for each in programs if each.name in there])
+    return len(programs)
 
 
 def inventory_of(way: Way, source: Connection) -> Inventory:

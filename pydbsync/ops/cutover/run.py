@@ -6,7 +6,7 @@ import logging
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import msgspec
 
@@ -15,11 +15,13 @@ from pydbsync.config.file import load_settings
 from pydbsync.errors import ConfigError, OperationError
 from pydbsync.ops.cutover.carry import Carry
 from pydbsync.ops.cutover.engine import OPEN, Engine, Step, StepFailed, Way, Work
+from pydbsync.ops.cutover.failover import failover_steps
 from pydbsync.ops.cutover.fence import Check, Drain, Fence
 from pydbsync.ops.cutover.journal import Command, Journal, RunRow, open_journal
 from pydbsync.ops.cutover.rehearse import Rehearsal, rehearse
 from pydbsync.ops.cutover.switch import Arm, Open, Ready, Retire, StopForth, Switch, Verify, Watch
 
+_T = TypeVar("_T")
 NEEDED = ("db_info", "source_db_info", "rabbitmq_conn_info", "rabbitmq_queue_bind")
 
 
@@ -87,6 +89,7 @@ class Call:
         ways: Ways,
         command: Command,
         *,
+        is_back: bool = False,
         tell: Callable[[str], None],
         ask: Callable[[str], None],
         log: logging.Logger,
@@ -94,7 +97,70 @@ class Call:
     ) -> None:
         self._ways, self._command = ways, command
         self._tell, self._ask, self._log, self._stop = tell, ask, log, stop
-        self._way, self._back = ways.of(command)
+        """`is_back`: a failover from the server that a cutover went to."""
+        self._way, self._back = (ways.back, ways.forth) if is_back else ways.of(command)
+
+    def failover(self, *, undo: bool = False) -> Outcome:
+        """Open the target of a dead source."""
+        journal = open_journal(self._way.settings, self._ways.plan.name)
+        try:
+            journal.lock()
+            row = journal.newest()
+            if row is not None and row.is_open and row.command != "failover" and OPEN not in journal.steps(row.id):
+                self._tell(f"the {row.command} that began at {row.started} is given up")
+                journal.set_state(row.id, "undone", "given up by a failover")
+                row = None
+            if row is None or not row.is_open:
+                if undo:
+                    raise OperationError("no run has been left unfinished: there is nothing to undo")
+                if row is not None and row.state == "done" and row.command != "rollback":
+                    raise OperationError(f"{self._way.target} is in charge already, since {row.started}")
+                self._ask(f"failover of {self._ways.plan.name}: open {self._way.target} in place of {self._way.source}."
+                          " Begin?")  # fmt: skip
+                row = journal.begin(
+                    "failover", turn=journal.turn() + 1, source=self._way.source, target=self._way.target
+                )
+            work = self._noted(self._work(journal, row))
+            engine = Engine(work, failover_steps())
+            if undo:
+                engine.undo("as was asked for")
+            engine.go()
+            return outcome(work, first="check")
+        finally:
+            journal.close()
+
+    def returned(self, settle: Callable[[Work], _T]) -> _T:
+        """What `settle` does with the old source that is back. Raises OperationError where no failover is over."""
+        journal = open_journal(self._way.settings, self._ways.plan.name)
+        try:
+            journal.lock()
+            row = journal.newest()
+            if row is None or row.command != "failover" or row.state != "done":
+                raise OperationError("no failover of this plan is over: there is no old source that could be back")
+            work = self._work(journal, row)
+            with work.within(24 * 3600, "verify_s"):
+                return settle(work)
+        finally:
+            journal.close()
+
+    def drill(self, look: Callable[[Work], _T]) -> _T:
+        """What `look` finds; nothing is written down."""
+        journal = open_journal(self._way.settings, self._ways.plan.name)
+        try:
+            row = RunRow(0, self._ways.plan.name, "failover", journal.turn() + 1, "running", self._way.source,
+                         self._way.target, "", {}, None, "", None)  # fmt: skip
+            work = self._work(journal, row)
+            with work.within(24 * 3600, "verify_s"):
+                return look(work)
+        finally:
+            journal.close()
+
+    def _noted(self, work: Work) -> Work:
+        if "streams" not in work.facts:
+            back = self._back.settings
+            work.facts["back"] = {"schema": back.state_schema, "streams": [each.stream for each in back.queues]}
+            work.keep("streams", [each.stream for each in self._way.settings.queues])
+        return work
 
     def run(self, *, undo: bool = False) -> Outcome:
         """Go the way, or go on with it; `undo` takes back what an earlier call has left."""
@@ -104,12 +170,7 @@ class Call:
             journal.lock()
             other.lock()
             row = self._row(journal, other, undo=undo)
-            work = self._work(journal, row)
-            if "streams" not in work.facts:
-                back = self._back.settings
-                work.facts["back"] = {"schema": back.state_schema, "streams": [each.stream for each in back.queues]}
-                work.keep("streams", [each.stream for each in self._way.settings.queues])
-            return self._go(work, undo=undo)
+            return self._go(self._noted(self._work(journal, row)), undo=undo)
         finally:
             journal.close()
             other.close()
@@ -170,12 +231,12 @@ class Call:
         return found
 
 
-def outcome(work: Work) -> Outcome:
-    """What the journal says."""
+def outcome(work: Work, first: str = "fence") -> Outcome:
+    """What the journal says; the write stop begins with the step `first`."""
     rows = work.journal.steps(work.row.id)
     return Outcome(
         command=work.command, plan=work.plan.name, source=work.way.source, target=work.way.target,
-        write_stop_s=work.journal.seconds_between(work.row.id, "fence", OPEN),
+        write_stop_s=work.journal.seconds_between(work.row.id, first, OPEN),
         steps=tuple((row.name, row.state, row.seconds, row.result) for row in rows.values()),
         problems=(*work.problems, *(row.result for row in rows.values() if row.result.startswith("ATTENTION"))),
     )  # fmt: skip

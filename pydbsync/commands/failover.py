@@ -1,0 +1,136 @@
+"""`python -m pydbsync failover`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from pydbsync.commands.cutover import PlanArgument, UndoOption, call_of, ended, show
+from pydbsync.commands.shared import Format, FormatOption, JsonOption, YesOption, confirm, is_json, print_json
+from pydbsync.errors import OperationError
+from pydbsync.ops.cutover.dangling import Dangling
+from pydbsync.ops.cutover.engine import Work
+from pydbsync.ops.cutover.failover import POLICIES, Dead, Policy, Return, Returned, not_empty, places, said
+from pydbsync.ops.cutover.run import Call, load_ways
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+
+    @app.command()
+    def failover(
+        plan: PlanArgument,
+        yes: YesOption = False,
+        undo: UndoOption = False,
+        drill: Annotated[
+            bool, typer.Option("--drill", help="Say what the target has and lacks now, and change nothing.")
+        ] = False,
+        returned: Annotated[
+            bool, typer.Option("--returned", help="The old source is back: close it, and list what the target lacks.")
+        ] = False,
+        carry_over: Annotated[
+            str | None,
+            typer.Option(
+                metavar="source|target|ask", help="Write that at the target; where both changed a row, this one wins."
+            ),
+        ] = None,
+        undo_old: Annotated[bool, typer.Option("--undo-old", help="Take it back at the old source.")] = False,
+        follow: Annotated[bool, typer.Option("--follow", help="Have the old source follow the target.")] = False,
+        back: Annotated[bool, typer.Option("--back", help="The server that a cutover went to is dead.")] = False,
+        output: FormatOption = Format.TEXT,
+        as_json: JsonOption = False,
+    ) -> None:
+        """Open the target of a source that is dead, with all that has arrived; with --returned settle what the
+        old source has beyond that. Exit code 1 where changes are left to be settled."""
+        wants_json = is_json(output, as_json)
+        ways = load_ways(plan)
+
+        def ask(question: str) -> None:
+            if not yes:
+                confirm(question, "failover: nothing was begun")
+
+        call = call_of(ways, "failover", ask=ask, to_stderr=wants_json, is_back=back)
+        if drill:
+            _print(call.drill(_drill), as_json=wants_json)
+            raise typer.Exit(0)
+        if returned:
+            raise typer.Exit(_settle(call, _policy(carry_over), undo_old, follow, yes=yes, as_json=wants_json))
+        if carry_over or undo_old or follow:
+            raise OperationError("--carry-over, --undo-old and --follow belong to --returned")
+        with ended("failover", undo=undo):
+            found = call.failover(undo=undo)
+        if wants_json:
+            print_json(found)
+        else:
+            show(found)
+        raise typer.Exit(1 if found.problems else 0)
+
+
+def _policy(text: str | None) -> Policy | None:
+    for policy in POLICIES:
+        if text == policy:
+            return policy
+    if text is not None:
+        raise OperationError(f"--carry-over: expected {', '.join(POLICIES)}, got {text!r}")
+    return None
+
+
+def _drill(work: Work) -> Returned:
+    found = Returned(work.plan.name, work.way.source, work.way.target)
+    last = places(work)
+    for each in last:
+        work.tell(said(each))
+    work.tell(not_empty(work, work.way) or "nothing waits in the queues")
+    for problem in Dead().look(work):
+        work.tell(f"a failover would be refused now: {problem}")
+    work.facts["last"] = [each.as_facts() for each in last]
+    settling = Return(work, _choose)
+    found.changes = settling.beside(settling.changes())
+    found.done = "nothing was changed: this is what the target would lack if the source died now"
+    return found
+
+
+def _settle(call: Call, policy: Policy | None, undo_old: bool, follow: bool, *, yes: bool, as_json: bool) -> int:
+    if policy and undo_old:
+        raise OperationError("--carry-over and --undo-old are two ways to settle the same changes: choose one")
+
+    def settle(work: Work) -> Returned:
+        settling = Return(work, _choose)
+        found = Returned(work.plan.name, work.way.source, work.way.target)
+        if follow and not (policy or undo_old):
+            found.done = settling.follow()
+            return found
+        work.tell(settling.close_source())
+        changes = settling.changes()
+        found.changes = settling.beside(changes)
+        if (policy or undo_old) and not yes:
+            where = work.way.source if undo_old else work.way.target
+            confirm(f"{len(changes):,} changes: settle them at {where}?", "failover: nothing was settled")
+        if policy:
+            found.done = settling.carry_over(changes, found.changes, policy)
+        elif undo_old:
+            found.done = settling.undo_at_source(changes)
+        if follow:
+            found.done += f"; {settling.follow()}"
+        return found
+
+    found = call.returned(settle)
+    _print(found, as_json=as_json)
+    return 1 if found.changes and not found.done else 0
+
+
+def _choose(change: Dangling) -> bool:
+    confirmable = typer.confirm(f"{change}\ncarry it over?", default=False)
+    return bool(confirmable)
+
+
+def _print(found: Returned, *, as_json: bool) -> None:
+    if as_json:
+        print_json(found)
+        return
+    for change in found.changes:
+        typer.echo(str(change))
+    typer.echo(f"{found.source} has {len(found.changes):,} changes that {found.target} never got")
+    if found.done:
+        typer.echo(found.done)
