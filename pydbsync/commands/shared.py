@@ -121,8 +121,5 @@ def run_sink_tool(
         source = context.get_parameter_source(name)
         if name not in _OF_SINKS and source is not None and source.name == "COMMANDLINE":
             raise OperationError(f"--{name.replace('_', '-')} means nothing where the target is a sink")
-    try:
-        tools = importlib.import_module("pydbsync.commands.redis")
-    except ImportError as exc:
-        raise OperationError(f"redis-py is not installed ({exc}): pip install 'pydbsync[redis]'") from exc
+    tools = importlib.import_module("pydbsync.commands.sinks")  # which loads what a MySQL does not need
     raise typer.Exit(tools.run_tool(settings, log, step, **options))

@@ -74,7 +74,13 @@ class Cluster:
         return {hit["_id"] for hit in hits}
 
     def indices(self, name: str) -> list[str]:
-        return sorted(self.ask("GET", f"/{name}-*/_alias"))
+        """Those of a table by their numbers."""
+        return sorted(found.split("-")[1] for found in self.ask("GET", f"/{name}-*/_alias"))
+
+    def index(self, name: str) -> str:
+        """The one that serves."""
+        (found,) = self.ask("GET", f"/_alias/{name}")
+        return str(found)
 
     def get(self, path: str) -> Any:
         return self.ask("GET", path)

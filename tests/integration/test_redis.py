@@ -19,7 +19,7 @@ from pydbsync.cli import main
 from pydbsync.decode.maxwell import decode_message
 from pydbsync.errors import CheckpointConflict, ConfigError, TransientError
 from pydbsync.model import RowChange, TableName
-from pydbsync.ops.redis.tool import RedisTool
+from pydbsync.ops.sinks.tool import SinkTool
 from pydbsync.places import Checkpoint
 from pydbsync.process.worker import follow
 from pydbsync.sinks.redis import scripts
@@ -595,8 +595,8 @@ def tool(server: lab.Redis, table: Endpoint) -> Any:
     tables = {"d.t": {"key": "t:{id}"}, "d.h": {"key": "h:{id}"}, "d.j": {"key": "j:{id}", "as": "json"}}
     settings = settings_for(server, table, tables)
 
-    def make(**options: Any) -> RedisTool:
-        return RedisTool(settings, wait_s=0.5, stop=threading.Event(), log=LOG, **options)
+    def make(**options: Any) -> SinkTool:
+        return SinkTool(settings, wait_s=0.5, stop=threading.Event(), log=LOG, **options)
 
     return make
 

@@ -138,6 +138,18 @@ class BulkWriter:
                 write.seen = seen_in(found, mark)
                 write.is_looked_at = True
 
+    def read(self, index: Index, keys: Sequence[DocumentKey]) -> list[Any]:
+        """The documents as they are now, with their places; None where there is none. Raises TransientError."""
+        found: list[Any] = []
+        for start in range(0, len(keys), _LOOKED_AT):
+            asked = [{"_index": index.write, **_where(key)} for key in keys[start : start + _LOOKED_AT]]
+            for each in self._client.call("POST", "/_mget", {"docs": asked})["docs"]:
+                if "error" in each:
+                    error = self._client.error(404, each)
+                    raise TransientError(f"{self._client.product} has lost an index meanwhile: {error}")
+                found.append(each["_source"] if each.get("found") else None)
+        return found
+
     # -- sending -------------------------------------------------------------------------------------------------------
 
     def _send(self, writes: Sequence[Write], refused: list[tuple[Write, str]]) -> tuple[list[Write], bool]:

@@ -131,11 +131,12 @@ class SearchClient:
             raise TransientError(f"{self.product} answers with what is no JSON")
         return found
 
-    def documents(self, index: str, query: object, *, limit: int = 0) -> Iterator[list[Any]]:
+    def documents(self, index: str, query: object, *, limit: int = 0, fields: bool = True) -> Iterator[list[Any]]:
         """The documents that a query finds now, some at a time; as hits, with what tells one from its next version.
-        What is changed meanwhile is not seen. Raises SearchError, TransientError."""
+        What is changed meanwhile is not seen; with `fields` false there are only ids. Raises SearchError,
+        TransientError."""
         # Scrolling is the same at both products, other than points in time; and nothing pages by hand here.
-        body = {"query": query, "size": _PAGE, "sort": ["_doc"], "seq_no_primary_term": True}
+        body = {"query": query, "size": _PAGE, "sort": ["_doc"], "seq_no_primary_term": True, "_source": fields}
         answer = self.call("POST", path_of(index, "_search"), body, scroll="5m")
         try:
             found = 0

@@ -1,16 +1,17 @@
 """The indices of a table: which serves, which is being filled, and from what place on each takes changes.
 
-A table is searched by an alias. The index behind it, `NAME-000001` and so on, takes no change that is before its
-`floor`: what is older is in it already, or was taken away by a TRUNCATE. It is written by an alias of its own,
-`NAME-000001.write`, so that what is late for an index that was replaced finds nothing to write to. Serving index and
-floor are asked for before each write. So a change that misses an index which is being filled was on its way before that
-index was made, and is in the snapshot that fills it.
+A table is searched by an alias. The index behind it, `NAME-000001-89abcdef` and so on, takes no change that is before
+its `floor`: what is older is in it already, or was taken away by a TRUNCATE. It is written by an alias of its own, of
+that name with `.write` behind it, so that what is late for an index that was replaced finds nothing to write to.
+Serving index and floor are asked for before each write. So a change that misses an index which is being filled was on
+its way before that index was made, and is in the snapshot that fills it.
 """
 
 from __future__ import annotations
 
 import logging
 import re
+import secrets
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
@@ -149,7 +150,8 @@ class TableIndices:
     def make(self, shape: TableShape, floor: str, *, alias: str = "") -> Index:
         """A new index, under an alias if one is given. Raises TransientError, ConfigError."""
         while True:
-            name = f"{shape.alias}-{self._last_number(shape) + 1:06}"
+            # Never a name that was used before: by it what is late would find the index that it knew.
+            name = f"{shape.alias}-{self._last_number(shape) + 1:06}-{secrets.token_hex(4)}"
             fields = {**shape.mapping(), self._settings.mark: mark_field()}
             mappings = {
                 "_meta": {_META: {"table": str(shape.name), "floor": floor}}, "dynamic": False, "properties": fields,
@@ -185,7 +187,7 @@ class TableIndices:
 
     def _last_number(self, shape: TableShape) -> int:
         """Of all indices that have such a name, whoever made them; those that an end left behind are removed."""
-        pattern = re.compile(re.escape(shape.alias) + r"-(\d{6,})")
+        pattern = re.compile(re.escape(shape.alias) + r"-(\d{6,})-[0-9a-f]{8}")
         answer = self._client.call("GET", path_of(f"{shape.alias}-*", "_alias"), allow=(404,), expand_wildcards="all")
         found = {name: match for name in answer if (match := pattern.fullmatch(name))}
         for name in found:
@@ -206,6 +208,11 @@ class TableIndices:
             shape.name, index.name,
         )  # fmt: skip
         return index
+
+    def fill(self, shape: TableShape, floor: str) -> Index:
+        """A new index, which takes all changes behind the floor from now on, and which nobody sees. Raises
+        TransientError, ConfigError."""
+        return self.make(shape, floor, alias=filling(shape.alias))
 
     def finish(self, shape: TableShape, index: Index) -> None:
         """What was filled serves from now on, instead of what did. Raises TransientError, ConfigError."""

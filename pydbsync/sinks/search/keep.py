@@ -100,6 +100,27 @@ class StateIndex:
                 documents.append(found["_source"])
         return documents
 
+    def record(self, stream: str) -> tuple[Record, tuple[int, int] | None]:
+        """What is kept of a stream, and what that is told by."""
+        found, seen = self.get(document_of(stream))
+        return (msgspec.convert(found, Record) if found is not None else Record()), seen
+
+    def state(self, stream: str) -> StreamState | None:
+        """The state as it is kept; None where there is none."""
+        record, _ = self.record(stream)
+        return decode_state(record.state.encode()) if record.state else None
+
+    def begin(self, stream: str, state: StreamState) -> bool:
+        """Have the stream begin so, if it has not begun; whether it had not."""
+        while True:
+            record, seen = self.record(stream)
+            if record.state:
+                return False
+            self.note_generation(stream, state.generation)
+            begun = msgspec.structs.replace(record, commits="0", state=encode_state(state).decode())
+            if self.put(document_of(stream), begun, seen) is not None:
+                return True
+
     # -- generations ---------------------------------------------------------------------------------------------------
 
     def note_generation(self, stream: str, generation: int) -> None:
@@ -149,8 +170,11 @@ class SearchKeep:
         self.index.make()
 
     def _read(self) -> tuple[Record, tuple[int, int] | None]:
-        found, seen = self.index.get(self._name)
-        return (msgspec.convert(found, Record) if found is not None else Record()), seen
+        return self.index.record(self._stream)
+
+    def new_generation(self) -> int:
+        """That of a stream which nobody knows."""
+        return self.index.new_generation(self._stream)
 
     def lock(self) -> bool:
         record, seen = self._read()
@@ -186,7 +210,7 @@ class SearchKeep:
         if record.state:
             state = decode_state(record.state.encode())
         else:
-            state = StreamState(Checkpoint(), generation=self.index.new_generation(self._stream))
+            state = StreamState(Checkpoint(), generation=self.new_generation())
         state.epoch = record.epoch
         self._generation = None
         return state

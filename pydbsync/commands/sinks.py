@@ -1,4 +1,4 @@
-"""`copy`, `verify` and `repair` where the configuration has Redis as its sink."""
+"""`copy`, `verify` and `repair` where the configuration has a sink."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import typer
 from pydbsync.commands.shared import print_json
 from pydbsync.config.settings import Settings
 from pydbsync.errors import OperationError, TransientError
-from pydbsync.ops.redis.tool import RedisTool, TableOutcome
+from pydbsync.ops.sinks.tool import SinkTool, TableOutcome
 from pydbsync.process.stop_signals import stop_on_signals
 
 DIFFERENT, UNKNOWN = 1, 2
@@ -30,10 +30,11 @@ def run_tool(
 ) -> int:
     """copy, verify or repair, and what was found; the exit code is 1 where something differs, 2 where nobody knows."""
     with _away_is_told():
-        tool = RedisTool(
+        tool = SinkTool(
             settings, tables=tables, exclude=exclude, stream=stream, wait_s=wait_s, stop=stop_on_signals(), log=log
         )  # fmt: skip
-        found = {"copy": tool.copy, "verify": tool.verify, "repair": tool.repair}[step]()
+        with contextlib.closing(tool):
+            found = {"copy": tool.copy, "verify": tool.verify, "repair": tool.repair}[step]()
     if as_json:
         print_json(found)
     else:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 
 import msgspec
 
@@ -12,12 +12,12 @@ from pydbsync.errors import OperationError
 from pydbsync.model import GEOMETRY_KINDS, TEMPORAL_KINDS, Column, TableSchema
 from pydbsync.ops.chunks import RowKey
 from pydbsync.ops.copy.sessions import SourceReader
+from pydbsync.ops.sinks.target import Image
 from pydbsync.plan.quoting import quote_name, quote_table
 from pydbsync.sinks.values import BYTES_KINDS, NUMBER_KINDS
 
 ROWS = 1000
 """Rows that are held at a time."""
-Image = Mapping[str, msgspec.Raw]
 
 
 def _selected(column: Column) -> str:

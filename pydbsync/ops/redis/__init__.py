@@ -1,1 +1,0 @@
-"""The operator's tools where the target is Redis."""

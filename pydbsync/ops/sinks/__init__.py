@@ -1,0 +1,1 @@
+"""The operator's tools where the target is no MySQL, and has rows that can be read back."""

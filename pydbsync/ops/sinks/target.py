@@ -1,0 +1,79 @@
+"""What copy, verify and repair need of a target that is no MySQL."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Protocol, TypeAlias
+
+import msgspec
+
+from pydbsync.model import TableName, TableSchema
+from pydbsync.work import StreamState
+
+Image: TypeAlias = Mapping[str, msgspec.Raw]
+"""A row as the tokens that a message would have."""
+Key: TypeAlias = Any
+"""Of what stands for a row: it can be hashed and shown; two rows never have one."""
+Content: TypeAlias = Any
+"""What is there of a row."""
+
+
+class Shape(Protocol):
+    """How the rows of one table are written."""
+
+    def key(self, image: Image) -> Key:
+        """Raises PlanError."""
+
+    def content(self, image: Image) -> Content:
+        """Raises PlanError."""
+
+
+class ToolTarget(Protocol):
+    """A sink as the tools see it. All raises TransientError while it is away."""
+
+    product: str
+    """For people."""
+    is_filled_aside: bool
+    """Whether a copy fills something new, which then takes the place of what there was."""
+
+    def takes(self, name: TableName) -> bool:
+        """Whether the table goes there."""
+
+    def why_not(self, name: TableName) -> str:
+        """Why its rows cannot be compared, as a sentence; empty where they can."""
+
+    def shape(self, name: TableName) -> Shape | None:
+        """None for a table that does not go there."""
+
+    def state(self, stream: str) -> StreamState | None:
+        """What is kept of a stream."""
+
+    def new_generation(self) -> int:
+        """That of a stream that nobody knows."""
+
+    def begin_stream(self, stream: str, state: StreamState) -> bool:
+        """Have the stream begin so, if it has not begun; whether it had not."""
+
+    def begin_copy(self, shape: Shape, floor: str) -> None:
+        """Rows of the table as they are behind this place will come."""
+
+    def end_copy(self, shape: Shape) -> None:
+        """All have come."""
+
+    def write(self, shape: Shape, rows: Sequence[tuple[Key, Content | None]], place: str) -> None:
+        """Each as it is at the place, or, without content, gone. Raises OperationError for one that is refused."""
+
+    def held(self, shape: Shape, keys: Sequence[Key]) -> list[Content | None]:
+        """What is there; None where nothing is."""
+
+    def ours(self, shape: Shape, keys: Sequence[Key]) -> set[Key]:
+        """Of these keys those that the sink has written, and not deleted since."""
+
+    def keys(self, shape: Shape) -> Iterator[Sequence[Key]]:
+        """All that could be of the table's rows, some at a time; one may come twice."""
+
+    def is_equal(self, shape: Shape, schema: TableSchema, wanted: Content, found: Content | None) -> bool:
+        """Whether what is there is the row. Generated columns, which not every binlog has, may be absent."""
+
+    def close(self) -> None:
+        """Never raises."""
