@@ -19,9 +19,27 @@ from pydbsync.apply.connection import Connection
 from pydbsync.apply.state_writer import StateWriter
 from pydbsync.apply.task_table import TaskRow, TaskTable
 from pydbsync.config.settings import NOT_CONFIGURED, Settings
-from pydbsync.errors import PydbsyncError, Stopped
+from pydbsync.errors import (
+    ConfigError,
+    OperationError,
+    PermanentError,
+    PydbsyncError,
+    SourceError,
+    StopError,
+    Stopped,
+    TransientError,
+)
 
 _WINDOW_S = 15.0
+_REMEDIES = {
+    ConfigError: "correct what the sentence names, and run it again",
+    OperationError: "do what the sentence says, and run it again (docs/errors.md has more about it)",
+    StopError: "mend the cause that the sentence names, and run it again: it goes on there",
+    TransientError: "see that the server answers, and run it again",
+    SourceError: "see that the server answers, and run it again",
+    PermanentError: "mend what the server refuses, and run it again (docs/errors.md has more about it)",
+}
+"""What to do about an error that ended a tool, by its kind."""
 _log = logging.getLogger("pydbsync.told")
 _log.setLevel(logging.CRITICAL + 1)  # where nothing can be written, nothing is missed
 
@@ -50,10 +68,11 @@ class Told:
         if state != self.row.state:
             self.row.state, self.state_at = state, time.monotonic()
 
-    def ended(self, state: str, exit_code: int, error: str = "") -> None:
+    def ended(self, state: str, exit_code: int, error: str = "", remedy: str = "") -> None:
         """How it ended."""
         self.now(state)
         self.row.exit_code, self.row.last_error, self.is_over = exit_code, error or None, True
+        self.row.remedy = remedy or None
 
 
 @contextlib.contextmanager
@@ -96,12 +115,14 @@ def telling(settings: Settings, kind: str, *, name: str = "", unit: str = "rows"
         writer.end()
 
 
-def _end_of(exc: BaseException) -> tuple[str, int, str]:
+def _end_of(exc: BaseException) -> tuple[str, int, str, str]:
+    """State, exit code, error, and what to do about it."""
     if isinstance(exc, Stopped | KeyboardInterrupt):
-        return "stopped", 0, ""
+        return "stopped", 0, "", ""
     if isinstance(exc, PydbsyncError):
-        return "failed", exc.command_exit_code, str(exc)
+        remedy = next((text for kind, text in _REMEDIES.items() if isinstance(exc, kind)), "")
+        return "failed", exc.command_exit_code, str(exc), remedy
     code = getattr(exc, "exit_code", None)  # typer's way to end with a code
     if isinstance(code, int):
-        return ("done", code, "")
-    return "failed", 70, f"{type(exc).__name__}: {exc}"
+        return "done", code, "", ""
+    return "failed", 70, f"{type(exc).__name__}: {exc}", "report it with the lines of the log"

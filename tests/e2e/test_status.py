@@ -14,7 +14,6 @@ from typing import Any
 
 import pytest
 
-import lab
 from pydbsync.config.settings import settings_from_mapping
 from pydbsync.ops.status.facts import Status
 from pydbsync.ops.status.judge import judge
@@ -23,6 +22,7 @@ from pydbsync.ops.status.show import shown
 from tests.conftest import StartSync
 from tests.maxwell import Binlog, insert
 from tests.processes import sync_config, wait_for, write_config
+from tests.proxy import Proxy
 from tests.servers import Endpoint, Vhost
 
 
@@ -53,11 +53,15 @@ def wait_until(config: dict[str, Any], holds: Callable[[Status], bool], what: st
 
 @pytest.mark.mariadb
 def test_status_names_what_is_wrong_and_what_to_do(
-    fresh_target: Endpoint, vhost: Vhost, rabbitmq: lab.RabbitMQ, start_sync: StartSync
-) -> None:
+    fresh_target: Endpoint, vhost: Vhost, make_proxy: Callable[[int], Proxy], start_sync: StartSync,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.setattr("pydbsync.ops.status.judge._WAITING_S", 1)
     fresh_target.query("CREATE DATABASE d")
     fresh_target.query("CREATE TABLE d.t (id INT PRIMARY KEY)")
-    config = sync_config(fresh_target, vhost, state_interval_s=0.3)
+    broker = make_proxy(vhost.broker.port)
+    config = sync_config(fresh_target, vhost, state_interval_s=0.2, retry={"first_s": 0.1, "max_s": 0.2})
+    config["rabbitmq_conn_info"] |= {"port": broker.port}
     assert look(config).health == "down"
     assert "start `pydbsync run`" in look(config).todo[0]
 
@@ -90,20 +94,18 @@ def test_status_names_what_is_wrong_and_what_to_do(
     assert status.health in ("degraded", "down")
     os.kill(pid, signal.SIGCONT)
     wait_until(config, is_following, "that it goes on")
-    rabbitmq.stop()
+    broker.refuse()
     status = wait_until(config, lambda status: status.health == "down", "a broker that is away")
     assert "RabbitMQ" in status.todo[0]
     assert status.rabbitmq_note
-    rabbitmq.start()
+    broker.resume()
     wait_until(config, is_following, "a broker that is back")
     sync.kill()
     wait_until(config, lambda status: "gone without a word" in str(status.queues[0].problems), "that it is missed")
 
     assert fresh_target.server is not None
     fresh_target.server.kill()
-    began = time.monotonic()
     status = look(config)
-    assert time.monotonic() - began < 60
     assert (status.exit_code(), "does not answer" in status.todo[0]) == (2, True)
     fresh_target.server.start()
 

@@ -651,8 +651,11 @@ def amqp(vhost: Vhost) -> AmqpSettings:
     )
 
 
+PUBLISHED_FROM = int(time.time())
+
+
 def drained(vhost: Vhost, queue: str) -> list[tuple[str, bytes]]:
-    """Routing key and body of all messages in the queue, which must be persistent."""
+    """Routing key and body of all messages in the queue, which must be persistent and bear when they were published."""
     found: list[tuple[str, bytes]] = []
     with vhost.connect() as connection:
         channel = connection.channel()
@@ -661,6 +664,7 @@ def drained(vhost: Vhost, queue: str) -> list[tuple[str, bytes]]:
             if method is None:
                 return found
             assert properties.delivery_mode == 2
+            assert PUBLISHED_FROM <= properties.timestamp <= time.time()
             found.append((method.routing_key, body))
 
 

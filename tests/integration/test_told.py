@@ -10,7 +10,9 @@ import typer
 from pydbsync.apply.connection import Connection
 from pydbsync.apply.state import ensure_state_schema
 from pydbsync.config.settings import Settings, settings_from_mapping
-from pydbsync.errors import OperationError, Stopped
+from pydbsync.errors import OperationError, Stopped, TransientError
+from pydbsync.ops.status.judge import judge
+from pydbsync.ops.status.read import read_status
 from pydbsync.ops.told import telling
 from tests.integration.engine import settings_for
 from tests.processes import wait_for
@@ -48,10 +50,11 @@ def test_a_run_is_seen_while_it_works_and_behind_its_end(fresh_target: Endpoint,
 @pytest.mark.parametrize(
     ("error", "expected"),
     [
-        (OperationError("no such table"), ("failed", 2, "no such table")),
-        (Stopped("stopped"), ("stopped", 0, None)),
-        (typer.Exit(1), ("done", 1, None)),
-        (ZeroDivisionError("x"), ("failed", 70, "ZeroDivisionError: x")),
+        (OperationError("no such table"), ("failed", 2, "no such table", "do what the sentence says%")),
+        (TransientError("it is away"), ("failed", 2, "it is away", "see that the server answers%")),
+        (Stopped("stopped"), ("stopped", 0, None, None)),
+        (typer.Exit(1), ("done", 1, None, None)),
+        (ZeroDivisionError("x"), ("failed", 70, "ZeroDivisionError: x", "report it%")),
     ],
     ids=str,
 )
@@ -60,7 +63,13 @@ def test_how_it_ended_is_told(
 ) -> None:
     with pytest.raises(type(error)), telling(settings, "verify"):
         raise error
-    assert tasks(fresh_target, "state", "exit_code", "last_error") == [expected]
+    *told, remedy = expected
+    assert tasks(fresh_target, "state", "exit_code", "last_error") == [tuple(told)]
+    wanted = "remedy IS NULL" if remedy is None else f"remedy LIKE '{remedy}'"
+    assert tasks(fresh_target, wanted) == [(1,)]
+    status = read_status(settings)
+    judge(status)
+    assert any(str(remedy).strip("%") in each for each in status.todo) is (remedy is not None)
 
 
 def test_without_a_state_schema_nothing_is_made_and_nothing_fails(

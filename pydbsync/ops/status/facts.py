@@ -136,6 +136,7 @@ class Task(msgspec.Struct):
     last_error: str | None
     exit_code: int | None
     is_over: bool
+    remedy: str | None = None
     health: Health = "healthy"
 
     @property

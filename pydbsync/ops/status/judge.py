@@ -310,4 +310,6 @@ def _judge_task(status: Status, task: Task) -> None:
         if task.kind == "verify" and task.exit_code == 1:
             status.todo.append("verify found differences: `pydbsync repair --report …` makes the rows equal")
         else:
-            status.todo.append(f"{name} ended with exit code {task.exit_code}: {task.last_error or task.result or ''}")
+            what = task.last_error or task.result or ""
+            do = f": {task.remedy}" if task.remedy else ""
+            status.todo.append(f"{name} ended with exit code {task.exit_code} ({what}){do}")

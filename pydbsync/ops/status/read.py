@@ -120,7 +120,8 @@ class _Reader:
                 state=row["state"], state_s=row["state_since_s"], started_s=row["started_at_s"],
                 written_s=row["written_at_s"], every_s=row["every_s"], done=row["done"], total=row["total"],
                 unit=row["unit"], per_s=row["per_s"], detail=row["detail"], result=row["result"],
-                last_error=row["last_error"], exit_code=row["exit_code"], is_over=row["ended_at"] is not None,
+                last_error=row["last_error"], remedy=row["remedy"], exit_code=row["exit_code"],
+                is_over=row["ended_at"] is not None,
             )  # fmt: skip
             alive = "" if task.is_over or not task.is_fresh else str(task.id)
             found.setdefault((task.kind, task.name, alive), task)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import re
 import threading
+import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final
 
@@ -259,6 +260,7 @@ class AmqpSink:
                 texts = body.count(_SEPARATOR) if is_sequence(body) else 1
                 self._flight.add(Sent(len(body), texts, key, body[:_HEAD_BYTES] if len(body) >= _NAMED_BYTES else b""))
         emit = getattr(self._channel.connection, "_output_marshaled_frames", None)
+        self._stamp()
         if emit is not None and self._channel.is_open:
             one, several = self._frames_of_one.encode, self._frames_of_several.encode
             emit([b"".join([(several if is_sequence(body) else one)(key, body) for key, body in chunk])])
@@ -266,6 +268,16 @@ class AmqpSink:
         for key, body in chunk:
             properties = self._of_several if is_sequence(body) else self._of_one
             self._channel.basic_publish(self._exchange, key, body, properties, mandatory=True)
+
+    def _stamp(self) -> None:
+        """Messages bear the second in which they go to RabbitMQ: by it replay tells the parts of its lag."""
+        now = int(time.time())
+        if now != self._of_one.timestamp:
+            for properties, frames in (
+                (self._of_one, self._frames_of_one), (self._of_several, self._frames_of_several)
+            ):  # fmt: skip
+                properties.timestamp = now
+                frames.bear(b"".join(properties.encode()))
 
     def _on_confirm(self, frame: Any) -> None:
         method = frame.method

@@ -24,10 +24,14 @@ class PublishFrames:
         """`properties` are encoded with their flags in front, as the content header has them."""
         self._channel = channel
         self._exchange = _short(exchange)
-        self._properties = properties
         self._longest = frame_max_bytes - _OVERHEAD_BYTES
-        self._header_bytes = 12 + len(properties)
         self._methods: dict[str, bytes] = {}
+        self.bear(properties)
+
+    def bear(self, properties: bytes) -> None:
+        """The properties of the messages from now on."""
+        self._properties = properties
+        self._header_bytes = 12 + len(properties)
 
     def encode(self, routing_key: str, body: bytes) -> bytes:
         """Basic.Publish, the content header and the body of one message."""
