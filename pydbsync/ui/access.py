@@ -19,7 +19,8 @@ from pydbsync.config.values import Secret
 SESSION_S: Final = 8 * 3600.0
 _MOST_SESSIONS: Final = 200
 _FAILURES, _FAILURES_S = 10, 60.0
-"""So many wrong tokens in so many seconds, from wherever they come: then nobody is asked for a while."""
+"""So many wrong tokens in so many seconds from one address: then nobody there is asked for a while."""
+_MOST_ADDRESSES: Final = 1000
 _NAME: Final = 64
 
 
@@ -46,7 +47,7 @@ class Access:
         self.needs_token_to_read = needs_token_to_read
         self._clock = clock
         self._sessions: dict[bytes, Session] = {}
-        self._failures: deque[float] = deque(maxlen=_FAILURES)
+        self._failures: dict[str, deque[float]] = {}
         self._lock = threading.Lock()
 
     @property
@@ -54,16 +55,17 @@ class Access:
         """Whether there is a token at all."""
         return self._token is not None
 
-    def enter(self, token: str, name: str) -> str:
-        """The value of a new session's cookie. Raises Refused."""
+    def enter(self, token: str, name: str, *, where: str) -> str:
+        """The value of a new session's cookie, for somebody at the address `where`. Raises Refused."""
         if self._token is None:
             raise Refused("this page was started without a token: it shows, and changes nothing")
         now = self._clock()
-        if len(self._failures) == _FAILURES and now - self._failures[0] < _FAILURES_S:
+        failures = self._failures.get(where) or deque[float]()
+        if len(failures) == _FAILURES and now - failures[0] < _FAILURES_S:
             raise Refused("too many wrong tokens; try again in a minute")
         # Of digests, so that the length tells nothing either.
         if not hmac.compare_digest(_digest(token), _digest(self._token.reveal())):
-            self._failures.append(now)
+            self._failed(where, now)
             raise Refused("this is not the token")
         name = " ".join(name.split())[:_NAME]
         if not name:
@@ -75,6 +77,12 @@ class Access:
                 del self._sessions[next(iter(self._sessions))]
             self._sessions[_digest(cookie)] = Session(name, secrets.token_urlsafe(32), now + SESSION_S)
         return cookie
+
+    def _failed(self, where: str, now: float) -> None:
+        with self._lock:
+            if where not in self._failures and len(self._failures) >= _MOST_ADDRESSES:
+                del self._failures[next(iter(self._failures))]
+            self._failures.setdefault(where, deque(maxlen=_FAILURES)).append(now)
 
     def session(self, cookie: str | None) -> Session | None:
         """The session of this cookie, unless it is over."""
@@ -99,8 +107,10 @@ def _digest(text: str) -> bytes:
 class Names:
     """Under which this page is known. A site whose name was made to point here (DNS rebinding) has another one."""
 
-    def __init__(self, names: Iterable[str]) -> None:
-        self._names = {name.lower().strip("[]") for name in names} | {"localhost", "127.0.0.1", "::1"}
+    def __init__(self, names: Iterable[str], *, outside: Iterable[str] = ()) -> None:
+        """`outside` are the names that browsers know and a proxy may exchange for another."""
+        self._outside = {_bare(name) for name in outside}
+        self._names = {*map(_bare, names), *self._outside, "localhost", "127.0.0.1", "::1"}
 
     def has_host(self, header: str | None) -> bool:
         """Whether a Host header is one of them, with any port."""
@@ -111,10 +121,20 @@ class Names:
         `Sec-Fetch-Site`."""
         if origin is not None:
             try:
-                return urlsplit(origin).scheme in ("http", "https") and urlsplit(origin).netloc.lower() == host.lower()
+                parts = urlsplit(origin)
+                is_web = parts.scheme in ("http", "https")
+                return is_web and (parts.netloc.lower() == host.lower() or parts.hostname in self._outside)
             except ValueError:
                 return False
         return site in (None, "same-origin", "none")
+
+
+def _bare(name: str) -> str:
+    """`Sync.example.org:443`, `::1` and `[::1]:443` without their port."""
+    name = name.lower()
+    if name.startswith("["):
+        return name[1:].partition("]")[0]
+    return name.partition(":")[0] if name.count(":") == 1 else name
 
 
 def _host_of(url: str) -> str | None:

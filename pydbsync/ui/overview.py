@@ -15,7 +15,7 @@ from pydbsync.apply.state import ensure_state_schema
 from pydbsync.errors import ConfigError, OperationError, PermanentError, TransientError
 from pydbsync.ops.parked_held import apply_what_waits
 from pydbsync.ops.parked_select import Selection
-from pydbsync.ops.status.facts import Queue
+from pydbsync.ops.status.facts import Process, Queue
 from pydbsync.ops.status.judge import LATE_S
 from pydbsync.ops.verify.kept import read_kept
 from pydbsync.ui.access import Refused, Session
@@ -172,19 +172,19 @@ class OverviewPages:
         wanted = _inside(request.query_params.get("next", "/"))
         error, status = "", 200
         if request.method == "POST":
+            where = request.client.host if request.client else "?"
             try:
                 form = await read_form(request)
                 wanted = _inside(first(form, "next"))
-                cookie = self._site.access.enter(first(form, "token"), first(form, "name"))
+                cookie = self._site.access.enter(first(form, "token"), first(form, "name"), where=where)
             except (Refused, TooLarge, ValueError) as exc:
                 error, status = str(exc) or "this form cannot be read", 403
-                where = request.client.host if request.client else "?"
                 self._site.log.warning("a sign-in from %s was refused", where)
             else:
+                # A proxy may speak TLS for us: the browser tells by its origin.
+                is_secure = self._site.is_secure or request.headers.get("origin", "").startswith("https://")
                 answer = RedirectResponse(wanted, 303)
-                answer.set_cookie(
-                    self._site.cookie, cookie, httponly=True, samesite="strict", secure=self._site.is_secure
-                )
+                answer.set_cookie(self._site.cookie, cookie, httponly=True, samesite="strict", secure=is_secure)
                 return answer
         return self._site.page(request, "login.html", http_status=status, next=wanted, error=error)
 
@@ -215,7 +215,11 @@ def _about(stream: str, tables: str) -> str:
 
 def _lag(queue: Queue) -> float | None:
     worker = queue.worker
-    return worker.figures.get("lag_s") if worker is not None and worker.is_fresh else None
+    return worker.figures.get("lag_s") if worker is not None and _is_alive(worker) else None
+
+
+def _is_alive(worker: Process) -> bool:
+    return worker.is_fresh and worker.state != "stopped"
 
 
 def _waiting(queue: Queue) -> int:

@@ -30,7 +30,8 @@ from pydbsync.ui.overview import OverviewPages
 from pydbsync.ui.parked import ParkedPages
 from pydbsync.ui.site import Site
 
-_MOST_REQUESTS: Final = 100
+_MOST_CONNECTIONS: Final = 500
+"""A browser keeps some open."""
 _LAST_JOB_S: Final = 5.0
 
 
@@ -78,13 +79,13 @@ class Page:
         self.address = f"{'https' if is_secure else 'http'}://{host}:{port}/"
         access = Access(token, needs_token_to_read=ui.token_for_reading)
         self.site = Site(settings, log, access=access, port=port, is_secure=is_secure)
-        self.application = _application(self.site, Names([ui.host, *_own_names(ui.host), *ui.hosts]))
+        self.application = _application(self.site, Names([ui.host, *_own_names(ui.host)], outside=ui.hosts))
 
     def serve(self, stop: threading.Event, *, started: Callable[[], None] = lambda: None) -> None:
         """Answer until told to stop."""
         config = uvicorn.Config(
             self.application, log_config=None, access_log=False, server_header=False, date_header=True, lifespan="off",
-            proxy_headers=False, limit_concurrency=_MOST_REQUESTS, timeout_graceful_shutdown=3, ws="none",
+            proxy_headers=False, limit_concurrency=_MOST_CONNECTIONS, timeout_graceful_shutdown=3, ws="none",
             ssl_certfile=self._ui.certificate, ssl_keyfile=self._ui.certificate_key,
         )  # fmt: skip
         server = uvicorn.Server(config)  # in a thread it leaves signals to the command

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import venv
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +49,10 @@ def test_wheel_and_source_install_clean_and_give_the_command(tmp_path: Path) -> 
     )  # wheel from sdist
     (wheel,) = (tmp_path / "dist").glob("*.whl")
     assert len(list((tmp_path / "dist").glob("*.tar.gz"))) == 1
+    kept = set(zipfile.ZipFile(wheel).namelist())
+    page = {path.relative_to(REPOSITORY).as_posix() for path in (REPOSITORY / "pydbsync" / "ui").rglob("*.[!p]*")}
+    assert {name for name in page if "__pycache__" not in name} <= kept
+    assert "pydbsync/ui/static/ui.css" in kept
     venv.create(tmp_path / "empty", with_pip=False, symlinks=True)
     pip = (sys.executable, "-m", "pip", "--disable-pip-version-check", "--python", tmp_path / "empty/bin/python")
     run(*pip, "install", "-q", "--no-compile", wheel)
@@ -86,7 +91,7 @@ def test_systemd_takes_the_units_and_pydbsync_their_commands(tmp_path: Path) -> 
     said = run(find_program("systemd-analyze"), "verify", *(tmp_path / unit.name for unit in units))
     assert [line for line in said.splitlines() if "pydbsync" in line] == []
     lines = [line for unit in units for line in re.findall(r"^ExecStart=(.+)$", unit.read_text(), re.MULTILINE)]
-    assert {parsed(line) for line in lines} == {"run", "capture", "heartbeat", "verify"}
+    assert {parsed(line) for line in lines} == {"run", "capture", "heartbeat", "ui", "verify"}
 
 
 def manifests() -> list[dict[str, Any]]:

@@ -24,6 +24,7 @@ from pydbsync.config.settings import Settings
 from pydbsync.errors import Stopped
 from pydbsync.process.worker import follow
 from pydbsync.source.memory import MemorySource
+from pydbsync.ui.history import read_history
 from tests.integration.engine import LOG, parked, replay, settings_for
 from tests.maxwell import Binlog, Step, insert, update
 from tests.pages import TOKEN, Serving, launch, serving
@@ -418,3 +419,36 @@ def test_the_command_serves_and_ends_in_order(fresh_target: Endpoint, tmp_path: 
     assert process.stop().exit_code == 0
     assert time.monotonic() - began_at < 30
     assert TOKEN not in process.stdout + process.stderr
+
+
+def test_the_last_hours_are_read_with_their_holes(fresh_target: Endpoint) -> None:
+    connection = Connection(fresh_target.db_info)
+    ensure_state_schema(connection, "pydbsync")
+    for minutes, applied, lag in ((1, 10, 2.5), (2, 20, None), (5, 40, 1.0), (59, 1, 7.0), (300, 2, 9.0)):
+        connection.run(
+            "INSERT INTO pydbsync.worker_minute (stream, minute, applied, lag_s)"
+            " VALUES ('q', FROM_UNIXTIME(60 * (UNIX_TIMESTAMP() DIV 60 - %s)), %s, %s)",
+            (minutes, applied, lag),
+        )
+    (hour,) = read_history(connection, "pydbsync", hours=1).values()
+    (day,) = read_history(connection, "pydbsync", hours=24).values()
+    connection.close()
+    assert (len(hour.steps), hour.step_s, len(day.steps), day.step_s) == (60, 60, 180, 480)
+    written = [(step.applied, step.lag_s) for step in hour.steps if step.applied is not None]
+    assert written in ([(1, 7.0), (40, 1.0), (20, None), (10, 2.5)], [(40, 1.0), (20, None), (10, 2.5)])
+    assert sum(step.applied or 0 for step in day.steps) == 73
+    assert max(step.lag_s or 0 for step in day.steps) == 9.0
+
+
+@pytest.mark.mariadb
+def test_a_user_who_may_only_select_can_look_at_everything(fresh_target: Endpoint, binlog: Binlog) -> None:
+    park(fresh_target, binlog)
+    first = parked(fresh_target)[0].id
+    fresh_target.query("CREATE OR REPLACE USER looker@'%' IDENTIFIED BY 'looker'")
+    fresh_target.query("GRANT SELECT ON pydbsync.* TO looker@'%'")
+    user = {**fresh_target.db_info, "user": "looker", "password": "looker"}
+    with serving(page_settings(fresh_target, db_info=user)) as served:
+        for path in ("/", "/part/history", "/parked", f"/parked/{first}", f"/parked/{first}/edit", "/differences"):
+            answer = ask(served, "GET", path)
+            assert answer.status == 200, (path, answer.read())
+    fresh_target.query("DROP USER looker@'%'")

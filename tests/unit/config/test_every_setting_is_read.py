@@ -14,7 +14,13 @@ from pydbsync.config.alerts import AlertSettings, MailSettings, WebhookSettings
 from pydbsync.config.conflicts import ConflictSettings
 from pydbsync.config.search import SearchSettings, SearchTableSettings
 from pydbsync.config.settings import AmqpSettings, QueueSettings, RetrySettings, Settings, ShardSettings, TlsSettings
-from pydbsync.config.sinks import NdjsonSettings, OwnSinkSettings, RedisSettings, RedisTableSettings, SentinelSettings
+from pydbsync.config.sinks import (
+    NdjsonSettings,
+    OwnSinkSettings,
+    RedisSettings,
+    RedisTableSettings,
+    SentinelSettings,
+)
 from pydbsync.config.two_way import TwoWaySettings
 from pydbsync.config.watching import DdlWatchSettings
 

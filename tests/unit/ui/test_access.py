@@ -36,7 +36,7 @@ def access(clock: Clock) -> Access:
 
 
 def test_the_token_opens_a_session_that_ends(access: Access, clock: Clock) -> None:
-    cookie = access.enter(TOKEN, "  Ada\n Lovelace ")
+    cookie = access.enter(TOKEN, "  Ada\n Lovelace ", where="::1")
     session = access.session(cookie)
     assert session is not None
     assert (session.name, cookie != session.csrf, TOKEN in cookie) == ("Ada Lovelace", True, False)
@@ -47,7 +47,7 @@ def test_the_token_opens_a_session_that_ends(access: Access, clock: Clock) -> No
 
 
 def test_two_people_have_forms_of_their_own_and_leave_alone(access: Access) -> None:
-    first, second = access.enter(TOKEN, "a"), access.enter(TOKEN, "b")
+    first, second = access.enter(TOKEN, "a", where="::1"), access.enter(TOKEN, "b", where="::1")
     ours, theirs = access.session(first), access.session(second)
     assert ours is not None
     assert theirs is not None
@@ -62,24 +62,25 @@ def test_two_people_have_forms_of_their_own_and_leave_alone(access: Access) -> N
 @pytest.mark.parametrize("token", ["", TOKEN[:-1], TOKEN + " ", TOKEN.upper(), "é\udcff"])
 def test_a_wrong_token_is_refused(access: Access, token: str) -> None:
     with pytest.raises(Refused, match="not the token"):
-        access.enter(token, "Ada")
+        access.enter(token, "Ada", where="::1")
 
 
 def test_many_wrong_tokens_make_all_wait(access: Access, clock: Clock) -> None:
     for _ in range(10):
         with pytest.raises(Refused, match="not the token"):
-            access.enter("wrong", "Ada")
+            access.enter("wrong", "Ada", where="::1")
     with pytest.raises(Refused, match="too many"):
-        access.enter(TOKEN, "Ada")
+        access.enter(TOKEN, "Ada", where="::1")
+    assert access.enter(TOKEN, "Grace", where="10.0.0.1"), "who is elsewhere does not wait"
     clock.now += 61
-    assert access.enter(TOKEN, "Ada")
+    assert access.enter(TOKEN, "Ada", where="::1")
 
 
 def test_nobody_enters_without_a_name_or_where_there_is_no_token(access: Access) -> None:
     with pytest.raises(Refused, match="who you are"):
-        access.enter(TOKEN, " \n ")
+        access.enter(TOKEN, " \n ", where="::1")
     with pytest.raises(Refused, match="without a token"):
-        Access(None, needs_token_to_read=False).enter("", "Ada")
+        Access(None, needs_token_to_read=False).enter("", "Ada", where="::1")
 
 
 @pytest.mark.parametrize(
@@ -87,12 +88,13 @@ def test_nobody_enters_without_a_name_or_where_there_is_no_token(access: Access)
     [
         ("127.0.0.1:8470", True), ("localhost", True), ("LOCALHOST:1", True), ("[::1]:8470", True),
         ("sync.example.org", True), ("Sync.Example.org:443", True), ("evil.example", False),
+        ("other.example.org", True),
         ("127.0.0.1.evil.example", False), ("evil.example:8470", False), ("", False), (None, False), ("[", False),
         ("evil.example@127.0.0.1.evil", False),
     ],
 )  # fmt: skip
 def test_a_name_that_was_made_to_point_here_is_not_ours(host: str | None, is_ours: bool) -> None:
-    assert Names(["sync.example.org"]).has_host(host) is is_ours
+    assert Names(["sync.example.org"], outside=["Other.example.org:443"]).has_host(host) is is_ours
 
 
 @pytest.mark.parametrize(
@@ -102,10 +104,13 @@ def test_a_name_that_was_made_to_point_here_is_not_ours(host: str | None, is_our
         ("http://127.0.0.1:9999", None, False), ("http://evil.example", None, False), ("null", None, False),
         ("", None, False), ("http://[", None, False), (None, "same-origin", True), (None, "none", True),
         (None, None, True), (None, "cross-site", False), (None, "same-site", False),
+        ("https://sync.example.org", None, True), ("https://localhost:1", None, False),
     ],
 )  # fmt: skip
 def test_what_another_site_sends_is_told_by_its_origin(origin: str | None, site: str | None, is_ours: bool) -> None:
-    assert Names([]).is_same_site(host="127.0.0.1:8470", origin=origin, site=site) is is_ours
+    assert (
+        Names([], outside=["sync.example.org"]).is_same_site(host="127.0.0.1:8470", origin=origin, site=site) is is_ours
+    )
 
 
 def settings(**ui: Any) -> Settings:
