@@ -8,7 +8,7 @@ from typing import Protocol, TypeAlias
 
 from pydbsync.config.routes import RouteSettings
 from pydbsync.config.settings import Settings
-from pydbsync.errors import PlanError
+from pydbsync.errors import ConfigError, PlanError
 from pydbsync.model import Column, RowChange, SchemaChange, TableName, TableSchema
 from pydbsync.plan.batch import Batch
 from pydbsync.plan.dialect import Server
@@ -60,6 +60,10 @@ def router_from(settings: Settings) -> Router:
 def _to(name: str) -> TableName | None:
     database, dot, table = name.partition(".")
     return TableName(database, table) if dot else None
+
+
+def _is_glob(name: str) -> bool:
+    return any(mark in name for mark in "*?[")
 
 
 def row_settings(settings: Settings, router: Router, source: TableName) -> RouteSettings | None:
@@ -135,14 +139,17 @@ class TablePlans:
         ask_collation: Callable[[str], str | None] = lambda database: None,
         ask_table: Callable[[TableName], TableSchema | None] = lambda name: None,
         input_format: str = "maxwell",
+        checks_routes: bool = False,
     ) -> None:
         """`ask_source` is called where the settings do not say what the source is, whenever that matters;
-        `ask_collation` for the default collation of one of its databases, `ask_table` for one of its tables."""
+        `ask_collation` for the default collation of one of its databases, `ask_table` for one of its tables.
+        `checks_routes`: where the target is first attached, a route that cannot be followed is an error."""
         self._catalog = catalog
         self._configured = configured_server(settings.source_server)
         self._ask_source = ask_source
         self._ask_collation = ask_collation
         self._ask_table = ask_table
+        self._checks_routes = checks_routes
         self._log = log
         self.dialect = Dialect()
         self._plans: dict[tuple[str, str], tuple[TablePlan, ...]] = {}
@@ -202,6 +209,26 @@ class TablePlans:
         """The target was connected anew: plan for it as it is now."""
         self.dialect = self._catalog.dialect
         self.forget()
+        if self._checks_routes:
+            self._checks_routes = False
+            self._check_routes()
+
+    def _check_routes(self) -> None:
+        """Refuse at start what would park each row: a route that does not fit a table that is named by it alone.
+
+        Raises ConfigError.
+        """
+        for number, route in enumerate(self._settings.routes):
+            source = TableName(*route.table.split(".", 1))
+            if _is_glob(route.table) or not route.changes_rows or not self.router.takes(source):
+                continue
+            for target in self.router.targets(source):
+                if self._catalog.table(target) is None:
+                    continue  # it may be made yet
+                try:
+                    self._row_route(source, self._plan(source, target), route)
+                except PlanError as exc:
+                    raise ConfigError(f"{source} cannot go its way: {exc}", key=f"routes[{number}]") from exc
 
     def hide(self, hides: Callable[[TableName], bool], left_out: Callable[[RowChange], None]) -> None:
         """Leave out the rows of source tables that `hides` tells, copies of online schema changes. `left_out` is told

@@ -141,6 +141,7 @@ def _stages(
         ask_source=asked,
         ask_collation=asked.collation_of,
         ask_table=asked.table,
+        checks_routes=True,
         input_format=input_format_of(settings, observer.status.stream),
     )
     schema = SchemaFlow(settings, tables=applier, plans=plans, log=log)

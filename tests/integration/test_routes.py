@@ -10,7 +10,9 @@ from typing import Any
 import pymysql
 import pytest
 
-from tests.comparing import compare, run_sql
+from pydbsync.errors import ConfigError
+from pydbsync.ops.parked_desk import ALL, ParkedDesk
+from tests.comparing import LOG, compare, run_sql
 from tests.integration.captured import Capture
 from tests.integration.copying import copy
 from tests.integration.engine import parked, replay
@@ -37,7 +39,8 @@ ORDERS = {
     "columns": {"leave_out": ["note"], "mask": {"customer": "hash"}},
     "where": "total >= 10.5 AND NOT (status = 'draft' OR status IS NULL)",
 }
-ROUTES: dict[str, Any] = {"routes": [CUSTOMERS, ORDERS], "mask_key": KEY}
+EVEN = {"table": "shop.plain", "to": "archive.even", "where": "id % 2 = 0", "apply_mode": "upsert"}
+ROUTES: dict[str, Any] = {"routes": [CUSTOMERS, ORDERS, EVEN], "mask_key": KEY}
 TABLES = [
     "CREATE DATABASE shop CHARACTER SET utf8mb4 COLLATE utf8mb4_general_ci",
     "USE shop",
@@ -180,9 +183,87 @@ def test_copy_writes_by_the_routes_and_replay_goes_on(ends: Ends) -> None:
     run_sql(ends.source, TABLES)
     ends.change(draw, 200)
     ends.target.query("DROP DATABASE archive")
-    copy(ends.bench.settings)
+    copy(ends.bench.settings, streams=(ends.stream,))
     assert ends.unequal() == {}
-    assert ends.target.query("SHOW TABLES FROM archive") == [("orders",)]
+    assert ends.target.query("SHOW TABLES FROM archive") == [("even",), ("orders",)]
+    ends.change(draw, 100)
+    ends.run("ALTER TABLE customers ADD COLUMN level INT NOT NULL DEFAULT 1 AFTER note")
+    ends.change(draw, 100)
+    ends.replay()  # what came before the copy is in the messages too
+    assert parked(ends.target) == []
+    assert ends.unequal() == {}
+
+
+def test_a_table_of_another_name_keeps_its_order_behind_what_is_parked(ends: Ends) -> None:
+    run_sql(ends.source, TABLES)
+    ends.replay()
+    ends.target.query("ALTER TABLE archive.even MODIFY v VARCHAR(3)")
+    for sql in (
+        "INSERT INTO plain VALUES (2, 'too long'), (4, 'ok')", "UPDATE plain SET v = 'x' WHERE id = 2",
+        "UPDATE plain SET v = 'y' WHERE id = 4", "UPDATE plain SET id = 6 WHERE id = 2",
+    ):  # fmt: skip
+        ends.run(sql)
+        ends.replay()
+    waiting = parked(ends.target)
+    assert [(each.kind, each.behind) for each in waiting[1:]] == [
+        ("update", waiting[0].id), ("update", waiting[1].id),
+    ]  # fmt: skip
+    assert ends.target.query("SELECT target_database, target_table FROM pydbsync.parked GROUP BY 1, 2") == [
+        ("archive", "even")
+    ]
+    ends.target.query("ALTER TABLE archive.even MODIFY v VARCHAR(20)")
+    desk = ParkedDesk(ends.bench.settings, log=LOG)
+    assert all(outcome.applied for outcome in desk.retry(ALL))
+    desk.close()
+    assert ends.unequal() == {}
+
+
+def test_tables_that_are_merged_take_nothing_from_each_other(ends: Ends) -> None:
+    run_sql(ends.source, TABLES)
+    ends.run(
+        "INSERT INTO orders_1 VALUES (1, 1, 11, 'open', NULL)", "INSERT INTO orders_2 VALUES (2, 1, 12, 'open', NULL)"
+    )
+    ends.replay()
+    rows = ends.target.query("SELECT id, total FROM archive.orders ORDER BY id")
+    ends.run(
+        "INSERT INTO orders_2 VALUES (1, 9, 99, 'open', 'the key of the other one')",
+        "ALTER TABLE orders_1 ADD COLUMN own INT", "RENAME TABLE orders_1 TO orders_3", "DROP TABLE orders_2",
+    )  # fmt: skip
+    ends.replay()
+    assert ends.target.query("SELECT id, total FROM archive.orders ORDER BY id") == rows
+    reasons = [each.reason for each in parked(ends.target)]
+    assert "Duplicate entry" in reasons[0]
+    assert "in its way" in reasons[0]
+    assert any("several sources feed archive.orders" in reason for reason in reasons[1:])
+
+
+def test_statements_that_would_unmask_are_held_and_rows_wait(ends: Ends) -> None:
+    run_sql(ends.source, TABLES)
+    ends.change(random.Random(10), 50)
+    ends.replay()
+    ends.run(
+        "ALTER TABLE customers CHANGE email mail VARCHAR(80) NOT NULL",
+        "REPLACE INTO customers (id, name, mail, status) VALUES (1, 'n', 'clear@real.test', 'open')",
+    )
+    ends.replay()
+    first, second = parked(ends.target)
+    assert "the column email becomes mail" in first.reason
+    assert second.behind == first.id
+    assert not [row for row in ends.target.query("SELECT * FROM shop.customers") if "clear@" in str(row)]
+
+
+def test_a_route_that_does_not_fit_is_refused_at_start(ends: Ends) -> None:
+    run_sql(ends.source, TABLES)
+    ends.replay()
+    for wrong, why in (
+        ({"where": "phone > 'a'"}, "the order of"),
+        ({"where": "born = 1"}, "the server would convert"),
+        ({"columns": {"mask": {"status": {"fake": "email"}}}}, "a faked email takes"),
+        ({"columns": {"mask": {"email": {"fake": "city"}}}}, "two values could get the same city"),
+    ):
+        with pytest.raises(ConfigError, match="cannot go its way") as caught:
+            ends.replay(routes=[{"table": "shop.customers", **wrong}])
+        assert why in str(caught.value)
 
 
 def test_broken_rows_are_repaired_by_the_routes(ends: Ends) -> None:

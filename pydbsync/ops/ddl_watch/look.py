@@ -74,7 +74,8 @@ class Lookout:
             if only is not None and pair.target not in only:
                 continue
             names = tuple(part.name for part in pair.sources)
-            if any(self._is_left_out(name) for name in names) or parked & set(names):
+            is_made_other = any(part.route is not None and part.route.has_columns for part in pair.sources)
+            if is_made_other or any(self._is_left_out(name) for name in names) or parked & set(names):
                 outcome.unseen.add(pair.target)
             elif pair in found.missing:
                 self._note_missing(pair, outcome)

@@ -179,7 +179,7 @@ def target_databases(exam: Examination) -> list[str]:
     def find() -> list[str]:
         settings = exam.settings
         try:
-            names = {db for name in source_tables(exam) for db in exam.router.databases(name.database)}
+            names = {db for name in source_tables(exam) for db in exam.router.all_databases(name.database)}
         except Away:
             names = set(settings.dbname_rewrite.values())
             plain = [glob.partition(".")[0] for glob in settings.include]
@@ -209,9 +209,8 @@ def pairs(exam: Examination) -> list[Pair]:
         }
         found = []
         for name, table in source_tables(exam).items():
-            for database in exam.router.databases(name.database):
-                wanted = TableName(database, name.table)
-                found.append(Pair(table, wanted, present.get(TableName(folds(database), folds(name.table)))))
+            for wanted in exam.router.targets(name):
+                found.append(Pair(table, wanted, present.get(TableName(folds(wanted.database), folds(wanted.table)))))
         return found
 
     return exam.known("pairs", find)

@@ -55,7 +55,8 @@ GROUPS: Final[Mapping[str, tuple[Check, ...]]] = {
         target.check_space,
     ),
     "tables": (
-        tables.check_names, tables.check_present, tables.check_keys, tables.check_columns, tables.check_engines,
+        tables.check_names, tables.check_present, tables.check_routes, tables.check_keys,
+        tables.check_columns, tables.check_engines,
         tables.check_programs, tables.check_cascades, tables.check_defaults,
     ),
     "state": (

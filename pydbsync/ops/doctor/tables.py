@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from pydbsync.apply.catalog import read_table
 from pydbsync.apply.connection import Connection
+from pydbsync.engine.table_plans import row_route, row_settings
 from pydbsync.errors import PlanError
 from pydbsync.model import TableName
 from pydbsync.ops.doctor.catalogue import (
@@ -96,7 +98,7 @@ def check_keys(exam: Examination) -> Iterator[Finding]:
     """Tables with a key, and with the same one."""
     keyless: list[str] = []
     for source, name, target in pairs(exam):
-        if target is None or target.is_view:
+        if target is None or target.is_view or _has_other_columns(exam, source):
             continue
         wanted, found = ([column.lower() for column in table.row_key] for table in (source, target))
         if not wanted and not found:
@@ -130,13 +132,41 @@ def check_keys(exam: Examination) -> Iterator[Finding]:
         )
 
 
+def check_routes(exam: Examination) -> Iterator[Finding]:
+    """Each route fits the tables that it names."""
+    settings, count, bad = exam.settings, 0, 0
+    for source, name, target in pairs(exam):
+        route = row_settings(settings, exam.router, source.name)
+        if route is None or target is None or target.is_view:
+            continue
+        count += 1
+        ends = read_table(exam.source(), source.name, with_referrers=False), read_table(exam.target(), name)
+        try:
+            if ends[0] is not None and ends[1] is not None:
+                row_route(settings, route, ends[0], ends[1]).view(ends[0])
+        except PlanError as exc:
+            bad += 1
+            yield error(
+                "route", f"{source.name} cannot go its way: {exc}",
+                f"correct the route of {route.table} (docs/routes.md); until then its rows are parked",
+            )  # fmt: skip
+    if count and not bad:
+        yield ok("route", f"the routes fit {counted(count, 'table')}")
+
+
+def _has_other_columns(exam: Examination, source: TableFacts) -> bool:
+    """Whether a route makes other columns of the table: those of both sides are not to be alike."""
+    route = row_settings(exam.settings, exam.router, source.name)
+    return route is not None and route.has_columns
+
+
 def check_columns(exam: Examination) -> Iterator[Finding]:
     """Each column of the source is at the target and takes all its values."""
     across = exam.source().dialect.is_mariadb != exam.target().dialect.is_mariadb
     upsert = exam.settings.apply_mode == "upsert"
     grants, hidden = exam.grants("target"), dict[str, list[TableName]]()
     for source, name, target in pairs(exam):
-        if target is None or target.is_view:
+        if target is None or target.is_view or _has_other_columns(exam, source):
             continue
         if grants.lacks(("SELECT",), name.database, name.table):
             hidden.setdefault(name.database, []).append(name)  # no column of it is shown, or not each

@@ -30,6 +30,9 @@ _HELD = 50_000
 """The same where they must be looked at together: one row may be spelled in several ways and has no key."""
 _DIGESTS_AT_ONCE = 300_000
 """A range with more rows that differs is not read row by row, but cut in halves."""
+_SCANNED_ROWS = 1_000_000
+"""A chunk where each of them is a pass over the source's table."""
+_NO_LIMIT_S = 1e9
 _LONG_ROWS = 500
 """Rows without a key that are read whole because they have no digest."""
 _BUCKET_ROWS = 2_000
@@ -94,6 +97,8 @@ class TableComparison:
         self._progress = report.progress or TableProgress()
         self._candidates: set[Request] = set(self._progress.candidates)
         self._size = ChunkSize(target_s=options.chunk_s)
+        if sides.is_key_masked:
+            self._size = ChunkSize(target_s=_NO_LIMIT_S, first=_SCANNED_ROWS, least=_SCANNED_ROWS, most=_SCANNED_ROWS)
         self._must_hold_all = any(column.form in (Form.JSON, Form.FLOAT) for column in sides.columns)
         """Without a key: one row may be under several digests, so that all that look different are settled together."""
         # Where several tables become one, the target alone knows where a chunk of all of them ends.

@@ -31,6 +31,8 @@ class TableSides(NamedTuple):
     source_schemas: tuple[TableSchema, ...]
     target_schema: TableSchema
     across_brands: bool
+    is_key_masked: bool = False
+    """Whether the source has no index for the key, as a route masks it: each range of it is a pass over the table."""
 
 
 def open_sides(
@@ -108,6 +110,12 @@ def open_sides(
         source_schemas=tuple(table.schema for table in tables),
         target_schema=target_schema,
         across_brands=across_brands,
+        is_key_masked=any(
+            (part.route.rename.get(column, column)).lower() in {name.lower() for name in names}
+            for part in pair.sources
+            if part.route is not None
+            for column in part.route.mask
+        ),
     )
 
 
