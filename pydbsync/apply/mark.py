@@ -74,7 +74,11 @@ class MarkedConnection(Connection):
             count = super().execute(sql)
             self._is_inside = True
             if is_ready:
-                self._mark()
+                try:
+                    self._mark()
+                except BaseException:
+                    self.rollback()  # whoever began it does not know of it
+                    raise
             return count
         if first in _OF_TABLES:
             return self._execute_announced(sql)

@@ -66,7 +66,8 @@ TOOLS = {
     "status": Tool("status", {STATE: READ}, code=2, says="state schema pydbsync version"),
     "counters": Tool("counters", {SHOP: READ}, {SHOP: READ}, code=1, says="AUTO_INCREMENT = 10"),
     "counters --apply": Tool(
-        "counters --apply", {SHOP: ("SELECT", "ALTER")}, {SHOP: READ}, says=r"raised: shop\.items"
+        "counters --apply", {SHOP: ("SELECT", "ALTER"), STATE: ("SELECT", "INSERT", "UPDATE")}, {SHOP: READ},
+        says=r"raised: shop\.items",
     ),
     "verify": Tool(
         "verify --wait-s 0", {SHOP: ("SELECT", "REFERENCES"), STATE: READ},
@@ -74,7 +75,7 @@ TOOLS = {
     ),
     "repair --report": Tool(PLAN, {SHOP: READ, STATE: READ}, {SHOP: READ, ALL: BINLOG}, code=1, says="4 changes of"),
     "repair --plan": Tool(
-        APPLY, {SHOP: WRITE, STATE: ("SELECT", "INSERT", "DELETE")}, {SHOP: READ}, says="4 changes applied, 0 refused"
+        APPLY, {SHOP: WRITE, STATE: WRITE}, {SHOP: READ}, says="4 changes applied, 0 refused"
     ),
     "copy": Tool("copy --stream c --lock tables", COPY, FROM, says=COPIED),
     "copy --existing drop": Tool(
