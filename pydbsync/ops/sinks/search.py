@@ -7,6 +7,8 @@ import logging
 from collections.abc import Iterator, Sequence
 from typing import Any, cast
 
+import msgspec
+
 from pydbsync.config.search import SearchSettings
 from pydbsync.config.settings import Settings
 from pydbsync.errors import OperationError, PydbsyncError, TransientError
@@ -152,6 +154,8 @@ def _without(document: dict[str, Any], names: set[str]) -> str:
 
 
 def _sorted(value: Any) -> Any:
+    if isinstance(value, msgspec.Raw):
+        return _sorted(msgspec.json.decode(value))
     if isinstance(value, dict):
         return [(name, _sorted(each)) for name, each in sorted(value.items())]
     return [_sorted(each) for each in value] if isinstance(value, list) else value

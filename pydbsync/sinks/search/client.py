@@ -199,7 +199,7 @@ def _reason(error: Mapping[str, Any]) -> str:
     found: list[str] = []
     at: Any = error
     while isinstance(at, Mapping) and len(found) < 4:
-        reason = str(at.get("reason") or at.get("type") or "")
+        reason = str(at.get("reason") or at.get("type") or "").split("\n", 1)[0]  # what follows is of the parser
         if reason and reason not in found:
             found.append(reason)
         at = at.get("caused_by")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Callable, Mapping
 from fnmatch import fnmatchcase
 from typing import Any, NamedTuple
@@ -19,6 +18,7 @@ from pydbsync.sinks.values import Read, Text, as_json, reader_for
 
 Image = Mapping[str, msgspec.Raw]
 Document = dict[str, Any]
+"""Values that can be sent as JSON; what is of the column's own making is a token."""
 _ID_LIMIT = 512
 """Bytes of an id that the server takes."""
 _HASHED = "%#"
@@ -109,8 +109,8 @@ class TableShape:
         column = self._columns.get(name)
         if column is None and name == self._mark:
             raise PlanError(f"column {name!r} has the name of the field that keeps the places (`sink.mark`)")
-        if column is None:  # the source does not have it any more
-            return json.loads(bytes(image[name]))
+        if column is None or column.kind == "json":  # as it is; the source may not have the column any more
+            return image[name]
         value = as_json(self._text(name, image), column, "base64")
         if column.kind == "set" and value is not None:
             return value.split(",") if value else []
