@@ -60,9 +60,12 @@ class Applier:
         origin: StreamOrigin | None = None,
         tell: Callable[[str], object] = lambda state: None,
         connected: Callable[[], object] = lambda: None,
+        examine: Callable[[Connection], object] = lambda connection: None,
     ) -> None:
         """`origin` is whose stream it is, where it comes from a queue; `tell` hears in a word or two what is waited
-        for, `connected` of each new connection."""
+        for, `connected` of each new connection. `examine` looks at the target before the first change, and may raise
+        ConfigError."""
+        self._examine: Callable[[Connection], object] | None = examine
         self._settings = settings
         self._stream = stream
         self._log = log
@@ -119,6 +122,9 @@ class Applier:
         """
 
         def on_owned(connection: Connection) -> None:
+            if self._examine is not None:
+                self._examine(connection)
+                self._examine = None
             self._parking.load(connection)
             self._pauses = self._pause_table.of_stream(connection, self._stream)
             self._feeders.load(connection)

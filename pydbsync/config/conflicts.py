@@ -82,19 +82,21 @@ class ConflictSettings:
         tables = FrozenMapping((glob, decided(policy)) for glob, policy in self.tables.items())
         return replace(self, policy=decided(self.other_policy), tables=tables)
 
-    def check(self) -> None:
-        """Raises ConfigError where a policy needs to know which side is preferred, and nothing says so."""
-        if self.prefer is not None:
-            return
-        named = {
-            "conflicts.policy": self.other_policy,
-            **{f"conflicts.tables.{glob}": each for glob, each in self.tables.items()},
-        }
-        for key, policy in named.items():
-            if policy.name == "prefer" or policy.name in BY_COLUMN:
+    def check(self, *, two_way: bool) -> None:
+        """Raises ConfigError where a policy needs to know which side is preferred, and nothing says so; or where the
+        policies of two directions would take each other's row."""
+        of_tables = ((f"conflicts.tables.{glob}", policy) for glob, policy in self.tables.items())
+        for key, policy in (("conflicts.policy", self.other_policy), *of_tables):
+            if self.prefer is None and (policy.name == "prefer" or policy.name in BY_COLUMN):
                 raise ConfigError(
                     f"is missing: {key} is {str(policy)!r}, which needs to know whose row stays where nothing else"
                     " decides: source or target. Of two servers that replicate each other, the same one at both ends"
                     " (docs/conflicts.md)",
                     key="conflicts.prefer",
+                )
+            if two_way and policy.name in ("source_wins", "target_wins"):
+                raise ConfigError(
+                    f"with two_way both ends have the same policies, and {policy} at both would leave each with the"
+                    " other's row: write 'prefer', and name one server by conflicts.prefer (docs/conflicts.md)",
+                    key=key,
                 )

@@ -351,7 +351,7 @@ def settings_from_mapping(
     if settings.detects_conflicts:
         if settings.sink is not None:
             raise ConfigError("only a MySQL or MariaDB target has rows to compare with", key="detect_conflicts")
-        settings.conflicts.check()
+        settings.conflicts.check(two_way=settings.two_way is not None)
     warnings = (*_scratch_warnings(scratch), *_warnings(known, settings))
     settings = dataclasses.replace(settings, queues=queues)
     if settings.direction == "rollback":

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol, TypeAlias
 
+from pydbsync.config.conflicts import ConflictPolicy, ConflictSettings
 from pydbsync.config.routes import RouteSettings
 from pydbsync.config.settings import Settings
 from pydbsync.errors import ConfigError, PlanError
@@ -88,6 +89,14 @@ def apply_mode_of(settings: Settings, router: Router, source: TableName) -> Appl
     number = router.tables.index(source) if router.tables else None
     own = "" if number is None else settings.routes[number].apply_mode
     return own or settings.apply_mode  # type: ignore[return-value]
+
+
+def conflict_policy(conflicts: ConflictSettings, source: TableName) -> ConflictPolicy:
+    """What decides the conflicts of a source table."""
+    for glob, policy in conflicts.tables.items():
+        if Filters(include=(glob,)).takes(source):
+            return policy
+    return conflicts.other_policy
 
 
 def configured_server(text: str) -> Server | None:
@@ -398,10 +407,7 @@ class TablePlans:
         if not self._settings.detects_conflicts:
             return None
         conflicts = self._settings.conflicts
-        for glob, policy in conflicts.tables.items():
-            if Filters(include=(glob,)).takes(source):
-                return ConflictRule(policy, conflicts.prefer)
-        return ConflictRule(conflicts.other_policy, conflicts.prefer)
+        return ConflictRule(conflict_policy(conflicts, source), conflicts.prefer)
 
     def _plan_for(
         self, target: TableName, overrides: ColumnOverrides, apply_mode: ApplyMode, rule: ConflictRule | None

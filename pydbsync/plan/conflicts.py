@@ -39,7 +39,8 @@ Found: TypeAlias = Literal["exists", "changed", "missing", "unique"]
 holds one of its unique values."""
 Decision: TypeAlias = Literal["source", "target", "same", "parked"]
 """Whose row stays; `same` where both have done the same."""
-_ORDERED_KINDS: Final = INTEGER_KINDS | FLOAT_KINDS | TEMPORAL_KINDS | {"decimal", "year", "bit"}
+ORDERED_KINDS: Final = INTEGER_KINDS | FLOAT_KINDS | TEMPORAL_KINDS | {"decimal", "year", "bit"}
+"""Columns that a policy may go by."""
 
 
 class Part(NamedTuple):
@@ -200,7 +201,7 @@ def deciding_column(plan: TablePlan, policy: ConflictPolicy) -> Column:
     which both brands share."""
     for column in plan.schema.columns:
         if column.name.lower() == policy.column.lower():
-            if column.kind in _ORDERED_KINDS:
+            if column.kind in ORDERED_KINDS:
                 return column
             raise PlanError(
                 f"conflicts of {plan.name} cannot be decided by {column.name!r}: it is {column.kind}, and only numbers"

@@ -28,6 +28,7 @@ from pydbsync.engine.pipeline import Stages
 from pydbsync.engine.schema_flow import SchemaFlow
 from pydbsync.engine.table_plans import TablePlans, router_from
 from pydbsync.errors import ConfigError, PydbsyncError
+from pydbsync.process.conflict_start import refuse_unfit
 from pydbsync.process.inputs import input_format_of, translated
 from pydbsync.process.logs import set_level, start_logging
 from pydbsync.process.outlet import Outlet
@@ -130,7 +131,8 @@ def _stages(
     if settings.sink is not None:
         return sink_stages(settings, source, log=log, tell=observer.now, connected=connected)
     applier = Applier(
-        settings, stream=source.stream, log=log, origin=origin, tell=observer.now, connected=connected
+        settings, stream=source.stream, log=log, origin=origin, tell=observer.now, connected=connected,
+        examine=lambda connection: refuse_unfit(connection, settings),
     )  # fmt: skip
     asked = AskedSource(settings.source, log)
     plans = TablePlans(

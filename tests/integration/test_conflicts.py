@@ -21,12 +21,13 @@ from typer.testing import CliRunner
 from pydbsync.apply.conflicts import Conflicts
 from pydbsync.cli import application
 from pydbsync.config.conflicts import ConflictPolicy
-from pydbsync.errors import OperationError
+from pydbsync.errors import ConfigError, OperationError
 from pydbsync.ops.conflict_desk import ConflictDesk
 from pydbsync.ops.parked_desk import ParkedDesk
 from pydbsync.plan.batch import single_statements
 from tests.conflicting import Change, Row, Server, exchange, rules
 from tests.integration.engine import LOG, parked, replay, settings_for
+from tests.integration.two_way import TwoWay
 from tests.maxwell import Binlog, Step, delete, insert, update
 from tests.processes import write_config
 from tests.servers import Endpoint
@@ -331,23 +332,68 @@ def test_a_table_in_which_no_conflict_can_be_found_is_not_written(
     fresh_target: Endpoint, binlog: Binlog, definition: str, why: str
 ) -> None:
     fresh_target.query("CREATE DATABASE d")
-    fresh_target.query(f"CREATE TABLE d.t {definition}")
     fresh_target.query("CREATE TABLE d.other (id INT PRIMARY KEY)")
-    messages = binlog.transaction(insert("d.t", {"id": 1, "v": 1}), insert("d.other", {"id": 1}))
+    messages = binlog.ddl(f"CREATE TABLE t {definition}", "d.t")
+    messages += binlog.transaction(insert("d.t", {"id": 1, "v": 1}), insert("d.other", {"id": 1}))
     assert replay(fresh_target, messages, **ON).parked == 1
     assert f"d.t {why}" in parked(fresh_target)[0].reason
+    with pytest.raises(ConfigError, match=f"in tables of the target: d.t: .*{why.removeprefix('has ')}"):
+        replay(fresh_target, [], **ON)
+    assert not replay(fresh_target, [], **ON, exclude=["d.t"]).parked
     assert fresh_target.query("SELECT COUNT(*) FROM d.t") == [(0,)]
     assert fresh_target.query("SELECT COUNT(*) FROM d.other") == [(1,)]
 
 
 def test_a_policy_by_a_column_that_cannot_decide_parks_with_a_sentence(fresh_target: Endpoint, binlog: Binlog) -> None:
     fresh_target.query("CREATE DATABASE d")
-    fresh_target.query("CREATE TABLE d.t (id INT PRIMARY KEY, v VARCHAR(9))")
-    fresh_target.query("INSERT INTO d.t VALUES (1, 'there')")
-    policies = {"prefer": "source", "tables": {"d.*": "newest:v"}}
-    replay(fresh_target, binlog.each([insert("d.t", {"id": 1, "v": "x"})]), detect_conflicts="on", conflicts=policies)
+    options: dict[str, Any] = {
+        "detect_conflicts": "on", "conflicts": {"prefer": "source", "tables": {"d.*": "newest:v"}}
+    }  # fmt: skip
+    messages = binlog.ddl("CREATE TABLE t (id INT PRIMARY KEY, v VARCHAR(9))", "d.t")
+    messages += binlog.each([insert("d.t", {"id": 1, "v": "x"}), update("d.t", {"id": 1, "v": "y"}, {"v": "there"})])
+    replay(fresh_target, messages, **options)
     assert "cannot be decided by 'v': it is varchar" in parked(fresh_target)[0].reason
-    assert fresh_target.query("SELECT v FROM d.t") == [("there",)]
+    assert fresh_target.query("SELECT v FROM d.t") == []
+    with pytest.raises(ConfigError, match=r"d\.t: v is varchar, and only numbers and times"):
+        replay(fresh_target, [], **options)
+    fresh_target.query("ALTER TABLE d.t DROP COLUMN v")
+    with pytest.raises(ConfigError, match=r"d\.t: it has no column 'v'"):
+        replay(fresh_target, [], **options)
+
+
+@pytest.mark.parametrize("policy", ["prefer", "newest:n"])
+def test_two_servers_that_capture_each_other_end_alike(
+    fresh_source: Endpoint, fresh_target: Endpoint, tmp_path: Path, policy: str
+) -> None:
+    servers = {"a": fresh_source, "b": fresh_target}
+    for server in servers.values():
+        server.query("CREATE DATABASE d")
+        server.query(CREATE.format("d"))
+    options: list[dict[str, Any]] = [
+        {"detect_conflicts": "auto", "conflicts": {"prefer": side, "policy": policy}} for side in ("source", "target")
+    ]
+    both = TwoWay(fresh_source, fresh_target, tmp_path, forth=options[0], back=options[1])
+    fresh_source.query("INSERT INTO d.t VALUES (1, 'old', 1, 1), (2, 'old', 1, 2), (3, 'old', 1, 3), (4, 'old', 1, 4)")
+    both.settle()
+    for name, server in servers.items():
+        n = 5 if name == "b" else 4
+        server.query(f"UPDATE d.t SET v = '{name}', n = {n} WHERE id = 1")
+        server.query(f"INSERT INTO d.t VALUES ({n}0, '{name}', {n}, 9), (7, '{name}', {n}, NULL)")
+        server.query("DELETE FROM d.t WHERE id = 3" if name == "b" else "UPDATE d.t SET n = 8 WHERE id = 3")
+        server.query(f"UPDATE d.t SET id = 3{n}, v = '{name}' WHERE id = 4")
+    both.settle()
+    assert both.differences("d") == []
+    rows = fresh_target.query("SELECT id, v FROM d.t ORDER BY id")
+    wins = "a" if policy == "prefer" else "b"
+    assert dict(rows)[1] == dict(rows)[7] == wins
+    assert (3 in dict(rows)) == (policy == "prefer")
+    found = [
+        server.query("SELECT found, decision FROM pydbsync.conflict ORDER BY found, decision")
+        for server in servers.values()
+    ]
+    assert [len(each) for each in found] == [6, 6]
+    both.settle()
+    assert both.differences("d") == []
 
 
 def test_a_bootstrap_of_equal_rows_is_no_conflict(ends: tuple[End, End]) -> None:

@@ -14,6 +14,7 @@ from pydbsync.errors import ApplyError, ConfigError, PydbsyncError, TransientErr
 from pydbsync.ops.doctor import (
     broker,
     canary,
+    conflicts,
     maxwell,
     reach,
     rights,
@@ -57,7 +58,7 @@ GROUPS: Final[Mapping[str, tuple[Check, ...]]] = {
     "tables": (
         tables.check_names, tables.check_present, tables.check_routes, tables.check_keys,
         tables.check_columns, tables.check_engines,
-        tables.check_programs, tables.check_cascades, tables.check_defaults,
+        tables.check_programs, tables.check_cascades, tables.check_defaults, conflicts.check_conflicts,
     ),
     "state": (
         state.check_readable, state.check_schema, state.check_workers, state.check_streams,

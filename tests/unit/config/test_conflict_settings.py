@@ -54,3 +54,11 @@ def test_nothing_has_to_be_preferred_where_no_policy_asks_or_nobody_looks() -> N
 def test_another_target_than_mysql_has_no_rows_to_compare_with() -> None:
     with pytest.raises(ConfigError, match="only a MySQL or MariaDB target"):
         load({"prefer": "source"}, sink={"type": "ndjson", "path": "x"})
+
+
+def test_two_ends_cannot_both_take_what_the_other_has() -> None:
+    both = {"two_way": True, "source_db_info": {"host": "a", "user": "u", "password": "p"}}
+    with pytest.raises(ConfigError, match="would leave each with the other's row") as caught:
+        load({"prefer": "source", "tables": {"shop.*": "source_wins"}}, **both)
+    assert caught.value.key == "conflicts.tables.shop.*"
+    assert load({"prefer": "source"}, detect_conflicts="auto", **both).detects_conflicts

@@ -1,0 +1,33 @@
+"""Whether conflicts can be found and decided in the tables of the target."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from pydbsync.ops.doctor.examination import Examination
+from pydbsync.ops.doctor.finding import Finding, counted, error, listed, ok, warning
+from pydbsync.process.conflict_start import unfit_tables
+
+
+def check_conflicts(exam: Examination) -> Iterator[Finding]:
+    """Each table has a key, transactions, and the column that its policy goes by."""
+    settings = exam.settings
+    if not settings.detects_conflicts:
+        if settings.two_way is not None:
+            yield warning(
+                "conflicts-off",
+                "with two_way and without detect_conflicts a row that both ends change is another one at each end"
+                " afterwards",
+                "leave detect_conflicts at auto, and set conflicts (docs/conflicts.md)",
+            )
+        return
+    unfit = list(unfit_tables(exam.target(), settings))
+    if unfit:
+        yield error(
+            "conflicts",
+            f"conflicts cannot be found or decided in {counted(len(unfit), 'table')}:"
+            f" {listed(f'{each.table} ({each.why})' for each in unfit)}: no worker starts",
+            "a primary key, InnoDB, or another policy (conflicts.tables); or leave them out (exclude)",
+        )
+    else:
+        yield ok("conflicts", "conflicts can be found and decided in every table of the target that takes part")
