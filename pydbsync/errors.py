@@ -53,7 +53,10 @@ class BrokenOrderError(SourceError):
 
 
 class DecodeError(PydbsyncError):
-    """The delivery is not a message of Maxwell's data format."""
+    """The delivery is not a message of Maxwell's data format, or of the one that the stream has."""
+
+    input_format = "maxwell"
+    """The format in which it could not be read."""
 
 
 class PlanError(PydbsyncError):

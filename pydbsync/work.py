@@ -105,6 +105,8 @@ class ParkedChange(msgspec.Struct, frozen=True):
     row_keys: tuple[bytes, ...] = ()
     """Identities of the row (before and after): later changes of either are parked behind this one."""
     is_whole_table: bool = False
+    input_format: str = "maxwell"
+    """What the message is of: Maxwell's form, but for one that came in another and could not be read."""
     behind: int | None = None
     """The id of the parked change that this one waits for, or PENDING and its place in the same transaction."""
 

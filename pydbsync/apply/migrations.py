@@ -146,6 +146,11 @@ MIGRATIONS = (
         "The differences that the last comparisons found.",
         (Table("task_findings", FINDINGS_TABLE),),
     ),
+    Migration(
+        11,
+        "Parked messages that could not be read say what format they came in.",
+        (Columns("parked", "input_format VARCHAR(16) CHARACTER SET ascii NOT NULL DEFAULT 'maxwell'"),),
+    ),
 )
 
 VERSION_TABLE = Table(

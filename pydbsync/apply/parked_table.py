@@ -93,8 +93,8 @@ class ParkedTable:
         piece_bytes = max(_LEAST_PIECE_BYTES, min(_PIECE_BYTES, (connection.max_allowed_packet - 2**15) // 2))
         connection.run(
             f"INSERT INTO {self._table} (stream, position, kind, source_database, source_table, target_database,"
-            " target_table, row_keys, is_whole_table, behind, reason, code, message)"
-            " VALUES (%s, %s, %s, %s, %s, %s, %s, _binary %s, %s, %s, %s, %s, _binary %s)",
+            " target_table, input_format, row_keys, is_whole_table, behind, reason, code, message)"
+            " VALUES (%s, %s, %s, %s, %s, %s, %s, %s, _binary %s, %s, %s, %s, %s, _binary %s)",
             (
                 self._stream,
                 parked.position[:255],
@@ -103,6 +103,7 @@ class ParkedTable:
                 parked.source.table[:64],
                 parked.target_database[:64],
                 parked.target_table[:64],
+                parked.input_format,
                 msgspec.msgpack.encode(list(parked.row_keys)),
                 int(parked.is_whole_table),
                 parked.behind,

@@ -189,13 +189,19 @@ def retry_command(
     older_than: OlderOption = "",
     newer_than: NewerOption = "",
     quiet: Annotated[bool, typer.Option("--quiet", help="Leave out what is well.")] = False,
+    unread: Annotated[
+        bool,
+        typer.Option(
+            "--unread", help="Those too that could not be read when they came: later changes may be applied already."
+        ),
+    ] = False,
 ) -> None:
     """Apply parked changes in order; exit code 1 if one stays."""
     selection = _selection(stream, table, kind, because, code, older_than, newer_than, ids=ids)
     applied = stayed = 0
     with _desk(config) as desk:
         try:
-            for each in desk.retry(selection):
+            for each in desk.retry(selection, takes_unread=unread):
                 applied, stayed = applied + each.applied, stayed + (not each.applied)
                 if not (quiet and each.applied):
                     typer.echo(f"{each.id}: {'applied' if each.applied else 'stays parked'}: {each.detail}")
@@ -310,7 +316,7 @@ def _as_object(each: Parked) -> dict[str, object]:
         "id": each.id, "stream": each.stream, "status": each.status, "kind": each.kind, "table": str(each.source),
         "target_database": each.target_database, "position": each.position, "behind": each.behind,
         "reason": each.reason, "code": each.code, "parked_at": str(each.parked_at),
-        "message": each.message.decode("utf-8", "backslashreplace"),
+        "input_format": each.input_format, "message": each.message.decode("utf-8", "backslashreplace"),
         "edited": None if each.edited is None else each.edited.decode("utf-8", "backslashreplace"),
     }  # fmt: skip
 

@@ -283,6 +283,11 @@ class Settings:
         """`rollback` if databases are rewritten (many shards back into one), as in the original."""
         return "rollback" if self.dbname_rewrite else "replay"
 
+    def input_format_of(self, queue: str) -> str:
+        """What the messages of a queue, or of a file's stream, are of."""
+        given = self.input_format
+        return given if isinstance(given, str) else given.get(queue, "maxwell")
+
     def sharded(self) -> Settings:
         """As binlog_consumer.py runs: split by `sharding`, else as the original did; not in the rollback direction."""
         if self.direction == "rollback":

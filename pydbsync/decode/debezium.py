@@ -39,11 +39,14 @@ class DebeziumTranslator:
         decimals: str = "precise",
         times: str = "adaptive_time_microseconds",
         binaries: str = "bytes",
+        has_tables: bool = False,
     ) -> None:
         """`decimals`, `times` and `binaries` are the connector's decimal.handling.mode, time.precision.mode and
-        binary.handling.mode; the first two matter only where messages have no schema."""
+        binary.handling.mode; the first two matter only where messages have no schema. `has_tables`: the target has
+        tables, whose columns say what is binary; one that is not there yet says nothing."""
         self._columns_of = columns_of
         self._leaves_out = leaves_out
+        self._has_tables = has_tables
         self._binary = _BINARY_READERS[binaries]
         self._is_bytes = binaries == "bytes"
         self._decimals = decimals
@@ -159,6 +162,11 @@ class DebeziumTranslator:
         name, column_name = field.get("name"), field["field"]
         column = _column(columns, column_name)
         is_binary = _is_binary(column) or _is_binary(_column(self._columns_of(table), column_name))
+        if field["type"] == "string" and not name and columns is None and self._has_tables and not self._is_bytes:
+            raise DecodeError(
+                f"{table} has no table at the target and no message has told its columns: nothing tells whether"
+                f" {column_name!r} is text or binary"
+            )
         if field["type"] == "string" and not name and is_binary:
             if self._is_bytes:
                 raise DecodeError(

@@ -59,7 +59,11 @@ class LateMessages:
         try:
             changes = self._decode(delivery.body)
         except DecodeError as exc:
-            self.parked.append(ParkedChange(message=delivery.body, reason=str(exc), kind="unreadable"))
+            self.parked.append(
+                ParkedChange(
+                    message=delivery.body, reason=str(exc), kind="unreadable", input_format=exc.input_format
+                )
+            )  # fmt: skip
             self.tag = delivery.tag
             return True
         if not all(isinstance(change, Marker) or self._judge.is_past(change) for change in changes):

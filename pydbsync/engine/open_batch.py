@@ -96,9 +96,16 @@ class OpenBatch:
         self._store.refuse_if_stopping(parked)
         self._remember(parked)
 
-    def park_delivery(self, delivery: Delivery, reason: str, change: RowChange | SchemaChange | None = None) -> None:
+    def park_delivery(
+        self,
+        delivery: Delivery,
+        reason: str,
+        change: RowChange | SchemaChange | None = None,
+        *,
+        input_format: str = "maxwell",
+    ) -> None:
         """Park a message that could not be read, or, of a change, its place. Raises StopError by policy."""
-        parked = ParkedChange(message=delivery.body, reason=reason, kind="unreadable")
+        parked = ParkedChange(message=delivery.body, reason=reason, kind="unreadable", input_format=input_format)
         if change is not None:
             _, position, source = describe_change(change)
             parked = msgspec.structs.replace(parked, position=position, source=source)

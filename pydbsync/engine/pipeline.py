@@ -162,7 +162,7 @@ class Pipeline:
             try:
                 changes = decode(delivery.body)
             except DecodeError as exc:
-                batch.park_delivery(delivery, str(exc))
+                batch.park_delivery(delivery, str(exc), input_format=exc.input_format)
                 batch.tag = delivery.tag
                 continue
             kill_point("after-decode")

@@ -60,7 +60,7 @@ class TranslatedSource:
         self._source.close()
 
 
-def decoder_of(translate: Translate) -> Decode:
+def decoder_of(translate: Translate, input_format: str) -> Decode:
     """What reads the deliveries of such a source."""
 
     def decode(body: bytes) -> Sequence[Change]:
@@ -69,7 +69,11 @@ def decoder_of(translate: Translate) -> Decode:
         try:
             return decode_changes(body)
         except DecodeError:
-            translate(body)  # raises what is wrong in the words of its own format
+            try:
+                translate(body)  # raises what is wrong in the words of its own format
+            except DecodeError as exc:
+                exc.input_format = input_format
+                raise
             raise
 
     return decode

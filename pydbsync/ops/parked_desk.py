@@ -29,6 +29,7 @@ from pydbsync.engine.table_plans import TablePlans, router_from
 from pydbsync.errors import DecodeError, OperationError, PermanentError, PlanError
 from pydbsync.model import Change, Delivery, RowChange, SchemaChange, TableName, TableSchema
 from pydbsync.ops.parked_counts import Count, counted
+from pydbsync.ops.parked_foreign import Foreign
 from pydbsync.ops.parked_retry import Outcome, Retry
 from pydbsync.ops.parked_select import Condition, Selection
 from pydbsync.plan.batch import single_statements
@@ -39,6 +40,7 @@ from pydbsync.plan.rows import TablePlan
 from pydbsync.process.source_server import AskedSource
 
 ALL = Selection()
+UNREADABLE = "unreadable"
 _PAGE = 2000
 _BRIEF_REASON = 1000
 _GROUP = 250
@@ -65,6 +67,8 @@ class Parked(msgspec.Struct, frozen=True):
     row_keys: tuple[bytes, ...]
     message: bytes
     edited: bytes | None
+    input_format: str
+    """What the message is of; another than maxwell for one that could not be read."""
 
     @property
     def is_schema_change(self) -> bool:
@@ -157,6 +161,8 @@ class ParkedDesk:
             ask_table=asked.table,
         )
         self._plans.attach()
+        self._foreign = Foreign(settings, self._plans.target_columns)
+        self._takes_unread = False
 
     def close(self) -> None:
         """Close the connection."""
@@ -254,8 +260,8 @@ class ParkedDesk:
     def _read(self, ids: Sequence[int]) -> Iterator[Parked]:
         found = self._rows(
             "SELECT id, stream, status, position, kind, source_database, source_table,"
-            " target_database, target_table, behind, reason, code, parked_at, is_whole_table, row_keys, message, edited"
-            f" FROM {self._table} WHERE id IN ({', '.join(map(str, ids))}) ORDER BY id",
+            " target_database, target_table, behind, reason, code, parked_at, is_whole_table, row_keys, message,"
+            f" edited, input_format FROM {self._table} WHERE id IN ({', '.join(map(str, ids))}) ORDER BY id",
             (),
         )
         rests = read_rests(self._connection, self._settings.state_schema, [int(row[0]) for row in found])
@@ -325,9 +331,11 @@ class ParkedDesk:
             self._connection.run(f"UPDATE {self._table} SET edited = _binary %s WHERE id = %s", (text, parked_id))
             self.write_audits([parked_id], "edit", text.decode("utf-8", "backslashreplace"))
 
-    def retry(self, selection: Selection = ALL) -> Iterator[Outcome]:
+    def retry(self, selection: Selection = ALL, *, takes_unread: bool = False) -> Iterator[Outcome]:
         """Apply these in order; one that another parked change blocks, or that is refused again, stays. All messages of
-        one statement go together: it is run once. What was told is committed."""
+        one statement go together: it is run once. What was told is committed. `takes_unread`: those too that could not
+        be read when they came, though later changes of their rows may have been applied."""
+        self._takes_unread = takes_unread
         if selection.ids:
             self.count(selection)
         schema = self._settings.state_schema
@@ -335,21 +343,30 @@ class ParkedDesk:
 
     # -- steps of a retry --------------------------------------------------------------------------------------------
 
-    def texts(self, ids: Sequence[int]) -> dict[int, bytes]:
-        """Of those that are still parked, the text that a retry uses; locked for the transaction under way."""
+    def changes(self, ids: Sequence[int]) -> dict[int, Sequence[Change] | DecodeError]:
+        """Of those that are still parked, what a retry applies; locked for the transaction under way."""
         if not ids:
             return {}
         found = self._connection.rows(
-            f"SELECT id, kind, message, edited FROM {self._table}"
+            f"SELECT id, kind, message, edited, input_format FROM {self._table}"
             f" WHERE id IN ({', '.join(map(str, ids))}) AND status = 'parked' FOR UPDATE"
         )
         rests = read_rests(self._connection, self._settings.state_schema, [int(row[0]) for row in found])
-        texts: dict[int, bytes] = {}
-        for parked_id, kind, message, edited in found:
-            # Of an edited schema change `edited` is SQL; its message tells what it is.
-            takes_edited = edited is not None and not _is_schema_change(kind)
-            texts[int(parked_id)] = edited if takes_edited else message + rests.get(int(parked_id), b"")
-        return texts
+        changes: dict[int, Sequence[Change] | DecodeError] = {}
+        for parked_id, kind, message, edited, input_format in found:
+            whole = message + rests.get(int(parked_id), b"")
+            try:
+                if edited is None and kind == UNREADABLE:
+                    changes[int(parked_id)] = self._foreign.changes(
+                        input_format, whole, takes_unread=self._takes_unread
+                    )  # fmt: skip
+                else:
+                    # Of an edited schema change `edited` is SQL; its message tells what it is.
+                    takes_edited = edited is not None and not _is_schema_change(kind)
+                    changes[int(parked_id)] = [decode_message(edited if takes_edited else whole)]
+            except DecodeError as exc:
+                changes[int(parked_id)] = exc
+        return changes
 
     def apply_row(self, stream: str, change: RowChange, target_database: str) -> tuple[int, bool]:
         """Make the change of this stream, as part of the running transaction; how many statements it took, and whether

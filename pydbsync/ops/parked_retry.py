@@ -14,9 +14,8 @@ import msgspec
 
 from pydbsync.apply.connection import Connection
 from pydbsync.backoff import Backoff
-from pydbsync.decode.maxwell import decode_message
 from pydbsync.errors import DecodeError, PermanentError, PlanError, TransientError
-from pydbsync.model import Change, Marker, RowChange, SchemaChange, TableName
+from pydbsync.model import Change, RowChange, SchemaChange, TableName
 from pydbsync.ops.parked_select import Selection
 from pydbsync.ops.parked_waiting import Waiting
 
@@ -75,8 +74,9 @@ class Desk(Protocol):
 
     def apply_schema_change(self, parked_id: int, others: Sequence[int]) -> str: ...
 
-    def texts(self, ids: Sequence[int]) -> dict[int, bytes]:
-        """Of those that are still parked, the text that a retry uses; locked for the transaction under way."""
+    def changes(self, ids: Sequence[int]) -> dict[int, Sequence[Change] | DecodeError]:
+        """Of those that are still parked, what a retry applies: one change, but for messages that could not be read
+        when they came. They are locked for the transaction under way."""
 
 
 class Retry:
@@ -144,11 +144,11 @@ class Retry:
         place = start
         wanted = [each.id for each in group[start:] if each.is_wanted and each.id not in self._done]
         with self._connection.transaction():
-            texts = self._desk.texts(wanted)
+            found = self._desk.changes(wanted)
             while place < len(group):
                 each = group[place]
-                change = _decoded(texts[each.id]) if each.id in texts else None
-                if isinstance(change, SchemaChange):
+                changes = found.get(each.id)
+                if isinstance(changes, Sequence) and any(isinstance(change, SchemaChange) for change in changes):
                     break
                 place += 1
                 if each.id in self._done:
@@ -156,10 +156,10 @@ class Retry:
                 if not each.is_wanted:
                     self._stay(each)
                     continue
-                if change is None:
+                if changes is None:
                     outcomes.append(Outcome(each.id, False, "it is mended already, by somebody else"))
                     continue
-                outcome, is_transactional = self._row(each, change, looked_at)
+                outcome, is_transactional = self._row(each, changes, looked_at)
                 outcomes.append(outcome)
                 if outcome.applied:
                     applied.append(each.id)
@@ -173,7 +173,7 @@ class Retry:
         return outcomes, place
 
     def _row(
-        self, each: Header, change: RowChange | Marker | DecodeError, looked_at: dict[int, bool]
+        self, each: Header, changes: Sequence[Change] | DecodeError, looked_at: dict[int, bool]
     ) -> tuple[Outcome, bool]:
         """What becomes of one row change in the running transaction, and whether its tables have transactions."""
         blocker = self._blocker(each, looked_at)
@@ -181,11 +181,14 @@ class Retry:
             return Outcome(each.id, False, f"waits behind {blocker}, which is still parked"), True
         self._connection.execute(b"SAVEPOINT one_change")
         try:
-            if isinstance(change, DecodeError):
-                raise change
-            if isinstance(change, Marker):
-                raise PlanError(f"a {change.kind} changes nothing; skip it")
-            count, is_transactional = self._desk.apply_row(each.stream, change, each.target_database)
+            if isinstance(changes, DecodeError):
+                raise changes
+            count, is_transactional = 0, True
+            for change in changes:
+                if not isinstance(change, RowChange):
+                    raise PlanError(f"a {change.kind} changes nothing; skip it")
+                statements, is_so = self._desk.apply_row(each.stream, change, each.target_database)
+                count, is_transactional = count + statements, is_transactional and is_so
         except (DecodeError, PlanError, PermanentError) as exc:
             self._connection.execute(b"ROLLBACK TO SAVEPOINT one_change")
             self._desk.write_audits([each.id], "retry", f"refused: {exc}")
@@ -240,13 +243,6 @@ class Retry:
                 return found
             waiting.remove(found)  # somebody else has mended it meanwhile
         return None
-
-
-def _decoded(text: bytes) -> Change | DecodeError:
-    try:
-        return decode_message(text)
-    except DecodeError as exc:
-        return exc
 
 
 def _in_groups(headers: Iterator[Header]) -> Iterator[list[Header]]:

@@ -21,7 +21,8 @@ from pydbsync.engine.table_plans import router_from
 from pydbsync.errors import DecodeError, OperationError, PlanError
 from pydbsync.model import Change, Delivery, Marker, RowChange, SchemaChange, TableName
 from pydbsync.ops.parked_counts import Count, counted
-from pydbsync.ops.parked_desk import ALL, Parked
+from pydbsync.ops.parked_desk import ALL, UNREADABLE, Parked
+from pydbsync.ops.parked_foreign import Foreign
 from pydbsync.ops.parked_retry import Outcome
 from pydbsync.ops.parked_select import Selection
 from pydbsync.ops.parked_waiting import Waiting
@@ -77,6 +78,8 @@ class SinkDesk:
         self._log = log
         self._router = router_from(settings)
         self._parts = open_keeps(settings, log)
+        self._foreign = Foreign(settings, lambda table: None)
+        self._takes_unread = False
 
     def close(self) -> None:
         """Close all connections."""
@@ -138,9 +141,10 @@ class SinkDesk:
                 raise OperationError(f"the edited text cannot be used: {exc}") from exc
         self._amend(name, kept, "edit", text.decode("utf-8", "backslashreplace"), edited=text)
 
-    def retry(self, selection: Selection = ALL) -> Iterator[Outcome]:
-        """Write these in order; one that another parked change blocks, or that is refused again, stays. Raises
-        OperationError while a worker owns the stream."""
+    def retry(self, selection: Selection = ALL, *, takes_unread: bool = False) -> Iterator[Outcome]:
+        """Write these in order; one that another parked change blocks, or that is refused again, stays. `takes_unread`
+        is that of ParkedDesk. Raises OperationError while a worker owns the stream."""
+        self._takes_unread = takes_unread
         wanted = self._found(selection)
         for stream in dict.fromkeys(stream for stream, _ in wanted):
             ids = {kept.id for name, kept in wanted if name == stream}
@@ -161,8 +165,8 @@ class SinkDesk:
                 if kept.id in done:
                     continue
                 keep.keep_alive()
-                change, text = kept.change, _decoded(kept)
-                others = _same_statement(kept, text, every) if kept.id in ids else []
+                change, found = kept.change, self._read(kept)
+                others = _same_statement(kept, found, every) if kept.id in ids else []
                 together = frozenset(other.id for other in others)
                 blocker = waiting.blocker(
                     change.target, change.row_keys, is_whole_table=change.is_whole_table, behind=change.behind,
@@ -170,7 +174,7 @@ class SinkDesk:
                 )  # fmt: skip
                 reason = f"waits behind {blocker}, which is still parked" if blocker is not None else ""
                 if kept.id in ids and not reason:
-                    reason = self._apply(parts, plans, kept, text, others)
+                    reason = self._apply(parts, plans, kept, found, others)
                 if kept.id not in ids or reason:
                     waiting.add(kept.id, change.target, change.row_keys, is_whole_table=change.is_whole_table)
                     if kept.id in ids:
@@ -187,26 +191,42 @@ class SinkDesk:
             keep.close()
 
     def _apply(
-        self, parts: Parts, plans: SinkPlans, kept: KeptChange, change: Change | DecodeError, others: list[KeptChange]
+        self,
+        parts: Parts,
+        plans: SinkPlans,
+        kept: KeptChange,
+        changes: Sequence[Change] | DecodeError,
+        others: list[KeptChange],
     ) -> str:
         """Why it stays; empty where it is written."""
         try:
-            if isinstance(change, DecodeError):
-                return str(change)
-            if isinstance(change, Marker):
-                return f"a {change.kind} changes nothing; skip it"
-            if isinstance(change, SchemaChange):
-                return self._change_schema(parts, kept, change, others)
-            for plan, sent in plans.route(change):
-                if kept.change.target_database and plan.name.database != kept.change.target_database:
-                    continue  # parked once for each shard
-                row = SinkRow(plan.name, sent, self._place(sent, kept))
-                parts.writer.check(row)
-                for refused in parts.writer.write([row]):
-                    return refused.reason
+            if isinstance(changes, DecodeError):
+                return str(changes)
+            for change in changes:
+                if isinstance(change, Marker):
+                    return f"a {change.kind} changes nothing; skip it"
+                if isinstance(change, SchemaChange):
+                    return self._change_schema(parts, kept, change, others)
+                for plan, sent in plans.route(change):
+                    if kept.change.target_database and plan.name.database != kept.change.target_database:
+                        continue  # parked once for each shard
+                    row = SinkRow(plan.name, sent, self._place(sent, kept))
+                    parts.writer.check(row)
+                    for refused in parts.writer.write([row]):
+                        return refused.reason
         except PlanError as exc:
             return str(exc)
         return ""
+
+    def _read(self, kept: KeptChange) -> Sequence[Change] | DecodeError:
+        change = kept.change
+        if kept.edited is None and change.kind == UNREADABLE:
+            try:
+                return self._foreign.changes(change.input_format, change.message, takes_unread=self._takes_unread)
+            except DecodeError as exc:
+                return exc
+        found = _decoded(kept)
+        return found if isinstance(found, DecodeError) else [found]
 
     def _change_schema(self, parts: Parts, kept: KeptChange, change: SchemaChange, others: list[KeptChange]) -> str:
         flow = SinkSchemaFlow(self._settings, router=self._router, writer=parts.writer)
@@ -307,8 +327,11 @@ def _decoded(kept: KeptChange) -> Change | DecodeError:
     return change
 
 
-def _same_statement(kept: KeptChange, change: Change | DecodeError, every: Sequence[KeptChange]) -> list[KeptChange]:
+def _same_statement(
+    kept: KeptChange, changes: Sequence[Change] | DecodeError, every: Sequence[KeptChange]
+) -> list[KeptChange]:
     """The other messages of the same statement that are parked for the same database."""
+    change = changes[0] if isinstance(changes, Sequence) and changes else None
     if not isinstance(change, SchemaChange) or kept.edited is not None or not change.position:
         return []
     own = kept.change
@@ -330,7 +353,7 @@ def _parked(stream: str, kept: KeptChange) -> Parked:
         target_database=change.target_database, target_table=change.target_table,
         behind=change.behind, reason=change.reason, code=change.code,
         parked_at=_time(kept.parked_at), is_whole_table=change.is_whole_table, row_keys=change.row_keys,
-        message=change.message, edited=kept.edited,
+        message=change.message, edited=kept.edited, input_format=change.input_format,
     )  # fmt: skip
 
 

@@ -34,7 +34,7 @@ from pydbsync.plan.quoting import quote_name
 from pydbsync.plan.rows import Dialect, TablePlan
 from pydbsync.plan.statement import parse_statement
 from pydbsync.plan.table_definition import TableDefinition, alter_table, define_table
-from pydbsync.process.inputs import input_format_of, translated
+from pydbsync.process.inputs import translated
 from pydbsync.process.source_server import AskedSource
 from pydbsync.process.stop_signals import stop_on_signals
 from pydbsync.protocols import Source
@@ -75,11 +75,11 @@ def dry_run(settings: Settings, *, from_file: str | None, out: TextIO) -> int:
             ask_source=asked,
             ask_collation=asked.collation_of,
             ask_table=asked.table,
-            input_format=input_format_of(settings, source.stream),
+            input_format=settings.input_format_of(source.stream),
         )
         schema = SchemaFlow(settings, tables=target, plans=plans, log=log)
         stages = Stages(source, decode_changes, plans, schema, store=target, sink=target)
-        stages = translated(stages, settings, input_format_of(settings, source.stream))
+        stages = translated(stages, settings, settings.input_format_of(source.stream))
         Follower(Control(settings), stages, observer=Observer(), log=log, until_drained=True).run(stop)
     return 0
 

@@ -8,7 +8,7 @@ from pydbsync.config.settings import Settings
 from pydbsync.decode.canal import CanalTranslator
 from pydbsync.decode.debezium import DebeziumTranslator
 from pydbsync.decode.encrypted import Decryption
-from pydbsync.decode.spoken import Translate
+from pydbsync.decode.spoken import ColumnsOf, Translate
 from pydbsync.engine.pipeline import Stages
 from pydbsync.engine.table_plans import TablePlans
 from pydbsync.engine.translated import TranslatedSource, decoder_of
@@ -16,35 +16,36 @@ from pydbsync.model import Column, TableName
 from pydbsync.plan.recognise import recognise
 
 
-def input_format_of(settings: Settings, queue: str) -> str:
-    """What the messages of a queue, or of a file's stream, are of."""
-    given = settings.input_format
-    return given if isinstance(given, str) else given.get(queue, "maxwell")
-
-
 def translated(stages: Stages, settings: Settings, input_format: str) -> Stages:
     """The same parts with what reads the format before them. Raises ConfigError."""
-    translate = _translator(stages, settings, input_format)
+    plans = stages.plans
+
+    def columns_of(table: TableName) -> Mapping[str, Column] | None:
+        return plans.target_columns(table) if isinstance(plans, TablePlans) else None
+
+    translate = translator_of(settings, input_format, columns_of, has_tables=isinstance(plans, TablePlans))
     if translate is None:
         return stages
-    return stages._replace(source=TranslatedSource(stages.source, translate), decode=decoder_of(translate))
+    return stages._replace(
+        source=TranslatedSource(stages.source, translate), decode=decoder_of(translate, input_format)
+    )
 
 
 def _changes_no_table(sql: str) -> bool:
     return recognise(sql, "mysql").kind == "nothing"
 
 
-def _translator(stages: Stages, settings: Settings, input_format: str) -> Translate | None:
+def translator_of(
+    settings: Settings, input_format: str, columns_of: ColumnsOf, *, has_tables: bool
+) -> Translate | None:
+    """What reads messages of this format; None where they are read as they come. Raises ConfigError."""
     if input_format == "canal":
         return CanalTranslator(settings.canal_time_zone, leaves_out=_changes_no_table)
     if input_format == "debezium":
-        plans, modes = stages.plans, settings.debezium_modes
-
-        def columns_of(table: TableName) -> Mapping[str, Column] | None:
-            return plans.target_columns(table) if isinstance(plans, TablePlans) else None
-
+        modes = settings.debezium_modes
         return DebeziumTranslator(
             columns_of,
+            has_tables=has_tables,
             leaves_out=_changes_no_table,
             binaries=modes.get("binary.handling.mode", "bytes"),
             decimals=modes.get("decimal.handling.mode", "precise"),

@@ -29,7 +29,7 @@ from pydbsync.engine.schema_flow import SchemaFlow
 from pydbsync.engine.table_plans import TablePlans, router_from
 from pydbsync.errors import ConfigError, PydbsyncError
 from pydbsync.process.conflict_start import refuse_unfit
-from pydbsync.process.inputs import input_format_of, translated
+from pydbsync.process.inputs import translated
 from pydbsync.process.logs import set_level, start_logging
 from pydbsync.process.outlet import Outlet
 from pydbsync.process.source_server import AskedSource
@@ -68,7 +68,7 @@ def follow(
     `on_control` is handed what other threads can ask of the run.
     """
     observer = StatusObserver(source.stream if origin is None else origin.queue, send)
-    kind = input_format_of(settings, observer.status.stream)
+    kind = settings.input_format_of(observer.status.stream)
     marks = None if settings.two_way is None else SentMarks(source.stream, schema=settings.source_state_schema)
     stages = _stages(settings, source, observer=observer, log=log, origin=origin, marks=marks)
     stages = translated(stages, settings, kind)
@@ -144,7 +144,7 @@ def _stages(
         ask_collation=asked.collation_of,
         ask_table=asked.table,
         checks_routes=True,
-        input_format=input_format_of(settings, observer.status.stream),
+        input_format=settings.input_format_of(observer.status.stream),
     )
     schema = SchemaFlow(settings, tables=applier, plans=plans, log=log)
 

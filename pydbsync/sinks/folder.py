@@ -48,7 +48,7 @@ class FolderKeep:
 
     def open(self) -> None:
         try:
-            self._folder.mkdir(parents=True, exist_ok=True)
+            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)  # parked rows are in it
         except OSError as exc:
             raise ConfigError(f"{str(self._folder)!r} cannot be made: {exc.strerror}", key="sink.state") from exc
 

@@ -56,13 +56,14 @@ class Parked(NamedTuple):
     behind: int | None
     id: int
     message: bytes
+    input_format: str
 
 
 def parked(target: Endpoint, schema: str = "pydbsync") -> Sequence[Parked]:
     """What is parked, in order."""
     rows = target.query(
-        "SELECT kind, CONCAT(source_database, '.', source_table), reason, code, behind, id, message"
-        f" FROM `{schema}`.parked WHERE status = 'parked' ORDER BY id"
+        "SELECT kind, CONCAT(source_database, '.', source_table), reason, code, behind, id, message,"
+        f" input_format FROM `{schema}`.parked WHERE status = 'parked' ORDER BY id"
     )
     return [Parked(*row) for row in rows]
 

@@ -18,7 +18,7 @@ DECIMAL = "org.apache.kafka.connect.data.Decimal"
 POINT = {"x": 1.0, "y": 2.0, "wkb": "AQEAAAAAAAAAAADwPwAAAAAAAABA", "srid": 4326}
 
 
-def translator(columns: Mapping[str, Column] | None = None, **modes: str) -> DebeziumTranslator:
+def translator(columns: Mapping[str, Column] | None = None, **modes: Any) -> DebeziumTranslator:
     return DebeziumTranslator(lambda table: columns, leaves_out=lambda sql: sql.startswith("CREATE VIEW"), **modes)
 
 
