@@ -286,3 +286,24 @@ def test_broken_rows_are_repaired_by_the_routes(ends: Ends) -> None:
     outcome = ends.bench.apply()
     assert (outcome.done, outcome.refused, outcome.different) == (8, (), 0)
     assert ends.unequal() == {}
+
+
+def test_an_online_schema_change_of_a_masked_table_is_one_change_and_shows_nothing(ends: Ends) -> None:
+    run_sql(ends.source, TABLES)
+    ends.change(random.Random(11), 80)
+    ends.replay()
+    ends.run(
+        "create /* gh-ost */ table `shop`.`_customers_gho` like `shop`.`customers`",
+        "alter /* gh-ost */ table `shop`.`_customers_gho` ADD COLUMN level INT NOT NULL DEFAULT 7, DROP COLUMN note",
+        "INSERT INTO _customers_gho (id, name, email, phone, born, status)"
+        " SELECT id, name, email, phone, born, status FROM customers",
+        "rename /* gh-ost */ table `shop`.`customers` to `shop`.`_customers_del`,"
+        " `shop`.`_customers_gho` to `shop`.`customers`",
+        "drop /* gh-ost */ table if exists `shop`.`_customers_del`",
+        "UPDATE customers SET level = 8 ORDER BY id LIMIT 3",
+    )
+    ends.replay()
+    assert parked(ends.target) == []
+    assert ends.unequal() == {}
+    assert ends.target.query("SHOW TABLES FROM shop") == [("customers",)]
+    assert {level for (level,) in ends.target.query("SELECT level FROM shop.customers")} <= {7, 8}

@@ -120,9 +120,8 @@ class Lookout:
         self, pair: TablePair, seen: Mapping[Thing, str], numbers: Mapping[str, str], outcome: Outcome
     ) -> None:
         sides = open_sides(pair, self._settings, self._source, self._target)
-        rewrite = dict(self._settings.dbname_rewrite)
         at_source = {
-            schema.name: self._source.call(partial(read_definition, schema=schema, rewrite=rewrite))
+            schema.name: self._source.call(partial(read_definition, schema=schema, rename=self._router.rename_table))
             for schema in sides.source_schemas
         }
         at_target = self._target.call(partial(read_definition, schema=sides.target_schema))

@@ -419,11 +419,8 @@ def _source_keys(exam: Examination) -> list[ForeignKey]:
     names = {name.database for name in source_tables(exam)}
     moved = []
     for key in read_foreign_keys(exam.source(), names):
-        for database in exam.router.databases(key.child.database):
-            parent = exam.router.rename(key.parent.database)
-            moved.append(
-                key._replace(child=key.child._replace(database=database), parent=key.parent._replace(database=parent))
-            )
+        for child in exam.router.targets(key.child):
+            moved.append(key._replace(child=child, parent=exam.router.rename_table(key.parent)))
     return moved
 
 

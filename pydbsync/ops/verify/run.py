@@ -350,10 +350,10 @@ class Verification:
         ):
             entry.notes.append("its structure is not compared: a route makes other columns of it")
             return
-        rewrite = dict(self._settings.dbname_rewrite)
+        rename = router_from(self._settings).rename_table
         target = sides.target.server.call(partial(read_definition, schema=sides.target_schema)).without(ignored)
         for schema in sides.source_schemas:
-            source = sides.source.server.call(partial(read_definition, schema=schema, rewrite=rewrite)).without(ignored)
+            source = sides.source.server.call(partial(read_definition, schema=schema, rename=rename)).without(ignored)
             for text in structure_differences(
                 source,
                 target,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -51,13 +51,13 @@ class TableDefinition(msgspec.Struct, frozen=True):
 
 
 def read_definition(
-    connection: Connection, schema: TableSchema, *, rewrite: Mapping[str, str] | None = None
+    connection: Connection, schema: TableSchema, *, rename: Callable[[TableName], TableName] = lambda name: name
 ) -> TableDefinition:
-    """The table as the server's catalogue has it; `rewrite` gives the databases' names at the target."""
+    """The table as the server's catalogue has it; `rename` gives the tables' names at the target."""
     return TableDefinition(
         columns=_read_columns(connection, schema),
         indexes=_read_indexes(connection, schema.name),
-        foreign_keys=_read_foreign_keys(connection, schema.name, rewrite or {}),
+        foreign_keys=_read_foreign_keys(connection, schema.name, rename),
         checks=read_checks(connection, schema),
         partitions=read_partitions(connection, schema.name),
     )
@@ -200,7 +200,9 @@ def _read_indexes(connection: Connection, name: TableName) -> dict[str, str]:
     }
 
 
-def _read_foreign_keys(connection: Connection, name: TableName, rewrite: Mapping[str, str]) -> dict[str, str]:
+def _read_foreign_keys(
+    connection: Connection, name: TableName, rename: Callable[[TableName], TableName]
+) -> dict[str, str]:
     found: dict[str, tuple[str, str, list[str], list[str]]] = {}
     for constraint, column, database, table, referred, on_delete, on_update in connection.rows(
         "SELECT k.constraint_name, k.column_name, k.referenced_table_schema, k.referenced_table_name,"
@@ -212,7 +214,7 @@ def _read_foreign_keys(connection: Connection, name: TableName, rewrite: Mapping
         name,
     ):
         rules = f"on delete {_rule(on_delete)} on update {_rule(on_update)}"
-        target = f"{rewrite.get(database, database)}.{table}"
+        target = str(rename(TableName(str(database), str(table))))
         entry = found.setdefault(str(constraint), (target, rules, [], []))
         entry[2].append(str(column))
         entry[3].append(str(referred))

@@ -48,11 +48,13 @@ class RowRoute:
         shifted: frozenset[str] = frozenset(),
     ) -> None:
         """`source` are the source's columns, by name in lower case, as far as they are known; those that come as they
-        are may be missing. `shifted` are the columns whose times replay moves. Raises PlanError where the route cannot
-        be followed exactly."""
+        are may be missing. `shifted` are the columns that the configuration has arrive otherwise than their type says.
+        Raises PlanError where the route cannot be followed exactly."""
         self.settings = settings
         self._target = {column.name.lower(): column for column in target.columns}
         self._unique = {name.lower() for each in (target.primary_key, *target.unique_keys) for name in each}
+        if wrong := sorted(shifted & settings.mask.keys()):
+            raise PlanError(f"{wrong[0]} is listed in timestamp_columns or binary_columns, and so cannot be masked")
         self._masks = {name: mask for name in settings.mask if (mask := self._mask(name, key)) is not None}
         self._added = [(name, self._constant(name)) for name in settings.add]
         self._added_tokens = {

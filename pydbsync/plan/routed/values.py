@@ -43,6 +43,8 @@ def reader_for(column: Column) -> Callable[[bytes], Value]:
 def _whole(token: bytes) -> int | None:
     if token == NULL:
         return None
+    if token in (b"true", b"false"):
+        return int(token == b"true")
     try:
         return int(token.strip(b'"'))
     except ValueError as exc:
