@@ -59,6 +59,7 @@ def _server() -> ModuleType:
     try:
         return importlib.import_module("pydbsync.ui.server")
     except ModuleNotFoundError as exc:
-        if exc.name is not None and exc.name.partition(".")[0] in ("jinja2", "markupsafe", "starlette", "uvicorn"):
-            raise OperationError(f"{exc.name} is not installed: pip install 'pydbsync[ui]'") from exc
+        library = (exc.name or "").partition(".")[0]
+        if library in ("jinja2", "markupsafe", "starlette", "uvicorn"):
+            raise OperationError(f"{library} is not installed: pip install 'pydbsync[ui]'") from exc
         raise

@@ -145,7 +145,7 @@ class Board:
 
     def _alerts(self, status: Status) -> list[Alert]:
         period_s = self._settings.alerts.period_s
-        statuses = [_as_told(queue, period_s) for queue in status.queues if queue.is_configured and queue.worker]
+        statuses = [as_told(queue, period_s) for queue in status.queues if queue.is_configured and queue.worker]
         return self._rules.look(statuses, time.monotonic(), self._facts.found)
 
 
@@ -155,7 +155,7 @@ def connect(settings: Settings) -> Connection:
     return Connection(keywords, key=settings.target.key, read_timeout_s=2 * ANSWER_S)
 
 
-def _as_told(queue: Queue, period_s: float) -> WorkerStatus:
+def as_told(queue: Queue, period_s: float) -> WorkerStatus:
     """The figures that a worker tells its supervisor, as far as the state schema has them: the lag of each commit, of
     which a rule asks the tail, is not there."""
     worker = queue.worker

@@ -59,10 +59,10 @@ class ParkedPages:
         with self._site.desk() as desk:
             briefs = desk.briefs(selection, above=above, limit=_PAGE + 1)
             total = desk.count(selection)
-            groups = desk.counts(selection, by=("table", "code", "reason")) if total else []
+            groups = desk.groups(selection, limit=_GROUPS + 1) if total else []
         return self._site.page(
             request, "parked.html", briefs=briefs[:_PAGE], has_more=len(briefs) > _PAGE, total=total,
-            groups=groups[:_GROUPS], more_groups=max(0, len(groups) - _GROUPS), filters=filters,
+            groups=groups[:_GROUPS], has_more_groups=len(groups) > _GROUPS, filters=filters,
             query=urlencode(_given(filters)), is_filtered=bool(_given(filters)), above=above,
             streams=[queue.stream for queue in self._site.settings.queues], job=self._site.jobs.newest,
         )  # fmt: skip
@@ -156,7 +156,7 @@ class ParkedPages:
         selection = _selection({} if ids else filters, ids)
         with self._site.desk() as desk:
             total = desk.count(selection)
-            groups = desk.counts(selection, by=("table", "reason"))[:_GROUPS]
+            groups = desk.groups(selection, limit=_GROUPS)
         return self._site.page(
             request, "skip.html", total=total, groups=groups, ids=ids, filters={} if ids else _given(filters)
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 from collections.abc import Callable, Iterator, MutableMapping
+from functools import cache
 from typing import Any, Final
 from urllib.parse import quote
 
@@ -42,12 +43,6 @@ class Site:
         self.jobs = Jobs(log)
         self.cookie = f"pydbsync_ui_{port}"  # cookies are shared by all ports of a host
         self.is_secure = is_secure
-        self._templates = Environment(
-            loader=PackageLoader("pydbsync.ui", "templates"), autoescape=True, undefined=StrictUndefined,
-            trim_blocks=True, lstrip_blocks=True,
-        )  # fmt: skip
-        self._templates.filters.update(span=seconds, ago=age, cut=cut, size=size, path=path)
-        self._templates.globals.update(count=count, version=__version__)
 
     def session(self, request: Request) -> Session | None:
         """Of whoever asks."""
@@ -59,8 +54,10 @@ class Site:
         said: list[str] = []
         if session is not None and not template.startswith("part_"):
             said, session.said = session.said, []
-        html = self._templates.get_template(template).render(
-            session=session, said=said, can_change=self.access.can_change, here=_here(request), **values
+        html = (
+            _templates()
+            .get_template(template)
+            .render(session=session, said=said, can_change=self.access.can_change, here=_here(request), **values)
         )
         return HTMLResponse(html, http_status)
 
@@ -127,6 +124,17 @@ class Site:
             return self.refusal(request, f"The target does not answer: {exc}", status=503)
         except PydbsyncError as exc:
             return self.refusal(request, str(exc), status=500)
+
+
+@cache
+def _templates() -> Environment:
+    found = Environment(
+        loader=PackageLoader("pydbsync.ui", "templates"), autoescape=True, undefined=StrictUndefined,
+        trim_blocks=True, lstrip_blocks=True,
+    )  # fmt: skip
+    found.filters.update(span=seconds, ago=age, cut=cut, size=size, path=path)
+    found.globals.update(count=count, version=__version__)
+    return found
 
 
 def _here(request: Request) -> str:
