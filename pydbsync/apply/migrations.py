@@ -151,6 +151,11 @@ MIGRATIONS = (
         "Parked messages that could not be read say what format they came in.",
         (Columns("parked", "input_format VARCHAR(16) CHARACTER SET ascii NOT NULL DEFAULT 'maxwell'"),),
     ),
+    Migration(
+        12,
+        "A worker shows the other end what decides its conflicts.",
+        (Columns("worker", "conflict_rule TEXT CHARACTER SET utf8mb4 NULL"),),
+    ),
 )
 
 VERSION_TABLE = Table(

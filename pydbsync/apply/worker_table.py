@@ -71,6 +71,8 @@ class WorkerRow(msgspec.Struct, kw_only=True):
     resident_bytes: int | None = None
     last_error: str | None = None
     remedy: str | None = None
+    conflict_rule: str | None = None
+    """What decides conflicts, for the worker of the other direction; None where nobody looks for any."""
     state_age_s: float = 0.0
     started_age_s: float = 0.0
     last_error_age_s: float | None = None

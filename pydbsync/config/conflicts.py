@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, replace
 from typing import Final, NamedTuple
 
@@ -81,6 +82,23 @@ class ConflictSettings:
 
         tables = FrozenMapping((glob, decided(policy)) for glob, policy in self.tables.items())
         return replace(self, policy=decided(self.other_policy), tables=tables)
+
+    def to_json(self) -> str:
+        """As a worker shows it to the other end."""
+        tables = {glob: str(policy) for glob, policy in self.tables.items()}
+        return json.dumps({"prefer": self.prefer, "policy": str(self.other_policy), "tables": tables})
+
+    def contradicts(self, other: str, *, has_other_names: bool) -> str:
+        """Why this and what the other end shows lead to different rows, as a sentence; empty where they do not. With
+        `has_other_names` the tables are called otherwise there."""
+        theirs, ours = json.loads(other), json.loads(self.to_json())
+        if theirs["policy"] != ours["policy"]:
+            return f"conflicts.policy is {ours['policy']!r} here and {theirs['policy']!r} there"
+        if not has_other_names and theirs["tables"] != ours["tables"]:
+            return f"conflicts.tables is {ours['tables']} here and {theirs['tables']} there"
+        if self.prefer is not None and theirs["prefer"] == self.prefer:
+            return f"conflicts.prefer is {self.prefer!r} at both ends: each prefers another server"
+        return ""
 
     def check(self, *, two_way: bool) -> None:
         """Raises ConfigError where a policy needs to know which side is preferred, and nothing says so; or where the

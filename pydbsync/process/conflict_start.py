@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
@@ -9,11 +10,15 @@ from pydbsync.apply.connection import Connection
 from pydbsync.config.conflicts import BY_COLUMN, ConflictPolicy
 from pydbsync.config.settings import Settings
 from pydbsync.engine.table_plans import conflict_policy, router_from
-from pydbsync.errors import ConfigError
+from pydbsync.errors import ApplyError, ConfigError
 from pydbsync.model import TableName
 from pydbsync.plan.conflicts import ORDERED_KINDS
+from pydbsync.plan.quoting import quote_name
 
 _SHOWN = 5
+_ANSWER_S = 4.0
+_ALIVE_S = 30
+"""A worker writes what it does once a second."""
 _SYSTEM = ("information_schema", "mysql", "performance_schema", "sys")
 
 
@@ -62,6 +67,43 @@ def refuse_unfit(connection: Connection, settings: Settings) -> None:
             f"conflicts cannot be found or decided in tables of the target: {shown}{more}. Give them a primary key,"
             " InnoDB, or another policy (conflicts.tables), or leave them out (exclude)",
             key="detect_conflicts",
+        )
+
+
+def other_end(settings: Settings) -> Iterator[str]:
+    """Why the policies of workers that apply the other direction now do not go with these, as sentences. Raises
+    ApplyError and ConfigError where the other end cannot be asked."""
+    if settings.two_way is None or settings.source is None or not settings.detects_conflicts:
+        return
+    keywords = {**settings.source.connect_keywords(), "connect_timeout": _ANSWER_S}
+    connection = Connection(keywords, key=settings.source.key, read_timeout_s=_ANSWER_S)
+    try:
+        rows = connection.rows(
+            f"SELECT stream, conflict_rule FROM {quote_name(settings.source_state_schema)}.`worker`"
+            f" WHERE state <> 'stopped' AND written_at > CURRENT_TIMESTAMP - INTERVAL {_ALIVE_S} SECOND"
+        )
+    finally:
+        connection.close()
+    for stream, rule in rows:
+        if rule is None:
+            yield f"{stream} at the other end does not look for conflicts"
+        elif why := settings.conflicts.contradicts(str(rule), has_other_names=bool(settings.dbname_rewrite)):
+            yield f"{stream} at the other end: {why}"
+
+
+def refuse_other_end(settings: Settings, log: logging.Logger) -> None:
+    """Raises ConfigError where a worker that applies the other direction now decides otherwise. Where the other end
+    cannot be asked, its own worker asks this one."""
+    try:
+        found = list(other_end(settings))
+    except (ApplyError, ConfigError) as exc:
+        log.info("what decides conflicts at the other end is not known: %s", exc)
+        return
+    if found:
+        raise ConfigError(
+            f"both ends would end with different rows: {found[0]}. Give both the same policies and prefer the same"
+            " server, `source` at one end and `target` at the other; stop both, then start them (docs/conflicts.md)",
+            key="conflicts",
         )
 
 

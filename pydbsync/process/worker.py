@@ -15,6 +15,7 @@ from collections.abc import Callable
 from typing import NoReturn
 
 from pydbsync.apply.applier import Applier
+from pydbsync.apply.connection import Connection
 from pydbsync.apply.origin import StreamOrigin
 from pydbsync.apply.retention import Retention
 from pydbsync.config.settings import AmqpSettings, QueueSettings, Settings
@@ -28,7 +29,7 @@ from pydbsync.engine.pipeline import Stages
 from pydbsync.engine.schema_flow import SchemaFlow
 from pydbsync.engine.table_plans import TablePlans, router_from
 from pydbsync.errors import ConfigError, PydbsyncError
-from pydbsync.process.conflict_start import refuse_unfit
+from pydbsync.process.conflict_start import refuse_other_end, refuse_unfit
 from pydbsync.process.inputs import translated
 from pydbsync.process.logs import set_level, start_logging
 from pydbsync.process.outlet import Outlet
@@ -130,9 +131,14 @@ def _stages(
 
     if settings.sink is not None:
         return sink_stages(settings, source, log=log, tell=observer.now, connected=connected)
+
+    def examine(connection: Connection) -> None:
+        refuse_unfit(connection, settings)
+        refuse_other_end(settings, log)
+
     applier = Applier(
         settings, stream=source.stream, log=log, origin=origin, tell=observer.now, connected=connected,
-        examine=lambda connection: refuse_unfit(connection, settings),
+        examine=examine,
     )  # fmt: skip
     asked = AskedSource(settings.source, log)
     plans = TablePlans(

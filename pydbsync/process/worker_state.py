@@ -61,6 +61,7 @@ class WorkerState:
     ) -> None:
         """`read` is handed to StateWriter."""
         self._every_s = settings.state_interval_s
+        self._conflict_rule = settings.conflicts.to_json() if settings.detects_conflicts else None
         self._observer = observer
         self._store = store
         transit: Callable[[], Transit] | None = getattr(source, "transit", None)
@@ -171,6 +172,7 @@ class WorkerState:
             resident_bytes=status.resident_bytes or None,
             last_error=fault[0] if fault else None,
             remedy=fault[1] or None if fault else None,
+            conflict_rule=self._conflict_rule,
             last_error_age_s=now - fault[2] if fault else None,
             state_age_s=max(0.0, now - status.state_at) if status.state_at else 0.0,
             started_age_s=now - self._started_at,

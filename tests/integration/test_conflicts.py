@@ -396,6 +396,22 @@ def test_two_servers_that_capture_each_other_end_alike(
     assert both.differences("d") == []
 
 
+def test_an_end_is_refused_whose_policies_contradict_those_of_the_other_one_at_work(
+    fresh_source: Endpoint, fresh_target: Endpoint, tmp_path: Path
+) -> None:
+    both = TwoWay(fresh_source, fresh_target, tmp_path)
+    options: dict[str, Any] = {"detect_conflicts": "on", "conflicts": {"prefer": "source"}}
+    both.forth.apply([], **options)
+    both.back.apply([], **options)  # nobody is at work at the other end
+    fresh_target.query("UPDATE pydbsync.worker SET state = 'following', written_at = CURRENT_TIMESTAMP(6)")
+    with pytest.raises(ConfigError, match=r"conflicts\.prefer is 'source' at both ends"):
+        both.back.apply([], **options)
+    both.back.apply([], **{**options, "conflicts": {"prefer": "target"}})
+    fresh_target.query("UPDATE pydbsync.worker SET conflict_rule = NULL")
+    with pytest.raises(ConfigError, match="forth at the other end does not look for conflicts"):
+        both.back.apply([], **{**options, "conflicts": {"prefer": "target"}})
+
+
 def test_a_bootstrap_of_equal_rows_is_no_conflict(ends: tuple[End, End]) -> None:
     a, b = ends
     b.server.query("INSERT INTO b.t VALUES (1, 'x', 1, 1), (2, 'own', 1, 2)")

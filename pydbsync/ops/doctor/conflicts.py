@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from pydbsync.ops.doctor.examination import Examination
 from pydbsync.ops.doctor.finding import Finding, counted, error, listed, ok, warning
-from pydbsync.process.conflict_start import unfit_tables
+from pydbsync.process.conflict_start import other_end, unfit_tables
 
 
 def check_conflicts(exam: Examination) -> Iterator[Finding]:
@@ -22,6 +22,12 @@ def check_conflicts(exam: Examination) -> Iterator[Finding]:
             )
         return
     unfit = list(unfit_tables(exam.target(), settings))
+    for text in other_end(settings):
+        yield error(
+            "conflict-policies",
+            f"both ends would end with different rows: {text}",
+            "the same policies at both ends, and `prefer: source` at one, `target` at the other (docs/conflicts.md)",
+        )
     if unfit:
         yield error(
             "conflicts",

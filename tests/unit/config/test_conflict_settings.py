@@ -62,3 +62,19 @@ def test_two_ends_cannot_both_take_what_the_other_has() -> None:
         load({"prefer": "source", "tables": {"shop.*": "source_wins"}}, **both)
     assert caught.value.key == "conflicts.tables.shop.*"
     assert load({"prefer": "source"}, detect_conflicts="auto", **both).detects_conflicts
+
+
+@pytest.mark.parametrize(
+    ("here", "there", "says"),
+    [
+        ({"prefer": "source"}, {"prefer": "target"}, ""),
+        ({"prefer": "source"}, {"prefer": "source"}, "each prefers another server"),
+        ({"prefer": "source"}, {"prefer": "target", "policy": "park"}, "'prefer' here and 'park' there"),
+        ({"prefer": "source", "tables": {"a.*": "park"}}, {"prefer": "target"}, "conflicts.tables is"),
+        ({}, {}, ""),
+    ],
+)
+def test_policies_that_contradict_each_other_are_told(here: dict[str, Any], there: dict[str, Any], says: str) -> None:
+    found = load(here).conflicts.contradicts(load(there).conflicts.to_json(), has_other_names=False)
+    assert says in found
+    assert bool(says) == bool(found)
