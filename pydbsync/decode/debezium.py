@@ -15,11 +15,21 @@ import msgspec
 from pydbsync.decode import spoken
 from pydbsync.decode.spoken import BYTES_KINDS, ColumnsOf, LeavesOut
 from pydbsync.errors import DecodeError
-from pydbsync.model import GEOMETRY_KINDS, Column, TableName
+from pydbsync.model import GEOMETRY_KINDS, NO_JSON, Column, TableName
 
 _Value: TypeAlias = Callable[[Any], object]
 
+
+class _Outer(msgspec.Struct):
+    schema: msgspec.Raw = NO_JSON
+    payload: msgspec.Raw = NO_JSON
+
+
 _decode = msgspec.json.Decoder().decode
+_decode_outer = msgspec.json.Decoder(_Outer).decode
+_MOST_READERS: Final = 1000
+_LAP: Final = 2**32
+_HALF_LAP: Final = 2**31
 _KINDS: Final = {"c": "insert", "u": "update", "d": "delete", "r": "bootstrap-insert"}
 _DDL_KINDS: Final = {"CREATE": "table-create", "ALTER": "table-alter", "DROP": "table-drop"}
 
@@ -40,10 +50,12 @@ class DebeziumTranslator:
         times: str = "adaptive_time_microseconds",
         binaries: str = "bytes",
         has_tables: bool = False,
+        last_place: Callable[[], tuple[str, int]] = lambda: ("", 0),
     ) -> None:
         """`decimals`, `times` and `binaries` are the connector's decimal.handling.mode, time.precision.mode and
         binary.handling.mode; the first two matter only where messages have no schema. `has_tables`: the target has
-        tables, whose columns say what is binary; one that is not there yet says nothing."""
+        tables, whose columns say what is binary; one that is not there yet says nothing.
+        `last_place`: binlog file and offset of what was applied last."""
         self._columns_of = columns_of
         self._leaves_out = leaves_out
         self._has_tables = has_tables
@@ -52,27 +64,31 @@ class DebeziumTranslator:
         self._decimals = decimals
         self._times = times
         self._told: dict[TableName, Mapping[str, Column]] = {}
+        self._readers: dict[tuple[TableName, bytes], _Readers] = {}
+        self._last_place = last_place
+        self._last: tuple[str, int] | None = None
+        """Binlog file and offset of the last message."""
 
     def __call__(self, body: bytes) -> list[bytes]:
         """See spoken.Translate."""
         if not body.strip() or body.strip() == b"null":
             return []  # a tombstone: the deletion came before it
         try:
-            message = _decode(body)
+            outer = _decode_outer(body)
+            payload = _decode(body if outer.payload is NO_JSON else outer.payload)
+        except msgspec.ValidationError as exc:
+            raise DecodeError("the message is not one of Debezium: it is no object") from exc
         except (msgspec.MsgspecError, RecursionError) as exc:
             raise DecodeError(f"the message is not JSON: {exc}") from exc
-        if not isinstance(message, dict):
-            raise DecodeError("the message is not one of Debezium: it is no object")
-        schema = message.get("schema") if "payload" in message else None
-        payload = message.get("payload", message)
         if payload is None:
             return []
+        schema = b"" if outer.payload is NO_JSON or bytes(outer.schema) == b"null" else bytes(outer.schema)
         try:
             return self._translate(payload, schema)
         except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as exc:
             raise DecodeError(f"the message is not one of Debezium's for MySQL: {exc!r}") from exc
 
-    def _translate(self, payload: dict[str, Any], schema: dict[str, Any] | None) -> list[bytes]:
+    def _translate(self, payload: dict[str, Any], schema: bytes) -> list[bytes]:
         if "op" in payload and "source" in payload:
             return self._row(payload, schema)
         if "ddl" in payload:
@@ -86,14 +102,14 @@ class DebeziumTranslator:
 
     # -- rows --------------------------------------------------------------------------------------------------------
 
-    def _row(self, payload: dict[str, Any], schema: dict[str, Any] | None) -> list[bytes]:
+    def _row(self, payload: dict[str, Any], schema: bytes) -> list[bytes]:
         source, op = payload["source"], payload["op"]
         table = TableName(source["db"], source["table"] or "")
         if op == "m":
             return []
         if op == "t":
             sql = f"TRUNCATE TABLE {_quoted(table.database)}.{_quoted(table.table)}"
-            return [spoken.schema_message("table-alter", table, sql, **_place(source))]
+            return [spoken.schema_message("table-alter", table, sql, **self._place(source))]
         if op not in _KINDS:
             raise DecodeError(f"the message has the unknown operation {op!r}")
         before, after = payload.get("before"), payload.get("after")
@@ -118,16 +134,27 @@ class DebeziumTranslator:
                 "bootstrap-insert" if is_snapshot else _KINDS[op], table, data, old,
                 ts=int(source["ts_ms"]) // 1000,
                 thread_id=source.get("thread"),
-                **({} if is_snapshot else {**_place_of_row(source, op), "server_id": source.get("server_id")}),
+                **({} if is_snapshot else {**self._place_of_row(source, op), "server_id": source.get("server_id")}),
             )
         ]  # fmt: skip
 
-    def _values(self, table: TableName, schema: dict[str, Any] | None) -> Callable[[str], _Value]:
-        columns = self._told.get(table) or self._columns_of(table)
-        if schema is not None:
+    def _values(self, table: TableName, schema: bytes) -> Callable[[str], _Value]:
+        """What reads the values of a row, by column; made once for a table, its schema's text and its columns."""
+        key = (table, schema)
+        at_target = self._columns_of(table)
+        columns = self._told.get(table) or at_target
+        readers = self._readers.get(key)
+        if readers is None or readers.columns is not columns or readers.at_target is not at_target:
+            if len(self._readers) >= _MOST_READERS:
+                self._readers.clear()
+            readers = self._readers[key] = _Readers(self._maker(table, schema, columns), columns, at_target)
+        return readers.__getitem__
+
+    def _maker(self, table: TableName, schema: bytes, columns: Mapping[str, Column] | None) -> Callable[[str], _Value]:
+        if schema:
             fields = {
                 column["field"]: column
-                for part in schema["fields"]
+                for part in _decode(schema)["fields"]
                 if part["field"] in ("before", "after")
                 for column in part["fields"]
             }
@@ -195,7 +222,7 @@ class DebeziumTranslator:
             self._learn(change)
         if _is_of_snapshot(source):
             return []  # how the connector found the tables; DROP TABLE IF EXISTS stands among it
-        sql, place = payload["ddl"], _place(source)
+        sql, place = payload["ddl"], self._place(source)
         database = payload.get("databaseName") or source.get("db") or ""
         tables = [(_DDL_KINDS.get(each["type"], "table-alter"), _table_of(each["id"])) for each in changes]
         if not tables:
@@ -206,6 +233,31 @@ class DebeziumTranslator:
             return [spoken.schema_message(*_statement_about(sql, database, source.get("table") or ""), sql, **place)]
         return [spoken.schema_message(kind, table, sql, **place) for kind, table in tables]
 
+    # -- places ------------------------------------------------------------------------------------------------------
+
+    def _place(self, source: dict[str, Any]) -> dict[str, Any]:
+        file = source.get("file")
+        position = f"{file}:{self._offset(file, int(source['pos']))}" if file else None
+        return {"ts": int(source["ts_ms"]) // 1000, "position": position, "gtid": source.get("gtid") or None}
+
+    def _place_of_row(self, source: dict[str, Any], op: str) -> dict[str, Any]:
+        """An update of a key comes as the deletion of the old row and the creation of the new one, both with its
+        number."""
+        place = self._place(source)
+        del place["ts"]
+        if place["position"] is None:
+            return place
+        return {**place, "xoffset": 2 * int(source["row"]) + (op == "c")}
+
+    def _offset(self, file: str, pos: int) -> int:
+        """An event's header holds the lower 32 bits of its offset alone. In a file that is longer, by one transaction,
+        it is the offset nearest to that of the message before, or to that which was applied last."""
+        last = self._last or self._last_place()
+        if last[0] == file:
+            pos += max(0, (last[1] - pos + _HALF_LAP) // _LAP) * _LAP
+        self._last = (file, pos)
+        return pos
+
     def _learn(self, change: dict[str, Any]) -> None:
         name = _table_of(change["id"])
         table = change.get("table")
@@ -213,6 +265,25 @@ class DebeziumTranslator:
             self._told.pop(name, None)
             return
         self._told[name] = {column["name"]: _told_column(column) for column in table["columns"]}
+
+
+class _Readers(dict[str, _Value]):
+    """What reads the values of each column, made when the column first comes."""
+
+    def __init__(
+        self,
+        make: Callable[[str], _Value],
+        columns: Mapping[str, Column] | None,
+        at_target: Mapping[str, Column] | None,
+    ) -> None:
+        super().__init__()
+        self._make = make
+        self.columns = columns
+        self.at_target = at_target
+
+    def __missing__(self, name: str) -> _Value:
+        reader = self[name] = self._make(name)
+        return reader
 
 
 def _unquoted_label(quoted: str) -> str:
@@ -225,20 +296,6 @@ def _quoted(name: str) -> str:
 
 def _is_of_snapshot(source: dict[str, Any]) -> bool:
     return str(source.get("snapshot", "false")) not in ("false", "None", "")
-
-
-def _place(source: dict[str, Any]) -> dict[str, Any]:
-    position = f"{source['file']}:{source['pos']}" if source.get("file") else None
-    return {"ts": int(source["ts_ms"]) // 1000, "position": position, "gtid": source.get("gtid") or None}
-
-
-def _place_of_row(source: dict[str, Any], op: str) -> dict[str, Any]:
-    """An update of a key comes as the deletion of the old row and the creation of the new one, both with its number."""
-    place = _place(source)
-    del place["ts"]
-    if place["position"] is None:
-        return place
-    return {**place, "xoffset": 2 * int(source["row"]) + (op == "c")}
 
 
 def _table_of(identifier: str) -> TableName:

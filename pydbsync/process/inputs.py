@@ -14,6 +14,7 @@ from pydbsync.engine.table_plans import TablePlans
 from pydbsync.engine.translated import TranslatedSource, decoder_of
 from pydbsync.model import Column, TableName
 from pydbsync.plan.recognise import recognise
+from pydbsync.protocols import StateStore
 
 
 def translated(stages: Stages, settings: Settings, input_format: str) -> Stages:
@@ -23,7 +24,9 @@ def translated(stages: Stages, settings: Settings, input_format: str) -> Stages:
     def columns_of(table: TableName) -> Mapping[str, Column] | None:
         return plans.target_columns(table) if isinstance(plans, TablePlans) else None
 
-    translate = translator_of(settings, input_format, columns_of, has_tables=isinstance(plans, TablePlans))
+    translate = translator_of(
+        settings, input_format, columns_of, has_tables=isinstance(plans, TablePlans), store=stages.store
+    )
     if translate is None:
         return stages
     return stages._replace(
@@ -31,12 +34,21 @@ def translated(stages: Stages, settings: Settings, input_format: str) -> Stages:
     )
 
 
+def _last_place(store: StateStore | None) -> tuple[str, int]:
+    """Binlog file and offset of what was applied last."""
+    state = None if store is None else store.state
+    if state is None or not state.checkpoint.base:
+        return "", 0
+    place = state.checkpoint.place
+    return f"{state.checkpoint.base}.{place.file:06d}", place.offset
+
+
 def _changes_no_table(sql: str) -> bool:
     return recognise(sql, "mysql").kind == "nothing"
 
 
 def translator_of(
-    settings: Settings, input_format: str, columns_of: ColumnsOf, *, has_tables: bool
+    settings: Settings, input_format: str, columns_of: ColumnsOf, *, has_tables: bool, store: StateStore | None = None
 ) -> Translate | None:
     """What reads messages of this format; None where they are read as they come. Raises ConfigError."""
     if input_format == "canal":
@@ -46,6 +58,7 @@ def translator_of(
         return DebeziumTranslator(
             columns_of,
             has_tables=has_tables,
+            last_place=lambda: _last_place(store),
             leaves_out=_changes_no_table,
             binaries=modes.get("binary.handling.mode", "bytes"),
             decimals=modes.get("decimal.handling.mode", "precise"),

@@ -226,3 +226,42 @@ def test_the_statements_of_a_snapshot_are_left_out() -> None:
 def test_a_truncation_is_a_statement() -> None:
     (message,) = read(translator(), envelope("t", None, None, table="a`b"))
     assert message["sql"] == "TRUNCATE TABLE `d`.`a``b`"
+
+
+def test_a_table_that_changes_is_read_by_its_new_columns() -> None:
+    columns: list[Mapping[str, Column]] = [{"v": Column(name="v", kind="varchar")}]
+    translate = DebeziumTranslator(lambda table: columns[-1], leaves_out=lambda sql: False, binaries="hex")
+    body = with_schema(envelope("c", None, {"v": "00ff"}), [{"field": "v", "type": "string"}])
+    assert [read(translate, body)[0]["data"] for _ in range(2)] == [{"v": "00ff"}] * 2
+    columns.append({"v": Column(name="v", kind="varbinary")})
+    assert read(translate, body)[0]["data"] == {"v": "AP8="}
+    columns.pop()
+    assert read(translate, body)[0]["data"] == {"v": "00ff"}
+
+
+def test_one_table_with_two_schemas_is_read_by_each_of_them() -> None:
+    translate = translator()
+    days = [{"field": "v", "type": "int32", "name": "io.debezium.time.Date"}]
+    plain = [{"field": "v", "type": "int32"}]
+    for _ in range(2):
+        assert read(translate, with_schema(envelope("c", None, {"v": 1}), days))[0]["data"] == {"v": "1970-01-02"}
+        assert read(translate, with_schema(envelope("c", None, {"v": 1}), plain))[0]["data"] == {"v": 1}
+
+
+@pytest.mark.parametrize(
+    ("applied", "told", "expected"),
+    [
+        (
+            ("", 0), [4, 3_000_000_000, 100, 2_000_000_000, 4_000_000_000, 50],
+            [4, 3_000_000_000, 2**32 + 100, 2**32 + 2_000_000_000, 2**32 + 4_000_000_000, 2**33 + 50],
+        ),
+        (("binlog.000002", 2**32 + 700), [600, 700, 800], [2**32 + 600, 2**32 + 700, 2**32 + 800]),
+        (("binlog.000002", 2**32 - 10), [2**32 - 20, 300], [2**32 - 20, 2**32 + 300]),
+        (("binlog.000001", 2**32 + 700), [4, 800], [4, 800]),
+        (("binlog.000002", 900), [100, 900, 1000], [100, 900, 1000]),
+    ],
+)  # fmt: skip
+def test_offsets_beyond_4_gib_are_counted_on(applied: tuple[str, int], told: list[int], expected: list[int]) -> None:
+    translate = translator({"v": Column(name="v", kind="int")}, last_place=lambda: applied)
+    found = [read(translate, envelope("c", None, {"v": 1}, pos=pos))[0]["position"] for pos in told]
+    assert found == [f"binlog.000002:{offset}" for offset in expected]
