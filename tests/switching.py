@@ -32,6 +32,13 @@ TABLES = (
 )
 
 
+def open_for_writes(server: Endpoint) -> None:
+    """An earlier test may have left it closed."""
+    if server.brand == "mysql":
+        server.query("SET GLOBAL super_read_only = 0")
+    server.query("SET GLOBAL read_only = 0")
+
+
 class Stage:
     """A source with an application, an empty target, and a plan from one to the other."""
 
@@ -39,9 +46,9 @@ class Stage:
         self.source, self.target, self.vhost, self.folder = source, target, vhost, folder
         self.active = folder / "active"
         self.plan = folder / "plan.yaml"
-        self._started: list[subprocess.Popen[bytes]] = []
+        self.started: list[subprocess.Popen[bytes]] = []
         for server in (source, target):
-            server.query("SET GLOBAL read_only = 0")
+            open_for_writes(server)
             server.query(f"DROP USER IF EXISTS {APPLICATION}@'%'")
             server.query(f"CREATE USER {APPLICATION}@'%' IDENTIFIED BY '{PASSWORD}'")
             server.query(f"GRANT SELECT, INSERT, UPDATE, DELETE, TRIGGER ON shop.* TO {APPLICATION}@'%'")
@@ -75,7 +82,10 @@ class Stage:
             "hooks": {"switch": f'echo "$PYDBSYNC_TO" > {self.active}'},
             **more,
         }
-        plan["limits"] = {"verify_age_s": 0, "watch_s": 0.5, **more.get("limits", {})}
+        patient = dict.fromkeys(
+            ("fence_s", "drain_s", "verify_s", "stop_s", "carry_s", "arm_s", "hook_s", "lag_s"), 300
+        )
+        plan["limits"] = {**patient, "verify_age_s": 0, "watch_s": 0.5, **more.get("limits", {})}
         self.plan.write_text(yaml.safe_dump(plan), encoding="utf-8")
 
     def begin(self) -> subprocess.Popen[bytes]:
@@ -101,10 +111,10 @@ class Stage:
                 [sys.executable, "-m", "pydbsync", *arguments], cwd=REPOSITORY, stdin=subprocess.DEVNULL, stdout=out,
                 stderr=out, start_new_session=True,
             )  # fmt: skip
-        self._started.append(process)
+        self.started.append(process)
         return process
 
-    def run(self, *arguments: str, environment: Mapping[str, str] | None = None, timeout_s: float = 120) -> Finished:
+    def run(self, *arguments: str, environment: Mapping[str, str] | None = None, timeout_s: float = 400) -> Finished:
         done = subprocess.run(
             [sys.executable, "-m", "pydbsync", *arguments], cwd=self.folder, stdin=subprocess.DEVNULL,
             capture_output=True, text=True, timeout=timeout_s, check=False, env={**os.environ, **(environment or {})},
@@ -125,10 +135,10 @@ class Stage:
                     words = (folder / "cmdline").read_bytes()
                     if mark in words and b"pydbsync" in words:
                         os.killpg(os.getpgid(int(folder.name)), signal.SIGKILL)
-        for process in self._started:
+        for process in self.started:
             process.wait()
         for server in (self.source, self.target):
-            server.query("SET GLOBAL read_only = 0")
+            open_for_writes(server)
             server.query(f"DROP USER IF EXISTS {APPLICATION}@'%'")
 
 
@@ -172,7 +182,7 @@ class Application:
                     continue
             if not self._write(connection):
                 connection = None
-            self._halt.wait(0.002)
+            self._halt.wait(0.02)
 
     def _connected(self, where: str) -> Any:
         host, _, port = where.partition(":")

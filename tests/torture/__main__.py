@@ -1,5 +1,5 @@
-"""`python -m tests.torture`, with `--faults N`, `--redis`, `--verify N`, `--repair N`, `--tools N`, `--bounds` or
-`--properties`.
+"""`python -m tests.torture`, with `--faults N`, `--redis`, `--verify N`, `--repair N`, `--tools N`, `--switches N`,
+`--bounds` or `--properties`.
 
 Prints what is shown; exit code 1 if it failed."""
 
@@ -37,6 +37,9 @@ def main() -> int:
     parser.add_argument(
         "--tools", type=int, nargs="?", const=20, help="rounds of capture, copy, verify and repair under faults"
     )
+    parser.add_argument(
+        "--switches", type=int, nargs="?", const=1, help="rounds of cutover and rollback, killed at each step"
+    )
     parser.add_argument("--source", help="of these: mysql://user:password@host:port")
     parser.add_argument("--target", help="the same; all databases of both are dropped")
     parser.add_argument("--redis", action="store_true", help="the sink of Redis instead of a MySQL")
@@ -47,13 +50,17 @@ def main() -> int:
         return bounds()
     if arguments.properties:
         return properties(arguments.seed)
-    if arguments.verify or arguments.repair or arguments.tools:
+    if arguments.verify or arguments.repair or arguments.tools or arguments.switches:
         print(f"seed {arguments.seed}", flush=True)
         source, target = end("source", arguments.source), end("target", arguments.target)
         if arguments.verify:
             return verify(source, target, arguments.verify, arguments.seed)
         if arguments.tools:
             return tools(source, target, arguments.tools, arguments.seed)
+        if arguments.switches:
+            from tests.torture.switches import torture as torture_switches
+
+            return torture_switches(source, target, rounds=arguments.switches, seed=arguments.seed, say=say)
         return repair(source, target, arguments.repair, arguments.seed)
     folder = arguments.folder or Path(tempfile.mkdtemp(prefix="pydbsync-torture-"))
     folder.mkdir(parents=True, exist_ok=True)

@@ -81,6 +81,11 @@ class Work:
     """What the running step waits for, in words."""
     _servers: dict[str, Servers] = field(default_factory=dict)
 
+    @property
+    def is_two_way(self) -> bool:
+        """Whether both directions run at once, before and after: none of them is started, kept still or ended."""
+        return self.way.settings.two_way is not None
+
     def keep(self, name: str, value: Any) -> None:
         """Store a fact before what it is about is done."""
         self.facts[name] = value

@@ -27,7 +27,7 @@ from pydbsync.ops.cutover.engine import Step, StepFailed, Way, Work
 from pydbsync.ops.cutover.events import disable_events, enabled_events
 from pydbsync.ops.cutover.fence import own_users, source_place
 from pydbsync.ops.cutover.hooks import run_hook
-from pydbsync.ops.cutover.processes import LOOK_S, empty_queues, end, forget_capture
+from pydbsync.ops.cutover.processes import LOOK_S, empty_queues, end, forget_capture, let_go_on
 from pydbsync.ops.cutover.sessions import ReadOnly, end_sessions, set_read_only
 from pydbsync.ops.cutover.switch import Arm, Open, Retire, StopForth, Switch
 from pydbsync.ops.doctor.finding import counted, listed
@@ -248,6 +248,7 @@ class Return:
     ) -> str:
         """Write them at the target, in their order: all where the source wins, those that meet nothing of the
         target's own where it wins."""
+        self._refuse_two_way()
         chosen, left = [], 0
         for (message, change), each in zip(changes, found, strict=True):
             if isinstance(change, SchemaChange) or each.statement:
@@ -264,6 +265,7 @@ class Return:
     def undo_at_source(self, changes: Sequence[tuple[bytes, RowChange | SchemaChange]]) -> str:
         """Take them back there, the newest first. Raises OperationError where a schema change is among them."""
         work = self._work
+        self._refuse_two_way()
         if statements := [change.sql for _, change in changes if isinstance(change, SchemaChange)]:
             raise OperationError(
                 f"a schema change is not taken back by itself: {listed(statements)}; do that by hand at"
@@ -278,6 +280,9 @@ class Return:
     def follow(self) -> str:
         """The way back carries what was written at the target since it was opened."""
         work = self._work
+        if work.is_two_way:
+            let_go_on(work, work.way)
+            return "both directions go on (two_way)"
         schema = work.back.settings.state_schema
         work.servers(work.back).target.call(lambda connection: ensure_state_schema(connection, schema))
         if "followed" not in work.facts:
@@ -288,6 +293,12 @@ class Return:
         if work.plan.triggers and "triggers" in work.facts:
             make_triggers(work)
         return Arm().do(work)
+
+    def _refuse_two_way(self) -> None:
+        if self._work.is_two_way:
+            raise OperationError(
+                "with two_way the queues carry them, and conflict policies decide: --follow lets the queues go on"
+            )
 
     def _replay(self, messages: Sequence[bytes], way: Way, stream: str) -> None:
         """By replay itself: what was begun and killed is gone on with, and nothing is written twice."""

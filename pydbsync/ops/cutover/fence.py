@@ -5,7 +5,6 @@ from __future__ import annotations
 import socket
 import time
 
-from pydbsync.apply.checkpoint import CheckpointRow
 from pydbsync.apply.connection import Connection
 from pydbsync.engine.table_plans import router_from
 from pydbsync.errors import ApplyError, OperationError, PydbsyncError, SourceError
@@ -341,12 +340,3 @@ def assert_quiet(work: Work, way: Way, begin: SourcePlace) -> SourcePlace:
             " take the right to write on a read_only server from that account, or close it by a hook"
         )
     return now
-
-
-def is_followed(work: Work, way: Way) -> bool:
-    """Whether a worker holds each queue of the direction."""
-    target = work.servers(way).target
-    return all(
-        target.call(CheckpointRow(schema=way.settings.state_schema, stream=queue.stream).is_locked)
-        for queue in way.settings.queues
-    )

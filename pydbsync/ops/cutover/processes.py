@@ -77,16 +77,14 @@ def running(connection: Connection, way: Way) -> list[Running]:
     return found
 
 
-def keep_still(work: Work, way: Way) -> int:
-    """Have no worker of the direction write any more, and wait until each has obeyed; how many pauses are ours."""
+def keep_still(work: Work, way: Way) -> None:
+    """Have no worker of the direction write any more, and wait until each has obeyed."""
     target = work.servers(way).target
     table = PauseTable(way.settings.state_schema)
-    reason = f"{work.command} of {work.plan.name}: the direction {way.name} has ended"
-    added = 0
     for queue in way.settings.queues:
-        added += target.call(
+        target.call(
             lambda connection, stream=queue.stream: table.add(  # type: ignore[misc]
-                connection, stream, "", actor=actor_here(), reason=reason
+                connection, stream, "", actor=actor_here(), reason=_reason(work, way)
             )
         )
     for queue in way.settings.queues:
@@ -97,19 +95,23 @@ def keep_still(work: Work, way: Way) -> int:
             if "paused" in states and not states & FOLLOWING:
                 break
             work.wait(LOOK_S)
-    return added
 
 
 def let_go_on(work: Work, way: Way) -> None:
-    """End our pauses of the direction."""
+    """End our pauses of the direction; those of an operator stay."""
     table = PauseTable(way.settings.state_schema)
-    target = work.servers(way).target
-    for queue in way.settings.queues:
-        target.call(
-            lambda connection, stream=queue.stream: table.remove(  # type: ignore[misc]
-                connection, stream, "", actor=actor_here()
-            )
-        )
+    streams = {queue.stream for queue in way.settings.queues}
+
+    def remove(connection: Connection) -> None:
+        for pause in table.all(connection):
+            if pause.stream in streams and not pause.schema_changes_of and pause.reason == _reason(work, way):
+                table.remove(connection, pause.stream, "", actor=actor_here())
+
+    work.servers(way).target.call(remove)
+
+
+def _reason(work: Work, way: Way) -> str:
+    return f"the direction {way.name} of the plan {work.plan.name} is over"
 
 
 def empty_queues(way: Way) -> int:
@@ -155,7 +157,7 @@ def start_replay(work: Work, way: Way) -> None:
     streams = [CheckpointRow(schema=way.settings.state_schema, stream=each.stream) for each in way.settings.queues]
     if not all(target.call(row.is_locked) for row in streams):
         _spawn(work, way, "run")
-    _wait_for_workers(work, way)
+    wait_for_workers(work, way)
 
 
 def start(work: Work, way: Way, place: str) -> None:
@@ -165,13 +167,14 @@ def start(work: Work, way: Way, place: str) -> None:
             work, "start", work.plan.hooks.start, way=way,
             more={"PYDBSYNC_START": place, "PYDBSYNC_CAPTURE_NAME": capture_name(work, way)},
         )  # fmt: skip
-        _wait_for_workers(work, way)
+        wait_for_workers(work, way)
     else:
         start_replay(work, way)
         _start_capture(work, way, place)
 
 
-def _wait_for_workers(work: Work, way: Way) -> None:
+def wait_for_workers(work: Work, way: Way) -> None:
+    """Until a worker follows each queue of the direction."""
     target = work.servers(way).target
     missing = {queue.stream for queue in way.settings.queues}
     while missing:

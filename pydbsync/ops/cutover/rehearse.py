@@ -111,8 +111,9 @@ def _look(work: Work, found: Rehearsal) -> None:
     work.tell("doctor, rights, what is parked, what is behind")
     # How old the last comparison is says nothing: one is made here.
     found.stops += Check(asks_age=False).look(work)
-    moved = frozenset({"target-triggers"}) if work.plan.triggers else frozenset()
-    found.stops += doctor_errors(work.back, but=moved)
+    # What fires at the server that is left goes along.
+    moves = (("target-triggers", work.plan.triggers), ("target-events", work.plan.events))
+    found.stops += doctor_errors(work.back, but=frozenset(name for name, does in moves if does))
     found.notes += _attempt("events", lambda: [
         f"would run at {way.target}, and no more at {way.source}: the events {listed('.'.join(e) for e in events)}"
         for events in [enabled_events(servers.source, way.settings)] if events
@@ -162,7 +163,7 @@ def _measure(work: Work, found: Rehearsal, *, drains: int, verifies: int) -> Non
         for _ in range(verifies):
             began = time.monotonic()
             try:
-                work.tell(f"    {compare(work)}")
+                work.tell(f"    {compare(work, is_live=True)}")
             except StepFailed as exc:
                 found.stops.append(str(exc))
                 return

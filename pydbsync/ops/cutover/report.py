@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pydbsync.ops.cutover.rehearse import Rehearsal
+from pydbsync.ops.doctor.finding import counted
 from pydbsync.ops.files import write_whole
 
 _STYLE = (
@@ -38,7 +39,7 @@ def write_report(found: Rehearsal, folder: Path, name: str) -> list[Path]:
 def verdict(found: Rehearsal) -> str:
     """One sentence."""
     if found.stops:
-        return f"A cut-over would not take place: {len(found.stops)} things stand against it."
+        return f"A cut-over would not take place: {counted(len(found.stops), 'thing')} in its way."
     low, high = found.range_s
     return f"Applications could not write for about {found.predicted_s:.1f} s ({low:.1f} to {high:.1f} s)."
 

@@ -75,6 +75,8 @@ def load_ways(path: Path) -> Ways:
                 for each in (one, other) if each is not None]  # fmt: skip
         if len(ends) != 2 or ends[0] != ends[1]:
             raise ConfigError(f"{what} are not the same server", key="back")
+    if (forth.settings.two_way is None) != (back.settings.two_way is None):
+        raise ConfigError("both configurations of a plan have it, or none", key="two_way")
     queues = {queue.queue for queue in forth.settings.queues} & {queue.queue for queue in back.settings.queues}
     if queues and forth.settings.amqp.address == back.settings.amqp.address:
         raise ConfigError(f"both directions have the queue {sorted(queues)[0]!r}: give each its own", key="back")
