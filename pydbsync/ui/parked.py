@@ -15,7 +15,7 @@ from starlette.routing import Route
 
 from pydbsync.errors import OperationError
 from pydbsync.model import TableSchema
-from pydbsync.ops.parked_desk import Parked, ParkedDesk
+from pydbsync.ops.parked_desk import UNREADABLE, Parked, ParkedDesk
 from pydbsync.ops.parked_retry import Outcome
 from pydbsync.ops.parked_select import Selection
 from pydbsync.ui.access import Session
@@ -82,6 +82,7 @@ class ParkedPages:
             request, "change.html", each=each, history=history, rows=_rows(found or [], table), has_fields=bool(found),
             table=table, sql=_sql(each), message=_shown(each.message), size_bytes=len(each.message),
             edited=None if each.edited is None else _shown(each.edited), job=self._site.jobs.newest,
+            is_unread=each.kind == UNREADABLE and each.edited is None,
         )  # fmt: skip
 
     def ask_edit(self, request: Request) -> Response:
@@ -127,15 +128,17 @@ class ParkedPages:
         """Those that are named, or all that the filters mean."""
         selection = _meant(form)
         what = f"retry of {selection.ids[0]}" if len(selection.ids) == 1 else "retry"
-        self._retry(request, session, selection, what)
+        self._retry(request, session, selection, what, takes_unread=first(form, "unread") == "1")
         return RedirectResponse(_back(form), 303)
 
-    def _retry(self, request: Request, session: Session, selection: Selection, title: str) -> None:
+    def _retry(
+        self, request: Request, session: Session, selection: Selection, title: str, *, takes_unread: bool = False
+    ) -> None:
         actor = self._site.actor(request, session)
 
         def work() -> Iterator[Outcome]:
             with self._site.desk(actor) as desk:
-                yield from desk.retry(selection)
+                yield from desk.retry(selection, takes_unread=takes_unread)
 
         job = self._site.jobs.start(title, work, wait_s=_RETRY_WAIT_S)
         if job is None:

@@ -38,8 +38,11 @@ _LAST_JOB_S: Final = 5.0
 def check(settings: Settings) -> list[str]:
     """What to warn of before the page is served. Raises OperationError where it must not be."""
     ui = settings.ui
-    if settings.target == NOT_CONFIGURED:
-        raise OperationError("the page shows the state schema of a MySQL target, and `db_info` names none")
+    if settings.sink is not None or settings.target == NOT_CONFIGURED:
+        raise OperationError(
+            "the page shows the state schema of a MySQL target; for a sink there are `pydbsync status` and"
+            " `pydbsync parked`"
+        )
     if is_loopback(ui.host):
         return []
     if ui.token is None:

@@ -417,6 +417,26 @@ def test_reading_needs_the_token_where_that_is_asked_for(fresh_target: Endpoint)
 
 
 @pytest.mark.mariadb
+def test_what_could_not_be_read_is_written_only_where_that_is_asked_for(fresh_target: Endpoint, binlog: Binlog) -> None:
+    park(fresh_target, binlog)
+    first, second = (each.id for each in parked(fresh_target))
+    fresh_target.query("UPDATE pydbsync.parked SET kind = 'unreadable' WHERE id = %s", first)
+    fresh_target.query("ALTER TABLE d.t MODIFY w BIGINT")
+    with serving(page_settings(fresh_target)) as served:
+        entered = ask(served, "POST", "/login", body={"token": TOKEN, "name": "Ada", "next": "/"})
+        cookie = entered.headers["Set-Cookie"].partition(";")[0]
+        shown = ask(served, "GET", f"/parked/{first}", Cookie=cookie).read().decode()
+        assert "Retry, whatever came since" in shown
+        form = {"csrf": re.findall(r'name="csrf" value="([^"]+)"', shown)[0], "id": str(first), "one": "1"}
+        for more, says in (({}, "it can be read now, but later"), ({"unread": "1"}, f"{first}: applied")):
+            answer = ask(served, "POST", "/parked/retry", body={**form, **more}, Cookie=cookie)
+            assert answer.headers["Location"] == f"/parked/{first}"
+            assert says in ask(served, "GET", f"/parked/{first}", Cookie=cookie).read().decode()
+    assert [each.id for each in parked(fresh_target)] == [second]
+    assert fresh_target.query("SELECT w FROM d.t") == [(99999999999,)]
+
+
+@pytest.mark.mariadb
 def test_with_a_certificate_it_speaks_tls_and_its_cookie_crosses_nothing_else(
     fresh_target: Endpoint, certificates: Certificates
 ) -> None:
