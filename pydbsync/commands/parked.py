@@ -314,7 +314,8 @@ def _table(rows: list[Parked]) -> Table:
 def _as_object(each: Parked) -> dict[str, object]:
     return {
         "id": each.id, "stream": each.stream, "status": each.status, "kind": each.kind, "table": str(each.source),
-        "target_database": each.target_database, "position": each.position, "behind": each.behind,
+        "target_database": each.target_database, "target_table": each.target_table,
+        "position": each.position, "behind": each.behind,
         "reason": each.reason, "code": each.code, "parked_at": str(each.parked_at),
         "input_format": each.input_format, "message": each.message.decode("utf-8", "backslashreplace"),
         "edited": None if each.edited is None else each.edited.decode("utf-8", "backslashreplace"),

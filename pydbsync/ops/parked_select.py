@@ -61,12 +61,17 @@ class Selection(msgspec.Struct, frozen=True):
         if self.tables:
             names = self._names(connection, schema)
             parts.append(
-                _one_of(["(source_database = %s AND source_table = %s AND target_database = %s)" for _ in names])
+                _one_of(
+                    [
+                        "(source_database = %s AND source_table = %s AND target_database = %s AND target_table = %s)"
+                        for _ in names
+                    ]
+                )
             )
             values += [part for name in names for part in name]
         return " AND ".join(parts) or "TRUE", tuple(values)
 
-    def _names(self, connection: Connection, schema: str) -> Sequence[tuple[str, str, str]]:
+    def _names(self, connection: Connection, schema: str) -> Sequence[tuple[str, str, str, str]]:
         """The names in the table that the globs mean: few, where the changes are many."""
         for glob in self.tables:
             if "." not in glob:
@@ -74,13 +79,13 @@ class Selection(msgspec.Struct, frozen=True):
         globs = Filters(include=self.tables)
         status = "TRUE" if self.every_status or self.ids else "status = 'parked'"
         found = connection.rows(
-            "SELECT DISTINCT source_database, source_table, target_database"
+            "SELECT DISTINCT source_database, source_table, target_database, target_table"
             f" FROM {quote_name(schema)}.`parked` WHERE {status}"
         )
         return [
-            (database, table, target)
-            for database, table, target in found
-            if globs.takes(TableName(database, table)) or globs.takes(TableName(target or database, table))
+            (database, table, target, renamed)
+            for database, table, target, renamed in found
+            if globs.takes(TableName(database, table)) or globs.takes(TableName(target or database, renamed or table))
         ]
 
 

@@ -4,15 +4,23 @@ from __future__ import annotations
 
 import contextlib
 import random
+import threading
 from pathlib import Path
 from typing import Any
 
 import pymysql
 import pytest
 
+from pydbsync.engine.table_plans import router_from
 from pydbsync.errors import ConfigError
 from pydbsync.ops.parked_desk import ALL, ParkedDesk
-from tests.comparing import LOG, compare, run_sql
+from pydbsync.ops.parked_select import Selection
+from pydbsync.ops.servers import Server
+from pydbsync.ops.verify.compare import CompareOptions
+from pydbsync.ops.verify.explain import explained
+from pydbsync.ops.verify.matching import open_sides
+from pydbsync.ops.verify.pairs import find_pairs
+from tests.comparing import LOG, compare, run_sql, settings_for
 from tests.integration.captured import Capture
 from tests.integration.copying import copy
 from tests.integration.engine import parked, replay
@@ -194,6 +202,38 @@ def test_copy_writes_by_the_routes_and_replay_goes_on(ends: Ends) -> None:
     assert ends.unequal() == {}
 
 
+def test_copy_fills_tables_that_were_made_for_the_routes(ends: Ends) -> None:
+    run_sql(ends.source, TABLES)
+    ends.change(random.Random(12), 200)
+    run_sql(
+        ends.target,
+        "CREATE DATABASE shop;\nCREATE TABLE archive.even (id INT PRIMARY KEY, v VARCHAR(20), own INT DEFAULT 5);\n"
+        "CREATE TABLE archive.orders (id INT NOT NULL PRIMARY KEY, customer INT NOT NULL, total DECIMAL(10,2),"
+        " status VARCHAR(10) COLLATE utf8mb4_general_ci)",
+    )
+    settings = settings_for(ends.source, ends.target, **{**ROUTES, "exclude": ["shop.customers"]})
+    copy(settings, existing="keep", streams=(ends.stream,))
+    assert {name for name, table in compare(settings, data_only=True).items() if table.status != "equal"} == set()
+    assert ends.target.query("SELECT COUNT(*) FROM archive.orders")[0][0] > 3
+
+
+def test_what_verify_explains_shows_no_key(ends: Ends) -> None:
+    run_sql(ends.source, TABLES)
+    ends.replay()
+    settings = ends.bench.settings
+    lines: list[str] = []
+    source, target = (Server(end.connect_keywords(), key=end.key, retry=settings.retry, stop=threading.Event())
+                      for end in (settings.source, settings.target) if end is not None)  # fmt: skip
+    for pair in find_pairs(settings, router_from(settings), source, target, tables=(), is_shared=False).pairs:
+        lines += explained(open_sides(pair, settings, source, target), CompareOptions())
+    source.close()
+    target.close()
+    key = KEY["key"].encode().ljust(64, b"\0")
+    pads = [bytes(each ^ pad for each in key).hex() for pad in (0x36, 0x5C)]
+    assert "SHA2(CONCAT(X'***', " in str(lines)
+    assert [line for line in lines if any(pad[:32] in line for pad in pads) or KEY["key"] in line] == []
+
+
 def test_a_table_of_another_name_keeps_its_order_behind_what_is_parked(ends: Ends) -> None:
     run_sql(ends.source, TABLES)
     ends.replay()
@@ -213,6 +253,9 @@ def test_a_table_of_another_name_keeps_its_order_behind_what_is_parked(ends: End
     ]
     ends.target.query("ALTER TABLE archive.even MODIFY v VARCHAR(20)")
     desk = ParkedDesk(ends.bench.settings, log=LOG)
+    assert [len(list(desk.find(Selection(tables=(name,))))) for name in ("archive.even", "shop.plain", "x.*")] == [
+        len(waiting), len(waiting), 0,
+    ]  # fmt: skip
     assert all(outcome.applied for outcome in desk.retry(ALL))
     desk.close()
     assert ends.unequal() == {}

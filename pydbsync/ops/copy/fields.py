@@ -155,6 +155,8 @@ class RowForm:
                 fields.append(field_for(column, match, value=value))
         self.fields = tuple(fields)
         self._source = quote_table(source.name)
+        self.condition = route.condition_sql if route is not None else ""
+        """Which rows the target has, as SQL of the source; empty for all of them."""
 
     def chunk_query(self, way: Way, where: str, *, shard: str = "0") -> str:
         """`(shard, rows, text of all its rows)` of a chunk, one row a shard; with Way.INSERT also …

@@ -9,7 +9,7 @@ import msgspec
 from pydbsync.apply.catalog import read_table
 from pydbsync.apply.connection import Connection
 from pydbsync.errors import OperationError, PermanentError
-from pydbsync.model import TableName
+from pydbsync.model import TableName, TableSchema
 from pydbsync.ops.conditions import without_table
 from pydbsync.ops.copy.definitions import Builder, Inventory
 from pydbsync.ops.copy.fields import RowForm
@@ -49,6 +49,7 @@ def preview(
     own: OwnTables,
     builder: Builder,
     targets: Callable[[TableName], Sequence[Target]],
+    form: Callable[[TableSchema, TableSchema], RowForm],
     existing: Existing,
     is_added: bool,
 ) -> Preview:
@@ -65,7 +66,7 @@ def preview(
                     refused.append(name)
                 else:
                     found.filled.append(name)
-                    found.problems += _lacking(source, target, table.name, name)
+                    found.problems += _lacking(source, target, table.name, name, form)
                 continue
             if name in others and existing == "stop" and not is_added:
                 refused.append(name)
@@ -119,7 +120,13 @@ def expected_cost(inventory: Inventory, options: CopyOptions) -> list[str]:
     ]
 
 
-def _lacking(source: Connection, target: Connection, source_name: TableName, name: TableName) -> list[str]:
+def _lacking(
+    source: Connection,
+    target: Connection,
+    source_name: TableName,
+    name: TableName,
+    form: Callable[[TableSchema, TableSchema], RowForm],
+) -> list[str]:
     """Why a table that is kept cannot take the rows."""
     at_source = read_table(source, source_name, with_referrers=False)
     at_target = read_table(target, name, with_referrers=False)
@@ -128,7 +135,7 @@ def _lacking(source: Connection, target: Connection, source_name: TableName, nam
     if at_target is None:
         return [f"{name} at the target is a view, which takes no rows of {source_name}: drop it"]
     try:
-        RowForm(at_source, at_target)
+        form(at_source, at_target)
     except OperationError as exc:
         return [str(exc)]
     return []

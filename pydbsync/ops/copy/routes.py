@@ -8,7 +8,6 @@ from collections.abc import Iterable
 
 import msgspec
 
-from pydbsync.config.routes import RouteSettings
 from pydbsync.config.settings import Settings
 from pydbsync.engine.table_plans import apply_mode_of, row_route, row_settings
 from pydbsync.errors import OperationError, PlanError
@@ -23,7 +22,6 @@ from pydbsync.ops.copy.tasks import TableTask, Target
 from pydbsync.ops.copy.workers import SourceChangedError
 from pydbsync.ops.servers import Servers
 from pydbsync.plan.quoting import quote_name
-from pydbsync.plan.routed.rows import RowRoute
 from pydbsync.plan.rows import Strategy, TablePlan
 from pydbsync.route.router import Router
 
@@ -40,6 +38,19 @@ def targets_of(settings: Settings, router: Router, name: TableName) -> tuple[Tar
             for shard in sharding.owned(settings.corpmod)
         )
     return tuple(Target(each, None) for each in router.targets(name))
+
+
+def row_form(settings: Settings, router: Router, source: TableSchema, target: TableSchema) -> RowForm:
+    """How the rows of a source table reach this table of the target. Raises OperationError where they cannot."""
+    own = row_settings(settings, router, source.name)
+    if own is None:
+        return RowForm(source, target)
+    try:
+        route = row_route(settings, own, source, target)
+        route.check_types(source)
+        return RowForm(source, target, route)
+    except PlanError as exc:
+        raise OperationError(f"{source.name} cannot be copied by its route: {exc}") from exc
 
 
 class Tables:
@@ -129,17 +140,16 @@ class Tables:
         if now != task.table.fingerprint:
             raise SourceChangedError("its definition changed before its rows were read")
         forms = []
-        settings = row_settings(self._settings, self._router, task.name)
         for target in task.targets:
             schema = self._servers.target.table(target.name, with_referrers=False)
             if schema is None:
                 raise OperationError(
                     f"{target.name} has vanished from the target while it was copied; start the copy again"
                 )
-            route = None if settings is None else self._route(settings, source, schema)
-            if route is not None and route.condition_sql and route.condition_sql not in task.condition:
-                task.condition = " AND ".join(f"({each})" for each in (task.condition, route.condition_sql) if each)
-            forms.append(RowForm(source, schema, route))
+            form = row_form(self._settings, self._router, source, schema)
+            if form.condition and form.condition not in task.condition:
+                task.condition = " AND ".join(f"({each})" for each in (task.condition, form.condition) if each)
+            forms.append(form)
             task.replace = task.replace or not schema.transactional
         task.form = forms[0]
         if any(form.fields != task.form.fields for form in forms):
@@ -158,14 +168,6 @@ class Tables:
         task.schema = source
         if task.is_chunked:
             self._recall(task)
-
-    def _route(self, settings: RouteSettings, source: TableSchema, target: TableSchema) -> RowRoute:
-        try:
-            route = row_route(self._settings, settings, source, target)
-            route.check_types(source)
-            return route
-        except PlanError as exc:
-            raise OperationError(f"{source.name} cannot be copied by its route: {exc}") from exc
 
     def _shard_of(self, source: TableSchema) -> str:
         sharding = self._settings.sharding

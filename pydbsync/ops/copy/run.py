@@ -28,7 +28,7 @@ from pydbsync.ops.copy.preview import Preview, expected_cost, preview, refuse, w
 from pydbsync.ops.copy.programs import carry_programs, missing_definers, not_wanted, read_programs
 from pydbsync.ops.copy.queues import existing_queues
 from pydbsync.ops.copy.rounds import plan_round
-from pydbsync.ops.copy.routes import Tables, targets_of
+from pydbsync.ops.copy.routes import Tables, row_form, targets_of
 from pydbsync.ops.copy.snapshot import SnapshotTaker
 from pydbsync.ops.copy.streams import OwnedStreams
 from pydbsync.ops.copy.structure_only import make_structure
@@ -280,6 +280,7 @@ class Copy:
         found = preview(
             self._source, self._target, inventory, own=OwnTables(self._target, self._journal, builder),
             builder=builder, targets=lambda name: targets_of(self._settings, self._router, name),
+            form=lambda source, target: row_form(self._settings, self._router, source, target),
             existing=self._options.existing, is_added=self._is_added,
         )  # fmt: skip
         if not (inventory.tables or inventory.views or inventory.sequences):

@@ -28,6 +28,7 @@ _UNIQUE_DIGITS = 24
 """Hexadecimal digits of a mask by which rows are told apart: 96 bits."""
 _BITS = {"tinyint": 8, "smallint": 16, "mediumint": 24, "int": 32, "bigint": 64}
 _ROUNDS = 4
+_KEYED = re.compile(r"(SHA2\(CONCAT\()X'[0-9a-f]{128}'")
 
 
 class Mask(NamedTuple):
@@ -118,6 +119,11 @@ class _Key:
         """The same of an SQL expression; NULL of NULL."""
         inner = f"SHA2(CONCAT(X'{self._inner}', {value}), 256)"
         return f"SHA2(CONCAT(X'{self._outer}', UNHEX({inner})), 256)"
+
+
+def without_keys(sql: str) -> str:
+    """The statement as it may be shown."""
+    return _KEYED.sub(r"\1X'***'", sql)
 
 
 def _text_column(source: Column, target: Column) -> Column:
