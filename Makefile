@@ -27,7 +27,7 @@ test-mysql: venv lab-up monitoring  ## the second leg alone: what runs with MySQ
 
 test-opensearch: venv lab-up  ## what runs with an OpenSearch, PYDBSYNC_OPENSEARCH=http://host:port, whose indices are removed
 	@[ -n "$$PYDBSYNC_OPENSEARCH" ] || { echo "test-opensearch: PYDBSYNC_OPENSEARCH must say where there is one" >&2; exit 2; }
-	$(VENV_PYTHON) -m pytest $(if $(RERUNS),--reruns $(RERUNS) -rR) $(or $(ARGS),tests/integration/test_opensearch.py)
+	$(VENV_PYTHON) -m pytest $(if $(RERUNS),--reruns $(RERUNS) -rR) $(or $(ARGS),tests/integration/test_opensearch.py tests/e2e/test_torture_opensearch.py)
 
 check: lint  ## ruff, mypy and the unit tests, no server needed
 	$(VENV_PYTHON) -m pytest -q tests/unit

@@ -26,7 +26,7 @@ from pydbsync.places import Checkpoint
 from pydbsync.process.worker import follow
 from pydbsync.sinks.writer import SinkRow, place_of
 from pydbsync.source.memory import MemorySource
-from pydbsync.work import StreamState
+from pydbsync.work import ParkedChange, StreamState
 from tests.certificates import Certificates
 from tests.conftest import RunSync
 from tests.integration.search_sink import LOG, NEEDED, URL, Answer, Between, Cluster, parts_of, run, settings_for
@@ -478,6 +478,29 @@ def test_a_document_that_nobody_takes_is_parked_alone(cluster: Cluster, between:
     status = run(settings_for(between, table, TABLES), Binlog().transaction(*rows))
     assert status.parked == 1
     assert set(cluster.search("t")) == {str(number) for number in range(20) if number != 7}
+
+
+def test_a_commit_whose_answer_was_lost_is_done_once(cluster: Cluster, between: Between, table: Endpoint) -> None:
+    parts = parts_of(settings_for(between, table, TABLES, run_lock_timeout_s=1))
+    assert parts.keep.lock()
+    state = parts.keep.take_over()
+
+    def decide(method: str, path: str, body: bytes, forward: Any) -> Answer | None:
+        answer: Answer = forward(body)
+        return None if method == "PUT" and path.startswith("/pydbsync/_doc/stream%3Amemory?") else answer
+
+    change = ParkedChange(message=b"junk", reason="not JSON")
+    for number in (1, 2):
+        state = msgspec.structs.replace(state, commits=number)
+        between.decide = decide
+        with pytest.raises(TransientError, match="closed connection"):
+            parts.keep.commit(state, [change])
+        between.decide = lambda method, path, body, forward: forward(body)
+        if number == 2:
+            assert parts.keep.is_ours()  # as it is asked between two tries
+        assert parts.keep.commit(state, [change]) == [number]
+    assert [kept.id for kept in parts.keep.parked()] == [1, 2]
+    assert parts.keep.take_over().commits == 2
 
 
 def test_a_state_that_went_back_is_noticed_and_the_stream_goes_on_from_it(cluster: Cluster, table: Endpoint) -> None:

@@ -1,5 +1,5 @@
-"""`python -m tests.torture`, with `--faults N`, `--redis`, `--verify N`, `--repair N`, `--tools N`, `--switches N`,
-`--bounds` or `--properties`.
+"""`python -m tests.torture`, with `--faults N`, `--redis`, `--opensearch`, `--verify N`, `--repair N`, `--tools N`,
+`--switches N`, `--bounds` or `--properties`.
 
 Prints what is shown; exit code 1 if it failed."""
 
@@ -43,6 +43,9 @@ def main() -> int:
     parser.add_argument("--source", help="of these: mysql://user:password@host:port")
     parser.add_argument("--target", help="the same; all databases of both are dropped")
     parser.add_argument("--redis", action="store_true", help="the sink of Redis instead of a MySQL")
+    parser.add_argument(
+        "--opensearch", action="store_true", help="that of OpenSearch, PYDBSYNC_OPENSEARCH=http://host:port"
+    )
     arguments = parser.parse_args()
     if arguments.bounds:
         from tests.torture.bounds import main as bounds
@@ -71,6 +74,12 @@ def main() -> int:
         shown = torture_redis(folder, faults=arguments.faults, seed=arguments.seed, say=say)
         print(shown)
         return 0 if shown.is_equal else 1
+    if arguments.opensearch:
+        from tests.torture.search import torture as torture_search
+
+        found = torture_search(folder, faults=arguments.faults, seed=arguments.seed, say=say)
+        print(found)
+        return 0 if found.is_equal else 1
     result = torture(folder, faults=arguments.faults, seed=arguments.seed, only=arguments.only, say=say)
     print(result)
     return 0 if result.is_equal else 1

@@ -20,7 +20,11 @@ _OLDEST = {"opensearch": (2, 8), "elasticsearch": (7, 12)}
 _encode = msgspec.json.encode
 _decode = msgspec.json.Decoder().decode
 _PAGE = 1000
-_LATER = ("cluster_block_exception", "unavailable_shards_exception", "no_shard_available_action_exception")
+_LATER = (
+    "cluster_block_exception", "unavailable_shards_exception", "no_shard_available_action_exception",
+    "index_closed_exception",
+)  # fmt: skip
+"""Refusals that end by themselves, or by what an operator does."""
 
 
 class SearchError(PydbsyncError):

@@ -159,6 +159,8 @@ class SearchKeep:
         self._lock_s = lock_s
         self._owner = f"process {os.getpid()} on {socket.gethostname()} {uuid.uuid4().hex}"
         self._record = Record()
+        self._wanted: Record | None = None
+        """What was to be committed last: its answer may have been lost, and it done."""
         self._seen: tuple[int, int] | None = None
         self._watched: tuple[tuple[int, int] | None, float] = (None, 0.0)
         self._generation: int | None = None
@@ -212,13 +214,17 @@ class SearchKeep:
         else:
             state = StreamState(Checkpoint(), generation=self.new_generation())
         state.epoch = record.epoch
-        self._generation = None
+        self._generation = self._wanted = None
         return state
 
     def commit(self, state: StreamState, parked: Sequence[ParkedChange]) -> list[int]:
         if state.generation != self._generation:
             self.index.note_generation(self._stream, state.generation)
             self._generation = state.generation
+        text = encode_state(state).decode()
+        if self._is_done(str(state.commits), text):
+            last = max((span[2] for span in self._record.parked), default=0)
+            return list(range(last - len(parked) + 1, last + 1))
         record = self._record
         first = max((span[2] for span in record.parked), default=0) + 1
         ids = list(range(first, first + len(parked)))
@@ -230,18 +236,25 @@ class SearchKeep:
             ]
             self.index.put_all([(self._parked_name(record.epoch, each.id), _document(each)) for each in kept])
             spans = _with_span(spans, [record.epoch, ids[0], ids[-1]])
-        wanted = msgspec.structs.replace(
-            record, commits=str(state.commits), state=encode_state(state).decode(), parked=spans
-        )
+        self._wanted = wanted = msgspec.structs.replace(record, commits=str(state.commits), state=text, parked=spans)
         if not self._exchange(wanted):
-            now, seen = self._judged()
-            if now.commits == wanted.commits and now.state == wanted.state:  # the answer was lost, it was done
-                self._record, self._seen = now, seen
-            else:
-                self._record, self._seen = now, seen
-                if now.commits != record.commits or not self._exchange(wanted):
-                    raise WentBack(f"{self._product} lacks what was committed")
+            self._adopt()
+            if not self._is_done(wanted.commits, text) and not self._exchange(wanted):
+                raise WentBack(f"{self._product} lacks what was committed")
         return ids
+
+    def _is_done(self, commits: str, state: str) -> bool:
+        """Whether this very commit was done, and only its answer was lost."""
+        wanted, now = self._wanted, self._record
+        return wanted is not None and (now.commits, now.state) == (commits, state) == (wanted.commits, wanted.state)
+
+    def _adopt(self) -> None:
+        """Go on with the record as it is now. Raises CheckpointConflict, WentBack."""
+        now, seen = self._judged()
+        known = {self._record.commits, self._wanted.commits if self._wanted is not None else self._record.commits}
+        if now.commits not in known:
+            raise WentBack(f"{self._product} lacks what was committed")
+        self._record, self._seen = now, seen
 
     def keep_alive(self) -> None:
         if time.monotonic() - self._alive_at > self._lock_s / 3:
@@ -249,10 +262,7 @@ class SearchKeep:
 
     def _renew(self) -> None:
         if not self._exchange(self._record):
-            now, seen = self._judged()
-            if now.commits != self._record.commits:
-                raise WentBack(f"{self._product} lacks what was committed")
-            self._record, self._seen = now, seen
+            self._adopt()
 
     def _exchange(self, record: Record) -> bool:
         """Write the record where it is still as it was written last."""
