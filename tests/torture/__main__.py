@@ -1,5 +1,5 @@
 """`python -m tests.torture`, with `--faults N`, `--redis`, `--opensearch`, `--verify N`, `--repair N`, `--tools N`,
-`--switches N`, `--bounds` or `--properties`.
+`--switches N`, `--two-way`, `--bounds` or `--properties`.
 
 Prints what is shown; exit code 1 if it failed."""
 
@@ -46,6 +46,7 @@ def main() -> int:
     parser.add_argument(
         "--opensearch", action="store_true", help="that of OpenSearch, PYDBSYNC_OPENSEARCH=http://host:port"
     )
+    parser.add_argument("--two-way", action="store_true", help="two servers that replicate each other")
     arguments = parser.parse_args()
     if arguments.bounds:
         from tests.torture.bounds import main as bounds
@@ -68,6 +69,8 @@ def main() -> int:
     folder = arguments.folder or Path(tempfile.mkdtemp(prefix="pydbsync-torture-"))
     folder.mkdir(parents=True, exist_ok=True)
     print(f"seed {arguments.seed}; logs in {folder}", flush=True)
+    if arguments.two_way:
+        return two_way(folder, arguments.faults, arguments.seed, arguments.source, arguments.target)
     if arguments.redis:
         from tests.torture.redis import torture as torture_redis
 
@@ -141,6 +144,21 @@ def tools(source: Endpoint, target: Endpoint, rounds: int, seed: int) -> int:
             say(f"{number} of {rounds} rounds, {sum(found.faults.values())} faults, {failed} failed")
         say(", ".join(f"{count} {name}" for name, count in sorted(found.faults.items())))
     return 1 if failed else 0
+
+
+def two_way(folder: Path, faults: int, seed: int, source: str | None, target: str | None) -> int:
+    from tests.servers import Vhost
+    from tests.torture.two_way import torture as torture_both_ways
+
+    broker = lab.up("rabbitmq")
+    name = "torture-two-way"
+    broker.delete_vhost(name)
+    broker.create_vhost(name)
+    shown = torture_both_ways(
+        end("source", source), end("target", target), Vhost(broker, name), folder, faults=faults, seed=seed, say=say
+    )
+    print(shown)
+    return 0 if shown.is_equal else 1
 
 
 def say(text: str) -> None:
