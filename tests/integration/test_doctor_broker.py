@@ -7,6 +7,7 @@ import contextlib
 import socket
 import threading
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
@@ -15,6 +16,7 @@ import pytest
 from pydbsync.apply.connection import Connection
 from pydbsync.apply.state import ensure_state_schema
 from pydbsync.config.settings import Settings, settings_from_mapping
+from pydbsync.config.two_way import TwoWaySettings
 from tests.comparing import run_sql
 from tests.examining import Fault, examined, must_say, named, shown
 from tests.processes import wait_for
@@ -173,6 +175,21 @@ def test_a_fault_of_the_broker_is_named_with_its_remedy(
     declare(vhost, broken)
     report = examined(settings(shop, vhost, broken.queues), "broker")
     must_say(report, broken.says)
+
+
+@pytest.mark.parametrize("keys", [["pydbsync.mark"], ["pydbsync.*"]])
+def test_a_queue_without_the_marks_of_the_other_direction_is_named(
+    shop: tuple[Endpoint, Endpoint], vhost: Vhost, keys: list[str]
+) -> None:
+    queues = {"a": ["shop.orders", "shop.items", "pydbsync.#"], "b": ["shop.customers", *keys]}
+    for queue, bound in queues.items():
+        vhost.declare(queue, routing_keys=bound)
+    report = examined(replace(settings(shop, vhost, queues), two_way=TwoWaySettings()), "broker")
+    if keys == ["pydbsync.*"]:
+        assert [each.level for each in report.findings if each.check in ("marks", "no-marks")] == ["ok"], shown(report)
+        return
+    says = "queue b does not receive pydbsync.checkpoint, pydbsync.schema_change"
+    must_say(report, fault("no-marks", "error", says, "add 'pydbsync.checkpoint' and 'pydbsync.schema_change'"))
 
 
 def test_nothing_is_wrong_with_what_is_well(shop: tuple[Endpoint, Endpoint], vhost: Vhost) -> None:

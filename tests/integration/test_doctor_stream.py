@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import pika
 import pytest
 
 from pydbsync.config.maxwell_file import read_maxwell_file
+from pydbsync.config.two_way import TwoWaySettings
 from pydbsync.ops.doctor.examination import Examination
 from pydbsync.ops.doctor.finding import Report
 from pydbsync.ops.doctor.stream import Message, looked_at
@@ -188,6 +190,22 @@ def test_a_flag_of_maxwell_is_named_with_its_remedy(
     found = [each for each in report.findings if each.check == check and says in each.text and each.level != "ok"]
     assert found, shown(report)
     assert any(name in each.remedy or "maxwell_database" in each.remedy for each in found), shown(report)
+
+
+@pytest.mark.parametrize(("more", "level"), [("", "error"), (", include: pydbsync.*", "ok")])
+def test_a_filter_without_the_marks_of_the_other_direction_is_named(
+    shop: tuple[Endpoint, Endpoint], vhost: Vhost, tmp_path: Path, more: str, level: str
+) -> None:
+    file = tmp_path / "config.properties"
+    file.write_text(
+        GOOD_FLAGS.format(vhost=vhost.name)
+        + f"filter=exclude: *.*, include: shop.*, include: pydbsync_heartbeat.*{more}\n",
+        encoding="utf-8",
+    )
+    chosen = replace(settings(shop, vhost, {"sync": ["#"]}), two_way=TwoWaySettings())
+    report = examined(chosen, "maxwell", maxwell=read_maxwell_file(file))
+    found = [each for each in report.findings if "marks of the other direction" in each.text]
+    assert [each.level for each in found] == ([] if level == "ok" else [level]), shown(report)
 
 
 POSITIONS = """

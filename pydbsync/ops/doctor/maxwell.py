@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from typing import Any, Final, NamedTuple
 
+from pydbsync.engine.echoes import MARK_TABLES
 from pydbsync.errors import ApplyError
 from pydbsync.model import TableName
 from pydbsync.ops.doctor.catalogue import ColumnFacts, source_tables
@@ -186,6 +187,15 @@ def check_filter(exam: Examination) -> Iterator[Finding]:
     if not passes(rules, TableName(database, table)):
         yield warning("maxwell-filter", "Maxwell's filter leaves out the heartbeat: a loss cannot be proven",
                       f"add include: {database}.* to filter in config.properties")  # fmt: skip
+    schema = exam.settings.source_state_schema
+    if schema and any(not passes(rules, TableName(schema, table)) for table in MARK_TABLES):
+        yield error(
+            "maxwell-filter",
+            "Maxwell's filter leaves out the marks of the other direction: what it has written could not be told"
+            " (two_way)",
+            f"add {', '.join(f'include: {schema}.{table}' for table in MARK_TABLES)} to filter in config.properties,"
+            " and restart Maxwell",
+        )
     if any(not passes(rules, TableName(name.database, f"_{name.table}_gho")) and passes(rules, name)
            for name in source_tables(exam)):  # fmt: skip
         yield warning("maxwell-filter", "Maxwell's filter leaves out ghost tables: an online schema change (gh-ost)"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
+from pydbsync.engine.echoes import MARK_TABLES
 from pydbsync.errors import SourceError
 from pydbsync.model import TableName
 from pydbsync.ops.doctor.bindings import Binding, Routes
@@ -104,6 +105,31 @@ def check_heartbeat(exam: Examination) -> Iterator[Finding]:
             " told from rest",
             f"add '{key}' to its routing keys, and run pydbsync heartbeat",
         )
+
+
+def check_marks(exam: Examination) -> Iterator[Finding]:
+    """Where replay runs in both directions, each queue needs the marks: without them the worker stops at its start."""
+    schema = exam.settings.source_state_schema
+    routes, is_sure = _routes(exam)
+    if not schema or not all(routes.may_tell(queue.exchange) for queue in exam.settings.queues):
+        return
+    if not is_sure and any(not queue.routing_keys for queue in exam.settings.queues):
+        return
+    reached = {table: _queues(exam, routes, TableName(schema, table)) for table in MARK_TABLES}
+    is_whole = True
+    for queue in exam.settings.queues:
+        lost = [table for table in MARK_TABLES if queue.queue not in reached[table]]
+        if lost:
+            is_whole = False
+            keys = " and ".join(f"'{_key(exam, TableName(schema, table))}'" for table in lost)
+            yield error(
+                "no-marks",
+                f"queue {queue.queue} does not receive {listed([f'{schema}.{table}' for table in lost])}: what the"
+                " other direction has written could not be told (two_way)",
+                f"add {keys} to its routing keys in rabbitmq_queue_bind",
+            )
+    if is_whole:
+        yield ok("marks", "the marks of the other direction are received by each queue")
 
 
 def _queues(exam: Examination, routes: Routes, name: TableName) -> frozenset[str]:

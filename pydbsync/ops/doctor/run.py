@@ -48,6 +48,7 @@ GROUPS: Final[Mapping[str, tuple[Check, ...]]] = {
     "broker": (
         broker.check_queues, broker.check_exchanges, broker.check_alarms, broker.check_message_size,
         routing.check_bindings, routing.check_routes, routing.check_database_changes, routing.check_heartbeat,
+        routing.check_marks,
     ),
     "stream": (stream.check_waiting, stream.check_parked_messages, stream.check_watched, stream.check_unseen),
     "target": (
