@@ -32,7 +32,7 @@ from pydbsync.ops.parked_counts import Count, counted, shape_of
 from pydbsync.ops.parked_foreign import Foreign
 from pydbsync.ops.parked_retry import Outcome, Retry
 from pydbsync.ops.parked_select import Condition, Selection
-from pydbsync.plan.batch import single_statements
+from pydbsync.plan.batch import Batch, single_statements
 from pydbsync.plan.ddl import PlannedSchemaChange, plan_schema_change
 from pydbsync.plan.dialect import Server
 from pydbsync.plan.quoting import quote_name
@@ -406,6 +406,21 @@ class ParkedDesk:
                 run_planned(self._connection, statement)
                 count += 1
         return count, is_transactional
+
+    def apply_batch(self, changes: Sequence[tuple[RowChange, str]]) -> bool:
+        """Make these, each at a target database, as one batch, as part of the running transaction; False, with nothing
+        done, where a conflict is to be decided or a table cannot take a refused change back."""
+        batch = Batch()
+        for change, target_database in changes:
+            for plan, sent in self._plans.route(change):
+                if target_database and plan.name.database != target_database:
+                    continue  # parked once for each shard
+                if plan.conflicts is not None or not plan.schema.transactional:
+                    return False
+                batch.add(sent, plan)
+        for statement in batch.statements():
+            run_planned(self._connection, statement)
+        return True
 
     def _settle(self, stream: str, change: RowChange, plan: TablePlan) -> int:
         """Make the change, or leave the target's row, by the policy; whether it was made."""

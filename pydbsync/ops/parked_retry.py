@@ -1,7 +1,9 @@
 """Applies parked changes in order, many in one transaction of the target, and reads no more of them than it holds.
 
 One pass in the order in which they were parked: what stays is remembered, without its message, as what later ones of
-its rows wait for. The workers go on meanwhile; a transaction that meets theirs (a deadlock, a lock) is made again.
+its rows wait for. A group goes as a batch, as in replay, of each row the last image. Where one is refused, or cannot be
+taken back, those of the group are made one by one. The workers go on meanwhile; a transaction that meets theirs (a
+deadlock, a lock) is made again.
 """
 
 from __future__ import annotations
@@ -62,6 +64,10 @@ class Header(msgspec.Struct, frozen=True):
         return msgspec.msgpack.decode(self.row_keys, type=list[bytes])
 
 
+class _OneByOne(Exception):
+    """A batch is given up: its changes are made one by one."""
+
+
 class Desk(Protocol):
     """What the retry asks of the desk."""
 
@@ -69,6 +75,10 @@ class Desk(Protocol):
 
     def apply_row(self, stream: str, change: RowChange, target_database: str) -> tuple[int, bool]:
         """How many statements it took, and whether all tables have transactions."""
+
+    def apply_batch(self, changes: Sequence[tuple[RowChange, str]]) -> bool:
+        """Make these, each at a target database, as one batch; False, with nothing done, where they need to be made one
+        by one."""
 
     def same_statement(self, parked_id: int) -> list[int]: ...
 
@@ -91,6 +101,8 @@ class Retry:
         self._done: set[int] = set()
         """Mended before its turn came, with another message of its statement."""
         self._added: list[Header] = []
+        self._is_smooth = True
+        """Whether all of the group before was applied, so that the next one is tried as a batch."""
 
     def run(self, selection: Selection) -> Iterator[Outcome]:
         """The outcome of each that is meant, in order."""
@@ -99,14 +111,15 @@ class Retry:
             while start < len(group):
                 self._added = []
                 try:
-                    outcomes, start = self._transaction(group, start)
+                    found = self._batch(group[start:]) if self._is_smooth else None
+                    outcomes, start = self._transaction(group, start) if found is None else (found, len(group))
                 except TransientError as exc:
-                    for each in self._added:
-                        self._waiting[each.stream].remove(each.id)
+                    self._forget_added()
                     if exc.code not in _MET_OTHERS or backoff.attempts >= _TRIES:
                         raise
                     backoff.wait(threading.Event())
                     continue
+                self._is_smooth = all(each.applied for each in outcomes)
                 yield from outcomes
 
     def _headers(self, selection: Selection) -> Iterator[Header]:
@@ -135,6 +148,42 @@ class Retry:
             if len(found) < _PAGE:
                 return
             before = int(found[-1][0])
+
+    def _batch(self, group: Sequence[Header]) -> list[Outcome] | None:
+        """All of these in one transaction and one batch; None, with nothing done, if one of them needs a look of its
+        own."""
+        try:
+            with self._connection.transaction():
+                found = self._desk.changes([each.id for each in group if each.is_wanted and each.id not in self._done])
+                taken: list[int] = []
+                rows: list[tuple[RowChange, str]] = []
+                looked_at: dict[int, bool] = {}
+                for each in group:
+                    if each.id in self._done:
+                        continue
+                    if not each.is_wanted:
+                        self._stay(each)
+                        continue
+                    changes = found.get(each.id)
+                    if not isinstance(changes, Sequence) or self._blocker(each, looked_at) is not None:
+                        raise _OneByOne
+                    for change in changes:
+                        if not isinstance(change, RowChange):
+                            raise _OneByOne
+                        rows.append((change, each.target_database))
+                    taken.append(each.id)
+                if not self._desk.apply_batch(rows):
+                    raise _OneByOne
+                self._write(taken)
+        except (_OneByOne, PlanError, PermanentError):
+            self._forget_added()
+            self._added = []
+            return None
+        return [Outcome(each, True, f"in a batch of {len(taken)}") for each in taken]
+
+    def _forget_added(self) -> None:
+        for each in self._added:
+            self._waiting[each.stream].remove(each.id)
 
     def _transaction(self, group: Sequence[Header], start: int) -> tuple[list[Outcome], int]:
         """The next changes of the group: rows in one transaction, or one schema change; with the place behind them."""

@@ -84,10 +84,10 @@ def test_a_row_is_edited_and_applied_in_order_and_the_worker_goes_on_with_it(
     assert "much too long" in shown
     assert "1406" in shown
 
-    refused = desk("retry")
-    assert refused.returncode == 1
-    assert "1: stays parked: " in refused.stdout
-    assert "2: stays parked: waits behind 1" in refused.stdout
+    refused = [desk("retry", "1"), desk("retry", "2")]
+    assert [each.returncode for each in refused] == [1, 1]
+    assert "1: stays parked: " in refused[0].stdout
+    assert "2: stays parked: waits behind 1" in refused[1].stdout
 
     edited = tmp_path / "edited.json"
     edited.write_text(listed[0]["message"].replace("much too long", "short"))

@@ -1,0 +1,218 @@
+"""What sessions, accounts and whole servers can have wrong: made for real, and named by the doctor with its remedy.
+
+Where a fault takes a time, an old server or another machine, its limit is moved instead; what is looked at is real.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+from typer.testing import CliRunner
+
+from pydbsync.apply.connection import Connection
+from pydbsync.apply.state import ensure_state_schema
+from pydbsync.cli import application
+from tests.comparing import run_sql
+from tests.examining import Fault, examined, global_variables, must_say, settings_of
+from tests.processes import write_config
+from tests.servers import Endpoint, Vhost
+
+DOCTOR = "pydbsync.ops.doctor"
+
+
+class Held(NamedTuple):
+    """A session that is left open at one end, and a limit that is moved."""
+
+    fault: Fault
+    end: str
+    statements: tuple[str, ...]
+    limit: str = ""
+    value: Any = None
+
+
+SESSIONS = {
+    "a transaction at the source is open for long": Held(
+        Fault("source", "long-transactions", "warning", "1 changed rows: they come all at once", "KILL "),
+        "source", ("BEGIN", "INSERT INTO shop.t VALUES (1)"), f"{DOCTOR}.source._LONG_TRANSACTION_S", -1,
+    ),
+    "a transaction at the target holds locks": Held(
+        Fault("target", "blockers", "warning", "row locks: changes of these rows", "KILL "),
+        "target", ("BEGIN", "INSERT INTO shop.t VALUES (1)"), f"{DOCTOR}.target._LONG_S", -1,
+    ),
+    "a prepared transaction at the target": Held(
+        Fault("target", "prepared", "warning", "'left'", "XA COMMIT 'left'; or XA ROLLBACK 'left'"),
+        "target", ("XA START 'left'", "INSERT INTO shop.t VALUES (2)", "XA END 'left'", "XA PREPARE 'left'"),
+    ),
+    "the connections of the target are nearly used up": Held(
+        Fault("target", "max-connections", "warning", "connections in use", "SET GLOBAL max_connections = "),
+        "target", (), f"{DOCTOR}.target._FULL_SHARE", 0,
+    ),
+    "the target's disk is nearly full": Held(
+        Fault("target", "free-space", "warning", "a full disk stops replay", "PURGE BINARY LOGS"),
+        "target", (), f"{DOCTOR}.target._LEAST_FREE", 2,
+    ),
+    "the target is older than what was tried": Held(
+        Fault("connections", "target-version", "warning", "older than anything that was tried", "upgrade it to"),
+        "target", (), f"{DOCTOR}.reach._OLDEST", {"mariadb": (99, 0), "mysql": (99, 0)},
+    ),
+    "the source is older than what was tried": Held(
+        Fault("connections", "source-version", "warning", "older than anything that was tried", "upgrade it to"),
+        "target", (), f"{DOCTOR}.reach._OLDEST", {"mariadb": (99, 0), "mysql": (99, 0)},
+    ),
+    "the clock of the source is off": Held(
+        Fault("source", "clock-skew", "warning", "the clock of the source is", "timedatectl set-ntp true"),
+        "source", (), f"{DOCTOR}.source._SKEW_S", -1,
+    ),
+    "the clock of the target is off": Held(
+        Fault("source", "clock-skew", "warning", "the clock of the target is", "timedatectl set-ntp true"),
+        "source", (), f"{DOCTOR}.source._SKEW_S", -1,
+    ),
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def ends(source: Endpoint, target: Endpoint) -> Iterator[dict[str, Endpoint]]:
+    """Both servers with an empty table."""
+    made = {"source": source, "target": target}
+    for end in made.values():
+        if end.server:
+            end.server.start()
+        end.drop_databases()
+        end.query("CREATE DATABASE shop")
+        end.query("CREATE TABLE shop.t (id INT PRIMARY KEY)")
+    yield made
+    for end in made.values():
+        end.drop_databases()
+
+
+@pytest.mark.parametrize("name", SESSIONS)
+def test_what_a_session_or_a_server_holds_is_named(
+    ends: dict[str, Endpoint], monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    held = SESSIONS[name]
+    if name == "the target's disk is nearly full" and ends["target"].server is None:
+        return  # a server elsewhere: its disk is not seen from here
+    settings = settings_of(ends["source"], ends["target"])
+    if held.limit:
+        monkeypatch.setattr(held.limit, held.value)
+    with ends[held.end].connect() as connection, connection.cursor() as cursor:
+        try:
+            for sql in held.statements:
+                cursor.execute(sql)
+            must_say(examined(settings, held.fault.group), held.fault)
+        finally:
+            if held.fault.check == "prepared":
+                cursor.execute("XA ROLLBACK 'left'")
+
+
+@pytest.mark.parametrize(
+    ("end", "statement", "fault"),
+    [
+        ("source", "SET GLOBAL read_only = 1", Fault("source", "source-read-only", "warning", "heartbeat cannot",
+                                                     "run the heartbeat at the server that is written to")),
+        ("source", "ALTER TABLE shop.t ENGINE = MyISAM", Fault("source", "source-engine", "warning",
+                                                               "shop.t (MyISAM)", "ENGINE=InnoDB at the source")),
+    ],
+    ids=["read-only", "engine"],
+)  # fmt: skip
+def test_what_the_source_is_like(ends: dict[str, Endpoint], end: str, statement: str, fault: Fault) -> None:
+    with ExitStack() as stack:
+        if statement.startswith("SET"):
+            stack.enter_context(global_variables(ends[end], [statement]))
+        else:
+            run_sql(ends[end], [statement])
+            stack.callback(run_sql, ends[end], ["ALTER TABLE shop.t ENGINE = InnoDB"])
+        must_say(examined(settings_of(ends["source"], ends["target"]), fault.group), fault)
+
+
+@pytest.mark.mariadb
+def test_the_account_of_root_is_named(ends: dict[str, Endpoint]) -> None:
+    """The server's own, which the lab makes without a password."""
+    root = replace(ends["target"], user="root", password="", server=None)
+    report = examined(settings_of(ends["source"], root), "rights")
+    must_say(report, Fault("", "target-account", "warning", "the target is used as root@", "CREATE USER"))
+
+
+@pytest.mark.mariadb
+def test_servers_elsewhere_without_tls_or_with_the_public_user_are_named(
+    ends: dict[str, Endpoint], vhost: Vhost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As from another machine; this one's servers stand for those."""
+    monkeypatch.setattr(f"{DOCTOR}.reach.is_local", lambda host: False)
+    monkeypatch.setattr(f"{DOCTOR}.reach._OLDEST_BROKER", (99, 0))
+    vhost.broker.call("PUT", "/users/guest", {"password": "guest", "tags": "administrator"})
+    vhost.broker.call("PUT", f"/permissions/{vhost.name}/guest", dict.fromkeys(("configure", "write", "read"), ".*"))
+    settings = settings_of(
+        ends["source"], ends["target"],
+        rabbitmq_conn_info={**vhost.conn_info, "user": "guest", "password": "guest"},
+        rabbitmq_queue_bind=[{"exchange": ["maxwell", "topic"], "queues": {"sync": ["#"]}}],
+    )  # fmt: skip
+    report = examined(settings, "connections")
+    for check, says, remedy in (
+        ("target-tls", "not encrypted", "db_info: {ssl_ca"), ("source-tls", "not encrypted", "source_db_info: {ssl_ca"),
+        ("broker-tls", "not encrypted", "tls: {ca"), ("broker-user", "used as guest", "rabbitmqctl add_user"),
+        ("broker-version", "older than anything", "upgrade it"),
+    ):  # fmt: skip
+        must_say(report, Fault("", check, "warning", says, remedy))
+
+
+@pytest.mark.mariadb
+def test_another_queue_of_the_same_name_and_a_silent_worker_are_named(ends: dict[str, Endpoint], vhost: Vhost) -> None:
+    vhost.declare("sync", routing_keys=["shop.t"])
+    broker = {**vhost.conn_info, "management_port": vhost.broker.ports["management"]}
+    settings = settings_of(
+        ends["source"], ends["target"], rabbitmq_conn_info=broker,
+        rabbitmq_queue_bind=[{"exchange": ["maxwell", "topic"], "queues": {"sync": ["#"]}}],
+    )  # fmt: skip
+    connection = Connection(ends["target"].db_info)
+    try:
+        ensure_state_schema(connection, "pydbsync")
+        run_sql(
+            ends["target"],
+            ["INSERT INTO stream_origin (stream, queue, vhost, cluster, address) VALUES ('sync', 'sync', '/other',"
+             " 'rabbit@elsewhere', 'elsewhere:5672')",
+             "INSERT INTO worker (stream, host, pid, queue, state, written_at) VALUES ('sync', 'h', 1, 'sync',"
+             " 'following', NOW() - INTERVAL 1 HOUR)"],
+            database="pydbsync",
+        )  # fmt: skip
+        report = examined(settings, "state", "broker")
+        must_say(
+            report, Fault("", "stream-origin", "error", "the stream 'sync' of this target belongs to", "stream_names")
+        )
+        must_say(report, Fault("", "workers", "warning", "no worker reads the queue sync", "pydbsync run"))
+        must_say(
+            report, Fault("", "missing-binding", "warning", "is not bound to exchange maxwell by", "routing_key='#'")
+        )
+    finally:
+        connection.close()
+        ends["target"].query("DROP DATABASE IF EXISTS pydbsync")
+
+
+def test_two_directions_and_two_sources_of_one_database_are_named(ends: dict[str, Endpoint], tmp_path: Path) -> None:
+    third = {**ends["source"].db_info, "port": 1}
+    pairs = {
+        "forth": (ends["source"].db_info, ends["target"].db_info, {}),
+        "back": (ends["target"].db_info, ends["source"].db_info, {}),
+        "one": (ends["source"].db_info, ends["target"].db_info, {"a": "shop"}),
+        "two": (third, ends["target"].db_info, {"b": "shop"}),
+    }
+    files: dict[str, str] = {}
+    for name, (at, to, rewrite) in pairs.items():
+        config = {"source_db_info": at, "db_info": to, "log_file_prefix": "", "dbname_rewrite": rewrite,
+                  "rabbitmq_conn_info": {"host": "127.0.0.1", "port": 1}}  # fmt: skip
+        files[name] = str(write_config(config, tmp_path / f"{name}.py"))
+
+    def together(*names: str) -> list[tuple[str, str]]:
+        words = ["doctor", *(word for name in names for word in ("--config", files[name])), "--only", "state", "--json"]
+        found = json.loads(CliRunner().invoke(application("doctor"), words).stdout)["findings"]
+        return [(each["check"], each["level"]) for each in found if each["group"] == "together"]
+
+    assert together("forth", "back") == [("both-directions", "warning")]
+    assert together("one", "two") == [("merged-targets", "warning")]
+    assert together("forth", "one") == []
