@@ -24,8 +24,9 @@ _EVERY_S: Final = 2.0
 _WATCHED_S: Final = 20.0
 """So long after the last page it is read as often as for one."""
 _WAIT_S: Final = 15.0
-OLD_S: Final = 15.0
+_OLD_S: Final = 15.0
 """What is older is told to be old."""
+_TIMES_ITS_LENGTH: Final = 4
 _GAP_PERIODS, _RESTART_PERIODS = 60, 15
 """As the alert rules: so long a gap, and the end of a worker, are told of."""
 
@@ -40,8 +41,16 @@ class Look(msgspec.Struct):
     """When it was begun, by the monotonic clock,"""
     at: float
     """and when it was done."""
-    trouble: str = ""
-    """Why it could not be read, where it could not."""
+
+    @property
+    def every_s(self) -> float:
+        """How long until the next one is wanted: many parked changes, or a slow target, are not asked all the time."""
+        return max(_EVERY_S, _TIMES_ITS_LENGTH * (self.at - self.began_at))
+
+    @property
+    def is_old(self) -> bool:
+        """Whether there should have been another one long ago."""
+        return self.age_s > max(_OLD_S, 3 * self.every_s)
 
     @property
     def age_s(self) -> float:
@@ -85,7 +94,11 @@ class Board:
             self._newer_than = max(self._newer_than, newer_than)
             self._changed.notify_all()
             self._changed.wait_for(
-                lambda: self._look is not None and self._look.began_at > newer_than and self._look.age_s < 2 * _EVERY_S,
+                lambda: (
+                    self._look is not None
+                    and self._look.began_at > newer_than
+                    and self._look.age_s < 2 * self._look.every_s
+                ),
                 _WAIT_S,
             )
             return self._look
@@ -101,18 +114,18 @@ class Board:
             with self._changed:
                 self._look = found
                 self._changed.notify_all()
-                while not self._is_over and (wait_s := self._wait_s(began_at)) > 0:
+                while not self._is_over and (wait_s := self._wait_s(found)) > 0:
                     self._changed.wait(wait_s)
                 if self._is_over:
                     return
 
-    def _wait_s(self, began_at: float) -> float:
+    def _wait_s(self, last: Look) -> float:
         """Until the next one: none where somebody waits for it."""
         now = time.monotonic()
-        if self._newer_than > began_at:
+        if self._newer_than > last.began_at:
             return 0.0
         is_watched = now - self._wanted_at < _WATCHED_S
-        return began_at + (_EVERY_S if is_watched else max(_EVERY_S, self._rules.look_every_s)) - now
+        return last.began_at + (last.every_s if is_watched else max(last.every_s, self._rules.look_every_s)) - now
 
     def _read(self, began_at: float) -> Look:
         try:
@@ -131,7 +144,7 @@ class Board:
         status = Status(at=time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime()), health="down", says=text)
         status.target, status.target_note = self._settings.target.address, text
         status.todo = [text]
-        return Look(status=status, pauses=[], alerts=[], began_at=began_at, at=time.monotonic(), trouble=text)
+        return Look(status=status, pauses=[], alerts=[], began_at=began_at, at=time.monotonic())
 
     def _pauses(self) -> list[Pause]:
         try:

@@ -19,7 +19,7 @@ from pydbsync.ops.status.facts import Process, Queue
 from pydbsync.ops.status.judge import LATE_S
 from pydbsync.ops.verify.kept import read_kept
 from pydbsync.ui.access import Refused, Session
-from pydbsync.ui.board import OLD_S, connect
+from pydbsync.ui.board import connect
 from pydbsync.ui.charts import lag_chart, rows_chart
 from pydbsync.ui.guard import TooLarge, first, read_form
 from pydbsync.ui.history import HOURS, read_history
@@ -73,7 +73,6 @@ class OverviewPages:
         return {
             "look": look,
             "status": status,
-            "is_old": look.age_s > OLD_S,
             "counted": counted,
             "running": sum(queue.health != "down" for queue in counted),
             "gaps": sum(each.kind == "gap" for queue in counted for each in queue.incidents),

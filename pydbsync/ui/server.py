@@ -72,9 +72,8 @@ class Page:
     """The page, bound to its address and not served yet."""
 
     def __init__(self, settings: Settings, log: logging.Logger, *, token: Secret | None) -> None:
-        """Raises OperationError if nobody can listen there."""
+        """Raises OperationError if nobody can listen there, or the certificate is none."""
         ui = settings.ui
-        self._ui = ui
         self._socket = _listen(ui)
         port = int(self._socket.getsockname()[1])
         is_secure = ui.certificate is not None
@@ -83,15 +82,20 @@ class Page:
         access = Access(token, needs_token_to_read=ui.token_for_reading)
         self.site = Site(settings, log, access=access, port=port, is_secure=is_secure)
         self.application = _application(self.site, Names([ui.host, *_own_names(ui.host)], outside=ui.hosts))
-
-    def serve(self, stop: threading.Event, *, started: Callable[[], None] = lambda: None) -> None:
-        """Answer until told to stop."""
-        config = uvicorn.Config(
+        self._config = uvicorn.Config(
             self.application, log_config=None, access_log=False, server_header=False, date_header=True, lifespan="off",
             proxy_headers=False, limit_concurrency=_MOST_CONNECTIONS, timeout_graceful_shutdown=3, ws="none",
-            ssl_certfile=self._ui.certificate, ssl_keyfile=self._ui.certificate_key,
+            ssl_certfile=ui.certificate, ssl_keyfile=ui.certificate_key,
         )  # fmt: skip
-        server = uvicorn.Server(config)  # in a thread it leaves signals to the command
+        try:
+            self._config.load()
+        except (OSError, ValueError) as exc:  # ssl.SSLError among them
+            self._socket.close()
+            raise OperationError(f"ui.certificate and ui.certificate_key cannot be used: {exc}") from exc
+
+    def serve(self, stop: threading.Event, *, started: Callable[[], None] = lambda: None) -> None:
+        """Answer until told to stop. Raises OperationError if it ends by itself."""
+        server = uvicorn.Server(self._config)  # in a thread it leaves signals to the command
         self.site.board.start()
         thread = threading.Thread(target=server.run, kwargs={"sockets": [self._socket]}, name="page", daemon=True)
         thread.start()
@@ -102,6 +106,8 @@ class Page:
         thread.join()
         self.site.jobs.close(_LAST_JOB_S)
         self.site.board.close()
+        if not stop.is_set():
+            raise OperationError("the page has ended by itself: its log says more")
 
 
 def _application(site: Site, names: Names) -> Starlette:

@@ -14,8 +14,8 @@ from pydbsync.errors import OperationError
 from tests.processes import write_config
 
 
-def refused(folder: Path, *options: str) -> str:
-    config = {"db_info": {"host": "127.0.0.1", "user": "u"}, "log_file_prefix": ""}
+def refused(folder: Path, *options: str, **ui: object) -> str:
+    config = {"db_info": {"host": "127.0.0.1", "user": "u"}, "log_file_prefix": "", "ui": ui}
     file = write_config(config, folder / "config.py")
     done = CliRunner().invoke(application("ui"), ["ui", "--config", str(file), *options])
     assert isinstance(done.exception, OperationError)
@@ -43,3 +43,9 @@ def test_a_port_that_is_taken_is_named(tmp_path: Path) -> None:
         taken.listen()
         port = taken.getsockname()[1]
         assert f"cannot listen at 127.0.0.1, port {port}: " in refused(tmp_path, "--port", str(port))
+
+
+def test_a_certificate_that_is_none_is_named(tmp_path: Path) -> None:
+    file = tmp_path / "certificate.pem"
+    file.write_text("none", encoding="utf-8")
+    assert "ui.certificate and ui.certificate_key cannot be used" in refused(tmp_path, certificate=str(file), port=0)
