@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
 import random
 import re
@@ -884,6 +885,44 @@ def test_the_commands_know_the_sink(
     assert "missing: 1" in capsys.readouterr().out
     assert command("repair", "--wait-s", "0") == 0
     assert "1 missing, 0 different, 0 extra; 1 mended" in capsys.readouterr().out
+
+
+def test_what_is_kept_beside_the_documents_is_looked_at_and_mended_by_the_commands(
+    cluster: Cluster, table: Endpoint, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    narrow = {"d.t": {"id": "{id}", "index": "t", "mapping": {"v": {"type": "short"}}}}
+    sink = {"type": "opensearch", "nodes": [f"{cluster.host}:{cluster.port}"], "tables": TABLES}
+    queues = [{"exchange": ["maxwell", "topic"], "queues": {"search": ["d.*"]}}]
+    given = {"sink": sink, "source_db_info": table.db_info, "log_file_prefix": "", "rabbitmq_queue_bind": queues}
+    config = write_config(
+        {**given, "rabbitmq_conn_info": {"host": "127.0.0.1", "port": 1}}, tmp_path / "config.py"
+    )  # fmt: skip
+
+    def command(*words: str) -> str:
+        capsys.readouterr()
+        with contextlib.suppress(SystemExit):
+            main([*words, "--config", str(config)])
+        return "".join(capsys.readouterr())
+
+    assert "no worker has ever followed it" in command("status")
+    binlog = Binlog()
+    bodies = binlog.transaction(insert("d.t", row(1, 70_000)), insert("d.t", row(2, 80_000)))
+    run(settings_for(cluster, table, narrow), bodies, stream="search")
+    assert "2 changes parked" in command("status")
+    assert command("parked", "list").count("parked  insert") == 2
+    assert "2 is skipped" in command("parked", "skip", "2", "--reason", "for the test")
+    assert "1 stay parked" in command("parked", "retry")
+    cluster.ask("DELETE", f"/{cluster.index('t')}")
+    assert "1 applied, 0 stay parked" in command("parked", "retry")
+    assert cluster.search("t") == {"1": row(1, 70_000)}
+    assert "retry by" in command("parked", "show", "1")
+    assert "search: paused" in command("pause", "search", "--reason", "a look")
+    assert "a look" in command("pause")
+    assert "paused since" in command("status")
+    assert "search: goes on" in command("resume", "search")
+    assert binlog.position in command("checkpoint", "show")
+    assert "stands at other.000001:4" in command("checkpoint", "set", "search", "--to", "other.000001:4", "--yes")
+    assert "the sink answers" in command("doctor", "--skip", "broker", "--skip", "stream")
 
 
 # -- what is refused ---------------------------------------------------------------------------------------------------

@@ -186,7 +186,7 @@ class RedisKeep:
 
     def is_locked(self) -> bool:
         with translated():
-            return bool(self._client.any.exists(self._keys.lock))
+            return self._client.any.get(self._keys.lock) is not None
 
     def amend(self, kept: KeptChange) -> None:
         with translated():
