@@ -120,7 +120,7 @@ def _is_same(one: msgspec.Raw | None, other: msgspec.Raw | None) -> bool:
 
 
 def _is_row(plan: TablePlan, image: msgspec.Raw) -> bytes:
-    return b"(" + shape_of(plan, image).where_row(image) + b")"
+    return b"(" + shape_of(plan, image).where_row(image, uses_key=True) + b")"
 
 
 def _joined(conditions: Iterable[bytes]) -> Iterator[list[bytes]]:

@@ -147,6 +147,7 @@ class RowShape:
         self._index = {column.name: i for i, column in enumerate(columns)}
         self._decode = _token_decoder(names)
         self._conditions = [self._condition_for(column) for column in columns]
+        self._key_columns = frozenset(schema.row_key)
         self._documents = {
             index: (document_condition(column, dialect.version), document_likeness(column))
             for index, column in enumerate(columns)
@@ -246,8 +247,9 @@ class RowShape:
             del values[index]
         return values
 
-    def where_row(self, data: msgspec.Raw) -> bytes:
-        """A condition that is true for rows equal to this image, byte for byte and NULL-safe."""
+    def where_row(self, data: msgspec.Raw, *, uses_key: bool = False) -> bytes:
+        """A condition that is true for rows equal to this image, byte for byte and NULL-safe. With `uses_key` it is for
+        one row that is found by its key: nothing else has to be fit for an index, and it is shorter."""
         parts, documents = [], []
         tokens = self.tokens(data)
         for index, (column, condition, literal) in enumerate(
@@ -261,6 +263,8 @@ class RowShape:
                 parts.append(name + b" IS NULL")
             elif index in self._documents:
                 documents.append(self._documents[index][0](name, literal(raw)))
+            elif uses_key and column.charset in _AS_SENT and column.name not in self._key_columns:
+                parts.append(b"CAST(%s AS BINARY) = %s" % (name, literal(raw)))
             else:
                 parts.append(condition(name, literal(raw), raw))
         return b" AND ".join((*parts, *documents))  # documents are read last, they cost most
@@ -552,6 +556,8 @@ class TablePlan:
         return any(marker in old for marker in self._key_markers)
 
 
+_AS_SENT = frozenset({"ascii", "utf8", "utf8mb3", "utf8mb4"})
+"""Character sets whose bytes are those of the statement, so that a text is equal to the literal's bytes."""
 _ENCODED_ALIKE = frozenset({None, "binary", "ascii", "utf8", "utf8mb3", "utf8mb4"})
 
 
