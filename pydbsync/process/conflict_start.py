@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import NamedTuple
 
 from pydbsync.apply.connection import Connection
 from pydbsync.config.conflicts import BY_COLUMN, ConflictPolicy
-from pydbsync.config.settings import Settings
+from pydbsync.config.settings import Settings, TargetSettings
 from pydbsync.engine.table_plans import conflict_policy, router_from
 from pydbsync.errors import ApplyError, ConfigError
 from pydbsync.model import TableName
@@ -29,37 +30,47 @@ class Unfit(NamedTuple):
     why: str
 
 
-def unfit_tables(connection: Connection, settings: Settings) -> Iterator[Unfit]:
-    """Tables of the target that have no key or no transactions, or lack the column that their policy goes by."""
+def unfit_tables(connection: Connection, settings: Settings, sources: Iterable[TableName]) -> Iterator[Unfit]:
+    """Of the target's tables that these of the source go to, those that have no key or no transactions, or lack the
+    column that their policy goes by."""
     router = router_from(settings)
-    tables = _tables(connection)
-    keyed = _keyed(connection)
+    tables, keyed = _tables(connection), _keyed(connection)
     engines = {str(row[0]).lower() for row in connection.rows(
         "SELECT engine FROM information_schema.engines WHERE transactions = 'YES'"
     )}  # fmt: skip
     kinds: dict[str, Mapping[TableName, str]] = {}
-    for name, engine in tables:
-        sources = [TableName(source, name.table) for source in router.sources(name.database)]
-        source = next((each for each in sources if router.takes(each)), None)
-        if source is None:
-            continue
-        if name not in keyed:
-            yield Unfit(name, "it has no key")
-        elif engine.lower() not in engines:
-            yield Unfit(name, f"{engine} has no transactions")
-        elif (policy := conflict_policy(settings.conflicts, source)).name in BY_COLUMN:
-            column = policy.column.lower()
-            if column not in kinds:
-                kinds[column] = _kinds(connection, column)
-            if why := _cannot_decide(policy, kinds[column].get(name)):
-                yield Unfit(name, why)
+    for source in sources:
+        for name in router.targets(source) if router.takes(source) else ():
+            if name not in tables:
+                continue
+            if name not in keyed:
+                yield Unfit(name, "it has no key")
+            elif tables[name].lower() not in engines:
+                yield Unfit(name, f"{tables[name]} has no transactions")
+            elif (policy := conflict_policy(settings.conflicts, source)).name in BY_COLUMN:
+                column = policy.column.lower()
+                if column not in kinds:
+                    kinds[column] = _kinds(connection, column)
+                if why := _cannot_decide(policy, kinds[column].get(name)):
+                    yield Unfit(name, why)
 
 
-def refuse_unfit(connection: Connection, settings: Settings) -> None:
-    """Raises ConfigError where there are such tables."""
-    if not settings.detects_conflicts:
+def tables_of(connection: Connection) -> list[TableName]:
+    """All tables of a server but its own."""
+    return list(_tables(connection))
+
+
+def refuse_unfit(connection: Connection, settings: Settings, log: logging.Logger) -> None:
+    """Raises ConfigError where a table that takes part is unfit, as far as the source tells which do."""
+    if not settings.detects_conflicts or settings.source is None:
         return
-    unfit = list(unfit_tables(connection, settings))
+    try:
+        with _asked(settings.source) as source:
+            names = tables_of(source)
+    except (ApplyError, ConfigError) as exc:
+        log.info("which tables take part is not known, and none is looked at for conflicts beforehand: %s", exc)
+        return
+    unfit = list(unfit_tables(connection, settings, names))
     if unfit:
         shown = "; ".join(f"{each.table}: {each.why}" for each in unfit[:_SHOWN])
         more = f"; and {len(unfit) - _SHOWN:,} more" if len(unfit) > _SHOWN else ""
@@ -70,20 +81,27 @@ def refuse_unfit(connection: Connection, settings: Settings) -> None:
         )
 
 
+@contextmanager
+def _asked(server: TargetSettings) -> Iterator[Connection]:
+    """A connection for a question or two. Raises ApplyError, ConfigError."""
+    keywords = {**server.connect_keywords(), "connect_timeout": _ANSWER_S}
+    connection = Connection(keywords, key=server.key, read_timeout_s=_ANSWER_S)
+    try:
+        yield connection
+    finally:
+        connection.close()
+
+
 def other_end(settings: Settings) -> Iterator[str]:
     """Why the policies of workers that apply the other direction now do not go with these, as sentences. Raises
     ApplyError and ConfigError where the other end cannot be asked."""
     if settings.two_way is None or settings.source is None or not settings.detects_conflicts:
         return
-    keywords = {**settings.source.connect_keywords(), "connect_timeout": _ANSWER_S}
-    connection = Connection(keywords, key=settings.source.key, read_timeout_s=_ANSWER_S)
-    try:
-        rows = connection.rows(
+    with _asked(settings.source) as source:
+        rows = source.rows(
             f"SELECT stream, conflict_rule FROM {quote_name(settings.source_state_schema)}.`worker`"
             f" WHERE state <> 'stopped' AND written_at > CURRENT_TIMESTAMP - INTERVAL {_ALIVE_S} SECOND"
         )
-    finally:
-        connection.close()
     for stream, rule in rows:
         if rule is None:
             yield f"{stream} at the other end does not look for conflicts"
@@ -107,12 +125,13 @@ def refuse_other_end(settings: Settings, log: logging.Logger) -> None:
         )
 
 
-def _tables(connection: Connection) -> list[tuple[TableName, str]]:
+def _tables(connection: Connection) -> dict[TableName, str]:
+    """The engine of each."""
     rows = connection.rows(
         "SELECT table_schema, table_name, COALESCE(engine, '') FROM information_schema.tables"
         f" WHERE table_type = 'BASE TABLE' AND table_schema NOT IN {_SYSTEM} ORDER BY table_schema, table_name"
     )
-    return [(TableName(str(database), str(table)), str(engine)) for database, table, engine in rows]
+    return {TableName(str(database), str(table)): str(engine) for database, table, engine in rows}
 
 
 def _keyed(connection: Connection) -> frozenset[TableName]:

@@ -133,7 +133,7 @@ def _stages(
         return sink_stages(settings, source, log=log, tell=observer.now, connected=connected)
 
     def examine(connection: Connection) -> None:
-        refuse_unfit(connection, settings)
+        refuse_unfit(connection, settings, log)
         refuse_other_end(settings, log)
 
     applier = Applier(

@@ -329,7 +329,7 @@ def test_what_is_to_be_parked_waits_for_an_operator_with_what_follows(ends: tupl
     [("(id INT, v INT)", "has no key"), ("(id INT PRIMARY KEY, v INT) ENGINE=MyISAM", "has no transactions")],
 )
 def test_a_table_in_which_no_conflict_can_be_found_is_not_written(
-    fresh_target: Endpoint, binlog: Binlog, definition: str, why: str
+    fresh_source: Endpoint, fresh_target: Endpoint, binlog: Binlog, definition: str, why: str
 ) -> None:
     fresh_target.query("CREATE DATABASE d")
     fresh_target.query("CREATE TABLE d.other (id INT PRIMARY KEY)")
@@ -337,14 +337,21 @@ def test_a_table_in_which_no_conflict_can_be_found_is_not_written(
     messages += binlog.transaction(insert("d.t", {"id": 1, "v": 1}), insert("d.other", {"id": 1}))
     assert replay(fresh_target, messages, **ON).parked == 1
     assert f"d.t {why}" in parked(fresh_target)[0].reason
+    fresh_source.query("CREATE DATABASE d")
+    fresh_source.query(f"CREATE TABLE d.t {definition}")
+    known = {**ON, "source_db_info": fresh_source.db_info}
     with pytest.raises(ConfigError, match=f"in tables of the target: d.t: .*{why.removeprefix('has ')}"):
-        replay(fresh_target, [], **ON)
-    assert not replay(fresh_target, [], **ON, exclude=["d.t"]).parked
+        replay(fresh_target, [], **known)
+    assert not replay(fresh_target, [], **known, exclude=["d.t"]).parked
     assert fresh_target.query("SELECT COUNT(*) FROM d.t") == [(0,)]
     assert fresh_target.query("SELECT COUNT(*) FROM d.other") == [(1,)]
 
 
-def test_a_policy_by_a_column_that_cannot_decide_parks_with_a_sentence(fresh_target: Endpoint, binlog: Binlog) -> None:
+def test_a_policy_by_a_column_that_cannot_decide_parks_with_a_sentence(
+    fresh_source: Endpoint, fresh_target: Endpoint, binlog: Binlog
+) -> None:
+    fresh_source.query("CREATE DATABASE d")
+    fresh_source.query("CREATE TABLE d.t (id INT PRIMARY KEY, v VARCHAR(9))")
     fresh_target.query("CREATE DATABASE d")
     options: dict[str, Any] = {
         "detect_conflicts": "on", "conflicts": {"prefer": "source", "tables": {"d.*": "newest:v"}}
@@ -354,6 +361,7 @@ def test_a_policy_by_a_column_that_cannot_decide_parks_with_a_sentence(fresh_tar
     replay(fresh_target, messages, **options)
     assert "cannot be decided by 'v': it is varchar" in parked(fresh_target)[0].reason
     assert fresh_target.query("SELECT v FROM d.t") == []
+    options["source_db_info"] = fresh_source.db_info
     with pytest.raises(ConfigError, match=r"d\.t: v is varchar, and only numbers and times"):
         replay(fresh_target, [], **options)
     fresh_target.query("ALTER TABLE d.t DROP COLUMN v")

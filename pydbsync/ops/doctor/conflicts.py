@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from pydbsync.ops.doctor.examination import Examination
 from pydbsync.ops.doctor.finding import Finding, counted, error, listed, ok, warning
-from pydbsync.process.conflict_start import other_end, unfit_tables
+from pydbsync.process.conflict_start import other_end, tables_of, unfit_tables
 
 
 def check_conflicts(exam: Examination) -> Iterator[Finding]:
@@ -21,7 +21,7 @@ def check_conflicts(exam: Examination) -> Iterator[Finding]:
                 "leave detect_conflicts at auto, and set conflicts (docs/conflicts.md)",
             )
         return
-    unfit = list(unfit_tables(exam.target(), settings))
+    unfit = list(unfit_tables(exam.target(), settings, tables_of(exam.source())))
     for text in other_end(settings):
         yield error(
             "conflict-policies",
