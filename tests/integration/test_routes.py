@@ -350,3 +350,72 @@ def test_an_online_schema_change_of_a_masked_table_is_one_change_and_shows_nothi
     assert ends.unequal() == {}
     assert ends.target.query("SHOW TABLES FROM shop") == [("customers",)]
     assert {level for (level,) in ends.target.query("SELECT level FROM shop.customers")} <= {7, 8}
+
+
+EVENTS = {
+    "table": "shop.events",
+    "to": "shop.occurrences",
+    "columns": {
+        "leave_out": ["tenant", "at2"],
+        "rename": {"kind": "sort"},
+        "mask": {"uid": "hash", "owner": "hash", "tiny": "hash", "body": "hash", "amount": {"constant": "1.5"}},
+    },
+    "where": "tenant % 3 = 1 AND at >= '2024-01-02' AND kind <> 'X' AND (at2 IS NULL OR at2 < '2024-01-04')",
+}
+LOG_TABLE = {
+    "table": "shop.log",
+    "columns": {"leave_out": ["d"], "mask": {"b": "hash", "c": "hash"}},
+    "where": "a <> 2",
+}
+MORE_TABLES = [
+    "CREATE DATABASE shop CHARACTER SET utf8mb4 COLLATE utf8mb4_general_ci",
+    "USE shop",
+    """CREATE TABLE events (
+        uid BINARY(16) NOT NULL, owner BIGINT UNSIGNED NOT NULL, tiny TINYINT, tenant SMALLINT, at DATETIME(3),
+        at2 DATE,
+        kind ENUM('a', 'x', 'é') NOT NULL, amount DECIMAL(6,2),
+        body LONGTEXT CHARACTER SET latin1,
+        PRIMARY KEY (uid, owner)
+    )""",
+    "CREATE TABLE log (a INT, b VARCHAR(20), c VARBINARY(40), d INT)",
+]
+
+
+def test_conditions_on_what_is_left_out_and_rows_without_a_key(ends: Ends) -> None:
+    routes = {"routes": [EVENTS, LOG_TABLE]}
+    ends.bench.settings = settings_for(ends.source, ends.target, **{**ROUTES, **routes})
+    run_sql(ends.source, MORE_TABLES)
+    draw = random.Random(13)
+    for _ in range(3):
+        statements = []
+        for _ in range(80):
+            uid = f"UNHEX('{draw.choice(['00', 'ff', 'a1'])}000000000000000000000000000{draw.randrange(8)}0')"
+            day, other = (f"'2024-01-0{draw.randrange(1, 6)}'" for _ in range(2))
+            owner = draw.choice(["0", "1", "18446744073709551615", "9223372036854775808"])
+            tenant, a = draw.choice(["1", "-2", "4", "NULL", "3"]), draw.randrange(4)
+            statements.append(draw.choice([
+                f"REPLACE INTO events VALUES ({uid}, {owner}, {draw.choice(['-128', '0', '127', 'NULL'])}, {tenant},"
+                f" {day},"
+                f" {draw.choice([other, 'NULL'])}, {draw.choice(['1', '2', '3'])}, {draw.randrange(99)},"
+                f" REPEAT('é', {draw.choice([0, 1, 5000])}))",
+                f"UPDATE events SET tenant = {tenant} WHERE at = {day}",
+                f"UPDATE events SET at = {day}, kind = {draw.choice(['1', '2'])} WHERE uid = {uid}",
+                f"UPDATE IGNORE events SET owner = {owner} WHERE uid = {uid} LIMIT 1",
+                f"DELETE FROM events WHERE uid = {uid} AND owner = {owner}",
+                f"INSERT INTO log VALUES ({a}, 'b{draw.randrange(3)}', UNHEX('00ff'), {a}), ({a}, NULL, NULL, 1)",
+                f"UPDATE log SET a = {draw.randrange(4)}, d = d + 1 WHERE a = {a} LIMIT 1",
+                f"UPDATE log SET d = 5 WHERE a = {a}",
+                f"DELETE FROM log WHERE a = {a} LIMIT 1",
+            ]))  # fmt: skip
+        ends.run(*statements)
+        ends.replay(**routes)
+        assert parked(ends.target) == []
+        assert ends.unequal() == {}
+    assert ends.target.query("SELECT COUNT(*) FROM shop.occurrences")[0][0] > 3
+    assert ends.target.query("SELECT COUNT(*) FROM shop.log WHERE a = 2 OR b LIKE 'b%'") == [(0,)]
+    assert ends.target.query("SELECT COUNT(*) FROM shop.log")[0][0] > 3
+    ends.target.query("UPDATE shop.occurrences SET tiny = 1, sort = 'a' LIMIT 2")
+    ends.target.query("DELETE FROM shop.log LIMIT 2")
+    ends.bench.make_plan()
+    assert ends.bench.apply().different == 0
+    assert ends.unequal() == {}
