@@ -146,6 +146,9 @@ class Plans(Protocol[PlanT]):
         """The plans a change goes by: none if it is filtered out, several if it goes to several places. Raises
         PlanError."""
 
+    def named_rows(self, change: RowChange) -> Sequence[tuple[PlanT, RowChange]]:
+        """The rows that a change which cannot be planned is about; nothing where none can be named."""
+
     def targets(self, change: RowChange | SchemaChange) -> Sequence[TableName]:
         """The tables of the target that a change goes to, for one that cannot be planned; of a change of a database
         itself they have no name."""

@@ -112,7 +112,14 @@ class OpenBatch:
         self.park(parked)
 
     def park_unplanned(self, delivery: Delivery, change: RowChange, reason: str) -> None:
-        """Park a change that goes to no table that is known. Raises StopError by policy."""
+        """Park a change that cannot be planned: of its rows, where these can be named, else of the whole table. Raises
+        StopError by policy."""
+        rows = self._plans.named_rows(change)
+        for plan, sent in rows:
+            behind = self.blocker(plan.name, plan.identity(sent))
+            self.park(park_row((delivery, sent, plan), reason, behind=behind))
+        if rows:
+            return
         for target in self._plans.targets(change):
             behind = self.blocker(target)
             self.park(park_whole(delivery, change, target.database, reason, behind=behind, table=target.table))

@@ -334,6 +334,18 @@ class TablePlans:
             self._left_out(change)
         return found
 
+    def named_rows(self, change: RowChange) -> Planned:
+        """The rows of a change of which a route cannot tell whether it takes them; nothing where none can be named."""
+        source = TableName(change.database, change.table)
+        if source not in self._routed:
+            return ()
+        plan, route = self._routed[source]
+        try:
+            found = [(plan, route.named(each)) for _, each in self._current_rows(source, [(plan, change)])]
+            return found if all(plan.identity(sent) for _, sent in found) else ()
+        except PlanError:
+            return ()
+
     def _row_route(self, source: TableName, plan: TablePlan, route: RouteSettings) -> RowRoute:
         """Raises PlanError, and TransientError where the source has to be asked and does not answer."""
         known: Mapping[str, Column] = {}

@@ -94,6 +94,9 @@ class SinkPlans:
         found = [(TableName(target, change.table), sent) for target, sent in self._router.row_targets(change)]
         return [(plan, sent) for name, sent in found if (plan := self._target(name)) is not None]
 
+    def named_rows(self, change: RowChange) -> Sequence[tuple[SinkPlan, RowChange]]:
+        return ()
+
     def targets(self, change: RowChange | SchemaChange) -> Sequence[TableName]:
         return self._router.targets(TableName(change.database, change.table or ""))
 

@@ -261,6 +261,20 @@ def test_a_table_of_another_name_keeps_its_order_behind_what_is_parked(ends: End
     assert ends.unequal() == {}
 
 
+def test_a_row_of_which_a_condition_cannot_tell_waits_alone(ends: Ends) -> None:
+    route = {"table": "shop.t", "to": "archive.u", "where": "v LIKE 'f%'"}
+    run_sql(ends.source, "CREATE DATABASE shop CHARACTER SET utf8mb4;\nUSE shop;\n"
+            "CREATE TABLE t (id INT PRIMARY KEY, v VARCHAR(9) COLLATE utf8mb4_unicode_ci)")  # fmt: skip
+    ends.run(
+        "INSERT INTO t VALUES (1, 'fin'), (2, 'ﬁn'), (3, 'Fun'), (4, 'gun'), (5, '日')",
+        "UPDATE t SET v = 'f' WHERE id > 1",
+    )
+    ends.replay(routes=[route])
+    assert [(each.kind, bool(each.behind)) for each in parked(ends.target)] == [("insert", False), ("update", True)]
+    assert "which has a character that" in parked(ends.target)[1].reason
+    assert ends.target.query("SELECT id FROM archive.u ORDER BY id") == [(1,), (3,), (4,), (5,)]
+
+
 def test_tables_that_are_merged_take_nothing_from_each_other(ends: Ends) -> None:
     run_sql(ends.source, TABLES)
     ends.run(

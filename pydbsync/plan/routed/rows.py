@@ -79,6 +79,13 @@ class RowRoute:
             return None
         return msgspec.structs.replace(change, data=self._image(data, whole=True))
 
+    def named(self, change: RowChange) -> RowChange:
+        """The change as it would come if all conditions were true, by which its rows can be named. Raises PlanError."""
+        old = change.old
+        if change.kind == "update" and old is not NO_JSON:
+            old = self._image(read_image(old), whole=False)
+        return msgspec.structs.replace(change, data=self._image(read_image(change.data), whole=True), old=old)
+
     def _updated(self, change: RowChange, data: dict[str, msgspec.Raw]) -> RowChange | None:
         old = read_image(change.old)
         before = {**data, **old}
