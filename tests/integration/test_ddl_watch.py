@@ -187,6 +187,33 @@ def test_what_is_on_its_way_or_meant_so_is_not_named(watched: Callable[..., Watc
 
 
 @pytest.mark.parametrize(
+    ("server", "feeds", "names"),
+    [
+        ("NULL", "other", set()),  # whose rows these are, nobody knows
+        ("7", "other", {"shop.emptied"}),
+        ("7", "emptied", set()),
+    ],
+)
+def test_rows_of_another_source_are_not_missed_at_this_one(
+    watched: Callable[..., Watched], server: str, feeds: str, names: set[str]
+) -> None:
+    run = watched()
+    run.settle()
+    run.target.query(
+        "INSERT INTO pydbsync.checkpoint (stream, owner, owner_info, gtids, ghosts, binlog_base, server_id)"
+        f" VALUES ('another', '', '', '', '', 'binlog', {server})"
+    )
+    for stream, number in (("file", 1), ("another", 7)):
+        run.target.query(
+            "INSERT INTO pydbsync.feeder (stream, target_database, target_table, server_id)"
+            f" VALUES ('{stream}', 'shop', '{feeds}', {number})"
+        )
+    run.source.query("DELETE FROM shop.emptied")
+    run.settle()
+    assert {table for table, _ in run.named} == names
+
+
+@pytest.mark.parametrize(
     ("kind", "silent"),
     [
         ({"create-index": "skip"}, "CREATE INDEX i ON t (a)"),

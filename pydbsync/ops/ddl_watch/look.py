@@ -8,6 +8,7 @@ from functools import partial
 
 import msgspec
 
+from pydbsync.apply.feeders import Feeders
 from pydbsync.apply.seen_table import Thing
 from pydbsync.config.settings import Settings
 from pydbsync.engine.table_plans import router_from
@@ -59,12 +60,13 @@ class Lookout:
         self._target = target
         self._router = router_from(settings)
         self._excluded = Filters(include=settings.ddl_watch.exclude) if settings.ddl_watch.exclude else None
+        self._feeders = Feeders(schema=settings.state_schema)
         self._suspects: dict[TableName, Suspects] = {}
 
     def look(self, seen: Mapping[Thing, str], only: Collection[TableName] | None) -> Outcome:
         """Look at these tables of the target, or at all. Raises ApplyError, Stopped."""
         settings = self._settings
-        others = self._other_streams()
+        others = self._unknown_streams()
         found = find_pairs(settings, self._router, self._source, self._target, tables=(), is_shared=bool(others))
         numbers, parked = self._read_numbers(), self._read_parked()
         outcome = Outcome([], {}, set(), {part.name.database for pair in found.pairs for part in pair.sources})
@@ -138,7 +140,12 @@ class Lookout:
                 earlier = msgspec.json.decode(outcome.seen[thing], type=SeenDefinition).definition
                 known = _with_gone(known, earlier, earlier)
             outcome.seen[thing] = msgspec.json.encode(SeenDefinition(known, number)).decode()
-        if pair.is_complete and not outcome.left_out and not self._is_skipped("truncate-table"):
+        if (
+            pair.is_complete
+            and not outcome.left_out
+            and not self._is_skipped("truncate-table")
+            and not self._is_shared(pair.target)
+        ):
             outcome.differences += self._rows(sides, names, is_new=is_new)
 
     def _structure(
@@ -220,11 +227,17 @@ class Lookout:
         )
         return {TableName(str(database), str(table)) for database, table in rows}
 
-    def _other_streams(self) -> list[str]:
-        """Streams of the state schema that are not of this configuration."""
+    def _is_shared(self, target: TableName) -> bool:
+        """Whether streams of several sources write to the table."""
+        return bool(self._target.call(lambda connection: self._feeders.others_in(connection, *target)))
+
+    def _unknown_streams(self) -> list[str]:
+        """Streams of other configurations that do not tell of which server their rows are: any table may be theirs."""
         schema = quote_name(self._settings.state_schema)
         ours = {queue.stream for queue in self._settings.queues} | {self._settings.stream}
-        rows = self._target.rows(f"SELECT stream FROM {schema}.`checkpoint` WHERE binlog_base <> '' ORDER BY stream")
+        rows = self._target.rows(
+            f"SELECT stream FROM {schema}.`checkpoint` WHERE binlog_base <> '' AND server_id IS NULL ORDER BY stream"
+        )
         return [str(stream) for (stream,) in rows if str(stream) not in ours]
 
 
