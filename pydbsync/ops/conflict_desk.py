@@ -122,7 +122,11 @@ class ConflictDesk:
 
     def _read(self, where: str, values: tuple[object, ...]) -> list[Recorded]:
         names = ", ".join(quote_name(name) for name in Recorded.__struct_fields__)
-        rows = self._connection.rows(f"SELECT {names} FROM {self._table} WHERE {where}", values)
+        try:
+            rows = self._connection.rows(f"SELECT {names} FROM {self._table} WHERE {where}", values)
+        except PermanentError as exc:
+            schema = self._settings.state_schema
+            raise OperationError(f"the state schema {schema!r} cannot be read in the target: {exc}") from exc
         return [
             msgspec.convert(dict(zip(Recorded.__struct_fields__, row, strict=True)), Recorded, strict=False)
             for row in rows

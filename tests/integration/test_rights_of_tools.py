@@ -58,6 +58,7 @@ TOOLS = {
     "parked counts": Tool("parked counts", {STATE: READ}, says="3 parked"),
     "parked retry": Tool("parked retry", {STATE: WRITE[:3], SHOP: WRITE}, says="3 applied, 0 stay parked"),
     "parked skip": Tool("parked skip --everything --reason old --yes", {STATE: WRITE[:3]}, says="3 skipped"),
+    "conflicts list": Tool("conflicts list", {STATE: READ}, says="there is no conflict"),
     "pause": Tool(f"pause {STREAM}", {STATE: WRITE[:2]}, says="paused"),
     "resume": Tool(f"resume {STREAM}", {STATE: ("SELECT", "INSERT", "DELETE")}, says="goes on"),
     "checkpoint show": Tool("checkpoint show", {STATE: READ}, says=STREAM),
