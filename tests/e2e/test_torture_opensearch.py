@@ -10,7 +10,7 @@ import pytest
 from tests.integration.search_sink import NEEDED, URL
 from tests.torture.search import torture
 
-FAULTS = 6
+FAULTS = 5
 
 
 @pytest.mark.mariadb

@@ -438,13 +438,11 @@ def test_a_cluster_without_room_is_waited_for(cluster: Cluster, between: Between
     assert cluster.search("t") == wanted
 
 
-@pytest.mark.parametrize("status", [429, 413])
-@pytest.mark.parametrize("is_whole", [True, False], ids=["the request", "some of its items"])
+@pytest.mark.parametrize(("status", "is_whole"), [(429, True), (429, False), (413, True)])
 def test_what_is_too_much_at_once_is_sent_in_smaller_pieces(
     cluster: Cluster, between: Between, table: Endpoint, status: int, is_whole: bool
 ) -> None:
-    if status == 413 and not is_whole:
-        pytest.skip("a size is that of a request")
+    """The whole request is refused, or some of its items are."""
     room, sizes = 20, []
 
     def decide(method: str, path: str, body: bytes, forward: Any) -> Answer:
@@ -542,14 +540,17 @@ def test_a_schema_change_has_a_defined_outcome(
     left: dict[str, set[str]] = {}
     for number, (statement, kind, of_t, of_u) in enumerate(STATEMENTS):
         t, u = f"t{number}", f"u{number}"
-        for name in (t, u):
-            table.query(f"CREATE TABLE d.{name} (id INT PRIMARY KEY, v INT)")
-            tables[f"d.{name}"] = {"id": "{id}", "index": name}
-        rows += (inserts := binlog.transaction(*[insert(f"d.{n}", row(i, 1)) for n, i in ((t, 1), (t, 2), (u, 1))]))
-        names = [f"d.{t}", f"d.{u}"] if ", u#" in statement else [f"d.{t}"]
-        sql = statement.replace("#", str(number))
-        bodies += inserts + binlog.ddl(sql, *names, kind=kind, columns=("id", "v"))
-        left |= {t: of_t, u: of_u}
+        names = [f"d.{t}", f"d.{u}"] if "u#" in statement else [f"d.{t}"]
+        for name in names:
+            table.query(f"CREATE TABLE {name} (id INT PRIMARY KEY, v INT)")
+            tables[name] = {"id": "{id}", "index": name[2:]}
+        inserts = binlog.transaction(
+            insert(f"d.{t}", row(1, 1)), insert(f"d.{t}", row(2, 1)), *[insert(n, row(1, 1)) for n in names[1:]]
+        )
+        rows += inserts
+        bodies += inserts
+        bodies += binlog.ddl(statement.replace("#", str(number)), *names, kind=kind, columns=("id", "v"))
+        left |= {t: of_t} | ({u: of_u} if len(names) > 1 else {})
     settings = settings_for(cluster, table, tables)
 
     def found() -> dict[str, set[str]]:
@@ -621,7 +622,7 @@ def test_columns_that_come_are_mapped_and_types_that_change_are_told(
 
 # -- the whole program -------------------------------------------------------------------------------------------------
 
-KILLS = [("mid-batch", 1), ("mid-batch", 4), ("before-commit", 3), ("after-commit", 2), ("after-ack", 2)]
+KILLS = [("mid-batch", 1), ("mid-batch", 4), ("before-commit", 3), ("after-commit", 2)]
 
 
 def program(cluster: Cluster, table: Endpoint, tables: dict[str, Any] = TABLES) -> dict[str, Any]:
@@ -639,7 +640,7 @@ def test_a_death_between_the_documents_and_the_checkpoint_changes_nothing(
 ) -> None:
     """The process is killed at one step after the other; each run goes on where the one before has died."""
     binlog, bodies = Binlog(), []
-    for number in range(1, 16):
+    for number in range(1, 11):
         bodies += binlog.transaction(insert("d.t", row(number, 1)), insert("d.t", row(50 + number, 1)))
         bodies += binlog.transaction(update("d.t", row(100 + number, 2), {"id": number, "v": 1}))
         bodies += binlog.transaction(delete("d.t", row(50 + number, 1)))
@@ -651,7 +652,7 @@ def test_a_death_between_the_documents_and_the_checkpoint_changes_nothing(
         died = run_sync(config, "--from", str(messages), environment=environment)
         assert died.exit_code not in (0, 2), died
     assert run_sync(config, "--from", str(messages)).exit_code == 0
-    assert cluster.search("t") == {str(100 + number): row(100 + number, 2) for number in range(1, 16)}
+    assert cluster.search("t") == {str(100 + number): row(100 + number, 2) for number in range(1, 11)}
 
 
 def test_what_was_parked_is_retried_and_never_over_what_is_newer(
