@@ -125,6 +125,8 @@ def shoot(target: Endpoint, source: Endpoint, vhost: Vhost, config: dict[str, ob
             page.goto(served.address + address.format(id=first_id))
             picture = DOCS / f"{name}.png"
             page.screenshot(path=picture)
+            if name == "ui-light":
+                page.locator(".history").screenshot(path=DOCS / "ui-history.png")
             print(picture, picture.stat().st_size)
             context.close()
         browser.close()

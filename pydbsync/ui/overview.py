@@ -21,6 +21,7 @@ from pydbsync.ops.verify.kept import read_kept
 from pydbsync.ui.access import Refused, Session
 from pydbsync.ui.board import connect
 from pydbsync.ui.charts import lag_chart, rows_chart
+from pydbsync.ui.deeds import read_deeds
 from pydbsync.ui.guard import TooLarge, first, read_form
 from pydbsync.ui.history import HOURS, read_history
 from pydbsync.ui.site import Form, Site
@@ -53,7 +54,7 @@ class OverviewPages:
         """The whole page."""
         hours = _hours(request)
         return self._site.page(
-            request, "overview.html", **self._found(), charts=self._charts(hours), hours=hours, all_hours=HOURS
+            request, "overview.html", **self._found(), **self._lately(hours), hours=hours, all_hours=HOURS
         )
 
     def part(self, request: Request) -> Response:
@@ -62,7 +63,7 @@ class OverviewPages:
 
     def history(self, request: Request) -> Response:
         """The last hours alone."""
-        return self._site.page(request, "part_history.html", charts=self._charts(_hours(request)))
+        return self._site.page(request, "part_history.html", **self._lately(_hours(request)))
 
     def _found(self) -> dict[str, Any]:
         look = self._site.board.look()
@@ -85,18 +86,20 @@ class OverviewPages:
             "late_s": LATE_S,
         }
 
-    def _charts(self, hours: int) -> list[dict[str, Any]] | str:
+    def _lately(self, hours: int) -> dict[str, Any]:
+        """The last hours, and who did what in them."""
+        schema = self._site.settings.state_schema
         try:
             connection = connect(self._site.settings)
             try:
-                found = read_history(connection, self._site.settings.state_schema, hours=hours)
+                found, deeds = read_history(connection, schema, hours=hours), read_deeds(connection, schema)
             finally:
                 connection.close()
         except (TransientError, ConfigError, PermanentError) as exc:
-            return str(exc)
+            return {"charts": [], "deeds": [], "unknown": str(exc)}
         names = {queue.stream: queue.queue for queue in self._site.settings.queues}
         order = [*(stream for stream in names if stream in found), *sorted(found.keys() - names.keys())]
-        return [
+        charts = [
             {
                 "queue": names.get(stream, stream),
                 "lag": lag_chart(found[stream], late_s=LATE_S),
@@ -104,6 +107,7 @@ class OverviewPages:
             }
             for stream in order
         ]
+        return {"charts": charts, "deeds": deeds, "unknown": ""}
 
     def differences(self, request: Request) -> Response:
         """The last comparison, side by side."""

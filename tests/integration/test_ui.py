@@ -200,6 +200,8 @@ def test_marked_changes_are_skipped_with_a_reason_and_the_filters_find_the_rest(
         page.get_by_role("button", name="Skip 2").click()
         expect(page.get_by_role("status")).to_contain_text("2 skipped")
         expect(page.locator("tbody tr .reason")).to_have_count(5)
+        visit.open("/")
+        expect(page.locator(".history-list")).to_contain_text(f"skip 2 parked changes, {ids[2]} the last: not ours <b>")
     assert [each.id for each in parked(fresh_target)] == [each.id for each in before if each.id not in (ids[0], ids[2])]
     skipped = "SELECT parked_id, detail FROM pydbsync.parked_audit WHERE action = 'skip' ORDER BY parked_id"
     assert fresh_target.query(skipped) == [(ids[0], "not ours <b>"), (ids[2], "not ours <b>")]
