@@ -12,7 +12,8 @@ from typing import Annotated
 
 import typer
 
-from pydbsync.commands.shared import Format, FormatOption, JsonOption, YesOption, confirm, is_json, print_json
+from pydbsync.commands.shared import Format, FormatOption, JsonOption, YesOption, is_json, print_json
+from pydbsync.errors import OperationError
 from pydbsync.ops.cutover.engine import Undone
 from pydbsync.ops.cutover.journal import Command
 from pydbsync.ops.cutover.report import verdict, write_report
@@ -92,11 +93,7 @@ def register(app: typer.Typer) -> None:
 
 def _go(path: Path, command: Command, *, yes: bool, undo: bool, as_json: bool) -> None:
     ways = load_ways(path)
-
-    def ask(question: str) -> None:
-        if not yes:
-            confirm(question, f"{command}: nothing was begun")
-
+    ask = asking(command, yes=yes)
     call = call_of(ways, command, ask=ask, to_stderr=as_json)
     with ended(command, undo=undo):
         found = call.run(undo=undo)
@@ -105,6 +102,24 @@ def _go(path: Path, command: Command, *, yes: bool, undo: bool, as_json: bool) -
     else:
         show(found)
     raise typer.Exit(_EXIT_ATTENTION if found.problems else 0)
+
+
+def asking(command: str, *, yes: bool) -> Callable[[str], None]:
+    """Asks a person; a no in the midst of the steps is a failure like others, and they are undone."""
+
+    def ask(question: str) -> None:
+        if yes:
+            return
+        if not sys.stdin.isatty():
+            raise OperationError(f"{command}: --yes is needed where nobody can be asked")
+        try:
+            is_wanted = typer.confirm(question)
+        except typer.Abort:
+            is_wanted = False
+        if not is_wanted:
+            raise OperationError(f"{command}: the answer was no")
+
+    return ask
 
 
 @contextmanager

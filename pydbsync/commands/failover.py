@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from pydbsync.commands.cutover import PlanArgument, UndoOption, call_of, ended, show
+from pydbsync.commands.cutover import PlanArgument, UndoOption, asking, call_of, ended, show
 from pydbsync.commands.shared import Format, FormatOption, JsonOption, YesOption, confirm, is_json, print_json
 from pydbsync.errors import OperationError
 from pydbsync.ops.cutover.dangling import Dangling
@@ -45,12 +45,7 @@ def register(app: typer.Typer) -> None:
         old source has beyond that. Exit code 1 where changes are left to be settled."""
         wants_json = is_json(output, as_json)
         ways = load_ways(plan)
-
-        def ask(question: str) -> None:
-            if not yes:
-                confirm(question, "failover: nothing was begun")
-
-        call = call_of(ways, "failover", ask=ask, to_stderr=wants_json, is_back=back)
+        call = call_of(ways, "failover", ask=asking("failover", yes=yes), to_stderr=wants_json, is_back=back)
         if drill:
             _print(call.drill(_drill), as_json=wants_json)
             raise typer.Exit(0)

@@ -125,9 +125,9 @@ def _derived(file: Path, forth: Path) -> Path:
 
 def back_of(forth: str) -> dict[str, object]:
     """The same servers the other way round, over exchanges and queues of its own. Raises ConfigError where names are
-    rewritten or rows split: only a person can say what the way back is then."""
+    rewritten, rows split, or one side wins: only a person can say what the way back is then."""
     given = dict(read_config(Path(forth)))
-    for key in ("dbname_rewrite", "sharding", "sink", "stream_names"):
+    for key in ("dbname_rewrite", "sharding", "sink", "stream_names", "routes", "conflicts"):
         if given.get(key):
             raise ConfigError(f"the way back cannot be made from {forth}, which has {key}: write it", key="back")
     for key in ("db_info", "source_db_info", "rabbitmq_queue_bind"):

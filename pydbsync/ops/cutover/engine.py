@@ -20,6 +20,7 @@ from pydbsync.config.cutover_plan import CutoverPlan
 from pydbsync.config.settings import Settings
 from pydbsync.errors import OperationError, PydbsyncError, Stopped
 from pydbsync.killpoints import kill_point
+from pydbsync.model import TableName
 from pydbsync.ops.cutover.journal import Command, Journal, RunRow
 from pydbsync.ops.servers import Servers
 
@@ -79,6 +80,8 @@ class Work:
     """What a person has to see to, although nothing stops."""
     waits_for: str = ""
     """What the running step waits for, in words."""
+    tables: dict[tuple[str, bool], dict[str, list[TableName]]] = field(default_factory=dict)
+    """Which tables each queue carries, as the running step has found it; by direction, with the heartbeat or not."""
     _servers: dict[str, Servers] = field(default_factory=dict)
 
     @property
@@ -108,6 +111,7 @@ class Work:
         """The time of a step. Raises StepFailed where it is not enough, or where somebody asks to stop."""
         self.stop = stop = threading.Event()
         self.waits_for = ""
+        self.tables.clear()
         is_late = threading.Event()
         over = threading.Event()
 

@@ -287,7 +287,9 @@ def source_place(work: Work, way: Way) -> SourcePlace:
 
 
 def tables_of(work: Work, way: Way, *, with_heartbeat: bool = False) -> dict[str, list[TableName]]:
-    """The source's tables that take part, by the stream that carries them."""
+    """The source's tables that take part, by the stream that carries them; looked up once a step."""
+    if (found := work.tables.get((way.name, with_heartbeat))) is not None:
+        return found
     router = router_from(way.settings)
     names = [
         TableName(str(database), str(table))
@@ -300,7 +302,9 @@ def tables_of(work: Work, way: Way, *, with_heartbeat: bool = False) -> dict[str
     taken = [name for name in names if router.takes(name)]
     if with_heartbeat:
         taken.append(TableName(*way.settings.heartbeat_table.split(".", 1)))
-    return {queue.stream: [name for name in taken if carries(queue, str(name))] for queue in way.settings.queues}
+    found = {queue.stream: [name for name in taken if carries(queue, str(name))] for queue in way.settings.queues}
+    work.tables[way.name, with_heartbeat] = found
+    return found
 
 
 def not_passed(work: Work, way: Way, place: SourcePlace, *, with_heartbeat: bool = False) -> str:

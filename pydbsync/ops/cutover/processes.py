@@ -181,6 +181,7 @@ def wait_for_workers(work: Work, way: Way) -> None:
         found = target.call(lambda connection: running(connection, way))
         missing -= {each.name for each in found if each.is_following}
         if missing:
+            work.waits_for = f"no worker of {way.name} follows {', '.join(sorted(missing))} yet"
             work.wait(LOOK_S)
 
 
@@ -197,6 +198,7 @@ def _start_capture(work: Work, way: Way, place: str) -> None:
                 f"SELECT 1 FROM {quote_name(schema)}.capture_place WHERE name = %s", (name,)
             ):
                 return
+        work.waits_for = f"capture {name} has not begun; what it says stands beside the plan"
         work.wait(LOOK_S)
 
 
@@ -235,6 +237,7 @@ def end(work: Work, way: Way) -> str:
                 count += 1
                 with suppress(ProcessLookupError, PermissionError):
                     os.kill(pid, signal.SIGTERM)
+        work.waits_for = f"{left[0]} has not ended"
         work.wait(LOOK_S)
     return f"capture and replay of {way.name} have ended ({count} processes)" if count else (
         f"no capture and no replay of {way.name} is at work"

@@ -161,7 +161,8 @@ class Call:
         if "streams" not in work.facts:
             back = self._back.settings
             work.facts["back"] = {"schema": back.state_schema, "streams": [each.stream for each in back.queues]}
-            work.keep("streams", [each.stream for each in self._way.settings.queues])
+            # What is over when it is done: with two_way nothing is.
+            work.keep("streams", [] if work.is_two_way else [each.stream for each in self._way.settings.queues])
         return work
 
     def run(self, *, undo: bool = False) -> Outcome:

@@ -41,7 +41,7 @@ def check_together(named: Sequence[tuple[str, Settings]]) -> Iterator[Finding]:
                 "both-directions",
                 f"{both} are two directions between the same servers: run at the same time, changes go round in a"
                 f" circle",
-                "one direction at a time (docs/migration.md): begin the way back when the way forth has ended",
+                "one direction at a time (docs/cutover.md): begin the way back when the way forth has ended",
             )
         yield from _one_source_twice(both, one, other)
 

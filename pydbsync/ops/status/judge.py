@@ -31,10 +31,10 @@ def judge(status: Status) -> None:
             " workers wait for it, and meanwhile messages wait in RabbitMQ",
         )
         return
-    counted = [queue for queue in status.queues if queue.is_configured]
+    counted = [queue for queue in status.queues if queue.is_configured and queue.stream not in over]
     parts: list[Health] = [*(queue.health for queue in counted), *(task.health for task in status.tasks)]
     parts += [_judge_cutover(status, each) for each in status.cutovers]
-    if not counted:
+    if not counted and not over:
         parts.append("down")
         status.todo.append(
             "nothing was ever replayed into this target: start `pydbsync run` (docs/operations.md, Running)"
@@ -64,7 +64,11 @@ def _judge_cutover(status: Status, cutover: Cutover) -> Health:
 def _summary(status: Status, queues: list[Queue]) -> str:
     parts = []
     following = [queue for queue in queues if queue.health != "down"]
-    parts.append(f"{len(following)} of {count(len(queues), 'queue')} at work" if queues else "no queue is at work")
+    over = next((each for each in status.cutovers if each.state == "done" and each.ended_streams), None)
+    if queues or over is None:
+        parts.append(f"{len(following)} of {count(len(queues), 'queue')} at work" if queues else "no queue is at work")
+    else:
+        parts.append(f"{over.target} has taken over")
     if parked := sum(group.count for queue in queues for group in queue.parked):
         parts.append(f"{count(parked, 'change')} parked")
     if gaps := sum(incident.kind == "gap" for queue in queues for incident in queue.incidents):

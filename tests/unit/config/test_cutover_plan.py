@@ -56,7 +56,7 @@ def test_a_way_back_that_was_edited_stays(tmp_path: Path) -> None:
     assert made.read_text() == "state_schema = 'mine'"
 
 
-@pytest.mark.parametrize("key", ["dbname_rewrite", "sharding", "stream_names"])
+@pytest.mark.parametrize("key", ["dbname_rewrite", "sharding", "stream_names", "routes", "conflicts"])
 def test_what_only_a_person_can_turn_round_is_refused(tmp_path: Path, key: str) -> None:
     written(tmp_path, {}, {**FORTH, key: {"a": "b"}})
     with pytest.raises(ConfigError, match=f"has {key}: write it"):

@@ -6,7 +6,18 @@ from typing import Any
 
 import pytest
 
-from pydbsync.ops.status.facts import BrokerQueue, Gap, Health, ParkedGroup, Place, Process, Queue, Status, Task
+from pydbsync.ops.status.facts import (
+    BrokerQueue,
+    Cutover,
+    Gap,
+    Health,
+    ParkedGroup,
+    Place,
+    Process,
+    Queue,
+    Status,
+    Task,
+)
 from pydbsync.ops.status.judge import judge
 from pydbsync.ops.status.show import shown
 from pydbsync.ops.status.words import count, seconds
@@ -147,6 +158,44 @@ def test_a_situation_is_named_with_what_to_do(name: str) -> None:
     for each in words:
         assert each in text, text
     assert bool(status.todo) == (health != "healthy" and name not in BY_ITSELF), text
+
+
+def cutover(**given: Any) -> Cutover:
+    facts: dict[str, Any] = {
+        "plan": "shop", "command": "cutover", "state": "done", "source": "a@old", "target": "a@new",
+        "started": "2030-01-01 00:00:00", "ended_streams": ["q"], "is_level": True,
+        "way_back": "level; a rollback now would stop writing for about 2 s and lose nothing",
+    }  # fmt: skip
+    return Cutover(**facts | given)
+
+
+CUTOVERS: dict[str, tuple[Cutover, Health, list[str]]] = {
+    "done, and the way back is level": (
+        cutover(), "healthy",
+        ["HEALTHY: a@new has taken over",
+         "this direction is over, by the cutover of shop", "a@new has been in charge since", "and lose nothing"],
+    ),
+    "done, and nothing follows": (
+        cutover(is_level=False, way_back="no worker follows back.q"), "degraded",
+        ["the way back of shop: no worker follows back.q"],
+    ),
+    "killed": (
+        cutover(state="running", ended_streams=[], is_level=None, way_back=""), "down",
+        ["began at 2030-01-01 00:00:00 has not ended", "goes on with it"],
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", CUTOVERS)
+def test_a_cutover_says_who_is_in_charge_and_what_the_way_back_would_take(name: str) -> None:
+    """The worker of the direction was stopped: where it is over, nobody is to start it again."""
+    found, health, words = CUTOVERS[name]
+    status = Status(at="x", target="t", queues=[queue(ended(None, None), is_owned=False)], cutovers=[found])
+    judge(status)
+    text = str(shown(status))
+    assert status.health == health, text
+    for each in words:
+        assert each in text, text
 
 
 def test_a_target_that_is_away_says_so_and_that_nothing_is_lost() -> None:
