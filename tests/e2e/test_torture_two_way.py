@@ -8,7 +8,7 @@ from pathlib import Path
 from tests.servers import Endpoint, Vhost
 from tests.torture.two_way import torture
 
-FAULTS = 4
+FAULTS = 3
 
 
 def test_random_faults_leave_both_sides_equal_and_nothing_going_round(

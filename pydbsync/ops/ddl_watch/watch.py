@@ -12,7 +12,7 @@ import threading
 import time
 from typing import Final
 
-from pydbsync.apply.connection import Connection
+from pydbsync.apply.mark import MarkedConnection
 from pydbsync.apply.seen_table import SeenTable, Thing
 from pydbsync.apply.worker_table import Incident, add_incident
 from pydbsync.config.settings import Settings
@@ -201,7 +201,9 @@ class DdlWatch:
 
     def _run_at_target(self, difference: Difference) -> None:
         target = self._settings.target
-        connection = Connection(target.connect_keywords(), key=target.key)
+        connection = MarkedConnection(
+            target.connect_keywords(), key=target.key, schema=self._settings.state_schema, tool="ddl_watch"
+        )
         try:
             connection.execute(f"SET SESSION lock_wait_timeout = {_LOCK_WAIT_S}")
             connection.execute(difference.sql)
