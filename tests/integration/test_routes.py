@@ -282,6 +282,8 @@ def test_tables_that_are_merged_take_nothing_from_each_other(ends: Ends) -> None
     )
     ends.replay()
     rows = ends.target.query("SELECT id, total FROM archive.orders ORDER BY id")
+    one = compare(ends.bench.settings, tables=("shop.orders_1",))["archive.orders"]
+    assert (one.different, one.unknown_extra) == (0, 1)
     ends.run(
         "INSERT INTO orders_2 VALUES (1, 9, 99, 'open', 'the key of the other one')",
         "ALTER TABLE orders_1 ADD COLUMN own INT", "RENAME TABLE orders_1 TO orders_3", "DROP TABLE orders_2",

@@ -34,7 +34,8 @@ class TablePair(msgspec.Struct, frozen=True):
     target: TableName
     sources: tuple[SourcePart, ...]
     is_complete: bool = True
-    """False where rows of other servers come to the target as well: rows that only it has say nothing then."""
+    """False where other rows come to the target as well, of other servers or of tables that are not compared now: rows
+    that only it has say nothing then."""
 
     @property
     def label(self) -> str:
@@ -66,9 +67,11 @@ def find_pairs(
     """All tables that take part. `tables` and `exclude` are globs of source names; `is_shared` says that other sources
     write too."""
     chosen = Filters(include=tables, exclude=exclude)
-    source_names = [
-        name for name in read_names(source) if router.takes(name) and chosen.takes(name) and not _is_own(settings, name)
-    ]
+    taking_part = [name for name in read_names(source) if router.takes(name) and not _is_own(settings, name)]
+    source_names = [name for name in taking_part if chosen.takes(name)]
+    fed_by_others = {
+        there for name in taking_part if not chosen.takes(name) for _, there in _targets(settings, router, name)
+    }
     source_databases = {str(row[0]) for row in source.rows("SHOW DATABASES")} - SYSTEM_DATABASES
     routed: dict[TableName, list[SourcePart]] = {}
     for name in source_names:
@@ -82,6 +85,7 @@ def find_pairs(
     for name, parts in sorted(routed.items()):
         found = present.pop(_folded(name, fold), None)
         is_complete = not is_shared and _all_sources_are_here(settings, name.database, source_databases)
+        is_complete = is_complete and name not in fed_by_others
         # What a route has done to rows by the kind of their changes, nobody can tell from the rows that there are.
         is_complete = is_complete and not any(part.route and part.route.is_by_history for part in parts)
         pair = TablePair(target=found or name, sources=tuple(parts), is_complete=is_complete)

@@ -94,7 +94,7 @@ class _Rewriting:
                 self._renamed(clause)
             elif clause.kind in ("key", "foreign-key"):
                 self._key(clause)
-            elif clause.kind != "option":
+            else:
                 self._other(clause)
         keep = [clause[0].start not in self._cut for clause in statement.clauses]
         if statement.clauses and not any(keep):

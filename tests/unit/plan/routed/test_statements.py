@@ -99,6 +99,7 @@ HELD = [
     ("ALTER TABLE customers DROP COLUMN full_name", "full_name is another column"),
     ("ALTER TABLE customers ADD CHECK (note <> '')", "an expression reads note"),
     ("ALTER TABLE customers ADD g INT AS (LENGTH(name))", "an expression reads name"),
+    ("CREATE TABLE customers (id INT, note INT) PARTITION BY HASH (note)", "an expression reads note"),
     ("ALTER TABLE customers ADD (a INT, note TEXT)", "several columns are added in one bracket"),
     ("CREATE TABLE customers (note INT PRIMARY KEY, secret INT, PRIMARY KEY (secret))", "primary key is left out"),
     ("ALTER TABLE customers RENAME TO customers_old", "whose rows go by another route"),
