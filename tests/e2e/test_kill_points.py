@@ -58,7 +58,8 @@ def _first_place(case: Case) -> tuple[int, int]:
 
 
 def test_every_kill_point_is_tried() -> None:
-    assert {name for name, *_ in MOMENTS} == set(KILL_POINTS)
+    elsewhere = {"after-conflict"}  # tests/integration/test_conflicts.py
+    assert {name for name, *_ in MOMENTS} | elsewhere == set(KILL_POINTS)
 
 
 @pytest.mark.parametrize(("point", "count", "batch_rows"), MOMENTS)
