@@ -19,7 +19,7 @@ class TaskRow(msgspec.Struct, kw_only=True):
     """One row of `task`, by the names of its columns; what ends in `_age_s` is stored as the time that it was."""
 
     kind: str
-    """copy, verify, repair, capture or heartbeat."""
+    """copy, verify, repair, capture, heartbeat or ddl-watch."""
     name: str = ""
     """Tells those of one kind apart."""
     host: str = ""

@@ -8,6 +8,7 @@ from __future__ import annotations
 import ast
 import hashlib
 import operator
+import re
 from collections.abc import Callable, Mapping
 from decimal import Context, Decimal, DecimalException
 from typing import Any, NoReturn, TypeAlias
@@ -101,7 +102,7 @@ class Expression:
         try:
             return self._run(row)
         except (DecimalException, ArithmeticError, ValueError, TypeError) as exc:
-            raise PlanError(f"{self.text!r} has no value for this row: {exc or type(exc).__name__}") from exc
+            raise PlanError(f"{self.text!r} has no value for this row: {_why(exc)}") from exc
 
     def _compile(self, node: ast.expr) -> _Compiled:
         if isinstance(node, ast.Constant):
@@ -207,3 +208,10 @@ def _calculated(step: Callable[[Decimal, Decimal], Decimal], left: _Compiled, ri
         return found
 
     return calculated
+
+
+def _why(exc: Exception) -> str:
+    """What went wrong; of decimals the text is a list of classes, and the name says it: `division by zero`."""
+    if isinstance(exc, DecimalException) or not str(exc):
+        return re.sub(r"(?<=[a-z])(?=[A-Z])", " ", type(exc).__name__).lower()
+    return str(exc)
