@@ -886,6 +886,14 @@ def test_the_commands_know_the_sink(
     assert "missing: 1" in capsys.readouterr().out
     assert command("repair", "--wait-s", "0") == 0
     assert "1 missing, 0 different, 0 extra; 1 mended" in capsys.readouterr().out
+    assert command("pause", "search", "--reason", "a look") == 0
+    assert command("status") == 2  # no worker is at work
+    assert "a look" in capsys.readouterr().out
+    assert command("resume", "search") == 0
+    assert command("checkpoint", "show") == 0
+    assert "nobody" in capsys.readouterr().out
+    command("doctor")
+    assert "OpenSearch" in capsys.readouterr().out
 
 
 def test_what_is_kept_beside_the_documents_is_looked_at_and_mended_by_the_commands(
@@ -974,7 +982,7 @@ def test_tls_and_ways_to_be_known(cluster: Cluster, table: Endpoint, certificate
         run(settings_for(server, table, TABLES, tls={"ca": str(certificates.ca)}, **access), bodies)
         assert set(server.headers) == {header}
     assert cluster.search("t") == {"1": row(1, 1)}
-    run(settings_for(server, table, TABLES, tls={"verify": False}), bodies)
+    run(settings_for(server, table, TABLES, type="elasticsearch", tls={"verify": False}), bodies)
     with pytest.raises(TransientError, match=r"the connection cannot be encrypted: .*certificate"):
         parts_of(settings_for(server, table, TABLES, tls=True))
     with pytest.raises(TransientError):
