@@ -20,6 +20,7 @@ from pydbsync.plan.images import image_expression, image_token
 from pydbsync.plan.routed.conditions import compile_condition
 from pydbsync.plan.routed.masks import make_mask
 from pydbsync.plan.routed.rows import source_columns
+from pydbsync.plan.routed.texts import folds
 from tests.servers import Endpoint
 
 TABLE = TableName("d", "t")
@@ -277,3 +278,33 @@ def test_masks_fit_and_differ(table: Endpoint, schema: TableSchema, tokens: dict
         assert len({mask.token(value) for value in values}) == len(values)
         others = [mask.token(value) for value in values]
         assert any(mask.token(value) != value for value in values), others
+
+
+FAMILIES = {
+    "general_ci": "utf8mb4_general_ci", "unicode_ci": "utf8mb4_unicode_ci", "newest": "",
+    "swedish_ci": "latin1_swedish_ci",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_characters_are_held_for_ascii_as_by_the_server(table: Endpoint, family: str) -> None:
+    """Of the first 12,288 characters; folds.txt was made of all."""
+    collation = FAMILIES[family] or NEWEST[table.brand]
+    family = collation.removeprefix("utf8mb4_") if family == "newest" else family
+    charset, last = ("latin1", 0xFF) if family == "swedish_ci" else ("utf8mb4", 0x2FFF)
+    text = f"CONVERT(CHAR(n USING utf32) USING {charset})"
+    with table.connect() as connection, connection.cursor() as cursor:
+        name = "cte_max_recursion_depth" if table.brand == "mysql" else "max_recursive_iterations"
+        cursor.execute(f"SET SESSION {name} = 20000")
+        cursor.execute(
+            f"WITH RECURSIVE s (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM s WHERE n < {last})"
+            f" SELECT n, HEX(WEIGHT_STRING({text} COLLATE {collation})), {text} = '?' FROM s"
+        )
+        weights = {int(n): (str(weight or ""), bool(lost) and n != 0x3F) for n, weight, lost in cursor.fetchall()}
+    ascii_of = {weights[code][0]: chr(code).lower() for code in range(0x20, 0x7F)}
+    found = {}
+    for code, (weight, is_lost) in weights.items():
+        parts = [weight] if weight in ascii_of else [weight[at : at + 4] for at in range(0, len(weight), 4)]
+        if not 0x20 <= code < 0x7F and not is_lost and all(part in ascii_of for part in parts):
+            found[chr(code)] = "".join(ascii_of[part] for part in parts)
+    assert {each: fold for each, fold in folds(family).items() if ord(each) <= last} == found
