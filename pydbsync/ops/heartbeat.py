@@ -87,7 +87,13 @@ def beat_once(connection: Connection, heartbeat_table: str) -> None:
 
 
 def _make_table(connection: Connection, database: str, name: str) -> None:
-    connection.execute(f"CREATE DATABASE IF NOT EXISTS {database}")
+    try:
+        connection.execute(f"CREATE DATABASE IF NOT EXISTS {database}")
+    except PermanentError as exc:  # 1044, which does not name the right
+        raise PermanentError(
+            f"the heartbeat's table cannot be made at the source: {exc}; grant the user CREATE on {database}.*",
+            code=exc.code,
+        ) from exc
     connection.execute(
         f"CREATE TABLE IF NOT EXISTS {name} (id TINYINT UNSIGNED NOT NULL PRIMARY KEY,"
         f" {HEARTBEAT_COLUMN} BIGINT UNSIGNED NOT NULL,"
