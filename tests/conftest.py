@@ -1,4 +1,5 @@
-"""Fixtures: real servers, real runs, faults on the way. A server that cannot be had is an error, never a skip.
+"""Fixtures: real servers, real runs, faults on the way. A server that cannot be had is an error, never a skip; but for
+OpenSearch, which no package has: what needs it runs where PYDBSYNC_OPENSEARCH names one, by `make test-opensearch`.
 
 Tests run in two legs. The first leg has the lab's MariaDB as target. The second one, PYDBSYNC_TEST_LEG=mysql, has the
 lab's MySQL where one is found (lab/mysql.py), or the servers that the environment names, PYDBSYNC_TEST_MYSQL_SOURCE and
