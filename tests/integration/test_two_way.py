@@ -156,6 +156,36 @@ def test_databases_have_other_names_at_each_side(
     assert fresh_target.query("SELECT * FROM d2.t ORDER BY id") == expected
 
 
+def test_shards_at_one_side_are_one_database_at_the_other(
+    fresh_source: Endpoint, fresh_target: Endpoint, tmp_path: Path
+) -> None:
+    table = "t (id INT PRIMARY KEY, k INT, v INT)"
+    run(fresh_source, ("CREATE DATABASE d", f"CREATE TABLE d.{table}"))
+    for shard in ("d0", "d1"):
+        run(fresh_target, (f"CREATE DATABASE {shard}", f"CREATE TABLE {shard}.{table}"))
+    split = {"databases": ["d"], "column": "k", "modulo": 2, "instances": 1}
+    two_way = TwoWay(
+        fresh_source, fresh_target, tmp_path,
+        forth={"sharding": split, "db_corpmod": 0}, back={"dbname_rewrite": {"d0": "d", "d1": "d"}},
+    )  # fmt: skip
+    run(fresh_source, ("INSERT INTO d.t VALUES (1, 2, 0), (2, 4, 0), (3, 3, 0)", "UPDATE d.t SET v = 1 WHERE id < 3"))
+    two_way.settle()
+    run(
+        fresh_target,
+        ("INSERT INTO d0.t VALUES (4, 6, 0)", "INSERT INTO d1.t VALUES (5, 5, 0)", "DELETE FROM d1.t WHERE id = 3"),
+    )
+    two_way.settle()
+    assert (two_way.forth.applied, two_way.back.applied) == (5, 3)
+    run(fresh_source, ("ALTER TABLE d.t ADD c INT, ADD INDEX (v)",))
+    two_way.settle()
+    assert (two_way.forth.schema_changes, two_way.back.schema_changes) == (2, 0)
+    assert fresh_source.query("SELECT id, v FROM d.t ORDER BY id") == [(1, 1), (2, 1), (4, 0), (5, 0)]
+    assert fresh_target.query("SELECT id, v FROM d0.t ORDER BY id") == [(1, 1), (2, 1), (4, 0)]
+    assert fresh_target.query("SELECT id, v FROM d1.t") == [(5, 0)]
+    for server in (fresh_source, fresh_target):
+        assert server.query("SELECT reason FROM pydbsync.parked") == []
+
+
 def test_tables_without_transactions_are_parked(two_way: TwoWay) -> None:
     for server in (two_way.a, two_way.b):
         run(server, ("CREATE TABLE d.old (id INT PRIMARY KEY) ENGINE=MyISAM",))
