@@ -184,7 +184,7 @@ class Engine:
         work = self._work
         if work.row.state == "undoing":
             work.tell("an earlier call was undoing what it had done, and that is gone on with")
-            self.undo("an earlier call gave up")
+            self.undo(work.row.result or "an earlier call gave up")
         rows = work.journal.steps(work.row.id)
         for number, step in enumerate(self._steps, start=1):
             work.journal.lock()

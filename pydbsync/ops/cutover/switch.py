@@ -166,7 +166,10 @@ class Ready(Step):
         return end(work, work.back)
 
     def still(self, work: Work) -> None:
-        if not (work.plan.hooks.start or work.is_two_way):
+        if work.plan.hooks.start or work.is_two_way:
+            return
+        # With super_read_only at its target the worker cannot even write that it follows; `arm` sees to it then.
+        if not read_only(work.servers(work.back).target).super_read_only:
             start_replay(work, work.back)
 
 
