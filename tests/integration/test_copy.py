@@ -9,7 +9,7 @@ import msgspec
 import pymysql
 import pytest
 
-from pydbsync.apply.connection import Connection
+from pydbsync.apply.mark import MarkedConnection
 from pydbsync.config.settings import Settings
 from pydbsync.errors import ConfigError, OperationError, TransientError
 from pydbsync.model import TableName
@@ -300,7 +300,7 @@ def test_a_commit_whose_answer_is_lost_is_not_done_again(
     assert report.rows == len(wanted)
 
 
-class UnansweredAtTheEnd(Connection):
+class UnansweredAtTheEnd(MarkedConnection):
     """Lost just behind the COMMIT that ends the copy."""
 
     ends: ClassVar[int] = 0
@@ -320,7 +320,7 @@ def test_a_copy_whose_last_answer_is_lost_is_finished(
     fresh_source: Endpoint, fresh_target: Endpoint, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     make(fresh_source)
-    monkeypatch.setattr(copy_run, "Connection", UnansweredAtTheEnd)
+    monkeypatch.setattr(copy_run, "MarkedConnection", UnansweredAtTheEnd)
     monkeypatch.setattr(UnansweredAtTheEnd, "ends", 0)
     report = copy(settings_for(fresh_source, fresh_target, retry={"first_s": 0.01, "max_s": 0.01}))
     assert UnansweredAtTheEnd.ends == 1
