@@ -47,6 +47,7 @@ class Stage:
         self.active = folder / "active"
         self.plan = folder / "plan.yaml"
         self.started: list[subprocess.Popen[bytes]] = []
+        self.applications: list[Application] = []
         for server in (source, target):
             open_for_writes(server)
             server.query(f"DROP USER IF EXISTS {APPLICATION}@'%'")
@@ -127,7 +128,9 @@ class Stage:
         return self.run(command, str(self.plan), *options, environment=environment)
 
     def close(self) -> None:
-        """End all that works with files of this stage, what the tool itself has started too."""
+        """End the applications, and all that works with files of this stage, what the tool itself has started too."""
+        for application in self.applications:
+            application.stop()
         mark = str(self.folder).encode()
         for folder in Path("/proc").iterdir():
             if folder.name.isdigit() and int(folder.name) != os.getpid():
@@ -147,6 +150,7 @@ class Application:
 
     def __init__(self, stage: Stage) -> None:
         self._stage = stage
+        stage.applications.append(self)
         self._halt = threading.Event()
         self._thread = threading.Thread(target=self._run, name="application", daemon=True)
         self.committed: list[str] = []
