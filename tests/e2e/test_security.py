@@ -88,8 +88,9 @@ def test_a_missing_right_is_said_with_what_to_do(
     config = sync_config(fresh_target, vhost, queues={"sync": []}, **QUICK)
     finished = run_sync({**config, "db_info": target, "rabbitmq_conn_info": broker})
     assert finished.exit_code == 2, finished
-    assert "state_schema: the state schema 'pydbsync' cannot be made" in finished.stderr
-    assert "docs/upgrading.md" in finished.stderr
+    assert "state_schema: the state schema 'pydbsync' cannot be read, made or brought up to date" in finished.stderr
+    assert "CREATE" in finished.stderr
+    assert "docs/rights.md" in finished.stderr
 
 
 @pytest.fixture(scope="module")
