@@ -67,7 +67,10 @@ class MergedSources:
         live = {column.name.lower(): column for column in table.columns}
         for column in (each.lower() for each in taken if each.lower() in live):
             if column in described and (fault := unlike(described[column], live[column])):
-                return f"{name} has {fault}: another source has made that column anew, and its values would be lost"
+                return (
+                    f"{name} has the column {fault}: another source has made that column anew, and its values would be"
+                    " lost"
+                )
             if other := took_column(
                 planned.source or change.database, column, self._ran(connection, planned), brand=brand
             ):

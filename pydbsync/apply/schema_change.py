@@ -100,18 +100,21 @@ class Journal:
         )
 
     def announce(self, connection: Connection, digest: str, sql: str) -> None:
-        """This will run instead of what the intent says: what it leaves in the binlog must be known for ours."""
+        """Until the end is written this runs instead of what was planned: what it leaves in the binlog must be known
+        for ours."""
         connection.run(
             f"UPDATE {self._table} SET statement = %s WHERE statement_hash = %s AND status = 'intent'",
             (sql[: connection.max_allowed_packet // 8], digest),
         )
 
-    def write_end(self, connection: Connection, digest: str, *, status: str, note: str) -> None:
+    def write_end(
+        self, connection: Connection, digest: str, planned: PlannedSchemaChange, *, status: str, note: str
+    ) -> None:
         """Part of the transaction that moves the checkpoint past the statement."""
         connection.run(
-            f"UPDATE {self._table} SET status = %s, note = %s, ended_at = CURRENT_TIMESTAMP(6)"
+            f"UPDATE {self._table} SET status = %s, note = %s, statement = %s, ended_at = CURRENT_TIMESTAMP(6)"
             " WHERE statement_hash = %s",
-            (status, note[:16000], digest),
+            (status, note[:16000], planned.sql[: connection.max_allowed_packet // 8], digest),
         )
 
     def forget_intent(self, connection: Connection, digest: str) -> None:

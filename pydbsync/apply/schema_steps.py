@@ -224,7 +224,7 @@ class SchemaSteps:
         def write(connection: Connection) -> list[int]:
             with connection.transaction():
                 self._session.row.write(connection, state)
-                self._journal.write_end(connection, digest, status=status, note=note)
+                self._journal.write_end(connection, digest, planned, status=status, note=note)
                 self._parking.write(connection, coming)
                 self._parking.check_limit(connection, len(coming))
                 void = self._parking.void(connection, planned) if status == "done" and self._parking.rows else []
