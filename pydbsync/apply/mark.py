@@ -13,10 +13,13 @@ from typing import Any, Final
 
 from pydbsync.apply.connection import Connection
 from pydbsync.apply.state import check_state_version, ensure_state_schema
+from pydbsync.errors import PermanentError
 from pydbsync.plan.quoting import quote_name
 
 TWO_WAY: Final = "two-way"
 """The tool of marks that are written to see them come."""
+_MIXED_ENGINES: Final = 1785
+"""MySQL with GTIDs does not take a change of a table without transactions behind one of a table that has them."""
 _FIRST_WORDS: Final = re.compile(rb"\s*(\w+)(?:\s+(\w+))?")
 _OF_ROWS: Final = frozenset({b"INSERT", b"REPLACE", b"UPDATE", b"DELETE", b"LOAD"})
 _OF_TABLES: Final = frozenset({b"CREATE", b"ALTER", b"DROP", b"TRUNCATE", b"RENAME"})
@@ -60,6 +63,8 @@ class MarkedConnection(Connection):
         self._schema, self._tool = schema, tool
         self._mark_table = f"{quote_name(schema)}.`mark`"
         self._is_ready = self._is_making_ready = self._is_inside = False
+        self._has_only_mark = False
+        """Nothing but the mark was changed in the transaction."""
         self._default: str | None = None
         super().__init__(keywords, **options)
 
@@ -79,15 +84,35 @@ class MarkedConnection(Connection):
                 except BaseException:
                     self.rollback()  # whoever began it does not know of it
                     raise
+            self._has_only_mark = is_ready
             return count
         if first in _OF_TABLES:
             return self._execute_announced(sql)
         if first in _OF_ROWS and not self._is_inside and not self._is_making_ready:
             with self.transaction():
-                return super().execute(sql)
+                return self._execute_inside(sql)
+        if first in _OF_ROWS and self._is_inside:
+            return self._execute_inside(sql)
         if first in (b"COMMIT", b"ROLLBACK") and not second:
             self._is_inside = False
         return super().execute(sql)
+
+    def run(self, sql: str, parameters: tuple[object, ...] = ()) -> int:
+        self._has_only_mark = False
+        return super().run(sql, parameters)
+
+    def _execute_inside(self, sql: bytes | str) -> int:
+        """Without the mark where the table does not go with it: two directions take no table without transactions."""
+        try:
+            count = super().execute(sql)
+        except PermanentError as exc:
+            if exc.code != _MIXED_ENGINES or not self._has_only_mark:
+                raise
+            super().rollback()
+            super().execute(b"START TRANSACTION")
+            count = super().execute(sql)
+        self._has_only_mark = False
+        return count
 
     def rollback(self) -> None:
         self._is_inside = False
