@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pydbsync.apply.catalog import read_table
 from pydbsync.apply.connection import Connection
-from pydbsync.config.servers import TargetSettings
-from pydbsync.errors import TransientError
+from pydbsync.config.settings import Settings
+from pydbsync.errors import ConfigError, TransientError
 from pydbsync.model import TableName, TableSchema
 from pydbsync.route.router import Router
 
@@ -13,8 +13,14 @@ from pydbsync.route.router import Router
 class SourceTables:
     """Reads one table at a time, over a connection that is made when it is needed."""
 
-    def __init__(self, source: TargetSettings, router: Router) -> None:
-        self._source = source
+    def __init__(self, settings: Settings, router: Router) -> None:
+        """Raises ConfigError where the settings name no source."""
+        if settings.source is None:
+            raise ConfigError(
+                "is missing: the types of columns are read from the source, without which no value would be exact",
+                key="source_db_info",
+            )
+        self._source = settings.source
         self._router = router
         self._connection: Connection | None = None
 

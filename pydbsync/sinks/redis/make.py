@@ -7,7 +7,6 @@ from typing import NamedTuple
 
 from pydbsync.config.settings import Settings
 from pydbsync.config.sinks import RedisSettings
-from pydbsync.errors import ConfigError
 from pydbsync.route.router import Router
 from pydbsync.sinks.redis.client import RedisClient
 from pydbsync.sinks.redis.durability import Durability
@@ -31,13 +30,8 @@ def redis_parts(
     settings: Settings, sink: RedisSettings, router: Router, stream: str, *, log: logging.Logger
 ) -> RedisParts:
     """Nothing is connected yet. Raises ConfigError."""
-    if settings.source is None:
-        raise ConfigError(
-            "is missing: the types of columns are read from the source, without which no value would be exact",
-            key="source_db_info",
-        )
     client = RedisClient(sink)
-    shapes = Shapes(sink, SourceTables(settings.source, router))
+    shapes = Shapes(sink, SourceTables(settings, router))
     durability = Durability(sink, client)
     writer = RedisSink(sink, client, shapes, durability, log=log)
     keep = RedisKeep(sink, client, stream=stream, lock_s=settings.lock_timeout_s)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
-from fnmatch import fnmatchcase
 from typing import NamedTuple
 
 import msgspec
@@ -14,7 +13,8 @@ from pydbsync.config.sinks import RedisSettings, RedisTableSettings
 from pydbsync.errors import PlanError
 from pydbsync.model import Column, TableName, TableSchema
 from pydbsync.sinks.redis.expressions import Expression, Value, show
-from pydbsync.sinks.templates import KeyTemplate, Placed, is_glob, refuse_overlap
+from pydbsync.sinks.shapes import TableShapes
+from pydbsync.sinks.templates import KeyTemplate, Placed, refuse_overlap
 from pydbsync.sinks.values import BYTES_KINDS, NUMBER_KINDS, Read, Text, as_json, as_text, reader_for
 
 Image = Mapping[str, msgspec.Raw]
@@ -159,41 +159,18 @@ class _Rules(NamedTuple):
     fields: Mapping[str, Expression]
 
 
-class Shapes:
-    """The shapes of all tables; each is made when its first row comes, by the source's table as it is then."""
+class Shapes(TableShapes[_Rules, TableShape]):
+    """Those of Redis."""
 
     def __init__(self, settings: RedisSettings, read_table: Callable[[TableName], TableSchema | None]) -> None:
         """Raises ConfigError."""
-        self._rules = [_rules(glob, each) for glob, each in settings.tables.items()]
+        super().__init__([_rules(glob, each) for glob, each in settings.tables.items()])
         self._read_table = read_table
-        self._shapes: dict[TableName, TableShape | None] = {}
         placed = [Placed(f"sink.tables.{rule.glob}.key", rule.template, rule.glob) for rule in self._rules]
         refuse_overlap(placed, settings.prefix)
 
-    def rules_of(self, name: TableName) -> _Rules | None:
-        """The setting that is for the table: the first that names it, else the first glob that matches."""
-        exact = [rule for rule in self._rules if rule.glob == str(name)]
-        found = exact or [rule for rule in self._rules if fnmatchcase(str(name), rule.glob)]
-        return found[0] if found else None
-
-    def shape(self, name: TableName) -> TableShape | None:
-        """None for a table that does not go here. Raises TransientError while the source is away."""
-        if name not in self._shapes:
-            rules = self.rules_of(name)
-            self._shapes[name] = None if rules is None else TableShape(name, rules, self._read_table(name))
-        return self._shapes[name]
-
-    def named_tables(self) -> list[TableName]:
-        """The tables that have a setting of their own."""
-        return [TableName(*rule.glob.split(".", 1)) for rule in self._rules if not is_glob(rule.glob)]
-
-    def globs(self) -> list[str]:
-        """The settings that are for several tables."""
-        return [rule.glob for rule in self._rules if is_glob(rule.glob)]
-
-    def forget(self) -> None:
-        """The source's tables may have changed."""
-        self._shapes.clear()
+    def make(self, name: TableName, rules: _Rules) -> TableShape:
+        return TableShape(name, rules, self._read_table(name))
 
 
 def _rules(glob: str, settings: RedisTableSettings) -> _Rules:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Sequence
-from fnmatch import fnmatchcase
 
 import redis
 
@@ -142,38 +141,10 @@ class RedisSink:
         return Call(scripts.CHANGE, (shape.changes, mark), (place, shape.settings.changes_limit, *fields))
 
     def change_schema(self, change: SinkSchemaChange) -> None:
-        """Rows that a statement takes away go; a table that gets another name is told of; the rest needs nothing."""
-        self._shapes.forget()
-        for name in change.gone:
-            self._sweep(name, change.place)
-        if change.action == "drop-database" and change.database is not None:
-            self._sweep_database(change.database, change.place)
-        if change.action in ("rename-table", "alter-table"):
-            self._renamed(change)
-
-    def _renamed(self, change: SinkSchemaChange) -> None:
-        moved = [(before, after) for before, after in change.touched if before and after and before != after]
-        arrived = {after for _, after in moved}
-        for before, _ in moved:
-            if before not in arrived:
-                self._sweep(before, change.place)
-        for _, after in moved:
-            if self._shapes.rules_of(after) is not None:
-                self._log.error(
-                    "%s has other rows since a RENAME at %s, which no message tells: run `pydbsync repair` for it",
-                    after, change.change.position,
-                )  # fmt: skip
-
-    def _sweep_database(self, database: str, place: str) -> None:
-        for name in self._shapes.named_tables():
-            if name.database == database:
-                self._sweep(name, place)
-        for glob in self._shapes.globs():
-            if fnmatchcase(database, glob.split(".", 1)[0]):
-                self._log.error(
-                    "the database %s is gone, and %s is for several of its tables: `pydbsync repair` deletes their"
-                    " keys", database, glob,
-                )  # fmt: skip
+        self._shapes.change_schema(
+            change, clear=self._sweep, log=self._log, mended_by="pydbsync repair",
+            left="`pydbsync repair` deletes their keys",
+        )  # fmt: skip
 
     def _sweep(self, name: TableName, place: str) -> None:
         """Delete the table's keys that were written before this place."""

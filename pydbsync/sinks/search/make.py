@@ -7,7 +7,6 @@ from typing import NamedTuple
 
 from pydbsync.config.search import SearchSettings
 from pydbsync.config.settings import Settings
-from pydbsync.errors import ConfigError
 from pydbsync.route.router import Router
 from pydbsync.sinks.search.bulk import BulkWriter
 from pydbsync.sinks.search.client import SearchClient
@@ -39,13 +38,8 @@ def search_parts(
     is_worker: bool = True,
 ) -> SearchParts:
     """Nothing is connected yet. Raises ConfigError."""
-    if settings.source is None:
-        raise ConfigError(
-            "is missing: the types of columns are read from the source, without which no value would be exact",
-            key="source_db_info",
-        )
     client = SearchClient(sink)
-    shapes = Shapes(sink, SourceTables(settings.source, router))
+    shapes = Shapes(sink, SourceTables(settings, router))
     indices = TableIndices(sink, client, log=log)
     keep = SearchKeep(sink, client, stream=stream, lock_s=settings.lock_timeout_s)
     bulk = BulkWriter(sink, client, alive=keep.keep_alive if is_worker else lambda: None)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping
-from fnmatch import fnmatchcase
 from typing import Any, NamedTuple
 
 import msgspec
@@ -13,7 +12,8 @@ from pydbsync.config.search import SearchSettings, SearchTableSettings, is_index
 from pydbsync.errors import ConfigError, PlanError
 from pydbsync.model import Column, TableName, TableSchema
 from pydbsync.sinks.search.mappings import Field, field_of
-from pydbsync.sinks.templates import DATABASE, TABLE, KeyTemplate, is_glob
+from pydbsync.sinks.shapes import TableShapes
+from pydbsync.sinks.templates import DATABASE, TABLE, KeyTemplate
 from pydbsync.sinks.values import Read, Text, as_json, reader_for
 
 Image = Mapping[str, msgspec.Raw]
@@ -138,50 +138,25 @@ def _alias(name: TableName, rules: Rules) -> str:
     return found
 
 
-class Shapes:
-    """The shapes of all tables; each is made when its first row comes, by the source's table as it is then."""
+class Shapes(TableShapes[Rules, TableShape]):
+    """Those of the indices."""
 
     def __init__(self, settings: SearchSettings, read_table: Callable[[TableName], TableSchema | None]) -> None:
         """Raises ConfigError."""
+        super().__init__([_rules(glob, each) for glob, each in settings.tables.items()])
         self._mark = settings.mark
-        self._rules = [_rules(glob, each) for glob, each in settings.tables.items()]
         self._read_table = read_table
-        self._shapes: dict[TableName, TableShape | None] = {}
         self._aliases: dict[str, TableName] = {}
 
-    def rules_of(self, name: TableName) -> Rules | None:
-        """The setting that is for the table: the first that names it, else the first glob that matches."""
-        exact = [rules for rules in self._rules if rules.glob == str(name)]
-        found = exact or [rules for rules in self._rules if fnmatchcase(str(name), rules.glob)]
-        return found[0] if found else None
-
-    def shape(self, name: TableName) -> TableShape | None:
-        """None for a table that does not go here. Raises TransientError while the source is away, ConfigError."""
-        if name not in self._shapes:
-            rules = self.rules_of(name)
-            shape = None
-            if rules is not None:
-                shape = TableShape(name, rules, self._read_table(name), mark=self._mark)
-                other = self._aliases.setdefault(shape.alias, name)
-                if other != name:
-                    raise ConfigError(
-                        f"{other} and {name} would both be {shape.alias!r}: give one of them another name",
-                        key=f"sink.tables.{rules.glob}.index",
-                    )
-            self._shapes[name] = shape
-        return self._shapes[name]
-
-    def named_tables(self) -> list[TableName]:
-        """The tables that have a setting of their own."""
-        return [TableName(*rules.glob.split(".", 1)) for rules in self._rules if not is_glob(rules.glob)]
-
-    def globs(self) -> list[str]:
-        """The settings that are for several tables."""
-        return [rules.glob for rules in self._rules if is_glob(rules.glob)]
-
-    def forget(self) -> None:
-        """The source's tables may have changed."""
-        self._shapes.clear()
+    def make(self, name: TableName, rules: Rules) -> TableShape:
+        shape = TableShape(name, rules, self._read_table(name), mark=self._mark)
+        other = self._aliases.setdefault(shape.alias, name)
+        if other != name:
+            raise ConfigError(
+                f"{other} and {name} would both be {shape.alias!r}: give one of them another name",
+                key=f"sink.tables.{rules.glob}.index",
+            )
+        return shape
 
 
 def _rules(glob: str, settings: SearchTableSettings) -> Rules:

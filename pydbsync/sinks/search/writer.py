@@ -6,7 +6,6 @@ import logging
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from fnmatch import fnmatchcase
 
 from pydbsync.config.search import SearchSettings
 from pydbsync.errors import ApplyError, PlanError, TransientError
@@ -135,14 +134,10 @@ class SearchSink:
     # -- schema changes ------------------------------------------------------------------------------------------------
 
     def change_schema(self, change: SinkSchemaChange) -> None:
-        """Rows that a statement takes away go; a table that gets another name is told of; the rest needs nothing."""
-        self._shapes.forget()
-        for name in change.gone:
-            self._begin_anew(name, change.place)
-        if change.action == "drop-database" and change.database is not None:
-            self._drop_database(change.database, change.place)
-        if change.action in ("rename-table", "alter-table"):
-            self._renamed(change)
+        self._shapes.change_schema(
+            change, clear=self._begin_anew, log=self._log, mended_by="pydbsync copy",
+            left="delete their indices, if they are not needed",
+        )  # fmt: skip
 
     def _begin_anew(self, name: TableName, place: str) -> None:
         shape = self._shapes.shape(name)
@@ -169,30 +164,6 @@ class SearchSink:
                 writes.append(Write(index, key, content, about["place"], "placed", 0, is_new=True))
             if refused := self._bulk.run(writes):
                 raise TransientError(f"a document could not be carried over to {index.name}: {refused[0][1]}")
-
-    def _renamed(self, change: SinkSchemaChange) -> None:
-        moved = [(before, after) for before, after in change.touched if before and after and before != after]
-        arrived = {after for _, after in moved}
-        for before, _ in moved:
-            if before not in arrived:
-                self._begin_anew(before, change.place)
-        for _, after in moved:
-            if self._shapes.rules_of(after) is not None:
-                self._log.error(
-                    "%s has other rows since a RENAME at %s, which no message tells: run `pydbsync copy` for it",
-                    after, change.change.position,
-                )  # fmt: skip
-
-    def _drop_database(self, database: str, place: str) -> None:
-        for name in self._shapes.named_tables():
-            if name.database == database:
-                self._begin_anew(name, place)
-        for glob in self._shapes.globs():
-            if fnmatchcase(database, glob.split(".", 1)[0]):
-                self._log.error(
-                    "the database %s is gone, and %s is for several of its tables: delete their indices, if they are"
-                    " not needed", database, glob,
-                )  # fmt: skip
 
     def close(self) -> None:
         self._client.close()
