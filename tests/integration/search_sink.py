@@ -4,30 +4,26 @@ from __future__ import annotations
 
 import contextlib
 import json
-import logging
 import os
 import ssl
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from http.client import HTTPConnection
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import quote, urlsplit
 
 from pydbsync.config.search import SearchSettings
-from pydbsync.config.settings import Settings, settings_from_mapping
+from pydbsync.config.settings import Settings
 from pydbsync.engine.table_plans import router_from
-from pydbsync.process.status import WorkerStatus
-from pydbsync.process.worker import follow
 from pydbsync.sinks.search.make import SearchParts, search_parts
-from pydbsync.source.memory import MemorySource
 from tests.certificates import KeyPair
+from tests.integration.sink_runs import LOG, sink_settings
 from tests.servers import Endpoint
 
 URL = os.environ.get("PYDBSYNC_OPENSEARCH", "")
 NEEDED = "needs an OpenSearch: PYDBSYNC_OPENSEARCH=http://host:port, whose indices are removed"
 STATE = "pydbsync"
-LOG = logging.getLogger("tests.search")
 
 
 class Cluster:
@@ -87,21 +83,9 @@ class Cluster:
 
 
 def settings_for(cluster: Cluster | Between, source: Endpoint, tables: Mapping[str, Any], **options: Any) -> Settings:
-    """Options of the sink have their names; those of the run begin with `run_`."""
+    """As `sink_settings`."""
     sink = {"type": "opensearch", "nodes": [f"{cluster.host}:{cluster.port}"], "tables": tables}
-    sink |= {name: value for name, value in options.items() if not name.startswith("run_")}
-    given: dict[str, Any] = {"sink": sink, "source_db_info": source.db_info, "log_file_prefix": ""}
-    given |= {"retry": {"first_s": 0.01, "max_s": 0.1}}
-    given |= {name[4:]: value for name, value in options.items() if name.startswith("run_")}
-    return settings_from_mapping(given, require=("db_info",))[0]
-
-
-def run(settings: Settings, bodies: Iterable[bytes], *, stream: str = "memory", block: int = 1000) -> WorkerStatus:
-    """Follow until drained: all is acknowledged then."""
-    source = MemorySource(bodies, stream=stream, block=block)
-    status = follow(settings, source, stop=threading.Event(), send=lambda status: None, log=LOG, until_drained=True)
-    assert source.depth() == 0
-    return status
+    return sink_settings(sink, source, options)
 
 
 def parts_of(settings: Settings, *, stream: str = "memory") -> SearchParts:

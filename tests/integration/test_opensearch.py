@@ -24,13 +24,13 @@ from pydbsync.errors import CheckpointConflict, ConfigError, OperationError, Tra
 from pydbsync.model import RowChange, TableName
 from pydbsync.ops.sinks.tool import SinkTool
 from pydbsync.places import Checkpoint
-from pydbsync.process.worker import follow
 from pydbsync.sinks.writer import SinkRow, place_of
 from pydbsync.source.memory import MemorySource
 from pydbsync.work import ParkedChange, StreamState
 from tests.certificates import Certificates
 from tests.conftest import RunSync
-from tests.integration.search_sink import LOG, NEEDED, URL, Answer, Between, Cluster, parts_of, run, settings_for
+from tests.integration.search_sink import NEEDED, URL, Answer, Between, Cluster, parts_of, settings_for
+from tests.integration.sink_runs import LOG, Running, run
 from tests.maxwell import Binlog, delete, insert, update
 from tests.processes import wait_for, write_config
 from tests.servers import Endpoint
@@ -341,34 +341,6 @@ def test_a_worker_that_was_replaced_changes_nothing_any_more(cluster: Cluster, t
 # -- what is lost on the way -------------------------------------------------------------------------------------------
 
 
-class Running:
-    """A worker in a thread, with what happens meanwhile seen from outside."""
-
-    def __init__(self, settings: Any, bodies: list[bytes], *, block: int = 100) -> None:
-        self.source = MemorySource(bodies, block=block)
-        self.error: BaseException | None = None
-        self._stop = threading.Event()
-        self._settings = settings
-        self._thread = threading.Thread(target=self._run)
-        self._thread.start()
-
-    def _run(self) -> None:
-        try:
-            follow(
-                self._settings, self.source, stop=self._stop, send=lambda status: None, log=LOG, until_drained=True
-            )  # fmt: skip
-        except BaseException as exc:
-            self.error = exc
-
-    def join(self) -> None:
-        self._thread.join(60)
-        self._stop.set()
-        self._thread.join(30)
-        assert not self._thread.is_alive()
-        assert self.error is None, self.error
-        assert self.source.depth() == 0
-
-
 def growing(rows: int = 30, rounds: int = 20) -> tuple[list[bytes], dict[str, Any]]:
     """Messages that raise all rows again and again, with one more row each time, which nothing mends where it is lost;
     and what is there in the end."""
@@ -403,7 +375,7 @@ def test_answers_that_are_lost_and_nodes_that_are_away_change_nothing(
     between.decide = decide
     bodies, wanted = growing()
     settings = settings_for(between, table, TABLES, run_batch_rows=100)
-    Running(settings, bodies).join()
+    Running(settings, MemorySource(bodies, block=100), ends_in_s=30).join()
     assert cluster.search("t") == wanted
     assert {("POST /_bulk", True), ("PUT /pydbsync/_doc/stream%3Amemory", True), ("PUT /t-N", True)} <= cut
 
@@ -430,7 +402,7 @@ def test_a_cluster_without_room_is_waited_for(cluster: Cluster, between: Between
 
     between.decide = decide
     cluster.ask("PUT", "/t/_settings", {"index.blocks.read_only_allow_delete": True})
-    running = Running(settings, bodies)
+    running = Running(settings, MemorySource(bodies, block=100), ends_in_s=30)
     assert refused.wait(30)
     assert running.source.acknowledged <= 1
     cluster.ask("PUT", "/t/_settings", {"index.blocks.read_only_allow_delete": None})

@@ -21,14 +21,14 @@ from pydbsync.errors import CheckpointConflict, ConfigError, TransientError
 from pydbsync.model import RowChange, TableName
 from pydbsync.ops.sinks.tool import SinkTool
 from pydbsync.places import Checkpoint
-from pydbsync.process.worker import follow
 from pydbsync.sinks.redis import scripts
 from pydbsync.sinks.redis.client import Call
 from pydbsync.sinks.writer import SinkRow, place_of
 from pydbsync.source.memory import MemorySource
 from pydbsync.work import StreamState
 from tests.certificates import Certificates
-from tests.integration.redis_sink import LOG, connect, parts_of, rows_in, run, settings_for
+from tests.integration.redis_sink import connect, parts_of, rows_in, settings_for
+from tests.integration.sink_runs import LOG, Running, run
 from tests.maxwell import Binlog, delete, insert, update
 from tests.processes import wait_for, write_config
 from tests.servers import Endpoint
@@ -284,34 +284,6 @@ def test_a_worker_that_was_replaced_changes_nothing_any_more(server: lab.Redis, 
 
 
 # -- what is lost on the way -------------------------------------------------------------------------------------------
-
-
-class Running:
-    """A worker in a thread, with what happens meanwhile seen from outside."""
-
-    def __init__(self, settings: Any, source: MemorySource) -> None:
-        self.stop = threading.Event()
-        self.source = source
-        self.error: BaseException | None = None
-        self._settings = settings
-        self._thread = threading.Thread(target=self._run)
-        self._thread.start()
-
-    def _run(self) -> None:
-        try:
-            follow(
-                self._settings, self.source, stop=self.stop, send=lambda status: None, log=LOG, until_drained=True
-            )  # fmt: skip
-        except BaseException as exc:
-            self.error = exc
-
-    def join(self) -> None:
-        self._thread.join(60)
-        self.stop.set()
-        self._thread.join(10)
-        assert not self._thread.is_alive()
-        assert self.error is None, self.error
-        assert self.source.depth() == 0
 
 
 def growing(rows: int = 50, rounds: int = 60) -> tuple[list[bytes], dict[str, Any]]:

@@ -4,7 +4,6 @@ somebody else meanwhile, and a watcher looks at each key all the time. In the en
 from __future__ import annotations
 
 import contextlib
-import random
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -30,6 +29,8 @@ from tests.torture.sinks import (
     kill_broker,
     kill_supervisor,
     kill_worker,
+    run_faults,
+    unequal_rows,
 )
 
 TABLES: dict[str, Any] = {
@@ -142,29 +143,20 @@ FAULTS: dict[str, tuple[Callable[[RedisRig], None], int]] = {
 
 def torture(folder: Path, *, faults: int, seed: int, say: Callable[[str], None] = lambda text: None) -> Result:
     """Run `faults` random faults, let all come to rest, compare."""
-    result, began_at, chance = Result("Redis"), time.monotonic(), random.Random(seed)
+    result, began_at = Result("Redis"), time.monotonic()
     with contextlib.ExitStack() as opened:
         rig = RedisRig(folder, opened, seed)
-        rig.start_publisher()
-        rig.ensure_supervisors()
         threads: list[Busy] = [Writer(rig, result, seed), Watcher(rig, result), RedisOverhearer(rig, result, seed)]
-        for thread in threads:
-            thread.start()
-        wait_for(lambda: values_in(connect(rig.redis)), what="the first rows")
-        for number in range(1, faults + 1):
-            (name,) = chance.choices(list(FAULTS), [weight for _, weight in FAULTS.values()])
-            say(f"{number:4} {time.monotonic() - began_at:6.1f} s  {name}")
-            FAULTS[name][0](rig)
-            result.faults[name] += 1
-            time.sleep(chance.choice((0.0, 0.3, 1.5)))
-            rig.ensure_supervisors()
+
+        def wait_now_and_then(number: int) -> None:
             if number % 4 == 0:
                 _wait_for_progress(rig)
-        threads[0].end()
-        say("the faults are over")
-        _come_to_rest(rig)
-        for thread in threads[1:]:
-            thread.end()
+
+        run_faults(
+            result, rig, threads, FAULTS, faults=faults, seed=seed, say=say,
+            has_begun=lambda: values_in(connect(rig.redis)), after=wait_now_and_then,
+            come_to_rest=lambda: _come_to_rest(rig),
+        )  # fmt: skip
         result.differences = list(_differences(rig))
         result.keys = len(values_in(connect(rig.redis)))
     result.seconds = time.monotonic() - began_at
@@ -204,9 +196,7 @@ def _differences(rig: RedisRig) -> Iterator[str]:
     wanted = {
         f"{name}:{a}:{b}": int(v) for name in "tj" for a, b, v in rig.source.query(f"SELECT a, b, v FROM shop.{name}")
     }
-    for key in sorted(found.keys() | wanted.keys()):
-        if found.get(key) != wanted.get(key):
-            yield f"{key}: {found.get(key)} in Redis, {wanted.get(key)} in MySQL"
+    yield from unequal_rows(found, wanted, product="Redis")
     client = connect(rig.redis)
     places = [entry[b"place"] for _, entry in client.xrange("changes")]
     if places != sorted(set(places)):

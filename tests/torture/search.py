@@ -4,7 +4,6 @@ and indices built anew, old changes are written out of order by somebody else, a
 from __future__ import annotations
 
 import contextlib
-import random
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -16,7 +15,8 @@ from pydbsync.config.file import load_settings
 from pydbsync.errors import OperationError, PydbsyncError
 from pydbsync.ops.sinks.tool import SinkTool
 from pydbsync.sinks.writer import SinkRow
-from tests.integration.search_sink import LOG, URL, Cluster, parts_of
+from tests.integration.search_sink import URL, Cluster, parts_of
+from tests.integration.sink_runs import LOG
 from tests.processes import wait_for
 from tests.proxy import Proxy
 from tests.torture.sinks import (
@@ -31,6 +31,8 @@ from tests.torture.sinks import (
     kill_broker,
     kill_supervisor,
     kill_worker,
+    run_faults,
+    unequal_rows,
 )
 
 TABLES: dict[str, Any] = {
@@ -154,28 +156,16 @@ FAULTS: dict[str, tuple[Callable[[SearchRig], None], int]] = {
 
 def torture(folder: Path, *, faults: int, seed: int, say: Callable[[str], None] = lambda text: None) -> Result:
     """Run `faults` random faults, let all come to rest, compare."""
-    result, began_at, chance = Result("OpenSearch"), time.monotonic(), random.Random(seed)
+    result, began_at = Result("OpenSearch"), time.monotonic()
     with contextlib.ExitStack() as opened:
         rig = SearchRig(folder, opened, seed)
-        rig.start_publisher()
-        rig.ensure_supervisors()
         threads: list[Busy] = [Writer(rig, result, seed, rest_s=0.05), Watcher(rig, result)]
         threads.append(SearchOverhearer(rig, result, seed))
-        for thread in threads:
-            thread.start()
-        wait_for(lambda: {key[0] for key in values_in(rig.cluster)} == {"t", "j"}, what="the first rows")
-        for number in range(1, faults + 1):
-            (name,) = chance.choices(list(FAULTS), [weight for _, weight in FAULTS.values()])
-            say(f"{number:4} {time.monotonic() - began_at:6.1f} s  {name}")
-            FAULTS[name][0](rig)
-            result.faults[name] += 1
-            time.sleep(chance.choice((0.0, 0.3, 1.5)))
-            rig.ensure_supervisors()
-        threads[0].end()
-        say("the faults are over")
-        _come_to_rest(rig)
-        for thread in threads[1:]:
-            thread.end()
+        run_faults(
+            result, rig, threads, FAULTS, faults=faults, seed=seed, say=say,
+            has_begun=lambda: {key[0] for key in values_in(rig.cluster)} == {"t", "j"},
+            come_to_rest=lambda: _come_to_rest(rig),
+        )  # fmt: skip
         result.differences = list(_differences(rig))
         result.keys = len(values_in(rig.cluster))
     result.seconds = time.monotonic() - began_at
@@ -198,9 +188,7 @@ def _differences(rig: SearchRig) -> Iterator[str]:
     wanted = {
         f"{name} {a}-{b}": int(v) for name in "tj" for a, b, v in rig.source.query(f"SELECT a, b, v FROM shop.{name}")
     }
-    for key in sorted(found.keys() | wanted.keys()):
-        if found.get(key) != wanted.get(key):
-            yield f"{key}: {found.get(key)} in OpenSearch, {wanted.get(key)} in MySQL"
+    yield from unequal_rows(found, wanted, product="OpenSearch")
     settings, _ = load_settings(rig.config)
     parts = parts_of(settings, stream=QUEUE)
     yield from (f"parked: {kept.change.reason}" for kept in parts.keep.parked())

@@ -11,10 +11,10 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 import lab
 from pydbsync.decode.maxwell import decode_message
@@ -253,3 +253,51 @@ def freeze_worker(rig: Rig) -> None:
 def kill_broker(rig: Rig) -> None:
     rig.broker.kill()
     rig.broker.start()
+
+
+# -- the run -----------------------------------------------------------------------------------------------------------
+
+RigT = TypeVar("RigT", bound=Rig)
+
+
+def run_faults(
+    result: Result,
+    rig: RigT,
+    threads: Sequence[Busy],
+    kinds: Mapping[str, tuple[Callable[[RigT], None], int]],
+    *,
+    faults: int,
+    seed: int,
+    say: Callable[[str], None],
+    has_begun: Callable[[], object],
+    after: Callable[[int], None] = lambda number: None,
+    come_to_rest: Callable[[], None],
+) -> None:
+    """Have `faults` random faults of `kinds` (what is done, how often beside the others) while the threads work, the
+    first of which writes to the source; then let all come to rest."""
+    began_at, chance = time.monotonic(), random.Random(seed)
+    rig.start_publisher()
+    rig.ensure_supervisors()
+    for thread in threads:
+        thread.start()
+    wait_for(has_begun, what="the first rows")
+    for number in range(1, faults + 1):
+        (name,) = chance.choices(list(kinds), [weight for _, weight in kinds.values()])
+        say(f"{number:4} {time.monotonic() - began_at:6.1f} s  {name}")
+        kinds[name][0](rig)
+        result.faults[name] += 1
+        time.sleep(chance.choice((0.0, 0.3, 1.5)))
+        rig.ensure_supervisors()
+        after(number)
+    threads[0].end()
+    say("the faults are over")
+    come_to_rest()
+    for thread in threads[1:]:
+        thread.end()
+
+
+def unequal_rows(found: Mapping[str, int], wanted: Mapping[str, int], *, product: str) -> Iterator[str]:
+    """The rows by name, with `v` of both sides, that are not the same."""
+    for key in sorted(found.keys() | wanted.keys()):
+        if found.get(key) != wanted.get(key):
+            yield f"{key}: {found.get(key)} in {product}, {wanted.get(key)} in MySQL"
