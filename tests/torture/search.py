@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from pydbsync.config.file import load_settings
-from pydbsync.errors import OperationError, PydbsyncError
+from pydbsync.errors import OperationError, PydbsyncError, TransientError
 from pydbsync.ops.sinks.tool import SinkTool
 from pydbsync.sinks.writer import SinkRow
 from tests.integration.search_sink import URL, Cluster, parts_of
@@ -134,11 +134,17 @@ def truncate(rig: SearchRig) -> None:
 
 
 def rebuild(rig: SearchRig) -> None:
-    """While all goes on; a TRUNCATE that overtakes it ends it with a sentence."""
+    """While all goes on; a TRUNCATE that overtakes it ends it with a sentence. Where a line that was cut before has hit
+    it, it is called again, as an operator would."""
     settings, _ = load_settings(rig.config)
-    tool = SinkTool(settings, stop=threading.Event(), log=LOG)
-    with contextlib.closing(tool), contextlib.suppress(OperationError):
-        tool.copy()
+    with contextlib.suppress(OperationError):
+        while True:
+            with contextlib.closing(SinkTool(settings, stop=threading.Event(), log=LOG)) as tool:
+                try:
+                    tool.copy()
+                    return
+                except TransientError:
+                    LOG.info("the copy is called again: its line was cut")
 
 
 FAULTS: dict[str, tuple[Callable[[SearchRig], None], int]] = {
