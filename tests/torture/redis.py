@@ -18,6 +18,7 @@ from pydbsync.sinks.writer import SinkRow
 from tests.integration.redis_sink import connect, parts_of
 from tests.processes import wait_for
 from tests.torture.sinks import (
+    LAST_ROW,
     QUEUE,
     SETTLE_S,
     Busy,
@@ -31,6 +32,7 @@ from tests.torture.sinks import (
     kill_worker,
     run_faults,
     unequal_rows,
+    write_last_row,
 )
 
 TABLES: dict[str, Any] = {
@@ -180,12 +182,12 @@ def _wait_for_progress(rig: RedisRig) -> None:
 
 
 def _come_to_rest(rig: RedisRig) -> None:
-    rig.source.query("INSERT INTO shop.t VALUES (99, 99, 1000000000, 0)")
+    write_last_row(rig)
 
     def has_come() -> bool:
         rig.ensure_supervisors()
         with contextlib.suppress(redis.RedisError):
-            return bool(connect(rig.redis).exists("t:99:99")) and rig.vhost.depth(QUEUE) == 0
+            return bool(connect(rig.redis).exists(f"j:{LAST_ROW}:{LAST_ROW}")) and rig.vhost.depth(QUEUE) == 0
         return False
 
     wait_for(has_come, what="the last row", timeout_s=SETTLE_S)

@@ -20,6 +20,7 @@ from tests.integration.sink_runs import LOG
 from tests.processes import wait_for
 from tests.proxy import Proxy
 from tests.torture.sinks import (
+    LAST_ROW,
     QUEUE,
     SETTLE_S,
     Busy,
@@ -33,6 +34,7 @@ from tests.torture.sinks import (
     kill_worker,
     run_faults,
     unequal_rows,
+    write_last_row,
 )
 
 TABLES: dict[str, Any] = {
@@ -180,11 +182,11 @@ def torture(folder: Path, *, faults: int, seed: int, say: Callable[[str], None] 
 
 def _come_to_rest(rig: SearchRig) -> None:
     rig.proxy.resume()
-    rig.source.query("INSERT INTO shop.t VALUES (99, 99, 1000000000, 0)")
+    write_last_row(rig)
 
     def has_come() -> bool:
         rig.ensure_supervisors()
-        return "t 99-99" in values_in(rig.cluster) and rig.vhost.depth(QUEUE) == 0
+        return f"j {LAST_ROW}-{LAST_ROW}" in values_in(rig.cluster) and rig.vhost.depth(QUEUE) == 0
 
     wait_for(has_come, what="the last row", timeout_s=SETTLE_S)
 

@@ -25,6 +25,9 @@ from tests.servers import Endpoint, Vhost
 
 QUEUE, COPY = "shop", "overheard"
 SETTLE_S = 120
+OVERHEARD_TABLE = "t"
+LAST_ROW = 99
+"""Both parts of the key of what is written last, to `j`."""
 
 
 @dataclass
@@ -222,7 +225,7 @@ class Overhearer(Busy):
                 if method is None:
                     break
                 change = decode_message(body)
-                if isinstance(change, RowChange) and change.table == "t":
+                if isinstance(change, RowChange) and change.table == OVERHEARD_TABLE:
                     self._heard.append(SinkRow(TableName("shop", "t"), change, place_of(change, 0)))
 
 
@@ -294,6 +297,11 @@ def run_faults(
     come_to_rest()
     for thread in threads[1:]:
         thread.end()
+
+
+def write_last_row(rig: Rig) -> None:
+    """When this row has come, so has all before it: it is not in the table whose changes others write too."""
+    rig.source.query(f"INSERT INTO shop.j VALUES ({LAST_ROW}, {LAST_ROW}, 1000000000, 0)")
 
 
 def unequal_rows(found: Mapping[str, int], wanted: Mapping[str, int], *, product: str) -> Iterator[str]:
