@@ -11,6 +11,8 @@ import re
 from collections.abc import Mapping
 from typing import Any, Final
 
+import msgspec
+
 from pydbsync.apply.connection import Connection
 from pydbsync.apply.state import check_state_version, ensure_state_schema
 from pydbsync.errors import PermanentError
@@ -30,10 +32,12 @@ def send_mark(connection: Connection, schema: str, writer: str) -> tuple[int, in
     that of `mark`: the number of the mark, a second of the server that ends behind it, and whether pydbsync had never
     replayed into the server before. Raises ApplyError."""
     of = {name: f"{quote_name(schema)}.{quote_name(name)}" for name in ("checkpoint", "schema_change", "mark")}
+    counted = dict(connection.rows(f"SELECT stream, commits FROM {of['checkpoint']} WHERE commits > 0"))
     with connection.transaction():
         connection.run(
-            f"INSERT INTO {of['checkpoint']} (stream, owner_info, gtids, ghosts) VALUES (%s, 'a mark', '', '')",
-            (writer,),
+            f"INSERT INTO {of['checkpoint']} (stream, owner_info, gtids, ghosts, echoes)"
+            " VALUES (%s, 'a mark', '', '', %s)",
+            (writer, str(msgspec.json.encode(counted), "utf-8")),
         )
         connection.run(f"DELETE FROM {of['checkpoint']} WHERE stream = %s", (writer,))
         connection.run(

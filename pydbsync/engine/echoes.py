@@ -25,6 +25,8 @@ MARK_TABLES: Final = ("checkpoint", "mark", "schema_change")
 class _Checkpoint(msgspec.Struct):
     stream: str
     commits: int = 0
+    echoes: str | None = None
+    """In a mark of our own, the commits of each stream that had been counted before it."""
     server_id: int | None = None
     server_ids: str = ""
 
@@ -64,9 +66,12 @@ class EchoState(msgspec.Struct, omit_defaults=True):
     announced: dict[str, _Announced] = {}
     is_proven: bool = False
     """Whether a mark of our own has come through the queue."""
+    untold: str = ""
+    """The transaction of which the first rows did not come."""
 
 
 _decode_state = msgspec.json.Decoder(EchoState).decode
+_decode_counted = msgspec.json.Decoder(dict[str, int]).decode
 
 
 class Echoes:
@@ -84,15 +89,19 @@ class Echoes:
         found = _decode_state(state) if state else EchoState()
         self._transaction = found.transaction
         self._announced = found.announced
+        self._untold = found.untold
         self._marks.is_proven = self._marks.is_proven or found.is_proven
         self._came: set[str] = set()
         """The tables of which a row of our own mark has come."""
         self._commits: dict[str, int] = {}
         """Of each stream of the other direction, how many commits its last mark has counted."""
+        self._tools: dict[str, int] = {}
+        """Of each connection of a tool, the number of its last mark."""
 
     def to_json(self) -> str:
         """What has to be kept with the place."""
-        return str(msgspec.json.encode(EchoState(self._transaction, self._announced, self._marks.is_proven)), "utf-8")
+        state = EchoState(self._transaction, self._announced, self._marks.is_proven, self._untold)
+        return str(msgspec.json.encode(state), "utf-8")
 
     def is_state(self, change: RowChange | SchemaChange) -> bool:
         """Whether it is a row of the state schema itself, which says something and is never replayed."""
@@ -115,6 +124,17 @@ class Echoes:
         if change.commit:
             self._transaction = ""
         return True
+
+    def is_untold(self, change: RowChange, *, lacks_head: bool) -> bool:
+        """Whether nobody can tell of this row, which is no echo by what has come, if it is one: rows are missing where
+        the mark of its transaction would stand."""
+        transaction = _transaction_of(change)
+        if lacks_head and change.kind != "bootstrap-insert":
+            self._untold = transaction
+        is_untold = bool(transaction) and self._untold == transaction
+        if self._untold and (change.commit or not is_untold):
+            self._untold = ""
+        return is_untold
 
     def is_echo_of_statement(self, change: SchemaChange) -> bool:
         """Whether this schema change was run by pydbsync."""
@@ -161,6 +181,8 @@ class Echoes:
         if key == self._marks.writer:
             self._take_own(change.table, row.number)
             return
+        if row.writer:
+            self._count_tool(row, change)
         if row.statement is None or row.status != "intent" or change.kind == "delete":
             self._announced.pop(key, None)
             return
@@ -177,18 +199,45 @@ class Echoes:
         """Each commit of the other direction is counted in its mark: a number that was left out is a lost mark."""
         row = _decode_checkpoint(change.data)
         if row.stream == self._marks.writer:
+            if row.echoes:
+                self._compare_counts(_decode_counted(row.echoes), change)
             self._take_own(change.table, 0)
             return
         self._refuse_another(row)
         last = self._commits.get(row.stream)
         self._commits[row.stream] = row.commits
         if last is not None and row.commits > last + 1:
-            raise StopError(
-                f"marks are missing: of the stream {row.stream!r} of the other direction commit {last} came, and then"
-                f" commit {row.commits} at {change.position}; what lies between may have been applied here as if"
-                f" others had written it. See that every message of {self._schema} ({', '.join(MARK_TABLES)}) reaches"
-                " this queue, then `pydbsync verify`; a start goes on behind it"
+            raise self._lost(
+                f"of the stream {row.stream!r} of the other direction commit {last} came, and then commit"
+                f" {row.commits}",
+                change,
             )
+
+    def _compare_counts(self, counted: dict[str, int], change: RowChange) -> None:
+        """Those that our own mark has counted before it must have come: also where none follows for a long time."""
+        for stream, commits in counted.items():
+            last = self._commits.setdefault(stream, commits)
+            if last < commits:
+                raise self._lost(
+                    f"of the stream {stream!r} of the other direction commit {last} came, and {commits} were made",
+                    change,
+                )
+
+    def _count_tool(self, row: _Statement, change: RowChange) -> None:
+        """The marks of a tool's connection are numbered too."""
+        last = self._tools.get(row.writer)
+        self._tools[row.writer] = row.number
+        if last is not None and row.number > last + 1:
+            raise self._lost(
+                f"of a tool's connection ({row.writer}) mark {last} came, and then mark {row.number}", change
+            )
+
+    def _lost(self, what: str, change: RowChange) -> StopError:
+        return StopError(
+            f"marks are missing: {what} at {change.position}; what lies between may have been applied here as if others"
+            f" had written it. See that every message of {self._schema} ({', '.join(MARK_TABLES)}) reaches this queue,"
+            " then `pydbsync verify`; a start goes on behind it"
+        )
 
     def _take_own(self, table: str, number: int) -> None:
         """A row of a mark of our own; that of the table `mark` is the last one."""

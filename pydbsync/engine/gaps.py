@@ -38,6 +38,8 @@ class TransactionWatch:
         self._xid: int | None = None
         self._position = ""
         self._is_first = True
+        self.lacks_head = False
+        """Whether the rows that the transaction looked at last begins with did not come."""
 
     def look_at(self, change: RowChange) -> str | None:
         """What is missing right before this new row, as a sentence; None if nothing is."""
@@ -54,6 +56,7 @@ class TransactionWatch:
             if not self._is_first or change.xoffset == 0:
                 self._next = 0
             self._xid = change.xid
+            self.lacks_head = change.xoffset is not None and change.xoffset > self._next
         self._is_first = False
         self._position = change.position
         if change.commit:

@@ -38,6 +38,8 @@ class Verdict(enum.Enum):
     STATE = "state"
     """A row of the source's state schema, which only says something: leave it out; the place behind it is not worth a
     commit of its own, which would be a row of the state schema for the other direction in turn."""
+    UNTOLD = "untold"
+    """What would tell whether our own replay has written it did not come: park it."""
     UNREADABLE = "unreadable"
     """Its place, or the heartbeat in it, cannot be read: park the delivery."""
 
@@ -47,7 +49,7 @@ class Judgement(NamedTuple):
 
     verdict: Verdict
     reason: str = ""
-    """Why it is unreadable."""
+    """Why it is unreadable, or untold."""
     missing: str | None = None
     """What did not come right before it, as a sentence."""
     is_new_stream: bool = False
@@ -147,6 +149,11 @@ class Judge:
         if self._is_copied(change):
             return _COPIED
         return self._judge_place(delivery, change, is_open=is_open)
+
+    @property
+    def lacks_head(self) -> bool:
+        """Whether rows are missing at the beginning of the transaction, where that can be told."""
+        return self._holes is not None and self._holes.lacks_head
 
     def leave_out(self) -> None:
         """A repeat was not made: it counts as a duplicate."""

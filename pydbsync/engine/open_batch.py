@@ -116,13 +116,17 @@ class OpenBatch:
         StopError by policy."""
         rows = self._plans.named_rows(change)
         for plan, sent in rows:
-            behind = self.blocker(plan.name, plan.identity(sent))
-            self.park(park_row((delivery, sent, plan), reason, behind=behind))
+            self.park_entry((delivery, sent, plan), reason)
         if rows:
             return
         for target in self._plans.targets(change):
             behind = self.blocker(target)
             self.park(park_whole(delivery, change, target.database, reason, behind=behind, table=target.table))
+
+    def park_entry(self, entry: Entry[Any], reason: str) -> None:
+        """Park a change that is not to be made now, with what follows of its rows. Raises StopError by policy."""
+        _, change, plan = entry
+        self.park(park_row(entry, reason, behind=self.blocker(plan.name, plan.identity(change))))
 
     def blocker(self, target: TableName, keys: tuple[bytes, ...] | list[bytes] = ()) -> int | None:
         """What a change of these rows of the table, or one that concerns no row, must wait for."""

@@ -256,11 +256,24 @@ class Pipeline:
         for plan, sent in routed:
             self._batch.add((delivery, sent, plan))
 
+    def _park(self, delivery: Delivery, change: RowChange, reason: str) -> None:
+        plan = self._plans.plan_of(change)
+        try:
+            routed = self._plans.route(change) if plan is None else [(plan, change)]
+        except PlanError as exc:
+            self._batch.park_unplanned(delivery, change, f"{reason}; {exc}")
+            return
+        for found, sent in routed:
+            self._batch.park_entry((delivery, sent, found), reason)
+
     def _leave_out(self, delivery: Delivery, change: RowChange | SchemaChange, judgement: Judgement) -> None:
         """What is not applied, by its verdict; a repeat is applied where that is harmless."""
         verdict = judgement.verdict
         if verdict is Verdict.UNREADABLE:
             self._batch.park_delivery(delivery, judgement.reason, change)
+        elif verdict is Verdict.UNTOLD and isinstance(change, RowChange):
+            self._batch.ts = change.ts
+            self._park(delivery, change, judgement.reason)
         elif verdict is Verdict.HEARTBEAT:
             self._batch.ts = change.ts
             self._notices.heartbeat()

@@ -13,6 +13,11 @@ from pydbsync.model import Delivery, RowChange, SchemaChange
 from pydbsync.protocols import CopyStart
 from pydbsync.work import StreamState
 
+UNTOLD = (
+    "the first rows of its transaction did not come through the queue, and the mark with which pydbsync begins what it"
+    " writes may have been among them (two_way): `parked skip` if the row was carried over from the other server,"
+    " `parked retry` if others have written it"
+)
 _NEW = frozenset({Verdict.NEW, Verdict.REPEAT})
 _PLAIN = {verdict: Judgement(verdict) for verdict in (Verdict.ECHO, Verdict.STATE)}
 
@@ -42,7 +47,11 @@ class TwoWayJudge(Judge):
     def judge_row(self, delivery: Delivery, change: RowChange) -> Judgement:
         judgement = super().judge_row(delivery, change)
         # Of what comes again too: the rows of a transaction stand behind its mark each time.
-        if not self._echoes.is_echo(change) or judgement.verdict not in _NEW:
+        if not self._echoes.is_echo(change):
+            if judgement.verdict in _NEW and self._echoes.is_untold(change, lacks_head=self.lacks_head):
+                return Judgement(Verdict.UNTOLD, UNTOLD, judgement.missing, judgement.is_new_stream)
+            return judgement
+        if judgement.verdict not in _NEW:
             return judgement
         verdict = Verdict.STATE if self._echoes.is_state(change) else Verdict.ECHO
         return _PLAIN[verdict] if judgement is PLAINLY_NEW else judgement._replace(verdict=verdict)

@@ -1,9 +1,9 @@
-"""Before conflicts are looked for: the tables of the target in which none could be found, or none decided."""
+"""Before replay begins: the tables in which no conflict could be found or decided, or no mark would stand."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import NamedTuple
 
@@ -17,6 +17,7 @@ from pydbsync.plan.conflicts import ORDERED_KINDS
 from pydbsync.plan.quoting import quote_name
 
 _SHOWN = 5
+NEEDS_TRANSACTIONS = "ALTER TABLE ... ENGINE=InnoDB at both servers, or leave them out (exclude)"
 _ANSWER_S = 4.0
 _ALIVE_S = 30
 """A worker writes what it does once a second."""
@@ -35,9 +36,7 @@ def unfit_tables(connection: Connection, settings: Settings, sources: Iterable[T
     column that their policy goes by."""
     router = router_from(settings)
     tables, keyed = _tables(connection), _keyed(connection)
-    engines = {str(row[0]).lower() for row in connection.rows(
-        "SELECT engine FROM information_schema.engines WHERE transactions = 'YES'"
-    )}  # fmt: skip
+    engines = _engines_with_transactions(connection)
     kinds: dict[str, Mapping[TableName, str]] = {}
     for source in sources:
         for name in router.targets(source) if router.takes(source) else ():
@@ -60,25 +59,61 @@ def tables_of(connection: Connection) -> list[TableName]:
     return list(_tables(connection))
 
 
+def without_transactions(connection: Connection, names: Iterable[TableName]) -> list[str]:
+    """Those of the tables whose storage engine has no transactions, with the engine."""
+    tables, engines = _tables(connection), _engines_with_transactions(connection)
+    return [
+        f"{name} ({tables[name]})"
+        for name in dict.fromkeys(names)
+        if name in tables and tables[name].lower() not in engines
+    ]
+
+
+def unmarkable(target: Connection, source: Connection, settings: Settings) -> list[str]:
+    """Tables of which nothing would tell what one of two directions has written: their rows are no part of a marked
+    transaction. Empty where replay goes one way."""
+    if settings.two_way is None:
+        return []
+    router = router_from(settings)
+    names = [name for name in tables_of(source) if router.takes(name)]
+    targets = [each for name in names for each in router.targets(name)]
+    found = [f"{each} of the source" for each in without_transactions(source, names)]
+    return found + [f"{each} of the target" for each in without_transactions(target, targets)]
+
+
 def refuse_unfit(connection: Connection, settings: Settings, log: logging.Logger) -> None:
     """Raises ConfigError where a table that takes part is unfit, as far as the source tells which do."""
-    if not settings.detects_conflicts or settings.source is None:
+    if settings.source is None or not (settings.detects_conflicts or settings.two_way is not None):
         return
     try:
         with _asked(settings.source) as source:
             names = tables_of(source)
+            unmarked = unmarkable(connection, source, settings)
     except (ApplyError, ConfigError) as exc:
         log.info("which tables take part is not known, and none is looked at for conflicts beforehand: %s", exc)
         return
+    if unmarked:
+        raise ConfigError(
+            f"tables without transactions: {listed(unmarked)}. What one direction writes there the other could not"
+            f" tell from what others write; {NEEDS_TRANSACTIONS}",
+            key="two_way",
+        )
+    if not settings.detects_conflicts:
+        return
     unfit = list(unfit_tables(connection, settings, names))
     if unfit:
-        shown = "; ".join(f"{each.table}: {each.why}" for each in unfit[:_SHOWN])
-        more = f"; and {len(unfit) - _SHOWN:,} more" if len(unfit) > _SHOWN else ""
+        shown = listed([f"{each.table}: {each.why}" for each in unfit])
         raise ConfigError(
-            f"conflicts cannot be found or decided in tables of the target: {shown}{more}. Give them a primary key,"
+            f"conflicts cannot be found or decided in tables of the target: {shown}. Give them a primary key,"
             " InnoDB, or another policy (conflicts.tables), or leave them out (exclude)",
             key="detect_conflicts",
         )
+
+
+def listed(names: Sequence[str]) -> str:
+    """The first of them, and how many more there are."""
+    more = f"; and {len(names) - _SHOWN:,} more" if len(names) > _SHOWN else ""
+    return "; ".join(names[:_SHOWN]) + more
 
 
 @contextmanager
@@ -132,6 +167,11 @@ def _tables(connection: Connection) -> dict[TableName, str]:
         f" WHERE table_type = 'BASE TABLE' AND table_schema NOT IN {_SYSTEM} ORDER BY table_schema, table_name"
     )
     return {TableName(str(database), str(table)): str(engine) for database, table, engine in rows}
+
+
+def _engines_with_transactions(connection: Connection) -> frozenset[str]:
+    rows = connection.rows("SELECT engine FROM information_schema.engines WHERE transactions = 'YES'")
+    return frozenset(str(engine).lower() for (engine,) in rows)
 
 
 def _keyed(connection: Connection) -> frozenset[TableName]:

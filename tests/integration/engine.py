@@ -24,17 +24,21 @@ def settings_for(target: Endpoint, **options: Any) -> Settings:
 
 
 def replay(
-    target: Endpoint, bodies: Iterable[bytes], *, stream: str = "memory", block: int = 1000, **options: Any
-) -> WorkerStatus:
-    """Apply all messages, in blocks as a broker hands them over; all of them must be acknowledged at the end."""
+    target: Endpoint, bodies: Iterable[bytes], *, stream: str = "memory", block: int = 1000,
+    carries_everything: bool = True, **options: Any,
+) -> WorkerStatus:  # fmt: skip
+    """Apply all messages, in blocks as a broker hands them over; all of them must be acknowledged at the end. They are
+    not all that the source has written where `carries_everything` is not set."""
     source = MemorySource(bodies, stream=stream, block=block)
-    status = follow_source(target, source, **options)
+    status = follow_source(target, source, carries_everything=carries_everything, **options)
     assert source.is_drained()
     assert source.depth() == 0
     return status
 
 
-def follow_source(target: Endpoint, source: MemorySource, **options: Any) -> WorkerStatus:
+def follow_source(
+    target: Endpoint, source: MemorySource, *, carries_everything: bool = True, **options: Any
+) -> WorkerStatus:
     """Follow the source until it is drained."""
     return follow(
         settings_for(target, **options),
@@ -43,6 +47,7 @@ def follow_source(target: Endpoint, source: MemorySource, **options: Any) -> Wor
         send=lambda status: None,
         log=LOG,
         until_drained=True,
+        carries_everything=carries_everything,
     )
 
 

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import json
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
+from pydbsync.apply.connection import Connection
+from pydbsync.apply.mark import send_mark
+from pydbsync.engine.marks import writer_of
+from pydbsync.errors import ConfigError, StopError
 from tests.integration.captured import run
 from tests.integration.two_way import TwoWay, is_a_start
 from tests.servers import Endpoint
@@ -99,9 +104,42 @@ def test_an_echo_in_several_queues_is_left_out_of_each(two_way: TwoWay) -> None:
     for number, table in enumerate(("t", "u", "keyless")):
         mine = [each for each in messages if json.loads(each)["table"] in ("checkpoint", "mark", table)]
         two_way.back.stream = f"back-{number}"
-        applied += two_way.back.apply(mine).applied
+        applied += two_way.back.apply(mine, carries_everything=False).applied
     assert (two_way.forth.applied, applied) == (written, own)
     assert two_way.differences("d") == []
+
+
+def test_rows_whose_mark_did_not_come_are_parked_in_a_queue_that_carries_everything(two_way: TwoWay) -> None:
+    run(two_way.a, ("INSERT INTO d.t VALUES (1, 'a'), (2, 'b')", "INSERT INTO d.u VALUES (1, 1)"))
+    two_way.forth.apply(two_way.forth.read())
+    echo = [each for each in two_way.back.read() if not is_a_start(each)]
+    run(two_way.a, ("UPDATE d.t SET v = 'newer'",))
+    run(two_way.b, ("BEGIN", "INSERT INTO d.t VALUES (9, 'own'), (10, 'own')", "COMMIT"))
+    own = two_way.back.read()
+    first = next(number for number, each in enumerate(echo) if json.loads(each)["database"] == "d")
+    for number in range(first, len(echo)):  # a start in between goes on with it
+        two_way.back.apply(echo[number : number + 1])
+    two_way.back.apply(own)
+    assert two_way.a.query("SELECT id, v FROM d.t ORDER BY id") == [
+        (1, "newer"), (2, "newer"), (9, "own"), (10, "own"),
+    ]  # fmt: skip
+    reasons = two_way.a.query("SELECT reason FROM pydbsync.parked ORDER BY id")
+    assert len(reasons) == 3
+    assert all("the mark with which pydbsync begins what it writes may have been among them" in str(each[0])
+               for each in reasons)  # fmt: skip
+
+
+def test_a_mark_that_is_lost_is_found_where_nothing_follows_but_our_own(two_way: TwoWay) -> None:
+    messages: list[bytes] = []
+    for number in (1, 2):
+        run(two_way.a, (f"INSERT INTO d.t VALUES ({number}, 'a')",))
+        two_way.forth.apply(two_way.forth.read())
+        messages += [each for each in two_way.back.read() if number == 1 or json.loads(each)["table"] == "t"]
+    with closing(Connection(two_way.b.db_info)) as connection:
+        send_mark(connection, "pydbsync", writer_of("back"))
+    messages += two_way.back.read()
+    with pytest.raises(StopError, match=r"'forth' of the other direction commit .* were made"):
+        two_way.back.apply(messages, carries_everything=False)
 
 
 def test_schema_changes_of_each_side_run_once_at_the_other(two_way: TwoWay) -> None:
@@ -186,12 +224,27 @@ def test_shards_at_one_side_are_one_database_at_the_other(
         assert server.query("SELECT reason FROM pydbsync.parked") == []
 
 
-def test_tables_without_transactions_are_parked(two_way: TwoWay) -> None:
-    for server in (two_way.a, two_way.b):
-        run(server, ("CREATE TABLE d.old (id INT PRIMARY KEY) ENGINE=MyISAM",))
-    two_way.settle()
-    run(two_way.a, ("INSERT INTO d.old VALUES (1)",))
-    two_way.settle()
+OLD = "CREATE TABLE d.old (id INT PRIMARY KEY) ENGINE=MyISAM"
+
+
+def test_tables_without_transactions_are_parked_where_they_come_later(two_way: TwoWay) -> None:
+    run(two_way.a, (OLD, "INSERT INTO d.old VALUES (1)"))
+    messages = two_way.forth.read()
+    run(two_way.a, ("ALTER TABLE d.old ENGINE=InnoDB",))  # what the start looks at
+    two_way.forth.apply(messages)
     parked = two_way.b.query("SELECT reason FROM pydbsync.parked WHERE source_table = 'old'")
     assert len(parked) == 1
     assert "ENGINE=InnoDB" in str(parked[0][0])
+
+
+@pytest.mark.parametrize("side", ["source", "target"])
+def test_tables_without_transactions_are_refused_at_the_start_of_either_direction(two_way: TwoWay, side: str) -> None:
+    has, other = (two_way.a, two_way.b) if side == "source" else (two_way.b, two_way.a)
+    run(has, (OLD,))
+    run(other, ("CREATE TABLE d.old (id INT PRIMARY KEY)",))
+    two_way.forth.read(), two_way.back.read()
+    sides = [side, "target" if side == "source" else "source"]
+    for direction, where in zip((two_way.forth, two_way.back), sides, strict=True):
+        with pytest.raises(ConfigError, match=rf"without transactions: d\.old \(MyISAM\) of the {where}\..*InnoDB"):
+            direction.apply([])
+    two_way.forth.apply([], exclude=["d.old"])

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from pydbsync.errors import OperationError
 from pydbsync.ops.counters import behind_of, raise_counters
 from pydbsync.ops.parked_desk import ParkedDesk
 from pydbsync.ops.servers import Servers
@@ -109,3 +110,14 @@ def test_counters(two_way: TwoWay) -> None:
     echoes = two_way.back.echoes
     assert_nothing_came_back(two_way)
     assert two_way.back.echoes > echoes
+
+
+def test_copy_and_repair_refuse_tables_without_transactions(two_way: TwoWay, tmp_path: Path) -> None:
+    run(two_way.a, ("CREATE TABLE shop.old (id INT PRIMARY KEY) ENGINE=MyISAM", "INSERT INTO shop.old VALUES (1)"))
+    with pytest.raises(OperationError, match=r"shop\.old of the source has no transactions: with two_way"):
+        copy(settings_for(two_way.a, two_way.b, two_way=True), streams=("forth",))
+    run(two_way.b, ("CREATE TABLE shop.old (id INT PRIMARY KEY) ENGINE=MyISAM",))
+    bench = Bench(two_way.a, two_way.b, tmp_path, two_way=True)
+    plan = bench.make_plan()
+    assert ["shop.old has no transactions" in each for each in plan.left_out] == [True]
+    assert two_way.b.query("SELECT * FROM shop.old") == []

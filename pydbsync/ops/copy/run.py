@@ -35,6 +35,7 @@ from pydbsync.ops.copy.structure_only import make_structure
 from pydbsync.ops.copy.throttle import Throttle
 from pydbsync.ops.counters import counters_behind, raise_counters
 from pydbsync.ops.servers import Servers
+from pydbsync.process.conflict_start import NEEDS_TRANSACTIONS, without_transactions
 from pydbsync.route.filters import Filters
 
 MAX_ROUNDS = 20
@@ -288,11 +289,24 @@ class Copy:
                 "there is nothing to copy: the source has no table that takes part, or shows its user none: grant it"
                 " SELECT, or see include, exclude and --tables"
             )
+        found.problems += self._unmarkable(inventory, found)
         found.problems += wrong_conditions(self._source, inventory, self._options)
         found.notes += expected_cost(inventory, self._options)
         if not self._is_added:
             found.notes += missing_definers(self._source, self._target, inventory, self._options)
         return found
+
+    def _unmarkable(self, inventory: Inventory, found: Preview) -> list[str]:
+        """Where replay goes both ways, tables whose copied rows would come back as if others had written them."""
+        if self._settings.two_way is None:
+            return []
+        names = [f"{name} of the source" for name, table in inventory.tables.items() if not table.is_transactional]
+        names += [f"{name} of the target" for name in without_transactions(self._target, found.filled)]
+        return [
+            f"{name} has no transactions: with two_way what copy writes there would come back as what others write;"
+            f" {NEEDS_TRANSACTIONS}"
+            for name in names
+        ]
 
     def _builder(self) -> Builder:
         ts = int(self._source.value("SELECT UNIX_TIMESTAMP()"))

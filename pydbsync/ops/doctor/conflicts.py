@@ -6,12 +6,19 @@ from collections.abc import Iterator
 
 from pydbsync.ops.doctor.examination import Examination
 from pydbsync.ops.doctor.finding import Finding, counted, error, listed, ok, warning
-from pydbsync.process.conflict_start import other_end, tables_of, unfit_tables
+from pydbsync.process.conflict_start import NEEDS_TRANSACTIONS, other_end, tables_of, unfit_tables, unmarkable
 
 
 def check_conflicts(exam: Examination) -> Iterator[Finding]:
     """Each table has a key, transactions, and the column that its policy goes by."""
     settings = exam.settings
+    if unmarked := unmarkable(exam.target(), exam.source(), settings):
+        yield error(
+            "two-way-engines",
+            f"{counted(len(unmarked), 'table')} without transactions: {listed(unmarked)}: what one direction writes"
+            " there the other could not tell from what others write, and no worker starts (two_way)",
+            NEEDS_TRANSACTIONS,
+        )
     if not settings.detects_conflicts:
         if settings.two_way is not None:
             yield warning(

@@ -264,7 +264,12 @@ def _as_row(image: msgspec.Raw, sides: TableSides) -> RowImage:
 
 
 def make_writer(settings: Settings, sides: TableSides) -> RowWriter:
-    """The writer of a pair's target table."""
+    """The writer of a pair's target table. Raises PlanError."""
+    if settings.two_way is not None and not sides.target_schema.transactional:
+        raise PlanError(
+            f"{sides.target_schema.name} has no transactions (its storage engine): with two_way what repair writes"
+            " there would come back as what others write; ALTER TABLE ... ENGINE=InnoDB at both servers"
+        )
     source = sides.source_schemas[0].name
     overrides = overrides_for(source, settings.binary_columns, settings.timestamp_columns, settings.timestamp_offset_s)
     named = {column.target.name for column in sides.columns}

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
+import msgspec
 import pytest
 
 from pydbsync.decode.maxwell import decode_message
 from pydbsync.engine.echoes import Echoes
+from pydbsync.engine.gaps import TransactionWatch
+from pydbsync.engine.marks import SentMarks, writer_of
 from pydbsync.errors import StopError
-from pydbsync.model import RowChange, SchemaChange
+from pydbsync.model import Place, RowChange, SchemaChange
 from tests.maxwell import Binlog, Step, insert, update
 
 UUID = "3e11fa47-71ca-11e1-9e33-c80aa9429562"
@@ -135,6 +138,47 @@ def test_a_lost_mark_stops_and_what_comes_again_does_not(binlog: Binlog) -> None
     told(echoes, binlog.transaction(mark(6)) + binlog.transaction(mark(7)) + binlog.transaction(mark(3, "other")))
     with pytest.raises(StopError, match=r"'forth' .* commit 7 came, and then commit 9"):
         told(echoes, binlog.transaction(mark(9)))
+
+
+def test_a_lost_mark_of_a_tool_stops(binlog: Binlog) -> None:
+    echoes = Echoes("pydbsync", None)
+    told(echoes, binlog.transaction(tool(number=4)) + binlog.transaction(tool(number=5), row(1)))
+    told(echoes, binlog.transaction(tool(number=4)) + binlog.transaction(tool(number=9, writer="8")))
+    with pytest.raises(StopError, match=r"a tool's connection \(7\) mark 4 came, and then mark 6"):
+        told(echoes, binlog.transaction(tool(number=6)))
+
+
+def own(echoes: Mapping[str, int]) -> Step:
+    text = msgspec.json.encode(echoes).decode()
+    return insert("pydbsync.checkpoint", {"stream": writer_of("back"), "echoes": text})
+
+
+def test_a_lost_mark_is_found_by_the_next_one_of_our_own(binlog: Binlog) -> None:
+    marks = SentMarks("back", schema="pydbsync")
+    echoes = Echoes("pydbsync", None, marks=marks)
+    # What was counted before anything came is where the counting begins.
+    told(echoes, binlog.transaction(own({"forth": 6, "other": 2})) + binlog.transaction(mark(7), row(1)))
+    told(echoes, binlog.transaction(own({"forth": 6, "other": 2})) + binlog.transaction(own({"forth": 7})))
+    with pytest.raises(StopError, match=r"'forth' .* commit 7 came, and 8 were made"):
+        told(echoes, binlog.transaction(own({"forth": 8})))
+    with pytest.raises(StopError, match=r"'other' .* commit 2 came, and then commit 4"):
+        told(echoes, binlog.transaction(mark(4, "other")))
+
+
+@pytest.mark.parametrize("cut", [1, 2, 3])
+def test_nobody_can_tell_of_rows_whose_transaction_came_without_its_beginning(binlog: Binlog, cut: int) -> None:
+    messages = binlog.transaction(mark(), row(1), row(2), row(3))[1:] + binlog.transaction(row(4), row(5))
+    echoes, watch = Echoes("pydbsync", None), TransactionWatch(Place(0, 0, -1))
+    found = []
+    for number, message in enumerate(messages):
+        if number == cut:
+            echoes = Echoes("pydbsync", echoes.to_json())
+        change = decode_message(message)
+        assert isinstance(change, RowChange)
+        watch.look_at(change)
+        assert not echoes.is_echo(change)
+        found.append(echoes.is_untold(change, lacks_head=watch.lacks_head and number < cut))
+    assert found == [True, True, True, False, False]
 
 
 def test_a_mark_whose_transaction_nothing_tells_stops() -> None:
