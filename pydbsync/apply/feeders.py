@@ -23,6 +23,7 @@ class Feeders:
     def __init__(self, *, schema: str, stream: str = "") -> None:
         """Without a stream it only tells what the streams have named."""
         self._table = f"{quote_name(schema)}.`feeder`"
+        self._checkpoint = f"{quote_name(schema)}.`checkpoint`"
         self._stream = stream
         self._own: set[tuple[str, str, int]] = set()
         self._seen = 0
@@ -52,12 +53,43 @@ class Feeders:
         return self._others(connection, "target_database = %s AND target_table = %s", table, {server_id})
 
     def others_in(self, connection: Connection, database: str, table: str | None = None) -> tuple[str, ...]:
-        """The streams of other servers that feed a table, or any table of the database, which this one feeds too."""
+        """The streams of other servers that feed a table, or any table of the database. A stream that has fed none of
+        it is told by its other tables and its checkpoint; one of which nothing is known yet may be of any server."""
         if table is None:
-            return self._others(connection, "target_database = %s", (database,), set())
-        return self._others(connection, "target_database = %s AND target_table = %s", (database, table), set())
+            return self._others(connection, "target_database = %s", (database,), None)
+        return self._others(connection, "target_database = %s AND target_table = %s", (database, table), None)
 
-    def _others(self, connection: Connection, where: str, names: tuple[str, ...], servers: set[int]) -> tuple[str, ...]:
+    def apart(self, connection: Connection) -> dict[str, str]:
+        """The streams that are of other servers than this one, each with the first stream of its source by name."""
+        own = self._servers(connection)
+        if not own:
+            return {}
+        found: dict[str, set[int]] = {}
+        for stream, server in connection.rows(f"SELECT DISTINCT stream, server_id FROM {self._table}"):
+            found.setdefault(str(stream), set()).add(int(server))
+        found[self._stream] = own
+        return {
+            stream: first
+            for first, streams in _of_one_source(found).items()
+            if self._stream not in streams
+            for stream in streams
+        }
+
+    def _servers(self, connection: Connection) -> set[int]:
+        """The servers whose rows have come in this stream, to whatever table."""
+        if not self._stream:
+            return set()
+        rows = connection.rows(
+            f"SELECT DISTINCT server_id, '' FROM {self._table} WHERE stream = %s"
+            f" UNION SELECT server_id, server_ids FROM {self._checkpoint} WHERE stream = %s",
+            (self._stream, self._stream),
+        )
+        found = {int(server) for server, _ in rows if server is not None}
+        return found | {int(each) for _, servers in rows for each in str(servers).split(",") if each}
+
+    def _others(
+        self, connection: Connection, where: str, names: tuple[str, ...], servers: set[int] | None
+    ) -> tuple[str, ...]:
         found: dict[str, set[int]] = {}
         for stream, server in connection.rows(
             f"SELECT stream, server_id FROM {self._table} WHERE {where}"
@@ -65,11 +97,14 @@ class Feeders:
             (*names, self._stream),
         ):
             found.setdefault(str(stream), set()).add(int(server))
-        own = found.pop(self._stream, servers)
-        if not self._stream and not own and found:
-            own = found.pop(min(found))  # whether they are of one source is asked for all of them
+        if not self._stream:
+            own = found.pop(min(found)) if found else set()  # whether they are of one source is asked for all of them
+        elif not found:
+            return ()
+        else:
+            own = found.pop(self._stream, set()) or (self._servers(connection) if servers is None else servers)
         # Queues that share the rows of one source have servers in common, behind a fail-over too.
-        return tuple(stream for stream, others in found.items() if own and not others & own)
+        return tuple(stream for stream, others in found.items() if not others & own)
 
     def have_come(self, connection: Connection) -> bool:
         """Whether a table that this stream feeds has got another feeder since the last look."""
@@ -93,3 +128,19 @@ class Feeders:
     def _refresh(self, connection: Connection) -> None:
         connection.run(f"UPDATE {self._table} SET seen_at = CURRENT_TIMESTAMP WHERE stream = %s", (self._stream,))
         self._refreshed_at = time.monotonic()
+
+
+def _of_one_source(servers: dict[str, set[int]]) -> dict[str, set[str]]:
+    """Streams that have servers in common, by the first of them: each with those that it shares one with, over others
+    too."""
+    found: dict[str, set[str]] = {}
+    left = dict(servers)
+    while left:
+        first = min(left)
+        streams, known = {first}, set(left.pop(first))
+        while more := [stream for stream, each in left.items() if each & known]:
+            for stream in more:
+                known |= left.pop(stream)
+            streams |= {*more}
+        found[first] = streams
+    return found

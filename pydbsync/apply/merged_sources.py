@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pydbsync.apply.catalog import read_table
 from pydbsync.apply.connection import Connection
+from pydbsync.apply.feeders import Feeders
 from pydbsync.errors import PermanentError, PlanError
 from pydbsync.model import SchemaChange, TableName
 from pydbsync.plan.ddl import PlannedSchemaChange
@@ -19,7 +20,8 @@ _NO_SUCH = (1049, 1146, 1735)
 class MergedSources:
     """The table `schema_change_source`: whose statement each one in the journal was."""
 
-    def __init__(self, *, schema: str) -> None:
+    def __init__(self, *, schema: str, feeders: Feeders) -> None:
+        self._feeders = feeders
         self._table = f"{quote_name(schema)}.`schema_change_source`"
         self._journal = f"{quote_name(schema)}.`schema_change`"
 
@@ -41,11 +43,17 @@ class MergedSources:
         if name is None:
             return []
         rows = connection.rows(
-            f"SELECT s.source_database, j.statement FROM {self._table} s JOIN {self._journal} j USING (statement_hash)"
+            f"SELECT s.source_database, j.statement, j.stream FROM {self._table} s"
+            f" JOIN {self._journal} j USING (statement_hash)"
             " WHERE s.target = %s AND j.status = 'done' ORDER BY j.id",
             (quote_table(name),),
         )
-        return [Ran(str(source), str(sql)) for source, sql in rows]
+        # Databases of two servers may have one name.
+        apart = self._feeders.apart(connection) if rows else {}
+        return [
+            Ran(f"{source} of {apart[stream]}" if stream in apart else str(source), str(sql))
+            for source, sql, stream in rows
+        ]
 
     def collision(self, connection: Connection, change: SchemaChange, planned: PlannedSchemaChange) -> str:
         """What the statement would take from other sources, as a sentence; empty where nothing is known of that."""

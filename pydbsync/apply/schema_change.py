@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import re
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from typing import NamedTuple
 
 import msgspec
@@ -63,15 +63,29 @@ class Journal:
         self._table = f"{quote_name(schema)}.`schema_change`"
         self._stream = stream
 
-    def find(self, connection: Connection, digest: str) -> JournalEntry | None:
-        """What is known of the statement; None before its intent was committed."""
-        found = connection.rows(
-            f"SELECT status, before_state, note FROM {self._table} WHERE statement_hash = %s", (digest,)
-        )
-        if not found:
-            return None
-        status, before, note = found[0]
-        return JournalEntry(status, msgspec.json.decode(before, type=dict[str, str | None]), note)
+    def find(
+        self, connection: Connection, digest: str, apart: Callable[[], Container[str]] = tuple
+    ) -> tuple[str, JournalEntry | None]:
+        """What is known of the statement, None before its intent was committed, and the hash that it stands under.
+
+        Two servers that were set up alike run the same statement at the same place and second. `apart` tells the
+        streams of other servers: what stands there of one of these is another statement, and ours has its own hash.
+        """
+        own = hashlib.sha1(f"{digest}\0{self._stream}".encode(), usedforsecurity=False).hexdigest()
+        found = {
+            each: (str(stream), JournalEntry(status, msgspec.json.decode(before, type=dict[str, str | None]), note))
+            for each, stream, status, before, note in connection.rows(
+                f"SELECT statement_hash, stream, status, before_state, note FROM {self._table}"
+                " WHERE statement_hash IN (%s, %s)",
+                (digest, own),
+            )
+        }
+        if own in found:
+            return own, found[own][1]
+        if digest not in found:
+            return digest, None
+        stream, entry = found[digest]
+        return (own, None) if stream != self._stream and stream in apart() else (digest, entry)
 
     def write_intent(
         self,

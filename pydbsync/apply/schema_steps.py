@@ -8,10 +8,18 @@ from typing import NamedTuple
 
 from pydbsync.apply.clause_proof import Proof
 from pydbsync.apply.connection import Connection
+from pydbsync.apply.feeders import Feeders
 from pydbsync.apply.merged_sources import MergedSources
 from pydbsync.apply.parking import Parking
 from pydbsync.apply.retrying import Retrying
-from pydbsync.apply.schema_change import Journal, prove_refused, read_state, run_statement, statement_hash
+from pydbsync.apply.schema_change import (
+    Journal,
+    JournalEntry,
+    prove_refused,
+    read_state,
+    run_statement,
+    statement_hash,
+)
 from pydbsync.apply.session import Session
 from pydbsync.backoff import Backoff
 from pydbsync.config.settings import Settings
@@ -43,7 +51,8 @@ class SchemaSteps:
         self._session = session
         self._parking = parking
         self._journal = Journal(schema=settings.state_schema, stream=stream)
-        self._sources = MergedSources(schema=settings.state_schema)
+        self._feeders = Feeders(schema=settings.state_schema, stream=stream)
+        self._sources = MergedSources(schema=settings.state_schema, feeders=self._feeders)
         self._log = log
 
     def use(self, settings: Settings) -> None:
@@ -52,9 +61,15 @@ class SchemaSteps:
 
     def has_decided(self, step: SchemaStep[PlannedSchemaChange]) -> bool:
         """Whether the journal knows what became of the statement."""
-        digest = statement_hash(step.change, step.planned)
-        entry = self._session.repeat(lambda connection: self._journal.find(connection, digest))
+        _, entry = self._find(step)
         return entry is not None and entry.status != "intent"
+
+    def _find(self, step: SchemaStep[PlannedSchemaChange]) -> tuple[str, JournalEntry | None]:
+        digest = statement_hash(step.change, step.planned)
+        found = self._session.repeat(
+            lambda connection: self._journal.find(connection, digest, partial(self._feeders.apart, connection))
+        )
+        return found or (digest, None)
 
     def run(self, step: SchemaStep[PlannedSchemaChange], state: StreamState) -> str:
         """Run one DDL statement and store the state; what became of it: done, skipped, parked, or "again" where it had
@@ -63,8 +78,7 @@ class SchemaSteps:
         Waits while the target is away. Raises StopError by policy.
         """
         change, planned, policy = step.change, step.planned, step.policy
-        digest = statement_hash(change, planned)
-        entry = self._session.repeat(lambda connection: self._journal.find(connection, digest))
+        digest, entry = self._find(step)
         status, note = "done", "; ".join(planned.notes)
         failure: PermanentError | None = None
         ending = _Ending(is_run=False)

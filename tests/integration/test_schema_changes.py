@@ -6,7 +6,7 @@ import re
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -15,7 +15,7 @@ from pydbsync.errors import StopError
 from pydbsync.process.worker import follow
 from pydbsync.source.memory import MemorySource
 from tests.integration.engine import LOG, follow_source, parked, replay, settings_for
-from tests.maxwell import Binlog, insert, update
+from tests.maxwell import Binlog, Step, insert, update
 from tests.proxy import Proxy
 from tests.servers import Endpoint
 
@@ -655,3 +655,87 @@ def test_an_empty_table_of_several_sources_goes(fresh_target: Endpoint) -> None:
             messages += binlog.ddl(sql, f"d{number}.t", columns=["id", "v"])
             assert replay(fresh_target, messages, stream=f"q{number}", **MERGED).parked == 0
     assert tables(fresh_target) == []
+
+
+# -- two servers whose databases have one name -----------------------------------------------------------------------
+
+
+class Server(NamedTuple):
+    """One of two servers that were set up alike: all that tells their messages apart is the server's id in rows."""
+
+    binlog: Binlog
+    target: Endpoint
+    stream: str
+
+    def ddl(self, *statements: str, name: str = "d.t") -> None:
+        names = ["id", "v", "w"] if "." in name else []
+        for sql in statements:
+            replay(self.target, self.binlog.ddl(sql, name, columns=names), stream=self.stream)
+
+    def rows(self, *steps: Step) -> None:
+        replay(self.target, self.binlog.transaction(*steps), stream=self.stream)
+
+
+@pytest.fixture
+def servers(fresh_target: Endpoint) -> list[Server]:
+    """Both with a table d.t, and a row in d.other, so that the rows of each have come."""
+    found = [Server(Binlog(server_id=10 + n), fresh_target, f"q{n}") for n in range(2)]
+    for number, server in enumerate(found):
+        server.ddl("CREATE DATABASE d", name="d")
+        server.ddl(CREATE)
+        server.ddl("CREATE TABLE other (id INT PRIMARY KEY)", name="d.other")
+        server.rows(insert("d.other", {"id": number}))
+    return found
+
+
+def test_a_column_that_another_server_s_database_of_this_name_made_anew_is_not_taken(servers: list[Server]) -> None:
+    one, two = servers
+    one.rows(insert("d.t", {"id": 1, "v": "x"}))
+    two.rows(insert("d.t", {"id": 2, "v": "y"}))
+    one.ddl("ALTER TABLE t ADD w INT", "ALTER TABLE t DROP w", "ALTER TABLE t ADD w INT /* anew */")
+    one.rows(update("d.t", {"id": 1, "v": "x", "w": 5}, {"w": None}))
+    two.binlog.offset += 9
+    two.ddl("ALTER TABLE t ADD w INT", "ALTER TABLE t DROP w")
+    reason = parked(two.target)[-1].reason
+    assert "d of q0 has taken the column w of d.t away before, and it was made anew since" in reason
+    assert two.target.query("SELECT id, w FROM d.t ORDER BY id") == [(1, 5), (2, None)]
+
+
+@pytest.mark.parametrize("sql", ["TRUNCATE TABLE t", "DROP TABLE t", "DROP DATABASE d", "RENAME TABLE t TO u"])
+@pytest.mark.parametrize("is_known", [True, False])
+def test_a_server_that_has_fed_nothing_of_a_table_takes_no_rows_of_it(
+    fresh_target: Endpoint, servers: list[Server], sql: str, is_known: bool
+) -> None:
+    one, two = servers
+    if not is_known:
+        two = Server(Binlog(server_id=12), fresh_target, "new")
+    one.rows(insert("d.t", {"id": 1, "v": "x"}))
+    two.ddl(sql, name="d" if "DATABASE" in sql else "d.t")
+    assert "retry it when none" in parked(fresh_target)[-1].reason
+    assert fresh_target.query("SELECT id FROM d.t") == [(1,)]
+
+
+def test_one_place_and_second_of_two_servers_are_two_statements(servers: list[Server]) -> None:
+    one, two = servers
+    one.rows(insert("d.t", {"id": 1, "v": "x"}))
+    one.ddl("DROP TABLE t")
+    one.ddl(CREATE)
+    for server in servers:
+        server.rows(insert("d.t", {"id": server.binlog.server_id, "v": "x"}))
+    one.binlog.offset = two.binlog.offset = 9000
+    one.ddl("ALTER TABLE t ADD w INT")
+    one.ddl("ALTER TABLE t DROP w")
+    two.ddl("ALTER TABLE t ADD w INT")
+    assert parked(two.target) == []
+    assert columns(two.target) == ["id", "v", "w"]
+
+
+def test_another_queue_of_a_server_takes_its_own(servers: list[Server]) -> None:
+    one, _ = servers
+    same = one._replace(stream="same")
+    one.rows(insert("d.t", {"id": 1, "v": "x"}))
+    same.rows(insert("d.other", {"id": 7}))
+    same.ddl("ALTER TABLE t ADD w INT", "ALTER TABLE t DROP w", "ALTER TABLE t ADD w INT")
+    one.ddl("ALTER TABLE t DROP w", "DROP TABLE t")
+    assert parked(one.target) == []
+    assert tables(one.target) == ["other"]
