@@ -114,7 +114,8 @@ def mysql_source() -> Endpoint:
 
 def mysql_server(name: str) -> Endpoint:
     """The one that the environment names, else the lab's."""
-    return Endpoint.of_url(os.environ.get(MYSQL_URLS[name]) or lab.start_mysql(f"mysql-{name}").url)
+    url = os.environ.get(MYSQL_URLS[name])
+    return Endpoint.of_url(url) if url else Endpoint.of_lab(lab.start_mysql(f"mysql-{name}"))
 
 
 @pytest.fixture(scope="session")

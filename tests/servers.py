@@ -12,7 +12,7 @@ import pika
 import pymysql
 from pika.adapters.blocking_connection import BlockingChannel
 
-from lab import MariaDB, RabbitMQ
+from lab import MariaDB, MySQL, RabbitMQ
 from pydbsync.apply.raw_connection import RawConnection
 
 SYSTEM_DATABASES = {"information_schema", "mysql", "performance_schema", "sys"}
@@ -34,7 +34,8 @@ class Endpoint:
 
     @classmethod
     def of_lab(cls, server: MariaDB) -> Endpoint:
-        return cls("mariadb", server.host, server.port, server.user, server.password, server)
+        brand: Literal["mariadb", "mysql"] = "mysql" if isinstance(server, MySQL) else "mariadb"
+        return cls(brand, server.host, server.port, server.user, server.password, server)
 
     @classmethod
     def of_url(cls, url: str) -> Endpoint:

@@ -177,6 +177,12 @@ class JsonFormatter(logging.Formatter):
         return self._secrets.sub(_mask, text) if self._secrets else text
 
 
+def masked(text: str, secrets: Iterable[Secret]) -> str:
+    """The text without these passwords, for what somebody else's program has said."""
+    pattern = _pattern(secrets)
+    return pattern.sub(_mask, text) if pattern else text
+
+
 def _mask(found: re.Match[str]) -> str:
     groups = found.groupdict()
     return (groups.get("before") or groups.get("in_url") or "") + MASK
@@ -206,7 +212,7 @@ def _pattern(secrets: Iterable[Secret]) -> re.Pattern[str] | None:
         return None
     names = [word for word in words if len(word) <= _LONGEST_NAME and _LIKE_A_NAME.fullmatch(word)]
     edged = [
-        (r"(?<!\w)" if re.match(r"\w", word) else "")
+        (r"(?:(?<!\w)|(?<=\s-p))" if re.match(r"\w", word) else "")
         + re.escape(word)
         + (r"(?!\w)" if re.search(r"\w\Z", word) else "")
         for word in words
@@ -223,6 +229,6 @@ def _pattern(secrets: Iterable[Secret]) -> re.Pattern[str] | None:
 
 _STANDS_BEFORE: Final = (
     r"(?i:\b(?:\w*passw(?:or)?d|passwd|pwd|secret|identified\s+by(?:\s+password)?|passphrase)"
-    r"(?:\s+(?:is|of|for))?[\s'\"]*[:=(,]?>?\s*['\"]?)"
+    r"(?:\s+(?:is|of|for))?[\s'\"]*[:=(,]?>?\s*['\"]?|(?<=\s)-p)"
 )
 """What is right before a password: a keyword, with quotes and an equals sign or the like between."""

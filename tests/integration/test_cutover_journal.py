@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import logging
-import threading
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator
 
 import pytest
 
-from pydbsync.config.cutover_plan import CutoverPlan
-from pydbsync.config.settings import settings_from_mapping
 from pydbsync.errors import OperationError
-from pydbsync.ops.cutover.engine import Engine, Step, StepFailed, Undone, Way, Work
+from pydbsync.ops.cutover import journal as journals
+from pydbsync.ops.cutover.engine import Engine, Step, StepFailed, Undone, Work
 from pydbsync.ops.cutover.journal import Journal, read_runs
+from tests.integration.cutting import opened, settings_of, work_of
+from tests.proxy import Proxy
 from tests.servers import Endpoint
 
 
@@ -22,11 +20,6 @@ def journal(fresh_target: Endpoint) -> Iterator[Journal]:
     journal = opened(fresh_target)
     yield journal
     journal.close()
-
-
-def opened(target: Endpoint, plan: str = "shop") -> Journal:
-    settings, _ = settings_from_mapping({"db_info": target.db_info}, require=("db_info",))
-    return Journal(settings, plan)
 
 
 class Note(Step):
@@ -58,19 +51,18 @@ class Note(Step):
             raise StepFailed("it does not hold any more")
 
 
-def work_of(journal: Journal, **limits: Any) -> Work:
-    plan = CutoverPlan(name="shop", forth="forth.py")
-    way = Way("forth", journal._settings, None)  # type: ignore[arg-type]
-    row = journal.newest()
-    if row is None or not row.is_open:
-        row = journal.begin("cutover", turn=1, source="old", target="new")
-    work = Work(
-        plan=plan, command="cutover", way=way, back=way, journal=journal, row=row, tell=lambda text: None,
-        ask=lambda text: None, log=logging.getLogger("test"), asked_to_stop=threading.Event(),
-    )  # fmt: skip
-    for name, value in limits.items():
-        object.__setattr__(plan.limits, name, value)
-    return work
+class Away(Note):
+    """Behind it the server with the journal is away."""
+
+    def __init__(self, name: str, notes: list[str], proxy: Proxy) -> None:
+        super().__init__(name, notes)
+        self._proxy = proxy
+
+    def do(self, work: Work) -> str:
+        super().do(work)
+        self._proxy.refuse()
+        self._proxy.cut()
+        raise StepFailed("it fails")
 
 
 def test_a_second_one_is_refused_whatever_its_plan_until_the_first_is_gone(
@@ -150,3 +142,46 @@ def test_facts_are_there_for_whoever_goes_on(journal: Journal) -> None:
     row = journal.newest()
     assert row is not None
     assert row.facts == {"fence": {"read_only": False, "events": [["shop", "nightly"]]}}
+
+
+def test_a_session_that_the_server_ends_is_followed_by_another_with_the_lock(
+    journal: Journal, fresh_target: Endpoint
+) -> None:
+    journal.lock()
+    work = work_of(journal)
+    fresh_target.query(f"KILL {journal.connection.connection_id}")
+    work.keep("noted", 1)
+    with pytest.raises(OperationError, match="another cut-over is at work"):
+        opened(fresh_target, "another").lock()
+
+    fresh_target.query(f"KILL {journal.connection.connection_id}")
+    other = opened(fresh_target, "another")
+    other.lock()
+    notes: list[str] = []
+    with pytest.raises(OperationError, match="another cut-over is at work"):
+        Engine(work, [Note("one", notes)]).go()
+    assert notes == []  # neither done nor undone: the other one may be at it
+    other.close()
+
+
+def test_what_is_elsewhere_is_undone_while_the_server_with_the_journal_is_away(
+    fresh_target: Endpoint, make_proxy: Callable[[int], Proxy], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Applications do not wait for a dead server to come back."""
+    monkeypatch.setattr(journals, "_PATIENCE_S", 0.3)
+    proxy = make_proxy(fresh_target.port)
+    through = Endpoint(fresh_target.brand, "127.0.0.1", proxy.port, fresh_target.user, fresh_target.password)
+    journal = Journal(settings_of(through), "shop")
+    notes: list[str] = []
+    told: list[str] = []
+    steps = [Note("one", notes), Away("two", notes, proxy)]
+    with pytest.raises(StepFailed, match="Could not be undone: nothing; the rest is as before"):
+        Engine(work_of(journal, told=told), steps).go()
+    assert notes == ["do one", "do two", "undo two", "undo one"]
+    proxy.resume()
+    again = Journal(settings_of(through), "shop")
+    del notes[:]
+    with pytest.raises(Undone, match="does not hold any more"):
+        Engine(work_of(again), [Note("one", notes, "still"), Note("two", notes)]).go()
+    assert notes == ["undo two", "undo one"]
+    again.close()

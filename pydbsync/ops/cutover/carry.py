@@ -91,12 +91,17 @@ class Carry(Step):
         ]
 
     def undo(self, work: Work) -> str:
+        # The server that applications go on at comes first: the other one may be away.
+        triggers = self._restore_triggers(work) if "triggers" in work.facts else ""
         servers = work.servers()
         for kind, database, name in work.facts.get("programs_made", ()):
             sql = f"DROP {kind.upper()} IF EXISTS {quote_table(TableName(database, name))}"
             servers.target.call(lambda connection, sql=sql: connection.execute(sql))  # type: ignore[misc]
-        if "triggers" not in work.facts:
-            return ""
+        drop(servers.target, [TableName(*each) for each in work.facts.get("triggers_made", ())])
+        return triggers
+
+    def _restore_triggers(self, work: Work) -> str:
+        servers = work.servers()
         there = servers.source.call(_triggers)
         missing = [each for each in programs_from(work.facts["triggers"]) if each.name not in there]
         made = servers.source.call(lambda source: make_programs(
@@ -104,7 +109,6 @@ class Carry(Step):
         ))  # fmt: skip
         if made.left_out:
             raise StepFailed(f"triggers cannot be made again at {work.way.source}: {listed(made.left_out)}")
-        drop(servers.target, [TableName(*each) for each in work.facts.get("triggers_made", ())])
         return "triggers are where they were"
 
 

@@ -18,14 +18,16 @@ from typing import Any
 
 from pydbsync.config.cutover_plan import CutoverPlan
 from pydbsync.config.settings import Settings
-from pydbsync.errors import OperationError, PydbsyncError, Stopped
+from pydbsync.errors import OperationError, PydbsyncError, Stopped, TransientError
 from pydbsync.killpoints import kill_point
 from pydbsync.model import TableName
-from pydbsync.ops.cutover.journal import Command, Journal, RunRow
+from pydbsync.ops.cutover.journal import Command, Journal, RunRow, Taken
 from pydbsync.ops.servers import Servers
 
 OPEN: str = "open"
 """The step from which on nothing is undone."""
+_BLIND_S = 5.0
+"""How long a step may take to be undone while the journal's server is away: applications wait."""
 
 
 class StepFailed(OperationError):
@@ -82,6 +84,10 @@ class Work:
     """What the running step waits for, in words."""
     tables: dict[tuple[str, bool], dict[str, list[TableName]]] = field(default_factory=dict)
     """Which tables each queue carries, as the running step has found it; by direction, with the heartbeat or not."""
+    is_blind: bool = False
+    """The journal's server is away, and what can be undone is undone without it."""
+    is_asking: bool = False
+    """A person is being waited for, which takes none of the step's time."""
     _servers: dict[str, Servers] = field(default_factory=dict)
 
     @property
@@ -92,7 +98,16 @@ class Work:
     def keep(self, name: str, value: Any) -> None:
         """Store a fact before what it is about is done."""
         self.facts[name] = value
-        self.journal.keep(self.row.id, self.facts)
+        if not self.is_blind:
+            self.journal.keep(self.row.id, self.facts)
+
+    def ask_person(self, question: str) -> None:
+        """Raises where the answer is no."""
+        self.is_asking = True
+        try:
+            self.ask(question)
+        finally:
+            self.is_asking = False
 
     def servers(self, way: Way | None = None) -> Servers:
         """Both ends of a direction, for the running step."""
@@ -118,7 +133,7 @@ class Work:
         def watch() -> None:
             waited = 0.0
             while not over.wait(0.1):
-                waited += 0.1
+                waited += 0.0 if self.is_asking else 0.1
                 if waited >= limit_s:
                     is_late.set()
                 if is_late.is_set() or (heeds_stop and self.asked_to_stop.is_set()):
@@ -178,6 +193,8 @@ class Engine:
     def __init__(self, work: Work, steps: Sequence[Step]) -> None:
         self._work = work
         self._steps = steps
+        self._begun: set[str] = set()
+        """The names of steps that were begun and not undone, as far as this call knows."""
 
     def go(self) -> None:
         """To the end, or back to the beginning. Raises Undone, StepFailed (nothing was undone)."""
@@ -186,22 +203,26 @@ class Engine:
             work.tell("an earlier call was undoing what it had done, and that is gone on with")
             self.undo(work.row.result or "an earlier call gave up")
         rows = work.journal.steps(work.row.id)
+        self._begun = {row.name for row in rows.values() if row.state != "undone"}
         for number, step in enumerate(self._steps, start=1):
-            work.journal.lock()
             row = rows.get(step.name)
             try:
+                work.journal.lock()
                 if row is not None and row.state == "done":
                     with work.within(step.limit_s(work), step.limit):
                         step.still(work)
                     work.tell(f"{number:2}  {step.name}: done before: {row.result}")
                     continue
                 self._do(number, step)
+            except Taken:
+                raise
             except PydbsyncError as exc:
                 self._failed(step, exc)
         work.journal.set_state(work.row.id, "done")
 
     def _do(self, number: int, step: Step) -> None:
         work = self._work
+        self._begun.add(step.name)
         work.journal.begin_step(work.row.id, number, step.name)
         kill_point(f"cutover-{step.name}-begun")
         work.tell(f"{number:2}  {step.name}: {step.says}")
@@ -215,7 +236,7 @@ class Engine:
 
     def _failed(self, step: Step, exc: PydbsyncError) -> None:
         work = self._work
-        if OPEN in work.journal.steps(work.row.id):
+        if OPEN in self._begun:
             raise StepFailed(
                 f"{step.name}: {exc}; {work.way.target} has been opened, so nothing is undone: call `{work.command}`"
                 " again to go on, or go back with the other command"
@@ -226,9 +247,20 @@ class Engine:
     def undo(self, why: str, *, cause: Exception | None = None) -> None:
         """Take everything back, the last first. Raises Undone at its end, StepFailed where something cannot be."""
         work = self._work
+        try:
+            self._undo_steps(why)
+        except TransientError as exc:
+            self._undo_blindly(why, exc)
+        work.journal.set_state(work.row.id, "undone", why)
+        raise Undone(f"{why}; nothing has changed: applications go on at {work.way.source}") from cause
+
+    def _undo_steps(self, why: str) -> None:
+        """Raises TransientError where the journal's server is away, StepFailed where a step cannot be undone."""
+        work = self._work
         work.journal.lock()
         work.journal.set_state(work.row.id, "undoing", why)
         rows = work.journal.steps(work.row.id)
+        self._begun |= {row.name for row in rows.values() if row.state != "undone"}
         for number, step in reversed(list(enumerate(self._steps, start=1))):
             row = rows.get(step.name)
             if row is None or row.state == "undone":
@@ -237,13 +269,38 @@ class Engine:
             try:
                 with work.within(max(30.0, step.limit_s(work)), step.limit, heeds_stop=False):
                     result = step.undo(work)
+            except Taken:
+                raise
             except PydbsyncError as exc:
+                work.journal.lock()  # TransientError, where that server is away
                 raise StepFailed(
                     f"{why}; and {step.name} could not be undone: {exc}. Mend that and call `{work.command}` again,"
                     " which goes on undoing"
                 ) from exc
             work.journal.end_step(work.row.id, number, "undone", row.result)
+            self._begun.discard(step.name)
             if result:
                 work.tell(f"    undone: {result}")
-        work.journal.set_state(work.row.id, "undone", why)
-        raise Undone(f"{why}; nothing has changed: applications go on at {work.way.source}") from cause
+
+    def _undo_blindly(self, why: str, away: TransientError) -> None:
+        """Applications must not wait for a server that is dead: what is done elsewhere is undone without its journal.
+        The next call finds that the fence does not hold any more, and undoes the rest. Raises StepFailed."""
+        work = self._work
+        work.is_blind = True
+        work.tell(f"    {work.way.target}, which has the journal, is away: what can be is undone without it")
+        left = []
+        for step in reversed(self._steps):
+            if step.name not in self._begun:
+                continue
+            try:
+                with work.within(_BLIND_S, step.limit, heeds_stop=False):
+                    result = step.undo(work)
+            except PydbsyncError as exc:
+                left.append(f"{step.name} ({exc})")
+            else:
+                if result:
+                    work.tell(f"    undone: {result}")
+        raise StepFailed(
+            f"{why}; {away}. Could not be undone: {'; '.join(left) or 'nothing'}; the rest is as before. Call"
+            f" `{work.command}` again when {work.way.target} is back, which undoes what is left"
+        ) from away

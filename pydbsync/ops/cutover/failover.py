@@ -39,6 +39,9 @@ Policy: TypeAlias = Literal["source", "target", "ask"]
 POLICIES: tuple[Policy, ...] = ("source", "target", "ask")
 """Who wins where both servers changed a row."""
 _CONNECT_S = 5
+_SILENT_CODES = frozenset({2002, 2003, 2006, 2013, 2055})
+"""Nothing answers as a server there. Whatever else it says comes of one that lives: too many connections (1040),
+another password (1045), this host blocked (1129)."""
 
 
 class Dead(Step):
@@ -60,8 +63,10 @@ class Dead(Step):
         try:
             connection = Connection({**source.connect_keywords(), "connect_timeout": _CONNECT_S}, key=source.key,
                                     read_timeout_s=_CONNECT_S)  # fmt: skip
-        except PydbsyncError:
-            return []
+        except PydbsyncError as exc:
+            if getattr(exc, "code", None) in _SILENT_CODES:
+                return []
+            return [f"{work.way.source} answers, although it lets nobody in ({exc}): it may be taking writes of others"]
         try:
             if str(connection.value("SELECT @@global.read_only")).upper() not in ("0", "OFF"):
                 return []
@@ -121,7 +126,7 @@ class FailoverSwitch(Switch):
 
     def do(self, work: Work) -> str:
         way = work.way
-        work.ask(
+        work.ask_person(
             f"Open {way.target} and send the applications there? What {way.source} has beyond it is settled later."
         )
         if not work.plan.hooks.switch:

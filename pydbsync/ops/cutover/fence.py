@@ -191,35 +191,51 @@ class Fence(Step):
     undo_says = "the server that was left is opened again, its events are enabled"
     limit = "fence_s"
 
+    def __init__(self) -> None:
+        self._ended = 0
+
     def do(self, work: Work) -> str:
         way = work.way
         servers = work.servers()
         if "fence" not in work.facts:
             former = read_only(servers.source)
             events = enabled_events(servers.source, way.settings) if work.plan.events else []
-            work.keep("fence", {"read_only": former.read_only, "super": former.super_read_only, "events": events})
+            # How it was closed: the plan may be another one when it is opened again.
+            work.keep("fence", {"read_only": former.read_only, "super": former.super_read_only, "events": events,
+                                "hook": bool(work.plan.hooks.fence)})  # fmt: skip
         beat(work, way)
         now = enabled_events(servers.source, way.settings)
         disable_events(servers.source, [each for each in work.facts["fence"]["events"] if each in now])
-        if work.plan.hooks.fence:
+        if by_hook(work):
+            if not work.plan.hooks.fence:
+                raise StepFailed("it was begun with the hook fence, which the plan has no more: give it back")
             run_hook(work, "fence", work.plan.hooks.fence, way=way)
         elif way.settings.source is not None:
             is_mysql = not servers.source.dialect.is_mariadb
-            set_read_only(work, way.settings.source, ReadOnly(True, super_read_only=is_mysql))
-        ended = end_sessions(work, servers.source, work.plan.sessions, own_users(work))
+            # A session that is to be ended anyway may hold LOCK TABLES, for which the server would wait.
+            set_read_only(work, way.settings.source, ReadOnly(True, super_read_only=is_mysql),
+                          while_waiting=lambda: self._end_sessions(work))  # fmt: skip
+        ended = self._end_sessions(work)
         if found := prepared(servers.source):
             raise StepFailed(f"the XA transaction {found[0]} is prepared at {way.source}")
         work.keep("fence_place", list(source_place(work, way)))
-        may = [] if work.plan.hooks.fence or not servers.source.dialect.is_mariadb else privileged(servers.source)
+        may = [] if by_hook(work) or not servers.source.dialect.is_mariadb else privileged(servers.source)
         note = f"; these may write all the same: {listed(may)}" if may else ""
         return f"{way.source} takes no writes of applications any more; ended: {counted(ended, 'session')}{note}"
+
+    def _end_sessions(self, work: Work) -> int:
+        self._ended += end_sessions(work, work.servers().source, work.plan.sessions, own_users(work))
+        return self._ended
 
     def undo(self, work: Work) -> str:
         found = work.facts.get("fence")
         if found is None:
             return ""
         way = work.way
-        if work.plan.hooks.unfence:
+        if by_hook(work):
+            if not work.plan.hooks.unfence:
+                raise StepFailed("it was closed by the hook fence, and the plan has no hook unfence any more: give it"
+                                 " back")  # fmt: skip
             run_hook(work, "unfence", work.plan.hooks.unfence, way=way)
         elif way.settings.source is not None:
             set_read_only(work, way.settings.source, ReadOnly(found["read_only"], found["super"]))
@@ -227,10 +243,15 @@ class Fence(Step):
         return f"{way.source} takes writes as before"
 
     def still(self, work: Work) -> None:
-        if work.plan.hooks.fence or "retired" in work.facts:
+        if by_hook(work) or "retired" in work.facts:
             return
         if not read_only(work.servers().source).read_only:
             raise StepFailed(f"{work.way.source} is not read_only any more: writes may have come in")
+
+
+def by_hook(work: Work) -> bool:
+    """Whether the server was closed by the operator's hook."""
+    return bool(work.facts.get("fence", {}).get("hook", work.plan.hooks.fence))
 
 
 class Drain(Step):

@@ -6,7 +6,9 @@ Each fact that the undoing needs is stored before what it is about is done. Time
 from __future__ import annotations
 
 import hashlib
-from typing import Any, Literal, NamedTuple, TypeAlias
+import time
+from collections.abc import Callable
+from typing import Any, Literal, NamedTuple, TypeAlias, TypeVar
 
 import msgspec
 
@@ -14,12 +16,21 @@ from pydbsync.apply.connection import Connection
 from pydbsync.apply.operator_audit import actor_here
 from pydbsync.apply.state import ensure_state_schema
 from pydbsync.config.settings import Settings
-from pydbsync.errors import ApplyError, ConfigError, OperationError, TransientError
+from pydbsync.errors import ApplyError, ConfigError, OperationError, PermanentError, TransientError
 from pydbsync.plan.quoting import quote_name
 
 Command: TypeAlias = Literal["cutover", "rollback", "failover"]
 _MISSING = (1049, 1146)
+_NO_SESSION = 1094
 _TEXT = 16_000
+_PATIENCE_S = 10.0
+"""How long the journal's server may be away before a step fails."""
+_LOOK_S = 0.2
+_T = TypeVar("_T")
+
+
+class Taken(OperationError):
+    """Another call has the lock: nothing may be done or undone here."""
 
 
 class RunRow(msgspec.Struct, frozen=True):
@@ -67,6 +78,8 @@ class Journal:
         self._run, self._step = f"{schema}.`cutover_run`", f"{schema}.`cutover_step`"
         self.schema = settings.state_schema
         self._held: Connection | None = None
+        self._session = 0
+        """The server's number of the session that has the lock; 0 before it was taken."""
         # One cut-over at a time for a state schema, whatever the plan's name.
         self._lock = f"pydbsync cutover:{hashlib.sha256(settings.state_schema.encode()).hexdigest()[:40]}"
         ensure_state_schema(self.connection, settings.state_schema)
@@ -80,21 +93,59 @@ class Journal:
         return self._held
 
     def lock(self) -> None:
-        """Keep all others away for as long as the connection lasts. Raises OperationError where another is at it."""
-        connection = self.connection
+        """Keep all others away for as long as the connection lasts. Raises Taken where another is at it."""
+        self._asked(self._take)
+
+    def _take(self, connection: Connection) -> None:
+        if self._session and self._session != connection.connection_id:
+            # The line broke, and the server may not have seen it yet: our own former session must not keep us away.
+            if connection.value("SELECT IS_USED_LOCK(%s)", (self._lock,)) == self._session:
+                try:
+                    connection.run(f"KILL {self._session}")
+                except PermanentError as exc:
+                    if exc.code != _NO_SESSION:
+                        raise
+            wait_s = _PATIENCE_S
+        else:
+            wait_s = 0
         if connection.value(
-            "SELECT IF(IS_USED_LOCK(%s) = CONNECTION_ID(), 1, GET_LOCK(%s, 0))", (self._lock, self._lock)
+            "SELECT IF(IS_USED_LOCK(%s) = CONNECTION_ID(), 1, GET_LOCK(%s, %s))", (self._lock, self._lock, wait_s)
         ):
+            self._session = connection.connection_id
             return
         holder = connection.value("SELECT IS_USED_LOCK(%s)", (self._lock,))
-        raise OperationError(
+        raise Taken(
             f"another cut-over is at work with the state schema {self._settings.state_schema} at"
             f" {self._settings.target.address} (session {holder} there): wait for it, or end it and call this again"
         )
 
+    def _asked(self, question: Callable[[Connection], _T]) -> _T:
+        """The answer, over another connection where this one was lost: which has to take the lock again.
+
+        Raises TransientError where the server stays away, Taken where another call has come in between.
+        """
+        ends_at = time.monotonic() + _PATIENCE_S
+        while True:
+            try:
+                connection = self._connected()
+                if self._session and self._session != connection.connection_id:
+                    self._take(connection)
+                return question(connection)
+            except TransientError:
+                if time.monotonic() >= ends_at:
+                    raise
+                time.sleep(_LOOK_S)
+
+    def _connected(self) -> Connection:
+        """Raises TransientError while the server refuses us too: it may be starting."""
+        try:
+            return self.connection
+        except ConfigError as exc:
+            raise TransientError(str(exc)) from exc
+
     def newest(self) -> RunRow | None:
         """The last run of the plan."""
-        found = self.connection.rows(
+        found = self._rows(
             "SELECT id, plan, command, turn, state, source, target, actor, facts, result, CAST(started_at AS CHAR),"
             f" CAST(ended_at AS CHAR) FROM {self._run} WHERE plan = %s ORDER BY id DESC LIMIT 1",
             (self._plan,),
@@ -103,11 +154,8 @@ class Journal:
 
     def turn(self) -> int:
         """How many ways were gone by then, as this server knows it."""
-        return int(
-            self.connection.value(
-                f"SELECT COALESCE(MAX(turn), 0) FROM {self._run} WHERE plan = %s AND state = 'done'", (self._plan,)
-            )
-        )
+        sql = f"SELECT COALESCE(MAX(turn), 0) FROM {self._run} WHERE plan = %s AND state = 'done'"
+        return int(self._rows(sql, (self._plan,))[0][0])
 
     def begin(self, command: Command, *, turn: int, source: str, target: str) -> RunRow:
         """A new run."""
@@ -123,21 +171,19 @@ class Journal:
 
     def keep(self, run: int, facts: dict[str, Any]) -> None:
         """Store what must be known later."""
-        self.connection.run(
-            f"UPDATE {self._run} SET facts = %s WHERE id = %s", (msgspec.json.encode(facts).decode(), run)
-        )
+        self._write(f"UPDATE {self._run} SET facts = %s WHERE id = %s", (msgspec.json.encode(facts).decode(), run))
 
     def set_state(self, run: int, state: str, result: str = "") -> None:
         """How the run stands; `result` where it has ended."""
         ended = "CURRENT_TIMESTAMP(6)" if state in ("done", "undone") else "NULL"
-        self.connection.run(
+        self._write(
             f"UPDATE {self._run} SET state = %s, result = %s, ended_at = {ended}, actor = %s WHERE id = %s",
             (state, result[:_TEXT], actor_here(), run),
         )
 
     def steps(self, run: int) -> dict[str, StepRow]:
         """What was begun, by name."""
-        rows = self.connection.rows(
+        rows = self._rows(
             "SELECT number, name, state, result, TIMESTAMPDIFF(MICROSECOND, begun_at, ended_at) / 1e6"
             f" FROM {self._step} WHERE run_id = %s ORDER BY number",
             (run,),
@@ -149,7 +195,7 @@ class Journal:
 
     def begin_step(self, run: int, number: int, name: str) -> None:
         """It is about to be done; again, after a kill, with the time of its first beginning."""
-        self.connection.run(
+        self._write(
             f"INSERT INTO {self._step} (run_id, number, name, state, actor) VALUES (%s, %s, %s, 'begun', %s)"
             " ON DUPLICATE KEY UPDATE state = 'begun', actor = VALUES(actor)",
             (run, number, name, actor_here()),
@@ -157,7 +203,7 @@ class Journal:
 
     def end_step(self, run: int, number: int, state: str, result: str) -> None:
         """It is done, or undone."""
-        self.connection.run(
+        self._write(
             f"UPDATE {self._step} SET state = %s, result = %s, ended_at = CURRENT_TIMESTAMP(6)"
             " WHERE run_id = %s AND number = %s",
             (state, result[:_TEXT], run, number),
@@ -165,13 +211,19 @@ class Journal:
 
     def seconds_between(self, run: int, first: str, last: str) -> float | None:
         """From the beginning of one step to the end of another."""
-        return _seconds(
-            self.connection.value(
-                "SELECT TIMESTAMPDIFF(MICROSECOND, MIN(IF(name = %s, begun_at, NULL)), MAX(IF(name = %s, ended_at,"
-                f" NULL))) / 1e6 FROM {self._step} WHERE run_id = %s",
-                (first, last, run),
-            )
+        found = self._rows(
+            "SELECT TIMESTAMPDIFF(MICROSECOND, MIN(IF(name = %s, begun_at, NULL)), MAX(IF(name = %s, ended_at,"
+            f" NULL))) / 1e6 FROM {self._step} WHERE run_id = %s",
+            (first, last, run),
         )
+        return _seconds(found[0][0])
+
+    def _rows(self, sql: str, parameters: tuple[object, ...]) -> list[tuple[Any, ...]]:
+        return self._asked(lambda connection: connection.rows(sql, parameters))
+
+    def _write(self, sql: str, parameters: tuple[object, ...]) -> None:
+        """A statement that can be made twice."""
+        self._asked(lambda connection: connection.run(sql, parameters))
 
     def close(self) -> None:
         """Give the lock back. Never raises."""

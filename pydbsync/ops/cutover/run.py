@@ -203,6 +203,11 @@ class Call:
                 f" {theirs.command}` again, which goes on with it"
             )
         if ours is not None and ours.is_open:
+            if (ours.source, ours.target) != (self._way.source[:255], self._way.target[:255]):
+                raise OperationError(
+                    f"{ours.command} of this plan began from {ours.source} to {ours.target} and has not ended, and the"
+                    f" plan goes from {self._way.source} to {self._way.target} now: give it the former servers back"
+                )
             if ours.command != self._command:
                 raise OperationError(f"{ours.command} of this plan has not ended: call `pydbsync {ours.command}` again")
             self._tell(f"going on with the {self._command} that {ours.actor} began at {ours.started}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 from pydbsync.apply.connection import Connection
@@ -17,6 +17,7 @@ from pydbsync.plan.rows import Dialect
 _SERVERS_OWN = frozenset({"system user", "event_scheduler", "mysql.session", "mysql.sys", "mysql.infoschema", ""})
 _REPLICAS = frozenset({"Binlog Dump", "Binlog Dump GTID", "Daemon", "Slave_IO", "Slave_SQL", "Slave_worker"})
 _GONE = 1094
+_PATIENCE_S = 0.5
 
 
 class ReadOnly(NamedTuple):
@@ -41,8 +42,11 @@ def _is_on(value: object) -> bool:
     return str(value).upper() not in ("0", "OFF")  # MariaDB 12 has words for it
 
 
-def set_read_only(work: Work, settings: TargetSettings, wanted: ReadOnly) -> None:
-    """Close or open the server. It waits for LOCK TABLES and commits of others, for as long as the step may take.
+def set_read_only(
+    work: Work, settings: TargetSettings, wanted: ReadOnly, *, while_waiting: Callable[[], object] = lambda: None
+) -> None:
+    """Close or open the server. It waits for LOCK TABLES and commits of others, for as long as the step may take;
+    `while_waiting` is called once when it does.
 
     Raises StepFailed where it waits for longer; the statement is ended then, so that it does not take effect later.
     """
@@ -59,6 +63,9 @@ def set_read_only(work: Work, settings: TargetSettings, wanted: ReadOnly) -> Non
     thread = threading.Thread(target=run, name="read_only", daemon=True)
     try:
         thread.start()
+        thread.join(_PATIENCE_S)
+        if thread.is_alive():
+            while_waiting()
         while thread.is_alive():
             thread.join(0.05)
             if work.stop.is_set() and thread.is_alive():

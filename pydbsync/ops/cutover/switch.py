@@ -6,10 +6,10 @@ import time
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from pydbsync.errors import ApplyError
+from pydbsync.errors import ApplyError, ConfigError, TransientError
 from pydbsync.ops.cutover.engine import OPEN, Step, StepFailed, Way, Work
 from pydbsync.ops.cutover.events import enable_events
-from pydbsync.ops.cutover.fence import assert_quiet, beat, not_passed, parked, source_place
+from pydbsync.ops.cutover.fence import Fence, assert_quiet, beat, not_passed, parked, source_place
 from pydbsync.ops.cutover.hooks import run_hook
 from pydbsync.ops.cutover.processes import (
     empty_queues,
@@ -228,9 +228,11 @@ class Switch(Step):
 
     def do(self, work: Work) -> str:
         way = work.way
+        work.ask_person(f"Send the applications from {way.source} to {way.target} now?")
+        # Behind the question, which may have waited for long: a server that was restarted meanwhile came back open.
+        Fence().still(work)
         if not work.is_two_way:
             assert_quiet(work, way, SourcePlace(*work.facts["quiet_from"]))
-        work.ask(f"Send the applications from {way.source} to {way.target} now?")
         if not work.plan.hooks.switch:
             return f"no hook switch is given: send the applications to {way.target} yourself"
         work.keep("switched", True)
@@ -269,13 +271,30 @@ class Open(Step):
     def do(self, work: Work) -> str:
         way = work.way
         target = work.servers().target
+        closed = self._source_closed(work)
+        if work.facts.get("target_read_only") is not None and work.plan.hooks.open:
+            set_read_only(work, way.settings.target, ReadOnly(False))  # the plan got its hook after we closed it
         if work.plan.hooks.open:
             run_hook(work, "open", work.plan.hooks.open, way=way)
         else:
             set_read_only(work, way.settings.target, ReadOnly(False))
         missing = enable_events(target, work.facts.get("fence", {}).get("events", []))
         note = f"; it does not have the events {listed(missing)}" if missing else ""
-        return f"{way.target} takes writes{note}"
+        return f"{closed}{way.target} takes writes{note}"
+
+    def _source_closed(self, work: Work) -> str:
+        """Applications are here already: the server that was left is closed once more if it was restarted meanwhile."""
+        source = work.way.settings.source
+        if work.command == "failover" or source is None or work.is_two_way:
+            return ""
+        try:
+            Fence().still(work)
+        except StepFailed:
+            set_read_only(work, source, ReadOnly(True))
+            return f"ATTENTION: {work.way.source} was open again (a restart?) and is closed anew; "
+        except (TransientError, ConfigError) as exc:
+            return f"ATTENTION: {work.way.source} is away ({exc}), and may come back open; "
+        return ""
 
 
 class Watch(Step):

@@ -1,0 +1,190 @@
+"""Steps of a cut-over at real servers: hooks of all kinds, what closes a server and opens it, events, who is dead."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pydbsync.ops.cutover.engine import StepFailed, Work
+from pydbsync.ops.cutover.events import disable_events, enable_events, enabled_events
+from pydbsync.ops.cutover.failover import Dead
+from pydbsync.ops.cutover.fence import Fence
+from pydbsync.ops.cutover.hooks import _started, run_hook
+from pydbsync.ops.cutover.journal import Journal
+from pydbsync.ops.cutover.switch import Open
+from tests.integration.cutting import opened, settings_of, work_of
+from tests.servers import Endpoint
+from tests.switching import open_for_writes
+
+SECRET = "correct-horse/battery"
+
+
+@pytest.fixture
+def journal(fresh_target: Endpoint) -> Iterator[Journal]:
+    journal = opened(fresh_target)
+    yield journal
+    journal.close()
+
+
+def hook(work: Work, command: str, name: str = "switch") -> str:
+    return run_hook(work, name, command, way=work.way)
+
+
+def test_hooks_are_told_all_that_the_documentation_promises_and_keep_to_their_time(
+    journal: Journal, fresh_target: Endpoint, source: Endpoint, tmp_path: Path
+) -> None:
+    forth = settings_of(fresh_target, source)
+    secret = settings_of(fresh_target, rabbitmq_conn_info={"host": "h", "user": "u", "password": SECRET})
+    work = work_of(journal, forth=forth, back=secret, hook_s=30)
+    told = dict(line.split("=", 1) for line in hook(work, "env | grep ^PYDBSYNC_").splitlines())
+    assert {name: told.get(name) for name in (
+        "PYDBSYNC_HOOK", "PYDBSYNC_COMMAND", "PYDBSYNC_PLAN", "PYDBSYNC_DIRECTION", "PYDBSYNC_CONFIG", "PYDBSYNC_FROM",
+        "PYDBSYNC_FROM_HOST", "PYDBSYNC_FROM_PORT", "PYDBSYNC_TO",
+    )} == {
+        "PYDBSYNC_HOOK": "switch", "PYDBSYNC_COMMAND": "cutover", "PYDBSYNC_PLAN": "shop",
+        "PYDBSYNC_DIRECTION": "forth", "PYDBSYNC_CONFIG": "forth.py", "PYDBSYNC_FROM": f"{source.host}:{source.port}",
+        "PYDBSYNC_FROM_HOST": source.host, "PYDBSYNC_FROM_PORT": str(source.port),
+        "PYDBSYNC_TO": f"{fresh_target.host}:{fresh_target.port}",
+    }  # fmt: skip
+    assert hook(work, "true") == ""
+    for command, said in (
+        ("echo no proxy; exit 7", "exit code 7: no proxy$"),
+        ("exit 3", "exit code 3: it said nothing"),
+        ("kill -9 $$", "the signal SIGKILL"),
+        ("/nowhere/switch.sh", "exit code 127: .*not found"),
+        (f"echo mysql -p{SECRET} --password={SECRET}; exit 1", r"mysql -p\*+ --password=\*+$"),
+    ):
+        with pytest.raises(StepFailed, match=said):
+            hook(work, command)
+    assert work.facts["hook"] is None
+    assert hook(work, f"echo {'x ' * 4500}{SECRET}").endswith("x ***")
+
+    # What a hook has started goes on, and is not waited for, although it has its output.
+    going_on = hook(work, "sleep 300 & echo $!")
+    subprocess.run(["kill", going_on], check=True)
+
+    work = work_of(journal, forth=forth, hook_s=0.3)
+    with pytest.raises(StepFailed, match=r"not ended after 0.3 s and was killed \(limits.hook_s\): halfway"):
+        hook(work, f"(sleep 300; touch {tmp_path}/late) & echo halfway; echo $$ > {tmp_path}/pid; wait")
+    assert not _started(int((tmp_path / "pid").read_text()))
+
+
+def test_a_hook_whose_caller_was_killed_has_ended_before_the_next_one_begins(journal: Journal, tmp_path: Path) -> None:
+    notes = tmp_path / "notes"
+    for limit_s, wanted in ((30.0, "begun\nended\nagain\n"), (0.3, "begun\nagain\n")):
+        pause_s = 0.5 if limit_s > 1 else 300
+        former = subprocess.Popen(
+            ["/bin/sh", "-c", f"echo begun > {notes}; sleep {pause_s}; echo ended >> {notes}"], start_new_session=True
+        )
+        reaper = threading.Thread(target=former.wait)
+        reaper.start()
+        while not notes.exists():
+            pass
+        work = work_of(journal, hook_s=limit_s)
+        work.keep("hook", ["switch", socket.gethostname(), former.pid, _started(former.pid)])
+        hook(work, f"echo again >> {notes}")
+        reaper.join()
+        assert notes.read_text() == wanted
+        notes.unlink()
+
+
+def facts_of_events(server: Endpoint) -> list[tuple[Any, ...]]:
+    return server.query(
+        "SELECT event_name, definer, sql_mode, time_zone, starts, status FROM information_schema.events ORDER BY 1"
+    )
+
+
+def test_events_stay_those_of_their_definers(journal: Journal, fresh_source: Endpoint, fresh_target: Endpoint) -> None:
+    fresh_source.query("CREATE DATABASE shop")
+    with fresh_source.connect() as connection, connection.cursor() as cursor:
+        cursor.execute("SET sql_mode = 'ANSI_QUOTES', time_zone = '+05:00'")
+        for name, when in (("nightly", "EVERY 1 DAY STARTS '2035-01-01 03:00:00'"), ("off", "EVERY 1 DAY")):
+            state = "DISABLE" if name == "off" else ""
+            cursor.execute(f"CREATE DEFINER = 'o''brien'@'%' EVENT shop.{name} ON SCHEDULE {when} {state} DO DO 1")
+    work = work_of(journal, forth=settings_of(fresh_target, fresh_source))
+    source = work.servers().source
+    before = facts_of_events(fresh_source)
+    events = enabled_events(source, work.way.settings)
+    assert events == [["shop", "nightly"]]
+    disable_events(source, events)
+    assert [(name, definer, state) for name, definer, *_, state in facts_of_events(fresh_source)] == [
+        ("nightly", "o'brien@%", "DISABLED"), ("off", "o'brien@%", "DISABLED")]  # fmt: skip
+    assert enable_events(source, [*events, ["shop", "gone"]]) == [("shop", "gone")]
+    assert facts_of_events(fresh_source) == before
+    work.servers().close()
+
+
+def test_the_fence_ends_what_it_would_wait_for_and_is_undone_as_it_was_done(
+    journal: Journal, fresh_source: Endpoint, fresh_target: Endpoint, tmp_path: Path
+) -> None:
+    fresh_source.query("CREATE DATABASE shop")
+    fresh_source.query("CREATE TABLE shop.orders (id INT PRIMARY KEY)")
+    fresh_source.query("CREATE USER shop_app@'%' IDENTIFIED BY 'x'")
+    fresh_source.query("GRANT SELECT, INSERT, LOCK TABLES ON shop.* TO shop_app@'%'")
+    forth = settings_of(fresh_target, fresh_source)
+    closed = "SELECT @@global.read_only"
+    try:
+        with fresh_source.connect(user="shop_app", password="x") as locking, locking.cursor() as cursor:
+            cursor.execute("LOCK TABLES shop.orders WRITE")
+            work = work_of(journal, forth=forth, fence_s=60)
+            with work.within(60, "fence_s"):
+                assert "ended: 1 session" in Fence().do(work)
+            assert fresh_source.query(closed) == [(1,)]
+
+        # The plan that opens it again may have got a hook meanwhile, or lost it.
+        work = work_of(journal, forth=forth, hooks={"fence": "exit 1", "unfence": f"touch {tmp_path}/called"})
+        Fence().undo(work)
+        assert (fresh_source.query(closed), (tmp_path / "called").exists()) == ([(0,)], False)
+        journal.set_state(work.row.id, "undone")
+        work = work_of(journal, forth=forth, hooks={"fence": "true", "unfence": f"touch {tmp_path}/called"})
+        with work.within(60, "fence_s"):
+            Fence().do(work)
+        assert fresh_source.query(closed) == [(0,)]
+        Fence().still(work)
+        Fence().undo(work)
+        assert (tmp_path / "called").exists()
+        without = work_of(journal, forth=forth)
+        for step in (Fence().do, Fence().undo):
+            with pytest.raises(StepFailed, match="give it back"):
+                step(without)
+        journal.set_state(work.row.id, "undone")
+
+        # A server that was restarted comes back open: applications are at the other one by then.
+        work = work_of(journal, forth=forth)
+        with work.within(60, "fence_s"):
+            Fence().do(work)
+        open_for_writes(fresh_source)
+        with pytest.raises(StepFailed, match="is not read_only any more"):
+            Fence().still(work)
+        with work.within(60, "fence_s"):
+            assert "was open again (a restart?) and is closed anew; " in Open().do(work)
+        assert fresh_source.query(closed) == [(1,)]
+    finally:
+        open_for_writes(fresh_source)
+        fresh_source.query("DROP USER shop_app@'%'")
+
+
+def test_a_server_that_answers_is_not_dead_whatever_it_answers(journal: Journal, fresh_source: Endpoint) -> None:
+    def look(**changed: Any) -> list[str]:
+        found = settings_of(fresh_source, source_db_info={**fresh_source.db_info, "connect_timeout": 5, **changed})
+        return Dead().look(work_of(journal, forth=found))
+
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))
+        assert look(port=nobody.getsockname()[1]) == []
+    assert "answers and takes writes" in look()[0]
+    assert "answers, although it lets nobody in" in look(password="another")[0]
+    before = fresh_source.query("SELECT @@global.max_connect_errors, @@global.max_user_connections")
+    fresh_source.query("CREATE USER busy@'%' IDENTIFIED BY 'x' WITH MAX_USER_CONNECTIONS 1")
+    try:
+        with fresh_source.connect(user="busy", password="x"):
+            assert "answers, although it lets nobody in" in look(user="busy", password="x")[0]
+    finally:
+        fresh_source.query("DROP USER busy@'%'")
+    assert before
