@@ -31,6 +31,8 @@ def session_of(connection: Connection, planned: PlannedSchemaChange) -> Iterator
     finally:
         if connection.is_open():
             connection.execute(f"SET SESSION sql_mode = '{ROW_SQL_MODE}', timestamp = DEFAULT, time_zone = '+00:00'")
+            if any(variable.name == "collation_connection" for variable in wanted):
+                connection.execute("SET NAMES utf8mb4")
             if any(variable.name == _RESTRICTED for variable in wanted):
                 _reset(connection)
 

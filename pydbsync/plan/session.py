@@ -8,9 +8,9 @@ from typing import NamedTuple
 from pydbsync.errors import PlanError
 from pydbsync.model import SchemaChange, SessionSettings
 from pydbsync.plan.clauses import Clause, outer, read_clauses
-from pydbsync.plan.collations import Server
-from pydbsync.plan.definition import read_description
-from pydbsync.plan.lexer import Brand
+from pydbsync.plan.collations import Server, translate_collation
+from pydbsync.plan.definition import Description, read_description
+from pydbsync.plan.lexer import Brand, Token
 from pydbsync.plan.statement import Statement
 
 DEFAULT_SQL_MODE = "NO_AUTO_VALUE_ON_ZERO"
@@ -77,7 +77,26 @@ def variables(
     # The binlog tells the zone just where the server has used it.
     if known.time_zone is not None and (told.time_zone is not None or "time_zone" in uses):
         found.append(Variable("time_zone", _zone(known), matters=True))
+    matters = _COLLATION in uses
+    # The global one is only that of sessions whose client has said nothing.
+    if known.collation_connection is not None and (told.collation_connection is not None or matters):
+        found += _collation(known.collation_connection, source, target, matters=matters)
     return tuple(found)
+
+
+_COLLATION = "collation_connection"
+"""By it literals are compared, and texts that functions make of numbers; what they hold is in its character set."""
+
+
+def _collation(name: str, source: Server | None, target: Server, *, matters: bool) -> Iterator[Variable]:
+    """Raises PlanError where the target has none like it, and the statement depends on it."""
+    try:
+        translated = None if source is None or source.brand == target.brand else translate_collation(name, target)
+    except PlanError:
+        if matters:
+            raise
+        return
+    yield Variable(_COLLATION, translated.name if translated else name, matters=matters)
 
 
 def _zone(session: SessionSettings) -> str:
@@ -116,6 +135,7 @@ def depends_on(statement: Statement, change: SchemaChange) -> frozenset[str]:
     old, new = read_description(change.old), read_description(change.def_)
     before = {column.name.lower(): column.kind for column in old.columns} if old else {}
     after = {column.name.lower(): column.kind for column in new.columns} if new else {}
+    texts = _texts(old, new)
     for clause in read_clauses(statement):
         if clause.kind == "column" and clause.name is not None:
             kind = after.get(clause.name.lower(), "")
@@ -123,7 +143,65 @@ def depends_on(statement: Statement, change: SchemaChange) -> frozenset[str]:
             found |= set(_of_column(clause, was, is_new=not clause.replaces and statement.action == "alter-table"))
         if any(token.kind == "mark" and token.text == "||" for token in clause.tokens):
             found.add("sql_mode")
+        if any(_compares_literals(expression, texts) for expression in _expressions(clause)):
+            found.add(_COLLATION)
     return frozenset(found)
+
+
+_OF_COLUMNS = frozenset({"AS", "CHECK", "DEFAULT"})
+_COMPARISONS = frozenset({"=", "<", ">", "<=", ">=", "<>", "!=", "<=>"})
+_COMPARING_WORDS = frozenset({"LIKE", "IN", "REGEXP", "RLIKE", "BETWEEN", "NOT"})
+_COMPARING_CALLS = frozenset({"STRCMP", "FIELD", "FIND_IN_SET", "GREATEST", "LEAST", "NULLIF", "INSTR", "LOCATE"})
+_TEXTUAL = frozenset({
+    "char", "varchar", "tinytext", "text", "mediumtext", "longtext", "enum", "set", "json", "binary", "varbinary",
+    "tinyblob", "blob", "mediumblob", "longblob",
+})  # fmt: skip
+
+
+def _texts(*descriptions: Description | None) -> frozenset[str]:
+    """The columns whose own collation decides a comparison with a literal, in lower case."""
+    return frozenset(
+        column.name.lower() for each in descriptions if each for column in each.columns if column.kind in _TEXTUAL
+    )
+
+
+def _expressions(clause: Clause) -> Iterator[tuple[Token, ...]]:
+    """The expressions of generated columns, CHECKs, defaults and key parts."""
+    tokens = clause.tokens
+    begin, depth = -1, 0
+    for index, token in enumerate(tokens):
+        if token.is_mark(")"):
+            depth -= 1
+            if depth == 0 and begin >= 0:
+                yield tokens[begin : index + 1]
+                begin = -1
+        elif token.is_mark("("):
+            before = [each.upper for each in tokens[max(0, index - 2) : index]]
+            if depth == 0 and (clause.kind == "key" or not _OF_COLUMNS.isdisjoint(before[-1:])):
+                begin = index
+            elif depth == 0 and before[:1] == ["DEFAULT"]:  # MariaDB takes DEFAULT CONCAT(…) without brackets
+                begin = index - 2
+            depth += 1
+
+
+def _compares_literals(tokens: tuple[Token, ...], texts: frozenset[str]) -> bool:
+    """Whether texts are compared of which none has a collation of its own."""
+    if any(token.is_name and token.text.lower() in texts for token in tokens):
+        return False
+    strings = [token.kind == "string" for token in tokens]
+    for index, token in enumerate(tokens[1:-1], start=1):
+        if token.upper in _COMPARING_CALLS and tokens[index + 1].is_mark("(") and any(strings):
+            return True
+        if token.text in _COMPARISONS if token.kind == "mark" else token.upper in _COMPARING_WORDS:
+            behind = index + 1
+            last = len(tokens) - 1
+            while behind < last and (tokens[behind].is_mark("(") or tokens[behind].upper in _COMPARING_WORDS):
+                behind += 1
+            is_call = behind + 1 < len(tokens) and tokens[behind].kind == "word" and tokens[behind + 1].is_mark("(")
+            is_made = (strings[index - 1] or tokens[index - 1].is_mark(")"), strings[behind] or is_call)
+            if all(is_made) and (strings[index - 1] or strings[behind]):
+                return True
+    return False
 
 
 def _of_column(clause: Clause, was: str, *, is_new: bool) -> Iterator[str]:

@@ -28,8 +28,15 @@ STATEMENTS = [
     "ALTER TABLE shop.x ADD d DATETIME(6) DEFAULT CURRENT_TIMESTAMP(6)",
     "SET SESSION sql_mode = 'REAL_AS_FLOAT,PIPES_AS_CONCAT'",
     "ALTER TABLE shop.x ADD r REAL, ADD g VARCHAR(20) AS (id || 'x')",
+    "SET SESSION sql_mode = DEFAULT, collation_connection = latin1_german1_ci",
+    "CREATE TABLE shop.lit (id INT PRIMARY KEY, g INT AS (CAST(id AS CHAR) = 'B'), e ENUM('é', '中') DEFAULT 'é')",
+    "ALTER TABLE shop.x ADD w VARCHAR(9) DEFAULT 'é中'",
+    "SET SESSION collation_connection = utf8mb4_bin",
+    "CREATE TABLE shop.chosen AS SELECT 'x' AS c, IF('a' = 'A', 1, 2) AS n",
+    "ALTER TABLE shop.lit ADD h INT AS (CAST(id AS CHAR) = 'B') STORED, ADD CHECK (CONCAT(id, 'b') <> 'X')",
+    "INSERT INTO shop.lit (id) VALUES (1)",
 ]
-TABLES = ("shop.x", "shop.z", "shop.ts", "bin.m")
+TABLES = ("shop.x", "shop.z", "shop.ts", "shop.lit", "shop.chosen", "bin.m")
 
 
 def look(server: Endpoint) -> list[object]:
@@ -51,6 +58,7 @@ def test_statements_run_in_the_session_that_capture_tells(
     assert look(fresh_target) == look(fresh_source)
     # and the rows behind them come in the session of rows
     run(fresh_source, ["INSERT INTO shop.z VALUES (2, '2024-05-01 12:00:00', '2024-05-01 12:00:00', NULL)"])
+    run(fresh_source, ["INSERT INTO bin.m VALUES ('中', 5)"])
     replay(fresh_target, capture.read())
     assert look(fresh_target) == look(fresh_source)
 

@@ -42,6 +42,21 @@ DEPENDS = {
     ("ALTER TABLE t ADD c REAL", "", "double"): {"sql_mode"},
     ("ALTER TABLE t ADD c INT AS (a || b)", "", "int"): {"sql_mode"},
     ("ALTER TABLE t ADD c VARCHAR(9) DEFAULT '||' COMMENT 'TIMESTAMP'", "", "varchar"): set(),
+    ("CREATE TABLE t (a INT, c INT AS ('a' = 'A'))", "", "int"): {"collation_connection"},
+    ("CREATE TABLE t (c INT, g INT AS (CAST(c AS CHAR) LIKE 'B%'))", "", "int"): {"collation_connection"},
+    ("CREATE TABLE t (c INT, CHECK ('b' IN (CONCAT(c, 'B'))))", "", "int"): {"collation_connection"},
+    ("ALTER TABLE t ADD CONSTRAINT k CHECK (CAST(c AS CHAR) NOT IN ('x', 'y'))", "int", "int"): {
+        "collation_connection"
+    },
+    ("ALTER TABLE t ADD KEY k ((FIELD('a', 'A')))", "int", "int"): {"collation_connection"},
+    ("ALTER TABLE t ALTER c SET DEFAULT (IF('a' = 'A', 1, 2))", "int", "int"): {"collation_connection"},
+    ("CREATE TABLE t (c INT DEFAULT STRCMP('a', 'A'))", "", "int"): {"collation_connection"},
+    # a column's own collation decides, or none
+    ("CREATE TABLE t (c VARCHAR(9), CHECK (c IN ('a', 'b')))", "", "varchar"): set(),
+    ("CREATE TABLE t (c JSON, g INT AS (JSON_VALUE(c, '$.a') = 'A'))", "", "json"): set(),
+    ("CREATE TABLE t (c DATE, CHECK (c > '2020-01-01'))", "", "date"): set(),
+    ("CREATE TABLE t (c INT, g VARCHAR(9) AS (IF(c > 0, 'pos', 'neg')))", "", "int"): set(),
+    ("CREATE TABLE t (c ENUM('a', 'A') DEFAULT 'a' COMMENT 'x = ''a')", "", "enum"): set(),
 }
 
 
@@ -83,6 +98,25 @@ def test_the_time_zone_is_set_where_the_statement_has_used_it() -> None:
         assert found(modify, of_system, told=True)["time_zone"] == meant
     with pytest.raises(PlanError, match="time zone of the source's system"):
         found(modify, SessionSettings(time_zone="SYSTEM"), told=True)
+
+
+def test_literals_are_compared_as_in_the_session() -> None:
+    """By the target's collation of the same meaning; one that it lacks matters just where the statement compares."""
+    compares, plain = "ALTER TABLE t ADD c INT AS ('a' = 'A')", "ALTER TABLE t ADD c INT"
+    latin, newer = (SessionSettings(collation_connection=name) for name in ("latin1_bin", "utf8mb4_0900_ai_ci"))
+    assert found(plain, latin, told=True)["collation_connection"] == "latin1_bin"
+    assert found(compares, latin, told=False)["collation_connection"] == "latin1_bin"
+    assert "collation_connection" not in found(plain, latin, told=False)  # of sessions whose client says nothing
+
+    def on_mariadb(sql: str, *version: int) -> list[object]:
+        target = Server("mariadb", version)
+        listed = variables(parse_statement(sql), change(sql, newer), session=newer, source=MYSQL, target=target)
+        return [each.value for each in listed if each.name == "collation_connection"]
+
+    assert on_mariadb(compares, 10, 11, 6) == ["utf8mb4_uca1400_nopad_ai_ci"]
+    assert on_mariadb(plain, 10, 6, 0) == []
+    with pytest.raises(PlanError, match="no collation that compares as utf8mb4_0900_ai_ci"):
+        on_mariadb(compares, 10, 6, 0)
 
 
 def test_the_moment_has_its_fraction_where_it_is_known() -> None:
