@@ -197,6 +197,15 @@ def statements(
         yield f"ALTER TABLE {name} {', '.join(missing)}"
 
 
+def missing_columns(step: Table | Columns, found: Found) -> list[str]:
+    """The columns of a step, in a table that is there, that are not."""
+    return [
+        line.split(" ", maxsplit=1)[0].strip("`")
+        for line in _lines(step.definition)
+        if not _is_key(line) and not _is_there(step.name, line, found)
+    ]
+
+
 def _lines(definition: str) -> list[str]:
     return [line.strip().rstrip(",") for line in definition.strip().splitlines()]
 

@@ -12,7 +12,9 @@ from pydbsync.apply.migrations import (
     VERSION_TABLE,
     Found,
     Migration,
+    Rows,
     Step,
+    missing_columns,
     newest_version,
     statements,
 )
@@ -59,6 +61,12 @@ def check_state_version(connection: Connection, schema: str, migrations: Sequenc
     return _SchemaWork(connection, schema, migrations).version()
 
 
+def lost_parts(connection: Connection, schema: str, migrations: Sequence[Migration] = MIGRATIONS) -> list[str]:
+    """Tables, and tables with columns, that the recorded versions have made and that are not there any more; the next
+    start makes them anew, empty."""
+    return _SchemaWork(connection, schema, migrations).lost()
+
+
 class _SchemaWork:
     """What is to be done to one state schema."""
 
@@ -81,6 +89,22 @@ class _SchemaWork:
             for migration in self._migrations
             for step in migration.steps
         )
+
+    def lost(self) -> list[str]:
+        """What a recorded version should have: `parked`, or `worker (lag_s)`."""
+        found = self._look()
+        recorded = self._recorded(found)
+        lost: dict[str, list[str]] = {}
+        for migration in self._migrations:
+            for step in migration.steps:
+                if migration.version not in recorded or isinstance(step, Rows):
+                    continue
+                columns = lost.setdefault(step.name, [])
+                if found.has_table(step.name):
+                    columns += missing_columns(step, found)
+                elif not columns:
+                    columns.append("")
+        return [f"{name} ({', '.join(columns)})" if columns[0] else name for name, columns in lost.items() if columns]
 
     def do(self) -> None:
         """Take the steps that are not taken yet, in order. Needs the lock."""

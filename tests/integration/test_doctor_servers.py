@@ -26,8 +26,10 @@ from tests.servers import Endpoint
 
 SHOP = """
 CREATE TABLE orders (id INT PRIMARY KEY, note VARCHAR(50) CHARACTER SET utf8mb4, amount DECIMAL(10,2), made
-DATETIME(3));
-CREATE TABLE items (id INT PRIMARY KEY, order_id INT NOT NULL, big BIGINT UNSIGNED);
+DATETIME(3), flags BIT(16), small VARCHAR(20) CHARACTER SET utf8, seen DATETIME, share DOUBLE, token VARBINARY(16),
+changed TIMESTAMP NULL, word CHAR(10) CHARACTER SET ascii);
+CREATE TABLE items (id INT PRIMARY KEY, order_id INT NOT NULL, big BIGINT UNSIGNED, code VARCHAR(20) CHARACTER SET
+latin1);
 CREATE TABLE plain (a INT NOT NULL, b VARCHAR(20) CHARACTER SET latin1, UNIQUE (a))
 """
 
@@ -95,6 +97,31 @@ MYSQL_SERVERS = {
     ),
 }  # fmt: skip
 MARIADB = {
+    "a CHECK of the target's own": Fault(
+        "tables", "own-check", "error", "has the CHECK positive (`amount` > 0) at the target alone",
+        "DROP CONSTRAINT `positive`", target=("ALTER TABLE orders ADD CONSTRAINT positive CHECK (amount > 0)",),
+    ),
+    "a CHECK of a column": Fault(
+        "tables", "own-check", "error", "(json_valid(`note`))", "MODIFY `note`",
+        target=("ALTER TABLE orders MODIFY note JSON",),
+    ),
+    "a foreign key acts at the source alone": Fault(
+        "tables", "cascades", "error", "the target has no such key: it keeps rows", "ON DELETE CASCADE",
+        source=("ALTER TABLE items ADD CONSTRAINT parent FOREIGN KEY (order_id) REFERENCES orders (id) ON DELETE"
+                " CASCADE",),
+    ),
+    "a foreign key acts at the target alone": Fault(
+        "tables", "cascades", "error", "at the target alone: it deletes", "DROP FOREIGN KEY `parent`",
+        target=("ALTER TABLE items ADD CONSTRAINT parent FOREIGN KEY (order_id) REFERENCES orders (id) ON DELETE"
+                " CASCADE",),
+    ),
+    "a foreign key acts otherwise": Fault(
+        "tables", "cascades", "error", "ON DELETE SET NULL", "as the source's",
+        source=("ALTER TABLE plain ADD c INT, ADD CONSTRAINT up FOREIGN KEY (c) REFERENCES items (id) ON DELETE"
+                " CASCADE",),
+        target=("ALTER TABLE plain ADD c INT, ADD CONSTRAINT up FOREIGN KEY (c) REFERENCES items (id) ON DELETE"
+                " SET NULL",),
+    ),
     "a foreign key cascades at the target alone": Fault(
         "tables", "cascades", "error", "referential_actions is off", "referential_actions: auto",
         options={"referential_actions": "off"},
@@ -182,6 +209,78 @@ TABLES = {
     "a table has no transactions": Fault(
         "tables", "engine", "error", "shop.orders (MyISAM)", "ENGINE=InnoDB",
         target=("ALTER TABLE orders ENGINE=MyISAM",),
+    ),
+    "bits are cut": Fault(
+        "tables", "narrower-column", "error", "larger numbers do not fit", "MODIFY `flags` bit(16)",
+        target=("ALTER TABLE orders MODIFY flags BIT(8)",),
+    ),
+    "the character set of Europe for that of the world": Fault(
+        "tables", "narrower-column", "error", "characters that latin1 lacks", "MODIFY `small` varchar(20)",
+        target=("ALTER TABLE orders MODIFY small VARCHAR(20) CHARACTER SET latin1",),
+    ),
+    "ASCII for the character set of Europe": Fault(
+        "tables", "narrower-column", "error", "characters that ascii lacks", "CHARACTER SET latin1",
+        target=("ALTER TABLE items MODIFY code VARCHAR(20) CHARACTER SET ascii",),
+    ),
+    "a whole number for one with a fraction": Fault(
+        "tables", "narrower-column", "error", "more digits behind the point", "decimal(10,2)",
+        target=("ALTER TABLE orders MODIFY amount INT",),
+    ),
+    "a short decimal for a whole number": Fault(
+        "tables", "narrower-column", "error", "larger numbers do not fit", "bigint",
+        target=("ALTER TABLE items MODIFY big DECIMAL(10,0)",),
+    ),
+    "a floating point number for a long one": Fault(
+        "tables", "narrower-column", "error", "digits are lost", "bigint",
+        target=("ALTER TABLE items MODIFY big DOUBLE",),
+    ),
+    "an exact number for a floating point one": Fault(
+        "tables", "narrower-column", "error", "digits are lost", "MODIFY `share` double",
+        target=("ALTER TABLE orders MODIFY share DECIMAL(20,5)",),
+    ),
+    "a time that ends in 2038": Fault(
+        "tables", "narrower-column", "error", "after 2038", "MODIFY `seen` datetime",
+        target=("ALTER TABLE orders MODIFY seen TIMESTAMP NULL",),
+    ),
+    "a time that loses its zone": Fault(
+        "tables", "timestamp-column", "warning", "arrive in UTC", "timestamp_columns",
+        target=("ALTER TABLE orders MODIFY changed DATETIME NULL",),
+    ),
+    "spaces at the end are lost": Fault(
+        "tables", "padded-column", "warning", "spaces at the end", "MODIFY `note` varchar(50)",
+        target=("ALTER TABLE orders MODIFY note CHAR(50) CHARACTER SET utf8mb4",),
+    ),
+    "bytes are filled up": Fault(
+        "tables", "narrower-column", "error", "filled with zeros", "MODIFY `token` varbinary(16)",
+        target=("ALTER TABLE orders MODIFY token BINARY(16)",),
+    ),
+    "labels instead of a text": Fault(
+        "tables", "narrower-column", "error", "none of its labels", "MODIFY `code` varchar(20)",
+        target=("ALTER TABLE items MODIFY code ENUM('a', 'b') CHARACTER SET latin1",),
+    ),
+    "a unique key of the target's own": Fault(
+        "tables", "own-unique-key", "error", "unique key own (code) at the target alone", "DROP INDEX `own`",
+        target=("ALTER TABLE items ADD UNIQUE own (code)",),
+    ),
+    "a unique key of a part of the text": Fault(
+        "tables", "own-unique-key", "error", "unique key own (code(5))", "DROP INDEX `own`",
+        source=("ALTER TABLE items ADD UNIQUE own (code)",), target=("ALTER TABLE items ADD UNIQUE own (code(5))",),
+    ),
+    "a table without a place for each row": Fault(
+        "tables", "partitions", "error", "the last part with 100, and not at the source", "LESS THAN (MAXVALUE)",
+        target=("ALTER TABLE items PARTITION BY RANGE (id) (PARTITION p VALUES LESS THAN (100))",),
+    ),
+    "a name in another case": Fault(
+        "tables", "missing-tables", "error", "the target has shop.Orders, and no shop.orders",
+        "RENAME TABLE `shop`.`Orders` TO `shop`.`orders`", target=("RENAME TABLE orders TO Orders",),
+    ),
+    "a foreign key without an action at the target alone is no fault": Fault(
+        "tables", "missing-tables", "ok", "all 3 tables", "",
+        target=("ALTER TABLE items ADD CONSTRAINT own FOREIGN KEY (order_id) REFERENCES orders (id)",),
+    ),
+    "other tables in the state schema": Fault(
+        "state", "state-schema", "error", "there are other tables in it (items, orders, plain)", "state_schema: a name",
+        options={"state_schema": "shop"},
     ),
     "a trigger would fire": Fault(
         "tables", "target-triggers", "error", "shop.doubles on orders", "DROP TRIGGER `shop`.`doubles`",
@@ -352,6 +451,67 @@ STATE_FAULTS = {
         " 'Duplicate entry 7', 1062, '{}')",
         Fault("state", "parked", "warning", "1 change of shop.orders parked: Duplicate entry 7", "pydbsync parked"
                                                                                                  " retry"),
+    ),
+    "changes behind a parked one": (
+        "INSERT INTO parked (stream, position, kind, source_database, source_table, target_database, row_keys,"
+        " is_whole_table, reason, code, message, behind) VALUES ('sync', 'b.1:4', 'table-alter', 'shop', 'orders',"
+        " 'shop', '', 1, 'Unknown column', 1054, '{}', NULL), ('sync', 'b.1:5', 'insert', 'shop', 'orders', 'shop', '',"
+        " 0, 'waits', 0, '{}', 1)",
+        Fault("state", "parked", "warning", "1 change of shop.orders parked, and 1 change waiting behind", "retry"),
+    ),
+    "a pause that was forgotten": (
+        "INSERT INTO pause (stream, schema_changes_of, actor, reason) VALUES ('sync', '', 'ann', 'index')",
+        Fault("state", "paused", "warning", "by ann: index; nothing of it is applied", "pydbsync resume sync"),
+    ),
+    "a pause of schema changes": (
+        "INSERT INTO pause (stream, schema_changes_of, actor, reason) VALUES ('', 'shop.orders', 'ann', '')",
+        Fault("state", "paused", "warning", "the schema changes of shop.orders", "resume --ddl 'shop.orders'"),
+    ),
+    "a pause of no queue": (
+        "INSERT INTO pause (stream, schema_changes_of, actor, reason) VALUES ('synk', '', 'ann', '')",
+        Fault("state", "paused", "warning", "no queue of this configuration", "pydbsync resume synk"),
+    ),
+    "a capture that died": (
+        "INSERT INTO task (kind, name, host, pid, state, started_at, written_at) VALUES ('capture', 'maxwell', 'h', 1,"
+        " 'running', NOW(6) - INTERVAL 9 DAY, NOW(6) - INTERVAL 8 DAY)",
+        Fault("state", "tools", "error", "capture maxwell has gone without a word 8 days ago", "run it again"),
+    ),
+    "a heartbeat that failed": (
+        "INSERT INTO task (kind, name, host, pid, state, written_at, ended_at, exit_code, last_error, remedy) VALUES"
+        " ('heartbeat', '', 'h', 1, 'failed', NOW(6), NOW(6), 2, 'access denied', 'GRANT it')",
+        Fault("state", "tools", "warning", "heartbeat ended with exit code 2 (access denied)", "GRANT it"),
+    ),
+    "a comparison that found differences": (
+        "INSERT INTO task (kind, name, host, pid, state, written_at, ended_at, exit_code, result) VALUES ('verify', '',"
+        " 'h', 1, 'done', NOW(6), NOW(6), 1, '3 rows differ')",
+        Fault("state", "tools", "warning", "verify found differences (3 rows differ)", "pydbsync repair"),
+    ),
+    "a hole in the stream": (
+        "INSERT INTO incident (stream, kind, text, remedy) VALUES ('sync', 'gap', '3 heartbeats are missing', '')",
+        Fault("state", "gaps", "error", "3 heartbeats are missing", "pydbsync verify"),
+    ),
+    "a place of another server": (
+        "INSERT INTO checkpoint (stream, binlog_base, binlog_file, gtids, ghosts, commits) VALUES ('sync', 'elsewhere',"
+        " 12, '', '', 5)",
+        Fault("state", "other-source", "warning", "stands at elsewhere.000012:0", "host and port of source_db_info"),
+    ),
+    "a state table that is gone": (
+        "DROP TABLE parked",
+        Fault("state", "state-tables", "error", "lacks parked: what was in it", "pydbsync verify"),
+    ),
+    "a column of the state that is gone": (
+        "ALTER TABLE conflict DROP COLUMN decision",
+        Fault("state", "state-tables", "error", "lacks conflict (decision)", "pydbsync verify"),
+    ),
+    "a worker that waits": (
+        "INSERT INTO worker (stream, host, pid, queue, state, state_since, written_at) VALUES ('sync', 'h', 1, 'sync',"
+        " 'the target is read-only', NOW(6) - INTERVAL 1 HOUR, NOW(6))",
+        Fault("state", "workers", "warning", "applies nothing: the target is read-only for 1 h", "pydbsync status"),
+    ),
+    "a worker that is late": (
+        "INSERT INTO worker (stream, host, pid, queue, state, written_at, lag_s) VALUES ('sync', 'h', 1, 'sync',"
+        " 'following', NOW(6), 86400)",
+        Fault("state", "workers", "warning", "is 1 day behind the source", "catching up"),
     ),
     "a schema change without an end": (
         "INSERT INTO schema_change (statement_hash, position, stream, status, statement, before_state, note, ts,"

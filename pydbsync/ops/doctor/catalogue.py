@@ -39,6 +39,8 @@ class TableFacts(msgspec.Struct, frozen=True):
     primary_key: tuple[str, ...]
     row_key: tuple[str, ...]
     """The primary key, else a unique key without NULLs, else nothing."""
+    unique_keys: Mapping[str, tuple[tuple[str, int], ...]] = {}
+    """Those beside the primary key, by name: each column in lower case, and how much of it, 0 for all."""
 
 
 class ForeignKey(NamedTuple):
@@ -71,7 +73,7 @@ def read_tables(connection: Connection, databases: Iterable[str] | None = None) 
     if not about:
         return {}
     primary: dict[TableName, list[str]] = {}
-    unique: dict[tuple[TableName, str], list[tuple[str | None, object]]] = {}
+    unique: dict[tuple[TableName, str], list[tuple[str | None, int | None]]] = {}
     for database, table, index, column, part in connection.rows(
         f"SELECT table_schema, table_name, index_name, column_name, sub_part FROM information_schema.statistics"
         f" WHERE {where} AND non_unique = 0 ORDER BY table_schema, table_name, index_name, seq_in_index",
@@ -81,7 +83,7 @@ def read_tables(connection: Connection, databases: Iterable[str] | None = None) 
         if index == "PRIMARY":
             primary.setdefault(name, []).append(str(column))
         else:
-            unique.setdefault((name, str(index)), []).append((column, part))
+            unique.setdefault((name, str(index)), []).append((column, part and int(part)))
     columns: dict[TableName, dict[str, ColumnFacts]] = {}
     for database, table, column, kind, full, charset, collation, nullable, default, extra, octets in connection.rows(
         "SELECT table_schema, table_name, column_name, data_type, column_type, character_set_name, collation_name,"
@@ -125,6 +127,11 @@ def read_tables(connection: Connection, databases: Iterable[str] | None = None) 
             columns=own,
             primary_key=tuple(primary.get(name, ())),
             row_key=key,
+            unique_keys={
+                index: tuple((str(column).lower(), part or 0) for column, part in parts)
+                for (table_name, index), parts in unique.items()
+                if table_name == name and all(column is not None for column, _ in parts)
+            },
         )
     return found
 
@@ -221,7 +228,7 @@ def folding(connection: Connection) -> Callable[[str], str]:
     return str.lower if int(connection.value("SELECT @@lower_case_table_names")) else str
 
 
-def _identifies(parts: list[tuple[str | None, object]], columns: Mapping[str, ColumnFacts]) -> bool:
+def _identifies(parts: list[tuple[str | None, int | None]], columns: Mapping[str, ColumnFacts]) -> bool:
     for column, part in parts:
         facts = columns.get(str(column).lower()) if column is not None else None
         if facts is None or part is not None or facts.nullable or facts.generated:

@@ -15,6 +15,7 @@ from pydbsync.ops.doctor import (
     broker,
     canary,
     conflicts,
+    constraints,
     maxwell,
     reach,
     rights,
@@ -59,11 +60,12 @@ GROUPS: Final[Mapping[str, tuple[Check, ...]]] = {
     "tables": (
         tables.check_names, tables.check_present, tables.check_routes, tables.check_keys,
         tables.check_columns, tables.check_engines,
-        tables.check_programs, tables.check_cascades, tables.check_defaults, conflicts.check_conflicts,
+        tables.check_programs, constraints.check_unique_keys, constraints.check_checks, constraints.check_partitions,
+        constraints.check_cascades, tables.check_defaults, conflicts.check_conflicts,
     ),
     "state": (
         state.check_readable, state.check_schema, state.check_workers, state.check_streams,
-        state.check_parked, state.check_schema_changes, sink.check_kept,
+        state.check_pauses, state.check_parked, state.check_schema_changes, state.check_tools, sink.check_kept,
     ),
     "canary": (canary.check_canary,),
 }  # fmt: skip

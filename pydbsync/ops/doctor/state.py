@@ -7,11 +7,16 @@ from collections.abc import Iterator
 from pydbsync.apply.connection import Connection
 from pydbsync.apply.migrations import newest_version
 from pydbsync.apply.origin import StreamOrigin, refuse_another
-from pydbsync.apply.state import check_state_version
+from pydbsync.apply.pause_table import PauseTable
+from pydbsync.apply.state import check_state_version, lost_parts
 from pydbsync.errors import ApplyError, ConfigError
 from pydbsync.ops.doctor.examination import Away, Examination
 from pydbsync.ops.doctor.finding import Finding, counted, error, listed, ok, unknown, warning
 from pydbsync.ops.doctor.grants import grant_statement
+from pydbsync.ops.doctor.source import binlog_files
+from pydbsync.ops.status.judge import LATE_S, open_gaps, task_trouble
+from pydbsync.ops.status.read import Reader
+from pydbsync.ops.status.words import age, seconds
 from pydbsync.plan.quoting import quote_name
 
 _OLD_S = 60
@@ -19,6 +24,7 @@ _SILENT_S = 15
 _SILENT_TIMES = 5
 """A worker that has written nothing for so many of its own intervals has gone."""
 _RECENT_S = 600
+_AT_WORK = ("following", "standing by", "copying", "stalled")
 
 
 def check_schema(exam: Examination) -> Iterator[Finding]:
@@ -36,6 +42,14 @@ def check_schema(exam: Examination) -> Iterator[Finding]:
     if not present:
         yield ok("state-schema", f"the state schema {schema} does not exist yet: the first start makes it")
         return
+    if foreign := sorted(present - {"schema_version"}) if not {"schema_version", "checkpoint"} & present else []:
+        yield error(
+            "state-schema",
+            f"state_schema is {schema}, and there are other tables in it ({listed(foreign)}): it is no state schema,"
+            " and its changes are not replayed",
+            "state_schema: a name that no database has, such as pydbsync",
+        )
+        return
     try:
         version = check_state_version(exam.target(), schema)
     except ConfigError as exc:
@@ -52,6 +66,15 @@ def check_schema(exam: Examination) -> Iterator[Finding]:
         )
     else:
         yield ok("state-schema", f"the state schema {schema} has version {version}")
+    if lost := lost_parts(exam.target(), schema):
+        yield error(
+            "state-tables",
+            f"the state schema {schema} lacks {listed(lost)}: what was in it is not known any more"
+            + (", as the places up to which changes were applied" if "checkpoint" in lost else "")
+            + ", and the next start makes it anew, empty",
+            "start no worker before you know who has removed it: restore the whole target, rows and state schema from"
+            " one backup; without one, start the workers and run pydbsync verify",
+        )
     for table, engine in exam.target().rows(
         "SELECT table_name, engine FROM information_schema.tables WHERE table_schema = %s AND engine <> 'InnoDB'",
         (schema,),
@@ -70,15 +93,17 @@ def check_workers(exam: Examination) -> Iterator[Finding]:
     wanted = {queue.stream: queue.queue for queue in exam.settings.queues}
     rows = exam.target().rows(
         "SELECT stream, host, pid, state, TIMESTAMPDIFF(SECOND, written_at, NOW(6)), every_s, last_error, remedy,"
-        f" TIMESTAMPDIFF(SECOND, last_error_at, NOW(6)) FROM {quote_name(exam.settings.state_schema)}.`worker`"
+        " TIMESTAMPDIFF(SECOND, last_error_at, NOW(6)), TIMESTAMPDIFF(SECOND, state_since, NOW(6)), lag_s"
+        f" FROM {quote_name(exam.settings.state_schema)}.`worker`"
     )
     alive: set[str] = set()
-    for stream, host, pid, state, age_s, every_s, last_error, remedy, error_age_s in rows:
+    for stream, host, pid, state, age_s, every_s, last_error, remedy, error_age_s, state_s, lag_s in rows:
         if stream not in wanted:
             continue
         is_alive = int(age_s or 0) <= max(_SILENT_S, _SILENT_TIMES * float(every_s or 1))
         if is_alive:
             alive.add(str(stream))
+            yield _alive(wanted[stream], str(state), float(state_s or 0), lag_s, f"pid {pid} on {host}")
         if last_error and is_alive and int(error_age_s or 0) < _RECENT_S:
             yield warning("worker-error", f"the worker of {wanted[stream]} (pid {pid} on {host}, {state}) met:"
                                           f" {last_error}",
@@ -92,8 +117,66 @@ def check_workers(exam: Examination) -> Iterator[Finding]:
         if stream in seen and stream not in alive:
             yield warning("workers", f"no worker reads the queue {queue}: the last one is silent",
                           "start it: pydbsync run (or its service), and see pydbsync status")  # fmt: skip
-        elif stream in alive:
-            yield ok("workers", f"a worker reads the queue {queue}")
+
+
+def _alive(queue: str, state: str, state_s: float, lag_s: float | None, who: str) -> Finding:
+    """What a worker that writes its state is at."""
+    if state not in _AT_WORK and state_s > _SILENT_S:
+        return warning(
+            "workers", f"the worker of {queue} ({who}) applies nothing: {state} for {seconds(state_s)}",
+            "pydbsync resume" if state == "paused" else "pydbsync status says what it waits for; its log says more",
+        )  # fmt: skip
+    if lag_s is not None and lag_s > LATE_S:
+        return warning(
+            "workers", f"the worker of {queue} ({who}) is {seconds(lag_s)} behind the source",
+            "pydbsync status says whether it is catching up, and what it waits for",
+        )  # fmt: skip
+    return ok("workers", f"a worker reads the queue {queue}")
+
+
+def check_pauses(exam: Examination) -> Iterator[Finding]:
+    """What somebody has paused stays so until somebody resumes it, over restarts too."""
+    if "pause" not in _tables(exam):
+        return
+    names = {queue.stream: queue.queue for queue in exam.settings.queues}
+    for pause in PauseTable(exam.settings.state_schema).all(exam.target()):
+        if pause.schema_changes_of:
+            yield warning(
+                "paused", f"paused: {pause}; they are parked, and with them what comes behind",
+                f"pydbsync resume --ddl '{pause.schema_changes_of}' applies them",
+            )  # fmt: skip
+        elif pause.stream in names or not names:
+            yield warning(
+                "paused", f"paused: {pause}; nothing of it is applied, also by a worker that is started now",
+                f"pydbsync resume {names.get(pause.stream, pause.stream)}",
+            )  # fmt: skip
+        else:
+            yield warning(
+                "paused", f"paused: {pause}; and no queue of this configuration is called so",
+                f"pydbsync resume {pause.stream}, where it is not another configuration's",
+            )  # fmt: skip
+
+
+def check_tools(exam: Examination) -> Iterator[Finding]:
+    """How the last runs of capture, heartbeat, verify and others came out, and gaps that nothing has answered."""
+    if not {"task", "incident"} <= _tables(exam):
+        return
+    reader = Reader(exam.target(), exam.settings)
+    tasks = reader.tasks()
+    for task in tasks:
+        health, text = task_trouble(task)
+        if text and (task.kind != "copy" or task.is_over):  # of a silent copy the group source tells
+            sentence, _, remedy = text.partition(": ")
+            yield (error if health == "down" else warning)("tools", sentence, remedy or "see its log, and run it again")
+    for queue in exam.settings.queues:
+        gaps = open_gaps(reader.incidents(queue.stream), tasks)
+        if gaps:
+            yield error(
+                "gaps",
+                f"something may be missing of queue {queue.queue}: {gaps[0].text} ({age(gaps[0].age_s)})"
+                + (f", and {len(gaps) - 1} more" if len(gaps) > 1 else ""),
+                "pydbsync verify shows whether rows differ, pydbsync repair mends them; equal rows end this alarm",
+            )
 
 
 def check_parked(exam: Examination) -> Iterator[Finding]:
@@ -111,9 +194,17 @@ def check_parked(exam: Examination) -> Iterator[Finding]:
         " ORDER BY COUNT(*) DESC, MIN(id) LIMIT 5"
     )
     for number, first, database, name, reason in kinds:
+        waiting = int(
+            connection.value(
+                f"SELECT COUNT(*) FROM {table} WHERE status = 'parked' AND source_database = %s AND source_table = %s"
+                " AND behind IS NOT NULL",
+                (database, name),
+            )
+        )
+        behind = f", and {counted(waiting, 'change')} waiting behind" if waiting else ""
         yield warning(
             "parked",
-            f"{counted(int(number), 'change')} of {database}.{name} parked: {reason}",
+            f"{counted(int(number), 'change')} of {database}.{name} parked{behind}: {reason}",
             f"pydbsync parked show {first}; mend the cause, then pydbsync parked retry",
         )
     limit = exam.settings.max_parked
@@ -129,10 +220,9 @@ def check_streams(exam: Examination) -> Iterator[Finding]:
         return
     connection, schema = exam.target(), exam.settings.state_schema
     rows = {
-        str(stream): (base, int(commits), int(applied), age)
-        for stream, base, commits, applied, age in connection.rows(
-            "SELECT stream, binlog_base, commits, applied, UNIX_TIMESTAMP() - newest_ts"
-            f" FROM {quote_name(schema)}.`checkpoint`"
+        str(stream): (str(base), int(file), int(offset), int(commits))
+        for stream, base, file, offset, commits in connection.rows(
+            f"SELECT stream, binlog_base, binlog_file, binlog_offset, commits FROM {quote_name(schema)}.`checkpoint`"
         )
     }
     for queue in exam.settings.queues:
@@ -142,7 +232,7 @@ def check_streams(exam: Examination) -> Iterator[Finding]:
                 "checkpoint", f"queue {queue.queue} has no checkpoint yet: it begins with what stands in the queue"
             )
         else:
-            base, commits, _, _ = found
+            base, _, _, commits = found
             if commits and not base:
                 yield error(
                     "positions",
@@ -151,9 +241,32 @@ def check_streams(exam: Examination) -> Iterator[Finding]:
                     "Maxwell: output_binlog_position=true and output_xoffset=true in config.properties, and restart it",
                 )
         yield from _origin(exam, connection, queue.queue, queue.stream)
+        if found is not None and found[0]:
+            yield from _of_another_source(exam, queue.queue, *found[:3])
     others = sorted(set(rows) - {exam.settings.stream})
     if others and exam.settings.queues:
         yield ok("checkpoint", f"other streams in {schema}: {listed(others)}")
+
+
+def _of_another_source(exam: Examination, queue: str, base: str, file: int, offset: int) -> Iterator[Finding]:
+    """Whether the place is one of the server that source_db_info leads to."""
+    try:
+        files = binlog_files(exam)
+    except Away:
+        return
+    if not files or exam.settings.source is None:
+        return
+    newest, _, number = files[-1].rpartition(".")
+    if base == newest and (not number.isdecimal() or file <= int(number)):
+        return
+    yield warning(
+        "other-source",
+        f"what was applied last of queue {queue} stands at {base}.{file:06d}:{offset}, and the source at"
+        f" {exam.settings.source.address} is at {files[-1]}: it is not the server whose changes are replayed, or its"
+        " binlog was begun anew",
+        "correct host and port of source_db_info; after a fail-over or a RESET of the binlog compare both ends:"
+        " pydbsync verify",
+    )
 
 
 def _origin(exam: Examination, connection: Connection, queue: str, stream: str) -> Iterator[Finding]:

@@ -1,22 +1,20 @@
-"""The target's tables against the source's: missing ones, other keys, narrower columns, what would fire or cascade."""
+"""The target's tables against the source's: missing ones, other keys, narrower columns, what would fire."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 
 from pydbsync.apply.catalog import read_table
 from pydbsync.apply.connection import Connection
+from pydbsync.config.settings import columns_of
 from pydbsync.engine.table_plans import row_route, row_settings
 from pydbsync.errors import PlanError
 from pydbsync.model import TableName
 from pydbsync.ops.doctor.catalogue import (
     ColumnFacts,
-    ForeignKey,
     Pair,
     TableFacts,
     pairs,
-    read_foreign_keys,
     source_tables,
     target_databases,
     target_tables,
@@ -24,15 +22,12 @@ from pydbsync.ops.doctor.catalogue import (
 from pydbsync.ops.doctor.examination import Away, Examination
 from pydbsync.ops.doctor.finding import Finding, counted, error, listed, ok, unknown, warning
 from pydbsync.ops.doctor.grants import grant_statement
+from pydbsync.ops.doctor.types import is_cut_at_its_end, narrower
 from pydbsync.plan.collations import Server, translate_collation
 from pydbsync.plan.quoting import quote_name, quote_table
 from pydbsync.route.filters import Filters
 
-_INTEGERS = {"tinyint": 1, "smallint": 2, "mediumint": 3, "int": 4, "bigint": 8}
-_NUMBERS = re.compile(r"\((\d+)(?:,(\d+))?\)")
-_WIDE = ("utf8mb4", "utf16", "utf16le", "utf32", "gb18030")
 _TRANSACTIONAL = ("innodb", "rocksdb", "tokudb", "ndbcluster", "ndb")
-_BOTH = "pydbsync verify shows all differences of the structure"
 
 
 def check_present(exam: Examination) -> Iterator[Finding]:
@@ -49,7 +44,17 @@ def check_present(exam: Examination) -> Iterator[Finding]:
                 f"{pair.target_name} is a view at the target: rows of {pair.source.name} would go through it",
                 f"DROP VIEW {quote_table(pair.target_name)}; then pydbsync copy --tables '{pair.source.name}'",
             )
+    for pair, there in _other_case(exam, [pair for absent in missing.values() for pair in absent]):
+        missing[pair.target_name.database].remove(pair)
+        yield error(
+            "missing-tables",
+            f"the target has {there}, and no {pair.target_name}: names are told apart by their case there, and every"
+            f" change of {pair.source.name} would be parked",
+            f"RENAME TABLE {quote_table(there)} TO {quote_table(pair.target_name)}",
+        )
     for database, absent in missing.items():
+        if not absent:
+            continue
         names = [pair.source.name for pair in absent]
         what = (
             f"the target has no database {database}"
@@ -71,6 +76,12 @@ def check_present(exam: Examination) -> Iterator[Finding]:
             "no table of the source takes part",
             "look at include and exclude, and at the rights of the source's user",
         )
+
+
+def _other_case(exam: Examination, absent: list[Pair]) -> list[tuple[Pair, TableName]]:
+    """Those that are there under a name that differs in its case alone."""
+    by_lower = {str(name).lower(): name for name in target_tables(exam)}
+    return [(pair, by_lower[lower]) for pair in absent if (lower := str(pair.target_name).lower()) in by_lower]
 
 
 def check_names(exam: Examination) -> Iterator[Finding]:
@@ -172,39 +183,19 @@ def check_columns(exam: Examination) -> Iterator[Finding]:
             hidden.setdefault(name.database, []).append(name)  # no column of it is shown, or not each
             continue
         table = quote_table(name)
+        row_key = {column.lower() for column in source.row_key}
         for key, column in source.columns.items():
             other = target.columns.get(key)
-            if other is None:
-                if not column.generated:
-                    yield error(
-                        "missing-column", f"{name} lacks the column {column.name} at the target: its rows would be"
-                                          f" parked",
-                        f"ALTER TABLE {table} ADD {quote_name(column.name)} {column.column_type}",
-                    )  # fmt: skip
-                continue
-            if column.generated != other.generated:
-                side = "the source" if column.generated else "the target"
-                yield (warning if column.generated else error)(
-                    "generated-column",
-                    f"{name}.{other.name} is generated at {side} alone"
-                    + (": its values would be computed anew, not as the source has them" if other.generated else ""),
-                    f"ALTER TABLE {table} MODIFY {quote_name(other.name)} {column.column_type}"
-                    + (" as at the source" if column.generated else ""),
-                )
-            elif not column.generated and (why := narrower(column, other)):
+            spelled = _spelled(column, across=across)
+            if other is not None:
+                modify = f"ALTER TABLE {table} MODIFY {quote_name(other.name)} {spelled}"
+                yield from _column(exam, Pair(source, name, target), column, other, modify, is_key=key in row_key)
+            elif not column.generated:
                 yield error(
-                    "narrower-column",
-                    f"{name}.{other.name} is {other.column_type}{_charset(other, column)} at the target and"
-                    f" {column.column_type}{_charset(column, other)} at the source: {why}",
-                    f"ALTER TABLE {table} MODIFY {quote_name(other.name)} {column.column_type}"
-                    + (f" CHARACTER SET {column.charset}" if column.charset else ""),
+                    "missing-column",
+                    f"{name} lacks the column {column.name} at the target: its rows would be parked",
+                    f"ALTER TABLE {table} ADD {quote_name(column.name)} {spelled}",
                 )
-            elif why := other_collation(column, other, key in {k.lower() for k in source.row_key}, exam, across=across):
-                yield warning(
-                    "collation", f"{name}.{other.name}: {why}",
-                    f"ALTER TABLE {table} MODIFY {quote_name(other.name)} {column.column_type}"
-                    f" CHARACTER SET {column.charset} COLLATE {column.collation}",
-                )  # fmt: skip
         own = [c for key, c in target.columns.items() if key not in source.columns and not c.generated]
         stuck = [c.name for c in own if not c.nullable and not c.has_default]
         if stuck:
@@ -230,51 +221,54 @@ def check_columns(exam: Examination) -> Iterator[Finding]:
         )
 
 
-def narrower(column: ColumnFacts, other: ColumnFacts) -> str:
-    """Why the target's column does not take each value of the source's; empty if it does, as far as types tell."""
-    if column.nullable and not other.nullable:
-        return "NULL does not fit"
-    if column.kind in _INTEGERS and other.kind in _INTEGERS:
-        if _INTEGERS[other.kind] < _INTEGERS[column.kind]:
-            return "larger numbers do not fit"
-        if "unsigned" in column.column_type and "unsigned" not in other.column_type:
-            return "numbers above the middle do not fit" if _INTEGERS[other.kind] == _INTEGERS[column.kind] else ""
-        if "unsigned" in other.column_type and "unsigned" not in column.column_type:
-            return "negative numbers do not fit"
-        return ""
-    if column.kind == other.kind == "decimal":
-        (a, b), (c, d) = (_digits(each.column_type) for each in (column, other))
-        return "values with more digits do not fit" if c - d < a - b or d < b else ""
-    if column.octets is not None and other.octets is not None and column.kind not in ("enum", "set"):
-        if column.charset in _WIDE and other.charset is not None and other.charset not in _WIDE:
-            return f"characters that {other.charset} lacks do not fit"
-        units = _characters(other) < _characters(column)
-        return "longer values do not fit" if units else ""
-    if column.kind in ("enum", "set") and other.kind == column.kind and column.column_type != other.column_type:
-        return "labels differ"
-    if column.kind == other.kind and column.kind in ("datetime", "timestamp", "time"):
-        return "fractions of seconds are cut" if _fraction(other) < _fraction(column) else ""
-    families = (
-        {"date", "datetime", "timestamp", "time", "year"},
-        set(_INTEGERS) | {"decimal", "float", "double", "bit"},
+def _column(
+    exam: Examination, pair: Pair, column: ColumnFacts, other: ColumnFacts, modify: str, *, is_key: bool
+) -> Iterator[Finding]:
+    """One column that is there on both sides; `modify` makes it as the source's."""
+    name = f"{pair.target_name}.{other.name}"
+    types = (
+        f"{name} is {other.column_type}{_charset(other, column)} at the target and"
+        f" {column.column_type}{_charset(column, other)} at the source"
     )
-    for family in families:
-        if (column.kind in family) != (other.kind in family) and other.octets is None:
-            return "the values are of another kind"
-    if column.kind == "double" and other.kind == "float":
-        return "digits are lost"
-    if column.kind in ("datetime", "timestamp") and other.kind in ("date", "time", "year"):
-        return "a part of each value is lost"
-    return ""
+    if column.generated != other.generated:
+        side = "the source" if column.generated else "the target"
+        yield (warning if column.generated else error)(
+            "generated-column",
+            f"{name} is generated at {side} alone"
+            + (": its values would be computed anew, not as the source has them" if other.generated else ""),
+            modify + (" as at the source" if column.generated else ""),
+        )
+    elif column.generated:
+        return
+    elif why := narrower(column, other):
+        yield error("narrower-column", f"{types}: {why}", modify)
+    elif is_cut_at_its_end(column, other):
+        yield warning("padded-column", f"{types}: spaces at the end of a value are lost", modify)
+    elif (column.kind, other.kind) == ("timestamp", "datetime"):
+        if column.name not in columns_of(exam.settings.timestamp_columns, *pair.source.name):
+            yield warning(
+                "timestamp-column",
+                f"{types}: its times arrive in UTC, and are stored so",
+                f"{modify}; or name it in timestamp_columns, with the timestamp_offset of the application",
+            )
+    elif why := other_collation(column, other, is_key, exam):
+        yield warning("collation", f"{name}: {why}", modify)
 
 
-def other_collation(column: ColumnFacts, other: ColumnFacts, is_key: bool, exam: Examination, *, across: bool) -> str:
+def _spelled(column: ColumnFacts, *, across: bool) -> str:
+    """The source's type, as ALTER TABLE takes it; each brand has collations of its own."""
+    charset = f" CHARACTER SET {column.charset}" if column.charset else ""
+    charset += f" COLLATE {column.collation}" if column.collation and not across else ""
+    return f"{column.column_type}{charset}{'' if column.nullable else ' NOT NULL'}"
+
+
+def other_collation(column: ColumnFacts, other: ColumnFacts, is_key: bool, exam: Examination) -> str:
     """What a collation of its own at the target would do."""
     if column.collation is None or other.collation is None or column.collation == other.collation:
         return ""
     wanted = column.collation
-    if across:
-        dialect = exam.target().dialect
+    dialect = exam.target().dialect
+    if exam.source().dialect.is_mariadb != dialect.is_mariadb:
         try:
             translated = translate_collation(wanted, Server(dialect.brand, dialect.version))
         except PlanError as exc:
@@ -347,53 +341,6 @@ def check_programs(exam: Examination) -> Iterator[Finding]:
         )  # fmt: skip
 
 
-def check_cascades(exam: Examination) -> Iterator[Finding]:
-    """Foreign keys that change rows by themselves."""
-    acting = [key for key in read_foreign_keys(exam.target(), target_databases(exam)) if key.acts]
-    mode = exam.settings.referential_actions
-    if not acting:
-        return
-    shown = listed(f"{key.child} ({key.name}) to {key.parent}" for key in acting)
-    if mode == "on":
-        yield ok("cascades", f"the target cascades itself, as referential_actions says: {shown}")
-        return
-    try:
-        dialect = exam.source().dialect
-    except Away:
-        if mode == "auto" and exam.settings.source_server == "auto":
-            yield warning(
-                "cascades",
-                f"foreign keys of the target change rows by themselves ({shown}), and it is not known whether the"
-                f" source"
-                " writes those rows to its binlog: the worker stops before the first change that would reach a child",
-                "source_server: 'mysql 8.4' (what the source is), or source_db_info, or referential_actions: on | off",
-            )
-        return
-    writes = not dialect.is_mariadb and dialect.version >= (9, 6)
-    if mode == "off" and not writes:
-        yield error(
-            "cascades",
-            f"the source ({dialect.brand} {exam.source().version}) does not write to its binlog what foreign keys"
-            f" change,"
-            f" and referential_actions is off: {shown} would keep rows that the source has deleted or changed",
-            "referential_actions: auto",
-        )
-        return
-    yield ok("cascades", f"foreign keys that change rows by themselves are followed: {shown}")
-    if not writes:
-        wanted = {(key.child, key.parent): (key.on_delete, key.on_update) for key in _source_keys(exam)}
-        for key in acting:
-            rules = wanted.get((key.child, key.parent))
-            if rules is not None and rules != (key.on_delete, key.on_update):
-                yield error(
-                    "cascades",
-                    f"{key.child} ({key.name}) acts ON DELETE {key.on_delete} ON UPDATE {key.on_update} at the"
-                    f" target, and"
-                    f" ON DELETE {rules[0]} ON UPDATE {rules[1]} at the source",
-                    f"make the foreign key {key.name} as the source's; {_BOTH}",
-                )
-
-
 def check_defaults(exam: Examination) -> Iterator[Finding]:
     """A table that is created without a character set gets its database's."""
     wanted = _database_collations(exam.source())
@@ -415,15 +362,6 @@ def check_defaults(exam: Examination) -> Iterator[Finding]:
             )
 
 
-def _source_keys(exam: Examination) -> list[ForeignKey]:
-    names = {name.database for name in source_tables(exam)}
-    moved = []
-    for key in read_foreign_keys(exam.source(), names):
-        for child in exam.router.targets(key.child):
-            moved.append(key._replace(child=child, parent=exam.router.rename_table(key.parent)))
-    return moved
-
-
 def _database_collations(connection: Connection) -> dict[str, str]:
     rows = connection.rows("SELECT schema_name, default_collation_name FROM information_schema.schemata")
     return {str(name): str(collation) for name, collation in rows}
@@ -439,22 +377,3 @@ def _takes_part(exam: Examination, table: TableFacts) -> bool:
 
 def _charset(column: ColumnFacts, other: ColumnFacts) -> str:
     return f" {column.charset}" if column.charset and column.charset != other.charset else ""
-
-
-def _characters(column: ColumnFacts) -> int:
-    found = _NUMBERS.search(column.column_type)
-    return (
-        int(found[1])
-        if (found and "char" in column.kind) or (found and "binary" in column.kind)
-        else int(column.octets or 0)
-    )
-
-
-def _digits(column_type: str) -> tuple[int, int]:
-    found = _NUMBERS.search(column_type)
-    return (int(found[1]), int(found[2] or 0)) if found else (10, 0)
-
-
-def _fraction(column: ColumnFacts) -> int:
-    found = _NUMBERS.search(column.column_type)
-    return int(found[1]) if found else 0

@@ -111,7 +111,9 @@ class Queue(msgspec.Struct):
     has_figures: bool = True
     """Whether its workers write what they do where we read it: those of a sink have no state schema."""
     paused: str = ""
-    """Since when, by whom and why, where there are no figures that say it."""
+    """The stream, since when, by whom and why."""
+    paused_ddl: list[str] = []
+    """Tables whose schema changes are paused, said in the same way."""
 
 
 class Task(msgspec.Struct):
@@ -176,6 +178,8 @@ class Status(msgspec.Struct):
     """Why the target does not answer, where it does not."""
     state_schema: str = ""
     state_version: int = 0
+    state_lost: list[str] = []
+    """Tables of the state schema that somebody has removed, or columns of them."""
     rabbitmq: str = ""
     rabbitmq_note: str = ""
     queues: list[Queue] = []

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from pydbsync.ops.status.facts import Cutover, Health, Process, Queue, Status, Task
+from pydbsync.ops.status.facts import Cutover, Gap, Health, Process, Queue, Status, Task
 from pydbsync.ops.status.words import age, count, seconds
 
 LATE_S = 15.0
 """As the alert rules: a lag that is longer is worth a look."""
 _WAITING_S = 10.0
 _BUSY_S = 30.0
+_LONG_AGO_S = 2 * 86_400.0
 _ORDER: tuple[Health, ...] = ("healthy", "degraded", "down")
 
 
 def judge(status: Status) -> None:
     """Fill in health and words of the whole and of each part."""
     for task in status.tasks:
-        _judge_task(status, task)
+        task.health, todo = task_trouble(task)
+        status.todo += [todo] if todo else []
     over = {stream: each for each in status.cutovers if each.state == "done" for stream in each.ended_streams}
     for queue in status.queues:
         if queue.stream in over and not status.target_note:
@@ -31,8 +33,15 @@ def judge(status: Status) -> None:
             " workers wait for it, and meanwhile messages wait in RabbitMQ",
         )
         return
+    parts: list[Health] = []
+    if status.state_lost:
+        parts.append("down")
+        status.todo.append(
+            f"the state schema {status.state_schema} lacks {', '.join(status.state_lost)}: what was in it is not known"
+            " any more, and the next start makes it anew, empty: see who has removed it before you start a worker"
+        )
     counted = [queue for queue in status.queues if queue.is_configured and queue.stream not in over]
-    parts: list[Health] = [*(queue.health for queue in counted), *(task.health for task in status.tasks)]
+    parts += [*(queue.health for queue in counted), *(task.health for task in status.tasks)]
     parts += [_judge_cutover(status, each) for each in status.cutovers]
     if not counted and not over:
         parts.append("down")
@@ -40,12 +49,23 @@ def judge(status: Status) -> None:
             "nothing was ever replayed into this target: start `pydbsync run` (docs/operations.md, Running)"
         )
     status.health = max(parts, key=_ORDER.index, default="down")
+    abandoned = [queue for queue in status.queues if queue.parked and not queue.is_configured and not _is_alive(queue)]
+    for queue in abandoned:
+        status.todo.append(
+            f"{count(sum(group.count for group in queue.parked), 'change')} of {queue.queue} parked, which is not in"
+            f" this configuration and which nobody follows: `pydbsync parked list --stream {queue.stream}`"
+        )
+        status.health = max(status.health, "degraded", key=_ORDER.index)
     status.says = _summary(status, counted)
     for health in reversed(_ORDER):
         for queue in counted:
             if queue.health == health:
                 status.todo += queue.todo
     status.todo = list(dict.fromkeys(status.todo))
+
+
+def _is_alive(queue: Queue) -> bool:
+    return queue.is_owned or (queue.worker is not None and queue.worker.is_fresh)
 
 
 def _judge_cutover(status: Status, cutover: Cutover) -> Health:
@@ -89,6 +109,7 @@ def _judge_queue(status: Status, queue: Queue) -> None:
         queue.health, queue.behind = "down", "not known: the target does not answer"
         return
     _judge_worker(queue, status)
+    _judge_pauses(queue)
     _judge_stream(queue)
     _judge_parked(queue)
     _judge_gaps(queue, status.tasks)
@@ -104,8 +125,6 @@ def _worse(queue: Queue, health: Health, problem: str, todo: str = "") -> None:
 
 def _judge_without_figures(queue: Queue) -> None:
     """Of a sink: its lock says whether somebody owns the stream, and RabbitMQ whether he reads."""
-    if queue.paused:
-        _worse(queue, "degraded", f"paused {queue.paused}", "`pydbsync resume` lets it go on")
     if not queue.is_owned:
         ever = "follows it" if queue.place is not None else "has ever followed it"
         when = queue.place.changed_s if queue.place is not None else None
@@ -115,6 +134,18 @@ def _judge_without_figures(queue: Queue) -> None:
         _worse(
             queue, "degraded", "its worker does not read the queue",
             "it waits for the target, or has just begun: its log and the metrics port (`metrics_port`) say which",
+        )  # fmt: skip
+
+
+def _judge_pauses(queue: Queue) -> None:
+    """A pause stands in the state schema, whether or not a worker is there to obey it."""
+    worker = queue.worker
+    if queue.paused and not (worker is not None and worker.is_fresh and worker.state == "paused"):
+        _worse(queue, "degraded", f"paused: {queue.paused}", f"`pydbsync resume {queue.queue}` lets it go on")
+    for each in queue.paused_ddl:
+        _worse(
+            queue, "degraded", f"paused: {each}",
+            "`pydbsync resume --ddl TABLE` applies its schema changes, and what waits behind them",
         )  # fmt: skip
 
 
@@ -262,13 +293,17 @@ def _judge_parked(queue: Queue) -> None:
     )  # fmt: skip
 
 
-def _judge_gaps(queue: Queue, tasks: list[Task]) -> None:
+def open_gaps(incidents: list[Gap], tasks: list[Task]) -> list[Gap]:
     """A gap is over when a comparison that began behind it has found everything equal."""
     proven_s = min(
         (task.started_s for task in tasks if task.kind == "verify" and task.is_over and task.exit_code == 0),
         default=None,
     )
-    gaps = [each for each in queue.incidents if each.kind == "gap" and (proven_s is None or each.age_s < proven_s)]
+    return [each for each in incidents if each.kind == "gap" and (proven_s is None or each.age_s < proven_s)]
+
+
+def _judge_gaps(queue: Queue, tasks: list[Task]) -> None:
+    gaps = open_gaps(queue.incidents, tasks)
     if gaps:
         more = f", and {len(gaps) - 1} more" if len(gaps) > 1 else ""
         _worse(
@@ -294,26 +329,30 @@ def _behind(queue: Queue) -> str:
     return f"{seconds(lag)}; {when}" if when else seconds(lag)
 
 
-def _judge_task(status: Status, task: Task) -> None:
+def task_trouble(task: Task) -> tuple[Health, str]:
+    """How a run of a tool is, and what to do about it."""
     name = f"{task.kind} {task.name}".strip()
     if not task.is_over and not task.is_fresh:
-        task.health = "down" if task.kind == "capture" else "degraded"
         again = (
             "run it again: it goes on where it was" if task.kind in ("copy", "capture", "repair") else "run it again"
         )
-        status.todo.append(
-            f"{name} has gone without a word {age(task.written_s)} (pid {task.pid} on {task.host}): {again}"
+        if task.kind == "capture" and task.written_s > _LONG_AGO_S:
+            again += "; where something else publishes by now, DELETE FROM the state schema's `task` WHERE id ="
+            again += f" {task.id}"
+        return (
+            "down" if task.kind == "capture" else "degraded",
+            f"{name} has gone without a word {age(task.written_s)} (pid {task.pid} on {task.host}): {again}",
         )
-    elif task.kind == "ddl-watch" and not task.is_over and task.done:
-        task.health = "degraded"
-        status.todo.append(
-            f"the source has what the stream did not tell ({task.detail}): docs/schema-changes.md, What never arrives"
+    if task.kind == "ddl-watch" and not task.is_over and task.done:
+        return (
+            "degraded",
+            f"the source has what the stream did not tell ({task.detail}): docs/schema-changes.md, What never arrives",
         )
-    elif task.is_over and task.exit_code and task.state != "stopped":
-        task.health = "degraded"
+    if task.is_over and task.exit_code and task.state != "stopped":
         if task.kind == "verify" and task.exit_code == 1:
-            status.todo.append("verify found differences: `pydbsync repair --report …` makes the rows equal")
-        else:
-            what = task.last_error or task.result or ""
-            do = f": {task.remedy}" if task.remedy else ""
-            status.todo.append(f"{name} ended with exit code {task.exit_code} ({what}){do}")
+            found = f" ({task.result})" if task.result else ""
+            return "degraded", f"verify found differences{found}: `pydbsync repair --report …` makes the rows equal"
+        what = task.last_error or task.result or ""
+        do = f": {task.remedy}" if task.remedy else ""
+        return "degraded", f"{name} ended with exit code {task.exit_code} ({what}){do}"
+    return "healthy", ""

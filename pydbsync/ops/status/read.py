@@ -10,7 +10,8 @@ from typing import Any
 
 from pydbsync.apply.checkpoint import CheckpointRow
 from pydbsync.apply.connection import Connection
-from pydbsync.apply.state import check_state_version
+from pydbsync.apply.pause_table import Pause, PauseTable
+from pydbsync.apply.state import check_state_version, lost_parts
 from pydbsync.config.settings import QueueSettings, Settings
 from pydbsync.errors import ConfigError, PermanentError, PydbsyncError, SourceError, TransientError
 from pydbsync.ops.status.cutovers import read_cutovers
@@ -71,7 +72,8 @@ def _read_target(settings: Settings, status: Status) -> None:
         brand = "MariaDB" if connection.dialect.is_mariadb else "MySQL"
         status.target += f" ({brand} {connection.version})"
         status.state_version = check_state_version(connection, settings.state_schema)
-        reader = _Reader(connection, settings)
+        status.state_lost = lost_parts(connection, settings.state_schema) if status.state_version else []
+        reader = Reader(connection, settings)
         status.queues = reader.queues(settings.queues)
         status.tasks = reader.tasks()
         read_cutovers(settings, connection, status)
@@ -79,7 +81,10 @@ def _read_target(settings: Settings, status: Status) -> None:
         connection.close()
 
 
-class _Reader:
+class Reader:
+    """Reads the state schema over one connection; what is not made yet is empty. Raises ConfigError where it may not be
+    read, TransientError."""
+
     def __init__(self, connection: Connection, settings: Settings) -> None:
         self._connection = connection
         self._schema = settings.state_schema
@@ -91,8 +96,10 @@ class _Reader:
         origins = dict(self._rows("SELECT stream, queue FROM {}.stream_origin"))
         places = {str(row["stream"]): row for row in self._objects("SELECT *, {age:updated_at} FROM {}.checkpoint")}
         workers = self._workers()
+        parked = self._rows("SELECT stream FROM {}.parked WHERE status = 'parked' GROUP BY stream")
+        pauses = self._pauses()
         found = []
-        for stream in dict.fromkeys((*names, *sorted({*places, *workers}))):
+        for stream in dict.fromkeys((*names, *sorted({*places, *workers, *(str(stream) for (stream,) in parked)}))):
             queue = Queue(
                 stream=stream,
                 queue=names.get(stream) or str(origins.get(stream, stream)),
@@ -103,7 +110,10 @@ class _Reader:
             self._divide(queue, workers.get(stream, []))
             queue.parked = self._parked(stream)
             queue.conflicts = self._conflicts(stream)
-            queue.incidents = self._incidents(stream)
+            queue.incidents = self.incidents(stream)
+            own = [each for each in pauses if each.stream in ("", stream)]
+            queue.paused = next((str(each) for each in own if not each.schema_changes_of), "")
+            queue.paused_ddl = [str(each) for each in own if each.schema_changes_of]
             found.append(queue)
         return found
 
@@ -111,7 +121,8 @@ class _Reader:
         """Those at work, and the last of each kind and name that have ended lately."""
         rows = self._objects(
             "SELECT *, {age:state_since}, {age:started_at}, {age:written_at} FROM {}.task"
-            f" WHERE written_at > CURRENT_TIMESTAMP - INTERVAL {_TASK_DAYS} DAY ORDER BY id DESC LIMIT 200"
+            f" WHERE written_at > CURRENT_TIMESTAMP - INTERVAL {_TASK_DAYS} DAY"
+            " OR (kind = 'capture' AND ended_at IS NULL) ORDER BY id DESC LIMIT 200"
         )
         found: dict[tuple[str, str, str], Task] = {}
         for row in rows:
@@ -188,7 +199,8 @@ class _Reader:
         )
         return [Conflicts(str(decision), int(count), float(age or 0)) for decision, count, age in rows]
 
-    def _incidents(self, stream: str) -> list[Gap]:
+    def incidents(self, stream: str) -> list[Gap]:
+        """Gaps and errors of the last days, the newest first."""
         rows = self._rows(
             "SELECT kind, text, remedy, TIMESTAMPDIFF(SECOND, happened_at, CURRENT_TIMESTAMP) FROM {}.incident"
             f" WHERE stream = %s AND happened_at > CURRENT_TIMESTAMP - INTERVAL {_INCIDENT_DAYS} DAY"
@@ -196,6 +208,14 @@ class _Reader:
             (stream,),
         )
         return [Gap(str(kind), str(text), str(remedy or ""), float(age)) for kind, text, remedy, age in rows]
+
+    def _pauses(self) -> list[Pause]:
+        try:
+            return PauseTable(self._schema).all(self._connection)
+        except PermanentError as exc:
+            if exc.code in _MISSING:
+                return []
+            raise ConfigError(f"the state schema cannot be read: {exc}", key="state_schema") from exc
 
     def _rows(self, sql: str, parameters: tuple[object, ...] = ()) -> list[tuple[Any, ...]]:
         """Nothing where the table is not made yet."""

@@ -117,6 +117,14 @@ SITUATIONS: dict[str, tuple[Queue, list[Task], Health, list[str]]] = {
     ),
     "just starting": (queue(worker("waiting for the queue", state_s=2)), [], "healthy", ["waiting for the queue for"]),
     "paused": (queue(worker("paused", state_s=30)), [], "degraded", ["paused for 30 s", "`pydbsync resume`"]),
+    "paused, and nobody is there": (
+        queue(place=None, is_owned=False, paused="q since May by ann: index"), [], "down",
+        ["paused: q since May by ann: index", "`pydbsync resume q`"],
+    ),
+    "schema changes are paused": (
+        queue(worker(), paused_ddl=["the schema changes of d.t since May by ann: load"]), [], "degraded",
+        ["paused: the schema changes of d.t since May", "resume --ddl"],
+    ),
     "parked": (
         queue(worker(), parked=[DUPLICATE]), [], "degraded",
         ["2 changes parked", "2 of d.t, the oldest 1 min ago, first id 17: Duplicate", "parked list --stream q"],
@@ -143,6 +151,22 @@ SITUATIONS: dict[str, tuple[Queue, list[Task], Health, list[str]]] = {
         "degraded", ["verify found differences", "1 tables different"],
     ),
 }  # fmt: skip
+
+
+def test_what_was_removed_from_the_state_schema_is_no_good_news() -> None:
+    """An empty answer is none where the table itself has gone."""
+    status = Status(at="", target="t", state_schema="s", state_lost=["parked"], queues=[queue(worker())])
+    judge(status)
+    assert status.health == "down"
+    assert "the state schema s lacks parked" in status.todo[0]
+
+
+def test_parked_changes_of_a_queue_that_nobody_has_are_told() -> None:
+    left = queue(stream="old", queue="old", is_configured=False, is_owned=False, place=None, parked=[DUPLICATE])
+    status = Status(at="", target="t", queues=[queue(worker()), left])
+    judge(status)
+    assert status.health == "degraded"
+    assert "parked list --stream old" in status.todo[0]
 
 
 BY_ITSELF = {"behind, and catching up", "killed, and another stands by"}
