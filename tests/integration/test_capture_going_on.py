@@ -40,6 +40,24 @@ def test_a_long_binlog_is_read_to_its_end_by_the_gtids_of_mariadb(shop: Endpoint
     assert capture.report.place == head(shop)
 
 
+def test_files_with_and_without_checksums_are_read_whatever_the_source_writes_now(
+    shop: Endpoint, tmp_path: Path
+) -> None:
+    """Each file of the binlog says of itself whether its events have one."""
+    capture = Capture(shop, tmp_path)
+    capture.read()
+    try:
+        for number, checksum in enumerate(["CRC32", "NONE", "CRC32", "NONE"]):
+            run(shop, [f"SET GLOBAL binlog_checksum = {checksum}", f"INSERT INTO shop.t VALUES ({number}, '')"])
+        late = Capture(shop, tmp_path / "late", start=str(capture.report.place))
+        found = [[data["id"] for _, data in rows(map(json.loads, each.read()))] for each in (capture, late)]
+        assert found == [[0, 1, 2, 3]] * 2
+        capture.source.query("SET GLOBAL binlog_checksum = CRC32")
+        assert rows(capture.of("INSERT INTO shop.t VALUES (9, '')"))[0][1]["id"] == 9
+    finally:
+        shop.query("SET GLOBAL binlog_checksum = DEFAULT")
+
+
 @pytest.mark.mysql
 def test_a_mysql_without_gtids_is_not_read_by_them(shop: Endpoint, tmp_path: Path) -> None:
     modes = ("ON_PERMISSIVE", "OFF_PERMISSIVE", "OFF")

@@ -17,7 +17,6 @@ from typing import Any, Final, NamedTuple
 
 import pymysql
 from msgspec import Struct
-from pymysql.cursors import Cursor
 from pymysqlreplication import BinLogStreamReader
 from pymysqlreplication.event import FormatDescriptionEvent
 
@@ -40,6 +39,14 @@ _BEFORE_STATUS: Final = 0x0F6A7026
 _WHOLE: Final = 0x2144DF1C
 """The CRC-32 of anything with its own CRC-32 behind it."""
 _BINLOG_DUMP: Final = 0x12
+_CRC32: Final = 1
+"""How a format description says that the events behind it have checksums."""
+_ASKED_OTHERWISE: Final = {
+    "SHOW GLOBAL VARIABLES LIKE 'BINLOG_CHECKSUM'": "SELECT 'binlog_checksum', 'CRC32'",
+    "SET @master_binlog_checksum= @@global.binlog_checksum": "SET @master_binlog_checksum = 'CRC32'",
+}
+"""What mysql-replication asks (1.0.17), and what is asked instead. It takes the source's setting of this moment for all
+files; each file was written with the setting of its own time, which its format description tells."""
 
 
 class BinlogPlace(NamedTuple):
@@ -147,16 +154,16 @@ class DumpConnection(RawConnection):
 
     _sock: socket.socket
     _rfile: _Incoming
-    has_checksum: bool
 
     def connect(self, sock: Any = None) -> None:
-        """Log in, and ask how the events will be checked."""
+        """Log in."""
         super().connect(sock)
         self._rfile = _Incoming(self._sock)
-        with self.cursor(Cursor) as cursor:
-            cursor.execute("SELECT @@GLOBAL.binlog_checksum <> 'NONE'")
-            ((has_checksum,),) = cursor.fetchall()
-            self.has_checksum = bool(has_checksum)
+
+    def query(self, sql: str | bytes, unbuffered: bool = False) -> int:
+        """As PyMySQL's, but that checksums are taken whatever the source's setting is now."""
+        asked = _ASKED_OTHERWISE.get(sql, sql) if isinstance(sql, str) else sql
+        return int(super().query(asked, unbuffered))
 
     def _write_bytes(self, data: bytes) -> None:
         """As PyMySQL's, with the length put right that mysql-replication announces for MariaDB's GTIDs.
@@ -243,7 +250,7 @@ class BinlogReader:
             raise SourceError("the source ended the binlog before it began")
         self.file = self._stream.log_file or place.file
         self._connection = made[0]
-        self._has_checksum = made[0].has_checksum
+        self._has_checksum = first.checksum_algorithm == _CRC32
         self._offset = self._stream.log_pos or 4
         self.begins_at = BinlogPlace(self.file, self._offset, place.gtids)
         """Where the first event stands: the place that was asked for, or what the GTIDs came to."""
@@ -273,15 +280,16 @@ class BinlogReader:
                     return
                 raise self._refusal(frame)
             ts, kind, server_id, size, end, _flags = unpack(frame, 1)
-            if has_checksum:
+            if has_checksum or kind == FORMAT_DESCRIPTION:
                 if crc32(frame, _BEFORE_STATUS) != _WHOLE:
                     raise SourceError(f"an event before {self.file}:{end} arrived damaged (wrong checksum)")
                 body = frame[20:-4]
             else:
                 body = frame[20:]
             if kind == FORMAT_DESCRIPTION:
-                # Its last bytes say how this file's events are checked: one byte algorithm, four bytes checksum.
-                has_checksum = self._has_checksum = frame[-5] == 1
+                # Its last bytes say how this file's events are checked: one byte algorithm, four bytes checksum. It has a
+                # checksum of its own in any case.
+                has_checksum = self._has_checksum = frame[-5] == _CRC32
             frame = b""  # a large event shall not be kept twice, here and below
             if kind == ROTATE:
                 self.file = body[8:].decode("utf-8")
