@@ -355,7 +355,9 @@ class Changes:
 
     def _xa_statement(self, event: Event, found: Recognised) -> Iterable[Batch]:
         action, name = found.tokens[1].upper, found.name
-        if action == "COMMIT":
+        if action in ("START", "BEGIN"):  # what stands up to its XA END, savepoints among it, ends nothing
+            self._is_open = self._has_begun = True
+        elif action == "COMMIT":
             return self._xa_commit(event, name)
         if action == "ROLLBACK":
             if name in self._prepared:

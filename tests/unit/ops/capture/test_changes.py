@@ -155,6 +155,24 @@ def test_a_prepared_transaction_is_given_out_at_its_commit_and_the_place_waits_f
         binlog.query("XA COMMIT X'61',X'',1")
 
 
+def test_a_savepoint_inside_a_prepared_transaction_is_no_end_of_it() -> None:
+    binlog = Binlog(gtids=f"{SERVER}:1-4")
+    begun = binlog.place
+    binlog.gtid(5)
+    binlog.query("XA START X'61',X'',1")
+    binlog.rows(1)
+    binlog.query("SAVEPOINT `s`")
+    binlog.rows(2)
+    binlog.query("ROLLBACK TO `s`")
+    assert binlog.place == begun
+    binlog.query("XA END X'61',X'',1")
+    binlog.write(k.XA_PREPARE, b"\0" + (1).to_bytes(4, "little") + (1).to_bytes(4, "little") + bytes(4) + b"a")
+    assert binlog.place == begun
+    binlog.gtid(6)
+    assert ids(binlog.query("XA COMMIT X'61',X'',1")) == [1]
+    assert binlog.place == (FILE, binlog.end, f"{SERVER}:1-6")
+
+
 def test_a_statement_changes_what_rows_behind_it_are_read_by() -> None:
     binlog = Binlog()
     (created,) = binlog.query("ALTER TABLE t RENAME COLUMN id TO number")
