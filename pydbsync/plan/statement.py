@@ -95,8 +95,10 @@ class _Parser:
             depth += nesting(token)
             if depth == 0 and token.upper == "SELECT":
                 raise self.created_from_query()
-            if depth == 0 and token.upper == "START" and self.at == len(self.tokens) - 2:
-                tail = Span(self.tokens[self.at - 1].end, self.tokens[-1].end)
+            if depth == 0 and token.upper == "START":
+                behind = self.tokens[self.at + 1 : self.at + 2]  # and behind that, MySQL writes the partitions
+                if behind and behind[0].upper == "TRANSACTION":
+                    tail = Span(self.tokens[self.at - 1].end, behind[0].end)
             if depth == 0 and self.accept("UNION"):
                 self.union()
                 continue

@@ -31,7 +31,8 @@ def row(position: str | None = "binlog.000002:500", ts: int = 100, **fields: Any
 
 def ddl(position: str | None = "binlog.000002:500", ts: int = 100, **fields: Any) -> SchemaChange:
     fields.setdefault("sql", "ALTER TABLE t ADD c INT")
-    return SchemaChange(kind="table-alter", database="d", table="t", ts=ts, position=position, **fields)
+    fields.setdefault("kind", "table-alter")
+    return SchemaChange(database="d", table="t", ts=ts, position=position, **fields)
 
 
 def at(place: Place, ts: int = 100, **fields: Any) -> StreamProgress:
@@ -219,10 +220,11 @@ def test_several_messages_of_one_statement_share_their_place() -> None:
     assert judged(progress, ddl(), ddl()) == [DUPLICATE, DUPLICATE]
 
 
-def test_rows_of_create_table_as_select_come_behind_their_schema_change_under_its_gtid() -> None:
+@pytest.mark.parametrize("partitions", ["", "\n/*!50100 PARTITION BY HASH (`a`)\nPARTITIONS 3 */"])
+def test_rows_of_create_table_as_select_come_behind_their_schema_change_under_its_gtid(partitions: str) -> None:
     gtid = f"{UUID}:7"
     progress = at(Place(2, 400, COMMIT_ROW), gtids=f"{UUID}:1-6")
-    create = ddl(gtid=gtid, sql="CREATE TABLE `t` (`a` int) START TRANSACTION")
+    create = ddl(gtid=gtid, kind="table-create", sql=f"CREATE TABLE `t` (`a` int) START TRANSACTION{partitions}")
     rows = [row("binlog.000002:900", gtid=gtid, xoffset=0)]
     rows.append(row("binlog.000002:900", gtid=gtid, commit=True))
     assert progress.judge(create) is NEW

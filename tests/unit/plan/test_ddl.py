@@ -81,6 +81,10 @@ RENAMED = [
     ("CREATE TABLE d.t (a INT) /*!50100 PARTITION BY HASH (a) */", "d.t",
      "CREATE TABLE `new`.t (a INT) /*!50100 PARTITION BY HASH (a) */"),
     ("CREATE TABLE d.t (a INT) START TRANSACTION", "d.t", "CREATE TABLE `new`.t (a INT)"),
+    ("CREATE TABLE d.t (start INT) START TRANSACTION\n/*!50100 PARTITION BY HASH (`start`)\nPARTITIONS 3 */", "d.t",
+     "CREATE TABLE `new`.t (start INT)\n/*!50100 PARTITION BY HASH (`start`)\nPARTITIONS 3 */"),
+    ("ALTER TABLE d.t CONVERT PARTITION p TO TABLE e.u", "d.t",
+     "ALTER TABLE `new`.t CONVERT PARTITION p TO TABLE `other`.u"),
     ("ALTER TABLE d.t ADD d INT AFTER d, ADD INDEX d (d), COMMENT 'd.t'", "d.t",
      "ALTER TABLE `new`.t ADD d INT AFTER d, ADD INDEX d (d), COMMENT 'd.t'"),
     ("/*!50001 ALTER TABLE d.t ADD c INT */", "d.t", "/*!50001 ALTER TABLE `new`.t ADD c INT */"),
@@ -105,7 +109,7 @@ def test_database_names_are_exchanged_where_they_name_a_database(sql: str, table
 
 @pytest.mark.parametrize(("sql", "table", "_expected"), RENAMED)
 def test_without_renaming_the_text_stays(sql: str, table: str, _expected: str) -> None:
-    assert plan(message(sql, table), keep).sql == sql.removesuffix(" START TRANSACTION")
+    assert plan(message(sql, table), keep).sql == sql.replace(" START TRANSACTION", "")
 
 
 @pytest.mark.parametrize(
@@ -398,7 +402,7 @@ def test_recorded_statements(recorded: Recorded) -> None:
     }  # fmt: skip
     same = plan(change, keep, **options)
     if '"quoted"' not in change.sql:
-        assert same.sql == change.sql.removesuffix(" START TRANSACTION")
+        assert same.sql == change.sql.replace(" START TRANSACTION", "")
     exchanged = plan(change, renamed, **options)
     assert re.sub("`target of ([^`]*)`", r"\1", exchanged.sql).replace("`", "") == same.sql.replace("`", "")
     if exchanged.default_database is not None:
