@@ -303,8 +303,8 @@ class StreamProgress:
             return
         # A GTID counts as applied once its transaction is over; a queue may never see the commit row (it went to
         # another queue), so the next GTID closes the one before it as well. DDL is over by itself, but for MySQL's
-        # CREATE TABLE … SELECT, which arrives as CREATE TABLE … START TRANSACTION (partitions stand behind it) and whose
-        # rows have the same GTID.
+        # CREATE TABLE … SELECT, which arrives as CREATE TABLE … START TRANSACTION (partitions stand behind that) and
+        # whose rows have the same GTID.
         if self._open_gtid is not None and self._open_gtid != gtid:
             self._gtids.add(self._open_gtid)
         self._has_gtids = True

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import pytest
 
 from tests.corpus import Case, cases, lossy_cases
-from tests.integration.captured import Capture
+from tests.integration.captured import Capture, run
 from tests.integration.engine import parked, replay
 from tests.integration.test_capture_conformance import MARKS, make_maxwells_table, run_case
 from tests.servers import Endpoint
@@ -64,4 +64,31 @@ def test_a_captured_case_makes_the_target_equal_to_the_source(
         missing = [line for line in found if line.startswith(f"{exempt.table}: missing 1 x")]
         assert len(missing) == exempt.rows, found
         assert all(line.startswith(exempt.table) for line in found), found
+    assert parked(fresh_target) == []
+
+
+RANGES = "PARTITION BY RANGE (a) (PARTITION p VALUES LESS THAN (5), PARTITION q VALUES LESS THAN (9))"
+MOVED = [
+    pytest.param(["CREATE TABLE d.n PARTITION BY HASH (a) PARTITIONS 3 SELECT a FROM d.t"], id="made-with-partitions"),
+    pytest.param(
+        [f"CREATE TABLE d.n (a INT PRIMARY KEY, v TEXT) {RANGES}", "INSERT INTO d.n VALUES (1,'x'),(6,'y'),(7,'z')",
+         "ALTER TABLE d.n CONVERT PARTITION q TO TABLE e.q", "INSERT INTO e.q VALUES (8,'v')",
+         "ALTER TABLE d.n CONVERT TABLE e.q TO PARTITION q VALUES LESS THAN (9)", "UPDATE d.n SET v = 'all'"],
+        marks=pytest.mark.mariadb, id="partitions-and-tables",
+    ),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("statements", MOVED)
+def test_rows_that_come_or_move_with_a_statement_are_where_the_source_has_them(
+    fresh_source: Endpoint, fresh_target: Endpoint, statements: list[str], tmp_path: Path
+) -> None:
+    capture = Capture(fresh_source, tmp_path)
+    capture.read()
+    made = ["CREATE DATABASE d", "CREATE DATABASE e", "CREATE TABLE d.t (a INT)", "INSERT INTO d.t VALUES (1),(2)"]
+    run(fresh_source, [*made, *statements])
+    replay(fresh_target, capture.read())
+    with fresh_source.connect() as at_source, fresh_target.connect() as at_target:
+        expected, actual = read_state(at_source, ["d", "e"]), read_state(at_target, ["d", "e"])
+    assert list(differences(expected, actual, data_only=False)) == []
     assert parked(fresh_target) == []

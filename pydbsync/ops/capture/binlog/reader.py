@@ -287,8 +287,8 @@ class BinlogReader:
             else:
                 body = frame[20:]
             if kind == FORMAT_DESCRIPTION:
-                # Its last bytes say how this file's events are checked: one byte algorithm, four bytes checksum. It has a
-                # checksum of its own in any case.
+                # Its last bytes say how this file's events are checked: one byte algorithm, four bytes checksum. The
+                # checksum is there in any case.
                 has_checksum = self._has_checksum = frame[-5] == _CRC32
             frame = b""  # a large event shall not be kept twice, here and below
             if kind == ROTATE:

@@ -257,12 +257,25 @@ class FollowedSchema:
         if old is None:
             if before not in self.uncertain:
                 return [], Delta()  # ALTER TABLE IF EXISTS of nothing, or a sequence
-            return [_altered(before, None, None)], Delta()
+            made = tuple(name for name, exists in self._converted(statement, session).items() if exists)
+            return [_altered(before, None, None)], Delta(uncertain=made)
         new = alter_table(old, read_clauses(statement), real_as_float=session.real_as_float).renamed(after)
         changes: list[tuple[TableName, TableDef | None]] = [(after, new)]
         if after != before:
             changes.insert(0, (before, None))
+        for name, exists in self._converted(statement, session).items():
+            changes.append((name, old.renamed(name) if exists else None))
         return [_altered(before, old, new)], _delta(*changes)
+
+    def _converted(self, statement: Statement, session: Session) -> dict[TableName, bool]:
+        """MariaDB 10.7 and newer: the tables that partitions become, and (False) those that become partitions."""
+        found: dict[TableName, bool] = {}
+        others = iter([ref for ref in statement.names if ref.role == "exchange"])
+        for clause in statement.clauses:
+            words = [token.upper for token in clause[:2]]
+            if words in (["CONVERT", "PARTITION"], ["CONVERT", "TABLE"]):
+                found[self._name(next(others), session)] = words[1] == "PARTITION"
+        return found
 
 
 def _altered(name: TableName, old: TableDef | None, new: TableDef | None) -> SchemaMessage:

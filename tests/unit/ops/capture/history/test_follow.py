@@ -270,3 +270,19 @@ def test_the_changes_of_a_statement_lead_to_the_same_schema_when_they_are_taken_
         _, delta = followed.apply(statement, Session(database))
         again.take(delta)
     assert again.snapshot() == followed.snapshot()
+
+
+def test_a_table_that_a_partition_becomes_is_known_and_one_that_becomes_a_partition_has_gone() -> None:
+    followed = schema(
+        "CREATE TABLE t (a INT PRIMARY KEY, b TEXT) PARTITION BY RANGE (a) (PARTITION p VALUES LESS THAN (5),"
+        " PARTITION q VALUES LESS THAN (9))",
+        "ALTER TABLE t CONVERT PARTITION p TO TABLE l.x",
+        "CREATE TABLE y LIKE t",
+        "ALTER TABLE t CONVERT TABLE y TO PARTITION p VALUES LESS THAN (5)",
+        brand="mariadb",
+    )
+    assert table(followed, "x", "l") == table(followed).renamed(TableName("l", "x"))
+    assert TableName("d", "y") not in followed.tables
+    followed.take(Delta(uncertain=(TableName("d", "t"),)))
+    run(followed, "ALTER TABLE t CONVERT PARTITION q TO TABLE z")
+    assert followed.uncertain == {TableName("d", "t"), TableName("d", "z")}
