@@ -10,6 +10,7 @@ from pydbsync.model import Change, Delivery, RowChange, SchemaChange, TableName,
 from pydbsync.places import Checkpoint
 from pydbsync.work import (
     Batch,
+    CopyRows,
     ParkedChange,
     ParkedRows,
     Pauses,
@@ -122,6 +123,9 @@ class StateStore(Protocol):
     def copy_start(self, checkpoint: Checkpoint) -> CopyStart | None:
         """What a copy has left to be observed behind this place. Raises StopError while the copy is unfinished."""
 
+    def kept_rows(self, copy: CopyRows) -> tuple[Sequence[int], Sequence[bytes]]:
+        """The next messages that were kept of the copy and not taken up, in order, with what tells which they are."""
+
 
 class Plans(Protocol[PlanT]):
     """Which plan each row change goes by."""
@@ -177,6 +181,9 @@ class SchemaPlanner(Protocol[StepT]):
 
     def ghosts(self) -> str:
         """The online schema changes under way, for the state."""
+
+    def keeps(self, change: RowChange) -> CopyRows | None:
+        """The copy, if this row that is left out is one of it that may have to be made up for."""
 
 
 class Sink(Protocol[PlanT, StepT]):

@@ -175,6 +175,14 @@ class ParkedRows:
             self._rows[target, key] = parked_id
 
 
+class CopyRows(NamedTuple):
+    """The rows that came for the copy of an online schema change and were left out, kept until its swap."""
+
+    copy: TableName
+    began: str
+    """Tells this copy from an earlier one of the same name."""
+
+
 class Work(msgspec.Struct, Generic[PlanT]):
     """What one transaction on the target will hold."""
 
@@ -194,6 +202,10 @@ class Work(msgspec.Struct, Generic[PlanT]):
     """What the target refused of them."""
     conflicts: list[Conflict] = msgspec.field(default_factory=list)
     """Those that were decided, once the work is committed."""
+    kept: Mapping[CopyRows, Sequence[bytes]] = {}
+    """Messages of rows that are left out and kept, in order."""
+    taken_up: Sequence[int] = ()
+    """Which of those that were kept before are applied by this work."""
 
 
 class SchemaMessage(NamedTuple):
@@ -246,6 +258,12 @@ class SchemaWork(msgspec.Struct, Generic[StepT]):
 
     steps: list[SchemaStep[StepT]]
     parked: list[ParkedChange]
+    fills: Sequence[CopyRows] = ()
+    """Copies whose rows are made up for, between two steps."""
+    fills_behind: int = 0
+    """How many of the steps come before that."""
+    ghosts: str = ""
+    """Where there are such, the state of online schema changes that is committed before the first step."""
 
 
 def describe_change(change: RowChange | SchemaChange) -> tuple[str, str, TableName]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Collection, Generator
+from collections.abc import Callable, Collection, Generator, Sequence
 
 import msgspec
 
@@ -13,6 +13,7 @@ from pydbsync.apply.attempt import Attempt
 from pydbsync.apply.catalog import LiveCatalog, collation_of, databases_with_table, read_table
 from pydbsync.apply.conflicts import Conflicts
 from pydbsync.apply.connection import Connection
+from pydbsync.apply.copy_rows import CopyRowsTable
 from pydbsync.apply.feeders import Feeders
 from pydbsync.apply.origin import StreamOrigin
 from pydbsync.apply.parking import Parking
@@ -38,10 +39,22 @@ from pydbsync.places import Checkpoint
 from pydbsync.plan.batch import Batch, single_statements
 from pydbsync.plan.ddl import PlannedSchemaChange
 from pydbsync.plan.lexer import shorten
+from pydbsync.plan.online import OnlineChanges
 from pydbsync.plan.quoting import quote_table
 from pydbsync.plan.row_statements import RowStatement, show_image
 from pydbsync.plan.rows import Dialect, TablePlan
-from pydbsync.work import PENDING, Entry, ParkedChange, ParkedRows, Pauses, SchemaStep, StreamState, Work, park_row
+from pydbsync.work import (
+    PENDING,
+    CopyRows,
+    Entry,
+    ParkedChange,
+    ParkedRows,
+    Pauses,
+    SchemaStep,
+    StreamState,
+    Work,
+    park_row,
+)
 
 _LOOK_S = 1.0
 _DUPLICATE_ENTRY = 1062
@@ -77,6 +90,9 @@ class Applier:
         self._parking = Parking(settings, session=self._session, stream=stream)
         self._schema = SchemaSteps(settings, session=self._session, parking=self._parking, stream=stream, log=log)
         self._conflicts = Conflicts(schema=settings.state_schema, stream=stream)
+        self._copy_rows = CopyRowsTable(schema=settings.state_schema, stream=stream)
+        self._swept: frozenset[str] | None = None
+        """The copies under way when nothing was left of others."""
         self._structure = StructureWatch()
         self._looked_at = 0.0
         self._attempt: Attempt[list[tuple[int, ParkedChange]]] | None = None
@@ -192,8 +208,22 @@ class Applier:
         self._parking.refresh()
         found = self._session.repeat(lambda connection: self._pause_table.of_stream(connection, self._stream))
         self._pauses = found or Pauses()
+        self._session.repeat(self._sweep)
         has_company = self._session.repeat(self._feeders.have_come)
         return bool(self._session.repeat(self._structure.has_changed)) or bool(has_company)
+
+    def kept_rows(self, copy: CopyRows) -> tuple[Sequence[int], Sequence[bytes]]:
+        """The next messages that were kept of the copy and not taken up, in order, with what tells which they are."""
+        return self._session.repeat(lambda connection: self._copy_rows.read(connection, copy)) or ((), ())
+
+    def _sweep(self, connection: Connection) -> None:
+        """Forget the rows of copies that have been swapped, or dropped, a few at a time."""
+        under_way = OnlineChanges.from_json("" if self.state is None else self.state.ghosts).kept
+        if under_way == self._swept:
+            return
+        with connection.transaction():
+            if self._session.row.is_ours(connection) and not self._copy_rows.sweep(connection, under_way):
+                self._swept = under_way
 
     def was_parked(self, position: str, message: bytes) -> bool:
         """Whether this very message of the stream was parked before, whatever became of it since."""
@@ -290,6 +320,8 @@ class Applier:
                 # What is made again behind a bootstrap may have gone before.
                 is_exact = not work.state.bootstrapped
                 yield from run_all(connection, statements, missed=self._tell_missing if is_exact else None)
+            self._copy_rows.write(connection, work.kept)
+            self._copy_rows.forget(connection, work.taken_up)
             parked = [
                 each
                 for changes in (work.outside_refused, refused, work.parked)

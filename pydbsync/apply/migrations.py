@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator
 from typing import NamedTuple, TypeAlias
 
 from pydbsync.apply.conflict_table import CONFLICT_TABLES
+from pydbsync.apply.copy_rows import COPY_ROWS
 from pydbsync.apply.cutover_tables import CUTOVER_TABLES
 from pydbsync.apply.first_tables import FIRST_TABLES
 from pydbsync.apply.mark_table import MARK_TABLE
@@ -155,6 +156,11 @@ MIGRATIONS = (
         12,
         "A worker shows the other end what decides its conflicts.",
         (Columns("worker", "conflict_rule TEXT CHARACTER SET utf8mb4 NULL"),),
+    ),
+    Migration(
+        13,
+        "The rows of the copies of online schema changes are kept until their swap.",
+        (Table("copy_rows", COPY_ROWS),),
     ),
 )
 

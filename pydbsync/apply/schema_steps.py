@@ -90,7 +90,7 @@ class SchemaSteps:
                 raise StopError(f"a schema change came and the policy says stop: {planned.sql}")
             status = "skipped" if policy == "skip" else "parked"
             why = step.why or "the policy for this kind of schema change is park"
-            failure = PermanentError(why) if policy == "park" else None
+            failure, note = (PermanentError(why), why) if policy == "park" else (None, note)
             self._write_intent(digest, change, planned, before={}, state=state)
         else:
             ending = self._run_once(digest, change, planned, entry_before=entry and entry.before, state=state)

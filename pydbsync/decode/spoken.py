@@ -15,7 +15,7 @@ from typing import Any, TypeAlias
 import msgspec
 
 from pydbsync.decode.geometry import read_geometry
-from pydbsync.model import BINARY_KINDS, Column, TableName
+from pydbsync.model import BINARY_KINDS, Column, SchemaChange, TableName
 
 Translate: TypeAlias = Callable[[bytes], Sequence[bytes]]
 """The body of a delivery → messages of Maxwell's format in order, none where it changes nothing. Raises DecodeError."""
@@ -65,6 +65,20 @@ def schema_message(
     """A statement as Maxwell publishes it, but for the descriptions of the table before and after."""
     message: dict[str, object] = {"type": kind, "database": table.database, "sql": sql, "ts": ts * 1000}
     optional = {"table": table.table or None, "position": position, "gtid": gtid}
+    message.update({name: value for name, value in optional.items() if value is not None})
+    return encode(message)
+
+
+def message_of(change: SchemaChange) -> bytes:
+    """A statement that pydbsync puts in place of another one, as Maxwell would have published it."""
+    message: dict[str, object] = {
+        "type": change.kind, "database": change.database, "sql": change.sql, "ts": change.ts * 1000,
+    }  # fmt: skip
+    optional = {
+        "table": change.table, "position": change.position, "gtid": change.gtid, "charset": change.charset,
+        "old": change.old if bytes(change.old) else None, "def": change.def_ if bytes(change.def_) else None,
+        "session": change.session,
+    }  # fmt: skip
     message.update({name: value for name, value in optional.items() if value is not None})
     return encode(message)
 

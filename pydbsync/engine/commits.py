@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import msgspec
@@ -15,7 +16,7 @@ from pydbsync.engine.pace import BatchPace
 from pydbsync.errors import StructureChanged
 from pydbsync.killpoints import kill_point
 from pydbsync.protocols import Sink, Source, StateStore
-from pydbsync.work import Conflict, ParkedChange, SchemaStep, SchemaWork, StreamState, Work, describe_change
+from pydbsync.work import Conflict, CopyRows, ParkedChange, SchemaStep, SchemaWork, StreamState, Work, describe_change
 
 DECISIONS = {
     "source": "the source's row is taken",
@@ -122,24 +123,40 @@ class Commits:
         self.acknowledge(batch.tag)
         return bool(refused) or is_changed
 
-    def run_schema_change(self, work: SchemaWork[Any], batch: OpenBatch, *, generation: int) -> None:
-        """Run the steps of a schema change. They leave the place before it; all that could not be run is parked with
-        the batch, whose commit passes the place, so that a crash in between finds the statement again, and the journal
-        what has run. Raises StopError by policy."""
+    def run_schema_change(
+        self, work: SchemaWork[Any], batch: OpenBatch, *, generation: int, fill: Callable[[CopyRows], object]
+    ) -> None:
+        """Run the steps of a schema change, and `fill` copies between them. They leave the place before it; all that
+        could not be run is parked with the batch, whose commit passes the place, so that a crash in between finds the
+        statement again, and the journal what has run. Raises StopError by policy."""
         for parked in work.parked:
             batch.park(parked)
-        for step in work.steps:
+        if work.fills and self.state.ghosts != work.ghosts:
+            self._store_alone(msgspec.structs.replace(self._next(self.state), ghosts=work.ghosts), [])
+        for place, step in enumerate(work.steps):
+            if place == work.fills_behind:
+                self._fill(work, fill)
             behind = max(
                 filter(None, (*map(batch.blocker, step.waits_for), *map(batch.blocker_of_all, step.waits_for_rows))),
                 default=None,
             )
-            if behind is not None and not self._sink.has_decided(step):
+            if behind is not None and place < work.fills_behind and work.fills:
+                # The rows behind it are stored before the batch is, so that it goes by the journal as well.
+                step.policy, step.why = "park", "waits behind a parked change of the same table"
+                self._change_schema(step, generation)
+            elif behind is not None and not self._sink.has_decided(step):
                 for parked in step.park(step.messages, "waits behind a parked change of the same table", behind):
                     batch.park(parked)
             elif self._change_schema(step, generation) == "parked":
                 first = batch.blocker(step.target())
                 for parked in step.park(step.siblings, "is part of a parked statement", first):
                     batch.park(parked)
+        if work.fills_behind == len(work.steps):
+            self._fill(work, fill)
+
+    def _fill(self, work: SchemaWork[Any], fill: Callable[[CopyRows], object]) -> None:
+        for copy in work.fills:
+            fill(copy)
 
     def _change_schema(self, step: SchemaStep[Any], generation: int) -> str:
         """Run one statement of a schema change; the place stays before it until all of the change is done. What became
@@ -155,13 +172,14 @@ class Commits:
 
     def store(self, parked: list[ParkedChange]) -> None:
         """Store what came back late, whatever the limit says; the place stays. Waits while the target is away."""
-        work: Work[Any] = Work(
-            batch=None, entries=[], parked=parked, state=self._next(self.state), keeps_all=True
-        )  # fmt: skip
-        self._sink.begin(work)
-        self._sink.finish(work)
+        self._store_alone(self._next(self.state), parked)
         for each in parked:
             self._tell_parked(each)
+
+    def _store_alone(self, state: StreamState, parked: list[ParkedChange]) -> None:
+        work: Work[Any] = Work(batch=None, entries=[], parked=parked, state=state, keeps_all=True)
+        self._sink.begin(work)
+        self._sink.finish(work)
 
     def acknowledge(self, tag: int) -> None:
         """This delivery and all before it are safe; 0 for none."""

@@ -12,6 +12,7 @@ from pydbsync.model import Delivery, RowChange, SchemaChange, TableName
 from pydbsync.protocols import Plans, StateStore
 from pydbsync.work import (
     PENDING,
+    CopyRows,
     Entry,
     ParkedChange,
     ParkedRows,
@@ -51,6 +52,9 @@ class OpenBatch:
         """The time of the newest change at the source, in seconds."""
         self.is_open = False
         self.opened_at = 0.0
+        self._kept: dict[CopyRows, list[bytes]] = {}
+        self.taken_up: list[int] = []
+        """Which rows that were kept are applied by it."""
 
     @property
     def has_only_state(self) -> bool:
@@ -67,8 +71,12 @@ class OpenBatch:
         """All of it as one transaction that leads to this state."""
         return Work(
             batch=self._batch, entries=self.entries, parked=self.parked, state=state,
-            new_streams=tuple(self.new_streams),
+            new_streams=tuple(self.new_streams), kept=self._kept, taken_up=self.taken_up,
         )  # fmt: skip
+
+    def keep(self, copy: CopyRows, message: bytes) -> None:
+        """Have a row of a copy stored, which is left out for now."""
+        self._kept.setdefault(copy, []).append(message)
 
     def add(self, entry: Entry[Any]) -> None:
         """Take a change in, or park it: behind what it must wait for, or because it cannot be written. Raises StopError

@@ -7,6 +7,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, NamedTuple, NoReturn
 
 from pydbsync.config.settings import Settings
@@ -18,6 +19,7 @@ from pydbsync.engine.late import LateMessages
 from pydbsync.engine.notices import Notices
 from pydbsync.engine.observe import Observer
 from pydbsync.engine.open_batch import OpenBatch
+from pydbsync.engine.refill import refill
 from pydbsync.engine.repeats import Repeats
 from pydbsync.engine.two_way import judge_for
 from pydbsync.errors import DecodeError, PlanError, SourceError, StopError, Stopped
@@ -255,6 +257,8 @@ class Pipeline:
             return
         for plan, sent in routed:
             self._batch.add((delivery, sent, plan))
+        if not routed and (copy := self._schema.keeps(change)) is not None:
+            self._batch.keep(copy, delivery.body)
 
     def _park(self, delivery: Delivery, change: RowChange, reason: str) -> None:
         plan = self._plans.plan_of(change)
@@ -321,7 +325,8 @@ class Pipeline:
             self._wait_for_turn()
         batch, commits = self._batch, self._commits
         if self._schema.is_open:
-            commits.run_schema_change(self._schema.take(), batch, generation=self._judge.generation)
+            fill = partial(refill, commits=commits, store=self._store, plans=self._plans, decode=self._decode)
+            commits.run_schema_change(self._schema.take(), batch, generation=self._judge.generation, fill=fill)
             self._plans.forget()
         if batch.is_open:
             former = commits.state

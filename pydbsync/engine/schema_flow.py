@@ -10,6 +10,7 @@ from typing import Protocol
 import msgspec
 
 from pydbsync.config.settings import Settings
+from pydbsync.decode.spoken import message_of
 from pydbsync.engine.table_plans import TablePlans
 from pydbsync.errors import PlanError, StopError
 from pydbsync.model import Column, Delivery, RowChange, SchemaChange, TableName
@@ -17,12 +18,12 @@ from pydbsync.plan.after_parked import means_the_same
 from pydbsync.plan.ddl import PlannedSchemaChange, action_of, plan_schema_change
 from pydbsync.plan.dialect import Server
 from pydbsync.plan.lexer import shorten
-from pydbsync.plan.online import NoCopyError, OnlineChanges
+from pydbsync.plan.online import NoCopyError, Observed, OnlineChanges
 from pydbsync.plan.row_order import unproven_of
 from pydbsync.plan.statement import Statement, parse_statement
 from pydbsync.protocols import Catalog
 from pydbsync.route.filters import Filters
-from pydbsync.work import ParkedChange, Pauses, SchemaMessage, SchemaStep, SchemaWork, park_messages
+from pydbsync.work import CopyRows, ParkedChange, Pauses, SchemaMessage, SchemaStep, SchemaWork, park_messages
 
 
 class TargetTables(Protocol):
@@ -84,31 +85,47 @@ class SchemaFlow:
         self._bring_up_to_date()
         return self._online.to_json()
 
+    def keeps(self, change: RowChange) -> CopyRows | None:
+        """The copy, if this row that is left out is one of it that may have to be made up for."""
+        if not self._online.absent or change.position is None:
+            return None
+        return self._online.keeps(TableName(change.database, change.table))
+
     def take(self) -> SchemaWork[PlannedSchemaChange]:
         """What the open statement leads to; none is open then. Raises StopError by policy."""
         messages, self._open, self.is_open = self._open, [], False
         work: SchemaWork[PlannedSchemaChange] = SchemaWork([], [])
         first = messages[0].change
         try:
-            changes, siblings = self._observe([message.change for message in messages])
+            changes, siblings, observed = self._observe([message.change for message in messages])
         except PlanError as exc:
             if isinstance(exc, NoCopyError):
                 self._online = exc.state
             for target in self._plans.targets(first):
                 work.parked += self._unplanned(first, messages, target.database, exc)
             return work
+        if observed is not None and observed.decided is not None:
+            work.fills, work.ghosts = observed.fills, observed.decided.to_json()
         for change in changes:
             # Statements that an online schema change puts in place of this one stand alone.
             is_own = change is first
-            self._add_steps(work, change, siblings if is_own else (), messages, is_own=is_own)
+            if change is changes[-1]:
+                work.fills_behind = len(work.steps)
+            if is_own:
+                self._add_steps(work, change, siblings, messages, is_own=True)
+            else:  # what is parked of it is tried again as itself
+                own = SchemaMessage(messages[0].delivery._replace(body=message_of(change)), change)
+                self._add_steps(work, change, (), [own], is_own=False)
         return work
 
-    def _observe(self, changes: list[SchemaChange]) -> tuple[Sequence[SchemaChange], Sequence[SchemaChange]]:
+    def _observe(
+        self, changes: list[SchemaChange]
+    ) -> tuple[Sequence[SchemaChange], Sequence[SchemaChange], Observed | None]:
         """The statements to run for these messages, and the siblings of the first: others where an online schema change
-        is under way. Raises PlanError."""
+        is under way, and what was observed of that. Raises PlanError."""
         first, siblings = changes[0], changes[1:]
         if self._settings.online_schema_change == "off":
-            return [first], siblings
+            return [first], siblings, None
         self._bring_up_to_date()
         observed = self._online.observe(
             first,
@@ -116,11 +133,14 @@ class SchemaFlow:
             columns_of=self._columns_of,
             siblings=siblings,
             rows_of=self._rows_of,
+            keeps=self._plans.router.takes,
         )
         self._online = observed.state
         if observed.note:
             self._log.info("online schema change: %s", observed.note)
-        return observed.changes, siblings
+        if observed.warning:
+            self._log.warning("%s", observed.warning)
+        return observed.changes, siblings, observed
 
     def _add_steps(
         self,

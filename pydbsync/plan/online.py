@@ -7,6 +7,7 @@ the tool made to the copy are made to the real table. docs/schema-changes.md say
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Literal, NamedTuple, TypeAlias
 
@@ -33,6 +34,7 @@ from pydbsync.plan.tool_tables import (
     log_beside,
     renamed_constraints,
 )
+from pydbsync.work import CopyRows
 
 ColumnsOf: TypeAlias = Callable[[TableName], Sequence[str] | None]
 """A source's table → names of the columns that its table on the target has, in order; None if there is none."""
@@ -54,6 +56,12 @@ class Absent(msgspec.Struct, frozen=True):
     """How many rows the copy has by the rows that came for it; None where that is not known."""
     unfit: str = ""
     """What happened that no tool does, so that the copy must not take the real table's place here."""
+    renames: tuple[Kept, ...] = ()
+    """What gives the real table's constraints the names that they have in the copy; comes before `changes`."""
+    made: Kept | None = None
+    """The statement that made the copy, where it could be made here as it was at the source."""
+    began: str = ""
+    """Tells the copy from an earlier one of its name; empty where its rows are not kept."""
 
 
 class Gone(msgspec.Struct, frozen=True):
@@ -72,6 +80,13 @@ class Observed(NamedTuple):
     """What to plan and run, in order: the change itself where it is an ordinary one (its siblings belong to it), else
     statements that stand alone, at the same position; none where the statement is left out."""
     note: str = ""
+    warning: str = ""
+    """That a copy is none, and is made from the rows that came."""
+    fills: tuple[CopyRows, ...] = ()
+    """Copies that get the rows that were kept of them, before the last of `changes`."""
+    decided: OnlineChanges | None = None
+    """Where there are such, the state before the statement with that decision: once it has been run, what is there does
+    not tell any more what it was."""
 
 
 class NoCopyError(PlanError):
@@ -109,6 +124,16 @@ class OnlineChanges(msgspec.Struct, frozen=True):
             return True
         return columns_of is not None and table.table.endswith("_gho") and _unseen_real(table, columns_of) is not None
 
+    def keeps(self, table: TableName) -> CopyRows | None:
+        """The copy of this name, if its rows are kept."""
+        found = next((item for item in self.absent if item.name == table and item.began), None)
+        return None if found is None else CopyRows(found.name, found.began)
+
+    @property
+    def kept(self) -> frozenset[str]:
+        """By what the copies whose rows are kept are told."""
+        return frozenset(item.began for item in self.absent if item.began)
+
     def counted(self, came: Mapping[TableName, int | None]) -> OnlineChanges:
         """The state after these numbers of rows more have come for tables that are left out; None: not known."""
         absent = [
@@ -127,11 +152,13 @@ class OnlineChanges(msgspec.Struct, frozen=True):
         columns_of: ColumnsOf,
         siblings: Sequence[SchemaChange] = (),
         rows_of: RowsOf = lambda copy, real: None,
+        keeps: Callable[[TableName], bool] = lambda copy: False,
     ) -> Observed:
         """Take one statement in, with the other messages that announce it, before filters leave tables out.
 
-        Raises PlanError where the stream began in the middle of an online schema change, or where a table comes back
-        that the target does not have; NoCopyError where a swap does not fit what came before.
+        `keeps` tells whether the rows of a copy can be kept. Raises PlanError where the stream began in the middle of
+        an online schema change, or where a table comes back that the target does not have; NoCopyError where a swap
+        does not fit what came before, and the copy cannot be made of what was kept.
         """
         if statement.action == "drop-database":
             absent = tuple(item for item in self.absent if item.name.database != change.database)
@@ -144,7 +171,7 @@ class OnlineChanges(msgspec.Struct, frozen=True):
             names = Names(statement, (change, *siblings), None, are_all=True)
         except PlanError:  # the planner has more to ask, and says what is missing
             return Observed(self, (change,))
-        return _Step(self, change, statement, names, columns_of, rows_of).observed()
+        return _Step(self, change, statement, names, columns_of, rows_of, keeps).observed()
 
 
 _DIFFERS_BY_ROW = frozenset({
@@ -163,6 +190,7 @@ class _Step:
         names: Names,
         columns_of: ColumnsOf,
         rows_of: RowsOf,
+        keeps: Callable[[TableName], bool],
     ) -> None:
         self.absent = {item.name: item for item in state.absent}
         self.gone = {item.name: item for item in state.gone}
@@ -171,12 +199,21 @@ class _Step:
         self.names = names
         self.columns_of = columns_of
         self.rows_of = rows_of
+        self.keeps = keeps
         self.refused = ""
+        self.warnings: list[str] = []
+        self.fills: list[CopyRows] = []
+        self.decided = state
+        self.moved: dict[TableName, Item] = {}
+        """Real tables that this statement moves away, so that a copy can take the name."""
+        self.put_back: list[Item] = []
+        """What of the statement is ordinary after all."""
         self.instead: list[SchemaChange] = []
         self.notes: list[str] = []
 
     def observed(self) -> Observed:
-        ordinary = [item for index, item in enumerate(self.statement.items) if self.is_ordinary(item, index)]
+        found = [item for index, item in enumerate(self.statement.items) if self.is_ordinary(item, index)]
+        ordinary = [item for item in self.statement.items if item in found or item in self.put_back]
         state = OnlineChanges(tuple(self.absent.values()), tuple(self.gone.values()))
         if self.refused:
             raise NoCopyError(self.refused, state)
@@ -184,7 +221,10 @@ class _Step:
             self.instead.append(self.change)
         elif ordinary:
             self.instead.append(self.restricted(ordinary))
-        return Observed(state, tuple(self.instead), "; ".join(self.notes))
+        return Observed(
+            state, tuple(self.instead), "; ".join(self.notes), "; ".join(self.warnings), tuple(self.fills),
+            self.decided if self.fills else None,
+        )  # fmt: skip
 
     def is_ordinary(self, item: Item, index: int) -> bool:
         """Whether this part of the statement has nothing to do with an online schema change; takes it in if it has."""
@@ -198,7 +238,7 @@ class _Step:
         if item.before is None or item.after is None or item.before is item.after:
             return self.altered(self.full(item.subject))
         before, after = self.full(item.before), self.full(item.after)
-        is_ordinary = self.renamed(before, after, self.statement.items[index + 1 :])
+        is_ordinary = self.renamed(item, before, after, self.statement.items[index + 1 :])
         if not is_ordinary and len(self.statement.clauses) > 1:
             raise PlanError(f"one statement moves {before} in an online schema change and changes it; run it by hand")
         return is_ordinary
@@ -239,7 +279,7 @@ class _Step:
             return False
         return not (ANY_TABLE.fullmatch(table.table) and self.columns_of(table) is None)
 
-    def renamed(self, before: TableName, after: TableName, later: Sequence[Item]) -> bool:
+    def renamed(self, item: Item, before: TableName, after: TableName, later: Sequence[Item]) -> bool:
         found = self.absent.get(before)
         if found is None:
             is_moved_away = self.has_copy(before) and is_old_name(after.table, before.table, statement=self.statement)
@@ -247,15 +287,21 @@ class _Step:
                 held = self.held(f"RENAME TABLE {quote_table(before)} TO {quote_table(after)}", before)
                 self.gone[before] = Gone(before, held)
                 self.absent[after] = Absent(after, "old", before)
+                self.moved[before] = item
                 return False
             if after.table in bases_of(before.table) and self.columns_of(before) is None:
                 raise _began_earlier(before, after)
             self.release(after)
             return True
         if after == found.real and found.role == "copy" and (after in self.gone or self.columns_of(after) is not None):
-            self.swap(found)
+            unfit = self.unfit(found)
+            if unfit and self.can_be_made(found):
+                return self.make(found, after, unfit)
+            self.swap(found, unfit)
         elif after == found.real and found.role == "old" and after in self.gone:
             del self.gone[after]
+        elif self.can_be_made(found):
+            return self.make(found, after, f"it gets the name {after}")
         else:
             raise PlanError(
                 f"{before}, which becomes {after}, was left out as a part of an online schema change of {found.real}"
@@ -268,23 +314,59 @@ class _Step:
         """The real table was changed itself: its copy knows nothing of that."""
         for copy in [item for item in self.absent.values() if item.role == "copy" and item.real == real]:
             unfit = f"{real} was changed itself while it was copied ({shorten(self.statement.sql, 80)})"
-            self.absent[copy.name] = msgspec.structs.replace(copy, unfit=unfit)
+            # A copy that was made LIKE it would be made of what it is now.
+            is_like = self.statement.action != "truncate-table" and _is_like(copy)
+            made = None if is_like else copy.made
+            self.absent[copy.name] = msgspec.structs.replace(copy, unfit=unfit, made=made)
 
-    def swap(self, copy: Absent) -> None:
+    def unfit(self, copy: Absent) -> str:
+        """Why the copy is none of the real table; empty where nothing shows that."""
+        if copy.unfit or copy.rows is None:
+            return copy.unfit
+        has = self.rows_of(copy.name, copy.real)
+        if has is not None and has != copy.rows:
+            return f"{copy.rows:,} rows came for {copy.name}, and {copy.real} has {has:,}"
+        return ""
+
+    def can_be_made(self, copy: Absent) -> bool:
+        """Whether the target can be given the table as it is at the source, by what came of it."""
+        return copy.role == "copy" and bool(copy.began) and copy.made is not None and copy.rows is not None
+
+    def make(self, copy: Absent, name: TableName, why: str) -> bool:
+        """Make the copy on the target from what was kept, so that the statement runs as any other; that it does."""
+        assert copy.made is not None  # noqa: S101 (`can_be_made`)
+        self.instead += [resume(kept, self.change.position) for kept in (copy.made, *copy.changes)]
+        if name == copy.real and name in self.moved:
+            self.put_back.append(self.moved[name])
+            self.gone.pop(name, None)
+            self.absent = {key: each for key, each in self.absent.items() if (each.role, each.real) != ("old", name)}
+        else:
+            self.release(copy.real)  # behind the copy, which may be made LIKE it
+        del self.absent[copy.name]
+        self.fills.append(CopyRows(copy.name, copy.began))
+        marked = [
+            msgspec.structs.replace(each, unfit=why) if each.name == copy.name else each for each in self.decided.absent
+        ]
+        self.decided = OnlineChanges(tuple(marked), self.decided.gone)
+        self.warnings.append(
+            f"{copy.name}, which becomes {name}, began like an online schema change of {copy.real} but is no copy of it"
+            f" ({why}): it is made now, of the rows that came for it, and what followed is replayed as it was"
+        )
+        return True
+
+    def swap(self, copy: Absent, unfit: str) -> None:
         """The copy takes the real table's place: its changes are made to the real table, if it is a copy of it."""
         self.gone.pop(copy.real, None)
-        unfit = copy.unfit
-        if not unfit and copy.rows is not None:
-            has = self.rows_of(copy.name, copy.real)
-            if has is not None and has != copy.rows:
-                unfit = f"{copy.rows:,} rows came for {copy.name}, and {copy.real} has {has:,}"
         if unfit:
             self.refused = (
                 f"{copy.name} takes the place of {copy.real}, but it is no copy of it: {unfit}. It began like an online"
                 f" schema change, so that its rows were left out; copy {copy.real} from the source, then go on behind"
                 " this statement"
             )
-        self.instead += [resume(retarget(kept, copy.name, copy.real), self.change.position) for kept in copy.changes]
+        self.instead += [
+            resume(retarget(kept, copy.name, copy.real), self.change.position)
+            for kept in (*copy.renames, *copy.changes)
+        ]
         self.notes.append(f"{copy.name} takes the place of {copy.real}: its changes are made to {copy.real}")
         words = {token.upper for kept in copy.changes for token in parse_statement(kept.sql).tokens}
         if differing := sorted(words & _DIFFERS_BY_ROW):
@@ -313,7 +395,7 @@ class _Step:
         if like is not None:
             has_log = any((item.role, item.name) == ("log", log_beside(table)) for item in self.absent.values())
             is_copy = name.endswith("_gho") and (is_gh_ost or has_log) and like.database == database
-            return Absent(table, "copy", like, rows=0) if is_copy and self.columns_of(like) is not None else None
+            return self.copy_of(table, like) if is_copy and self.columns_of(like) is not None else None
         if not is_shown_table(self.statement):
             return None
         for base in bases_of(name):
@@ -322,8 +404,16 @@ class _Step:
             if present is not None and list(present) == columns:
                 parts = renamed_constraints(self.statement)
                 sql = f"ALTER TABLE {quote_table(table)} {', '.join(parts)}"
-                return Absent(table, "copy", real, (self.held(sql, table),) if parts else (), rows=0)
+                return self.copy_of(table, real, renames=(self.held(sql, table),) if parts else ())
         return None
+
+    def copy_of(self, table: TableName, real: TableName, *, renames: tuple[Kept, ...] = ()) -> Absent:
+        found = Absent(table, "copy", real, rows=0, renames=renames)
+        position = self.change.position
+        if position is None or not self.keeps(table) or self.columns_of(table) is not None:
+            return found
+        began = hashlib.sha1(f"{table}\0{position}\0{self.change.ts}".encode(), usedforsecurity=False).hexdigest()
+        return msgspec.structs.replace(found, made=keep(self.change), began=began)
 
     def restricted(self, items: list[Item]) -> SchemaChange:
         """The statement with only these items, and with full names, so that it stands without its other messages."""
@@ -349,6 +439,10 @@ class _Step:
     def held(self, sql: str, table: TableName) -> Kept:
         kind: SchemaKind = "table-drop" if sql.startswith("DROP") else "table-alter"
         return Kept(kind, table.database, table.table, self.change.ts, sql, gtid=self.change.gtid)
+
+
+def _is_like(copy: Absent) -> bool:
+    return copy.made is not None and any(ref.role == "like" for ref in parse_statement(copy.made.sql).names)
 
 
 def _unseen_real(table: TableName, columns_of: ColumnsOf) -> TableName | None:

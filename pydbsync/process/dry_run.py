@@ -40,7 +40,7 @@ from pydbsync.process.stop_signals import stop_on_signals
 from pydbsync.protocols import Source
 from pydbsync.source.amqp import AmqpSource
 from pydbsync.source.file import FileSource
-from pydbsync.work import ParkedChange, ParkedRows, Pauses, SchemaStep, StreamState, Work
+from pydbsync.work import CopyRows, ParkedChange, ParkedRows, Pauses, SchemaStep, StreamState, Work
 
 _HEADER = (
     "SET NAMES utf8mb4",
@@ -278,6 +278,10 @@ class PrintingTarget:
 
     def copy_start(self, checkpoint: Checkpoint) -> None:
         return None
+
+    def kept_rows(self, copy: CopyRows) -> tuple[tuple[int, ...], tuple[bytes, ...]]:
+        """Nothing is kept."""
+        return (), ()
 
     def count_rows(self, table: TableName) -> int | None:
         """Nothing was written, so that it says nothing."""

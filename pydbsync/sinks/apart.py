@@ -20,7 +20,7 @@ from pydbsync.route.filters import Filters
 from pydbsync.sinks.keep import Keep, WentBack
 from pydbsync.sinks.plans import SinkPlan, rows_of
 from pydbsync.sinks.writer import RowWriter, SinkSchemaChange, place_of
-from pydbsync.work import ParkedChange, ParkedRows, Pauses, SchemaStep, StreamState, Work, park_row
+from pydbsync.work import CopyRows, ParkedChange, ParkedRows, Pauses, SchemaStep, StreamState, Work, park_row
 
 _T = TypeVar("_T")
 _LOOK_S = 1.0
@@ -153,6 +153,10 @@ class ApartSink:
     def copy_start(self, checkpoint: Checkpoint) -> None:
         """A copy leaves its place with each row that it writes."""
         return None
+
+    def kept_rows(self, copy: CopyRows) -> tuple[tuple[int, ...], tuple[bytes, ...]]:
+        """Copies of online schema changes are tables like others here."""
+        return (), ()
 
     # -- the sink ----------------------------------------------------------------------------------------------------
 

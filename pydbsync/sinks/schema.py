@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pydbsync.config.settings import Settings
 from pydbsync.errors import PlanError
-from pydbsync.model import Delivery, SchemaChange, TableName
+from pydbsync.model import Delivery, RowChange, SchemaChange, TableName
 from pydbsync.plan.ddl import PlannedSchemaChange, plan_schema_change
 from pydbsync.route.router import Router
 from pydbsync.sinks.writer import RowWriter, SinkSchemaChange
-from pydbsync.work import ParkedChange, SchemaMessage, SchemaStep, SchemaWork, park_whole
+from pydbsync.work import CopyRows, ParkedChange, SchemaMessage, SchemaStep, SchemaWork, park_whole
 
 
 class SinkSchemaFlow:
@@ -37,6 +37,9 @@ class SinkSchemaFlow:
 
     def ghosts(self) -> str:
         return ""
+
+    def keeps(self, change: RowChange) -> CopyRows | None:
+        return None
 
     def take(self) -> SchemaWork[SinkSchemaChange]:
         """A step for each target database in which the sink takes one of the tables."""

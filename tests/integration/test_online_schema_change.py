@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import random
 import subprocess
@@ -13,15 +14,23 @@ from typing import Any
 import pymysql
 import pytest
 
+from pydbsync.apply import schema_steps
+from pydbsync.engine import commits
 from pydbsync.errors import StopError
+from pydbsync.ops.parked_desk import ParkedDesk
+from pydbsync.source.memory import MemorySource
 from tests.integration.carried import Carrier
-from tests.integration.engine import LOG, parked, replay
+from tests.integration.engine import LOG, follow_source, parked, replay, settings_for
 from tests.servers import Endpoint
 
 CREATE = (
     "CREATE TABLE o.t (id INT AUTO_INCREMENT PRIMARY KEY, v VARCHAR(40), n INT, UNIQUE KEY u (n))"
 )  # fmt: skip
 ROWS = 600
+
+
+class Crash(Exception):
+    """The worker dies here."""
 
 
 class Load(threading.Thread):
@@ -236,17 +245,106 @@ def by_hand_in_the_tool_s_words(source: Endpoint, copied: str) -> list[str]:
     ]
 
 
-@pytest.mark.parametrize("block", [1, 1000])
-def test_a_copy_with_fewer_rows_than_the_table_is_none(carrier: Carrier, block: int) -> None:
+def no_copies(carrier: Carrier) -> dict[str, list[str]]:
+    """What begins like an online schema change, and turns out to be none."""
+    shown = by_hand_in_the_tool_s_words(carrier.source, "id < 500")
+    whole = by_hand_in_the_tool_s_words(carrier.source, "TRUE")
+    swap = shown.index("RENAME TABLE `o`.`t` TO `o`.`_t_old`, `o`.`_t_new` TO `o`.`t`")
+    ghost = [each.replace("SELECT id, v, n FROM o.`t` WHERE id > 300", "SELECT id, 'x', n FROM o.`t` WHERE id > 400")
+             for each in gh_ost("o.")]  # fmt: skip
+    ghost_swap = next(place for place, each in enumerate(ghost) if each.startswith("RENAME"))
+    return {
+        "fewer rows": shown,
+        "emptied meanwhile": [*whole[:swap], "TRUNCATE TABLE o.t", *whole[swap:]],
+        "altered meanwhile": [*whole[:swap], "ALTER TABLE o.t ADD z INT", *whole[swap:]],
+        "another name": [*whole[:swap], "RENAME TABLE o._t_new TO o.archive", "DELETE FROM o.archive WHERE id = 9"],
+        "dropped first": [*shown[:swap], "DROP TABLE o.t", "RENAME TABLE o._t_new TO o.t", shown[-1]],
+        "swapped back": [*shown[:swap + 1], "UPDATE o.t SET v = 'x'", "RENAME TABLE o.t TO o._t_new, o._t_old TO o.t",
+                         "UPDATE o.t SET v = 'y' WHERE id = 550"],
+        "beside another table": [
+            *shown[:swap], "CREATE TABLE o.u LIKE o.t", "RENAME TABLE o.u TO o.w, o.t TO o._t_old, o._t_new TO o.t"
+        ],
+        "gh-ost": ghost,
+        "gh-ost in two steps": [
+            *ghost[:ghost_swap], "RENAME /* gh-ost */ TABLE o.t TO o._t_del",
+            "RENAME /* gh-ost */ TABLE o._t_gho TO o.t",
+            *ghost[ghost_swap + 1:],
+        ],
+    }  # fmt: skip
+
+
+NO_COPIES = (
+    "fewer rows", "emptied meanwhile", "altered meanwhile", "another name", "dropped first", "swapped back",
+    "beside another table", "gh-ost", "gh-ost in two steps",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("case", NO_COPIES)
+def test_what_is_no_copy_is_made_of_the_rows_that_came(
+    carrier: Carrier, caplog: pytest.LogCaptureFixture, case: str
+) -> None:
     filled(carrier.source)
-    carrier.run(*by_hand_in_the_tool_s_words(carrier.source, "id < 500"))
-    options: dict[str, Any] = {"source_server": carrier.source_server, "batch_rows": 7, "lossy_values": "off"}
-    replay(carrier.target, carrier.messages, block=block, **options)
-    found = parked(carrier.target)
-    assert [each.kind for each in found] == ["table-alter", "table-alter", "update"]
-    assert f"but it is no copy of it: 499 rows came for o._t_new, and o.t has {ROWS}" in found[0].reason
-    assert "copy o.t from the source" in found[0].reason
+    carrier.run(*no_copies(carrier)[case])
+    carrier.replay(block=len(case), batch_rows=7)
+    assert carrier.differences("o") == []
+    assert [text for text in caplog.messages if "is made now, of the rows that came for it" in text]
     assert carrier.target.query("SELECT ghosts FROM pydbsync.checkpoint") == [("",)]
+    carrier.replay(carrier.run("UPDATE o.t SET v = 'later' WHERE id = 7"))
+    assert carrier.differences("o") == []
+    assert carrier.target.query("SELECT COUNT(*) FROM pydbsync.copy_rows") == [(0,)]
+
+
+def test_what_is_made_of_the_rows_that_came_is_made_once_whenever_the_worker_dies(
+    carrier: Carrier, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    filled(carrier.source)
+    carrier.source.query(
+        "ALTER TABLE o.t DROP PRIMARY KEY, MODIFY id INT"
+    )  # a row that came twice would be there twice
+    carrier.run(*by_hand_in_the_tool_s_words(carrier.source, "id < 500"))
+    source = MemorySource(carrier.messages, block=40)
+    died = 0
+    while not source.is_drained():
+        left = [3 + died % 7]  # what is passed again on the way is passed
+
+        def kill_point(name: str, left: list[int] = left) -> None:
+            left[0] -= 1
+            if left[0] == 0:
+                raise Crash(name)
+
+        monkeypatch.setattr(commits, "kill_point", kill_point)
+        monkeypatch.setattr(schema_steps, "kill_point", kill_point)
+        with contextlib.suppress(Crash):
+            follow_source(
+                carrier.target, source, batch_rows=40, source_server=carrier.source_server, lossy_values="off"
+            )
+            break
+        died += 1
+        assert died < 100
+    assert died > 5
+    assert parked(carrier.target) == []
+    assert carrier.differences("o") == []
+
+
+def test_a_copy_that_cannot_be_made_waits_with_all_that_follows(carrier: Carrier) -> None:
+    filled(carrier.source)
+    statements = by_hand_in_the_tool_s_words(carrier.source, "id < 20")
+    carrier.run(*(each for each in statements if not each.startswith("DROP")))
+    options: dict[str, Any] = {"source_server": carrier.source_server, "lossy_values": "off"}
+    swap = next(place for place, each in enumerate(carrier.messages) if b"RENAME" in each)
+    replay(carrier.target, carrier.messages[:swap], **options)
+    carrier.target.query("CREATE TABLE o._t_new (id INT PRIMARY KEY, other TEXT)")
+    replay(carrier.target, carrier.messages[swap:], **options)
+    found = parked(carrier.target)
+    assert found[0].kind == "table-create"
+    assert {each.behind for each in found[1:]} != {None}
+    carrier.target.query("DROP TABLE o._t_new")
+    desk = ParkedDesk(settings_for(carrier.target, **options), LOG)
+    try:
+        assert [outcome.detail for outcome in desk.retry() if not outcome.applied] == []
+    finally:
+        desk.close()
+    assert carrier.differences("o") == []
 
 
 def test_a_copy_with_as_many_rows_is_one(carrier: Carrier) -> None:
