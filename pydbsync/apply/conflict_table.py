@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from pydbsync.apply.connection import Connection
+from pydbsync.model import TableName
 from pydbsync.plan.quoting import quote_name
 from pydbsync.work import Conflict
 
@@ -39,12 +40,31 @@ CONFLICT_TABLES: Final = {
 operator has decided anew. NULL is no row: there was none, or `note` tells why its image is not kept."""
 
 
+_OF_CHANGE: Final = (
+    "stream = %s AND `position` = %s AND target_database = %s AND target_table = %s AND decision = 'parked'"
+    " AND status = 'decided'"
+)
+
+
 class ConflictTable:
     """The conflicts of one stream."""
 
     def __init__(self, *, schema: str, stream: str) -> None:
         self._table = f"{quote_name(schema)}.`conflict`"
         self._stream = stream
+
+    def is_parked(self, connection: Connection, position: str, target: TableName) -> bool:
+        """Whether a conflict of the change at this place was written down, and waits for a decision."""
+        return bool(connection.rows(
+            f"SELECT 1 FROM {self._table} WHERE {_OF_CHANGE} LIMIT 1", (self._stream, position[:255], *target)
+        ))  # fmt: skip
+
+    def write_resolved(self, connection: Connection, position: str, target: TableName) -> None:
+        """An operator has decided what was parked of the change at this place, as part of the running transaction."""
+        connection.run(
+            f"UPDATE {self._table} SET status = 'resolved' WHERE {_OF_CHANGE}",
+            (self._stream, position[:255], *target),
+        )
 
     def write(self, connection: Connection, conflict: Conflict) -> None:
         """Store one as part of the running transaction."""

@@ -125,9 +125,11 @@ class Conflicts:
             return True  # said of the one change that it is about
         return False
 
-    def settle(self, connection: Connection, entry: Entry[TablePlan], *, tells_same: bool) -> ParkedChange | None:
+    def settle(
+        self, connection: Connection, entry: Entry[TablePlan], *, tells_same: bool, is_told: bool = False
+    ) -> ParkedChange | None:
         """Make one change, or leave the target's row, as is decided; its record if it is to be parked. With
-        `tells_same` it is written down too where both sides have done the same.
+        `tells_same` it is written down too where both sides have done the same; nothing is where it `is_told` already.
 
         Raises PermanentError, PlanError; nothing of it is done then.
         """
@@ -138,7 +140,7 @@ class Conflicts:
             try:
                 parked, conflicts = self._settle(connection, entry)
                 told = [each for each in conflicts if tells_same or each.decision != "same"]
-                for each in told:
+                for each in () if is_told else told:
                     self._table.write(connection, each)
                 break
             except (PermanentError, PlanError) as exc:
@@ -284,6 +286,6 @@ def _told(change: RowChange, plan: TablePlan, judged: _Judged, *, waits: bool) -
 def _sentence(conflicts: list[Conflict]) -> str:
     what = "; ".join(dict.fromkeys(_FOUND_TEXT[each.found] for each in conflicts))
     return (
-        f"conflict: {what}; its policy is to park: `parked retry` takes the source's row, `parked skip` keeps the"
-        " target's, `conflicts list` shows both"
+        f"conflict: {what}; its policy is to park: `conflicts list` and `show` tell the rows, `conflicts resolve` takes"
+        " the source's or the target's"
     )

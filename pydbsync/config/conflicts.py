@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from pydbsync.config.values import FrozenMapping, Kind, join_key, nearest, one_of, option, read_mapping, refuse, text
@@ -73,15 +73,6 @@ class ConflictSettings:
     def other_policy(self) -> ConflictPolicy:
         """What decides in tables that are not named."""
         return self.policy or ConflictPolicy("prefer" if self.prefer else PARK)
-
-    def by_hand(self) -> ConflictSettings:
-        """The same for a change that an operator has asked for again: what was parked to be looked at is made."""
-
-        def decided(policy: ConflictPolicy) -> ConflictPolicy:
-            return ConflictPolicy("source_wins") if policy.name == PARK else policy
-
-        tables = FrozenMapping((glob, decided(policy)) for glob, policy in self.tables.items())
-        return replace(self, policy=decided(self.other_policy), tables=tables)
 
     def to_json(self) -> str:
         """As a worker shows it to the other end."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import datetime as dt
 import logging
 from collections.abc import Iterator, Sequence
-from typing import Any, Literal, TypeAlias
+from typing import Any
 
 import msgspec
 
@@ -22,6 +22,7 @@ from pydbsync.apply.state import ensure_state_schema
 from pydbsync.config.settings import Settings, columns_of
 from pydbsync.errors import OperationError, PermanentError, PlanError
 from pydbsync.model import TableName, read_image
+from pydbsync.ops.parked_conflicts import Take
 from pydbsync.ops.parked_desk import ParkedDesk
 from pydbsync.ops.parked_select import Selection
 from pydbsync.plan.conflicts import Part
@@ -30,7 +31,6 @@ from pydbsync.plan.row_statements import RowStatement, shape_of, show_image, whe
 from pydbsync.plan.rows import TablePlan
 from pydbsync.route.filters import Filters
 
-Take: TypeAlias = Literal["source", "target"]
 _PAGE = 500
 
 
@@ -94,10 +94,13 @@ class ConflictDesk:
         ensure_state_schema(self._connection, settings.state_schema)
         self._table = f"{quote_name(settings.state_schema)}.`conflict`"
         self._parked = f"{quote_name(settings.state_schema)}.`parked`"
+        self._desk: ParkedDesk | None = None
 
     def close(self) -> None:
         """Close the connection."""
         self._connection.close()
+        if self._desk is not None:
+            self._desk.close()
 
     def find(self, selection: ConflictSelection) -> Iterator[Recorded]:
         """Conflicts, the newest first, read as they are asked for."""
@@ -170,8 +173,9 @@ class ConflictDesk:
     def _resolve_parked(self, conflict: Recorded, take: Take | None, row: bytes | None) -> str:
         """Retry or skip the parked change that waits for the decision."""
         found = self._connection.rows(
-            f"SELECT id FROM {self._parked} WHERE stream = %s AND position = %s AND source_database = %s"
-            " AND source_table = %s AND target_database = %s AND status = 'parked' AND behind IS NULL",
+            f"SELECT p.id FROM {self._parked} p LEFT JOIN {self._parked} b ON b.id = p.behind AND b.status = 'parked'"
+            " WHERE p.stream = %s AND p.position = %s AND p.source_database = %s AND p.source_table = %s"
+            " AND p.target_database = %s AND p.status = 'parked' AND b.id IS NULL",
             (conflict.stream, conflict.position, *conflict.source, conflict.target_database),
         )
         if row is not None or not found:
@@ -179,18 +183,16 @@ class ConflictDesk:
                 f"conflict {conflict.id} was parked, and its change "
                 + ("decides it: `--take source` or `--take target`" if found else "is mended or skipped already")
             )
-        desk = ParkedDesk(self._settings, self._log)
-        try:
-            selection = Selection(ids=tuple(int(each[0]) for each in found))
-            if take == "source":
-                outcomes = list(desk.retry(selection))
-                if refused := [each for each in outcomes if not each.applied]:
-                    raise OperationError(f"conflict {conflict.id}: {refused[0].detail}; it stays parked")
-            else:
-                desk.skip(selection, reason=f"conflict {conflict.id}: the target's row is kept")
-        finally:
-            desk.close()
-        said = f"take the {take}'s row: parked {selection.ids[0]} is {'applied' if take == 'source' else 'skipped'}"
+        desk = self._desk = self._desk or ParkedDesk(self._settings, self._log)
+        ids = tuple(int(each[0]) for each in found)
+        if take == "source":
+            outcomes = list(desk.retry(Selection(ids=ids)))
+            if refused := [each for each in outcomes if not each.applied]:
+                raise OperationError(f"conflict {conflict.id}: {refused[0].detail}; it stays parked")
+        else:
+            for parked_id in ids:
+                desk.keep(parked_id, reason=f"conflict {conflict.id}: the target's row is kept")
+        said = f"take the {take}'s row: parked {ids[0]} is {'applied' if take == 'source' else 'skipped'}"
         with self._connection.transaction():
             self._mark(conflict, said)
         return f"{said}; what waits behind it: `parked retry`"

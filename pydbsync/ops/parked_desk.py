@@ -7,7 +7,6 @@ behind in between waits for the next retry.
 
 from __future__ import annotations
 
-import dataclasses
 import datetime as dt
 import logging
 from collections.abc import Collection, Iterator, Sequence
@@ -16,7 +15,6 @@ from typing import Any
 import msgspec
 
 from pydbsync.apply.catalog import LiveCatalog, collation_of, read_table
-from pydbsync.apply.conflicts import Conflicts
 from pydbsync.apply.feeders import Feeders
 from pydbsync.apply.mark import MarkedConnection
 from pydbsync.apply.operator_audit import actor_here
@@ -27,7 +25,8 @@ from pydbsync.config.settings import Settings
 from pydbsync.decode.maxwell import decode_message
 from pydbsync.engine.table_plans import TablePlans, router_from
 from pydbsync.errors import DecodeError, OperationError, PermanentError, PlanError
-from pydbsync.model import Change, Delivery, RowChange, SchemaChange, TableName, TableSchema
+from pydbsync.model import Change, RowChange, SchemaChange, TableName, TableSchema
+from pydbsync.ops.parked_conflicts import NoConflict, ParkedConflicts
 from pydbsync.ops.parked_counts import Count, counted, shape_of
 from pydbsync.ops.parked_foreign import Foreign
 from pydbsync.ops.parked_retry import Outcome, Retry
@@ -36,7 +35,6 @@ from pydbsync.plan.batch import Batch, single_statements
 from pydbsync.plan.ddl import PlannedSchemaChange, plan_schema_change
 from pydbsync.plan.dialect import Server
 from pydbsync.plan.quoting import quote_name
-from pydbsync.plan.rows import TablePlan
 from pydbsync.process.source_server import AskedSource
 
 ALL = Selection()
@@ -149,10 +147,8 @@ class ParkedDesk:
         catalog.attach(self._connection)
         self._router = router_from(settings)
         asked = AskedSource(settings.source, log)
-        # Whoever retries what waits for a decision has decided.
-        decided = dataclasses.replace(settings, conflicts=settings.conflicts.by_hand())
         self._plans = TablePlans(
-            decided,
+            settings,
             router=self._router,
             catalog=catalog,
             log=log,
@@ -163,6 +159,7 @@ class ParkedDesk:
         self._plans.attach()
         self._foreign = Foreign(settings, self._plans.target_columns)
         self._takes_unread = False
+        self._conflicts = ParkedConflicts(self._connection, schema=settings.state_schema)
 
     def close(self) -> None:
         """Close the connection."""
@@ -335,10 +332,39 @@ class ParkedDesk:
                 )
                 skipped = [int(row[0]) for row in still]
                 if skipped:
-                    listed = ", ".join(map(str, skipped))
-                    self._connection.run(f"UPDATE {self._table} SET status = 'skipped' WHERE id IN ({listed})")
-                    self.write_audits(skipped, "skip", reason)
+                    self._write_skipped(skipped, reason)
             count += len(skipped)
+
+    def _write_skipped(self, ids: Sequence[int], reason: str) -> None:
+        listed = ", ".join(map(str, ids))
+        self._connection.run(f"UPDATE {self._table} SET status = 'skipped' WHERE id IN ({listed})")
+        self._conflicts.write_skipped(self._table, listed)
+        self.write_audits(ids, "skip", reason)
+
+    def keep(self, parked_id: int, *, reason: str) -> None:
+        """Skip one whose conflict is decided for the target's row: what of the change is in no conflict is made, and
+        what cannot stay beside the target's row at the other end goes. Raises OperationError."""
+        parked = self._still_parked(parked_id)
+        with self._connection.transaction():
+            for change in self._changes_of(parked_id):
+                for plan, sent in self._plans.route(change):
+                    if plan.conflicts is None or parked.target_database not in ("", plan.name.database):
+                        continue
+                    self._connection.execute(b"SAVEPOINT one_kept")
+                    try:
+                        self._conflicts.settle(parked.stream, sent, plan, take="target")
+                    except NoConflict:  # whoever has written the row meanwhile has decided
+                        self._connection.execute(b"ROLLBACK TO SAVEPOINT one_kept")
+                    except (PlanError, PermanentError) as exc:
+                        raise OperationError(f"parked {parked_id}: {exc}; it stays parked") from exc
+            self._write_skipped([parked_id], reason)
+
+    def _changes_of(self, parked_id: int) -> list[RowChange]:
+        """What is parked, locked for the transaction under way. Raises OperationError."""
+        found = self.changes([parked_id]).get(parked_id)
+        if not isinstance(found, Sequence):
+            raise OperationError(f"parked {parked_id} cannot be read, or is not parked any more: {found}")
+        return [change for change in found if isinstance(change, RowChange)]
 
     def edit(self, parked_id: int, text: bytes, *, stream: str | None = None) -> None:
         """Have a retry use this message (or, for a schema change, this SQL) instead. Raises OperationError."""
@@ -400,7 +426,7 @@ class ParkedDesk:
                 continue  # parked once for each shard
             is_transactional = is_transactional and plan.schema.transactional
             if plan.conflicts is not None:
-                count += self._settle(stream, sent, plan)
+                count += self._conflicts.settle(stream, sent, plan)
                 continue
             for statement in single_statements(sent, plan, in_place=True):
                 run_planned(self._connection, statement)
@@ -422,13 +448,9 @@ class ParkedDesk:
             run_planned(self._connection, statement)
         return True
 
-    def _settle(self, stream: str, change: RowChange, plan: TablePlan) -> int:
-        """Make the change, or leave the target's row, by the policy; whether it was made."""
-        conflicts = Conflicts(schema=self._settings.state_schema, stream=stream)
-        parked = conflicts.settle(self._connection, (Delivery(b"", 0), change, plan), tells_same=False)
-        if parked is not None:
-            raise PlanError(parked.reason)
-        return int(all(each.decision == "source" for each in conflicts.decided))
+    def write_found(self) -> None:
+        """Write down the conflicts by which the change before was refused, once it is taken back."""
+        self._conflicts.write_found()
 
     def same_statement(self, parked_id: int) -> list[int]:
         """The other messages of the same statement that are parked for the same database, in order."""

@@ -76,6 +76,9 @@ class Desk(Protocol):
     def apply_row(self, stream: str, change: RowChange, target_database: str) -> tuple[int, bool]:
         """How many statements it took, and whether all tables have transactions."""
 
+    def write_found(self) -> None:
+        """Write down the conflicts by which the change before was refused, once it is taken back."""
+
     def apply_batch(self, changes: Sequence[tuple[RowChange, str]]) -> bool:
         """Make these, each at a target database, as one batch; False, with nothing done, where they need to be made one
         by one."""
@@ -240,6 +243,7 @@ class Retry:
                 count, is_transactional = count + statements, is_transactional and is_so
         except (DecodeError, PlanError, PermanentError) as exc:
             self._connection.execute(b"ROLLBACK TO SAVEPOINT one_change")
+            self._desk.write_found()
             self._desk.write_audits([each.id], "retry", f"refused: {exc}")
             return Outcome(each.id, False, str(exc)), True
         return Outcome(each.id, True, f"{count} statement(s)"), is_transactional

@@ -13,6 +13,7 @@ has decided. So a decision may depend on nothing but the two rows and the side t
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable, Iterator
 from typing import Final, Literal, NamedTuple, TypeAlias
 
@@ -32,7 +33,7 @@ from pydbsync.plan.row_statements import (
     where_key,
     where_keys,
 )
-from pydbsync.plan.rows import TablePlan
+from pydbsync.plan.rows import ConflictRule, TablePlan
 
 Found: TypeAlias = Literal["exists", "changed", "missing", "unique"]
 """What the target has against the change: a row that should not be there, another one than should, none, or a row that
@@ -208,6 +209,13 @@ def deciding_column(plan: TablePlan, policy: ConflictPolicy) -> Column:
                 " and times have one order on every server"
             )
     raise PlanError(f"{plan.name} has no column {policy.column!r}, by which its conflicts are to be decided")
+
+
+def decided_for(plan: TablePlan, side: Literal["source", "target"]) -> TablePlan:
+    """The same plan, but that one side's row stays whatever the policy says."""
+    found = copy.copy(plan)
+    found.conflicts = ConflictRule(ConflictPolicy(f"{side}_wins"), side)
+    return found
 
 
 def decide(plan: TablePlan, part: Part, found: Found, comparison: int) -> Decision:
