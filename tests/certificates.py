@@ -15,11 +15,15 @@ class KeyPair:
 
 @dataclass(frozen=True)
 class Certificates:
-    """All signed by `ca`; the server's is valid for 127.0.0.1 and localhost."""
+    """All signed by `ca`, whose key is that of `authority`; the server's is valid for 127.0.0.1 and localhost."""
 
     ca: Path
     server: KeyPair
     client: KeyPair
+
+    @property
+    def authority(self) -> KeyPair:
+        return KeyPair(self.ca, self.ca.with_suffix(".key"))
 
 
 def make_certificates(folder: Path) -> Certificates:
@@ -36,7 +40,7 @@ def make_certificates(folder: Path) -> Certificates:
     return Certificates(authority.certificate, server, client)
 
 
-def sign(path: Path, authority: KeyPair, *, name: str, extensions: str) -> KeyPair:
+def sign(path: Path, authority: KeyPair, *, name: str, extensions: str, days: int = 2) -> KeyPair:
     pair = KeyPair(path.with_suffix(".pem"), path.with_suffix(".key"))
     request, settings = path.with_suffix(".csr"), path.with_suffix(".cnf")
     # Python 3.13 and newer verify strictly: key usage and key identifiers must be there.
@@ -48,7 +52,7 @@ def sign(path: Path, authority: KeyPair, *, name: str, extensions: str) -> KeyPa
     )
     openssl(
         *("x509", "-req", "-in", str(request), "-CA", str(authority.certificate), "-CAkey", str(authority.key)),
-        *("-CAcreateserial", "-days", "2", "-extfile", str(settings), "-out", str(pair.certificate)),
+        *("-CAcreateserial", "-days", str(days), "-extfile", str(settings), "-out", str(pair.certificate)),
     )
     return pair
 

@@ -43,6 +43,11 @@ class Broken(NamedTuple):
     declared: str = "topic"
     extra: tuple[tuple[str, str], ...] = ()
     """More bindings: queue and key."""
+    policies: str = "policies"
+    graves: tuple[str, str] = ("", "")
+    """An exchange for dead letters, and a queue that is bound to it."""
+    limit: tuple[str, int] = ("", 0)
+    """Of the virtual host; of the queues then only the first is made."""
 
 
 def fault(check: str, level: Any, says: str, remedy: str) -> Fault:
@@ -79,6 +84,39 @@ CASES = {
     "a quorum queue buries what came back": Broken(
         fault("queue-drops", "warning", "goes to exchange graves", "x-delivery-limit"),
         arguments={"x-queue-type": "quorum", "x-delivery-limit": 5, "x-dead-letter-exchange": "graves"},
+        graves=("graves", "dug"),
+    ),
+    "a grave that is not there": Broken(
+        fault("queue-drops", "error", "should go to exchange graves, which does not exist", "x-delivery-limit"),
+        arguments={"x-queue-type": "quorum", "x-delivery-limit": 5, "x-dead-letter-exchange": "graves"},
+    ),
+    "a grave without a queue": Broken(
+        fault("queue-drops", "error", "graves, to which no queue is bound: it is gone", "x-delivery-limit"),
+        arguments={"x-queue-type": "quorum", "x-delivery-limit": 5, "x-dead-letter-exchange": "graves"},
+        graves=("graves", ""),
+    ),
+    "a policy below the queue's own limit": Broken(
+        fault("queue-drops", "error", "beyond 5 messages (x-max-length), by the policy limits", "clear_policy"),
+        arguments={"x-max-length": 1000}, policy={"max-length": 5},
+    ),
+    "a policy above the queue's own limit": Broken(
+        fault("queue-drops", "error", "beyond 10 messages (x-max-length)", "delete_queue"),
+        arguments={"x-max-length": 10}, policy={"max-length": 500},
+    ),
+    "an operator's policy": Broken(
+        fault("queue-drops", "error", "by the policy limits", "clear_operator_policy"),
+        policy={"max-length": 10}, policies="operator-policies",
+    ),
+    "a policy refuses what is too much": Broken(
+        fault("queue-refuses", "warning", "by the policy limits: Maxwell waits", "clear_policy"),
+        policy={"max-length": 10, "overflow": "reject-publish"},
+    ),
+    "a virtual host with few queues": Broken(
+        fault("vhost-limits", "error", "may have 1 queues and has 1: RabbitMQ makes no other", "set_vhost_limits"),
+        queues={"sync": ["#"], "other": []}, limit=("max-queues", 1),
+    ),
+    "a virtual host with few connections": Broken(
+        fault("vhost-limits", "error", "may have 2 connections", "set_vhost_limits"), limit=("max-connections", 2),
     ),
     "a queue refuses what is too much": Broken(
         fault("queue-refuses", "warning", "waits for no confirmation", "pydbsync capture"),
@@ -156,15 +194,25 @@ def declare(vhost: Vhost, broken: Broken) -> None:
             channel.queue_declare("sync", durable=True)
             channel.queue_bind("sync", "maxwell", "#")
         return
-    for queue, keys in broken.queues.items():
+    name = quote(vhost.name, safe="")
+    if broken.limit[0]:
+        vhost.broker.call("PUT", f"/vhost-limits/{name}/{broken.limit[0]}", {"value": broken.limit[1]})
+    if broken.graves[0]:
+        with vhost.connect() as connection:
+            channel = connection.channel()
+            channel.exchange_declare(broken.graves[0], "fanout", durable=True)
+            if broken.graves[1]:
+                channel.queue_declare(broken.graves[1], durable=True)
+                channel.queue_bind(broken.graves[1], broken.graves[0])
+    for queue, keys in list(broken.queues.items())[: 1 if broken.limit[0] else None]:
         more = [key for name, key in broken.extra if name == queue]
         vhost.declare(queue, routing_keys=[*keys, *more], arguments=broken.arguments)
     if broken.policy is not None:
-        name = quote(vhost.name, safe="")
         body = {"pattern": ".*", "definition": broken.policy, "apply-to": "queues"}
-        vhost.broker.call("PUT", f"/policies/{name}/limits", body)
+        vhost.broker.call("PUT", f"/{broken.policies}/{name}/limits", body)
         path = f"/queues/{name}/{next(iter(broken.queues))}"
-        wait_for(lambda: vhost.broker.call("GET", path).get("policy"), what="the policy")
+        kind = "policy" if broken.policies == "policies" else "operator_policy"
+        wait_for(lambda: vhost.broker.call("GET", path).get(kind), what="the policy")
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -346,6 +394,32 @@ def test_a_node_in_alarm(shop: tuple[Endpoint, Endpoint], vhost: Vhost) -> None:
     finally:
         vhost.broker.control("set_vm_memory_high_watermark", "0.6")
     must_say(report, fault("alarms", "error", "is in memory alarm", "set_vm_memory_high_watermark"))
+
+
+def test_rows_that_are_longer_than_a_message(shop: tuple[Endpoint, Endpoint], vhost: Vhost) -> None:
+    vhost.declare("sync")
+    shop[0].query("ALTER TABLE shop.items ADD body LONGTEXT")
+    try:
+        report = examined(settings(shop, vhost, {"sync": ["#"]}), "broker")
+    finally:
+        shop[0].query("ALTER TABLE shop.items DROP body")
+    must_say(
+        report, fault("message-size", "warning", "(shop.items.body): Maxwell ends at a longer", "max_message_size")
+    )
+
+
+def test_a_queue_that_does_not_run(shop: tuple[Endpoint, Endpoint], vhost: Vhost) -> None:
+    """The only member of a quorum queue is stopped."""
+    vhost.declare("sync", arguments={"x-queue-type": "quorum"})
+    stop = (
+        f'{{ok, Q}} = rabbit_amqqueue:lookup(rabbit_misc:r(<<"{vhost.name}">>, queue, <<"sync">>)),'
+        " ra:stop_server(quorum_queues, amqqueue:get_pid(Q))."
+    )
+    vhost.broker.control("eval", stop)
+    path = f"/queues/{vhost.name}/sync"
+    wait_for(lambda: not vhost.broker.call("GET", path).get("online"), what="the queue's end")
+    report = examined(settings(shop, vhost, {"sync": ["#"]}), "broker")
+    must_say(report, fault("queue-state", "error", "queue sync does not run: 0 of its 1 members", "quorum_status"))
 
 
 def test_a_consumer_timeout_shorter_than_the_longest_alter(shop: tuple[Endpoint, Endpoint], vhost: Vhost) -> None:

@@ -50,6 +50,14 @@ SERVERS = {
         "source", "binlog-retention", "warning", "keeps its binlog for 1 h", "binlog_expire_logs_seconds = 604800",
         source=("SET GLOBAL binlog_expire_logs_seconds = 3600",),
     ),
+    "a crash can part the source's two logs": Fault(
+        "source", "source-durability", "warning", "sync_binlog=0", "SET GLOBAL sync_binlog = 1",
+        source=("SET GLOBAL sync_binlog = 0",),
+    ),
+    "the servers have other time zones": Fault(
+        "target", "time-zone", "warning", "+08:00 at the source", "SET GLOBAL time_zone = '+08:00'",
+        source=("SET GLOBAL time_zone = '+08:00'",),
+    ),
     "the target writes nothing": Fault(
         "target", "read-only", "error", "read_only=", "SET GLOBAL read_only = OFF",
         target=("SET GLOBAL read_only = 1",),
@@ -357,7 +365,7 @@ def test_a_fault_of_mariadb_is_named_with_its_remedy(ends: tuple[Endpoint, Endpo
 
 def test_nothing_is_wrong_with_what_is_well(ends: tuple[Endpoint, Endpoint]) -> None:
     durable = ("SET GLOBAL innodb_flush_log_at_trx_commit = 1", "SET GLOBAL sync_binlog = 1")
-    kept = ("SET GLOBAL binlog_expire_logs_seconds = 604800", "SET GLOBAL binlog_row_metadata = FULL")
+    kept = (*durable, "SET GLOBAL binlog_expire_logs_seconds = 604800", "SET GLOBAL binlog_row_metadata = FULL")
     with global_variables(ends[0], kept), global_variables(ends[1], durable):
         report = examined(settings_of(*ends), "connections", "rights", "source", "target", "tables", "state")
     assert report.exit_code() == 0, shown(report)

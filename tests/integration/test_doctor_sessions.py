@@ -131,6 +131,57 @@ def test_what_the_source_is_like(ends: dict[str, Endpoint], end: str, statement:
         must_say(examined(settings_of(ends["source"], ends["target"]), fault.group), fault)
 
 
+ACCOUNTS = {
+    "an application writes to the target": (
+        "GRANT SELECT, INSERT ON shop.* TO shopkeeper@'%'", True,
+        Fault("target", "other-writers", "warning", "1 session of shopkeeper", "ACCOUNT LOCK"),
+    ),
+    "our account may have few connections": (
+        "ALTER USER shopkeeper@'%' WITH MAX_USER_CONNECTIONS 3", False,
+        Fault("target", "account-limits", "error", "may have 3 connections, and 5 are needed", "MAX_USER_CONNECTIONS"),
+    ),
+    "our account may do few things an hour": (
+        "ALTER USER shopkeeper@'%' WITH MAX_UPDATES_PER_HOUR 100000", False,
+        Fault("target", "account-limits", "error", "MAX_UPDATES_PER_HOUR 100000", "WITH MAX_UPDATES_PER_HOUR 0;"),
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ACCOUNTS)
+def test_what_an_account_of_the_target_is_like(ends: dict[str, Endpoint], name: str) -> None:
+    statement, is_another, fault = ACCOUNTS[name]
+    target = ends["target"]
+    keeper = replace(target, user="shopkeeper", password="sells", server=None)
+    target.query("CREATE USER shopkeeper@'%' IDENTIFIED BY 'sells'")
+    try:
+        target.query("GRANT SELECT ON shop.* TO shopkeeper@'%'")
+        with keeper.connect(database="shop"):
+            settings = settings_of(ends["source"], target if is_another else keeper)
+            before = examined(settings, fault.group)
+            assert not [each for each in before.findings if each.check == fault.check], "it may read alone"
+            target.query(statement)
+            must_say(examined(settings, fault.group), fault)
+    finally:
+        target.query("DROP USER shopkeeper@'%'")
+
+
+def test_what_amazon_says_of_its_binlog(ends: dict[str, Endpoint]) -> None:
+    """By a table that its servers have."""
+    source = ends["source"]
+    source.query("CREATE TABLE mysql.rds_configuration (name VARCHAR(100), value VARCHAR(100))")
+    try:
+        source.query("INSERT INTO mysql.rds_configuration VALUES ('binlog retention hours', NULL)")
+        settings = settings_of(source, ends["target"])
+        fault = Fault(
+            "", "binlog-retention", "error", "Amazon RDS", "rds_set_configuration('binlog retention hours', 168)"
+        )
+        must_say(examined(settings, "source"), fault)
+        source.query("UPDATE mysql.rds_configuration SET value = '6'")
+        must_say(examined(settings, "source"), fault._replace(level="warning", says="for 6 h"))
+    finally:
+        source.query("DROP TABLE mysql.rds_configuration")
+
+
 @pytest.mark.mariadb
 def test_the_account_of_root_is_named(ends: dict[str, Endpoint]) -> None:
     """The server's own, which the lab makes without a password."""
@@ -216,3 +267,29 @@ def test_two_directions_and_two_sources_of_one_database_are_named(ends: dict[str
     assert together("forth", "back") == [("both-directions", "warning")]
     assert together("one", "two") == [("merged-targets", "warning")]
     assert together("forth", "one") == []
+
+
+def test_one_row_by_two_configurations_is_named(ends: dict[str, Endpoint], tmp_path: Path) -> None:
+    """Each is right by itself; a name of one machine is as good as another."""
+    files: dict[str, str] = {}
+    for name, host, queue, key, schema, more in (
+        ("all", "localhost", "all", "#", "pydbsync", {"metrics_port": 9}),
+        ("orders", "127.0.0.1", "orders", "shop.orders", "second", {"metrics_port": 9}),
+        ("left", "127.0.0.1", "orders", "shop.orders", "second", {"include": ["shop.orders"]}),
+        ("same", "127.0.0.1", "all", "#", "second", {}),
+    ):
+        config = {
+            "source_db_info": ends["source"].db_info, "db_info": ends["target"].db_info, "log_file_prefix": "",
+            "state_schema": schema, "rabbitmq_conn_info": {"host": host, "port": 1},
+            "rabbitmq_queue_bind": [{"exchange": ["maxwell", "topic"], "queues": {queue: [key]}}], **more,
+        }  # fmt: skip
+        files[name] = str(write_config(config, tmp_path / f"{name}.py"))
+
+    def together(*names: str) -> list[str]:
+        words = ["doctor", *(word for name in names for word in ("--config", files[name])), "--only", "state", "--json"]
+        found = json.loads(CliRunner().invoke(application("doctor"), words).stdout)["findings"]
+        return [each["check"] for each in found if each["group"] == "together"]
+
+    assert together("all", "orders") == ["one-row-twice", "one-port-twice"]
+    assert together("all", "left") == []
+    assert together("all", "same") == ["one-queue-twice"]

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from itertools import combinations
+from itertools import combinations, product
 
 from pydbsync.config.servers import TargetSettings
 from pydbsync.config.settings import QueueSettings, Settings
+from pydbsync.ops.doctor.bindings import matches
 from pydbsync.ops.doctor.finding import Finding, error, warning
+from pydbsync.ops.doctor.reach import addresses_of
 
 
 def check_together(named: Sequence[tuple[str, Settings]]) -> Iterator[Finding]:
@@ -44,6 +46,13 @@ def check_together(named: Sequence[tuple[str, Settings]]) -> Iterator[Finding]:
                 "one direction at a time (docs/cutover.md): begin the way back when the way forth has ended",
             )
         yield from _one_source_twice(both, one, other)
+        yield from _one_row_twice(both, one, other)
+        if one.metrics_port and (one.metrics_host, one.metrics_port) == (other.metrics_host, other.metrics_port):
+            yield warning(
+                "one-port-twice",
+                f"{both} have the metrics port {one.metrics_port}: on one machine the second does not start",
+                f"metrics_port: {one.metrics_port + 1} in {other_name}",
+            )
 
 
 def _one_source_twice(both: str, one: Settings, other: Settings) -> Iterator[Finding]:
@@ -64,11 +73,47 @@ def _one_source_twice(both: str, one: Settings, other: Settings) -> Iterator[Fin
         )
 
 
+def _one_row_twice(both: str, one: Settings, other: Settings) -> Iterator[Finding]:
+    """One source and one target: a table that a queue of each receives is applied twice, in no common order."""
+    if one.source is None or other.source is None:
+        return
+    if (_end(one.source), _end(one.target)) != (_end(other.source), _end(other.target)):
+        return
+    for mine in one.queues:
+        for theirs in other.queues:
+            if _queue(one, mine) == _queue(other, theirs) or (mine.stream, one.state_schema) == (
+                theirs.stream, other.state_schema,
+            ):  # fmt: skip
+                continue  # that is told by itself
+            for key, key_there in product(mine.routing_keys, theirs.routing_keys):
+                if (matches("topic", key, key_there) or matches("topic", key_there, key)) and _own_filters(one, other):
+                    yield error(
+                        "one-row-twice",
+                        f"{both} replay one source into one target, and queue {mine.queue} (by {key}) and queue"
+                        f" {theirs.queue} (by {key_there}) receive the same tables: each applies all their changes, in"
+                        " no common order",
+                        f"routing keys without a table in common, or include and exclude in both; {key_there!r} is"
+                        " one to correct",
+                    )
+                    return
+
+
+def _own_filters(one: Settings, other: Settings) -> bool:
+    """Whether nothing tells apart what the two apply, as far as names do."""
+    return (one.include, one.exclude, dict(one.dbname_rewrite)) == (
+        other.include, other.exclude, dict(other.dbname_rewrite),
+    )  # fmt: skip
+
+
 def _end(server: TargetSettings) -> tuple[object, ...]:
     given = server.connect
-    host = str(given.get("host", "localhost")).lower()
-    return given.get("unix_socket"), "127.0.0.1" if host == "localhost" else host, given.get("port", 3306)
+    return given.get("unix_socket"), _machine(str(given.get("host", "localhost"))), given.get("port", 3306)
 
 
 def _queue(settings: Settings, queue: QueueSettings) -> tuple[object, ...]:
-    return settings.amqp.host.lower(), settings.amqp.port, settings.amqp.vhost, queue.queue
+    return _machine(settings.amqp.host), settings.amqp.port, settings.amqp.vhost, queue.queue
+
+
+def _machine(host: str) -> str:
+    """One word for all names of a machine."""
+    return min(addresses_of(host))

@@ -7,7 +7,7 @@ import logging
 import re
 import threading
 from collections.abc import Iterator, Mapping
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 from urllib.parse import quote
 
 from pydbsync.config.settings import QueueSettings
@@ -95,8 +95,8 @@ def _queue(exam: Examination, queue: QueueSettings, facts: Mapping[str, Any]) ->
         yield error("queue-state", f"queue {name} does not run: its state is {state}",
                     f"rabbitmqctl list_queues -p {vhost} name state; start the node {facts.get('node')}"
                     f" again")  # fmt: skip
-    policies = [str(facts[key]) for key in ("policy", "operator_policy") if facts.get(key)]
-    own = dict(facts.get("arguments") or {})
+    yield from _members(name, vhost, facts)
+    policies = _policies(exam, facts)
     dropped = what_it_drops(
         arguments,
         server_version=exam.link().server_version,
@@ -105,23 +105,21 @@ def _queue(exam: Examination, queue: QueueSettings, facts: Mapping[str, Any]) ->
     )
     for sentence in dropped:
         argument = (re.findall(r"\((x-[\w-]+)\)", sentence) or [""])[0]
-        by_policy = bool(argument) and argument not in own and bool(policies)
-        to = arguments.get("x-dead-letter-exchange")
-        yield (warning if to and "delivery-limit" in argument else error)(
-            "queue-drops",
-            f"queue {name} {sentence}" + (f", by the policy {' and '.join(policies)}" if by_policy else "")
-            + (f"; what it drops goes to exchange {to}" if to else ""),
-            f"rabbitmqctl clear_policy -p {vhost} {policies[0]}, or leave {argument.removeprefix('x-')} out of it"
-            if by_policy else _anew(name, vhost, argument),
+        grave, is_kept = _grave(exam, arguments)
+        yield (warning if is_kept and "delivery-limit" in argument else error)(
+            "queue-drops", f"queue {name} {sentence}{_by(policies, argument, arguments)}{grave}",
+            _without(policies, argument, arguments, name, vhost),
         )  # fmt: skip
     if str(arguments.get("x-overflow", "")).startswith("reject-publish") and any(
         f"x-max-length{unit}" in arguments for unit in ("", "-bytes")
     ):
+        limit = next(each for each in ("x-max-length", "x-max-length-bytes") if each in arguments)
         yield warning(
             "queue-refuses",
-            f"queue {name} refuses messages beyond its length limit: Maxwell waits for no confirmation, and loses them"
-            " (pydbsync capture waits)",
-            f"leave the limit out ({_anew(name, vhost, 'x-max-length')}), or publish with pydbsync capture",
+            f"queue {name} refuses messages beyond its length limit{_by(policies, limit, arguments)}: Maxwell waits for"
+            " no confirmation, and loses them (pydbsync capture waits)",
+            f"leave the limit out ({_without(policies, limit, arguments, name, vhost)}), or publish with pydbsync"
+            " capture",
         )
     if "x-max-priority" in arguments:
         yield warning("queue-order", f"queue {name} has priorities (x-max-priority): messages with one overtake others",
@@ -131,6 +129,123 @@ def _queue(exam: Examination, queue: QueueSettings, facts: Mapping[str, Any]) ->
                  " until they are applied")  # fmt: skip
     yield from _consumers(exam, name, facts)
     yield from _timeout(exam, name, arguments)
+
+
+def _members(name: str, vhost: str, facts: Mapping[str, Any]) -> Iterator[Finding]:
+    """A quorum queue works while most of its members do."""
+    members, online = facts.get("members"), facts.get("online") or ()
+    if not members or len(online) == len(members):
+        return
+    is_down = 2 * len(online) <= len(members)
+    yield (error if is_down else warning)(
+        "queue-state",
+        f"queue {name} does not run: {len(online)} of its {len(members)} members are at work, and it takes and gives"
+        " nothing"
+        if is_down
+        else f"of {len(members)} members of queue {name} {len(online)} are at work: if more go, it takes nothing",
+        f"rabbitmq-queues quorum_status -p {vhost} {name} shows them; start the nodes"
+        f" {listed(node for node in members if node not in online)} again",
+    )
+
+
+class Policy(NamedTuple):
+    """A policy that holds for a queue."""
+
+    name: str
+    definition: Mapping[str, Any] | None
+    """None where our user may not see it."""
+    clear: str
+
+    def sets(self, argument: str, value: object, own: object) -> bool:
+        """Whether it is what gives the queue this value of an argument."""
+        if self.definition is None:
+            return own is None
+        return argument.removeprefix("x-") in self.definition and self.definition[argument.removeprefix("x-")] == value
+
+
+def _policies(exam: Examination, facts: Mapping[str, Any]) -> list[Policy]:
+    """With the arguments that the queue has of its own, as a policy that nobody can clear."""
+    found = [Policy("", {key.removeprefix("x-"): value for key, value in (facts.get("arguments") or {}).items()}, "")]
+    management = exam.management()
+    for kind, path in (("policy", "policies"), ("operator_policy", "operator-policies")):
+        if not (name := str(facts.get(kind) or "")):
+            continue
+        try:
+            answer = management.get(f"/{path}/{management.vhost_path()}/{quote(name, safe='')}")
+        except SourceError:
+            answer = None
+        found.append(Policy(name, answer and answer.get("definition"), f"clear_{kind}"))
+    return found
+
+
+def _policy_of(policies: list[Policy], argument: str, arguments: Mapping[str, Any]) -> Policy | None:
+    value = arguments.get(argument)
+    own = (policies[0].definition or {}).get(argument.removeprefix("x-"))
+    if not argument or own == value:
+        return None
+    return next((each for each in policies[1:] if each.sets(argument, value, own)), None)
+
+
+def _by(policies: list[Policy], argument: str, arguments: Mapping[str, Any]) -> str:
+    policy = _policy_of(policies, argument, arguments)
+    return f", by the policy {policy.name}" if policy else ""
+
+
+def _without(policies: list[Policy], argument: str, arguments: Mapping[str, Any], name: str, vhost: str) -> str:
+    """How the queue gets rid of an argument."""
+    policy = _policy_of(policies, argument, arguments)
+    if policy is None:
+        return _anew(name, vhost, argument)
+    return f"rabbitmqctl {policy.clear} -p {vhost} {policy.name}, or leave {argument.removeprefix('x-')} out of it"
+
+
+def _grave(exam: Examination, arguments: Mapping[str, Any]) -> tuple[str, bool]:
+    """Where what a queue drops goes, in words, and whether it is kept there."""
+    to = arguments.get("x-dead-letter-exchange")
+    if to is None:
+        return "", False
+    management = exam.management()
+    path = f"/exchanges/{management.vhost_path()}/{quote(str(to), safe='')}"
+    if not to:
+        key = arguments.get("x-dead-letter-routing-key")
+        queue = key and management.get(f"/queues/{management.vhost_path()}/{quote(str(key), safe='')}")
+        return (f"; what it drops goes to queue {key}", True) if queue else ("; what it drops goes nowhere", False)
+    if management.get(path) is None:
+        return f"; what it drops should go to exchange {to}, which does not exist: it is gone", False
+    if not management.get(f"{path}/bindings/source"):
+        return f"; what it drops goes to exchange {to}, to which no queue is bound: it is gone", False
+    return f"; what it drops goes to exchange {to}", True
+
+
+def check_limits(exam: Examination) -> Iterator[Finding]:
+    """A virtual host can be limited in its connections and queues."""
+    management, amqp = exam.management(), exam.settings.amqp
+    try:
+        found = management.get(f"/vhost-limits/{management.vhost_path()}") or []
+        limits = found[0].get("value", {}) if found else {}
+        used = len(management.get(f"/vhosts/{management.vhost_path()}/connections") or []) if limits else 0
+        names = {
+            str(each["name"]) for each in management.get(f"/queues/{management.vhost_path()}?disable_stats=true") or []
+        }
+    except NoRight:
+        return
+    missing = [queue.queue for queue in exam.settings.queues if queue.queue not in names]
+    most = limits.get("max-queues", -1)
+    if missing and 0 <= most < len(names) + len(missing):
+        yield error(
+            "vhost-limits",
+            f"the virtual host {amqp.vhost} may have {most} queues and has {len(names)}: RabbitMQ makes no"
+            f" {listed(missing)}",
+            f"rabbitmqctl set_vhost_limits -p {amqp.vhost} '{{\"max-queues\": -1}}'",
+        )
+    most = limits.get("max-connections", -1)
+    if 0 <= most < max(used, len(exam.settings.queues) + 1) + 1:
+        yield error(
+            "vhost-limits",
+            f"the virtual host {amqp.vhost} may have {most} connections, {used} are open, and each worker and each"
+            " publisher needs one: RabbitMQ refuses the next",
+            f"rabbitmqctl set_vhost_limits -p {amqp.vhost} '{{\"max-connections\": -1}}'",
+        )
 
 
 def _anew(name: str, vhost: str, argument: str) -> str:

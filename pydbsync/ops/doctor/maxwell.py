@@ -14,6 +14,7 @@ from pydbsync.ops.doctor.catalogue import ColumnFacts, source_tables
 from pydbsync.ops.doctor.examination import Examination
 from pydbsync.ops.doctor.finding import Finding, Level, counted, error, listed, ok, unknown, warning
 from pydbsync.ops.doctor.grants import grant_statement
+from pydbsync.ops.doctor.reach import addresses_of
 from pydbsync.ops.doctor.source import binlog_files
 from pydbsync.ops.doctor.variables import number, variables
 from pydbsync.plan.quoting import quote_name
@@ -123,6 +124,27 @@ def _addresses(exam: Examination, given: dict[str, str]) -> Iterator[Finding]:
             f" {settings.amqp.vhost}",
             "make rabbitmq_virtual_host in config.properties and rabbitmq_conn_info.vhost the same",
         )
+    if settings.queues and not _same_place(
+        (given["rabbitmq_host"], given["rabbitmq_port"]), (settings.amqp.host, settings.amqp.port)
+    ):
+        yield warning(
+            "maxwell-address",
+            f"Maxwell publishes to RabbitMQ at {given['rabbitmq_host']}:{given['rabbitmq_port']}, the workers read at"
+            f" {settings.amqp.host}:{settings.amqp.port}",
+            "see that both lead to one broker, as Maxwell's machine and this one see it: rabbitmq_host and"
+            " rabbitmq_port in config.properties, or rabbitmq_conn_info.host and .port",
+        )
+    if settings.source is not None:
+        host = given.get("replication_host", given["host"])
+        port = given.get("replication_port", given["port"])
+        connect = settings.source.connect
+        if not _same_place((host, port), (connect.get("host", "localhost"), connect.get("port", 3306))):
+            yield warning(
+                "maxwell-address",
+                f"Maxwell reads the binlog of {host}:{port}, and source_db_info is {settings.source.address}: copy and"
+                " verify would look at another server",
+                "see that both lead to one server: host and port in config.properties, or source_db_info",
+            )
     if given["schema_database"] != settings.maxwell_database:
         yield warning(
             "maxwell-address",
@@ -142,6 +164,15 @@ def _addresses(exam: Examination, given: dict[str, str]) -> Iterator[Finding]:
                     " the source ends one of two readers of the same number",
                     "replica_server_id=… in config.properties: a number that no server and no other reader has",
                 )
+
+
+def _same_place(one: tuple[object, object], other: tuple[object, object]) -> bool:
+    """Whether two addresses may lead to one server: names of one machine are many, and `localhost` of another machine
+    is another one."""
+    if str(one[1]) != str(other[1]):
+        return False
+    found = [addresses_of(str(host)) for host, _ in (one, other)]
+    return bool(found[0] & found[1])
 
 
 def check_readers(exam: Examination) -> Iterator[Finding]:

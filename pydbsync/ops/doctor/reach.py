@@ -6,6 +6,7 @@ from __future__ import annotations
 import datetime as dt
 import ipaddress
 import re
+import socket
 import ssl
 from collections.abc import Iterator
 from typing import Any, Final, Literal, TypeAlias
@@ -23,6 +24,8 @@ _OLDEST_BROKER = (3, 8)
 _EXPIRES_SOON_DAYS = 21
 _CODE = re.compile(r"\((\d+)\)(?!.*\(\d+\))", re.DOTALL)
 
+_EXPIRED = re.compile(r"certificate (has )?expired|not yet valid", re.IGNORECASE)
+_RELOAD = "MySQL: ALTER INSTANCE RELOAD TLS; MariaDB: FLUSH SSL"
 _REMEDIES: Final = {
     1040: "SET GLOBAL max_connections = … there, or end connections that nobody needs",
     1044: "GRANT the user the database that `{key}.database` names, or leave that key out",
@@ -201,7 +204,8 @@ def _certificate(end: str, certificate: Any) -> Iterator[Finding]:
             f"{end}-certificate",
             f"the certificate of the {end} ends in {max(left.days, 0)} days, at {ends_at:%Y-%m-%d %H:%M} UTC: nothing"
             " connects after that",
-            "have it renewed, and reload it there (MySQL: ALTER INSTANCE RELOAD TLS; MariaDB: FLUSH SSL)",
+            "have it renewed, and reload it there"
+            + (" (a new file is read within a minute or two)" if end == "RabbitMQ" else f" ({_RELOAD})"),
         )
 
 
@@ -219,6 +223,8 @@ def _remedy(away: Away, key: str) -> str:
     for hidden in (3118, 3159, 4151, 2026, 1130, 1129):  # in the text of an error that counts as unreachable
         if f"{hidden}" in text:
             code = hidden
+    if _EXPIRED.search(text):
+        return f"have the certificate there renewed and reloaded ({_RELOAD}); see that the clocks are right"
     if "certificate" in text.lower() or "ssl" in text.lower():
         code = code if code == 3159 else 2026
     if "does not let the session set" in text or "changed the session's settings" in text:
@@ -239,6 +245,8 @@ def _broker_remedy(text: str, exam: Examination) -> str:
             f" {vhost}"
             f" {amqp.user} '.*' '.*' '.*' (docs/rights.md has narrower ones)"
         )
+    if _EXPIRED.search(text):
+        return "have the certificate of RabbitMQ renewed; see that the clocks are right"
     if "certificate" in text or "TLS" in text or "tls" in text:
         return (
             "look at rabbitmq_conn_info.tls (ca, server_name) and .port: 5671 is the usual one with TLS, 5672 without"
@@ -260,6 +268,16 @@ def _identity(connection: Connection) -> tuple[object, ...]:
     unique = lowered.get("server_uuid") or lowered.get("server_uid")
     # Copied data folders have one uuid; a server's address alone may be that of two machines.
     return (unique, *(lowered.get(name) for name in ("hostname", "port", "datadir")))
+
+
+def addresses_of(host: str) -> set[str]:
+    """What a name stands for, as this machine sees it; the name itself where that is not known."""
+    name = host.lower() or "localhost"
+    try:
+        found = {str(entry[4][0]) for entry in socket.getaddrinfo(name, None)}
+    except OSError:
+        return {name}
+    return {"127.0.0.1" if ipaddress.ip_address(each.partition("%")[0]).is_loopback else each for each in found}
 
 
 def is_local(host: str) -> bool:

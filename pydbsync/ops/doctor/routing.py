@@ -196,7 +196,7 @@ def check_bindings(exam: Examination) -> Iterator[Finding]:
                 f"queue {queue.queue} is not bound to exchange {queue.exchange} by {listed(missing)} yet: what is"
                 f" published"
                 " until the worker's next start does not come",
-                "restart the worker, or: rabbitmqadmin declare binding"
+                f"restart the worker, or: rabbitmqadmin -V {exam.settings.amqp.vhost} declare binding"
                 f" source={queue.exchange} destination={queue.queue} routing_key='{missing[0]}'",
             )
         bound = {key for source, name, key in present if (source, name) == (queue.exchange, queue.queue)}

@@ -26,6 +26,7 @@ from pydbsync.ops.doctor import (
     stream,
     tables,
     target,
+    target_use,
 )
 from pydbsync.ops.doctor.examination import Away, Examination, NoTables
 from pydbsync.ops.doctor.finding import Finding, Report, unknown, warning
@@ -40,6 +41,7 @@ GROUPS: Final[Mapping[str, tuple[Check, ...]]] = {
     "rights": (rights.check_target, rights.check_source, rights.check_accounts, broker.check_rights),
     "source": (
         source.check_binlog, source.check_status, source.check_filtered, source.check_sessions, source.check_retention,
+        source.check_durability,
         source.check_gtids, source.check_replica, source.check_clock, source.check_transactions, source.check_tables,
         source.check_writable, source.check_heartbeat, source.check_copies,
     ),
@@ -47,14 +49,16 @@ GROUPS: Final[Mapping[str, tuple[Check, ...]]] = {
         maxwell.check_flags, maxwell.check_filter, maxwell.check_places, maxwell.check_readers, maxwell.check_types,
     ),
     "broker": (
-        broker.check_queues, broker.check_exchanges, broker.check_alarms, broker.check_message_size,
+        broker.check_queues, broker.check_limits, broker.check_exchanges, broker.check_alarms,
+        broker.check_message_size,
         routing.check_bindings, routing.check_routes, routing.check_database_changes, routing.check_heartbeat,
         routing.check_marks,
     ),
     "stream": (stream.check_waiting, stream.check_parked_messages, stream.check_watched, stream.check_unseen),
     "target": (
         target.check_writable, target.check_packets, target.check_durability, target.check_modes, target.check_names,
-        target.check_engines, target.check_connections, target.check_blockers, target.check_prepared,
+        target.check_engines, target.check_zones, target.check_connections, target.check_blockers,
+        target.check_prepared, target_use.check_account, target_use.check_replication, target_use.check_writers,
         target.check_space,
     ),
     "tables": (

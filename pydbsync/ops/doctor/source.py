@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from pydbsync.apply.connection import Connection
 from pydbsync.errors import ApplyError
 from pydbsync.model import TableName
 from pydbsync.ops.doctor.catalogue import source_tables
@@ -133,11 +134,48 @@ def check_retention(exam: Examination) -> Iterator[Finding]:
             )
         else:
             yield ok("binlog-retention", f"the source keeps its binlog for {_time(kept_s)}")
-    if limit := number(known.get("max_binlog_total_size")):
-        yield warning(
+    for variable in ("max_binlog_total_size", "binlog_space_limit"):  # MariaDB's, Percona's
+        if limit := number(known.get(variable)):
+            yield warning(
+                "binlog-retention",
+                f"the source purges its binlog beyond {variable}={limit:,} bytes, whoever still reads it",
+                f"{variable} = 0 in its my.cnf (SET GLOBAL where it can be set)",
+            )
+
+    yield from _on_rds(exam)
+
+
+def _on_rds(exam: Examination) -> Iterator[Finding]:
+    """Amazon purges by a setting of its own, whatever the server's variables say."""
+    try:
+        hours = exam.source().value("SELECT value FROM mysql.rds_configuration WHERE name = 'binlog retention hours'")
+    except ApplyError:
+        return  # a server that is not Amazon's, or a user that may not look
+    if hours is None or number(str(hours)) < 24:
+        kept = f"{hours} h" if hours is not None else "as long as it needs it itself, which is minutes"
+        yield (warning if hours is not None else error)(
             "binlog-retention",
-            f"the source purges its binlog beyond max_binlog_total_size={limit:,} bytes, whoever still reads it",
-            "SET GLOBAL max_binlog_total_size = 0; and in my.cnf",
+            f"the source is one of Amazon RDS, which keeps its binlog for {kept}: a reader that is away for longer has"
+            " lost its place",
+            "CALL mysql.rds_set_configuration('binlog retention hours', 168);",
+        )
+
+
+def check_durability(exam: Examination) -> Iterator[Finding]:
+    """What a crash of the source's machine takes out of one of its two logs the target has, or never gets."""
+    known = variables(exam, "source")
+    weak = [
+        name
+        for name in ("sync_binlog", "innodb_flush_log_at_trx_commit")
+        if name in known and number(known.get(name)) != 1
+    ]
+    if is_on(known.get("log_bin")) and weak:
+        yield warning(
+            "source-durability",
+            "a crash of the source's machine can leave its tables and its binlog unlike"
+            f" ({', '.join(f'{name}={known[name]}' for name in weak)}): what is lost there stays at the target, or"
+            " never comes",
+            " ".join(f"SET GLOBAL {name} = 1;" for name in weak) + " and in my.cnf; pydbsync verify after each crash",
         )
 
 
@@ -158,7 +196,7 @@ def check_replica(exam: Examination) -> Iterator[Finding]:
     known = variables(exam, "source")
     logs = is_on(known.get("log_replica_updates", known.get("log_slave_updates", "ON")))
     try:
-        status = _replica_status(exam)
+        status = replica_status(exam.source())
     except ApplyError as exc:
         if not logs:
             yield unknown(
@@ -185,11 +223,26 @@ def check_replica(exam: Examination) -> Iterator[Finding]:
                 f"the source is a replica whose threads are stopped ({listed(stopped)}): {problem}",
                 "mend it there, then START REPLICA (START SLAVE)",
             )
+        own = number(_of_target(exam, "server_id"))
+        if not stopped and own and number(str(line.get("Source_Server_Id", line.get("Master_Server_Id")))) == own:
+            yield error(
+                "replica",
+                "the source is a replica of the target: what replay writes there comes back to it, and is captured"
+                " again",
+                "STOP REPLICA (STOP SLAVE) at the source, or correct db_info",
+            )
         late = line.get("Seconds_Behind_Source", line.get("Seconds_Behind_Master"))
         if late is not None and int(late) > 60:
             yield warning("replica", f"the source is a replica {_time(int(late))} behind its own source: so is the"
                                      f" target",
                           "see why it is slow, or read the server above it")  # fmt: skip
+
+
+def _of_target(exam: Examination, name: str) -> str | None:
+    try:
+        return variables(exam, "target").get(name)
+    except Away:
+        return None
 
 
 def check_clock(exam: Examination) -> Iterator[Finding]:
@@ -384,8 +437,8 @@ def _binlog_status(exam: Examination) -> tuple[Any, ...] | None:
     return exam.known("binlog status", read)
 
 
-def _replica_status(exam: Examination) -> list[dict[str, Any]]:
-    connection = exam.source()
+def replica_status(connection: Connection) -> list[dict[str, Any]]:
+    """A row for each server that this one replicates from. Raises ApplyError."""
     dialect = connection.dialect
     if dialect.is_mariadb:
         sql = "SHOW ALL SLAVES STATUS"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Final
 
 from pydbsync.errors import ApplyError
@@ -166,6 +166,42 @@ def check_engines(exam: Examination) -> Iterator[Finding]:
     if "innodb" in disabled.lower():
         yield error("default-engine", "the target lets nobody make InnoDB tables (disabled_storage_engines)",
                     "take InnoDB out of disabled_storage_engines in my.cnf and restart it")  # fmt: skip
+
+
+def check_zones(exam: Examination) -> Iterator[Finding]:
+    """NOW() and TIMESTAMP mean something by the session's zone; replay itself works in UTC."""
+    here, there = (
+        known.get("system_time_zone", "")
+        if known.get("time_zone", "SYSTEM").upper() == "SYSTEM"
+        else known["time_zone"]
+        for known in (variables(exam, "target"), variables(exam, "source"))
+    )
+    if _zone(here) != _zone(there):
+        yield warning(
+            "time-zone",
+            f"the time zone is {there} at the source and {here} at the target: the application reads other times in"
+            " its TIMESTAMP columns, and writes others by NOW(), after the cut-over",
+            f"SET GLOBAL time_zone = '{there}'; at the target, and default-time-zone in my.cnf (an offset such as"
+            " '+08:00' where the name is not known there)",
+        )
+    named = "SELECT CONVERT_TZ('2020-06-01 00:00:00', 'UTC', 'Asia/Shanghai')"
+    if exam.source().value(named) is not None and exam.target().value(named) is None:
+        program = "mariadb-tzinfo-to-sql" if exam.target().dialect.is_mariadb else "mysql_tzinfo_to_sql"
+        yield warning(
+            "time-zone",
+            "the target knows no time zones by name, the source does: sessions that set one, and schema changes of"
+            " such sessions, are refused there",
+            f"{program} /usr/share/zoneinfo | mysql mysql at the target",
+        )
+
+
+def _zone_of(known: Mapping[str, str]) -> str:
+    zone = known.get("time_zone", "SYSTEM")
+    return known.get("system_time_zone", "") if zone.upper() == "SYSTEM" else zone
+
+
+def _zone(name: str) -> str:
+    return "+00:00" if name.upper() in ("UTC", "GMT", "+00:00", "ETC/UTC") else name
 
 
 def check_connections(exam: Examination) -> Iterator[Finding]:
