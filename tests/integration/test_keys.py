@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from pydbsync.plan.identity import skeleton
 from tests.integration.carried import Carrier, without_places
 from tests.integration.engine import LOG, parked, replay
 from tests.maxwell import Binlog, delete, insert, update
@@ -85,6 +86,29 @@ def test_messages_without_places_that_come_again_end_in_the_same_state(
 @pytest.fixture
 def carrier(fresh_source: Endpoint, fresh_target: Endpoint, tmp_path: Path) -> Carrier:
     return Carrier(fresh_source, fresh_target, tmp_path)
+
+
+IN_USE = (
+    (0x20, 0x1BD), (0x1C0, 0x1DC), (0x386, 0x3CE), (0x400, 0x45F), (0x1E00, 0x1EFF), (0x2000, 0x200F),
+    (0x3041, 0x30FF), (0x4E00, 0x4E7F), (0xAC00, 0xAC7F), (0xFF01, 0xFF9D), (0x1F600, 0x1F64F),
+)  # fmt: skip
+"""Letters of today, and what collations pass over."""
+
+
+def test_a_change_waits_behind_a_parked_one_of_every_spelling_of_its_key(target: Endpoint) -> None:
+    """What the server holds for one key, the engine does too."""
+    characters = [chr(code) for first, last in IN_USE for code in range(first, last + 1)]
+    columns = " UNION ALL ".join(["SELECT %s AS c", *["SELECT %s"] * (len(characters) - 1)])
+    listed = target.query(
+        "SELECT collation_name FROM information_schema.collations WHERE collation_name IN ('utf8mb4_general_ci',"
+        " 'utf8mb4_unicode_ci', 'utf8mb4_unicode_520_ci', 'utf8mb4_0900_ai_ci', 'utf8mb4_0900_as_ci')"
+    )
+    for (collation,) in listed:
+        weighed = f"SELECT HEX(WEIGHT_STRING(c COLLATE {collation})), c FROM ({columns}) AS t"
+        alike: dict[str, dict[str, str]] = {}
+        for weight, character in target.query(weighed, *characters):
+            alike.setdefault(weight, {})[skeleton(character)] = character
+        assert [found for found in alike.values() if len(found) > 1] == [], collation
 
 
 COLLATIONS = {

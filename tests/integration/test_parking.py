@@ -77,6 +77,26 @@ def test_a_row_whose_image_is_no_object_is_parked(
     assert [each.message for each in parked(fresh_target)] == [wrong, wrong_old]
 
 
+def test_what_follows_of_a_row_waits_although_its_key_is_spelled_otherwise(
+    fresh_target: Endpoint, begin: Begin, binlog: Binlog
+) -> None:
+    create = "CREATE TABLE t (k VARCHAR(9) PRIMARY KEY, v VARCHAR(5)) CHARACTER SET utf8mb4 COLLATE utf8mb4_general_ci"
+    old, new = {"k": "Emile", "v": "a"}, {"k": "émile", "v": "b"}
+    refused = update("d.t", {"k": "Emile", "v": "too long"}, {"v": "a"})
+    later = [refused, delete("d.t", {"k": "Emile", "v": "too long"}), insert("d.t", new)]
+    replay(fresh_target, [*begin(create), *binlog.each([insert("d.t", old), *later])], batch_rows=1, block=1)
+    assert [(each.kind, each.behind is None) for each in parked(fresh_target)] == [
+        ("update", True), ("delete", False), ("insert", False),
+    ]  # fmt: skip
+    fresh_target.query("ALTER TABLE d.t MODIFY v VARCHAR(9)")
+    desk = ParkedDesk(settings_for(fresh_target), LOG)
+    try:
+        assert all(outcome.applied for outcome in desk.retry())
+    finally:
+        desk.close()
+    assert rows(fresh_target) == [("émile", "b")]
+
+
 def test_a_table_that_the_target_does_not_have_is_parked_whole_and_in_order(
     fresh_target: Endpoint, begin: Begin, binlog: Binlog
 ) -> None:

@@ -49,6 +49,21 @@ def test_an_update_within_a_key_is_about_one_row() -> None:
     assert len(row_identity(update({"id": 2, "v": "x"}, {"id": 1}), plan(KEYED))) == 2
 
 
+ALIKE = [
+    ("é", "e"), ("É", "e"), ("e\u0301", "é"), ("ﾃｽﾄ", "テスト"), ("てすと", "テスト"), ("っ", "ツ"), ("Ａ１", "a1"),
+    ("ﬁ", "FI"), ("straße", "STRASSE"), ("Müller", "mueller"), ("ærø", "aero"), ("Łódź", "lodz"), ("😀", "😁"),
+    ("a\u200bb", "ab"), ("ёлка", "ЕЛКА"), ("ᾳ", "Α"), ("한", "한"), ("x\u00a0", "x"), ("①", "1"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("one", "other"), ALIKE)
+def test_keys_that_a_collation_holds_for_equal_are_one_row(one: str, other: str) -> None:
+    keys = [{"a": each, "b": 1, "v": 1} for each in (one, other)]
+    assert meets(COMPOSITE, insert(keys[0]), delete(keys[1]))
+    assert not meets(COMPOSITE, insert(keys[0]), delete({**keys[1], "b": 2}))
+    assert not meets(COMPOSITE, insert(keys[0]), delete({**keys[1], "a": other + "q"}))
+
+
 def test_an_image_without_its_key_may_be_any_row() -> None:
     assert row_identity(insert({"v": "x"}), plan(KEYED)) == []
 
