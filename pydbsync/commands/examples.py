@@ -75,7 +75,8 @@ EXAMPLES: Final[Mapping[str, tuple[tuple[str, str], ...]]] = {
         ("take back what a killed call has left", "pydbsync cutover plan.yaml --undo"),
     ),
     "failover": (
-        ("what the target has and lacks now", "pydbsync failover plan.yaml --drill"),
+        ("try it on private servers, both endings", "pydbsync failover --drill"),
+        ("what the target has and lacks now", "pydbsync failover plan.yaml --dry-run"),
         ("the source is dead", "pydbsync failover plan.yaml"),
         ("it is back: what it has beyond the target", "pydbsync failover plan.yaml --returned"),
         ("carry that over, its own rows win", "pydbsync failover plan.yaml --returned --carry-over target --follow"),

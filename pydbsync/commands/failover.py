@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from pydbsync.commands.cutover import PlanArgument, UndoOption, asking, call_of, ended, show
+from pydbsync.commands.cutover import UndoOption, asking, call_of, ended, show
+from pydbsync.commands.drill import run_drill
 from pydbsync.commands.shared import Format, FormatOption, JsonOption, YesOption, confirm, is_json, print_json
 from pydbsync.errors import OperationError
 from pydbsync.ops.cutover.dangling import Dangling
 from pydbsync.ops.cutover.engine import Work
-from pydbsync.ops.cutover.failover import POLICIES, Dead, Policy, Return, Returned, not_empty, places, said
+from pydbsync.ops.cutover.failover import Dead, not_empty, places, said
+from pydbsync.ops.cutover.returned import POLICIES, Policy, Return, Returned
 from pydbsync.ops.cutover.run import Call, load_ways
 
 
@@ -20,11 +23,20 @@ def register(app: typer.Typer) -> None:
 
     @app.command()
     def failover(
-        plan: PlanArgument,
+        plan: Annotated[
+            Path | None, typer.Argument(metavar="PLAN", help="The plan, .yaml or .py; a drill on the lab needs none.")
+        ] = None,
         yes: YesOption = False,
         undo: UndoOption = False,
+        dry_run: Annotated[
+            bool, typer.Option("--dry-run", help="Say what the target has and lacks now, and change nothing.")
+        ] = False,
         drill: Annotated[
-            bool, typer.Option("--drill", help="Say what the target has and lacks now, and change nothing.")
+            bool,
+            typer.Option(
+                "--drill",
+                help="Kill a source of the lab, or of a plan for drills, and try both endings: all of it is checked.",
+            ),
         ] = False,
         returned: Annotated[
             bool, typer.Option("--returned", help="The old source is back: close it, and list what the target lacks.")
@@ -32,7 +44,8 @@ def register(app: typer.Typer) -> None:
         carry_over: Annotated[
             str | None,
             typer.Option(
-                metavar="source|target|ask", help="Write that at the target; where both changed a row, this one wins."
+                metavar="policies|source|target|ask",
+                help="Write that at the target; where both changed a row, this one wins, or `conflicts` decides.",
             ),
         ] = None,
         undo_old: Annotated[bool, typer.Option("--undo-old", help="Take it back at the old source.")] = False,
@@ -44,10 +57,14 @@ def register(app: typer.Typer) -> None:
         """Open the target of a source that is dead, with all that has arrived; with --returned settle what the
         old source has beyond that. Exit code 1 where changes are left to be settled."""
         wants_json = is_json(output, as_json)
+        if drill:
+            raise typer.Exit(run_drill(plan, yes=yes, as_json=wants_json))
+        if plan is None:
+            raise OperationError("which plan? Only --drill does without one")
         ways = load_ways(plan)
         call = call_of(ways, "failover", ask=asking("failover", yes=yes), to_stderr=wants_json, is_back=back)
-        if drill:
-            _print(call.drill(_drill), as_json=wants_json)
+        if dry_run:
+            _print(call.look(_look), as_json=wants_json)
             raise typer.Exit(0)
         if returned:
             raise typer.Exit(_settle(call, _policy(carry_over), undo_old, follow, yes=yes, as_json=wants_json))
@@ -71,7 +88,7 @@ def _policy(text: str | None) -> Policy | None:
     return None
 
 
-def _drill(work: Work) -> Returned:
+def _look(work: Work) -> Returned:
     found = Returned(work.plan.name, work.way.source, work.way.target)
     last = places(work)
     for each in last:
@@ -92,27 +109,32 @@ def _settle(call: Call, policy: Policy | None, undo_old: bool, follow: bool, *, 
 
     def settle(work: Work) -> Returned:
         settling = Return(work, _choose)
-        found = Returned(work.plan.name, work.way.source, work.way.target)
-        if follow and not (policy or undo_old):
-            found.done = settling.follow()
-            return found
-        work.tell(settling.close_source())
-        changes = settling.changes()
-        found.changes = settling.beside(changes)
-        if (policy or undo_old) and not yes:
-            where = work.way.source if undo_old else work.way.target
-            confirm(f"{len(changes):,} changes: settle them at {where}?", "failover: nothing was settled")
-        if policy:
-            found.done = settling.carry_over(changes, found.changes, policy)
-        elif undo_old:
-            found.done = settling.undo_at_source(changes)
+        found = Returned(work.plan.name, work.way.source, work.way.target, is_settled=bool(settling.settled))
+        if settling.settled and (policy or undo_old):
+            settling.begin(policy or "undo", [])
+        if settling.settled or (follow and not (policy or undo_old)):
+            found.done = settling.settled
+            if not settling.settled and settling.is_begun:
+                raise OperationError(settling.is_begun)
+        else:
+            work.tell(settling.close_source())
+            changes = settling.changes()
+            found.changes = settling.beside(changes)
+            if (policy or undo_old) and not yes:
+                where = work.way.source if undo_old else work.way.target
+                confirm(f"{len(changes):,} changes: settle them at {where}?", "failover: nothing was settled")
+            if policy:
+                found.done = settling.carry_over(changes, found.changes, policy)
+            elif undo_old:
+                found.done = settling.undo_at_source(changes, found.changes)
         if follow:
-            found.done += f"; {settling.follow()}"
+            found.done = "; ".join(filter(None, (found.done, settling.follow())))
+        found.is_settled = not found.changes or bool(found.done and "ATTENTION" not in found.done)
         return found
 
     found = call.returned(settle)
     _print(found, as_json=as_json)
-    return 1 if found.changes and not found.done else 0
+    return 0 if found.is_settled else 1
 
 
 def _choose(change: Dangling) -> bool:

@@ -25,6 +25,8 @@ class Hooks:
     open: str = option("", text(), "opens the server that is gone to, instead of read_only")
     start: str = option("", text(), "starts capture and replay of a direction, instead of processes of our own")
     stop: str = option("", text(), "ends capture and replay of a direction, instead of SIGTERM")
+    drill_kill: str = option("", text(), "kills the source, for `failover --drill` with this plan")
+    drill_start: str = option("", text(), "starts the source again, likewise")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,6 +102,8 @@ def load_plan(path: Path) -> CutoverPlan:
         raise ConfigError("fence and unfence belong together: one of them is missing", key="hooks")
     if bool(plan.hooks.start) != bool(plan.hooks.stop):
         raise ConfigError("start and stop belong together: one of them is missing", key="hooks")
+    if bool(plan.hooks.drill_kill) != bool(plan.hooks.drill_start):
+        raise ConfigError("drill_kill and drill_start belong together: one of them is missing", key="hooks")
     folder = path.resolve().parent
     forth = folder / plan.forth
     back = folder / plan.back if plan.back else _derived(folder / f"{path.stem}.back.py", forth)
@@ -149,6 +153,42 @@ def back_of(forth: str) -> dict[str, object]:
         "source_server": "auto",
         "metrics_port": 0,
         "log_file_prefix": _log_prefix(str(given.get("log_file_prefix") or Settings().log_file_prefix)),
+    }
+
+
+def carried_of(forth: str, wins: str) -> dict[str, object]:
+    """The configuration by which a failover carries over what a dead source had: each change is compared with the row
+    that is there. `wins` is source or target; empty for what `conflicts` says, which parks where it says nothing."""
+    given = dict(read_config(Path(forth)))
+    given.pop("source_db_info", None)  # its other tables need not be fit for conflicts
+    given.pop("two_way", None)
+    return {
+        **given,
+        "detect_conflicts": "on",
+        "conflicts": {"policy": f"{wins}_wins"} if wins else given.get("conflicts") or {"policy": "park"},
+        "metrics_port": 0,
+    }
+
+
+DRILL_DATABASE: Final = "pydbsync_drill"
+DRILL_STATE: Final = "pydbsync_drill_state"
+
+
+def drilled_of(forth: str) -> dict[str, object]:
+    """The same servers and broker for a drill, with a database, queues and a state schema of its own."""
+    given = read_config(Path(forth))
+    for key in ("db_info", "source_db_info", "rabbitmq_conn_info"):
+        if not given.get(key):
+            raise ConfigError(f"is missing in {forth}", key=key)
+    return {
+        **{name: given[name] for name in ("db_info", "source_db_info", "rabbitmq_conn_info")},
+        "rabbitmq_queue_bind": [{"exchange": ["pydbsync_drill", "topic"], "queues": {"pydbsync_drill": ["#"]}}],
+        "include": [f"{DRILL_DATABASE}.*", "pydbsync_heartbeat.*"],
+        "state_schema": DRILL_STATE,
+        "state_interval_s": 0.2,
+        "consumer_poll_s": 0.05,
+        "metrics_port": 0,
+        "log_file_prefix": str(Path(forth).with_name("drill-%s.log")),
     }
 
 

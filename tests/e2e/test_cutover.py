@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -84,65 +82,3 @@ def test_what_fails_is_undone_and_what_is_killed_is_gone_on_with(stage: Stage) -
     wait_for(lambda: application.faults(stage.source) == [], what="the last orders at the other server")
     assert stage.source.query("SELECT status FROM information_schema.events") == [("DISABLED",)]
     assert stage.target.query("SELECT status FROM information_schema.events") == [("ENABLED",)]
-
-
-ORDERS = "SELECT id, token, note FROM shop.orders ORDER BY id"
-LATE = (
-    "INSERT INTO shop.orders VALUES (4, 'd', NULL)",
-    "UPDATE shop.orders SET note = 'late' WHERE id = 2",
-    "DELETE FROM shop.orders WHERE id = 3",
-    "UPDATE shop.orders SET note = 'mine' WHERE id = 1",
-    "UPDATE shop.orders SET note = 'later' WHERE id = 2",
-)
-"""What the source writes when nothing reads its binlog any more."""
-BESIDE = [
-    ("insert", 4, None, "free"),
-    ("update", 2, {"id": 2, "token": "b", "note": None}, "free"),
-    ("delete", 3, {"id": 3, "token": "c", "note": None}, "free"),
-    ("update", 1, {"id": 1, "token": "a", "note": "theirs"}, "conflict"),
-    ("update", 2, {"id": 2, "token": "b", "note": None}, "free"),
-]
-SETTLED = {
-    "--carry-over=target": [(1, "a", "theirs"), (2, "b", "later"), (4, "d", None)],
-    "--undo-old": [(1, "a", "theirs"), (2, "b", None), (3, "c", None)],
-}
-
-
-@pytest.mark.mariadb
-@pytest.mark.parametrize("ending", SETTLED)
-def test_what_a_dead_source_has_beyond_the_target_is_listed_and_settled(stage: Stage, ending: str) -> None:
-    source, target = stage.source, stage.target
-    source.query("DROP TRIGGER shop.count_orders")
-    source.query("INSERT INTO shop.orders VALUES (1, 'a', NULL), (2, 'b', NULL), (3, 'c', NULL)")
-    stage.write_plan()
-    capture = stage.begin()
-    source.query("UPDATE shop.balance SET n = 7")
-    balance = "SELECT n FROM shop.balance"
-    wait_for(lambda: target.query(balance) == [(7,)], what="the last change that is carried")
-    os.killpg(capture.pid, signal.SIGKILL)
-    for sql in LATE:
-        source.query(sql)
-    assert stage.call("failover").exit_code == 3  # the source answers
-    assert source.server is not None
-    source.server.kill()
-
-    done = stage.call("failover")
-    assert done.exit_code == 0, done
-    assert stage.active.read_text().strip() == f"{target.host}:{target.port}"
-    target.query("UPDATE shop.orders SET note = 'theirs' WHERE id = 1")
-    target.query("INSERT INTO shop.orders (token) VALUES ('new')")
-    ((new,),) = target.query("SELECT id FROM shop.orders WHERE token = 'new'")
-    assert new > 1000
-
-    source.server.start()
-    done = stage.call("failover", options=("--returned", "--json"))
-    assert done.exit_code == 1, done
-    changes = json.loads(done.stdout)["changes"]
-    assert [(c["kind"], (c["after"] or c["before"])["id"], c["now"], c["standing"]) for c in changes] == BESIDE
-    assert source.query("SELECT @@global.read_only") == [(1,)]
-
-    done = stage.call("failover", options=("--returned", ending, "--follow", "--yes"))
-    assert done.exit_code == 0, done
-    wanted = [*SETTLED[ending], (new, "new", None)]
-    assert target.query(ORDERS) == wanted
-    wait_for(lambda: source.query(ORDERS) == wanted, what="the old source as the target is")

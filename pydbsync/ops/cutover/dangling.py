@@ -14,6 +14,7 @@ import msgspec
 
 from pydbsync.apply.catalog import LiveCatalog
 from pydbsync.apply.connection import Connection
+from pydbsync.config.servers import TargetSettings
 from pydbsync.config.settings import Settings
 from pydbsync.decode.maxwell import decode_message
 from pydbsync.engine.table_plans import TablePlans, router_from
@@ -110,6 +111,7 @@ def read_changes(way: Way, last: Iterable[Last], stop: threading.Event) -> list[
     if settings.source is None:
         raise OperationError("the source is not configured (source_db_info)")
     places = {each.stream: each for each in last}
+    _assert_whole(settings.source, places.values())
     first = min(places.values(), key=lambda each: (each.file, each.offset))
     begin = f"{first.base}.{first.file:06d}:{_transaction_start(settings.source.connect_keywords(), first)}"
     with tempfile.TemporaryDirectory(prefix="pydbsync-failover-") as folder:
@@ -136,6 +138,36 @@ def read_changes(way: Way, last: Iterable[Last], stop: threading.Event) -> list[
         if any(places[each.stream].is_before(change) for each in queues):
             found.append((line, change))
     return found
+
+
+def _assert_whole(settings: TargetSettings, last: Iterable[Last]) -> None:
+    """The old source is the one that was followed, and its binlog reaches up to where the target is.
+
+    Raises OperationError: one that lost its last commits in the crash, or was made anew, can neither be listed nor
+    follow.
+    """
+    source = Connection(settings.connect_keywords(), key=settings.key, read_timeout_s=60)
+    try:
+        server_id = int(source.value("SELECT @@server_id"))
+        sizes = {str(row[0]): int(row[1]) for row in source.rows("SHOW BINARY LOGS")}
+    finally:
+        source.close()
+    for each in last:
+        if each.server_id not in (None, server_id):
+            raise OperationError(
+                f"{settings.address} is the server {server_id}, and {each.stream} was applied from the server"
+                f" {each.server_id}: it is not the old source"
+            )
+        file = f"{each.base}.{each.file:06d}"
+        if file not in sizes and min(sizes, default=file) > file:
+            raise OperationError(f"{settings.address} has purged {file}, up to which {each.stream} is applied: copy it"
+                                 " anew from the target")  # fmt: skip
+        if sizes.get(file, 0) < each.offset:
+            raise OperationError(
+                f"{settings.address} has lost what the target has: its {file} ends at {sizes.get(file, 0)}, and"
+                f" {each.stream} is applied up to {each.position} (a crash without sync_binlog=1, an older copy of its"
+                " data, or RESET MASTER): copy it anew from the target"
+            )
 
 
 def _transaction_start(source: Mapping[str, Any], last: Last) -> int:
@@ -253,10 +285,14 @@ def _decoded(image: msgspec.Raw | None) -> dict[str, Any] | None:
     return None if image is None else msgspec.json.decode(image)
 
 
-def inverse(change: RowChange, database: str) -> bytes:
-    """The message that takes a change back, under another database's name; without a place, since it has none."""
+def inverse(change: RowChange, database: str, *, number: int) -> bytes:
+    """The message that takes a change back, under another database's name. Its place is its number among them, so that
+    replay knows after a kill which were made: a row without a key must not be given back twice."""
     before, after = images(change)
-    message: dict[str, Any] = {"database": database, "table": change.table, "ts": change.ts}
+    message: dict[str, Any] = {
+        "database": database, "table": change.table, "ts": change.ts, "position": f"failover-undo.000001:{number}",
+        "xid": number, "commit": True,
+    }  # fmt: skip
     if before is None:
         message |= {"type": "delete", "data": after}
     elif after is None:

@@ -283,6 +283,9 @@ def beat(work: Work, way: Way) -> bool:
     """Write the heartbeat once, where a queue carries it: so each of them gets something to apply that is new."""
     if not any(carries(queue, way.settings.heartbeat_table) for queue in way.settings.queues):
         return False
+    filters = Filters(include=way.settings.include, exclude=way.settings.exclude)
+    if not filters.takes(TableName(*way.settings.heartbeat_table.split(".", 1))):
+        return False  # capture leaves it out, and it would be waited for in vain
     source = way.settings.source
     if source is None:
         return False

@@ -202,10 +202,30 @@ def _start_capture(work: Work, way: Way, place: str) -> None:
         work.wait(LOOK_S)
 
 
+def assert_capturing(work: Work, way: Way) -> None:
+    """Raises StepFailed with what it said where the capture that we have started has ended: it would be waited for in
+    vain."""
+    if work.plan.hooks.start:
+        return
+    name, schema = capture_name(work, way), way.settings.state_schema
+    if work.servers(way).target.value(f"SELECT IS_USED_LOCK({_CAPTURE_LOCK})", (schema, name)) is not None:
+        return
+    log = _log_of(work, way, "capture")
+    try:
+        said = log.read_text(encoding="utf-8", errors="replace").strip().rpartition("\n")[2]
+    except OSError:
+        said = "nothing"
+    raise StepFailed(f"capture {name} has ended; the last that {log} says: {said[-1000:]}")
+
+
+def _log_of(work: Work, way: Way, command: str) -> Path:
+    return Path(work.plan.log_folder) / f"{work.plan.name}-{way.name}-{command}.log"
+
+
 def _spawn(work: Work, way: Way, *arguments: str) -> None:
     """A process that outlives us, with what it says in a file of the plan's log folder."""
     command, *options = arguments
-    log = Path(work.plan.log_folder) / f"{work.plan.name}-{way.name}-{command}.log"
+    log = _log_of(work, way, command)
     try:
         with log.open("ab") as out:
             process = subprocess.Popen(  # noqa: S603

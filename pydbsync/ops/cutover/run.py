@@ -145,7 +145,7 @@ class Call:
         finally:
             journal.close()
 
-    def drill(self, look: Callable[[Work], _T]) -> _T:
+    def look(self, look: Callable[[Work], _T]) -> _T:
         """What `look` finds; nothing is written down."""
         journal = open_journal(self._way.settings, self._ways.plan.name)
         try:

@@ -12,6 +12,7 @@ from pydbsync.ops.cutover.events import enable_events
 from pydbsync.ops.cutover.fence import Fence, assert_quiet, beat, not_passed, parked, source_place
 from pydbsync.ops.cutover.hooks import run_hook
 from pydbsync.ops.cutover.processes import (
+    assert_capturing,
     empty_queues,
     end,
     forget_capture,
@@ -201,6 +202,8 @@ class Arm(Step):
         began = time.monotonic()
         while problem := self._not_carried(work, place):
             work.waits_for = problem
+            if not work.is_two_way:
+                assert_capturing(work, back)
             work.wait(_POLL_S)
         return f"; a heartbeat took {time.monotonic() - began:.2f} s"
 

@@ -63,13 +63,13 @@ def test_a_schema_change_at_the_place_itself_has_run() -> None:
     ],
 )
 def test_the_inverse_puts_back_what_was_there(found: RowChange, wanted: dict[str, Any]) -> None:
-    message = json.loads(inverse(found, "shop_new"))
-    assert message == {"database": "shop_new", "table": "orders", "ts": 1, **wanted}
-    assert "position" not in message
+    message = json.loads(inverse(found, "shop_new", number=7))
+    place = {"position": "failover-undo.000001:7", "xid": 7, "commit": True}
+    assert message == {"database": "shop_new", "table": "orders", "ts": 1, **place, **wanted}
 
 
 def test_an_exact_number_keeps_its_digits_on_the_way_back() -> None:
     head = b'{"database":"d","table":"t","type":"update","ts":1,'
     found = decode_message(head + b'"data":{"id":1,"n":1.10},"old":{"n":1234567890123456789.5}}')
     assert isinstance(found, RowChange)
-    assert b'"n":1234567890123456789.5' in inverse(found, "d")
+    assert b'"n":1234567890123456789.5' in inverse(found, "d", number=1)
