@@ -135,6 +135,20 @@ class Conflict(msgspec.Struct, frozen=True):
     note: str = ""
 
 
+_TABLE = b"\0table\0"
+
+
+def key_of_table(name: TableName) -> bytes:
+    """Stands among the `row_keys` of a parked statement for one more table that waits behind it: the name that it
+    gives a table."""
+    return _TABLE + msgspec.msgpack.encode(name)
+
+
+def table_of_key(key: bytes) -> TableName | None:
+    """The table; None for a key of a row."""
+    return msgspec.msgpack.decode(key[len(_TABLE) :], type=TableName) if key.startswith(_TABLE) else None
+
+
 class ParkedRows:
     """Which rows and tables of a stream have something parked, so that what follows keeps its order behind it."""
 
@@ -172,7 +186,10 @@ class ParkedRows:
         if parked.is_whole_table:
             self._tables[target] = parked_id
         for key in parked.row_keys:
-            self._rows[target, key] = parked_id
+            if (name := table_of_key(key)) is not None:
+                self._touched[name] = self._tables[name] = parked_id
+            else:
+                self._rows[target, key] = parked_id
 
 
 class CopyRows(NamedTuple):
@@ -235,6 +252,8 @@ class SchemaStep(msgspec.Struct, Generic[StepT]):
     """Of these, the ones that wait behind the first where the sink parks the statement."""
     why: str = ""
     """Why it is parked, where that is not the policy for its kind."""
+    makes: tuple[TableName, ...] = ()
+    """Names that it gives tables of another name."""
     waits_for: tuple[TableName, ...] = ()
     """Tables (or, with no table, databases) that may have nothing parked for the whole of them."""
     waits_for_rows: tuple[TableName, ...] = ()
@@ -245,7 +264,10 @@ class SchemaStep(msgspec.Struct, Generic[StepT]):
 
     def park(self, messages: Iterable[SchemaMessage], reason: str, behind: int | None = None) -> list[ParkedChange]:
         """The record of these messages where the statement is not run."""
-        return park_messages(messages, self.database, reason, behind=behind, names=self.names)
+        found = park_messages(messages, self.database, reason, behind=behind, names=self.names)
+        if self.makes and found:
+            found[0] = msgspec.structs.replace(found[0], row_keys=tuple(map(key_of_table, self.makes)))
+        return found
 
     def target(self) -> TableName:
         """The table that the statement's first message is about, at the target; of a database it has no name."""

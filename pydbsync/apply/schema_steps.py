@@ -28,7 +28,7 @@ from pydbsync.killpoints import kill_point
 from pydbsync.model import SchemaChange
 from pydbsync.plan.ddl import PlannedSchemaChange
 from pydbsync.plan.lexer import shorten
-from pydbsync.work import ParkedChange, SchemaStep, StreamState, describe_change
+from pydbsync.work import ParkedChange, SchemaStep, StreamState, describe_change, key_of_table
 
 
 class _Ending(NamedTuple):
@@ -268,4 +268,5 @@ def park_schema(
     return ParkedChange(
         message=body, reason=f"{failure}: {planned.sql}", code=failure.code, kind=kind, position=position,
         source=source, target_database=database, target_table=table, is_whole_table=True,
+        row_keys=tuple(map(key_of_table, planned.makes)),
     )  # fmt: skip

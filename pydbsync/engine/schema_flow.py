@@ -23,7 +23,16 @@ from pydbsync.plan.row_order import unproven_of
 from pydbsync.plan.statement import Statement, parse_statement
 from pydbsync.protocols import Catalog
 from pydbsync.route.filters import Filters
-from pydbsync.work import CopyRows, ParkedChange, Pauses, SchemaMessage, SchemaStep, SchemaWork, park_messages
+from pydbsync.work import (
+    CopyRows,
+    ParkedChange,
+    ParkedRows,
+    Pauses,
+    SchemaMessage,
+    SchemaStep,
+    SchemaWork,
+    park_messages,
+)
 
 
 class TargetTables(Protocol):
@@ -35,6 +44,9 @@ class TargetTables(Protocol):
     def databases_with_table(self, table: str) -> Sequence[str]: ...
 
     def count_rows(self, table: TableName) -> int | None: ...
+
+    @property
+    def parked(self) -> ParkedRows: ...
 
     @property
     def pauses(self) -> Pauses: ...
@@ -171,6 +183,7 @@ class SchemaFlow:
                 messages=messages,
                 siblings=taken,
                 names=names,
+                makes=planned.makes,
             )
             if paused := self._paused_of(change, planned, taken):
                 step.policy, step.why = "park", f"the schema changes of {paused} are paused (`pydbsync resume` ends it)"
@@ -324,7 +337,9 @@ class SchemaFlow:
         if not targets:
             return None
         schema = self._tables.catalog.table(targets[0])
-        return None if schema is None else [column.name for column in schema.columns]
+        if schema is None:  # what is parked may make it yet
+            return None if self._tables.parked.blocker(targets[0]) is None else []
+        return [column.name for column in schema.columns]
 
     def _tables_named(self, table: str) -> Iterable[tuple[str, Sequence[Column]]]:
         """Where the target has tables of this name, as (source database, columns)."""

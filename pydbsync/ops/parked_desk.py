@@ -8,6 +8,7 @@ behind in between waits for the next retry.
 from __future__ import annotations
 
 import datetime as dt
+import hashlib
 import logging
 from collections.abc import Collection, Iterator, Sequence
 from typing import Any
@@ -20,7 +21,7 @@ from pydbsync.apply.mark import MarkedConnection
 from pydbsync.apply.operator_audit import actor_here
 from pydbsync.apply.parked_table import read_rests
 from pydbsync.apply.running import run_planned
-from pydbsync.apply.schema_change import prove_refused, run_statement
+from pydbsync.apply.schema_change import prove_refused, read_state, run_statement
 from pydbsync.config.settings import Settings
 from pydbsync.decode.maxwell import decode_message
 from pydbsync.engine.table_plans import TablePlans, router_from
@@ -32,7 +33,7 @@ from pydbsync.ops.parked_foreign import Foreign
 from pydbsync.ops.parked_retry import Outcome, Retry
 from pydbsync.ops.parked_select import Condition, Selection
 from pydbsync.plan.batch import Batch, single_statements
-from pydbsync.plan.ddl import PlannedSchemaChange, plan_schema_change
+from pydbsync.plan.ddl import PlannedSchemaChange, Touched, plan_schema_change
 from pydbsync.plan.dialect import Server
 from pydbsync.plan.quoting import quote_name
 from pydbsync.process.source_server import AskedSource
@@ -477,6 +478,48 @@ class ParkedDesk:
         planned = self._plan(parked, change, siblings)
         if planned is None:
             raise PlanError("the filters leave the table out; skip it")
+        lock = f"pydbsync retry {self._settings.state_schema[:32]} {parked.id}"
+        if self._connection.value("SELECT GET_LOCK(%s, 0)", (lock,)) != 1:
+            raise PlanError("another retry runs it now")
+        try:
+            if self.named(parked.id).status != "parked":
+                raise PlanError("it is mended already, by somebody else")
+            self._begin(parked, planned)
+            self._run(change, planned)
+        finally:
+            if self._connection.is_open():
+                self._connection.value("SELECT RELEASE_LOCK(%s)", (lock,))
+        self._plans.forget()
+        ids = [parked.id, *others]
+        with self._connection.transaction():
+            self._connection.run(
+                f"UPDATE {self._table} SET status = 'applied' WHERE id IN ({', '.join(map(str, ids))})"
+            )
+            self.write_audits(ids, "retry", f"ran {planned.sql}")
+        return planned.sql
+
+    def _begin(self, parked: Parked, planned: PlannedSchemaChange) -> None:
+        """Write down how the tables are before the statement. Raises PlanError where an earlier retry was broken off
+        and they are not any more as that one has found them: it may have run, and not every one may run twice."""
+        about = planned
+        if not planned.touched and planned.database is None:  # words of an operator
+            name = TableName(parked.target_database, parked.target_table or parked.source_table)
+            about = msgspec.structs.replace(planned, touched=(Touched(name, name),))
+        state = repr(sorted(read_state(self._connection, about).items()))
+        is_now = hashlib.sha1(f"{planned.sql}\0{state}".encode(), usedforsecurity=False).hexdigest()
+        last = self._rows(
+            f"SELECT action, detail FROM {self._audit} WHERE parked_id = %s ORDER BY id DESC LIMIT 1", (parked.id,)
+        )
+        if last and last[0][0] == "begin":
+            was, _, sql = str(last[0][1]).partition(" ")
+            if sql == planned.sql and was != is_now:
+                raise PlanError(
+                    "an earlier retry of it was broken off, and its tables are not as they were before that: look"
+                    " whether it has run, then skip it, or retry it once more to run it"
+                )
+        self.write_audits([parked.id], "begin", f"{is_now} {planned.sql}")
+
+    def _run(self, change: SchemaChange, planned: PlannedSchemaChange) -> None:
         try:
             run_statement(self._connection, planned)
         except PermanentError as exc:
@@ -487,14 +530,6 @@ class ParkedDesk:
                 if not proof.reason:
                     raise
                 raise PermanentError(f"{exc}; {proof.reason}", code=exc.code) from exc
-        self._plans.forget()
-        ids = [parked.id, *others]
-        with self._connection.transaction():
-            self._connection.run(
-                f"UPDATE {self._table} SET status = 'applied' WHERE id IN ({', '.join(map(str, ids))})"
-            )
-            self.write_audits(ids, "retry", f"ran {planned.sql}")
-        return planned.sql
 
     def _plan(self, parked: Parked, change: SchemaChange, siblings: list[SchemaChange]) -> PlannedSchemaChange | None:
         def rename(database: str) -> str:

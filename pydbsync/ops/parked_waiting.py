@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Iterable
 
 from pydbsync.model import TableName
+from pydbsync.work import table_of_key
 
 
 class Waiting:
@@ -24,7 +25,11 @@ class Waiting:
         if is_whole_table:
             self._whole.setdefault(name, deque()).append(parked_id)
         for key in keys:
-            self._keys.setdefault((name, key), deque()).append(parked_id)
+            if (other := table_of_key(key)) is not None:
+                self._all.setdefault(other, deque()).append(parked_id)
+                self._whole.setdefault(other, deque()).append(parked_id)
+            else:
+                self._keys.setdefault((name, key), deque()).append(parked_id)
 
     def remove(self, parked_id: int) -> None:
         """It is mended."""

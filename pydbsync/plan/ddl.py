@@ -65,6 +65,11 @@ class PlannedSchemaChange(msgspec.Struct, frozen=True):
     is_merged: bool = False
     """Several sources feed the target's table: keys without names that it has already are not made again."""
 
+    @property
+    def makes(self) -> tuple[TableName, ...]:
+        """The names that it gives tables of another name."""
+        return tuple(new for old, new in self.touched if None not in (old, new) and new is not None and old != new)
+
 
 def plan_schema_change(
     change: SchemaChange,

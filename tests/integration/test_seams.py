@@ -342,6 +342,49 @@ def about(sql: str) -> list[str]:
     return [f"d.{sql.split()[2]}"]
 
 
+def test_what_a_parked_statement_renames_a_table_to_waits_behind_it(created: Endpoint, binlog: Binlog) -> None:
+    replay(created, binlog.transaction(insert("d.t", {"id": 1, "v": "x"})))
+    messages = binlog.ddl("RENAME TABLE t TO old", "d.t", columns=["id", "v"])
+    messages += binlog.transaction(insert("d.old", {"id": 2, "v": "y"}))
+    messages += binlog.ddl("DROP TABLE IF EXISTS old", "d.old")
+    messages += binlog.ddl("CREATE TABLE old (id INT PRIMARY KEY)", "d.old", columns=["id"])
+    replay(created, messages, schema_changes={"rename-table": "park"})
+    found = parked(created)
+    assert [each.kind for each in found] == ["table-alter", "insert", "table-drop", "table-create"]
+    assert [each.behind is None for each in found] == [True, False, False, False]
+    replay(created, binlog.ddl("DROP TABLE old", "d.old"))  # by a worker that was started anew
+    assert parked(created)[-1].kind == "table-drop"
+    assert retry(created) == []
+    assert created.query("SELECT table_name FROM information_schema.tables WHERE table_schema = 'd'") == []
+
+
+def test_a_statement_whose_retry_was_broken_off_is_not_run_twice(
+    created: Endpoint, binlog: Binlog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sql = "ALTER TABLE t RENAME COLUMN id TO v, RENAME COLUMN v TO id"
+    replay(created, binlog.ddl(sql, "d.t", columns=["v", "id"]), schema_changes={"alter-table": "park"})
+    write = ParkedDesk.write_audits
+
+    def dies(desk: ParkedDesk, ids: Sequence[int], action: str, detail: str) -> None:
+        if detail.startswith("ran"):
+            raise Crash
+        write(desk, ids, action, detail)
+
+    def names() -> list[str]:
+        return [name for name, *_ in created.query("SHOW COLUMNS FROM d.t")]
+
+    with monkeypatch.context() as patched:
+        patched.setattr(ParkedDesk, "write_audits", dies)
+        with pytest.raises(Crash):
+            retry(created)
+    assert names() == ["v", "id"]
+    (said,) = retry(created)
+    assert "an earlier retry of it was broken off" in said
+    assert names() == ["v", "id"]
+    assert retry(created) == []  # whoever says so once more has looked
+    assert names() == ["id", "v"]
+
+
 @pytest.mark.parametrize(("statements", "before", "expected"), AFTER.values(), ids=AFTER)
 def test_a_parked_row_follows_the_fate_of_its_table(
     created: Endpoint,
