@@ -20,6 +20,7 @@ import argparse
 import gzip
 import json
 import re
+import struct
 import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -91,7 +92,9 @@ def canonical_wkt(text: str) -> str:
 def canonical_value(value: Any, kind: str) -> str | None:
     if value is None:
         return None
-    if kind in ("float", "double"):
+    if kind == "float":  # the brands print it with more or less digits than it has
+        return repr(struct.unpack("f", struct.pack("f", float(value)))[0])
+    if kind == "double":
         return repr(float(value))
     if kind == "json":
         return canonical_json(json.loads(value, parse_float=Decimal))

@@ -101,6 +101,8 @@ REFUSED_CODES: Mapping[int, str] = {
 }
 
 
+TOO_LONG_CODE = 1153
+"""A statement is longer than max_allowed_packet."""
 SLOW_CODES = frozenset({1317, 1969, 3024})
 """A statement was ended because it took long: by its limit, or by whoever watches over the server."""
 _UNKNOWN_VARIABLE = 1193
@@ -132,11 +134,13 @@ class _PatientConnection(RawConnection):
     _is_of_rows = False
     limit_bytes = 0
     """The longest statement that the server takes: at a longer one it would hang up, as if it were away."""
+    whose = "the target's"
 
     def _execute_command(self, command: int, sql: Any) -> None:
         if self.limit_bytes and len(sql) >= self.limit_bytes:
             raise pymysql.err.OperationalError(
-                1153, f"a statement of {len(sql)} bytes is longer than the target's max_allowed_packet; raise it there"
+                TOO_LONG_CODE,
+                f"a statement of {len(sql)} bytes is longer than {self.whose} max_allowed_packet; raise it there",
             )
         start = sql[:7]
         self._is_of_rows = (start.encode() if isinstance(start, str) else bytes(start)).upper().startswith(_OF_ROWS)
@@ -236,6 +240,7 @@ class Connection:
         self.dialect = msgspec.structs.replace(self.dialect, charset=charset)
         self.max_allowed_packet = int(self.value("SELECT @@session.max_allowed_packet"))
         self._raw.limit_bytes = self.max_allowed_packet
+        self._raw.whose = "the source's" if key == "source_db_info" else "the target's"
         if statement_timeout_s:
             self._raw._read_timeout = statement_timeout_s  # type: ignore[attr-defined]
             self._raw.still_runs = self._still_runs

@@ -13,15 +13,13 @@ digest of their own, which no server limits; a row that is too long all the same
 from __future__ import annotations
 
 import enum
-import json
 import re
-import struct
 from collections.abc import Iterator, Sequence
-from decimal import Context, Decimal
 
 import msgspec
 
 from pydbsync.model import BINARY_KINDS, FLOAT_KINDS, GEOMETRY_KINDS, INTEGER_KINDS, TEMPORAL_KINDS, TEXT_KINDS, Column
+from pydbsync.plan.normal import normal_float, normal_json
 from pydbsync.plan.quoting import quote_name
 from pydbsync.plan.rows import Dialect
 
@@ -52,11 +50,9 @@ _GROWTH = 4
 """A text has at most so many times as many bytes in UTF-8."""
 UNSPEAKABLE = b"\xff"
 """Begins what stands for a text that UTF-8 cannot tell from another: its bytes in hexadecimal, or their digest."""
-_DOUBLE_DIGITS = 17
 _NUMBER_CHARACTERS = 350
 """Of the largest DOUBLE(255,30)."""
-_WIDE = Context(prec=1000)
-"""Decimals are not rounded."""
+_SCALE = re.compile(r"decimal\(\d+,(\d+)\)")
 _TOO_LONG = 10**30
 """Stands for a row without a digest; more than all 64-bit digests of a chunk together."""
 
@@ -85,6 +81,11 @@ class ComparedColumn(msgspec.Struct, frozen=True):
         """The most demanding one of the two sides."""
         forms = {form_of(self.source), form_of(self.target)}
         return next(form for form in (Form.JSON, Form.BINARY, Form.TEXT, Form.FLOAT, Form.PLAIN) if form in forms)
+
+    @property
+    def has_empty_label(self) -> bool:
+        """Whether '' is a label of its own, which prints as no label does."""
+        return all(each.kind in ("enum", "set") and "" in each.labels for each in (self.source, self.target))
 
     def equal(self, source: bytes | None, target: bytes | None, *, across_brands: bool) -> bool:
         """Whether two canonical values are the same value."""
@@ -140,6 +141,7 @@ class RowText:
             for column, _, each in spelled
             if each.source.nullable or each.target.nullable
         ]
+        marks += [_is_ambiguous(column) for column, _, each in spelled if each.has_empty_label]
         parts = [*short, *long, *lengths, *marks]
         doubts = [
             *(doubt for column, _, each in spelled for doubt in _doubts(column, each, packet_bytes)),
@@ -166,7 +168,8 @@ def _spell_as(column: Column, each: ComparedColumn, dialect: Dialect, *, shift_s
     """The canonical form of a column of one side. Labels of a SET stand in the source's order."""
     wanted = each.source.labels
     if each.source.kind != "set" or each.target.kind != "set" or column.labels == wanted:
-        return spell(column, dialect, form=each.form, shift_s=shift_s)
+        text = spell(column, dialect, form=each.form, shift_s=shift_s)
+        return _at_length(text, column, each) if each.form is Form.PLAIN else text
     name = quote_name(column.name)
     order = sorted(column.labels, key=lambda label: wanted.index(label) if label in wanted else len(wanted))
     members = ", ".join(
@@ -174,6 +177,35 @@ def _spell_as(column: Column, each: ComparedColumn, dialect: Dialect, *, shift_s
         for label in order
     )
     return f"IF({name} IS NULL, NULL, CONCAT_WS(X'2C', {members}))"
+
+
+def _at_length(text: str, column: Column, each: ComparedColumn) -> str:
+    """A spelled number or time in the digits of the other side's: 1.5 and 1.50 are one value."""
+    kinds = {each.source.kind, each.target.kind}
+    if kinds == {"time"} or kinds <= TEMPORAL_KINDS - {"time"}:
+        digits = max(each.source.digits, each.target.digits)
+        midnight = " 00:00:00" if column.kind == "date" and kinds != {"date"} else ""
+        fraction = "" if column.digits == digits else ("" if column.digits else ".") + "0" * (digits - column.digits)
+        return f"CONCAT({text}, '{midnight}{fraction}')" if midnight or fraction else text
+    scales = [scale_of(side) for side in (each.source, each.target)]
+    if "decimal" in kinds and kinds <= INTEGER_KINDS | {"decimal"} and scales[0] != scales[1] and scale_of(column):
+        return f"TRIM(TRAILING '.' FROM TRIM(TRAILING '0' FROM {printed(text)}))"
+    return text
+
+
+def scale_of(column: Column) -> int:
+    """How many digits a DECIMAL has behind its point; 0 for any other column."""
+    found = _SCALE.match(column.column_type)
+    return int(found[1]) if found else 0
+
+
+def _is_ambiguous(column: Column) -> str:
+    """Whether this is one of two values that print alike: ENUM's error value as the label '', or that label in a SET as
+    none. NULL for NULL."""
+    name = quote_name(column.name)
+    if column.kind == "enum":
+        return f"({name} + 0 = 0)"
+    return f"(CAST({name} AS UNSIGNED) & {1 << column.labels.index('')} > 0)"
 
 
 def spell(column: Column, dialect: Dialect, *, form: Form, shift_s: int = 0) -> str:
@@ -193,7 +225,7 @@ def spell(column: Column, dialect: Dialect, *, form: Form, shift_s: int = 0) -> 
         return name
     if kind == "vector":
         return f"CAST({name} AS BINARY)"
-    if kind == "bit" or (kind in INTEGER_KINDS and "zerofill" in column.column_type):
+    if kind == "bit" or (kind in INTEGER_KINDS | {"decimal"} and "zerofill" in column.column_type):
         return f"{name} + 0"
     if shift_s and kind in ("timestamp", "datetime"):
         return f"IF({name} + 0 = 0, CAST({name} AS CHAR), CAST({name} + INTERVAL {shift_s} SECOND AS CHAR))"
@@ -314,6 +346,8 @@ def _shown(text: str, column: Column, each: ComparedColumn, shown_bytes: int) ->
         f"IF(LENGTH({text}) > {shown_bytes}, CONCAT('SHA-256 ', SHA2({text}, 256), ' of ', LENGTH({text}), ' bytes'),"
         f" {in_bytes(text, form)})"
     )
+    if each.has_empty_label:  # a comma is in no label
+        shown = f"CONCAT(IF({_is_ambiguous(column)}, ',', ''), {shown})"
     if column.charset in (None, "binary") or column.charset in ONE_TO_ONE:
         return shown
     as_stored = f"CONCAT(X'FF', IF(LENGTH({name}) > {shown_bytes}, SHA2({name}, 256), HEX({name})))"
@@ -326,42 +360,3 @@ def canonical_bytes(value: object) -> bytes | None:
     if value is None or isinstance(value, bytes):
         return value
     return str(value).encode("utf-8")
-
-
-def normal_json(text: bytes, *, across_brands: bool) -> bytes:
-    """One spelling of equal JSON: sorted keys, no blanks, decimals without trailing zeros; 1 and 1.0 stay apart.
-
-    Across brands a decimal of more than 17 digits is taken for the double that it spells: MySQL stores doubles, and
-    MariaDB the digits in which they were sent.
-    """
-    try:
-        document = json.loads(text, parse_float=Decimal)
-        return _dump(document, shortens=across_brands).encode("utf-8", "surrogatepass")
-    except (ValueError, RecursionError):
-        return text
-
-
-def _dump(value: object, *, shortens: bool) -> str:
-    if isinstance(value, dict):
-        pairs = sorted(value.items())
-        members = (f"{json.dumps(key, ensure_ascii=False)}:{_dump(each, shortens=shortens)}" for key, each in pairs)
-        return "{" + ",".join(members) + "}"
-    if isinstance(value, list):
-        return "[" + ",".join(_dump(each, shortens=shortens) for each in value) + "]"
-    if isinstance(value, Decimal):
-        if shortens and len(value.as_tuple().digits) > _DOUBLE_DIGITS:
-            value = Decimal(repr(float(value)))
-        text = str(value.normalize(_WIDE))
-        return text if re.search(r"[.E]", text) else text + ".0"
-    return json.dumps(value, ensure_ascii=False)
-
-
-def normal_float(text: bytes, *, is_single: bool, across_brands: bool) -> bytes:
-    """One spelling of equal floating point numbers. Across brands -0 is 0: MariaDB does not keep the sign."""
-    try:
-        number = float(text)
-        if is_single:  # the servers print a FLOAT with more or less digits than it has
-            number = struct.unpack("f", struct.pack("f", number))[0]
-    except (ValueError, OverflowError):
-        return text
-    return repr(number + 0.0 if across_brands else number).encode("ascii")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import re
 
 import msgspec
 
@@ -53,10 +54,12 @@ def image_token(column: Column, value: bytes | None) -> bytes:
     if form is Form.BINARY:
         return b'"' + base64.b64encode(value) + b'"'
     if form is Form.FLOAT or kind in _NUMBERS:
-        return value
+        return _LEADING_ZEROS.sub(b"", value) if "zerofill" in column.column_type else value
     return msgspec.json.encode(value.decode("utf-8"))
 
 
+_LEADING_ZEROS = re.compile(rb"^0+(?=\d)")
+"""Of a DOUBLE with ZEROFILL."""
 _NUMBERS = frozenset({"tinyint", "smallint", "mediumint", "int", "bigint", "decimal", "bit"})
 
 

@@ -17,6 +17,8 @@ DOCUMENTS = (
     '{"p": 1.0}',
     "[1, 2]",
     "5",
+    "[0.10000000000000001, 1.2345678901234567, 4.94065645841247e-324, -0.0]",
+    "[18446744073709551615, 18446744073709551616, -9223372036854775809]",
     "[1e20, 0.1, 1.25e-7, 123456789012345678]",
     '{"longer": "é 😀 \\\\u0001 \\\\n / \\\\"", "b": {"z": [], "a": {}}}',
     '"text"',
@@ -59,6 +61,8 @@ def test_documents_are_copied_changed_and_repaired(bench: Bench, tmp_path: Path,
     change(
         target,
         "UPDATE n SET d = '{\"p\": 1.0}' WHERE id = 101",
+        "DELETE FROM n WHERE id IN (22, 24)",
+        "INSERT INTO n VALUES (22, '{\"p\": 1}'), (24, '5.0')",
         "DELETE FROM n WHERE id > 120",
         "INSERT INTO n SELECT id + 1000, d FROM n WHERE id < 103",
     )

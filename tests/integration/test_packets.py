@@ -109,6 +109,22 @@ def test_rows_whose_columns_are_too_long_together_are_compared_one_by_one(bench:
         assert {name: each.different for name, each in compare(bench.settings).items()} == {"shop.t": 1, "shop.k": 2}
 
 
+@pytest.mark.parametrize("lowered", ["source", "target"])
+def test_rows_whose_keys_are_too_long_for_one_statement_are_asked_for_in_several(bench: Bench, lowered: str) -> None:
+    rows = ", ".join(f"(CONCAT(REPEAT('é', 180), {number}), 1)" for number in range(60))
+    on_both(
+        bench.source,
+        bench.target,
+        f"CREATE TABLE t (k VARCHAR(190) COLLATE utf8mb4_bin PRIMARY KEY, v INT);\nINSERT INTO t VALUES {rows}",
+    )
+    run_sql(bench.target, ["UPDATE shop.t SET v = 2"])
+    with packets_of(1 << 14, getattr(bench, lowered)):
+        assert (report_of(bench).different, report_of(bench).error) == (60, "")
+        assert bench.make_plan().left_out == ()
+        outcome = bench.apply()
+    assert (outcome.done, outcome.refused, outcome.different) == (60, (), 0)
+
+
 def test_nothing_is_repaired_that_could_not_be_read(bench: Bench) -> None:
     make_long(bench, "PRIMARY KEY")
     make_keyless = "CREATE TABLE shop.k AS SELECT * FROM shop.t"

@@ -434,6 +434,64 @@ def test_vectors_are_repaired_bit_by_bit(
     assert list(differences(before, bench.states()[1], data_only=True)) == []
 
 
+@pytest.mark.parametrize("key", ["PRIMARY KEY (id)", "KEY (id)"])
+def test_documents_that_a_server_may_take_for_the_same_are_told_apart(bench: Bench, key: str) -> None:
+    on_both(bench.source, bench.target, f"CREATE TABLE j (id INT NOT NULL, d JSON, {key})")
+    documents = ("1", "1.0"), ("[0.0]", "[-0.0]"), ('{"a": 1, "b": 3, "a": 2}', '{"a": 2, "b": 3}'), ('"a"', '"A"')
+    for number, ends in enumerate(documents):
+        for end, document in zip((bench.source, bench.target), ends, strict=True):
+            change(end, f"INSERT INTO j VALUES ({number}, '{document}')")
+    rows = bench.source.query("SELECT COUNT(*) FROM shop.j WHERE id <> 2 OR CAST(d AS CHAR) LIKE '%3%2%'")[0][0]
+    assert bench.different() == {"shop.j": rows * (1 if key == "PRIMARY KEY (id)" else 2)}  # MySQL keeps one of a key
+    before = bench.states()[1]
+    plan = bench.make_plan()
+    outcome = bench.apply()
+    assert (outcome.done, outcome.refused, outcome.different) == (len(plan.changes), (), 0)
+    assert bench.source.query("SELECT id, d FROM shop.j ORDER BY id") == bench.target.query(
+        "SELECT id, d FROM shop.j ORDER BY id"
+    )
+    assert bench.undo().refused == ()
+    assert list(differences(before, bench.states()[1], data_only=True)) == []
+
+
+OTHER_WIDTHS = (
+    ("DECIMAL(10,2)", "DECIMAL(40,6)", "1.5", "1.500001"),
+    ("DECIMAL(10,2)", "INT", "-20.00", "-2"),
+    ("DECIMAL(8,2) ZEROFILL", "DECIMAL(8,2) UNSIGNED", "1.5", "1.51"),
+    ("DOUBLE ZEROFILL", "DOUBLE", "2.5", "2.25"),
+    ("INT(9) ZEROFILL", "BIGINT", "30", "3"),
+    ("DATETIME", "DATETIME(6)", "'2020-01-01 00:00:01'", "'2020-01-01 00:00:01.000001'"),
+    ("DATETIME(3)", "DATETIME", "'0000-00-00'", "'2020-01-01 00:00:01'"),
+    ("TIMESTAMP(6) NULL", "DATETIME(6)", "'2020-01-01 00:00:01.5'", "'2020-01-01 00:00:01'"),
+    ("TIME", "TIME(2)", "'-838:59:59'", "'838:59:59'"),
+    ("DATE", "DATETIME(1)", "'2020-02-29'", "'2020-02-29 00:00:00.1'"),
+)
+"""Types of a column at both ends, a value that both hold, another one at the target."""
+
+
+@pytest.mark.parametrize("key", ["PRIMARY KEY (id)", "KEY (id)"])
+def test_types_of_other_widths_hold_the_same_values(bench: Bench, key: str) -> None:
+    names = [f"c{number}" for number in range(len(OTHER_WIDTHS))]
+    for end, at in ((bench.source, 0), (bench.target, 1)):
+        columns = ", ".join(f"{name} {sql[at]}" for name, sql in zip(names, OTHER_WIDTHS, strict=True))
+        values = ", ".join(each[2] for each in OTHER_WIDTHS)
+        end.query("CREATE DATABASE shop CHARACTER SET utf8mb4")
+        change(end, f"CREATE TABLE w (id INT NOT NULL, {columns}, {key})", "INSERT INTO w (id) VALUES (0)")
+        change(end, *(f"INSERT INTO w VALUES ({number}, {values})" for number in range(1, 2 + len(names))))
+    assert bench.different() == {}
+    for number, (name, (_, _, _, other)) in enumerate(zip(names, OTHER_WIDTHS, strict=True), start=1):
+        change(bench.target, f"UPDATE w SET {name} = {other} WHERE id = {number}")
+    before = bench.states()[1]
+    assert bench.different() == {"shop.w": len(names) * (1 if key == "PRIMARY KEY (id)" else 2)}
+    plan = bench.make_plan()
+    assert plan.left_out == ()
+    outcome = bench.apply()
+    assert (outcome.done, outcome.refused, outcome.different) == (len(plan.changes), (), 0)
+    assert bench.different() == {}
+    assert bench.undo().refused == ()
+    assert list(differences(before, bench.states()[1], data_only=True)) == []
+
+
 @pytest.mark.mysql
 @pytest.mark.parametrize("key", ["PRIMARY KEY (id)", "KEY (id)"])
 def test_a_document_that_the_target_cannot_hold_is_left_out_with_its_reason(

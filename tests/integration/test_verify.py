@@ -288,6 +288,23 @@ def test_labels_in_another_order_are_the_same_values(shop: Settings, source: End
     assert {name: report.different for name, report in compare(shop).items()} == {"shop.t": 1, "shop.k": 2}
 
 
+def test_a_label_that_prints_as_none_is_told_from_it(shop: Settings, source: Endpoint, target: Endpoint) -> None:
+    # ENUM's error value, and a SET without members.
+    rows = {
+        source: "(1, 2, 1), (2, 0, 2), (3, 2, 0), (4, NULL, NULL)",
+        target: "(1, 0, 1), (2, 0, 3), (3, 2, 1), (4, NULL, NULL)",
+    }
+    for end, values in rows.items():
+        end.query("CREATE DATABASE shop CHARACTER SET utf8mb4")
+        for name, key in (("t", "PRIMARY KEY"), ("k", "NOT NULL")):
+            change(
+                end,
+                f"CREATE TABLE {name} (id INT {key}, e ENUM('a','') CHARACTER SET latin1, s SET('','a'))",
+                f"INSERT INTO {name} VALUES {values}",
+            )
+    assert {name: report.different for name, report in compare(shop).items()} == {"shop.t": 3, "shop.k": 6}
+
+
 def test_names_that_need_quoting_are_compared(shop: Settings, source: Endpoint, target: Endpoint) -> None:
     odd = "a`b.c '\"% ü"
     statements = (

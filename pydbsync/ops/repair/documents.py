@@ -12,8 +12,9 @@ from pydbsync.errors import PermanentError
 from pydbsync.model import TableSchema, read_image
 from pydbsync.ops.answers import DoubtfulError
 from pydbsync.ops.servers import Server
-from pydbsync.plan.canonical import canonical_bytes, normal_json
+from pydbsync.plan.canonical import canonical_bytes
 from pydbsync.plan.literals import document_literal
+from pydbsync.plan.normal import normal_json
 
 _MAY_CHANGE = re.compile(rb"[0-9.]{16}|[0-9][eE][+-]?[0-9]{3}")
 """Numbers of up to 15 digits are the same as a DOUBLE, unless their exponent is extreme; text may look so too."""

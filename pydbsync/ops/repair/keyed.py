@@ -25,7 +25,7 @@ from pydbsync.ops.repair.images import Image, read_images
 from pydbsync.ops.repair.journal import Journal
 from pydbsync.ops.verify.matching import TableSides
 from pydbsync.ops.verify.sides import Found, Request
-from pydbsync.plan.canonical import normal_json
+from pydbsync.plan.normal import normal_json
 
 Images = dict[Request, Image | str]
 

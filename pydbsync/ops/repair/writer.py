@@ -12,6 +12,7 @@ from pydbsync.ops.repair.change import Kind, PlannedChange
 from pydbsync.ops.repair.order import KeyValue, Moves, fold
 from pydbsync.plan.batch import Batch
 from pydbsync.plan.literals import NULL, document_literal, not_null_document_literal
+from pydbsync.plan.normal import is_same_to_mysql
 from pydbsync.plan.quoting import quote_name, quote_table
 from pydbsync.plan.row_statements import RowStatement
 from pydbsync.plan.rows import ColumnOverrides, Dialect, TablePlan
@@ -35,29 +36,30 @@ class RowWriter:
         # Two rows that swap a unique value collide when they are updated one by one. So all rows are removed first and
         # written afterwards, where another unique key is.
         self.replaces = bool(set(schema.unique_keys) - {schema.row_key})
+        self._compared = {column.name.lower() for column in schema.columns if column.native_json}
         self._keys = [key for key in dict.fromkeys((schema.row_key, *schema.unique_keys)) if key]
 
     def removals(self, change: PlannedChange) -> list[RowStatement]:
         """What takes the old row away, if the change does it so."""
-        if change.kind == "delete" or (change.kind == "update" and self.replaces):
+        if change.kind == "delete" or self._is_replaced(change):
             return self._of(change, "delete", change.before, self._own)
         return []
 
     def writes(self, change: PlannedChange) -> list[RowStatement]:
         """What writes the new row."""
-        if change.kind == "insert" or (change.kind == "update" and self.replaces):
+        if change.kind == "insert" or self._is_replaced(change):
             return self._of(change, "insert", self._whole(change), self._incoming)
         return self._of(change, "update", self._whole(change), self._incoming) if change.kind == "update" else []
 
     def undo_removals(self, change: PlannedChange) -> list[RowStatement]:
         """What takes the row away that the change wrote."""
-        if change.kind == "insert" or (change.kind == "update" and self.replaces):
+        if change.kind == "insert" or self._is_replaced(change):
             return self._of(change, "delete", change.after, self._incoming)
         return []
 
     def undo_writes(self, change: PlannedChange) -> list[RowStatement]:
         """What puts the row back that was there."""
-        if change.kind == "delete" or (change.kind == "update" and self.replaces):
+        if change.kind == "delete" or self._is_replaced(change):
             return self._of(change, "insert", change.before, self._own)
         return self._of(change, "update", change.before, self._own) if change.kind == "update" else []
 
@@ -90,6 +92,19 @@ class RowWriter:
     def is_whole(self, change: PlannedChange) -> bool:
         """Whether the image has all that a row without a key is, so that one can be taken for the other."""
         return change.kind == "delete" or not self.own
+
+    def _is_replaced(self, change: PlannedChange) -> bool:
+        """Whether an update is made by DELETE and INSERT: also where MySQL would hold the documents for the same."""
+        if change.kind != "update" or self.replaces or not self._compared:
+            return change.kind == "update" and self.replaces
+        before, after = (
+            {name.lower(): bytes(token) for name, token in read_image(image).items()}
+            for image in (change.before, change.after)
+        )
+        return any(
+            before[name] != after[name] and is_same_to_mysql(before[name], after[name])
+            for name in self._compared & before.keys() & after.keys()
+        )
 
     def _whole(self, change: PlannedChange) -> msgspec.Raw:
         """The source's row, with the values that the target's own columns have."""

@@ -12,7 +12,8 @@ from typing import NamedTuple
 
 import msgspec
 
-from pydbsync.apply.connection import Connection
+from pydbsync.apply.connection import TOO_LONG_CODE, Connection
+from pydbsync.errors import PermanentError
 from pydbsync.model import TableSchema
 from pydbsync.ops.answers import DoubtfulError, exact_rows
 from pydbsync.ops.chunks import Chunk, KeyValues, RowKey, boundary
@@ -236,14 +237,21 @@ class Side:
             # One by one: they are not grouped, since nothing but their values tells them apart.
             yield from self.read(part, expressions, [(NO_DIGEST,)], within=within, apart=apart, condition=condition)
             requests = [request for request in requests if request != (NO_DIGEST,)]
+        asked = list(requests)
         try:
-            yield from self._read(part, expressions, list(requests), within, apart, condition)
+            yield from self._read(part, expressions, asked, within, apart, condition)
         except DoubtfulError as exc:
-            if len(requests) == 1:
-                yield next(iter(requests)), 1, exc
+            if len(asked) == 1:
+                yield asked[0], 1, exc
                 return
-            for request in requests:
+            for request in asked:
                 yield from self.read(part, expressions, [request], within=within, apart=apart, condition=condition)
+        except PermanentError as exc:
+            if exc.code != TOO_LONG_CODE or len(asked) == 1:
+                raise
+            middle = len(asked) // 2
+            for half in (asked[:middle], asked[middle:]):
+                yield from self.read(part, expressions, half, within=within, apart=apart, condition=condition)
 
     def _read(
         self,
