@@ -1,8 +1,9 @@
-"""PyMySQL's connection, which encrypts where the server can without reading the machine's certificate authorities."""
+"""PyMySQL's connection, which encrypts without the machine's authorities and asks for autocommit in any case."""
 
 from __future__ import annotations
 
 import ssl
+from collections.abc import Callable
 from functools import cache
 from typing import Any
 
@@ -14,6 +15,13 @@ class RawConnection(pymysql.connections.Connection):
     authorities of the machine first: 20 to 40 ms of processor time for each connection (1.2)."""
 
     ctx: ssl.SSLContext
+    _send_autocommit_mode: Callable[[], None]
+
+    def autocommit(self, value: bool) -> None:
+        """Say it to the server. PyMySQL does not where the greeting tells of autocommit already, and MySQL's greeting
+        always does (9.7), also where `autocommit` is 0 for all sessions."""
+        self.autocommit_mode = value
+        self._send_autocommit_mode()
 
     def _create_ssl_ctx(self, sslp: Any) -> ssl.SSLContext:
         if sslp:

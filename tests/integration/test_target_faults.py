@@ -163,6 +163,17 @@ def test_a_commit_that_a_read_only_target_refuses_is_made_once(
     assert (status.applied, status.parked) == (3, 0)
 
 
+def test_a_session_commits_by_itself_also_where_the_server_would_not(fresh_target: Endpoint) -> None:
+    """MySQL's greeting says that it would."""
+    fresh_target.query("SET GLOBAL autocommit = 0")
+    try:
+        opened = connection.Connection(fresh_target.db_info)
+    finally:
+        fresh_target.query("SET GLOBAL autocommit = 1")
+    assert opened.value("SELECT @@autocommit") == 1
+    opened.close()
+
+
 @pytest.mark.mariadb
 def test_a_read_only_target_is_waited_for_with_one_line(
     limited: Endpoint,
