@@ -434,6 +434,21 @@ def test_tables_are_dropped_where_asked(settings: Settings, source: Endpoint, ta
     assert state_differences(source, target, ["shop"]) == ["shop.own: should not exist"]
 
 
+@pytest.mark.parametrize("existing", ["drop", "keep"])
+def test_a_view_in_a_tables_place_is_neither_dropped_nor_filled(
+    settings: Settings, source: Endpoint, target: Endpoint, existing: str
+) -> None:
+    make(source, "CREATE TABLE t (id INT PRIMARY KEY);\nINSERT INTO t VALUES (1);\nCREATE TABLE other (id INT)")
+    make(
+        target,
+        "CREATE TABLE real_one (id INT);\nCREATE VIEW t AS SELECT * FROM real_one;\nCREATE TABLE other (id INT, v INT)",
+    )
+    with pytest.raises(OperationError, match=r"^shop\.t is a view or a sequence at the target, no table"):
+        copy(settings, existing=existing)
+    assert target.query("SHOW COLUMNS FROM shop.other LIKE 'v'"), "nothing is dropped before all is known"
+    assert rows(target, "shop.real_one") == []
+
+
 def test_a_column_that_the_kept_table_lacks_is_named(settings: Settings, source: Endpoint, target: Endpoint) -> None:
     make(source, "CREATE TABLE t (id INT PRIMARY KEY, v INT);\nINSERT INTO t VALUES (1, 1)")
     make(target, "CREATE TABLE t (id INT PRIMARY KEY)")

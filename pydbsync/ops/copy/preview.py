@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import msgspec
 
@@ -57,9 +57,12 @@ def preview(
     found = Preview()
     others = own.others(each.name for name in inventory.tables for each in targets(name))
     refused = []
+    views = set(_views(target, others)) if existing != "stop" else set()
+    for name in sorted(views):
+        found.problems.append(f"{name} is a view or a sequence at the target, no table: drop it, or exclude the table")
     for table in inventory.tables.values():
         for name in dict.fromkeys(each.name for each in targets(table.name)):
-            if name in found.made or name in found.dropped or name in refused:
+            if name in found.made or name in found.dropped or name in refused or name in views:
                 continue  # another source table comes to it as well
             if name in others and existing == "keep":
                 if not is_added and not is_empty(target, name):
@@ -87,6 +90,17 @@ def preview(
     found.databases = sorted(databases - there)
     found.notes += _firing(target, found.filled)
     return found
+
+
+def _views(target: Connection, names: Iterable[TableName]) -> Iterator[TableName]:
+    """Those of the names that stand for something else than a table."""
+    for name in names:
+        if target.rows(
+            "SELECT 1 FROM information_schema.tables WHERE table_schema = %s AND table_name = %s"
+            " AND table_type NOT IN ('BASE TABLE', 'SYSTEM VERSIONED')",
+            name,
+        ):
+            yield name
 
 
 def wrong_conditions(source: Connection, inventory: Inventory, options: CopyOptions) -> list[str]:

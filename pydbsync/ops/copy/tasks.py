@@ -59,7 +59,6 @@ class TableTask:
         self.schema: TableSchema | None = None
         self.form: RowForm | None = None
         self.way = Way.LOAD
-        self.is_transactional = True
         self.returned: deque[Chunk] = deque()
         """Planned, not done: of a worker that lost its connection, or of a run that was killed."""
         self.last: Chunk | None = None
