@@ -8,7 +8,9 @@ import threading
 from pydbsync.backoff import Backoff
 from pydbsync.engine.control import Control
 from pydbsync.engine.observe import Observer
-from pydbsync.engine.pipeline import PAUSE_LOOK_S, Pipeline, Stages
+from pydbsync.engine.pipeline import Pipeline
+from pydbsync.engine.stages import Stages
+from pydbsync.engine.turn import Turn
 from pydbsync.errors import BrokenOrderError, SourceError, TransientError
 
 
@@ -57,7 +59,10 @@ class Follower:
                 try:
                     self._control.take_over()
                     plans.attach()
-                    if not self._wait_while_paused(stop):
+                    # Not even subscribe to a queue that is paused: a message that is held too long is given back, which
+                    # some queues count.
+                    turn = self._turn(stop)
+                    if not turn.wait_while_paused(store.look_around):
                         return
                     self._observer.now("waiting for the queue")
                     source.open(stop, store.keep_alive)
@@ -70,7 +75,7 @@ class Follower:
                     self._observer.connected("broker")
                     self._observer.parked_now(store.parked.count)
                     self._observer.now("following")
-                    self._pipeline().follow(stop)
+                    self._pipeline(turn).follow(stop)
                     return
                 except BrokenOrderError:
                     raise
@@ -93,25 +98,14 @@ class Follower:
             source.close()
             store.release()
 
-    def _wait_while_paused(self, stop: threading.Event) -> bool:
-        """Not even subscribe to a queue that is paused: a message that is held too long is given back, which some
-        queues count. False when told to stop."""
-        store = self._stages.store
-        if store.pauses.whole:
-            self._log.warning("paused: %s", store.pauses.whole)
-            while store.pauses.whole:
-                self._observer.now("paused")
-                if stop.wait(PAUSE_LOOK_S):
-                    return False
-                store.keep_alive()
-                store.look_around()
-            self._log.info("resumed")
-        return True
+    def _turn(self, stop: threading.Event) -> Turn:
+        return Turn(stop, control=self._control, stages=self._stages, observer=self._observer, log=self._log)
 
-    def _pipeline(self) -> Pipeline:
+    def _pipeline(self, turn: Turn) -> Pipeline:
         return Pipeline(
             self._control,
             self._stages,
+            turn=turn,
             observer=self._observer,
             log=self._log,
             until_drained=self._until_drained,

@@ -7,6 +7,8 @@ from typing import Any
 
 import msgspec
 
+from pydbsync.config.settings import Settings
+from pydbsync.engine.pace import BatchPace
 from pydbsync.errors import LossyValueError, PlanError
 from pydbsync.model import Delivery, RowChange, SchemaChange, TableName
 from pydbsync.protocols import Plans, StateStore
@@ -24,12 +26,28 @@ from pydbsync.work import (
 )
 
 
+class Limits:
+    """How much a batch may hold: asked for after each row, and given anew by a reload."""
+
+    def __init__(self, settings: Settings, pace: BatchPace) -> None:
+        self.use(settings, pace)
+
+    def use(self, settings: Settings, pace: BatchPace) -> None:
+        """These hold from now on."""
+        self.pace, self.bytes, self.time_s = pace, settings.batch_bytes, settings.batch_time_s
+        self.most_bytes = 4 * settings.batch_bytes
+        # The broker hands out no more than `prefetch` before an acknowledgement: a longer transaction is cut there at
+        # once, rather than waited for.
+        self.most_rows = min(settings.transaction_rows, settings.prefetch)
+
+
 class OpenBatch:
     """Entries in order, and what is parked between them, behind which later ones wait."""
 
-    def __init__(self, *, store: StateStore, plans: Plans[Any]) -> None:
+    def __init__(self, *, store: StateStore, plans: Plans[Any], limits: Limits) -> None:
         self._store = store
         self._plans = plans
+        self._limits = limits
         self._batch = plans.batch()
         self.entries: list[Entry[Any]] = []
         self.parked: list[ParkedChange] = []
@@ -60,6 +78,15 @@ class OpenBatch:
     def has_only_state(self) -> bool:
         """Whether nothing but rows of the source's state schema has come."""
         return bool(self.state_rows) and self.state_rows == self.rows and not self.schema_changes
+
+    def is_full(self) -> bool:
+        """Whether it is to be committed at the next end of a source transaction."""
+        limits = self._limits
+        return self.is_open and (
+            len(self.entries) + len(self.parked) >= limits.pace.rows
+            or self.bytes >= limits.bytes
+            or time.monotonic() - self.opened_at >= limits.time_s
+        )
 
     def open(self) -> None:
         """Something is being taken in: from now on the batch has an age."""

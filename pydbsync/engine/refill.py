@@ -2,29 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from pydbsync.engine.commits import Commits
 from pydbsync.engine.open_batch import OpenBatch
+from pydbsync.engine.stages import Stages
 from pydbsync.errors import PlanError
 from pydbsync.model import Delivery, RowChange
-from pydbsync.protocols import Decode, Plans, StateStore
+from pydbsync.protocols import Plans
 from pydbsync.work import CopyRows
 
 
-def refill(copy: CopyRows, *, commits: Commits, store: StateStore, plans: Plans[Any], decode: Decode) -> None:
+def refill(copy: CopyRows, *, commits: Commits, stages: Stages, new_batch: Callable[[], OpenBatch]) -> None:
     """Apply what was kept of the copy, piece by piece. The place stays; a piece goes with the transaction that applies
     it, so that each row is applied once whenever the worker dies. Raises StopError by policy."""
+    plans = stages.plans
     plans.forget()
     while True:
-        ids, messages = store.kept_rows(copy)
+        ids, messages = stages.store.kept_rows(copy)
         if not ids:
             return
-        batch = OpenBatch(store=store, plans=plans)
+        batch = new_batch()
         batch.taken_up.extend(ids)
         for message in messages:
             delivery = Delivery(message, 0, False)
-            for change in decode(message):
+            for change in stages.decode(message):
                 if isinstance(change, RowChange) and (change.database, change.table) == copy.copy:
                     _take(batch, plans, delivery, change)
         commits.begin(batch, commits.state)

@@ -21,8 +21,8 @@ from pydbsync.decode.maxwell import decode_changes
 from pydbsync.engine.control import Control
 from pydbsync.engine.follower import Follower
 from pydbsync.engine.observe import Observer
-from pydbsync.engine.pipeline import Stages
 from pydbsync.engine.schema_flow import SchemaFlow
+from pydbsync.engine.stages import Stages
 from pydbsync.engine.table_plans import TablePlans, router_from
 from pydbsync.errors import ConfigError, PlanError, TransientError
 from pydbsync.model import Delivery, Referrer, SchemaChange, TableName, TableSchema

@@ -9,7 +9,7 @@ from pydbsync.decode.canal import CanalTranslator
 from pydbsync.decode.debezium import DebeziumTranslator
 from pydbsync.decode.encrypted import Decryption
 from pydbsync.decode.spoken import ColumnsOf, Translate
-from pydbsync.engine.pipeline import Stages
+from pydbsync.engine.stages import Stages
 from pydbsync.engine.table_plans import TablePlans
 from pydbsync.engine.translated import TranslatedSource, decoder_of
 from pydbsync.model import Column, TableName

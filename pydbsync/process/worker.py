@@ -25,8 +25,8 @@ from pydbsync.engine.echoes import Echoes
 from pydbsync.engine.follower import Follower
 from pydbsync.engine.gaps import carries_everything
 from pydbsync.engine.marks import ProvenSource, SentMarks
-from pydbsync.engine.pipeline import Stages
 from pydbsync.engine.schema_flow import SchemaFlow
+from pydbsync.engine.stages import Stages
 from pydbsync.engine.table_plans import TablePlans, router_from
 from pydbsync.errors import ConfigError, PydbsyncError
 from pydbsync.process.conflict_start import refuse_other_end, refuse_unfit
