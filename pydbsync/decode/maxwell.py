@@ -94,11 +94,19 @@ def _check_utf8(body: bytes) -> None:
             raise DecodeError(f"the message is not UTF-8: byte {body[at]:#04x} at {at}") from exc
 
 
+def _check_names(database: str, table: str | None) -> None:
+    """A name that no identifier can be would end the worker where it is quoted, at each redelivery again."""
+    for name in (database, *(() if table is None else (table,))):
+        if not name or "\0" in name:
+            raise DecodeError(f"the message names a database or table {name!r}, which nothing can be called")
+
+
 def _decode_rarer(body: bytes, row_error: msgspec.MsgspecError) -> Change:
     try:
         kind = _decode_any(body).type
         if kind in _SCHEMA_KINDS:
             message = _decode_schema(body)
+            _check_names(message.database, message.table)
             return SchemaChange(
                 kind=message.kind,
                 database=message.database,
@@ -114,6 +122,7 @@ def _decode_rarer(body: bytes, row_error: msgspec.MsgspecError) -> Change:
             )
         if kind in _MARKER_KINDS:
             marker = _decode_marker(body)
+            _check_names(marker.database, marker.table)
             return Marker(kind=marker.kind, database=marker.database, table=marker.table, ts=marker.ts)
     except msgspec.ValidationError as exc:
         raise DecodeError(f"the message is not of Maxwell's data format: {exc}") from exc

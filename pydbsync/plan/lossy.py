@@ -88,9 +88,18 @@ def _boolean(column: Column, token: bytes) -> str | None:
     return "Debezium sends true for every number but 0 of a column declared BOOLEAN" if token == b"true" else None
 
 
+def _other_charset(column: Column, token: bytes) -> str | None:
+    if token == NULL or (token.isascii() and b"\\u" not in token):
+        return None
+    return f"canal reads all text as one character set (connectionCharset), and this column has {column.charset}"
+
+
+OTHER_CHARSET = "text of another character set than utf8"
+"""The key of a rule for such columns, instead of that of their kind, where there is one."""
+
 RULES_BY_INPUT: dict[str, dict[str, Suspicion]] = {
     "maxwell": RULES,
-    "canal": {**dict.fromkeys(TEXT_KINDS, _text)},
+    "canal": {**dict.fromkeys(TEXT_KINDS, _text), OTHER_CHARSET: _other_charset},
     "debezium": {
         "tinyint": _boolean,
         **dict.fromkeys(("date", "datetime", "timestamp"), _epoch),
@@ -115,6 +124,8 @@ def suspects_of(
     found = []
     for index, column in enumerate(columns):
         rule = rules.get(column.kind)
+        if rule is _text and column.charset is not None and not column.charset.startswith("utf8"):
+            rule = rules.get(OTHER_CHARSET, rule)
         if rule is None or column.generated or (column.kind == "bit" and (column.size or 1) <= 32):
             continue
         if any(fnmatch.fnmatchcase(f"{table}.{column.name}", glob) for glob in trusted):

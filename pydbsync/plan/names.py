@@ -41,7 +41,9 @@ class Names:
         self.default = self._default_database(statement)
         if self.default is None:
             open_names = [ref for ref in statement.names if ref.database is None and ref.role != "references"]
-            is_told = are_all and any(not self.is_open(item) for item in statement.items)
+            # canal sends one message, whatever tables the statement names: what it does not tell is open, not left out.
+            announced = all(message.kind == "table-drop" or old or new for message, old, new in self._described)
+            is_told = are_all and announced and any(not self.is_open(item) for item in statement.items)
             if open_names and not (is_told and statement.action in ("rename-table", "drop-table")):
                 self.default = self._look_up(statement, open_names, tables_named)
 
@@ -65,10 +67,15 @@ class Names:
         """The session's default database, where a message tells the full name of a table that the text does not."""
         if all(ref.database is None for ref in statement.names):
             return self._described[0][0].database
-        for message, _, new in self._described:
+        for message, old, new in self._described:
             before = (message.database, message.table)
             after = (new.database, new.table) if new else before
             items = [item for item in statement.items if _is_item(item, before, after)]
+            if not (old or new or items):
+                # canal describes nothing, and names the table as it is called afterwards
+                renamed = [item.after for item in statement.items if item.after and item.after is not item.before]
+                if any(ref.database is None and _same(ref.table, message.table) for ref in renamed):
+                    return message.database
             # DROP TABLE `t`, `d2`.`t`: the message for d2.t is about the qualified name and says nothing about `t`.
             qualified = [item for item in items if item.subject.database is not None]
             for item in qualified or items:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 
 from tests.integration.engine import parked, replay
@@ -37,3 +38,18 @@ def test_malformed_values_are_parked_and_nothing_else_happens(fresh_target: Endp
     for number, kind in enumerate(KINDS):
         assert fresh_target.query(f"SELECT 1 FROM d.t{number} WHERE c IS NULL LIMIT 1"), f"{kind}: NULL is a value"
     assert all(each.reason for each in parked(fresh_target))
+
+
+def test_names_that_nothing_can_have_are_parked(fresh_target: Endpoint) -> None:
+    fresh_target.query("CREATE DATABASE d")
+    fresh_target.query("CREATE TABLE d.t (id INT PRIMARY KEY)")
+    sent = []
+    for number, (database, table) in enumerate([("", "t"), ("e", ""), ("a\0b", "t"), ("d", "a\0b"), ("d", "t")]):
+        head = {"database": database, "table": table, "ts": 1700000000}
+        place = f"binlog.000001:{1000 + 10 * number}"
+        insert = {"type": "insert", "xid": number, "commit": True, "position": place + "1", "data": {"id": number}}
+        alter = {"type": "table-alter", "position": place + "2", "sql": f"ALTER TABLE t ADD c{number} INT"}
+        sent += [json.dumps({**head, **each}).encode() for each in (insert, alter, {"type": "bootstrap-start"})]
+    replay(fresh_target, sent, lossy_values="off")
+    assert fresh_target.query("SELECT id FROM d.t") == [(4,)]
+    assert len(parked(fresh_target)) == 4 * 3

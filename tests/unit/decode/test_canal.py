@@ -113,7 +113,8 @@ def test_a_timestamp_is_of_canal_s_own_zone() -> None:
     ("kind", "sql", "expected"),
     [
         ("CREATE", "CREATE TABLE t (id int)", [("table-create", "t")]),
-        ("ERASE", "DROP TABLE t", [("table-drop", "t")]),
+        ("ERASE", "DROP TABLE t", [("table-alter", "t")]),  # one message, whatever tables it drops
+        ("QUERY", "DROP DATABASE IF EXISTS d", [("database-drop", None)]),
         ("TRUNCATE", "TRUNCATE TABLE t", [("table-alter", "t")]),
         ("CINDEX", "CREATE INDEX i ON t (id)", [("table-alter", "t")]),
         ("QUERY", "CREATE DATABASE d", [("database-create", None)]),
@@ -125,10 +126,20 @@ def test_a_statement_is_of_its_kind(kind: str, sql: str, expected: list[tuple[st
     assert [(each["type"], each.get("table")) for each in read(body)] == expected
 
 
+def test_a_database_is_called_what_stands_between_its_backticks() -> None:
+    for written, name in (("`a``b`", "a`b"), ("`c_db-3`", "c_db-3"), ("plain", "plain")):
+        (found,) = read(message("QUERY", {}, None, isDdl=True, database=written, sql=f"CREATE DATABASE {written}"))
+        assert (found["type"], found["database"]) == ("database-create", name)
+
+
 @pytest.mark.parametrize(
     ("body", "reason"),
     [
         (b"[]", "no flat message"),
+        (
+            message("QUERY", {}, None, isDdl=True, database="", table="", sql="CREATE TABLE i (a INT INVISIBLE)"),
+            "does not tell its database: CREATE TABLE i",
+        ),
         (b"{", "not JSON"),
         (message("INSERT", {}, None, isDdl=True, sql=" "), "no statement"),
         (message("MERGE", {"v": "int"}, [{"v": "1"}]), "unknown type 'MERGE'"),

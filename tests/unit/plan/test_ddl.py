@@ -182,6 +182,29 @@ def test_what_no_message_announces_is_left_out() -> None:
         plan(message("CREATE TABLE d.x LIKE t", "d.x"), siblings=[])
 
 
+@pytest.mark.parametrize(
+    ("sql", "told", "default"),
+    [
+        ("RENAME TABLE t TO t_old, d.u TO e.t", "e.t_old", "other"),
+        ("RENAME TABLE d.t TO u", "e.u", "other"),
+        ("ALTER TABLE d.t RENAME TO u", "e.u", "other"),
+        ("RENAME TABLE d.x TO d.y, t TO u", "d.y", None),
+        ("RENAME TABLE t TO d.y", "d.y", None),
+        ("DROP TABLE d.x, t", "d.x", None),
+    ],
+)
+def test_a_single_message_of_the_name_afterwards_tells_it_or_nothing_runs(
+    sql: str, told: str, default: str | None
+) -> None:
+    """As canal does: one message for all tables, the first by its new name, with no description."""
+    change = msgspec.structs.replace(message(sql, told), kind="table-alter", old=msgspec.Raw(), def_=msgspec.Raw())
+    if default is None:
+        with pytest.raises(PlanError, match="in which database"):
+            plan(change, siblings=[])
+    else:
+        assert plan(change, siblings=[]).default_database == default
+
+
 def test_alter_table_renames_into_the_default_database() -> None:
     assert plan(message("ALTER TABLE d.t RENAME TO u", "d.t", "e.u")).default_database == "other"
 
