@@ -35,6 +35,7 @@ TRANSIENT_CODES: Mapping[int, str] = {
     1038: "out of sort memory",
     1040: "too many connections",
     1041: "out of resources",
+    1047: "the node of the cluster is not ready",
     1053: "server shutdown",
     1077: "server shutdown",
     1078: "server got a signal",
@@ -69,10 +70,12 @@ TRANSIENT_CODES: Mapping[int, str] = {
     2014: "commands out of sync",
     2055: "lost connection",
     3024: "statement time-out",
+    3032: "offline mode",
     3100: "error in replication hook",
     3101: "rolled back by the cluster",
     3169: "session was killed",
     4031: "disconnected after inactivity",
+    9001: "the proxy reaches no server",
 }
 """Errors after which the same statement can succeed later."""
 
@@ -92,12 +95,17 @@ REFUSED_CODES: Mapping[int, str] = {
     1044: "the user has no right to it",
     1045: "user or password is wrong",
     1049: "there is no such database",
+    1130: "the user may not come from this host",
     1142: "the user has no right to it",
     1227: "the user lacks a privilege",
     1698: "user or password is wrong",
+    1820: "the password has expired",
     1862: "the password has expired",
     2059: "the server's authentication plugin is not supported (pip install cryptography may help)",
     2061: "the server's authentication plugin is not supported",
+    3118: "the account is locked",
+    3159: "the server wants TLS (ssl_ca)",
+    4151: "the account is locked",
 }
 
 
@@ -106,7 +114,8 @@ TOO_LONG_CODE = 1153
 SLOW_CODES = frozenset({1317, 1969, 3024})
 """A statement was ended because it took long: by its limit, or by whoever watches over the server."""
 _UNKNOWN_VARIABLE = 1193
-READ_ONLY_CODES = frozenset({1290, 1792, 1836, 3100})
+_EXPIRED = 1820
+READ_ONLY_CODES = frozenset({1047, 1290, 1792, 1836, 3032, 3100})
 """Errors of a server that writes nothing now. In a fail-over the old one may stay so, while its address has moved."""
 _FULL_CODES = frozenset({1040, 1203, 1226})
 """The server is there, but takes no more connections."""
@@ -235,7 +244,13 @@ class Connection:
         version = str(self._raw.get_server_info()).removeprefix("5.5.5-")  # type: ignore[no-untyped-call]
         self.version = version
         self.dialect = Dialect(is_mariadb="mariadb" in version.lower(), version=_version_numbers(version))
-        self._set_session(wait_timeout_s)
+        try:
+            self._set_session(wait_timeout_s)
+        except PermanentError as exc:
+            self.close()
+            if exc.code == _EXPIRED:  # let in, to set another one
+                raise ConfigError(f"{_address(given)}: {REFUSED_CODES[_EXPIRED]}: {exc}", key=key) from exc
+            raise
         charset = str(self.value("SELECT @@character_set_server"))
         self.dialect = msgspec.structs.replace(self.dialect, charset=charset)
         self.max_allowed_packet = int(self.value("SELECT @@session.max_allowed_packet"))
@@ -424,6 +439,8 @@ class Connection:
             try:
                 self.run(f"SET SESSION {name} = %s", (value,))
             except PermanentError as exc:
+                if exc.code == _EXPIRED:
+                    raise
                 if name in ("sql_require_primary_key", "sql_generate_invisible_primary_key", "sql_if_exists"):
                     continue  # needs a privilege, or the version does not know it; a table that minds it says so
                 raise ConfigError(f"the target does not let the session set {name}: {exc}", key=self._key) from exc
@@ -498,10 +515,14 @@ def server_error(exc: BaseException) -> ApplyError:
 def _connect_error(exc: pymysql.Error, key: str, given: Mapping[str, Any]) -> ApplyError | ConfigError:
     code = exc.args[0] if exc.args and isinstance(exc.args[0], int) else 0
     text = str(exc.args[1]) if len(exc.args) > 1 else str(exc)
-    where = given.get("unix_socket") or f"{given.get('host', 'localhost')}:{given.get('port', 3306)}"
     if code in REFUSED_CODES:
-        return ConfigError(f"{where}: {REFUSED_CODES[code]}: {text} ({code})", key=key)
+        return ConfigError(f"{_address(given)}: {REFUSED_CODES[code]}: {text} ({code})", key=key)
+    where = _address(given)
     return TransientError(f"the database server {where} cannot be reached: {text} ({code})", code=code or 2003)
+
+
+def _address(given: Mapping[str, Any]) -> str:
+    return str(given.get("unix_socket") or f"{given.get('host', 'localhost')}:{given.get('port', 3306)}")
 
 
 def _keep_alive(connection: pymysql.Connection[Any]) -> None:

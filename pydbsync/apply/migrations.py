@@ -162,6 +162,11 @@ MIGRATIONS = (
         "The rows of the copies of online schema changes are kept until their swap.",
         (Table("copy_rows", COPY_ROWS),),
     ),
+    Migration(
+        14,
+        "A stream remembers which server of the target it was written to.",
+        (Columns("stream_origin", "server VARCHAR(64) CHARACTER SET ascii NOT NULL DEFAULT ''"),),
+    ),
 )
 
 VERSION_TABLE = Table(

@@ -1,4 +1,5 @@
-"""Whose queue a stream is: two queues of one name, of two brokers or virtual hosts, must not share a checkpoint."""
+"""Whose queue a stream is, and at which server it was written: two queues of one name, of two brokers or virtual hosts,
+must not share a checkpoint, and a server that was promoted may lack what the one before it had."""
 
 from __future__ import annotations
 
@@ -44,12 +45,25 @@ def refuse_another(connection: Connection, schema: str, stream: str, origin: Str
     )
 
 
+def server_of(connection: Connection) -> str:
+    """What tells the target's server from its replicas; a replica's server_id has to be another one."""
+    name = "server_id" if connection.dialect.is_mariadb else "server_uuid"
+    return f"{name} {connection.value(f'SELECT @@{name}')}"
+
+
+def former_server(connection: Connection, schema: str, stream: str) -> str:
+    """The server that the stream was written to last; empty where that was not kept."""
+    found = connection.value(f"SELECT server FROM {quote_name(schema)}.`stream_origin` WHERE stream = %s", (stream,))
+    return str(found or "")
+
+
 def keep_origin(connection: Connection, schema: str, stream: str, origin: StreamOrigin) -> None:
-    """The stream belongs to this queue from now on. Needs the stream's lock."""
-    columns = ("queue", "vhost", "cluster", "address")
-    values = tuple(str(getattr(origin, name))[:255] for name in columns)
+    """The stream belongs to this queue, and is written to this server, from now on. Needs the stream's lock."""
+    columns = ("queue", "vhost", "cluster", "address", "server")
+    values = (*(str(getattr(origin, name))[:255] for name in columns[:-1]), server_of(connection))
     connection.run(
-        f"INSERT INTO {quote_name(schema)}.`stream_origin` (stream, {', '.join(columns)}) VALUES (%s, %s, %s, %s, %s)"
+        f"INSERT INTO {quote_name(schema)}.`stream_origin` (stream, {', '.join(columns)})"
+        " VALUES (%s, %s, %s, %s, %s, %s)"
         f" ON DUPLICATE KEY UPDATE {', '.join(f'{name} = VALUES({name})' for name in columns)}",
         (stream, *values),
     )

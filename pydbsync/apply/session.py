@@ -11,7 +11,7 @@ from typing import TypeVar
 from pydbsync.apply.catalog import LiveCatalog
 from pydbsync.apply.checkpoint import CheckpointRow
 from pydbsync.apply.connection import READ_ONLY_CODES, Connection
-from pydbsync.apply.origin import StreamOrigin, keep_origin, refuse_another
+from pydbsync.apply.origin import StreamOrigin, former_server, keep_origin, refuse_another, server_of
 from pydbsync.apply.retrying import Retrying
 from pydbsync.apply.state import ensure_state_schema
 from pydbsync.backoff import Backoff
@@ -87,9 +87,8 @@ class Session:
                         return None
                 self._refuse_another_origin(connection)  # one that came first while we waited
                 state = self.row.take_over(connection)
-                if self._origin is not None:
-                    keep_origin(connection, self._settings.state_schema, self._stream, self._origin)
                 self._tell_if_gone_back(state)
+                self._tell_if_another_server(connection, state)
                 self.state = state
                 on_owned(connection)
                 self._is_owner = True
@@ -108,6 +107,21 @@ class Session:
     def _refuse_another_origin(self, connection: Connection) -> None:
         if self._origin is not None:
             refuse_another(connection, self._settings.state_schema, self._stream, self._origin)
+
+    def _tell_if_another_server(self, connection: Connection, state: StreamState) -> None:
+        """A worker that starts does not know what was committed last, but where."""
+        if self._origin is None:
+            return
+        schema = self._settings.state_schema
+        former, server = former_server(connection, schema, self._stream), server_of(connection)
+        if former not in ("", server) and self.state is None:
+            self._log.warning(
+                "the target is another server (%s) than %r was written to last (%s): if that one had committed what"
+                " this one never got, it was acknowledged, does not come again, and is missing behind %s;"
+                " `pydbsync verify` finds it, `repair` mends it",
+                server, self._stream, former, state.checkpoint.position() or "the beginning",
+            )  # fmt: skip
+        keep_origin(connection, schema, self._stream, self._origin)
 
     def _is_still_owner(self) -> bool:
         """Whether the lock was kept while the source was away: the server may have hung up on the idle connection."""
@@ -251,6 +265,7 @@ class Session:
         if self._tell_if_gone_back(state):
             self.drop_connection()
             raise _WentBack("it lacks what was committed last", code=2013)
+        self._tell_if_another_server(connection, state)
         return state
 
     def _tell_if_gone_back(self, found: StreamState) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import threading
 import time
@@ -13,7 +14,8 @@ from typing import Any
 import pytest
 
 from pydbsync.apply import applier, connection, running, schema_change, schema_steps
-from pydbsync.errors import Stopped
+from pydbsync.apply.origin import StreamOrigin
+from pydbsync.errors import ConfigError, Stopped
 from pydbsync.process.worker import follow
 from pydbsync.source.amqp import AmqpSource
 from pydbsync.source.memory import MemorySource
@@ -331,7 +333,7 @@ class FailOver:
 
     def replicate(self) -> None:
         """The second server has what the first has."""
-        for table in ("d.t", "pydbsync.checkpoint"):
+        for table in ("d.t", "pydbsync.checkpoint", "pydbsync.stream_origin"):
             rows = self.first.query(f"SELECT * FROM {table}")
             self.second.query(f"DELETE FROM {table}")
             for row in rows:
@@ -393,6 +395,84 @@ def test_an_address_that_moves_while_the_old_server_stays_read_only_is_followed(
     assert caplog.text.count("the target has gone back") == bool(lost)
     assert "the target is read-only" in states
     assert states[-2:] == ["following", "stopped"]
+
+
+def test_a_worker_that_starts_behind_a_fail_over_says_so_once(
+    fail_over: FailOver, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It has not seen what was committed last, but at which server."""
+    origin = StreamOrigin(queue="memory", vhost="/", cluster="rabbit@one", address="one:5672")
+    messages = changes(fail_over._begun, 4)
+
+    def start(*bodies: bytes) -> None:
+        follow(
+            settings_for(fail_over.address), MemorySource(bodies, stream="memory"), stop=threading.Event(),
+            send=lambda status: None, log=LOG, until_drained=True, origin=origin,
+        )  # fmt: skip
+
+    start(messages[0])
+    start(messages[1])
+    fail_over.replicate()
+    start(messages[2])  # the second server never gets it
+    assert "another server" not in caplog.text
+    fail_over.move()
+    start(messages[3])
+    assert numbers(fail_over.second) == [0, 1, 3]
+    assert caplog.text.count("the target is another server") == 1
+    assert f"is missing behind {json.loads(messages[1])['position']}" in caplog.text
+    start()
+    assert caplog.text.count("the target is another server") == 1
+
+
+LOCKS = {
+    "PASSWORD EXPIRE": ("the password has expired", "IDENTIFIED BY 'limited' PASSWORD EXPIRE NEVER"),
+    "ACCOUNT LOCK": ("the account is locked", "ACCOUNT UNLOCK"),
+    "IDENTIFIED BY 'other'": ("user or password is wrong", "IDENTIFIED BY 'limited'"),
+}
+
+
+@pytest.mark.parametrize("lock", LOCKS)
+def test_a_user_who_is_locked_out_is_a_wrong_setting_at_the_start_and_waited_for_later(
+    fresh_target: Endpoint,
+    table: str,
+    binlog: Binlog,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    lock: str,
+) -> None:
+    said, unlock = LOCKS[lock]
+    user = f"{USER}@'%'"
+    fresh_target.query(f"DROP USER IF EXISTS {user}")
+    fresh_target.query(f"CREATE USER {user} IDENTIFIED BY '{PASSWORD}'")
+    for database in ("d", "pydbsync"):
+        fresh_target.query(f"GRANT ALL ON {database}.* TO {user}")
+    refused = threading.Event()
+
+    def at(name: str) -> None:
+        if name == "before-commit" and not refused.is_set():
+            fresh_target.query(f"ALTER USER {user} {lock}")
+            for (number,) in fresh_target.query("SELECT id FROM information_schema.processlist WHERE user = %s", USER):
+                fresh_target.query(f"KILL {number}")
+            refused.set()
+
+    def mend() -> None:
+        assert refused.wait(30)
+        try:
+            wait_for(lambda: "the target lets nobody in, waiting" in caplog.text, what="the refusal")
+            with pytest.raises(ConfigError, match=said):
+                replay(user_s, [], stream="other")
+        finally:
+            fresh_target.query(f"ALTER USER {user} {unlock}")
+
+    user_s = replace(fresh_target, user=USER, password=PASSWORD)
+    monkeypatch.setattr(applier, "kill_point", at)
+    try:
+        with meanwhile(mend):
+            replay(user_s, changes(binlog, 3))
+        assert numbers(fresh_target) == [0, 1, 2]
+        assert said in caplog.text
+    finally:
+        fresh_target.query(f"DROP USER {user}")
 
 
 class _Counting(MemorySource):
