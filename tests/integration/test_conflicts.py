@@ -22,7 +22,7 @@ from pydbsync.apply.conflicts import Conflicts
 from pydbsync.cli import application
 from pydbsync.config.conflicts import ConflictPolicy
 from pydbsync.errors import ConfigError, OperationError
-from pydbsync.ops.conflict_desk import ConflictDesk, ConflictSelection
+from pydbsync.ops.conflict_desk import ConflictDesk
 from pydbsync.ops.parked_conflicts import Take
 from pydbsync.ops.parked_desk import ParkedDesk
 from pydbsync.plan.batch import single_statements
@@ -31,6 +31,7 @@ from tests.integration.engine import LOG, parked, replay, settings_for
 from tests.integration.two_way import TwoWay
 from tests.maxwell import Binlog, Step, delete, insert, update
 from tests.processes import write_config
+from tests.resolving import decide_all
 from tests.servers import Endpoint
 
 CREATE = "CREATE TABLE {}.t (id INT PRIMARY KEY, v VARCHAR(40) CHARACTER SET utf8mb4, n INT, u INT, UNIQUE KEY u (u))"
@@ -153,22 +154,10 @@ def test_every_pair_of_changes_ends_alike_and_is_written_down_once(
     assert a.rows() == b.rows() == models[0].rows
 
 
-def decide_all(end: End, take: Take) -> None:
-    """What an operator does with all that is parked at this end, in order, and again with what waited behind it."""
+def decide_at(end: End, take: Take) -> None:
+    """All that is parked at this end, for one side."""
     options = {"dbname_rewrite": {end.peer: end.name}, "detect_conflicts": "on", "conflicts": {"policy": "park"}}
-    given = settings_for(end.server, state_schema=f"state_{end.name}", **options)
-    conflicts, changes = ConflictDesk(given, LOG), ParkedDesk(given, LOG)
-    try:
-        while parked(end.server, f"state_{end.name}"):
-            waiting = sorted(each.id for each in conflicts.find(ConflictSelection(decisions=("parked",))))
-            for number in waiting:
-                if (each := conflicts.named(number)).status == "decided":
-                    conflicts.resolve(each, take=take)
-            outcomes = list(changes.retry())
-            assert waiting or any(each.applied for each in outcomes), outcomes
-    finally:
-        conflicts.close()
-        changes.close()
+    decide_all(settings_for(end.server, state_schema=f"state_{end.name}", **options), take)
 
 
 def test_every_pair_of_changes_that_is_parked_ends_alike_where_one_side_is_taken_at_both_ends(
@@ -192,7 +181,7 @@ def test_every_pair_of_changes_that_is_parked_ends_alike_where_one_side_is_taken
     for end, other in ((a, b), (b, a)):
         end.hear(other.messages, policy="park", prefer="a")
     for end, take in ((a, "target"), (b, "source")):
-        decide_all(end, take)  # type: ignore[arg-type]
+        decide_at(end, take)  # type: ignore[arg-type]
     assert a.rows() == b.rows() == models[0].rows
     for end in ends:
         assert parked(end.server, f"state_{end.name}") == []
@@ -217,8 +206,8 @@ def test_what_waited_behind_a_parked_conflict_is_shown_before_it_is_made(ends: t
     for end, other in ((a, b), (b, a)):
         end.hear(other.messages, policy="park", prefer="a")
         assert len(parked(end.server, f"state_{end.name}")) == 2
-    decide_all(a, "target")
-    decide_all(b, "source")
+    decide_at(a, "target")
+    decide_at(b, "source")
     assert a.rows() == b.rows() == {1: Row(1, "a3", 3, 1)}
     assert a.conflicts() == [("changed", "parked"), ("changed", "parked")]
     assert b.conflicts() == [("changed", "parked")]

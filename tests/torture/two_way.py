@@ -24,10 +24,15 @@ from typing import Any
 
 import pymysql
 
+from pydbsync.config.file import load_settings
 from pydbsync.killpoints import KILL_POINTS
+from pydbsync.ops.parked_conflicts import Take
 from tests.processes import REPOSITORY, SyncProcess, wait_for, write_config
+from tests.resolving import decide_all
 from tests.servers import Endpoint, Vhost
 from tests.state import differences, read_state
+from tests.torture import races
+from tests.torture.races import Races
 
 SETTLE_S = 180
 MARKS = ("pydbsync.checkpoint", "pydbsync.mark", "pydbsync.schema_change")
@@ -37,8 +42,14 @@ TABLES = (
     "CREATE TABLE d.uniq (id INT PRIMARY KEY, code INT UNIQUE)",
     "CREATE TABLE d.shared (id INT PRIMARY KEY, v VARCHAR(40))",
     f"INSERT INTO d.shared VALUES {', '.join(f'({number}, NULL)' for number in range(20))}",
+    *races.TABLES,
 )
-QUEUES = {"own": ["d.own", "d.", *(f"d.n{number}" for number in range(1, 200))], "rest": ["d.uniq", "d.shared"]}
+QUEUES = {
+    "own": ["d.own", "d.", *(f"d.n{number}" for number in range(1, 200))],
+    "rest": ["d.uniq", "d.shared", *(f"d.{table}" for table in races.POLICIES)],
+}
+TAKEN: tuple[Take, Take] = ("target", "source")
+"""Of each side, whose row is taken of conflicts that are parked: that of the first one."""
 ROUNDS = 5
 MOST_COMMITS = 6 * ROUNDS + 12
 """Of both sides in the last rounds: what each writes is applied, and comes back, in pieces at most; and what was still
@@ -53,6 +64,8 @@ class Result:
     transactions: int = 0
     schema_changes: int = 0
     conflicts: int = 0
+    resolved: int = 0
+    """Of them, those that were parked and decided by an operator."""
     applied_at_the_end: int = 0
     commits_at_the_end: int = 0
     seconds: float = 0.0
@@ -67,7 +80,7 @@ class Result:
         lines = [
             f"faults survived     {sum(self.faults.values()):,} in {self.seconds:.0f} s ({kinds})",
             f"transactions        {self.transactions:,} of both sides, {self.schema_changes} schema changes in turn",
-            f"conflicts           {self.conflicts:,}, each recorded once",
+            f"conflicts           {self.conflicts:,}, each recorded once; {self.resolved} parked and resolved",
             f"at the end          {self.applied_at_the_end} rows applied of {2 * ROUNDS}, in {self.commits_at_the_end}"
             " commits",
             *self.wrong[:20],
@@ -79,9 +92,9 @@ class Result:
 class Writer(threading.Thread):
     """Writes at one side until `finish`: rows that are its own by their keys, and rows that the other writes too."""
 
-    def __init__(self, server: Endpoint, side: int, *, seed: int, pause_s: float) -> None:
+    def __init__(self, server: Endpoint, side: int, own: Races, *, seed: int, pause_s: float) -> None:
         super().__init__(name=f"writer-{side}", daemon=True)
-        self._server, self._side = server, side
+        self._server, self._side, self._races = server, side, own
         self._chance = random.Random(seed)
         self._pause_s = pause_s
         self._is_over = threading.Event()
@@ -105,7 +118,7 @@ class Writer(threading.Thread):
             self.failure = exc
 
     def _transaction(self, connection: pymysql.Connection[Any]) -> None:
-        steps = [self._insert, self._update, self._remove, self._move, self._swap, self._share]
+        steps = [self._insert, self._update, self._remove, self._move, self._swap, self._share, self._race]
         try:
             for step in self._chance.choices(steps, k=self._chance.randint(1, 3)):
                 step(connection.cursor())
@@ -149,6 +162,9 @@ class Writer(threading.Thread):
         cursor.execute("UPDATE d.uniq SET code = %s WHERE id = %s", (key, other))
         cursor.execute("UPDATE d.uniq SET code = %s WHERE id = %s", (other, key))
 
+    def _race(self, cursor: Any) -> None:
+        self._races.run_next(cursor)
+
     def _share(self, cursor: Any) -> None:
         # A value that was never there before: a row that comes back to what it was is no conflict that could be seen.
         cursor.execute(
@@ -180,7 +196,11 @@ class Way:
                 ],
                 "two_way": {"mark_s": 3600},  # none behind the first: what is counted at the end is what went on
                 "detect_conflicts": "on",
-                "conflicts": {"prefer": prefer, "policy": "prefer"},
+                "conflicts": {
+                    "prefer": prefer,
+                    "policy": "prefer",
+                    "tables": {f"d.{table}": policy for table, policy in races.POLICIES.items()},
+                },
                 "include": ["d.*"],
                 "log_file_prefix": str(self.folder / "%s.log"),
                 "lock_timeout_s": 3,
@@ -263,8 +283,9 @@ FAULTS: Mapping[str, Callable[[Way, random.Random], None]] = {
 class Pair:
     """Both directions, between two servers without databases."""
 
-    def __init__(self, a: Endpoint, b: Endpoint, vhost: Vhost, folder: Path) -> None:
+    def __init__(self, a: Endpoint, b: Endpoint, vhost: Vhost, folder: Path, *, seed: int) -> None:
         self.sides = (a, b)
+        self.races = tuple(Races(side, seed + 10 + side) for side in range(2))
         for server in self.sides:
             for sql in TABLES:
                 server.query(sql)
@@ -275,6 +296,9 @@ class Pair:
         self._columns = self._tables = 0
         for way in self.ways:
             assert way.start_capture("--until-end").wait() == 0, (way.folder / "capture.log").read_text()
+        for server, own in zip(self.sides, self.races, strict=True):
+            with server.connect(autocommit=True) as connection:
+                own.run_first(connection.cursor())
         for way in self.ways:
             way.ensure()
 
@@ -308,6 +332,13 @@ class Pair:
             server.query(f"INSERT INTO d.uniq (id, code) VALUES ({100_000 + number}, {100_000 + number})")
         ends = "SELECT COUNT(*) FROM d.own JOIN d.uniq USING (id) WHERE id >= 100000"
         self._wait(lambda: all(server.query(ends) == [(2,)] for server in self.sides), "the last rows")
+
+    def decide(self) -> int:
+        """What is parked, at both sides for the first one; how many conflicts it were."""
+        count = 0
+        for way, take in zip(reversed(self.ways), TAKEN, strict=True):
+            count += decide_all(load_settings(way.config)[0], take)
+        return count
 
     def last_rounds(self) -> tuple[int, int]:
         """Rows applied and commits of both sides while each writes one row more, and again when it has arrived."""
@@ -343,10 +374,10 @@ def shapes(server: Endpoint) -> Any:
 
 
 @contextlib.contextmanager
-def pair(a: Endpoint, b: Endpoint, vhost: Vhost, folder: Path) -> Iterator[Pair]:
+def pair(a: Endpoint, b: Endpoint, vhost: Vhost, folder: Path, *, seed: int) -> Iterator[Pair]:
     """All of it, ended in the end."""
     with ExitStack() as opened:
-        found = Pair(a, b, vhost, folder)
+        found = Pair(a, b, vhost, folder, seed=seed)
         opened.callback(found.end)
         yield found
 
@@ -366,8 +397,11 @@ def torture(
     chance = random.Random(seed)
     result = Result()
     began_at = time.monotonic()
-    with pair(a, b, vhost, folder) as both:
-        writers = [Writer(server, side, seed=seed + side, pause_s=pause_s) for side, server in enumerate(both.sides)]
+    with pair(a, b, vhost, folder, seed=seed) as both:
+        writers = [
+            Writer(server, side, both.races[side], seed=seed + side, pause_s=pause_s)
+            for side, server in enumerate(both.sides)
+        ]
         for writer in writers:
             writer.start()
         for number in range(faults):
@@ -382,6 +416,7 @@ def torture(
             writer.finish()
             result.transactions += writer.transactions
         both.come_to_rest()
+        result.resolved = both.decide()
         result.applied_at_the_end, result.commits_at_the_end = both.last_rounds()
         result.wrong = wrong(both, result)
     result.seconds = time.monotonic() - began_at
@@ -393,11 +428,19 @@ def wrong(both: Pair, result: Result) -> list[str]:
     with both.sides[0].connect() as a, both.sides[1].connect() as b:
         found = [line[:300] for line in differences(read_state(a, ["d"]), read_state(b, ["d"]), data_only=False)]
     for server in both.sides:
-        found += [f"parked: {str(row)[:300]}" for row in server.query("SELECT position, reason FROM pydbsync.parked")]
-        twice = "SELECT stream, position, COUNT(*) FROM pydbsync.conflict GROUP BY 1, 2 HAVING COUNT(*) > 1"
+        found += [
+            f"parked: {str(row)[:300]}"
+            for row in server.query("SELECT position, reason FROM pydbsync.parked WHERE status = 'parked'")
+        ]
+        twice = (
+            "SELECT stream, position, COUNT(*) FROM pydbsync.conflict"
+            " GROUP BY stream, position, found, before_image, after_image, found_image HAVING COUNT(*) > 1"
+        )
         found += [f"a conflict recorded more than once: {row}" for row in server.query(twice)]
         result.conflicts += int(server.query("SELECT COUNT(*) FROM pydbsync.conflict")[0][0])
-        others = "SELECT COUNT(*) FROM pydbsync.conflict WHERE source_table <> 'shared'"
+        tables = server.query("SELECT DISTINCT source_table FROM pydbsync.conflict WHERE decision <> 'same'")
+        found += [f"no conflict in {table}" for table in races.POLICIES if (table,) not in tables]
+        others = "SELECT COUNT(*) FROM pydbsync.conflict WHERE source_table IN ('own', 'uniq')"
         if server.query(others) != [(0,)]:
             found.append(f"conflicts of rows that one side alone writes: {server.query(others)}")
     if result.applied_at_the_end != 2 * ROUNDS or result.commits_at_the_end > MOST_COMMITS:
