@@ -57,6 +57,15 @@ class Arithmetic:
 
 
 @dataclass(frozen=True)
+class Call:
+    """A function that gives the same on every server."""
+
+    name: str
+    """One that FUNCTIONS leads to."""
+    arguments: tuple[Operand, ...]
+
+
+@dataclass(frozen=True)
 class Compare:
     """`=`, `<>`, `<`, `<=`, `>`, `>=` or `<=>`."""
 
@@ -118,7 +127,7 @@ class Any:
     parts: tuple[Condition, ...]
 
 
-Operand: TypeAlias = Number | Text | Null | Truth | Name | Arithmetic
+Operand: TypeAlias = Number | Text | Null | Truth | Name | Arithmetic | Call
 Condition: TypeAlias = Compare | IsNull | In | Between | Like | Not | All | Any | Operand
 """An operand as a condition is true where it is a number other than 0."""
 
@@ -177,8 +186,14 @@ def parse_condition(sql: str) -> Condition:
 
 _KNOWN: Final = (
     "known are columns, numbers, 'text', =, <>, <, <=, >, >=, <=>, IN, BETWEEN, LIKE, IS NULL, AND, OR, NOT, +, -, *,"
-    " % and DIV"
+    " %, DIV, COALESCE, IFNULL, ABS, MOD, CHAR_LENGTH, DATE, YEAR, MONTH and DAY"
 )
+FUNCTIONS: Final = {
+    "COALESCE": "COALESCE", "IFNULL": "COALESCE", "ABS": "ABS", "MOD": "%", "CHAR_LENGTH": "CHAR_LENGTH",
+    "CHARACTER_LENGTH": "CHAR_LENGTH", "DATE": "DATE", "YEAR": "YEAR", "MONTH": "MONTH", "DAY": "DAYOFMONTH",
+    "DAYOFMONTH": "DAYOFMONTH",
+}  # fmt: skip
+"""Name → what it is, or the operator that means the same."""
 
 
 def names_in(condition: Condition) -> frozenset[str]:
@@ -188,6 +203,8 @@ def names_in(condition: Condition) -> frozenset[str]:
     found: frozenset[str] = frozenset()
     if isinstance(condition, Arithmetic | Compare):
         found = names_in(condition.left) | names_in(condition.right)
+    elif isinstance(condition, Call):
+        found = found.union(*(names_in(each) for each in condition.arguments))
     elif isinstance(condition, In):
         found = names_in(condition.operand).union(*(names_in(each) for each in condition.items))
     elif isinstance(condition, Between):
@@ -344,11 +361,22 @@ class _Parser:
         if token.kind == "name":
             return self._column(token.text)
         if token.kind == "word":
-            return self._word(token)
+            return self._word(token, depth)
         raise ExpressionError(f"{_shown(token)} where a value is expected")
 
-    def _word(self, token: _Token) -> Condition:
+    def _call(self, word: str, depth: int) -> Condition:
+        if depth > _DEPTH:
+            raise ExpressionError(f"more than {_DEPTH} brackets in each other are not taken")
+        arguments, name = self._list(depth + 1), FUNCTIONS[word]
+        wanted = {"IFNULL": 2, "MOD": 2, "COALESCE": len(arguments)}.get(word, 1)
+        if len(arguments) != wanted:
+            raise ExpressionError(f"{word}() takes {wanted} value(s), not {len(arguments)}")
+        return Arithmetic(name, *arguments) if name == "%" else Call(name, arguments)
+
+    def _word(self, token: _Token, depth: int) -> Condition:
         word = token.text.upper()
+        if word in FUNCTIONS and (self.here.kind, self.here.text) == ("mark", "("):
+            return self._call(word, depth)
         if word in ("TRUE", "FALSE"):
             return Truth(word == "TRUE")
         if word == "NULL":

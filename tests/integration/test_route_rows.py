@@ -60,6 +60,14 @@ EXPRESSIONS = [
     "ts = '2024-01-01 00:00:00'",
     "ts IN ('2024-01-01', '1999-12-31 23:59:59')", "day NOT IN ('2024-01-01')", "e = 'draft'", "e <> 'DRAFT'",
     "e IN ('sent', 'x')",
+    "COALESCE(i, s) > 3", "IFNULL(i, 0) = 0", "COALESCE(NULL, i, u, -1) < 5", "COALESCE(dec1, i, 0.5) <= 1.5",
+    "COALESCE(u, 0) + 1 > 2", "COALESCE(NULL) IS NULL", "COALESCE(day, day) = '2024-01-01'", "IFNULL(i, s) DIV 3 = 1",
+    "ABS(i) > 5", "ABS(dec1) = 1.5", "ABS(u) > 7", "ABS(i - s) <= 7", "MOD(i, 3) = -1", "MOD(u, 5) IN (0, 2)",
+    "YEAR(day) = 2024", "YEAR(at) - 3000 < -976", "MONTH(day) + DAY(day) = 2", "DAYOFMONTH(at) <> 1",
+    "YEAR(ts) IS NULL", "DATE(at) = '2024-01-01'", "DATE(at) = day", "DATE(ts) < at",
+    "CHAR_LENGTH(b) = 2", "CHAR_LENGTH(c) < 2", "CHARACTER_LENGTH(l) - 3 < 0", "CHAR_LENGTH(z) % 2 = 1",
+    "COALESCE(b, 'none') = 'none'", "COALESCE(g, 'Draft') = 'draft'", "IFNULL(l, 'x') IN ('X', 'ss')",
+    "COALESCE(z, 'a') <> 'A '", "COALESCE(b, 'm') < 'n'", "COALESCE(b, '') LIKE 'a%'", "COALESCE('x', b) = 'x'",
     "by_ IS NULL", "fixed IS NOT NULL", "b IS NULL OR b = ''", "b <=> NULL", "b <=> 'a'",
 ]  # fmt: skip
 LITERALS = ["", " ", "a", "A ", "draft", "Draft ", "AB", "fin", "ss", "e", "K", "it''s", "a\u0001"]

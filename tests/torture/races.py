@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from typing import Any, Final
 
-RACES: Final = 40
+RACES: Final = 24
 POLICIES: Final = {
     "c_prefer": "prefer", "c_newest": "newest:n", "c_larger": "larger:n", "c_smaller": "smaller:n", "c_park": "park",
 }  # fmt: skip

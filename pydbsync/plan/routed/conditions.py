@@ -10,13 +10,14 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from decimal import Context, Decimal
-from typing import Literal, NamedTuple, TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from pydbsync.config.expressions import (
     All,
     Any,
     Arithmetic,
     Between,
+    Call,
     Compare,
     Condition,
     In,
@@ -32,22 +33,16 @@ from pydbsync.config.expressions import (
 from pydbsync.errors import PlanError
 from pydbsync.model import INTEGER_KINDS, TEXT_KINDS, Column
 from pydbsync.plan.quoting import quote_name
+from pydbsync.plan.routed.functions import call
+from pydbsync.plan.routed.operands import INTEGER_DIGITS, SIGNED, UNSIGNED, Operand, Row
 from pydbsync.plan.routed.texts import Comparison, comparison_of
 from pydbsync.plan.routed.values import Value, reader_for, time_literal
 
-Row: TypeAlias = Mapping[str, bytes]
-"""Column in lower case → JSON token, of the source."""
 Truthfulness: TypeAlias = bool | None
 Evaluate: TypeAlias = Callable[[Row], Truthfulness]
-Get: TypeAlias = Callable[[Row], Value]
-
-Family: TypeAlias = Literal["number", "text", "date", "datetime", "null", "other"]
 
 _SCALE_LIMIT = 30
 _DIGITS_LIMIT = 65
-_SIGNED = (-(2**63), 2**63 - 1)
-_UNSIGNED = (0, 2**64 - 1)
-_INTEGER_DIGITS = 20
 
 
 class CompiledCondition(NamedTuple):
@@ -57,22 +52,6 @@ class CompiledCondition(NamedTuple):
     """Raises PlanError for a value of which nothing can be said."""
     sql: str
     """For the source's server, in whatever character set its session is."""
-
-
-class _Compiled(NamedTuple):
-    get: Get
-    sql: str
-    family: Family
-    digits: int = 0
-    """Before the decimal point, of numbers."""
-    scale: int = 0
-    is_whole: bool = False
-    """Whether it is a whole number."""
-    unsigned: bool = False
-    comparison: Comparison | None = None
-    """Of a text that is no literal."""
-    literal: str | None = None
-    name: str = ""
 
 
 def compile_condition(condition: Condition, columns: Mapping[str, Column]) -> CompiledCondition:
@@ -141,7 +120,7 @@ class _Compiler:
         get = operand.get
         return CompiledCondition(lambda row: get(row) is None, f"({operand.sql} IS NULL)")
 
-    def _compare(self, operator: str, left: _Compiled, right: _Compiled) -> CompiledCondition:
+    def _compare(self, operator: str, left: Operand, right: Operand) -> CompiledCondition:
         left, right, comparison = self._fitted(operator, left, right)
         sql = f"({left.sql} {operator} {right.sql})"
         get_left, get_right = left.get, right.get
@@ -166,9 +145,7 @@ class _Compiler:
 
         return CompiledCondition(evaluate, sql)
 
-    def _fitted(
-        self, operator: str, left: _Compiled, right: _Compiled
-    ) -> tuple[_Compiled, _Compiled, Comparison | None]:
+    def _fitted(self, operator: str, left: Operand, right: Operand) -> tuple[Operand, Operand, Comparison | None]:
         """Both sides as they are compared. Raises PlanError where they are of different types."""
         if "null" in (left.family, right.family):
             return left, right, None
@@ -217,23 +194,25 @@ class _Compiler:
 
     # -- values ------------------------------------------------------------------------------------------------------
 
-    def operand(self, node: Condition) -> _Compiled:
+    def operand(self, node: Condition) -> Operand:
         if isinstance(node, Name):
             return self._column(node.name)
         if isinstance(node, Number):
             return _number(node.text)
         if isinstance(node, Truth):
             number = int(node.value)
-            return _Compiled(lambda row: number, str(number), "number", 1, is_whole=True)
+            return Operand(lambda row: number, str(number), "number", 1, is_whole=True)
         if isinstance(node, Null):
-            return _Compiled(lambda row: None, "NULL", "null")
+            return Operand(lambda row: None, "NULL", "null")
         if isinstance(node, Text):
             value = node.value
-            return _Compiled(lambda row: value, _text_sql(value), "text", literal=value)
+            return Operand(lambda row: value, _text_sql(value), "text", literal=value)
+        if isinstance(node, Call):
+            return call(node.name, [self.operand(each) for each in node.arguments], self._columns)
         assert isinstance(node, Arithmetic)  # noqa: S101
         return self._arithmetic(node)
 
-    def _column(self, name: str) -> _Compiled:
+    def _column(self, name: str) -> Operand:
         column = self._columns.get(name.lower())
         if column is None:
             raise PlanError(f"the column {name} is not known: the table has none, or its type could not be found out")
@@ -245,10 +224,10 @@ class _Compiler:
                 raise PlanError(f"the condition of the route reads {column.name}, which the row has not")
             return read(token)
 
-        found = _Compiled(get, quote_name(column.name), "other", name=lower)
+        found = Operand(get, quote_name(column.name), "other", name=lower)
         kind = column.kind
         if kind in INTEGER_KINDS:
-            return found._replace(family="number", digits=_INTEGER_DIGITS, is_whole=True, unsigned=column.unsigned)
+            return found._replace(family="number", digits=INTEGER_DIGITS, is_whole=True, unsigned=column.unsigned)
         if kind == "decimal":
             digits, scale = _decimal_size(column)
             return found._replace(family="number", digits=digits - scale, scale=scale)
@@ -260,11 +239,11 @@ class _Compiler:
             return found._replace(family="datetime")
         return found
 
-    def _arithmetic(self, node: Arithmetic) -> _Compiled:
+    def _arithmetic(self, node: Arithmetic) -> Operand:
         left, right = self.operand(node.left), self.operand(node.right)
         sql = f"({left.sql} {node.operator} {right.sql})"
         if "null" in (left.family, right.family):
-            return _Compiled(lambda row: None, "NULL", "null")
+            return Operand(lambda row: None, "NULL", "null")
         if left.family != "number" or right.family != "number":
             raise PlanError(f"{sql}: one side is no whole number or DECIMAL")
         if left.is_whole and right.is_whole:
@@ -284,12 +263,12 @@ class _Compiler:
             a, b = get_left(row), get_right(row)
             return None if a is None or b is None else compute(Decimal(a), Decimal(b))
 
-        return _Compiled(get, sql, "number", digits, scale)
+        return Operand(get, sql, "number", digits, scale)
 
-    def _of_whole_numbers(self, operator: str, left: _Compiled, right: _Compiled, sql: str) -> _Compiled:
+    def _of_whole_numbers(self, operator: str, left: Operand, right: Operand, sql: str) -> Operand:
         compute = _WHOLE_ARITHMETIC[operator]
         unsigned = left.unsigned if operator == "%" else left.unsigned or right.unsigned
-        low, high = _UNSIGNED if unsigned else _SIGNED
+        low, high = UNSIGNED if unsigned else SIGNED
         get_left, get_right = left.get, right.get
 
         def get(row: Row) -> Value:
@@ -301,7 +280,7 @@ class _Compiler:
                 raise PlanError(f"{sql} is out of range for {a} and {b}, which is an error (1690) at the source too")
             return found
 
-        return _Compiled(get, sql, "number", _INTEGER_DIGITS, is_whole=True, unsigned=unsigned)
+        return Operand(get, sql, "number", INTEGER_DIGITS, is_whole=True, unsigned=unsigned)
 
 
 def _negation(holds: Evaluate) -> Evaluate:
@@ -346,22 +325,22 @@ _DECIMAL_ARITHMETIC: Mapping[str, Callable[[Decimal, Decimal], Decimal]] = {
 }
 
 
-def _number(text: str) -> _Compiled:
+def _number(text: str) -> Operand:
     digits = text.lstrip("-").lstrip("0")
     before, _, behind = digits.partition(".")
     if "." not in text:
         whole = int(text)
-        if not _SIGNED[0] <= whole <= _UNSIGNED[1]:
+        if not SIGNED[0] <= whole <= UNSIGNED[1]:
             raise PlanError(f"{text} is larger than any whole number of the server")
-        is_unsigned = whole > _SIGNED[1]
-        return _Compiled(lambda row: whole, text, "number", _INTEGER_DIGITS, is_whole=True, unsigned=is_unsigned)
+        is_unsigned = whole > SIGNED[1]
+        return Operand(lambda row: whole, text, "number", INTEGER_DIGITS, is_whole=True, unsigned=is_unsigned)
     if len(behind) > _SCALE_LIMIT or len(before) + len(behind) > _DIGITS_LIMIT:
         raise PlanError(f"{text} has more digits than the server keeps")
     number = Decimal(text)
-    return _Compiled(lambda row: number, text, "number", len(before), len(behind))
+    return Operand(lambda row: number, text, "number", len(before), len(behind))
 
 
-def _as_time(one: _Compiled, other: _Compiled) -> _Compiled:
+def _as_time(one: Operand, other: Operand) -> Operand:
     """A text beside a date as a literal of time; a DATE and a DATETIME compare as times."""
     if one.family != "text":
         return one._replace(family="datetime")

@@ -8,6 +8,7 @@ from pydbsync.config.expressions import (
     All,
     Any,
     Arithmetic,
+    Call,
     Compare,
     ExpressionError,
     In,
@@ -42,6 +43,17 @@ def test_not_before_a_predicate_negates_it() -> None:
     assert parse_condition("a NOT LIKE 'x%'") == Not(Like(Name("a"), "x%"))
 
 
+def test_functions_that_mean_the_same_are_one() -> None:
+    called = Call("COALESCE", (Name("a"), Number("0")))
+    assert (
+        parse_condition("ifnull(a, 0) = 1")
+        == parse_condition("COALESCE (a, 0) = 1")
+        == Compare("=", called, Number("1"))
+    )
+    assert parse_condition("MOD(a, 3)") == Arithmetic("%", Name("a"), Number("3"))
+    assert names_in(parse_condition("COALESCE(A, b) + ABS(c) > 1 AND YEAR(year) = 2024")) == {"a", "b", "c", "year"}
+
+
 def test_the_columns_of_a_condition_are_known() -> None:
     assert names_in(parse_condition("A = 1 AND (b IN (c, 2) OR NOT d LIKE 'x' OR e BETWEEN f AND g + 1)")) == set(
         "abcdefg"
@@ -65,6 +77,12 @@ def test_the_columns_of_a_condition_are_known() -> None:
         ("a = 1 # x", "a comment"),
         ("LOWER(a) = 'x'", "function LOWER()"),
         ("NOW() > a", "function NOW()"),
+        ("YEAR() = 1", "')'"),
+        ("YEAR(a, b) = 1", "YEAR() takes 1 value(s), not 2"),
+        ("IFNULL(a) = 1", "IFNULL() takes 2 value(s), not 1"),
+        ("COALESCE(a = 1, 0)", "')'"),
+        ("LENGTH(a) = 1", "function LENGTH()"),
+        ("ABS(" * 100 + "a" + ")" * 100, "brackets"),
         ("a REGEXP 'x'", "REGEXP"),
         ("a LIKE b", "LIKE"),
         ("a LIKE 'x' ESCAPE '|'", "ESCAPE"),
