@@ -21,9 +21,11 @@ from pydbsync.apply.merged_keys import unnamed_keys_left
 from pydbsync.apply.schema_session import session_of
 from pydbsync.apply.shown import show_create
 from pydbsync.apply.structure_proof import prove
-from pydbsync.errors import PermanentError, TransientError
+from pydbsync.errors import PermanentError, PlanError, TransientError
 from pydbsync.model import SchemaChange, TableName
 from pydbsync.plan.ddl import PlannedSchemaChange
+from pydbsync.plan.guards import read_guarded
+from pydbsync.plan.lexer import shorten
 from pydbsync.plan.quoting import quote_name, quote_table
 
 _NO_SUCH = (1146, 1049, 1051, 1008)
@@ -32,6 +34,8 @@ _NO_SUCH = (1146, 1049, 1051, 1008)
 _COUNTER = re.compile(r"(?<=\n\) ENGINE=)(\w+) AUTO_INCREMENT=\d+")
 """Rows move it, those of other workers and those that a crash took back: it says nothing of a statement."""
 
+
+_CONDITION = re.compile(r"\bEXISTS\b", re.IGNORECASE)
 
 _ALREADY_CODES = frozenset(
     {
@@ -169,10 +173,12 @@ def run_statement(
     stop: threading.Event | None = None,
     rest: str = "",
     announce: Callable[[str], object] = lambda sql: None,
+    passed_over: Callable[[PermanentError], object] = lambda note: None,
 ) -> str | None:
     """The statement itself under the right default database and the source's clock, or the `rest` of it that a proof
     has found missing. What ran: without the unnamed keys that a table of several sources has already; None where
-    nothing was left. `announce` is told a text that is another one than the planned one, before it runs.
+    nothing was left. `announce` is told a text that is another one than the planned one, before it runs; `passed_over`
+    what the server says that it has not done because of IF [NOT] EXISTS.
 
     Raises ApplyError, and Stopped while another worker adds keys to the table.
     """
@@ -180,20 +186,30 @@ def run_statement(
         announce(rest)
         planned = msgspec.structs.replace(planned, sql=rest)
     if not planned.is_merged:
-        _run(connection, planned, planned.sql)
+        _run(connection, planned, planned.sql, passed_over)
         return planned.sql
     with unnamed_keys_left(connection, planned, stop or threading.Event()) as sql:
         if sql is not None:
             if sql != planned.sql:
                 announce(sql)
-            _run(connection, planned, sql)
+            _run(connection, planned, sql, passed_over)
     return sql
 
 
-def _run(connection: Connection, planned: PlannedSchemaChange, sql: str) -> None:
+def _run(
+    connection: Connection,
+    planned: PlannedSchemaChange,
+    sql: str,
+    passed_over: Callable[[PermanentError], object],
+) -> None:
     with session_of(connection, planned):
         connection.use(planned.default_database)
         connection.execute(sql.encode("utf-8"))
+        if _CONDITION.search(sql):
+            for _, code, text in connection.rows("SHOW WARNINGS"):
+                if int(code) in _ALREADY_CODES:
+                    passed_over(PermanentError(str(text), code=int(code)))
+                    return
 
 
 def prove_refused(
@@ -216,3 +232,30 @@ def prove_refused(
     finally:
         if connection.is_open():
             connection.value("SELECT RELEASE_LOCK(%s)", (lock,))
+
+
+def prove_passed_over(
+    connection: Connection, change: SchemaChange, planned: PlannedSchemaChange, note: PermanentError, *, schema: str
+) -> tuple[str, list[str]]:
+    """What the target lacks of a statement of which it took a part for done, by IF [NOT] EXISTS; empty where nothing is
+    known to be lacking. And what is to be told: that the source may have passed over the same is not known."""
+    told: list[str] = []
+    try:
+        found = read_guarded(planned.sql, change, brand=connection.dialect.brand)
+    except PlanError:
+        return "", told
+    for sql in found.certain:
+        proof = prove_refused(connection, change, msgspec.structs.replace(planned, sql=sql), note, schema=schema)
+        if not proof.is_done:
+            lacks = proof.reason or f"nothing shows that {shorten(sql)} is done"
+            return f"the target has passed over a part of it ({note}), and has not what the source made; {lacks}", told
+        if proof.reason:
+            told.append(proof.reason)
+    for sql in found.doubtful:
+        proof = prove_refused(connection, change, msgspec.structs.replace(planned, sql=sql), note, schema=schema)
+        if not proof.is_done:
+            told.append(
+                f"the target has passed over a part of {shorten(planned.sql)} ({note}): {proof.reason or shorten(sql)};"
+                " its message does not tell whether the source has too: compare the table with the source"
+            )
+    return "", told

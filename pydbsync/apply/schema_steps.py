@@ -15,6 +15,7 @@ from pydbsync.apply.retrying import Retrying
 from pydbsync.apply.schema_change import (
     Journal,
     JournalEntry,
+    prove_passed_over,
     prove_refused,
     read_state,
     run_statement,
@@ -163,15 +164,19 @@ class SchemaSteps:
         while True:
             try:
                 connection = self._session.connection
+                passed: list[PermanentError] = []
                 ran = run_statement(
                     connection, planned, stop=self._session.stop, rest=rest,
                     announce=partial(self._journal.announce, connection, digest),
+                    passed_over=passed.append,
                 )  # fmt: skip
                 note = ""
                 if ran != planned.sql:
                     why = "what the target has already" if rest else "keys that another source's statement has made"
                     note = f"left out {why}; ran: {ran or 'nothing'}"
                 kill_point("after-ddl")
+                if passed and (lacks := self._passed_over(change, planned, passed[0])):
+                    return _Ending(PermanentError(lacks, code=passed[0].code))
                 return _Ending(note=note, is_run=ran is not None)
             except TransientError as exc:
                 retrying.failed(exc, self._session.drop_connection)
@@ -193,6 +198,18 @@ class SchemaSteps:
                 if not proof.rest:
                     return _Ending(PermanentError(f"{exc}; {proof.reason}", code=exc.code) if proof.reason else exc)
                 rest = proof.rest
+
+    def _passed_over(self, change: SchemaChange, planned: PlannedSchemaChange, note: PermanentError) -> str:
+        """What the target lacks of a statement since it took a part of it for done; empty where nothing is known to
+        be lacking."""
+        schema = self._settings.state_schema
+        found = self._session.repeat(
+            lambda connection: prove_passed_over(connection, change, planned, note, schema=schema)
+        )
+        lacks, told = found or ("", [])
+        for text in told:
+            self._log.warning("%s", text)
+        return lacks
 
     def _ahead(self, change: SchemaChange, planned: PlannedSchemaChange) -> str | None:
         return self._session.repeat(lambda connection: self._sources.ahead(connection, change, planned))

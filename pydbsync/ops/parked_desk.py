@@ -21,7 +21,7 @@ from pydbsync.apply.mark import MarkedConnection
 from pydbsync.apply.operator_audit import actor_here
 from pydbsync.apply.parked_table import read_rests
 from pydbsync.apply.running import run_planned
-from pydbsync.apply.schema_change import prove_refused, read_state, run_statement
+from pydbsync.apply.schema_change import prove_passed_over, prove_refused, read_state, run_statement
 from pydbsync.config.settings import Settings
 from pydbsync.decode.maxwell import decode_message
 from pydbsync.engine.table_plans import TablePlans, router_from
@@ -520,8 +520,9 @@ class ParkedDesk:
         self.write_audits([parked.id], "begin", f"{is_now} {planned.sql}")
 
     def _run(self, change: SchemaChange, planned: PlannedSchemaChange) -> None:
+        passed: list[PermanentError] = []
         try:
-            run_statement(self._connection, planned)
+            run_statement(self._connection, planned, passed_over=passed.append)
         except PermanentError as exc:
             proof = prove_refused(self._connection, change, planned, exc, schema=self._settings.state_schema)
             if proof.rest:
@@ -530,6 +531,11 @@ class ParkedDesk:
                 if not proof.reason:
                     raise
                 raise PermanentError(f"{exc}; {proof.reason}", code=exc.code) from exc
+        if passed and planned.touched:
+            schema = self._settings.state_schema
+            lacks, _ = prove_passed_over(self._connection, change, planned, passed[0], schema=schema)
+            if lacks:
+                raise PermanentError(lacks, code=passed[0].code)
 
     def _plan(self, parked: Parked, change: SchemaChange, siblings: list[SchemaChange]) -> PlannedSchemaChange | None:
         def rename(database: str) -> str:

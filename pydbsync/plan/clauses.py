@@ -114,8 +114,12 @@ def _change(clause: tuple[Token, ...]) -> list[Clause]:
         guard, rest = _guard(rest[2:] if head in ("FOREIGN", "PRIMARY") else rest[1:])
         name = rest[0].text if rest and rest[0].is_name else None
         return [Clause("other", clause, f"DROP {head}", name, guard=guard)]
-    if verb == "RENAME" and len(rest) == 4 and rest[0].upper == "COLUMN":
-        return [Clause("other", clause, "RENAME COLUMN", rest[3].text, rest[1].text)]
+    if verb in ("RENAME", "ALTER") and rest:
+        guard, behind = _guard(rest[1:] if rest[0].upper in ("COLUMN", "INDEX", "KEY") else rest)
+        if verb == "RENAME" and len(behind) == 3 and rest[0].upper == "COLUMN":
+            return [Clause("other", clause, "RENAME COLUMN", behind[2].text, behind[0].text, guard=guard)]
+        if guard:
+            return [Clause("other", clause, verb, guard=guard)]
     if verb in ("ALTER", "RENAME", "ORDER", "CONVERT", "FORCE", "ALGORITHM", "LOCK") or verb in _OTHER_VERBS:
         return [Clause("other", clause, verb)]
     return [Clause("option", clause)]
