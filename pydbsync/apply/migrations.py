@@ -167,6 +167,16 @@ MIGRATIONS = (
         "A stream remembers which server of the target it was written to.",
         (Columns("stream_origin", "server VARCHAR(64) CHARACTER SET ascii NOT NULL DEFAULT ''"),),
     ),
+    Migration(
+        15,
+        "Parked changes are counted from a key alone, however many and however long they are.",
+        (
+            Columns(
+                "parked",
+                "KEY counts (status, stream, source_database, source_table, code, behind, parked_at)",
+            ),
+        ),
+    ),
 )
 
 VERSION_TABLE = Table(

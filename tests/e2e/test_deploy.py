@@ -127,6 +127,9 @@ def test_the_container_runs_a_command_that_there_is_and_is_asked_for_its_health(
     words = re.findall(r'"([^"]+)"', re.findall(r"^(?:ENTRYPOINT|CMD) (.+)$", text, re.MULTILINE)[0])
     words += re.findall(r'"([^"]+)"', re.findall(r"^CMD (.+)$", text, re.MULTILINE)[-1])
     assert parsed(shlex.join(words)) == "run"
+    copied = " ".join(re.findall(r"^COPY (?!--)(.+) /src", text, re.MULTILINE)).split()
+    sent = (REPOSITORY / ".dockerignore").read_text(encoding="utf-8").splitlines()
+    assert {line.removeprefix("!") for line in sent if line.startswith("!")} == set(copied)
     compose = yaml.safe_load((REPOSITORY / "compose.yaml").read_text(encoding="utf-8"))
     service = compose["services"]["pydbsync"]
     assert (REPOSITORY / service["build"]["dockerfile"]).is_file()

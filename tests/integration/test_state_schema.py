@@ -14,9 +14,11 @@ from pydbsync.apply.connection import Connection
 from pydbsync.apply.migrations import MIGRATIONS, Columns, Migration, Rows, Table, newest_version
 from pydbsync.apply.state import check_state_version, ensure_state_schema
 from pydbsync.apply.table_start import TableStart
+from pydbsync.config.settings import settings_from_mapping
 from pydbsync.errors import ConfigError
 from pydbsync.model import Place
 from pydbsync.ops.copy.journal import Journal
+from pydbsync.ops.status.read import Reader
 from tests.comparing import run_sql
 from tests.integration.engine import replay
 from tests.maxwell import Binlog, insert
@@ -284,3 +286,30 @@ def test_a_new_schema_with_all_migrations_needs_no_alter(fresh_target: Endpoint)
     finally:
         limited.close()
         fresh_target.query("DROP USER maker@'%'")
+
+
+class Asking(Reader):
+    """Keeps what it asks."""
+
+    asked: tuple[str, tuple[object, ...]] = ("", ())
+
+    def _rows(self, sql: str, parameters: tuple[object, ...] = ()) -> list[tuple[Any, ...]]:
+        if " GROUP BY " in sql and ".parked" in sql:
+            self.asked = (sql.replace("{}", "`pydbsync`"), parameters)
+        return super()._rows(sql, parameters)
+
+
+def test_parked_changes_are_counted_without_reading_one(connection: Connection, fresh_target: Endpoint) -> None:
+    """Their messages may be long, and many."""
+    ensure_state_schema(connection, "pydbsync")
+    columns = "stream, position, kind, source_database, source_table, target_database, row_keys, is_whole_table, reason"
+    values = ", ".join(f"('{'s' if n % 2 else 'o'}', '{n}', 'insert', 'd', 't{n % 3}', 'd', '', 0, 'r', 1062, '{{}}')"
+                       for n in range(3000))  # fmt: skip
+    connection.execute(f"INSERT INTO pydbsync.parked ({columns}, code, message) VALUES {values}")
+    reader = Asking(connection, settings_from_mapping({"db_info": fresh_target.db_info}, require=())[0])
+    (found,) = [queue for queue in reader.queues([]) if queue.stream == "s"]
+    assert {(group.table, group.count) for group in found.parked} == {("d.t0", 500), ("d.t1", 500), ("d.t2", 500)}
+    sql, parameters = reader.asked
+    plan = str(connection.value(f"EXPLAIN FORMAT=JSON {sql}", parameters))
+    assert '"counts"' in plan
+    assert '"using_index": true' in plan or '"covering": true' in plan  # the second since MySQL 9

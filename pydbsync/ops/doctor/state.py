@@ -189,11 +189,12 @@ def check_parked(exam: Examination) -> Iterator[Finding]:
         yield ok("parked", "nothing is parked")
         return
     kinds = connection.rows(
-        f"SELECT COUNT(*), MIN(id), source_database, source_table, LEFT(MIN(reason), 200) FROM {table}"
+        f"SELECT COUNT(*), MIN(id), source_database, source_table FROM {table}"
         " WHERE status = 'parked' AND behind IS NULL GROUP BY source_database, source_table, code"
         " ORDER BY COUNT(*) DESC, MIN(id) LIMIT 5"
     )
-    for number, first, database, name, reason in kinds:
+    for number, first, database, name in kinds:
+        reason = connection.value(f"SELECT LEFT(reason, 200) FROM {table} WHERE id = %s", (first,))
         waiting = int(
             connection.value(
                 f"SELECT COUNT(*) FROM {table} WHERE status = 'parked' AND source_database = %s AND source_table = %s"
