@@ -360,6 +360,17 @@ def test_changes_can_be_deleted_from_the_plan_but_not_edited(broken: Bench) -> N
         broken.apply()
 
 
+def test_a_plan_of_other_servers_is_refused(broken: Bench) -> None:
+    broken.make_plan()
+    whole = broken.plan.read_text()
+    head = read_plan(broken.plan).head
+    for end in (head.source, head.target):
+        broken.plan.write_text(whole.replace(f'"{end}"', f'"{end}9"', 1))
+        for work in (broken.apply, broken.undo):
+            with pytest.raises(OperationError, match="name the one that it was made with by --config"):
+                work()
+
+
 def test_a_plan_is_never_overwritten(broken: Bench) -> None:
     broken.make_plan()
     content = broken.plan.read_bytes()

@@ -9,6 +9,7 @@ import threading
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -257,6 +258,48 @@ def test_checks_and_partitions_are_compared(shop: Settings, source: Endpoint, ta
     assert "p 10, q 20 at the target" in ranges
     assert "not partitioned at the target" in reports["shop.q"].structure[0]
     assert compare(shop, data_only=True)["shop.t"].status == "equal"
+
+
+def test_what_columns_and_indexes_are_made_of_is_compared(shop: Settings, source: Endpoint, target: Endpoint) -> None:
+    is_mysql = "MariaDB" not in str(source.query("SELECT @@version"))
+    hidden = "INVISIBLE" if is_mysql else "IGNORED"
+    for end, added, order, keyed in ((source, 1, " DESC", "LOWER(s)"), (target, 2, "", "UPPER(s)")):
+        end.query("CREATE DATABASE shop")
+        change(
+            end,
+            f"CREATE TABLE t (id INT PRIMARY KEY, a INT, g INT AS (a + {added}) VIRTUAL, h INT AS (a + 5) STORED,"
+            f" s VARCHAR(9), KEY d (a{order}), KEY h (h){'' if order else ' ' + hidden}, KEY s (s),"
+            f" {f'KEY e (({keyed}))' if is_mysql else 'KEY e (s)'})",
+        )
+    found = compare(shop)["shop.t"].structure
+    by_expression = ["index e is (lower(`s`)) at the source, (upper(`s`)) at the target"] if is_mysql else []
+    assert [text.replace("(`a` +", "`a` +").replace("1)", "1").replace("2)", "2") for text in found] == [
+        "column g is generated as `a` + 1 at the source, `a` + 2 at the target",
+        "index d is (a DESC) at the source, (a) at the target",
+        *by_expression,
+        "index h is (h) at the source, (h) and not used by the server at the target",
+    ]
+
+
+def test_a_table_that_the_user_may_not_see_is_not_said_to_be_missing(
+    fresh_source: Endpoint, fresh_target: Endpoint
+) -> None:
+    on_both(fresh_source, fresh_target, "CREATE TABLE t (id INT);\nCREATE TABLE u (id INT)")
+    hidden = {}
+    for end in (fresh_source, fresh_target):
+        end.query("DROP USER IF EXISTS hidden")
+        end.query("CREATE USER hidden IDENTIFIED BY 'hidden'")
+        end.query("GRANT SELECT ON shop.t TO hidden")
+        hidden[end] = replace(end, user="hidden", password="hidden")
+    for source, target, which in (
+        (hidden[fresh_source], fresh_target, "source"),
+        (fresh_source, hidden[fresh_target], "target"),
+    ):
+        reports = compare(settings_for(source, target), data_only=True)
+        assert (reports["shop.t"].status, reports["shop.u"].status) == ("equal", "unknown")
+        assert f"the {which} has no such table, or does not show it to the user" in reports["shop.u"].error
+    for end in (fresh_source, fresh_target):
+        end.query("DROP USER hidden")
 
 
 def test_what_is_not_compared_is_named(shop: Settings, source: Endpoint, target: Endpoint) -> None:

@@ -91,8 +91,16 @@ def test_a_schema_change_on_its_way_is_no_difference(stream: Stream, settings: S
     assert (report.structure, report.status, report.columns) == ([], "equal", ["id", "v", "w"])
 
 
-def test_a_table_that_loses_a_column_while_it_is_compared_is_begun_anew(
-    fresh_source: Endpoint, fresh_target: Endpoint
+@pytest.mark.parametrize(
+    ("alter", "columns", "different"),
+    [
+        ("ALTER TABLE t DROP COLUMN v", ["id"], 0),
+        ("ALTER TABLE t DROP PRIMARY KEY", ["id", "v"], 0),
+        ("ALTER TABLE t ADD COLUMN w INT DEFAULT 1", ["id", "v", "w"], 1),
+    ],
+)
+def test_a_table_that_is_altered_while_it_is_compared_is_begun_anew(
+    fresh_source: Endpoint, fresh_target: Endpoint, alter: str, columns: list[str], different: int
 ) -> None:
     ends = (fresh_source, fresh_target)
     on_both(*ends, "CREATE TABLE t (id INT PRIMARY KEY, v INT)")
@@ -103,12 +111,14 @@ def test_a_table_that_loses_a_column_while_it_is_compared_is_begun_anew(
     def alter_once(table: TableReport) -> None:
         if table.chunks == 2 and not altered.is_set():
             altered.set()
-            on_both(*ends, "ALTER TABLE t DROP COLUMN v", database="shop")
+            on_both(*ends, alter, database="shop")
+            if "w" in columns:
+                change(fresh_target, "UPDATE t SET w = 2 WHERE id = 1")
 
     settings = settings_for(*ends)
     report = compare(settings, compare=CompareOptions(chunk_s=0.001), on_progress=alter_once)["shop.t"]
     assert altered.is_set()
-    assert (report.status, report.error, report.source_rows, report.columns) == ("equal", "", ROWS, ["id"])
+    assert (report.error, report.source_rows, report.columns, report.different) == ("", ROWS, columns, different)
 
 
 def test_a_difference_that_stays_when_the_place_is_passed_is_proven(

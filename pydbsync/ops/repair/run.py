@@ -144,6 +144,12 @@ class Repair:
                 f"{path} is a plan for {plan.head.target}; the configuration names"
                 f" {self._settings.target.address}: name the one that it was made with by --config"
             )
+        source = self._settings.source.address if self._settings.source else ""
+        if plan.head.source != source:
+            raise OperationError(
+                f"{path} is a plan of what {plan.head.source} holds; the configuration names {source} as the source:"
+                " name the one that it was made with by --config"
+            )
         tables = self._open({change.table for change in plan.changes})
         check_unedited(path, plan.changes, {name: table.writer for name, table in tables.items()})
         return plan, tables

@@ -24,7 +24,7 @@ from pydbsync.model import TableName
 from pydbsync.ops.brake import Brake, LoadLimits
 from pydbsync.ops.conditions import described, without_table
 from pydbsync.ops.counters import behind_of
-from pydbsync.ops.servers import Servers
+from pydbsync.ops.servers import Server, Servers
 from pydbsync.ops.verify.compare import CompareOptions, TableComparison
 from pydbsync.ops.verify.explain import explained
 from pydbsync.ops.verify.matching import TableSides, is_ignored, open_sides
@@ -34,16 +34,21 @@ from pydbsync.ops.verify.report import Report, TableReport, new_table_report, re
 from pydbsync.ops.verify.rules import not_compared
 from pydbsync.ops.verify.settle import SettleOptions, Settler
 from pydbsync.ops.verify.structure import left_uncompared, read_definition, structure_differences
-from pydbsync.plan.quoting import quote_name
+from pydbsync.plan.quoting import quote_name, quote_table
 
 _SAVE_EVERY_S = 5.0
-_ALTERED_CODES = (1054, 1146)
-"""What a query says of a column or a table that went away since it was looked for."""
+_ALTERED_CODES = (1054, 1146, 1176)
+"""What a query says of a column, a table or an index that went away since it was looked for."""
+_DENIED_CODES = (1044, 1142)
 _TIME_KINDS = frozenset({"date", "datetime", "timestamp"})
 _ATTEMPTS = 5
 """How often a table is begun that is altered while it is compared."""
 IGNORED = "ignored columns"
 """The option of a report whose differences say nothing of some columns."""
+
+
+class _Altered(OperationError):
+    """A table is not any more as it was when its comparison began."""
 
 
 class _Job(NamedTuple):
@@ -255,13 +260,27 @@ class Verification:
     def _note_absent(self, found: Pairs) -> None:
         for pair in found.missing:
             entry = new_table_report(pair)
-            entry.structure = ["the target has no such table"]
+            self._note_missing(entry, self._servers.target, pair.target)
             entry.close()
             self._put(entry)
         for name in found.extra:
-            entry = TableReport(target=name, sources=[], structure=["the source has no such table"])
+            entry = TableReport(target=name, sources=[])
+            self._note_missing(entry, self._servers.source, name)
             entry.close()
             self._put(entry)
+
+    def _note_missing(self, entry: TableReport, server: Server, name: TableName) -> None:
+        """The catalogue shows no table of which the user has no right."""
+        which = "target" if server is self._servers.target else "source"
+        try:
+            server.rows(f"SELECT 1 FROM {quote_table(name)} LIMIT 0")
+        except PermanentError as exc:
+            if exc.code in _DENIED_CODES:
+                entry.error = (
+                    f"the {which} has no such table, or does not show it to the user: grant SELECT on it ({exc})"
+                )
+                return
+        entry.structure = [f"the {which} has no such table"]
 
     def _work(self, waiting: queue.SimpleQueue[tuple[TablePair, TableReport]]) -> None:
         """Compare tables until there are none; what goes wrong for good ends the work of all."""
@@ -292,8 +311,9 @@ class Verification:
                 try:
                     self._compare(pair, entry, job)
                     break
-                except PermanentError as exc:
-                    if exc.code not in _ALTERED_CODES or attempt == _ATTEMPTS:
+                except (PermanentError, _Altered) as exc:
+                    is_altered = isinstance(exc, _Altered) or exc.code in _ALTERED_CODES
+                    if not is_altered or attempt == _ATTEMPTS:
                         raise
                     self._log.info("%s was altered while it was compared, and is begun anew (%s)", pair.target, exc)
                     entry = new_table_report(pair)
@@ -331,6 +351,8 @@ class Verification:
                 on_progress=self._tell,
             )
             comparison.run()
+            if _shape(sides) != _shape(self._open(pair, job.servers)):  # values are spelled by the columns' types
+                raise _Altered(f"{pair.target} was altered while it was compared; verify it again")
 
     def _describe(self, entry: TableReport, sides: TableSides) -> None:
         """Everything about the table but its rows."""
@@ -432,6 +454,10 @@ class Verification:
             self._saved_at = time.monotonic()
             if self._options.report is not None:
                 write_report(self.report, self._options.report)
+
+
+def _shape(sides: TableSides) -> list[object]:
+    return [(each.columns, each.row_key) for each in (*sides.source_schemas, sides.target_schema)]
 
 
 def _now() -> str:

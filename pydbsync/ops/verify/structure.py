@@ -14,7 +14,7 @@ from pydbsync.errors import PlanError
 from pydbsync.model import TableName, TableSchema
 from pydbsync.ops.verify.rules import read_checks, read_partitions
 from pydbsync.plan.clauses import outer, read_clauses
-from pydbsync.plan.quoting import quote_table
+from pydbsync.plan.quoting import quote_table, quote_text
 from pydbsync.plan.statement import parse_statement
 
 _WIDTH = re.compile(r"^((?:tiny|small|medium|big)?int|year)\(\d+\)")
@@ -29,6 +29,8 @@ class ColumnDefinition(NamedTuple):
     collation: str
     default: str
     marks: tuple[str, ...]
+    expression: str = ""
+    """By which a generated column is computed, as the brand prints it."""
 
     def __str__(self) -> str:
         charset = f" {self.charset}" if self.charset else ""
@@ -41,6 +43,8 @@ class TableDefinition(msgspec.Struct, frozen=True):
     columns: Mapping[str, ColumnDefinition]
     indexes: Mapping[str, str]
     foreign_keys: Mapping[str, str]
+    index_details: Mapping[str, str] = {}
+    """What only one brand has, or has in a way of its own: expressions, falling order, whether it is used."""
     checks: Mapping[str, str] = {}
     partitions: str = ""
 
@@ -57,6 +61,7 @@ def read_definition(
     return TableDefinition(
         columns=_read_columns(connection, schema),
         indexes=_read_indexes(connection, schema.name),
+        index_details=_read_index_details(connection, schema.name),
         foreign_keys=_read_foreign_keys(connection, schema.name, rename),
         checks=read_checks(connection, schema),
         partitions=read_partitions(connection, schema.name),
@@ -73,7 +78,7 @@ def structure_differences(
             yield f"column {name} is missing at the target"
             continue
         if across_brands:
-            wanted, found = (each._replace(collation="", default="") for each in (wanted, found))
+            wanted, found = (each._replace(collation="", default="", expression="") for each in (wanted, found))
         if wanted != found:
             yield f"column {name} is {_differing(wanted, found)}"
     own = [name for name in target.columns if _find(source.columns, name) is None]
@@ -84,6 +89,10 @@ def structure_differences(
     if common != order:
         yield f"the target's columns stand in another order: {', '.join(order)}"
     yield from _named_differences("index", source.indexes, target.indexes)
+    if not across_brands:
+        alike = {name for name, text in source.indexes.items() if target.indexes.get(name) == text}
+        kept = ({name: text for name, text in each.index_details.items() if name in alike} for each in (source, target))
+        yield from _named_differences("index", *kept)
     blind = " (a user without REFERENCES is shown none)" if not (source.foreign_keys and target.foreign_keys) else ""
     yield from (
         f"{each}{blind}" for each in _named_differences("foreign key", source.foreign_keys, target.foreign_keys)
@@ -112,6 +121,8 @@ def _differing(wanted: ColumnDefinition, found: ColumnDefinition) -> str:
         return f"{wanted} at the source, {found} at the target"
     if wanted.collation != found.collation:
         return f"of collation {wanted.collation} at the source, {found.collation} at the target"
+    if wanted.expression != found.expression:
+        return f"generated as {wanted.expression} at the source, {found.expression} at the target"
     return f"by default {wanted.default} at the source, {found.default} at the target"
 
 
@@ -136,9 +147,10 @@ def _read_columns(connection: Connection, schema: TableSchema) -> dict[str, Colu
     kinds = {column.name: column.kind for column in schema.columns}
     shown = _timestamp_defaults(connection, schema)
     found = {}
-    for name, column_type, nullable, charset, collation, default, extra in connection.rows(
-        "SELECT column_name, column_type, is_nullable, character_set_name, collation_name, column_default, extra"
-        " FROM information_schema.columns WHERE table_schema = %s AND table_name = %s ORDER BY ordinal_position",
+    for name, column_type, nullable, charset, collation, default, extra, expression in connection.rows(
+        "SELECT column_name, column_type, is_nullable, character_set_name, collation_name, column_default, extra,"
+        " generation_expression FROM information_schema.columns WHERE table_schema = %s AND table_name = %s"
+        " ORDER BY ordinal_position",
         schema.name,
     ):
         is_json = kinds.get(name) == "json"
@@ -149,6 +161,7 @@ def _read_columns(connection: Connection, schema: TableSchema) -> dict[str, Colu
             collation="" if is_json or collation is None else _utf8mb3(str(collation)),
             default=shown.get(str(name)) or ("none" if default is None else _text(default)),
             marks=tuple(mark for mark in _MARKS if mark in str(extra).lower()),
+            expression=_text(expression or ""),
         )
     return found
 
@@ -197,6 +210,26 @@ def _read_indexes(connection: Connection, name: TableName) -> dict[str, str]:
     return {
         index: f"{'unique ' if unique else ''}{special + ' ' if special else ''}({', '.join(columns)})"
         for index, (unique, special, columns) in found.items()
+    }
+
+
+def _read_index_details(connection: Connection, name: TableName) -> dict[str, str]:
+    """The parts of each index with their expressions and order, and whether the server leaves it unused."""
+    parts: dict[str, list[str]] = {}
+    unused: set[str] = set()
+    database, table = (quote_text(each).decode("utf-8") for each in name)
+    for row in connection.named_rows(  # which columns this has depends on the version
+        f"SELECT * FROM information_schema.statistics WHERE table_schema = {database} AND table_name = {table}"
+        " ORDER BY index_name, seq_in_index"
+    ):
+        index = _text(row["INDEX_NAME"])
+        falls = " DESC" if row["COLLATION"] == "D" else ""
+        parts.setdefault(index, []).append(f"{_text(row['COLUMN_NAME'] or row.get('EXPRESSION') or '')}{falls}")
+        if row.get("IGNORED") == "YES" or row.get("IS_VISIBLE") == "NO":
+            unused.add(index)
+    return {
+        index: f"({', '.join(each)}){' and not used by the server' if index in unused else ''}"
+        for index, each in parts.items()
     }
 
 
