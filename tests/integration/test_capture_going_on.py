@@ -58,6 +58,17 @@ def test_files_with_and_without_checksums_are_read_whatever_the_source_writes_no
         shop.query("SET GLOBAL binlog_checksum = DEFAULT")
 
 
+def test_gtids_that_began_anew_are_not_taken_for_the_old_ones(shop: Endpoint, tmp_path: Path) -> None:
+    capture = Capture(shop, tmp_path, by_gtid=True)
+    capture.read()
+    run(shop, ["INSERT INTO shop.t VALUES (1, REPEAT('v', 200))", "FLUSH BINARY LOGS"])
+    assert len(capture.read()) == 1
+    run(shop, ["RESET BINARY LOGS AND GTIDS" if shop.brand == "mysql" else "RESET MASTER"])
+    run(shop, [f"INSERT INTO shop.t VALUES ({number}, '')" for number in range(2, 9)])
+    with pytest.raises(OperationError, match=r"does not have .*, where capture was: it was reset"):
+        capture.read()
+
+
 @pytest.mark.mysql
 def test_a_mysql_without_gtids_is_not_read_by_them(shop: Endpoint, tmp_path: Path) -> None:
     modes = ("ON_PERMISSIVE", "OFF_PERMISSIVE", "OFF")

@@ -99,13 +99,13 @@ def _statements(
     reader: BinlogReader, end: BinlogPlace, facts: SourceFacts, charsets: Charsets
 ) -> Iterator[tuple[Statement, str]]:
     """DDL on tables and databases from the reader's place up to `end`, with each session's default database."""
-    file, number = reader.file, _file_number(reader.file)
-    last_number = _file_number(end.file)
+    file, number = reader.file, file_number(reader.file)
+    last_number = file_number(end.file)
     for event in reader.events():
         if event.start < 0:  # made up by the server for this connection, as the rotation into the next file
             continue
         if reader.file != file:
-            file, number = reader.file, _file_number(reader.file)
+            file, number = reader.file, file_number(reader.file)
         if number > last_number or (number == last_number and event.start >= end.offset):
             return
         if event.kind not in (k.QUERY, k.MARIADB_QUERY_COMPRESSED):
@@ -121,7 +121,8 @@ def _statements(
                 log.warning("a statement between the first place and the present one cannot be read: %s", exc)
 
 
-def _file_number(file: str) -> int:
+def file_number(file: str) -> int:
+    """Of a binlog file: 7 of `binlog.000007`."""
     return parse_position(f"{file}:0")[1]
 
 

@@ -19,7 +19,7 @@ from pydbsync.engine.echoes import MARK_TABLES
 from pydbsync.errors import OperationError, SourceError, StopError
 from pydbsync.model import TableName
 from pydbsync.ops.capture.batch import ChangesSettings
-from pydbsync.ops.capture.begin import begin_at, begin_now, gtids_at
+from pydbsync.ops.capture.begin import begin_at, begin_now, file_number, gtids_at
 from pydbsync.ops.capture.binlog.reader import BinlogPlace, BinlogReader
 from pydbsync.ops.capture.changes import Changes
 from pydbsync.ops.capture.charsets import Charsets
@@ -347,7 +347,22 @@ class _Session:
             saved = self._begun()
         elif saved.beginning.identity != self._facts.identity:
             saved = self._moved(saved)
+        elif self._settings.by_gtid:
+            self._refuse_what_was_reset(saved.place)
         return saved
+
+    def _refuse_what_was_reset(self, place: BinlogPlace) -> None:
+        """Asked for GTIDs, a source whose numbers began anew takes its new transactions for those that are known."""
+        if not place.file:
+            return
+        sizes = self._server.binlogs()
+        number = file_number(place.file)
+        is_behind_all = bool(sizes) and number > max(map(file_number, sizes))
+        if is_behind_all or place.offset > sizes.get(place.file, place.offset):
+            raise OperationError(
+                f"the source's binlog does not have {place}, where capture was: it was reset, or lost its end in a"
+                " crash, and its GTIDs may stand for others now; copy the data anew, and start with a new state"
+            )
 
     def _begun(self) -> Saved:
         start = self._settings.start

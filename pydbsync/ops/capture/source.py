@@ -139,6 +139,10 @@ class SourceServer:
             gtids = status[0][4] if len(status[0]) > 4 else ""
         return BinlogPlace(file, offset, (gtids or "").replace("\n", ""))
 
+    def binlogs(self) -> dict[str, int]:
+        """The files that the source has, with their sizes in bytes."""
+        return {_text(file): int(size) for file, size, *_ in self.rows("SHOW BINARY LOGS")}
+
     def databases(self) -> list[tuple[str, str]]:
         """Databases with their default character sets."""
         found = self.rows("SELECT schema_name, default_character_set_name FROM information_schema.schemata")
