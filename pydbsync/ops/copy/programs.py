@@ -10,6 +10,7 @@ from pydbsync.apply.connection import Connection
 from pydbsync.errors import ApplyError, PermanentError, PlanError
 from pydbsync.model import TableName
 from pydbsync.ops.copy.definitions import Inventory
+from pydbsync.ops.copy.hidden import hidden_programs
 from pydbsync.ops.copy.options import CopyOptions, CopyReport
 from pydbsync.ops.copy.program_text import definer_span, edits_for, sql_mode_at
 from pydbsync.plan.lexer import Edit, apply_edits, read_tokens
@@ -18,6 +19,12 @@ from pydbsync.route.router import Router
 
 _SCHEMA_SQL_MODE = "NO_AUTO_VALUE_ON_ZERO"
 _DEFINER_REFUSED = (1227, 1449, 4006)
+_DENIED = (1044, 1142, 1370)
+_RIGHTS = {
+    "view": "CREATE VIEW", "trigger": "TRIGGER", "procedure": "CREATE ROUTINE", "function": "CREATE ROUTINE",
+    "event": "EVENT",
+}  # fmt: skip
+"""What making each kind needs at the target."""
 
 
 class Program(NamedTuple):
@@ -135,7 +142,7 @@ def read_programs(source: Connection, inventory: Inventory, options: CopyOptions
         "triggers": Kind(triggers, options.triggers, "--triggers makes it, for the day of the cut-over"),
         "events": Kind(events, options.events, "--events makes it, disabled"),
     }
-    return kinds, [*unread, *unread_views]
+    return kinds, [*unread, *unread_views, *hidden_programs(source, inventory)]
 
 
 def not_wanted(kinds: Iterable[Kind]) -> list[str]:
@@ -192,13 +199,20 @@ def make_programs(
                     _make(target, program, database, rename, made.notes)
                 made.names.append(TableName(database, program.name.table))
             except (ApplyError, PlanError) as exc:
-                reasons[program, database] = str(exc)
+                reasons[program, database] = f"{exc}{_right_for(program, exc)}"
                 again.append((program, database))
         if len(again) == len(waiting):
             made.left_out.extend(f"the {each.kind} {each.name}: {reasons[each, database]}" for each, database in again)
             break
         waiting = again
     return made
+
+
+def _right_for(program: Program, exc: Exception) -> str:
+    """The right that is missing, where the server's words do not name it."""
+    if not isinstance(exc, PermanentError) or exc.code not in _DENIED:
+        return ""
+    return f"; to make it needs {_RIGHTS[program.kind]}"
 
 
 @contextmanager

@@ -15,8 +15,8 @@ from pydbsync.apply.connection import Connection
 from pydbsync.config.servers import TargetSettings
 from pydbsync.config.settings import Settings
 from pydbsync.engine.table_plans import router_from
-from pydbsync.errors import ApplyError, ConfigError, PydbsyncError, SourceError, TransientError
-from pydbsync.ops.doctor.grants import Grants, read_grants
+from pydbsync.errors import ConfigError, PydbsyncError, SourceError, TransientError
+from pydbsync.ops.doctor.grants import Grants, own_grants
 from pydbsync.route.router import Router
 from pydbsync.source.link import BrokerLink
 from pydbsync.source.management import Management
@@ -114,7 +114,7 @@ class Examination:
     def grants(self, end: str) -> Grants:
         """The rights of our user at `source` or `target`, those of its active roles included. Raises Away,
         ApplyError."""
-        return self.known(f"grants {end}", lambda: _read_grants(self.target() if end == "target" else self.source()))
+        return self.known(f"grants {end}", lambda: own_grants(self.target() if end == "target" else self.source()))
 
     def account(self, end: str) -> str:
         """`user@host` as the server's grants name us."""
@@ -173,21 +173,3 @@ class Examination:
         management = Management(self.settings.amqp, timeout_s=min(_CONNECT_S, self.limits.answer_s))
         management.whoami()
         return management
-
-
-def _read_grants(connection: Connection) -> Grants:
-    lines = [str(line) for (line, *_) in connection.rows("SHOW GRANTS")]
-    try:
-        roles = connection.value("SELECT CURRENT_ROLE()")
-    except ApplyError:  # MySQL before 8
-        roles = None
-    if roles and str(roles).upper() != "NONE":
-        if connection.dialect.is_mariadb:
-            lines += [str(line) for (line, *_) in connection.rows(f"SHOW GRANTS FOR {_role(str(roles))}")]
-        else:
-            lines += [str(line) for (line, *_) in connection.rows(f"SHOW GRANTS FOR CURRENT_USER() USING {roles}")]
-    return read_grants(lines)
-
-
-def _role(name: str) -> str:
-    return "`" + name.replace("`", "``") + "`"

@@ -7,6 +7,8 @@ from collections.abc import Iterable
 
 import msgspec
 
+from pydbsync.apply.connection import Connection
+from pydbsync.errors import ApplyError
 from pydbsync.plan.quoting import quote_name
 
 _GRANT = re.compile(
@@ -72,6 +74,21 @@ def read_grants(lines: Iterable[str]) -> Grants:
     return Grants(tuple(scopes), tuple(revoked))
 
 
+def own_grants(connection: Connection) -> Grants:
+    """Those of the connection's user, with its active roles. Raises ApplyError."""
+    lines = [str(line) for (line, *_) in connection.rows("SHOW GRANTS")]
+    try:
+        roles = connection.value("SELECT CURRENT_ROLE()")
+    except ApplyError:  # MySQL before 8
+        roles = None
+    if roles and str(roles).upper() != "NONE":
+        if connection.dialect.is_mariadb:
+            lines += [str(line) for (line, *_) in connection.rows(f"SHOW GRANTS FOR {_role(str(roles))}")]
+        else:
+            lines += [str(line) for (line, *_) in connection.rows(f"SHOW GRANTS FOR CURRENT_USER() USING {roles}")]
+    return read_grants(lines)
+
+
 def grant_statement(privileges: Iterable[str], database: str, table: str, account: str) -> str:
     """`GRANT SELECT ON \\`shop\\`.* TO 'u'@'%';`. `account` is as CURRENT_USER() has it."""
     user, _, host = account.rpartition("@")
@@ -107,3 +124,7 @@ def _matches(pattern: str, database: str) -> bool:
             spelled += {"%": ".*", "_": "."}.get(sign, re.escape(sign))
         position += 1
     return pattern == database or re.fullmatch(spelled, database, re.DOTALL) is not None
+
+
+def _role(name: str) -> str:
+    return "`" + name.replace("`", "``") + "`"
