@@ -141,6 +141,10 @@ _NAME_CHARACTERS = re.compile(r"[0-9A-Za-z$_\x80-\U0010ffff]+")
 _STAND_INS = {code: "z" for code in range(0x80, 0x3001) if chr(code).isspace()} | {ord("{"): "(", ord("}"): ")"}
 
 
+_DOLLAR_QUOTED = re.compile(r"\bAS\s*(\$\w*\$).*?\1", re.IGNORECASE | re.DOTALL)
+"""The text of a routine or library in another language (MySQL 9), in which quotes mean nothing."""
+
+
 def read_tokens(sql: str, *, brand: Brand | None = None, ansi_quotes: bool = False) -> Lexed:
     """The tokens of a statement. A version comment that `brand` would not execute counts as a comment.
 
@@ -148,6 +152,10 @@ def read_tokens(sql: str, *, brand: Brand | None = None, ansi_quotes: bool = Fal
     """
     tokenizer = _AnsiTokenizer if ansi_quotes else _Tokenizer
     masked = sql.translate(_STAND_INS)
+    for found in _DOLLAR_QUOTED.finditer(sql) if brand != "mariadb" and "$" in sql else ():
+        start, end = found.start(1), found.end()
+        if _is_code(masked[:start], tokenizer):
+            masked = f"{masked[:start]}'{'z' * (end - start - 2)}'{masked[end:]}"
     comments: list[VersionComment] = []
     for opening in _VERSION_COMMENT.finditer(sql):
         comment = _version_comment(opening, body_end=len(sql), end=len(sql))

@@ -55,6 +55,13 @@ def test_the_tokens_tell_what_a_statement_is(sql: str, kind: StatementKind) -> N
     assert recognise(sql, "mariadb").kind == kind
 
 
+@pytest.mark.parametrize("body", ["$$ // don't $$", '$js$ `x${1} " /* $$ $js$', "$$ # ' $$ COMMENT 'it''s'"])
+@pytest.mark.parametrize("head", ["LIBRARY l", "FUNCTION f() RETURNS INT"])
+def test_the_text_of_another_language_has_quotes_of_its_own(head: str, body: str) -> None:
+    assert recognise(f"CREATE {head} LANGUAGE JAVASCRIPT AS {body}", "mysql").kind == "nothing"
+    assert recognise("CREATE TABLE t ($a$ INT, `AS $$` INT, b$$ INT AS (1))", "mysql").kind == "ddl"
+
+
 GAPS = [
     "/**/", "/***/", "/* deploy 7 */", "/* it's */", '/* " ` */', "/* ; */", "\n", "\t \r\n", " -- c\n", " --\n",
     " # it's\n",
