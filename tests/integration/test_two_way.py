@@ -248,3 +248,56 @@ def test_tables_without_transactions_are_refused_at_the_start_of_either_directio
         with pytest.raises(ConfigError, match=rf"without transactions: d\.old \(MyISAM\) of the {where}\..*InnoDB"):
             direction.apply([])
     two_way.forth.apply([], exclude=["d.old"])
+
+
+TYPES = """
+    CREATE TABLE d.types (id INT PRIMARY KEY, j JSON, f FLOAT, dd DOUBLE, dt DATETIME(6), ts TIMESTAMP(3) NULL,
+    b VARBINARY(20), t TEXT CHARACTER SET latin1, c CHAR(5) COLLATE utf8mb4_bin, e ENUM('x','y'), st SET('a','b'),
+    bi BIT(12), de DECIMAL(30,10), tm TIME(2), n INT, u INT UNIQUE) CHARACTER SET utf8mb4 COLLATE utf8mb4_general_ci
+"""
+VALUES = """'{{"a": [1, 2.50, "é"]}}', 0.1, 0.1, '2024-01-01 00:00:00.000001', '2024-01-01 00:00:00.5', X'00ff61', 'é',
+    'ab', 'y', 'a,b', 257, 1.5, '10:11:12.5', 1, {0}"""
+
+
+@pytest.mark.mysql
+def test_servers_of_two_brands_hear_each_other(
+    mariadb_source: Endpoint, mysql_target: Endpoint, tmp_path: Path
+) -> None:
+    source = mariadb_source
+    sides = (source, mysql_target)
+    for server in sides:
+        server.drop_databases()
+        run(server, (*TABLES, TYPES))
+    both = [
+        {"detect_conflicts": "on", "exclude": ["d.keyless"], "conflicts": {
+            "prefer": side, "policy": "prefer", "tables": {"d.types": "newest:n"},
+        }} for side in ("source", "target")
+    ]  # fmt: skip
+    two_way = TwoWay(*sides, tmp_path, forth=both[0], back=both[1])
+    for first, server in zip((10, 20), sides, strict=True):
+        run(server, [f"INSERT INTO d.types VALUES ({key}, {VALUES.format(key)})" for key in (first, first + 1)])
+        run(server, (f"UPDATE d.types SET f = f * 3, j = '[1.0, true]', id = {first + 5} WHERE id = {first}",))
+    two_way.settle()
+    assert (two_way.forth.applied, two_way.back.applied) == (3, 3)
+    for name, n, server in zip("AB", (7, 8), sides, strict=True):
+        run(server, (f"UPDATE d.types SET t = '{name}', n = {n} WHERE id = 15",))
+        run(server, (f"INSERT INTO d.types (id, n, u) VALUES (9{n}, {n}, 99)",))
+    run(source, ("UPDATE d.types SET j = '{}' WHERE id = 21",))
+    run(mysql_target, ("DELETE FROM d.types WHERE id = 21",))
+    two_way.settle()
+    run(
+        source,
+        ("USE d", "ALTER TABLE types ADD extra INT DEFAULT 7, ADD INDEX (n)", "CREATE TABLE a (id INT PRIMARY KEY)"),
+    )
+    two_way.settle()
+    run(
+        mysql_target,
+        ("USE d", "ALTER TABLE types ADD more VARCHAR(9) COLLATE utf8mb4_general_ci", "RENAME TABLE a TO c"),
+    )
+    two_way.settle()
+    assert (two_way.forth.schema_changes, two_way.back.schema_changes) == (2, 2)
+    assert two_way.differences("d") == []
+    assert source.query("SELECT id, t FROM d.types WHERE id IN (15, 21, 97, 98) ORDER BY id") == [(15, "B"), (98, None)]
+    for server in sides:
+        assert server.query("SELECT reason FROM pydbsync.parked") == []
+        assert len(server.query("SELECT id FROM pydbsync.conflict")) == 3
