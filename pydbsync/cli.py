@@ -73,6 +73,7 @@ def _empty() -> typer.Typer:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run a command; ends the process with its exit code."""
+    _open_streams()
     words = list(sys.argv[1:] if arguments is None else arguments)
     try:
         word = _command(words)
@@ -80,6 +81,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except PydbsyncError as exc:
         print(f"pydbsync: {exc}", file=sys.stderr)
         sys.exit(exc.command_exit_code)
+
+
+def _open_streams() -> None:
+    """Where input or output was closed by whoever started us, the next file or connection would be taken for it."""
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # it takes the lowest number that is free
+    sys.stdout = sys.stdout or os.fdopen(1, "w", encoding="utf-8", closefd=False)
+    sys.stderr = sys.stderr or os.fdopen(2, "w", encoding="utf-8", closefd=False)
 
 
 def _command(words: Sequence[str]) -> str:

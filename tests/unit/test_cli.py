@@ -36,6 +36,23 @@ def test_a_command_comes_with_those_of_its_module(word: str) -> None:
     assert names(application(word)) == {name for name, module in HOMES.items() if module == HOMES[word]}
 
 
+def test_closed_input_and_output_are_nowhere(tmp_path: Path) -> None:
+    """As a service may be started: no connection may get the number that lines are written to."""
+    told = tmp_path / "told"
+    code = f"""
+import os, sys
+from pydbsync.cli import main
+try:
+    main(["--version"])
+except SystemExit as ended:
+    places = [os.path.realpath(f"/dev/fd/{{number}}") for number in range(3)]
+    found = [ended.code, sys.stdout.fileno(), sys.stderr.fileno(), *places]
+    open({str(told)!r}, "w").write(str(found))
+"""
+    subprocess.run(["sh", "-c", 'exec "$0" -c "$1" <&- >&- 2>&-', sys.executable, code], check=True)
+    assert told.read_text() == str([0, 1, 2, *["/dev/null"] * 3])
+
+
 def test_a_command_loads_no_other_one() -> None:
     code = "import sys; from pydbsync.cli import application; application('heartbeat'); print(*sys.modules)"
     loaded = set(
