@@ -58,6 +58,14 @@ SERVERS = {
         "target", "time-zone", "warning", "+08:00 at the source", "SET GLOBAL time_zone = '+08:00'",
         source=("SET GLOBAL time_zone = '+08:00'",),
     ),
+    "the target logs statements": Fault(
+        "target", "target-binlog-format", "error", "refuses each row of replay", "SET GLOBAL binlog_format = 'ROW'",
+        target=("SET GLOBAL binlog_format = STATEMENT",),
+    ),
+    "no place for the log files": Fault(
+        "connections", "log-files", "error", "/no/such/folder of the log files does not exist", "mkdir -p",
+        options={"log_file_prefix": "/no/such/folder/%s.log"},
+    ),
     "the target writes nothing": Fault(
         "target", "read-only", "error", "read_only=", "SET GLOBAL read_only = OFF",
         target=("SET GLOBAL read_only = 1",),

@@ -156,7 +156,15 @@ rabbitmq_exchange_type=topic
 rabbitmq_exchange_durable=true
 rabbitmq_message_persistent=true
 rabbitmq_virtual_host={vhost}
+rabbitmq_host=localhost
+rabbitmq_port={broker}
+host=localhost
+port={source}
 """
+
+
+def good_flags(shop: tuple[Endpoint, Endpoint], vhost: Vhost) -> str:
+    return GOOD_FLAGS.format(vhost=vhost.name, broker=vhost.broker.port, source=shop[0].port)
 
 
 @pytest.mark.parametrize(
@@ -175,18 +183,22 @@ rabbitmq_virtual_host={vhost}
         ("replica_server_id=1", "server-id", "the source's own"),
         ("rabbitmq_virtual_host=/elsewhere", "maxwell-address", "/elsewhere"),
         ("schema_database=mx", "maxwell-address", "Maxwell's own database is mx"),
+        ("rabbitmq_port=5", "maxwell-address", "Maxwell publishes to RabbitMQ at localhost:5, the workers read at"),
+        ("port=7", "maxwell-address", "Maxwell reads the binlog of localhost:7, and source_db_info is"),
+        ("replication_host=192.0.2.1", "maxwell-address", "Maxwell reads the binlog of 192.0.2.1"),
     ],
 )
 def test_a_flag_of_maxwell_is_named_with_its_remedy(
     shop: tuple[Endpoint, Endpoint], vhost: Vhost, tmp_path: Path, flag: str, check: str, says: str
 ) -> None:
     file = tmp_path / "config.properties"
-    file.write_text(GOOD_FLAGS.format(vhost=vhost.name), encoding="utf-8")
+    good = good_flags(shop, vhost)
+    file.write_text(good, encoding="utf-8")
     chosen = settings(shop, vhost, {"sync": ["#"]})
     assert examined(chosen, "maxwell", maxwell=read_maxwell_file(file)).exit_code() == 0
-    file.write_text(GOOD_FLAGS.format(vhost=vhost.name) + flag + "\n", encoding="utf-8")
+    file.write_text(f"{good}{flag}\n", encoding="utf-8")
     report = examined(chosen, "maxwell", maxwell=read_maxwell_file(file))
-    name = flag.partition("=")[0]
+    name = flag.partition("=")[0].removeprefix("replication_")
     found = [each for each in report.findings if each.check == check and says in each.text and each.level != "ok"]
     assert found, shown(report)
     assert any(name in each.remedy or "maxwell_database" in each.remedy for each in found), shown(report)
@@ -198,8 +210,7 @@ def test_a_filter_without_the_marks_of_the_other_direction_is_named(
 ) -> None:
     file = tmp_path / "config.properties"
     file.write_text(
-        GOOD_FLAGS.format(vhost=vhost.name)
-        + f"filter=exclude: *.*, include: shop.*, include: pydbsync_heartbeat.*{more}\n",
+        good_flags(shop, vhost) + f"filter=exclude: *.*, include: shop.*, include: pydbsync_heartbeat.*{more}\n",
         encoding="utf-8",
     )
     chosen = replace(settings(shop, vhost, {"sync": ["#"]}), two_way=TwoWaySettings())

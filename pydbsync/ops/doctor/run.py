@@ -36,7 +36,7 @@ Check: TypeAlias = Callable[[Examination], Iterable[Finding]]
 GROUPS: Final[Mapping[str, tuple[Check, ...]]] = {
     "connections": (
         reach.check_target, sink.check_sink, reach.check_source, reach.check_ends, reach.check_broker,
-        reach.broker_certificate,
+        reach.broker_certificate, reach.check_logs,
     ),
     "rights": (rights.check_target, rights.check_source, rights.check_accounts, broker.check_rights),
     "source": (
@@ -56,7 +56,8 @@ GROUPS: Final[Mapping[str, tuple[Check, ...]]] = {
     ),
     "stream": (stream.check_waiting, stream.check_parked_messages, stream.check_watched, stream.check_unseen),
     "target": (
-        target.check_writable, target.check_packets, target.check_durability, target.check_modes, target.check_names,
+        target.check_writable, target.check_packets, target.check_durability, target.check_binlog,
+        target.check_modes, target.check_names,
         target.check_engines, target.check_zones, target.check_connections, target.check_blockers,
         target.check_prepared, target_use.check_account, target_use.check_replication, target_use.check_writers,
         target.check_space,

@@ -9,7 +9,7 @@ from pydbsync.apply.connection import Connection
 from pydbsync.errors import ApplyError
 from pydbsync.model import TableName
 from pydbsync.ops.doctor.catalogue import source_tables
-from pydbsync.ops.doctor.examination import Away, Examination
+from pydbsync.ops.doctor.examination import Away, Examination, NoTables
 from pydbsync.ops.doctor.finding import Finding, counted, error, listed, ok, unknown, warning
 from pydbsync.ops.doctor.grants import grant_statement
 from pydbsync.ops.doctor.variables import clock_skew_s, is_on, number, variables
@@ -241,7 +241,7 @@ def check_replica(exam: Examination) -> Iterator[Finding]:
 def _of_target(exam: Examination, name: str) -> str | None:
     try:
         return variables(exam, "target").get(name)
-    except Away:
+    except (Away, NoTables):
         return None
 
 

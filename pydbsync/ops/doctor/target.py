@@ -98,6 +98,17 @@ def check_durability(exam: Examination) -> Iterator[Finding]:
         yield ok("durability", "the target has a commit on disk before it answers")
 
 
+def check_binlog(exam: Examination) -> Iterator[Finding]:
+    """Replay works at READ COMMITTED, whose rows no server can log as statements (1665)."""
+    known = variables(exam, "target")
+    if is_on(known.get("log_bin")) and known.get("binlog_format", "ROW") == "STATEMENT":
+        yield error(
+            "target-binlog-format",
+            "the target writes binlog_format=STATEMENT: it refuses each row of replay, and all would be parked",
+            "SET GLOBAL binlog_format = 'ROW'; and binlog_format=ROW in my.cnf; restart the workers",
+        )
+
+
 def check_modes(exam: Examination) -> Iterator[Finding]:
     """pydbsync sets its own sql_mode; what was made at the target by others, and the application after the cut-over,
     has
