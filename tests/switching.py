@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import os
+import pty
 import signal
 import subprocess
 import sys
@@ -16,6 +18,9 @@ from typing import Any
 import pymysql
 import yaml
 
+from pydbsync.ops.cutover.journal import Command
+from pydbsync.ops.cutover.rehearse import Rehearsal
+from pydbsync.ops.cutover.run import Call, load_ways
 from tests.processes import REPOSITORY, Finished, wait_for, write_config
 from tests.servers import Endpoint, Vhost
 
@@ -80,7 +85,7 @@ class Stage:
         plan: dict[str, Any] = {
             "name": "shop",
             "forth": "forth.py",
-            "hooks": {"switch": f'echo "$PYDBSYNC_TO" > {self.active}'},
+            "hooks": {"switch": self.switch},
             **more,
         }
         patient = dict.fromkeys(
@@ -126,6 +131,29 @@ class Stage:
         """`pydbsync cutover plan.yaml --yes`, or another; killed where it is told to be."""
         environment = {"PYDBSYNC_KILL_POINT": kill_at} if kill_at else {}
         return self.run(command, str(self.plan), *options, environment=environment)
+
+    @property
+    def switch(self) -> str:
+        """The hook that sends the application to the other server."""
+        return f'echo "$PYDBSYNC_TO" > {self.active}'
+
+    def answered(self, command: str, answers: str) -> Finished:
+        """The call at a terminal, where a person answers."""
+        ours, theirs = pty.openpty()
+        os.write(ours, answers.encode())
+        done = subprocess.run(
+            [sys.executable, "-m", "pydbsync", command, str(self.plan)], cwd=self.folder, stdin=theirs,
+            capture_output=True, text=True, timeout=400, check=False,
+        )  # fmt: skip
+        os.close(theirs)
+        os.close(ours)
+        return Finished(done.returncode, done.stdout, done.stderr)
+
+    def rehearse(self, command: Command) -> Rehearsal:
+        """In this process: nothing of it is killed."""
+        log = logging.getLogger("test")
+        call = Call(load_ways(self.plan), command, tell=log.info, ask=log.info, log=log, stop=threading.Event())
+        return call.rehearse(drains=2, verifies=1)
 
     def close(self) -> None:
         """End the applications, and all that works with files of this stage, what the tool itself has started too."""

@@ -2,17 +2,21 @@
 
 Rows in twelve tables with keys of all shapes, changing all the time → capture → copy → replay → verify equal → rows
 broken at the target on purpose → verify names exactly these → repair → verify equal → undo → they differ again →
-cut-over → the load goes on at the target, capture and replay carry it back → verify equal → the way back.
+`rehearse` and `cutover`, the load is sent to the target → verify equal → `rehearse` and `rollback`, the load is sent
+back → verify equal.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import random
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Collection
 from pathlib import Path
+from typing import Any
 
 import pymysql
 from pymysql.constants import ER
@@ -25,11 +29,14 @@ from lab.rehearsal.record import Record, Step, clock
 from lab.rehearsal.stage import Stage
 from lab.rehearsal.tables import DATABASE, TABLES, make_source
 from lab.rehearsal.tools import STATE_SCHEMA, Direction, Failed, Killer, Tools, wait_until_captured
+from tests.processes import REPOSITORY
 from tests.servers import Endpoint
 
 ABOUT_PER_S = 400_000
 """Rows a second of verify: by it the moment is chosen at which it is killed."""
 CATCH_UP_S = 600.0
+MORE = 50
+"""Transactions that are waited for behind a cut-over."""
 
 
 class Rehearsal:
@@ -70,12 +77,12 @@ class Rehearsal:
         self.verify_equal(forth, "verify: equal again")
         self.undo(forth, damage)
         self.repair(forth, forth.direction.folder / "plan2.sql")
-        self.leave_unaltered(())
-        self.cut_over(forth, "cut-over to the target")
-        back = self.begin(self._stage.back(), "capture there, the load")
-        self.replay(back)
+        self.switch(forth, "cutover", "cut-over to the target")
+        back = self.follow(self._stage.back())
         self.verify_equal(back, "verify: equal, under load")
-        self.cut_over(back, "cut-over back to the source")
+        self.switch(back, "rollback", "back to the source, with all that was written")
+        self.follow(self._stage.forth())
+        self.end(forth)
 
     def stop(self) -> None:
         """End what still runs."""
@@ -84,6 +91,7 @@ class Rehearsal:
             self._load.stop()
         for tools in self._tools:
             tools.stop()
+        self._stage.end_processes()
         self.memory.stop()
 
     def make_source(self) -> None:
@@ -104,8 +112,9 @@ class Rehearsal:
             wait_until_captured(tools)
             seed = self._random.randrange(2**31)
             self._load = Load(
-                direction.source, rows=self._rows, seed=seed, per_second=self._load_per_s, steps=self._steps
-            )
+                self._stage.application(), rows=self._rows, seed=seed, per_second=self._load_per_s, steps=self._steps,
+                where=self._stage.application,
+            )  # fmt: skip
             self._load.start()
             self.killer.hunt(tools)
             step.outcome = f"{self._load_per_s:.0f} transactions/s"
@@ -133,20 +142,25 @@ class Rehearsal:
         with self.record.step("replay catches up") as step:
             tools.replay.start()
             begun = time.monotonic()
-            self._marks += 1
-            mark = f"mark {self._marks}"
-            tools.direction.source.query(f"INSERT INTO {DATABASE}.products (sku, note) VALUES ('{mark}', '{mark}')")
-            self.record.say("a row was written to the source; it is waited for at the target")
-            is_there = f"SELECT COUNT(*) FROM {DATABASE}.products WHERE sku = '{mark}'"
-            with tools.direction.target.connect() as connection, connection.cursor() as cursor:
-                while cursor.execute(is_there) and not cursor.fetchone()[0]:
-                    tools.replay.check()
-                    tools.capture.check()
-                    if time.monotonic() - begun > CATCH_UP_S:
-                        raise Failed(f"replay did not catch up in {CATCH_UP_S:.0f} s; see {tools.replay.out}")
-                    time.sleep(0.1)
+            self._mark(tools)
             step.outcome = "a row written now is there"
             self.record.say(f"it is there {clock(time.monotonic() - begun)} later")
+
+    def _mark(self, tools: Tools) -> None:
+        """A row that is written at the source now, until it is at the target. Raises Failed."""
+        begun = time.monotonic()
+        self._marks += 1
+        mark = f"mark {self._marks}"
+        tools.direction.source.query(f"INSERT INTO {DATABASE}.products (sku, note) VALUES ('{mark}', '{mark}')")
+        self.record.say("a row was written to the source; it is waited for at the target")
+        is_there = f"SELECT COUNT(*) FROM {DATABASE}.products WHERE sku = '{mark}'"
+        with tools.direction.target.connect() as connection, connection.cursor() as cursor:
+            while cursor.execute(is_there) and not cursor.fetchone()[0]:
+                tools.replay.check()
+                tools.capture.check()
+                if time.monotonic() - begun > CATCH_UP_S:
+                    raise Failed(f"replay did not catch up in {CATCH_UP_S:.0f} s; see {tools.replay.out}")
+                time.sleep(0.1)
 
     def verify_equal(self, tools: Tools, title: str, *, is_killed: bool = False) -> None:
         with self.record.step(title) as step:
@@ -207,11 +221,55 @@ class Rehearsal:
             step.outcome = "the repair is taken back"
         self.verify_names(tools, damage, "verify: they differ again")
 
-    def cut_over(self, tools: Tools, title: str) -> None:
-        """The load ends; when all of it is at the target and both are equal, the next load begins there."""
+    def switch(self, tools: Tools, command: str, title: str) -> None:
+        """As an operator would, while the application writes: rehearsed, then done."""
+        plan = self._stage.write_plan()
+        self.leave_unaltered([table.name for table in TABLES])
+        self.killer.hunt(None)
+        direction = ("--rollback",) if command == "rollback" else ()
+        with self.record.step(f"rehearse: {command}") as step:
+            found = self._call("rehearse", str(plan), *direction, "--reports", str(self._stage.folder))
+            parts = found["parts"]
+            predicted = sum(sorted(part["seconds"])[len(part["seconds"]) // 2] for part in parts)
+            step.outcome = f"writing would stop for about {predicted:.1f} s"
         with self.record.step(title) as step:
-            self.killer.hunt(None)
-            load, begun = self._load, time.monotonic()
+            found = self._call(command, str(plan), "--yes")
+            step.outcome = f"no writing for {found['write_stop_s']:.2f} s"
+        tools.stop()
+
+    def _call(self, *arguments: str) -> dict[str, Any]:
+        """What a command of a plan says as JSON; what it tells meanwhile goes to this terminal."""
+        self.record.say(f"[bold]python -m pydbsync {' '.join(arguments)}[/bold]")
+        with self.record.lent():
+            done = subprocess.run(
+                [sys.executable, "-m", "pydbsync", *arguments, "--json"], cwd=REPOSITORY, stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE, text=True, check=False,
+            )  # fmt: skip
+        if done.returncode:
+            raise Failed(f"{arguments[0]} ended with exit code {done.returncode}: {done.stdout[-2000:]}")
+        found: dict[str, Any] = json.loads(done.stdout)
+        return found
+
+    def follow(self, direction: Direction) -> Tools:
+        """The direction that the cut-over has begun, with its own processes: schema changes go on, and all of it
+        arrives."""
+        with self.record.step(f"{direction.folder.name}: the load goes on there") as step:
+            load = self._load
+            self.leave_unaltered(())
+            before = load.transactions if load is not None else 0
+            tools = Tools(direction, record=self.record, memory=self.memory)
+            self._mark(tools)
+            while load is not None and load.transactions < before + MORE:
+                load.check()
+                time.sleep(0.1)
+            if load is not None:
+                step.outcome = f"{load.transactions - before:,} transactions, {load.refused:,} refused until now"
+        return tools
+
+    def end(self, tools: Tools) -> None:
+        """The load ends, and both servers hold the same to the last row."""
+        with self.record.step("the load ends; verify: equal") as step:
+            load = self._load
             if load is not None:
                 load.stop()
                 load.check()
@@ -219,14 +277,7 @@ class Rehearsal:
                     f"the load has ended: {load.transactions:,} transactions ({load.per_second:.0f} a second),"
                     f" {load.rows:,} rows, {load.schema_changes} schema changes"
                 )
-            tools.capture.stop()
-            tools.run(*tools.direction.capture, "--until-end")
-            tools.replay.stop()
-            tools.run("run", "--until-drained")
-            drained = time.monotonic() - begun
-            tools.run("verify", "--restart", "--report", str(tools.direction.folder / "report.json"), "--limit", "2")
-            step.outcome = f"no writing for {clock(drained)}"
-            self.record.say("[green]nothing is left on the way, and both servers are equal[/green]")
+            self._verify(tools, step, expect=0)
 
 
 def rows_copied(target: Endpoint) -> int:

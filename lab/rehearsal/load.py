@@ -6,6 +6,10 @@ import random
 import threading
 import time
 from collections.abc import Callable, Collection
+from contextlib import suppress
+from typing import Any
+
+import pymysql
 
 from lab.rehearsal.tables import DATABASE, SPARED, SPARED_EACH, TABLES, Table, insert_of
 from tests.servers import Endpoint
@@ -14,6 +18,7 @@ FIRST_NEW, LAST_NEW = 1_000_000, 4_000_000
 """Numbers of the rows that the load adds."""
 STATEMENTS_EACH = 3
 """Statements of one transaction."""
+_LOOK_S = 0.05
 LOAD_SHARES = [table.load_share for table in TABLES]
 
 
@@ -29,9 +34,13 @@ class Load:
         per_second: float,
         steps: SchemaSteps | None = None,
         schema_pause_s: float = 10.0,
+        where: Callable[[], Endpoint] | None = None,
     ) -> None:
-        """`steps` are those of the load before, which the tables still show."""
+        """`steps` are those of the load before, which the tables still show. With `where` it goes on where that says,
+        as an application does, when a server refuses it or ends its session."""
         self._rows = rows
+        self._where = where
+        self.refused = 0
         self._random = random.Random(seed)
         self._steps = steps or SchemaSteps(random.Random(seed + 1))
         self._connections = [endpoint.connect(database=DATABASE) for _ in range(2)]
@@ -63,7 +72,8 @@ class Load:
                 thread.join()
             self.stopped_at = time.monotonic()
             for connection in self._connections:
-                connection.close()
+                with suppress(pymysql.MySQLError):
+                    connection.close()
 
     def check(self) -> None:
         """Raises what ended the load before its time."""
@@ -89,15 +99,33 @@ class Load:
 
     def _write_rows(self) -> None:
         due = time.monotonic()
-        with self._connections[0].cursor() as cursor:
-            while not self._halt.wait(max(0.0, due - time.monotonic())):
-                # What was missed while a schema change held a table is not made up for at once.
-                due = max(due, time.monotonic() - 1) + self._pause_s
-                cursor.execute("BEGIN")
-                for table in self._random.choices(TABLES, LOAD_SHARES, k=STATEMENTS_EACH):
-                    self.rows += cursor.execute(self._statement(table))
-                cursor.execute("COMMIT")
-                self.transactions += 1
+        while not self._halt.wait(max(0.0, due - time.monotonic())):
+            # What was missed while a schema change held a table is not made up for at once.
+            due = max(due, time.monotonic() - 1) + self._pause_s
+            try:
+                self._write_transaction(self._connections[0])
+            except pymysql.MySQLError:
+                if self._where is None:
+                    raise
+                self.refused += 1
+                self._connect_again(self._where)
+
+    def _write_transaction(self, connection: Any) -> None:
+        with connection.cursor() as cursor:
+            cursor.execute("BEGIN")
+            for table in self._random.choices(TABLES, LOAD_SHARES, k=STATEMENTS_EACH):
+                self.rows += cursor.execute(self._statement(table))
+            cursor.execute("COMMIT")
+        self.transactions += 1
+
+    def _connect_again(self, where: Callable[[], Endpoint]) -> None:
+        for connection in self._connections:
+            with suppress(pymysql.MySQLError):
+                connection.close()
+        while not self._halt.wait(_LOOK_S):
+            with suppress(pymysql.MySQLError):
+                self._connections[:] = [where().connect(database=DATABASE) for _ in range(2)]
+                return
 
     def _statement(self, table: Table) -> str:
         verb = self._random.choice(("insert", "update", "update", "update", "delete"))
@@ -112,13 +140,13 @@ class Load:
         return f"DELETE FROM {table.name} WHERE {table.row_number(number)} LIMIT 1"
 
     def _change_schema(self) -> None:
-        with self._connections[1].cursor() as cursor:
-            while not self._halt.wait(self._schema_pause_s):
-                with self._altering:
-                    statement = self._steps.next(self._unaltered)
-                    if statement is not None:
+        while not self._halt.wait(self._schema_pause_s):
+            with self._altering:
+                statement = self._steps.next(self._unaltered)
+                if statement is not None:
+                    with self._connections[1].cursor() as cursor:
                         cursor.execute(statement)
-                        self.schema_changes += 1
+                    self.schema_changes += 1
 
 
 class SchemaSteps:

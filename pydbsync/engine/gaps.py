@@ -14,8 +14,14 @@ HEARTBEAT_COLUMN = "number"
 """The column of the heartbeat table that counts up."""
 
 
+HEARTBEAT_ROW = 1
+"""The row that counts up each second. Others are single beats of tools that look whether one arrives: after those
+nothing is to be expected."""
+
+
 class _Heartbeat(msgspec.Struct):
     number: int
+    id: int = HEARTBEAT_ROW
 
 
 _decode_heartbeat = msgspec.json.Decoder(_Heartbeat).decode
@@ -89,8 +95,10 @@ class HeartbeatWatch:
 
     def take(self, change: RowChange) -> str | None:
         """Take a heartbeat in; what it proves missing, as a sentence. Raises msgspec.MsgspecError for another table."""
-        number = _decode_heartbeat(change.data).number
-        missing = None
+        found = _decode_heartbeat(change.data)
+        if found.id != HEARTBEAT_ROW:
+            return None
+        number, missing = found.number, None
         if self.number is not None and number > self.number + 1:
             missing = (
                 f"heartbeats {self.number + 1} to {number - 1} did not come: changes were lost between"

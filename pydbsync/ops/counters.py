@@ -7,7 +7,7 @@ changed by an UPDATE, raises the source's counter alone.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Literal, TypeVar
+from typing import Literal, NamedTuple, TypeVar
 
 import msgspec
 
@@ -18,7 +18,7 @@ from pydbsync.engine.table_plans import router_from
 from pydbsync.errors import OperationError
 from pydbsync.model import TableName
 from pydbsync.ops.servers import SYSTEM_DATABASES, Servers
-from pydbsync.plan.quoting import quote_table
+from pydbsync.plan.quoting import quote_name, quote_table
 
 _T = TypeVar("_T")
 
@@ -146,6 +146,51 @@ def read_sequences(connection: Connection) -> dict[TableName, _Sequence]:
             f"SELECT next_not_cached_value, increment, cycle_count FROM {quote_table(name)}"
         )[0]
         found[name] = _Sequence(int(value), int(increment), int(cycles))
+    return found
+
+
+class PlacedSequence(NamedTuple):
+    """A sequence, and how far the columns that take their numbers from it have come."""
+
+    name: TableName
+    next_value: int
+    increment: int
+    round: int
+    least: int
+    most: int
+    last: int | None
+    """The furthest number of those columns."""
+
+    def behind(self, gap: int) -> int:
+        """Its next number when so many are left out, within its bounds."""
+        begin = self.next_value
+        if self.last is not None:
+            further = max if self.increment > 0 else min
+            begin = further(begin, self.last + self.increment)
+        return max(self.least, min(self.most, begin + gap * self.increment))
+
+
+def placed_sequences(connection: Connection) -> list[PlacedSequence]:
+    """All of a MariaDB."""
+    found = []
+    for name, place in sorted(read_sequences(connection).items()):
+        least, most = connection.rows(f"SELECT minimum_value, maximum_value FROM {quote_table(name)}")[0]
+        default = f"nextval({quote_table(name)})"
+        columns = connection.rows(
+            "SELECT table_schema, table_name, column_name FROM information_schema.columns WHERE"
+            " REPLACE(LOWER(column_default), ' ', '') = LOWER(%s)", (default,),
+        )  # fmt: skip
+        order = "MAX" if place.increment > 0 else "MIN"
+        numbers = [
+            int(number)
+            for database, table, column in columns
+            for (number,) in connection.rows(
+                f"SELECT {order}({quote_name(str(column))}) FROM {quote_table(TableName(str(database), str(table)))}"
+            )
+            if number is not None
+        ]
+        last = (max if place.increment > 0 else min)(numbers, default=None)
+        found.append(PlacedSequence(name, place.next_value, place.increment, place.round, int(least), int(most), last))
     return found
 
 

@@ -8,13 +8,14 @@ import threading
 from pydbsync.apply.connection import Connection
 from pydbsync.backoff import Backoff
 from pydbsync.config.settings import Settings
-from pydbsync.engine.gaps import HEARTBEAT_COLUMN
+from pydbsync.engine.gaps import HEARTBEAT_COLUMN, HEARTBEAT_ROW
 from pydbsync.errors import ConfigError, PermanentError, TransientError
 from pydbsync.ops.told import Told
 from pydbsync.plan.quoting import quote_name
 
 INTERVAL_S = 1.0
-_COUNT_UP = f"UPDATE {{name}} SET {HEARTBEAT_COLUMN} = {HEARTBEAT_COLUMN} + 1 WHERE id = 1"
+_COUNT_UP = f"UPDATE {{name}} SET {HEARTBEAT_COLUMN} = {HEARTBEAT_COLUMN} + 1 WHERE id = {HEARTBEAT_ROW}"
+_SINGLE_ROW = HEARTBEAT_ROW + 1
 _MISSING = (1049, 1146)
 
 
@@ -43,6 +44,7 @@ def run_heartbeat(
             if connection is None:
                 connection = Connection(settings.source.connect_keywords(), key=settings.source.key, read_timeout_s=30)
                 _make_table(connection, quote_name(database), name)
+                connection.execute(f"INSERT IGNORE INTO {name} (id, {HEARTBEAT_COLUMN}) VALUES ({HEARTBEAT_ROW}, 0)")
                 if is_away:
                     log.info("the source is back")
                 is_away = False
@@ -72,18 +74,21 @@ def run_heartbeat(
 
 
 def beat_once(connection: Connection, heartbeat_table: str) -> None:
-    """Make the table if it is missing, and count up once. Raises TransientError, PermanentError."""
+    """Make the table if it is missing, and count up a row of its own once: nobody is to miss the next beat. Raises
+    TransientError, PermanentError."""
     database, _, table = heartbeat_table.partition(".")
     name = f"{quote_name(database)}.{quote_name(table)}"
+    beat = (
+        f"INSERT INTO {name} (id, {HEARTBEAT_COLUMN}) VALUES ({_SINGLE_ROW}, 1)"
+        f" ON DUPLICATE KEY UPDATE {HEARTBEAT_COLUMN} = {HEARTBEAT_COLUMN} + 1"
+    )
     try:
-        found = connection.execute(_COUNT_UP.format(name=name))
+        connection.execute(beat)
     except PermanentError as exc:
         if exc.code not in _MISSING:
             raise
-        found = 0
-    if not found:
         _make_table(connection, quote_name(database), name)
-        connection.execute(_COUNT_UP.format(name=name))
+        connection.execute(beat)
 
 
 def _make_table(connection: Connection, database: str, name: str) -> None:
@@ -99,4 +104,3 @@ def _make_table(connection: Connection, database: str, name: str) -> None:
         f" {HEARTBEAT_COLUMN} BIGINT UNSIGNED NOT NULL,"
         " written_at TIMESTAMP(6) NOT NULL DEFAULT CURRENT_TIMESTAMP(6) ON UPDATE CURRENT_TIMESTAMP(6))"
     )
-    connection.execute(f"INSERT IGNORE INTO {name} (id, {HEARTBEAT_COLUMN}) VALUES (1, 0)")

@@ -3,14 +3,30 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from pydbsync.ops.cutover.report import write_report
 from tests.processes import wait_for
 from tests.servers import Endpoint, Vhost
 from tests.switching import Application, Stage
+
+CLOSE = """
+import os, sys
+import pymysql
+
+connection = pymysql.connect(host=os.environ["PYDBSYNC_FROM_HOST"], port=int(os.environ["PYDBSYNC_FROM_PORT"]),
+                             user=sys.argv[2], password=sys.argv[3])
+connection.cursor().execute(f"SET GLOBAL read_only = {int(sys.argv[1])}")
+"""
+STOP = (
+    "for each in /proc/[0-9]*; do"
+    """ if tr '\\0' ' ' < $each/cmdline | grep -q -- "pydbsync .*--config $PYDBSYNC_CONFIG";"""
+    " then kill ${each#/proc/}; fi; done 2> /dev/null; true"
+)
 
 
 @pytest.fixture
@@ -20,65 +36,70 @@ def stage(fresh_source: Endpoint, fresh_target: Endpoint, vhost: Vhost, tmp_path
     stage.close()
 
 
+def hooks_of(stage: Stage) -> dict[str, str]:
+    """One of each kind, but `switch`: service managers, and a fence, of one's own."""
+    (stage.folder / "close.py").write_text(CLOSE, encoding="utf-8")
+    close = f"{sys.executable} {stage.folder / 'close.py'}"
+    login = f"{stage.source.user} {stage.source.password}"
+    start = f'{sys.executable} -m pydbsync %s --config "$PYDBSYNC_CONFIG" %s &'
+    return {
+        "fence": f"{close} 1 {login}",
+        "unfence": f"{close} 0 {login}",
+        "open": f'echo "$PYDBSYNC_TO" >> {stage.folder / "opened"}',
+        "start": start % ("run", "")
+        + start % ("capture", '--state target --name "$PYDBSYNC_CAPTURE_NAME" --start "$PYDBSYNC_START"'),
+        "stop": STOP,
+    }
+
+
 def test_there_and_back_under_load_no_write_is_lost_or_doubled(stage: Stage) -> None:
-    stage.write_plan()
-    application = Application(stage).start()
-    stage.begin()
-    application.write_more(50)
-
-    options = ("--reports", str(stage.folder), "--drains", "3", "--verifies", "1")
-    done = stage.call("rehearse", options=options)
-    assert (done.exit_code, "could not write for about" in done.stdout) == (0, True), done
-    assert (stage.folder / "shop-rehearsal.html").read_text().count("<polyline points='") == 2
-
-    done = stage.call("cutover")
-    assert done.exit_code == 0, done
-    assert "Applications could not write for" in done.stdout
-    application.write_more(50)
-    assert stage.call("cutover").exit_code == 2  # it is cut over already
-    status = json.loads(stage.run("status", "--config", str(stage.folder / "forth.py"), "--json").stdout)
-    (told,) = status["cutovers"]
-    assert (told["state"], told["ended_streams"], told["write_stop_s"] > 0) == ("done", ["sync"], True)
-    assert "a rollback now would stop writing for about" in told["way_back"]
-
-    done = stage.call("rollback")
-    assert done.exit_code == 0, done
-    application.write_more(50)
-    application.stop()
-    assert application.faults(stage.source) == []
-    wait_for(lambda: application.faults(stage.target) == [], what="the last orders at the other server")
-
-
-KILLS = ("fence-done", "carry-done", "arm-done", "open-done")
-"""`make torture ARGS=--switches` has all of them."""
-
-
-def test_what_fails_is_undone_and_what_is_killed_is_gone_on_with(stage: Stage) -> None:
-    stage.write_plan(hooks={"switch": "echo no such proxy; exit 7"})
+    """On the way: what fails is undone, what is killed is gone on with, hooks of all kinds, and what is asked."""
+    source, target = stage.source, stage.target
+    hooks = hooks_of(stage)
+    stage.write_plan(hooks={**hooks, "switch": "echo no such proxy; exit 7"})
     application = Application(stage).start()
     stage.begin()
     application.write_more(20)
 
+    found = stage.rehearse("cutover")
+    files = write_report(found, stage.folder, "shop-rehearsal")
+    assert (found.stops, found.predicted_s > 0) == ([], True)
+    assert sum(file.read_text().count("<polyline points='") for file in files if file.suffix == ".html") == 2
+
+    done = stage.call("cutover", options=())
+    assert (done.exit_code, "--yes is needed where nobody can be asked" in done.stderr) == (2, True), done
     assert stage.call("cutover", kill_at="cutover-undo-carry").exit_code < 0
     refused = application.refused
     wait_for(lambda: application.refused > refused, what="a write that is refused while the undoing is not over")
     done = stage.call("cutover")
     assert (done.exit_code, "exit code 7: no such proxy" in done.stderr) == (3, True), done
     application.write_more(20)
-    assert stage.source.query("SELECT event_name, status FROM information_schema.events") == [("nightly", "ENABLED")]
+    assert source.query("SELECT event_name, status FROM information_schema.events") == [("nightly", "ENABLED")]
     fires = "SELECT trigger_name FROM information_schema.triggers WHERE trigger_schema = 'shop'"
-    assert (stage.source.query(fires), stage.target.query(fires)) == ([("count_orders",)], [])
-    assert stage.target.query("SELECT event_name FROM information_schema.events") == []
+    assert (source.query(fires), target.query(fires)) == ([("count_orders",)], [])
+    assert target.query("SELECT event_name FROM information_schema.events") == []
 
-    stage.write_plan()
-    for point in KILLS:
+    stage.write_plan(hooks={**hooks, "switch": stage.switch})
+    for point in ("carry-done", "hook-switch"):
         done = stage.call("cutover", kill_at=f"cutover-{point}")
         assert done.exit_code < 0, f"{point}: {done}"
-    done = stage.call("cutover")
+    done = stage.answered("cutover", "y\n")
+    assert (done.exit_code, done.stdout.count(" now? [y/N]")) == (0, 1), done
+    assert "Applications could not write for" in done.stdout
+    application.write_more(20)
+    assert (stage.folder / "opened").read_text() == f"{target.host}:{target.port}\n"
+    runs = "SELECT status FROM information_schema.events"
+    assert (source.query(runs), target.query(runs)) == ([("DISABLED",)], [("ENABLED",)])
+    assert stage.call("cutover").exit_code == 2  # it is cut over already
+    status = json.loads(stage.run("status", "--config", str(stage.folder / "forth.py"), "--json").stdout)
+    (told,) = status["cutovers"]
+    assert (told["state"], told["ended_streams"], told["write_stop_s"] > 0) == ("done", ["sync"], True)
+    assert "a rollback now would stop writing for about" in told["way_back"]
+
+    stage.write_plan()
+    done = stage.call("rollback")
     assert done.exit_code == 0, done
     application.write_more(20)
     application.stop()
-    assert application.faults(stage.target) == []
-    wait_for(lambda: application.faults(stage.source) == [], what="the last orders at the other server")
-    assert stage.source.query("SELECT status FROM information_schema.events") == [("DISABLED",)]
-    assert stage.target.query("SELECT status FROM information_schema.events") == [("ENABLED",)]
+    assert application.faults(source) == []
+    wait_for(lambda: application.faults(target) == [], what="the last orders at the other server")

@@ -9,15 +9,19 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pymysql
 import pytest
 
+from pydbsync.apply.pause_table import PauseTable
 from pydbsync.ops.cutover.engine import StepFailed, Work
 from pydbsync.ops.cutover.events import disable_events, enable_events, enabled_events
-from pydbsync.ops.cutover.failover import Dead
-from pydbsync.ops.cutover.fence import Fence
+from pydbsync.ops.cutover.failover import Dead, Gap
+from pydbsync.ops.cutover.fence import Fence, assert_quiet, paused
 from pydbsync.ops.cutover.hooks import _started, run_hook
 from pydbsync.ops.cutover.journal import Journal
+from pydbsync.ops.cutover.sessions import ReadOnly, set_read_only
 from pydbsync.ops.cutover.switch import Open
+from pydbsync.ops.verify.place import SourcePlace
 from tests.integration.cutting import opened, settings_of, work_of
 from tests.servers import Endpoint
 from tests.switching import open_for_writes
@@ -168,6 +172,63 @@ def test_the_fence_ends_what_it_would_wait_for_and_is_undone_as_it_was_done(
     finally:
         open_for_writes(fresh_source)
         fresh_source.query("DROP USER shop_app@'%'")
+
+
+@pytest.mark.mariadb
+def test_a_failover_moves_sequences_behind_the_numbers_that_tables_show(
+    journal: Journal, fresh_source: Endpoint, fresh_target: Endpoint
+) -> None:
+    for sql in (
+        "CREATE DATABASE shop",
+        "CREATE SEQUENCE shop.ids INCREMENT 2 START 1 CACHE 50",
+        "CREATE SEQUENCE shop.`down to` INCREMENT -1 MINVALUE -50 MAXVALUE -1",
+        "CREATE TABLE shop.orders (id INT PRIMARY KEY DEFAULT NEXTVAL(shop.ids),"
+        " n INT DEFAULT NEXTVAL(shop.`down to`))",
+        "INSERT INTO shop.orders VALUES (301, -7), (9, -3)",  # as replay writes them: no number is taken
+    ):
+        fresh_target.query(sql)
+    work = work_of(journal, forth=settings_of(fresh_target, fresh_source), command="failover", carry_s=60)
+    with work.within(60, "carry_s"):
+        said = Gap().do(work)
+        again = Gap().do(work)
+    assert "ATTENTION: the sequences shop.down to, shop.ids were moved" in said
+    assert again == said
+    assert fresh_target.query("SELECT NEXTVAL(shop.ids), NEXTVAL(shop.`down to`)") == [(303 + 2000, -50)]
+
+
+def test_who_writes_past_the_fence_is_found(journal: Journal, fresh_source: Endpoint, fresh_target: Endpoint) -> None:
+    """MariaDB's read_only lets those write who have a right to it."""
+    fresh_source.query("CREATE DATABASE shop")
+    fresh_source.query("CREATE TABLE shop.orders (id INT PRIMARY KEY)")
+    bind = [{"exchange": ["maxwell", "topic"], "queues": {"sync": ["#"]}}]
+    forth = settings_of(
+        fresh_target, fresh_source, rabbitmq_conn_info={"host": "nowhere"}, rabbitmq_queue_bind=bind,
+        include=["shop.*"],
+    )  # fmt: skip
+    work = work_of(journal, forth=forth)
+    try:
+        with work.within(60, "fence_s"):
+            Fence().do(work)
+            begin = SourcePlace(*work.facts["fence_place"])
+            assert_quiet(work, work.way, begin)
+            pauses = PauseTable("pydbsync")
+            work.servers().target.call(lambda there: pauses.add(there, "sync", "", actor="ann", reason="a look"))
+            assert "by ann: a look (`pydbsync resume`)" in paused(work.servers().target, work.way)[0]
+            if fresh_source.brand == "mysql":
+                with pytest.raises(pymysql.MySQLError, match="super-read-only"):
+                    fresh_source.query("INSERT INTO shop.orders VALUES (1)")
+                set_read_only(work, forth.source, ReadOnly(True))  # type: ignore[arg-type]
+            fresh_source.query("INSERT INTO shop.orders VALUES (1)")
+            with pytest.raises(StepFailed, match="somebody wrote to tables that take part"):
+                assert_quiet(work, work.way, begin)
+            with fresh_source.connect() as connection, connection.cursor() as cursor:
+                for sql in ("XA START 'x'", "INSERT INTO shop.orders VALUES (2)", "XA END 'x'", "XA PREPARE 'x'"):
+                    cursor.execute(sql)
+            with pytest.raises(StepFailed, match="the XA transaction x is prepared"):
+                Fence().do(work)
+    finally:
+        open_for_writes(fresh_source)
+        fresh_source.query("XA ROLLBACK 'x'")
 
 
 def test_a_server_that_answers_is_not_dead_whatever_it_answers(journal: Journal, fresh_source: Endpoint) -> None:

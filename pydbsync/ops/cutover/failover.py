@@ -11,14 +11,14 @@ from pydbsync.apply.checkpoint import CheckpointRow
 from pydbsync.apply.connection import Connection
 from pydbsync.engine.table_plans import router_from
 from pydbsync.errors import PydbsyncError
-from pydbsync.ops.counters import read_counters
+from pydbsync.ops.counters import placed_sequences, read_counters
 from pydbsync.ops.cutover.dangling import Last
 from pydbsync.ops.cutover.engine import Step, StepFailed, Way, Work
 from pydbsync.ops.cutover.fence import source_place
 from pydbsync.ops.cutover.hooks import run_hook
 from pydbsync.ops.cutover.processes import LOOK_S
 from pydbsync.ops.cutover.switch import Open, Retire, StopForth, Switch
-from pydbsync.ops.doctor.finding import counted
+from pydbsync.ops.doctor.finding import counted, listed
 from pydbsync.ops.servers import SYSTEM_DATABASES
 from pydbsync.plan.quoting import quote_name
 from pydbsync.source.connection import connection_name, connection_parameters
@@ -98,11 +98,34 @@ class Gap(Step):
             name = f"{quote_name(database)}.{quote_name(table)}"
             sql = f"ALTER TABLE {name} AUTO_INCREMENT = {int(number)}"
             target.call(lambda connection, sql=sql: connection.execute(sql))  # type: ignore[misc]
+        sequences = self._sequences(work)
         # Behind the last ALTER, after a kill too: capture that begins later knows the tables as they are by then.
         work.keep("back_from", list(source_place(work, work.back)))
+        said = f"; ATTENTION: {sequences}" if sequences else ""
         return (
             f"raised by {work.plan.failover_gap:,}: {counted(len(work.facts['gap']), 'counter')}; triggers and events"
-            " of the old source cannot be read: make those that are missing"
+            f" of the old source cannot be read: make those that are missing{said}"
+        )
+
+    def _sequences(self, work: Work) -> str:
+        """Replay does not move them, and the source cannot be asked: each comes behind the last number that a column
+        with it as its default holds, with the gap. What used numbers otherwise only a person knows."""
+        target = work.servers().target
+        if not target.dialect.is_mariadb:
+            return ""
+        if "sequences" not in work.facts:
+            router = router_from(work.way.settings)
+            found = [each for each in target.call(placed_sequences) if router.sources(each.name.database)]
+            gap = work.plan.failover_gap
+            work.keep("sequences", [[*each.name, each.behind(gap), each.round] for each in found])
+        for database, name, number, round_ in work.facts["sequences"]:
+            sql = f"SELECT SETVAL({quote_name(database)}.{quote_name(name)}, {int(number)}, 0, {int(round_)})"
+            target.rows(sql)
+        names = listed(f"{database}.{name}" for database, name, *_ in work.facts["sequences"])
+        return (
+            f"the sequences {names} were moved behind the numbers that tables show: see whether that is enough"
+            if (names)
+            else ""
         )
 
 

@@ -6,6 +6,7 @@ import socket
 import time
 
 from pydbsync.apply.connection import Connection
+from pydbsync.apply.pause_table import PauseTable
 from pydbsync.engine.table_plans import router_from
 from pydbsync.errors import ApplyError, OperationError, PydbsyncError, SourceError
 from pydbsync.model import TableName
@@ -61,6 +62,7 @@ class Check(Step):
         problems += [f"{each} at {way.source}: it would be rolled back; end it, or raise limits.transaction_s"
                      for each in long_transactions(source, work.plan.limits.transaction_s)]  # fmt: skip
         problems += parked(target, way)
+        problems += paused(target, way)
         problems += unrouted(work.back, way)
         if work.plan.hooks.start == "" and (elsewhere := _elsewhere(target, way)):
             problems.append(elsewhere)
@@ -128,6 +130,18 @@ def parked(target: Server, way: Way) -> list[str]:
     return (
         [f"{count:,} changes are parked: `pydbsync parked list`, mend the cause, then `parked retry`"] if count else []
     )
+
+
+def paused(target: Server, way: Way) -> list[str]:
+    """What an operator has paused of the direction: it would be waited for in vain, and never go on by itself."""
+    try:
+        found = target.call(PauseTable(way.settings.state_schema).all)
+    except ApplyError as exc:
+        if exc.code not in (1049, 1146):
+            raise
+        return []
+    streams = {"", *(queue.stream for queue in way.settings.queues)}
+    return [f"paused: {pause} (`pydbsync resume`)" for pause in found if pause.stream in streams]
 
 
 def unrouted(back: Way, way: Way) -> list[str]:

@@ -112,7 +112,11 @@ def _look(work: Work, found: Rehearsal) -> None:
     # How old the last comparison is says nothing: one is made here.
     found.stops += Check(asks_age=False).look(work)
     # What fires at the server that is left goes along.
-    moves = (("target-triggers", work.plan.triggers), ("target-events", work.plan.events))
+    moves = (
+        ("target-triggers", work.plan.triggers), ("target-events", work.plan.events),
+        # It begins anew with workers of its own: how those of an earlier turn ended says nothing.
+        ("worker-error", not work.is_two_way), ("gaps", not work.is_two_way),
+    )  # fmt: skip
     found.stops += doctor_errors(work.back, but=frozenset(name for name, does in moves if does))
     found.notes += _attempt("events", lambda: [
         f"would run at {way.target}, and no more at {way.source}: the events {listed('.'.join(e) for e in events)}"

@@ -234,7 +234,10 @@ class Switch(Step):
         work.ask_person(f"Send the applications from {way.source} to {way.target} now?")
         # Behind the question, which may have waited for long: a server that was restarted meanwhile came back open.
         Fence().still(work)
-        if not work.is_two_way:
+        # A call that was killed may have sent applications already: where the hook `open` leaves the other server open,
+        # the way back has brought what they wrote there.
+        may_be_there = bool(work.facts.get("switched") and work.plan.hooks.open)
+        if not work.is_two_way and not may_be_there:
             assert_quiet(work, way, SourcePlace(*work.facts["quiet_from"]))
         if not work.plan.hooks.switch:
             return f"no hook switch is given: send the applications to {way.target} yourself"

@@ -38,3 +38,13 @@ def test_heartbeats_without_places_that_come_again_are_older_ones() -> None:
     for number in (7, 8, 9, 10):
         assert watch.take(heartbeat(number, 1_000 + number, None)) is None
     assert (watch.number, watch.ts) == (10, 1_010)
+
+
+def test_after_a_single_beat_of_a_tool_none_is_missed() -> None:
+    watch = HeartbeatWatch(None, None)
+    beat = heartbeat(1, 1_000)
+    for _ in range(2):
+        assert watch.take(msgspec.structs.replace(beat, data=msgspec.Raw(b'{"id":2,"number":7}'))) is None
+    assert (watch.number, watch.is_silent(stall_s=-1)) == (None, None)
+    watch.take(beat)
+    assert watch.is_silent(stall_s=-1) is not None
