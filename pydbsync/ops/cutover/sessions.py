@@ -144,7 +144,10 @@ def privileged(server: Server) -> list[str]:
 
 def prepared(server: Server) -> list[str]:
     """XA transactions that are prepared: whoever commits one later writes past a fence."""
-    return [str(data) for *_, data in server.rows("XA RECOVER")]
+    return [
+        data.decode("utf-8", "backslashreplace") if isinstance(data, bytes) else str(data)
+        for *_, data in server.rows("XA RECOVER")
+    ]
 
 
 def long_transactions(server: Server, limit_s: float) -> list[str]:
