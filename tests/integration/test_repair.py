@@ -16,7 +16,7 @@ from pydbsync.ops.repair import keyed, keyless
 from pydbsync.ops.repair.change import PlannedChange
 from pydbsync.ops.repair.group import execute
 from pydbsync.ops.repair.plan import read_plan
-from pydbsync.ops.repair.run import Repair, RepairOptions
+from pydbsync.ops.repair.run import Repair, RepairOptions, describe_plan
 from pydbsync.plan.row_statements import RowStatement
 from tests.comparing import LOG, QUICK, compare, on_both, run_sql
 from tests.integration.test_verify import ALL_TYPES
@@ -358,6 +358,25 @@ def test_changes_can_be_deleted_from_the_plan_but_not_edited(broken: Bench) -> N
     broken.plan.write_text("\n-- change ".join([head, edited.replace("`id` = 2000", "`id` = 2000 OR 1")]))
     with pytest.raises(OperationError, match="were edited"):
         broken.apply()
+
+
+def test_a_plan_that_holds_a_change_twice_is_refused_and_what_was_taken_out_is_told(broken: Bench) -> None:
+    plan = broken.make_plan()
+    whole = broken.plan.read_bytes()
+    first, *changes = whole.split(b"\n-- change ")
+    before = broken.states()[1]
+    for content in (
+        b"\n-- change ".join((first, changes[0], *changes)),
+        whole.replace(b'"number":2,', b'"number":1,', 1),
+    ):
+        broken.plan.write_bytes(content)
+        for work in (broken.apply, broken.undo):
+            with pytest.raises(OperationError, match="twice"):
+                work()
+    assert list(differences(before, broken.states()[1], data_only=True)) == []
+    broken.plan.write_bytes(b"\n-- change ".join((first, *changes[:-3])))
+    assert "(3 that were planned are not in the file)" in describe_plan(read_plan(broken.plan))
+    assert "not in the file" not in describe_plan(plan)
 
 
 def test_a_plan_of_other_servers_is_refused(broken: Bench) -> None:

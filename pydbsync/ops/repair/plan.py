@@ -8,6 +8,7 @@ file in which the two do not fit is refused.
 from __future__ import annotations
 
 import secrets
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Final
@@ -113,6 +114,9 @@ def read_plan(path: Path) -> RepairPlan:
         raise OperationError(
             f"{path} is a plan of another version of pydbsync (format {head.format}); make a new one from a new report"
         )
+    twice = [number for number, times in Counter(change.number for change in changes).items() if times > 1]
+    if twice:
+        raise OperationError(f"change {twice[0]} is in the plan {path} twice; delete one of the two")
     return RepairPlan(head, changes)
 
 

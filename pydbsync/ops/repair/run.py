@@ -196,9 +196,11 @@ class Repair:
 
 
 def describe_plan(plan: RepairPlan) -> str:
-    """`12 changes of app@host:3306: shop.orders 3 update, 1 insert; …`."""
+    """`12 changes of app@host:3306: shop.orders 3 update, 1 insert; …`. A plan may have been cut off, or edited."""
     parts = []
     for table in dict.fromkeys(change.table for change in plan.changes):
         kinds = Counter(change.kind for change in plan.changes if change.table == table)
         parts.append(f"{table} {', '.join(f'{count} {kind}' for kind, count in kinds.items())}")
-    return f"{len(plan.changes)} changes of {plan.head.target}: {'; '.join(parts)}"
+    taken_out = plan.head.changes - len(plan.changes)
+    without = f" ({taken_out} that were planned are not in the file)" if taken_out else ""
+    return f"{len(plan.changes)} changes of {plan.head.target}{without}: {'; '.join(parts)}"
