@@ -284,12 +284,14 @@ def test_what_columns_and_indexes_are_made_of_is_compared(shop: Settings, source
 def test_a_table_that_the_user_may_not_see_is_not_said_to_be_missing(
     fresh_source: Endpoint, fresh_target: Endpoint
 ) -> None:
-    on_both(fresh_source, fresh_target, "CREATE TABLE t (id INT);\nCREATE TABLE u (id INT)")
+    tables = "CREATE TABLE t (id INT);\nCREATE TABLE u (id INT);\nCREATE TABLE v (id INT, s INT INVISIBLE)"
+    on_both(fresh_source, fresh_target, tables)
     hidden = {}
     for end in (fresh_source, fresh_target):
         end.query("DROP USER IF EXISTS hidden")
         end.query("CREATE USER hidden IDENTIFIED BY 'hidden'")
         end.query("GRANT SELECT ON shop.t TO hidden")
+        end.query("GRANT SELECT (id) ON shop.v TO hidden")
         hidden[end] = replace(end, user="hidden", password="hidden")
     for source, target, which in (
         (hidden[fresh_source], fresh_target, "source"),
@@ -297,6 +299,8 @@ def test_a_table_that_the_user_may_not_see_is_not_said_to_be_missing(
     ):
         reports = compare(settings_for(source, target), data_only=True)
         assert (reports["shop.t"].status, reports["shop.u"].status) == ("equal", "unknown")
+        assert reports["shop.v"].status == "unknown"
+        assert reports["shop.v"].error.endswith("grant the user SELECT on it")
         assert f"the {which} has no such table, or does not show it to the user" in reports["shop.u"].error
     for end in (fresh_source, fresh_target):
         end.query("DROP USER hidden")
