@@ -431,6 +431,8 @@ class Connection:
             # Off in a session that creates tables verbatim: the source's statement spells out its invisible key.
             if self.dialect.version >= (8, 0, 30):
                 wanted["sql_generate_invisible_primary_key"] = 0
+                # Else that key is neither in the catalogue nor in SHOW CREATE TABLE, and in the binlog all the same.
+                wanted["show_gipk_in_create_table_and_information_schema"] = 1
             if self.dialect.version >= (8, 0, 13):
                 wanted["sql_require_primary_key"] = 0
         else:
@@ -441,7 +443,7 @@ class Connection:
             except PermanentError as exc:
                 if exc.code == _EXPIRED:
                     raise
-                if name in ("sql_require_primary_key", "sql_generate_invisible_primary_key", "sql_if_exists"):
+                if name in _MAY_FAIL:
                     continue  # needs a privilege, or the version does not know it; a table that minds it says so
                 raise ConfigError(f"the target does not let the session set {name}: {exc}", key=self._key) from exc
         self._lift_limits()
@@ -474,6 +476,10 @@ class Connection:
                     raise ConfigError(f"the server does not let the session set {name}: {exc}", key=self._key) from exc
 
 
+_MAY_FAIL = (
+    "sql_require_primary_key", "sql_generate_invisible_primary_key", "sql_if_exists",
+    "show_gipk_in_create_table_and_information_schema",
+)  # fmt: skip
 _WAITS_FOR_LOCK = re.compile(r"waiting for .*lock", re.IGNORECASE)
 """The state of a statement that has not begun: "Waiting for table metadata lock" and its like."""
 

@@ -13,6 +13,7 @@ import pytest
 from pydbsync.config.settings import RetrySettings
 from pydbsync.errors import OperationError
 from pydbsync.ops.capture import StateTable, run_capture
+from pydbsync.ops.capture.history.state import FileState
 from tests.integration.captured import Capture, head, rows, run
 from tests.processes import wait_for
 from tests.servers import Endpoint
@@ -56,6 +57,22 @@ def test_files_with_and_without_checksums_are_read_whatever_the_source_writes_no
         assert rows(capture.of("INSERT INTO shop.t VALUES (9, '')"))[0][1]["id"] == 9
     finally:
         shop.query("SET GLOBAL binlog_checksum = DEFAULT")
+
+
+@pytest.mark.mysql
+def test_an_invisible_key_that_the_server_does_not_show_is_known(shop: Endpoint, tmp_path: Path) -> None:
+    run(shop, ["SET SESSION sql_generate_invisible_primary_key = 1", "CREATE TABLE shop.g (v INT)"])
+    shows = "SET GLOBAL show_gipk_in_create_table_and_information_schema"
+    shop.query(f"{shows} = OFF")
+    try:
+        capture = Capture(shop, tmp_path)
+        capture.read()
+        saved = FileState(capture.state).load()
+    finally:
+        shop.query(f"{shows} = ON")
+    assert saved is not None
+    keys = {table.name.table: table.primary_key for table in saved.beginning.snapshot.tables}
+    assert keys["g"] == ("my_row_id",)
 
 
 def test_gtids_that_began_anew_are_not_taken_for_the_old_ones(shop: Endpoint, tmp_path: Path) -> None:

@@ -449,6 +449,23 @@ def test_a_view_in_a_tables_place_is_neither_dropped_nor_filled(
     assert rows(target, "shop.real_one") == []
 
 
+@pytest.mark.mysql
+@pytest.mark.parametrize("end", ["source", "target"])
+def test_an_invisible_key_that_a_server_does_not_show_is_copied(
+    settings: Settings, source: Endpoint, target: Endpoint, end: str
+) -> None:
+    run_sql(source, ["SET SESSION sql_generate_invisible_primary_key = 1", "CREATE DATABASE shop",
+                     "CREATE TABLE shop.t (v INT)", "INSERT INTO shop.t VALUES (1), (1)"])  # fmt: skip
+    shows = "SET GLOBAL show_gipk_in_create_table_and_information_schema"
+    server = {"source": source, "target": target}[end]
+    server.query(f"{shows} = OFF")
+    try:
+        copy(settings)
+    finally:
+        server.query(f"{shows} = ON")
+    assert state_differences(source, target, ["shop"]) == []
+
+
 def test_a_column_that_the_kept_table_lacks_is_named(settings: Settings, source: Endpoint, target: Endpoint) -> None:
     make(source, "CREATE TABLE t (id INT PRIMARY KEY, v INT);\nINSERT INTO t VALUES (1, 1)")
     make(target, "CREATE TABLE t (id INT PRIMARY KEY)")

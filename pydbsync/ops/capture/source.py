@@ -19,8 +19,11 @@ from pydbsync.ops.servers import SYSTEM_DATABASES
 from pydbsync.plan.lexer import Brand
 
 _NO_SUCH_STATEMENT: Final = 1064
-_SHORT_LIVED: Final = "SET SESSION wait_timeout = 60"
-"""So that the server soon forgets a connection whose end it was not told, and the lock that it held."""
+_SESSION: Final = (
+    "SET /*!80030 SESSION show_gipk_in_create_table_and_information_schema = 1, */ SESSION wait_timeout = 60"
+)
+"""The catalogue has all columns that the binlog has; the server soon forgets a connection whose end it was not told,
+and the lock that it held."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +68,7 @@ class SourceServer:
             try:
                 if self._connection is None:
                     self._connection = RawConnection(**self._keywords)
-                    self._connection.query(_SHORT_LIVED)
+                    self._connection.query(_SESSION)
                 with self._connection.cursor() as cursor:
                     cursor.execute(sql, parameters)
                     return list(cursor.fetchall())
