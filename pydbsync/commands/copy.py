@@ -97,7 +97,7 @@ def register(app: typer.Typer) -> None:
         chunk_s: ChunkOption = 0.5,
         late_keys_mb: Annotated[
             int, typer.Option(min=0, help="Tables of so many MB get keys that are not unique behind the rows; 0: none.")
-        ] = 1024,
+        ] = 128,
         load: Annotated[Loading, typer.Option(help="LOAD DATA LOCAL, or INSERT; auto takes what is allowed.")] = (
             Loading.AUTO
         ),

@@ -36,7 +36,7 @@ class CopyOptions(msgspec.Struct, frozen=True):
     """(glob of source names, SQL condition): only such rows are copied."""
     structure_only: bool = False
     """Neither rows nor checkpoints."""
-    late_keys_bytes: int = 1 << 30
+    late_keys_bytes: int = 128 << 20
     """A source table with so many bytes of rows gets its keys that are not unique behind its rows; 0 is never."""
     loading: Loading = "auto"
     locking: Locking = "auto"
