@@ -29,7 +29,7 @@ from pydbsync.source.memory import MemorySource
 from pydbsync.work import ParkedChange, StreamState
 from tests.certificates import Certificates
 from tests.conftest import RunSync
-from tests.integration.search_sink import NEEDED, URL, Answer, Between, Cluster, parts_of, settings_for
+from tests.integration.search_sink import NEEDED, STATE, URL, Answer, Between, Cluster, parts_of, settings_for
 from tests.integration.sink_runs import LOG, Running, run
 from tests.maxwell import Binlog, delete, insert, update
 from tests.processes import wait_for, write_config
@@ -939,6 +939,33 @@ def test_a_user_who_is_refused_is_told_without_his_secret(
     with pytest.raises(ConfigError, match="OpenSearch refuses the user: unable to authenticate") as caught:
         run(settings_for(between, table, TABLES, **access), [])
     assert "geheim" not in str(caught.value)
+
+
+def test_a_crashed_owner_owns_no_longer_than_a_lock_lasts(cluster: Cluster, table: Endpoint) -> None:
+    patient = parts_of(settings_for(cluster, table, TABLES, run_lock_timeout_s=3600)).keep
+    hasty, owner = (parts_of(settings_for(cluster, table, TABLES, run_lock_timeout_s=1)).keep for _ in range(2))
+    assert not patient.is_locked()
+    assert owner.lock()
+    assert patient.is_locked()
+    wait_for(lambda: not hasty.is_locked(), what="a lock that ends, since nobody renews it")
+    # An owner whose clock is wrong lives as long as it writes.
+    path = f"/{STATE}/_doc/stream:memory"
+    record = cluster.get(path)["_source"] | {"owner": "process 1 on elsewhere 1f"}
+    stop = threading.Event()
+
+    def live() -> None:
+        while not stop.is_set():
+            record["beat"] += 1
+            cluster.ask("PUT", path, {**record, "at": 1.0})
+
+    thread = threading.Thread(target=live)
+    thread.start()
+    try:
+        assert patient.is_locked()
+    finally:
+        stop.set()
+        thread.join()
+    assert not patient.lock()  # it watches for itself before it takes a lock
 
 
 def test_tls_and_ways_to_be_known(cluster: Cluster, table: Endpoint, certificates: Certificates) -> None:

@@ -35,6 +35,7 @@ from pydbsync.work import ParkedChange, StreamState
 _GENERATIONS = "generations"
 _CHUNK = 200
 _ID_LIMIT = 400
+_LOOK_S = 0.5  # between two looks at an owner that may have crashed
 
 
 class Record(msgspec.Struct):
@@ -45,6 +46,8 @@ class Record(msgspec.Struct):
     epoch: int = 0
     beat: int = 0
     """Grows while the owner lives: there is no clock that all have."""
+    at: float = 0.0
+    """When the owner wrote it, by its own clock: a hint for who only looks."""
     commits: str = ""
     state: str = ""
     parked: list[list[int]] = []
@@ -188,6 +191,7 @@ class SearchKeep:
                 return False
         record.owner = self._owner
         record.beat += 1
+        record.at = time.time()
         self._seen = self.index.put(self._name, record, seen)
         self._is_owner = self._seen is not None
         self._record = record
@@ -266,7 +270,7 @@ class SearchKeep:
 
     def _exchange(self, record: Record) -> bool:
         """Write the record where it is still as it was written last."""
-        record = msgspec.structs.replace(record, beat=record.beat + 1)
+        record = msgspec.structs.replace(record, beat=record.beat + 1, at=time.time())
         seen = self.index.put(self._name, record, self._seen)
         if seen is not None:
             self._record, self._seen = record, seen
@@ -323,7 +327,19 @@ class SearchKeep:
         return decode_state(record.state.encode()) if record.state else None
 
     def is_locked(self) -> bool:
-        return self._read()[0].owner != ""
+        """A crashed owner leaves its name, and owns until it has not been seen to live for as long as a lock lasts."""
+        record, seen = self._read()
+        ends_at = time.monotonic() + self._lock_s
+        while record.owner and abs(time.time() - record.at) >= self._lock_s:
+            # Long ago by its clock, which another machine may have wrong: only what does not move is nobody's.
+            is_of_this_host = record.owner.rpartition(" ")[0].endswith(f" on {socket.gethostname()}")
+            if is_of_this_host or time.monotonic() >= ends_at:
+                return False
+            time.sleep(min(_LOOK_S, self._lock_s))
+            record, now = self._read()
+            if now != seen:
+                break
+        return record.owner != ""
 
     def amend(self, kept: KeptChange) -> None:
         for name in self._parked_names():
