@@ -82,6 +82,9 @@ def main() -> int:
     if options.redis:
         importlib.import_module("benchmarks.redis").run(rows=options.rows, rounds=options.rounds, say=say)
         return 0
+    if options.opensearch:
+        importlib.import_module("benchmarks.search").run(rows=options.rows, rounds=options.rounds, say=say)
+        return 0
     if options.report:
         report = Report.load(options.results)
         publish(report)
@@ -180,6 +183,9 @@ def read_options() -> argparse.Namespace:
     )
     parser.add_argument(
         "--redis", action="store_true", help="the sink of Redis beside MariaDB and a bare pipeline, alone"
+    )
+    parser.add_argument(
+        "--opensearch", action="store_true", help="the sink of OpenSearch beside MariaDB and bare bulk requests, alone"
     )
     parser.add_argument("--report", action="store_true", help="measure nothing; write the page from the kept results")
     options = parser.parse_args()
