@@ -1,7 +1,8 @@
 """IF EXISTS and IF NOT EXISTS: which parts of a statement the source has carried out, so that the target must have too.
 
 A server passes over what it takes for done already, and says so in a warning. At the source that was another table: a
-message about it tells that the table was made or was there, and which columns it had before.
+message that describes it tells that the table was made or was there, and which columns it had before. Debezium and
+canal send the statement alone, also where the source has passed over all of it.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ class Guarded(NamedTuple):
     certain: tuple[str, ...] = ()
     """Those that the source has carried out."""
     doubtful: tuple[str, ...] = ()
-    """Those of which its message does not tell that: of keys, constraints and partitions."""
+    """Those of which its message does not tell that: of keys, constraints and partitions; of a bare statement, all."""
 
 
 def read_guarded(sql: str, change: SchemaChange, *, brand: Brand) -> Guarded:
@@ -33,11 +34,16 @@ def read_guarded(sql: str, change: SchemaChange, *, brand: Brand) -> Guarded:
     has_any = any(word == "IF" and "EXISTS" in words[at + 1 : at + 3] for at, word in enumerate(words))
     if not has_any or statement.action.startswith("drop-"):
         return Guarded()
-    if statement.action == "create-index":
+    if statement.action == "create-index" or not _is_described(change):
         return Guarded(doubtful=(sql,))
     if statement.action != "alter-table":
         return Guarded(certain=(sql,))
     return _of_alter(statement, change, is_guarded=_is_head_guarded(statement))
+
+
+def _is_described(change: SchemaChange) -> bool:
+    """Whether the message says what became of the table or database, not only the statement."""
+    return bool(bytes(change.old) or bytes(change.def_) or change.charset)
 
 
 def _is_head_guarded(statement: Statement) -> bool:
