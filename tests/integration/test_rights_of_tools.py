@@ -31,7 +31,8 @@ BINLOG = ("REPLICATION CLIENT", "REPLICATION SLAVE")
 Rights = Mapping[str, tuple[str, ...]]
 NAMES = {
     "REPLICATION CLIENT": "REPLICATION CLIENT|BINLOG MONITOR",  # MariaDB 10.5 and newer
-    "TRIGGER": "(without|needs) TRIGGER", "EVENT": "(without|needs) EVENT",  # not the words of other sentences
+    # Not the words of other sentences.
+    "TRIGGER": "(without|needs|needs GRANT) TRIGGER", "EVENT": "(without|needs|needs GRANT) EVENT",
 }  # fmt: skip
 OLD = "'2001-01-01'"
 

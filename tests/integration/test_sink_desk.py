@@ -135,12 +135,13 @@ def test_a_stream_is_paused_and_goes_on(stream: Lines, command: Command) -> None
         target=lambda: follow(
             stream.settings, source, stop=threading.Event(), send=lambda status: states.append(status.state), log=LOG,
             until_drained=True,
-        )
+        ),
+        daemon=True,
     )  # fmt: skip
     worker.start()
     wait_for(lambda: "paused" in states, what="a worker that is paused")
     _, out, _ = command(stream.config, "status")
-    assert "paused since" in out
+    assert f"paused: {QUEUE} since" in out
     assert stream.written() == []
     assert command(stream.config, "resume", QUEUE)[1].strip() == f"{QUEUE}: goes on"
     worker.join(30)
@@ -244,7 +245,7 @@ def test_redis_is_looked_at_and_mended_alike_and_older_never_overwrites_newer(
     assert (rows["t:1"]["v"], rows["t:2"]["v"]) == ("0", "5")
     assert with_id(1).history[-1].detail == "applied"
     assert command(config, "pause", QUEUE)[0] == 0
-    assert "paused since" in command(config, "status")[1]
+    assert f"paused: {QUEUE} since" in command(config, "status")[1]
     assert command(config, "resume", QUEUE)[0] == 0
     assert command(config, "pause")[1].strip() == "nothing is paused"
     assert "binlog.000001:204" in command(config, "checkpoint", "show")[1]

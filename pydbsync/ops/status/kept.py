@@ -35,7 +35,7 @@ def _queue(stream: str, name: str, keep: Keep) -> Queue:
         stream=stream, queue=name, is_configured=True, is_owned=is_owned, has_figures=False,
         place=_place(state, owner, keep.changed_at()) if state is not None else None,
         parked=_groups([kept for kept in keep.parked() if kept.status == "parked"]),
-        paused=str(whole[0]) if whole else "",
+        paused=f"{stream} {whole[0]}" if whole else "",
     )  # fmt: skip
 
 
