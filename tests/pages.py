@@ -33,7 +33,7 @@ class Serving:
         self.page = Served(settings, LOG, token=settings.ui.token)
         self.address = self.page.address.rstrip("/")
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=self.page.serve, args=(self._stop,))
+        self._thread = threading.Thread(daemon=True, target=self.page.serve, args=(self._stop,))
         self._thread.start()
 
     def stop(self) -> None:

@@ -39,7 +39,7 @@ def test_orderly_stops_under_load_give_nothing_back(
         before = ledger.applied(fresh_target)
         process = start_sync(config)
         wait_for(functools.partial(has_more, ledger, fresh_target, before), what="some changes")
-        publishing = threading.Thread(target=vhost.publish, args=[ledger.write(STEP)])
+        publishing = threading.Thread(daemon=True, target=vhost.publish, args=[ledger.write(STEP)])
         publishing.start()
         finished = process.stop()
         publishing.join()

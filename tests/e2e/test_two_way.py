@@ -43,7 +43,7 @@ def captured(config: Mapping[str, Any], folder: Path, name: str) -> Iterator[Non
         bundle_bytes=BUNDLE_BYTES, retry=settings.retry,
     )  # fmt: skip
     run_capture(CaptureSettings(**{**vars(chosen), "follow": False}), threading.Event())  # from now on
-    thread = threading.Thread(target=run_capture, args=(chosen, stop))
+    thread = threading.Thread(daemon=True, target=run_capture, args=(chosen, stop))
     thread.start()
     try:
         yield

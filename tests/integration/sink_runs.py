@@ -45,7 +45,7 @@ class Running:
         self.error: BaseException | None = None
         self._settings, self._ends_in_s = settings, ends_in_s
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run)
+        self._thread = threading.Thread(daemon=True, target=self._run)
         self._thread.start()
 
     def _run(self) -> None:

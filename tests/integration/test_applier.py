@@ -186,7 +186,10 @@ def test_a_stand_by_waits_for_the_lock_and_not_as_a_consumer(
     stops = (threading.Event(), threading.Event())
     threads = [
         threading.Thread(
-            target=follow, args=(settings, source), kwargs={"stop": stop, "send": lambda status: None, "log": LOG}
+            daemon=True,
+            target=follow,
+            args=(settings, source),
+            kwargs={"stop": stop, "send": lambda status: None, "log": LOG},
         )
         for source, stop in zip((first, stand_by), stops, strict=True)
     ]
@@ -240,7 +243,7 @@ def test_a_commit_whose_answer_was_lost_is_not_made_twice(
     def at(name: str) -> None:
         if name == "before-commit" and not cutters:
             proxy.swallow("to_client")
-            cutters.append(threading.Thread(target=cut))
+            cutters.append(threading.Thread(daemon=True, target=cut))
             cutters[0].start()
 
     monkeypatch.setattr(applier, "kill_point", at)
@@ -282,7 +285,7 @@ def test_a_deadlock_or_a_lock_that_is_held_is_waited_for(fresh_target: Endpoint,
         cursor.execute("SELECT * FROM d.k WHERE id = 1 FOR UPDATE")
         change = binlog.transaction(update("d.k", {"id": 1, "v": 2}, {"v": 1}))
         source = MemorySource(change, stream="memory")
-        worker = threading.Thread(target=follow_source, args=(fresh_target, source))
+        worker = threading.Thread(daemon=True, target=follow_source, args=(fresh_target, source))
         worker.start()
         # innodb_trx is a copy that is not renewed while somebody reads it more often than every 0.1 s.
         waiting = "SELECT COUNT(*) FROM information_schema.processlist WHERE info LIKE 'REPLACE INTO%'"

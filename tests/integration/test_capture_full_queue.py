@@ -48,7 +48,7 @@ class Reader:
         self.bodies: list[bytes] = []
         self._vhost, self._queue = vhost, queue
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run)
+        self._thread = threading.Thread(daemon=True, target=self._run)
 
     def take(self, count: int | None = None) -> int:
         with self._vhost.connect() as connection:
@@ -152,7 +152,9 @@ class working:
 
     def __init__(self, capture: Capture, **settings: Any) -> None:
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=run_capture, args=(capture.settings(**settings), self._stop))
+        self._thread = threading.Thread(
+            daemon=True, target=run_capture, args=(capture.settings(**settings), self._stop)
+        )
 
     def __enter__(self) -> threading.Thread:
         self._thread.start()

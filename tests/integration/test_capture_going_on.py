@@ -149,7 +149,9 @@ class following:
 
     def __init__(self, capture: Capture) -> None:
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=run_capture, args=(capture.settings(follow=True), self._stop))
+        self._thread = threading.Thread(
+            daemon=True, target=run_capture, args=(capture.settings(follow=True), self._stop)
+        )
 
     def __enter__(self) -> Callable[[], None]:
         self._thread.start()

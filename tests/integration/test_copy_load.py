@@ -96,7 +96,7 @@ def test_with_several_workers_a_schema_change_goes_through_as_well(carrier: Carr
             run_sql(carrier.source, [f"ALTER TABLE {name} ADD COLUMN added INT"], database=SHAPES)
         changed.set()
 
-    thread = threading.Thread(target=change)
+    thread = threading.Thread(daemon=True, target=change)
     copy(settings_for(carrier.source, carrier.target), observer=Recorder(thread.start), jobs=4)
     thread.join()
     assert changed.is_set()
@@ -120,7 +120,7 @@ def test_the_moment_is_waited_for_in_short_attempts_so_that_writers_do_not_queue
 
     with source.connect(autocommit=False, database=SHAPES) as holder, holder.cursor() as cursor:
         cursor.execute("UPDATE number SET v = 'held' LIMIT 1")
-        thread = threading.Thread(target=run)
+        thread = threading.Thread(daemon=True, target=run)
         thread.start()
         said = "its lock did not come within 1 s, trying again"
         wait_for(lambda: said in caplog.text or not thread.is_alive(), what="an attempt that was given up")
@@ -239,7 +239,9 @@ def test_with_the_documented_rights_a_schema_change_waits_until_it_is_noticed(
     )
     limited = {**carrier.source.db_info, "user": "copier", "password": "copier"}
     statements = [f"ALTER TABLE {name} ADD COLUMN added INT" for name in KEYS]
-    thread = threading.Thread(target=run_sql, args=(carrier.source, statements), kwargs={"database": SHAPES})
+    thread = threading.Thread(
+        daemon=True, target=run_sql, args=(carrier.source, statements), kwargs={"database": SHAPES}
+    )
     waiting = "SELECT 1 FROM information_schema.processlist WHERE state LIKE 'Waiting for table metadata lock'"
 
     def alter() -> None:
@@ -290,7 +292,7 @@ def test_at_a_rate_the_next_rows_are_due_when_those_before_are_paid_for(
 def copying(settings: Settings, **options: Any) -> Iterator[None]:
     """A copy in a thread of its own, which is done at the end, or stopped if something went wrong."""
     stop = threading.Event()
-    thread = threading.Thread(target=copy, args=(settings,), kwargs={"stop": stop, **options})
+    thread = threading.Thread(daemon=True, target=copy, args=(settings,), kwargs={"stop": stop, **options})
     thread.start()
     try:
         yield
@@ -305,7 +307,9 @@ def copying(settings: Settings, **options: Any) -> Iterator[None]:
 def busy(endpoint: Endpoint, *, statements: int) -> Iterator[None]:
     """So many statements run at the server, until the end."""
     connections = [endpoint.connect() for _ in range(statements)]
-    threads = [threading.Thread(target=sleep_until_killed, args=(connection,)) for connection in connections]
+    threads = [
+        threading.Thread(daemon=True, target=sleep_until_killed, args=(connection,)) for connection in connections
+    ]
     for thread in threads:
         thread.start()
     try:

@@ -242,7 +242,7 @@ class Load:
     def __init__(self, source: Endpoint) -> None:
         self._source = source
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run)
+        self._thread = threading.Thread(daemon=True, target=self._run)
         self.transactions = 0
 
     def _run(self) -> None:
@@ -282,7 +282,7 @@ def capturing(source: Endpoint, vhost: Vhost, folder: Path) -> Iterator[None]:
 
     run(threading.Event(), follow=False)
     stop = threading.Event()
-    thread = threading.Thread(target=run, args=(stop,), kwargs={"follow": True})
+    thread = threading.Thread(daemon=True, target=run, args=(stop,), kwargs={"follow": True})
     thread.start()
     try:
         yield

@@ -86,7 +86,7 @@ def test_a_hook_whose_caller_was_killed_has_ended_before_the_next_one_begins(jou
         former = subprocess.Popen(
             ["/bin/sh", "-c", f"echo begun > {notes}; sleep {pause_s}; echo ended >> {notes}"], start_new_session=True
         )
-        reaper = threading.Thread(target=former.wait)
+        reaper = threading.Thread(daemon=True, target=former.wait)
         reaper.start()
         while not notes.exists():
             pass

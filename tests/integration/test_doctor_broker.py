@@ -326,7 +326,7 @@ def test_something_else_on_the_management_port_is_no_fault_of_ours(
                         peer.recv(65536)
                         peer.sendall(f"HTTP/1.1 {status}\r\nContent-Length: 2\r\n\r\n[]".encode())
 
-        thread = threading.Thread(target=serve)
+        thread = threading.Thread(daemon=True, target=serve)
         thread.start()
         try:
             port = server.getsockname()[1]

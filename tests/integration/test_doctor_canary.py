@@ -36,7 +36,7 @@ def carried(carrier: Carrier, change: Callable[[bytes], bytes] = lambda body: bo
         except BaseException as exc:
             failed.append(exc)
 
-    thread = threading.Thread(target=work)
+    thread = threading.Thread(daemon=True, target=work)
     thread.start()
     try:
         yield

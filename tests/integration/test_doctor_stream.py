@@ -103,7 +103,7 @@ def published(vhost: Vhost, body: bytes, *, mode: int) -> Iterator[None]:
                 channel.basic_publish("maxwell", "shop.orders", body, pika.BasicProperties(delivery_mode=mode))
                 connection.process_data_events(time_limit=0.02)
 
-    thread = threading.Thread(target=publish)
+    thread = threading.Thread(daemon=True, target=publish)
     thread.start()
     try:
         yield

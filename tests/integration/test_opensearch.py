@@ -958,7 +958,7 @@ def test_a_crashed_owner_owns_no_longer_than_a_lock_lasts(cluster: Cluster, tabl
             record["beat"] += 1
             cluster.ask("PUT", path, {**record, "at": 1.0})
 
-    thread = threading.Thread(target=live)
+    thread = threading.Thread(daemon=True, target=live)
     thread.start()
     try:
         assert patient.is_locked()

@@ -37,7 +37,7 @@ def held_up(target: Endpoint, source: MemorySource, *, taken: int) -> Iterator[i
     with target.connect(autocommit=False) as other, other.cursor() as cursor:
         cursor.execute("SELECT * FROM d.k WHERE id = 1 FOR UPDATE")
         depth = (source.depth() or 0) - taken
-        worker = threading.Thread(target=follow_source, args=(target, source), kwargs={"batch_rows": 1})
+        worker = threading.Thread(daemon=True, target=follow_source, args=(target, source), kwargs={"batch_rows": 1})
         worker.start()
         try:
             wait_for(lambda: source.depth() == depth, what="the next batch to be taken in")

@@ -43,7 +43,7 @@ class Running:
         self.stop = threading.Event()
         self.state = ""
         self.fault: BaseException | None = None
-        self._thread = threading.Thread(target=self._run, args=(target, source, options))
+        self._thread = threading.Thread(daemon=True, target=self._run, args=(target, source, options))
         self._thread.start()
 
     def _run(self, target: Endpoint, source: MemorySource, options: dict[str, Any]) -> None:

@@ -87,7 +87,7 @@ def is_silent(connection: socket.socket) -> bool:
 
 def test_bytes_pass_unchanged_in_both_directions(client: socket.socket) -> None:
     question = bytes(range(256)) * 4096
-    sender = threading.Thread(target=client.sendall, args=(question,))
+    sender = threading.Thread(daemon=True, target=client.sendall, args=(question,))
     sender.start()
     assert read(client, len(question)) == question
     sender.join()

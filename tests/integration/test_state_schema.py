@@ -198,7 +198,7 @@ def test_two_that_start_at_once_make_it_once(fresh_target: Endpoint) -> None:
             except BaseException as exc:
                 faults.append(exc)
 
-    threads = [threading.Thread(target=start) for _ in range(4)]
+    threads = [threading.Thread(daemon=True, target=start) for _ in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:

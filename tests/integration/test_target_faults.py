@@ -67,7 +67,7 @@ def meanwhile(work: Callable[[], object]) -> Iterator[None]:
         except BaseException as exc:
             failures.append(exc)
 
-    thread = threading.Thread(target=run)
+    thread = threading.Thread(daemon=True, target=run)
     thread.start()
     try:
         yield

@@ -217,7 +217,7 @@ def test_a_queue_is_paused_and_resumed_by_clicks(fresh_target: Endpoint, binlog:
         with contextlib.suppress(Stopped):
             follow(settings, source, stop=stop, send=lambda status: None, log=LOG)
 
-    worker = threading.Thread(target=run)
+    worker = threading.Thread(daemon=True, target=run)
     worker.start()
     try:
         with visiting(settings) as visit:

@@ -154,7 +154,7 @@ def test_a_row_that_never_rests_is_in_flux(stream: Stream, settings: Settings, s
             while not ended.is_set():
                 cursor.execute("UPDATE shop.t SET v = v + 1")
 
-    writer = threading.Thread(target=count_up)
+    writer = threading.Thread(daemon=True, target=count_up)
     writer.start()
     try:
         options = SettleOptions(passes=3, pause_s=0.01, stall_s=0.05, blind_pause_s=0.01)
@@ -217,7 +217,7 @@ def test_verify_waits_while_a_server_is_busy(
     settings: Settings, stream: Stream, source: Endpoint, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("INFO")
-    sleepers = [threading.Thread(target=source.query, args=("SELECT SLEEP(3)",)) for _ in range(8)]
+    sleepers = [threading.Thread(daemon=True, target=source.query, args=("SELECT SLEEP(3)",)) for _ in range(8)]
     for sleeper in sleepers:
         sleeper.start()
     wait_for(

@@ -54,7 +54,7 @@ def test_questions_and_heartbeats_between_deliveries_do_no_harm(
 ) -> None:
     count = 20_000
     source = opened(make_source(fast=fast, heartbeat_s=1, prefetch=50))
-    publisher = threading.Thread(target=vhost.publish, args=(numbered(count),))
+    publisher = threading.Thread(daemon=True, target=vhost.publish, args=(numbered(count),))
     publisher.start()
     taken: list[Delivery] = []
     while len(taken) < count:

@@ -23,7 +23,7 @@ def test_the_queue_is_waited_for_until_its_consumer_has_gone_and_what_it_held_co
     settings = {"arguments": FrozenMapping(KINDS[kind])}
     first, second = make_source(queue=settings, prefetch=100), make_source(queue=settings)
     take(opened(first), 100)
-    waiting = threading.Thread(target=opened, args=(second,))
+    waiting = threading.Thread(daemon=True, target=opened, args=(second,))
     waiting.start()
     until(lambda: "waiting until" in caplog.text)
     assert vhost.consumers(QUEUE) == 1
@@ -42,7 +42,7 @@ def test_waiting_for_the_turn_ends_when_stop_is_set(make_source: MakeSource, cap
     caplog.set_level(logging.INFO)
     opened(make_source())
     second, stop = make_source(), threading.Event()
-    waiting = threading.Thread(target=second.open, args=(stop,))
+    waiting = threading.Thread(daemon=True, target=second.open, args=(stop,))
     waiting.start()
     until(lambda: "waiting until" in caplog.text)
     stop.set()
@@ -55,7 +55,7 @@ def test_connecting_ends_when_stop_is_set(make_source: MakeSource) -> None:
     stop = threading.Event()
     with socket.create_server(("127.0.0.1", 0)) as server:
         source = make_source(port=server.getsockname()[1], connect_timeout_s=LIMIT_S)
-        opening = threading.Thread(target=source.open, args=(stop,))
+        opening = threading.Thread(daemon=True, target=source.open, args=(stop,))
         opening.start()
         accepted, _ = server.accept()
         stop.set()

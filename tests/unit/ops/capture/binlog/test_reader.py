@@ -38,7 +38,7 @@ def sent(data: bytes, *, pieces: int = 65536) -> Iterator[_Incoming]:
             far.sendall(data[start : start + pieces])
         far.close()
 
-    thread = threading.Thread(target=send)
+    thread = threading.Thread(daemon=True, target=send)
     thread.start()
     try:
         yield _Incoming(near)
