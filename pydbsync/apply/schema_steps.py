@@ -24,12 +24,15 @@ from pydbsync.apply.schema_change import (
 from pydbsync.apply.session import Session
 from pydbsync.backoff import Backoff
 from pydbsync.config.settings import Settings
-from pydbsync.errors import PermanentError, StopError, TransientError
+from pydbsync.errors import PermanentError, PlanError, StopError, TransientError
 from pydbsync.killpoints import kill_point
 from pydbsync.model import SchemaChange
 from pydbsync.plan.ddl import PlannedSchemaChange
 from pydbsync.plan.lexer import shorten
+from pydbsync.plan.online_log import hold_writers
 from pydbsync.work import ParkedChange, SchemaStep, StreamState, describe_change, key_of_table
+
+_DUPLICATE = 1062
 
 
 class _Ending(NamedTuple):
@@ -160,7 +163,7 @@ class SchemaSteps:
             taken = self._session.repeat(lambda connection: self._sources.collision(connection, change, planned))
             if taken:
                 return _Ending(PermanentError(taken))
-        rest = ""
+        rest, why = "", "left out keys that another source's statement has made"
         while True:
             try:
                 connection = self._session.connection
@@ -172,8 +175,7 @@ class SchemaSteps:
                 )  # fmt: skip
                 note = ""
                 if ran != planned.sql:
-                    why = "what the target has already" if rest else "keys that another source's statement has made"
-                    note = f"left out {why}; ran: {ran or 'nothing'}"
+                    note = f"{why}; ran: {ran or 'nothing'}"
                 kill_point("after-ddl")
                 if passed and (lacks := self._passed_over(change, planned, passed[0])):
                     return _Ending(PermanentError(lacks, code=passed[0].code))
@@ -186,6 +188,10 @@ class SchemaSteps:
             except PermanentError as exc:
                 if rest:
                     return _Ending(exc)
+                if exc.code == _DUPLICATE and (rest := self._with_writers_held(planned)):
+                    why = f"what others wrote meanwhile stood against it ({exc}), so that they wait"
+                    self._log.warning("%s: %s", why, rest)
+                    continue
                 proof = self._prove(change, planned, exc)
                 if proof.is_done and proof.reason:
                     self._log.warning("%s", proof.reason)
@@ -197,7 +203,14 @@ class SchemaSteps:
                     return _Ending(note=f"not run, the same statement of {ahead} has run here ({exc})", is_run=False)
                 if not proof.rest:
                     return _Ending(PermanentError(f"{exc}; {proof.reason}", code=exc.code) if proof.reason else exc)
-                rest = proof.rest
+                rest, why = proof.rest, "left out what the target has already"
+
+    def _with_writers_held(self, planned: PlannedSchemaChange) -> str:
+        """The statement for a second run, where the first was refused by what others wrote; empty for others."""
+        try:
+            return hold_writers(planned.sql, brand=self._session.connection.dialect.brand) or ""
+        except PlanError:
+            return ""
 
     def _passed_over(self, change: SchemaChange, planned: PlannedSchemaChange, note: PermanentError) -> str:
         """What the target lacks of a statement since it took a part of it for done; empty where nothing is known to

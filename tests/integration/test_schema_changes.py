@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
+import pymysql
 import pytest
 
 from pydbsync.apply import schema_steps
@@ -287,6 +289,35 @@ def test_a_refused_statement_parks_its_table_and_the_others_flow(
     replay(fresh_target, waiting[-1:] + flowing + later)
     assert [each.message for each in parked(fresh_target)] == [*waiting, *later]
     assert columns(fresh_target) == ["id", "v", "c"]
+
+
+def test_what_others_try_to_write_meanwhile_refuses_no_statement(fresh_target: Endpoint, binlog: Binlog) -> None:
+    """MySQL's online ALTER takes a row that a unique key has refused for a duplicate of its own."""
+    columns_of_source = ["id", "code", "c"]
+    replay(
+        fresh_target,
+        binlog.ddl("CREATE DATABASE d", "d")
+        + binlog.ddl("CREATE TABLE u (id INT PRIMARY KEY AUTO_INCREMENT, code INT UNIQUE)", "d.u", columns=["id"]),
+    )
+    with fresh_target.connect() as connection, connection.cursor() as cursor:
+        cursor.executemany("INSERT INTO d.u (code) VALUES (%s)", [(code,) for code in range(20_000)])
+    stop, tried = threading.Event(), threading.Event()
+
+    def try_again_and_again() -> None:
+        with fresh_target.connect() as connection, connection.cursor() as cursor:
+            while not stop.is_set():
+                with contextlib.suppress(pymysql.err.MySQLError):
+                    cursor.execute("INSERT INTO d.u (code) VALUES (7)")
+                tried.set()
+
+    writer = threading.Thread(target=try_again_and_again, daemon=True)
+    writer.start()
+    assert tried.wait(30)
+    replay(fresh_target, binlog.ddl("ALTER TABLE u ADD c INT NOT NULL, ADD KEY (c)", "d.u", columns=columns_of_source))
+    stop.set()
+    writer.join()
+    assert parked(fresh_target) == []
+    assert fresh_target.query("SELECT COUNT(*), SUM(c) FROM d.u") == [(20_000, 0)]
 
 
 def test_a_refused_statement_on_several_tables_parks_each_of_them(

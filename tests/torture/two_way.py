@@ -322,7 +322,11 @@ class Pair:
         else:
             table = chance.choice(("own", "uniq"))
             unnamed = f", ADD INDEX (c{self._columns})" if choice == 1 else ""
-            here.query(f"ALTER TABLE d.{table} ADD c{self._columns} INT NOT NULL DEFAULT {self._columns}{unnamed}")
+            clauses = f"ADD c{self._columns} INT NOT NULL DEFAULT {self._columns}{unnamed}"
+            try:
+                here.query(f"ALTER TABLE d.{table} {clauses}")
+            except pymysql.err.IntegrityError:  # what a writer was refused meanwhile: MySQL does it again in its copy
+                here.query(f"ALTER TABLE d.{table} LOCK=SHARED, {clauses}")
         self._wait(lambda: shapes(here) == shapes(there), "the schema change at the other side")
 
     def come_to_rest(self) -> None:
