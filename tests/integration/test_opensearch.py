@@ -899,7 +899,7 @@ def test_what_is_kept_beside_the_documents_is_looked_at_and_mended_by_the_comman
     assert "retry by" in command("parked", "show", "1")
     assert "search: paused" in command("pause", "search", "--reason", "a look")
     assert "a look" in command("pause")
-    assert "paused since" in command("status")
+    assert "paused: search since" in command("status")
     assert "search: goes on" in command("resume", "search")
     assert binlog.position in command("checkpoint", "show")
     assert "stands at other.000001:4" in command("checkpoint", "set", "search", "--to", "other.000001:4", "--yes")
