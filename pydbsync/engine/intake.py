@@ -85,25 +85,14 @@ class Intake:
             plan = self._plans.plan_of(change)
             if plan is not None:
                 batch.add((delivery, change, plan))
-            else:
-                self._route(delivery, change)
+            elif not batch.add_routed(delivery, change) and (copy := self._schema.keeps(change)) is not None:
+                batch.keep(copy, delivery.body)
         else:
             self._leave_out(delivery, change, judgement)
         self.is_inside_transaction = not change.commit and change.xid is not None
         if not self.is_inside_transaction:
             self._xid = None
         return judgement.verdict
-
-    def _route(self, delivery: Delivery, change: RowChange) -> None:
-        try:
-            routed = self._plans.route(change)
-        except PlanError as exc:
-            self.batch.park_unplanned(delivery, change, str(exc))
-            return
-        for plan, sent in routed:
-            self.batch.add((delivery, sent, plan))
-        if not routed and (copy := self._schema.keeps(change)) is not None:
-            self.batch.keep(copy, delivery.body)
 
     def _park(self, delivery: Delivery, change: RowChange, reason: str) -> None:
         plan = self._plans.plan_of(change)

@@ -125,6 +125,18 @@ class OpenBatch:
             return
         self.entries.append(entry)
 
+    def add_routed(self, delivery: Delivery, change: RowChange) -> bool:
+        """Take in what a change is at the target, in however many tables; whether it is anything there, if only parked.
+        Raises StopError by policy."""
+        try:
+            routed = self._plans.route(change)
+        except PlanError as exc:
+            self.park_unplanned(delivery, change, str(exc))
+            return True
+        for plan, sent in routed:
+            self.add((delivery, sent, plan))
+        return bool(routed)
+
     def park(self, parked: ParkedChange) -> None:
         """Have it stored with the batch; later changes of its row, or table, wait behind it from now on. Raises
         StopError by policy."""
