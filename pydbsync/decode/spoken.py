@@ -60,27 +60,29 @@ def row_message(
 
 
 def schema_message(
-    kind: str, table: TableName, sql: str, *, ts: int, position: str | None = None, gtid: str | None = None
+    kind: str,
+    table: TableName,
+    sql: str,
+    *,
+    ts: int,
+    position: str | None = None,
+    gtid: str | None = None,
+    **described: object,
 ) -> bytes:
-    """A statement as Maxwell publishes it, but for the descriptions of the table before and after."""
+    """A statement as Maxwell publishes it; the descriptions of the table before and after where they are given."""
     message: dict[str, object] = {"type": kind, "database": table.database, "sql": sql, "ts": ts * 1000}
-    optional = {"table": table.table or None, "position": position, "gtid": gtid}
+    optional = {"table": table.table or None, "position": position, "gtid": gtid, **described}
     message.update({name: value for name, value in optional.items() if value is not None})
     return encode(message)
 
 
 def message_of(change: SchemaChange) -> bytes:
     """A statement that pydbsync puts in place of another one, as Maxwell would have published it."""
-    message: dict[str, object] = {
-        "type": change.kind, "database": change.database, "sql": change.sql, "ts": change.ts * 1000,
-    }  # fmt: skip
-    optional = {
-        "table": change.table, "position": change.position, "gtid": change.gtid, "charset": change.charset,
-        "old": change.old if bytes(change.old) else None, "def": change.def_ if bytes(change.def_) else None,
-        "session": change.session,
-    }  # fmt: skip
-    message.update({name: value for name, value in optional.items() if value is not None})
-    return encode(message)
+    descriptions = {name: raw for name, raw in (("old", change.old), ("def", change.def_)) if bytes(raw)}
+    return schema_message(
+        change.kind, TableName(change.database, change.table or ""), change.sql, ts=change.ts,
+        position=change.position, gtid=change.gtid, charset=change.charset, **descriptions, session=change.session,
+    )  # fmt: skip
 
 
 def database_kind(sql: str) -> str | None:
