@@ -12,7 +12,7 @@ import msgspec
 from pydbsync.apply.attempt import Attempt
 from pydbsync.apply.catalog import LiveCatalog, collation_of, databases_with_table, read_table
 from pydbsync.apply.conflicts import Conflicts
-from pydbsync.apply.connection import Connection
+from pydbsync.apply.connection import DUPLICATE_CODE, Connection
 from pydbsync.apply.copy_rows import CopyRowsTable
 from pydbsync.apply.feeders import Feeders
 from pydbsync.apply.origin import StreamOrigin
@@ -57,7 +57,6 @@ from pydbsync.work import (
 )
 
 _LOOK_S = 1.0
-_DUPLICATE_ENTRY = 1062
 _SHOWN = 500
 
 
@@ -394,7 +393,7 @@ class Applier:
         except PermanentError as exc:
             if plan.schema.transactional:
                 connection.execute(b"ROLLBACK TO SAVEPOINT one_change")
-            in_the_way = _row_in_the_way(connection, entry) if exc.code == _DUPLICATE_ENTRY else ""
+            in_the_way = _row_in_the_way(connection, entry) if exc.code == DUPLICATE_CODE else ""
             return park_row(entry, f"{exc}{in_the_way}", code=exc.code)
         return None
 
@@ -409,7 +408,7 @@ class Applier:
         except PlanError as exc:
             return self._unplanned(entry, exc)
         except PermanentError as exc:
-            in_the_way = _row_in_the_way(connection, entry) if exc.code == _DUPLICATE_ENTRY else ""
+            in_the_way = _row_in_the_way(connection, entry) if exc.code == DUPLICATE_CODE else ""
             return park_row(entry, f"{exc}{in_the_way}", code=exc.code)
 
     def _unplanned(self, entry: Entry[TablePlan], error: PlanError) -> ParkedChange:

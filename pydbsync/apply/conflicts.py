@@ -16,7 +16,7 @@ from typing import NamedTuple
 import msgspec
 
 from pydbsync.apply.conflict_table import ConflictTable
-from pydbsync.apply.connection import Connection
+from pydbsync.apply.connection import DUPLICATE_CODE, Connection
 from pydbsync.apply.running import run_planned
 from pydbsync.errors import OperationError, PermanentError, PlanError
 from pydbsync.killpoints import kill_point
@@ -39,7 +39,6 @@ from pydbsync.plan.row_statements import RowStatement, shape_of, where_key
 from pydbsync.plan.rows import TablePlan
 from pydbsync.work import Conflict, Entry, ParkedChange, describe_change, park_row
 
-_DUPLICATE_ENTRY = 1062
 _TRIES = 5
 _FOUND_TEXT = {
     "exists": "the target has a row under its key already",
@@ -146,7 +145,7 @@ class Conflicts:
             except (PermanentError, PlanError) as exc:
                 connection.execute(b"ROLLBACK TO SAVEPOINT one_decision")
                 # Somebody has inserted it since we looked: now it is there to be seen.
-                if not again or not isinstance(exc, PermanentError) or exc.code != _DUPLICATE_ENTRY:
+                if not again or not isinstance(exc, PermanentError) or exc.code != DUPLICATE_CODE:
                     raise
         self.decided += told
         if told:

@@ -109,6 +109,8 @@ REFUSED_CODES: Mapping[int, str] = {
 }
 
 
+DUPLICATE_CODE = 1062
+"""A row has the value of another one under a key of which there may be one."""
 TOO_LONG_CODE = 1153
 """A statement is longer than max_allowed_packet."""
 SLOW_CODES = frozenset({1317, 1969, 3024})

@@ -7,7 +7,7 @@ from functools import partial
 from typing import NamedTuple
 
 from pydbsync.apply.clause_proof import Proof
-from pydbsync.apply.connection import Connection
+from pydbsync.apply.connection import DUPLICATE_CODE, Connection
 from pydbsync.apply.feeders import Feeders
 from pydbsync.apply.merged_sources import MergedSources
 from pydbsync.apply.parking import Parking
@@ -31,8 +31,6 @@ from pydbsync.plan.ddl import PlannedSchemaChange
 from pydbsync.plan.lexer import shorten
 from pydbsync.plan.online_log import hold_writers
 from pydbsync.work import ParkedChange, SchemaStep, StreamState, describe_change, key_of_table
-
-_DUPLICATE = 1062
 
 
 class _Ending(NamedTuple):
@@ -188,7 +186,7 @@ class SchemaSteps:
             except PermanentError as exc:
                 if rest:
                     return _Ending(exc)
-                if exc.code == _DUPLICATE and (rest := self._with_writers_held(planned)):
+                if exc.code == DUPLICATE_CODE and (rest := self._with_writers_held(planned)):
                     why = f"what others wrote meanwhile stood against it ({exc}), so that they wait"
                     self._log.warning("%s: %s", why, rest)
                     continue

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple, TypeAlias
 
-from pydbsync.apply.connection import Connection
+from pydbsync.apply.connection import DUPLICATE_CODE, Connection
 from pydbsync.errors import PermanentError, PlanError
 from pydbsync.model import TableName
 from pydbsync.ops.answers import DoubtfulError
@@ -23,7 +23,6 @@ from pydbsync.ops.repair.order import Moves, grouped
 from pydbsync.ops.servers import Server
 
 _GROUP_BYTES = 1 << 20
-_DUPLICATE = 1062
 
 
 class Done(NamedTuple):
@@ -95,10 +94,10 @@ class PlanRunner:
             refused |= self._run(work, group, moves)
             self._brake.worked(len(group))
         # A key of a prefix or an expression: which rows swap its values was not known before.
-        collided = [number for number, why in refused.items() if why.code == _DUPLICATE]
+        collided = [number for number, why in refused.items() if why.code == DUPLICATE_CODE]
         if len(collided) > 1:
             again = self._run(work, [by_number[number] for number in collided], moves)
-            refused = {number: why for number, why in refused.items() if why.code != _DUPLICATE} | again
+            refused = {number: why for number, why in refused.items() if why.code != DUPLICATE_CODE} | again
         return refused
 
     def _grouped(
