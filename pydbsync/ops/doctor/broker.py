@@ -103,9 +103,9 @@ def _queue(exam: Examination, queue: QueueSettings, facts: Mapping[str, Any]) ->
         is_durable=bool(facts.get("durable", True)),
         is_auto_delete=bool(facts.get("auto_delete")),
     )
+    grave, is_kept = _grave(exam, arguments) if dropped else ("", False)
     for sentence in dropped:
         argument = (re.findall(r"\((x-[\w-]+)\)", sentence) or [""])[0]
-        grave, is_kept = _grave(exam, arguments)
         yield (warning if is_kept and "delivery-limit" in argument else error)(
             "queue-drops", f"queue {name} {sentence}{_by(policies, argument, arguments)}{grave}",
             _without(policies, argument, arguments, name, vhost),

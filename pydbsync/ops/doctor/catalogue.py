@@ -180,6 +180,11 @@ def source_tables(exam: Examination) -> dict[TableName, TableFacts]:
     return exam.known("source tables", read)
 
 
+def source_databases(exam: Examination) -> tuple[str, ...]:
+    """Those of `source_tables`, by name. Raises Away, ApplyError."""
+    return tuple(sorted({name.database for name in source_tables(exam)}))
+
+
 def target_databases(exam: Examination) -> list[str]:
     """The databases at the target that are written to, as far as source and configuration tell. Raises Away."""
 

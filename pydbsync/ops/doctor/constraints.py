@@ -15,11 +15,12 @@ from pydbsync.ops.doctor.catalogue import (
     TableFacts,
     pairs,
     read_foreign_keys,
-    source_tables,
+    source_databases,
     target_databases,
 )
 from pydbsync.ops.doctor.examination import Away, Examination
 from pydbsync.ops.doctor.finding import Finding, error, listed, ok, warning
+from pydbsync.ops.doctor.variables import text_of
 from pydbsync.plan.quoting import quote_name, quote_table
 
 _BOTH = "pydbsync verify shows all differences of the structure"
@@ -68,7 +69,7 @@ def check_checks(exam: Examination) -> Iterator[Finding]:
     found = _checks(exam.target(), tuple(databases))
     if not found:
         return
-    wanted = _checks(exam.source(), tuple({name.database for name in source_tables(exam)}) or ("",))
+    wanted = _checks(exam.source(), source_databases(exam) or ("",))
     across = exam.source().dialect.is_mariadb != exam.target().dialect.is_mariadb
     for pair, target in _alike(exam):
         at_source = wanted.get(pair.source.name, {})
@@ -119,7 +120,7 @@ def _checks(connection: Connection, databases: tuple[str, ...]) -> dict[TableNam
         return {}
     found: dict[TableName, dict[str, str]] = {}
     for database, table, name, clause in connection.rows(sql, (databases,)):
-        text = clause.decode("utf-8", "replace") if isinstance(clause, bytes) else str(clause)
+        text = text_of(clause)
         found.setdefault(TableName(str(database), str(table)), {})[str(name)] = text
     return found
 
@@ -144,7 +145,7 @@ def check_partitions(exam: Examination) -> Iterator[Finding]:
     found = _partitions(exam.target(), tuple(databases))
     if not found:
         return
-    wanted = _partitions(exam.source(), tuple({name.database for name in source_tables(exam)}) or ("",))
+    wanted = _partitions(exam.source(), source_databases(exam) or ("",))
     for pair, target in _alike(exam):
         here = found.get(target.name)
         if here is None or here.method not in _BOUNDED or any(_OPEN[0] in v or v == _OPEN[1] for v in here.values):
@@ -172,7 +173,7 @@ def _partitions(connection: Connection, databases: tuple[str, ...]) -> dict[Tabl
     ):
         name = TableName(str(database), str(table))
         before = found.get(name)
-        shown = value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value or "")
+        shown = text_of(value or "")
         values = (*before.values, shown) if before else (shown,)
         found[name] = Partitions(str(method or "").upper(), str(expression or ""), values)
     return found
@@ -217,7 +218,7 @@ def _unlike_actions(exam: Examination, keys: list[ForeignKey]) -> Iterator[Findi
     wanted = {(key.child, key.parent): key for key in _source_keys(exam)}
     found = {(key.child, key.parent): key for key in keys}
     hidden = exam.source().dialect.is_mariadb and any(
-        exam.grants("source").lacks(("REFERENCES",), name.database) for name in source_tables(exam)
+        exam.grants("source").lacks(("REFERENCES",), name) for name in source_databases(exam)
     )
     present = {str(target.name).lower() for _, target in _alike(exam)}
     for ends, key in {**wanted, **found}.items():
@@ -255,9 +256,8 @@ def _rules(key: ForeignKey) -> str:
 
 def _source_keys(exam: Examination) -> list[ForeignKey]:
     """With the names of the target."""
-    names = {name.database for name in source_tables(exam)}
     moved = []
-    for key in read_foreign_keys(exam.source(), names):
+    for key in read_foreign_keys(exam.source(), source_databases(exam)):
         for child in exam.router.targets(key.child):
             moved.append(key._replace(child=child, parent=exam.router.rename_table(key.parent)))
     return moved

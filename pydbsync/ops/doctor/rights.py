@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from pydbsync.ops.doctor.catalogue import source_tables, target_databases
+from pydbsync.ops.doctor.catalogue import source_databases, source_tables, target_databases
 from pydbsync.ops.doctor.examination import Away, Examination
 from pydbsync.ops.doctor.finding import Finding, error, listed, ok, unknown, warning
 from pydbsync.ops.doctor.grants import grant_statement
@@ -56,7 +56,7 @@ def check_source(exam: Examination) -> Iterator[Finding]:
     if exam.settings.source is None:
         return
     grants, account = exam.grants("source"), exam.account("source")
-    databases = sorted({name.database for name in source_tables(exam)})
+    databases = source_databases(exam)
     named = {glob.partition(".")[0] for glob in exam.settings.include} | set(exam.settings.dbname_rewrite)
     named = {name for name in named if not set(name) & set("*?[")}
     for database in sorted({*databases, *named}):

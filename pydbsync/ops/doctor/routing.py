@@ -8,7 +8,7 @@ from pydbsync.engine.echoes import MARK_TABLES
 from pydbsync.errors import SourceError
 from pydbsync.model import TableName
 from pydbsync.ops.doctor.bindings import Binding, Routes
-from pydbsync.ops.doctor.catalogue import read_foreign_keys, source_tables
+from pydbsync.ops.doctor.catalogue import read_foreign_keys, source_databases, source_tables
 from pydbsync.ops.doctor.examination import Away, Examination
 from pydbsync.ops.doctor.finding import Finding, counted, error, listed, ok, unknown, warning
 
@@ -76,7 +76,7 @@ def check_database_changes(exam: Examination) -> Iterator[Finding]:
         return
     if not all(routes.may_tell(queue.exchange) for queue in exam.settings.queues):
         return
-    databases = sorted({name.database for name in source_tables(exam)})
+    databases = source_databases(exam)
     lost = [name for name in databases if not _queues(exam, routes, TableName(name, ""))]
     if lost and any(exam.settings.schema_changes.get(kind) == "apply" for kind in ("create-database", "drop-database")):
         yield warning(

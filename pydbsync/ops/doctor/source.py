@@ -8,7 +8,7 @@ from typing import Any
 from pydbsync.apply.connection import Connection
 from pydbsync.errors import ApplyError
 from pydbsync.model import TableName
-from pydbsync.ops.doctor.catalogue import source_tables
+from pydbsync.ops.doctor.catalogue import source_databases, source_tables
 from pydbsync.ops.doctor.examination import Away, Examination, NoTables
 from pydbsync.ops.doctor.finding import Finding, counted, error, listed, ok, unknown, warning
 from pydbsync.ops.doctor.grants import grant_statement
@@ -93,7 +93,7 @@ def check_filtered(exam: Examination) -> Iterator[Finding]:
     if status is None:
         return
     only, never = ([name for name in str(each or "").split(",") if name] for each in status[2:4])
-    databases = sorted({name.database for name in source_tables(exam)})
+    databases = source_databases(exam)
     absent = [name for name in databases if (only and name not in only) or name in never]
     if absent:
         yield error(

@@ -15,6 +15,7 @@ from pydbsync.ops.doctor.catalogue import (
     Pair,
     TableFacts,
     pairs,
+    source_databases,
     source_tables,
     target_databases,
     target_tables,
@@ -346,7 +347,7 @@ def check_defaults(exam: Examination) -> Iterator[Finding]:
     wanted = _database_collations(exam.source())
     found = _database_collations(exam.target())
     across = exam.source().dialect.is_mariadb != exam.target().dialect.is_mariadb
-    for database in sorted({name.database for name in source_tables(exam)}):
+    for database in source_databases(exam):
         for other in exam.router.databases(database):
             pair = (wanted.get(database), found.get(other))
             if (

@@ -181,12 +181,7 @@ def check_engines(exam: Examination) -> Iterator[Finding]:
 
 def check_zones(exam: Examination) -> Iterator[Finding]:
     """NOW() and TIMESTAMP mean something by the session's zone; replay itself works in UTC."""
-    here, there = (
-        known.get("system_time_zone", "")
-        if known.get("time_zone", "SYSTEM").upper() == "SYSTEM"
-        else known["time_zone"]
-        for known in (variables(exam, "target"), variables(exam, "source"))
-    )
+    here, there = (_zone_of(variables(exam, end)) for end in ("target", "source"))
     if _zone(here) != _zone(there):
         yield warning(
             "time-zone",

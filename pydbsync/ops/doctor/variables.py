@@ -17,7 +17,7 @@ def variables(exam: Examination, end: End) -> Mapping[str, str]:
 
     def read() -> dict[str, str]:
         rows = server(exam, end).rows("SHOW GLOBAL VARIABLES")
-        return {str(name).lower(): _text(value) for name, value in rows}
+        return {str(name).lower(): text_of(value) for name, value in rows}
 
     return exam.known(f"variables {end}", read)
 
@@ -45,5 +45,6 @@ def clock_skew_s(connection: Connection) -> float:
     return there - (before + time.time()) / 2
 
 
-def _text(value: object) -> str:
+def text_of(value: object) -> str:
+    """Of what a server answers, which may come as bytes."""
     return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
