@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import signal
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -14,6 +11,7 @@ import yaml
 import lab
 from lab.rehearsal.tables import DATABASE
 from lab.rehearsal.tools import STATE_SCHEMA, Direction
+from pydbsync.ops.cutover.proc import kill_those_of
 from tests.servers import Endpoint, Vhost
 
 VHOST = "rehearsal"
@@ -100,10 +98,4 @@ class Stage:
 
     def end_processes(self) -> None:
         """Of this folder: those that a cut-over has started go on when it has ended."""
-        mark = str(self.folder).encode()
-        for folder in Path("/proc").iterdir():
-            if folder.name.isdigit() and int(folder.name) != os.getpid():
-                with suppress(OSError):
-                    words = (folder / "cmdline").read_bytes().split(b"\0")
-                    if b"pydbsync" in words and any(word.startswith(mark) for word in words):
-                        os.killpg(os.getpgid(int(folder.name)), signal.SIGKILL)
+        kill_those_of(self.folder)

@@ -26,6 +26,8 @@ from pydbsync.config.cutover_plan import DRILL_DATABASE, DRILL_STATE
 from pydbsync.config.file import load_settings
 from pydbsync.config.servers import TargetSettings
 from pydbsync.errors import ApplyError, ConfigError, OperationError
+from pydbsync.ops.cutover.proc import arguments, kill_those_of
+from pydbsync.ops.cutover.sessions import ReadOnly, read_only_statements
 
 TABLE = f"{DRILL_DATABASE}.orders"
 ENDINGS = {"carry-over": ("--carry-over", "target"), "undo": ("--undo-old",)}
@@ -286,24 +288,11 @@ class Drill:
 
     def end_processes(self, command: str = "") -> None:
         """SIGKILL to all that works with the drill's files, or to one command alone."""
-        mark = str(self._folder).encode()
-        found = [pid for pid, words in _processes() if any(word.startswith(mark) for word in words)
-                 and b"pydbsync" in words and (not command or command.encode() in words)]  # fmt: skip
-        for pid in found:
-            with suppress(ProcessLookupError):
-                os.killpg(os.getpgid(pid), signal.SIGKILL)
-        while set(found) & {pid for pid, _ in _processes()}:
+        found = kill_those_of(self._folder, command=command)
+        while any(map(arguments, found)):
             with suppress(ChildProcessError):
                 os.waitpid(-1, os.WNOHANG)
             time.sleep(_LOOK_S)
-
-
-def _processes() -> Iterator[tuple[int, list[bytes]]]:
-    for folder in Path("/proc").iterdir():
-        if folder.name.isdigit() and int(folder.name) != os.getpid():
-            with suppress(OSError):
-                if words := (folder / "cmdline").read_bytes().split(b"\0")[:-1]:
-                    yield int(folder.name), words
 
 
 def _row(image: Mapping[str, Any] | None) -> Row | None:
@@ -331,9 +320,8 @@ def connected(server: TargetSettings) -> Iterator[Connection]:
 def open_for_writes(server: TargetSettings) -> None:
     """An earlier drill may have left it closed."""
     with connected(server) as connection:
-        if not connection.dialect.is_mariadb:
-            connection.execute("SET GLOBAL super_read_only = 0")
-        connection.execute("SET GLOBAL read_only = 0")
+        for sql in read_only_statements(connection.dialect, ReadOnly(False)):
+            connection.execute(sql)
 
 
 def report(endings: Sequence[Ending], seconds: float) -> str:

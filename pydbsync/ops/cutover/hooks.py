@@ -14,12 +14,12 @@ import tempfile
 import time
 from collections.abc import Mapping
 from contextlib import suppress
-from pathlib import Path
 from typing import BinaryIO
 
 from pydbsync.config.servers import TargetSettings
 from pydbsync.killpoints import kill_point
 from pydbsync.ops.cutover.engine import StepFailed, Way, Work
+from pydbsync.ops.cutover.proc import stat_fields
 from pydbsync.process.logs import masked
 
 _SHOWN = 2000
@@ -100,11 +100,8 @@ def _wait_for_former(work: Work, limit_s: float) -> None:
 
 def _started(pid: int) -> str:
     """When a process began, so that its number is not taken for another one's; empty where it has ended."""
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()
-    except OSError:
-        return ""
-    return "" if fields[0] == "Z" else fields[19]
+    fields = stat_fields(pid)
+    return "" if not fields or fields[0] == "Z" else fields[19]
 
 
 def _kill(pid: int) -> None:

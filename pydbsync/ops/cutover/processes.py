@@ -27,6 +27,7 @@ from pydbsync.apply.pause_table import PauseTable
 from pydbsync.errors import ApplyError
 from pydbsync.ops.cutover.engine import StepFailed, Way, Work
 from pydbsync.ops.cutover.hooks import run_hook
+from pydbsync.ops.cutover.proc import arguments, stat_fields
 from pydbsync.plan.quoting import quote_name
 from pydbsync.source.connection import connection_name, connection_parameters
 
@@ -282,27 +283,18 @@ def _owner(pid: int) -> int | None:
     return parent if _is_ours(parent) else None
 
 
-def _arguments(pid: int) -> list[str]:
-    try:
-        return Path(f"/proc/{pid}/cmdline").read_bytes().decode("utf-8", "replace").split("\0")
-    except OSError:
-        return []
-
-
 def _is_ours(pid: int) -> bool:
-    arguments = _arguments(pid)
-    scripts = {Path(word).name for word in arguments[:2]}
+    words = arguments(pid)
+    scripts = {Path(word).name for word in words[:2]}
     return bool(scripts & {"pydbsync", "mysql_sync.py", "binlog_consumer.py"}) or any(
-        pair == ("-m", "pydbsync") for pair in pairwise(arguments)
+        pair == ("-m", "pydbsync") for pair in pairwise(words)
     )
 
 
 def _is_fork_server(pid: int) -> bool:
-    return any("multiprocessing" in word for word in _arguments(pid))
+    return any("multiprocessing" in word for word in arguments(pid))
 
 
 def _parent(pid: int) -> int:
-    try:
-        return int(Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()[1])
-    except (OSError, IndexError, ValueError):
-        return 0
+    fields = stat_fields(pid)
+    return int(fields[1]) if fields else 0

@@ -55,7 +55,7 @@ def set_read_only(
 
     def run() -> None:
         try:
-            for sql in _statements(connection.dialect, wanted):
+            for sql in read_only_statements(connection.dialect, wanted):
                 connection.execute(sql)
         except ApplyError as exc:
             failure.append(exc)
@@ -89,7 +89,8 @@ def set_read_only(
         connection.close()
 
 
-def _statements(dialect: Dialect, wanted: ReadOnly) -> list[str]:
+def read_only_statements(dialect: Dialect, wanted: ReadOnly) -> list[str]:
+    """What makes a server take writes so, in order."""
     if dialect.is_mariadb:
         return [f"SET GLOBAL read_only = {int(wanted.read_only)}"]
     if wanted.super_read_only:
