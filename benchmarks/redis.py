@@ -10,7 +10,7 @@ import logging
 import statistics
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -65,16 +65,27 @@ def bare_pipeline(client: Any, bodies: Sequence[bytes]) -> float:
     return time.perf_counter() - began
 
 
+def make_tables(*endpoints: Endpoint) -> None:
+    """Anew and empty, at each of them."""
+    for endpoint in endpoints:
+        endpoint.query("CREATE DATABASE IF NOT EXISTS bench")
+        endpoint.query("DROP TABLE IF EXISTS bench.t")
+        endpoint.query(TABLE)
+
+
+def tell(rates: Mapping[str, Sequence[float]], say: Callable[[str], None]) -> None:
+    """The median of each contestant, and between what its rounds lay."""
+    for name, found in rates.items():
+        say(f"{name:42} {statistics.median(found):>10,.0f} changes/s ({min(found):,.0f} to {max(found):,.0f})")
+
+
 def run(*, rows: int, rounds: int, say: Callable[[str], None]) -> None:
     """Measure by turns, and print the median rates."""
     server = lab.start_redis("bench-redis", options={"appendfsync": "always"})
     source, target = Endpoint.of_lab(lab.up("source")), Endpoint.of_lab(lab.up("target"))
     client: Any = redis.Redis(port=server.port)
     bodies = messages(rows, max(1, rows // 10))
-    for endpoint in (source, target):
-        endpoint.query("CREATE DATABASE IF NOT EXISTS bench")
-        endpoint.query("DROP TABLE IF EXISTS bench.t")
-        endpoint.query(TABLE)
+    make_tables(source, target)
     sink = {"type": "redis", "port": server.port, "tables": {"bench.t": {"key": "t:{id}"}}}
     contestants: dict[str, Callable[[], float]] = {
         "pydbsync to Redis (appendfsync always)": lambda: through_pydbsync(
@@ -96,8 +107,7 @@ def run(*, rows: int, rounds: int, say: Callable[[str], None]) -> None:
             rates[name].append(rows / contestant())
             if "MariaDB" not in name:
                 _check(client, rows)
-    for name, found in rates.items():
-        say(f"{name:42} {statistics.median(found):>10,.0f} changes/s ({min(found):,.0f} to {max(found):,.0f})")
+    tell(rates, say)
     server.stop()
 
 

@@ -7,7 +7,6 @@ index its row by `_bulk`: no place, no checkpoint, no acknowledgement. `PYDBSYNC
 from __future__ import annotations
 
 import os
-import statistics
 import time
 from collections.abc import Callable, Sequence
 from urllib.parse import urlsplit
@@ -16,7 +15,7 @@ import msgspec
 import urllib3
 
 import lab
-from benchmarks.redis import TABLE, messages, through_pydbsync
+from benchmarks.redis import make_tables, messages, tell, through_pydbsync
 from tests.servers import Endpoint
 
 URL = os.environ.get("PYDBSYNC_OPENSEARCH", "").rstrip("/")
@@ -67,10 +66,7 @@ def run(*, rows: int, rounds: int, say: Callable[[str], None]) -> None:
     cluster, nodes = _Cluster(), [urlsplit(URL).netloc]
     source, target = Endpoint.of_lab(lab.up("source")), Endpoint.of_lab(lab.up("target"))
     bodies = messages(rows, max(1, rows // 10))
-    for endpoint in (source, target):
-        endpoint.query("CREATE DATABASE IF NOT EXISTS bench")
-        endpoint.query("DROP TABLE IF EXISTS bench.t")
-        endpoint.query(TABLE)
+    make_tables(source, target)
     tables = {"bench.t": {"id": "{id}", "index": INDEX}}
     sink = {"type": "opensearch", "nodes": nodes, "tables": tables, "state_index": "pydbsync-bench"}
     contestants: dict[str, Callable[[], float]] = {
@@ -89,6 +85,4 @@ def run(*, rows: int, rounds: int, say: Callable[[str], None]) -> None:
                 found = cluster.count(INDEX if "pydbsync" in name else BARE)
                 assert found == max(1, rows // 10), f"{found} documents by {name}"
     cluster.clear()
-    for name, found_rates in rates.items():
-        low, high = min(found_rates), max(found_rates)
-        say(f"{name:42} {statistics.median(found_rates):>10,.0f} changes/s ({low:,.0f} to {high:,.0f})")
+    tell(rates, say)
