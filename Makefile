@@ -8,9 +8,12 @@ WORKERS = $(shell n=$$(($$(nproc) * 2)); echo $$((n < 6 ? n : 6)))
 
 # RERUNS=1 tries what failed once more, and names it: for a machine that others use too. Nothing is tried again by default.
 PYTEST = $(VENV_PYTHON) -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(if $(RERUNS),--reruns $(RERUNS) -rR)
+# Of long matrices a fixed part runs always, the rest by `make test-long`: see docs/delivery.md.
+QUICK = -m "not long"
+LONG = -m long
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-mysql test-opensearch check lint torture bench rehearsal venv lab-up lab-down lab-status monitoring packages clean
+.PHONY: help demo test test-long test-mysql test-opensearch check lint torture bench rehearsal venv lab-up lab-down lab-status monitoring packages clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
@@ -18,12 +21,17 @@ help:  ## this list
 demo: venv packages  ## replay a recorded stream on a private MariaDB and compare
 	@$(VENV_PYTHON) -m lab.demo
 
-test: venv lab-up monitoring  ## all tests: unit, integration, end to end; on MySQL too where there is one
-	$(PYTEST) $(ARGS)
+test: venv lab-up monitoring  ## tests: unit, integration, end to end; on MySQL too where there is one
+	$(PYTEST) $(QUICK) $(ARGS)
 	@if [ -z "$(ARGS)" ] && $(PYTHON) -m lab mysql; then $(MAKE) -s test-mysql; fi
 
 test-mysql: venv lab-up monitoring  ## the second leg alone: what runs with MySQL as source and target
-	PYDBSYNC_TEST_LEG=mysql $(PYTEST) $(or $(ARGS),tests/integration tests/e2e)
+	PYDBSYNC_TEST_LEG=mysql $(PYTEST) $(QUICK) $(or $(ARGS),tests/integration tests/e2e)
+
+test-long: venv lab-up monitoring  ## the rest of the long matrices, of which `make test` has a part
+	$(PYTEST) $(LONG) $(ARGS)
+	@if [ -z "$(ARGS)" ] && $(PYTHON) -m lab mysql; then \
+	  PYDBSYNC_TEST_LEG=mysql $(PYTEST) $(LONG) tests/integration tests/e2e; fi
 
 test-opensearch: venv lab-up  ## what runs with an OpenSearch, PYDBSYNC_OPENSEARCH=http://host:port, whose indices are removed
 	@[ -n "$$PYDBSYNC_OPENSEARCH" ] || { echo "test-opensearch: PYDBSYNC_OPENSEARCH must say where there is one" >&2; exit 2; }

@@ -23,7 +23,7 @@ from lab.process import LabError
 from lab.rabbitmq import RabbitMQ
 from lab.redis import Redis
 from lab.server import Server, Tls
-from lab.state import known_servers, lab_root
+from lab.state import WORKER, known_servers, lab_root
 
 __all__ = [
     "STANDARD",
@@ -51,7 +51,6 @@ __all__ = [
 
 STANDARD = ("target", "source", "rabbitmq")
 """What `make lab-up` starts: two MariaDB and a RabbitMQ."""
-_WORKER = "worker-"
 
 
 @overload
@@ -112,13 +111,13 @@ def servers(*, root: Path | None = None) -> list[Server]:
 
 def worker_root(worker: str) -> Path:
     """The lab of one of several processes that run tests side by side; `down` of the whole lab stops it too."""
-    return lab_root() / f"{_WORKER}{worker}"
+    return lab_root() / f"{WORKER}{worker}"
 
 
 def down(*, root: Path | None = None) -> list[str]:
     """Stop every server of this lab; the names of those that ran."""
     root = root or lab_root()
-    found = [server for each in (root, *root.glob(f"{_WORKER}*")) for server in servers(root=each)]
+    found = [server for each in (root, *root.glob(f"{WORKER}*")) for server in servers(root=each)]
     running = [server.name for server in found if server.process]
     with ThreadPoolExecutor() as pool:
         list(pool.map(Server.stop, found))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import fcntl
+import hashlib
 import os
 import shutil
 import socket
@@ -12,6 +14,7 @@ from typing import ClassVar
 
 from lab.process import HOST, LabError, complaints
 from lab.server import BIN_PATH, Server, Tls, find_program
+from lab.state import common_root
 
 SERVER_IDS = {"source": 1, "target": 2}
 
@@ -81,9 +84,11 @@ class MariaDB(Server):
         )
         if (self.data / "mysql").is_dir():
             return
+        installer = find_program("mariadb-install-db", "mysql_install_db")
         self.fill_data(
+            find_program("mariadbd", "mysqld"),
             lambda data: [
-                find_program("mariadb-install-db", "mysql_install_db"),
+                installer,
                 "--no-defaults",
                 f"--datadir={data}",
                 "--auth-root-authentication-method=normal",
@@ -92,17 +97,28 @@ class MariaDB(Server):
                 f"--innodb-log-file-size={BASE_OPTIONS['innodb-log-file-size']}",
                 # Not `--user`: for a named user the script changes the owner of the system's PAM plugin.
                 *(["--loose-user=root"] if os.geteuid() == 0 else []),
-            ]
+            ],
         )
 
-    def fill_data(self, command: Callable[[Path], list[str]]) -> None:
-        """Have `command` make the data folder that it is given."""
-        # Filled beside its place: an installation that was interrupted is not taken for a complete one.
-        partial = self.folder / "data.partial"
-        shutil.rmtree(partial, ignore_errors=True)
+    def fill_data(self, program: str, command: Callable[[Path], list[str]]) -> None:
+        """Have `command` make the data folder that it is given, for this server program; once in a lab: the folders of
+        its other servers are copies."""
+        made = template_of(program, self.kind)
+        with made.with_suffix(".lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not made.is_dir():
+                self._run(command(_emptied(made.with_suffix(".partial"))))
+                made.with_suffix(".partial").rename(made)
+        # Filled beside its place: what was interrupted is not taken for a complete one.
+        partial = _emptied(self.folder / "data.partial")
+        self._run(["cp", "-a", "--sparse=always", "--reflink=auto", str(made), str(partial)])
+        (partial / "auto.cnf").unlink(missing_ok=True)  # a MySQL's UUID, which the next start makes
+        partial.rename(self.data)
+
+    def _run(self, command: list[str]) -> None:
         with self.log.open("wb") as log:
             done = subprocess.run(
-                command(partial),
+                command,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
@@ -111,7 +127,6 @@ class MariaDB(Server):
             )
         if done.returncode != 0:
             raise LabError(f"The data folder of {self.name} could not be made:\n{complaints(self.log)}")
-        partial.rename(self.data)
 
     def command(self) -> list[str]:
         options = {
@@ -156,3 +171,18 @@ class MariaDB(Server):
         if not self.tls:
             return {}
         return {"ssl-ca": str(self.tls.ca), "ssl-cert": str(self.tls.certificate), "ssl-key": str(self.tls.key)}
+
+
+def template_of(program: str, kind: str) -> Path:
+    """Where the lab keeps the data folder that a new server of this program begins with."""
+    place = Path(program).resolve()
+    about = place.stat()
+    digest = hashlib.sha256(f"{place} {about.st_size} {about.st_mtime_ns}".encode()).hexdigest()[:12]
+    folder = common_root() / "templates"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder / f"{kind}-{digest}"
+
+
+def _emptied(folder: Path) -> Path:
+    shutil.rmtree(folder, ignore_errors=True)
+    return folder

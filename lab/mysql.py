@@ -100,8 +100,10 @@ class MySQL(MariaDB):
         )
         if (self.data / "mysql").is_dir():
             return
+        start = self._start("--no-defaults")
         self.fill_data(
-            lambda data: [*self._start("--no-defaults"), "--initialize-insecure", *self._as_root(), f"--datadir={data}"]
+            next(word for word in start if word.endswith("/mysqld")),
+            lambda data: [*start, "--initialize-insecure", *self._as_root(), f"--datadir={data}"],
         )
 
     def command(self) -> list[str]:

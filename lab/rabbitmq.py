@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import hashlib
+import http
 import http.client
 import json
 import os
@@ -20,6 +21,14 @@ from lab.server import BIN_PATH, Server, Tls, find_program
 
 PROGRAM_PATH = os.pathsep.join(("/usr/lib/rabbitmq/bin", BIN_PATH))
 """First the scripts themselves: what Debian puts into /usr/sbin changes to the user and the folders of the service."""
+
+
+class ApiError(LabError):
+    """The management API has refused a request."""
+
+    def __init__(self, text: str, status: int) -> None:
+        super().__init__(text)
+        self.status = status
 
 
 class RabbitMQ(Server):
@@ -131,7 +140,7 @@ class RabbitMQ(Server):
             connection.close()
         if response.status >= 400:
             text = answer.decode(errors="replace")
-            raise LabError(f"RabbitMQ answered {method} {path} with {response.status}: {text}")
+            raise ApiError(f"RabbitMQ answered {method} {path} with {response.status}: {text}", response.status)
         return json.loads(answer) if answer else None
 
     def control(self, *arguments: str) -> str:
@@ -150,8 +159,11 @@ class RabbitMQ(Server):
 
     def delete_vhost(self, name: str) -> None:
         """Remove a virtual host with its queues, and cut its connections. One that is not there is no error."""
-        if name in {vhost["name"] for vhost in self.call("GET", "/vhosts")}:
+        try:
             self.call("DELETE", f"/vhosts/{quote(name, safe='')}")
+        except ApiError as exc:
+            if exc.status != http.HTTPStatus.NOT_FOUND:
+                raise
 
     def close_connections(self, vhost: str) -> int:
         """Have the broker close the connections of a virtual host; how many it has closed."""

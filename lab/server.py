@@ -23,6 +23,8 @@ BIN_PATH = os.pathsep.join(
 )
 START_TIMEOUT_S = 120.0
 STOP_TIMEOUT_S = 60.0
+_SEEN_READY: set[Process] = set()
+"""Processes that answered once: tests ask before each of them, and each question costs a connection."""
 
 
 def find_program(*names: str, path: str = BIN_PATH) -> str:
@@ -122,8 +124,10 @@ class Server(ABC):
                 process = None
             if not process:
                 self._launch()
-            elif not wait_until(self.is_ready, timeout_s=START_TIMEOUT_S):
+            elif process not in _SEEN_READY and not wait_until(self.is_ready, timeout_s=START_TIMEOUT_S):
                 raise LabError(f"{self.name} runs as pid {process.pid} but does not answer: see {self.log}.")
+            if process := self.process:
+                _SEEN_READY.add(process)
         return self
 
     def stop(self, *, timeout_s: float = STOP_TIMEOUT_S) -> None:

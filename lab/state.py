@@ -10,11 +10,19 @@ from pathlib import Path
 from lab.process import Process
 
 FILE_NAME = "server.json"
+WORKER = "worker-"
+"""How the folder of one of several processes that run tests side by side begins."""
 
 
 def lab_root() -> Path:
     """Where the lab keeps its data: the environment's PYDBSYNC_LAB, else `.lab` in the repository."""
     return Path(os.environ.get("PYDBSYNC_LAB") or Path(__file__).resolve().parent.parent / ".lab").resolve()
+
+
+def common_root() -> Path:
+    """The lab of all the processes that run tests side by side."""
+    root = lab_root()
+    return root.parent if root.name.startswith(WORKER) else root
 
 
 @dataclass(frozen=True)

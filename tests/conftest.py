@@ -10,6 +10,9 @@ PYDBSYNC_TEST_MYSQL_TARGET (mysql://user:password@host:port; all their databases
   a test marked `mysql`, or that takes `mysql_target/_source` the second leg alone
   any other test                                              the first leg alone
 
+`long` marks the rest of a matrix, of which a fixed part runs always: `make test` leaves it out, `make test-long` runs
+it. No kind of thing is shown by `long` tests alone (docs/delivery.md).
+
 Files run side by side (pytest-xdist), each process with servers of its own; with named ones there is one process.
 """
 
@@ -47,6 +50,8 @@ MYSQL_URLS = {"source": "PYDBSYNC_TEST_MYSQL_SOURCE", "target": "PYDBSYNC_TEST_M
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "mysql: needs the MySQL servers; runs in the MySQL leg alone")
     config.addinivalue_line("markers", "mariadb: runs in the MariaDB leg alone")
+    config.addinivalue_line("markers", "kept_state: does not care who made the state schema, and does not alter it")
+    config.addinivalue_line("markers", "long: the rest of a matrix, of which a part runs always; for make test-long")
     if HAS_OWN_SERVERS:
         os.environ["PYDBSYNC_LAB"] = str(lab.worker_root(WORKER))
     keep_bytecode()
@@ -133,11 +138,11 @@ def source(request: pytest.FixtureRequest) -> Endpoint:
 
 
 @pytest.fixture
-def fresh_target(target: Endpoint) -> Endpoint:
-    """The leg's target without any database."""
+def fresh_target(target: Endpoint, request: pytest.FixtureRequest) -> Endpoint:
+    """The leg's target without any database; with an empty state schema, perhaps, for tests marked `kept_state`."""
     if target.server:
         target.server.start()  # an earlier test may have left it down
-    target.drop_databases()
+    target.drop_databases(keep_state=request.node.get_closest_marker("kept_state") is not None)
     return target
 
 

@@ -18,6 +18,8 @@ from tests.servers import Endpoint, Vhost
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 POLL_S = 0.02
+REST = 3
+"""A condition that takes long to look at is looked at less often: what it waits for needs the processor too."""
 
 
 @dataclass(frozen=True)
@@ -123,10 +125,12 @@ def wait_for(condition: Callable[[], Any], *, what: str, timeout_s: float = 60) 
     """The condition's first true value; AssertionError naming `what` when there is none in time."""
     deadline = time.monotonic() + timeout_s
     while True:
+        began = time.monotonic()
         if value := condition():
             return value
-        assert time.monotonic() < deadline, f"waited {timeout_s} s for: {what}"
-        time.sleep(POLL_S)
+        ended = time.monotonic()
+        assert ended < deadline, f"waited {timeout_s} s for: {what}"
+        time.sleep(min(max(POLL_S, REST * (ended - began)), 0.5))
 
 
 def sync_config(

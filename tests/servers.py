@@ -11,11 +11,15 @@ from urllib.parse import unquote, urlsplit
 import pika
 import pymysql
 from pika.adapters.blocking_connection import BlockingChannel
+from pymysql.cursors import Cursor
 
 from lab import MariaDB, MySQL, RabbitMQ
+from pydbsync.apply.migrations import MIGRATIONS, newest_version
 from pydbsync.apply.raw_connection import RawConnection
 
 SYSTEM_DATABASES = {"information_schema", "mysql", "performance_schema", "sys"}
+STATE = "pydbsync"
+"""The state schema, where a test gives it no other name."""
 PERSISTENT = 2
 PUBLISH_STEP = 1000
 """Messages in one AMQP transaction."""
@@ -69,12 +73,46 @@ class Endpoint:
         """All but the server's own."""
         return [name for (name,) in self.query("SHOW DATABASES") if name not in SYSTEM_DATABASES]
 
-    def drop_databases(self) -> None:
-        """Drop all but the server's own."""
+    def drop_databases(self, *, keep_state: bool = False) -> None:
+        """Drop all but the server's own. `keep_state` leaves the state schema that the test before, which asked for the
+        same, has made: without rows. To make it takes longer than most tests do."""
+        may_be_kept = keep_state and (self.host, self.port) in _WITH_PLAIN_STATE
         with self.connect() as connection, connection.cursor() as cursor:
-            cursor.execute("SET foreign_key_checks = 0")
-            for name in self.databases():
-                cursor.execute("DROP DATABASE `" + name.replace("`", "``") + "`")
+            cursor.execute("SHOW DATABASES")
+            names = [name for (name,) in cursor.fetchall() if name not in SYSTEM_DATABASES]
+            if names:
+                cursor.execute("SET foreign_key_checks = 0")
+            for name in names:
+                if not (may_be_kept and name == STATE and _is_emptied(cursor)):
+                    cursor.execute("DROP DATABASE `" + name.replace("`", "``") + "`")
+        (_WITH_PLAIN_STATE.add if keep_state else _WITH_PLAIN_STATE.discard)((self.host, self.port))
+
+
+_WITH_PLAIN_STATE: set[tuple[str, int]] = set()
+"""Servers whose state schema, if there is one, nobody has altered."""
+
+
+def _is_emptied(cursor: Cursor) -> bool:
+    """Whether the state schema is that of this version, without rows and with its counters at 1 now."""
+    cursor.execute(f"SHOW TABLES FROM {STATE}")
+    tables = [str(name) for (name,) in cursor.fetchall()]
+    if "schema_version" not in tables:
+        return False
+    cursor.execute(f"SELECT MAX(version), COUNT(*) FROM {STATE}.schema_version")
+    if cursor.fetchone() != (newest_version(), len(MIGRATIONS)):
+        return False
+    tables.remove("schema_version")
+    cursor.execute(
+        " UNION ALL ".join(f"SELECT '{name}' FROM DUAL WHERE EXISTS (SELECT 1 FROM {STATE}.{name})" for name in tables)
+    )
+    used = {str(name) for (name,) in cursor.fetchall()}
+    cursor.execute("SET /*!80000 information_schema_stats_expiry = 0, */ @unused = 0")
+    cursor.execute(
+        f"SELECT table_name FROM information_schema.tables WHERE table_schema = '{STATE}' AND auto_increment > 1"
+    )
+    for name in used | {str(name) for (name,) in cursor.fetchall()}:
+        cursor.execute(f"TRUNCATE TABLE {STATE}.{name}")
+    return True
 
 
 @dataclass(frozen=True)

@@ -89,7 +89,7 @@ def _kinds(modules: Iterable[ast.Module]) -> dict[str, str]:
 
 
 def _said_by(call: ast.Call, function: ast.FunctionDef | None, kinds: dict[str, str]) -> tuple[str, ast.expr | None]:
-    name = ast.unparse(call.func).rpartition(".")[2]
+    name = _name(call)
     if name in REASONED:
         kind, place = REASONED[name]
         given = next((each.value for each in call.keywords if each.arg == "reason"), None)
@@ -116,6 +116,7 @@ class Module:
         self.tree = tree
         self._functions: dict[str, ast.FunctionDef] = {}
         self._calls: list[tuple[ast.Call, ast.FunctionDef | None]] = []
+        self._called: dict[str, list[tuple[ast.Call, ast.FunctionDef | None]]] = {}
         self._walk(tree, None)
 
     def calls(self) -> Sequence[tuple[ast.Call, ast.FunctionDef | None]]:
@@ -129,6 +130,7 @@ class Module:
                 continue
             if isinstance(child, ast.Call):
                 self._calls.append((child, function))
+                self._called.setdefault(_name(child), []).append((child, function))
             self._walk(child, function)
 
     def texts(self, node: ast.expr, function: ast.FunctionDef | None, depth: int = 6) -> list[str]:
@@ -185,8 +187,8 @@ class Module:
         """What the calls of this module give for a parameter."""
         is_method = bool(function.args.args) and function.args.args[0].arg == "self"
         found = []
-        for call, caller in self._calls:
-            if ast.unparse(call.func).rpartition(".")[2] != function.name or caller is function:
+        for call, caller in self._called.get(function.name, ()):
+            if caller is function:
                 continue
             place = index - (is_method and isinstance(call.func, ast.Attribute))
             given = next((each.value for each in call.keywords if each.arg == name), None)
@@ -208,6 +210,14 @@ def _assigned(node: ast.AST, name: str) -> ast.expr | None:
         case ast.For(target=target, iter=ast.Name() as table) if name in _names(target):
             return table
     return None
+
+
+def _name(call: ast.Call) -> str:
+    """The last word of what is called."""
+    match call.func:
+        case ast.Name(id=name) | ast.Attribute(attr=name):
+            return name
+    return ""
 
 
 def _parameters(function: ast.FunctionDef) -> list[str]:

@@ -14,6 +14,7 @@ import pytest
 from lab.process import free_port
 from tests.conftest import RunSync, StartSync
 from tests.e2e.streams import QUICK
+from tests.matrices import LONG
 from tests.maxwell import Binlog, insert, update
 from tests.processes import REPOSITORY, sync_config, wait_for, write_config
 from tests.servers import Endpoint, Vhost
@@ -72,7 +73,7 @@ def test_a_skipped_heartbeat_and_silence_are_said_and_measured(
     assert gaps_and_stalls() == (gaps, stalls)
 
 
-@pytest.mark.parametrize("skew", [-3600, 3600])
+@pytest.mark.parametrize("skew", [3600, pytest.param(-3600, marks=LONG)])
 def test_a_source_whose_clock_is_wrong_is_named_once_and_its_silence_is_noticed(
     vhost: Vhost, fresh_target: Endpoint, start_sync: StartSync, skew: int
 ) -> None:

@@ -16,6 +16,7 @@ from pydbsync.killpoints import KILL_POINTS
 from pydbsync.ops.capture.publish.bundle import Bundle
 from tests.conftest import LEG, RunSync, StartSync
 from tests.corpus import VERSIONS, Brand, Case, cases
+from tests.matrices import LONG, thinned
 from tests.maxwell import Binlog, insert, update
 from tests.processes import sync_config, wait_for
 from tests.servers import Endpoint, Vhost
@@ -44,6 +45,12 @@ MOMENTS = [
     ("after-schema-step", 30, SMALL),
     ("after-parking", 1, WHOLE),
 ]
+ALWAYS = {
+    ("after-decode", SMALL), ("mid-batch", SMALL), ("before-commit", WHOLE), ("after-commit", SMALL),
+    ("after-ack", WHOLE), ("after-intent", SMALL), ("after-ddl", WHOLE), ("after-schema-step", SMALL),
+    ("after-parking", WHOLE),
+}  # fmt: skip
+"""Each point once; its other moment is for the long tests."""
 
 
 def chosen() -> list[Case]:
@@ -59,10 +66,11 @@ def _first_place(case: Case) -> tuple[int, int]:
 
 def test_every_kill_point_is_tried() -> None:
     elsewhere = {"after-conflict"}  # tests/integration/test_conflicts.py
-    assert {name for name, *_ in MOMENTS} | elsewhere == set(KILL_POINTS)
+    assert {(name, rows) for name, _, rows in MOMENTS} >= ALWAYS
+    assert {name for name, _ in ALWAYS} | elsewhere == set(KILL_POINTS)
 
 
-@pytest.mark.parametrize(("point", "count", "batch_rows"), MOMENTS)
+@pytest.mark.parametrize(("point", "count", "batch_rows"), thinned(MOMENTS, lambda row: (row[0], row[2]) in ALWAYS))
 def test_a_death_at_any_step_loses_and_doubles_nothing(
     point: str,
     count: int,
@@ -85,7 +93,10 @@ def test_a_death_at_any_step_loses_and_doubles_nothing(
     assert list(parked) == ([("unreadable",)] if point == "after-parking" else [])
 
 
-@pytest.mark.parametrize(("point", "count"), [("after-commit", 7), ("after-ack", 25), ("after-intent", 9)])
+@pytest.mark.parametrize(
+    ("point", "count"),
+    [("after-commit", 7), pytest.param("after-ack", 25, marks=LONG), pytest.param("after-intent", 9, marks=LONG)],
+)
 def test_a_death_within_a_bundle_loses_and_doubles_nothing(
     point: str, count: int, fresh_target: Endpoint, vhost: Vhost, start_sync: StartSync, run_sync: RunSync
 ) -> None:
@@ -124,7 +135,10 @@ def check_state(target: Endpoint) -> None:
         assert list(differences(case.state, found, data_only=False)) == [], case
 
 
-@pytest.mark.parametrize(("point", "count"), [("after-commit", 4), ("after-ack", 4), ("before-commit", 5)])
+@pytest.mark.parametrize(
+    ("point", "count"),
+    [("after-commit", 4), pytest.param("after-ack", 4, marks=LONG), pytest.param("before-commit", 5, marks=LONG)],
+)
 def test_a_death_during_a_bootstrap_loses_nothing_of_what_maxwell_held_back(
     point: str, count: int, fresh_target: Endpoint, vhost: Vhost, start_sync: StartSync, run_sync: RunSync
 ) -> None:

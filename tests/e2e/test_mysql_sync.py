@@ -226,11 +226,11 @@ def test_several_sources_are_rewritten_to_one_target(fresh_target: Endpoint, vho
 
 
 def under_load(
-    target: Endpoint, vhost: Vhost, binlog: Binlog, start_sync: StartSync, *, rows: int = 20_000
+    target: Endpoint, vhost: Vhost, binlog: Binlog, start_sync: StartSync, *, rows: int = 6_000
 ) -> tuple[SyncProcess, dict[str, Any], list[bytes]]:
     """A run that is in the middle of many one-row transactions."""
     messages = table(binlog) + inserts(binlog, rows)
-    config = sync_config(target, vhost, batch_rows=200)
+    config = sync_config(target, vhost, batch_rows=10)  # small: what is left takes long, and costs little
     vhost.declare("sync")
     vhost.publish(messages)
     process = start_sync(config)

@@ -1,20 +1,20 @@
-"""`python -m pydbsync parked`, while a worker follows the queue."""
+"""`pydbsync parked`, while a worker follows the queue."""
 
 from __future__ import annotations
 
 import json
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.commands import call
 from tests.conftest import RunSync, StartSync
 from tests.e2e.streams import QUICK
 from tests.maxwell import Binlog, insert, update
-from tests.processes import REPOSITORY, sync_config, wait_for, write_config
+from tests.processes import sync_config, wait_for, write_config
 from tests.servers import Endpoint, Vhost
 
 pytestmark = pytest.mark.mariadb
@@ -31,8 +31,7 @@ def desk(config: dict[str, Any], tmp_path: Path) -> Callable[..., subprocess.Com
     file = write_config({**config, "log_file_prefix": ""}, tmp_path / "config.py")
 
     def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "pydbsync", "parked", *arguments, "--config", str(file)]
-        return subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False)
+        return call("parked", *arguments, "--config", str(file))
 
     return run
 

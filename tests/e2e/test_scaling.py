@@ -8,6 +8,7 @@ import pymysql
 import pytest
 
 from tests.conftest import RunSync, StartSync
+from tests.matrices import LONG
 from tests.maxwell import Binlog, delete, insert, update
 from tests.processes import sync_config, wait_for
 from tests.servers import Endpoint, Vhost
@@ -71,7 +72,7 @@ def test_a_consistent_hash_exchange_keeps_each_table_in_one_queue(
     assert_applied(fresh_target)
 
 
-@pytest.mark.parametrize("queue_type", ["classic", "quorum"])
+@pytest.mark.parametrize("queue_type", ["quorum", pytest.param("classic", marks=LONG)])
 def test_a_stand_by_takes_over_where_the_first_machine_stopped(
     queue_type: str, fresh_target: Endpoint, vhost: Vhost, start_sync: StartSync
 ) -> None:

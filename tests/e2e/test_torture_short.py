@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-import random
 from pathlib import Path
 
 import pytest
 
+from tests.matrices import ANOTHER_SEED, LONG
 from tests.torture.run import torture
 
-FAULTS = 6
+FAULTS = [pytest.param(3, 1, id="the same seed"), pytest.param(6, ANOTHER_SEED, marks=LONG, id="another seed")]
 
 
 @pytest.mark.mariadb
-def test_random_faults_leave_no_difference(tmp_path: Path) -> None:
-    seed = random.SystemRandom().randrange(10**6)
-    print(f"python -m tests.torture --faults {FAULTS} --seed {seed}")
-    result = torture(tmp_path, faults=FAULTS, seed=seed)
+@pytest.mark.parametrize(("faults", "seed"), FAULTS)
+def test_random_faults_leave_no_difference(tmp_path: Path, faults: int, seed: int) -> None:
+    print(f"python -m tests.torture --faults {faults} --seed {seed}")
+    result = torture(tmp_path, faults=faults, seed=seed)
     print(result)
     assert result.is_equal, str(result)
     assert result.rows > 0
-    assert sum(result.faults.values()) == FAULTS
+    assert sum(result.faults.values()) == faults

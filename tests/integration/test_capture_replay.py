@@ -15,6 +15,7 @@ from tests.corpus import Case, cases, lossy_cases
 from tests.integration.captured import Capture, run
 from tests.integration.engine import parked, replay
 from tests.integration.test_capture_conformance import MARKS, make_maxwells_table, run_case
+from tests.matrices import LONG
 from tests.servers import Endpoint
 from tests.state import differences, read_state
 
@@ -35,8 +36,14 @@ EXEMPT = {
         1,
     ),
 }
+ALWAYS = {
+    "03-text-charsets", "06-temporal", "08-bit", "09-enum-set", "10-json", "11-geometry", "13-no-primary-key",
+    "16-invisible-columns", "17-foreign-keys", "20-ddl-alter", "28-transactions", *EXEMPT,
+}  # fmt: skip
+"""The others are for the long tests: what capture makes of each is in test_capture_conformance.py, what replay makes
+of that in test_corpus.py."""
 ALL = [
-    pytest.param(case, marks=MARKS[case.brand], id=str(case))
+    pytest.param(case, marks=[MARKS[case.brand], *([] if case.name in ALWAYS else [LONG])], id=str(case))
     for brand in ("mysql", "mariadb")
     for case in (*cases(brand), *lossy_cases(brand))
     if case.name != "30-bootstrap"

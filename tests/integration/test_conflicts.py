@@ -29,6 +29,7 @@ from pydbsync.plan.batch import single_statements
 from tests.conflicting import Change, Row, Server, exchange, rules
 from tests.integration.engine import LOG, parked, replay, settings_for
 from tests.integration.two_way import TwoWay
+from tests.matrices import thinned
 from tests.maxwell import Binlog, Step, delete, insert, update
 from tests.processes import write_config
 from tests.resolving import decide_all
@@ -120,7 +121,11 @@ def kinds(side: str, n: int, key: int) -> list[list[Change]]:
 
 
 @pytest.mark.parametrize(
-    ("policy", "first"), [("prefer", "a"), ("prefer", "b"), ("newest:n", "b"), ("larger:n", "a"), ("smaller:n", "a")]
+    ("policy", "first"),
+    thinned(
+        [("prefer", "a"), ("prefer", "b"), ("newest:n", "b"), ("larger:n", "a"), ("smaller:n", "a")],
+        lambda row: row in (("prefer", "a"), ("newest:n", "b")),
+    ),
 )
 def test_every_pair_of_changes_ends_alike_and_is_written_down_once(
     ends: tuple[End, End], policy: str, first: str
@@ -490,7 +495,10 @@ def test_a_bootstrap_of_equal_rows_is_no_conflict(ends: tuple[End, End]) -> None
     assert b.conflicts() == [("exists", "source")]
 
 
-@pytest.mark.parametrize("point", ["after-conflict:1", "after-conflict:2", "before-commit", "after-commit"])
+@pytest.mark.parametrize(
+    "point",
+    thinned(["after-conflict:1", "after-conflict:2", "before-commit", "after-commit"], "after-conflict:2".__eq__),
+)
 def test_a_kill_between_a_decision_and_its_commit_leaves_each_conflict_once(
     ends: tuple[End, End], tmp_path: Path, point: str
 ) -> None:

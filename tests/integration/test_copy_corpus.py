@@ -11,6 +11,7 @@ from tests.comparing import settings_for
 from tests.conftest import LEG
 from tests.corpus import Brand, cases, lossy_cases
 from tests.integration.copying import OWN, copy, state_differences, unequal
+from tests.matrices import LONG
 from tests.servers import Endpoint
 
 BRAND: Brand = "mysql" if LEG == "mysql" else "mariadb"
@@ -37,7 +38,7 @@ def databases(source: Endpoint) -> Iterator[list[str]]:
     source.drop_databases()
 
 
-@pytest.mark.parametrize("way", ["load", "insert"])
+@pytest.mark.parametrize("way", ["load", pytest.param("insert", marks=LONG)])
 def test_a_copy_of_all_cases_is_equal(source: Endpoint, fresh_target: Endpoint, databases: list[str], way: str) -> None:
     fresh_target.query(f"SET GLOBAL local_infile = {int(way == 'load')}")
     settings = settings_for(source, fresh_target)

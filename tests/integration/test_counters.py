@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 import threading
 from pathlib import Path
 
@@ -11,11 +9,12 @@ import pytest
 
 from pydbsync.config.settings import Settings
 from pydbsync.ops.verify.run import Verification, VerifyOptions
+from tests.commands import call
 from tests.comparing import LOG, QUICK, run_sql, settings_for
 from tests.integration.carried import Carrier
 from tests.integration.copying import copy
 from tests.integration.engine import replay
-from tests.processes import REPOSITORY, write_config
+from tests.processes import write_config
 from tests.servers import Endpoint
 
 TABLES = ("deleted", "moved", "emptied", "fresh")
@@ -77,10 +76,7 @@ def test_what_the_stream_does_not_raise_is_listed_and_raised(carrier: Carrier, t
     )
 
     def counters(*arguments: str) -> tuple[int, str]:
-        done = subprocess.run(
-            [sys.executable, "-m", "pydbsync", "counters", "--config", str(config), *arguments],
-            cwd=REPOSITORY, capture_output=True, text=True, check=False,
-        )  # fmt: skip
+        done = call("counters", "--config", str(config), *arguments)
         return done.returncode, done.stdout
 
     code, listed = counters()

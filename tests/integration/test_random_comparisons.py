@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import pytest
+
+from tests.matrices import LONG
 from tests.servers import Endpoint
 from tests.torture.comparisons import Fuzz
 
 
-def test_random_damage_is_found_exactly(fresh_source: Endpoint, fresh_target: Endpoint) -> None:
-    assert Fuzz(fresh_source, fresh_target, seed=11).run(40) == []
+@pytest.mark.parametrize("rounds", [12, pytest.param(40, marks=LONG)])
+def test_random_damage_is_found_exactly(fresh_source: Endpoint, fresh_target: Endpoint, rounds: int) -> None:
+    assert Fuzz(fresh_source, fresh_target, seed=11).run(rounds) == []

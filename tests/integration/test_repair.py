@@ -18,6 +18,7 @@ from pydbsync.ops.repair.group import execute
 from pydbsync.ops.repair.plan import read_plan
 from pydbsync.ops.repair.run import Repair, RepairOptions, describe_plan
 from pydbsync.plan.row_statements import RowStatement
+from tests.commands import call
 from tests.comparing import LOG, QUICK, compare, on_both, run_sql
 from tests.integration.test_verify import ALL_TYPES
 from tests.processes import wait_for
@@ -560,8 +561,7 @@ def test_a_document_that_the_target_cannot_hold_is_left_out_with_its_reason(
 
 def test_the_command_asks_applies_compares_and_takes_back(broken: Bench) -> None:
     def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "pydbsync", "repair", *broken.options(), *arguments]
-        return subprocess.run(command, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
+        return call("repair", *broken.options(), *arguments)
 
     broken.verify()
     made = run("--report", str(broken.report), "--unproven")
@@ -583,8 +583,7 @@ def test_the_exit_code_tells_that_rows_were_left_out(bench: Bench) -> None:
     on_both(bench.source, bench.target, "CREATE TABLE t (id INT PRIMARY KEY, j JSON)")
     change(bench.source, "INSERT INTO t VALUES (1, 'null'), (2, '[null]')")
     bench.verify()
-    command = [sys.executable, "-m", "pydbsync", "repair", *bench.options(), "--report", str(bench.report)]
-    done = subprocess.run([*command, "--unproven", "--yes"], capture_output=True, text=True, check=False)
+    done = call("repair", *bench.options(), "--report", str(bench.report), "--unproven", "--yes")
     assert "left out: shop.t: " in done.stdout
     assert "1 changes applied, 0 refused" in done.stdout
     assert done.returncode == 1
@@ -601,8 +600,7 @@ def test_tables_and_rows_are_chosen_and_explained_before_anything_is_written(ben
     bench.verify()
 
     def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "pydbsync", "repair", *bench.options(), *arguments]
-        return subprocess.run(command, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
+        return call("repair", *bench.options(), *arguments)
 
     chosen = ("--report", str(bench.report), "--unproven", "--exclude", "*.w", "--where", "shop.*=id > 1 -- or so")
     told = run(*chosen, "--explain")

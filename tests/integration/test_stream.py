@@ -13,6 +13,7 @@ from pydbsync.source.memory import MemorySource
 from tests.conftest import RunSync
 from tests.corpus import STREAM
 from tests.integration.engine import checksums, follow_source, parked, replay
+from tests.matrices import LONG
 from tests.processes import sync_config
 from tests.servers import Endpoint, Vhost
 from tests.state import compare
@@ -50,9 +51,9 @@ def test_the_recorded_stream_twice_in_a_row_leaves_the_target_unchanged_the_seco
 @pytest.mark.parametrize(
     "options",
     [
-        {"batch_rows": 100, "transaction_rows": 25},
+        pytest.param({"batch_rows": 100, "transaction_rows": 25}, marks=LONG),
         {"batch_bytes": 20_000, "apply_mode": "upsert"},
-        {"apply_mode": "plain"},
+        pytest.param({"apply_mode": "plain"}, marks=LONG),
     ],
     ids=str,
 )

@@ -28,7 +28,15 @@ class Entry:
     remedy: str
 
     def covers(self, spoken: Spoken) -> bool:
-        return (not spoken.kind or spoken.kind in self.kinds) and bool(self.pattern.fullmatch(spoken.text))
+        return (
+            (not spoken.kind or spoken.kind in self.kinds)
+            and spoken.text.startswith(self.beginning)
+            and bool(self.pattern.fullmatch(spoken.text))
+        )
+
+    @cached_property
+    def beginning(self) -> str:
+        return self.text.partition(HOLE)[0]
 
     @cached_property
     def pattern(self) -> re.Pattern[str]:
