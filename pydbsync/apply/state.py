@@ -132,26 +132,39 @@ class _SchemaWork:
             try:
                 self._connection.execute(sql)
             except PermanentError as exc:
-                found = self._look()
+                found = self._look_again(step, found)
                 if exc.code not in _DONE_BY_ANOTHER or self._statements(step, found, is_recorded=is_recorded):
                     raise
             else:
-                found = self._look()
+                found = self._look_again(step, found)
         return found
 
     def _statements(self, step: Step, found: Found, *, is_recorded: bool) -> list[str]:
         later = [step for migration in self._migrations for step in migration.steps]
         return list(statements(self._schema, step, found, later=later, is_recorded=is_recorded))
 
-    def _look(self) -> Found:
+    def _look_again(self, step: Step, found: Found) -> Found:
+        """What there is after a step: at its own table alone, since a look at all of them opens each."""
+        if isinstance(step, Rows):
+            return found
+        now = self._look(step.name)
+        return Found(
+            frozenset(each for each in found.columns if each[0] != step.name) | now.columns,
+            frozenset(each for each in found.keys if each[0] != step.name) | now.keys,
+        )
+
+    def _look(self, table: str | None = None) -> Found:
+        """Of all tables, or of one."""
+        where = "table_schema = %s"
+        names: tuple[str, ...] = (self._schema,)
+        if table is not None:
+            where, names = f"{where} AND table_name = %s", (self._schema, table)
         columns = self._connection.rows(
-            "SELECT LOWER(table_name), LOWER(column_name) FROM information_schema.columns WHERE table_schema = %s",
-            (self._schema,),
+            f"SELECT LOWER(table_name), LOWER(column_name) FROM information_schema.columns WHERE {where}", names
         )
         keys = self._connection.rows(
-            "SELECT DISTINCT LOWER(table_name), LOWER(index_name) FROM information_schema.statistics"
-            " WHERE table_schema = %s",
-            (self._schema,),
+            f"SELECT DISTINCT LOWER(table_name), LOWER(index_name) FROM information_schema.statistics WHERE {where}",
+            names,
         )
         return Found(frozenset((str(t), str(c)) for t, c in columns), frozenset((str(t), str(k)) for t, k in keys))
 
