@@ -177,6 +177,11 @@ MIGRATIONS = (
             ),
         ),
     ),
+    Migration(
+        16,
+        "A worker writes how often its batches were how late, of which an alert rule asks the tail.",
+        (Columns("worker", "commit_lag TEXT CHARACTER SET ascii NULL"),),
+    ),
 )
 
 VERSION_TABLE = Table(

@@ -11,11 +11,12 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from typing import Generic, Protocol, TypeVar
 
 from pydbsync.apply.connection import Connection
 from pydbsync.backoff import Backoff
 from pydbsync.config.servers import TargetSettings
-from pydbsync.errors import ConfigError, PermanentError, TransientError
+from pydbsync.errors import PermanentError, PydbsyncError, TransientError
 
 ANSWER_S = 5.0
 """A server that takes longer for one small statement is given up, until later."""
@@ -25,15 +26,36 @@ _MISSING = (1049, 1146)
 """No such database, no such table: whoever starts is about to make them."""
 
 
-class StateWriter:
+class Open(Protocol):
+    """A connection, to whatever keeps the state."""
+
+    def is_open(self) -> bool: ...
+
+    def close(self) -> None: ...
+
+
+_C = TypeVar("_C", bound=Open)
+
+
+def state_connection(server: TargetSettings) -> Callable[[], Connection]:
+    """Connects for small statements that are answered soon."""
+
+    def connect() -> Connection:
+        keywords = {**server.connect_keywords(), "connect_timeout": ANSWER_S}
+        return Connection(keywords, key=server.key, read_timeout_s=ANSWER_S)
+
+    return connect
+
+
+class StateWriter(Generic[_C]):
     """Calls `write` every `every_s` seconds, and once more at the end."""
 
     def __init__(
         self,
-        server: TargetSettings,
+        connect: Callable[[], _C],
         *,
-        write: Callable[[Connection], None],
-        read: Callable[[Connection], None] = lambda connection: None,
+        write: Callable[[_C], None],
+        read: Callable[[_C], None] = lambda connection: None,
         every_s: float,
         log: logging.Logger,
         refused: Callable[[str], object] | None = None,
@@ -41,7 +63,7 @@ class StateWriter:
         """`read` is called behind each writing, over the same connection: what somebody wants of this process.
         `refused` hears, instead of the log, why the server does not let it write."""
         self._refused = refused
-        self._server = server
+        self._connect = connect
         self._write = write
         self._read = read
         self._every_s = every_s
@@ -68,7 +90,7 @@ class StateWriter:
 
     def _run(self) -> None:
         backoff = Backoff(self._every_s, max(self._every_s, ANSWER_S))
-        connection: Connection | None = None
+        connection: _C | None = None
         started_at = time.monotonic()
         try:
             while True:
@@ -87,7 +109,7 @@ class StateWriter:
                     if connection is not None:
                         connection.close()
                     wait_s = backoff.next_s()
-                except (PermanentError, ConfigError) as exc:
+                except PydbsyncError as exc:
                     is_missing = isinstance(exc, PermanentError) and exc.code in _MISSING
                     if not is_missing or time.monotonic() - started_at > _REFUSED_WAIT_S:
                         wait_s = _REFUSED_WAIT_S
@@ -101,10 +123,6 @@ class StateWriter:
         finally:
             if connection is not None:
                 connection.close()
-
-    def _connect(self) -> Connection:
-        keywords = {**self._server.connect_keywords(), "connect_timeout": ANSWER_S}
-        return Connection(keywords, key=self._server.key, read_timeout_s=ANSWER_S)
 
     def _tell_refusal(self, exc: Exception) -> None:
         if self._refused is not None:

@@ -73,6 +73,8 @@ class WorkerRow(msgspec.Struct, kw_only=True):
     remedy: str | None = None
     conflict_rule: str | None = None
     """What decides conflicts, for the worker of the other direction; None where nobody looks for any."""
+    commit_lag: str | None = None
+    """How often a batch was how late since this process started, as JSON: the counts of `LAG_S`, which is in it."""
     state_age_s: float = 0.0
     started_age_s: float = 0.0
     last_error_age_s: float | None = None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import time
 from collections.abc import Iterator, Sequence
 
 import typer
@@ -11,7 +12,9 @@ import typer
 from pydbsync.commands.shared import print_json
 from pydbsync.config.settings import Settings
 from pydbsync.errors import OperationError, TransientError
+from pydbsync.ops.sinks.told import tell_end
 from pydbsync.ops.sinks.tool import SinkTool, TableOutcome
+from pydbsync.ops.status.words import count
 from pydbsync.process.stop_signals import stop_on_signals
 
 DIFFERENT, UNKNOWN = 1, 2
@@ -29,6 +32,7 @@ def run_tool(
     as_json: bool,
 ) -> int:
     """copy, verify or repair, and what was found; the exit code is 1 where something differs, 2 where nobody knows."""
+    began_at = time.time()
     with _away_is_told():
         tool = SinkTool(
             settings, tables=tables, exclude=exclude, stream=stream, wait_s=wait_s, stop=stop_on_signals(), log=log
@@ -41,9 +45,14 @@ def run_tool(
         for outcome in found:
             _show(outcome)
     left = [each for each in found if not each.is_equal and each.mended < each.missing + each.different + each.extra]
+    code = 0
     if left:
-        return UNKNOWN if any(each.note for each in left) else DIFFERENT
-    return 0
+        code = UNKNOWN if any(each.note for each in left) else DIFFERENT
+    result = f"{len(found) - len(left)} of {count(len(found), 'table')} equal"
+    tell_end(
+        settings, log, step, began_at=began_at, exit_code=code, done=sum(each.rows for each in found), result=result
+    )
+    return code
 
 
 def _show(outcome: TableOutcome) -> None:

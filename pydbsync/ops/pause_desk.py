@@ -7,11 +7,12 @@ import logging
 
 from pydbsync.apply.connection import Connection
 from pydbsync.apply.operator_audit import actor_here
-from pydbsync.apply.pause_table import PauseTable
+from pydbsync.apply.pause_table import Pause, PauseTable
 from pydbsync.apply.state import ensure_state_schema
 from pydbsync.config.settings import Settings
 from pydbsync.ops.sink_desk import open_keeps
 from pydbsync.sinks.keep import KeptPause
+from pydbsync.sinks.notes import add_deed
 
 
 class PauseDesk:
@@ -42,8 +43,22 @@ class PauseDesk:
 class SinkPauseDesk:
     """The pauses that the keeps of a sink's streams have; those of tables are in each of them."""
 
-    def __init__(self, settings: Settings, log: logging.Logger) -> None:
+    def __init__(self, settings: Settings, log: logging.Logger, *, actor: str | None = None) -> None:
+        """`actor` is who is written down beside each pause; without it the user of this process."""
         self._parts = open_keeps(settings, log)
+        self._actor = actor or actor_here()
+
+    def pauses(self) -> list[Pause]:
+        """Every one; of tables once, whatever the streams are."""
+        found: dict[object, Pause] = {}
+        for stream, parts in self._parts.items():
+            for each in parts.keep.pauses():
+                tables = each.schema_changes_of
+                asked_at = dt.datetime.fromisoformat(each.asked_at)
+                found.setdefault(
+                    tables or (stream, ""), Pause("" if tables else stream, tables, each.actor, each.reason, asked_at)
+                )
+        return list(found.values())
 
     def all(self) -> list[str]:
         """A line each."""
@@ -64,7 +79,8 @@ class SinkPauseDesk:
             keep = self._parts[name].keep
             pauses = keep.pauses()
             if all(each.schema_changes_of != tables for each in pauses):
-                keep.pause([*pauses, KeptPause(tables, actor_here(), reason, asked_at)])
+                keep.pause([*pauses, KeptPause(tables, self._actor, reason, asked_at)])
+                add_deed(keep, "pause", _about(name, tables), actor=self._actor, detail=reason)
                 has_changed = True
         return has_changed
 
@@ -77,6 +93,7 @@ class SinkPauseDesk:
             left = [each for each in pauses if each.schema_changes_of != tables]
             if left != pauses:
                 keep.pause(left)
+                add_deed(keep, "resume", _about(name, tables), actor=self._actor, detail="")
                 has_changed = True
         return has_changed
 
@@ -85,3 +102,7 @@ class SinkPauseDesk:
         for parts in self._parts.values():
             parts.keep.close()
             parts.writer.close()
+
+
+def _about(stream: str, tables: str) -> str:
+    return f"schema changes of {tables}" if tables else stream

@@ -19,9 +19,9 @@ from pydbsync.config.sinks import NdjsonSettings
 from pydbsync.decode.maxwell import decode_message
 from pydbsync.engine.table_plans import router_from
 from pydbsync.errors import DecodeError, OperationError, PlanError
-from pydbsync.model import Change, Delivery, Marker, RowChange, SchemaChange, TableName
-from pydbsync.ops.parked_counts import Count, counted
-from pydbsync.ops.parked_desk import ALL, UNREADABLE, Parked
+from pydbsync.model import Change, Delivery, Marker, RowChange, SchemaChange, TableName, TableSchema
+from pydbsync.ops.parked_counts import Count, counted, shape_of
+from pydbsync.ops.parked_desk import ALL, UNREADABLE, Brief, Parked
 from pydbsync.ops.parked_foreign import Foreign
 from pydbsync.ops.parked_retry import Outcome
 from pydbsync.ops.parked_select import Selection
@@ -72,10 +72,12 @@ def _owned(stream: str, keep: Keep, to: str) -> OperationError:
 class SinkDesk:
     """The operator's view of what is parked of a sink's streams."""
 
-    def __init__(self, settings: Settings, log: logging.Logger) -> None:
-        """Raises ConfigError, TransientError."""
+    def __init__(self, settings: Settings, log: logging.Logger, *, actor: str | None = None) -> None:
+        """`actor` is who is written down beside each step; without it the user of this process. Raises ConfigError,
+        TransientError."""
         self._settings = settings
         self._log = log
+        self._actor = actor or actor_here()
         self._router = router_from(settings)
         self._parts = open_keeps(settings, log)
         self._foreign = Foreign(settings, lambda table: None)
@@ -96,6 +98,27 @@ class SinkDesk:
     def named(self, parked_id: int, *, stream: str | None = None) -> Parked:
         """The one with this id. Raises OperationError."""
         return next(self.find(Selection(ids=(parked_id,), stream=stream)))
+
+    def briefs(self, selection: Selection, *, above: int = 0, limit: int) -> list[Brief]:
+        """The next of them in order, those with an id above this one."""
+        now = time.time()
+        found = [(stream, kept) for stream, kept in self._found(selection) if kept.id > above]
+        return [_brief(stream, kept, now) for stream, kept in found[:limit]]
+
+    def groups(self, selection: Selection, *, limit: int) -> list[Count]:
+        """How many are meant, by table and error number, each with the reason of its first."""
+        found = self._found(selection)
+        first: dict[tuple[str, int], str] = {}
+        for _, kept in found:
+            first.setdefault((str(kept.change.source), kept.change.code), kept.change.reason)
+        groups = self.counts(selection, by=("table", "code"))[:limit]
+        for each in groups:
+            each.reason = shape_of(first.get((each.table, each.code or 0), ""))
+        return groups
+
+    def target_table(self, name: TableName) -> TableSchema | None:
+        """A sink has no tables."""
+        return None
 
     def history(self, parked_id: int, *, stream: str | None = None) -> list[tuple[str, str, str, dt.datetime]]:
         """(action, actor, detail, when) of one parked change."""
@@ -273,7 +296,7 @@ class SinkDesk:
     def _amend(
         self, stream: str, kept: KeptChange, action: str, detail: str, *, status: str = "", edited: bytes | None = None
     ) -> None:
-        step = Step(action, actor_here(), detail, time.time())
+        step = Step(action, self._actor, detail, time.time())
         self._parts[stream].keep.amend(
             msgspec.structs.replace(
                 kept, status=status or kept.status, edited=edited if edited is not None else kept.edited,
@@ -343,6 +366,16 @@ def _same_statement(
         and isinstance(found := _decoded(other), SchemaChange)
         and found.sql == change.sql
     ]
+
+
+def _brief(stream: str, kept: KeptChange, now: float) -> Brief:
+    change = kept.change
+    return Brief(
+        id=kept.id, stream=stream, status=kept.status, kind=change.kind, source_database=change.source.database,
+        source_table=change.source.table, target_database=change.target_database, behind=change.behind,
+        reason=change.reason[:1000], code=change.code, age_s=max(0.0, now - kept.parked_at),
+        size_bytes=len(change.message), is_edited=kept.edited is not None,
+    )  # fmt: skip
 
 
 def _parked(stream: str, kept: KeptChange) -> Parked:

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 
 from pydbsync import __version__
 from pydbsync.apply.connection import Connection
-from pydbsync.apply.state_writer import StateWriter
+from pydbsync.apply.state_writer import StateWriter, state_connection
 from pydbsync.apply.task_table import TaskRow, TaskTable
 from pydbsync.config.settings import NOT_CONFIGURED, Settings
 from pydbsync.errors import (
@@ -101,7 +101,7 @@ def telling(settings: Settings, kind: str, *, name: str = "", unit: str = "rows"
         if findings is not None:
             table.write_findings(connection, kind, findings)
 
-    writer = StateWriter(settings.target, write=write, every_s=settings.state_interval_s, log=_log)
+    writer = StateWriter(state_connection(settings.target), write=write, every_s=settings.state_interval_s, log=_log)
     writer.start()
     try:
         yield told

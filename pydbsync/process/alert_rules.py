@@ -12,7 +12,7 @@ from typing import Any, Final, NamedTuple
 import yaml
 
 from pydbsync.config.alerts import AlertSettings
-from pydbsync.process.histogram import Histogram
+from pydbsync.process.histogram import LAG_S, Histogram
 from pydbsync.process.status import WorkerStatus
 from pydbsync.process.tasks import Facts, Task
 
@@ -95,6 +95,7 @@ class _Watch:
         self._settings = settings
         self._samples: deque[_Sample] = deque()
         self._status = WorkerStatus(stream="")
+        self._counted = self._commit_lag = Histogram.of(LAG_S)
         self._since: dict[str, float] = {}
         """When a condition began that has held since."""
         self._happened: dict[str, float] = {}
@@ -104,7 +105,11 @@ class _Watch:
     def take(self, status: WorkerStatus, now: float) -> None:
         """The figures of this moment."""
         samples, former = self._samples, self._status
-        samples.append(_Sample(now, status.lag_s(), status.transactions, status.commit_lag))
+        if samples:
+            # As Prometheus counts: what a process that has ended counted, stays counted.
+            self._commit_lag += status.commit_lag.since(self._counted)
+        self._counted = status.commit_lag
+        samples.append(_Sample(now, status.lag_s(), status.transactions, self._commit_lag))
         # The last one before the oldest period stays: what came since then is a difference from it.
         while len(samples) > 1 and samples[1].at <= self._ago(now, _TAIL_PERIODS):
             samples.popleft()
@@ -131,7 +136,7 @@ class _Watch:
 
     def lag_tail(self) -> float | None:
         last, first = self._samples[-1].commit_lag, self._samples[0].commit_lag
-        found = _quantile([one - other for one, other in zip(last.counts, first.counts, strict=True)], last.limits)
+        found = _quantile(last.since(first).counts, last.limits)
         return found if found is not None and found > self._settings.lag_tail_s else None
 
     def stalled(self) -> float | None:

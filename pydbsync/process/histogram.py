@@ -38,6 +38,26 @@ class Histogram(msgspec.Struct):
         counts = [one + another for one, another in zip(self.counts, other.counts, strict=True)]
         return Histogram(self.limits, counts, self.sum + other.sum)
 
+    def to_json(self) -> str:
+        """As it is kept for others to read."""
+        return msgspec.json.encode(self).decode()
+
+    @classmethod
+    def from_json(cls, text: object, limits: tuple[float, ...]) -> Histogram:
+        """What was kept; empty where nothing was, or what counts by other limits."""
+        try:
+            found = msgspec.json.decode(str(text), type=cls)
+        except msgspec.MsgspecError:
+            return cls.of(limits)
+        return found if found.limits == limits and len(found.counts) == len(limits) + 1 else cls.of(limits)
+
+    def since(self, before: Histogram) -> Histogram:
+        """What came after that: all of it where the counting has begun anew meanwhile."""
+        counts = [one - other for one, other in zip(self.counts, before.counts, strict=False)]
+        if self.limits != before.limits or min(counts) < 0:
+            return self
+        return Histogram(self.limits, counts, self.sum - before.sum)
+
     def buckets(self) -> list[tuple[str, float]]:
         """Each limit with how many were at most so large, as Prometheus writes them."""
         total, found = 0, []

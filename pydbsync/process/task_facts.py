@@ -10,9 +10,11 @@ from typing import Any, Final
 from pydbsync.apply.connection import Connection
 from pydbsync.config.servers import TargetSettings
 from pydbsync.config.settings import Settings
-from pydbsync.errors import ConfigError, PermanentError, TransientError
+from pydbsync.errors import PydbsyncError
 from pydbsync.plan.quoting import quote_name
 from pydbsync.process.tasks import Facts, Task
+from pydbsync.sinks.make import OpenKeep
+from pydbsync.sinks.notes import read_tasks as read_noted_tasks
 
 EVERY_S: Final = 5.0
 _RETENTION_EVERY_S: Final = 300.0
@@ -22,12 +24,13 @@ _SILENT_S: Final = 30.0
 
 
 class TaskFacts:
-    """Asks the target every few seconds, and the source every few minutes, in a thread of its own."""
+    """Asks the target (or where a sink keeps its state) every few seconds, the source every few minutes, in a thread
+    of its own."""
 
     def __init__(self, settings: Settings, log: logging.Logger) -> None:
         self._settings = settings
         self._log = log
-        self._connection: Connection | None = None
+        self._connection: Connection | OpenKeep | None = None
         self._retention_at = 0.0
         self._stop = threading.Event()
         self._is_told = False
@@ -46,7 +49,7 @@ class TaskFacts:
             try:
                 self._look()
                 self._is_told = False
-            except (ConfigError, PermanentError, TransientError) as exc:
+            except PydbsyncError as exc:
                 self._drop()
                 if not self._is_told:
                     self._is_told = True
@@ -55,10 +58,7 @@ class TaskFacts:
         self._drop()
 
     def _look(self) -> None:
-        if self._connection is None:
-            self._connection = _connect(self._settings.target)
-        tasks = read_tasks(self._connection, self._settings.state_schema)
-        self.found = self.found._replace(tasks=tasks)
+        self.found = self.found._replace(tasks=self._tasks())
         source = self._settings.source
         if source is not None and time.monotonic() >= self._retention_at:
             self._retention_at = time.monotonic() + _RETENTION_EVERY_S
@@ -67,6 +67,23 @@ class TaskFacts:
                 self.found = self.found._replace(retention_s=read_retention(connection))
             finally:
                 connection.close()
+
+    def _tasks(self) -> tuple[Task, ...]:
+        settings = self._settings
+        if settings.sink is None:
+            if not isinstance(self._connection, Connection):
+                self._connection = _connect(settings.target)
+            return read_tasks(self._connection, settings.state_schema)
+        if not isinstance(self._connection, OpenKeep):
+            streams = [queue.stream for queue in settings.queues] or [settings.stream]
+            self._connection = OpenKeep(settings, streams[0], log=self._log)  # each stream keeps all of them
+        return tuple(
+            Task(
+                each.kind, "", "done", each.started_at, each.ended_at, each.exit_code, each.done, None, "rows",
+                is_running=False,
+            )
+            for each in read_noted_tasks(self._connection)
+        )  # fmt: skip
 
     def _drop(self) -> None:
         if self._connection is not None:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pydbsync.apply.connection import Connection
 from pydbsync.apply.mark import send_mark
 from pydbsync.apply.state import ensure_state_schema
-from pydbsync.apply.state_writer import ANSWER_S, StateWriter
+from pydbsync.apply.state_writer import ANSWER_S, StateWriter, state_connection
 from pydbsync.config.servers import TargetSettings
 from pydbsync.config.settings import Settings
 from pydbsync.engine.echoes import another_server
@@ -84,7 +84,7 @@ class MarkWriter:
         self._left = 0
         self._is_made = False
         self._writer = StateWriter(
-            settings.source, write=self._write, every_s=_LOOK_S, log=log, refused=self._refused
+            state_connection(settings.source), write=self._write, every_s=_LOOK_S, log=log, refused=self._refused
         )  # fmt: skip
 
     def start(self) -> None:

@@ -18,6 +18,8 @@ from pydbsync.apply.applier import Applier
 from pydbsync.apply.connection import Connection
 from pydbsync.apply.origin import StreamOrigin
 from pydbsync.apply.retention import Retention
+from pydbsync.apply.state_writer import state_connection
+from pydbsync.apply.worker_table import WorkerTable
 from pydbsync.config.settings import AmqpSettings, QueueSettings, Settings
 from pydbsync.decode.maxwell import decode_changes
 from pydbsync.engine.control import Control
@@ -38,8 +40,9 @@ from pydbsync.process.status import StatusObserver, WorkerStatus
 from pydbsync.process.stop_signals import stop_on_signals
 from pydbsync.process.two_way import MarkWriter
 from pydbsync.process.worker_state import WorkerState
-from pydbsync.protocols import Source
-from pydbsync.sinks.make import sink_stages
+from pydbsync.protocols import Source, StateStore
+from pydbsync.sinks.make import OpenKeep, sink_stages
+from pydbsync.sinks.notes import WorkerNotes
 from pydbsync.source.amqp import AmqpSource
 
 INTERNAL_ERROR = 70
@@ -84,14 +87,8 @@ def follow(
         stages = stages._replace(source=proven)
     control = Control(settings, use=stages.use)
     on_control(control)
-    state = None
-    if settings.sink is None:  # another kind of target keeps its state elsewhere
-        retention = Retention(settings.state_schema)
-        state = WorkerState(
-            settings, source, observer=observer, store=stages.store, log=log,
-            read=lambda connection: retention.step(connection, control.settings.history_days),
-        )  # fmt: skip
-        state.start()
+    state = _worker_state(settings, source, control, observer=observer, store=stages.store, log=log)
+    state.start()
     follower = Follower(
         control,
         stages,
@@ -105,16 +102,38 @@ def follow(
     try:
         follower.run(stop)
     except Exception as exc:
-        if state is not None:
-            state.failed(exc)
+        state.failed(exc)
         raise
     finally:
         observer.now("stopped")
         if mark_writer is not None:
             mark_writer.end()
-        if state is not None:
-            state.end()
+        state.end()
     return observer.status
+
+
+def _worker_state(
+    settings: Settings,
+    source: Source,
+    control: Control,
+    *,
+    observer: StatusObserver,
+    store: StateStore,
+    log: logging.Logger,
+) -> WorkerState[Connection] | WorkerState[OpenKeep]:
+    """In the state schema, or beside the state that a sink keeps."""
+    host, pid = socket.gethostname(), os.getpid()
+    if settings.sink is not None:
+        return WorkerState[OpenKeep](
+            settings, source, observer=observer, store=store, ledger=WorkerNotes(host=host, pid=pid), log=log,
+            connect=lambda: OpenKeep(settings, source.stream, log=log),
+        )  # fmt: skip
+    retention = Retention(settings.state_schema)
+    return WorkerState(
+        settings, source, observer=observer, store=store, log=log, connect=state_connection(settings.target),
+        ledger=WorkerTable(schema=settings.state_schema, stream=source.stream, host=host, pid=pid),
+        read=lambda connection: retention.step(connection, control.settings.history_days),
+    )  # fmt: skip
 
 
 def _stages(

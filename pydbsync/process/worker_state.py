@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import logging
-import os
-import socket
 import time
 from collections import deque
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Callable, Iterable
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 from pydbsync import __version__
-from pydbsync.apply.connection import Connection
-from pydbsync.apply.state_writer import StateWriter
-from pydbsync.apply.worker_table import Incident, Minute, WorkerRow, WorkerTable
+from pydbsync.apply.state_writer import Open, StateWriter
+from pydbsync.apply.worker_table import Incident, Minute, WorkerRow
 from pydbsync.config.settings import Settings
 from pydbsync.errors import BrokenOrderError, CheckpointConflict, ConfigError, StopError
 from pydbsync.process.status import StatusObserver, WorkerStatus
@@ -46,7 +43,23 @@ class _Sample(NamedTuple):
     """Messages that wait in the queue or are held."""
 
 
-class WorkerState:
+_C = TypeVar("_C", bound=Open)
+_In_contra = TypeVar("_In_contra", contravariant=True)
+
+
+class Ledger(Protocol[_In_contra]):
+    """Where the figures of one process are written."""
+
+    def write(self, connection: _In_contra, row: WorkerRow) -> None: ...
+
+    def add_minute(self, connection: _In_contra, minute: Minute) -> None: ...
+
+    def add_incidents(self, connection: _In_contra, incidents: Iterable[Incident]) -> None: ...
+
+    def clear(self, connection: _In_contra, *, is_start: bool) -> None: ...
+
+
+class WorkerState(Generic[_C]):
     """Writes the rows of this worker until it ends."""
 
     def __init__(
@@ -56,19 +69,19 @@ class WorkerState:
         *,
         observer: StatusObserver,
         store: StateStore,
+        ledger: Ledger[_C],
+        connect: Callable[[], _C],
         log: logging.Logger,
-        read: Callable[[Connection], None] = lambda connection: None,
+        read: Callable[[_C], None] = lambda connection: None,
     ) -> None:
-        """`read` is handed to StateWriter."""
+        """`connect` and `read` are handed to StateWriter."""
         self._every_s = settings.state_interval_s
         self._conflict_rule = settings.conflicts.to_json() if settings.detects_conflicts else None
         self._observer = observer
         self._store = store
         transit: Callable[[], Transit] | None = getattr(source, "transit", None)
         self._transit = transit or (lambda: Transit(held=0, acknowledged=0, received_at=0.0, committed_at=0.0))
-        self._table = WorkerTable(
-            schema=settings.state_schema, stream=source.stream, host=socket.gethostname(), pid=os.getpid()
-        )
+        self._ledger = ledger
         self._samples: deque[_Sample] = deque()
         self._started_at = time.monotonic()
         self._cleared_at: float | None = None
@@ -81,9 +94,7 @@ class WorkerState:
         self._log = log
         self._lines = _LastError(self)
         self._incidents: deque[Incident] = deque(maxlen=100)
-        self._writer = StateWriter(
-            settings.target, write=self.write, read=read, every_s=max(self._every_s, 0.1), log=log
-        )
+        self._writer = StateWriter(connect, write=self.write, read=read, every_s=max(self._every_s, 0.1), log=log)
 
     def start(self) -> None:
         """Begin to write, unless the operator wants none."""
@@ -107,20 +118,20 @@ class WorkerState:
             self._log.removeHandler(self._lines)
             self._writer.end()
 
-    def write(self, connection: Connection) -> None:
+    def write(self, connection: _C) -> None:
         """Store how it is now. Called by the writer's thread."""
         now = time.monotonic()
         status = self._observer.status
         row = self._row(status, now)
-        self._table.write(connection, row)
+        self._ledger.write(connection, row)
         while self._observer.gap_texts:
             self._incidents.append(Incident("gap", self._observer.gap_texts.popleft(), GAP_REMEDY))
         while self._incidents:
-            self._table.add_incidents(connection, [self._incidents[0]])
+            self._ledger.add_incidents(connection, [self._incidents[0]])
             self._incidents.popleft()
         self._keep_minute(connection, row, now)
         if self._cleared_at is None or now - self._cleared_at > _CLEAR_EVERY_S:
-            self._table.clear(connection, is_start=self._cleared_at is None)
+            self._ledger.clear(connection, is_start=self._cleared_at is None)
             self._cleared_at = now
 
     def _row(self, status: WorkerStatus, now: float) -> WorkerRow:
@@ -173,6 +184,7 @@ class WorkerState:
             last_error=fault[0] if fault else None,
             remedy=fault[1] or None if fault else None,
             conflict_rule=self._conflict_rule,
+            commit_lag=status.commit_lag.to_json(),
             last_error_age_s=now - fault[2] if fault else None,
             state_age_s=max(0.0, now - status.state_at) if status.state_at else 0.0,
             started_age_s=now - self._started_at,
@@ -189,7 +201,7 @@ class WorkerState:
             samples.popleft()
         return samples[0]
 
-    def _keep_minute(self, connection: Connection, row: WorkerRow, now: float) -> None:
+    def _keep_minute(self, connection: _C, row: WorkerRow, now: float) -> None:
         if row.lag_s is not None:
             self._most_lag_s = max(row.lag_s, self._most_lag_s or 0.0)
         if row.depth is not None:
@@ -197,7 +209,7 @@ class WorkerState:
         if now - self._minute_at < _MINUTE_S and row.state != "stopped":
             return
         applied = row.applied - self._minute_applied
-        self._table.add_minute(connection, Minute(applied, self._most_lag_s, self._most_depth, row.parked_now))
+        self._ledger.add_minute(connection, Minute(applied, self._most_lag_s, self._most_depth, row.parked_now))
         self._minute_at, self._minute_applied = now, row.applied
         self._most_lag_s = self._most_depth = None
 
@@ -211,7 +223,7 @@ GAP_REMEDY = (
 class _LastError(logging.Handler):
     """Remembers the last warning or error, but for those that are counted and shown elsewhere."""
 
-    def __init__(self, state: WorkerState) -> None:
+    def __init__(self, state: WorkerState[Any]) -> None:
         super().__init__(logging.WARNING)
         self._state = state
 

@@ -78,6 +78,7 @@ class ApartSink:
                 if not self._keep.lock():
                     if not is_waiting:
                         self._log.info("waiting for %s: it is owned by %s", self._stream, self._keep.holder())
+                        self._tell("standing by")
                     is_waiting = True
                     stop.wait(_POLL_S)
                     continue
@@ -87,6 +88,7 @@ class ApartSink:
                 return self.state
             except TransientError as exc:
                 self._is_owner = False
+                self._tell("waiting for the target")
                 if not is_away:
                     self._log.warning("the target is away, waiting: %s", exc)
                 is_away = True

@@ -33,7 +33,15 @@ class _Document(msgspec.Struct):
     parked_count: int = 0
 
 
+class _Became(msgspec.Struct):
+    """Of a line of `amended.ndjson` what counts."""
+
+    id: int
+    status: str
+
+
 _decode = msgspec.json.Decoder(_Document).decode
+_decode_became = msgspec.json.Decoder(_Became).decode
 
 
 class FolderKeep:
@@ -45,6 +53,9 @@ class FolderKeep:
         self._folder = folder
         self._lock: int | None = None
         self._document = _Document(StreamState(Checkpoint()))
+        self._mended: set[int] = set()
+        """What is not parked any more, by `amended.ndjson` so far as it was read."""
+        self._read_bytes = 0
 
     def open(self) -> None:
         try:
@@ -135,7 +146,29 @@ class FolderKeep:
         return found
 
     def parked_count(self) -> int:
-        return sum(kept.status == "parked" for kept in self.parked())
+        document = self._document if self._lock is not None else self._read()
+        if document is None or not document.parked_count:
+            return 0
+        self._read_on()
+        return document.parked_count - sum(number <= document.parked_count for number in self._mended)
+
+    def _read_on(self) -> None:
+        """What was amended since the last look."""
+        path = self._folder / "amended.ndjson"
+        with _transient():
+            if not path.exists() or path.stat().st_size < self._read_bytes:
+                self._mended, self._read_bytes = set(), 0
+            if not path.exists():
+                return
+            with path.open("rb") as file:
+                file.seek(self._read_bytes)
+                data = file.read()
+        whole = data.rfind(b"\n") + 1
+        self._read_bytes += whole
+        for line in data[:whole].split(b"\n")[:-1]:
+            with suppress(msgspec.MsgspecError):
+                found = _decode_became(line)
+                (self._mended.discard if found.status == "parked" else self._mended.add)(found.id)
 
     def close(self) -> None:
         if self._lock is not None:
@@ -193,6 +226,26 @@ class FolderKeep:
     def pause(self, pauses: Sequence[KeptPause]) -> None:
         self.open()
         self._replace("pauses.json", encode_pauses(pauses))
+
+    # -- what a worker tells of itself -------------------------------------------------------------------------------
+
+    def note(self, name: str, text: bytes) -> None:
+        with _transient():
+            folder = self._folder / "notes"
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            partial = folder / f"{name}.{os.getpid()}.partial"
+            partial.write_bytes(text)  # lost with the machine's power, as what it tells is then
+            partial.replace(folder / name)
+
+    def notes(self, names: Sequence[str]) -> list[bytes | None]:
+        found: list[bytes | None] = []
+        with _transient():
+            for name in names:
+                try:
+                    found.append((self._folder / "notes" / name).read_bytes())
+                except FileNotFoundError:
+                    found.append(None)
+        return found
 
     # -- files -------------------------------------------------------------------------------------------------------
 

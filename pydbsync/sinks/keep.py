@@ -83,7 +83,7 @@ class Keep(Protocol):
         """All that was ever parked, in order. Raises TransientError."""
 
     def parked_count(self) -> int:
-        """How many changes are parked now. Raises TransientError."""
+        """How many changes are parked now; no change is read for it. Raises TransientError."""
 
     def close(self) -> None:
         """Give the lock back. Never raises."""
@@ -114,6 +114,14 @@ class Keep(Protocol):
 
     def pause(self, pauses: Sequence[KeptPause]) -> None:
         """Replace what is paused. Raises TransientError."""
+
+    # What a worker tells of itself (`sinks/notes.py`), also over a keep that owns nothing.
+
+    def note(self, name: str, text: bytes) -> None:
+        """Put this in place of what was noted by the name. Raises TransientError, ConfigError."""
+
+    def notes(self, names: Sequence[str]) -> list[bytes | None]:
+        """What was noted last by each name. Raises TransientError, ConfigError."""
 
 
 def behind_ids(change: ParkedChange, ids: Sequence[int]) -> ParkedChange:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
@@ -14,7 +14,7 @@ from pydbsync.config.sinks import NdjsonSettings, OwnSinkSettings, RedisSettings
 from pydbsync.decode.maxwell import decode_changes
 from pydbsync.engine.stages import Stages
 from pydbsync.engine.table_plans import router_from
-from pydbsync.errors import ConfigError
+from pydbsync.errors import ConfigError, PydbsyncError
 from pydbsync.protocols import Source
 from pydbsync.route.router import Router
 from pydbsync.sinks.apart import ApartSink
@@ -66,10 +66,9 @@ def parts_of(settings: Settings, router: Router, stream: str, *, log: logging.Lo
     """The sink and its keep. Raises ConfigError."""
     sink = settings.sink
     if isinstance(sink, NdjsonSettings):
-        path = for_stream(sink.path, stream)
-        return Parts(NdjsonSink(path), FolderKeep(Path(for_stream(sink.state or f"{path}.state", stream))))
+        return Parts(NdjsonSink(for_stream(sink.path, stream)), _folder(sink, stream))
     if isinstance(sink, OwnSinkSettings):
-        return Parts(_own_sink(sink, stream), FolderKeep(Path(for_stream(sink.state, stream))))
+        return Parts(_own_sink(sink, stream), _folder(sink, stream))
     if isinstance(sink, SearchSettings):
         try:
             from pydbsync.sinks.search.make import search_parts  # noqa: PLC0415 (urllib3 is loaded where it is used)
@@ -84,6 +83,50 @@ def parts_of(settings: Settings, router: Router, stream: str, *, log: logging.Lo
         raise ConfigError(f"needs redis-py ({exc}): pip install 'pydbsync[redis]'", key="sink.type") from exc
     made = redis_parts(settings, sink, router, stream, log=log)
     return Parts(made.writer, made.keep, made.durability)
+
+
+class OpenKeep:
+    """The keep of a stream over a connection of its own, which owns nothing."""
+
+    def __init__(self, settings: Settings, stream: str, *, log: logging.Logger) -> None:
+        """Raises TransientError, ConfigError."""
+        self._parts: Parts | None = None
+        if isinstance(settings.sink, NdjsonSettings | OwnSinkSettings):
+            self.keep: Keep = _folder(settings.sink, stream)
+        else:
+            self._parts = parts_of(settings, router_from(settings), stream, log=log)
+            self.keep = self._parts.keep
+        self._is_open = True
+        try:
+            self.keep.open_to_look()
+            self.keep.open()
+        except PydbsyncError:
+            self.close()
+            raise
+
+    def is_open(self) -> bool:
+        """Whether it can be used further."""
+        return self._is_open
+
+    def note(self, name: str, text: bytes) -> None:
+        """As Keep.note."""
+        self.keep.note(name, text)
+
+    def notes(self, names: Sequence[str]) -> list[bytes | None]:
+        """As Keep.notes."""
+        return self.keep.notes(names)
+
+    def close(self) -> None:
+        """Never raises."""
+        self._is_open = False
+        self.keep.close()
+        if self._parts is not None:
+            self._parts.writer.close()
+
+
+def _folder(sink: NdjsonSettings | OwnSinkSettings, stream: str) -> FolderKeep:
+    state = sink.state or f"{sink.path}.state" if isinstance(sink, NdjsonSettings) else sink.state
+    return FolderKeep(Path(for_stream(state, stream)))
 
 
 def _own_sink(sink: OwnSinkSettings, stream: str) -> RowWriter:

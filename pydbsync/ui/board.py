@@ -9,16 +9,17 @@ from typing import Final
 
 import msgspec
 
-from pydbsync.apply.connection import Connection
-from pydbsync.apply.pause_table import Pause, PauseTable
+from pydbsync.apply.pause_table import Pause
 from pydbsync.config.settings import Settings
-from pydbsync.errors import ConfigError, PermanentError, PydbsyncError, TransientError
+from pydbsync.errors import PydbsyncError
 from pydbsync.ops.status.facts import Queue, Status
 from pydbsync.ops.status.judge import judge
-from pydbsync.ops.status.read import ANSWER_S, read_status
+from pydbsync.ops.status.read import read_status
 from pydbsync.process.alert_rules import FOLLOWING, Alert, AlertRules
+from pydbsync.process.histogram import LAG_S, Histogram
 from pydbsync.process.status import WorkerStatus
 from pydbsync.process.task_facts import TaskFacts
+from pydbsync.ui.store import Store
 
 _EVERY_S: Final = 2.0
 _WATCHED_S: Final = 20.0
@@ -61,8 +62,9 @@ class Look(msgspec.Struct):
 class Board:
     """Reads every few seconds while somebody looks, and as often as the alert rules need it else."""
 
-    def __init__(self, settings: Settings, log: logging.Logger) -> None:
+    def __init__(self, settings: Settings, log: logging.Logger, *, store: Store) -> None:
         self._settings = settings
+        self._store = store
         self._log = log
         self._rules = AlertRules(settings.alerts)
         self._facts = TaskFacts(settings, log)
@@ -131,7 +133,7 @@ class Board:
         try:
             status = read_status(self._settings)
             judge(status)
-            pauses = [] if status.target_note else self._pauses()
+            pauses = [] if status.target_note else self._store.pauses()
             alerts = [] if status.target_note else self._alerts(status)
         except PydbsyncError as exc:
             return self._failed(str(exc), began_at)
@@ -142,19 +144,10 @@ class Board:
 
     def _failed(self, text: str, began_at: float) -> Look:
         status = Status(at=time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime()), health="down", says=text)
-        status.target, status.target_note = self._settings.target.address, text
+        sink = self._settings.sink
+        status.target, status.target_note = (self._settings.target if sink is None else sink).address, text
         status.todo = [text]
         return Look(status=status, pauses=[], alerts=[], began_at=began_at, at=time.monotonic())
-
-    def _pauses(self) -> list[Pause]:
-        try:
-            connection = connect(self._settings)
-            try:
-                return PauseTable(self._settings.state_schema).all(connection)
-            finally:
-                connection.close()
-        except (ConfigError, TransientError, PermanentError):
-            return []  # a state schema that is not there, or is older than pauses are
 
     def _alerts(self, status: Status) -> list[Alert]:
         period_s = self._settings.alerts.period_s
@@ -162,15 +155,8 @@ class Board:
         return self._rules.look(statuses, time.monotonic(), self._facts.found)
 
 
-def connect(settings: Settings) -> Connection:
-    """To the target, for a question that is answered soon. Raises ConfigError, TransientError."""
-    keywords = {**settings.target.connect_keywords(), "connect_timeout": ANSWER_S}
-    return Connection(keywords, key=settings.target.key, read_timeout_s=2 * ANSWER_S)
-
-
 def as_told(queue: Queue, period_s: float) -> WorkerStatus:
-    """The figures that a worker tells its supervisor, as far as the state schema has them: the lag of each commit, of
-    which a rule asks the tail, is not there."""
+    """The figures that a worker tells its supervisor, as it has written them for all."""
     worker = queue.worker
     found = WorkerStatus(stream=queue.stream, state="gone")
     if worker is None:
@@ -183,6 +169,7 @@ def as_told(queue: Queue, period_s: float) -> WorkerStatus:
     if found.state == FOLLOWING and not figures.get("depth") and worker.is_fresh and lag_s is not None:
         found.as_of = time.time() - float(lag_s)
     found.transactions = int(figures.get("transactions") or 0)
+    found.commit_lag = Histogram.from_json(figures.get("commit_lag"), LAG_S)
     found.parked_now = sum(group.count for group in queue.parked)
     found.gaps = sum(each.kind == "gap" and each.age_s < _GAP_PERIODS * period_s for each in queue.incidents)
     found.restarts = sum(each.kind == "ended" and each.age_s < _RESTART_PERIODS * period_s for each in queue.incidents)

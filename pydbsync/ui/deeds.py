@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Iterable
 from itertools import groupby
 from typing import Any, Final
 
@@ -12,7 +13,7 @@ from pydbsync.apply.connection import Connection
 from pydbsync.errors import PermanentError
 from pydbsync.plan.quoting import quote_name
 
-_SHOWN: Final = 8
+SHOWN: Final = 8
 _LOOKED_AT: Final = 500
 """Rows of parked changes: many that were done at once are told as one."""
 _MISSING: Final = (1049, 1146)
@@ -34,7 +35,7 @@ def read_deeds(connection: Connection, schema: str) -> list[Deed]:
     try:
         asked = connection.rows(
             f"SELECT action, about, actor, LEFT(detail, 300), done_at FROM {name}.`operator_audit`"
-            f" ORDER BY id DESC LIMIT {_SHOWN}"
+            f" ORDER BY id DESC LIMIT {SHOWN}"
         )
         mended = connection.rows(
             f"SELECT action, actor, LEFT(detail, 300), done_at, parked_id FROM {name}.`parked_audit`"
@@ -48,12 +49,17 @@ def read_deeds(connection: Connection, schema: str) -> list[Deed]:
         Deed(str(action), str(about), str(actor), str(detail), done_at)
         for action, about, actor, detail, done_at in asked
     ]
-    found += [_together(list(rows)) for _, rows in groupby(mended, key=lambda row: row[:2])]
-    return sorted(found, key=lambda deed: deed.done_at, reverse=True)[:_SHOWN]
+    found += together(mended)
+    return sorted(found, key=lambda deed: deed.done_at, reverse=True)[:SHOWN]
+
+
+def together(steps: Iterable[tuple[Any, ...]]) -> list[Deed]:
+    """(action, actor, detail, when, id of a parked change), the newest first → what one person did in one way, one
+    after the other, as one."""
+    return [_together(list(rows)) for _, rows in groupby(steps, key=lambda row: row[:2])]
 
 
 def _together(rows: list[tuple[Any, ...]]) -> Deed:
-    """What one person did in one way, one after the other."""
     action, actor, detail, done_at, parked_id = rows[0]
     about = f"parked change {parked_id}" if len(rows) == 1 else f"{len(rows):,} parked changes, {parked_id} the last"
     return Deed(str(action), about, str(actor), str(detail), done_at)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from typing import Final
 
 import msgspec
@@ -55,16 +56,27 @@ def read_history(connection: Connection, schema: str, *, hours: int) -> dict[str
         if exc.code in _MISSING:
             return {}
         raise
+    minutes = ((str(stream), float(step) * size_s, applied, lag_s) for stream, step, applied, lag_s in rows)
+    return history_of(minutes, hours=hours, now=now)
+
+
+def history_of(
+    minutes: Iterable[tuple[str, float, int, float | None]], *, hours: int, now: float
+) -> dict[str, History]:
+    """(stream, beginning, rows applied, highest lag) of some minutes → the last hours, by stream."""
+    size_s = 60 * math.ceil(hours * 60 / _BARS)
     last = int(now // size_s)
     count = math.ceil(hours * 3600 / size_s)
     found: dict[str, History] = {}
-    for stream, step, applied, lag_s in rows:
-        history = found.get(str(stream))
+    for stream, at, applied, lag_s in minutes:
+        history = found.get(stream)
         if history is None:
             steps = [Step(at=float(number * size_s)) for number in range(last - count + 1, last + 1)]
-            history = found[str(stream)] = History(str(stream), size_s, steps)
-        index = int(step) - (last - count + 1)
+            history = found[stream] = History(stream, size_s, steps)
+        index = int(at // size_s) - (last - count + 1)
         if 0 <= index < count:
-            history.steps[index].applied = int(applied)
-            history.steps[index].lag_s = None if lag_s is None else float(lag_s)
+            step = history.steps[index]
+            step.applied = (step.applied or 0) + int(applied)
+            if lag_s is not None:
+                step.lag_s = max(float(lag_s), step.lag_s or 0.0)
     return found

@@ -10,20 +10,15 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
-from pydbsync.apply.pause_table import PauseTable
-from pydbsync.apply.state import ensure_state_schema
 from pydbsync.errors import ConfigError, OperationError, PermanentError, TransientError
 from pydbsync.ops.parked_held import apply_what_waits
 from pydbsync.ops.parked_select import Selection
 from pydbsync.ops.status.facts import Process, Queue
 from pydbsync.ops.status.judge import LATE_S
-from pydbsync.ops.verify.kept import read_kept
 from pydbsync.ui.access import Refused, Session
-from pydbsync.ui.board import connect
 from pydbsync.ui.charts import lag_chart, rows_chart
-from pydbsync.ui.deeds import read_deeds
 from pydbsync.ui.guard import TooLarge, first, read_form
-from pydbsync.ui.history import HOURS, read_history
+from pydbsync.ui.history import HOURS
 from pydbsync.ui.site import Form, Site
 
 _HOURS = 6
@@ -88,13 +83,8 @@ class OverviewPages:
 
     def _lately(self, hours: int) -> dict[str, Any]:
         """The last hours, and who did what in them."""
-        schema = self._site.settings.state_schema
         try:
-            connection = connect(self._site.settings)
-            try:
-                found, deeds = read_history(connection, schema, hours=hours), read_deeds(connection, schema)
-            finally:
-                connection.close()
+            found, deeds = self._site.store.lately(hours=hours)
         except (TransientError, ConfigError, PermanentError) as exc:
             return {"charts": [], "deeds": [], "unknown": str(exc)}
         names = {queue.stream: queue.queue for queue in self._site.settings.queues}
@@ -111,12 +101,7 @@ class OverviewPages:
 
     def differences(self, request: Request) -> Response:
         """The last comparison, side by side."""
-        connection = connect(self._site.settings)
-        try:
-            kept = read_kept(connection, self._site.settings.state_schema)
-        finally:
-            connection.close()
-        return self._site.page(request, "differences.html", kept=kept)
+        return self._site.page(request, "differences.html", kept=self._site.store.findings())
 
     # -- pauses ------------------------------------------------------------------------------------------------------
 
@@ -154,15 +139,9 @@ class OverviewPages:
     def _on_table(self, request: Request, session: Session, stream: str, tables: str, reason: str | None) -> bool:
         """Add a pause, or with no reason remove it; whether that changed anything."""
         actor = self._site.actor(request, session)
-        connection = connect(self._site.settings)
-        try:
-            ensure_state_schema(connection, self._site.settings.state_schema)
-            table = PauseTable(self._site.settings.state_schema)
-            if reason is None:
-                return table.remove(connection, stream, tables, actor=actor)
-            return table.add(connection, stream, tables, actor=actor, reason=reason)
-        finally:
-            connection.close()
+        if reason is None:
+            return self._site.store.resume(stream, tables, actor=actor)
+        return self._site.store.pause(stream, tables, actor=actor, reason=reason)
 
     def _known(self, stream: str) -> None:
         if not any(stream == queue.stream for queue in self._site.settings.queues):

@@ -18,10 +18,11 @@ from pydbsync.model import TableSchema
 from pydbsync.ops.parked_desk import UNREADABLE, Parked, ParkedDesk
 from pydbsync.ops.parked_retry import Outcome
 from pydbsync.ops.parked_select import Selection
+from pydbsync.ops.sink_desk import SinkDesk
 from pydbsync.ui.access import Session
 from pydbsync.ui.fields import KINDS, Field, FieldError, editable, fields_of, from_form, with_fields
 from pydbsync.ui.guard import first
-from pydbsync.ui.site import Form, Site
+from pydbsync.ui.site import Form, Site, at
 
 _PAGE: Final = 50
 _GROUPS: Final = 12
@@ -56,6 +57,7 @@ class ParkedPages:
         filters = _filters(request.query_params)
         selection = _selection(filters)
         above = _whole(request.query_params.get("above", "")) or 0
+        streams = [queue.stream for queue in self._site.settings.queues]
         with self._site.desk() as desk:
             briefs = desk.briefs(selection, above=above, limit=_PAGE + 1)
             total = desk.count(selection)
@@ -64,7 +66,9 @@ class ParkedPages:
             request, "parked.html", briefs=briefs[:_PAGE], has_more=len(briefs) > _PAGE, total=total,
             groups=groups[:_GROUPS], has_more_groups=len(groups) > _GROUPS, filters=filters,
             query=urlencode(_given(filters)), is_filtered=bool(_given(filters)), above=above,
-            streams=[queue.stream for queue in self._site.settings.queues], job=self._site.jobs.newest,
+            streams=streams, job=self._site.jobs.newest,
+            # Each stream of a sink numbers its own: those of several are not marked together.
+            can_mark=self._site.settings.sink is None or bool(filters["stream"]) or len(streams) < 2,
         )  # fmt: skip
 
     def job(self, request: Request) -> Response:
@@ -74,8 +78,8 @@ class ParkedPages:
     def look(self, request: Request) -> Response:
         """One of them whole."""
         with self._site.desk() as desk:
-            each = desk.named(request.path_params["id"])
-            history = desk.history(each.id)
+            each = _named(desk, request)
+            history = desk.history(each.id, stream=each.stream)
             table = _table(desk, each)
         found = None if each.is_schema_change else fields_of(each.text)
         return self._site.page(
@@ -88,7 +92,7 @@ class ParkedPages:
     def ask_edit(self, request: Request) -> Response:
         """The form with its values."""
         with self._site.desk() as desk:
-            each = desk.named(request.path_params["id"])
+            each = _named(desk, request)
             table = _table(desk, each)
         return self._edit_page(request, each, table)
 
@@ -111,18 +115,19 @@ class ParkedPages:
         """Keep what was typed, and retry if that was asked."""
         parked_id = request.path_params["id"]
         with self._site.desk(self._site.actor(request, session)) as desk:
-            each = desk.named(parked_id)
+            each = _named(desk, request)
             if first(form, "digest") != _digest(each.text):
                 raise OperationError(f"somebody has changed {parked_id} meanwhile; load the page again")
             try:
                 text = _edited(each, form)
-                desk.edit(parked_id, text)
+                desk.edit(parked_id, text, stream=each.stream)
             except (FieldError, OperationError) as exc:
                 return self._edit_page(request, each, _table(desk, each), error=str(exc), form=form)
         session.said.append(f"{parked_id} is edited")
         if first(form, "then") == "retry":
-            self._retry(request, session, Selection(ids=(parked_id,)), f"retry of {parked_id}")
-        return RedirectResponse(f"/parked/{parked_id}", 303)
+            meant = Selection(ids=(parked_id,), stream=each.stream)
+            self._retry(request, session, meant, f"retry of {parked_id}")
+        return RedirectResponse(at(parked_id, request.query_params.get("stream", "")), 303)
 
     def retry(self, request: Request, form: Form, session: Session) -> Response:
         """Those that are named, or all that the filters mean."""
@@ -156,13 +161,14 @@ class ParkedPages:
         """What would be given up, and the form with the reason."""
         filters = _filters(request.query_params)
         ids = [number for each in request.query_params.getlist("id") if (number := _whole(each)) is not None]
-        selection = _selection({} if ids else filters, ids)
+        selection = _selection({"stream": filters["stream"]} if ids else filters, ids)
         with self._site.desk() as desk:
             total = desk.count(selection)
             groups = desk.groups(selection, limit=_GROUPS)
         return self._site.page(
-            request, "skip.html", total=total, groups=groups, ids=ids, filters={} if ids else _given(filters)
-        )
+            request, "skip.html", total=total, groups=groups, ids=ids, stream=filters["stream"],
+            filters={} if ids else _given(filters),
+        )  # fmt: skip
 
     def skip(self, request: Request, form: Form, session: Session) -> Response:
         """Give them up for good. What came since the form was shown is not meant."""
@@ -173,7 +179,7 @@ class ParkedPages:
             skipped = desk.skip(selection, reason=first(form, "reason"))
         one = selection.ids[0] if len(selection.ids) == 1 else None
         session.said.append(f"{one} is skipped" if one is not None else f"{skipped:,} skipped")
-        return RedirectResponse(f"/parked/{one}" if one is not None else "/parked", 303)
+        return RedirectResponse(at(one, first(form, "stream")) if one is not None else "/parked", 303)
 
 
 def _filters(given: QueryParams) -> dict[str, str]:
@@ -206,18 +212,22 @@ def _meant(form: Form) -> Selection:
     if first(form, "by") == "id" and not ids:
         raise OperationError("mark the changes that you mean, or take all that are shown")
     if ids:
-        return Selection(ids=tuple(ids))
+        return Selection(ids=tuple(ids), stream=first(form, "stream").strip() or None)
     return msgspec.structs.replace(
         _selection({name: first(form, name).strip() for name in FILTERS}), every_status=False
     )
 
 
 def _back(form: Form) -> str:
-    ids = form.get("id", [])
-    return f"/parked/{ids[0]}" if first(form, "one") and ids and _whole(ids[0]) is not None else "/parked"
+    number = _whole(first(form, "id")) if first(form, "one") else None
+    return "/parked" if number is None else at(number, first(form, "stream"))
 
 
-def _table(desk: ParkedDesk, each: Parked) -> TableSchema | None:
+def _named(desk: ParkedDesk | SinkDesk, request: Request) -> Parked:
+    return desk.named(request.path_params["id"], stream=request.query_params.get("stream") or None)
+
+
+def _table(desk: ParkedDesk | SinkDesk, each: Parked) -> TableSchema | None:
     return desk.target_table(each.target) if each.source_table and not each.is_schema_change else None
 
 

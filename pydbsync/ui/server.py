@@ -20,7 +20,7 @@ from starlette.responses import Response
 from starlette.routing import Mount
 from starlette.staticfiles import StaticFiles
 
-from pydbsync.config.settings import NOT_CONFIGURED, Settings
+from pydbsync.config.settings import Settings
 from pydbsync.config.ui import UiSettings
 from pydbsync.config.values import Secret
 from pydbsync.errors import OperationError
@@ -38,11 +38,6 @@ _LAST_JOB_S: Final = 5.0
 def check(settings: Settings) -> list[str]:
     """What to warn of before the page is served. Raises OperationError where it must not be."""
     ui = settings.ui
-    if settings.sink is not None or settings.target == NOT_CONFIGURED:
-        raise OperationError(
-            "the page shows the state schema of a MySQL target; for a sink there are `pydbsync status` and"
-            " `pydbsync parked`"
-        )
     if is_loopback(ui.host):
         return []
     if ui.token is None:

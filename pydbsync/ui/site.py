@@ -19,11 +19,13 @@ from pydbsync.apply.operator_audit import actor_here
 from pydbsync.config.settings import Settings
 from pydbsync.errors import ConfigError, OperationError, PermanentError, PydbsyncError, TransientError
 from pydbsync.ops.parked_desk import ParkedDesk
+from pydbsync.ops.sink_desk import SinkDesk
 from pydbsync.ops.status.words import age, count, seconds
 from pydbsync.ui.access import Access, Session, is_form_of
 from pydbsync.ui.board import Board
 from pydbsync.ui.guard import TooLarge, first, read_form
 from pydbsync.ui.jobs import Jobs
+from pydbsync.ui.store import store_of
 
 Form = MutableMapping[str, list[str]]
 Reads = Callable[[Request], Response]
@@ -39,7 +41,8 @@ class Site:
         self.settings = settings
         self.log = log
         self.access = access
-        self.board = Board(settings, log)
+        self.store = store_of(settings, log)
+        self.board = Board(settings, log, store=self.store)
         self.jobs = Jobs(log)
         self.cookie = f"pydbsync_ui_{port}"  # cookies are shared by all ports of a host
         self.is_secure = is_secure
@@ -57,7 +60,14 @@ class Site:
         html = (
             _templates()
             .get_template(template)
-            .render(session=session, said=said, can_change=self.access.can_change, here=_here(request), **values)
+            .render(
+                session=session,
+                said=said,
+                can_change=self.access.can_change,
+                here=_here(request),
+                of_sink=self.settings.sink is not None,
+                **values,
+            )
         )
         return HTMLResponse(html, http_status)
 
@@ -101,9 +111,9 @@ class Site:
         return f"{session.name} (page of {actor_here()}, from {where})"[:190]
 
     @contextlib.contextmanager
-    def desk(self, actor: str | None = None) -> Iterator[ParkedDesk]:
+    def desk(self, actor: str | None = None) -> Iterator[ParkedDesk | SinkDesk]:
         """The parked changes, for one request."""
-        desk = ParkedDesk(self.settings, self.log, actor=actor)
+        desk = self.store.desk(actor=actor)
         try:
             yield desk
         finally:
@@ -132,13 +142,18 @@ def _templates() -> Environment:
         loader=PackageLoader("pydbsync.ui", "templates"), autoescape=True, undefined=StrictUndefined,
         trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
-    found.filters.update(span=seconds, ago=age, cut=cut, size=size, path=path)
+    found.filters.update(span=seconds, ago=age, cut=cut, size=size, path=path, at=at)
     found.globals.update(count=count, version=__version__)
     return found
 
 
 def _here(request: Request) -> str:
     return request.url.path + (f"?{request.url.query}" if request.url.query else "")
+
+
+def at(parked_id: int, stream: str, of_sink: bool = True, what: str = "") -> str:
+    """Where a parked change is looked at. Each stream of a sink numbers its own."""
+    return f"/parked/{parked_id}{what}" + (f"?stream={path(stream)}" if of_sink and stream else "")
 
 
 def path(text: str) -> str:

@@ -22,6 +22,7 @@ def sink_settings(sink: Mapping[str, Any], source: Endpoint, options: Mapping[st
         "sink": {**sink, **{name: value for name, value in options.items() if not name.startswith("run_")}},
         "source_db_info": source.db_info,
         "log_file_prefix": "",
+        "state_interval_s": 0,  # some count the requests
         "retry": {"first_s": 0.01, "max_s": 0.1},
     }
     given |= {name[4:]: value for name, value in options.items() if name.startswith("run_")}

@@ -24,12 +24,14 @@ from pydbsync.errors import CheckpointConflict, ConfigError, OperationError, Tra
 from pydbsync.model import RowChange, TableName
 from pydbsync.ops.sinks.tool import SinkTool
 from pydbsync.places import Checkpoint
+from pydbsync.sinks.search.keep import SearchKeep
 from pydbsync.sinks.writer import SinkRow, place_of
 from pydbsync.source.memory import MemorySource
 from pydbsync.work import ParkedChange, StreamState
 from tests.certificates import Certificates
 from tests.conftest import RunSync
 from tests.integration.search_sink import NEEDED, STATE, URL, Answer, Between, Cluster, parts_of, settings_for
+from tests.integration.sink_page import OPTIONS, operate
 from tests.integration.sink_runs import LOG, Running, run
 from tests.maxwell import Binlog, delete, insert, update
 from tests.processes import wait_for, write_config
@@ -336,6 +338,40 @@ def test_a_worker_that_was_replaced_changes_nothing_any_more(cluster: Cluster, t
     other.keep.close()
     third = parts_of(settings)
     assert third.keep.lock()  # at once, since it was given back
+
+
+def test_the_page_shows_and_does_the_same_as_for_a_mysql(cluster: Cluster, table: Endpoint) -> None:
+    options = {f"run_{name}": value for name, value in OPTIONS.items()}
+    operate(settings_for(cluster, table, TABLES, **options), Binlog())
+    assert cluster.search("t") == {"1": row(1, 1), "2": row(2, 2), "3": row(3, 3)}
+
+
+def test_how_many_are_parked_is_counted_and_not_read(
+    cluster: Cluster, table: Endpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = settings_for(cluster, table, TABLES)
+    run(settings, [b"junk", b"more junk", b"and more"])
+    keep = parts_of(settings).keep
+    run(settings, [b"last"])
+    first, *_, last = keep.parked()
+    with monkeypatch.context() as patched:
+        patched.setattr(SearchKeep, "parked", lambda self: pytest.fail("the changes are read"))
+        assert keep.parked_count() == 4
+        for kept, status, count in (
+            (last, "skipped", 3),
+            (last, "skipped", 3),
+            (first, "applied", 2),
+            (last, "parked", 3),
+        ):
+            keep.amend(msgspec.structs.replace(kept, status=status))
+            assert keep.parked_count() == count
+    assert [kept.status for kept in keep.parked()] == ["applied", "parked", "parked", "parked"]
+    cluster.ask("DELETE", f"/{STATE}/_doc/stream:memory:mended")  # as a former version has left it
+    assert keep.parked_count() == 3
+    run(settings, [b"one more"])
+    with monkeypatch.context() as patched:
+        patched.setattr(SearchKeep, "parked", lambda self: pytest.fail("the changes are read"))
+        assert keep.parked_count() == 4
 
 
 # -- what is lost on the way -------------------------------------------------------------------------------------------

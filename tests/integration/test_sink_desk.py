@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,12 +15,13 @@ import pytest
 import lab
 from pydbsync.cli import main
 from pydbsync.config.file import load_settings
-from pydbsync.config.settings import Settings
+from pydbsync.config.settings import Settings, settings_from_mapping
 from pydbsync.process.worker import follow
 from pydbsync.sinks.folder import FolderKeep
 from pydbsync.sinks.keep import Keep, KeptChange
 from pydbsync.source.memory import MemorySource
 from tests.integration.redis_sink import connect, parts_of, rows_in
+from tests.integration.sink_page import OPTIONS, operate
 from tests.integration.test_sinks import LOG, lines, run
 from tests.maxwell import Binlog, insert, update
 from tests.processes import wait_for, write_config
@@ -183,13 +185,13 @@ def test_status_and_doctor_say_what_is_so(stream: Lines, command: Command) -> No
     stream.run(b"junk", *stream.binlog.transaction(insert("d.t", {"a": 1})))
     code, out, _ = command(stream.config, "status")
     assert code == 2
-    assert "no worker follows it; the last commit was" in out
+    assert "was stopped" in out
     assert "1 change parked" in out
     assert "binlog.000001:104" in out
     assert "state schema" not in out
     assert stream.keep.lock()
     code, out, _ = command(stream.config, "status")
-    assert (code, "DEGRADED" in out) == (1, True)
+    assert (code, "DEGRADED" in out, "its worker does not read" in out) == (1, True, False)
     code, out, _ = command(stream.config, "doctor", "--skip", "broker", "--skip", "stream")
     assert f"the file {stream.path} can be written" in out
     assert f"{QUEUE} stands at binlog.000001:104, owned by process" in out
@@ -251,3 +253,80 @@ def test_redis_is_looked_at_and_mended_alike_and_older_never_overwrites_newer(
     assert "binlog.000001:204" in command(config, "checkpoint", "show")[1]
     out = command(config, "doctor", "--skip", "broker", "--skip", "stream")[1]
     assert "the sink answers" in out
+
+
+def test_the_page_shows_and_does_the_same_for_lines(tmp_path: Path) -> None:
+    stream = Lines(tmp_path, **OPTIONS)
+    operate(stream.settings, stream.binlog)
+    assert [line["data"] for line in lines(stream.path)] == [{"id": 1, "v": 1}, {"id": 2, "v": 2}, {"id": 3, "v": 3}]
+
+
+def test_the_page_shows_and_does_the_same_for_redis(
+    redis_server: lab.Redis, cache: Callable[..., dict[str, Any]], tmp_path: Path
+) -> None:
+    config = write_config({**cache(), **OPTIONS}, tmp_path / "config.py")
+    operate(load_settings(config, require=("db_info",))[0], Binlog())
+    assert sorted(rows_in(connect(redis_server))) == ["t:1", "t:2", "t:3"]
+
+
+def test_how_many_are_parked_is_counted_and_not_read(
+    stream: Lines, redis_server: lab.Redis, cache: Callable[..., dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = settings_from_mapping(cache(), require=("db_info",))[0]
+    stream.run(b"junk", b"more junk", b"and more")
+    run(settings, [b"junk", b"more junk", b"and more"], stream=QUEUE)
+    keeps: list[Keep] = [stream.keep, parts_of(settings, stream=QUEUE).keep]
+    for keep in keeps:
+        first, *_, last = keep.parked()
+        with monkeypatch.context() as patched:
+            patched.setattr(type(keep), "parked", lambda self: pytest.fail("the changes are read"))
+            assert keep.parked_count() == 3
+            for kept, status, count in (
+                (last, "skipped", 2), (last, "skipped", 2), (first, "applied", 1), (last, "parked", 2),
+            ):  # fmt: skip
+                keep.amend(msgspec.structs.replace(kept, status=status))
+                assert keep.parked_count() == count, (keep, status)
+        assert [kept.status for kept in keep.parked()] == ["applied", "parked", "parked"]
+    # A stream that a former version has kept: its first worker counts them.
+    client = connect(redis_server)
+    client.hdel(f"pydbsync:{{{QUEUE}}}:state", "parked_now")
+    assert keeps[1].parked_count() == 2
+    run(settings, [b"last"], stream=QUEUE)
+    assert client.hget(f"pydbsync:{{{QUEUE}}}:state", "parked_now") == b"3"
+    assert parts_of(settings, stream=QUEUE).keep.parked_count() == 3
+
+
+def test_a_worker_is_told_from_one_that_is_gone_whatever_the_clocks_say(stream: Lines, command: Command) -> None:
+    stream.run(*stream.binlog.transaction(insert("d.t", {"a": 1})))
+    code, out, _ = command(stream.config, "status", "--json")
+    (queue,) = json.loads(out)["queues"]
+    assert (code, queue["worker"]["state"], queue["worker"]["figures"]["applied"]) == (2, "stopped", 1)
+
+    def note(at: float, number: int) -> None:
+        (text,) = stream.keep.notes(["worker"])
+        found = json.loads(text or b"")
+        found["at"] = at
+        found["row"] |= {"state": "following", "every_s": 0.2, "applied": number}
+        stream.keep.note("worker", json.dumps(found).encode())
+
+    note(time.time() - 7200, 1)
+    out = command(stream.config, "status")[1]
+    assert "the worker has gone without a word 2 h ago" in out
+    stop = threading.Event()
+
+    def beat() -> None:
+        number = 1
+        while not stop.wait(0.05):
+            number += 1
+            note(time.time() - 7200, number)  # a clock that is two hours late
+
+    beating = threading.Thread(target=beat, daemon=True)
+    beating.start()
+    assert stream.keep.lock()
+    try:
+        out = command(stream.config, "status")[1]
+    finally:
+        stop.set()
+        beating.join()
+        stream.keep.close()
+    assert "following for" in out

@@ -12,7 +12,7 @@ import pytest
 
 from pydbsync.apply.connection import Connection
 from pydbsync.apply.state import ensure_state_schema
-from pydbsync.apply.state_writer import StateWriter
+from pydbsync.apply.state_writer import StateWriter, state_connection
 from pydbsync.process.worker import follow
 from pydbsync.source.memory import MemorySource
 from tests.integration.engine import LOG, replay, settings_for
@@ -131,7 +131,9 @@ def test_a_target_that_goes_and_comes_back_or_hangs_holds_nobody_up(
     proxy = make_proxy(fresh_target.port)
     settings = settings_for(fresh_target, db_info={**fresh_target.db_info, "port": proxy.port})
     written = Written()
-    writer = StateWriter(settings.target, write=written.write, read=written.after, every_s=0.05, log=log)
+    writer = StateWriter(
+        state_connection(settings.target), write=written.write, read=written.after, every_s=0.05, log=log
+    )
     writer.start()
     try:
         wait_for(lambda: written.read > 2, what="some writings")
@@ -158,7 +160,7 @@ def test_rights_that_lack_are_named_once(fresh_target: Endpoint, log: logging.Lo
         written.begun += 1
         connection.value("SELECT no_such_column")
 
-    writer = StateWriter(settings_for(fresh_target).target, write=write, every_s=0.01, log=log)
+    writer = StateWriter(state_connection(settings_for(fresh_target).target), write=write, every_s=0.01, log=log)
     writer.start()
     wait_for(lambda: caplog.records, what="a line of the log")
     for _ in range(2):

@@ -12,8 +12,7 @@ from pydbsync.errors import ConfigError, TransientError
 from pydbsync.ops.doctor.examination import Examination
 from pydbsync.ops.doctor.finding import Finding, counted, error, ok, unknown, warning
 from pydbsync.ops.sink_desk import open_keeps
-from pydbsync.ops.status.facts import Queue
-from pydbsync.ops.status.kept import read_kept_queues
+from pydbsync.ops.status.kept import read_kept
 
 _LOG = logging.getLogger("pydbsync.doctor")
 
@@ -46,7 +45,7 @@ def check_kept(exam: Examination) -> Iterator[Finding]:
     if exam.settings.sink is None:
         return
     try:
-        queues: list[Queue] = read_kept_queues(exam.settings, _LOG)
+        queues, _ = read_kept(exam.settings, _LOG)
     except (ConfigError, TransientError) as exc:
         yield unknown("state", f"what the sink keeps cannot be read: {exc}")
         return

@@ -109,7 +109,9 @@ class Queue(msgspec.Struct):
     broker: BrokerQueue | None = None
     broker_note: str = ""
     has_figures: bool = True
-    """Whether its workers write what they do where we read it: those of a sink have no state schema."""
+    """Whether its workers write what they do where we read it: those of a sink may be of an older version."""
+    lock_lasts_s: float = 0.0
+    """So long the lock of an owner that was killed is still held."""
     paused: str = ""
     """The stream, since when, by whom and why."""
     paused_ddl: list[str] = []

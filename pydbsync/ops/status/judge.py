@@ -174,7 +174,7 @@ def _judge_worker(queue: Queue, status: Status) -> None:
         _worse(
             queue, "degraded" if commits else "down", f"{where} holds the queue and {since}",
             f"look at {where}: it is stopped (SIGSTOP, a debugger), has no time on its machine, or cannot write its"
-            " state; its log says more",
+            f" state; its log says more{_or_killed(queue)}",
         )  # fmt: skip
         return
     if worker.state == "stopped" or not worker.is_fresh:
@@ -198,6 +198,12 @@ def _judge_worker(queue: Queue, status: Status) -> None:
         queue.problems.append(f"{worker.state} for {seconds(worker.state_s)}")
         return
     _judge_waiting(queue, worker, status)
+
+
+def _or_killed(queue: Queue) -> str:
+    if not queue.lock_lasts_s:
+        return ""
+    return f"; of one that was killed the lock ends by itself within {seconds(queue.lock_lasts_s)}"
 
 
 def _judge_ended(queue: Queue, worker: Process) -> None:

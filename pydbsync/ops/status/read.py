@@ -16,7 +16,7 @@ from pydbsync.config.settings import QueueSettings, Settings
 from pydbsync.errors import ConfigError, PermanentError, PydbsyncError, SourceError, TransientError
 from pydbsync.ops.status.cutovers import read_cutovers
 from pydbsync.ops.status.facts import BrokerQueue, Conflicts, Gap, ParkedGroup, Place, Process, Queue, Status, Task
-from pydbsync.ops.status.kept import read_kept_queues
+from pydbsync.ops.status.kept import read_kept
 from pydbsync.plan.quoting import quote_name
 from pydbsync.source.link import BrokerLink, LinkStopped
 
@@ -43,7 +43,7 @@ def read_status(settings: Settings) -> Status:
         if sink is None:
             _read_target(settings, status)
         else:
-            status.queues = read_kept_queues(settings, logging.getLogger("pydbsync.status"))
+            status.queues, status.tasks = read_kept(settings, logging.getLogger("pydbsync.status"))
     except TransientError as exc:
         status.target_note = str(exc)
     except ConfigError as exc:

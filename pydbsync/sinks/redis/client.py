@@ -25,7 +25,7 @@ _LATER = (
 """Refusals that end by themselves, or by what an operator does."""
 _NAMES = {
     scripts.WRITE: "write", scripts.CHANGE: "change", scripts.TAKE_OVER: "take over", scripts.COMMIT: "commit",
-    scripts.KEEP_ALIVE: "keep alive", scripts.RELEASE: "release",
+    scripts.KEEP_ALIVE: "keep alive", scripts.RELEASE: "release", scripts.AMEND: "amend", scripts.COUNT: "count",
 }  # fmt: skip
 
 

@@ -38,6 +38,7 @@ class StreamKeys:
         self.lock = f"{own}:lock"
         self.parked = f"{own}:parked"
         self.pauses = f"{own}:pauses"
+        self.notes = f"{own}:notes"
         self.generations = f"{prefix}generations"
         """How often each stream has begun anew."""
 
@@ -92,9 +93,21 @@ class RedisKeep:
         state = decode_state(answer[2]) if answer[2] else StreamState(Checkpoint(), generation=self.new_generation())
         state.epoch = self._epoch
         self._generation = None
-        self._next_id = max((kept.id for kept in self.parked()), default=0) + 1
+        self._next_id = self._count() + 1
         self._alive_at = time.monotonic()
         return state
+
+    def _count(self) -> int:
+        """Keep how many are parked, as a former version did not; the last number that was given."""
+        keys = self._keys
+        while True:
+            with translated():
+                before = self._client.any.hget(keys.state, "parked_now")
+            every = self.parked()
+            now = sum(kept.status == "parked" for kept in every)
+            call = Call(scripts.COUNT, (keys.state,), (before or b"", now))
+            if self._client.call(call):  # else an operator has amended one meanwhile
+                return max((kept.id for kept in every), default=0)
 
     def new_generation(self) -> int:
         """A stream that nobody knows begins behind all that were: what they have left in a key does not refuse it."""
@@ -159,7 +172,11 @@ class RedisKeep:
         return [decode_kept(text) for _, text in sorted(found.items(), key=lambda each: int(each[0]))]
 
     def parked_count(self) -> int:
-        return sum(kept.status == "parked" for kept in self.parked())
+        with translated():
+            found = self._client.any.hget(self._keys.state, "parked_now")
+        if found is None:  # a stream of a former version, which nobody has followed since
+            return sum(kept.status == "parked" for kept in self.parked())
+        return int(found)
 
     def close(self) -> None:
         if self._is_owner:
@@ -189,8 +206,11 @@ class RedisKeep:
             return self._client.any.get(self._keys.lock) is not None
 
     def amend(self, kept: KeptChange) -> None:
-        with translated():
-            self._client.any.hset(self._keys.parked, str(kept.id), encode_kept(kept))
+        keys = self._keys
+        call = Call(
+            scripts.AMEND, (keys.state, keys.parked), (str(kept.id), encode_kept(kept), int(kept.status == "parked"))
+        )  # fmt: skip
+        self._client.call(call)
 
     def pauses(self) -> list[KeptPause]:
         with translated():
@@ -203,6 +223,17 @@ class RedisKeep:
                 self._client.any.set(self._keys.pauses, encode_pauses(pauses))
             else:
                 self._client.any.delete(self._keys.pauses)
+
+    # -- what a worker tells of itself -------------------------------------------------------------------------------
+
+    def note(self, name: str, text: bytes) -> None:
+        with translated():
+            self._client.any.hset(self._keys.notes, name, text)
+
+    def notes(self, names: Sequence[str]) -> list[bytes | None]:
+        with translated():
+            found: list[bytes | None] = self._client.any.hmget(self._keys.notes, list(names))
+        return found
 
 
 def _text(value: object) -> str:

@@ -66,6 +66,7 @@ if commits ~= ARGV[3] then return 'back' end
 redis.call('SET', KEYS[2], ARGV[1], 'PX', ARGV[6])
 redis.call('HSET', KEYS[1], 'commits', ARGV[4], 'state', ARGV[5], 'by', ARGV[1])
 for i = 8, #ARGV, 2 do redis.call('HSET', KEYS[3], ARGV[i], ARGV[i + 1]) end
+if #ARGV > 8 then redis.call('HINCRBY', KEYS[1], 'parked_now', (#ARGV - 7) / 2) end
 return 'done'
 """
 """KEYS: state, lock, parked. ARGV: owner, epoch, commits as they were and as they will be, state, milliseconds of the
@@ -82,6 +83,26 @@ redis.call('SET', KEYS[2], ARGV[1], 'PX', ARGV[4])
 return 'done'
 """
 """KEYS: state, lock. ARGV: owner, epoch, commits, milliseconds of the lock."""
+
+AMEND = """
+local before = redis.call('HGET', KEYS[2], ARGV[1])
+local change = tonumber(ARGV[3])
+if before and cjson.decode(before)['status'] == 'parked' then change = change - 1 end
+redis.call('HSET', KEYS[2], ARGV[1], ARGV[2])
+if change ~= 0 and redis.call('HGET', KEYS[1], 'parked_now') then
+  redis.call('HINCRBY', KEYS[1], 'parked_now', change)
+end
+return 1
+"""
+"""KEYS: state, parked. ARGV: the id of a parked change, what became of it, 1 where it is parked and 0 where it is not
+any more."""
+
+COUNT = """
+if (redis.call('HGET', KEYS[1], 'parked_now') or '') ~= ARGV[1] then return 0 end
+redis.call('HSET', KEYS[1], 'parked_now', ARGV[2])
+return 1
+"""
+"""KEYS: state. ARGV: how many are parked as it stood there ('' where it did not), and as it was counted."""
 
 RELEASE = """
 if redis.call('GET', KEYS[1]) == ARGV[1] then redis.call('DEL', KEYS[1]) end

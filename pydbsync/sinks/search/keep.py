@@ -8,7 +8,7 @@ import os
 import socket
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 from urllib.parse import quote
 
@@ -102,6 +102,12 @@ class StateIndex:
                     raise TransientError(f"the index {self._index} lacks {found['_id']}, a change that was parked")
                 documents.append(found["_source"])
         return documents
+
+    def get_known(self, names: Sequence[str]) -> list[Any]:
+        """The documents, in order; None for one that is not there."""
+        found = self._client.call("POST", path_of(self._index, "_mget"), {"ids": list(names)}, allow=(404,))
+        documents = found.get("docs", [{}] * len(names))
+        return [each["_source"] if each.get("found") else None for each in documents]
 
     def record(self, stream: str) -> tuple[Record, tuple[int, int] | None]:
         """What is kept of a stream, and what that is told by."""
@@ -299,10 +305,38 @@ class SearchKeep:
         return [self._parked_name(epoch, number) for epoch, a, b in spans for number in range(a, b + 1)]
 
     def parked(self) -> list[KeptChange]:
-        return [decode_kept(found["kept"].encode()) for found in self.index.get_all(self._parked_names())]
+        mended, seen = self._mended()
+        every = [decode_kept(found["kept"].encode()) for found in self.index.get_all(self._parked_names())]
+        if self._is_owner:
+            found = {kept.id for kept in every if kept.status != "parked"}
+            if every and found != mended:  # a former version kept no list; where it moved since, it is another's
+                self._keep_mended(found, seen)
+        return every
 
     def parked_count(self) -> int:
-        return sum(kept.status == "parked" for kept in self.parked())
+        spans = self._record.parked if self._is_owner else self._read()[0].parked
+        if not spans:
+            return 0
+        mended, _ = self._mended()
+        if mended is None:
+            return sum(kept.status == "parked" for kept in self.parked())
+        return sum(last - first + 1 for _, first, last in spans) - len(mended)
+
+    def _mended(self) -> tuple[set[int] | None, tuple[int, int] | None]:
+        """The numbers of what is not parked any more, and what they are told by; None where nobody has kept them."""
+        found, seen = self.index.get(f"{self._name}:mended")
+        if found is None:
+            return None, seen
+        return {number for first, last in found["spans"] for number in range(first, last + 1)}, seen
+
+    def _keep_mended(self, numbers: Collection[int], seen: tuple[int, int] | None) -> bool:
+        spans: list[list[int]] = []
+        for number in sorted(numbers):
+            if spans and spans[-1][1] + 1 == number:
+                spans[-1][1] = number
+            else:
+                spans.append([number, number])
+        return self.index.put(f"{self._name}:mended", {"spans": spans}, seen) is not None
 
     def close(self) -> None:
         if self._is_owner:
@@ -345,6 +379,12 @@ class SearchKeep:
         for name in self._parked_names():
             if name.endswith(f":{kept.id}"):
                 self.index.put_all([(name, _document(kept))])
+        while True:
+            mended, seen = self._mended()
+            if mended is None or (kept.id in mended) == (kept.status != "parked"):
+                return
+            if self._keep_mended(mended ^ {kept.id}, seen):
+                return
 
     def pauses(self) -> list[KeptPause]:
         found, _ = self.index.get(f"{self._name}:pauses")
@@ -353,6 +393,15 @@ class SearchKeep:
     def pause(self, pauses: Sequence[KeptPause]) -> None:
         self.index.make()
         self.index.put_all([(f"{self._name}:pauses", {"pauses": encode_pauses(pauses).decode()})])
+
+    # -- what a worker tells of itself ---------------------------------------------------------------------------------
+
+    def note(self, name: str, text: bytes) -> None:
+        self.index.put_all([(f"{self._name}:note:{name}", {"text": text.decode()})])
+
+    def notes(self, names: Sequence[str]) -> list[bytes | None]:
+        found = self.index.get_known([f"{self._name}:note:{name}" for name in names])
+        return [None if each is None else str(each["text"]).encode() for each in found]
 
 
 def _document(kept: KeptChange) -> dict[str, object]:

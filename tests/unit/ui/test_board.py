@@ -9,6 +9,7 @@ import pytest
 from pydbsync.config.alerts import AlertSettings
 from pydbsync.ops.status.facts import Gap, ParkedGroup, Process, Queue
 from pydbsync.process.alert_rules import AlertRules
+from pydbsync.process.histogram import LAG_S, Histogram
 from pydbsync.ui.board import as_told
 
 PERIOD_S = 60.0
@@ -51,6 +52,36 @@ GONE = "PydbsyncWorkerDown"
 )
 def test_rules_fire_by_the_state_schema(found: Queue, names: set[str]) -> None:
     assert fired(found) == names
+
+
+def late(batches: int, lag_s: float, before: Histogram | None = None) -> str:
+    found = Histogram.of(LAG_S) if before is None else before
+    for _ in range(batches):
+        found.observe(lag_s)
+    return found.to_json()
+
+
+@pytest.mark.parametrize(
+    ("looks", "fires"),
+    [
+        ([late(10, 40.0), late(10, 40.0)], False),  # nothing was committed while somebody looked
+        ([late(10, 1.0), late(10, 40.0)], True),
+        ([late(10, 1.0), late(2000, 1.0, Histogram.from_json(late(12, 40.0), LAG_S))], False),
+        ([late(900, 1.0), late(20, 40.0)], True),  # another process, which counts from the beginning
+        ([late(900, 1.0), late(20, 40.0), late(25, 1.0)], True),
+        ([None, late(20, 40.0)], True),  # one of a version that wrote none, before
+        (["{}", '{"limits":[1],"counts":[1,2],"sum":3}'], False),
+    ],
+)
+def test_the_tail_of_the_lag_is_that_of_the_batches_that_were_committed_meanwhile(
+    looks: list[str | None], fires: bool
+) -> None:
+    rules = AlertRules(AlertSettings(period_s=PERIOD_S))
+    names: set[str] = set()
+    for number, commit_lag in enumerate(looks):
+        told = as_told(queue(figures={"commit_lag": commit_lag}), PERIOD_S)
+        names = {alert.rule for alert in rules.look([told], 1000 + 5.0 * number)}
+    assert ("PydbsyncLagTail" in names) is fires
 
 
 def test_a_moment_is_no_alert() -> None:
