@@ -26,9 +26,12 @@ from pydbsync.plan.row_statements import (
     on_duplicate,
     one_row,
     ordered_statement,
+    ordered_statements,
     parent_statement,
+    respell,
     shape_of,
-    update_row,
+    update_in_place,
+    where_key,
 )
 from pydbsync.plan.rows import Strategy, TablePlan
 
@@ -126,14 +129,14 @@ def _single_statements(change: RowChange, plan: TablePlan, *, in_place: bool) ->
     if plan.referrers and change.kind in ("update", "delete") and _passes_on(change, plan):
         return [parent_statement(change, plan)]
     if strategy is Strategy.ORDERED or (strategy is Strategy.UPSERT and KeyedBuffer(plan, strategy).must_move(change)):
-        return [ordered_statement(change, plan)]
+        return list(ordered_statements(change, plan))
     found: list[RowStatement] = []
     if strategy is Strategy.KEYLESS:
         if change.kind in ("update", "delete"):
             gone = change.data if change.kind == "delete" else plan.old_image(change)
             where = one_row(shape_of(plan, gone), gone)
             if in_place and change.kind == "update" and max(len(change.data), len(gone)) < LARGE_BYTES:
-                return [update_row(plan, where, shape_of(plan, change.data), change.data)]
+                return list(update_in_place(plan, shape_of(plan, gone), gone, shape_of(plan, change.data), change.data))
             sql = b"DELETE IGNORE FROM %s WHERE %s LIMIT 1" % (plan.quoted, where)
             found.append(RowStatement(sql, 0, affected=1, table=plan.name))
     elif change.kind == "delete":
@@ -152,6 +155,8 @@ def _single_statements(change: RowChange, plan: TablePlan, *, in_place: bool) ->
                 head = shape.insert_head
         if strategy is Strategy.UPSERT:
             head, tail = shape.insert_head, on_duplicate(shape, plan.row_key)
+            if change.kind == "update":
+                found += respell(plan, change.data, change.old, where_key(plan, change.data))
         elif strategy is Strategy.KEYLESS and plan.schema.unique_keys:
             head = shape.insert_head  # REPLACE would remove the row of another that holds the same value
         sql = shape.statement(head, change.data, tail)

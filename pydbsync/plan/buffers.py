@@ -8,14 +8,16 @@ from collections.abc import Iterator
 import msgspec
 
 from pydbsync.errors import PlanError
-from pydbsync.model import NO_JSON, RowChange
+from pydbsync.model import NO_JSON, RowChange, read_image
 from pydbsync.plan.row_statements import (
     RowStatement,
     delete_by_key,
     is_new_row,
-    ordered_statement,
+    ordered_statements,
     replacing,
+    respell,
     show_image,
+    where_key,
     write_images,
 )
 from pydbsync.plan.rows import Strategy, TablePlan
@@ -52,6 +54,9 @@ class KeyedBuffer(Buffer):
         """What the target held before the batch."""
         self._passed: dict[bytes, msgspec.Raw] = {}
         """What was written within the batch: the target may have held the row or not."""
+        self._documents = plan.documents if strategy is Strategy.UPSERT else ()
+        self._former: dict[bytes, dict[str, msgspec.Raw]] = {}
+        """Of these columns, what rows held before the batch."""
         self._may_repeat = False
         """Whether messages without places came: what they delete may be gone already."""
         self._changes = 0
@@ -74,8 +79,16 @@ class KeyedBuffer(Buffer):
                 old_key = plan.key_of(old)
                 if old_key != key:
                     self._remove(old_key, old, change.position)
+            if self._documents and change.old is not NO_JSON:
+                self._remember(key, change.old)
             self._images[key] = change.data
         self._changes += 1
+
+    def _remember(self, key: bytes, old: msgspec.Raw) -> None:
+        former = self._former.setdefault(key, {})
+        for name, token in read_image(old).items():
+            if name.lower() in self._documents:
+                former.setdefault(name, token)
 
     def _remove(self, key: bytes, data: msgspec.Raw, position: str | None) -> None:
         if position is None:
@@ -94,6 +107,10 @@ class KeyedBuffer(Buffer):
                 held = statement.rows if is_held else 0
                 yield statement._replace(rows=min(statement.rows, rows), held=held)
                 rows -= min(statement.rows, rows)
+        for key, former in self._former.items():
+            if former and key in images:
+                image = images[key]
+                yield from respell(plan, image, msgspec.Raw(msgspec.json.encode(former)), where_key(plan, image))
         for count, statement in enumerate(write_images(plan, images.values())):
             # changes that were compacted away count with the first statement
             yield statement._replace(rows=statement.rows + (rows - len(images) if count == 0 else 0))
@@ -173,4 +190,4 @@ class OrderedBuffer(Buffer):
 
     def statements(self) -> Iterator[RowStatement]:
         for change in self._changes:
-            yield ordered_statement(change, self.plan)
+            yield from ordered_statements(change, self.plan)

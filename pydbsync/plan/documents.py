@@ -6,6 +6,8 @@ it: blanks and the spelling of numbers differ. MySQL compares documents, and hol
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Callable
 from typing import TypeAlias
 
@@ -15,6 +17,7 @@ Part: TypeAlias = Callable[[bytes, bytes], bytes]
 """Quoted name and literal → an expression."""
 
 _NORMALIZE_SINCE = (10, 7)
+_NUMBER = re.compile(rb"[0-9]")
 
 
 def document_condition(column: Column, version: tuple[int, ...]) -> Part:
@@ -43,6 +46,24 @@ def document_likeness(column: Column) -> Part:
         return b"(%s) + (%s)" % (exact(name, literal), compact)
 
     return likeness
+
+
+def are_spelled_apart(former: bytes, token: bytes) -> bool:
+    """Whether two texts may be one document to MySQL, and print as two: 1 and 1.0. False where they are certainly not.
+
+    MySQL writes no row in which nothing else changes: it keeps the former.
+    """
+    if former == token or _NUMBER.search(token) is None:
+        return False
+    try:
+        return bool(_read(former) == _read(token))
+    except (ValueError, RecursionError):
+        return True  # whatever it is, the server is asked
+
+
+def _read(token: bytes) -> object:
+    found = json.loads(token, parse_int=float)
+    return json.loads(found, parse_int=float) if isinstance(found, str) else found
 
 
 def _same_text(column: Column) -> Part:

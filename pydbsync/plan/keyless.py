@@ -10,7 +10,7 @@ import msgspec
 from pydbsync.model import RowChange
 from pydbsync.plan.buffers import Buffer
 from pydbsync.plan.large import LARGE_BYTES
-from pydbsync.plan.row_statements import STATEMENT_BYTES, RowStatement, one_row, shape_of, update_row
+from pydbsync.plan.row_statements import STATEMENT_BYTES, RowStatement, one_row, shape_of, update_in_place
 from pydbsync.plan.rows import RowShape, TablePlan
 
 
@@ -126,7 +126,7 @@ class KeylessBuffer(Buffer):
             yield self._delete(old, 1)
             yield from self._insert([new])
         else:
-            yield update_row(self.plan, one_row(old.shape, old.data), new.shape, new.data)
+            yield from update_in_place(self.plan, old.shape, old.data, new.shape, new.data)
 
     def _delete(self, row: _Row, count: int) -> RowStatement:
         sql = b"DELETE FROM %s WHERE %s LIMIT %d" % (self.plan.quoted, one_row(row.shape, row.data), count)

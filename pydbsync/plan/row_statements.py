@@ -8,7 +8,7 @@ from typing import NamedTuple, TypeAlias
 import msgspec
 
 from pydbsync.errors import PlanError, StopError
-from pydbsync.model import RowChange, TableName
+from pydbsync.model import NO_JSON, RowChange, TableName, read_image
 from pydbsync.plan.large import LARGE_BYTES
 from pydbsync.plan.quoting import quote_name
 from pydbsync.plan.rows import RowShape, ShapeError, Strategy, TablePlan
@@ -157,10 +157,49 @@ def one_row(shape: RowShape, data: msgspec.Raw) -> bytes:
     return shape.where_row(data) + shape.nearest_first(data)
 
 
+_IN_BETWEEN = b'"pydbsync: another spelling"'
+
+
+def update_in_place(
+    plan: TablePlan, old_shape: RowShape, old: msgspec.Raw, new_shape: RowShape, new: msgspec.Raw
+) -> Iterator[RowStatement]:
+    """A row without a key changes in its place; in two steps where MySQL would keep a document that it holds for the
+    new one."""
+    respelled = {name.lower() for name, _ in new_shape.respelled(new, old)} if plan.documents else ()
+    if respelled:
+        image = read_image(old)
+        between = msgspec.Raw(_IN_BETWEEN)
+        image.update({name: between for name in image if name.lower() in respelled})
+        changed = msgspec.Raw(msgspec.json.encode(image))
+        yield update_row(plan, one_row(old_shape, old), old_shape, changed)._replace(rows=0)
+        old = changed
+    yield update_row(plan, one_row(old_shape, old), new_shape, new)
+
+
 def update_row(plan: TablePlan, where: bytes, shape: RowShape, data: msgspec.Raw) -> RowStatement:
     """A row without a key changes in its place."""
     sql = b"UPDATE %s SET %s WHERE %s LIMIT 1" % (plan.quoted, shape.assignments(data), where)
     return RowStatement(sql, 1, affected=1, table=plan.name, error_values=shape.error_values(data))
+
+
+def respell(plan: TablePlan, data: msgspec.Raw, former: msgspec.Raw, where: bytes) -> Iterator[RowStatement]:
+    """What has to go before an update in place, so that MySQL writes a document that it holds for the former one:
+    nothing for most."""
+    found = shape_of(plan, data).respelled(data, former) if plan.documents and former is not NO_JSON else ()
+    if found:
+        named = [(quote_name(name).encode(), is_so) for name, is_so in found]
+        other = b", ".join(b"%s = IF(%s, CAST('null' AS JSON), %s)" % (name, is_so, name) for name, is_so in named)
+        conditions = b" OR ".join(is_so for _, is_so in found)
+        yield RowStatement(
+            b"UPDATE %s SET %s WHERE %s AND (%s)" % (plan.quoted, other, where, conditions), 0, table=plan.name
+        )
+
+
+def ordered_statements(change: RowChange, plan: TablePlan) -> Iterator[RowStatement]:
+    """`ordered_statement` with what goes before it."""
+    if change.kind == "update" and plan.documents and change.old is not NO_JSON:
+        yield from respell(plan, change.data, change.old, where_key(plan, plan.old_image(change)))
+    yield ordered_statement(change, plan)
 
 
 def ordered_statement(change: RowChange, plan: TablePlan) -> RowStatement:

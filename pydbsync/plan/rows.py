@@ -25,7 +25,7 @@ from pydbsync.model import (
     TableSchema,
     read_image,
 )
-from pydbsync.plan.documents import document_condition, document_likeness
+from pydbsync.plan.documents import are_spelled_apart, document_condition, document_likeness
 from pydbsync.plan.identity import row_identity
 from pydbsync.plan.large import LARGE_BYTES, Write, write_literal
 from pydbsync.plan.lexer import Brand
@@ -281,6 +281,21 @@ class RowShape:
                 found.append(b"(%s)" % likeness(quote_name(column.name).encode(), self._literals[index](raw)))
         return b" ORDER BY " + b" + ".join(found) + b" DESC" if found else b""
 
+    def respelled(self, data: msgspec.Raw, former: msgspec.Raw) -> list[tuple[str, bytes]]:
+        """Columns with documents that MySQL would keep as they were in `former`, since it holds both for one, each with
+        the condition that its row still has it so."""
+        before = {name.lower(): bytes(token) for name, token in read_image(former).items()}
+        found = []
+        tokens = self.tokens(data)
+        for index, (condition, likeness) in self._documents.items():
+            column, token = self.columns[index], bytes(tokens[index])
+            was = before.get(column.name.lower(), NULL)
+            if column.native_json and NULL not in (was, token) and are_spelled_apart(was, token):
+                name, literal = quote_name(column.name).encode(), self._literals[index](token)
+                is_so = b"(%s AND NOT (%s))" % (condition(name, literal), likeness(name, literal))
+                found.append((column.name, is_so))
+        return found
+
     def key_literals(self, data: msgspec.Raw, columns: tuple[str, ...]) -> tuple[bytes, ...]:
         """What these key columns (names as the target spells them) are compared with to find the row."""
         tokens = self.tokens(data)
@@ -440,6 +455,8 @@ class TablePlan:
         self.name: TableName = schema.name
         self.quoted = quote_table(schema.name).encode()
         self.row_key = schema.row_key
+        self.documents = tuple(c.name.lower() for c in schema.columns if c.native_json and not c.generated)
+        """Columns of MySQL's JSON, which holds 1 and 1.0 for one."""
         self.compares_rows = not dialect.is_mariadb or not _has_recoded_text(schema)
         """Whether `(a, b) IN ((1, 'x'), …)` finds what `a = 1 AND b = 'x'` does."""
         self.overrides = overrides

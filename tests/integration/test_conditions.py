@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import itertools
 import json
 from collections.abc import Sequence
 from typing import Any
@@ -121,6 +122,67 @@ def test_of_equal_documents_the_one_goes_that_is_spelled_as_in_the_stream(empty:
     messages = [each.replace(b'"THE DOCUMENT"', spelled[1].encode()) for each in binlog.each([gone])]
     replay(empty, messages)
     assert sorted(text for (text,) in rows(empty)) == sorted([*spelled, spelled[0], spelled[2]])
+
+
+RESPELLED = [
+    ('{"p":1.0}', '{"p":1}'), ("1.0", "1"), ("1", "1.0"), ('[1,{"a":[2.0]}]', '[1.0,{"a":[2]}]'),
+    ("1e20", "100000000000000000000.0"), ('"1.0"', '"1"'), ("[true]", "[1]"), ('{"p":1.0}', '{"p":2}'), ("null", "1"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("mode", "key", "more"),
+    [
+        ("upsert", "id INT PRIMARY KEY", ""),
+        ("plain", "id INT PRIMARY KEY", ""),
+        ("upsert", "id INT PRIMARY KEY, UNIQUE (other)", ""),
+        ("replace", "id INT", ""),
+        ("upsert", "id INT PRIMARY KEY", ", ours INT DEFAULT 7"),
+    ],
+)
+def test_a_document_in_which_a_number_changes_its_form_alone_is_written(
+    empty: Endpoint, binlog: Binlog, mode: str, key: str, more: str
+) -> None:
+    empty.query(f"CREATE TABLE d.t ({key}, j JSON NOT NULL, other INT{more})")
+
+    def changed(*documents: str) -> list[bytes]:
+        """One update of each row for each pair of these."""
+        found = []
+        for number, pair in enumerate(RESPELLED):
+            spelled = [pair[int(each)] if each.isdigit() else each for each in documents]
+            for before, after in itertools.pairwise(spelled):
+                [message] = binlog.each([update("d.t", {"id": number, "j": "AFTER", "other": number}, {"j": "BEFORE"})])
+                found.append(message.replace(b'"AFTER"', after.encode()).replace(b'"BEFORE"', before.encode()))
+        return found
+
+    made = []
+    for number, (before, _) in enumerate(RESPELLED):
+        [message] = binlog.each([insert("d.t", {"id": number, "j": "THE DOCUMENT", "other": number})])
+        made.append(message.replace(b'"THE DOCUMENT"', before.encode()))
+    replay(empty, made, apply_mode=mode, lossy_values="off")
+    empty.query("CREATE TABLE d.printed (n INT PRIMARY KEY, j JSON NOT NULL)")
+    for number, (_, after) in enumerate(RESPELLED):
+        empty.query("INSERT INTO d.printed VALUES (%s, %s)", number, after)
+    wanted = empty.query("SELECT CAST(j AS CHAR) FROM d.printed ORDER BY n")
+    print_all = "SELECT CAST(j AS CHAR) FROM d.t ORDER BY id"
+    replay(empty, changed("0", "1"), apply_mode=mode, lossy_values="off")
+    assert [json.loads(text) for (text,) in empty.query(print_all)] == [json.loads(text) for (text,) in wanted]
+    assert [repr(json.loads(text)) for (text,) in empty.query(print_all)] == [
+        repr(json.loads(text)) for (text,) in wanted
+    ]
+    replay(empty, changed("1", '{"x":9}', "0", "1", '{"x":9}', "0"), apply_mode=mode, lossy_values="off")
+    replay(empty, changed("0", '{"x":9}', "1"), apply_mode=mode, lossy_values="off")
+    assert [repr(json.loads(text)) for (text,) in empty.query(print_all)] == [
+        repr(json.loads(text)) for (text,) in wanted
+    ]
+    # one by one, as behind a refusal
+    refused = binlog.each([insert("d.t", {"id": 99, "j": "x", "nothing": 1})]) if more else []
+    replay(empty, [*changed("1", "0"), *refused, *changed("0", "1")], apply_mode=mode, lossy_values="off", batch_rows=1)
+    assert [repr(json.loads(text)) for (text,) in empty.query(print_all)] == [
+        repr(json.loads(text)) for (text,) in wanted
+    ]
+    if more:
+        assert empty.query("SELECT DISTINCT ours FROM d.t") == [(7,)]
 
 
 def test_plain_mode_says_where_the_target_is_not_as_the_source_was(empty: Endpoint, binlog: Binlog) -> None:
