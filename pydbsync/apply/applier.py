@@ -13,6 +13,7 @@ from pydbsync.apply.attempt import Attempt
 from pydbsync.apply.catalog import LiveCatalog, collation_of, databases_with_table, read_table
 from pydbsync.apply.conflicts import Conflicts
 from pydbsync.apply.connection import DUPLICATE_CODE, Connection
+from pydbsync.apply.copy_check import AlteredCopy, CopyCheck
 from pydbsync.apply.copy_rows import CopyRowsTable
 from pydbsync.apply.feeders import Feeders
 from pydbsync.apply.origin import StreamOrigin
@@ -42,7 +43,8 @@ from pydbsync.plan.lexer import shorten
 from pydbsync.plan.online import OnlineChanges
 from pydbsync.plan.quoting import quote_table
 from pydbsync.plan.row_statements import RowStatement, show_image
-from pydbsync.plan.rows import Dialect, TablePlan
+from pydbsync.plan.rows import ColumnOverrides, Dialect, TablePlan
+from pydbsync.protocols import Decode
 from pydbsync.work import (
     PENDING,
     CopyRows,
@@ -197,6 +199,24 @@ class Applier:
             return self._session.repeat(lambda connection: int(connection.value(sql)))
         except PermanentError:
             return None
+
+    def misfit_of_copy(
+        self,
+        copy: CopyRows,
+        real: TableName,
+        changes: Sequence[PlannedSchemaChange],
+        *,
+        overrides: ColumnOverrides,
+        decode: Decode,
+    ) -> str:
+        """In what the rows that came for the copy are other than these changes make of the target's table; empty where
+        they are the same. Raises Stopped."""
+        check = CopyCheck(
+            AlteredCopy(copy, real, changes, overrides),
+            rows=self._copy_rows, schema=self._settings.state_schema, decode=decode, repeat=self._session.repeat,
+            stop=self._session.stop,
+        )  # fmt: skip
+        return check.misfit()
 
     def look_around(self) -> bool:
         """Notice what others have done meanwhile, at most once a second: changes that were mended, and tables that were

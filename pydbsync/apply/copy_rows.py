@@ -44,15 +44,15 @@ class CopyRowsTable:
                     (self._stream, copy.began, int(start + most >= len(packed)), packed[start : start + most]),
                 )
 
-    def read(self, connection: Connection, copy: CopyRows) -> tuple[list[int], list[bytes]]:
-        """The first entry that is left of the copy, and its ids; nothing where none is."""
+    def read(self, connection: Connection, copy: CopyRows, *, behind: int = 0) -> tuple[list[int], list[bytes]]:
+        """The first entry that is left of the copy behind this id, and its ids; nothing where none is."""
         ids: list[int] = []
         pieces: list[bytes] = []
         while True:
             found = connection.rows(
                 f"SELECT id, is_last, messages FROM {self._table} WHERE stream = %s AND began = %s AND id > %s"
                 " ORDER BY id LIMIT 1",
-                (self._stream, copy.began, ids[-1] if ids else 0),
+                (self._stream, copy.began, ids[-1] if ids else behind),
             )
             if not found:
                 return [], []

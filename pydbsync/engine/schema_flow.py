@@ -20,8 +20,9 @@ from pydbsync.plan.dialect import Server
 from pydbsync.plan.lexer import shorten
 from pydbsync.plan.online import NoCopyError, Observed, OnlineChanges
 from pydbsync.plan.row_order import unproven_of
+from pydbsync.plan.rows import ColumnOverrides
 from pydbsync.plan.statement import Statement, parse_statement
-from pydbsync.protocols import Catalog
+from pydbsync.protocols import Catalog, Decode
 from pydbsync.route.filters import Filters
 from pydbsync.work import (
     CopyRows,
@@ -53,12 +54,32 @@ class TargetTables(Protocol):
 
     def collation_of(self, database: str) -> str | None: ...
 
+    def misfit_of_copy(
+        self,
+        copy: CopyRows,
+        real: TableName,
+        changes: Sequence[PlannedSchemaChange],
+        *,
+        overrides: ColumnOverrides,
+        decode: Decode,
+    ) -> str: ...
+
 
 class SchemaFlow:
     """Collects the messages of one statement, and plans it for each target database."""
 
-    def __init__(self, settings: Settings, *, tables: TargetTables, plans: TablePlans, log: logging.Logger) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        tables: TargetTables,
+        plans: TablePlans,
+        log: logging.Logger,
+        decode: Decode,
+    ) -> None:
+        """`decode` reads the messages that were kept of copies."""
         self._settings = settings
+        self._decode = decode
         self._tables = tables
         self._plans = plans
         self._log = log
@@ -68,6 +89,9 @@ class SchemaFlow:
         self._online = OnlineChanges()
         self._came: dict[TableName, int | None] = {}
         """How many rows more of each copy have come since `_online` was brought up to date; None: not known."""
+        self._kept_of: OnlineChanges | None = None
+        self._kept: dict[tuple[str, str], CopyRows | None] = {}
+        """What `keeps` has answered of that."""
         self._named: set[TableName] = set()
         self._told: set[str] = set()
         """Settings of the source that were named."""
@@ -89,7 +113,7 @@ class SchemaFlow:
 
     def add(self, delivery: Delivery, change: SchemaChange) -> None:
         """Take in one message of the open statement."""
-        self._open.append(SchemaMessage(delivery, change))
+        self._open.append(SchemaMessage(delivery, _named(change)))
         self.is_open = True
 
     def ghosts(self) -> str:
@@ -101,7 +125,12 @@ class SchemaFlow:
         """The copy, if this row that is left out is one of it that may have to be made up for."""
         if not self._online.absent or change.position is None:
             return None
-        return self._online.keeps(TableName(change.database, change.table))
+        if self._online is not self._kept_of:
+            self._kept_of, self._kept = self._online, {}
+        name = change.database, change.table
+        if name not in self._kept:
+            self._kept[name] = self._online.keeps(TableName(*name))
+        return self._kept[name]
 
     def take(self) -> SchemaWork[PlannedSchemaChange]:
         """What the open statement leads to; none is open then. Raises StopError by policy."""
@@ -145,6 +174,7 @@ class SchemaFlow:
             columns_of=self._columns_of,
             siblings=siblings,
             rows_of=self._rows_of,
+            misfit_of=self._misfit_of,
             keeps=self._plans.router.takes,
         )
         self._online = observed.state
@@ -332,6 +362,18 @@ class SchemaFlow:
             return None
         return self._tables.count_rows(targets[0])
 
+    def _misfit_of(self, copy: CopyRows, real: TableName, changes: Sequence[SchemaChange]) -> str:
+        [target] = self._plans.router.targets(real)
+        planned = [self._plan(change, (), target.database) for change in changes]
+        self._log.info("the rows that came for %s are compared with those of %s", copy.copy, target)
+        return self._tables.misfit_of_copy(
+            copy,
+            target,
+            [each for each in planned if each is not None],
+            overrides=self._plans.overrides(real),
+            decode=self._decode,
+        )
+
     def _columns_of(self, source: TableName) -> Sequence[str] | None:
         targets = self._plans.router.targets(source)
         if not targets:
@@ -363,6 +405,21 @@ def _waits(planned: PlannedSchemaChange, statement: Statement) -> tuple[tuple[Ta
     if planned.action in ("drop-table", "truncate-table") or means_the_same(statement):
         return names, ()
     return planned.reads, tuple(sorted(touched))
+
+
+def _named(change: SchemaChange) -> SchemaChange:
+    """The change with the table that its statement is about, where the message names none: Debezium's may not. Where
+    that cannot be read either, the name stays empty."""
+    if change.table or change.kind.startswith("database-"):
+        return change
+    try:
+        statement = parse_statement(change.sql)
+    except PlanError:
+        return change
+    subject = statement.items[0].subject if statement.items else None
+    if subject is None or subject.database not in (None, change.database):  # `database` may be the session's
+        return change
+    return msgspec.structs.replace(change, table=subject.table)
 
 
 def _name_of(change: SchemaChange) -> TableName:

@@ -351,7 +351,7 @@ class TablePlans:
         known: Mapping[str, Column] = {}
         if route.needs_source:
             known = source_columns(self._ask_table(source))
-        overrides = self._overrides(source)
+        overrides = self.overrides(source)
         return RowRoute(
             route, plan.schema, known, key=self._settings.mask_key, shifted=overrides.timestamp | overrides.binary
         )
@@ -404,9 +404,10 @@ class TablePlans:
                     " route to it, so that none writes over rows of the other, or one of them another table"
                 )
         mode = apply_mode_of(self._settings, self.router, source)
-        return self._plan_for(target, self._overrides(source), mode, self._rule_of(source))
+        return self._plan_for(target, self.overrides(source), mode, self._rule_of(source))
 
-    def _overrides(self, source: TableName) -> ColumnOverrides:
+    def overrides(self, source: TableName) -> ColumnOverrides:
+        """What the configuration says of the columns of a source table."""
         return overrides_for(
             source,
             self._settings.binary_columns,

@@ -40,6 +40,9 @@ ColumnsOf: TypeAlias = Callable[[TableName], Sequence[str] | None]
 """A source's table → names of the columns that its table on the target has, in order; None if there is none."""
 RowsOf: TypeAlias = Callable[[TableName, TableName], int | None]
 """(copy, real table) → how many rows the real table has on the target; None if the copy's need not be as many."""
+MisfitOf: TypeAlias = Callable[[CopyRows, TableName, Sequence[SchemaChange]], str]
+"""(copy, real table, what the swap would do to it) → in what the rows that came for the copy are other than the real
+table's would be then; empty where they are the same."""
 Role: TypeAlias = Literal["copy", "log", "old"]
 
 
@@ -152,6 +155,7 @@ class OnlineChanges(msgspec.Struct, frozen=True):
         columns_of: ColumnsOf,
         siblings: Sequence[SchemaChange] = (),
         rows_of: RowsOf = lambda copy, real: None,
+        misfit_of: MisfitOf = lambda copy, real, changes: "",
         keeps: Callable[[TableName], bool] = lambda copy: False,
     ) -> Observed:
         """Take one statement in, with the other messages that announce it, before filters leave tables out.
@@ -171,7 +175,7 @@ class OnlineChanges(msgspec.Struct, frozen=True):
             names = Names(statement, (change, *siblings), None, are_all=True)
         except PlanError:  # the planner has more to ask, and says what is missing
             return Observed(self, (change,))
-        return _Step(self, change, statement, names, columns_of, rows_of, keeps).observed()
+        return _Step(self, change, statement, names, columns_of, rows_of, misfit_of, keeps).observed()
 
 
 _DIFFERS_BY_ROW = frozenset({
@@ -190,6 +194,7 @@ class _Step:
         names: Names,
         columns_of: ColumnsOf,
         rows_of: RowsOf,
+        misfit_of: MisfitOf,
         keeps: Callable[[TableName], bool],
     ) -> None:
         self.absent = {item.name: item for item in state.absent}
@@ -199,7 +204,10 @@ class _Step:
         self.names = names
         self.columns_of = columns_of
         self.rows_of = rows_of
+        self.misfit_of = misfit_of
         self.keeps = keeps
+        self.is_compared = False
+        """Whether the rows that came are known to be the real table's."""
         self.refused = ""
         self.warnings: list[str] = []
         self.fills: list[CopyRows] = []
@@ -324,9 +332,18 @@ class _Step:
         if copy.unfit or copy.rows is None:
             return copy.unfit
         has = self.rows_of(copy.name, copy.real)
-        if has is not None and has != copy.rows:
+        if has is None:
+            return ""
+        if has != copy.rows:
             return f"{copy.rows:,} rows came for {copy.name}, and {copy.real} has {has:,}"
-        return ""
+        if not self.can_be_made(copy):
+            return ""
+        self.is_compared = True
+        return self.misfit_of(CopyRows(copy.name, copy.began), copy.real, self.on_real(copy, copy.changes))
+
+    def on_real(self, copy: Absent, changes: Sequence[Kept]) -> list[SchemaChange]:
+        """Changes of the copy as such of the real table."""
+        return [resume(retarget(kept, copy.name, copy.real), self.change.position) for kept in changes]
 
     def can_be_made(self, copy: Absent) -> bool:
         """Whether the target can be given the table as it is at the source, by what came of it."""
@@ -363,13 +380,10 @@ class _Step:
                 f" schema change, so that its rows were left out; copy {copy.real} from the source, then go on behind"
                 " this statement"
             )
-        self.instead += [
-            resume(retarget(kept, copy.name, copy.real), self.change.position)
-            for kept in (*copy.renames, *copy.changes)
-        ]
+        self.instead += self.on_real(copy, (*copy.renames, *copy.changes))
         self.notes.append(f"{copy.name} takes the place of {copy.real}: its changes are made to {copy.real}")
         words = {token.upper for kept in copy.changes for token in parse_statement(kept.sql).tokens}
-        if differing := sorted(words & _DIFFERS_BY_ROW):
+        if not self.is_compared and (differing := sorted(words & _DIFFERS_BY_ROW)):
             self.notes.append(
                 f"{', '.join(differing)} can give rows other values than at the source: verify {copy.real}"
             )

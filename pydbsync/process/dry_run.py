@@ -31,13 +31,13 @@ from pydbsync.plan.batch import single_statements
 from pydbsync.plan.ddl import PlannedSchemaChange
 from pydbsync.plan.lexer import Brand, read_tokens
 from pydbsync.plan.quoting import quote_name
-from pydbsync.plan.rows import Dialect, TablePlan
+from pydbsync.plan.rows import ColumnOverrides, Dialect, TablePlan
 from pydbsync.plan.statement import parse_statement
 from pydbsync.plan.table_definition import TableDefinition, alter_table, define_table
 from pydbsync.process.inputs import translated
 from pydbsync.process.source_server import AskedSource
 from pydbsync.process.stop_signals import stop_on_signals
-from pydbsync.protocols import Source
+from pydbsync.protocols import Decode, Source
 from pydbsync.source.amqp import AmqpSource
 from pydbsync.source.file import FileSource
 from pydbsync.work import CopyRows, ParkedChange, ParkedRows, Pauses, SchemaStep, StreamState, Work
@@ -77,7 +77,7 @@ def dry_run(settings: Settings, *, from_file: str | None, out: TextIO) -> int:
             ask_table=asked.table,
             input_format=settings.input_format_of(source.stream),
         )
-        schema = SchemaFlow(settings, tables=target, plans=plans, log=log)
+        schema = SchemaFlow(settings, tables=target, plans=plans, log=log, decode=decode_changes)
         stages = Stages(source, decode_changes, plans, schema, store=target, sink=target)
         stages = translated(stages, settings, settings.input_format_of(source.stream))
         Follower(Control(settings), stages, observer=Observer(), log=log, until_drained=True).run(stop)
@@ -286,6 +286,18 @@ class PrintingTarget:
     def count_rows(self, table: TableName) -> int | None:
         """Nothing was written, so that it says nothing."""
         return None
+
+    def misfit_of_copy(
+        self,
+        copy: CopyRows,
+        real: TableName,
+        changes: Sequence[PlannedSchemaChange],
+        *,
+        overrides: ColumnOverrides,
+        decode: Decode,
+    ) -> str:
+        """Nothing is kept that could be compared."""
+        return ""
 
     def collation_of(self, database: str) -> str | None:
         return self.catalog.collation_of(database)

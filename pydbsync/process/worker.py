@@ -171,7 +171,7 @@ def _stages(
         checks_routes=True,
         input_format=settings.input_format_of(observer.status.stream),
     )
-    schema = SchemaFlow(settings, tables=applier, plans=plans, log=log)
+    schema = SchemaFlow(settings, tables=applier, plans=plans, log=log, decode=decode_changes)
 
     def use(found: Settings) -> None:
         applier.use(found)
