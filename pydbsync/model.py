@@ -34,6 +34,8 @@ COMMIT_ROW = 2**62
 Seconds: TypeAlias = Annotated[int, msgspec.Meta(ge=0, lt=2**32)]
 ServerId: TypeAlias = Annotated[int, msgspec.Meta(ge=0, lt=2**32)]
 RowNumber: TypeAlias = Annotated[int, msgspec.Meta(ge=0, lt=COMMIT_ROW)]
+Name: TypeAlias = Annotated[str, msgspec.Meta(min_length=1)]
+"""A table without one would stand for its whole database."""
 
 
 class RowChange(msgspec.Struct, frozen=True, gc=False):
@@ -45,8 +47,8 @@ class RowChange(msgspec.Struct, frozen=True, gc=False):
     """
 
     kind: RowKind = msgspec.field(name="type")
-    database: str
-    table: str
+    database: Name
+    table: Name
     ts: Seconds
     data: msgspec.Raw
     old: msgspec.Raw = NO_JSON

@@ -320,11 +320,13 @@ def park_whole(
     table: str = "",
 ) -> ParkedChange:
     """The record of a change that no row can be named of: the whole table of this target database waits behind it. The
-    table is called as at the source, unless `table` says otherwise."""
+    table is called as at the source, unless `table` says otherwise. Behind a statement on a table that nothing names
+    nobody waits: that would be all tables of the database."""
     kind, position, source = describe_change(change)
+    is_named = bool(table or source.table) or kind.startswith("database-")
     return ParkedChange(
         message=delivery.body, reason=reason, kind=kind, position=position, source=source, target_database=database,
-        target_table=_other(table, source), is_whole_table=True, behind=behind,
+        target_table=_other(table, source), is_whole_table=is_named, behind=behind,
     )  # fmt: skip
 
 

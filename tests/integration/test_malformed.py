@@ -53,3 +53,30 @@ def test_names_that_nothing_can_have_are_parked(fresh_target: Endpoint) -> None:
     replay(fresh_target, sent, lossy_values="off")
     assert fresh_target.query("SELECT id FROM d.t") == [(4,)]
     assert len(parked(fresh_target)) == 4 * 3
+
+
+def test_a_message_that_names_no_table_holds_up_no_other(fresh_target: Endpoint) -> None:
+    fresh_target.query("CREATE DATABASE d")
+    fresh_target.query("CREATE TABLE d.t (id INT PRIMARY KEY)")
+    sent: list[bytes] = []
+
+    def send(**fields: object) -> None:
+        head = {"database": "d", "ts": 1700000000, "position": f"binlog.000001:{1000 + len(sent)}"}
+        sent.append(json.dumps({**head, **fields}).encode())
+
+    send(table="", type="insert", xid=1, commit=True, data={"id": 1})
+    send(table="t", type="insert", xid=2, commit=True, data={"id": 2})
+    send(type="table-alter", sql="ALTER TABLE t CHANGE nothing more INT")  # Debezium's may not tell it
+    send(table="t", type="insert", xid=3, commit=True, data={"id": 3})
+    send(type="table-alter", sql="OPTIMIZE NO_WRITE_TO_BINLOG TABLE t")
+    fresh_target.query("CREATE TABLE d.u (id INT PRIMARY KEY)")
+    send(table="u", type="insert", xid=4, commit=True, data={"id": 4})
+    replay(fresh_target, sent, lossy_values="off")
+    assert (fresh_target.query("SELECT id FROM d.t"), fresh_target.query("SELECT id FROM d.u")) == ([(2,)], [(4,)])
+    found = parked(fresh_target)
+    assert [(each.kind, each.table, each.behind) for each in found] == [
+        ("unreadable", ".", None),
+        ("table-alter", "d.t", None),
+        ("insert", "d.t", found[1].id),
+        ("table-alter", "d.", None),
+    ]
