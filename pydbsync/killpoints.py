@@ -18,6 +18,7 @@ KILL_POINTS = (
     "after-ack",
     "after-intent",
     "after-ddl",
+    "after-run-mark",
     "after-schema-step",
 )
 

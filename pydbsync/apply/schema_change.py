@@ -11,12 +11,12 @@ import hashlib
 import re
 import threading
 from collections.abc import Callable, Container
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import msgspec
 
 from pydbsync.apply.clause_proof import Proof
-from pydbsync.apply.connection import Connection
+from pydbsync.apply.connection import DUPLICATE_CODE, Connection
 from pydbsync.apply.merged_keys import unnamed_keys_left
 from pydbsync.apply.schema_session import session_of
 from pydbsync.apply.shown import show_create
@@ -26,6 +26,7 @@ from pydbsync.model import SchemaChange, TableName
 from pydbsync.plan.ddl import PlannedSchemaChange
 from pydbsync.plan.guards import read_guarded
 from pydbsync.plan.lexer import shorten
+from pydbsync.plan.online_log import hold_writers
 from pydbsync.plan.quoting import quote_name, quote_table
 
 _NO_SUCH = (1146, 1049, 1051, 1008)
@@ -44,6 +45,10 @@ _ALREADY_CODES = frozenset(
     }
 )  # fmt: skip
 """Errors of a statement of which something was done before: what it makes is there, or what it takes is not."""
+
+
+RAN: Final = "ran"
+"""The note of a statement that ran and is not ended."""
 
 
 class JournalEntry(NamedTuple):
@@ -125,6 +130,12 @@ class Journal:
             (sql[: connection.max_allowed_packet // 8], digest),
         )
 
+    def write_run(self, connection: Connection, digest: str) -> None:
+        """The statement ran, and its mark is about to be taken away."""
+        connection.run(
+            f"UPDATE {self._table} SET note = %s WHERE statement_hash = %s AND status = 'intent'", (RAN, digest)
+        )
+
     def write_end(
         self, connection: Connection, digest: str, planned: PlannedSchemaChange, *, status: str, note: str
     ) -> None:
@@ -166,34 +177,77 @@ def _show(connection: Connection, sql: str) -> str | None:
         raise
 
 
+class Ran(NamedTuple):
+    """What of a statement ran, in the end."""
+
+    sql: str | None
+    """None where nothing was left to run."""
+    why: str = ""
+    """Why it is another text than the planned one."""
+
+
 def run_statement(
     connection: Connection,
     planned: PlannedSchemaChange,
     *,
     stop: threading.Event | None = None,
     rest: str = "",
+    why: str = "left out what the target has already",
     announce: Callable[[str], object] = lambda sql: None,
     passed_over: Callable[[PermanentError], object] = lambda note: None,
-) -> str | None:
+) -> Ran:
     """The statement itself under the right default database and the source's clock, or the `rest` of it that a proof
-    has found missing. What ran: without the unnamed keys that a table of several sources has already; None where
-    nothing was left. `announce` is told a text that is another one than the planned one, before it runs; `passed_over`
-    what the server says that it has not done because of IF [NOT] EXISTS.
+    has found missing (or another text, as `why` says). What ran: without the unnamed keys that a table of several
+    sources has already, and with writers held off where what they wrote has ended it. `announce` is told a text that is
+    another one than the planned one, before it runs; `passed_over` what the server says that it has not done because of
+    IF [NOT] EXISTS.
 
     Raises ApplyError, and Stopped while another worker adds keys to the table.
     """
     if rest:
         announce(rest)
         planned = msgspec.structs.replace(planned, sql=rest)
+    else:
+        why = ""
     if not planned.is_merged:
-        _run(connection, planned, planned.sql, passed_over)
-        return planned.sql
+        return _run_holding(connection, planned, planned.sql, why, announce, passed_over)
     with unnamed_keys_left(connection, planned, stop or threading.Event()) as sql:
-        if sql is not None:
-            if sql != planned.sql:
-                announce(sql)
-            _run(connection, planned, sql, passed_over)
-    return sql
+        if sql != planned.sql:
+            why = "left out keys that another source's statement has made"
+        if sql is None:
+            return Ran(None, why)
+        if sql != planned.sql:
+            announce(sql)
+        return _run_holding(connection, planned, sql, why, announce, passed_over)
+
+
+def _run_holding(
+    connection: Connection,
+    planned: PlannedSchemaChange,
+    sql: str,
+    why: str,
+    announce: Callable[[str], object],
+    passed_over: Callable[[PermanentError], object],
+) -> Ran:
+    """Run it; where rows that others were refused have ended it, once more with writers held off."""
+    try:
+        _run(connection, planned, sql, passed_over)
+        return Ran(sql, why)
+    except PermanentError as exc:
+        held = _with_writers_held(connection, sql) if exc.code == DUPLICATE_CODE else None
+        if held is None:
+            raise
+        announce(held)
+        _run(connection, planned, held, passed_over)
+        text = f"what others wrote meanwhile stood against it ({exc}), so that they waited"
+        return Ran(held, f"{why}; {text}" if why else text)
+
+
+def _with_writers_held(connection: Connection, sql: str) -> str | None:
+    try:
+        return hold_writers(sql, brand=connection.dialect.brand)
+    except PlanError:  # words of an operator
+        return None
 
 
 def _run(

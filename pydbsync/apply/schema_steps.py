@@ -7,12 +7,14 @@ from functools import partial
 from typing import NamedTuple
 
 from pydbsync.apply.clause_proof import Proof
-from pydbsync.apply.connection import DUPLICATE_CODE, Connection
+from pydbsync.apply.connection import Connection
 from pydbsync.apply.feeders import Feeders
 from pydbsync.apply.merged_sources import MergedSources
 from pydbsync.apply.parking import Parking
 from pydbsync.apply.retrying import Retrying
+from pydbsync.apply.run_mark import MARK, RunMark, mark_of
 from pydbsync.apply.schema_change import (
+    RAN,
     Journal,
     JournalEntry,
     prove_passed_over,
@@ -24,12 +26,11 @@ from pydbsync.apply.schema_change import (
 from pydbsync.apply.session import Session
 from pydbsync.backoff import Backoff
 from pydbsync.config.settings import Settings
-from pydbsync.errors import PermanentError, PlanError, StopError, TransientError
+from pydbsync.errors import PermanentError, StopError, TransientError
 from pydbsync.killpoints import kill_point
 from pydbsync.model import SchemaChange
 from pydbsync.plan.ddl import PlannedSchemaChange
 from pydbsync.plan.lexer import shorten
-from pydbsync.plan.online_log import hold_writers
 from pydbsync.work import ParkedChange, SchemaStep, StreamState, describe_change, key_of_table
 
 
@@ -95,7 +96,7 @@ class SchemaSteps:
             failure, note = (PermanentError(why), why) if policy == "park" else (None, note)
             self._write_intent(digest, change, planned, before={}, state=state)
         else:
-            ending = self._run_once(digest, change, planned, entry_before=entry and entry.before, state=state)
+            ending = self._run_once(digest, change, planned, entry=entry, state=state)
             failure = ending.failure
             if failure is not None:
                 status, note = "parked", str(failure)
@@ -135,21 +136,28 @@ class SchemaSteps:
         change: SchemaChange,
         planned: PlannedSchemaChange,
         *,
-        entry_before: dict[str, str | None] | None,
+        entry: JournalEntry | None,
         state: StreamState,
     ) -> _Ending:
-        before = entry_before
-        if before is None:
+        if entry is None:
             try:
-                before = self._session.repeat(lambda connection: read_state(connection, planned)) or {}
+                before, mark = self._session.repeat(lambda connection: self._look(connection, digest, planned)) or (
+                    {},
+                    None,
+                )
             except PermanentError as exc:  # a name that the target refuses, or a table that the user may not see
                 self._write_intent(digest, change, planned, before={}, state=state)
                 return _Ending(exc)
-            self._write_intent(digest, change, planned, before=before, state=state)
+            kept = before if mark is None else {**before, MARK: mark.to_json()}
+            self._write_intent(digest, change, planned, before=kept, state=state)
             kill_point("after-intent")
-        elif self._session.repeat(lambda connection: read_state(connection, planned)) != before:
-            self._log.info("the schema change had run before the last stop: %s", planned.sql)
-            return _Ending()
+        else:
+            before = dict(entry.before)
+            mark = RunMark.from_json(before.pop(MARK, None))
+            if entry.note == RAN or self._has_run(planned, before, mark):
+                self._log.info("the schema change had run before the last stop: %s", planned.sql)
+                self._clear(digest, mark)
+                return _Ending()
         retrying = Retrying(
             Backoff(self._settings.retry.first_s, self._settings.retry.max_s),
             stop=self._session.stop,
@@ -161,35 +169,29 @@ class SchemaSteps:
             taken = self._session.repeat(lambda connection: self._sources.collision(connection, change, planned))
             if taken:
                 return _Ending(PermanentError(taken))
-        rest, why = "", "left out keys that another source's statement has made"
+        rest, why = ("", "left out what the target has already") if mark is None else (mark.sql, "")
         while True:
             try:
                 connection = self._session.connection
                 passed: list[PermanentError] = []
                 ran = run_statement(
-                    connection, planned, stop=self._session.stop, rest=rest,
+                    connection, planned, stop=self._session.stop, rest=rest, why=why,
                     announce=partial(self._journal.announce, connection, digest),
                     passed_over=passed.append,
                 )  # fmt: skip
-                note = ""
-                if ran != planned.sql:
-                    note = f"{why}; ran: {ran or 'nothing'}"
-                kill_point("after-ddl")
-                if passed and (lacks := self._passed_over(change, planned, passed[0])):
-                    return _Ending(PermanentError(lacks, code=passed[0].code))
-                return _Ending(note=note, is_run=ran is not None)
             except TransientError as exc:
                 retrying.failed(exc, self._session.drop_connection)
                 # The lock of the lost connection is free only when its statement has ended, so what is seen is final.
-                if self._session.repeat(lambda connection: read_state(connection, planned)) != before:
+                if self._has_run(planned, before, mark):
+                    self._clear(digest, mark)
                     return _Ending()
             except PermanentError as exc:
+                if mark is not None:  # without the mark it says the same, or runs
+                    self._session.repeat(partial(mark.clear, announce=lambda sql: None))
+                    rest, mark = "", None
+                    continue
                 if rest:
                     return _Ending(exc)
-                if exc.code == DUPLICATE_CODE and (rest := self._with_writers_held(planned)):
-                    why = f"what others wrote meanwhile stood against it ({exc}), so that they wait"
-                    self._log.warning("%s: %s", why, rest)
-                    continue
                 proof = self._prove(change, planned, exc)
                 if proof.is_done and proof.reason:
                     self._log.warning("%s", proof.reason)
@@ -202,13 +204,38 @@ class SchemaSteps:
                 if not proof.rest:
                     return _Ending(PermanentError(f"{exc}; {proof.reason}", code=exc.code) if proof.reason else exc)
                 rest, why = proof.rest, "left out what the target has already"
+            else:
+                kill_point("after-ddl")
+                self._clear(digest, mark)
+                if passed and (lacks := self._passed_over(change, planned, passed[0])):
+                    return _Ending(PermanentError(lacks, code=passed[0].code))
+                note = f"{ran.why}; ran: {ran.sql or 'nothing'}" if ran.why else ""
+                return _Ending(note=note, is_run=ran.sql is not None)
 
-    def _with_writers_held(self, planned: PlannedSchemaChange) -> str:
-        """The statement for a second run, where the first was refused by what others wrote; empty for others."""
-        try:
-            return hold_writers(planned.sql, brand=self._session.connection.dialect.brand) or ""
-        except PlanError:
-            return ""
+    def _look(
+        self, connection: Connection, digest: str, planned: PlannedSchemaChange
+    ) -> tuple[dict[str, str | None], RunMark | None]:
+        """How the tables are before the statement, and the mark by which alone it would show that it ran."""
+        before = read_state(connection, planned)
+        return before, mark_of(connection, planned, schema=self._settings.state_schema, about=digest)
+
+    def _has_run(self, planned: PlannedSchemaChange, before: dict[str, str | None], mark: RunMark | None) -> bool:
+        """Whether a statement whose end is not known has run."""
+        if mark is not None:
+            return bool(self._session.repeat(mark.has_run))
+        return self._session.repeat(lambda connection: read_state(connection, planned)) != before
+
+    def _clear(self, digest: str, mark: RunMark | None) -> None:
+        """Take the mark away, once it is written down what it says."""
+        if mark is None:
+            return
+
+        def clear(connection: Connection) -> None:
+            self._journal.write_run(connection, digest)
+            kill_point("after-run-mark")
+            mark.clear(connection, partial(self._journal.announce, connection, digest))
+
+        self._session.repeat(clear)
 
     def _passed_over(self, change: SchemaChange, planned: PlannedSchemaChange, note: PermanentError) -> str:
         """What the target lacks of a statement since it took a part of it for done; empty where nothing is known to

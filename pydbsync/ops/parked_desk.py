@@ -7,6 +7,7 @@ behind in between waits for the next retry.
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import hashlib
 import logging
@@ -20,6 +21,7 @@ from pydbsync.apply.feeders import Feeders
 from pydbsync.apply.mark import MarkedConnection
 from pydbsync.apply.operator_audit import actor_here
 from pydbsync.apply.parked_table import read_rests
+from pydbsync.apply.run_mark import RunMark, mark_of
 from pydbsync.apply.running import run_planned
 from pydbsync.apply.schema_change import prove_passed_over, prove_refused, read_state, run_statement
 from pydbsync.config.settings import Settings
@@ -40,6 +42,8 @@ from pydbsync.process.source_server import AskedSource
 
 ALL = Selection()
 UNREADABLE = "unreadable"
+_MARKED, _BEGUN, _RAN = "mark", "begin", "ran"
+"""What is written down of a statement before it, and behind it where it has a mark."""
 _PAGE = 2000
 _BRIEF_REASON = 1000
 _GROUP = 250
@@ -484,8 +488,14 @@ class ParkedDesk:
         try:
             if self.named(parked.id).status != "parked":
                 raise PlanError("it is mended already, by somebody else")
-            self._begin(parked, planned)
-            self._run(change, planned)
+            mark, has_run = self._begin(parked, planned)
+            try:
+                ran = "had run before an earlier retry was broken off" if has_run else self._run(change, planned, mark)
+                if mark is not None:
+                    self.write_audits([parked.id], _RAN, planned.sql)
+            finally:
+                if mark is not None and self._connection.is_open():
+                    mark.clear(self._connection, lambda sql: None)
         finally:
             if self._connection.is_open():
                 self._connection.value("SELECT RELEASE_LOCK(%s)", (lock,))
@@ -495,47 +505,68 @@ class ParkedDesk:
             self._connection.run(
                 f"UPDATE {self._table} SET status = 'applied' WHERE id IN ({', '.join(map(str, ids))})"
             )
-            self.write_audits(ids, "retry", f"ran {planned.sql}")
-        return planned.sql
+            self.write_audits(ids, "retry", ran)
+        return ran
 
-    def _begin(self, parked: Parked, planned: PlannedSchemaChange) -> None:
-        """Write down how the tables are before the statement. Raises PlanError where an earlier retry was broken off
-        and they are not any more as that one has found them: it may have run, and not every one may run twice."""
+    def _begin(self, parked: Parked, planned: PlannedSchemaChange) -> tuple[RunMark | None, bool]:
+        """Write down how the tables are before the statement; its mark, if it needs one, and whether it ran in an
+        earlier retry that was broken off. Raises PlanError where that cannot be told: not every one may run twice."""
         about = planned
         if not planned.touched and planned.database is None:  # words of an operator
             name = TableName(parked.target_database, parked.target_table or parked.source_table)
             about = msgspec.structs.replace(planned, touched=(Touched(name, name),))
         state = repr(sorted(read_state(self._connection, about).items()))
         is_now = hashlib.sha1(f"{planned.sql}\0{state}".encode(), usedforsecurity=False).hexdigest()
-        last = self._rows(
-            f"SELECT action, detail FROM {self._audit} WHERE parked_id = %s ORDER BY id DESC LIMIT 1", (parked.id,)
+        kept = dict(
+            self._rows(
+                f"SELECT action, detail FROM {self._audit} WHERE parked_id = %s AND id >= COALESCE((SELECT MAX(id) FROM"
+                f" {self._audit} WHERE parked_id = %s AND action NOT IN ('{_MARKED}', '{_BEGUN}', '{_RAN}')), 0)"
+                " ORDER BY id",
+                (parked.id, parked.id),
+            )
         )
-        if last and last[0][0] == "begin":
-            was, _, sql = str(last[0][1]).partition(" ")
-            if sql == planned.sql and was != is_now:
+        was, _, sql = str(kept.get(_BEGUN, "")).partition(" ")
+        if sql == planned.sql:
+            mark = RunMark.from_json(kept.get(_MARKED))
+            if _RAN in kept or (mark is not None and mark.has_run(self._connection)):
+                return mark, True
+            if mark is None and was != is_now:
                 raise PlanError(
                     "an earlier retry of it was broken off, and its tables are not as they were before that: look"
                     " whether it has run, then skip it, or retry it once more to run it"
                 )
-        self.write_audits([parked.id], "begin", f"{is_now} {planned.sql}")
+        own = hashlib.sha1(f"parked {parked.id}\0{planned.sql}".encode(), usedforsecurity=False).hexdigest()
+        mark = mark_of(self._connection, planned, schema=self._settings.state_schema, about=own)
+        if mark is not None:
+            self.write_audits([parked.id], _MARKED, mark.to_json())
+        self.write_audits([parked.id], _BEGUN, f"{is_now} {planned.sql}")
+        return mark, False
 
-    def _run(self, change: SchemaChange, planned: PlannedSchemaChange) -> None:
+    def _run(self, change: SchemaChange, planned: PlannedSchemaChange, mark: RunMark | None) -> str:
+        """What ran, and why it is another text than that of the statement."""
+        if mark is not None:
+            with contextlib.suppress(PermanentError):  # without the mark it says the same, or runs
+                run_statement(self._connection, planned, rest=mark.sql, why="")
+                return f"ran {planned.sql}"
         passed: list[PermanentError] = []
         try:
-            run_statement(self._connection, planned, passed_over=passed.append)
+            ran = run_statement(self._connection, planned, passed_over=passed.append)
         except PermanentError as exc:
             proof = prove_refused(self._connection, change, planned, exc, schema=self._settings.state_schema)
             if proof.rest:
-                run_statement(self._connection, planned, rest=proof.rest)
-            elif not proof.is_done:
-                if not proof.reason:
-                    raise
+                ran = run_statement(self._connection, planned, rest=proof.rest)
+            elif proof.is_done:
+                return "; ".join(filter(None, (f"not run, the target has all of it already ({exc})", proof.reason)))
+            elif proof.reason:
                 raise PermanentError(f"{exc}; {proof.reason}", code=exc.code) from exc
+            else:
+                raise
         if passed and planned.touched:
             schema = self._settings.state_schema
             lacks, _ = prove_passed_over(self._connection, change, planned, passed[0], schema=schema)
             if lacks:
                 raise PermanentError(lacks, code=passed[0].code)
+        return f"ran {ran.sql or 'nothing'}" + (f" ({ran.why})" if ran.why else "")
 
     def _plan(self, parked: Parked, change: SchemaChange, siblings: list[SchemaChange]) -> PlannedSchemaChange | None:
         def rename(database: str) -> str:

@@ -65,7 +65,7 @@ def _first_place(case: Case) -> tuple[int, int]:
 
 
 def test_every_kill_point_is_tried() -> None:
-    elsewhere = {"after-conflict"}  # tests/integration/test_conflicts.py
+    elsewhere = {"after-conflict", "after-run-mark"}  # tests/integration: test_conflicts.py, test_schema_changes.py
     assert {(name, rows) for name, _, rows in MOMENTS} >= ALWAYS
     assert {name for name, _ in ALWAYS} | elsewhere == set(KILL_POINTS)
 

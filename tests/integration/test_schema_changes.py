@@ -12,8 +12,12 @@ from typing import Any, NamedTuple
 import pymysql
 import pytest
 
-from pydbsync.apply import schema_steps
+from pydbsync.apply import schema_change, schema_steps
+from pydbsync.apply.run_mark import RunMark
 from pydbsync.errors import StopError
+from pydbsync.ops import parked_desk
+from pydbsync.ops.parked_desk import ParkedDesk
+from pydbsync.ops.parked_retry import Outcome
 from pydbsync.process.worker import follow
 from pydbsync.source.memory import MemorySource
 from tests.integration.engine import LOG, follow_source, parked, replay, settings_for
@@ -163,6 +167,41 @@ def test_a_crash_around_a_statement_leaves_a_question_that_the_live_schema_answe
     assert parked(fresh_target) == []
 
 
+EXCHANGED = {
+    "tables": ("RENAME TABLE d.t TO d.x, d.u TO d.t, d.x TO d.u /* both */", [(2, 3, 4)], [(1, 1, 2)]),
+    "columns": ("ALTER TABLE t CHANGE a b INT, CHANGE b a INT AFTER id", [(1, 2, 1)], [(2, 3, 4)]),
+    "a name handed on": ("ALTER TABLE t DROP b, CHANGE a b INT, ADD a INT AFTER id", [(1, None, 1)], [(2, 3, 4)]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("point", ["after-intent", "after-ddl", "after-run-mark"])
+@pytest.mark.parametrize("case", EXCHANGED)
+def test_names_that_change_hands_do_so_once_through_a_crash(
+    fresh_target: Endpoint, binlog: Binlog, monkeypatch: pytest.MonkeyPatch, point: str, case: str
+) -> None:
+    """Both tables look the same before and behind it."""
+    sql, first, second = EXCHANGED[case]
+    shape = "(id INT PRIMARY KEY, a INT, b INT) COMMENT='it''s \\\\ theirs'"
+    names = ["id", "a", "b"]
+    messages = binlog.ddl("CREATE DATABASE d", "d")
+    for table in "tu":
+        messages += binlog.ddl(f"CREATE TABLE {table} {shape}", f"d.{table}", columns=names)
+    messages += binlog.each([insert("d.t", {"id": 1, "a": 1, "b": 2}), insert("d.u", {"id": 2, "a": 3, "b": 4})])
+    replay(fresh_target, messages)
+    made = fresh_target.query("SHOW CREATE TABLE d.t")
+    message = binlog.ddl(sql, "d.t", columns=names)
+    with monkeypatch.context() as patch:
+        crash_at(patch, point)
+        with pytest.raises(Crash):
+            follow_source(fresh_target, MemorySource(message, stream="memory"))
+    replay(fresh_target, message)
+    assert parked(fresh_target) == []
+    assert (fresh_target.query("SELECT * FROM d.t"), fresh_target.query("SELECT * FROM d.u")) == (first, second)
+    assert fresh_target.query("SHOW CREATE TABLE d.t") == made
+    assert journal(fresh_target)[-1] == ("done", sql)
+    assert not [name for name in tables(fresh_target, "pydbsync") if re.search("_[0-9a-f]{20}$", name)]
+
+
 RANGED = "PARTITION BY RANGE (id) (PARTITION p0 VALUES LESS THAN (10), PARTITION p1 VALUES LESS THAN MAXVALUE)"
 
 
@@ -291,7 +330,10 @@ def test_a_refused_statement_parks_its_table_and_the_others_flow(
     assert columns(fresh_target) == ["id", "v", "c"]
 
 
-def test_what_others_try_to_write_meanwhile_refuses_no_statement(fresh_target: Endpoint, binlog: Binlog) -> None:
+@pytest.mark.parametrize("by", ["replay", "retry"])
+def test_what_others_try_to_write_meanwhile_refuses_no_statement(
+    fresh_target: Endpoint, binlog: Binlog, by: str
+) -> None:
     """MySQL's online ALTER takes a row that a unique key has refused for a duplicate of its own."""
     columns_of_source = ["id", "code", "c"]
     replay(
@@ -313,11 +355,52 @@ def test_what_others_try_to_write_meanwhile_refuses_no_statement(fresh_target: E
     writer = threading.Thread(target=try_again_and_again, daemon=True)
     writer.start()
     assert tried.wait(30)
-    replay(fresh_target, binlog.ddl("ALTER TABLE u ADD c INT NOT NULL, ADD KEY (c)", "d.u", columns=columns_of_source))
+    message = binlog.ddl("ALTER TABLE u ADD c INT NOT NULL, ADD KEY (c)", "d.u", columns=columns_of_source)
+    replay(fresh_target, message, schema_changes={"alter-table": "park" if by == "retry" else "apply"})
+    for outcome in retried(fresh_target):
+        assert outcome.applied, outcome.detail
+        assert outcome.detail.startswith("ran ALTER TABLE u "), outcome.detail
+        assert ("LOCK=SHARED" in outcome.detail) == ("so that they waited" in outcome.detail)
     stop.set()
     writer.join()
     assert parked(fresh_target) == []
     assert fresh_target.query("SELECT COUNT(*), SUM(c) FROM d.u") == [(20_000, 0)]
+
+
+def retried(target: Endpoint) -> list[Outcome]:
+    """What becomes of all that is parked."""
+    desk = ParkedDesk(settings_for(target), LOG)
+    try:
+        return list(desk.retry())
+    finally:
+        desk.close()
+
+
+def test_names_change_hands_once_where_a_retry_is_broken_off(
+    fresh_target: Endpoint, binlog: Binlog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    messages = binlog.ddl("CREATE DATABASE d", "d")
+    for table, row in (("t", 1), ("u", 2)):
+        messages += binlog.ddl(f"CREATE TABLE {table} (id INT)", f"d.{table}", columns=["id"])
+        messages += binlog.transaction(insert(f"d.{table}", {"id": row}))
+    messages += binlog.ddl("RENAME TABLE d.t TO d.x, d.u TO d.t, d.x TO d.u", "d.t", columns=["id"])
+    replay(fresh_target, messages, schema_changes={"rename-table": "park"})
+
+    def run_and_die(*arguments: Any, **keywords: Any) -> schema_change.Ran:
+        schema_change.run_statement(*arguments, **keywords)
+        raise Crash
+
+    def no_clear(*arguments: Any) -> None:
+        raise Crash
+
+    with monkeypatch.context() as patch:
+        patch.setattr(parked_desk, "run_statement", run_and_die)
+        patch.setattr(RunMark, "clear", no_clear)
+        with pytest.raises(Crash):
+            retried(fresh_target)
+    assert [outcome.applied for outcome in retried(fresh_target)] == [True]
+    assert (fresh_target.query("SELECT * FROM d.t"), fresh_target.query("SELECT * FROM d.u")) == ([(2,)], [(1,)])
+    assert not [name for name in tables(fresh_target, "pydbsync") if re.search("_[0-9a-f]{20}$", name)]
 
 
 def test_a_refused_statement_on_several_tables_parks_each_of_them(

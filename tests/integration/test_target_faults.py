@@ -195,7 +195,7 @@ def test_a_read_only_target_is_waited_for_with_one_line(
 
     tries = []
 
-    def run_statement(*arguments: Any, **keywords: Any) -> str | None:
+    def run_statement(*arguments: Any, **keywords: Any) -> schema_change.Ran:
         tries.append(arguments)
         return schema_change.run_statement(*arguments, **keywords)
 
