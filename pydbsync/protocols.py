@@ -146,6 +146,9 @@ class Plans(Protocol[PlanT]):
     def renew(self, plan: PlanT) -> PlanT | None:
         """Look at the plan's table again; a new plan, or None where it has not changed, or is gone."""
 
+    def is_fed(self, change: RowChange) -> bool:
+        """Whether rows of the change's table have come by this stream."""
+
     def route(self, change: RowChange) -> Sequence[tuple[PlanT, RowChange]]:
         """The plans a change goes by: none if it is filtered out, several if it goes to several places. Raises
         PlanError."""

@@ -9,6 +9,7 @@ from collections.abc import Callable, Collection, Generator, Sequence
 
 import msgspec
 
+from pydbsync.apply.agreement import agreement_for
 from pydbsync.apply.attempt import Attempt
 from pydbsync.apply.catalog import LiveCatalog, collation_of, databases_with_table, read_table
 from pydbsync.apply.conflicts import Conflicts
@@ -90,7 +91,8 @@ class Applier:
         )
         self._parking = Parking(settings, session=self._session, stream=stream)
         self._schema = SchemaSteps(settings, session=self._session, parking=self._parking, stream=stream, log=log)
-        self._conflicts = Conflicts(schema=settings.state_schema, stream=stream)
+        self._agreement = agreement_for(settings, stream=stream)
+        self._conflicts = Conflicts(schema=settings.state_schema, stream=stream, agreement=self._agreement)
         self._copy_rows = CopyRowsTable(schema=settings.state_schema, stream=stream)
         self._swept: frozenset[str] | None = None
         """The copies under way when nothing was left of others."""
@@ -157,6 +159,8 @@ class Applier:
         self._session.use(settings)
         self._parking.use(settings)
         self._schema.use(settings)
+        if self._agreement is not None:
+            self._agreement.is_preferred = settings.conflicts.prefer == "target"
 
     def release(self) -> None:
         """Close the connection, and with it give back the lock. Never raises."""
@@ -326,7 +330,7 @@ class Applier:
             if self.state is None or work.state.bootstrapped != self.state.bootstrapped:
                 self._session.row.write_bootstrapped(connection, work.state.bootstrapped)
             refused: list[ParkedChange] = []
-            self._conflicts.begin()
+            self._conflicts.begin(connection)
             if not singly and self._settings.detects_conflicts:
                 singly = yield from self._conflicts.are_in(connection, work.entries)
             if singly:

@@ -57,6 +57,10 @@ class LiveCatalog:
             return ()
         return self._feeders.others(self._connection, name, server_id)
 
+    def is_fed(self, name: TableName) -> bool:
+        """Whether this stream has fed the table."""
+        return self._feeders is not None and self._feeders.has(name)
+
     def feeders_in(self, database: str, table: str | None) -> tuple[str, ...]:
         """Streams of other servers that feed a table which this stream feeds too, or any one in the database."""
         if self._feeders is None or self._connection is None:

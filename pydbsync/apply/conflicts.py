@@ -10,17 +10,19 @@ duplicate, and it is looked at again.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import msgspec
 
+from pydbsync.apply.agreement import Agreement
 from pydbsync.apply.conflict_table import ConflictTable
 from pydbsync.apply.connection import DUPLICATE_CODE, Connection
 from pydbsync.apply.running import run_planned
 from pydbsync.errors import OperationError, PermanentError, PlanError
 from pydbsync.killpoints import kill_point
 from pydbsync.model import RowChange, TableName
+from pydbsync.plan.agreement import AGREE, ASK, DIFFER, INSIST, TELL, SaidOfRow, Saying
 from pydbsync.plan.batch import single_statements
 from pydbsync.plan.canonical import canonical_bytes
 from pydbsync.plan.conflicts import (
@@ -94,16 +96,20 @@ class _Judged(NamedTuple):
 class Conflicts:
     """Looks for the conflicts of one stream."""
 
-    def __init__(self, *, schema: str, stream: str) -> None:
+    def __init__(self, *, schema: str, stream: str, agreement: Agreement | None = None) -> None:
+        """`agreement` talks with the other end of the rows that were in conflict, where there is one."""
         self._table = ConflictTable(schema=schema, stream=stream)
+        self._agreement = agreement
         self.decided: list[Conflict] = []
         """Those of the transaction that was begun last."""
 
-    def begin(self) -> None:
+    def begin(self, connection: Connection) -> None:
         """Another transaction begins."""
         self.decided = []
+        if self._agreement is not None:
+            self._agreement.begin(connection)
 
-    def are_in(self, connection: Connection, entries: Iterable[Entry[TablePlan]]) -> Generator[None, None, bool]:
+    def are_in(self, connection: Connection, entries: Sequence[Entry[TablePlan]]) -> Generator[None, None, bool]:
         """Whether a change may be in conflict, so that each has to be settled by itself; yields whenever an answer is
         waited for."""
         try:
@@ -111,7 +117,7 @@ class Conflicts:
             for _, change, plan in entries:
                 if plan.conflicts is None:
                     continue
-                if refusal(plan) or not expected.add(change, plan):
+                if refusal(plan) or isinstance(change, SaidOfRow) or not expected.add(change, plan):
                     return True
             for statement in expected.statements():
                 if len(statement.sql) + 64 > connection.max_allowed_packet:
@@ -122,6 +128,8 @@ class Conflicts:
                     return True
         except PlanError:
             return True  # said of the one change that it is about
+        if self._agreement is not None:
+            self._agreement.touch(connection, entries)
         return False
 
     def settle(
@@ -134,6 +142,8 @@ class Conflicts:
         """
         if sentence := refusal(entry[2]):
             return park_row(entry, sentence)
+        if self._agreement is not None:
+            self._agreement.touch(connection, (entry,))
         for again in reversed(range(_TRIES)):
             connection.execute(b"SAVEPOINT one_decision")
             try:
@@ -154,6 +164,8 @@ class Conflicts:
 
     def _settle(self, connection: Connection, entry: Entry[TablePlan]) -> tuple[ParkedChange | None, list[Conflict]]:
         _, change, plan = entry
+        if isinstance(change, SaidOfRow):
+            return None, self._hear(connection, change, plan)
         judged: list[_Judged] = []
         moved: msgspec.Raw | None = None
         for part in parts_of(change, plan):
@@ -170,7 +182,83 @@ class Conflicts:
             statements = (statement for each in judged if each.is_made for statement in _writes(plan, each))
         for statement in statements:
             run_planned(connection, statement)
-        return None, conflicts
+        return None, self._speak_of(connection, plan, judged, conflicts)
+
+    def _speak_of(
+        self, connection: Connection, plan: TablePlan, judged: Iterable[_Judged], conflicts: list[Conflict]
+    ) -> list[Conflict]:
+        """Tell the other end how the rows that were in conflict stand now, or ask it; the conflicts with a note where
+        that cannot be."""
+        agreement, notes = self._agreement, []
+        if agreement is None:
+            return conflicts
+        for each in judged:
+            if not each.is_in_conflict:
+                continue
+            for key in (each.part.key, *(holder.there.image for holder in each.holders)):
+                if key is None:
+                    notes.append("the row that holds the unique value has no image")
+                elif not agreement.is_preferred:
+                    agreement.say(connection, plan, ASK, key)
+                elif why := self._tell(connection, plan, TELL, key):
+                    notes.append(why)
+        if not notes:
+            return conflicts
+        note = f"the other end is not told of it, compare the table (verify): {notes[0]}"
+        return [msgspec.structs.replace(each, note=each.note or note) for each in conflicts]
+
+    def _tell(self, connection: Connection, plan: TablePlan, saying: Saying, key: msgspec.Raw) -> str:
+        """Tell the row that stands under the key of this image now; why it cannot be told, if so."""
+        assert self._agreement is not None  # noqa: S101 (it is asked before)
+        there = read_there(connection, plan, Part(None, None), key=key)
+        if there is not None and there.image is None:
+            return there.note
+        if not self._agreement.say(connection, plan, saying, key, None if there is None else there.image):
+            return f"a row of {plan.name} is too long for a message (max_allowed_packet)"
+        return ""
+
+    def _hear(self, connection: Connection, said: SaidOfRow, plan: TablePlan) -> list[Conflict]:
+        """Do what the word asks for; the conflicts that are decided by it. Raises PlanError where that cannot be."""
+        agreement, word = self._agreement, said.word
+        if agreement is None or word is None:
+            return []
+        if agreement.is_preferred:
+            answer = agreement.answer(connection, plan, said)
+            if answer is not None and (why := self._tell(connection, plan, answer, said.data)):
+                raise PlanError(f"the other end has found a conflict of this row, and cannot be told of it: {why}")
+            return []
+        if word.saying not in (TELL, INSIST):
+            return []
+        there = read_there(connection, plan, Part(None, said.row), key=said.data)
+        is_same = there is None if said.row is None else there is not None and there.as_after
+        conflicts: list[Conflict] = []
+        if not is_same and word.saying == INSIST:
+            conflicts = self._obey(connection, said, plan, there)
+            is_same = True
+        agreement.say(connection, plan, AGREE if is_same else DIFFER, said.data, number=word.number)
+        return conflicts
+
+    def _obey(self, connection: Connection, said: SaidOfRow, plan: TablePlan, there: There | None) -> list[Conflict]:
+        """Take the other end's row; the conflicts that are decided by that."""
+        assert self._agreement is not None  # noqa: S101 (it has heard)
+        holders = []
+        for condition in unique_conditions(plan, said.row) if said.row is not None else ():
+            sql = look_at_holders(plan, said.data, condition, _listed(plan, connection))
+            holders += [_Holder(row, condition, "source") for row in _read(connection, plan, sql, is_own=False)]
+        found: Found = "missing" if there is None else "exists" if said.row is None else "changed"
+        part = Part(said.data, None) if said.row is None else Part(None, said.row)
+        judged = _Judged(part, there, found, "source", holders)
+        for statement in _writes(plan, judged):
+            run_planned(connection, statement)
+        for holder in holders:
+            if holder.there.image is None:
+                raise PlanError(holder.there.note)
+            self._agreement.say(connection, plan, ASK, holder.there.image)
+        note = "both ends have decided, and did not end with the same row: that of the preferred one is taken"
+        return [
+            msgspec.structs.replace(each, before=None, note=each.note or note)
+            for each in _told(said, plan, judged, waits=False)
+        ]
 
 
 def refusal(plan: TablePlan) -> str:

@@ -39,6 +39,10 @@ class Feeders:
         self._seen = self._newest(connection)
         self._refresh(connection)
 
+    def has(self, table: TableName) -> bool:
+        """Whether this stream has written rows to the table, or begun to."""
+        return any((database, name) == table for database, name, _ in self._own)
+
     def others(self, connection: Connection, table: TableName, server_id: int | None) -> tuple[str, ...]:
         """The streams of other servers that feed the table; none where the messages do not tell their server."""
         if server_id is None:

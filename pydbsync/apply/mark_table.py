@@ -13,4 +13,4 @@ MARK_TABLE: Final = """
     marked_at TIMESTAMP(6) NOT NULL DEFAULT CURRENT_TIMESTAMP(6) ON UPDATE CURRENT_TIMESTAMP(6)
 """
 """A row a connection that writes, or a stream that looks whether marks come through. `statement` is the schema change
-that is about to be run."""
+that is about to be run; a later column, `word`, what one end says to the other of a row (plan/agreement.py)."""

@@ -20,6 +20,7 @@ from pydbsync.apply.mark_table import MARK_TABLE
 from pydbsync.apply.operator_tables import FEEDER, OPERATOR_TABLES
 from pydbsync.apply.progress_tables import FINDINGS_TABLE, PROGRESS_TABLES
 from pydbsync.apply.seen_table import SEEN_TABLES
+from pydbsync.apply.told_table import TOLD_TABLE
 from pydbsync.plan.quoting import quote_name
 
 _KEY = re.compile(r"(?:UNIQUE )?KEY (\w+) \(")
@@ -181,6 +182,11 @@ MIGRATIONS = (
         16,
         "A worker writes how often its batches were how late, of which an alert rule asks the tail.",
         (Columns("worker", "commit_lag TEXT CHARACTER SET ascii NULL"),),
+    ),
+    Migration(
+        17,
+        "Two ends agree on rows that were in conflict: what they say to each other, and what has no answer yet.",
+        (Columns("mark", "word LONGTEXT CHARACTER SET utf8mb4 NULL"), Table("told", TOLD_TABLE)),
     ),
 )
 

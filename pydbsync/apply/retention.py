@@ -131,6 +131,11 @@ class Retention:
         if found:
             listed = ", ".join(str(int(row[0])) for row in found)
             connection.execute(f"DELETE FROM {self._schema}.`conflict` WHERE id IN ({listed})")
+        # What nobody has answered for so long is told again where an answer comes.
+        connection.run(
+            f"DELETE FROM {self._schema}.`told` WHERE told_at < CURRENT_TIMESTAMP(6) - INTERVAL %s DAY LIMIT {_CHUNK}",
+            (days,),
+        )
         return len(found)
 
 

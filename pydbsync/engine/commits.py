@@ -84,7 +84,7 @@ class Commits:
 
     def begin(self, batch: OpenBatch, state: StreamState) -> None:
         """Have the target work on this batch, which leads to this state; `settle` before the next one is begun."""
-        work = batch.work(self._next(state, applied=len(batch.entries)))
+        work = batch.work(self._next(state, applied=len(batch.entries) - batch.words))
         now = time.monotonic()
         self.pace.began(len(batch.entries), now)
         self._begun, self.is_under_way = _Begun(batch, work, now), True
@@ -118,8 +118,9 @@ class Commits:
             self._tell_conflict(conflict)
         self._observer.parked_now(self._store.parked.count)
         self._observer.committed(
-            rows=len(entries) - len(refused), parked=len(refused) + len(parked), ts=batch.ts, seconds=seconds
-        )
+            rows=max(len(entries) - batch.words - len(refused), 0), parked=len(refused) + len(parked), ts=batch.ts,
+            seconds=seconds,
+        )  # fmt: skip
         self.acknowledge(batch.tag)
         return bool(refused) or is_changed
 

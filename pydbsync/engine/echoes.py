@@ -16,6 +16,7 @@ import msgspec
 from pydbsync.engine.marks import SentMarks
 from pydbsync.errors import StopError
 from pydbsync.model import RowChange, SchemaChange
+from pydbsync.plan.agreement import Word, word_of
 from pydbsync.plan.same_statement import statement_digest
 
 MARK_TABLES: Final = ("checkpoint", "mark", "schema_change")
@@ -40,6 +41,8 @@ class _Statement(msgspec.Struct):
     status: str = "intent"
     default_database: str | None = None
     statement: str | None = None
+    word: str | None = None
+    """What the other direction's replay says of a row that was in conflict."""
 
 
 _BEGINS_WITHIN_S: Final = 60
@@ -91,6 +94,8 @@ class Echoes:
         self._announced = found.announced
         self._untold = found.untold
         self._marks.is_proven = self._marks.is_proven or found.is_proven
+        self.word: Word | None = None
+        """What the last row has said of a row that was in conflict."""
         self._came: set[str] = set()
         """The tables of which a row of our own mark has come."""
         self._commits: dict[str, int] = {}
@@ -111,6 +116,7 @@ class Echoes:
         """Whether this row, the next one of the stream, was written by pydbsync or says that rows are. Raises StopError
         where that cannot be told."""
         if change.database == self._schema:
+            self.word = None
             self._take_state(change)
             return True
         if self._marks.due < change.ts and self._marks.is_missing(change):
@@ -183,6 +189,9 @@ class Echoes:
             return
         if row.writer:
             self._count_tool(row, change)
+        if row.word is not None and change.kind != "delete":
+            self.word = word_of(row.word)
+            return
         if row.statement is None or row.status != "intent" or change.kind == "delete":
             self._announced.pop(key, None)
             return

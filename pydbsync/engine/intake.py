@@ -15,6 +15,7 @@ from pydbsync.engine.stages import Stages
 from pydbsync.engine.two_way import judge_for
 from pydbsync.errors import PlanError
 from pydbsync.model import Delivery, RowChange, SchemaChange
+from pydbsync.plan.agreement import SaidOfRow, said
 from pydbsync.work import StreamState
 
 
@@ -39,6 +40,7 @@ class Intake:
         self._limits = limits
         self._close = close
         self._observer = observer
+        self._log = log
         self._schema.start(state.ghosts)
         self.judge = judge_for(
             settings,
@@ -121,6 +123,19 @@ class Intake:
         self._xid = None
         return judgement.verdict
 
+    def _take_word(self, delivery: Delivery, change: SaidOfRow) -> None:
+        """What the other end says of a row stands in the order of the row's changes: it is for the queue that has
+        them, though each queue gets it."""
+        if not self._plans.is_fed(change):
+            return
+        try:
+            routed = self._plans.route(change)
+        except PlanError as exc:
+            self._log.warning("a conflict of %s.%s is not settled: %s", change.database, change.table, exc)
+            return
+        for plan, sent in routed:
+            self.batch.add_said((delivery, sent, plan))
+
     def _leave_out(self, delivery: Delivery, change: RowChange | SchemaChange, judgement: Judgement) -> None:
         """What is not applied, by its verdict; a repeat is applied where that is harmless."""
         verdict = judgement.verdict
@@ -144,5 +159,7 @@ class Intake:
             self._observer.echo()
         elif verdict is Verdict.STATE:
             self.batch.state_rows += 1
+            if isinstance(change, RowChange) and (word := self.judge.word) is not None:
+                self._take_word(delivery, said(word, change))
         elif verdict is not Verdict.LATE:
             self._observer.duplicate()

@@ -14,6 +14,7 @@ import msgspec
 from pydbsync.engine.gaps import HeartbeatWatch, TransactionWatch
 from pydbsync.model import Delivery, Place, RowChange, SchemaChange, TableName
 from pydbsync.places import Standing, StreamProgress
+from pydbsync.plan.agreement import Word
 from pydbsync.protocols import CopyStart
 from pydbsync.work import StreamState
 
@@ -104,6 +105,11 @@ class Judge:
             heartbeat_ts=self._heartbeats.ts,
             bootstrapped=frozenset(self._bootstrapped),
         )
+
+    @property
+    def word(self) -> Word | None:
+        """What the other direction's replay has said, with the row that was judged last, of a row in conflict."""
+        return None
 
     @property
     def heartbeat(self) -> tuple[int, int] | None:

@@ -11,6 +11,7 @@ from pydbsync.config.settings import Settings
 from pydbsync.engine.pace import BatchPace
 from pydbsync.errors import LossyValueError, PlanError
 from pydbsync.model import Delivery, RowChange, SchemaChange, TableName
+from pydbsync.plan.agreement import SaidOfRow
 from pydbsync.protocols import Plans, StateStore
 from pydbsync.work import (
     PENDING,
@@ -79,6 +80,11 @@ class OpenBatch:
         """Whether nothing but rows of the source's state schema has come."""
         return bool(self.state_rows) and self.state_rows == self.rows and not self.schema_changes
 
+    @property
+    def words(self) -> int:
+        """How many of `entries` change nothing by themselves: what the other end says of rows."""
+        return sum(isinstance(change, SaidOfRow) for _, change, _ in self.entries) if self.state_rows else 0
+
     def is_full(self) -> bool:
         """Whether it is to be committed at the next end of a source transaction."""
         limits = self._limits
@@ -124,6 +130,15 @@ class OpenBatch:
                 self.park(park_row(entry, str(exc)))
             return
         self.entries.append(entry)
+
+    def add_said(self, entry: Entry[Any]) -> None:
+        """Take in what the other end says of a row, which is no change of it, behind those that came before. Raises
+        StopError by policy."""
+        _, change, plan = entry
+        if (behind := self.blocker(plan.name, plan.identity(change))) is not None:
+            self.park(park_row(entry, "waits behind a parked change of the same row or table", behind=behind))
+        else:
+            self.entries.append(entry)
 
     def add_routed(self, delivery: Delivery, change: RowChange) -> bool:
         """Take in what a change is at the target, in however many tables; whether it is anything there, if only parked.
@@ -200,7 +215,8 @@ class OpenBatch:
             while parked and parked[0][0] <= place:
                 self._park_again(parked.pop(0)[1])
             delivery, change, plan = entry
-            self.add((delivery, change, self._plans.current(plan)))
+            add = self.add_said if isinstance(change, SaidOfRow) else self.add
+            add((delivery, change, self._plans.current(plan)))
         for _, each in parked:
             self._park_again(each)
 

@@ -126,6 +126,9 @@ class TargetCatalog(Catalog, Protocol):
     def feeders(self, name: TableName, server_id: int | None) -> tuple[str, ...]:
         """Streams of other servers than this one that feed the table as well."""
 
+    def is_fed(self, name: TableName) -> bool:
+        """Whether this stream has fed the table."""
+
     def feeders_in(self, database: str, table: str | None) -> tuple[str, ...]:
         """Streams of other servers that feed a table which this stream feeds too, or any one in the database."""
 
@@ -288,6 +291,13 @@ class TablePlans:
         """The plan of a change that goes to exactly one table and was routed before; None where `route` must tell."""
         plans = self._plans.get((change.database, change.table))
         return plans[0] if plans is not None and len(plans) == 1 else None
+
+    def is_fed(self, change: RowChange) -> bool:
+        """Whether rows of the change's table have come by this stream."""
+        source = TableName(change.database, change.table)
+        if self._plans.get(source) or source in self._routed:
+            return True
+        return self.router.takes(source) and any(map(self._catalog.is_fed, self.router.targets(source)))
 
     def route(self, change: RowChange) -> Planned:
         """The plans a change goes by: none if it is filtered out, several if it goes to several shards.

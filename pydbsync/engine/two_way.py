@@ -10,6 +10,7 @@ from pydbsync.config.settings import Settings
 from pydbsync.engine.echoes import Echoes
 from pydbsync.engine.judge import PLAINLY_NEW, Judge, Judgement, Verdict
 from pydbsync.model import Delivery, RowChange, SchemaChange
+from pydbsync.plan.agreement import Word
 from pydbsync.protocols import CopyStart
 from pydbsync.work import StreamState
 
@@ -40,6 +41,10 @@ class TwoWayJudge(Judge):
             splits_statements=splits_statements,
         )  # fmt: skip
         self._echoes = echoes
+
+    @property
+    def word(self) -> Word | None:
+        return self._echoes.word
 
     def state(self, former: StreamState) -> StreamState:
         return msgspec.structs.replace(super().state(former), echoes=self._echoes.to_json())

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from typing import Literal, TypeAlias
 
+from pydbsync.apply.agreement import agreement_for
 from pydbsync.apply.conflict_table import ConflictTable
 from pydbsync.apply.conflicts import Conflicts
 from pydbsync.apply.connection import Connection
+from pydbsync.config.settings import Settings
 from pydbsync.errors import PlanError
 from pydbsync.model import Delivery, RowChange
 from pydbsync.plan.conflicts import decided_for
@@ -28,8 +30,8 @@ class NoConflict(Exception):
 class ParkedConflicts:
     """Decides conflicts of parked changes, in transactions of the desk."""
 
-    def __init__(self, connection: Connection, *, schema: str) -> None:
-        self._connection, self._schema = connection, schema
+    def __init__(self, connection: Connection, settings: Settings) -> None:
+        self._connection, self._settings, self._schema = connection, settings, settings.state_schema
         self._found: list[tuple[ConflictTable, Conflict]] = []
         """What a retry has found that is taken back."""
 
@@ -41,7 +43,8 @@ class ParkedConflicts:
         is_told = table.is_parked(self._connection, position, plan.name)
         if take is not None or is_told:
             plan = decided_for(plan, take or "source")
-        conflicts = Conflicts(schema=self._schema, stream=stream)
+        agreement = agreement_for(self._settings, stream=stream, answers=False)
+        conflicts = Conflicts(schema=self._schema, stream=stream, agreement=agreement)
         entry = (Delivery(b"", 0), change, plan)
         parked = conflicts.settle(self._connection, entry, tells_same=False, is_told=is_told)
         if parked is not None:

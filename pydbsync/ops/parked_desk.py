@@ -34,6 +34,7 @@ from pydbsync.ops.parked_counts import Count, counted, shape_of
 from pydbsync.ops.parked_foreign import Foreign
 from pydbsync.ops.parked_retry import Outcome, Retry
 from pydbsync.ops.parked_select import Condition, Selection
+from pydbsync.plan.agreement import said_by
 from pydbsync.plan.batch import Batch, single_statements
 from pydbsync.plan.ddl import PlannedSchemaChange, Touched, plan_schema_change
 from pydbsync.plan.dialect import Server
@@ -164,7 +165,7 @@ class ParkedDesk:
         self._plans.attach()
         self._foreign = Foreign(settings, self._plans.target_columns)
         self._takes_unread = False
-        self._conflicts = ParkedConflicts(self._connection, schema=settings.state_schema)
+        self._conflicts = ParkedConflicts(self._connection, settings)
 
     def close(self) -> None:
         """Close the connection."""
@@ -426,7 +427,7 @@ class ParkedDesk:
         """Make the change of this stream, as part of the running transaction; how many statements it took, and whether
         all tables have transactions."""
         count, is_transactional = 0, True
-        for plan, sent in self._plans.route(change):
+        for plan, sent in self._plans.route(said_by(change, self._settings.source_state_schema) or change):
             if target_database and plan.name.database != target_database:
                 continue  # parked once for each shard
             is_transactional = is_transactional and plan.schema.transactional

@@ -190,6 +190,9 @@ class StreamCatalog:
         """None: nothing is written, so nobody is asked."""
         return ()
 
+    def is_fed(self, name: TableName) -> bool:
+        return True
+
     def feeders_in(self, database: str, table: str | None) -> tuple[str, ...]:
         """None, likewise."""
         return ()

@@ -80,6 +80,10 @@ class SinkPlans:
         """There is no table to look at."""
         return None
 
+    def is_fed(self, change: RowChange) -> bool:
+        """Nobody asks: there is no way back from a sink."""
+        return True
+
     def route(self, change: RowChange) -> Sequence[tuple[SinkPlan, RowChange]]:
         """None if it is filtered out or not for the sink. Raises PlanError where no shard can be told."""
         source = TableName(change.database, change.table)

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import itertools
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from pydbsync.config.conflicts import ConflictPolicy
-from tests.conflicting import Change, Row, Server, exchange, rules
+from pydbsync.model import RowChange
+from pydbsync.plan.batch import Batch
+from pydbsync.plan.conflicts import Expected
+from pydbsync.plan.rows import ConflictRule, TablePlan
+from tests.conflicting import SCHEMA, Change, Row, Server, exchange, rules
 
 POLICIES = [ConflictPolicy("prefer"), *(ConflictPolicy(name, "n") for name in ("newest", "larger", "smaller"))]
 SIDES = ("a", "b")
@@ -83,3 +88,57 @@ def test_any_history_ends_alike_where_versions_only_rise_and_keys_are_not_used_a
             here.write(Change(None, Row(key + 10, f"{side}{number}", more)))
     exchange(*servers.values())
     assert servers["a"].rows == servers["b"].rows
+
+
+def test_a_key_that_the_other_end_has_freed_in_between_is_a_conflict_of_one_change_and_of_no_other_source() -> None:
+    plan = TablePlan(SCHEMA, conflicts=ConflictRule(ConflictPolicy("prefer"), "source"))
+    rows = [{"id": key, "v": "x", "n": 1, "u": None} for key in (2, 4)]
+    images = [msgspec.Raw(msgspec.json.encode(row)) for row in (rows[0], {**rows[1], "id": 2})]
+    first = RowChange(kind="insert", database="d", table="t", ts=1, data=images[0], position="b.1:4")
+    second = RowChange(
+        kind="update", database="d", table="t", ts=1, data=images[1], old=msgspec.Raw(b'{"id":4}'), position="b.1:5"
+    )
+    batch, expected = Batch(), Expected()
+    for change, follows in ((first, True), (second, False)):
+        batch.add(change, plan)
+        assert expected.add(change, plan) == follows
+
+
+STEPS = st.lists(
+    st.tuples(
+        st.sampled_from(SIDES), st.sampled_from(["hear", "hear", "write", "write", "remove", "insert", "key"]),
+        st.integers(1, 3), st.integers(1, 3), st.integers(0, 3),
+    ),
+    max_size=24,
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("policy", POLICIES, ids=str)
+@pytest.mark.parametrize("prefer", SIDES)
+@given(steps=STEPS)
+def test_any_history_at_all_ends_alike_where_both_ends_talk_of_what_was_in_conflict(
+    policy: ConflictPolicy, prefer: str, steps: list[tuple[str, str, int, int, int]]
+) -> None:
+    """Rows that come back to what they were, keys that are used again, columns that go both ways, values that move from
+    row to row."""
+    rule_a, rule_b = rules(policy, prefer)
+    servers = {"a": Server(rule_a, agrees=True), "b": Server(rule_b, agrees=True)}
+    for server in servers.values():
+        server.rows = {key: Row(key, "x", 0, key) for key in (1, 2, 3)}
+    for side, what, key, other, n in steps:
+        here, there = servers[side], servers["b" if side == "a" else "a"]
+        row = here.rows.get(key)
+        u = None if n == 3 or any(each.u == other for each in here.rows.values()) else other
+        if what == "hear" and there.told:
+            here.take(there.told.pop(0))
+        elif what == "write" and row is not None:
+            here.write(Change(row, row._replace(v="xyz"[other - 1], n=n, u=row.u if n == 1 else u)))
+        elif what == "remove" and row is not None:
+            here.write(Change(row, None))
+        elif what == "insert" and row is None:
+            here.write(Change(None, Row(key, "xyz"[other - 1], n, u)))
+        elif what == "key" and row is not None and other not in here.rows:
+            here.write(Change(row, row._replace(id=other)))
+    exchange(*servers.values())
+    assert servers["a"].rows == servers["b"].rows
+    assert not any(server.waits for server in servers.values())
