@@ -21,9 +21,12 @@ from pydbsync.ops.files import write_whole
 from pydbsync.ops.repair.change import PlannedChange
 from pydbsync.ops.repair.writer import RowWriter
 
-FORMAT: Final = 1
+FORMAT: Final = 2
+_WITHOUT_END: Final = 1
+"""The format of plans that do not say where they end."""
 _HEAD: Final = b"-- pydbsync repair plan "
 _CHANGE: Final = b"-- change "
+_END: Final = b"-- end of the plan"
 _SHOWN_BYTES: Final = 20_000
 
 
@@ -74,6 +77,7 @@ def _rendered(plan: RepairPlan, writers: dict[TableName, RowWriter]) -> Iterator
         yield f"-- left out: {' '.join(text.split())}\n".encode()
     for change in plan.changes:
         yield b"\n" + render_change(change, writers[change.table])
+    yield b"\n" + _END + b"\n"
 
 
 def render_change(change: PlannedChange, writer: RowWriter) -> bytes:
@@ -98,21 +102,24 @@ def read_plan(path: Path) -> RepairPlan:
         content = path.read_bytes()
     except OSError as exc:
         raise OperationError(f"the plan {path} cannot be read: {exc.strerror}") from exc
-    first, _, _ = content.partition(b"\n")
+    lines = content.split(b"\n")
     try:
-        if not first.startswith(_HEAD):
+        if not lines[0].startswith(_HEAD):
             raise OperationError(f"{path} is no repair plan")
-        head = msgspec.json.decode(first[len(_HEAD) :], type=PlanHead)
+        head = msgspec.json.decode(lines[0][len(_HEAD) :], type=PlanHead)
         changes = tuple(
-            msgspec.json.decode(line[len(_CHANGE) :], type=PlannedChange)
-            for line in content.split(b"\n")
-            if line.startswith(_CHANGE)
+            msgspec.json.decode(line[len(_CHANGE) :], type=PlannedChange) for line in lines if line.startswith(_CHANGE)
         )
     except msgspec.MsgspecError as exc:
         raise OperationError(f"{path} is no repair plan: {exc}") from exc
-    if head.format != FORMAT:
+    if head.format not in (FORMAT, _WITHOUT_END):
         raise OperationError(
             f"{path} is a plan of another version of pydbsync (format {head.format}); make a new one from a new report"
+        )
+    if head.format == FORMAT and not any(line.rstrip() == _END for line in lines):
+        raise OperationError(
+            f"the plan {path} was cut off: its last line, {_END.decode()!r}, is missing. Take the whole file from where"
+            " it was made, or make a new plan from a new report; if you took out what stood last, put that line back"
         )
     twice = [number for number, times in Counter(change.number for change in changes).items() if times > 1]
     if twice:
@@ -123,7 +130,7 @@ def read_plan(path: Path) -> RepairPlan:
 def check_unedited(path: Path, changes: Iterable[PlannedChange], writers: dict[TableName, RowWriter]) -> None:
     """Raises OperationError if the statements in the file are not those that would be executed."""
     content = path.read_bytes()
-    blocks = (b"\n" + content).split(b"\n" + _CHANGE)[1:]
+    blocks = (b"\n" + content).partition(b"\n" + _END)[0].split(b"\n" + _CHANGE)[1:]
     for block, change in zip(blocks, changes, strict=True):
         wanted = render_change(change, writers[change.table])[len(_CHANGE) :]
         if _statements(block) != _statements(wanted):

@@ -140,6 +140,16 @@ def test_changes_may_be_taken_out(path: Path) -> None:
     check_unedited(path, plan.changes, {NAME: writer(KEYED)})
 
 
+def test_a_plan_that_was_cut_off_between_two_changes_is_refused(path: Path) -> None:
+    text = path.read_text()
+    path.write_text(text.rpartition("\n-- change ")[0])
+    with pytest.raises(OperationError, match=r"was cut off: its last line, '-- end of the plan', is missing"):
+        read_plan(path)
+    former = text.replace('"format":2', '"format":1').removesuffix("\n-- end of the plan\n")
+    path.write_text(former)
+    assert len(read_plan(path).changes) == 3
+
+
 def test_an_edited_statement_is_refused(path: Path) -> None:
     path.write_text(path.read_text().replace("`id` = 1 LIMIT 1;", "`id` = 2 LIMIT 1;", 1))
     with pytest.raises(OperationError, match=r"the statements of change 1 .* were edited"):
