@@ -83,6 +83,12 @@ class ComparedColumn(msgspec.Struct, frozen=True):
         return next(form for form in (Form.JSON, Form.BINARY, Form.TEXT, Form.FLOAT, Form.PLAIN) if form in forms)
 
     @property
+    def is_single(self) -> bool:
+        """Whether the number is a FLOAT, in a DOUBLE of the target too: replay writes its shortest digits there (0.1),
+        copy its value (0.10000000149011612), and both are the same FLOAT."""
+        return self.source.kind == "float" and self.target.kind in FLOAT_KINDS
+
+    @property
     def has_empty_label(self) -> bool:
         """Whether '' is a label of its own, which prints as no label does."""
         return all(each.kind in ("enum", "set") and "" in each.labels for each in (self.source, self.target))
@@ -100,8 +106,7 @@ class ComparedColumn(msgspec.Struct, frozen=True):
         if self.form is Form.JSON:
             return normal_json(value, across_brands=across_brands)
         if self.form is Form.FLOAT:
-            is_single = self.source.kind == self.target.kind == "float"
-            return normal_float(value, is_single=is_single, across_brands=across_brands)
+            return normal_float(value, is_single=self.is_single, across_brands=across_brands)
         return value
 
 
@@ -302,7 +307,18 @@ def _short(text: str, each: ComparedColumn) -> str:
 def _digested(column: Column, text: str, each: ComparedColumn, *, across_brands: bool) -> str:
     if each.is_as_stored:
         return quote_name(column.name)
-    return portable_float(text, column) if each.form is Form.FLOAT and across_brands else text
+    if each.form is Form.FLOAT:
+        value = _as_single(text) if each.is_single and column.kind == "double" else text
+        return portable_float(value, column) if across_brands else value
+    return text
+
+
+def _as_single(value: str) -> str:
+    """A DOUBLE rounded to the 24 bits of a FLOAT, as SQL; neither brand has a cast for it in all versions. What is out
+    of a FLOAT's range stays as it is."""
+    unit = f"POW(2, FLOOR(LOG2(ABS({value}))) - 23)"
+    is_within = f"ABS({value}) BETWEEN 1.1754943508222875e-38 AND 3.4028235677973366e38"
+    return f"IF({is_within}, ROUND({value} / {unit}) * {unit}, {value})"
 
 
 def _doubts(column: Column, each: ComparedColumn, packet_bytes: int) -> Iterator[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import struct
 import subprocess
 import threading
 from collections import Counter
@@ -189,6 +190,80 @@ def test_the_same_document_spelled_otherwise_is_equal(shop: Settings, source: En
         change(target, f'INSERT INTO {table} VALUES ({key}\'{{"a":[1,2],"b":1.5}}\')')
     reports = compare(shop)
     assert {name: report.status for name, report in reports.items()} == {"shop.t": "equal", "shop.k": "equal"}
+
+
+def test_a_float_in_a_double_is_equal_whether_copy_or_replay_wrote_it(
+    shop: Settings, source: Endpoint, target: Endpoint
+) -> None:
+    for end, kind in ((source, "FLOAT"), (target, "DOUBLE")):
+        end.query("CREATE DATABASE shop")
+        change(end, f"CREATE TABLE t (id INT PRIMARY KEY, f {kind})", f"CREATE TABLE k (f {kind})")
+    values = [0.1, 16777217.0, 1e-7, 3.4028234663852886e38, 1.1754943508222875e-38, 1e-45, 1 / 3, -2.5, 0.0, 123456.789]
+    rows = ", ".join(f"({number}, {value!r})" for number, value in enumerate(values))
+    change(source, f"INSERT INTO t VALUES {rows}, (99, NULL)", "INSERT INTO k SELECT f FROM t")
+    exact = [(number, struct.unpack("f", struct.pack("f", value))[0]) for number, value in enumerate(values)]
+    shortest = [
+        (number, next(text for d in range(6, 18) if as_float(text := f"{f:.{d}g}") == f)) for number, f in exact
+    ]
+    chunks = []
+    for written in (exact, shortest):
+        change(target, f"INSERT INTO t VALUES {', '.join(f'({n}, {f})' for n, f in written)}, (99, NULL)",
+               "INSERT INTO k SELECT f FROM t")  # fmt: skip
+        reports = compare(shop)
+        # The structure is another.
+        assert [(each.different, each.status) for each in reports.values()] == [(0, "different")] * 2
+        chunks.append(reports["shop.t"].chunks_differing)
+        change(target, "DELETE FROM t WHERE id <> 0", "DELETE FROM k")
+        change(target, "UPDATE t SET f = f + 1.5e-8", "INSERT INTO k SELECT f FROM t")
+        assert compare(shop)["shop.t"].different == len(values) + 1
+        change(target, "DELETE FROM t", "DELETE FROM k")
+    assert chunks[0] == 0
+
+
+def as_float(text: str) -> float:
+    return float(struct.unpack("f", struct.pack("f", float(text)))[0])
+
+
+@pytest.mark.mariadb
+def test_of_a_system_versioned_table_the_current_rows_and_its_versioning_are_compared(
+    shop: Settings, source: Endpoint, target: Endpoint
+) -> None:
+    for end in (source, target):
+        end.query("CREATE DATABASE shop")
+    plain = "CREATE TABLE {} (id INT PRIMARY KEY, v INT, w INT)"
+    period = (
+        "rs TIMESTAMP(6) GENERATED ALWAYS AS ROW START, re TIMESTAMP(6) GENERATED ALWAYS AS ROW END,"
+        " PERIOD FOR SYSTEM_TIME (rs, re)"
+    )
+    versioned = {
+        "a": (f"{plain.format('a')} WITH SYSTEM VERSIONING",) * 2,
+        "b": (f"{plain.format('b')} WITH SYSTEM VERSIONING", plain.format("b")),
+        "c": (plain.format("c"), f"{plain.format('c')} WITH SYSTEM VERSIONING"),
+        "d": (f"CREATE TABLE d (id INT PRIMARY KEY, v INT, w INT, {period}) WITH SYSTEM VERSIONING",
+              f"{plain.format('d')} WITH SYSTEM VERSIONING"),
+        "e": (f"{plain.format('e')} WITH SYSTEM VERSIONING",
+              "CREATE TABLE e (id INT PRIMARY KEY, v INT, w INT WITHOUT SYSTEM VERSIONING) WITH SYSTEM VERSIONING"),
+    }  # fmt: skip
+    for end, number in ((source, 0), (target, 1)):
+        change(end, *(each[number] for each in versioned.values()))
+    for name in versioned:
+        change(source, f"INSERT INTO {name} (id, v) VALUES (1, 1), (2, 2)", f"UPDATE {name} SET v = 9 WHERE id = 1",
+               f"DELETE FROM {name} WHERE id = 2")  # fmt: skip
+        change(target, f"INSERT INTO {name} (id, v) VALUES (1, 9), (3, 3)", f"DELETE FROM {name} WHERE id = 3")
+    reports = {name.removeprefix("shop."): each for name, each in compare(shop).items()}
+    assert {name: each.different for name, each in reports.items()} == dict.fromkeys(versioned, 0)
+    ways = {name: [text for text in each.structure if "versioned" in text] for name, each in reports.items()}
+    assert ways == {
+        "a": [],
+        "b": ["the table is system-versioned at the source, not system-versioned at the target"],
+        "c": ["the table is not system-versioned at the source, system-versioned at the target"],
+        "d": ["the table is system-versioned by rs and re at the source, system-versioned at the target"],
+        "e": ["the table is system-versioned at the source, system-versioned without w at the target"],
+    }
+    told = {name for name, each in reports.items() if any("not its history" in note for note in each.notes)}
+    assert told == {"a", "b", "d", "e"}
+    change(target, "UPDATE a SET v = 8")
+    assert compare(shop)["shop.a"].different == 1
 
 
 def test_structure_is_compared_column_by_column(shop: Settings, source: Endpoint, target: Endpoint) -> None:

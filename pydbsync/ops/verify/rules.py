@@ -59,6 +59,28 @@ def read_partitions(connection: Connection, name: TableName) -> str:
     return f"by {method} ({expression}){split}: {', '.join(parts)}"
 
 
+def read_versioning(connection: Connection, name: TableName) -> str:
+    """How MariaDB keeps the former rows of the table, in one line; empty where it does not."""
+    if not connection.dialect.is_mariadb or not connection.rows(
+        "SELECT 1 FROM information_schema.tables WHERE table_schema = %s AND table_name = %s"
+        " AND table_type = 'SYSTEM VERSIONED'",
+        name,
+    ):
+        return ""
+    period, without = [], []
+    for column, extra, expression in connection.rows(
+        "SELECT column_name, extra, generation_expression FROM information_schema.columns WHERE table_schema = %s"
+        " AND table_name = %s ORDER BY ordinal_position",
+        name,
+    ):
+        if _text(expression) in ("ROW START", "ROW END"):
+            period.append(str(column))
+        elif "WITHOUT SYSTEM VERSIONING" in _text(extra).upper():
+            without.append(str(column))
+    parts = ["system-versioned", f"by {' and '.join(period)}" if period else ""]
+    return " ".join([*filter(None, parts), *([f"without {', '.join(without)}"] if without else [])])
+
+
 def not_compared(source: Server, databases: Collection[str]) -> list[str]:
     """Views, triggers, events and routines of the source's databases: nobody says whether the target has them."""
     if not databases:

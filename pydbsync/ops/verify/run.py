@@ -384,8 +384,8 @@ class Verification:
             ):
                 if text not in entry.structure:
                     entry.structure.append(text)
-            if sides.across_brands:
-                entry.notes += [text for text in left_uncompared(source, target) if text not in entry.notes]
+            left = left_uncompared(source, target, across_brands=sides.across_brands)
+            entry.notes += [text for text in left if text not in entry.notes]
 
     def _ignored(self, sides: TableSides) -> set[str]:
         """The columns of a table that are left out, in lower case."""

@@ -12,7 +12,7 @@ import msgspec
 from pydbsync.apply.connection import Connection
 from pydbsync.errors import PlanError
 from pydbsync.model import TableName, TableSchema
-from pydbsync.ops.verify.rules import read_checks, read_partitions
+from pydbsync.ops.verify.rules import read_checks, read_partitions, read_versioning
 from pydbsync.plan.clauses import outer, read_clauses
 from pydbsync.plan.quoting import quote_table, quote_text
 from pydbsync.plan.statement import parse_statement
@@ -47,6 +47,8 @@ class TableDefinition(msgspec.Struct, frozen=True):
     """What only one brand has, or has in a way of its own: expressions, falling order, whether it is used."""
     checks: Mapping[str, str] = {}
     partitions: str = ""
+    versioning: str = ""
+    """How MariaDB keeps former rows."""
 
     def without(self, columns: Collection[str]) -> TableDefinition:
         """The same, but for these columns (in lower case)."""
@@ -65,6 +67,7 @@ def read_definition(
         foreign_keys=_read_foreign_keys(connection, schema.name, rename),
         checks=read_checks(connection, schema),
         partitions=read_partitions(connection, schema.name),
+        versioning=read_versioning(connection, schema.name),
     )
 
 
@@ -105,10 +108,17 @@ def structure_differences(
         yield "the table is {} at the source, {} at the target".format(
             *(f"partitioned {way}" if way else "not partitioned" for way in ways)
         )
+    if source.versioning != target.versioning:
+        ways = (source.versioning, target.versioning)
+        yield "the table is {} at the source, {} at the target".format(*(way or "not system-versioned" for way in ways))
 
 
-def left_uncompared(source: TableDefinition, target: TableDefinition) -> Iterator[str]:
-    """What each brand spells in its own way, so that the two cannot be compared."""
+def left_uncompared(source: TableDefinition, target: TableDefinition, *, across_brands: bool) -> Iterator[str]:
+    """What has no counterpart on the other side, or is spelled by each brand in its own way."""
+    if source.versioning:
+        yield "system-versioned: its current rows are compared, and not its history, which each server keeps itself"
+    if not across_brands:
+        return
     names = sorted({*source.checks, *target.checks})
     if names:
         yield f"not compared between MySQL and MariaDB: CHECK constraint {', '.join(names)}"
