@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
 
 from pydbsync.apply.connection import Connection
 from pydbsync.model import TableName
@@ -48,13 +49,16 @@ class Feeders:
         if server_id is None:
             return ()
         if self._stream and (*table, server_id) not in self._own:
-            connection.run(
-                f"INSERT INTO {self._table} (stream, target_database, target_table, server_id) VALUES (%s, %s, %s, %s)"
-                " ON DUPLICATE KEY UPDATE seen_at = CURRENT_TIMESTAMP",
-                (self._stream, *table, server_id),
-            )
+            self._name(connection, table, server_id)
             self._own.add((*table, server_id))
-        return self._others(connection, "target_database = %s AND target_table = %s", table, {server_id})
+        return self.others_than(connection, table, {server_id})
+
+    def _name(self, connection: Connection, table: TableName, server_id: int) -> None:
+        connection.run(
+            f"INSERT INTO {self._table} (stream, target_database, target_table, server_id) VALUES (%s, %s, %s, %s)"
+            " ON DUPLICATE KEY UPDATE seen_at = CURRENT_TIMESTAMP",
+            (self._stream, *table, server_id),
+        )
 
     def others_in(self, connection: Connection, database: str, table: str | None = None) -> tuple[str, ...]:
         """The streams of other servers that feed a table, or any table of the database. A stream that has fed none of
@@ -65,7 +69,7 @@ class Feeders:
 
     def apart(self, connection: Connection) -> dict[str, str]:
         """The streams that are of other servers than this one, each with the first stream of its source by name."""
-        own = self._servers(connection)
+        own = self.servers(connection)
         if not own:
             return {}
         found: dict[str, set[int]] = {}
@@ -79,7 +83,26 @@ class Feeders:
             for stream in streams
         }
 
-    def _servers(self, connection: Connection) -> set[int]:
+    def others_than(self, connection: Connection, table: TableName, servers: set[int]) -> tuple[str, ...]:
+        """The streams that feed the table and are of none of these servers, nor of this stream's."""
+        return self._others(connection, "target_database = %s AND target_table = %s", table, servers)
+
+    def name(self, connection: Connection, tables: Iterable[TableName], servers: Iterable[int]) -> None:
+        """Have the stream name the tables as fed with rows of the servers, which somebody else writes for it."""
+        rows = [(table, server) for table in tables for server in sorted(servers)]
+        with connection.transaction():
+            for table, server in rows:
+                self._name(connection, table, server)
+
+    def forget(self, connection: Connection, tables: Iterable[TableName]) -> None:
+        """The rows are not there any more; the stream names a table again before it writes to it."""
+        for table in tables:
+            connection.run(
+                f"DELETE FROM {self._table} WHERE stream = %s AND target_database = %s AND target_table = %s",
+                (self._stream, *table),
+            )
+
+    def servers(self, connection: Connection) -> set[int]:
         """The servers whose rows have come in this stream, to whatever table."""
         if not self._stream:
             return set()
@@ -106,7 +129,7 @@ class Feeders:
         elif not found:
             return ()
         else:
-            own = found.pop(self._stream, set()) or (self._servers(connection) if servers is None else servers)
+            own = found.pop(self._stream, set()) or (self.servers(connection) if servers is None else servers)
         # Queues that share the rows of one source have servers in common, behind a fail-over too.
         return tuple(stream for stream, others in found.items() if not others & own)
 

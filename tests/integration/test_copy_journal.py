@@ -175,7 +175,7 @@ def test_a_copy_that_is_given_up_leaves_no_start(connection: Connection) -> None
     assert row is not None
     assert (row.run_id, row.phase, row.is_proven, row.queue_existed) == (5, "copying", False, True)
     assert not streams.trust()  # it is not finished: there is nothing to trust yet
-    streams.give_back()
+    streams.give_back(())
     assert read_start_row(connection, SCHEMA, "a") is None
 
 

@@ -23,6 +23,7 @@ from tests.integration.captured import Capture
 from tests.integration.carried import Carrier, without_places
 from tests.integration.copying import OWN, CopyProcess, Recorder, copy, state_differences
 from tests.integration.engine import parked, replay
+from tests.maxwell import Binlog, insert
 from tests.processes import REPOSITORY, sync_config, wait_for, write_config
 from tests.servers import Endpoint, Vhost
 
@@ -154,6 +155,28 @@ def test_a_copy_for_some_tables_gives_them_a_start_of_their_own(carrier: Carrier
     assert carrier.target.query(CHECKPOINT) == before
     carrier.run("INSERT INTO shop.k VALUES (8, 8)")
     assert caught_up(carrier) == []
+    # A place of another binlog tells nothing of the copied rows.
+    carrier.target.query("UPDATE pydbsync.checkpoint SET binlog_file = binlog_file + 1000")
+    with pytest.raises(
+        OperationError, match=r"the checkpoint of 'file', .*, is not before the end of the source's bin"
+    ):
+        copy(settings, tables=("shop.k",))
+
+
+def test_rows_that_came_by_a_copy_alone_are_those_of_its_source(carrier: Carrier) -> None:
+    settings = settings_for(carrier.source, carrier.target)
+    carrier.run(*BEFORE)
+    ((source_id,),) = carrier.source.query("SELECT @@server_id")
+    copy(settings)
+    row = insert("shop.t", {"w": 4, "id": 11, "v": 5})
+    replay(carrier.target, Binlog(server_id=int(source_id) + 1000).each([row]), stream="of another")
+    assert [each.table for each in parked(carrier.target)] == ["shop.t"]
+    assert carrier.target.query("SELECT v FROM shop.t WHERE id = 11") == [(1,)]
+    # Read anew, the table would lose what the other has written.
+    carrier.run(*AFTER)
+    replay(carrier.target, carrier.messages, stream="file", source_server=carrier.source_server, lossy_values="off")
+    with pytest.raises(OperationError, match=r"shop\.t at the target is fed from another server too, by of another"):
+        copy(settings, tables=("shop.t",))
 
 
 def test_a_copy_is_refused_where_replay_has_gone_on(carrier: Carrier) -> None:

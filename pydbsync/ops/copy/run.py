@@ -224,6 +224,8 @@ class Copy:
             runs = []
         if not runs:
             self._refuse_what_is_there()
+            if self._is_added and not self._options.watermark:
+                self._streams.refuse_passed(self._taker.place_now())
             self._refuse_what_cannot_be_made()
             self._journal.begin(self._target, described, identity)
             return
@@ -258,9 +260,13 @@ class Copy:
     def _give_up(self, run: RunRecord) -> None:
         """Drop what the run has made, or empty what it has kept, and forget it."""
         self._journal.run_id = run.id
+        fed = {
+            each.name for name in self._journal.tables(self._target)
+            for each in targets_of(self._settings, self._router, name)
+        }  # fmt: skip
         for name in OwnTables(self._target, self._journal, self._builder()).remove_all():
             self._note(f"{name} is left at the target as it is: it is not the table that the copy made")
-        self._streams.give_back()
+        self._streams.give_back(fed)
         self._journal.end(self._target, run.id, "given up")
         self._journal.run_id = 0
 
@@ -290,6 +296,7 @@ class Copy:
                 " SELECT, or see include, exclude and --tables"
             )
         found.problems += self._unmarkable(inventory, found)
+        self._tell_company(found)
         found.problems += wrong_conditions(self._source, inventory, self._options)
         found.notes += expected_cost(inventory, self._options)
         if not self._is_added:
@@ -307,6 +314,23 @@ class Copy:
             f" {NEEDS_TRANSACTIONS}"
             for name in names
         ]
+
+    def _tell_company(self, found: Preview) -> None:
+        """Tables that would be made or filled anew although streams of other servers feed them too."""
+        servers = {*self._taker.server_ids()} - {0}
+        emptied = [*found.dropped, *(found.filled if self._is_added else ())]
+        for name in emptied:
+            others = self._streams.others(name, servers)
+            if not others:
+                continue
+            fed = f"{name} at the target is fed from another server too, by {', '.join(others)}"
+            if self._options.existing == "drop":
+                found.notes.append(f"{fed}: it is dropped with those rows")
+            else:
+                found.problems.append(
+                    f"{fed}: copied anew it would lose those rows; mend it by verify and repair, or drop it with"
+                    " --existing drop and copy the other server's rows too"
+                )
 
     def _builder(self) -> Builder:
         ts = int(self._source.value("SELECT UNIX_TIMESTAMP()"))
@@ -376,6 +400,10 @@ class Copy:
                 sides, number=self.report.rounds, inventory=inventory, step=step, records=records,
                 reports={table.name: table for table in self.report.tables}, low=low,
             )  # fmt: skip
+            self._streams.feed(
+                (target.name for name in step.anew for target in tables.targets(name)),
+                {*self._taker.server_ids()} - {0},
+            )
             start = one.open(self._read_inventory)
             if not self._has_snapshot():
                 self._start = start

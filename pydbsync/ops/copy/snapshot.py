@@ -146,15 +146,24 @@ class SnapshotTaker:
 
     def server_id(self) -> int | None:
         """The source's own; None if it is a replica, whose binlog holds changes of other servers."""
-        statements = ("SHOW REPLICA STATUS", "SHOW SLAVE STATUS")
+        own, *above = self.server_ids()
+        return None if above else own
+
+    def server_ids(self) -> list[int]:
+        """The source's own, and those of the servers that it replicates; 0 stands for those that are not shown."""
+        is_mariadb = self._control.dialect.is_mariadb
+        statements = ("SHOW ALL SLAVES STATUS",) if is_mariadb else ("SHOW REPLICA STATUS", "SHOW SLAVE STATUS")
+        found = [int(self._control.value("SELECT @@server_id"))]
         for statement in statements:
             try:
-                if self._control.rows(statement):
-                    return None
-                break
+                rows = self._control.named_rows(statement)
             except PermanentError:
                 continue
-        return int(self._control.value("SELECT @@server_id"))
+            found += [int(row.get("Source_Server_Id") or row.get("Master_Server_Id") or 0) for row in rows]
+            return found
+        if is_mariadb and self._control.value("SELECT @@gtid_slave_pos"):  # without the right SLAVE MONITOR
+            found.append(0)
+        return found
 
     def _take_free(self, readers: Sequence[SourceReader]) -> Moment | None:
         for _ in range(_FREE_ATTEMPTS):

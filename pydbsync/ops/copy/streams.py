@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 
 from pydbsync.apply.checkpoint import CheckpointRow
 from pydbsync.apply.connection import Connection
+from pydbsync.apply.feeders import Feeders
 from pydbsync.apply.state import ensure_state_schema
 from pydbsync.apply.table_start import (
     StartRow,
@@ -84,14 +85,40 @@ class OwnedStreams:
                 )
 
     def refuse_passed(self, start: TableStart) -> None:
-        """Raises OperationError if replay has gone on behind the place at which tables were read anew."""
+        """Raises OperationError if a stream's checkpoint is not before the place at which tables would be read anew."""
         for name, state in self._states.items():
             checkpoint = state.checkpoint
-            if start.base and (checkpoint.base != start.base or checkpoint.place > start.place):
+            are_apart = checkpoint.base != start.base and not (checkpoint.gtids and start.gtids)
+            if checkpoint.base and (are_apart or (checkpoint.base == start.base and checkpoint.place > start.place)):
                 raise OperationError(
-                    f"the checkpoint of {name!r}, {checkpoint.position()}, is not before the copy's place: the tables"
-                    " cannot be fitted in; copy everything"
+                    f"the checkpoint of {name!r}, {checkpoint.position()}, is not before the end of the source's"
+                    f" binlog, {start.base}.{start.place.file:06d}:{start.place.offset}: it is of another server, or of"
+                    " a binlog that was reset, and nothing tells which changes such a copy holds. Name the streams of"
+                    " this source by --stream, or copy everything with --overwrite-checkpoint"
                 )
+
+    def feed(self, tables: Iterable[TableName], servers: set[int]) -> None:
+        """Say, before any row is written, that these streams feed the tables with rows of the servers, so that a stream
+        of another server finds company there."""
+        tables = tuple(tables)
+        for feeders in self._of_servers(servers):
+            feeders.name(self._connection, tables, servers)
+
+    def others(self, table: TableName, servers: set[int]) -> tuple[str, ...]:
+        """The streams of other servers that feed a table of the target."""
+        try:
+            return self._of_servers(servers)[0].others_than(self._connection, table, servers)
+        except PermanentError as exc:
+            if exc.code not in _NO_STATE:
+                raise
+            return ()
+
+    def _of_servers(self, servers: set[int]) -> list[Feeders]:
+        """Those that may be of the servers: others of the same configuration can be of another source."""
+        all_streams = [Feeders(schema=self._schema, stream=name) for name in self.names]
+        known = [each.servers(self._connection) for each in all_streams]
+        own = [each for each, had in zip(all_streams, known, strict=True) if not had or had & servers]
+        return own or all_streams  # the source has been exchanged for another one
 
     def trust(self) -> bool:
         """Take it on trust that the streams begin early enough; False if no copy is waiting for the proof."""
@@ -146,7 +173,9 @@ class OwnedStreams:
             write_start_row(self._connection, self._schema, name, begun)
             write_table_starts(self._connection, self._schema, name, starts, keep=is_added)
 
-    def give_back(self) -> None:
-        """A copy that is given up leaves the streams as if it had never been."""
+    def give_back(self, tables: Iterable[TableName]) -> None:
+        """A copy that is given up leaves the streams as if it had never been; `tables` are those that it has fed."""
+        tables = tuple(tables)
         for name in self.names:
+            Feeders(schema=self._schema, stream=name).forget(self._connection, tables)
             self._connection.run(f"DELETE FROM {quote_name(self._schema)}.`copy_start` WHERE stream = %s", (name,))
