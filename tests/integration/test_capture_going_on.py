@@ -80,10 +80,93 @@ def test_gtids_that_began_anew_are_not_taken_for_the_old_ones(shop: Endpoint, tm
     capture.read()
     run(shop, ["INSERT INTO shop.t VALUES (1, REPEAT('v', 200))", "FLUSH BINARY LOGS"])
     assert len(capture.read()) == 1
-    run(shop, ["RESET BINARY LOGS AND GTIDS" if shop.brand == "mysql" else "RESET MASTER"])
+    run(shop, [reset(shop)])
     run(shop, [f"INSERT INTO shop.t VALUES ({number}, '')" for number in range(2, 9)])
     with pytest.raises(OperationError, match=r"does not have .*, where capture was: it was reset"):
         capture.read()
+
+
+def reset(source: Endpoint) -> str:
+    """The statement that begins the source's binlog anew, with its numbers."""
+    return "RESET BINARY LOGS AND GTIDS" if source.brand == "mysql" else "RESET MASTER"
+
+
+@pytest.mark.parametrize("by_gtid", [False, True])
+@pytest.mark.parametrize("is_new", [False, True])
+def test_a_binlog_that_was_reset_and_reaches_past_the_place_is_not_taken_for_the_old_one(
+    shop: Endpoint, tmp_path: Path, by_gtid: bool, is_new: bool
+) -> None:
+    shop.query(reset(shop))
+    row = "INSERT INTO shop.t VALUES ({}, REPEAT('v', 200))"
+    run(shop, [row.format(0)])
+    capture = Capture(shop, tmp_path, by_gtid=by_gtid)
+    assert capture.read() == []
+    if not is_new:
+        assert len(capture.of(row.format(1))) == 1
+    place, begun = str(capture.report.place), shop.query("SELECT UNIX_TIMESTAMP()")
+    if is_new:  # nothing but the second tells the files apart
+        wait_for(lambda: shop.query("SELECT UNIX_TIMESTAMP()") > begun, what="the next second")
+    run(shop, [reset(shop), *(row.format(number) for number in range(2, 9))])
+    assert head(shop).partition(":")[0] == place.partition(":")[0]
+    assert int(head(shop).partition(":")[2]) > int(place.partition(":")[2])
+    for _ in range(2):
+        with pytest.raises(OperationError, match=r"is not the file that capture has read up to .*: the binlog was re"):
+            capture.read()
+
+
+def test_a_binlog_that_is_reset_while_it_is_read_ends_capture(
+    shop: Endpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pydbsync.ops.capture.capture._HOLD_S", 0.0)
+    shop.query(reset(shop))
+    row = "INSERT INTO shop.t VALUES ({}, REPEAT('v', 200))"
+    run(shop, [row.format(0)])
+    capture = Capture(shop, tmp_path, retry=QUICK)
+    capture.read()
+    told: list[Exception] = []
+
+    def follow() -> None:
+        try:
+            run_capture(capture.settings(follow=True), threading.Event())
+        except OperationError as exc:
+            told.append(exc)
+
+    thread = threading.Thread(daemon=True, target=follow)
+    thread.start()
+    run(shop, [row.format(1)])
+    wait_for(lambda: _lines(capture) == 1, what="the row")
+    run(shop, [reset(shop), "INSERT INTO shop.t VALUES (2, '')"])
+    thread.join(60)
+    assert "it was reset" in str(told[0])
+
+
+def test_asked_for_gtids_places_are_those_of_the_file_with_which_the_source_goes_on(
+    shop: Endpoint, tmp_path: Path
+) -> None:
+    shop.query(reset(shop))
+    capture = Capture(shop, tmp_path, by_gtid=True)
+    capture.read()
+    assert len(capture.of("INSERT INTO shop.t VALUES (1, REPEAT('v', 200))")) == 1
+    run(shop, ["FLUSH BINARY LOGS"])
+    begun = head(shop)
+    (found,) = capture.of("INSERT INTO shop.t VALUES (2, '')")
+    assert found["position"].partition(":")[0] == begun.partition(":")[0]
+    assert capture.report.place == head(shop)
+    run(shop, ["ALTER TABLE shop.t ADD n INT", "FLUSH BINARY LOGS", "INSERT INTO shop.t VALUES (3, '', 4)"])
+    assert [data for _, data in rows(map(json.loads, capture.read()))] == [{"id": 3, "v": "", "n": 4}]
+
+
+def test_a_start_inside_a_transaction_is_refused(shop: Endpoint, tmp_path: Path) -> None:
+    file, _, before = head(shop).partition(":")
+    run(shop, ["BEGIN", "INSERT INTO shop.t VALUES (1, 'a')", "UPDATE shop.t SET v = 'b'", "COMMIT"])
+    events = shop.query(f"SHOW BINLOG EVENTS IN '{file}' FROM {before}")
+    places = [int(place) for _, place, kind, *_ in events if kind in ("Table_map", "Xid")]
+    assert len(places) == 3
+    for number, place in enumerate(places):
+        (tmp_path / str(number)).mkdir()
+        with pytest.raises(OperationError, match=f"{file}:{place}, where capture began, lies inside a transaction"):
+            Capture(shop, tmp_path / str(number), start=f"{file}:{place}").read()
+    assert len(Capture(shop, tmp_path, start=f"{file}:{before}").read()) == 2
 
 
 @pytest.mark.mysql

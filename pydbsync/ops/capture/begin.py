@@ -73,7 +73,11 @@ def _begin(server: SourceServer, facts: SourceFacts, charsets: Charsets, read: O
     end = server.head(facts.brand)
     uncertain: set[TableName] = set()
     made: set[str] = set()
-    if (place.file, place.offset) != (end.file, end.offset):
+    if (place.file, place.offset) == (end.file, end.offset):
+        reader = read(BinlogPlace(place.file, place.offset))
+        place = place._replace(mark=reader.begins_at.mark)
+        reader.close()
+    else:
         reader = read(place)
         try:
             place = reader.begins_at

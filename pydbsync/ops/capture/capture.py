@@ -20,7 +20,7 @@ from pydbsync.errors import OperationError, SourceError, StopError
 from pydbsync.model import TableName
 from pydbsync.ops.capture.batch import ChangesSettings
 from pydbsync.ops.capture.begin import begin_at, begin_now, file_number, gtids_at
-from pydbsync.ops.capture.binlog.reader import BinlogPlace, BinlogReader
+from pydbsync.ops.capture.binlog.reader import BinlogPlace, BinlogReader, Mark
 from pydbsync.ops.capture.changes import Changes
 from pydbsync.ops.capture.charsets import Charsets
 from pydbsync.ops.capture.history.follow import Delta, FollowedSchema, Snapshot
@@ -150,6 +150,16 @@ def filters_of(settings: CaptureSettings) -> Filters:
     )
 
 
+def _refuse_capitals(settings: CaptureSettings) -> None:
+    globs = [*settings.include, *settings.exclude]
+    wrong = [glob for glob in globs if glob != glob.lower() and "[" not in glob]
+    if wrong:
+        raise OperationError(
+            f"the source has lower_case_table_names set, so that its binlog has all names in lower case: {wrong[0]!r}"
+            f" of include or exclude matches none of them; write {wrong[0].lower()!r}"
+        )
+
+
 class _Session:
     """One set of connections, from the stored place until one of them is lost."""
 
@@ -173,6 +183,8 @@ class _Session:
                 f"the source has gtid_mode={facts.gtid_mode}: without GTIDs it cannot be read by them. Set "
                 "gtid_mode=ON there, or go on by file and offset (without by_gtid)"
             )
+        if facts.fold_names:
+            _refuse_capitals(settings)
         self._held_until = 0.0
         self._server_id = settings.server_id or FIRST_SERVER_ID + zlib.crc32(settings.name.encode()) % 0x20000000
         self._charsets = Charsets(self._server.ask)
@@ -183,7 +195,7 @@ class _Session:
         self._hold_server_id()
         saved = self._saved()
         self.place = self._stored = saved.place
-        self._ends: deque[tuple[int, tuple[str, int], str]] = deque()
+        self._ends: deque[tuple[int, BinlogPlace]] = deque()
         """How many messages lie before which place, since the last checkpoint."""
         schema = saved.schema_at(saved.place, self._followed(saved.beginning.snapshot))
         for name in ask_for:
@@ -209,7 +221,7 @@ class _Session:
             ),
             schema,
             self._charsets,
-            saved.place,
+            self._begins_at(saved.place),
             on_delta=lambda place, delta: self._state.add(Entry(place, delta)),
             is_transactional=self._server.is_transactional,
             programs=self._server.programs,
@@ -232,8 +244,7 @@ class _Session:
         """The sink has failed: store the last place before which all is confirmed nevertheless."""
         self._forget_ends()
         if self._ends and self._ends[0][0] <= self._sink.confirmed:
-            (file, offset), gtids = self._ends[0][1:]
-            self._store(BinlogPlace(file, offset, gtids))
+            self._store(self._ends[0][1])
 
     def _forget_ends(self) -> None:
         """All but the last of which everything before is confirmed, and those behind it."""
@@ -264,6 +275,7 @@ class _Session:
                 self._mark(published)
             if time.monotonic() >= due or self._stop.is_set():
                 self._checkpoint()
+                self._notice_reset()
                 self._hold_server_id()
                 self._seconds = time.monotonic() - begun
                 if self._seconds > self._settings.retry.max_s:
@@ -282,7 +294,7 @@ class _Session:
         if end is not None:
             # The text of all GTIDs costs more than a transaction: where it is not needed the last one stored will do.
             gtids = self._changes.place.gtids if self._settings.by_gtid else self._stored.gtids
-            self._ends.append((published, end, gtids))
+            self._ends.append((published, end._replace(gtids=gtids)))
             if len(self._ends) > _MOST_ENDS:
                 self._forget_ends()
 
@@ -331,6 +343,17 @@ class _Session:
             )
         self._held_until = time.monotonic() + _HOLD_S
 
+    def _notice_reset(self) -> None:
+        """MySQL leaves a reader of a binlog that is reset waiting at the end of the file that was (tried on 9.7)."""
+        if time.monotonic() < self._held_until:
+            return
+        place = self._changes.place
+        file, offset = self._server.end(self._facts.brand)
+        if (file_number(file), offset) < (file_number(place.file), place.offset):
+            raise SourceError(
+                f"the source's binlog ends at {file}:{offset}, before {place}, which was read: it was reset"
+            )
+
     def _ask_for(self, name: TableName, place: BinlogPlace, schema: FollowedSchema) -> None:
         found = begin_at(self._server, self._facts, self._charsets, self._scan, place).snapshot
         delta = Delta(
@@ -347,22 +370,47 @@ class _Session:
             saved = self._begun()
         elif saved.beginning.identity != self._facts.identity:
             saved = self._moved(saved)
-        elif self._settings.by_gtid:
+        else:
             self._refuse_what_was_reset(saved.place)
         return saved
 
     def _refuse_what_was_reset(self, place: BinlogPlace) -> None:
-        """Asked for GTIDs, a source whose numbers began anew takes its new transactions for those that are known."""
+        """A source whose binlog began anew has files and GTIDs that stand for others than those that are known."""
         if not place.file:
             return
-        sizes = self._server.binlogs()
-        number = file_number(place.file)
-        is_behind_all = bool(sizes) and number > max(map(file_number, sizes))
-        if is_behind_all or place.offset > sizes.get(place.file, place.offset):
+        if self._settings.by_gtid:
+            sizes = self._server.binlogs()
+            number = file_number(place.file)
+            is_behind_all = bool(sizes) and number > max(map(file_number, sizes))
+            if is_behind_all or place.offset > sizes.get(place.file, place.offset):
+                raise OperationError(
+                    f"the source's binlog does not have {place}, where capture was: it was reset, or lost its end in a"
+                    " crash, and its GTIDs may stand for others now; copy the data anew, and start with a new state"
+                )
+            if place.file not in sizes:  # what is behind it may be there, as its GTIDs tell
+                return
+        if place.mark is not None and not self._is_of(place.file, place.mark):
             raise OperationError(
-                f"the source's binlog does not have {place}, where capture was: it was reset, or lost its end in a"
-                " crash, and its GTIDs may stand for others now; copy the data anew, and start with a new state"
+                f"the source's {place.file} is not the file that capture has read up to {place}: the binlog was reset"
+                " (or the server restored) and has grown beyond that place; copy the data anew, and start with a new"
+                " state"
             )
+
+    def _is_of(self, file: str, mark: Mark) -> bool:
+        """Whether the source's file of this name is the one that the mark was made in."""
+        if mark.start >= _RESUMABLE:  # where the server cannot be asked for the event
+            mark = Mark(mark.born)
+        reader = self._scan(BinlogPlace(file, mark.start or 4))
+        try:
+            return reader.is_of(mark)
+        finally:
+            reader.close()
+
+    def _begins_at(self, place: BinlogPlace) -> BinlogPlace:
+        """Where the reader begins. Asked for GTIDs, the source may begin with a newer file than that of the place."""
+        if self._reader.file != place.file:
+            return self._reader.begins_at
+        return place if place.mark is not None else place._replace(mark=Mark(self._reader.born))
 
     def _begun(self) -> Saved:
         start = self._settings.start

@@ -15,7 +15,7 @@ from pydbsync.ops.capture.binlog import kinds as k
 from pydbsync.ops.capture.binlog.gtids import MariadbGtids, read_gtid, read_mariadb_gtid, read_tagged_gtid
 from pydbsync.ops.capture.binlog.payload import payload_events
 from pydbsync.ops.capture.binlog.query import Query, parse_load, parse_query
-from pydbsync.ops.capture.binlog.reader import BinlogPlace, Event
+from pydbsync.ops.capture.binlog.reader import BinlogPlace, Event, Mark
 from pydbsync.ops.capture.charsets import Charsets
 from pydbsync.ops.capture.ddl import Ddl, DdlMessages, UnreadableDdl
 from pydbsync.ops.capture.history.follow import Delta, FollowedSchema
@@ -57,6 +57,9 @@ class Changes:
         self._gtids = GtidSet(place.gtids) if not settings.is_mariadb else None
         self._mariadb_gtids = MariadbGtids(place.gtids) if settings.is_mariadb else None
         self._file, self._offset = place.file, place.offset
+        self._mark = place.mark
+        self._born = place.mark.born if place.mark else 0
+        """When the file was begun; 0 while it has not said so."""
         self._is_open = False
         self._gtid: str | None = None
         self._thread_id: int | None = None
@@ -90,12 +93,16 @@ class Changes:
         """The end of the last transaction given out; with XA transactions prepared, the start of the oldest one."""
         for _, start in self._prepared.values():
             return start
-        return BinlogPlace(self._file, self._offset, self._gtids_text())
+        return self._here()
 
     @property
-    def end(self) -> tuple[str, int] | None:
-        """File and offset of `place`; None while an XA transaction is prepared."""
-        return None if self._prepared else (self._file, self._offset)
+    def end(self) -> BinlogPlace | None:
+        """`place` without its GTIDs, whose text costs more than a transaction; None while an XA transaction is
+        prepared."""
+        return None if self._prepared else BinlogPlace(self._file, self._offset, "", self._mark)
+
+    def _here(self) -> BinlogPlace:
+        return BinlogPlace(self._file, self._offset, self._gtids_text(), self._mark)
 
     def close(self) -> None:
         """Give up what was not given out."""
@@ -107,13 +114,13 @@ class Changes:
         """The messages that this event completes; `file` is the binlog file it stands in."""
         kind = event.kind
         if kind in ROWS:
-            self._is_open = True
             self._rows(event)
             return ()
         if kind == k.TABLE_MAP:
             self._table_map(event)
             return ()
         if kind == k.XID:
+            self._refuse_half(event)
             return self._commit(event, int.from_bytes(event.body[:8], "little"))
         if kind in (k.QUERY, k.MARIADB_QUERY_COMPRESSED):
             return self._query(event)
@@ -139,11 +146,22 @@ class Changes:
                 self._end_transaction(event)
         elif not self._is_open and kind not in (k.HEARTBEAT, k.HEARTBEAT_V2):
             self._offset = max(self._offset, event.end)
+            if kind == k.FORMAT_DESCRIPTION and not self._born:
+                self._born = event.ts
+                self._mark = Mark(event.ts)
         return ()
 
     # rows
 
+    def _refuse_half(self, event: Event) -> None:
+        if not self._is_open:
+            raise OperationError(
+                f"{self._file}:{event.start}, where capture began, lies inside a transaction, whose first part would be"
+                " left out: give --start a place between two transactions (of a GTID event in SHOW BINLOG EVENTS)"
+            )
+
     def _table_map(self, event: Event) -> None:
+        self._refuse_half(event)
         try:
             self._tables.see(event.body)
         except OperationError as exc:
@@ -151,6 +169,7 @@ class Changes:
             self._policy.leave_out(self._at(event), "", str(exc), error=OperationError)
 
     def _rows(self, event: Event) -> None:
+        self._refuse_half(event)
         if self._settings.skip_at and self._at(event) in self._settings.skip_at:
             self._unreadable(event, "", "these rows were to be left out")
             return
@@ -208,6 +227,10 @@ class Changes:
         self._has_begun = self._skip_statement = False
         self._savepoints.clear()
         self._offset = event.end
+        self._set_mark(event)
+
+    def _set_mark(self, event: Event) -> None:
+        self._mark = event.mark(self._born) if self._born else None
 
     def _behind(self, event: Event) -> BinlogPlace:
         return BinlogPlace(self._file, event.end, self._gtids_text())
@@ -223,6 +246,8 @@ class Changes:
 
     def _rotate(self, file: str, event: Event) -> None:
         # A new file begins between two transactions; the events that the server makes up say so too.
+        if file != self._file:
+            self._born, self._mark = 0, None
         self._file = file
         self._tables.forget()
         if not self._is_open:
@@ -232,6 +257,8 @@ class Changes:
         """A compressed transaction: its events, all at the place of the one that carries them."""
         for inner in payload_events(event):
             yield from self.take(inner, file)
+        if not self._is_open:
+            self._set_mark(event)
 
     def _learn(self, delta: Delta) -> None:
         """The binlog knows a table better than its DDL told."""
@@ -370,7 +397,7 @@ class Changes:
             return self._commit(event, None)
         self._prepared[read_xa_prepare(event.body)] = (
             self._buffer,
-            BinlogPlace(self._file, self._offset, self._gtids_text()),
+            self._here(),
         )
         self._buffer = self._new_buffer()
         self._end_transaction(event)

@@ -93,6 +93,6 @@ class DdlMessages:
 
     def _names(self, statement: Statement, default: str) -> list[TableName]:
         return [
-            TableName(name.database if name.database is not None else default, name.table or "")
+            self._schema.folded(TableName(name.database if name.database is not None else default, name.table or ""))
             for name in statement.names
         ]

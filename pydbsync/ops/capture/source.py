@@ -110,7 +110,7 @@ class SourceServer:
             version=version,
             identity=str(identity),
             charset=charset,
-            fold_names=case == 1,
+            fold_names=case != 0,
             collations={int(number): charset for number, charset, _ in collations if charset},
             collation_names={int(number): name for number, _, name in collations if name},
             system_time_zone=system_zone,
@@ -127,6 +127,16 @@ class SourceServer:
 
     def head(self, brand: Brand) -> BinlogPlace:
         """Where the binlog ends now."""
+        file, offset, gtids = self._status(brand)
+        if brand == "mariadb":
+            gtids = self.rows("SELECT BINLOG_GTID_POS(%s, %s)", (file, offset))[0][0]
+        return BinlogPlace(file, offset, (gtids or "").replace("\n", ""))
+
+    def end(self, brand: Brand) -> tuple[str, int]:
+        """File and offset of `head`, which on MariaDB has to look for its GTIDs."""
+        return self._status(brand)[:2]
+
+    def _status(self, brand: Brand) -> tuple[str, int, str]:
         try:
             status = self.rows("SHOW BINARY LOG STATUS" if brand == "mysql" else "SHOW MASTER STATUS")
         except pymysql.err.ProgrammingError as exc:
@@ -135,12 +145,7 @@ class SourceServer:
             status = self.rows("SHOW MASTER STATUS")
         if not status:
             raise OperationError("the source tells no place in its binlog: it writes none; start it with log_bin")
-        file, offset = status[0][0], int(status[0][1])
-        if brand == "mariadb":
-            gtids = self.rows("SELECT BINLOG_GTID_POS(%s, %s)", (file, offset))[0][0]
-        else:
-            gtids = status[0][4] if len(status[0]) > 4 else ""
-        return BinlogPlace(file, offset, (gtids or "").replace("\n", ""))
+        return status[0][0], int(status[0][1]), status[0][4] if len(status[0]) > 4 else ""
 
     def binlogs(self) -> dict[str, int]:
         """The files that the source has, with their sizes in bytes."""

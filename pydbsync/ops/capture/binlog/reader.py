@@ -49,12 +49,30 @@ _ASKED_OTHERWISE: Final = {
 files; each file was written with the setting of its own time, which its format description tells."""
 
 
+class Mark(NamedTuple):
+    """What tells a binlog file from another one of the same name, as a reset source writes it."""
+
+    born: int
+    """When the file was begun, in seconds since 1970, as its format description says."""
+    start: int = 0
+    """Where an event before the place starts, which ended a transaction; 0 where none is known."""
+    kind: int = 0
+    ts: int = 0
+    server_id: int = 0
+    head: bytes = b""
+    """The first bytes of the event; its number of the transaction is in it."""
+
+
+MARK_BYTES: Final = 40
+
+
 class BinlogPlace(NamedTuple):
     """A place between two transactions: `file:offset`, and the GTIDs up to it where the source has any."""
 
     file: str
     offset: int
     gtids: str = ""
+    mark: Mark | None = None
 
     def __str__(self) -> str:
         return f"{self.file}:{self.offset}"
@@ -71,6 +89,10 @@ class Event(Struct, frozen=True, gc=False):
     """Offset in the file where the event starts."""
     end: int
     body: bytes
+
+    def mark(self, born: int) -> Mark:
+        """By which it is known again, in a file that was begun at `born`."""
+        return Mark(born, self.start, self.kind, self.ts, self.server_id, self.body[:MARK_BYTES])
 
 
 class _Incoming:
@@ -252,8 +274,23 @@ class BinlogReader:
         self._connection = made[0]
         self._has_checksum = first.checksum_algorithm == _CRC32
         self._offset = self._stream.log_pos or 4
-        self.begins_at = BinlogPlace(self.file, self._offset, place.gtids)
+        self.born = int(first.timestamp)
+        """When the file was begun, in seconds since 1970."""
+        self.begins_at = BinlogPlace(self.file, self._offset, place.gtids, Mark(self.born))
         """Where the first event stands: the place that was asked for, or what the GTIDs came to."""
+
+    def is_of(self, mark: Mark) -> bool:
+        """Whether this is the binlog that the mark was made in; the reader has to begin at `mark.start`, where it has
+        one. Uses the reader up. Raises SourceError."""
+        if self.born != mark.born:
+            return False
+        if not mark.start:
+            return True
+        try:
+            event = next((event for event in self.events() if event.start >= mark.start), None)
+        except OperationError:  # the server finds no event there
+            return False
+        return event is not None and event.mark(self.born) == mark
 
     def close(self) -> None:
         """End the connection."""

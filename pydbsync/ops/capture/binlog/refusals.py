@@ -23,7 +23,7 @@ _REASONS: Final = (
      "anew, and start with a new state"),
     (("gtid_mode",),
      "the source does not serve its binlog by GTID ({text}): set gtid_mode=ON there, or go on without by_gtid"),
-    (("bogus data", "truncated", "corrupt", "checksum", "failed reading"),
+    (("bogus data", "truncated", "corrupt", "checksum", "failed reading", "i/o error"),
      "the source cannot read its own binlog from {place} on ({text}): copy the data anew, and start at a later place"),
     (("server_id was not set", "server id was not set"), "the source has no server_id ({text}): set one there"),
 )  # fmt: skip

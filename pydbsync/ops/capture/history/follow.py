@@ -63,14 +63,15 @@ class FollowedSchema:
         fold_names: bool = False,
         look_up: LookUp | None = None,
     ) -> None:
-        """`fold_names` is lower_case_table_names=1."""
-        self.tables = {table.name: table for table in start.tables}
-        self.databases = dict(start.databases)
-        self.uncertain = set(start.uncertain)
-        self.sequences = set(start.sequences)
+        """`fold_names` is lower_case_table_names=1 or 2: with both the binlog's rows have names in lower case, while
+        with 2 the catalogue has them as they were given."""
+        self._fold = fold_names
+        self.tables = {self.folded(table.name): table.renamed(self.folded(table.name)) for table in start.tables}
+        self.databases = {self._folded(name): charset for name, charset in start.databases}
+        self.uncertain = set(map(self.folded, start.uncertain))
+        self.sequences = set(map(self.folded, start.sequences))
         self._server_charset = server_charset
         self.brand: Brand = brand
-        self._fold = fold_names
         self.look_up: LookUp = look_up or (lambda name: None)
 
     def snapshot(self) -> Snapshot:
@@ -151,7 +152,11 @@ class FollowedSchema:
 
     def _name(self, ref: NameRef, session: Session) -> TableName:
         database, table = ref.database if ref.database is not None else session.database, ref.table or ""
-        return TableName(self._folded(database), self._folded(table))
+        return self.folded(TableName(database, table))
+
+    def folded(self, name: TableName) -> TableName:
+        """The name as the binlog's rows have it."""
+        return TableName(self._folded(name.database), self._folded(name.table)) if self._fold else name
 
     def _folded(self, name: str) -> str:
         return name.lower() if self._fold else name

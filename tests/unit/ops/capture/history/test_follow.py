@@ -237,6 +237,16 @@ def test_names_are_folded_where_the_source_does() -> None:
     assert [c.name for c in table(followed, "mixedcase").columns] == ["A", "b"]
 
 
+def test_names_of_the_catalogue_are_folded_as_the_binlog_s() -> None:
+    """With lower_case_table_names=2 the catalogue has names as they were given."""
+    known = schema("CREATE TABLE t (a INT)").tables[TableName("d", "t")].renamed(TableName("Shop", "Orders"))
+    start = Snapshot(tables=(known,), databases=(("Shop", "latin1"),), uncertain=(TableName("Shop", "Old"),))
+    followed = FollowedSchema(start, fold_names=True)
+    assert run(followed, "ALTER TABLE Shop.Orders ADD b INT") == [("table-alter", "shop", "orders")]
+    assert run(followed, "DROP DATABASE sHOP") == [("database-drop", "shop", None)]
+    assert (followed.tables, followed.databases, followed.uncertain) == ({}, {}, set())
+
+
 def test_a_table_of_unknown_columns_is_renamed_altered_and_copied_without_a_definition() -> None:
     name = TableName("d", "t")
     followed = FollowedSchema(Snapshot(databases=(("d", "utf8mb4"),), uncertain=(name,)))
