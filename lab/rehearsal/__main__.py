@@ -35,6 +35,8 @@ from tests.servers import Endpoint
 ABOUT_PER_S = 400_000
 """Rows a second of verify: by it the moment is chosen at which it is killed."""
 CATCH_UP_S = 600.0
+STALL_S = "300"
+"""Replay that was killed begins again within it, however busy the machine is."""
 MORE = 50
 """Transactions that are waited for behind a cut-over."""
 
@@ -179,7 +181,7 @@ class Rehearsal:
 
     def _verify(self, tools: Tools, step: Step, *, expect: int, is_killed: bool = False) -> Damage:
         report = str(tools.direction.folder / "report.json")
-        options = ("--report", report, "--limit", "2")
+        options = ("--report", report, "--limit", "2", "--stall-s", STALL_S)
         kill_when = self._some_time(1.0, max(3.0, self._rows / ABOUT_PER_S)) if is_killed else None
         was_killed = tools.run("verify", "--restart", *options, expect=(expect,), kill_when=kill_when) is None
         if was_killed:
@@ -208,7 +210,7 @@ class Rehearsal:
     def repair(self, tools: Tools, plan: Path) -> None:
         """Killed at a random moment: then the plan may be there or not, and may be applied in part."""
         with self.record.step("repair, killed on the way") as step:
-            arguments = ("--report", str(tools.direction.folder / "report.json"))
+            arguments = ("--report", str(tools.direction.folder / "report.json"), "--stall-s", STALL_S)
             moment = self._some_time(0.4, 2)
             was_killed = tools.run("repair", *arguments, "--plan", str(plan), "--yes", kill_when=moment) is None
             if was_killed:

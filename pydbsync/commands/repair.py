@@ -16,6 +16,7 @@ from pydbsync.commands.shared import (
     ExcludeOption,
     LagOption,
     RateOption,
+    StallOption,
     TablesOption,
     ThreadsOption,
     WaitOption,
@@ -64,6 +65,7 @@ def register(app: typer.Typer) -> None:
         max_threads_running: ThreadsOption = 0,
         max_lag_s: LagOption = 0,
         wait_s: WaitOption = 600,
+        stall_s: StallOption = 10,
         stream: CheckpointOption = None,
     ) -> None:
         """Make rows that verify found to differ equal again, by a plan that can be read, applied and undone.
@@ -84,7 +86,7 @@ def register(app: typer.Typer) -> None:
         if report is None and (tables or exclude or where):
             raise OperationError("--tables, --exclude and --where choose what is planned; they go with --report")
         options = RepairOptions(
-            settle=SettleOptions(wait_s=wait_s),
+            settle=SettleOptions(wait_s=wait_s, stall_s=stall_s),
             limits=LoadLimits(threads_running=max_threads_running, lag_s=max_lag_s, rows_per_s=rate),
             group_rows=transaction_rows,
             takes_unproven=unproven,

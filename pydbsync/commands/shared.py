@@ -62,6 +62,9 @@ LagOption = Annotated[
     typer.Option("--max-lag-s", min=0, help="Wait while the target is further behind the source; 0 is no limit."),
 ]
 WaitOption = Annotated[float, typer.Option("--wait-s", min=0, help="Longest wait for the target to catch up.")]
+StallOption = Annotated[
+    float, typer.Option("--stall-s", min=0, help="A queue whose replay has not moved for so long is not waited for.")
+]
 YesOption = Annotated[bool, typer.Option("--yes", help="Do it without asking.")]
 ChunkOption = Annotated[float, typer.Option("--chunk-s", min=0.01, help="Seconds that one query should take.")]
 

@@ -21,6 +21,7 @@ from pydbsync.commands.shared import (
     FormatOption,
     JsonOption,
     LagOption,
+    StallOption,
     TablesOption,
     ThreadsOption,
     WaitOption,
@@ -91,6 +92,7 @@ def register(app: typer.Typer) -> None:
         max_lag_s: LagOption = 0,
         chunk_s: ChunkOption = 0.5,
         wait_s: WaitOption = 600,
+        stall_s: StallOption = 10,
         stream: CheckpointOption = None,
     ) -> None:
         """Compare source and target, structure and rows: exit code 0 equal, 1 different, 2 could not be compared."""
@@ -114,7 +116,7 @@ def register(app: typer.Typer) -> None:
                 where=read_conditions(where),
                 max_differences=max_differences,
             ),
-            settle=SettleOptions(wait_s=wait_s),
+            settle=SettleOptions(wait_s=wait_s, stall_s=stall_s),
             limits=LoadLimits(threads_running=max_threads_running, lag_s=max_lag_s, rows_per_s=rows_per_s),
             data_only=data_only,
             is_shared=shared_target,
@@ -128,7 +130,9 @@ def register(app: typer.Typer) -> None:
             for line in Verification(settings, options, stop=stop, log=log).explain():
                 typer.echo(line)
             raise typer.Exit(0)
-        with telling(settings, "verify") as told, LiveTables(Console(stderr=True)) as live:
+        # A cut-over that builds on the last comparison asks for one of all rows.
+        name = "part" if tables or exclude or ignore_columns or where or since or sample < 100 else ""
+        with telling(settings, "verify", name=name) as told, LiveTables(Console(stderr=True)) as live:
             progress = ToldTables(told, live.update)
             verification = Verification(settings, options, stop=stop, log=log, on_progress=progress.update)
             told.look = lambda: progress.look(verification.report)

@@ -154,7 +154,8 @@ class Planner:
             self._leave_out(
                 table.target,
                 f"{len(settled.different) - len(verdicts)} rows are unproven, as the target is not known to have passed"
-                f" the source's place{self._settler.why_unproven}; --unproven takes them all the same",
+                f" the source's place{self._settler.why_unproven}; --stall-s waits for longer,"
+                " --unproven takes them all the same",
             )
         plan = self._plan_keyed if sides.has_key else self._plan_keyless
         changes = list(plan(sides, verdicts))

@@ -38,7 +38,7 @@ class SettleOptions(msgspec.Struct, frozen=True):
     wait_s: float = 600.0
     """Longest wait for the target to pass a place."""
     stall_s: float = 10.0
-    """A stream that has not moved for so long is not waited for."""
+    """A stream that has not moved for so long is not waited for: replay that was killed may need it to begin again."""
 
 
 class RowVerdict(NamedTuple):
@@ -68,7 +68,8 @@ class Settler:
         self._streams = streams
         self._options = options
         self._stop = stop
-        self._stalled: set[str] = set()
+        self._stalled: dict[str, object] = {}
+        """The checkpoint of each stream that was waited for in vain: and is not again while it stands there."""
 
     def settle(self, sides: TableSides, requests: Collection[Request]) -> Settled:
         """The verdict on each of these rows. Raises ApplyError, Stopped."""
@@ -137,8 +138,9 @@ class Settler:
 
     def _wait(self, tables: list[TableName]) -> Passed:
         place = self._streams.source_place()
-        names = set(self._streams.names(tables))
-        stalled = bool(names & self._stalled)
+        names = self._streams.names(tables)
+        # Replay that was started again goes on, and is waited for as before.
+        stalled = any(self._streams.checkpoint(name) == self._stalled[name] for name in names if name in self._stalled)
         answer = self._streams.wait_until_passed(
             place,
             tables,
@@ -147,9 +149,10 @@ class Settler:
             stall_s=0.0 if stalled else self._options.stall_s,
         )
         if answer is Passed.NO:
-            self._stalled |= names
+            self._stalled.update({name: self._streams.checkpoint(name) for name in names})
         elif answer is Passed.YES:
-            self._stalled -= names
+            for name in names:
+                self._stalled.pop(name, None)
         return answer
 
 
