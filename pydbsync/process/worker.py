@@ -30,7 +30,7 @@ from pydbsync.engine.marks import ProvenSource, SentMarks
 from pydbsync.engine.schema_flow import SchemaFlow
 from pydbsync.engine.stages import Stages
 from pydbsync.engine.table_plans import TablePlans, router_from
-from pydbsync.errors import ConfigError, PydbsyncError
+from pydbsync.errors import ConfigError, PydbsyncError, Stopped
 from pydbsync.process.conflict_start import refuse_other_end, refuse_unfit
 from pydbsync.process.inputs import translated
 from pydbsync.process.logs import set_level, start_logging
@@ -101,6 +101,8 @@ def follow(
     )
     try:
         follower.run(stop)
+    except Stopped:  # as was asked for: nothing is to be mended
+        raise
     except Exception as exc:
         state.failed(exc)
         raise

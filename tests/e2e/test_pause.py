@@ -40,6 +40,8 @@ def test_a_worker_that_is_paused_keeps_queue_and_lock_and_goes_on_and_ends_when_
     wait_for(logged(process, "paused: sync since", 3), what="the pause")
     finished = process.stop()
     assert (finished.exit_code, "killed" in finished.stderr) == (0, False), finished
+    faults = "SELECT COUNT(*) FROM pydbsync.worker WHERE last_error LIKE '%stopped%'"
+    assert fresh_target.query(faults) == [(0,)]  # it ended as it was asked to
     applied = ledger.written
     vhost.publish(ledger.write(10))
     process = start_sync(config)

@@ -570,6 +570,22 @@ def test_a_fault_of_the_state_is_named_with_its_remedy(ends: tuple[Endpoint, End
         ends[1].query("DROP DATABASE IF EXISTS pydbsync")
 
 
+def test_how_a_worker_ended_says_nothing_where_another_one_works_on_its_queue(ends: tuple[Endpoint, Endpoint]) -> None:
+    sql, fault = STATE_FAULTS["a worker that has gone with an error"]
+    bound: dict[str, Any] = {"rabbitmq_queue_bind": [{"exchange": ["maxwell", "topic"], "queues": {"sync": ["#"]}}]}
+    connection = Connection(ends[1].db_info)
+    try:
+        ensure_state_schema(connection, "pydbsync")
+        alive = ("INSERT INTO worker (stream, host, pid, queue, state, written_at) VALUES ('sync', 'h', 2, 'sync',"
+                 " 'following', NOW(6))")  # fmt: skip
+        run_sql(ends[1], [sql, alive], database="pydbsync")
+        found = examined(settings_of(*ends, **bound, rabbitmq_conn_info={"host": "127.0.0.1", "port": 1}), fault.group)
+        assert "worker-error" not in [each.check for each in found.findings]
+    finally:
+        connection.close()
+        ends[1].query("DROP DATABASE IF EXISTS pydbsync")
+
+
 @pytest.mark.mariadb
 def test_a_type_at_which_maxwell_ends(ends: tuple[Endpoint, Endpoint]) -> None:
     fault = Fault("maxwell", "maxwell-types", "warning", "columns of type UUID: shop.items.u", "pydbsync capture",

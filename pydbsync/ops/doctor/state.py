@@ -97,6 +97,7 @@ def check_workers(exam: Examination) -> Iterator[Finding]:
         f" FROM {quote_name(exam.settings.state_schema)}.`worker`"
     )
     alive: set[str] = set()
+    gone: list[tuple[str, Finding]] = []
     for stream, host, pid, state, age_s, every_s, last_error, remedy, error_age_s, state_s, lag_s in rows:
         if stream not in wanted:
             continue
@@ -109,9 +110,12 @@ def check_workers(exam: Examination) -> Iterator[Finding]:
                                           f" {last_error}",
                           str(remedy or "pydbsync status shows whether it has passed"))  # fmt: skip
         elif last_error and not is_alive:
-            yield error("worker-error", f"the worker of {wanted[stream]} (pid {pid} on {host}) ended with:"
-                                        f" {last_error}",
-                        str(remedy or "mend that, and start it again"))  # fmt: skip
+            gone.append((str(stream), error(
+                "worker-error", f"the worker of {wanted[stream]} (pid {pid} on {host}) ended with: {last_error}",
+                str(remedy or "mend that, and start it again"),
+            )))  # fmt: skip
+    # Where another one works on the queue, somebody has mended it.
+    yield from (finding for stream, finding in gone if stream not in alive)
     seen = {str(row[0]) for row in rows}
     for stream, queue in wanted.items():
         if stream in seen and stream not in alive:
