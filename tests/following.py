@@ -17,14 +17,14 @@ from tests.servers import Endpoint
 
 
 class Stream:
-    """The checkpoint of the stream `file`, moved by the test as a worker would."""
+    """The checkpoint of a stream, moved by the test as a worker would."""
 
-    def __init__(self, settings: Settings, source: Endpoint, target: Endpoint) -> None:
+    def __init__(self, settings: Settings, source: Endpoint, target: Endpoint, *, name: str = "file") -> None:
         self.settings = settings
         self.source = source
         self.connection = Connection(target.db_info)
         ensure_state_schema(self.connection, settings.state_schema)
-        self._row = CheckpointRow(schema=settings.state_schema, stream="file")
+        self._row = CheckpointRow(schema=settings.state_schema, stream=name)
         assert self._row.try_lock(self.connection)
         self._state = self._row.take_over(self.connection)
 

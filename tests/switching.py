@@ -26,6 +26,19 @@ from tests.servers import Endpoint, Vhost
 
 APPLICATION = "shop_app"
 PASSWORD = "write-orders"
+OPERATOR = "pydbsync_operator"
+"""The user of pydbsync, with no right but those that the documentation asks for."""
+RIGHTS = {
+    "shop.*": "SELECT, INSERT, UPDATE, DELETE, CREATE, DROP, ALTER, INDEX, REFERENCES, LOCK TABLES, TRIGGER, EVENT,"
+              " CREATE VIEW, SHOW VIEW, CREATE ROUTINE, ALTER ROUTINE",
+    "pydbsync.*": "SELECT, INSERT, UPDATE, DELETE, CREATE, ALTER, INDEX",
+    "pydbsync_heartbeat.*": "SELECT, INSERT, UPDATE, CREATE",
+}  # fmt: skip
+EVERYWHERE = {
+    "mariadb": "SELECT, REPLICATION SLAVE, REPLICATION CLIENT, PROCESS, READ_ONLY ADMIN, CONNECTION ADMIN, SET USER",
+    "mysql": "SELECT, REPLICATION SLAVE, REPLICATION CLIENT, PROCESS, SYSTEM_VARIABLES_ADMIN, CONNECTION_ADMIN,"
+             " XA_RECOVER_ADMIN, SET_ANY_DEFINER",
+}  # fmt: skip
 TABLES = (
     "CREATE DATABASE shop",
     "CREATE TABLE shop.orders (id INT AUTO_INCREMENT PRIMARY KEY, token VARCHAR(40) NOT NULL, note TEXT)",
@@ -41,6 +54,7 @@ def open_for_writes(server: Endpoint) -> None:
     """An earlier test may have left it closed."""
     if server.brand == "mysql":
         server.query("SET GLOBAL super_read_only = 0")
+        server.query("RESET PERSIST IF EXISTS read_only")
     server.query("SET GLOBAL read_only = 0")
 
 
@@ -58,6 +72,11 @@ class Stage:
             server.query(f"DROP USER IF EXISTS {APPLICATION}@'%'")
             server.query(f"CREATE USER {APPLICATION}@'%' IDENTIFIED BY '{PASSWORD}'")
             server.query(f"GRANT SELECT, INSERT, UPDATE, DELETE, TRIGGER ON shop.* TO {APPLICATION}@'%'")
+            server.query("SET GLOBAL log_bin_trust_function_creators = 1")
+            server.query(f"DROP USER IF EXISTS {OPERATOR}@'%'")
+            server.query(f"CREATE USER {OPERATOR}@'%' IDENTIFIED BY '{PASSWORD}'")
+            for where, what in {**RIGHTS, "*.*": EVERYWHERE[server.brand]}.items():
+                server.query(f"GRANT {what} ON {where} TO {OPERATOR}@'%'")
         for sql in TABLES:
             source.query(sql)
         self.send_to(source)
@@ -69,8 +88,8 @@ class Stage:
         """And the configuration forth; that of the way back is derived."""
         write_config(
             {
-                "db_info": self.target.db_info,
-                "source_db_info": self.source.db_info,
+                "db_info": {**self.target.db_info, "user": OPERATOR, "password": PASSWORD},
+                "source_db_info": {**self.source.db_info, "user": OPERATOR, "password": PASSWORD},
                 "rabbitmq_conn_info": self.vhost.conn_info,
                 "rabbitmq_queue_bind": [{"exchange": ["maxwell", "topic"], "queues": {"sync": ["#"]}}],
                 "include": ["shop.*", "pydbsync_heartbeat.*"],
@@ -170,7 +189,7 @@ class Stage:
             process.wait()
         for server in (self.source, self.target):
             open_for_writes(server)
-            server.query(f"DROP USER IF EXISTS {APPLICATION}@'%'")
+            server.query(f"DROP USER IF EXISTS {APPLICATION}@'%', {OPERATOR}@'%'")
 
 
 class Application:

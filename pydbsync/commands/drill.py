@@ -27,7 +27,7 @@ def run_drill(plan: Path | None, *, yes: bool, as_json: bool) -> int:
     def tell(text: str) -> None:
         typer.echo(text, err=as_json)
 
-    drill, folder = _on_lab(tell) if plan is None else _on_servers(plan, tell, yes=yes)
+    drill, folder = _on_lab(tell) if plan is None else drill_of(plan, tell, yes=yes)
     began = time.monotonic()
     endings: list[Ending] = []
     for name, options in ENDINGS.items():
@@ -77,7 +77,8 @@ def _on_lab(tell: Callable[[str], None]) -> tuple[Drill, Path]:
     return Drill(forth, folder, kill=source.kill, start=source.start, tell=tell), folder
 
 
-def _on_servers(path: Path, tell: Callable[[str], None], *, yes: bool) -> tuple[Drill, Path]:
+def drill_of(path: Path, tell: Callable[[str], object], *, yes: bool) -> tuple[Drill, Path]:
+    """With the servers of a plan for drills, and the folder of its files. Raises OperationError, ConfigError."""
     plan = load_plan(path)
     if not plan.hooks.drill_kill:
         raise OperationError(

@@ -134,6 +134,22 @@ def read_counters(connection: Connection) -> dict[TableName, int]:
     return {TableName(str(database), str(table)): int(number) for database, table, number in found}
 
 
+_BYTES = {"tinyint": 1, "smallint": 2, "mediumint": 3, "int": 4, "bigint": 8}
+
+
+def last_numbers(connection: Connection) -> dict[TableName, int]:
+    """The greatest number that the type of each counter's column has; not of FLOAT and DOUBLE."""
+    found = connection.rows(
+        "SELECT table_schema, table_name, data_type, column_type FROM information_schema.columns"
+        " WHERE extra LIKE '%auto_increment%'"
+    )
+    return {
+        TableName(str(database), str(table)): 2 ** (8 * _BYTES[str(kind)] - ("unsigned" not in str(whole).lower())) - 1
+        for database, table, kind, whole in found
+        if str(kind) in _BYTES
+    }
+
+
 def read_sequences(connection: Connection) -> dict[TableName, _Sequence]:
     """MariaDB's sequences, each with the next value that no session has taken for itself."""
     names = connection.rows(

@@ -30,6 +30,8 @@ ATTEMPTS = 21
 SLOW_ATTEMPTS = 3
 """The same for a statement that the server ends because it takes long: the next one would take as long."""
 
+_LOOK_S = 10.0
+"""After so long without an answer it is looked whether the server still works on the statement."""
 _DENIED = (1142, 1143)
 """No right on the table, or on a column of it."""
 
@@ -47,9 +49,13 @@ class Server:
         retry: RetrySettings,
         stop: threading.Event,
         marks: tuple[str, str] | None = None,
+        is_interrupted: bool = False,
     ) -> None:
-        """`marks` are the server's state schema and the name of the tool, where it is written to."""
+        """`marks` are the server's state schema and the name of the tool, where it is written to. `is_interrupted`: a
+        statement that waits for somebody's lock is ended by the server once `stop` is set, and does not take effect
+        later."""
         self._marks = marks
+        self._is_interrupted = is_interrupted
         self._keywords = keywords
         self._key = key
         self._name = "the source" if key == "source_db_info" else "the target"
@@ -60,7 +66,10 @@ class Server:
 
     def another(self) -> Server:
         """The same server over a connection of its own."""
-        return Server(self._keywords, key=self._key, retry=self._retry, stop=self._stop, marks=self._marks)
+        return Server(
+            self._keywords, key=self._key, retry=self._retry, stop=self._stop, marks=self._marks,
+            is_interrupted=self._is_interrupted,
+        )  # fmt: skip
 
     def call(self, question: Callable[[Connection], _T]) -> _T:
         """The answer of `question`, which may be asked several times; a line tells when that begins to take long.
@@ -87,7 +96,11 @@ class Server:
     def connection(self) -> Connection:
         """The open connection. Raises TransientError, ConfigError."""
         if self._connection is None or not self._connection.is_open():
-            if self._marks is None:
+            if self._is_interrupted:
+                self._connection = Connection(
+                    self._keywords, key=self._key, statement_timeout_s=_LOOK_S, stop=self._stop
+                )
+            elif self._marks is None:
                 self._connection = Connection(self._keywords, key=self._key)
             else:
                 schema, tool = self._marks
@@ -154,15 +167,19 @@ def _refuse_hidden_columns(connection: Connection, name: TableName) -> None:
 class Servers:
     """Both ends of a copy, a comparison or a repair. Raises ConfigError if no source is configured."""
 
-    def __init__(self, settings: Settings, stop: threading.Event, *, writer: str = "") -> None:
+    def __init__(
+        self, settings: Settings, stop: threading.Event, *, writer: str = "", is_interrupted: bool = False
+    ) -> None:
         """`writer` names the tool, where it writes at the target: it does so with marks."""
         if settings.source is None:
             raise ConfigError("is missing: the source, for capture, copy and verify", key="source_db_info")
         source, target = settings.source, settings.target
-        self.source = Server(source.connect_keywords(), key=source.key, retry=settings.retry, stop=stop)
+        self.source = Server(
+            source.connect_keywords(), key=source.key, retry=settings.retry, stop=stop, is_interrupted=is_interrupted
+        )
         self.target = Server(
             target.connect_keywords(), key=target.key, retry=settings.retry, stop=stop,
-            marks=(settings.state_schema, writer) if writer else None,
+            marks=(settings.state_schema, writer) if writer else None, is_interrupted=is_interrupted,
         )  # fmt: skip
 
     def close(self) -> None:

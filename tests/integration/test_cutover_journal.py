@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import logging
+import threading
 from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 
+from pydbsync.config.cutover_plan import CutoverPlan
 from pydbsync.errors import OperationError
 from pydbsync.ops.cutover import journal as journals
-from pydbsync.ops.cutover.engine import Engine, Step, StepFailed, Undone, Work
-from pydbsync.ops.cutover.journal import Journal, read_runs
+from pydbsync.ops.cutover.engine import Engine, Step, StepFailed, Undone, Way, Work
+from pydbsync.ops.cutover.journal import Command, Journal, read_runs
+from pydbsync.ops.cutover.run import Call, Ways
 from tests.integration.cutting import opened, settings_of, work_of
 from tests.proxy import Proxy
 from tests.servers import Endpoint
@@ -27,8 +33,9 @@ class Note(Step):
 
     limit = "hook_s"
 
-    def __init__(self, name: str, notes: list[str], fails: str = "") -> None:
-        self.name, self._notes, self._fails = name, notes, fails
+    def __init__(self, name: str, notes: list[str], fails: str = "", *, is_first: bool = False) -> None:
+        """`is_first`: while it is not undone, the server that is left must not be opened."""
+        self.name, self._notes, self._fails, self._is_first = name, notes, fails, is_first
 
     def do(self, work: Work) -> str:
         self._notes.append(f"do {self.name}")
@@ -46,9 +53,24 @@ class Note(Step):
             raise StepFailed("it stays")
         return ""
 
+    def keeps_closed(self, work: Work) -> bool:
+        return self._is_first
+
     def still(self, work: Work) -> None:
         if self._fails == "still":
             raise StepFailed("it does not hold any more")
+
+
+class Fencing(Note):
+    """Its undo lets applications write again."""
+
+    opens = True
+
+
+class Stopping(Note):
+    """Its undo has the direction go on."""
+
+    needs_others = True
 
 
 class Away(Note):
@@ -97,12 +119,52 @@ def test_what_takes_too_long_says_what_it_waited_for(journal: Journal) -> None:
 
 def test_an_undoing_that_fails_is_gone_on_with_where_it_failed(journal: Journal) -> None:
     notes: list[str] = []
-    with pytest.raises(StepFailed, match="two could not be undone: it stays"):
+    with pytest.raises(StepFailed, match=r"not all could be undone: two \(it stays\)"):
         Engine(work_of(journal), [Note("one", notes), Note("two", notes, "undo"), Note("three", notes, "do")]).go()
+    assert notes[3:] == ["undo three", "undo two", "undo one"]
     del notes[:]
     with pytest.raises(Undone):
         Engine(work_of(journal), [Note("one", notes), Note("two", notes), Note("three", notes)]).go()
-    assert notes == ["undo two", "undo one"]
+    assert notes == ["undo two"]
+
+
+@pytest.mark.parametrize("is_first", [False, True])
+def test_applications_do_not_wait_for_what_is_left_elsewhere(journal: Journal, is_first: bool) -> None:
+    def steps(fails: str) -> list[Step]:
+        return [
+            Fencing("fence", notes), Stopping("stop", notes), Note("arm", notes, fails, is_first=is_first),
+            Note("switch", notes, "do"),
+        ]  # fmt: skip
+
+    notes: list[str] = []
+    with pytest.raises(StepFailed, match=r"undone: arm \(it stays\); stop waits for that") as failed:
+        Engine(work_of(journal), steps("undo")).go()
+    assert notes[4:] == ["undo switch", "undo arm", *([] if is_first else ["undo fence"])]
+    assert ("Applications go on at" in str(failed.value)) is not is_first
+    del notes[:]
+    with pytest.raises(Undone):
+        Engine(work_of(journal), steps("")).go()
+    assert notes == ["undo arm", "undo stop", *(["undo fence"] if is_first else [])]
+
+
+def test_what_refused_to_be_opened_is_undone(journal: Journal) -> None:
+    notes: list[str] = []
+    work = work_of(journal)
+    work.keep("opening", False)
+    with pytest.raises(Undone):
+        Engine(work, [Note("one", notes), Note("open", notes, "do")]).go()
+    assert notes == ["do one", "do open", "undo open", "undo one"]
+
+
+def test_steps_of_another_version_are_left_to_it(journal: Journal) -> None:
+    notes: list[str] = []
+    work = work_of(journal)
+    journal.begin_step(work.row.id, 2, "since then called otherwise")
+    engine = Engine(work, [Note("one", notes), Note("two", notes)])
+    for call in (engine.go, lambda: engine.undo("as was asked for")):
+        with pytest.raises(StepFailed, match="another version of pydbsync has begun it, with since then called"):
+            call()
+    assert notes == []
 
 
 def test_another_process_goes_on_behind_what_is_done_unless_it_does_not_hold_any_more(
@@ -164,6 +226,21 @@ def test_a_session_that_the_server_ends_is_followed_by_another_with_the_lock(
     other.close()
 
 
+def test_a_journal_that_cannot_be_written_keeps_nothing_closed(journal: Journal, fresh_target: Endpoint) -> None:
+    """Its disk is full, or somebody has altered its tables."""
+
+    class Breaking(Note):
+        def do(self, work: Work) -> str:
+            fresh_target.query("ALTER TABLE pydbsync.cutover_run DROP COLUMN result")
+            return super().do(work)
+
+    notes: list[str] = []
+    steps = [Fencing("one", notes), Breaking("two", notes), Note("three", notes, "do")]
+    with pytest.raises(StepFailed, match="Could not be undone: nothing; the rest is as before"):
+        Engine(work_of(journal), steps).go()
+    assert notes[3:] == ["undo three", "undo two", "undo one"]
+
+
 def test_what_is_elsewhere_is_undone_while_the_server_with_the_journal_is_away(
     fresh_target: Endpoint, make_proxy: Callable[[int], Proxy], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -185,3 +262,47 @@ def test_what_is_elsewhere_is_undone_while_the_server_with_the_journal_is_away(
         Engine(work_of(again), [Note("one", notes, "still"), Note("two", notes)]).go()
     assert notes == ["undo two", "undo one"]
     again.close()
+
+
+def call_of(source: Endpoint, target: Endpoint, command: Command, name: str = "shop", **more: Any) -> Call:
+    """One that asks nobody, and so begins nothing."""
+    bind = [{"exchange": ["maxwell", "topic"], "queues": {"sync": ["#"]}}]
+    ways = [
+        Way(way, settings_of(there, here, rabbitmq_conn_info={"host": "nowhere"}, rabbitmq_queue_bind=bind, **given),
+            Path(f"{way}.py"))
+        for way, there, here, given in (("forth", target, source, {}), ("back", source, target, more))
+    ]  # fmt: skip
+    log = logging.getLogger("test")
+
+    def ask(question: str) -> None:
+        raise OperationError("nobody was asked")
+
+    return Call(Ways(CutoverPlan(name=name, forth=""), *ways), command, tell=log.info, ask=ask, log=log,
+                stop=threading.Event())  # fmt: skip
+
+
+def test_a_plan_that_is_another_one_by_now_is_refused(
+    journal: Journal, fresh_source: Endpoint, fresh_target: Endpoint
+) -> None:
+    """It was begun, and killed: the servers are closed, and the plan was edited before the next call."""
+    with pytest.raises(OperationError, match="nobody was asked"):
+        call_of(fresh_source, fresh_target, "cutover").run()
+    forth = settings_of(fresh_target, fresh_source)
+    assert forth.source is not None
+    row = journal.begin("cutover", turn=1, source=forth.source.address, target=forth.target.address)
+    facts = {"back": {"schema": "pydbsync", "streams": ["sync"]}, "streams": ["sync"]}
+    for name, command, more, noted, said in (
+        ("renamed", "cutover", {}, facts, "cutover of the plan shop began .* Give it its name back"),
+        ("renamed", "rollback", {}, facts, "cutover of the plan shop began"),
+        ("renamed", "failover", {}, facts, "cutover of the plan shop began"),
+        ("shop", "rollback", {}, facts, "call `pydbsync cutover` again"),
+        ("shop", "cutover", {"state_schema": "elsewhere"}, facts, "back.py has other queues, another state_schema"),
+        ("shop", "cutover", {}, {**facts, "streams": ["sync", "rest"]}, "forth.py has other queues"),
+        ("shop", "cutover", {}, {**facts, "streams": []}, "another two_way"),
+    ):
+        journal.keep(row.id, noted)
+        call = call_of(fresh_source, fresh_target, command, name, **more)  # type: ignore[arg-type]
+        with pytest.raises(OperationError, match=said):
+            call.failover() if command == "failover" else call.run()
+    assert (found := journal.newest()) is not None
+    assert (found.id, found.state) == (row.id, "running")

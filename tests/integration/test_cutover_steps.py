@@ -13,15 +13,18 @@ import pymysql
 import pytest
 
 from pydbsync.apply.pause_table import PauseTable
+from pydbsync.ops.cutover.accounts import account_problems
+from pydbsync.ops.cutover.check import paused
 from pydbsync.ops.cutover.engine import StepFailed, Work
 from pydbsync.ops.cutover.events import disable_events, enable_events, enabled_events
 from pydbsync.ops.cutover.failover import Dead, Gap
-from pydbsync.ops.cutover.fence import Fence, assert_quiet, paused
+from pydbsync.ops.cutover.fence import Fence, assert_quiet, not_passed
 from pydbsync.ops.cutover.hooks import _started, run_hook
 from pydbsync.ops.cutover.journal import Journal
-from pydbsync.ops.cutover.sessions import ReadOnly, set_read_only
+from pydbsync.ops.cutover.sessions import ReadOnly, replicated_from, set_read_only
 from pydbsync.ops.cutover.switch import Open
 from pydbsync.ops.verify.place import SourcePlace
+from tests.following import Stream
 from tests.integration.cutting import opened, settings_of, work_of
 from tests.servers import Endpoint
 from tests.switching import open_for_writes
@@ -249,3 +252,138 @@ def test_a_server_that_answers_is_not_dead_whatever_it_answers(journal: Journal,
     finally:
         fresh_source.query("DROP USER busy@'%'")
     assert before
+
+
+@pytest.fixture
+def shop(fresh_source: Endpoint, fresh_target: Endpoint) -> Work:
+    """A direction with a queue for all of shop and another one for what is beside it."""
+    for server in (fresh_source, fresh_target):
+        server.query("CREATE DATABASE shop")
+        server.query("CREATE TABLE shop.orders (id TINYINT AUTO_INCREMENT PRIMARY KEY, v INT)")
+    queues = {"sync": ["shop.*"], "rest": ["other.*"]}
+    forth = settings_of(
+        fresh_target, fresh_source, rabbitmq_conn_info={"host": "nowhere"}, exclude=["shop.kept_out"],
+        rabbitmq_queue_bind=[{"exchange": ["maxwell", "topic"], "queues": queues}],
+    )  # fmt: skip
+    return work_of(opened(fresh_target), forth=forth, carry_s=1)
+
+
+AWAITED = {
+    "DROP TABLE shop.gone": True,
+    "DROP /* of */ TABLE IF EXISTS nowhere.t, shop . `gone`": True,
+    "RENAME TABLE shop.gone TO shop.kept_out": True,
+    "DROP DATABASE shop": True,
+    "ALTER DATABASE shop CHARACTER SET latin1": True,
+    "CREATE VIEW shop.v AS SELECT 1": False,
+    "GRANT SELECT ON shop.* TO shop_app@'%'": False,
+    "DROP TABLE shop.kept_out": False,
+    "DROP DATABASE other": False,  # which the other queue has
+}
+"""Statements of which nothing is left in the catalogue, and whether a queue is waited for until they were applied."""
+
+
+def test_a_queue_is_not_level_while_a_statement_waits_in_it(
+    shop: Work, fresh_source: Endpoint, fresh_target: Endpoint
+) -> None:
+    fresh_source.query("CREATE USER shop_app@'%' IDENTIFIED BY 'x'")
+    stream = Stream(shop.way.settings, fresh_source, fresh_target, name="sync")
+    try:
+        for statement, is_awaited in AWAITED.items():
+            for sql in (*(f"DROP DATABASE IF EXISTS {name}" for name in ("shop", "other")), "CREATE DATABASE shop",
+                        "CREATE DATABASE other", "CREATE TABLE shop.gone (id INT)"):  # fmt: skip
+                fresh_source.query(sql)
+            if "TO shop.kept_out" not in statement:
+                fresh_source.query("CREATE TABLE shop.kept_out (id INT)")
+            before = stream.place()
+            stream.apply(upto=before)
+            shop.tables.clear()
+            assert not_passed(shop, shop.way, before) == "", statement
+            fresh_source.query(statement)
+            after = stream.place()
+            shop.tables.clear()
+            assert ("sync stands at" in not_passed(shop, shop.way, after)) is is_awaited, statement
+            if is_awaited:
+                with pytest.raises(StepFailed, match="somebody wrote"):
+                    assert_quiet(shop, shop.way, before)
+            stream.apply(upto=after)
+            assert not_passed(shop, shop.way, after) == "", statement
+    finally:
+        fresh_source.query("DROP USER shop_app@'%'")
+        stream.connection.close()
+        shop.journal.close()
+
+
+def test_a_failover_leaves_numbers_out_as_far_as_their_type_goes_and_waits_for_nobody_longer_than_it_may(
+    shop: Work, fresh_target: Endpoint
+) -> None:
+    fresh_target.query("INSERT INTO shop.orders VALUES (100, 1)")
+    with fresh_target.connect() as reading, reading.cursor() as cursor:
+        cursor.execute("START TRANSACTION")
+        cursor.execute("SELECT * FROM shop.orders")
+        with (
+            pytest.raises(StepFailed, match=r"longer than 1 s \(limits.carry_s of the plan\): a transaction or LOCK"),
+            shop.within(1, "carry_s"),
+        ):
+            Gap().do(shop)
+        reading.rollback()
+    assert fresh_target.query("SHOW CREATE TABLE shop.orders")[0][1].count("AUTO_INCREMENT=101 ") == 1
+    with shop.within(60, "carry_s"):
+        assert "ATTENTION: the type of shop.orders has few numbers left" in Gap().do(shop)
+    for number in (114, 115):
+        fresh_target.query("INSERT INTO shop.orders (v) VALUES (2)")
+        assert fresh_target.query("SELECT MAX(id) FROM shop.orders") == [(number,)]
+    shop.journal.close()
+
+
+def test_a_source_that_replicates_is_not_closed_by_read_only(shop: Work, fresh_source: Endpoint) -> None:
+    begin, end = (
+        (["CHANGE MASTER TO MASTER_HOST = 'upstream'", "START SLAVE SQL_THREAD"], ["STOP SLAVE", "RESET SLAVE ALL"])
+        if fresh_source.brand == "mariadb" else
+        (["CHANGE REPLICATION SOURCE TO SOURCE_HOST = 'upstream'", "START REPLICA SQL_THREAD"],
+         ["STOP REPLICA", "RESET REPLICA ALL"])
+    )  # fmt: skip
+    with shop.within(60, "carry_s"):
+        assert replicated_from(shop.servers().source) == []
+        try:
+            for sql in begin:
+                fresh_source.query(sql)
+            assert replicated_from(shop.servers().source) == ["upstream"]
+        finally:
+            for sql in end:
+                fresh_source.query(sql)
+    shop.journal.close()
+
+
+def test_accounts_that_may_less_at_the_target_are_told(
+    shop: Work, fresh_source: Endpoint, fresh_target: Endpoint
+) -> None:
+    app, reads, writer = "shop_app@'%'", "shop_reads@'%'", "shop_writer"
+    for server in (fresh_source, fresh_target):
+        for sql in (f"CREATE USER {app} IDENTIFIED BY 'x'", f"CREATE USER {reads} IDENTIFIED BY 'x'",
+                    f"CREATE ROLE {writer}"):  # fmt: skip
+            server.query(sql)
+    try:
+        for sql in (
+            f"GRANT SELECT, INSERT ON shop.* TO {app}", f"GRANT UPDATE (v), DELETE ON shop.orders TO {app}",
+            f"GRANT SELECT ON *.* TO {reads}", f"GRANT INSERT ON `sh%`.* TO {reads}", f"GRANT {writer} TO {app}",
+            f"GRANT DELETE ON other.* TO {reads}", f"GRANT EXECUTE ON shop.* TO {writer}",
+        ):  # fmt: skip
+            fresh_source.query(sql)
+        for sql in (
+            f"GRANT SELECT ON shop.* TO {app}", f"GRANT UPDATE ON *.* TO {app}", f"GRANT SELECT ON `s_op`.* TO {reads}",
+            f"GRANT EXECUTE ON shop.* TO {writer}", "CREATE USER only_here@'%' IDENTIFIED BY 'x'",
+        ):  # fmt: skip
+            fresh_target.query(sql)
+        fresh_source.query("CREATE USER only_there@'%' IDENTIFIED BY 'x'")
+        servers = shop.servers()
+        assert account_problems(servers.source, servers.target, {"shop": ("shop",)}, {"root"}) == [
+            "accounts that the target does not have: only_there@%",
+            "the account shop_app@% lacks at the target: DELETE on shop.orders, INSERT on shop.*",
+            "the account shop_reads@% lacks at the target: INSERT on shop.*",
+            f"the account shop_app@% has not the role {writer} at the target",
+        ]
+    finally:
+        for server in (fresh_source, fresh_target):
+            server.query(f"DROP USER IF EXISTS {app}, {reads}, only_here@'%', only_there@'%'")
+            server.query(f"DROP ROLE {writer}")
+        shop.journal.close()

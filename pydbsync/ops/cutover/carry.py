@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Literal
 
 from pydbsync.apply.connection import Connection
 from pydbsync.engine.table_plans import router_from
-from pydbsync.errors import ApplyError
 from pydbsync.model import TableName
 from pydbsync.ops.copy.definitions import Inventory, read_inventory
 from pydbsync.ops.copy.options import CopyOptions
@@ -20,15 +20,18 @@ from pydbsync.ops.copy.programs import (
     read_views,
 )
 from pydbsync.ops.counters import behind_of, raise_counters
+from pydbsync.ops.cutover.accounts import account_problems
 from pydbsync.ops.cutover.engine import Step, StepFailed, Way, Work
 from pydbsync.ops.cutover.fence import assert_quiet, source_place
 from pydbsync.ops.cutover.sessions import ReadOnly, read_only, set_read_only
 from pydbsync.ops.doctor.finding import counted, listed
+from pydbsync.ops.doctor.grants import own_grants
 from pydbsync.ops.servers import Server
 from pydbsync.ops.verify.place import SourcePlace
 from pydbsync.plan.quoting import quote_table
 from pydbsync.route.filters import Filters
 
+_LOCKED = "a transaction, a dump or LOCK TABLES may keep a table from being altered (SHOW PROCESSLIST at both servers)"
 _ALL = CopyOptions(views=True, triggers=True, routines=True, events=True)
 
 
@@ -43,6 +46,7 @@ class Carry(Step):
     def do(self, work: Work) -> str:
         way = work.way
         servers = work.servers()
+        work.waits_for = _LOCKED
         if way.settings.source is not None and read_only(servers.source).super_read_only:
             # What follows here, and the way back, writes as a user that may write under read_only.
             set_read_only(work, way.settings.source, ReadOnly(True))
@@ -85,20 +89,27 @@ class Carry(Step):
             target, missing, databases=router.databases,
             rename=lambda database, own, there: router.rename(database, shard_of=own, shard=there),
         ))  # fmt: skip
-        work.problems += made.left_out
+        work.problem(*made.left_out)
         return [
             f"{each.kind} {each.name}" for each in missing if each.name.table in {name.table for name in made.names}
         ]
 
     def undo(self, work: Work) -> str:
+        work.waits_for = _LOCKED
         # The server that applications go on at comes first: the other one may be away.
         triggers = self._restore_triggers(work) if "triggers" in work.facts else ""
+        work.keep("triggers_restored", True)
         servers = work.servers()
         for kind, database, name in work.facts.get("programs_made", ()):
             sql = f"DROP {kind.upper()} IF EXISTS {quote_table(TableName(database, name))}"
             servers.target.call(lambda connection, sql=sql: connection.execute(sql))  # type: ignore[misc]
-        drop(servers.target, [TableName(*each) for each in work.facts.get("triggers_made", ())])
+        made = {TableName(*each) for each in work.facts.get("triggers_made", ())}
+        drop(servers.target, made & servers.target.call(_triggers) if made else ())
         return triggers
+
+    def keeps_closed(self, work: Work) -> bool:
+        """Rows that are written without their triggers are not to be mended afterwards."""
+        return bool(work.facts.get("triggers")) and not work.facts.get("triggers_restored")
 
     def _restore_triggers(self, work: Work) -> str:
         servers = work.servers()
@@ -156,6 +167,36 @@ def drop_triggers(work: Work) -> int:
     return len(programs)
 
 
+def refused_creator(work: Work, way: Way, end: Literal["source", "target"]) -> str:
+    """Why triggers and functions can be neither made nor dropped at an end of the direction; empty where they can."""
+    servers = work.servers(way)
+    server = servers.source if end == "source" else servers.target
+    needs = bool(work.plan.triggers and _moving(work))
+    if end == "target" and work.plan.programs and not needs:
+        there = programs_at(server)
+        found = servers.source.call(lambda source: read_all(source, inventory_of(way, source)))
+        needs = any(each.kind == "function" and ("function", *each.name) not in there for each in found)
+    if not needs or not _is_on(server.value("SELECT @@global.log_bin AND NOT @@log_bin_trust_function_creators")):
+        return ""
+    if server.call(own_grants).has("SUPER"):
+        return ""
+    return (
+        f"{way.source if end == 'source' else way.target} writes a binlog, and lets none but SUPER make or drop the"
+        " triggers and functions that move: SET GLOBAL log_bin_trust_function_creators = 1 there until it is over (with"
+        " binlog_format=ROW it harms nothing), or grant SUPER"
+    )
+
+
+def _is_on(value: object) -> bool:
+    return str(value) not in ("0", "None")
+
+
+def _moving(work: Work) -> list[Program]:
+    if "triggers" in work.facts:
+        return programs_from(work.facts["triggers"])
+    return work.servers().source.call(lambda source: read_triggers(source, inventory_of(work.way, source).tables))
+
+
 def inventory_of(way: Way, source: Connection) -> Inventory:
     """The tables and views of the direction's source that take part."""
     return read_inventory(
@@ -201,19 +242,12 @@ def programs_at(server: Server) -> set[tuple[str, str, str]]:
 
 
 def reported(way: Way, source: Server, target: Server) -> list[str]:
-    """What a person has to see to: definers and accounts that are missing."""
+    """What a person has to see to: definers, accounts and their rights that are missing."""
     said: list[str] = []
     inventory = source.call(lambda connection: inventory_of(way, connection))
     said += source.call(lambda first: target.call(lambda second: missing_definers(first, second, inventory, _ALL)))
-    said += missing_accounts(source, target)
+    router = router_from(way.settings)
+    databases = {database: router.databases(database) for database in inventory.databases}
+    own = {str(each.connect.get("user", "")) for each in (way.settings.source, way.settings.target) if each is not None}
+    said += account_problems(source, target, databases, own)
     return said
-
-
-def missing_accounts(source: Server, target: Server) -> list[str]:
-    """Accounts of the source that the target does not have; nothing where they may not be seen."""
-    sql = "SELECT CONCAT(user, '@', host) FROM mysql.user WHERE user NOT LIKE 'mysql.%' AND user NOT IN ('', 'root')"
-    try:
-        missing = {str(name) for (name,) in source.rows(sql)} - {str(name) for (name,) in target.rows(sql)}
-    except ApplyError:
-        return ["accounts could not be compared (no SELECT on mysql.user)"]
-    return [f"accounts that the target does not have: {listed(sorted(missing))}"] if missing else []

@@ -25,7 +25,7 @@ from pydbsync.apply.connection import Connection
 from pydbsync.config.cutover_plan import DRILL_DATABASE, DRILL_STATE
 from pydbsync.config.file import load_settings
 from pydbsync.config.servers import TargetSettings
-from pydbsync.errors import ApplyError, ConfigError, OperationError
+from pydbsync.errors import ApplyError, ConfigError, OperationError, TransientError
 from pydbsync.ops.cutover.proc import arguments, kill_those_of
 from pydbsync.ops.cutover.sessions import ReadOnly, read_only_statements
 
@@ -103,7 +103,7 @@ class Drill:
             self._run(found, options, kill_at)
         finally:
             self.end_processes()
-            self._start()
+            self._start_source()
             for server in (self._source, self._target):
                 open_for_writes(server)
         return found
@@ -121,10 +121,11 @@ class Drill:
             target_rows = copy.deepcopy(rows)
             written = self._write(self._source, rows, _DANGLING)
             self._kill()
+            self._wait(lambda: not self._answers(), "the source to be dead after drill_kill")
             self._call("failover", "--yes", kill_at=kill_at.get("failover", ()))
         self._tell("the target takes writes, on some of the same rows")
         touched = self._write_here(target_rows, written)
-        self._start()
+        self._start_source()
         with self._measured(found, "listing"):
             listed = self._listed(
                 self._call("failover", "--returned", "--json", expect=(1,), kill_at=kill_at.get("listing", ()))
@@ -278,6 +279,17 @@ class Drill:
                 said = f"{done.stdout.strip()} {done.stderr.strip()}"[-2000:]
                 raise OperationError(f"`{command} {' '.join(options)}` ended with exit code {done.returncode}: {said}")
         raise AssertionError("the last call ends, or is refused")
+
+    def _start_source(self) -> None:
+        self._start()
+        self._wait(self._answers, "the source to answer after drill_start")
+
+    def _answers(self) -> bool:
+        try:
+            with connected(self._source):
+                return True
+        except TransientError:
+            return False
 
     def _wait(self, is_so: Callable[[], bool], what: str) -> None:
         ends_at = time.monotonic() + _PATIENCE_S

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,10 +18,10 @@ from typing import Any
 
 from pydbsync.config.cutover_plan import CutoverPlan
 from pydbsync.config.settings import Settings
-from pydbsync.errors import OperationError, PydbsyncError, Stopped, TransientError
+from pydbsync.errors import ApplyError, OperationError, PydbsyncError, Stopped
 from pydbsync.killpoints import kill_point
 from pydbsync.model import TableName
-from pydbsync.ops.cutover.journal import Command, Journal, RunRow, Taken
+from pydbsync.ops.cutover.journal import Command, Journal, RunRow, StepRow, Taken
 from pydbsync.ops.servers import Servers
 
 OPEN: str = "open"
@@ -78,8 +78,6 @@ class Work:
     stop: threading.Event = field(default_factory=threading.Event)
     """Set when the time of the running step is over, or somebody has asked to stop."""
     asked_to_stop: threading.Event = field(default_factory=threading.Event)
-    problems: list[str] = field(default_factory=list)
-    """What a person has to see to, although nothing stops."""
     waits_for: str = ""
     """What the running step waits for, in words."""
     tables: dict[tuple[str, bool], dict[str, list[TableName]]] = field(default_factory=dict)
@@ -101,6 +99,12 @@ class Work:
         if not self.is_blind:
             self.journal.keep(self.row.id, self.facts)
 
+    def problem(self, *texts: str) -> None:
+        """What a person has to see to, although nothing stops; a next call has it too."""
+        known = self.facts.get("problems", [])
+        if new := [text for text in texts if text not in known]:
+            self.keep("problems", [*known, *new])
+
     def ask_person(self, question: str) -> None:
         """Raises where the answer is no."""
         self.is_asking = True
@@ -113,7 +117,7 @@ class Work:
         """Both ends of a direction, for the running step."""
         way = way or self.way
         if way.name not in self._servers:
-            self._servers[way.name] = Servers(way.settings, self.stop)
+            self._servers[way.name] = Servers(way.settings, self.stop, is_interrupted=True)
         return self._servers[way.name]
 
     def wait(self, seconds: float) -> None:
@@ -166,6 +170,10 @@ class Step:
     undo_says = "nothing is to be undone"
     limit = ""
     """The limit of the plan that it obeys."""
+    opens = False
+    """Whether its undo lets applications write at the server that is left again."""
+    needs_others = False
+    """Whether it is undone only where all behind it were: the direction must not go on beside the way back."""
 
     def limit_s(self, work: Work) -> float:
         """How long it may take."""
@@ -179,12 +187,21 @@ class Step:
         """Everything as before; a sentence, or nothing."""
         return ""
 
+    def keeps_closed(self, work: Work) -> bool:
+        """Whether the server that is left must not be opened, where the undo has failed."""
+        return False
+
     def still(self, work: Work) -> None:
         """Raises StepFailed where what was done before a kill does not hold any more."""
 
     def look(self, work: Work) -> list[str]:
         """What would keep it from being done, a sentence each; for a rehearsal. Changes nothing."""
         return []
+
+
+def is_opened(work: Work, begun: Container[str]) -> bool:
+    """Whether writes may have come in at the server that is gone to: nothing is undone any more then."""
+    return OPEN in begun and bool(work.facts.get("opening", True))
 
 
 class Engine:
@@ -202,7 +219,7 @@ class Engine:
         if work.row.state == "undoing":
             work.tell("an earlier call was undoing what it had done, and that is gone on with")
             self.undo(work.row.result or "an earlier call gave up")
-        rows = work.journal.steps(work.row.id)
+        rows = self._rows()
         self._begun = {row.name for row in rows.values() if row.state != "undone"}
         for number, step in enumerate(self._steps, start=1):
             row = rows.get(step.name)
@@ -220,6 +237,18 @@ class Engine:
                 self._failed(step, exc)
         work.journal.set_state(work.row.id, "done")
 
+    def _rows(self) -> Mapping[str, StepRow]:
+        """What was begun. Raises StepFailed where that were other steps than ours: nothing of them is understood."""
+        rows = self._work.journal.steps(self._work.row.id)
+        known = {step.name: number for number, step in enumerate(self._steps, start=1)}
+        for row in rows.values():
+            if known.get(row.name) != row.number:
+                raise StepFailed(
+                    f"another version of pydbsync has begun it, with {row.name} as its step {row.number}: go on with"
+                    f" that version (`{self._work.command}`, or with --undo)"
+                )
+        return rows
+
     def _do(self, number: int, step: Step) -> None:
         work = self._work
         self._begun.add(step.name)
@@ -236,7 +265,7 @@ class Engine:
 
     def _failed(self, step: Step, exc: PydbsyncError) -> None:
         work = self._work
-        if OPEN in self._begun:
+        if is_opened(work, self._begun):
             raise StepFailed(
                 f"{step.name}: {exc}; {work.way.target} has been opened, so nothing is undone: call `{work.command}`"
                 " again to go on, or go back with the other command"
@@ -249,21 +278,27 @@ class Engine:
         work = self._work
         try:
             self._undo_steps(why)
-        except TransientError as exc:
+        except ApplyError as exc:  # it is away, or takes no writes: its disk is full, its tables are gone
             self._undo_blindly(why, exc)
         work.journal.set_state(work.row.id, "undone", why)
         raise Undone(f"{why}; nothing has changed: applications go on at {work.way.source}") from cause
 
     def _undo_steps(self, why: str) -> None:
-        """Raises TransientError where the journal's server is away, StepFailed where a step cannot be undone."""
+        """Raises ApplyError where the journal cannot be written, StepFailed where a step cannot be undone. The others
+        are undone all the same: applications wait for the server that is left, and not for what is left elsewhere."""
         work = self._work
         work.journal.lock()
         work.journal.set_state(work.row.id, "undoing", why)
-        rows = work.journal.steps(work.row.id)
+        rows = self._rows()
         self._begun |= {row.name for row in rows.values() if row.state != "undone"}
+        left: list[str] = []
+        stays_closed, failure = False, None
         for number, step in reversed(list(enumerate(self._steps, start=1))):
             row = rows.get(step.name)
             if row is None or row.state == "undone":
+                continue
+            if (left and step.needs_others) or (stays_closed and step.opens):
+                left.append(f"{step.name} waits for that")
                 continue
             kill_point(f"cutover-undo-{step.name}")
             try:
@@ -273,30 +308,40 @@ class Engine:
                 raise
             except PydbsyncError as exc:
                 work.journal.lock()  # TransientError, where that server is away
-                raise StepFailed(
-                    f"{why}; and {step.name} could not be undone: {exc}. Mend that and call `{work.command}` again,"
-                    " which goes on undoing"
-                ) from exc
+                left.append(f"{step.name} ({exc})")
+                stays_closed, failure = stays_closed or step.opens or step.keeps_closed(work), failure or exc
+                continue
             work.journal.end_step(work.row.id, number, "undone", row.result)
             self._begun.discard(step.name)
             if result:
                 work.tell(f"    undone: {result}")
+        if left:
+            goes_on = "" if stays_closed else f" Applications go on at {work.way.source}."
+            raise StepFailed(
+                f"{why}; and not all could be undone: {'; '.join(left)}.{goes_on} Mend that and call"
+                f" `{work.command}` again, which goes on undoing"
+            ) from failure
 
-    def _undo_blindly(self, why: str, away: TransientError) -> None:
-        """Applications must not wait for a server that is dead: what is done elsewhere is undone without its journal.
+    def _undo_blindly(self, why: str, away: ApplyError) -> None:
+        """Applications must not wait for a server that is dead or full: what can be is undone without its journal.
         The next call finds that the fence does not hold any more, and undoes the rest. Raises StepFailed."""
         work = self._work
         work.is_blind = True
-        work.tell(f"    {work.way.target}, which has the journal, is away: what can be is undone without it")
-        left = []
+        work.tell(f"    the journal at {work.way.target} cannot be written: what can be is undone without it")
+        left: list[str] = []
+        stays_closed = False
         for step in reversed(self._steps):
             if step.name not in self._begun:
+                continue
+            if (left and step.needs_others) or (stays_closed and step.opens):
+                left.append(step.name)
                 continue
             try:
                 with work.within(_BLIND_S, step.limit, heeds_stop=False):
                     result = step.undo(work)
             except PydbsyncError as exc:
                 left.append(f"{step.name} ({exc})")
+                stays_closed = stays_closed or step.keeps_closed(work)
             else:
                 if result:
                     work.tell(f"    undone: {result}")

@@ -11,12 +11,12 @@ from pydbsync.apply.checkpoint import CheckpointRow
 from pydbsync.apply.connection import Connection
 from pydbsync.engine.table_plans import router_from
 from pydbsync.errors import PydbsyncError
-from pydbsync.ops.counters import placed_sequences, read_counters
+from pydbsync.ops.counters import last_numbers, placed_sequences, read_counters
 from pydbsync.ops.cutover.dangling import Last
 from pydbsync.ops.cutover.engine import Step, StepFailed, Way, Work
 from pydbsync.ops.cutover.fence import source_place
 from pydbsync.ops.cutover.hooks import run_hook
-from pydbsync.ops.cutover.processes import LOOK_S
+from pydbsync.ops.cutover.processes import LOOK_S, let_go_on
 from pydbsync.ops.cutover.switch import Open, Retire, StopForth, Switch
 from pydbsync.ops.doctor.finding import counted, listed
 from pydbsync.ops.servers import SYSTEM_DATABASES
@@ -68,6 +68,7 @@ class Arrive(Step):
     limit = "drain_s"
 
     def do(self, work: Work) -> str:
+        let_go_on(work, work.way)  # a cut-over that is given up may have kept its workers still
         while problem := not_empty(work, work.way):
             work.waits_for = problem
             work.wait(LOOK_S)
@@ -85,23 +86,31 @@ class Gap(Step):
 
     def do(self, work: Work) -> str:
         target = work.servers().target
+        work.waits_for = "a transaction or LOCK TABLES may keep a table from being altered (SHOW PROCESSLIST)"
         if "gap" not in work.facts:
             router = router_from(work.way.settings)
+            last = target.call(last_numbers)
             taken = {
-                name: number + work.plan.failover_gap
+                name: (number, left_out(number, work.plan.failover_gap, last.get(name)))
                 for name, number in target.call(read_counters).items()
                 if name.database not in SYSTEM_DATABASES and name.database != work.way.settings.state_schema
                 and router.sources(name.database)
             }  # fmt: skip
-            work.keep("gap", [[name.database, name.table, number] for name, number in taken.items()])
+            wanted = work.plan.failover_gap
+            work.keep("gap_short", sorted(str(name) for name, (_, gap) in taken.items() if gap < wanted))
+            work.keep("gap", [[*name, number + gap] for name, (number, gap) in taken.items()])
         for database, table, number in work.facts["gap"]:
             name = f"{quote_name(database)}.{quote_name(table)}"
             sql = f"ALTER TABLE {name} AUTO_INCREMENT = {int(number)}"
             target.call(lambda connection, sql=sql: connection.execute(sql))  # type: ignore[misc]
-        sequences = self._sequences(work)
+        short = work.facts.get("gap_short")
+        notes = [
+            f"the type of {listed(short)} has few numbers left: fewer were left out, see whether that is enough"
+        ] if short else []  # fmt: skip
+        notes += filter(None, [self._sequences(work)])
         # Behind the last ALTER, after a kill too: capture that begins later knows the tables as they are by then.
         work.keep("back_from", list(source_place(work, work.back)))
-        said = f"; ATTENTION: {sequences}" if sequences else ""
+        said = f"; ATTENTION: {'; '.join(notes)}" if notes else ""
         return (
             f"raised by {work.plan.failover_gap:,}: {counted(len(work.facts['gap']), 'counter')}; triggers and events"
             f" of the old source cannot be read: make those that are missing{said}"
@@ -127,6 +136,11 @@ class Gap(Step):
             if (names)
             else ""
         )
+
+
+def left_out(number: int, gap: int, last: int | None) -> int:
+    """So many numbers behind the next one, and never more than half of those that the column's type still has."""
+    return gap if last is None else max(0, min(gap, (last - number) // 2))
 
 
 class FailoverSwitch(Switch):

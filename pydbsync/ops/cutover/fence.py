@@ -1,31 +1,26 @@
-"""The steps before and at the fence: may it begin, close the server that is left, prove that nothing is on its way."""
+"""The fence and the drain: close the server that is left, and prove that nothing is on its way."""
 
 from __future__ import annotations
 
-import socket
 import time
 
 from pydbsync.apply.connection import Connection
-from pydbsync.apply.pause_table import PauseTable
 from pydbsync.engine.table_plans import router_from
-from pydbsync.errors import ApplyError, OperationError, PydbsyncError, SourceError
+from pydbsync.errors import ApplyError, OperationError, SourceError
 from pydbsync.model import TableName
 from pydbsync.ops.cutover.engine import Step, StepFailed, Way, Work
 from pydbsync.ops.cutover.events import disable_events, enable_events, enabled_events
 from pydbsync.ops.cutover.hooks import run_hook
-from pydbsync.ops.cutover.processes import running
 from pydbsync.ops.cutover.sessions import (
     ReadOnly,
     end_sessions,
-    long_transactions,
     prepared,
     privileged,
     read_only,
     set_read_only,
 )
-from pydbsync.ops.doctor.examination import Examination
+from pydbsync.ops.cutover.statements import concerning
 from pydbsync.ops.doctor.finding import counted, listed
-from pydbsync.ops.doctor.run import examine
 from pydbsync.ops.heartbeat import beat_once
 from pydbsync.ops.servers import SYSTEM_DATABASES, Server
 from pydbsync.ops.verify.place import Passed, SourcePlace, Streams, carries
@@ -33,87 +28,6 @@ from pydbsync.plan.quoting import quote_name
 from pydbsync.route.filters import Filters
 
 _POLL_S = 0.02
-_READ_ONLY_CHECKS = frozenset({"read-only", "source-read-only"})
-
-
-class Check(Step):
-    """May it begin? Changes nothing."""
-
-    name = "check"
-    says = "doctor, rights, nothing parked, level, a comparison that was equal"
-    limit = "verify_s"
-
-    def __init__(self, *, asks_age: bool = True) -> None:
-        """`asks_age`: whether a comparison must have been equal lately."""
-        self._asks_age = asks_age
-
-    def do(self, work: Work) -> str:
-        if problems := self.look(work):
-            raise StepFailed("; ".join(problems))
-        return "nothing stands against it"
-
-    def look(self, work: Work) -> list[str]:
-        way = work.way
-        problems = doctor_errors(way)
-        problems += own_rights(work)
-        source, target = work.servers().source, work.servers().target
-        problems += [f"the XA transaction {each} is prepared at {way.source}: commit or roll it back, since whoever"
-                     " commits it later writes past the fence" for each in prepared(source)]  # fmt: skip
-        problems += [f"{each} at {way.source}: it would be rolled back; end it, or raise limits.transaction_s"
-                     for each in long_transactions(source, work.plan.limits.transaction_s)]  # fmt: skip
-        problems += parked(target, way)
-        problems += paused(target, way)
-        problems += unrouted(work.back, way)
-        if work.plan.hooks.start == "" and (elsewhere := _elsewhere(target, way)):
-            problems.append(elsewhere)
-        if not problems:
-            problems += _behind(work)
-            problems += _verify_age(work) if self._asks_age else []
-        return problems
-
-
-def doctor_errors(way: Way, *, but: frozenset[str] = frozenset()) -> list[str]:
-    """What `doctor` calls an error, but for what a cut-over itself has set, and checks that say nothing here."""
-    report = examine(Examination(way.settings), skip=("canary", "stream"))
-    return [
-        f"doctor ({way.name}): {each.text}; {each.remedy}"
-        for each in report.findings
-        if each.level == "error" and each.check not in _READ_ONLY_CHECKS | but
-    ]
-
-
-def own_rights(work: Work) -> list[str]:
-    """Whether our users may close and open both servers, and write to a closed one."""
-    problems = []
-    hooks = work.plan.hooks
-    for way, end, does in (
-        (work.way, "source", not hooks.fence),
-        (work.way, "target", True),
-        (work.back, "target", True),
-    ):
-        exam = Examination(way.settings)
-        try:
-            grants, account = exam.grants(end), exam.account(end)
-            connection = exam.source() if end == "source" else exam.target()
-            wanted = ("READ_ONLY ADMIN",) if connection.dialect.is_mariadb else (
-                "SYSTEM_VARIABLES_ADMIN", "CONNECTION_ADMIN")  # fmt: skip
-            if (
-                does
-                and (lacks := grants.lacks(wanted))
-                and not (
-                    connection.dialect.is_mariadb and connection.dialect.version < (10, 11) and grants.has("SUPER")
-                )
-            ):
-                address = way.source if end == "source" else way.target
-                problems.append(
-                    f"{account} at {address} lacks {listed(lacks)}: it has to close and open the server, and to write"
-                    " while others may not"
-                )
-        except PydbsyncError as exc:
-            problems.append(f"the rights at the {end} of {way.name} cannot be seen: {exc}")
-        finally:
-            exam.close()
-    return problems
 
 
 def parked(target: Server, way: Way) -> list[str]:
@@ -132,71 +46,6 @@ def parked(target: Server, way: Way) -> list[str]:
     )
 
 
-def paused(target: Server, way: Way) -> list[str]:
-    """What an operator has paused of the direction: it would be waited for in vain, and never go on by itself."""
-    try:
-        found = target.call(PauseTable(way.settings.state_schema).all)
-    except ApplyError as exc:
-        if exc.code not in (1049, 1146):
-            raise
-        return []
-    streams = {"", *(queue.stream for queue in way.settings.queues)}
-    return [f"paused: {pause} (`pydbsync resume`)" for pause in found if pause.stream in streams]
-
-
-def unrouted(back: Way, way: Way) -> list[str]:
-    """Tables that the capture of the way back would take and no queue would: it would end at the first change."""
-    state = TableName(way.settings.state_schema, "checkpoint")
-    if not back.settings.queues:
-        return [f"{back.config} has no queues (rabbitmq_queue_bind)"]
-    taken = Filters(include=back.settings.include, exclude=back.settings.exclude).takes(state)
-    if taken and not any(carries(queue, str(state)) for queue in back.settings.queues):
-        return [
-            f"capture with {back.config} would publish {state}, which no queue takes, and end:"
-            f" `exclude: ['{state.database}']` there"
-        ]
-    return []
-
-
-def _elsewhere(target: Server, way: Way) -> str:
-    found = [each for each in target.call(lambda connection: running(connection, way))
-             if each.host != socket.gethostname()]  # fmt: skip
-    return (
-        f"{found[0]} runs on another machine, where it cannot be ended from here: give the plan the hooks start and"
-        " stop, or call this there"
-        if found
-        else ""
-    )
-
-
-def _behind(work: Work) -> list[str]:
-    limit_s = work.plan.limits.lag_s
-    beat(work, work.way)
-    place, began = source_place(work, work.way), time.monotonic()
-    while problem := not_passed(work, work.way, place):
-        if time.monotonic() - began >= limit_s:
-            return [f"the target is more than {limit_s:g} s behind ({problem}): wait until it is level (limits.lag_s)"]
-        work.wait(_POLL_S)
-    return []
-
-
-def _verify_age(work: Work) -> list[str]:
-    limit_s = work.plan.limits.verify_age_s
-    if not limit_s:
-        return []
-    age = work.servers().target.value(
-        "SELECT TIMESTAMPDIFF(SECOND, MAX(started_at), CURRENT_TIMESTAMP(6)) FROM"
-        f" {quote_name(work.way.settings.state_schema)}.task WHERE kind = 'verify' AND exit_code = 0"
-        " AND ended_at IS NOT NULL"
-    )
-    if age is None:
-        return ["no comparison has found both servers equal yet: `pydbsync verify`, or `pydbsync rehearse` (or"
-                " limits.verify_age_s: 0)"]  # fmt: skip
-    if int(age) > limit_s:
-        return [f"the last comparison that was equal is {int(age):,} s old (limits.verify_age_s is {limit_s:g})"]
-    return []
-
-
 class Fence(Step):
     """No write of an application gets into the server that is left."""
 
@@ -204,6 +53,7 @@ class Fence(Step):
     says = "close the server that is left, and end the applications' sessions"
     undo_says = "the server that was left is opened again, its events are enabled"
     limit = "fence_s"
+    opens = True
 
     def __init__(self) -> None:
         self._ended = 0
@@ -217,9 +67,9 @@ class Fence(Step):
             # How it was closed: the plan may be another one when it is opened again.
             work.keep("fence", {"read_only": former.read_only, "super": former.super_read_only, "events": events,
                                 "hook": bool(work.plan.hooks.fence)})  # fmt: skip
-        beat(work, way)
         now = enabled_events(servers.source, way.settings)
         disable_events(servers.source, [each for each in work.facts["fence"]["events"] if each in now])
+        beat(work, way)  # behind the last statement that no queue carries
         if by_hook(work):
             if not work.plan.hooks.fence:
                 raise StepFailed("it was begun with the hook fence, which the plan has no more: give it back")
@@ -350,11 +200,13 @@ def not_passed(work: Work, way: Way, place: SourcePlace, *, with_heartbeat: bool
 
     Raises StepFailed where it cannot be told.
     """
-    servers = work.servers(way)
+    servers, router = work.servers(way), router_from(way.settings)
     for stream, tables in tables_of(work, way, with_heartbeat=with_heartbeat).items():
-        if not tables:
-            continue
-        streams = Streams(way.settings, servers.source, servers.target, streams=[stream])
+        queue = next(each for each in way.settings.queues if each.stream == stream)
+        concerns = concerning(router, is_mariadb=servers.source.dialect.is_mariadb, queue=queue)
+        streams = Streams(way.settings, servers.source, servers.target, streams=[stream], concerns=concerns)
+        if not tables and streams.checkpoint(stream) is None:
+            continue  # nothing ever came by it
         answer = streams.passed(place, tables)
         if answer is Passed.UNKNOWN:
             raise StepFailed(
@@ -373,7 +225,9 @@ def assert_quiet(work: Work, way: Way, begin: SourcePlace) -> SourcePlace:
     now = source_place(work, way)
     tables = sorted({name for names in tables_of(work, way).values() for name in names})
     try:
-        is_quiet = Streams(way.settings, servers.source, servers.target).is_quiet(begin, now, tables)
+        concerns = concerning(router_from(way.settings), is_mariadb=servers.source.dialect.is_mariadb)
+        streams = Streams(way.settings, servers.source, servers.target, concerns=concerns)
+        is_quiet = streams.is_quiet(begin, now, tables)
     except (ApplyError, OperationError, SourceError) as exc:
         raise StepFailed(f"whether anybody wrote past the fence cannot be seen in the binlog: {exc}") from exc
     if not is_quiet:

@@ -17,9 +17,10 @@ from pydbsync.errors import ApplyError, PydbsyncError
 from pydbsync.ops.copy.programs import read_triggers
 from pydbsync.ops.counters import behind_of
 from pydbsync.ops.cutover.carry import inventory_of, programs_at, read_all, reported
+from pydbsync.ops.cutover.check import Check, doctor_errors
 from pydbsync.ops.cutover.engine import Step, StepFailed, Way, Work
 from pydbsync.ops.cutover.events import enabled_events
-from pydbsync.ops.cutover.fence import Check, beat, doctor_errors, not_passed, source_place
+from pydbsync.ops.cutover.fence import beat, not_passed, source_place
 from pydbsync.ops.cutover.journal import Journal
 from pydbsync.ops.cutover.sessions import privileged
 from pydbsync.ops.cutover.switch import compare

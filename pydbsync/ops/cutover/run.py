@@ -14,10 +14,11 @@ from pydbsync.config.cutover_plan import CutoverPlan, load_plan
 from pydbsync.config.file import load_settings
 from pydbsync.errors import ConfigError, OperationError
 from pydbsync.ops.cutover.carry import Carry
-from pydbsync.ops.cutover.engine import OPEN, Engine, Step, StepFailed, Way, Work
+from pydbsync.ops.cutover.check import Check
+from pydbsync.ops.cutover.engine import OPEN, Engine, Step, StepFailed, Way, Work, is_opened
 from pydbsync.ops.cutover.failover import failover_steps
-from pydbsync.ops.cutover.fence import Check, Drain, Fence
-from pydbsync.ops.cutover.journal import Command, Journal, RunRow, open_journal
+from pydbsync.ops.cutover.fence import Drain, Fence
+from pydbsync.ops.cutover.journal import Command, Journal, RunRow, open_journal, read_runs
 from pydbsync.ops.cutover.rehearse import Rehearsal, rehearse
 from pydbsync.ops.cutover.switch import Arm, Open, Ready, Retire, StopForth, Switch, Verify, Watch
 
@@ -107,9 +108,16 @@ class Call:
         journal = open_journal(self._way.settings, self._ways.plan.name)
         try:
             journal.lock()
-            row = journal.newest()
-            if row is not None and row.is_open and row.command != "failover" and OPEN not in journal.steps(row.id):
+            self._assert_alone(journal)
+            row, events = journal.newest(), []
+            if (
+                row is not None
+                and row.is_open
+                and row.command != "failover"
+                and not (OPEN in journal.steps(row.id) and row.facts.get("opening", True))
+            ):
                 self._tell(f"the {row.command} that began at {row.started} is given up")
+                events = row.facts.get("fence", {}).get("events", [])
                 journal.set_state(row.id, "undone", "given up by a failover")
                 row = None
             if row is None or not row.is_open:
@@ -123,6 +131,8 @@ class Call:
                     "failover", turn=journal.turn() + 1, source=self._way.source, target=self._way.target
                 )
             work = self._noted(self._work(journal, row))
+            if events:  # which ran at the source until that cut-over disabled them
+                work.keep("fence", {"events": events})
             engine = Engine(work, failover_steps())
             if undo:
                 engine.undo("as was asked for")
@@ -158,11 +168,24 @@ class Call:
             journal.close()
 
     def _noted(self, work: Work) -> Work:
-        if "streams" not in work.facts:
-            back = self._back.settings
-            work.facts["back"] = {"schema": back.state_schema, "streams": [each.stream for each in back.queues]}
+        """What the steps are about, as it was when they began. Raises OperationError where the plan says another thing
+        now: what was done could neither be gone on with nor undone."""
+        back = self._back.settings
+        now = {
+            "back": {"schema": back.state_schema, "streams": [each.stream for each in back.queues]},
             # What is over when it is done: with two_way nothing is.
-            work.keep("streams", [] if work.is_two_way else [each.stream for each in self._way.settings.queues])
+            "streams": [] if work.is_two_way else [each.stream for each in self._way.settings.queues],
+        }
+        for name, value in now.items():
+            if work.facts.get(name, value) != value:
+                what = self._back.config if name == "back" else self._way.config
+                raise OperationError(
+                    f"{what} has other queues, another state_schema or another two_way than when {work.command} began"
+                    f" at {work.row.started}: give it back what it had ({work.facts[name]}), and call this again"
+                )
+        if "streams" not in work.facts:
+            work.facts["back"] = now["back"]
+            work.keep("streams", now["streams"])
         return work
 
     def run(self, *, undo: bool = False) -> Outcome:
@@ -196,6 +219,8 @@ class Call:
         )  # fmt: skip
 
     def _row(self, journal: Journal, other: Journal, *, undo: bool) -> RunRow:
+        self._assert_alone(journal)
+        self._assert_alone(other)
         theirs, ours = other.newest(), journal.newest()
         if theirs is not None and theirs.is_open:
             raise OperationError(
@@ -226,10 +251,19 @@ class Call:
         )
         return journal.begin(self._command, turn=max(here, there) + 1, source=self._way.source, target=self._way.target)
 
+    def _assert_alone(self, journal: Journal) -> None:
+        """A plan that was renamed in the midst of it would take the closed server for one that was closed before."""
+        for each in read_runs(journal.connection, journal.schema):
+            if each.is_open and each.plan != self._ways.plan.name:
+                raise OperationError(
+                    f"{each.command} of the plan {each.plan} began at {each.started} and has not ended: go on with it,"
+                    " or take it back with --undo (was this plan renamed? Give it its name back)"
+                )
+
     def _go(self, work: Work, *, undo: bool) -> Outcome:
         engine = Engine(work, steps())
         if undo:
-            if OPEN in work.journal.steps(work.row.id):
+            if is_opened(work, work.journal.steps(work.row.id)):
                 raise StepFailed(f"{self._way.target} has been opened: nothing is undone any more; the way back is the"
                                  " other command")  # fmt: skip
             engine.undo("as was asked for")
@@ -246,5 +280,8 @@ def outcome(work: Work, first: str = "fence") -> Outcome:
         command=work.command, plan=work.plan.name, source=work.way.source, target=work.way.target,
         write_stop_s=work.journal.seconds_between(work.row.id, first, OPEN),
         steps=tuple((row.name, row.state, row.seconds, row.result) for row in rows.values()),
-        problems=(*work.problems, *(row.result for row in rows.values() if row.result.startswith("ATTENTION"))),
+        problems=(
+            *work.facts.get("problems", ()),
+            *(row.result for row in rows.values() if row.result.startswith("ATTENTION")),
+        ),
     )  # fmt: skip

@@ -11,11 +11,13 @@ from pydbsync.config.cutover_plan import Sessions
 from pydbsync.config.servers import TargetSettings
 from pydbsync.errors import ApplyError, PermanentError
 from pydbsync.ops.cutover.engine import StepFailed, Work
+from pydbsync.ops.doctor.source import replica_status
 from pydbsync.ops.servers import Server
 from pydbsync.plan.rows import Dialect
 
 _SERVERS_OWN = frozenset({"system user", "event_scheduler", "mysql.session", "mysql.sys", "mysql.infoschema", ""})
 _REPLICAS = frozenset({"Binlog Dump", "Binlog Dump GTID", "Daemon", "Slave_IO", "Slave_SQL", "Slave_worker"})
+_WRITING_REPLICAS = frozenset({"Slave_SQL", "Slave_worker"})
 _GONE = 1094
 _PATIENCE_S = 0.5
 
@@ -98,6 +100,40 @@ def read_only_statements(dialect: Dialect, wanted: ReadOnly) -> list[str]:
     return ["SET GLOBAL super_read_only = 0", f"SET GLOBAL read_only = {int(wanted.read_only)}"]
 
 
+def keep_after_restart(server: Server) -> bool:
+    """Have a closed server come back closed; whether that could be done. Only MySQL has a statement for it."""
+    return _persist(server, ("SET PERSIST read_only = 1",))
+
+
+def open_after_restart(server: Server) -> bool:
+    """An opened server comes back open, whatever was persisted for it before."""
+    return _persist(server, ("RESET PERSIST IF EXISTS read_only", "RESET PERSIST IF EXISTS super_read_only"))
+
+
+def _persist(server: Server, statements: Iterable[str]) -> bool:
+    if server.dialect.is_mariadb or server.dialect.version < (8,):
+        return False
+    try:
+        for sql in statements:
+            server.call(lambda connection, sql=sql: connection.execute(sql))  # type: ignore[misc]
+    except ApplyError:  # its folder of data cannot be written, or the right is missing
+        return False
+    return True
+
+
+def is_closed_by_file(server: Server) -> bool:
+    """Whether read_only stands in the server's configuration, as far as it shows that: a restart closes it again."""
+    sql = (
+        "SELECT global_value_origin FROM information_schema.system_variables WHERE variable_name = 'READ_ONLY'"
+        if server.dialect.is_mariadb else
+        "SELECT variable_source FROM performance_schema.variables_info WHERE variable_name = 'read_only'"
+    )  # fmt: skip
+    try:
+        return str(server.value(sql)) in ("CONFIG", "GLOBAL", "SERVER", "EXPLICIT", "EXTRA", "USER", "COMMAND_LINE")
+    except ApplyError:
+        return False
+
+
 def end_sessions(work: Work, server: Server, which: Sessions, own: Iterable[str]) -> int:
     """KILL until none of the applications' sessions is left; how many there were."""
     if which.end == "none":
@@ -111,7 +147,8 @@ def end_sessions(work: Work, server: Server, which: Sessions, own: Iterable[str]
                 server.call(lambda connection, number=number: connection.run(f"KILL {number}"))  # type: ignore[misc]
             except PermanentError as exc:
                 if exc.code != _GONE:
-                    raise StepFailed(f"the session {number} of {each['User']} cannot be ended: {exc}") from exc
+                    raise StepFailed(f"the session {number} of {each['User']} cannot be ended: {exc}; end it"
+                                     " yourself, or name the user in sessions.keep") from exc  # fmt: skip
             ended.add(number)
         if not any(int(each["Id"]) in ended for each in _sessions(server)):
             break
@@ -144,11 +181,23 @@ def privileged(server: Server) -> list[str]:
 
 
 def prepared(server: Server) -> list[str]:
-    """XA transactions that are prepared: whoever commits one later writes past a fence."""
+    """XA transactions that are prepared: whoever commits one later writes past a fence. Raises ApplyError."""
     return [
         data.decode("utf-8", "backslashreplace") if isinstance(data, bytes) else str(data)
         for *_, data in server.rows("XA RECOVER")
     ]
+
+
+def replicated_from(server: Server) -> list[str]:
+    """The servers whose changes this one writes as their replica, which no read_only stops. Raises ApplyError."""
+    try:
+        return [
+            str(each.get("Source_Host") or each.get("Master_Host"))
+            for each in server.call(replica_status)
+            if "Yes" in (each.get("Replica_SQL_Running"), each.get("Slave_SQL_Running"))
+        ]
+    except PermanentError:  # no right to it; who may see all sessions sees the thread
+        return ["another server" for each in _sessions(server) if each["Command"] in _WRITING_REPLICAS]
 
 
 def long_transactions(server: Server, limit_s: float) -> list[str]:

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from pydbsync.errors import ApplyError, ConfigError, TransientError
 from pydbsync.ops.cutover.engine import OPEN, Step, StepFailed, Way, Work
 from pydbsync.ops.cutover.events import enable_events
-from pydbsync.ops.cutover.fence import Fence, assert_quiet, beat, not_passed, parked, source_place
+from pydbsync.ops.cutover.fence import Fence, assert_quiet, beat, by_hook, not_passed, parked, source_place
 from pydbsync.ops.cutover.hooks import run_hook
 from pydbsync.ops.cutover.processes import (
     assert_capturing,
@@ -23,7 +23,14 @@ from pydbsync.ops.cutover.processes import (
     start_replay,
     wait_for_workers,
 )
-from pydbsync.ops.cutover.sessions import ReadOnly, read_only, set_read_only
+from pydbsync.ops.cutover.sessions import (
+    ReadOnly,
+    is_closed_by_file,
+    keep_after_restart,
+    open_after_restart,
+    read_only,
+    set_read_only,
+)
 from pydbsync.ops.doctor.finding import listed
 from pydbsync.ops.told import telling
 from pydbsync.ops.verify.compare import CompareOptions, Since
@@ -35,6 +42,8 @@ from pydbsync.plan.quoting import quote_name
 
 _POLL_S = 0.05
 _MARGIN_S = 60
+_ZONES_S = 36 * 3600
+"""A DATETIME is meant in whatever zone the application has, and a DATE is the beginning of its day."""
 _LIVE_PASSES = 3
 
 
@@ -79,7 +88,8 @@ def compare(work: Work, *, is_live: bool = False) -> str:
 
 def since_last(work: Work) -> Since:
     """From when on rows are compared: the beginning of the last comparison of all rows that was equal."""
-    found = work.servers().target.value(
+    source, target = work.servers().source, work.servers().target
+    found = target.value(
         "SELECT CAST(CONVERT_TZ(MAX(started_at), @@session.time_zone, '+00:00') AS CHAR) FROM"
         f" {quote_name(work.way.settings.state_schema)}.task WHERE kind = 'verify' AND exit_code = 0 AND name = ''"
     )
@@ -87,7 +97,15 @@ def since_last(work: Work) -> Since:
         raise StepFailed(
             "no comparison of all rows has been equal yet: `pydbsync verify`, or `verify: full` in the plan"
         )
-    begun = datetime.fromisoformat(str(found)) - timedelta(seconds=_MARGIN_S)
+    # The target's clock says when that was, and the source's when a row has changed.
+    now = "SELECT UNIX_TIMESTAMP(NOW(6))"
+    margin_s = _MARGIN_S + max(0.0, float(target.value(now)) - float(source.value(now)))
+    if source.value(
+        "SELECT 1 FROM information_schema.columns WHERE column_name = %s AND data_type <> 'timestamp' LIMIT 1",
+        (work.plan.since_column,),
+    ):
+        margin_s += _ZONES_S
+    begun = datetime.fromisoformat(str(found)) - timedelta(seconds=margin_s)
     return Since(work.plan.since_column, begun.replace(microsecond=0).isoformat(" "))
 
 
@@ -107,6 +125,7 @@ class StopForth(Step):
     says = "keep the workers of this direction still, and close the server that is gone to"
     undo_says = "its workers go on, and the server takes writes as before"
     limit = "stop_s"
+    needs_others = True
 
     def do(self, work: Work) -> str:
         way = work.way
@@ -116,6 +135,9 @@ class StopForth(Step):
         if not work.plan.hooks.open:
             target = work.servers().target
             if "target_read_only" not in work.facts:
+                if read_only(target).read_only and is_closed_by_file(target):
+                    work.problem(f"read_only stands in the configuration of {way.target}: take it out there, else it is"
+                                 " closed again when it is restarted")  # fmt: skip
                 work.keep("target_read_only", read_only(target).read_only)
             if not read_only(target).read_only:
                 set_read_only(work, way.settings.target, ReadOnly(True))
@@ -276,17 +298,30 @@ class Open(Step):
 
     def do(self, work: Work) -> str:
         way = work.way
+        if not work.facts.get("opening"):
+            work.keep("opening", False)
         target = work.servers().target
         closed = self._source_closed(work)
+        work.keep("opening", True)  # from here on writes may come in, whatever fails
         if work.facts.get("target_read_only") is not None and work.plan.hooks.open:
             set_read_only(work, way.settings.target, ReadOnly(False))  # the plan got its hook after we closed it
         if work.plan.hooks.open:
             run_hook(work, "open", work.plan.hooks.open, way=way)
         else:
-            set_read_only(work, way.settings.target, ReadOnly(False))
+            self._open(work)
         missing = enable_events(target, work.facts.get("fence", {}).get("events", []))
         note = f"; it does not have the events {listed(missing)}" if missing else ""
         return f"{closed}{way.target} takes writes{note}"
+
+    def _open(self, work: Work) -> None:
+        """A server that refuses to be opened and says that it is closed has let nobody in: it can be undone."""
+        try:
+            set_read_only(work, work.way.settings.target, ReadOnly(False))
+        except StepFailed:
+            if read_only(work.servers().target).read_only:
+                work.keep("opening", False)
+            raise
+        open_after_restart(work.servers().target)
 
     def _source_closed(self, work: Work) -> str:
         """Applications are here already: the server that was left is closed once more if it was restarted meanwhile."""
@@ -340,6 +375,18 @@ class Retire(Step):
         if work.is_two_way:
             return "both directions go on (two_way)"
         try:
-            return end(work, work.way)
+            return end(work, work.way) + self._stays_closed(work)
         except (StepFailed, ApplyError) as exc:
             return f"ATTENTION: {exc}. Its workers are kept still (`pydbsync pause`); its queues fill up until then"
+
+    def _stays_closed(self, work: Work) -> str:
+        """Behind the last step nobody looks whether the server that was left is closed."""
+        if work.command == "failover" or by_hook(work):
+            return ""
+        try:
+            is_lasting = keep_after_restart(work.servers().source)
+        except (ApplyError, ConfigError):
+            return ""
+        if is_lasting:
+            return f"; {work.way.source} stays read_only when it is restarted (SET PERSIST)"
+        return f"; write read_only into the configuration of {work.way.source}: a restart would open it"

@@ -61,6 +61,14 @@ def _look_back(found: Cutover, run: RunRow, server: Connection | None) -> None:
             (tuple(back["streams"]),),
         )
     }
+    parked = int(server.value(
+        f"SELECT COUNT(*) FROM {quote_name(back['schema'])}.parked WHERE status = 'parked' AND stream IN %s",
+        (tuple(back["streams"]),),
+    ))  # fmt: skip
+    if parked:
+        found.is_level = False
+        found.way_back = f"{parked:,} changes of the way back are parked: a rollback is refused until they are settled"
+        return
     missing = [stream for stream in back["streams"] if stream not in lags]
     if missing:
         found.is_level = False

@@ -11,7 +11,7 @@ import random
 import re
 import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from pydbsync.apply.checkpoint import CheckpointRow
@@ -57,7 +57,13 @@ class Passed(enum.Enum):
 class Streams:
     """The streams by which changes come to the target, and how far each is applied."""
 
-    def __init__(self, settings: Settings, source: Server, target: Server, *, streams: Sequence[str] = ()) -> None:
+    def __init__(
+        self, settings: Settings, source: Server, target: Server, *, streams: Sequence[str] = (),
+        concerns: Callable[[str, str], bool] = lambda sql, database: False,
+    ) -> None:  # fmt: skip
+        """`concerns` tells of statements that name none of the tables which of them count all the same, by their text
+        and default database."""
+        self._concerns = concerns
         self._settings = settings
         self._source = source
         self._target = target
@@ -160,7 +166,7 @@ class Streams:
         key = (at, tuple(tables))
         begin = max(self._quiet.get(key, (at.file, at.offset)), (at.file, at.offset))
         wanted = {f"{name.database}.{name.table}".encode() for name in tables}
-        words = b"|".join(re.escape(name.table.encode()) for name in tables)
+        words = b"|".join(re.escape(name.table.encode()) for name in tables) or rb"(?!)"  # of no table: nothing
         spelled = re.compile(rb"(?<![\w$])(?:%s)(?![\w$])" % words, re.IGNORECASE)
         known: dict[bytes, bytes] = {}
         for file, event in self._events(place, begin):
@@ -172,7 +178,10 @@ class Streams:
                     return False
             elif event.kind in (kinds.QUERY, kinds.MARIADB_QUERY_COMPRESSED):
                 is_compressed = event.kind == kinds.MARIADB_QUERY_COMPRESSED
-                if not is_applied and spelled.search(parse_query(event.body, is_compressed=is_compressed).raw):
+                query = parse_query(event.body, is_compressed=is_compressed)
+                if not is_applied and (
+                    spelled.search(query.raw) or self._concerns(query.raw.decode("utf-8", "replace"), query.database)
+                ):
                     return False
             elif event.kind not in kinds.NOTES and event.kind not in _HARMLESS:
                 return False  # what is inside is not looked at
