@@ -18,11 +18,13 @@ SEEN_TABLES: Final = {
         PRIMARY KEY (origin, kind, name)
     """,
 }
-"""`source_seen`: a row a table, view, trigger, event and routine of a source; `origin` is the source's address."""
+"""`source_seen`: a row a table, database, view, trigger, event, routine and sequence of a source; `origin` is its
+address."""
 
 
 class Thing(NamedTuple):
-    """What has a definition: `kind` is table, view, trigger, event, routine, or `look` for that there was one."""
+    """What has a definition: `kind` is table, database, view, trigger, event, routine or sequence; `look` tells which
+    of them were looked for."""
 
     kind: str
     name: str

@@ -11,7 +11,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -60,8 +60,8 @@ class _Worker:
 class Watch(Protocol):
     """Somebody who looks at something beside the run, in a thread of its own."""
 
-    stop_reason: str
-    """Why the run must end, as a sentence; empty while it may go on."""
+    stopped: Mapping[str, str]
+    """The streams that must not go on, each with the reason as a sentence."""
 
     def start(self) -> None:
         """Begin to look."""
@@ -118,15 +118,14 @@ class Supervisor:
                 for worker in self._workers:
                     if worker.process is not None and not worker.process.is_alive() and not stop.is_set():
                         self._ended(worker)
+                if self._watch is not None:
+                    self._stop_for_good(self._watch.stopped)
                 self._show()
                 if all(worker.process is None and worker.restart_at is None for worker in self._workers):
                     break
                 if any(worker.exit_code == _CONFIG_ERROR for worker in self._workers):
                     break
-                if self._watch is not None and self._watch.stop_reason:
-                    self._log.error("%s", self._watch.stop_reason)
-                    break
-            self._stop_all()
+            self._stop_workers(self._workers)
             self._show(final=True)
         for worker in self._workers:
             if worker.exit_code:
@@ -136,7 +135,6 @@ class Supervisor:
         codes = [worker.exit_code or 0 for worker in self._workers]
         if self._watch is not None:
             self._watch.close()
-            codes.append(_STOP_ERROR if self._watch.stop_reason else 0)
         return max(codes, default=0)
 
     def statuses(self) -> list[WorkerStatus]:
@@ -227,8 +225,18 @@ class Supervisor:
             how = "was told to stop by somebody else (a signal)"
         self._log.warning("worker of %s %s; it is started again in %.1f s", worker.queue.queue, how, wait_s)
 
-    def _stop_all(self) -> None:
-        running = [worker for worker in self._workers if worker.process is not None]
+    def _stop_for_good(self, streams: Mapping[str, str]) -> None:
+        """End the workers of these streams, as one that a policy of its own has stopped."""
+        chosen = [worker for worker in self._workers if worker.queue.stream in streams and worker.exit_code is None]
+        for worker in chosen:
+            self._log.error("worker of %s is stopped: %s", worker.queue.queue, streams[worker.queue.stream])
+        self._stop_workers(chosen)
+        for worker in chosen:
+            worker.exit_code, worker.restart_at = worker.exit_code or _STOP_ERROR, None
+            worker.before, worker.status = worker.totals(), WorkerStatus(stream=worker.queue.queue, state="stopped")
+
+    def _stop_workers(self, workers: Collection[_Worker]) -> None:
+        running = [worker for worker in workers if worker.process is not None]
         for worker in running:
             worker.process.terminate()
         deadline = time.monotonic() + STOP_GRACE_S

@@ -290,6 +290,13 @@ def test_views_and_programs_that_come_change_and_go_are_told_once(watched: Calla
         "trigger shop.tr was made at the source, which no message tells; the target has none of that name",
         "view shop.v was changed at the source, which no message tells; the target has one of that name",
     ]
+    if run.source.brand == "mariadb":
+        run.source.query("CREATE SEQUENCE shop.s")
+        run.look()
+        assert [line.partition(",")[0] for line in run.said()] == ["sequence shop.s was made at the source"]
+        run.source.query("SELECT NEXT VALUE FOR shop.s")
+        run.look()
+        assert run.said() == [], "that it counts is no change"
     run.source.query("DROP TRIGGER shop.tr")
     run.look()
     assert [line.partition(",")[0] for line in run.said()] == ["trigger shop.tr was dropped at the source"]
@@ -301,11 +308,80 @@ def test_a_policy_of_stop_has_a_sentence_with_the_remedy(watched: Callable[..., 
     run = watched(ddl_watch={"policy": "stop"})
     run.source.query("CREATE INDEX i ON shop.t (a)")
     run.look()
-    assert run.watch.stop_reason == ""
+    assert run.watch.stopped == {}
     run.pass_by()
     run.look()
-    assert "shop.t: index i (a) is missing at the target" in run.watch.stop_reason
-    assert "ALTER TABLE `shop`.`t` ADD INDEX `i` (`a`)" in run.watch.stop_reason
+    ((stream, reason),) = run.watch.stopped.items()
+    assert stream == run.settings.stream
+    assert "shop.t: index i (a) is missing at the target" in reason
+    assert "ALTER TABLE `shop`.`t` ADD INDEX `i` (`a`)" in reason
+
+
+def test_a_table_that_was_emptied_and_filled_again_is_compared_key_by_key_behind_what_was_on_its_way(
+    watched: Callable[..., Watched],
+) -> None:
+    run = watched()
+    on_both(
+        run.source, run.target,
+        "CREATE TABLE wide (a INT, b VARCHAR(9) CHARACTER SET latin1, PRIMARY KEY (a, b));\n"
+        "CREATE TABLE rebuilt (id INT PRIMARY KEY);\nINSERT INTO rebuilt VALUES (1), (2)",
+    )  # fmt: skip
+    run.settle()
+    fill = "INSERT INTO shop.wide WITH RECURSIVE n AS (SELECT 0 x UNION ALL SELECT x + 1 FROM n WHERE x < 699)"
+    run.source.query(f"{fill} SELECT x, 'é' FROM n")  # on its way when the table is emptied, but for the last 100
+    run_sql(
+        run.source,
+        ["TRUNCATE wide", f"{fill} SELECT x, 'é' FROM n WHERE x NOT IN (350, 650)", "ALTER TABLE rebuilt FORCE"],
+        database="shop",
+    )
+    run.look()
+    run.look()
+    assert (run.named, run.said()) == (set(), [])
+    run.target.query(f"{fill} SELECT x, 'é' FROM n")
+    run.pass_by()
+    named = {("shop.wide", "it has rows that the source has no more, as after a TRUNCATE at the source")}
+    run.settle()
+    run.settle()
+    for key in (350, 650):  # of different blocks
+        assert run.named == named
+        assert [f"such as (a, b) = ({key}, " in str(each) for each in run.watch.differences] == [True]
+        run.target.query(f"DELETE FROM shop.wide WHERE a = {key}")
+        run.look()
+    assert run.named == set()
+
+
+def test_a_table_that_was_emptied_is_still_looked_at_after_a_restart(watched: Callable[..., Watched]) -> None:
+    former = watched()
+    former.settle()
+    run_sql(
+        former.source, ["TRUNCATE refilled", "INSERT INTO refilled VALUES (1), (3)", "DROP INDEX old_one ON t"],
+        database="shop",
+    )  # fmt: skip
+    former.settle()
+    former.close()
+    run = watched()
+    run.target.query("REPLACE INTO pydbsync.source_seen (origin, kind, name, definition) SELECT origin, kind, name, '?'"
+                     " FROM pydbsync.source_seen WHERE kind = 'table' AND name = 'shop.t'")  # fmt: skip
+    run.settle()
+    assert {table for table, _ in run.named} == {"shop.refilled"}
+
+
+def test_another_default_of_a_database_is_named_until_the_target_has_it(watched: Callable[..., Watched]) -> None:
+    run = watched()
+    run.target.query("ALTER DATABASE shop CHARACTER SET latin1 COLLATE latin1_bin")
+    run.settle()
+    assert run.named == set(), "what was so when both were seen first is meant"
+    run.source.query("ALTER DATABASE shop CHARACTER SET ascii COLLATE ascii_bin")
+    run.settle()
+    run.look()
+    assert run.named == {(
+        "shop.*",
+        "the database is by default of CHARACTER SET ascii COLLATE ascii_bin at the source,"
+        " of CHARACTER SET latin1 COLLATE latin1_bin at the target",
+    )}  # fmt: skip
+    run.target.query("ALTER DATABASE shop CHARACTER SET ascii COLLATE ascii_bin")
+    run.look()
+    assert run.named == set()
 
 
 @pytest.mark.parametrize("policy", ["warn", "stop"])
@@ -367,8 +443,8 @@ def test_a_run_says_it_in_its_log_and_status_outlives_the_source_and_stops_where
         judge(status)
         return status
 
-    def is_following() -> bool:
-        worker = look().queues[0].worker
+    def is_following(queue: int = 0) -> bool:
+        worker = look().queues[queue].worker
         return worker is not None and worker.state == "following"
 
     wait_for(is_following, what="a worker that follows")
@@ -386,6 +462,16 @@ def test_a_run_says_it_in_its_log_and_status_outlives_the_source_and_stops_where
     assert sync.stop().exit_code == 0
 
     fresh_target.query("ALTER TABLE shop.t DROP INDEX i")
-    stopped = start_sync({**config, "ddl_watch": {"policy": "stop", "every_s": 0.2}}).wait()
+    fresh_target.query("CREATE TABLE shop.other (id INT PRIMARY KEY, a INT)")
+    binds = [{"exchange": ["maxwell", "topic"], "queues": {"left": ["shop.t"], "other": ["shop.other"]}}]
+    config |= {"rabbitmq_queue_bind": binds, "ddl_watch": {"policy": "stop", "every_s": 0.2}}
+    run = start_sync(config)
+    wait_for(lambda: is_following(0) and is_following(1), what="two workers that follow")
+    vhost.publish(binlog.transaction(insert("shop.t", {"id": 2, "a": 2})))
+    said = "worker of left is stopped: ddl_watch: stop: the source differs from what the stream told: shop.t: index i"
+    wait_for(lambda: said in run.stderr, what="that a worker is stopped")
+    vhost.publish(binlog.transaction(insert("shop.other", {"id": 1, "a": 1})))
+    wait_for(lambda: fresh_target.query("SELECT a FROM shop.other") == [(1,)], what="a row of the other queue")
+    stopped = run.stop()
     assert stopped.exit_code == 3
-    assert "ddl_watch: stop: the source differs from what the stream told: shop.t: index i (a)" in stopped.stderr
+    assert "worker of other" not in stopped.stderr

@@ -14,9 +14,11 @@ from pydbsync.config.settings import Settings
 from pydbsync.engine.table_plans import router_from
 from pydbsync.errors import ApplyError, OperationError, TransientError
 from pydbsync.model import TableName
+from pydbsync.ops.ddl_watch.databases import database_differences
 from pydbsync.ops.ddl_watch.indexes import add_statement, drop_statement
 from pydbsync.ops.ddl_watch.ledger import Difference
-from pydbsync.ops.ddl_watch.rows import Suspects, rows_left
+from pydbsync.ops.ddl_watch.marks import Marks
+from pydbsync.ops.ddl_watch.rows import Remade, Suspects, rows_left
 from pydbsync.ops.servers import Server
 from pydbsync.ops.verify.matching import TableSides, open_sides
 from pydbsync.ops.verify.pairs import Pairs, TablePair, find_pairs
@@ -34,7 +36,11 @@ class SeenDefinition(msgspec.Struct):
 
     definition: TableDefinition
     number: str
-    """InnoDB's, which is another after a TRUNCATE; empty where it is not known."""
+    """InnoDB's, which is another after a TRUNCATE, behind the server's id; empty where it is not known."""
+
+    def is_other(self, number: str) -> bool:
+        """Whether the table was made anew since; the numbers of two servers do not compare."""
+        return self.number.partition(":")[0] == number.partition(":")[0] and self.number != number
 
 
 class Outcome(msgspec.Struct):
@@ -62,6 +68,18 @@ class Lookout:
         self._excluded = Filters(include=settings.ddl_watch.exclude) if settings.ddl_watch.exclude else None
         self._feeders = Feeders(schema=settings.state_schema)
         self._suspects: dict[TableName, Suspects] = {}
+        self._remade: dict[TableName, Remade] = {}
+
+    @property
+    def remade(self) -> dict[TableName, Remade]:
+        """The tables of the target whose rows are all asked for, or will be."""
+        return {target: each for target, each in self._remade.items() if not each.is_over}
+
+    def mark(self, marks: Marks) -> None:
+        """A look is over, and the source was here behind it."""
+        for each in self._remade.values():
+            if each.marks is None or (not each.is_passed and each.marks.is_void(marks)):
+                each.marks = marks
 
     def look(self, seen: Mapping[Thing, str], only: Collection[TableName] | None) -> Outcome:
         """Look at these tables of the target, or at all. Raises ApplyError, Stopped."""
@@ -87,7 +105,17 @@ class Lookout:
                 except OperationError as exc:  # dropped or altered while it was looked at
                     log.debug("%s is looked at later: %s", pair.label, exc)
                     outcome.unseen.add(pair.target)
+        if only is None:
+            compared = {pair.target for pair in found.pairs} - outcome.unseen
+            self._remade = {target: each for target, each in self._remade.items() if target in compared}
         outcome.differences += self._extra(found, seen, parked)
+        if (only is None or any(each.table == "*" for each in only)) and not self._is_skipped("alter-database"):
+            tables: dict[str, list[TableName]] = {}
+            for part in (part for pair in found.pairs for part in pair.sources):
+                tables.setdefault(part.name.database, []).append(part.name)
+            outcome.differences += database_differences(
+                self._source, self._target, self._router, tables, seen, outcome.seen
+            )
         return outcome
 
     def _is_left_out(self, name: TableName) -> bool:
@@ -127,26 +155,47 @@ class Lookout:
             for schema in sides.source_schemas
         }
         at_target = self._target.call(partial(read_definition, schema=sides.target_schema))
-        is_new = False
         names = tuple(at_source)
+        kept: dict[TableName, SeenDefinition] = {}
+        new_numbers: dict[TableName, str] = {}
         for name, definition in at_source.items():
-            thing = Thing("table", str(name))
-            former = msgspec.json.decode(seen[thing], type=SeenDefinition) if thing in seen else None
+            former = _former(seen, name)
             number = numbers.get(f"{name.database}/{name.table}", "")
-            is_new |= former is not None and bool(former.number and number) and former.number != number
+            if former is not None and former.is_other(number):
+                new_numbers[name] = number
             known = _with_gone(definition, former.definition if former else None, at_target)
             outcome.differences += self._structure(sides, name, definition, _restricted(at_target, known), names)
-            if thing in outcome.seen:  # several targets of one source table: what any of them still has is remembered
-                earlier = msgspec.json.decode(outcome.seen[thing], type=SeenDefinition).definition
-                known = _with_gone(known, earlier, earlier)
-            outcome.seen[thing] = msgspec.json.encode(SeenDefinition(known, number)).decode()
+            kept[name] = SeenDefinition(known, number or (former.number if former else ""))
+        remade = None
         if (
             pair.is_complete
             and not outcome.left_out
             and not self._is_skipped("truncate-table")
             and not self._is_shared(pair.target)
         ):
-            outcome.differences += self._rows(sides, names, is_new=is_new)
+            remade = self._made_anew(pair.target, new_numbers)
+            outcome.differences += self._rows(sides, names, remade)
+        is_settled = remade is None or (remade.is_over and pair.target not in self._suspects)
+        for name, found in kept.items():
+            earlier = _former(outcome.seen, name)  # where the source's table goes to several of the target
+            former = _former(seen, name)
+            if not is_settled and former is not None:
+                found.number = former.number  # a restart begins again
+            if earlier is not None:  # what any of them still has is remembered
+                found.definition = _with_gone(found.definition, earlier.definition, earlier.definition)
+                if found.number != earlier.number and former is not None:
+                    found.number = former.number
+            outcome.seen[Thing("table", str(name))] = msgspec.json.encode(found).decode()
+
+    def _made_anew(self, target: TableName, numbers: dict[TableName, str]) -> Remade | None:
+        """What is known of the target's table, whose source tables have these new numbers."""
+        remade = self._remade.get(target)
+        if not numbers:
+            self._remade.pop(target, None)
+            return None
+        if remade is None or remade.numbers != numbers:
+            remade = self._remade[target] = Remade(numbers)
+        return remade
 
     def _structure(
         self,
@@ -187,9 +236,9 @@ class Lookout:
                 continue
             yield Difference(target, kind, text, names, remedy, sql=sql)
 
-    def _rows(self, sides: TableSides, names: tuple[TableName, ...], *, is_new: bool) -> Iterator[Difference]:
+    def _rows(self, sides: TableSides, names: tuple[TableName, ...], remade: Remade | None) -> Iterator[Difference]:
         target = sides.pair.target
-        found = rows_left(sides, self._suspects.get(target), is_new=is_new)
+        found = rows_left(sides, self._suspects.get(target), remade)
         if found is None:
             self._suspects.pop(target, None)
             return
@@ -214,10 +263,11 @@ class Lookout:
             raise
         except ApplyError:
             return {}
+        server = self._source.value("SELECT @@server_id")
         found: dict[str, str] = {}
         for name, number in rows:
             whole = str(name).partition("#")[0]  # a partition has a number of its own
-            found[whole] = f"{found[whole]} {number}" if whole in found else str(number)
+            found[whole] = f"{found.get(whole, f'{server}:')} {number}"
         return found
 
     def _read_parked(self) -> set[TableName]:
@@ -239,6 +289,13 @@ class Lookout:
             f"SELECT stream FROM {schema}.`checkpoint` WHERE binlog_base <> '' AND server_id IS NULL ORDER BY stream"
         )
         return [str(stream) for (stream,) in rows if str(stream) not in ours]
+
+
+def _former(seen: Mapping[Thing, str], name: TableName) -> SeenDefinition | None:
+    try:
+        return msgspec.json.decode(seen.get(Thing("table", str(name)), ""), type=SeenDefinition)
+    except msgspec.DecodeError:  # it was not seen, or by another version
+        return None
 
 
 def _may_go(sides: TableSides, index: str, at_target: TableDefinition) -> bool:

@@ -37,10 +37,11 @@ _COUNTS: Final = "SHOW GLOBAL STATUS WHERE variable_name REGEXP '^Com_(alter|cre
 
 
 class DdlWatch:
-    """Looks every few seconds until it is closed; `stop_reason` says why the run has to end, where the policy is so."""
+    """Looks every few seconds until it is closed; `stopped` says which streams must not go on, and why, where that is
+    the policy."""
 
     def __init__(self, settings: Settings, log: logging.Logger) -> None:
-        self.stop_reason = ""
+        self.stopped: dict[str, str] = {}
         self._settings = settings
         self._policy = settings.ddl_watch.policy
         self._every_s = settings.ddl_watch.every_s
@@ -91,7 +92,8 @@ class DdlWatch:
         self._servers.close()
 
     def _pause_s(self) -> float:
-        return min(self._every_s, _PASSED_EVERY_S) if self._ledger.suspected else self._every_s
+        is_awaited = self._ledger.suspected or self._lookout.remade
+        return min(self._every_s, _PASSED_EVERY_S) if is_awaited else self._every_s
 
     def step(self, told: Told) -> bool:
         """One look, where one is due; whether all was looked at. Raises ApplyError, Stopped."""
@@ -103,13 +105,20 @@ class DdlWatch:
             for difference, marks in self._ledger.suspected
             if self._passing.has_passed(marks, difference.sources)
         }
-        only = self._scope({table for table, _ in passed})
+        remade = self._lookout.remade
+        for each in remade.values():
+            each.is_passed = each.is_passed or (
+                each.marks is not None and self._passing.has_passed(each.marks, tuple(each.numbers))
+            )
+        walked = {table for table, each in remade.items() if each.is_passed}
+        only = self._scope({table for table, _ in passed} | walked)
         if only is not None and not only:
             return False
         seen = self._servers.target.call(self._seen_table.read)
         outcome = self._lookout.look(seen, only)
         programs = read_programs(self._servers.source, outcome.databases) if only is None else None
         marks = self._passing.marks()
+        self._lookout.mark(marks)
         result = self._ledger.take(
             outcome.differences, marks, passed=passed,
             is_looked_at=lambda table: table not in outcome.unseen and (only is None or table in only),
@@ -121,12 +130,17 @@ class DdlWatch:
         self._remember(seen, outcome, programs)
         self._carry_over()
         self._show(told, self._why_unproven(marks, outcome))
-        if self._policy == "stop" and self._ledger.proven and not self.stop_reason:
-            first = self._ledger.proven[0]
-            self.stop_reason = (
-                f"ddl_watch: stop: the source differs from what the stream told: {first}; to mend it: {first.remedy}"
-            )
+        if self._policy == "stop":
+            self._stop_streams()
         return only is None
+
+    def _stop_streams(self) -> None:
+        stopped = dict(self.stopped)
+        for each in self._ledger.proven:
+            reason = f"ddl_watch: stop: the source differs from what the stream told: {each}; to mend it: {each.remedy}"
+            for stream in self._passing.streams(each.sources):
+                stopped.setdefault(stream, reason)
+        self.stopped = stopped  # at once, as the supervisor reads it
 
     def _scope(self, passed: set[TableName]) -> set[TableName] | None:
         """The tables of the target to look at now: those whose suspicion can be settled, and every so often what
@@ -166,12 +180,17 @@ class DdlWatch:
         new = {thing: text for thing, text in outcome.seen.items() if seen.get(thing) != text}
         gone: list[Thing] = []
         former = {thing: text for thing, text in seen.items() if thing.kind in KINDS}
-        if _BASELINE in seen and former != programs:
-            for notice in notices(former, programs, self._programs_of_target(outcome.databases)):
+        watched = seen.get(_BASELINE, "").split()  # what was there when a kind was looked at first is doctor's to name
+        if former != programs:
+            at_target = self._programs_of_target(outcome.databases)
+            begun = {thing: text for thing, text in programs.items() if thing.kind in watched}
+            for notice in notices(
+                {thing: former[thing] for thing in former if thing.kind in watched}, begun, at_target
+            ):
                 self._log.warning("%s: %s", notice.text, notice.remedy)
                 self._incident(notice.text, notice.remedy, ())
         new |= {thing: text for thing, text in programs.items() if former.get(thing) != text}
-        new |= {} if _BASELINE in seen else {_BASELINE: "1"}
+        new |= {_BASELINE: " ".join(KINDS)} if set(KINDS) - set(watched) else {}
         gone = [thing for thing in former if thing not in programs]
         if new or gone:
             self._servers.target.call(lambda connection: self._seen_table.write(connection, new, gone))
@@ -216,7 +235,7 @@ class DdlWatch:
 
     def _why_unproven(self, marks: Marks, outcome: Outcome) -> str:
         unknown = self._passing.why_unknown(marks)
-        if unknown and self._ledger.suspected:
+        if unknown and (self._ledger.suspected or self._lookout.remade):
             return f"nothing can be told from lag: {unknown}; grant REPLICATION CLIENT or run pydbsync heartbeat"
         return f"not looked for: {outcome.left_out}" if outcome.left_out else ""
 

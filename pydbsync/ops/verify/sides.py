@@ -124,6 +124,18 @@ class Side:
                 found[values] = tuple(sorted((*found.get(values, ()), _ascii(digest))))
         return found
 
+    def keys(self, chunk: Chunk) -> set[KeyValues]:
+        """The keys of the chunk's rows."""
+        found: set[KeyValues] = set()
+        for table, _, key in self.tables:
+            if key is not None:
+                rows = self.server.exact_rows(
+                    f"SELECT {', '.join(key.printed)} FROM {_from(table, key)} WHERE"
+                    f" {_both(_where(key, chunk), table.condition)}"
+                )
+                found |= {key.values(row) for row in rows}
+        return found
+
     # -- tables without a key ----------------------------------------------------------------------------------------
 
     def bucket_sums(self, buckets: int, condition: str, *, within: tuple[int, int] | None = None) -> dict[int, Sum]:
