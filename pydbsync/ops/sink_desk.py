@@ -31,6 +31,7 @@ from pydbsync.sinks.keep import Keep, KeptChange, Step
 from pydbsync.sinks.make import Parts, parts_of
 from pydbsync.sinks.plans import SinkPlans
 from pydbsync.sinks.schema import SinkSchemaFlow
+from pydbsync.sinks.source_tables import SourceColumns
 from pydbsync.sinks.writer import SinkRow, place_of
 
 _LOCK_MARGIN_S = 2.0
@@ -80,7 +81,7 @@ class SinkDesk:
         self._actor = actor or actor_here()
         self._router = router_from(settings)
         self._parts = open_keeps(settings, log)
-        self._foreign = Foreign(settings, lambda table: None)
+        self._foreign = Foreign(settings, SourceColumns(settings, self._router))
         self._takes_unread = False
 
     def close(self) -> None:
@@ -233,7 +234,7 @@ class SinkDesk:
                 for plan, sent in plans.route(change):
                     if kept.change.target_database and plan.name.database != kept.change.target_database:
                         continue  # parked once for each shard
-                    row = SinkRow(plan.name, sent, self._place(sent, kept))
+                    row = SinkRow(plan.name, sent, self._place(sent, kept), is_late=True)
                     parts.writer.check(row)
                     for refused in parts.writer.write([row]):
                         return refused.reason

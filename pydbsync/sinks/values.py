@@ -123,9 +123,34 @@ def _bytes(token: bytes, size: int | None) -> bytes | None:
 def canonical_json(text: str) -> str:
     """One text for all that are the same document."""
     try:
-        return json.dumps(json.loads(text), ensure_ascii=False, separators=(",", ":"), sort_keys=True)
+        return show_json(read_json(text), sort_keys=True)
     except (ValueError, RecursionError) as exc:
         raise PlanError(f"a JSON value cannot be read: {exc}") from exc
+
+
+def read_json(text: str) -> Any:
+    """The document; a number that no DOUBLE has (a DECIMAL of MySQL can be in one) as a Decimal."""
+    return json.loads(text, parse_float=_json_number)
+
+
+def _json_number(text: str) -> float | Decimal:
+    number, exact = float(text), Decimal(text)
+    return number if Decimal(repr(number)) == exact else exact.normalize(Context(prec=len(text)))
+
+
+def show_json(document: Any, *, sort_keys: bool = False) -> str:
+    """A document as text, Decimals as numbers digit by digit."""
+    try:
+        return json.dumps(document, ensure_ascii=False, separators=(",", ":"), sort_keys=sort_keys)
+    except TypeError:  # a Decimal, which json does not write as a number
+        pass
+    if isinstance(document, dict):
+        items = sorted(document.items()) if sort_keys else document.items()
+        parts = (f"{show_json(name)}:{show_json(each, sort_keys=sort_keys)}" for name, each in items)
+        return "{" + ",".join(parts) + "}"
+    if isinstance(document, list):
+        return "[" + ",".join(show_json(each, sort_keys=sort_keys) for each in document) + "]"
+    return str(document)
 
 
 def as_text(value: Text, binary: str) -> str | bytes | None:
@@ -148,4 +173,4 @@ def as_json(value: Text, column: Column | None, binary: str) -> Any:
         return int(value) if value.lstrip("-").isdecimal() else value
     if kind in ("float", "double"):
         return float(value)
-    return json.loads(value) if kind == "json" else value
+    return read_json(value) if kind == "json" else value

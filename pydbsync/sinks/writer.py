@@ -22,6 +22,8 @@ class SinkRow(NamedTuple):
     place: str
     """Where the change stands: texts of one stream compare, as bytes, in the order of the source. Empty where the
     message has no position."""
+    is_late: bool = False
+    """Whether it was parked, and is written behind others that are newer."""
 
     def image(self) -> Mapping[str, msgspec.Raw]:
         """The JSON token of each column: the row as it is now, for a deletion as it was last. Raises PlanError."""

@@ -6,7 +6,7 @@ import json
 import random
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,9 @@ import lab
 from pydbsync.cli import main
 from pydbsync.decode.maxwell import decode_message
 from pydbsync.errors import CheckpointConflict, ConfigError, TransientError
-from pydbsync.model import RowChange, TableName
+from pydbsync.model import Delivery, RowChange, TableName
+from pydbsync.ops.parked_select import Selection
+from pydbsync.ops.sink_desk import SinkDesk
 from pydbsync.ops.sinks.tool import SinkTool
 from pydbsync.places import Checkpoint
 from pydbsync.sinks.redis import scripts
@@ -29,7 +31,7 @@ from pydbsync.work import StreamState
 from tests.certificates import Certificates
 from tests.integration.redis_sink import connect, parts_of, rows_in, settings_for
 from tests.integration.sink_runs import LOG, Running, run
-from tests.maxwell import Binlog, delete, insert, update
+from tests.maxwell import Binlog, Step, delete, insert, update
 from tests.processes import wait_for, write_config
 from tests.servers import Endpoint
 
@@ -212,6 +214,42 @@ def test_what_cannot_be_written_is_parked_with_its_reason(server: lab.Redis, tab
     assert rows_in(connect(server))["t:1"]["w"] == "0.5"
 
 
+def test_what_a_message_of_debezium_does_not_tell_is_known_from_the_source(
+    server: lab.Redis, fresh_source: Endpoint
+) -> None:
+    fresh_source.query("CREATE DATABASE d")
+    fresh_source.query("CREATE TABLE d.t (id INT PRIMARY KEY, u BIGINT UNSIGNED, b VARBINARY(9), c VARCHAR(9))")
+    settings = settings_for(
+        server, fresh_source, {"d.t": {"key": "t:{id}", "binary": "hex"}},
+        run_input_format="debezium", run_debezium_modes={"binary.handling.mode": "hex"},
+    )  # fmt: skip
+    place = {"db": "d", "table": "t", "ts_ms": 5500, "file": "binlog.000002", "row": 0, "server_id": 7}
+    types = {"id": "int32", "u": "int64", "b": "string", "c": "string"}
+    fields = [{"field": name, "type": kind} for name, kind in types.items()]
+    schema = {"type": "struct", "fields": [{"field": "after", "type": "struct", "fields": fields}]}
+    bodies = []
+    for number, schemas in ((1, {"schema": schema}), (2, {})):
+        after = {"id": number, "u": -1, "b": "00ff", "c": "00ff"}
+        payload = {"op": "c", "before": None, "after": after, "source": {**place, "pos": 400 + number}}
+        bodies.append(json.dumps({**schemas, "payload": payload}).encode())
+    assert run(settings, bodies).parked == 0
+    exact = {"u": str(2**64 - 1), "b": "00ff", "c": "00ff"}
+    assert rows_in(connect(server)) == {f"t:{number}": {"id": str(number), **exact} for number in (1, 2)}
+
+
+def test_a_change_that_its_stream_refused_is_added_when_it_is_tried_again(server: lab.Redis, table: Endpoint) -> None:
+    queues = {f"run_{name}": value for name, value in RABBITMQ.items()}
+    settings = settings_for(server, table, {"d.t": {"key": "t:{id}", "changes": "changes"}}, **queues)
+    binlog, client = Binlog(), connect(server)
+    client.set("changes", "of somebody else")
+    assert run(settings, binlog.transaction(insert("d.t", row(1, 1))), stream="cache").parked == 1
+    client.delete("changes")
+    run(settings, binlog.transaction(insert("d.t", row(2, 2))), stream="cache")
+    (outcome,) = SinkDesk(settings, LOG).retry(Selection())
+    assert outcome.applied, outcome
+    assert [entry["key"] for entry in rows_in(client)["changes"]] == ["t:2", "t:1"], "late, and not lost"
+
+
 # -- older never over newer --------------------------------------------------------------------------------------------
 
 
@@ -231,11 +269,15 @@ def history(chance: random.Random, *, keys: int = 4, steps: int = 60) -> list[Si
         else:
             step = update("d.t", row(number, value), {"v": rows[number]})
             rows[number] = value
-        (body,) = binlog.transaction(step)
-        change = decode_message(body)
-        assert isinstance(change, RowChange)
-        found.append(SinkRow(TableName("d", "t"), change, place_of(change, 0)))
+        found.append(placed(*binlog.transaction(step)))
     return found
+
+
+def placed(body: bytes) -> SinkRow:
+    """The row of a message, as the engine gives it to a sink."""
+    change = decode_message(body)
+    assert isinstance(change, RowChange)
+    return SinkRow(TableName(change.database, change.table), change, place_of(change, 0))
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -370,6 +412,65 @@ def test_a_redis_without_memory_is_waited_for(
     assert rows_in(client) == wanted
 
 
+class GatedSource(MemorySource):
+    """Hands out the second part once it is told to."""
+
+    def __init__(self, before: list[bytes], behind: list[bytes]) -> None:
+        super().__init__([*before, *behind], block=len(before))
+        self._first = len(before)
+        self._gate = threading.Event()
+
+    def open_gate(self) -> None:
+        self._gate.set()
+
+    def take(self, *, timeout_s: float) -> Sequence[Delivery]:
+        if self._taken >= self._first and not self._gate.wait(min(timeout_s, 0.02)):
+            return []
+        return super().take(timeout_s=timeout_s)
+
+
+@pytest.mark.parametrize("lost", ["everything", "the state of the stream", "the rows"])
+def test_keys_that_somebody_removes_while_the_worker_runs(
+    server: lab.Redis, table: Endpoint, caplog: pytest.LogCaptureFixture, lost: str
+) -> None:
+    settings, binlog, client = settings_for(server, table, TABLES), Binlog(), connect(server)
+    before = binlog.transaction(insert("d.t", row(1, 1)), insert("d.t", row(2, 1)))
+    behind = binlog.transaction(update("d.t", row(1, 2), {"v": 1}), delete("d.t", row(2, 1)), insert("d.t", row(3, 3)))
+    source = GatedSource(before, behind)
+    running = Running(settings, source)
+    wait_for(lambda: source.acknowledged == len(before), what="the first acknowledgements")
+    found = set(client.scan_iter())
+    own = {key for key in found if key.startswith(b"pydbsync:{memory}")}
+    gone = {"everything": found, "the state of the stream": own, "the rows": found - own}
+    client.delete(*gone[lost])
+    source.open_gate()
+    running.join()
+    assert rows_in(client) == {"t:1": {"id": "1", "v": "2"}, "t:3": {"id": "3", "v": "3"}}
+    assert ("the target has gone back" in caplog.text) == (lost != "the rows")
+
+
+def test_policies_of_the_server_that_change_while_the_worker_runs_are_noticed(
+    server: lab.Redis, table: Endpoint, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pydbsync.sinks.redis.durability._ASK_S", 0.0)
+    parts, client = parts_of(settings_for(server, table, TABLES)), connect(server)
+    try:
+        assert parts.durability.mark() is None
+        client.config_set("appendfsync", "everysec")
+        assert parts.durability.mark() is not None
+        assert caplog.text == ""
+        client.config_set("appendonly", "no")
+        assert parts.durability.mark() is None
+        assert "`pydbsync repair` mends it" in caplog.text
+        with pytest.raises(ConfigError, match=r"sink.durability: Redis keeps no append-only file"):
+            parts_of(settings_for(server, table, TABLES, durability="aof"))
+    finally:
+        client.config_set("appendfsync", "always")
+        client.config_set("appendonly", "yes")
+    parts.durability.mark()
+    assert "acknowledged again only when Redis has them on its disk" in caplog.text
+
+
 def test_without_an_append_only_file_the_loss_is_told(
     server: lab.Redis, table: Endpoint, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -450,6 +551,11 @@ def test_tls_and_a_user_with_the_least_rights(table: Endpoint, certificates: Cer
     with pytest.raises(ConfigError, match="refuses the user") as caught:
         run(wrong, [])
     assert "wrong" not in str(caught.value)
+    for denied, granted in (("-pexpire", "+pexpire"), ("resetkeys ~pydbsync:*", "~t:* ~changes")):  # seen in a script
+        client.execute_command("ACL", "SETUSER", "sync", *denied.split())
+        with pytest.raises(ConfigError, match="refuses the user"):
+            run(settings, binlog.transaction(insert("d.t", row(4, 1))))
+        client.execute_command("ACL", "SETUSER", "sync", *granted.split())
     client.execute_command("ACL", "SETUSER", "sync", "-evalsha")
     with pytest.raises(ConfigError, match="refuses the user"):
         run(settings, binlog.transaction(insert("d.t", row(4, 1))))
@@ -501,6 +607,39 @@ def test_a_cluster_keeps_rows_on_all_nodes_and_ends_equal(cluster: list[lab.Redi
     truncate.offset = 10**6
     run(settings, truncate.ddl("TRUNCATE TABLE t", "d.t", kind="table-alter"))
     assert [key for node in cluster for key in rows_in(connect(node)) if key.startswith("t:")] == []
+
+
+def test_slots_that_move_are_followed(cluster: list[lab.Redis], table: Endpoint) -> None:
+    clients = [connect(node) for node in cluster]
+    names = [client.execute_command("CLUSTER", "MYID").decode() for client in clients]
+    for client in clients:
+        client.flushall()
+    tables = {"d.t": {"key": "{{{id}}}:t", "changes": "{1}:changes"}}
+    settings = settings_for(cluster[0], table, tables, cluster=True)
+    parts = parts_of(settings)
+    slot = clients[0].execute_command("CLUSTER", "KEYSLOT", "{1}:t")
+    old = next(number for number in range(3) if slot in range(16384 * number // 3, 16384 * (number + 1) // 3))
+    new = (old + 1) % 3
+    binlog = Binlog()
+
+    def write(step: Step) -> None:
+        assert parts.writer.write([placed(*binlog.transaction(step))]) == []
+
+    write(insert("d.t", row(1, 1)))
+    clients[new].execute_command("CLUSTER", "SETSLOT", slot, "IMPORTING", names[old])
+    clients[old].execute_command("CLUSTER", "SETSLOT", slot, "MIGRATING", names[new])
+    write(update("d.t", {"id": 1, "v": None}, {"v": 1}))
+    assert rows_in(clients[old])["{1}:t"] == {"id": "1"}
+    keys = clients[old].execute_command("CLUSTER", "GETKEYSINSLOT", slot, 10)
+    assert len(keys) == 4, "the row, the list of changes, and a mark of each"
+    clients[old].execute_command("MIGRATE", "127.0.0.1", cluster[new].port, "", 0, 5000, "KEYS", *keys)
+    write(update("d.t", row(1, 3), {"v": None}))
+    for client in clients[new:] + clients[:new]:
+        client.execute_command("CLUSTER", "SETSLOT", slot, "NODE", names[new])
+    assert rows_in(clients[new])["{1}:t"] == {"id": "1", "v": "3"}
+    write(update("d.t", row(1, 4), {"v": 3}))
+    found = rows_in(clients[new])
+    assert (found["{1}:t"]["v"], len(found["{1}:changes"])) == ("4", 4)
 
 
 def test_a_master_is_found_by_sentinels_and_followed_to_another(table: Endpoint) -> None:

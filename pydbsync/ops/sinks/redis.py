@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Iterator, Sequence
 from typing import Any, cast
@@ -19,6 +18,7 @@ from pydbsync.sinks.redis.keep import StreamKeys
 from pydbsync.sinks.redis.make import redis_parts
 from pydbsync.sinks.redis.shapes import Content, TableShape
 from pydbsync.sinks.redis.writer import GONE, Write
+from pydbsync.sinks.values import read_json
 from pydbsync.work import StreamState
 
 _CHUNK = 1000
@@ -153,7 +153,7 @@ def _plain(content: Content, shape: TableShape, generated: set[str]) -> object:
         return {name: value for name, value in fields if name.decode("utf-8", "replace") not in left_out}
     if shape.settings.form == "json" and parts:
         try:
-            document = json.loads(parts[0])
+            document = read_json(parts[0].decode())
         except ValueError:
             return parts
         if isinstance(document, dict):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any, NamedTuple
@@ -23,10 +24,15 @@ _LATER = (
     "ASK", "UNBLOCKED",
 )  # fmt: skip
 """Refusals that end by themselves, or by what an operator does."""
+_LATER_WITHIN = re.compile(rf"Error running script .*-(?:{'|'.join(_LATER)})\b|attempted to access a non local key")
+"""The same for a command within a script: as servers before 7.0 tell it, and of a slot that is on its way."""
 _NAMES = {
     scripts.WRITE: "write", scripts.CHANGE: "change", scripts.TAKE_OVER: "take over", scripts.COMMIT: "commit",
     scripts.KEEP_ALIVE: "keep alive", scripts.RELEASE: "release", scripts.AMEND: "amend", scripts.COUNT: "count",
 }  # fmt: skip
+
+_DENIED_WITHIN = re.compile("user executing the script can't|ACL failure in script")
+"""How the servers tell it of a command within a script: 6.0 to 7.0, and later ones."""
 
 
 class Call(NamedTuple):
@@ -142,9 +148,9 @@ class RedisClient:
                     part = chosen[start : start + _CHUNK]
                     found = self._pipelined(client, [calls[each] for each in part])
                     for index, answer in zip(part, found, strict=True):
-                        answers[index] = answer
+                        answers[index] = answer if self._cluster is None else self._followed(calls[index], answer)
         for answer in answers:
-            if isinstance(answer, redis.exceptions.NoPermissionError):
+            if isinstance(answer, redis.RedisError) and is_denied(answer):
                 raise ConfigError(f"Redis refuses the user: {answer}", key="sink")
             if isinstance(answer, redis.RedisError) and is_for_now(answer):
                 raise refusal(answer)
@@ -173,6 +179,22 @@ class RedisClient:
             raise TransientError("Redis has lost its scripts (SCRIPT FLUSH, or another process)")
         return answers
 
+    def _followed(self, call: Call, answer: Any) -> Any:
+        """The answer of the node that has the slot now, or is getting it key by key; a key that neither of the two has
+        yet must wait until all are there (TRYAGAIN), since its mark is a second one."""
+        if not isinstance(answer, redis.exceptions.AskError | redis.exceptions.TryAgainError):  # MOVED is an ASK here
+            return answer
+        try:
+            return self._cluster.execute_command(
+                "EVALSHA", self._shas[call.script], len(call.keys), *call.keys, *call.arguments
+            )
+        except redis.exceptions.NoScriptError as exc:
+            raise TransientError("a node of the cluster has not got the scripts yet") from exc
+        except redis.ResponseError as exc:
+            return exc
+        except redis.exceptions.ClusterError:
+            return answer
+
     def keys(self, head: str) -> Iterator[str]:
         """All keys that begin so. One that lives while this runs may come twice."""
         pattern = "".join(f"\\{char}" if char in "*?[]\\^-" else char for char in head) + "*"
@@ -191,9 +213,15 @@ class RedisClient:
         self._redis = self._cluster = None
 
 
+def is_denied(error: redis.RedisError) -> bool:
+    """Whether the user lacks a right, for a script itself or for a command within it."""
+    return isinstance(error, redis.exceptions.NoPermissionError) or _DENIED_WITHIN.search(str(error)) is not None
+
+
 def is_for_now(error: redis.RedisError) -> bool:
     """Whether what was refused can succeed later."""
-    return str(error).split(" ", 1)[0] in _LATER or isinstance(
+    text = str(error)
+    return text.split(" ", 1)[0] in _LATER or _LATER_WITHIN.search(text) is not None or isinstance(
         error,
         redis.ConnectionError | redis.TimeoutError | redis.exceptions.OutOfMemoryError | redis.ReadOnlyError
         | redis.exceptions.TryAgainError | redis.exceptions.AskError | redis.exceptions.ClusterDownError,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections import deque
 from collections.abc import Mapping
@@ -19,6 +20,8 @@ _POLL_S = 0.25
 _SYNC_S = 1.5
 """With appendfsync everysec a sync of what was written begins within a second and one round of the server's timer."""
 _POLL_ALL_S = 0.05
+_ASK_S = 5.0
+"""So often the servers are asked for their policies: an operator can change them while they run."""
 
 
 @dataclass(eq=False)
@@ -40,29 +43,31 @@ class Durability:
     look behind that.
     """
 
-    def __init__(self, settings: RedisSettings, client: RedisClient) -> None:
+    def __init__(self, settings: RedisSettings, client: RedisClient, *, log: logging.Logger) -> None:
         self._settings = settings
         self._client = client
+        self._log = log
         self._marks: deque[Mark] = deque()
         self._run_ids: dict[str, str] = {}
         self._is_void = False
         """Whether the marks are those of a process that has ended."""
-        self._looked_at = 0.0
+        self._looked_at = self._asked_at = 0.0
         self._waits_for_disk = False
         self._blocks_sync = False
         """Whether a child process of the server (BGSAVE, a rewrite) may keep it from syncing."""
-        self.note = ""
+        self._note = ""
         """What is not promised, as a sentence for the log; empty if all is."""
 
     def start(self) -> None:
         """Find out what the server does. Raises ConfigError where that is less than what is asked for."""
+        self._asked_at = time.monotonic()
         run_ids = dict(self._client.run_ids)
         self._is_void |= bool(self._marks) and run_ids != self._run_ids
         self._run_ids = run_ids
         wanted = self._settings.durability
         policies = {name: self._policy(node) for name, node in self._client.nodes().items()}
         worst = "off" if "off" in policies.values() else "no" if "no" in policies.values() else ""
-        self.note = ""
+        note = ""
         self._waits_for_disk = wanted != "memory" and not worst and "everysec" in policies.values()
         if wanted == "aof" and worst:
             raise ConfigError(
@@ -73,10 +78,13 @@ class Durability:
                 key="sink.durability",
             )
         if wanted == "memory" or worst:
-            self.note = (
+            note = (
                 "messages are acknowledged before Redis has them on its disk: what it loses when it ends does not come"
                 " again; `pydbsync repair` mends it"
             )
+        if note != self._note:
+            self._log.warning("%s", note or "messages are acknowledged again only when Redis has them on its disk")
+        self._note = note
 
     def _policy(self, node: redis.Redis) -> str:
         """off, no, everysec or always."""
@@ -98,7 +106,9 @@ class Durability:
         return not self._waits_for_disk and not self._settings.replicas
 
     def mark(self) -> Mark | None:
-        """Something was written just now; None where it is kept already."""
+        """Something was written just now; None where it is kept already. Raises TransientError, ConfigError."""
+        if time.monotonic() - self._asked_at > _ASK_S:
+            self.start()
         if self.is_at_once:
             return None
         mark = Mark(time.monotonic())

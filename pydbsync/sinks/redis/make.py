@@ -32,7 +32,7 @@ def redis_parts(
     """Nothing is connected yet. Raises ConfigError."""
     client = RedisClient(sink)
     shapes = Shapes(sink, SourceTables(settings, router))
-    durability = Durability(sink, client)
+    durability = Durability(sink, client, log=log)
     writer = RedisSink(sink, client, shapes, durability, log=log)
     keep = RedisKeep(sink, client, stream=stream, lock_s=settings.lock_timeout_s)
     return RedisParts(client, shapes, writer, keep, durability)

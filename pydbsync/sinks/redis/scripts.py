@@ -17,36 +17,54 @@ if mode == 'bootstrap' and mark and
    (string.sub(mark, 1, 1) == '-' or redis.call('EXISTS', KEYS[1]) == 1) then return 0 end
 if mode == 'bootstrap' or mode == 'unplaced' then place = last end
 if form == 'gone' then place = '-' .. place end
-if ARGV[5] == '0' then redis.call('SET', KEYS[2], place) else redis.call('SET', KEYS[2], place, 'PX', ARGV[5]) end
-redis.call('DEL', KEYS[1])
-if form == 'string' and ARGV[6] then
-  redis.call('SET', KEYS[1], ARGV[6])
-elseif form == 'hash' then
+local function fill()
   for i = 6, #ARGV, 1000 do
     redis.call('HSET', KEYS[1], unpack(ARGV, i, math.min(i + 999, #ARGV)))
   end
 end
-if lives ~= '0' then redis.call('PEXPIRE', KEYS[1], lives) end
+if form == 'kept' then
+  local former, names = redis.pcall('HGETALL', KEYS[1]), {}
+  if former.err then redis.call('DEL', KEYS[1]) end
+  fill()
+  for i = 6, #ARGV, 2 do names[ARGV[i]] = true end
+  for i = 1, #former, 2 do
+    if not names[former[i]] then redis.call('HDEL', KEYS[1], former[i]) end
+  end
+  if ARGV[6] and lives == '0' then redis.call('PERSIST', KEYS[1]) end
+end
+if ARGV[5] == '0' then redis.call('SET', KEYS[2], place) else redis.call('SET', KEYS[2], place, 'PX', ARGV[5]) end
+if form == 'string' and ARGV[6] then
+  redis.call('SET', KEYS[1], ARGV[6])
+elseif form ~= 'kept' then
+  redis.call('DEL', KEYS[1])
+  if form == 'hash' then fill() end
+end
+if ARGV[6] and lives ~= '0' then redis.call('PEXPIRE', KEYS[1], lives) end
 return 1
 """
 """KEYS: the key, its mark. ARGV: place, mode, form, milliseconds that the key lives and that the mark lives (0: for
 ever), content. What came before a later change, by the mark, returns 0.
 
 Modes: `placed`; `known`, where only keys with a mark are ours; `bootstrap`, which fills what is missing and was not
-deleted; `unplaced`, which is written always."""
+deleted; `unplaced`, which is written always.
+
+Forms: `gone`, `string`, `hash`; and `kept`, a hash in a cluster, where a key of a slot that is on its way to another
+node must not be removed before it is written: it could not be made again there."""
 
 CHANGE = """
 local last = redis.call('GET', KEYS[2]) or ''
 if ARGV[1] ~= '' and last >= ARGV[1] then return 0 end
-if ARGV[1] ~= '' then redis.call('SET', KEYS[2], ARGV[1]) end
 if ARGV[2] == '0' then
   redis.call('XADD', KEYS[1], '*', unpack(ARGV, 3))
 else
   redis.call('XADD', KEYS[1], 'MAXLEN', '~', ARGV[2], '*', unpack(ARGV, 3))
 end
+if ARGV[1] ~= '' then redis.call('SET', KEYS[2], ARGV[1]) end
 return 1
 """
-"""KEYS: the stream, its mark. ARGV: place, limit, fields and values."""
+"""KEYS: the stream, its mark. ARGV: place ('' for one that is added wherever the mark is), limit, fields and values.
+
+The mark comes last: where the key is no stream, nothing is written, and what was refused can be tried again."""
 
 TAKE_OVER = """
 if redis.call('GET', KEYS[2]) ~= ARGV[1] then return false end

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import re
 from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
 from typing import NamedTuple
@@ -10,12 +10,12 @@ from typing import NamedTuple
 import msgspec
 
 from pydbsync.config.sinks import RedisSettings, RedisTableSettings
-from pydbsync.errors import PlanError
+from pydbsync.errors import ConfigError, PlanError
 from pydbsync.model import Column, TableName, TableSchema
 from pydbsync.sinks.redis.expressions import Expression, Value, show
 from pydbsync.sinks.shapes import TableShapes
 from pydbsync.sinks.templates import KeyTemplate, Placed, refuse_overlap
-from pydbsync.sinks.values import BYTES_KINDS, NUMBER_KINDS, Read, Text, as_json, as_text, reader_for
+from pydbsync.sinks.values import BYTES_KINDS, NUMBER_KINDS, Read, Text, as_json, as_text, reader_for, show_json
 
 Image = Mapping[str, msgspec.Raw]
 
@@ -42,11 +42,6 @@ class TableShape:
         self._fields = rules.fields
         self._columns: dict[str, Column] = {each.name: each for each in schema.columns} if schema else {}
         self._read: dict[str, Read] = {}
-
-    @property
-    def schema_columns(self) -> Sequence[str]:
-        """The source's columns, in order."""
-        return tuple(self._columns)
 
     def has_key(self, image: Image) -> None:
         """Raises PlanError for a row that lacks a column of the key."""
@@ -100,7 +95,7 @@ class TableShape:
                 if isinstance(found, Decimal):
                     found = show(found)
                 document[name] = found
-        return json.dumps(document, ensure_ascii=False, separators=(",", ":"))
+        return show_json(document)
 
     def _text(self, name: str, image: Image) -> Text:
         read = self._read.get(name)
@@ -166,6 +161,12 @@ class Shapes(TableShapes[_Rules, TableShape]):
         """Raises ConfigError."""
         super().__init__([_rules(glob, each) for glob, each in settings.tables.items()])
         self._read_table = read_table
+        for rule in self._rules if settings.cluster else ():
+            if re.search(r"[{}]", rule.changes) and not re.fullmatch(r"[^{}]*\{[^{}]+\}[^{}]*", rule.changes):
+                raise ConfigError(
+                    f"has room for one hash tag, as in {{shop}}:changes; got {rule.changes!r}",
+                    key=f"sink.tables.{rule.glob}.changes",
+                )
         placed = [Placed(f"sink.tables.{rule.glob}.key", rule.template, rule.glob) for rule in self._rules]
         refuse_overlap(placed, settings.prefix)
 

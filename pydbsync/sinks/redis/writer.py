@@ -55,15 +55,10 @@ class RedisSink:
         self._shapes = shapes
         self._durability = durability
         self._log = log
-        self._told = ""
 
     def open(self) -> None:
         self._client.open()
         self._durability.start()
-        if self._durability.note != self._told:
-            self._told = self._durability.note
-            if self._told:
-                self._log.warning("%s", self._told)
 
     def key_columns(self, table: TableName) -> Sequence[str] | None:
         rules = self._shapes.rules_of(table)
@@ -122,6 +117,8 @@ class RedisSink:
         lives_ms = settings.ttl_s * 1000
         tombstone_ms = self._settings.tombstone_s * 1000
         form, parts = write.content
+        if form == "hash" and self._settings.cluster:
+            form = "kept"
         mark_ms = tombstone_ms + lives_ms if form == "gone" or lives_ms else 0
         mark = mark_key(self._settings.prefix, write.key, has_hash_tag=write.shape.template.has_hash_tag)
         return Call(
@@ -130,14 +127,16 @@ class RedisSink:
 
     def _change(self, row: SinkRow, shape: TableShape, key: str) -> Call:
         change = row.change
-        place = row.place if change.commit or change.xoffset is not None else ""
+        has_place = (change.commit or change.xoffset is not None) and not row.is_late
+        place = row.place if has_place else ""
         fields: list[str | bytes] = [
             "type", change.kind, "database", row.table.database, "table", row.table.table, "key", key,
             "place", row.place, "ts", str(change.ts), "data", bytes(change.data),
         ]  # fmt: skip
         if change.old is not NO_JSON:
             fields += ("old", bytes(change.old))
-        mark = mark_key(self._settings.prefix, shape.changes, has_hash_tag=False)
+        has_hash_tag = self._settings.cluster and "{" in shape.changes  # elsewhere braces are letters like others
+        mark = mark_key(self._settings.prefix, shape.changes, has_hash_tag=has_hash_tag)
         return Call(scripts.CHANGE, (shape.changes, mark), (place, shape.settings.changes_limit, *fields))
 
     def change_schema(self, change: SinkSchemaChange) -> None:
