@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import re
+import struct
 from collections.abc import Callable, Collection, Mapping
 from typing import Any, Final, TypeAlias
 
@@ -27,6 +28,8 @@ class _Outer(msgspec.Struct):
 
 _decode = msgspec.json.Decoder().decode
 _decode_outer = msgspec.json.Decoder(_Outer).decode
+_TOMBSTONES: Final = (b"", b"null", b"default")
+"""A record without a value; the last is what Debezium Server's RabbitMQ sink sends for one (its null.value)."""
 _MOST_READERS: Final = 1000
 _LAP: Final = 2**32
 _HALF_LAP: Final = 2**31
@@ -71,8 +74,8 @@ class DebeziumTranslator:
 
     def __call__(self, body: bytes) -> list[bytes]:
         """See spoken.Translate."""
-        if not body.strip() or body.strip() == b"null":
-            return []  # a tombstone: the deletion came before it
+        if body.strip() in _TOMBSTONES:
+            return []  # the deletion came before it
         try:
             outer = _decode_outer(body)
             payload = _decode(body if outer.payload is NO_JSON else outer.payload)
@@ -180,7 +183,7 @@ class DebeziumTranslator:
             return _null_or(_enum_of(column.labels))
         if kind in ("datetime", "time"):
             return _null_or(_time_reader(kind, self._times, column.digits))
-        reader = self._binary if kind in BYTES_KINDS else _BY_KIND.get(kind)
+        reader = _BY_KIND.get(kind) or (self._binary if kind in BYTES_KINDS else None)
         if reader is not None:
             return _null_or(reader)
         return _null_or(_unsigned if column.unsigned and kind == "bigint" else _plain)
@@ -358,7 +361,10 @@ def _plain(value: Any) -> object:
 
 
 def _unsigned(value: Any) -> object:
-    """bigint.unsigned.handling.mode long sends the upper half as negative numbers."""
+    """bigint.unsigned.handling.mode long sends the upper half as negative numbers, precise each number as a DECIMAL,
+    which without a schema is base64."""
+    if isinstance(value, str):
+        return int.from_bytes(spoken.base64_bytes(value), "big", signed=True)
     return value + 2**64 if isinstance(value, int) and value < 0 else value
 
 
@@ -368,6 +374,17 @@ def _bits(value: Any) -> object:
 
 def _geometry(value: Any) -> object:
     return spoken.shape(spoken.base64_bytes(value["wkb"]), value.get("srid") or 0)
+
+
+def _iso(value: Any) -> object:
+    """time.precision.mode isostring: `2024-02-29T01:02:03.5Z`, or a part of it, which has no zone at the source."""
+    if not value.endswith("Z"):
+        raise ValueError(f"{value!r} is no time as the connector spells it")
+    return value[:-1].replace("T", " ")
+
+
+def _vector(value: Any) -> object:
+    return base64.b64encode(struct.pack(f"<{len(value)}f", *value)).decode() if isinstance(value, list) else value
 
 
 def _is_binary(column: Column | None) -> bool:
@@ -425,6 +442,10 @@ _BY_NAME: Final[dict[str, _Value]] = {
     "io.debezium.time.MicroTime": spoken.span,
     "io.debezium.time.NanoTime": lambda value: spoken.span(value // 1000),
     "io.debezium.time.Year": _plain,
+    "io.debezium.time.IsoDate": _iso,
+    "io.debezium.time.IsoTime": _iso,
+    "io.debezium.time.IsoTimestamp": _iso,
+    "io.debezium.data.FloatVector": _vector,
     "io.debezium.data.Bits": _bits,
     "io.debezium.data.EnumSet": spoken.labels,
     "io.debezium.data.Json": spoken.document,
@@ -442,5 +463,6 @@ _BY_KIND: Final[dict[str, _Value]] = {
     "bit": _bits,
     "set": spoken.labels,
     "json": spoken.document,
+    "vector": _vector,
     **dict.fromkeys(GEOMETRY_KINDS, _geometry),
 }

@@ -24,9 +24,9 @@ class Foreign:
     def texts(self, input_format: str, message: bytes) -> list[bytes]:
         """The message in Maxwell's form. Raises DecodeError, ConfigError."""
         if input_format not in self._known:
-            self._known[input_format] = translator_of(
-                self._settings, input_format, self._columns_of, has_tables=self._settings.sink is None
-            )  # fmt: skip
+            settings = self._settings
+            has_tables = settings.sink is None or settings.source is not None
+            self._known[input_format] = translator_of(settings, input_format, self._columns_of, has_tables=has_tables)
         translate = self._known[input_format]
         return [message] if translate is None else list(translate(message))
 

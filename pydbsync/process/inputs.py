@@ -10,28 +10,32 @@ from pydbsync.decode.debezium import DebeziumTranslator
 from pydbsync.decode.encrypted import Decryption
 from pydbsync.decode.spoken import ColumnsOf, Translate
 from pydbsync.engine.stages import Stages
-from pydbsync.engine.table_plans import TablePlans
+from pydbsync.engine.table_plans import TablePlans, router_from
 from pydbsync.engine.translated import TranslatedSource, decoder_of
 from pydbsync.model import Column, TableName
 from pydbsync.plan.recognise import recognise
 from pydbsync.protocols import StateStore
+from pydbsync.sinks.source_tables import SourceColumns
 
 
 def translated(stages: Stages, settings: Settings, input_format: str) -> Stages:
     """The same parts with what reads the format before them. Raises ConfigError."""
-    plans = stages.plans
-
-    def columns_of(table: TableName) -> Mapping[str, Column] | None:
-        return plans.target_columns(table) if isinstance(plans, TablePlans) else None
-
-    translate = translator_of(
-        settings, input_format, columns_of, has_tables=isinstance(plans, TablePlans), store=stages.store
-    )
+    plans, has_tables = stages.plans, False
+    columns_of: ColumnsOf = _unknown_columns
+    if isinstance(plans, TablePlans):
+        columns_of, has_tables = plans.target_columns, True
+    elif input_format == "debezium":
+        columns_of, has_tables = SourceColumns(settings, router_from(settings)), settings.source is not None
+    translate = translator_of(settings, input_format, columns_of, has_tables=has_tables, store=stages.store)
     if translate is None:
         return stages
     return stages._replace(
         source=TranslatedSource(stages.source, translate), decode=decoder_of(translate, input_format)
     )
+
+
+def _unknown_columns(table: TableName) -> Mapping[str, Column] | None:
+    return None
 
 
 def _last_place(store: StateStore | None) -> tuple[str, int]:

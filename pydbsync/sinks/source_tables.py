@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Mapping
+from typing import Final
+
 from pydbsync.apply.catalog import read_table
 from pydbsync.apply.connection import Connection
 from pydbsync.config.settings import Settings
 from pydbsync.errors import ConfigError, TransientError
-from pydbsync.model import TableName, TableSchema
+from pydbsync.model import Column, TableName, TableSchema
 from pydbsync.route.router import Router
+
+_READ_AGAIN_S: Final = 10.0
 
 
 class SourceTables:
@@ -48,3 +54,25 @@ class SourceTables:
         if self._connection is not None:
             self._connection.close()
             self._connection = None
+
+
+class SourceColumns:
+    """The columns of the source's tables, for messages that do not tell what their values are; the same object as long
+    as they are the same."""
+
+    def __init__(self, settings: Settings, router: Router) -> None:
+        self._tables = SourceTables(settings, router) if settings.source is not None else None
+        self._router = router
+        self._found: dict[TableName, tuple[Mapping[str, Column] | None, float]] = {}
+
+    def __call__(self, table: TableName) -> Mapping[str, Column] | None:
+        """By the source's name; None where the table is not there, or there is nobody to ask. Raises TransientError."""
+        if self._tables is None:
+            return None
+        known, read_at = self._found.get(table, (None, 0.0))
+        if table in self._found and time.monotonic() - read_at < _READ_AGAIN_S:
+            return known
+        schema = self._tables(TableName(self._router.rename(table.database), table.table))
+        found = None if schema is None else {column.name: column for column in schema.columns}
+        self._found[table] = (known if known == found else found, time.monotonic())
+        return self._found[table][0]

@@ -214,7 +214,7 @@ def test_what_the_index_refuses_is_parked_and_written_when_it_comes_mended(clust
     assert run(settings, bodies).parked == 2
     parts = parts_of(settings)
     reasons = [kept.change.reason for kept in parts.keep.parked()]
-    assert any("'70000'; Numeric value (70000) out of range" in reason for reason in reasons), reasons
+    assert any("'70000'" in reason and "Numeric value (70000) out of range" in reason for reason in reasons), reasons
     assert any("no column 'id', which the id" in reason for reason in reasons)
     assert cluster.search("t") == {"2": row(2, 4)}
     assert run(settings, binlog.transaction(update("d.t", row(1, 3), {"v": 70_000}))).parked == 1  # behind the first
@@ -623,7 +623,7 @@ def test_columns_that_come_are_mapped_and_types_that_change_are_told(
     ddl = binlog.ddl("ALTER TABLE t ADD w DATETIME(3), MODIFY v VARCHAR(9)", "d.t", columns=("id", "v", "w"))
     run(settings, ddl + binlog.transaction(insert("d.t", {"id": 2, "v": "x", "w": "2020-01-01 00:00:00.000"})))
     assert "column wants text: `pydbsync copy`" in caplog.text
-    assert parts_of(settings).keep.parked()[0].change.reason.startswith("OpenSearch: mapper_parsing_exception")
+    assert "_parsing_exception" in parts_of(settings).keep.parked()[0].change.reason
     run(settings, binlog.transaction(insert("d.t", {"id": 3, "v": "7", "w": "2020-01-01 00:00:00.000"})))
     assert cluster.find("t", {"range": {"w": {"gte": "2020-01-01 00:00:00.000"}}}) == {"3"}
 
@@ -678,7 +678,8 @@ def test_what_was_parked_is_retried_and_never_over_what_is_newer(
         assert ended.value.code in (0, None, 1)
         return capsys.readouterr().out
 
-    assert command("parked", "list", "--json").count("out of range of Java short") == 2
+    listed = command("parked", "list", "--json").splitlines()
+    assert ["out of range of Java short" in line for line in listed] == [True, True]
     assert "2 stay parked" in command("parked", "retry")
     cluster.ask("DELETE", f"/{cluster.index('t')}")
     write_config(program(cluster, table), config)  # the mapping is mended
