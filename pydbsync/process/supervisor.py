@@ -206,6 +206,11 @@ class Supervisor:
 
     def _ended(self, worker: _Worker) -> None:
         self._read(worker)
+        if worker.pipe is not None:
+            # It was the fork server that died: the worker itself leaves when it sees that nobody listens, and until
+            # then its figures are counted already.
+            worker.pipe.close()
+            worker.pipe = None
         worker.process.join()
         code = worker.process.exitcode
         worker.process = None
