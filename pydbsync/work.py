@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Generic, NamedTuple, Protocol, TypeAlias, TypeVar
 
 import msgspec
@@ -167,6 +167,10 @@ class ParkedRows:
         found = [self._tables[name] for name in (target, TableName(target.database, "")) if name in self._tables]
         found += [self._rows[target, key] for key in keys if (target, key) in self._rows]
         return max(found, default=None)
+
+    def blocker_of_row(self, target: TableName, keys: Collection[bytes]) -> int | None:
+        """The same for the change of a row; without keys it may be any row of the table."""
+        return self.blocker(target, keys) if keys else self.blocker_of_table(target)
 
     def blocker_of_table(self, target: TableName) -> int | None:
         """The same for a change of the whole table, which waits for each of its rows."""

@@ -25,7 +25,7 @@ from pydbsync.plan.agreement import (
     Word,
     encode_word,
 )
-from pydbsync.plan.identity import row_identity
+from pydbsync.plan.identity import nearest_identity
 from pydbsync.plan.quoting import quote_name
 from pydbsync.plan.rows import TablePlan
 from pydbsync.work import Entry
@@ -63,7 +63,7 @@ class Agreement:
             return
         for _, change, plan in entries:
             if not isinstance(change, SaidOfRow) and plan.row_key:
-                for row_id in self._told.touch((plan.name, each) for each in row_identity(change, plan)):
+                for row_id in self._told.touch((plan.name, each) for each in nearest_identity(change, plan)):
                     self._is_known = False
                     self._table.touch(connection, row_id)
 
@@ -121,7 +121,7 @@ def _key_alone(plan: TablePlan, image: msgspec.Raw) -> msgspec.Raw:
 def row_id_of(plan: TablePlan, image: msgspec.Raw) -> RowId:
     """What tells the row under the key of an image, however the key is spelled."""
     change = RowChange(kind="delete", database="", table="", ts=0, data=image)
-    found = row_identity(change, plan)
+    found = nearest_identity(change, plan)
     return TableName(*plan.name), found[-1] if found else b""
 
 

@@ -388,7 +388,7 @@ class Applier:
         """Make one change; if the target refuses it, or the row waits for one in `refused`, it is added there. Of the
         source tables `repeats` changes come that the rows hold already."""
         _, change, plan = entry
-        behind = blocked.blocker(plan.name, plan.identity(change)) if blocked else None
+        behind = blocked.blocker_of_row(plan.name, plan.identity(change)) if blocked else None
         if behind is not None:
             parked: ParkedChange | None = park_row(entry, "waits behind a parked change of the same row", behind=behind)
         else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -116,7 +117,7 @@ class OpenBatch:
         by policy."""
         delivery, change, plan = entry
         if self._pending is not None or self._store.parked:
-            behind = self.blocker(plan.name, plan.identity(change))
+            behind = self._blocker_of_row(plan.name, plan.identity(change))
             if behind is not None:
                 self.park(park_row(entry, "waits behind a parked change of the same row or table", behind=behind))
                 return
@@ -135,7 +136,7 @@ class OpenBatch:
         """Take in what the other end says of a row, which is no change of it, behind those that came before. Raises
         StopError by policy."""
         _, change, plan = entry
-        if (behind := self.blocker(plan.name, plan.identity(change))) is not None:
+        if (behind := self._blocker_of_row(plan.name, plan.identity(change))) is not None:
             self.park(park_row(entry, "waits behind a parked change of the same row or table", behind=behind))
         else:
             self.entries.append(entry)
@@ -188,12 +189,16 @@ class OpenBatch:
     def park_entry(self, entry: Entry[Any], reason: str) -> None:
         """Park a change that is not to be made now, with what follows of its rows. Raises StopError by policy."""
         _, change, plan = entry
-        self.park(park_row(entry, reason, behind=self.blocker(plan.name, plan.identity(change))))
+        self.park(park_row(entry, reason, behind=self._blocker_of_row(plan.name, plan.identity(change))))
 
     def blocker(self, target: TableName, keys: tuple[bytes, ...] | list[bytes] = ()) -> int | None:
         """What a change of these rows of the table, or one that concerns no row, must wait for."""
         pending = None if self._pending is None else self._pending.blocker(target, keys)
         return self._store.parked.blocker(target, keys) if pending is None else pending
+
+    def _blocker_of_row(self, target: TableName, keys: Sequence[bytes]) -> int | None:
+        pending = None if self._pending is None else self._pending.blocker_of_row(target, keys)
+        return self._store.parked.blocker_of_row(target, keys) if pending is None else pending
 
     def blocker_of_all(self, target: TableName) -> int | None:
         """What a change of the whole table must wait for; of the whole database, where no table is named."""
@@ -221,7 +226,7 @@ class OpenBatch:
             self._park_again(each)
 
     def _park_again(self, parked: ParkedChange) -> None:
-        self._remember(msgspec.structs.replace(parked, behind=self.blocker(parked.target, parked.row_keys)))
+        self._remember(msgspec.structs.replace(parked, behind=self._blocker_of_row(parked.target, parked.row_keys)))
 
     def _remember(self, parked: ParkedChange) -> None:
         if self._pending is None:

@@ -26,7 +26,7 @@ from pydbsync.model import (
     read_image,
 )
 from pydbsync.plan.documents import are_spelled_apart, document_condition, document_likeness
-from pydbsync.plan.identity import row_identity
+from pydbsync.plan.identity import Readings, readings_of, row_identity
 from pydbsync.plan.large import LARGE_BYTES, Write, write_literal
 from pydbsync.plan.lexer import Brand
 from pydbsync.plan.literals import NULL, float_bits, literal_for
@@ -467,6 +467,11 @@ class TablePlan:
         self._key_of: Callable[[msgspec.Raw], bytes] | None = None
         self._key_names: tuple[str, ...] = ()
         self._key_markers: tuple[bytes, ...] = ()
+
+    @functools.cached_property
+    def key_readings(self) -> Readings | None:
+        """How the collations of the key read its letters; None where that is not known."""
+        return readings_of(column for column in self.schema.columns if column.name in self.row_key)
 
     def shape_for(self, data: msgspec.Raw) -> RowShape:
         """The compiled shape for this row image. Raises PlanError for a column that the target does not have."""

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import msgspec
 
 from pydbsync.model import NO_JSON, RowChange, SchemaChange, TableName, read_image
-from pydbsync.plan.identity import row_identity
+from pydbsync.plan.identity import Readings, row_identity
 from pydbsync.route.router import Router
 from pydbsync.sinks.writer import RowWriter, SinkRow, place_of
 from pydbsync.work import Batch, Work
@@ -24,6 +24,11 @@ class SinkPlan(NamedTuple):
     def has_key(self) -> bool:
         """What comes again changes nothing, by its place."""
         return True
+
+    @property
+    def key_readings(self) -> Readings:
+        """A sink has no collations: it tells keys apart as they are spelled."""
+        return {}
 
     def old_image(self, change: RowChange) -> msgspec.Raw:
         """The row before an update. Raises PlanError."""

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
-from pydbsync.model import RowChange, TableSchema
+from pydbsync.model import RowChange, TableName, TableSchema
 from pydbsync.plan.identity import row_identity
+from pydbsync.work import ParkedChange, ParkedRows
 from tests.unit.plan.tables import change, delete, insert, plan, raw, table, update
 
 KEYED = table("id int, v varchar")
@@ -81,3 +83,44 @@ def test_what_else_an_image_holds_does_not_make_it_another_row(other: dict[str, 
 
 def test_spaces_at_the_end_of_a_key_do_not_make_it_another_row() -> None:
     assert meets(COMPOSITE, insert({"a": "x ", "b": 1, "v": 1}), insert({"a": "x", "b": 1, "v": 1}))
+
+
+@pytest.mark.parametrize(
+    ("collation", "one", "other"),
+    [
+        ("utf8mb4_swedish_ci", "ü", "Y"), ("utf8mb4_da_0900_ai_ci", "ý", "Ü"), ("utf8mb4_nb_0900_ai_ci", "þ", "TH"),
+        ("utf8mb4_sv_0900_ai_ci", "ę", "ä"), ("utf8mb4_lt_0900_ai_ci", "y", "I"), ("utf8mb4_roman_ci", "jv", "IU"),
+        ("latin1_swedish_ci", "[", "å"), ("utf8mb4_de_pb_0900_ai_ci", "oö", "ooe"), ("gbk_chinese_ci", "~", "Y"),
+        ("utf8mb4_0900_ai_ci", "aæ", "aae"), ("hebrew_general_ci", "ך", "כ"),
+    ],
+)  # fmt: skip
+def test_a_language_reads_letters_in_its_own_way(collation: str, one: str, other: str) -> None:
+    schema = msgspec.structs.replace(COMPOSITE, columns=tuple(
+        msgspec.structs.replace(each, collation=collation if each.kind == "varchar" else None)
+        for each in COMPOSITE.columns
+    ))  # fmt: skip
+    keys = [{"a": each, "b": 1, "v": 1} for each in (one, other)]
+    assert meets(schema, insert(keys[0]), delete(keys[1]))
+    assert not meets(schema, insert(keys[0]), delete({**keys[1], "a": other + "q"}))
+
+
+@pytest.mark.parametrize(
+    ("collation", "text"),
+    [("macce_general_ci", "m"), ("utf8mb4_of_tomorrow_ci", "x"), ("utf8mb4_0900_ai_ci", "เก"), ("utf8mb4_bin", "ƾ")],
+)
+def test_a_key_of_which_nobody_knows_what_equals_it_may_be_any_row(collation: str, text: str) -> None:
+    (column, *rest) = COMPOSITE.columns
+    schema = msgspec.structs.replace(
+        COMPOSITE, columns=(msgspec.structs.replace(column, collation=collation), *rest)
+    )  # fmt: skip
+    assert row_identity(insert({"a": text, "b": 1, "v": 1}), plan(schema)) == []
+    assert row_identity(insert({"a": None, "b": 1, "v": 1}), plan(schema)) != []
+
+
+def test_what_may_be_any_row_waits_and_is_waited_for() -> None:
+    name, parked = TableName("d", "t"), ParkedRows()
+    change = ParkedChange(message=b"", reason="", kind="insert", position="", source=name, target_database="d")
+    parked.remember(7, msgspec.structs.replace(change, row_keys=(b"k",)))
+    assert [parked.blocker_of_row(name, keys) for keys in ((b"k",), (b"x",), ())] == [7, None, 7]
+    parked.remember(8, msgspec.structs.replace(change, is_whole_table=True))
+    assert parked.blocker_of_row(name, (b"x",)) == 8
