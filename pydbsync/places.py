@@ -8,6 +8,7 @@ from __future__ import annotations
 import enum
 import re
 import time
+import zlib
 from collections.abc import Callable
 
 import msgspec
@@ -27,6 +28,33 @@ class Standing(enum.Enum):
     """A schema change at exactly the checkpoint: the journal of schema changes knows whether this one has run."""
 
 
+class Former(msgspec.Struct, frozen=True):
+    """Where the stream stood before it began anew."""
+
+    base: str
+    place: Place
+    newest_ts: int
+
+
+class Recent(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What tells a change that was never applied from one that comes again, where neither its place nor its time does.
+
+    Each part is a proof or says nothing: as it is by default, nothing is known.
+    """
+
+    has_all: bool = False
+    """Whether `keys` has every transaction of which a change with the newest `ts` was applied."""
+    keys: tuple[int | str, ...] = ()
+    """Their xids and GTIDs; of schema changes the place and a digest."""
+    since: tuple[int, int] | None = None
+    """File and offset of the first change with the newest `ts`."""
+    top_xid: int | None = None
+    """The largest xid that was applied of this file; a server that starts again begins another file."""
+    ahead_ts: int | None = None
+    """The newest `ts` applied that was too far ahead to be believed; 0 where there was none."""
+    former: Former | None = None
+
+
 class Checkpoint(msgspec.Struct):
     """How far one stream is applied; what the target keeps of it in the row `checkpoint`."""
 
@@ -44,6 +72,7 @@ class Checkpoint(msgspec.Struct):
     """The GTID of that transaction while its end has not come."""
     server_ids: tuple[int, ...] = ()
     """All servers whose changes came in this stream: a replica's binlog has those of several."""
+    recent: Recent = msgspec.field(default_factory=Recent)
 
     def position(self) -> str:
         """The place as MySQL writes it, with the row number behind it where it is inside a transaction."""
@@ -79,6 +108,13 @@ _AHEAD_S = 24 * 3600
 """How far the source's clock may go ahead of ours. A later `ts` was made up (SET timestamp) and proves nothing: taken
 for the newest, all that comes after it would count as old."""
 _MOST_SERVERS = 50
+_MOST_SPANS = 256
+"""So many spans of applied GTIDs are kept of a server. A queue that gets some of the transactions has gaps between, and
+what a replica commits out of order is nearer than that."""
+_MOST_KEYS = 100_000
+_MOST_KEPT_KEYS = 32
+_UNKNOWN_XID = 2**64
+"""No xid is larger."""
 
 
 def _row_number(change: RowChange) -> int:
@@ -112,6 +148,17 @@ class StreamProgress:
         self._gtids = GtidSet(checkpoint.gtids)
         self._has_gtids = bool(checkpoint.gtids)
         self._open_gtid: str | None = checkpoint.open_gtid or None
+        self._passed_gtid = ""
+        self._has_unnamed = False
+        recent, is_first = checkpoint.recent, not checkpoint.base
+        self._has_all = recent.has_all or is_first
+        self._seen: set[int | str] = set(recent.keys)
+        self._since: str | tuple[int, int] | None = recent.since
+        self._ahead_ts = 0 if is_first else recent.ahead_ts
+        self._top_xid = -1 if is_first else _UNKNOWN_XID if recent.top_xid is None else recent.top_xid
+        self._top_of = checkpoint.base, checkpoint.place.file
+        self._former = recent.former
+        self._is_met = False
         # The last position as text. In a growing stream nearly every position has the same file and as many digits as
         # the one before: then the texts compare as the numbers do, and the offset is parsed only when it is asked for.
         # Empty where a text does not tell the offset.
@@ -120,6 +167,8 @@ class StreamProgress:
 
     def checkpoint(self) -> Checkpoint:
         """What to store now: all that was judged NEW so far counts as applied."""
+        if self._has_gtids:
+            self._gtids.close_gaps(_MOST_SPANS)
         return Checkpoint(
             base=self._base,
             place=self.place(),
@@ -129,20 +178,66 @@ class StreamProgress:
             xid=self._xid,
             open_gtid=self._open_gtid or "",
             server_ids=tuple(self._servers) if len(self._servers) > 1 else (),
+            recent=self._recent(),
         )
 
-    def judge(self, change: RowChange | SchemaChange) -> Standing:
-        """How the next change of the stream stands; NEW and NEW_STREAM move the progress to its place.
+    def _recent(self) -> Recent:
+        if len(self._seen) > _MOST_KEYS:  # a source whose time stands still
+            self._has_all, self._seen = False, set()
+        is_kept = self._has_all and len(self._seen) <= _MOST_KEPT_KEYS
+        if isinstance(self._since, str):
+            _, file, offset = parse_position(self._since)
+            self._since = file, offset
+        return Recent(
+            has_all=is_kept,
+            keys=tuple(self._seen) if is_kept else (),
+            since=self._since,
+            top_xid=None if self._top_xid == _UNKNOWN_XID else self._top_xid,
+            ahead_ts=self._ahead_ts,
+            former=self._former,
+        )
+
+    def judge(self, change: RowChange | SchemaChange, *, again: bool = False, is_held: bool = False) -> Standing:
+        """How the next change of the stream stands; NEW and NEW_STREAM move the progress to its place. `again` says
+        that the broker has handed it out before, `is_held` that Maxwell may have held it back behind newer ones.
 
         Raises ValueError for a position or GTID that is none, or does not tell; the progress is then as before.
         """
         position = change.position
         if position is None:
-            self._see(change.ts)
+            self._see(change.ts, None)
             return Standing.NEW
         if isinstance(change, RowChange) and self.follows(change):
             return Standing.NEW
-        return self._judge(change, position)
+        return self._judge(change, position, again=again, is_held=is_held)
+
+    def pass_over(self, change: RowChange | SchemaChange) -> None:
+        """The change is known to be applied by other means. Its GTID counts as applied when the next one comes: other
+        rows of the transaction may still have to be. Raises ValueError for a position or GTID that is none."""
+        if change.position is None:
+            return
+        base, file, _ = parse_position(change.position)
+        if change.gtid is not None:
+            parse_gtid(change.gtid)
+            if change.gtid != self._passed_gtid:
+                self._end_passed(change.gtid)
+                self._passed_gtid = change.gtid
+        self._note(change, base, file)
+
+    def _note(self, change: RowChange | SchemaChange, base: str, file: int) -> None:
+        """Remember a change that is applied, by its transaction."""
+        if (base, file) != self._top_of:
+            self._top_of, self._top_xid = (base, file), -1
+        if isinstance(change, RowChange) and change.xid is not None:
+            self._top_xid = max(self._top_xid, change.xid)
+        self._seen.update(_keys_of(change))
+        self._see(change.ts, change)
+
+    def _end_passed(self, gtid: str) -> None:
+        if self._passed_gtid not in ("", gtid):
+            self._gtids.add(self._passed_gtid)
+            self._has_gtids = True
+            self._passed_gtid = ""
 
     def follows(self, change: RowChange) -> bool:
         """Move on to a row that plainly comes next; False where `judge` must tell. Runs once a row."""
@@ -167,28 +262,42 @@ class StreamProgress:
             return False
         if gtid is not None:
             if change.commit:
-                if self._open_gtid not in (None, gtid) or not self._gtids.extend(gtid):
+                if self._passed_gtid or self._open_gtid not in (None, gtid) or not self._gtids.extend(gtid):
                     return False
                 self._open_gtid = None
+                self._seen.add(gtid)
             elif gtid != self._open_gtid:
                 return False
+        elif self._has_gtids:
+            return False
         self._text = position
-        self._xoffset, self._xid = xoffset, change.xid
+        self._xoffset = xoffset
+        xid = change.xid
+        if xid != self._xid:
+            self._xid = xid
+            if xid is not None:
+                self._seen.add(xid)
+                self._top_xid = max(self._top_xid, xid)
         if change.ts > self._newest_ts:
-            self._see(change.ts)
+            self._see(change.ts, change)
         return True
 
-    def _judge(self, change: RowChange | SchemaChange, position: str) -> Standing:
+    def _judge(self, change: RowChange | SchemaChange, position: str, *, again: bool, is_held: bool) -> Standing:
         base, file, offset, xoffset = self._place_of(change, position)
         gtid = change.gtid
         if gtid is not None:
             parse_gtid(gtid)
+        if again and self._is_of_former(change, base, Place(file, offset, xoffset)):
+            return Standing.DUPLICATE
+        self._is_met = True
         server_id = change.server_id if isinstance(change, RowChange) else None
-        is_newer = self._is_newer(change.ts)
         is_open = gtid is not None and gtid == self._open_gtid
         is_applied = gtid is not None and not is_open and gtid in self._gtids
         goes_back = (file, offset, xoffset) <= (self._file, self._offset, self._xoffset)
-        is_reset = is_applied and is_newer
+        is_unseen = self._is_newer(change.ts) or (
+            not (is_open or is_held) and self._is_unseen(change, base, file, offset)
+        )
+        is_reset = is_applied and is_unseen
         standing = Standing.NEW
         if base == self._base and (server_id is None or not self._servers or server_id in self._servers):
             if goes_back:
@@ -197,21 +306,23 @@ class StreamProgress:
                         return Standing.SAME_PLACE
                     if xoffset == _UNNUMBERED and self._xoffset != COMMIT_ROW:
                         return Standing.NEW
-                is_next = gtid is not None and not is_open and self._gtids.surpasses(gtid)
-                if not is_newer and not is_next:
+                is_next = gtid is not None and not is_open and self._gtids.lacks(gtid)
+                if not is_unseen and not is_next:
                     return Standing.DUPLICATE
                 is_reset = not is_next
                 standing = Standing.NEW_STREAM
-        elif is_open and not is_newer and xoffset <= self._xoffset:
+        elif is_open and not is_unseen and xoffset <= self._xoffset:
             # A replica goes on in the midst of a transaction: its places are others, the numbers of the rows are not.
             return Standing.DUPLICATE
         elif self._base and (base != self._base or goes_back):
             standing = Standing.NEW_STREAM
-        if is_applied and not is_newer:
+        if is_applied and not is_unseen:
             return Standing.DUPLICATE
         if is_reset:
             standing = Standing.NEW_STREAM
         if standing is Standing.NEW_STREAM:
+            self._former = Former(self._base, self.place(), self._newest_ts)
+            self._since = None
             self._servers.clear()
         if is_reset and gtid is not None:
             # The server gives its numbers anew (RESET BINARY LOGS AND GTIDS): what was applied of them tells nothing.
@@ -220,17 +331,50 @@ class StreamProgress:
         self._move(change, base, file, offset, xoffset)
         return standing
 
+    def _is_of_former(self, change: RowChange | SchemaChange, base: str, place: Place) -> bool:
+        """Whether it was committed with the stream before this one began, and comes again since the broker was not told
+        in time. Such changes come before all others."""
+        former = self._former
+        if former is None or self._is_met or (base == self._base and place <= self.place()):
+            return False
+        return base == former.base and place <= former.place and change.ts <= former.newest_ts
+
+    def _is_unseen(self, change: RowChange | SchemaChange, base: str, file: int, offset: int) -> bool:
+        """Whether what is known of the newest second and of this file proves that the change was never applied."""
+        xid = change.xid if isinstance(change, RowChange) else None
+        keys = _keys_of(change)
+        if not keys:
+            return False
+        is_newest = change.ts == self._newest_ts
+        if is_newest and self._has_all:
+            return self._seen.isdisjoint(keys)
+        if change.gtid is not None or base != self._base:
+            return False
+        if is_newest and isinstance(self._since, tuple) and (file, offset) < self._since:
+            return True
+        return xid is not None and (base, file) == self._top_of and xid > self._top_xid
+
     def _is_newer(self, ts: int) -> bool:
         """Whether the change must have been made after all that was applied."""
         if ts <= self._newest_ts:
             return False
         if ts > self._horizon:
             self._horizon = self._now() + _AHEAD_S
-        return ts <= self._horizon
+        if ts > self._horizon:
+            return self._ahead_ts is not None and ts > self._ahead_ts
+        return ts != self._ahead_ts
 
-    def _see(self, ts: int) -> None:
-        if self._is_newer(ts):
-            self._newest_ts = ts
+    def _see(self, ts: int, change: RowChange | SchemaChange | None) -> None:
+        """Note the time of a change, which has been moved to if it has a place."""
+        if not self._is_newer(ts):
+            return
+        if ts > self._horizon:
+            self._ahead_ts = ts
+            return
+        self._newest_ts = ts
+        self._has_all = True
+        self._since = None if change is None else change.position
+        self._seen = set() if change is None else set(_keys_of(change))
 
     def _parse_text(self) -> None:
         if self._text:
@@ -288,7 +432,7 @@ class StreamProgress:
         self._text, self._file_text = position, position[: position.rindex(":") + 1]
         if offset >= _WRAP or position[len(self._file_text)] == "-":
             self._text = ""  # behind 4 GiB the next one may seem to go on, and come again from before
-        self._see(change.ts)
+        self._note(change, base, file)
         self._xid = None
         if isinstance(change, RowChange):
             self._xid = change.xid
@@ -300,7 +444,13 @@ class StreamProgress:
                         del self._servers[next(iter(self._servers))]
         gtid = change.gtid
         if gtid is None:
+            self._has_unnamed = self._has_gtids
             return
+        self._end_passed(gtid)
+        if self._has_unnamed:
+            # They were sent without for a while: what was applied meanwhile had the numbers in between.
+            self._gtids.close_gap(gtid)
+            self._has_unnamed = False
         # A GTID counts as applied once its transaction is over; a queue may never see the commit row (it went to
         # another queue), so the next GTID closes the one before it as well. DDL is over by itself, but for MySQL's
         # CREATE TABLE … SELECT, which arrives as CREATE TABLE … START TRANSACTION (partitions stand behind that) and
@@ -316,3 +466,11 @@ class StreamProgress:
             self._open_gtid = None
         else:
             self._open_gtid = gtid
+
+
+def _keys_of(change: RowChange | SchemaChange) -> tuple[int | str, ...]:
+    """What a transaction is known by: its xid, its GTID; a schema change without one by its place and its text."""
+    keys: tuple[int | str, ...] = () if change.gtid is None else (change.gtid,)
+    if isinstance(change, SchemaChange):
+        return keys or (f"{change.position} {zlib.crc32(change.sql.encode('utf-8', 'surrogatepass')):08x}",)
+    return keys if change.xid is None else (*keys, change.xid)

@@ -14,10 +14,12 @@ import secrets
 import socket
 import threading
 
+import msgspec
+
 from pydbsync.apply.connection import Connection
 from pydbsync.errors import CheckpointConflict
 from pydbsync.model import Place, TableName
-from pydbsync.places import Checkpoint
+from pydbsync.places import Checkpoint, Recent
 from pydbsync.plan.quoting import quote_name, quote_text
 from pydbsync.work import StreamState
 
@@ -82,14 +84,15 @@ class CheckpointRow:
         """The row as it is committed; None if there is none."""
         found = connection.rows(
             "SELECT binlog_base, binlog_file, binlog_offset, xoffset, server_id, newest_ts, gtids, epoch, commits,"
-            " applied, duplicates, heartbeat, heartbeat_ts, ghosts, xid, open_gtid, server_ids, echoes"
+            " applied, duplicates, heartbeat, heartbeat_ts, ghosts, xid, open_gtid, server_ids, echoes,"
+            " recent"
             f" FROM {self._table} WHERE stream = %s",
             (self._stream,),
         )
         if not found:
             return None
         base, file, offset, xoffset, server_id, newest_ts, gtids, epoch, commits, applied, duplicates, *rest = found[0]
-        heartbeat, heartbeat_ts, ghosts, xid, open_gtid, server_ids, echoes = rest
+        heartbeat, heartbeat_ts, ghosts, xid, open_gtid, server_ids, echoes, recent = rest
         return StreamState(
             checkpoint=Checkpoint(
                 base=base,
@@ -100,6 +103,7 @@ class CheckpointRow:
                 xid=xid,
                 open_gtid=open_gtid,
                 server_ids=tuple(int(number) for number in filter(None, server_ids.split(","))),
+                recent=Recent() if recent is None else msgspec.json.decode(recent, type=Recent),
             ),
             epoch=int(epoch),
             commits=int(commits),
@@ -152,6 +156,8 @@ class CheckpointRow:
             + quote_text(checkpoint.gtids)
             + b", ghosts = "
             + quote_text(state.ghosts)
+            + b", recent = "
+            + quote_text(msgspec.json.encode(checkpoint.recent).decode())
             + (b"" if state.echoes is None else b", echoes = " + quote_text(state.echoes))
             + b" WHERE stream = "
             + quote_text(self._stream)

@@ -188,6 +188,11 @@ MIGRATIONS = (
         "Two ends agree on rows that were in conflict: what they say to each other, and what has no answer yet.",
         (Columns("mark", "word LONGTEXT CHARACTER SET utf8mb4 NULL"), Table("told", TOLD_TABLE)),
     ),
+    Migration(
+        18,
+        "A stream remembers what tells the newest changes from those of a source that was reset.",
+        (Columns("checkpoint", "recent LONGTEXT CHARACTER SET utf8mb4 NULL"),),
+    ),
 )
 
 VERSION_TABLE = Table(

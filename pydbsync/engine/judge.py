@@ -6,6 +6,7 @@ stream has got, where a copy lets replay begin, which tables came by a bootstrap
 
 from __future__ import annotations
 
+import contextlib
 import enum
 from typing import NamedTuple
 
@@ -184,8 +185,9 @@ class Judge:
             return None
 
     def _judge_place(self, delivery: Delivery, change: RowChange | SchemaChange, *, is_open: bool = False) -> Judgement:
+        is_bootstrapped = TableName(change.database, change.table or "") in self._bootstrapped
         try:
-            standing = self._progress.judge(change)
+            standing = self._progress.judge(change, again=delivery.redelivered, is_held=is_bootstrapped)
         except ValueError as exc:
             return Judgement(Verdict.UNREADABLE, reason=str(exc))
         if not delivery.redelivered:
@@ -203,7 +205,7 @@ class Judge:
                 return PLAINLY_NEW
         elif self.is_late(delivery, change):
             return _LATE
-        if TableName(change.database, change.table or "") in self._bootstrapped and isinstance(change, RowChange):
+        if is_bootstrapped and isinstance(change, RowChange):
             return _REPEAT
         self.duplicates += 1
         return _DUPLICATE
@@ -218,6 +220,8 @@ class Judge:
         if self._copy.is_done:
             self._copy = None
         if is_copied:
+            with contextlib.suppress(ValueError):
+                self._progress.pass_over(change)
             self.duplicates += 1
             if self._holes is not None and isinstance(change, RowChange):
                 self._holes.look_at(change)

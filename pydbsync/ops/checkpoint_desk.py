@@ -18,7 +18,7 @@ from pydbsync.errors import ApplyError, ConfigError, OperationError, TransientEr
 from pydbsync.gtids import GtidSet
 from pydbsync.model import COMMIT_ROW, Place
 from pydbsync.ops.servers import Servers
-from pydbsync.places import Checkpoint, parse_position
+from pydbsync.places import Checkpoint, Recent, parse_position
 from pydbsync.plan.quoting import quote_name
 from pydbsync.work import StreamState
 
@@ -108,6 +108,7 @@ class CheckpointDesk:
         goes_on = not before.base or base != before.base or place >= before.place
         wanted = msgspec.structs.replace(
             before, base=base, place=place, gtids=wanted_gtids, xid=None, open_gtid="",
+            recent=Recent(),
             # What is skipped is newer than all that was applied, and would else count as a new stream.
             newest_ts=max(before.newest_ts, int(time.time())) if goes_on else before.newest_ts,
         )  # fmt: skip

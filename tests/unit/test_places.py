@@ -292,10 +292,12 @@ def test_a_source_without_gtids_keeps_none() -> None:
     assert progress.checkpoint().gtids == ""
 
 
-def test_a_gtid_of_mariadb_is_left_out_of_the_set() -> None:
+def test_a_gtid_of_mariadb_is_counted_by_domain_and_server() -> None:
     progress = StreamProgress(Checkpoint())
-    judged(progress, row(gtid="0-1-7", commit=True))
-    assert progress.checkpoint().gtids == ""
+    judged(progress, *(row(f"b.000002:{n}00", gtid=f"0-1-{n}", commit=True) for n in (7, 8, 9)))
+    judged(progress, row("b.000002:1100", gtid="0-2-10", commit=True))
+    assert progress.checkpoint().gtids == "0-1:7-9,0-2:10"
+    assert str(GtidSet("0-1-9,0-2-10")) == "0-1:1-9,0-2:1-10"
 
 
 def test_a_wrong_gtid_is_refused_and_moves_nothing() -> None:
@@ -348,6 +350,26 @@ def test_tagged_gtids_are_counted_by_their_tag() -> None:
     assert str(GtidSet(str(found))) == str(found)
 
 
+def test_of_many_gaps_in_a_gtid_set_the_lowest_are_closed() -> None:
+    found = GtidSet(f"{UUID}:1:3:5:7-8:10,{OTHER_UUID}:2:4")
+    found.close_gaps(3)
+    assert str(found) == f"{UUID}:1-5:7-8:10,{OTHER_UUID}:2:4"
+    assert [found.lacks(f"{UUID}:{n}") for n in (1, 2, 6, 8, 9, 10, 11)] == [
+        False, False, True, False, True, False, True,
+    ]  # fmt: skip
+    assert not found.lacks(f"{OTHER_UUID}:1"), "it may have come before GTIDs were known"
+
+
+def test_a_queue_that_gets_every_other_transaction_keeps_its_gtids_in_bounds() -> None:
+    progress = StreamProgress(Checkpoint())
+    changes = [tx(f"b.000002:{n}", n) for n in range(1, 4001, 2)]
+    assert judged(progress, *changes) == [NEW] * 2000
+    kept = progress.checkpoint().gtids
+    assert kept.startswith(f"{UUID}:1-")
+    assert len(kept) < 4000
+    assert judged(StreamProgress(progress.checkpoint()), *changes) == [DUPLICATE] * 2000
+
+
 def test_a_gtid_set_is_read_as_mysql_prints_it() -> None:
     found = GtidSet(f"{OTHER_UUID}:5,\n{UUID}:7-9:1-3")
     assert str(found) == f"{UUID}:1-3:7-9,{OTHER_UUID}:5"
@@ -385,7 +407,7 @@ class Case(NamedTuple):
 
 def tx(position: str, number: int, ts: int = 100, **fields: Any) -> RowChange:
     """The only row of a transaction, with its GTID."""
-    return row(position, ts, gtid=f"{UUID}:{number}", xid=1000 + number, commit=True, **fields)
+    return row(position, ts, gtid=f"{UUID}:{number}", commit=True, **{"xid": 1000 + number, **fields})
 
 
 def wrapping(*offsets: int, gtid: str | None = None) -> list[RowChange | SchemaChange]:
@@ -440,7 +462,7 @@ CASES: dict[str, Case] = {
     "GTIDs begin again, of which this queue sees one that it had not": Case(
         [tx(f"b.000002:{n}00", n) for n in (1, 2, 3, 10, 11)],
         [tx("b.000001:100", 6, 101), tx("b.000001:200", 10, 101), tx("b.000001:300", 11, 101)],
-        [NEW_STREAM, NEW, NEW],
+        [NEW_STREAM, NEW_STREAM, NEW],
     ),
     "what came after GTIDs began again comes again": Case(
         [tx("b.000002:500", 5), tx("b.000001:100", 1, 101), tx("b.000001:200", 2, 101)],
@@ -454,7 +476,7 @@ CASES: dict[str, Case] = {
     ),
     "GTIDs that begin again are those of one server": Case(
         [row("b.000002:100", gtid=f"{OTHER_UUID}:1", commit=True), tx("b.000002:200", 1), tx("b.000001:4", 1, 101)],
-        [row("b.000001:90", 101, gtid=f"{OTHER_UUID}:1", commit=True)],
+        [row("b.000001:90", gtid=f"{OTHER_UUID}:1", commit=True)],
         [DUPLICATE],
     ),
     "the largest GTID, with a tag": Case(
@@ -467,7 +489,7 @@ CASES: dict[str, Case] = {
         [DUPLICATE, NEW, NEW],
     ),
     "GTIDs are sent from now on": Case(
-        [single("b.000002:400", 4), single("b.000002:500", 5)],
+        [single("b.000002:400", 1004), single("b.000002:500", 1005)],
         [tx("b.000002:400", 4), tx("b.000002:500", 5), tx("b.000002:600", 6)],
         [DUPLICATE, DUPLICATE, NEW],
     ),
@@ -520,6 +542,69 @@ CASES: dict[str, Case] = {
         [single(f"b.000002:{n}00", n, server_id=11 + n % 2) for n in range(2, 8)],
         [DUPLICATE] * 4 + [NEW] * 2,
     ),
+    "the source is reset and written in one second": Case(
+        [single("b.000009:100", 1), single("b.000009:200", 2)],
+        [single("b.000001:100", 3), single("b.000001:200", 4), single("b.000001:100", 3)],
+        [NEW_STREAM, NEW, DUPLICATE],
+    ),
+    "the source is reset in one second, a transaction goes on over it": Case(
+        [single("b.000009:100", 1), single("b.000009:200", 3)],
+        [single("b.000001:100", 2), single("b.000001:200", 4)],
+        [NEW_STREAM, NEW],
+    ),
+    "the source is reset in one second, its places as before": Case(
+        [single("b.000001:100", 1), single("b.000001:200", 2)],
+        [single("b.000001:100", 3), single("b.000001:200", 4)],
+        [NEW_STREAM, NEW],
+    ),
+    "the last second comes again": Case(
+        [single("b.000008:900", 1), single("b.000009:100", 2), single("b.000009:200", 3)],
+        [single("b.000008:900", 1), single("b.000009:100", 2), single("b.000009:200", 3), single("b.000009:300", 4)],
+        [DUPLICATE] * 3 + [NEW],
+    ),
+    "a schema change behind a reset in one second": Case(
+        [single("b.000009:100", 1), ddl("b.000009:200")],
+        [ddl("b.000009:200"), ddl("b.000001:100", sql="ALTER TABLE t ADD d INT"), ddl("b.000001:50")],
+        [SAME_PLACE, NEW_STREAM, NEW_STREAM],
+    ),
+    "a schema change of the last second comes again": Case(
+        [ddl("b.000009:100"), single("b.000009:200", 1)], [ddl("b.000009:100"), single("b.000009:200", 1)],
+        [DUPLICATE, DUPLICATE],
+    ),
+    "GTIDs begin again within one second": Case(
+        [tx("b.000002:100", 1, 99), tx("b.000002:200", 2, 99), tx("b.000002:300", 3, 100)],
+        [tx("b.000001:100", 1, 100, xid=9), tx("b.000001:200", 2, 100, xid=10)],
+        [NEW_STREAM, NEW],
+    ),
+    "a replica goes on, which commits out of order": Case(
+        [tx("b.000020:500", 4), tx("b.000020:600", 5), tx("b.000020:700", 7)],
+        [tx("b.000003:90", 5, xid=3), tx("b.000003:200", 6, 99, xid=4), tx("b.000003:300", 7, xid=5),
+         tx("b.000003:400", 8)],
+        [DUPLICATE, NEW_STREAM, DUPLICATE, NEW],
+    ),
+    "GTIDs are not sent for a while": Case(
+        [tx("b.000002:100", 1), single("b.000002:200", 1002), single("b.000002:300", 1003), tx("b.000002:400", 4)],
+        [tx("r.000001:100", 2), tx("r.000001:200", 3), tx("r.000001:300", 4), tx("r.000001:400", 5)],
+        [DUPLICATE] * 3 + [NEW_STREAM],
+    ),
+    "the source's clock is years ahead, and it is reset": Case(
+        [single("b.000009:100", 1, FUTURE - 9), single("b.000009:200", 2, FUTURE - 8)],
+        [single("b.000009:200", 2, FUTURE - 8), single("b.000001:100", 3, FUTURE - 7),
+         single("b.000001:200", 4, FUTURE)],
+        [DUPLICATE, NEW_STREAM, NEW],
+    ),
+    "a file of more than 4 GiB, of whose large transaction nothing comes": Case(
+        [BEFORE_WRAP], [single("b.000009:698", 78), single("b.000009:900", 79, 99)], [NEW_STREAM, NEW]
+    ),
+    "the same, of a statement that began before": Case(
+        [BEFORE_WRAP], [single("b.000009:698", 78, 90), BEFORE_WRAP], [NEW_STREAM, NEW]
+    ),
+    "a MariaDB replica goes on, its places before": Case(
+        [single("b.000002:500", 5, gtid="0-1-4"), single("b.000002:900", 6, gtid="0-1-5")],
+        [single("b.000044:90", 2, gtid="0-1-5"), single("b.000044:200", 3, gtid="0-2-6", server_id=12),
+         single("b.000044:300", 4, gtid="0-2-7", server_id=12)],
+        [DUPLICATE, NEW, NEW],
+    ),
     "another server, where no GTID tells": Case(
         [single("b.000002:500", 5)], [single("b.000002:400", 5, server_id=12), single("b.000002:410", 6)],
         [NEW_STREAM, NEW],
@@ -537,6 +622,57 @@ def test_which_change_is_which(name: str, restarts: bool) -> None:
     if restarts:
         progress = StreamProgress(progress.checkpoint())
     assert judged(progress, *case.comes) == case.verdicts
+
+
+@pytest.mark.parametrize(
+    ("former", "present"),
+    [
+        ([single("b.000009:100", 1, 90), single("b.000009:200", 2)], [single("b.000001:100", 3, 101)]),
+        ([single("b.000009:100", 1, 90), single("b.000009:200", 2)], [single("b.000001:100", 3)]),
+        ([single("b.000009:100", 1, 90)], [single("r.000044:100", 3, 101), single("r.000044:200", 4, 101)]),
+        ([tx("b.000002:100", 1, 90), tx("b.000002:500", 2)], [tx("b.000001:100", 1, 101)]),
+    ],
+)
+def test_what_was_committed_with_a_new_stream_and_not_acknowledged_comes_again(
+    former: list[RowChange], present: list[RowChange]
+) -> None:
+    progress = StreamProgress(Checkpoint())
+    assert DUPLICATE not in judged(progress, *former, *present)
+    progress = StreamProgress(progress.checkpoint())
+    assert [progress.judge(each, again=True) for each in (*former, *present)] == [DUPLICATE] * len(former + present)
+    assert progress.judge(single("b.000001:900", 9, 102)) in (NEW, NEW_STREAM)
+
+
+def test_what_a_copy_holds_is_not_taken_for_new_when_it_comes_again() -> None:
+    progress = at(Place(2, 400, COMMIT_ROW), gtids=f"{UUID}:1-4")
+    half = [row("binlog.000002:500", 101, gtid=f"{UUID}:5", xoffset=n) for n in (0, 1)]
+    progress.pass_over(half[0])
+    assert progress.judge(half[1]) is NEW, "of another table, in the same transaction"
+    copied, last = (row(f"binlog.000002:{n}00", 101, gtid=f"{UUID}:{n}", xid=n, commit=True) for n in (6, 7))
+    progress.pass_over(copied)
+    assert progress.judge(last) is NEW
+    again = StreamProgress(progress.checkpoint())
+    assert judged(again, *half, copied, last) == [DUPLICATE] * 4
+    assert progress.checkpoint().gtids == f"{UUID}:1-7"
+
+
+def test_what_a_copy_holds_is_not_taken_for_new_without_gtids() -> None:
+    progress = at(Place(2, 400, COMMIT_ROW))
+    copied, last = single("binlog.000002:500", 9, 101), single("binlog.000002:600", 8, 101)
+    progress.pass_over(copied)
+    assert progress.judge(last) is NEW
+    assert judged(StreamProgress(progress.checkpoint()), copied, last) == [DUPLICATE] * 2
+
+
+def test_more_transactions_in_a_second_than_are_kept_come_again() -> None:
+    progress = StreamProgress(Checkpoint())
+    changes = [single(f"b.000009:{n}", n, 100) for n in range(1000, 1100)]
+    judged(progress, single("b.000009:900", 900, 99), *changes)
+    again = StreamProgress(progress.checkpoint())
+    assert judged(again, *changes) == [DUPLICATE] * 100
+    assert judged(again, single("b.000009:900", 901)) == [NEW_STREAM], "before the first one of that second"
+    again = StreamProgress(progress.checkpoint())
+    assert judged(again, single("b.000009:1000", 2000)) == [NEW_STREAM], "a larger xid than any of the file"
 
 
 def test_a_place_that_may_lie_before_or_behind_a_large_transaction_is_not_guessed() -> None:
