@@ -269,6 +269,24 @@ class RowShape:
                 parts.append(condition(name, literal(raw), raw))
         return b" AND ".join((*parts, *documents))  # documents are read last, they cost most
 
+    @functools.cached_property
+    def compared(self) -> bytes:
+        """`(a,CAST(b AS BINARY),…)`, which is `<=>` the `values` of exactly those rows that `where_row` finds; empty
+        where a column needs another comparison."""
+        names = []
+        for index, column in enumerate(self.columns):
+            if column.generated:
+                continue
+            if index in self._documents or column.kind in _COMPARED_APART or index in self._not_null_enums:
+                return b""
+            name = quote_name(column.name).encode()
+            if column.charset in _AS_SENT:
+                name = b"CAST(%s AS BINARY)" % name
+            elif column.charset not in (None, "binary") and column.kind in TEXT_KINDS | {"enum", "set"}:
+                return b""
+            names.append(name)
+        return b"(%s)" % b",".join(names)
+
     def nearest_first(self, data: msgspec.Raw) -> bytes:
         """` ORDER BY …` for a deletion of some of the rows that `where_row` finds; empty if these are all alike."""
         if not self._documents or len(data) >= LARGE_BYTES:  # the statement is long enough
@@ -578,6 +596,7 @@ class TablePlan:
         return any(marker in old for marker in self._key_markers)
 
 
+_COMPARED_APART = GEOMETRY_KINDS | {"float", "vector", "json"}
 _AS_SENT = frozenset({"ascii", "utf8", "utf8mb3", "utf8mb4"})
 """Character sets whose bytes are those of the statement, so that a text is equal to the literal's bytes."""
 _ENCODED_ALIKE = frozenset({None, "binary", "ascii", "utf8", "utf8mb3", "utf8mb4"})
