@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 
 from pydbsync.ops.cutover.report import write_report
+from tests.commands import call
+from tests.matrices import LONG
 from tests.processes import wait_for
 from tests.servers import Endpoint, Vhost
 from tests.switching import Application, Stage
@@ -52,7 +54,13 @@ def hooks_of(stage: Stage) -> dict[str, str]:
     }
 
 
-def test_there_and_back_under_load_no_write_is_lost_or_doubled(stage: Stage) -> None:
+@pytest.mark.parametrize(
+    ("killed_undoing", "killed"),
+    [("", ("hook-switch",)), pytest.param("undo-carry", ("carry-done", "hook-switch"), marks=LONG)],
+)
+def test_there_and_back_under_load_no_write_is_lost_or_doubled(
+    stage: Stage, killed_undoing: str, killed: tuple[str, ...]
+) -> None:
     """On the way: what fails is undone, what is killed is gone on with, hooks of all kinds, and what is asked."""
     source, target = stage.source, stage.target
     hooks = hooks_of(stage)
@@ -66,11 +74,12 @@ def test_there_and_back_under_load_no_write_is_lost_or_doubled(stage: Stage) -> 
     assert (found.stops, found.predicted_s > 0) == ([], True)
     assert sum(file.read_text().count("<polyline points='") for file in files if file.suffix == ".html") == 2
 
-    done = stage.call("cutover", options=())
-    assert (done.exit_code, "--yes is needed where nobody can be asked" in done.stderr) == (2, True), done
-    assert stage.call("cutover", kill_at="cutover-undo-carry").exit_code < 0
-    refused = application.refused
-    wait_for(lambda: application.refused > refused, what="a write that is refused while the undoing is not over")
+    asked = call("cutover", str(stage.plan))
+    assert (asked.returncode, "--yes is needed where nobody can be asked" in asked.stderr) == (2, True), asked
+    if killed_undoing:
+        assert stage.call("cutover", kill_at=f"cutover-{killed_undoing}").exit_code < 0
+        refused = application.refused
+        wait_for(lambda: application.refused > refused, what="a write that is refused while the undoing is not over")
     done = stage.call("cutover")
     assert (done.exit_code, "exit code 7: no such proxy" in done.stderr) == (3, True), done
     application.write_more(20)
@@ -80,7 +89,7 @@ def test_there_and_back_under_load_no_write_is_lost_or_doubled(stage: Stage) -> 
     assert target.query("SELECT event_name FROM information_schema.events") == []
 
     stage.write_plan(hooks={**hooks, "switch": stage.switch})
-    for point in ("carry-done", "hook-switch"):
+    for point in killed:
         done = stage.call("cutover", kill_at=f"cutover-{point}")
         assert done.exit_code < 0, f"{point}: {done}"
     done = stage.answered("cutover", "y\n")
@@ -90,8 +99,8 @@ def test_there_and_back_under_load_no_write_is_lost_or_doubled(stage: Stage) -> 
     assert (stage.folder / "opened").read_text() == f"{target.host}:{target.port}\n"
     runs = "SELECT status FROM information_schema.events"
     assert (source.query(runs), target.query(runs)) == ([("DISABLED",)], [("ENABLED",)])
-    assert stage.call("cutover").exit_code == 2  # it is cut over already
-    status = json.loads(stage.run("status", "--config", str(stage.folder / "forth.py"), "--json").stdout)
+    assert call("cutover", str(stage.plan), "--yes").returncode == 2  # it is cut over already
+    status = json.loads(call("status", "--config", str(stage.folder / "forth.py"), "--json").stdout)
     (told,) = status["cutovers"]
     assert (told["state"], told["ended_streams"], told["write_stop_s"] > 0) == ("done", ["sync"], True)
     assert "a rollback now would stop writing for about" in told["way_back"]

@@ -25,7 +25,7 @@ pytestmark = pytest.mark.mariadb
 TRIES = 120
 """With waits of up to half a minute, random between nothing and that: half an hour."""
 OPTIONS = {**QUICK, "retry": {"first_s": 0.01, "max_s": 0.02}, "read_ahead_bytes": 4 * 2**20, "batch_bytes": 2**20}
-LARGE_ROWS, LARGE_BYTES = 150, 2**20
+LARGE_ROWS, LARGE_BYTES = 110, 2**20
 MOST_MORE_BYTES = 80 * 10**6
 
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from tests.matrices import LONG
 from tests.servers import Endpoint
 from tests.torture.tools import tools
 
 
+@LONG  # a kill of each tool is in test_capture.py, test_copy_resume.py, test_verify_live.py and test_repair.py
 def test_tools_under_faults_say_the_truth_and_end_when_run_again(
     fresh_source: Endpoint, fresh_target: Endpoint, tmp_path: Path
 ) -> None:

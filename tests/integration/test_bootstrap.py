@@ -12,6 +12,8 @@ from tests.integration.engine import follow_source, parked, replay
 from tests.maxwell import Binlog, delete, insert, update
 from tests.servers import Endpoint
 
+pytestmark = pytest.mark.kept_state
+
 
 @pytest.fixture
 def tables(fresh_target: Endpoint, binlog: Binlog) -> None:

@@ -19,6 +19,8 @@ from tests.matrices import LONG
 from tests.servers import Endpoint
 from tests.state import differences, read_state
 
+pytestmark = pytest.mark.kept_state
+
 
 class Exempt(NamedTuple):
     """Where the target cannot end equal: why, and in which rows of which table."""

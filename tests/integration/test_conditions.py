@@ -14,6 +14,8 @@ from tests.integration.engine import LOG, parked, replay
 from tests.maxwell import Binlog, delete, insert, update
 from tests.servers import Endpoint
 
+pytestmark = pytest.mark.kept_state
+
 
 @pytest.fixture
 def empty(fresh_target: Endpoint) -> Endpoint:

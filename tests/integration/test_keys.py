@@ -15,6 +15,8 @@ from tests.integration.engine import LOG, parked, replay
 from tests.maxwell import Binlog, delete, insert, update
 from tests.servers import Endpoint
 
+pytestmark = pytest.mark.kept_state
+
 MODES = ("replace", "upsert", "plain")
 CUTS: tuple[dict[str, Any], ...] = ({}, {"batch_rows": 1}, {"transaction_rows": 1, "batch_rows": 1})
 

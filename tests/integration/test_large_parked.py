@@ -11,6 +11,8 @@ from tests.integration.engine import LOG, replay, settings_for
 from tests.maxwell import Binlog, insert, update
 from tests.servers import Endpoint
 
+pytestmark = pytest.mark.kept_state
+
 PACKET = 2**20
 LARGE = "aé'\"\\" * (PACKET // 2)
 

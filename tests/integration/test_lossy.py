@@ -23,6 +23,8 @@ from tests.integration.engine import LOG, parked, replay
 from tests.servers import Endpoint
 from tests.state import differences, read_state
 
+pytestmark = pytest.mark.kept_state
+
 OWN: Brand = "mysql" if LEG == "mysql" else "mariadb"
 KNOWN: dict[str, Any] = json.loads((Path(__file__).parents[1] / "data" / "lossy.json").read_text())[OWN]
 CASES = lossy_cases(OWN)

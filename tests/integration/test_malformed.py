@@ -5,9 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 
+import pytest
+
 from tests.integration.engine import parked, replay
 from tests.servers import Endpoint
 from tests.unit.plan.test_malformed import TOKENS
+
+pytestmark = pytest.mark.kept_state
 
 KINDS = (
     "TINYINT", "BIGINT UNSIGNED", "YEAR", "DECIMAL(20,5)", "FLOAT", "DOUBLE", "DATE", "TIME(3)", "DATETIME",

@@ -23,6 +23,8 @@ from tests.integration.carried import Carrier
 from tests.integration.engine import LOG, follow_source, parked, replay, settings_for
 from tests.servers import Endpoint
 
+pytestmark = pytest.mark.kept_state
+
 CREATE = (
     "CREATE TABLE o.t (id INT AUTO_INCREMENT PRIMARY KEY, v VARCHAR(40), n INT, UNIQUE KEY u (n))"
 )  # fmt: skip

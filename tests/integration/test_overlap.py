@@ -18,6 +18,8 @@ from tests.maxwell import Binlog, delete, insert, update
 from tests.processes import wait_for
 from tests.servers import Endpoint
 
+pytestmark = pytest.mark.kept_state
+
 WRITING = "SELECT id FROM information_schema.processlist WHERE info LIKE 'REPLACE INTO%'"
 
 

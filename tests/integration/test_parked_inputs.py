@@ -17,6 +17,8 @@ from tests.unit.decode.test_canal import message as canal
 from tests.unit.decode.test_debezium import DECIMAL, envelope, with_schema
 from tests.unit.decode.test_encrypted import KEY, encrypted
 
+pytestmark = pytest.mark.kept_state
+
 LOG = logging.getLogger("tests.parked_inputs")
 TABLE = (
     "CREATE TABLE d.t (id INT PRIMARY KEY, u BIGINT UNSIGNED, n DECIMAL(12, 4), b VARBINARY(8), s SET('x', 'y'),"

@@ -16,6 +16,8 @@ from tests.integration.engine import LOG, parked, replay, settings_for
 from tests.maxwell import Binlog, insert, update
 from tests.servers import Endpoint
 
+pytestmark = pytest.mark.kept_state
+
 ROWS = 300
 
 

@@ -15,6 +15,8 @@ from tests.integration.engine import LOG, checksums, follow_source, parked, repl
 from tests.maxwell import Binlog, delete, insert, update
 from tests.servers import Endpoint
 
+pytestmark = pytest.mark.kept_state
+
 CREATE = "CREATE TABLE t (id INT PRIMARY KEY, v VARCHAR(5))"
 
 

@@ -23,6 +23,8 @@ from tests.maxwell import Binlog, insert
 from tests.processes import wait_for, write_config
 from tests.servers import Endpoint
 
+pytestmark = pytest.mark.kept_state
+
 ROWS = 200
 
 

@@ -11,6 +11,8 @@ from tests.integration.carried import Carrier, without_places
 from tests.integration.engine import LOG
 from tests.servers import Endpoint
 
+pytestmark = pytest.mark.kept_state
+
 MODES = ("replace", "upsert", "plain")
 
 FAMILY = (

@@ -27,6 +27,8 @@ from tests.integration.engine import parked, replay
 from tests.repairing import Bench
 from tests.servers import Endpoint
 
+pytestmark = pytest.mark.kept_state
+
 KEY = {"key": "0123456789abcdef0123456789abcdef"}
 CUSTOMERS = {
     "table": "shop.customers",

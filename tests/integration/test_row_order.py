@@ -11,6 +11,8 @@ from tests.integration.carried import Carrier
 from tests.integration.engine import LOG, parked, replay
 from tests.servers import Endpoint
 
+pytestmark = pytest.mark.kept_state
+
 NUMBER = "ALTER TABLE d.t ADD id INT AUTO_INCREMENT PRIMARY KEY FIRST"
 CHANGES = (
     "CREATE DATABASE d",

@@ -25,6 +25,8 @@ from tests.maxwell import Binlog, Step, insert, update
 from tests.proxy import Proxy
 from tests.servers import Endpoint
 
+pytestmark = pytest.mark.kept_state
+
 CREATE = "CREATE TABLE t (id INT PRIMARY KEY, v VARCHAR(20))"
 
 

@@ -13,6 +13,8 @@ from tests.integration.engine import parked, replay
 from tests.maxwell import Binlog
 from tests.servers import Endpoint
 
+pytestmark = pytest.mark.kept_state
+
 DONE, PARKED = "done", "parked"
 
 

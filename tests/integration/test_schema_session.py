@@ -11,6 +11,8 @@ from tests.integration.captured import Capture, run
 from tests.integration.engine import parked, replay
 from tests.servers import Endpoint
 
+pytestmark = pytest.mark.kept_state
+
 STATEMENTS = [
     "CREATE DATABASE shop",
     "CREATE TABLE shop.x (id INT PRIMARY KEY)",

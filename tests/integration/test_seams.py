@@ -18,6 +18,8 @@ from tests.integration.engine import LOG, follow_source, parked, replay, setting
 from tests.maxwell import Binlog, insert, update
 from tests.servers import Endpoint
 
+pytestmark = pytest.mark.kept_state
+
 TABLE = "CREATE TABLE t (id INT PRIMARY KEY, v VARCHAR(100))"
 LONG = "longer than five"
 

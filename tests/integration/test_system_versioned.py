@@ -12,6 +12,8 @@ from tests.integration.carried import Carrier
 from tests.integration.engine import LOG, parked, replay
 from tests.servers import Endpoint
 
+pytestmark = pytest.mark.kept_state
+
 COLUMNS = (
     "id INT{key}, v INT, rs TIMESTAMP(6) GENERATED ALWAYS AS ROW START, re TIMESTAMP(6) GENERATED ALWAYS AS ROW END"
 )

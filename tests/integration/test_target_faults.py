@@ -26,6 +26,8 @@ from tests.processes import wait_for
 from tests.proxy import Direction, Proxy
 from tests.servers import Endpoint, Vhost
 
+pytestmark = pytest.mark.kept_state
+
 CREATE = "CREATE TABLE t (a INT, v LONGTEXT)"
 """Without a key: what is applied twice is seen."""
 USER, PASSWORD = "limited", "limited"

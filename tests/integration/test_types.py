@@ -9,6 +9,8 @@ import pytest
 from tests.integration.carried import Carrier
 from tests.servers import Endpoint
 
+pytestmark = pytest.mark.kept_state
+
 LARGE = 16 * 2**20 - 1
 """Bytes of a MEDIUMBLOB and MEDIUMTEXT."""
 

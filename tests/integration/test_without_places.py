@@ -11,6 +11,8 @@ from tests.integration.engine import parked, replay
 from tests.maxwell import Binlog, delete, insert, update
 from tests.servers import Endpoint
 
+pytestmark = pytest.mark.kept_state
+
 
 def without_places(messages: Sequence[bytes]) -> list[bytes]:
     """As Maxwell prints them without output_binlog_position and output_xoffset."""

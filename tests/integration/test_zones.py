@@ -17,6 +17,8 @@ from tests.maxwell import Binlog, delete, insert, update
 from tests.servers import Endpoint
 from tests.state import differences, read_state
 
+pytestmark = pytest.mark.kept_state
+
 MACHINE_ZONES = ("UTC", "Asia/Kathmandu", "America/St_Johns", "Pacific/Kiritimati")
 
 

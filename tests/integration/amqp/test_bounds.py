@@ -24,10 +24,11 @@ from tests.integration.amqp.steps import (
     take,
     until,
 )
+from tests.matrices import LONG
 from tests.servers import Vhost
 
 
-@pytest.mark.parametrize("over_tls", [False, True], ids=["tcp", "tls"])
+@pytest.mark.parametrize("over_tls", [False, pytest.param(True, marks=LONG)], ids=["tcp", "tls"])
 def test_reading_stops_at_the_limit_and_the_connection_lives_on(
     make_source: MakeSource,
     tls_vhost: Vhost,
