@@ -6,14 +6,18 @@ export PYTHON
 # Tests wait for servers half of their time: two processes a core, each with servers of its own.
 WORKERS = $(shell n=$$(($$(nproc) * 2)); echo $$((n < 6 ? n : 6)))
 
+# Compiled once, in the lab's folder, for all processes of the tests and what they start.
+BYTECODE = $(abspath $(or $(PYDBSYNC_LAB),.lab))/bytecode
+COMPILED = PYTHONDONTWRITEBYTECODE= PYTHONPYCACHEPREFIX=$(BYTECODE)
+
 # RERUNS=1 tries what failed once more, and names it: for a machine that others use too. Nothing is tried again by default.
-PYTEST = $(VENV_PYTHON) -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(if $(RERUNS),--reruns $(RERUNS) -rR)
+PYTEST = $(COMPILED) $(VENV_PYTHON) -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(if $(RERUNS),--reruns $(RERUNS) -rR)
 # Of long matrices a fixed part runs always, the rest by `make test-long`: see docs/delivery.md.
 QUICK = -m "not long"
 LONG = -m long
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-long test-mysql test-opensearch check lint torture bench rehearsal venv lab-up lab-down lab-status monitoring packages clean
+.PHONY: help demo ready test test-long test-mysql test-opensearch check lint torture bench rehearsal venv lab-up lab-down lab-status monitoring packages clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
@@ -21,14 +25,19 @@ help:  ## this list
 demo: venv packages  ## replay a recorded stream on a private MariaDB and compare
 	@$(VENV_PYTHON) -m lab.demo
 
-test: venv lab-up monitoring  ## tests: unit, integration, end to end; on MySQL too where there is one
+# The servers start while the tests are compiled.
+ready: venv packages monitoring
+	@[ -e $(BYTECODE)/.complete ] || { $(COMPILED) $(VENV_PYTHON) -m pytest --collect-only -q >/dev/null && touch $(BYTECODE)/.complete; } & \
+	$(PYTHON) -m lab up && wait
+
+test: ready  ## tests: unit, integration, end to end; on MySQL too where there is one
 	$(PYTEST) $(QUICK) $(ARGS)
 	@if [ -z "$(ARGS)" ] && $(PYTHON) -m lab mysql; then $(MAKE) -s test-mysql; fi
 
-test-mysql: venv lab-up monitoring  ## the second leg alone: what runs with MySQL as source and target
+test-mysql: ready  ## the second leg alone: what runs with MySQL as source and target
 	PYDBSYNC_TEST_LEG=mysql $(PYTEST) $(QUICK) $(or $(ARGS),tests/integration tests/e2e)
 
-test-long: venv lab-up monitoring  ## the rest of the long matrices, of which `make test` has a part
+test-long: ready  ## the rest of the long matrices, of which `make test` has a part
 	$(PYTEST) $(LONG) $(ARGS)
 	@if [ -z "$(ARGS)" ] && $(PYTHON) -m lab mysql; then \
 	  PYDBSYNC_TEST_LEG=mysql $(PYTEST) $(LONG) tests/integration tests/e2e; fi

@@ -23,7 +23,7 @@ from lab.process import LabError
 from lab.rabbitmq import RabbitMQ
 from lab.redis import Redis
 from lab.server import Server, Tls
-from lab.state import WORKER, known_servers, lab_root
+from lab.state import WORKER, common_root, known_servers, lab_root
 
 __all__ = [
     "STANDARD",
@@ -36,6 +36,7 @@ __all__ = [
     "Redis",
     "Server",
     "Tls",
+    "common_root",
     "down",
     "find_mysqld",
     "lab_root",

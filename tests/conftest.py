@@ -77,7 +77,7 @@ def keep_bytecode() -> None:
     """Tests start some hundred processes: none of them compiles all modules anew, also where nothing may be written
     beside the sources."""
     if os.environ.pop("PYTHONDONTWRITEBYTECODE", ""):
-        os.environ.setdefault("PYTHONPYCACHEPREFIX", str(lab.lab_root() / "bytecode"))
+        os.environ.setdefault("PYTHONPYCACHEPREFIX", str(lab.common_root() / "bytecode"))
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

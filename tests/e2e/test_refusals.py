@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import pytest
 
 import lab
+from tests.commands import call
 from tests.maxwell import Binlog, insert
 from tests.processes import Finished, SyncProcess, sync_config, write_config
 from tests.servers import Endpoint, Vhost
@@ -101,7 +102,7 @@ def vhost_of_refusals(rabbitmq: lab.RabbitMQ) -> Iterator[Vhost]:
 def finished(
     target: Endpoint, vhost_of_refusals: Vhost, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[dict[str, Finished]]:
-    """All of them, run side by side."""
+    """All of them, in this process: it does not come to workers. A process is refused at the end of this file."""
     if target.server:
         target.server.start()
     target.drop_databases()
@@ -114,20 +115,15 @@ def finished(
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         good_with_port = {**good, "metrics_port": taken.getsockname()[1]}
-        started: dict[str, SyncProcess] = {}
         found: dict[str, Finished] = {}
-        names = list(REFUSED)
-        for at in range(0, len(names), 4):
-            for name in names[at : at + 4]:
-                folder = tmp_path_factory.mktemp("refused")
-                config = copy.deepcopy(good_with_port if name == "port taken" else good)
-                config["log_file_prefix"] = str(folder / "%s.log")
-                REFUSED[name].change(config, folder)
-                path = write_config(config, folder / "config.py")
-                arguments = ["--config", str(path), "--until-drained"]
-                started[name] = SyncProcess("mysql_sync.py", arguments, folder=folder, environment={})
-            for name in names[at : at + 4]:
-                found[name] = started[name].wait()
+        for name, refused in REFUSED.items():
+            folder = tmp_path_factory.mktemp("refused")
+            config = copy.deepcopy(good_with_port if name == "port taken" else good)
+            config["log_file_prefix"] = str(folder / "%s.log")
+            refused.change(config, folder)
+            path = write_config(config, folder / "config.py")
+            done = call("run", "--config", str(path), "--until-drained")  # as mysql_sync.py does
+            found[name] = Finished(done.returncode, done.stdout, done.stderr)
     yield found
     target.query("DROP USER powerless@'%'")
 
