@@ -32,7 +32,7 @@ missing() {
     monitoring)
       { have prometheus && have promtool; } || echo prometheus
       have prometheus-alertmanager || have alertmanager || echo alertmanager
-      have chromium || have chromium-browser || have google-chrome || echo chromium
+      have chromium-headless-shell || have chromium || have chromium-browser || have google-chrome || echo chromium
       have logrotate || echo logrotate
       have systemd-analyze || echo systemd ;;
     *)
@@ -61,7 +61,9 @@ packages_for() {
     percona-toolkit) echo percona-toolkit ;;
     prometheus) echo prometheus ;;
     alertmanager) echo prometheus-alertmanager ;;
-    chromium) echo chromium fonts-dejavu-core ;;
+    chromium)
+      if exists chromium-headless-shell; then echo chromium-headless-shell; else echo chromium; fi
+      echo fonts-dejavu-core ;;
     logrotate | systemd) echo "$1" ;;
     redis) if exists redis-server; then echo redis-server; else echo valkey-server; fi ;;
   esac
