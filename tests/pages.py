@@ -19,7 +19,7 @@ LOG = logging.getLogger("tests.pages")
 
 
 def launch(playwright: Playwright) -> Browser:
-    """The system's Chromium, without a window: the shell that has none, which takes half the time, where it is there."""
+    """The system's Chromium: the shell that has no windows, which takes half the time, where it is there."""
     program = next(filter(None, map(shutil.which, PROGRAMS)), None)
     assert program is not None, "no Chromium is installed: make monitoring"
     # No sandbox, since tests may run as root; the pages are our own.

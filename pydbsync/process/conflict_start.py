@@ -11,7 +11,7 @@ from pydbsync.apply.connection import Connection
 from pydbsync.config.conflicts import BY_COLUMN, ConflictPolicy
 from pydbsync.config.settings import Settings, TargetSettings
 from pydbsync.engine.table_plans import conflict_policy, router_from
-from pydbsync.errors import ApplyError, ConfigError
+from pydbsync.errors import ApplyError, ConfigError, PermanentError
 from pydbsync.model import TableName
 from pydbsync.plan.conflicts import ORDERED_KINDS
 from pydbsync.plan.quoting import quote_name
@@ -19,6 +19,7 @@ from pydbsync.plan.quoting import quote_name
 _SHOWN = 5
 NEEDS_TRANSACTIONS = "ALTER TABLE ... ENGINE=InnoDB at both servers, or leave them out (exclude)"
 _ANSWER_S = 4.0
+_MISSING = (1049, 1146)
 _ALIVE_S = 30
 """A worker writes what it does once a second."""
 _SYSTEM = ("information_schema", "mysql", "performance_schema", "sys")
@@ -133,10 +134,15 @@ def other_end(settings: Settings) -> Iterator[str]:
     if settings.two_way is None or settings.source is None or not settings.detects_conflicts:
         return
     with _asked(settings.source) as source:
-        rows = source.rows(
-            f"SELECT stream, conflict_rule FROM {quote_name(settings.source_state_schema)}.`worker`"
-            f" WHERE state <> 'stopped' AND written_at > CURRENT_TIMESTAMP - INTERVAL {_ALIVE_S} SECOND"
-        )
+        try:
+            rows = source.rows(
+                f"SELECT stream, conflict_rule FROM {quote_name(settings.source_state_schema)}.`worker`"
+                f" WHERE state <> 'stopped' AND written_at > CURRENT_TIMESTAMP - INTERVAL {_ALIVE_S} SECOND"
+            )
+        except PermanentError as exc:
+            if exc.code in _MISSING:
+                return  # no worker has ever run there
+            raise
     for stream, rule in rows:
         if rule is None:
             yield f"{stream} at the other end does not look for conflicts"

@@ -62,6 +62,22 @@ SERVERS = {
         "target", "target-binlog-format", "error", "refuses each row of replay", "SET GLOBAL binlog_format = 'ROW'",
         target=("SET GLOBAL binlog_format = STATEMENT",),
     ),
+    "the way back reads images that are not whole": Fault(
+        "target", "way-back", "error", "binlog_row_image=MINIMAL", "SET GLOBAL binlog_row_image = 'FULL';",
+        target=("SET GLOBAL binlog_row_image = MINIMAL",), options={"two_way": {}},
+    ),
+    "the way back has lost its place soon": Fault(
+        "target", "way-back", "warning", "keeps its binlog for 0.2 h", "binlog_expire_logs_seconds = 604800",
+        target=("SET GLOBAL binlog_expire_logs_seconds = 600",), options={"two_way": {}},
+    ),
+    "a database goes into the state schema": Fault(
+        "tables", "own-names", "error", "shop of the source goes into pydbsync", "another name in dbname_rewrite",
+        options={"dbname_rewrite": {"shop": "pydbsync"}},
+    ),
+    "a database is called as the state schema": Fault(
+        "tables", "own-names", "error", "the source has shop.items", "another name that no database",
+        options={"state_schema": "shop"},
+    ),
     "no place for the log files": Fault(
         "connections", "log-files", "error", "/no/such/folder of the log files does not exist", "mkdir -p",
         options={"log_file_prefix": "/no/such/folder/%s.log"},
@@ -144,6 +160,27 @@ MARIADB = {
         target=("ALTER TABLE items ADD CONSTRAINT parent FOREIGN KEY (order_id) REFERENCES orders (id) ON DELETE"
                 " CASCADE",),
     ),
+    "the target demands TLS": Fault(
+        "connections", "target-connection", "error", "the target: ", "demands TLS (require_secure_transport",
+        target=("SET GLOBAL require_secure_transport = ON",),
+    ),
+    "the target holds each commit back": Fault(
+        "target", "commit-delay", "warning", "for 0.1 s so that others come with it", "binlog_commit_wait_count = 0",
+        target=("SET GLOBAL binlog_commit_wait_count = 100",),
+    ),
+    "the target waits for a replica that is not there": Fault(
+        "target", "semi-sync", "warning", "for up to 10 s at a commit", "SET GLOBAL rpl_semi_sync_master_enabled = OFF",
+        target=("SET GLOBAL rpl_semi_sync_master_enabled = ON",),
+    ),
+    "a compressed table that nobody may write": Fault(
+        "tables", "read-only-tables", "error", "and shop.plain is", "SET GLOBAL innodb_read_only_compressed = OFF",
+        target=("SET GLOBAL innodb_read_only_compressed = OFF", "ALTER TABLE plain ROW_FORMAT=COMPRESSED",
+                "set global innodb_read_only_compressed = ON"),
+    ),
+    "the text of an address is longer": Fault(
+        "tables", "narrower-column", "error", "its values are longer", "MODIFY `y` inet6",
+        source=("ALTER TABLE plain ADD y INET6",), target=("ALTER TABLE plain ADD y VARCHAR(15)",),
+    ),
     "the source compresses events": Fault(
         "source", "binlog-compression", "error", "log_bin_compress=ON", "log_bin_compress = OFF",
         source=("SET GLOBAL log_bin_compress = ON",),
@@ -189,6 +226,14 @@ TABLES = {
     "a number is smaller": Fault(
         "tables", "narrower-column", "error", "larger numbers do not fit", "MODIFY `big` bigint",
         target=("ALTER TABLE items MODIFY big INT UNSIGNED",),
+    ),
+    "a point takes no other shape": Fault(
+        "tables", "narrower-column", "error", "other shapes do not fit", "MODIFY `g` geometry",
+        source=("ALTER TABLE plain ADD g GEOMETRY",), target=("ALTER TABLE plain ADD g POINT",),
+    ),
+    "a day is longer than the text": Fault(
+        "tables", "narrower-column", "error", "its values are longer", "MODIFY `d` datetime(3)",
+        source=("ALTER TABLE plain ADD d DATETIME(3)",), target=("ALTER TABLE plain ADD d VARCHAR(22)",),
     ),
     "a number has a sign": Fault(
         "tables", "narrower-column", "error", "numbers above the middle", "unsigned",

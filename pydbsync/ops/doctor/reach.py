@@ -161,7 +161,8 @@ def _database(exam: Examination, end: End, server: TargetSettings) -> Iterator[F
     try:
         connection = exam.target() if end == "target" else exam.source()
     except Away as exc:
-        yield error(f"{end}-connection", f"the {end}: {exc.cause}", _remedy(exc, server.key))
+        remedy = _remedy(exc, server.key, is_encrypted=_asks_for_tls(server))
+        yield error(f"{end}-connection", f"the {end}: {exc.cause}", remedy)
         return
     brand = connection.dialect.brand
     yield ok(f"{end}-connection", f"the {end} answers at {server.address}: {_spelled(brand)} {connection.version}")
@@ -211,13 +212,17 @@ def _certificate(end: str, certificate: Any) -> Iterator[Finding]:
         )
 
 
+def _asks_for_tls(server: TargetSettings) -> bool:
+    return any(name == "ssl" or name.startswith("ssl_") for name in server.connect)
+
+
 def _verifies(server: TargetSettings) -> bool:
     given = server.connect
     nested = given.get("ssl")
     return bool(given.get("ssl_verify_cert") or given.get("ssl_ca") or (hasattr(nested, "get") and nested.get("ca")))
 
 
-def _remedy(away: Away, key: str) -> str:
+def _remedy(away: Away, key: str, *, is_encrypted: bool) -> str:
     code = int(getattr(away.cause, "code", 0) or 0)
     text = str(away.cause)
     if not code and (found := _CODE.search(text)):
@@ -229,6 +234,12 @@ def _remedy(away: Away, key: str) -> str:
         return f"have the certificate there renewed and reloaded ({_RELOAD}); see that the clocks are right"
     if "certificate" in text.lower() or "ssl" in text.lower():
         code = code if code == 3159 else 2026
+    if code == 1045 and not is_encrypted:
+        return (
+            _REMEDIES[1045].format(key=key)
+            + "; a server or an account that demands TLS (require_secure_transport, REQUIRE SSL) can refuse in the"
+            f" same words: set `{key}.ssl_ca`"
+        )
     if "does not let the session set" in text or "changed the session's settings" in text:
         return "take the init_connect of that server, or the proxy before it, out of the way of this user"
     return _REMEDIES.get(code, _UNREACHED).format(key=key)

@@ -24,11 +24,31 @@ from pydbsync.ops.doctor.examination import Away, Examination
 from pydbsync.ops.doctor.finding import Finding, counted, error, listed, ok, unknown, warning
 from pydbsync.ops.doctor.grants import grant_statement
 from pydbsync.ops.doctor.types import is_cut_at_its_end, narrower
+from pydbsync.ops.doctor.variables import is_on, variables
 from pydbsync.plan.collations import Server, translate_collation
 from pydbsync.plan.quoting import quote_name, quote_table
 from pydbsync.route.filters import Filters
 
 _TRANSACTIONAL = ("innodb", "rocksdb", "tokudb", "ndbcluster", "ndb")
+
+
+def check_writable(exam: Examination) -> Iterator[Finding]:
+    """MariaDB can refuse to write tables that are compressed by ROW_FORMAT."""
+    if not is_on(variables(exam, "target").get("innodb_read_only_compressed")):
+        return
+    rows = exam.target().rows(
+        "SELECT table_schema, table_name FROM information_schema.tables WHERE table_schema IN %s"
+        " AND row_format = 'Compressed' AND engine = 'InnoDB'",
+        (tuple(target_databases(exam)) or ("",),),
+    )
+    if rows:
+        names = listed(f"{database}.{table}" for database, table in rows)
+        yield error(
+            "read-only-tables",
+            f"the target writes no compressed tables (innodb_read_only_compressed=ON), and {names}"
+            f" {'are' if len(rows) > 1 else 'is'}: every change would be parked",
+            "SET GLOBAL innodb_read_only_compressed = OFF; and in my.cnf; or ALTER TABLE … ROW_FORMAT=DYNAMIC",
+        )
 
 
 def check_present(exam: Examination) -> Iterator[Finding]:

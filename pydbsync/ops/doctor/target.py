@@ -18,6 +18,9 @@ from pydbsync.ops.doctor.variables import is_on, number, variables
 _LEAST_FREE = 0.1
 _FULL_SHARE = 0.9
 _LONG_S = 60
+_KEPT_S: Final = 86_400
+_DELAY_US: Final = 10_000
+_SEMI_SYNC: Final = ("rpl_semi_sync_master_enabled", "rpl_semi_sync_source_enabled")
 _MATTERING_MODES: Final = (
     "ANSI_QUOTES", "NO_BACKSLASH_ESCAPES", "PIPES_AS_CONCAT", "IGNORE_SPACE", "PAD_CHAR_TO_FULL_LENGTH",
     "REAL_AS_FLOAT", "HIGH_NOT_PRECEDENCE", "NO_ZERO_DATE", "NO_ZERO_IN_DATE", "STRICT_TRANS_TABLES",
@@ -106,6 +109,68 @@ def check_binlog(exam: Examination) -> Iterator[Finding]:
             "target-binlog-format",
             "the target writes binlog_format=STATEMENT: it refuses each row of replay, and all would be parked",
             "SET GLOBAL binlog_format = 'ROW'; and binlog_format=ROW in my.cnf; restart the workers",
+        )
+
+
+def check_way_back(exam: Examination) -> Iterator[Finding]:
+    """With two_way the other direction reads the target's binlog."""
+    if exam.settings.two_way is None:
+        return
+    known = variables(exam, "target")
+    if not is_on(known.get("log_bin")):
+        yield error(
+            "way-back", "the target writes no binlog: the other direction (two_way) has nothing to read",
+            "log_bin in its my.cnf and a restart, before the other direction begins",
+        )  # fmt: skip
+        return
+    wanted = {"binlog_format": "ROW", "binlog_row_image": "FULL", "binlog_row_value_options": ""}
+    wrong = {name: value for name, value in wanted.items() if known.get(name, value).upper() != value}
+    if wrong:
+        yield error(
+            "way-back",
+            f"the target writes {', '.join(f'{name}={known[name]}' for name in wrong)}: what the other direction"
+            " (two_way) reads there is not whole",
+            " ".join(f"SET GLOBAL {name} = '{value}';" for name, value in wrong.items())
+            + " at the target, and the same in my.cnf; then end sessions that are older",
+        )
+    replicas = known.get("log_replica_updates", known.get("log_slave_updates", "ON"))
+    kept_s = number(known.get("binlog_expire_logs_seconds")) or 86_400 * number(known.get("expire_logs_days"))
+    if 0 < kept_s < _KEPT_S and is_on(replicas or "ON"):
+        yield warning(
+            "way-back", f"the target keeps its binlog for {kept_s / 3600:,.1f} h: where the other direction (two_way)"
+            " stands still for longer, it has lost its place",
+            "SET GLOBAL binlog_expire_logs_seconds = 604800; at the target, and in my.cnf",
+        )  # fmt: skip
+
+
+def check_commits(exam: Examination) -> Iterator[Finding]:
+    """A commit of one stream has no others to wait for."""
+    known = variables(exam, "target")
+    if not is_on(known.get("log_bin")):
+        return
+    delay_us = number(known.get("binlog_group_commit_sync_delay"))
+    if number(known.get("binlog_commit_wait_count")) > 1:
+        delay_us = number(known.get("binlog_commit_wait_usec"))
+    if delay_us >= _DELAY_US:
+        names = [name for name in ("binlog_group_commit_sync_delay", "binlog_commit_wait_count") if name in known]
+        yield warning(
+            "commit-delay",
+            f"the target holds each commit back for {delay_us / 1e6:.3g} s so that others come with it: a worker"
+            " commits its batches one after the other, and waits each time",
+            " ".join(f"SET GLOBAL {name} = 0;" for name in names) + " and the same in my.cnf",
+        )
+    status = {
+        str(name).lower().replace("master", "source"): str(value)
+        for name, value in exam.target().rows("SHOW GLOBAL STATUS LIKE 'Rpl_semi_sync%'")
+    }
+    enabled = next((name for name in _SEMI_SYNC if is_on(known.get(name))), "")
+    if enabled and status.get("rpl_semi_sync_source_clients", "0") == "0":
+        timeout = number(known.get(enabled.replace("enabled", "timeout")))
+        yield warning(
+            "semi-sync",
+            f"the target waits for a replica to confirm each commit ({enabled}), and none is connected: replay stands"
+            f" for up to {timeout / 1000:,.0f} s at a commit",
+            f"connect its semi-synchronous replica, or SET GLOBAL {enabled} = OFF",
         )
 
 

@@ -12,6 +12,12 @@ _EXACT_DIGITS = {"float": 24, "double": 53}
 """Bits of a whole number that a floating point number holds exactly."""
 _TIMES = ("date", "datetime", "timestamp", "time", "year")
 _LABELS = ("enum", "set")
+_SPELLED = {"date": 10, "datetime": 19, "timestamp": 19, "time": 10, "year": 4, "uuid": 36, "inet6": 39, "inet4": 15}
+"""Characters of the longest value as text, without fractions of a second."""
+_SHAPES = (
+    "geometry", "point", "linestring", "polygon", "multipoint", "multilinestring", "multipolygon",
+    "geometrycollection", "geomcollection",
+)  # fmt: skip
 _PARENTHESES = re.compile(r"\((\d+)(?:,(\d+))?\)")
 _BEYOND_THE_BMP = ("utf8mb4", "utf16", "utf16le", "utf32", "gb18030")
 _BMP = ("utf8mb3", "utf8", "ucs2")
@@ -34,12 +40,26 @@ def narrower(column: ColumnFacts, other: ColumnFacts) -> str:
         return _text(column, other)
     if column.kind in _TIMES and other.kind in _TIMES:
         return _time(column, other)
+    if column.kind in _SHAPES and other.kind in _SHAPES:
+        return _shape(column.kind, other.kind)
     is_other_kind = (column.kind in _TIMES) != (other.kind in _TIMES) or (mine is None) != (theirs is None)
     if is_other_kind and other.octets is None:
         return "the values are of another kind"
     if mine is not None and other.octets is not None and _characters(other) < mine.width and not mine.bits:
         return "longer numbers do not fit"
+    if (width := _SPELLED.get(column.kind)) and other.octets is not None:
+        fraction = (
+            (_numbers(column.column_type) or (0, 0))[0] if column.kind in ("datetime", "timestamp", "time") else 0
+        )
+        return "its values are longer" if _characters(other) < width + (fraction and fraction + 1) else ""
     return ""
+
+
+def _shape(mine: str, theirs: str) -> str:
+    """A column of one shape takes no other; one of collections takes those of several parts."""
+    one, other = (kind.replace("geomcollection", "geometrycollection") for kind in (mine, theirs))
+    is_fine = other in (one, "geometry") or (other == "geometrycollection" and one.startswith("multi"))
+    return "" if is_fine else "other shapes do not fit"
 
 
 def is_cut_at_its_end(column: ColumnFacts, other: ColumnFacts) -> bool:
