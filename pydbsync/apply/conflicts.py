@@ -21,7 +21,7 @@ from pydbsync.apply.connection import DUPLICATE_CODE, Connection
 from pydbsync.apply.running import run_planned
 from pydbsync.errors import OperationError, PermanentError, PlanError
 from pydbsync.killpoints import kill_point
-from pydbsync.model import RowChange, TableName
+from pydbsync.model import NO_JSON, RowChange, TableName
 from pydbsync.plan.agreement import AGREE, ASK, DIFFER, INSIST, TELL, SaidOfRow, Saying
 from pydbsync.plan.batch import single_statements
 from pydbsync.plan.canonical import canonical_bytes
@@ -37,7 +37,7 @@ from pydbsync.plan.conflicts import (
     unique_conditions,
 )
 from pydbsync.plan.images import image_expression, image_token
-from pydbsync.plan.row_statements import RowStatement, shape_of, where_key
+from pydbsync.plan.row_statements import RowStatement, respell, shape_of, where_key
 from pydbsync.plan.rows import TablePlan
 from pydbsync.work import Conflict, Entry, ParkedChange, describe_change, park_row
 
@@ -344,6 +344,7 @@ def _writes(plan: TablePlan, judged: _Judged) -> Iterator[RowStatement]:
     if judged.there is None:
         sql = shape.statement(shape.insert_head, part.after)
     else:
+        yield from respell(plan, part.after, judged.there.image or NO_JSON, own)
         sql = b"UPDATE %s SET %s WHERE %s" % (plan.quoted, shape.assignments(part.after), own)
     yield _statement(plan, sql, affected=1)._replace(error_values=shape.error_values(part.after))
 

@@ -333,6 +333,9 @@ class _Step:
             return copy.unfit
         has = self.rows_of(copy.name, copy.real)
         if has is None:
+            self.notes.append(
+                f"the rows that came for {copy.name} were not compared with those of {copy.real}: verify it"
+            )
             return ""
         if has != copy.rows:
             return f"{copy.rows:,} rows came for {copy.name}, and {copy.real} has {has:,}"
