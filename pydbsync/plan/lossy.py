@@ -56,6 +56,12 @@ def _text(column: Column, token: bytes) -> str | None:
 def _json(column: Column, token: bytes) -> str | None:
     if token == NULL and column.nullable:
         return "Maxwell writes JSON's null like SQL's NULL"
+    if token.startswith((b'"{', b'"[')):
+        return (
+            "a document arrived within a text: Maxwell does so where the source is a MariaDB whose column it knows as"
+            " LONGTEXT with CHECK (json_valid(…)), as dumps and pt-online-schema-change declare JSON; it is written as"
+            " a text within a document"
+        )
     return None
 
 

@@ -44,6 +44,27 @@ def test_addresses_are_written_as_mariadb_writes_them(shop: Endpoint, tmp_path: 
     assert [(data["id"], data["a"]) for _, data in rows(found)] == there
 
 
+def test_json_that_is_declared_as_it_is_shown_is_sent_as_documents(shop: Endpoint, tmp_path: Path) -> None:
+    capture = Capture(shop, tmp_path)
+    capture.read()
+    shown = "longtext CHARACTER SET utf8mb4 COLLATE utf8mb4_bin DEFAULT NULL CHECK (json_valid(`a`))"
+    found = capture.of(
+        f"CREATE TABLE shop.j (id INT PRIMARY KEY, a {shown}, b TEXT CHARACTER SET latin1, c JSON, d LONGTEXT,"
+        " e LONGTEXT CHECK (json_valid(e) OR TRUE), CONSTRAINT x CHECK (json_valid(d)))",
+        """INSERT INTO shop.j VALUES (1, '{"é": 1}', '{"é": 2}', '{"a": 3}', '[4]', '[5]')""",
+        "ALTER TABLE shop.j ADD CHECK (json_valid(b)), CHANGE e f LONGTEXT CHECK (json_valid(`f`))",
+        """INSERT INTO shop.j VALUES (2, '"{}"', '{"é": 2}', '{"a": 3}', '[4]', '[5]')""",
+        "CREATE TABLE shop.k LIKE shop.j",
+        """INSERT INTO shop.k VALUES (3, '1', '{"é": 2}', '{"a": 3}', '[4]', '[5]')""",
+    )
+    documents = {"b": {"é": 2}, "c": {"a": 3}, "d": [4], "f": [5]}
+    assert [data for _, data in rows(found)] == [
+        {"id": 1, "a": {"é": 1}, "b": '{"é": 2}', "c": {"a": 3}, "d": [4], "e": "[5]"},
+        {"id": 2, "a": "{}", **documents},
+        {"id": 3, "a": 1, **documents},
+    ]
+
+
 @pytest.mark.parametrize("metadata", ["NO_LOG", "MINIMAL", "FULL"])
 @pytest.mark.parametrize("is_there_before", [True, False])
 def test_hidden_times_are_carried_exactly(

@@ -7,14 +7,24 @@ from collections.abc import Iterable, Sequence
 import msgspec
 
 from pydbsync.model import Column
-from pydbsync.ops.capture.history.columns import Definition, begins_period, charset_option, key_columns, read_column
+from pydbsync.ops.capture.history.columns import (
+    Definition,
+    begins_period,
+    charset_option,
+    checked_documents,
+    key_columns,
+    read_column,
+)
 from pydbsync.ops.capture.history.schema import LABELLED, TEXT, TableDef
 from pydbsync.plan.clauses import Clause, key_kind, outer
+from pydbsync.plan.lexer import Token
 
 
-def alter_table(table: TableDef, clauses: Iterable[Clause], *, real_as_float: bool = False) -> TableDef:
+def alter_table(
+    table: TableDef, clauses: Iterable[Clause], *, real_as_float: bool = False, json_checks: bool = False
+) -> TableDef:
     """The table behind the clauses, under its old name. Raises IndexError or ValueError for what cannot be read."""
-    alteration = _Alteration(table, real_as_float=real_as_float)
+    alteration = _Alteration(table, real_as_float=real_as_float, json_checks=json_checks)
     for clause in clauses:
         alteration.take(clause)
     return alteration.result()
@@ -26,6 +36,15 @@ def spelled(key: Iterable[str], columns: Sequence[Column]) -> tuple[str, ...]:
     return tuple(by_name[name.lower()] for name in key if name.lower() in by_name)
 
 
+def with_documents(columns: Iterable[Column], checks: Iterable[Sequence[Token]]) -> list[Column]:
+    """The columns, of which those are JSON that these CHECKs of the table say are."""
+    names = {name for check in checks for name in checked_documents(check)}
+    return [
+        msgspec.structs.replace(each, kind="json") if each.kind in TEXT and each.name.lower() in names else each
+        for each in columns
+    ]
+
+
 class _Alteration:
     """The clauses gathered, then made in the server's order.
 
@@ -33,8 +52,10 @@ class _Alteration:
     the others. Source: mysql_prepare_alter_table in sql/sql_table.cc of MySQL.
     """
 
-    def __init__(self, table: TableDef, *, real_as_float: bool) -> None:
+    def __init__(self, table: TableDef, *, real_as_float: bool, json_checks: bool) -> None:
         self._table = table
+        self._json_checks = json_checks
+        self._checks: list[tuple[Token, ...]] = []
         self._real_as_float = real_as_float
         self._charset = table.charset
         self._converted: str | None = None
@@ -56,6 +77,8 @@ class _Alteration:
             self._is_versioned = words[0] == "ADD"
         elif clause.kind == "column":
             self._define(clause)
+        elif clause.kind == "check" and self._json_checks:
+            self._checks.append(clause.tokens)
         elif clause.kind == "key":
             if key_kind(clause) == "primary":
                 self._set_key(key_columns(clause))
@@ -75,7 +98,9 @@ class _Alteration:
             self._charset = charset_option(outer(clause.tokens), self._charset) or self._charset
 
     def _define(self, clause: Clause) -> None:
-        definition = read_column(clause, self._charset, real_as_float=self._real_as_float)
+        definition = read_column(
+            clause, self._charset, real_as_float=self._real_as_float, json_checks=self._json_checks
+        )
         self._declares_period = self._declares_period or begins_period(clause.tokens)
         if clause.replaces is not None:
             if clause.guard and clause.replaces.lower() not in self._present:
@@ -105,6 +130,8 @@ class _Alteration:
         for replaced, definition in self._defined_in_order:
             if replaced is None or definition.after is not None:
                 _put(columns, self._defined(definition), definition.after)
+        if self._checks:
+            columns = with_documents(columns, self._checks)
         versioned = self._is_versioned and not self._declares_period
         return TableDef(self._table.name, self._charset, tuple(columns), spelled(self._final_key(), columns), versioned)
 
@@ -125,7 +152,7 @@ class _Alteration:
         """CONVERT TO CHARACTER SET changes all text but what is binary."""
         if self._converted is None or column.charset in (None, "binary", self._converted):
             return column
-        if column.kind in TEXT or column.kind in LABELLED:
+        if column.kind in TEXT or column.kind in LABELLED or (self._json_checks and column.kind == "json"):
             return msgspec.structs.replace(column, charset=self._converted)
         return column
 

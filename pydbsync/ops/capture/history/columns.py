@@ -42,8 +42,11 @@ def key_columns(clause: Clause) -> tuple[str, ...]:
     return tuple(member[0].text for member in split_list(clause.body) if member and member[0].is_name)
 
 
-def read_column(clause: Clause, table_charset: str, *, real_as_float: bool = False) -> Definition:
-    """The column that a clause defines. Raises IndexError or ValueError where its type cannot be read.
+def read_column(
+    clause: Clause, table_charset: str, *, real_as_float: bool = False, json_checks: bool = False
+) -> Definition:
+    """The column that a clause defines; with `json_checks` a text whose CHECK is json_valid is MariaDB's JSON. Raises
+    IndexError or ValueError where its type cannot be read.
 
     Source: https://dev.mysql.com/doc/refman/9.4/en/create-table.html and https://mariadb.com/kb/en/create-table/
     """
@@ -66,9 +69,10 @@ def read_column(clause: Clause, table_charset: str, *, real_as_float: bool = Fal
         charset = "utf8mb4"
     else:
         charset, explicit = None, False
+    is_document = json_checks and kind in TEXT and (clause.name or "").lower() in checked_documents(rest)
     column = Column(
         name=clause.name or "",
-        kind=kind,
+        kind="json" if is_document else kind,
         charset=charset,
         digits=int(arguments[0].text) if kind in WITH_DIGITS and arguments else 0,
         unsigned=unsigned and kind in INTEGERS,
@@ -76,6 +80,20 @@ def read_column(clause: Clause, table_charset: str, *, real_as_float: bool = Fal
         native_json=kind == "json",
     )
     return Definition(column, explicit, _is_primary(words), _place(words))
+
+
+def checked_documents(tokens: Sequence[Token]) -> set[str]:
+    """The columns, in lower case, that `CHECK (json_valid(column))` says are JSON: so MariaDB shows its JSON, and so
+    dumps and copies of tables declare it."""
+    found = set()
+    for index in range(len(tokens) - 6):
+        check, opening, function, inner, name, *closing = tokens[index : index + 7]
+        is_so = (
+            check.upper == "CHECK" and function.upper == "JSON_VALID" and opening.is_mark("(") and inner.is_mark("(")
+        )
+        if is_so and name.is_name and all(each.is_mark(")") for each in closing):
+            found.add(name.text.lower())
+    return found
 
 
 def is_versioned(words: Sequence[Token]) -> bool:

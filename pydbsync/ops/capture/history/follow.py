@@ -9,7 +9,7 @@ import msgspec
 
 from pydbsync.errors import PlanError
 from pydbsync.model import Column, TableName
-from pydbsync.ops.capture.history.alter import alter_table, spelled
+from pydbsync.ops.capture.history.alter import alter_table, spelled, with_documents
 from pydbsync.ops.capture.history.columns import begins_period, charset_option, is_versioned, key_columns, read_column
 from pydbsync.ops.capture.history.messages import SchemaMessage
 from pydbsync.ops.capture.history.schema import TableDef
@@ -217,12 +217,16 @@ class FollowedSchema:
         key: tuple[str, ...] = ()
         for clause in clauses:
             if clause.kind == "column":
-                definition = read_column(clause, charset, real_as_float=session.real_as_float)
+                definition = read_column(
+                    clause, charset, real_as_float=session.real_as_float, json_checks=self.brand == "mariadb"
+                )
                 columns.append(definition.column)
                 if definition.is_key:
                     key = (definition.column.name,)
             elif clause.kind == "key" and key_kind(clause) == "primary":
                 key = key_columns(clause)
+        if self.brand == "mariadb":
+            columns = with_documents(columns, (clause.tokens for clause in clauses if clause.kind == "check"))
         declared = [clause.tokens for clause in clauses if clause.kind == "column"]
         versioned = any(map(is_versioned, [options, *declared])) and not any(map(begins_period, declared))
         return TableDef(name, charset, tuple(columns), spelled(key, columns), versioned)
@@ -264,7 +268,9 @@ class FollowedSchema:
                 return [], Delta()  # ALTER TABLE IF EXISTS of nothing, or a sequence
             made = tuple(name for name, exists in self._converted(statement, session).items() if exists)
             return [_altered(before, None, None)], Delta(uncertain=made)
-        new = alter_table(old, read_clauses(statement), real_as_float=session.real_as_float).renamed(after)
+        is_mariadb = self.brand == "mariadb"
+        clauses = read_clauses(statement)
+        new = alter_table(old, clauses, real_as_float=session.real_as_float, json_checks=is_mariadb).renamed(after)
         changes: list[tuple[TableName, TableDef | None]] = [(after, new)]
         if after != before:
             changes.insert(0, (before, None))

@@ -254,5 +254,5 @@ def _read_null(row: bytes, at: int, tokens: list[object]) -> int:
 
 def _decoder(column: Column, charsets: Charsets) -> Decode | None:
     if column.kind == "json":
-        return charsets.decoder("utf8mb4")
+        return charsets.decoder(column.charset or "utf8mb4")  # MariaDB's may be any text with a CHECK
     return None if is_binary(column) else charsets.decoder(column.charset or "utf8mb4")
