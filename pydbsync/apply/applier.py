@@ -218,7 +218,7 @@ class Applier:
         check = CopyCheck(
             AlteredCopy(copy, real, changes, overrides),
             rows=self._copy_rows, schema=self._settings.state_schema, decode=decode, repeat=self._session.repeat,
-            stop=self._session.stop,
+            stop=self._session.stop, log=self._log,
         )  # fmt: skip
         return check.misfit()
 

@@ -8,6 +8,8 @@ held here: a row that came, and was changed later, waits in that table for its l
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import threading
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
@@ -30,6 +32,7 @@ from pydbsync.work import CopyRows
 _PIECE = 10_000
 _PIECE_BYTES = 16 * 2**20
 _ROUND = "pydbsync_round"
+_DENIED = (1044, 1142)
 
 
 class AlteredCopy(NamedTuple):
@@ -55,12 +58,14 @@ class CopyCheck:
         decode: Decode,
         repeat: Callable[[Callable[[Connection], object]], object],
         stop: threading.Event,
+        log: logging.Logger,
     ) -> None:
         self._wanted = wanted
         self._rows = rows
         self._decode = decode
         self._repeat = repeat
         self._stop = stop
+        self._log = log
         began = wanted.copy.began[:20]
         self._came = TableName(schema, f"copied_{began}")
         """The rows whose last image is not known to be that of the real table."""
@@ -72,9 +77,17 @@ class CopyCheck:
         try:
             return self._misfit()
         except (PlanError, PermanentError) as exc:
+            if isinstance(exc, PermanentError) and exc.code in _DENIED:
+                self._log.warning(
+                    "the rows that came for %s are not compared with those of %s, since the user may not make and drop"
+                    " tables in the state schema (docs/rights.md): verify %s (%s)",
+                    self._wanted.copy.copy, self._wanted.real, self._wanted.real, exc,
+                )  # fmt: skip
+                return ""
             return f"they cannot be compared: {exc}"
         finally:
-            self._repeat(self._drop)
+            with contextlib.suppress(PermanentError):
+                self._repeat(self._drop)
 
     def _misfit(self) -> str:
         copy = self._wanted.copy

@@ -22,6 +22,7 @@ from pydbsync.plan.ddl import PlannedSchemaChange
 from pydbsync.plan.handed_on import read_handing_on, subject_of, with_another_table, with_comment
 from pydbsync.plan.lexer import unquote_string
 from pydbsync.plan.quoting import quote_table, quote_text
+from pydbsync.plan.statement import Statement
 
 MARK: Final = "mark"
 """Its place among what was written down before the statement."""
@@ -73,14 +74,23 @@ class RunMark(msgspec.Struct, frozen=True):
 
 def mark_of(connection: Connection, planned: PlannedSchemaChange, *, schema: str, about: str) -> RunMark | None:
     """The mark of a statement that needs one, with all that has to be there before it; None for all others. `about`
-    tells the statement from others. Raises ApplyError."""
+    tells the statement from others. Raises TransientError."""
     statement = read_handing_on(planned.sql, brand=connection.dialect.brand)
     if statement is None:
         return None
+    try:
+        return _mark_of(connection, planned, statement, schema=schema, about=about)
+    except PermanentError:  # without the rights to make and drop tables there, as before there were marks
+        return None
+
+
+def _mark_of(
+    connection: Connection, planned: PlannedSchemaChange, statement: Statement, *, schema: str, about: str
+) -> RunMark | None:
     if statement.action == "rename-table":
         before, after = TableName(schema, f"runs_{about[:20]}"), TableName(schema, f"ran_{about[:20]}")
-        if _show(connection, after) is None:
-            connection.execute(f"CREATE TABLE IF NOT EXISTS {quote_table(before)} (ran INT PRIMARY KEY)")
+        connection.execute(f"DROP TABLE IF EXISTS {quote_table(after)}")
+        connection.execute(f"CREATE TABLE IF NOT EXISTS {quote_table(before)} (ran INT PRIMARY KEY)")
         return RunMark(with_another_table(statement, before, after), schema, before.table, name=after.table)
     subject = subject_of(statement)
     table = TableName(subject.database or planned.default_database or "", subject.table or "")

@@ -127,6 +127,32 @@ def test_each_right_on_the_state_schema_is_needed(shop: Endpoint, binlog: Binlog
     assert right in refusal(user, bodies, shop, apply_mode="replace")
 
 
+def test_without_drop_on_the_state_schema_nothing_is_proven_and_that_is_said(
+    shop: Endpoint, binlog: Binlog, caplog: pytest.LogCaptureFixture
+) -> None:
+    replay(shop, binlog.transaction(insert("shop.t", {"id": 4, "v": 1})))
+    user = replayer(shop, TARGET_RIGHTS, [each for each in rights.STATE if each != "DROP"])
+    names, exchanged = ["id", "v"], ["id", "v", "c"]
+    for table in ("a", "b"):
+        replay(user, binlog.ddl(f"CREATE TABLE shop.{table} (id INT)", f"shop.{table}", columns=["id"]))
+    replay(
+        user, binlog.ddl("RENAME TABLE shop.a TO shop.x, shop.b TO shop.a, shop.x TO shop.b", "shop.a", columns=["id"])
+    )
+    replay(user, binlog.ddl("ALTER TABLE shop.t CHANGE id v INT, CHANGE v id INT FIRST", "shop.t", columns=names))
+    create = "CREATE TABLE `shop`.`_t_new` (\n  `id` int,\n  `v` int NOT NULL,\n  PRIMARY KEY (`v`))"
+    bodies = binlog.ddl(create, "shop._t_new", columns=names)
+    bodies += binlog.ddl("ALTER TABLE `shop`.`_t_new` ADD c INT", "shop._t_new", columns=exchanged)
+    bodies += binlog.transaction(*(insert("shop._t_new", {"id": 1, "v": n, "c": None}) for n in (1, 4)))
+    swap = "RENAME TABLE `shop`.`t` TO `shop`.`_t_old`, `shop`.`_t_new` TO `shop`.`t`"
+    bodies += binlog.ddl(swap, "shop._t_old", was="shop.t", columns=names)
+    replay(user, bodies)
+    assert parked(shop) == []
+    assert shop.query("SELECT c FROM shop.t") == [(None,), (None,)]
+    assert "are not compared with those of shop.t, since the user may not make and drop" in caplog.text
+    refused = binlog.ddl("ALTER TABLE shop.t ADD c INT, ADD e INT", "shop.t", columns=[*exchanged, "e"])
+    assert "DROP" in refusal(user, refused, shop, apply_mode="replace")
+
+
 def test_rows_alone_need_four_rights(shop: Endpoint, binlog: Binlog) -> None:
     user = replayer(shop, rights.ROWS, rights.STATE)
     steps = [insert("shop.t", {"id": 5, "v": 1}), update("shop.t", {"id": 5, "v": 2}, {"v": 1}),

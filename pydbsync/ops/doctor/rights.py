@@ -14,8 +14,9 @@ ROWS: Final = ("SELECT", "INSERT", "UPDATE", "DELETE")
 """What the rows of a target database need."""
 SCHEMA_CHANGES: Final = ("CREATE", "DROP", "ALTER", "INDEX", "REFERENCES")
 """What its schema changes need besides."""
-STATE: Final = ("SELECT", "INSERT", "UPDATE", "DELETE", "CREATE", "ALTER", "INDEX")
-"""What the state schema needs; CREATE to be made, the last three to be brought up to date."""
+STATE: Final = ("SELECT", "INSERT", "UPDATE", "DELETE", "CREATE", "ALTER", "INDEX", "DROP")
+"""What the state schema needs; CREATE to be made, with ALTER and INDEX to be brought up to date, and with DROP for the
+tables in which schema changes are tried."""
 BINLOG: Final = ("REPLICATION SLAVE", "REPLICATION CLIENT")
 """What capture needs at the source on everything; verify and copy need the second one."""
 HEARTBEAT: Final = ("SELECT", "INSERT", "UPDATE", "CREATE")
@@ -37,11 +38,15 @@ def check_target(exam: Examination) -> Iterator[Finding]:
         )
     state = exam.settings.state_schema
     if missing := grants.lacks(STATE, state):
-        level = error if set(missing) - {"CREATE", "ALTER", "INDEX"} else warning
+        level = error if set(missing) - {"CREATE", "ALTER", "INDEX", "DROP"} else warning
         yield level(
             "state-rights",
             f"the target's user {account} lacks {', '.join(missing)} on the state schema {state}"
-            + ("" if level is error else ": it cannot be made or brought up to date"),
+            + (
+                ""
+                if level is error
+                else ": it cannot be made or brought up to date, or nothing of a schema change be proven there"
+            ),
             grant_statement(missing, state, "*", account),
         )
     elif not lacking:
