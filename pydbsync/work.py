@@ -149,6 +149,19 @@ def table_of_key(key: bytes) -> TableName | None:
     return msgspec.msgpack.decode(key[len(_TABLE) :], type=TableName) if key.startswith(_TABLE) else None
 
 
+def defaults_of(database: str) -> TableName:
+    """Stands for what a table gets that is made in the database, as ALTER DATABASE changes it: no row depends on it."""
+    return TableName(database, "\0defaults")
+
+
+def held_by(kind: str, target: TableName) -> tuple[bool, tuple[bytes, ...]]:
+    """Of a parked statement on this table, or with no name on the whole database: whether all of that waits behind it,
+    and what else does. Behind a statement on a table that nothing names nobody waits: that would be all tables."""
+    if kind == "database-alter":
+        return False, (key_of_table(defaults_of(target.database)),)
+    return bool(target.table) or kind.startswith("database-"), ()
+
+
 class ParkedRows:
     """Which rows and tables of a stream have something parked, so that what follows keeps its order behind it."""
 
@@ -324,13 +337,12 @@ def park_whole(
     table: str = "",
 ) -> ParkedChange:
     """The record of a change that no row can be named of: the whole table of this target database waits behind it. The
-    table is called as at the source, unless `table` says otherwise. Behind a statement on a table that nothing names
-    nobody waits: that would be all tables of the database."""
+    table is called as at the source, unless `table` says otherwise."""
     kind, position, source = describe_change(change)
-    is_named = bool(table or source.table) or kind.startswith("database-")
+    is_whole, keys = held_by(kind, TableName(database, table or source.table))
     return ParkedChange(
         message=delivery.body, reason=reason, kind=kind, position=position, source=source, target_database=database,
-        target_table=_other(table, source), is_whole_table=is_named, behind=behind,
+        target_table=_other(table, source), row_keys=keys, is_whole_table=is_whole, behind=behind,
     )  # fmt: skip
 
 

@@ -28,10 +28,10 @@ from pydbsync.backoff import Backoff
 from pydbsync.config.settings import Settings
 from pydbsync.errors import PermanentError, StopError, TransientError
 from pydbsync.killpoints import kill_point
-from pydbsync.model import SchemaChange
+from pydbsync.model import SchemaChange, TableName
 from pydbsync.plan.ddl import PlannedSchemaChange
 from pydbsync.plan.lexer import shorten
-from pydbsync.work import ParkedChange, SchemaStep, StreamState, describe_change, key_of_table
+from pydbsync.work import ParkedChange, SchemaStep, StreamState, describe_change, held_by, key_of_table
 
 
 class _Ending(NamedTuple):
@@ -320,8 +320,9 @@ def park_schema(
     if planned.touched:
         name = next(name for name in (*planned.touched[0],) if name is not None)
         database, table = name.database, name.table if planned.is_routed and name.table != source.table else ""
+    is_whole, keys = held_by(kind, TableName(database, table or source.table))
     return ParkedChange(
         message=body, reason=f"{failure}: {planned.sql}", code=failure.code, kind=kind, position=position,
-        source=source, target_database=database, target_table=table, is_whole_table=True,
-        row_keys=tuple(map(key_of_table, planned.makes)),
+        source=source, target_database=database, target_table=table, is_whole_table=is_whole,
+        row_keys=(*keys, *map(key_of_table, planned.makes)),
     )  # fmt: skip

@@ -32,6 +32,7 @@ from pydbsync.work import (
     SchemaMessage,
     SchemaStep,
     SchemaWork,
+    defaults_of,
     park_messages,
 )
 
@@ -398,13 +399,15 @@ def _waits(planned: PlannedSchemaChange, statement: Statement) -> tuple[tuple[Ta
     What a DROP or TRUNCATE takes away is done with, parked or not, so that it waits for no single row.
     """
     if planned.database is not None:
-        whole = (TableName(planned.database, ""),)
+        whole = (TableName(planned.database, ""), defaults_of(planned.database))
         return ((), whole) if planned.action == "drop-database" else (whole, ())
     touched = {name for each in planned.touched for name in each if name is not None}
-    names = (*sorted(touched), *planned.reads)
+    reads = planned.reads
+    if planned.action == "create-table":
+        reads = (*reads, *(defaults_of(name.database) for name in touched))
     if planned.action in ("drop-table", "truncate-table") or means_the_same(statement):
-        return names, ()
-    return planned.reads, tuple(sorted(touched))
+        return (*sorted(touched), *reads), ()
+    return reads, tuple(sorted(touched))
 
 
 def _named(change: SchemaChange) -> SchemaChange:

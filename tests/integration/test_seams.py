@@ -437,6 +437,29 @@ def test_a_table_like_another_waits_behind_its_parked_alter(created: Endpoint, b
     assert rows(created, "d.u") == [(1, "x", 2)]
 
 
+def test_only_what_is_made_in_a_database_waits_behind_its_parked_alter(created: Endpoint, binlog: Binlog) -> None:
+    messages = binlog.ddl("ALTER DATABASE d CHARACTER SET latin1", "d")
+    messages += binlog.transaction(insert("d.t", {"id": 1, "v": "x"}))
+    messages += binlog.ddl("ALTER TABLE t ADD w INT", "d.t", columns=["id", "v", "w"])
+    messages += binlog.ddl("CREATE TABLE u (v VARCHAR(9))", "d.u", columns=["v"])
+    messages += binlog.transaction(insert("d.u", {"v": "y"}), insert("d.t", {"id": 2, "v": "x", "w": 1}))
+    messages += binlog.ddl("ALTER DATABASE d CHARACTER SET ascii", "d")
+    replay(created, messages, schema_changes={"alter-database": "park"})
+    found = parked(created)
+    assert [each.kind for each in found] == ["database-alter", "table-create", "insert", "database-alter"]
+    assert [each.behind for each in found] == [None, found[0].id, found[1].id, found[0].id]
+    assert rows(created) == [(1, "x", None), (2, "x", 1)]
+    replay(created, binlog.ddl("CREATE TABLE w (v VARCHAR(9))", "d.w", columns=["v"]))  # by a worker started anew
+    assert parked(created)[-1].behind == found[-1].id
+    assert retry(created) == []
+    shown = {name: created.query(f"SHOW CREATE TABLE d.{name}")[0][1] for name in "uw"}
+    assert ("CHARSET=latin1" in shown["u"], "CHARSET=ascii" in shown["w"]) == (True, True)
+    messages = binlog.ddl("ALTER DATABASE d CHARACTER SET latin1", "d") + binlog.ddl("DROP DATABASE d", "d")
+    replay(created, messages, schema_changes={"alter-database": "park"})
+    assert [each.kind for each in parked(created)] == ["database-alter", "database-drop"]
+    assert retry(created) == []
+
+
 def test_a_row_with_a_column_that_the_target_lacks_holds_back_what_comes_of_it(
     created: Endpoint, binlog: Binlog
 ) -> None:
