@@ -144,7 +144,6 @@ class StreamProgress:
         self._servers = dict.fromkeys(checkpoint.server_ids)
         if checkpoint.server_id is not None:
             self._servers[checkpoint.server_id] = None
-        self._newest_ts = min(checkpoint.newest_ts, int(self._horizon))
         self._gtids = GtidSet(checkpoint.gtids)
         self._has_gtids = bool(checkpoint.gtids)
         self._open_gtid: str | None = checkpoint.open_gtid or None
@@ -155,6 +154,12 @@ class StreamProgress:
         self._seen: set[int | str] = set(recent.keys)
         self._since: str | tuple[int, int] | None = recent.since
         self._ahead_ts = 0 if is_first else recent.ahead_ts
+        self._newest_ts = checkpoint.newest_ts
+        if self._newest_ts > self._horizon:  # it is our clock that is behind, or a former version believed it
+            self._ahead_ts = max(self._ahead_ts or 0, self._newest_ts)
+            self._newest_ts = int(self._horizon)
+            self._has_all, self._since = False, None
+        self._believe_ahead()
         self._top_xid = -1 if is_first else _UNKNOWN_XID if recent.top_xid is None else recent.top_xid
         self._top_of = checkpoint.base, checkpoint.place.file
         self._former = recent.former
@@ -360,9 +365,16 @@ class StreamProgress:
             return False
         if ts > self._horizon:
             self._horizon = self._now() + _AHEAD_S
+            self._believe_ahead()
         if ts > self._horizon:
             return self._ahead_ts is not None and ts > self._ahead_ts
-        return ts != self._ahead_ts
+        return ts > self._newest_ts
+
+    def _believe_ahead(self) -> None:
+        """What was too far ahead may be so no more, since time goes on and clocks are put right."""
+        if self._ahead_ts is not None and self._newest_ts < self._ahead_ts <= self._horizon:
+            self._newest_ts, self._ahead_ts = self._ahead_ts, 0
+            self._has_all, self._seen, self._since = False, set(), None
 
     def _see(self, ts: int, change: RowChange | SchemaChange | None) -> None:
         """Note the time of a change, which has been moved to if it has a place."""

@@ -140,7 +140,10 @@ class BrokerLink:
 
     def consume(self, channel: Channel, *, queue: str, consumer_tag: str, prefetch: int) -> None:
         """Subscribe on `channel`: from now on whatever closes it ends the link. Raises as `ask`."""
-        cancelled = SourceError(f"RabbitMQ has ended the subscription: queue {queue!r} was deleted or moved")
+        cancelled = SourceError(
+            f"RabbitMQ has ended the subscription: queue {queue!r} was deleted or moved; if it was deleted, what it"
+            " held, and what is published until it is there again, is lost: compare with the source (`pydbsync verify`)"
+        )
 
         def request(reply: Reply) -> None:
             assert self._connection is not None  # noqa: S101

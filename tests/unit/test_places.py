@@ -695,6 +695,32 @@ def test_a_time_of_the_future_that_was_stored_is_forgotten_within_a_day() -> Non
     assert progress.judge(single("b.000001:100", 1, 1_090_010)) is NEW_STREAM
 
 
+@pytest.mark.parametrize("behind_s", [0, 3600, 2 * 86_400, 1_600_000_000], ids=["right", "1 h", "2 days", "1970"])
+def test_a_worker_whose_clock_is_put_back_and_forward_applies_each_change_once(behind_s: int) -> None:
+    real = 1_700_000_000
+    clock = [float(real)]
+    progress = StreamProgress(Checkpoint(), now=lambda: clock[0])
+    first, second, third = (single(f"b.000009:{n}00", n, real + n) for n in (1, 2, 3))
+    reset = single("b.000001:100", 4, real + 4)
+    assert judged(progress, first, second) == [NEW, NEW]
+    clock[0] -= behind_s
+    assert judged(progress, first, second) == [DUPLICATE, DUPLICATE]
+    progress = StreamProgress(progress.checkpoint(), now=lambda: clock[0])
+    assert judged(progress, first, second, third, second) == [DUPLICATE, DUPLICATE, NEW, DUPLICATE]
+    clock[0] = float(real)
+    progress = StreamProgress(progress.checkpoint(), now=lambda: clock[0])
+    assert judged(progress, first, second, third, reset, reset) == [DUPLICATE] * 3 + [NEW_STREAM, DUPLICATE]
+
+
+@pytest.mark.parametrize("jump_s", [3600, -3600])
+def test_a_source_whose_clock_jumps_loses_and_doubles_nothing(jump_s: int) -> None:
+    progress = StreamProgress(Checkpoint())
+    changes = [single(f"b.000009:{n}00", n, 1_700_000_000 + n + (jump_s if 3 < n < 6 else 0)) for n in range(1, 9)]
+    assert judged(progress, *changes) == [NEW] * 8
+    assert judged(progress, *changes[2:]) == [DUPLICATE] * 6
+    assert judged(StreamProgress(progress.checkpoint()), *changes) == [DUPLICATE] * 8
+
+
 def test_a_stream_that_was_idle_takes_the_times_of_today() -> None:
     clock = [1_000_000.0]
     progress = StreamProgress(Checkpoint(), now=lambda: clock[0])
