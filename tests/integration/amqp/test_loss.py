@@ -143,3 +143,24 @@ def test_a_killed_broker_is_away_until_it_is_started_again(make_source: MakeSour
         opened(source)
     tls_vhost.broker.start()
     assert bodies(take(opened(source), 20)) == numbered(20)
+
+
+@pytest.mark.parametrize("kind", ["classic", "quorum"])
+def test_what_is_held_for_longer_than_the_broker_allows_comes_again_in_order(
+    make_source: MakeSource, vhost: Vhost, kind: str
+) -> None:
+    set_to = (
+        "application:set_env(rabbit, consumer_timeout, {}), application:set_env(rabbit, channel_tick_interval, {})."
+    )
+    control = vhost.broker.control
+    source = make_source(queue={"arguments": FrozenMapping(KINDS[kind])})
+    try:
+        control("eval", set_to.format(1000, 200))
+        opened(source)
+        vhost.publish(numbered(20))
+        assert "timeout" in take_until_lost(source)
+    finally:
+        control("eval", set_to.format(1_800_000, 60_000))
+    taken = take(opened(source), 20)
+    assert bodies(taken) == numbered(20)
+    assert all(delivery.redelivered for delivery in taken)
