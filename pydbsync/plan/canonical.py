@@ -230,11 +230,11 @@ def spell(column: Column, dialect: Dialect, *, form: Form, shift_s: int = 0) -> 
         return name
     if kind == "vector":
         return f"CAST({name} AS BINARY)"
-    if kind == "bit" or (kind in INTEGER_KINDS | {"decimal"} and "zerofill" in column.column_type):
+    if kind in ("bit", "year") or (kind in INTEGER_KINDS | {"decimal"} and "zerofill" in column.column_type):
         return f"{name} + 0"
     if shift_s and kind in ("timestamp", "datetime"):
         return f"IF({name} + 0 = 0, CAST({name} AS CHAR), CAST({name} + INTERVAL {shift_s} SECOND AS CHAR))"
-    if kind in INTEGER_KINDS or kind in TEMPORAL_KINDS or kind in ("decimal", "year"):
+    if kind in INTEGER_KINDS or kind in TEMPORAL_KINDS or kind == "decimal":
         return name
     return f"CAST({name} AS CHAR)"
 

@@ -13,6 +13,7 @@ from typing import NamedTuple
 from pydbsync.errors import OperationError
 from pydbsync.model import (
     BINARY_KINDS,
+    FLOAT_KINDS,
     GEOMETRY_KINDS,
     INTEGER_KINDS,
     TEMPORAL_KINDS,
@@ -66,17 +67,28 @@ _LOAD_FORMAT = (
 )
 
 
-def field_for(source: Column, target: Column, *, value: str = "") -> Field:
-    """How this column of the source reaches that column of the target. Raises OperationError for an unknown type.
+def field_for(source: Column, target: Column, *, value: str = "", is_masked: bool = False) -> Field:
+    """How this column of the source reaches that column of the target. Raises OperationError for an unknown type, and
+    where replay would write another value there.
 
-    `value` is what is read instead of the column, of its type.
+    `value` is what is read instead of the column, of its type; with `is_masked` it is made for the target's.
     """
     column, name, kind = value or quote_name(source.name), quote_name(target.name), source.kind
+    if not is_masked and not _takes_as_replay(source, target):
+        raise OperationError(
+            f"column {source.name} is of type {source.column_type}, and that of the target of type"
+            f" {target.column_type}: replay would write something else there than copy, or nothing; make it of the"
+            " source's type, or exclude the table"
+        )
     if kind in ("enum", "set") and (kind, source.labels) == (target.kind, target.labels):
         # By number: exact for the error value 0, for empty labels and for labels that look like numbers.
         number = f"CAST({column} AS UNSIGNED)"
         text = f"IFNULL({number}, 'NULL')"
         return Field(name, text, number, False, load_as="CAST({} AS UNSIGNED)", is_enum=kind == "enum")
+    if kind in INTEGER_KINDS | {"year"} and target.kind in TEXT_KINDS:  # without the zeros of ZEROFILL, and of YEAR 0
+        return _quoted(name, f"({column} + 0)")
+    if kind == "bit" and target.kind != "bit":
+        return _quoted(name, f"({column} + 0)")
     if kind in INTEGER_KINDS:
         # Not IFNULL(c, 'NULL'), which MariaDB cuts to the display width: 123457 in an INT(4) would become 1234.
         return Field(name, f"QUOTE({column})" if source.nullable else column, column, False)
@@ -95,6 +107,28 @@ def field_for(source: Column, target: Column, *, value: str = "") -> Field:
     if kind in TEXT_KINDS or kind in ("enum", "set", "json"):
         return _text(name, column, source, target)
     raise OperationError(f"column {source.name} is of type {kind}, which copy does not know; exclude its table")
+
+
+def _takes_as_replay(source: Column, target: Column) -> bool:
+    """Whether replay writes the same into the target's column: its messages have bytes in base64 (those of BINARY
+    without the zeros at the end), FLOAT by its shortest digits, documents and SETs as JSON, shapes as text."""
+    kind, is_bytes = source.kind, _is_bytes(target)
+    if kind == "binary":
+        return target.kind == "binary"
+    if _is_bytes(source):
+        return is_bytes
+    for kinds in ({"json"}, {"set"}, GEOMETRY_KINDS):
+        if kind in kinds:
+            return target.kind in kinds
+    if kind == "float":
+        return target.kind in FLOAT_KINDS
+    if kind in TEXT_KINDS or kind in ("enum", "bit"):
+        return not is_bytes and target.kind != "json"
+    return True
+
+
+def _is_bytes(column: Column) -> bool:
+    return column.kind in BINARY_KINDS or (column.kind in TEXT_KINDS and column.charset in (None, "binary"))
 
 
 def _quoted(name: str, value: str, taken_as: str = "{}") -> Field:
@@ -144,7 +178,7 @@ class RowForm:
         by_name = {column.name.lower(): column for column in target.columns}
         fields = []
         plain = (RoutedColumn(column, "") for column in source.columns)
-        for column, value in plain if route is None else route.columns(source):
+        for column, value, is_masked in plain if route is None else route.columns(source):
             match = by_name.get(column.name.lower())
             if match is None and not column.generated:
                 raise OperationError(
@@ -152,7 +186,7 @@ class RowForm:
                     " drop the table at the target, then copy makes it"
                 )
             if match is not None and not match.generated:
-                fields.append(field_for(column, match, value=value))
+                fields.append(field_for(column, match, value=value, is_masked=is_masked))
         self.fields = tuple(fields)
         self._source = quote_table(source.name)
         self.condition = route.condition_sql if route is not None else ""

@@ -33,6 +33,8 @@ class RoutedColumn(NamedTuple):
     """Under its name at the target, with the type of what is read."""
     sql: str
     """At the source."""
+    is_masked: bool = False
+    """Whether the value is made here, for the target's type, and not the column's own."""
 
 
 class RowRoute:
@@ -151,9 +153,10 @@ class RowRoute:
             if mask is None:
                 yield RoutedColumn(msgspec.structs.replace(column, name=name), quote_name(column.name))
             else:
-                yield RoutedColumn(msgspec.structs.replace(mask.column, name=name), mask.sql)
+                yield RoutedColumn(msgspec.structs.replace(mask.column, name=name), mask.sql, is_masked=True)
         for name, mask in self._added:
-            yield RoutedColumn(msgspec.structs.replace(mask.column, name=self._target[name.lower()].name), mask.sql)
+            named = msgspec.structs.replace(mask.column, name=self._target[name.lower()].name)
+            yield RoutedColumn(named, mask.sql, is_masked=True)
 
     @property
     def condition_sql(self) -> str:

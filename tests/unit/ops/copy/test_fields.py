@@ -46,7 +46,11 @@ def test_a_column_of_the_same_kind_arrives_with_the_same_bytes(column: Column, t
     [
         (Column("c", "text", charset="utf8"), Column("c", "text", charset="utf8mb3"), AS_BYTES, "{}"),
         (Column("c", "text", charset="latin1"), Column("c", "text", charset="utf8mb4"), AS_UTF8, FROM_UTF8),
-        (Column("c", "text", charset="utf8mb4"), Column("c", "blob"), AS_BYTES, "{}"),
+        (Column("c", "int"), Column("c", "text", charset="utf8mb4"), "QUOTE((`c` + 0))", "{}"),
+        (Column("c", "year"), Column("c", "char", charset="latin1"), "QUOTE((`c` + 0))", "{}"),
+        (Column("c", "bit", size=16), Column("c", "int"), "QUOTE((`c` + 0))", "{}"),
+        (Column("c", "bit", size=16), Column("c", "char", charset="ascii"), "QUOTE((`c` + 0))", "{}"),
+        (Column("c", "binary", size=4), Column("c", "binary", size=6), AS_BYTES, "{}"),
         (Column("c", "uuid"), Column("c", "char", charset="latin1"), AS_ASCII, FROM_UTF8),
         (Column("c", "inet4"), Column("c", "inet6"), AS_ASCII, FROM_UTF8),
         (Column("c", "varchar", charset="ascii"), Column("c", "inet6"), AS_UTF8, FROM_UTF8),
@@ -62,17 +66,28 @@ def test_a_column_of_the_same_kind_arrives_with_the_same_bytes(column: Column, t
             AS_UTF8,
             FROM_UTF8,
         ),
-        (
-            Column("c", "set", labels=("a",), charset="utf8mb4"),
-            Column("c", "varchar", charset="utf8mb4"),
-            AS_UTF8,
-            FROM_UTF8,
-        ),
     ],
 )
 def test_a_column_of_another_kind_takes_the_text(source: Column, target: Column, text: str, taken_as: str) -> None:
     field = field_for(source, target)
     assert (field.text, field.insert_as, field.load_as) == (text, taken_as, taken_as)
+
+
+@pytest.mark.parametrize(
+    ("source", "target"),
+    [
+        ("text", "blob"), ("text", "json"), ("text", "varbinary"), ("blob", "text"), ("varbinary", "json"),
+        ("binary", "varbinary"), ("binary", "blob"), ("json", "longtext"), ("json", "longblob"), ("set", "varchar"),
+        ("set", "enum"), ("enum", "varbinary"), ("point", "blob"), ("float", "decimal"), ("float", "varchar"),
+        ("bit", "binary"), ("varbinary", "uuid"),
+    ],
+)  # fmt: skip
+def test_a_column_in_which_replay_writes_something_else_is_refused(source: str, target: str) -> None:
+    def column(kind: str) -> Column:
+        return Column("c", kind, charset="utf8mb4")
+
+    with pytest.raises(OperationError, match="replay would write something else there than copy, or nothing"):
+        field_for(column(source), column(target))
 
 
 def test_names_are_quoted_on_both_sides() -> None:
