@@ -17,7 +17,7 @@ pytestmark = pytest.mark.mariadb
 QUEUE = "counted"
 STEP = 600
 """Transactions of two messages that wait before each start, and come during each stop."""
-STOPS = 3
+STOPS = 2
 
 
 def has_more(ledger: Ledger, target: Endpoint, before: int) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 import shutil
@@ -20,6 +21,7 @@ import yaml
 from lab.server import find_program
 from pydbsync.cli import application
 from pydbsync.config.settings import Settings, settings_from_mapping
+from tests.matrices import LONG
 from tests.processes import REPOSITORY
 
 DEPLOY = REPOSITORY / "deploy"
@@ -34,33 +36,49 @@ def run(*command: str | Path, **options: Any) -> str:
     return done.stdout + done.stderr
 
 
-def test_wheel_and_source_install_clean_and_give_the_command(tmp_path: Path) -> None:
-    """From no more than what the container's build copies."""
+def built(folder: Path, *options: str) -> Path:
+    """The wheel, from no more than what the container's build copies."""
     copied = re.findall(r"^COPY (?!--)(.+) /src", (DEPLOY / "Containerfile").read_text(), re.MULTILINE)
-    source = tmp_path / "src"
+    source = folder / "src"
     source.mkdir()
     for name in " ".join(copied).split():
         if (REPOSITORY / name).is_dir():
             shutil.copytree(REPOSITORY / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
         else:
             shutil.copy(REPOSITORY / name, source)
-    run(
-        sys.executable, "-m", "build", "-q", "--no-isolation", "--outdir", tmp_path / "dist", source
-    )  # wheel from sdist
-    (wheel,) = (tmp_path / "dist").glob("*.whl")
-    assert len(list((tmp_path / "dist").glob("*.tar.gz"))) == 1
+    run(sys.executable, "-m", "build", "-q", "--no-isolation", *options, "--outdir", folder / "dist", source)
+    (wheel,) = (folder / "dist").glob("*.whl")
     kept = set(zipfile.ZipFile(wheel).namelist())
     page = {path.relative_to(REPOSITORY).as_posix() for path in (REPOSITORY / "pydbsync" / "ui").rglob("*.[!p]*")}
     assert {name for name in page if "__pycache__" not in name} <= kept
     assert "pydbsync/ui/static/ui.css" in kept
+    return wheel
+
+
+LOADS_ALL = (
+    "from pydbsync.cli import application; from pydbsync.process.alert_rules import texts; application(); texts()"
+)
+
+
+def test_the_wheel_holds_all_that_commands_load_and_gives_the_command(tmp_path: Path) -> None:
+    unpacked = tmp_path / "unpacked"
+    zipfile.ZipFile(built(tmp_path, "--wheel")).extractall(unpacked)
+    (about,) = unpacked.glob("*.dist-info")
+    assert "pydbsync = pydbsync.cli:main" in (about / "entry_points.txt").read_text()
+    code = f"{LOADS_ALL}; import pydbsync; print(pydbsync.__file__)"
+    said = run(sys.executable, "-c", code, cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(unpacked)})
+    assert Path(said.strip()).is_relative_to(unpacked)
+
+
+@LONG
+def test_wheel_and_source_install_clean_and_give_the_command(tmp_path: Path) -> None:
+    wheel = built(tmp_path)  # from the source distribution
+    assert len(list((tmp_path / "dist").glob("*.tar.gz"))) == 1
     venv.create(tmp_path / "empty", with_pip=False, symlinks=True)
     pip = (sys.executable, "-m", "pip", "--disable-pip-version-check", "--python", tmp_path / "empty/bin/python")
     run(*pip, "install", "-q", "--no-compile", wheel)
     assert run(tmp_path / "empty/bin/pydbsync", "--version", cwd=tmp_path).startswith("pydbsync ")
-    code = (
-        "from pydbsync.cli import application; from pydbsync.process.alert_rules import texts; application(); texts()"
-    )
-    run(tmp_path / "empty/bin/python", "-W", "error::ImportWarning", "-c", code, cwd=tmp_path)
+    run(tmp_path / "empty/bin/python", "-W", "error::ImportWarning", "-c", LOADS_ALL, cwd=tmp_path)
 
 
 def test_the_extras_are_named_where_people_look() -> None:

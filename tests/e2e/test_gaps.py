@@ -94,7 +94,7 @@ def test_a_source_whose_clock_is_wrong_is_named_once_and_its_silence_is_noticed(
     assert process.stderr.count("no heartbeat has come") == metrics(port)["pydbsync_gaps_total"] == 1
 
 
-@pytest.mark.parametrize("lost", ["a row in the middle", "the end", "a heartbeat"])
+@pytest.mark.parametrize("lost", ["a row in the middle", pytest.param("the end", marks=LONG), "a heartbeat"])
 def test_on_gap_stop_applies_nothing_behind_a_proven_loss(
     vhost: Vhost, fresh_target: Endpoint, run_sync: RunSync, lost: str
 ) -> None:

@@ -1,6 +1,6 @@
 """One consumer, fenced, in order: workers that die, hang or lose their line while they hold deliveries.
 
-Each test has a queue of every kind, and a ledger in each.
+Each test has queues of two kinds, and a ledger in each; the long form has all kinds.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import pytest
 
 from tests.conftest import StartSync
 from tests.e2e.streams import QUICK, Ledger, all_faults
+from tests.matrices import LONG
 from tests.processes import REPOSITORY, SyncProcess, sync_config, wait_for, write_config
 from tests.proxy import Proxy
 from tests.servers import Endpoint, Vhost
@@ -57,9 +58,7 @@ class Queues:
             return all(each.applied(self.target) >= each.written for each in self.ledgers)
 
         wait_for(is_applied, what="all changes")
-        wait_for(
-            lambda: not any(map(self.vhost.depth, KINDS.keys() & {each.name for each in self.ledgers})), what="acks"
-        )
+        wait_for(lambda: not any(self.vhost.depth(each.name) for each in self.ledgers), what="acks")
 
     @contextmanager
     def held_up(self) -> Iterator[None]:
@@ -78,9 +77,9 @@ class Queues:
         wait_for(lambda: self.target.query(waiting)[0][0] >= len(self.ledgers), what="workers at the locked ledgers")
 
 
-@pytest.fixture
-def queues(vhost: Vhost, fresh_target: Endpoint) -> Queues:
-    return Queues(vhost, fresh_target, *KINDS)
+@pytest.fixture(params=[("classic", "quorum_single"), pytest.param(tuple(KINDS), marks=LONG)], ids=["two", "all"])
+def queues(vhost: Vhost, fresh_target: Endpoint, request: pytest.FixtureRequest) -> Queues:
+    return Queues(vhost, fresh_target, *request.param)
 
 
 def logged(process: SyncProcess, text: str, times: int) -> Callable[[], bool]:
@@ -92,7 +91,7 @@ def test_a_killed_worker_gives_what_it_held_to_one_that_waits(queues: Queues, st
     queues.write(FIRST)
     queues.wait_until_applied()
     second = start_sync(queues.config())
-    wait_for(logged(second, "it is owned by", len(KINDS)), what="stand-bys")
+    wait_for(logged(second, "it is owned by", len(queues.ledgers)), what="stand-bys")
     with queues.held_up():
         queues.write(SECOND)
         queues.wait_until_held()
@@ -123,9 +122,9 @@ def test_a_hung_worker_is_replaced_and_applies_nothing_when_it_comes_back(
         for pid in hung:
             os.kill(pid, signal.SIGCONT)
     # What comes back finds another worker's mark in the checkpoint row, ends with exit code 4 and stands by.
-    wait_for(logged(first, "has taken over", len(KINDS)), what="the fence")
-    wait_for(logged(first, "ended with exit code 4; it is started again", len(KINDS)), what="the restart")
-    wait_for(logged(first, "it is owned by", len(KINDS)), what="stand-bys")
+    wait_for(logged(first, "has taken over", len(queues.ledgers)), what="the fence")
+    wait_for(logged(first, "ended with exit code 4; it is started again", len(queues.ledgers)), what="the restart")
+    wait_for(logged(first, "it is owned by", len(queues.ledgers)), what="stand-bys")
     queues.write(THIRD)
     queues.wait_until_applied()
     assert second.is_running
@@ -146,13 +145,13 @@ def test_a_worker_whose_connection_was_cut_silently_comes_back_and_keeps_the_ord
         proxy.swallow()
         queues.write(THIRD)
         wait_for(lambda: all(queues.vhost.consumers(each.name) == 0 for each in queues.ledgers), what="no consumer")
-    wait_for(logged(worker, "the source is away", len(KINDS)), what="the loss noticed")
+    wait_for(logged(worker, "the source is away", len(queues.ledgers)), what="the loss noticed")
     proxy.resume()
     proxy.cut()
     queues.wait_until_applied()
-    wait_for(logged(worker, "the source is back", len(KINDS)), what="the way back")
+    wait_for(logged(worker, "the source is back", len(queues.ledgers)), what="the way back")
     assert all_faults(queues.target, queues.ledgers) == {}
-    assert worker.stderr.count("the source is away") == len(KINDS)
+    assert worker.stderr.count("the source is away") == len(queues.ledgers)
 
 
 def test_messages_that_come_back_behind_newer_ones_are_parked_and_the_worker_stops_for_good(

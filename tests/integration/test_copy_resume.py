@@ -31,6 +31,7 @@ from tests.integration.copying import (
     state_differences,
 )
 from tests.integration.engine import parked, replay
+from tests.matrices import LONG
 from tests.processes import wait_for
 from tests.proxy import Proxy
 from tests.servers import Endpoint
@@ -375,7 +376,7 @@ def kill_workers(cursor: Cursor, others: set[int]) -> int:
     return killed
 
 
-@pytest.mark.parametrize("end", ["source", "target"])
+@pytest.mark.parametrize("end", ["source", pytest.param("target", marks=LONG)])
 def test_a_copy_whose_server_goes_away_waits_and_goes_on(
     carrier: Carrier, config: dict[str, object], tmp_path: Path, make_proxy: Callable[[int], Proxy], end: str
 ) -> None:

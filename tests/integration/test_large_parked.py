@@ -14,7 +14,7 @@ from tests.servers import Endpoint
 pytestmark = pytest.mark.kept_state
 
 PACKET = 2**20
-LARGE = "aé'\"\\" * (PACKET // 2)
+LARGE = "aé'\"\\" * (PACKET // 4)
 
 
 @pytest.fixture

@@ -18,6 +18,7 @@ from pydbsync.ops.verify.report import TableReport
 from tests.comparing import compare, settings_for
 from tests.conftest import LEG
 from tests.corpus import VERSIONS, Brand, cases
+from tests.matrices import LONG
 from tests.processes import write_config
 from tests.servers import Endpoint
 
@@ -95,10 +96,13 @@ def check(reports: dict[str, TableReport], structure: dict[str, list[str]]) -> N
             assert {column for column, wanted, held in pairs if wanted != held} <= TIMES[name]
 
 
+# What replay makes of each is in test_corpus.py, and verify of all of them in test_copy_corpus.py.
+@LONG
 def test_what_replay_made_of_the_recorded_cases_is_equal(reports: dict[str, TableReport]) -> None:
     assert len(reports) > 60
     check(reports, {})
 
 
+@LONG
 def test_what_replay_made_of_them_on_the_other_brand_is_equal(crossed: dict[str, TableReport]) -> None:
     check(crossed, ACROSS)
