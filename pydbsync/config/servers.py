@@ -16,6 +16,7 @@ from pydbsync.config.values import (
     FrozenMapping,
     Kind,
     Secret,
+    host,
     join_key,
     nearest,
     option,
@@ -66,7 +67,7 @@ def _plain(value: object) -> object:
 
 
 PYMYSQL_KEYWORDS: Final[Mapping[str, Kind[object]]] = {
-    "host": text(),
+    "host": host(),
     "port": PORT,
     "user": text(),
     "password": SECRET,
@@ -225,7 +226,7 @@ def read_tls(value: object, key: str) -> TlsSettings | None:
 class AmqpSettings:
     """How to reach RabbitMQ."""
 
-    host: str = required(text(), "name or address of RabbitMQ")
+    host: str = required(host(), "name or address of RabbitMQ")
     port: int = option(5672, PORT, "port; with `tls` the default is 5671")
     user: str = option("guest", text(), "user")
     password: Secret = option(PUBLIC_PASSWORD, SECRET, PASSWORD_SOURCES["password"])

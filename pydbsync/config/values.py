@@ -204,6 +204,21 @@ def text(expected: str = "text") -> Kind[str]:
     return Kind("text", read)
 
 
+_WITH_PORT = re.compile(r"[^:\[\]]+:\d+")
+
+
+def host() -> Kind[str]:
+    """A name or an address, which is no URL and has no port."""
+
+    def read(value: object, key: str) -> str:
+        found = text().read(value, key)
+        if "/" in found or _WITH_PORT.fullmatch(found):
+            refuse("a name or an address alone (its port is a key of its own)", found, key)
+        return found
+
+    return Kind("text", read)
+
+
 def _read_secret(value: object, key: str) -> Secret:
     if isinstance(value, Secret):
         return value

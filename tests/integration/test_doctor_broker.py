@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from urllib.parse import quote
 
 import pytest
+from pika.exceptions import ChannelClosedByBroker
 
 from pydbsync.apply.connection import Connection
 from pydbsync.apply.state import ensure_state_schema
@@ -62,6 +63,10 @@ CASES = {
     "a queue forgets by size": Broken(
         fault("queue-drops", "error", "beyond 5000 bytes", "without x-max-length-bytes"),
         arguments={"x-max-length-bytes": 5000},
+    ),
+    "a grave that gives back at once": Broken(
+        fault("queue-order", "error", "goes to exchange maxwell and comes back into it", "x-dead-letter-exchange"),
+        arguments={"x-queue-type": "quorum", "x-delivery-limit": 3, "x-dead-letter-exchange": "maxwell"},
     ),
     "a policy limits a queue": Broken(
         fault("queue-drops", "error", "by the policy limits", "clear_policy"), policy={"max-length": 10},
@@ -223,6 +228,59 @@ def test_a_fault_of_the_broker_is_named_with_its_remedy(
     declare(vhost, broken)
     report = examined(settings(shop, vhost, broken.queues), "broker")
     must_say(report, broken.says)
+
+
+def test_a_grave_that_gives_back_later_is_named(shop: tuple[Endpoint, Endpoint], vhost: Vhost) -> None:
+    """Its queue passes on what it has held for a while, by a policy."""
+    limited = {"x-queue-type": "quorum", "x-delivery-limit": 3, "x-dead-letter-exchange": "grave"}
+    vhost.declare("sync", routing_keys=["#"], arguments=limited)
+    with vhost.connect() as connection:
+        channel = connection.channel()
+        channel.exchange_declare("grave", "fanout", durable=True)
+        channel.queue_declare("later", durable=True)
+        channel.queue_bind("later", "grave")
+    path = f"/queues/{quote(vhost.name, safe='')}/later"
+    for names in (["sync"], ["sync", "later"]):
+        says = [each.check for each in examined(settings(shop, vhost, {"sync": ["#"]}), "broker").findings]
+        assert ("queue-order" in says) is (len(names) == 2)
+        body = {"pattern": "later", "definition": {"message-ttl": 60_000, "dead-letter-exchange": "maxwell"}}
+        vhost.broker.call("PUT", f"/policies/{quote(vhost.name, safe='')}/again", {**body, "apply-to": "queues"})
+        wait_for(lambda: vhost.broker.call("GET", path).get("policy"), what="the policy")
+
+
+def test_what_a_user_may_not_do_is_named(shop: tuple[Endpoint, Endpoint], vhost: Vhost) -> None:
+    vhost.declare("sync", routing_keys=["shop.orders"])
+    name, user = quote(vhost.name, safe=""), quote(str(vhost.conn_info["user"]), safe="")
+    limits, topics = f"/user-limits/{user}/max-channels", f"/topic-permissions/{name}/{user}"
+    vhost.broker.call("PUT", limits, {"value": 2})
+    vhost.broker.call("PUT", topics, {"exchange": "maxwell", "write": ".*", "read": "^other"})
+    try:
+        report = examined(settings(shop, vhost, {"sync": ["#", "shop.orders"]}), "broker")
+        with vhost.connect() as connection, pytest.raises(ChannelClosedByBroker, match="ACCESS_REFUSED"):  # it is so
+            connection.channel().queue_bind("sync", "maxwell", "#")
+    finally:
+        vhost.broker.call("DELETE", topics)
+        vhost.broker.call("DELETE", limits)
+    must_say(report, fault("user-limits", "error", "may have 2 channels, and the workers need 3", "set_user_limits"))
+    must_say(report, fault("broker-rights", "error", "may not bind sync to maxwell by #", "set_topic_permissions"))
+
+
+def test_a_database_server_that_is_rabbitmq(shop: tuple[Endpoint, Endpoint], vhost: Vhost) -> None:
+    given = {"db_info": {**shop[1].db_info, "port": vhost.broker.ports["amqp"]}, "log_file_prefix": ""}
+    report = examined(settings_from_mapping(given, require=())[0], "connections")
+    must_say(report, Fault("", "target-connection", "error", "cannot be reached", "5672 RabbitMQ"))
+
+
+def test_a_message_that_somebody_took_by_hand_is_named(shop: tuple[Endpoint, Endpoint], vhost: Vhost) -> None:
+    vhost.declare("sync", routing_keys=["#"])
+    path = f"/queues/{quote(vhost.name, safe='')}/sync"
+    with vhost.connect() as connection:
+        channel = connection.channel()
+        channel.basic_publish("maxwell", "shop.orders", b"x")
+        wait_for(lambda: channel.basic_get("sync")[0], what="the message")
+        wait_for(lambda: vhost.broker.call("GET", path).get("messages_unacknowledged"), what="RabbitMQ's statistics")
+        report = examined(settings(shop, vhost, {"sync": ["#"]}), "broker")
+    must_say(report, fault("held-messages", "warning", "1 message of queue sync is held", "list_channels"))
 
 
 @pytest.mark.parametrize("keys", [["pydbsync.mark"], ["pydbsync.*"]])

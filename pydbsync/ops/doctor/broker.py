@@ -14,7 +14,7 @@ from pydbsync.config.settings import QueueSettings
 from pydbsync.errors import ApplyError, ConfigError, SourceError
 from pydbsync.ops.doctor.catalogue import source_tables
 from pydbsync.ops.doctor.examination import Away, Examination
-from pydbsync.ops.doctor.finding import Finding, error, listed, ok, unknown, warning
+from pydbsync.ops.doctor.finding import Finding, counted, error, listed, ok, unknown, warning
 from pydbsync.ops.doctor.reach import management_remedy
 from pydbsync.ops.doctor.state import longest_schema_change_s
 from pydbsync.ops.doctor.variables import number, variables
@@ -110,6 +110,14 @@ def _queue(exam: Examination, queue: QueueSettings, facts: Mapping[str, Any]) ->
             "queue-drops", f"queue {name} {sentence}{_by(policies, argument, arguments)}{grave}",
             _without(policies, argument, arguments, name, vhost),
         )  # fmt: skip
+    if dropped and _comes_back(exam, name, arguments):
+        yield error(
+            "queue-order",
+            f"what queue {name} drops goes to exchange {arguments['x-dead-letter-exchange'] or '(default)'} and comes"
+            " back into it, behind newer changes: the worker would end with broken order (exit code 5)",
+            "x-dead-letter-exchange: an exchange whose queues lead nowhere else, or none at all (in the queue's"
+            " arguments or its policy)",
+        )
     if str(arguments.get("x-overflow", "")).startswith("reject-publish") and any(
         f"x-max-length{unit}" in arguments for unit in ("", "-bytes")
     ):
@@ -127,6 +135,15 @@ def _queue(exam: Examination, queue: QueueSettings, facts: Mapping[str, Any]) ->
     if not dropped:
         yield ok("queue", f"queue {name} ({arguments['x-queue-type']}) keeps {int(facts.get('messages', 0)):,} messages"
                  " until they are applied")  # fmt: skip
+    held = int(facts.get("messages_unacknowledged") or 0)
+    if held and not int(facts.get("consumers") or 0):
+        yield warning(
+            "held-messages",
+            f"{counted(held, 'message')} of queue {name} {'is' if held == 1 else 'are'} held by a program that took"
+            " them by hand (basic.get, Get messages of the management): they come back behind newer ones, or are lost",
+            f"end that program before a worker starts: rabbitmqctl list_channels -p {vhost} pid user"
+            " messages_unacknowledged shows it",
+        )
     yield from _consumers(exam, name, facts)
     yield from _timeout(exam, name, arguments)
 
@@ -215,6 +232,75 @@ def _grave(exam: Examination, arguments: Mapping[str, Any]) -> tuple[str, bool]:
     if not management.get(f"{path}/bindings/source"):
         return f"; what it drops goes to exchange {to}, to which no queue is bound: it is gone", False
     return f"; what it drops goes to exchange {to}", True
+
+
+def _comes_back(exam: Examination, name: str, arguments: Mapping[str, Any]) -> bool:
+    """Whether a dead letter of the queue gets into it again, also through queues that pass it on."""
+    management = exam.management()
+    try:
+        bindings = management.get(f"/bindings/{management.vhost_path()}") or []
+        queues = management.get(f"/queues/{management.vhost_path()}") or []
+    except NoRight:
+        return False
+    passed_on = {str(each["name"]): effective(each) for each in queues} | {name: dict(arguments)}
+    left, seen = [name], set[str]()
+    while left:
+        queue = left.pop()
+        given = passed_on.get(queue, {})
+        to = given.get("x-dead-letter-exchange")
+        if to is None:
+            continue
+        reached = {str(given.get("x-dead-letter-routing-key", queue))} if not to else set[str]()
+        exchanges = [str(to)] if to else []
+        while exchanges:
+            exchange = exchanges.pop()
+            if exchange in seen:
+                continue
+            seen.add(exchange)
+            for binding in bindings:
+                if binding.get("source") == exchange:
+                    is_queue = binding.get("destination_type") == "queue"
+                    (reached.add if is_queue else exchanges.append)(str(binding["destination"]))
+        if name in reached:
+            return True
+        left += [each for each in reached if each in passed_on]
+        passed_on.pop(queue, None)
+    return False
+
+
+def check_user_limits(exam: Examination) -> Iterator[Finding]:
+    """A user can be limited too, and topics beside names."""
+    management, amqp = exam.management(), exam.settings.amqp
+    user = quote(amqp.user, safe="")
+    try:
+        limits = {
+            name: most
+            for each in management.get(f"/user-limits/{user}") or []
+            for name, most in (each.get("value") or {}).items()
+        }
+        topics = management.get(f"/topic-permissions/{management.vhost_path()}/{user}") or []
+    except NoRight:
+        return  # only an administrator sees them; a worker that is refused says so
+    workers = len(exam.settings.queues)
+    for name, needed in (("max-connections", workers + 1), ("max-channels", 2 * workers + 1)):
+        if 0 <= limits.get(name, -1) < needed:
+            yield error(
+                "user-limits",
+                f"RabbitMQ's user {amqp.user} may have {limits[name]} {name.removeprefix('max-')}, and the workers need"
+                f" {needed}: RabbitMQ refuses the next",
+                f"rabbitmqctl set_user_limits {amqp.user} '{{\"{name}\": -1}}'",
+            )
+    for queue in exam.settings.queues:
+        for topic in topics:
+            keys = [key for key in queue.routing_keys if not _permits(str(topic.get("read", "")), key)]
+            if topic.get("exchange") == queue.exchange and keys:
+                yield error(
+                    "broker-rights",
+                    f"RabbitMQ's user {amqp.user} may not bind {queue.queue} to {queue.exchange} by"
+                    f" {listed(keys)}: a topic permission says which keys it may read ({topic.get('read')!r})",
+                    f"rabbitmqctl set_topic_permissions -p {amqp.vhost} {amqp.user} {queue.exchange} '.*' '.*', or"
+                    f" clear_topic_permissions -p {amqp.vhost} {amqp.user} {queue.exchange}",
+                )
 
 
 def check_limits(exam: Examination) -> Iterator[Finding]:

@@ -232,6 +232,11 @@ def _remedy(away: Away, key: str, *, is_encrypted: bool) -> str:
             code = hidden
     if _EXPIRED.search(text):
         return f"have the certificate there renewed and reloaded ({_RELOAD}); see that the clocks are right"
+    if code == 2013 or "packet sequence" in text.lower() or "bad handshake" in text.lower():
+        return (
+            f"what answers there may be no server of MySQL's own protocol: see `{key}.port` (3306 as a rule; 33060 is"
+            " MySQL's X protocol, 5672 RabbitMQ, 15672 its management); else see the server's error log"
+        )
     if "certificate" in text.lower() or "ssl" in text.lower():
         code = code if code == 3159 else 2026
     if code == 1045 and not is_encrypted:

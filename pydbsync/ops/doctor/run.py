@@ -50,7 +50,7 @@ GROUPS: Final[Mapping[str, tuple[Check, ...]]] = {
         maxwell.check_flags, maxwell.check_filter, maxwell.check_places, maxwell.check_readers, maxwell.check_types,
     ),
     "broker": (
-        broker.check_queues, broker.check_limits, broker.check_exchanges, broker.check_alarms,
+        broker.check_queues, broker.check_limits, broker.check_user_limits, broker.check_exchanges, broker.check_alarms,
         broker.check_message_size,
         routing.check_bindings, routing.check_routes, routing.check_database_changes, routing.check_heartbeat,
         routing.check_marks,

@@ -176,6 +176,14 @@ MISTAKES: list[tuple[dict[str, Any], str]] = [
     (changed("db_info", password=12345), "db_info.password: expected text, in quotes, got a number"),
     (changed("db_info", password=None), "db_info.password: expected text, in quotes, got nothing"),
     (config(db_info={"user": "u"}), "db_info.host: is missing: name or address of the database server"),
+    *(
+        (
+            config(**{section: {"host": host, "user": "u"}}),
+            f"{section}.host: expected a name or an address alone (its port is a key of its own), got {host!r}",
+        )
+        for section in ("db_info", "rabbitmq_conn_info")
+        for host in ("db1:3306", "10.0.0.1:3306", "mysql://db1", "db1/shop")
+    ),
     (config(db_info={"host": "h"}), "db_info.user: is missing: the database user"),
     (
         changed("db_info", ssl_ca="/nowhere/ca.pem"),
