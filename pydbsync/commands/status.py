@@ -50,10 +50,12 @@ def register(app: typer.Typer) -> None:
             console.print(shown(found), end="")
             raise typer.Exit(found.exit_code())
         try:
-            with Live(shown(found), console=console, screen=console.is_terminal, auto_refresh=False) as live:
+            # A screen that is too short cuts the end off: what is to be done comes first.
+            first = shown(found, todo_first=console.is_terminal)
+            with Live(first, console=console, screen=console.is_terminal, auto_refresh=False) as live:
                 while True:
                     time.sleep(every_s)
                     found = look()
-                    live.update(shown(found), refresh=True)
+                    live.update(shown(found, todo_first=console.is_terminal), refresh=True)
         except KeyboardInterrupt:
             raise typer.Exit(found.exit_code()) from None

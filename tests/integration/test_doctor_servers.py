@@ -502,6 +502,18 @@ STATE_FAULTS = {
         "DELETE FROM schema_version WHERE version > 1",
         Fault("state", "state-version", "warning", "has version 1", "CREATE, ALTER and INDEX"),
     ),
+    "a trigger of the state schema": (
+        "CREATE TRIGGER back BEFORE UPDATE ON checkpoint FOR EACH ROW SET NEW.epoch = 0",
+        Fault("state", "state-changed", "error", "the trigger back of checkpoint", "DROP TRIGGER `pydbsync`.`back`"),
+    ),
+    "an event of the state schema": (
+        "CREATE EVENT tidy ON SCHEDULE EVERY 1 YEAR DO DELETE FROM pydbsync.parked",
+        Fault("state", "state-changed", "error", "the event tidy", "DROP EVENT `pydbsync`.`tidy`"),
+    ),
+    "a state table without its key": (
+        "ALTER TABLE checkpoint DROP PRIMARY KEY",
+        Fault("state", "state-changed", "error", "pydbsync.checkpoint has lost its primary key", "ADD PRIMARY KEY"),
+    ),
     "a state table without transactions": (
         "ALTER TABLE checkpoint ENGINE = MyISAM",
         Fault("state", "state-engine", "error", "pydbsync.checkpoint", "ENGINE=InnoDB"),

@@ -1,18 +1,29 @@
-"""Databases of the application that are called as pydbsync's own."""
+"""What others have made of pydbsync's own names: databases that are called as the state schema, and what was changed in
+it by hand."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 from pydbsync.apply.migrations import MIGRATIONS, VERSION_TABLE, Table
 from pydbsync.ops.doctor.catalogue import pairs
 from pydbsync.ops.doctor.examination import Examination
 from pydbsync.ops.doctor.finding import Finding, error, listed
+from pydbsync.plan.quoting import quote_name
 
+_PRIMARY = re.compile(r"PRIMARY KEY\b", re.IGNORECASE)
 STATE_TABLES = frozenset(
     {VERSION_TABLE.name, *(step.name for each in MIGRATIONS for step in each.steps if isinstance(step, Table))}
 )
 """All that a state schema can have."""
+_KEYED = frozenset(
+    step.name
+    for each in MIGRATIONS
+    for step in each.steps
+    if isinstance(step, Table) and _PRIMARY.search(step.definition)
+)
+"""Those in which a row is found by its primary key."""
 
 
 def check_own_names(exam: Examination) -> Iterator[Finding]:
@@ -43,3 +54,47 @@ def check_own_names(exam: Examination) -> Iterator[Finding]:
             " replay: what is written there does not reach the target",
             "state_schema: another name that no database of the source has",
         )
+
+
+def check_untouched(exam: Examination) -> Iterator[Finding]:
+    """The state schema is pydbsync's alone: a program in it acts in the same transaction as a checkpoint."""
+    schema = exam.settings.state_schema
+    target = exam.target()
+    programs = [
+        (f"the trigger {name} of {table}", f"DROP TRIGGER {quote_name(schema)}.{quote_name(str(name))}")
+        for name, table in target.rows(
+            "SELECT trigger_name, event_object_table FROM information_schema.triggers WHERE event_object_schema = %s",
+            (schema,),
+        )
+    ]
+    programs += [
+        (f"the event {name}", f"DROP EVENT {quote_name(schema)}.{quote_name(str(name))}")
+        for (name,) in target.rows(
+            "SELECT event_name FROM information_schema.events WHERE event_schema = %s", (schema,)
+        )
+    ]
+    for what, remedy in programs:
+        yield error(
+            "state-changed", f"{what} stands in the state schema {schema}: what it changes there is the place of a"
+            " stream, or what is parked", f"stop the workers; {remedy}",
+        )  # fmt: skip
+    keyed = {
+        str(table)
+        for (table,) in target.rows(
+            "SELECT table_name FROM information_schema.statistics WHERE table_schema = %s AND index_name = 'PRIMARY'",
+            (schema,),
+        )
+    }
+    for table, kind in target.rows(
+        "SELECT table_name, table_type FROM information_schema.tables WHERE table_schema = %s", (schema,)
+    ):
+        name = f"{quote_name(schema)}.{quote_name(str(table))}"
+        if kind == "VIEW":
+            yield error("state-changed", f"{schema}.{table} is a view: what a worker commits there is not its own",
+                        f"stop the workers; DROP VIEW {name}, and give the table its name back")  # fmt: skip
+        elif table in _KEYED and table not in keyed:
+            yield error(
+                "state-changed", f"{schema}.{table} has lost its primary key: rows that are one can be there twice",
+                f"stop the workers; see that no row is there twice, then ALTER TABLE {name} ADD PRIMARY KEY (…) as"
+                " SHOW CREATE TABLE of another state schema has it",
+            )  # fmt: skip

@@ -71,7 +71,7 @@ GROUPS: Final[Mapping[str, tuple[Check, ...]]] = {
         constraints.check_cascades, tables.check_defaults, conflicts.check_conflicts,
     ),
     "state": (
-        state.check_readable, state.check_schema, state.check_workers, state.check_streams,
+        state.check_readable, state.check_schema, own_names.check_untouched, state.check_workers, state.check_streams,
         state.check_pauses, state.check_parked, state.check_schema_changes, state.check_tools, sink.check_kept,
     ),
     "canary": (canary.check_canary,),

@@ -14,11 +14,14 @@ _REASONS = 6
 _REASON_LENGTH = 160
 
 
-def shown(status: Status) -> Text:
-    """All of it."""
+def shown(status: Status, *, todo_first: bool = False) -> Text:
+    """All of it. `todo_first` is for a screen that may be too short for the rest."""
     text = Text()
     text.append(status.health.upper(), style=_STYLES[status.health])
     text.append(f": {status.says}    {status.at} UTC\n")
+    if todo_first:
+        _append_todo(text, status)
+        text.append("\n" if status.todo else "")
     text.append(f"{_servers(status)}\n", style="dim")
     for queue in status.queues:
         text.append("\n")
@@ -37,11 +40,16 @@ def shown(status: Status) -> Text:
         if each.way_back:
             text.append_text(_line("way back", each.way_back))
             text.append("\n")
+    if not todo_first:
+        _append_todo(text, status)
+    return text
+
+
+def _append_todo(text: Text, status: Status) -> None:
     if status.todo:
         text.append("\nwhat to do now\n", style="bold")
         for number, todo in enumerate(status.todo, start=1):
             text.append(f"  {number}. {todo}\n")
-    return text
 
 
 def _servers(status: Status) -> str:
@@ -131,7 +139,8 @@ def _figure_lines(queue: Queue, figures: dict[str, object]) -> Iterator[Text]:
     batch_rows, batch_s = number("batch_rows"), number("batch_s")
     batches = f"; batches of {batch_rows:,.0f} rows in {seconds(batch_s or 0)}" if batch_rows is not None else ""
     if figures:
-        yield _line("queue", f"{waits}, {held or 0:,.0f} taken in; {rates}{batches}")
+        known = f"; {rates}" if rates else ""
+        yield _line("queue", f"{waits}, {held or 0:,.0f} taken in{known}{batches}")
     elif depth is not None:
         yield _line("queue", f"{waits}")
     redelivered, restarts = number("redelivered"), number("target_reconnects")

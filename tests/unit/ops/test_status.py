@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 from typing import Any
 
 import pytest
+from rich.console import Console
 
 from pydbsync.ops.status.facts import (
     BrokerQueue,
@@ -237,3 +239,22 @@ def test_a_target_that_is_away_says_so_and_that_nothing_is_lost() -> None:
 def test_seconds_are_said_as_people_say_them(value: float, text: str) -> None:
     assert seconds(value) == text
     assert count(1, "row") == "1 row"
+
+
+def test_on_a_screen_that_is_too_short_stands_what_to_do_and_not_the_rest() -> None:
+    queues = [queue(stream=f"q{number}", queue=f"q{number}", is_owned=False) for number in range(20)]
+    status = Status(at="2026-01-01 00:00:00", target="db", queues=queues)
+    judge(status)
+    console = Console(width=60, height=10, force_terminal=True, record=True, file=io.StringIO())
+    console.print(shown(status, todo_first=True))
+    seen = console.export_text().splitlines()[:10]
+    assert "DOWN" in seen[0]
+    assert any("start `pydbsync run`" in line for line in seen)
+    assert str(shown(status)).splitlines()[-20].lstrip().startswith("1. ")
+
+
+def test_figures_that_are_not_known_leave_no_hole() -> None:
+    one = queue(worker(messages_per_s=None, rows_per_s=None, arriving_per_s=None, depth=9))
+    status = Status(at="2026-01-01 00:00:00", target="db", queues=[one])
+    judge(status)
+    assert "9 wait, 0 taken in\n" in str(shown(status))
