@@ -402,7 +402,7 @@ def test_little_rights_are_enough(
     writer = granted(
         fresh_target,
         "SELECT, INSERT, UPDATE, DELETE, CREATE, DROP, ALTER, INDEX, REFERENCES ON shop.*",
-        "SELECT, INSERT, UPDATE, DELETE, CREATE, ALTER, INDEX ON few.*",
+        "SELECT, INSERT, UPDATE, DELETE, CREATE, ALTER, INDEX, DROP ON few.*",
     )
     run = Watched(reader, writer, caplog, state_schema="few")
     run.source = fresh_source

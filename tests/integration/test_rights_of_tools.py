@@ -301,7 +301,9 @@ def test_init_writes_its_file_for_a_user_without_rights_and_names_those_that_are
     with pytest.raises(SystemExit):
         main(["init", "--file", str(file), "--target", url, "--source", url, "--rabbitmq", "amqp://a:b@127.0.0.1:1"])
     assert "db_info" in file.read_text(encoding="utf-8")
-    assert re.search("lacks SELECT, INSERT, UPDATE, DELETE, CREATE, ALTER, INDEX on the state", capsys.readouterr().out)
+    assert re.search(
+        "lacks SELECT, INSERT, UPDATE, DELETE, CREATE, ALTER, INDEX, DROP on the state", capsys.readouterr().out
+    )
 
 
 def test_the_page_has_these_rights() -> None:
