@@ -15,11 +15,12 @@ from pydbsync.apply.catalog import look_up
 from pydbsync.apply.connection import Connection
 from pydbsync.config.settings import Settings
 from pydbsync.engine.table_plans import router_from
-from pydbsync.errors import OperationError
+from pydbsync.errors import OperationError, PermanentError
 from pydbsync.model import TableName
 from pydbsync.ops.servers import SYSTEM_DATABASES, Servers
 from pydbsync.plan.quoting import quote_name, quote_table
 
+_RUN_OUT = 4084
 _T = TypeVar("_T")
 
 Targets = Callable[[TableName], Iterable[TableName]]
@@ -64,11 +65,11 @@ def _targets_of(settings: Settings) -> Targets:
     return targets
 
 
-def behind_of(settings: Settings, servers: Servers) -> list[Counter]:
+def behind_of(settings: Settings, servers: Servers, *, is_closed: bool = False) -> list[Counter]:
     """As `counters_behind`, of all that takes part in a configuration."""
     targets = _targets_of(settings)
     return servers.source.call(
-        lambda source: servers.target.call(lambda target: counters_behind(source, target, targets))
+        lambda source: servers.target.call(lambda target: counters_behind(source, target, targets, is_closed=is_closed))
     )
 
 
@@ -92,8 +93,13 @@ def _shown_tables(connection: Connection) -> list[TableName]:
     return [name for name in names if name.database not in SYSTEM_DATABASES]
 
 
-def counters_behind(source: Connection, target: Connection, targets: Targets) -> list[Counter]:
-    """All that must be raised at the target before it gives out numbers. Raises TransientError, PermanentError."""
+def counters_behind(
+    source: Connection, target: Connection, targets: Targets, *, is_closed: bool = False
+) -> list[Counter]:
+    """All that must be raised at the target before it gives out numbers. Raises TransientError, PermanentError.
+
+    `is_closed`: nobody takes numbers at the source any more, so that one may be taken to see where a sequence stands.
+    """
     found: list[Counter] = []
     given = read_counters(target)
     for name, wanted in _routed(read_counters(source), targets, max).items():
@@ -102,7 +108,7 @@ def counters_behind(source: Connection, target: Connection, targets: Targets) ->
             found.append(Counter(name, "table", wanted, given[name], statement))
     if source.dialect.is_mariadb and target.dialect.is_mariadb:
         there = read_sequences(target)
-        at_source = read_sequences(source)
+        at_source = read_sequences(source, is_closed=is_closed)
         for name, place in _routed(at_source, targets, _further).items():
             if name in there and there[name].is_behind(place):
                 statement = f"SELECT SETVAL({quote_table(name)}, {place.next_value}, 0, {place.round})"
@@ -150,19 +156,38 @@ def last_numbers(connection: Connection) -> dict[TableName, int]:
     }
 
 
-def read_sequences(connection: Connection) -> dict[TableName, _Sequence]:
-    """MariaDB's sequences, each with the next value that no session has taken for itself."""
+def read_sequences(connection: Connection, *, is_closed: bool = False) -> dict[TableName, _Sequence]:
+    """MariaDB's sequences, each with the next value that no session has taken for itself.
+
+    Where that is past the end (a thousand are taken at once, unless CACHE says otherwise), all that the server still
+    holds would be left out, and a sequence that has numbers be taken for one that has run out, or begins anew. With
+    `is_closed` one number is taken instead.
+    """
     names = connection.rows(
         "SELECT table_schema, table_name FROM information_schema.tables WHERE table_type = 'SEQUENCE'"
     )
     found = {}
     for database, table in names:
         name = TableName(str(database), str(table))
-        value, increment, cycles = connection.rows(
-            f"SELECT next_not_cached_value, increment, cycle_count FROM {quote_table(name)}"
-        )[0]
+        sql = (
+            "SELECT next_not_cached_value, increment, cycle_count, minimum_value, maximum_value FROM"
+            f" {quote_table(name)}"
+        )
+        value, increment, cycles, least, most = connection.rows(sql)[0]
+        if is_closed and not least <= value <= most and (taken := _taken(connection, name)) is not None:
+            value, cycles = taken + increment, connection.rows(sql)[0][2]
         found[name] = _Sequence(int(value), int(increment), int(cycles))
     return found
+
+
+def _taken(connection: Connection, name: TableName) -> int | None:
+    """A number of the sequence; None where it has run out."""
+    try:
+        return int(connection.value(f"SELECT NEXTVAL({quote_table(name)})"))
+    except PermanentError as exc:
+        if exc.code != _RUN_OUT:
+            raise
+        return None
 
 
 class PlacedSequence(NamedTuple):

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from pydbsync.commands.cutover import asking
 from pydbsync.config.cutover_plan import CutoverPlan
 from pydbsync.errors import OperationError
 from pydbsync.ops.cutover import journal as journals
@@ -21,11 +22,22 @@ from tests.proxy import Proxy
 from tests.servers import Endpoint
 
 
+@pytest.fixture(scope="module")
+def emptied(source: Endpoint, target: Endpoint) -> None:
+    """The state schemas that are made by the first test serve the others too."""
+    for server in (source, target):
+        server.drop_databases()
+
+
 @pytest.fixture
-def journal(fresh_target: Endpoint) -> Iterator[Journal]:
-    journal = opened(fresh_target)
+def journal(emptied: None, source: Endpoint, target: Endpoint) -> Iterator[Journal]:
+    journal = opened(target)
     yield journal
     journal.close()
+    for server in (source, target):
+        if "pydbsync" in server.databases():
+            for table in ("cutover_run", "cutover_step"):
+                server.query(f"DELETE FROM pydbsync.{table}")
 
 
 class Note(Step):
@@ -87,12 +99,10 @@ class Away(Note):
         raise StepFailed("it fails")
 
 
-def test_a_second_one_is_refused_whatever_its_plan_until_the_first_is_gone(
-    journal: Journal, fresh_target: Endpoint
-) -> None:
+def test_a_second_one_is_refused_whatever_its_plan_until_the_first_is_gone(journal: Journal, target: Endpoint) -> None:
     journal.lock()
     journal.lock()
-    other = opened(fresh_target, "another")
+    other = opened(target, "another")
     with pytest.raises(OperationError, match="another cut-over is at work"):
         other.lock()
     journal.close()
@@ -168,7 +178,7 @@ def test_steps_of_another_version_are_left_to_it(journal: Journal) -> None:
 
 
 def test_another_process_goes_on_behind_what_is_done_unless_it_does_not_hold_any_more(
-    journal: Journal, fresh_target: Endpoint
+    journal: Journal, target: Endpoint
 ) -> None:
     work = work_of(journal)
     journal.begin_step(work.row.id, 1, "one")
@@ -176,7 +186,7 @@ def test_another_process_goes_on_behind_what_is_done_unless_it_does_not_hold_any
     journal.begin_step(work.row.id, 2, "two")  # and killed
     journal.close()
     notes: list[str] = []
-    again = opened(fresh_target)
+    again = opened(target)
     Engine(work_of(again), [Note("one", notes), Note("two", notes), Note("three", notes)]).go()
     assert notes == ["do two", "do three"]
     assert again.turn() == 1
@@ -207,17 +217,17 @@ def test_facts_are_there_for_whoever_goes_on(journal: Journal) -> None:
 
 
 def test_a_session_that_the_server_ends_is_followed_by_another_with_the_lock(
-    journal: Journal, fresh_target: Endpoint
+    journal: Journal, target: Endpoint
 ) -> None:
     journal.lock()
     work = work_of(journal)
-    fresh_target.query(f"KILL {journal.connection.connection_id}")
+    target.query(f"KILL {journal.connection.connection_id}")
     work.keep("noted", 1)
     with pytest.raises(OperationError, match="another cut-over is at work"):
-        opened(fresh_target, "another").lock()
+        opened(target, "another").lock()
 
-    fresh_target.query(f"KILL {journal.connection.connection_id}")
-    other = opened(fresh_target, "another")
+    target.query(f"KILL {journal.connection.connection_id}")
+    other = opened(target, "another")
     other.lock()
     notes: list[str] = []
     with pytest.raises(OperationError, match="another cut-over is at work"):
@@ -226,12 +236,12 @@ def test_a_session_that_the_server_ends_is_followed_by_another_with_the_lock(
     other.close()
 
 
-def test_a_journal_that_cannot_be_written_keeps_nothing_closed(journal: Journal, fresh_target: Endpoint) -> None:
+def test_a_journal_that_cannot_be_written_keeps_nothing_closed(journal: Journal, target: Endpoint) -> None:
     """Its disk is full, or somebody has altered its tables."""
 
     class Breaking(Note):
         def do(self, work: Work) -> str:
-            fresh_target.query("ALTER TABLE pydbsync.cutover_run DROP COLUMN result")
+            target.query("ALTER TABLE pydbsync.cutover_run DROP COLUMN result")
             return super().do(work)
 
     notes: list[str] = []
@@ -239,15 +249,17 @@ def test_a_journal_that_cannot_be_written_keeps_nothing_closed(journal: Journal,
     with pytest.raises(StepFailed, match="Could not be undone: nothing; the rest is as before"):
         Engine(work_of(journal), steps).go()
     assert notes[3:] == ["undo three", "undo two", "undo one"]
+    target.query("DROP DATABASE pydbsync")
 
 
+@pytest.mark.usefixtures("journal")
 def test_what_is_elsewhere_is_undone_while_the_server_with_the_journal_is_away(
-    fresh_target: Endpoint, make_proxy: Callable[[int], Proxy], monkeypatch: pytest.MonkeyPatch
+    target: Endpoint, make_proxy: Callable[[int], Proxy], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Applications do not wait for a dead server to come back."""
     monkeypatch.setattr(journals, "_PATIENCE_S", 0.3)
-    proxy = make_proxy(fresh_target.port)
-    through = Endpoint(fresh_target.brand, "127.0.0.1", proxy.port, fresh_target.user, fresh_target.password)
+    proxy = make_proxy(target.port)
+    through = Endpoint(target.brand, "127.0.0.1", proxy.port, target.user, target.password)
     journal = Journal(settings_of(through), "shop")
     notes: list[str] = []
     told: list[str] = []
@@ -281,13 +293,28 @@ def call_of(source: Endpoint, target: Endpoint, command: Command, name: str = "s
                 stop=threading.Event())  # fmt: skip
 
 
-def test_a_plan_that_is_another_one_by_now_is_refused(
-    journal: Journal, fresh_source: Endpoint, fresh_target: Endpoint
+def test_who_is_in_charge_says_which_way_may_be_gone_and_nobody_is_asked_where_nobody_can_be(
+    journal: Journal, source: Endpoint, target: Endpoint
 ) -> None:
+    for command, said in (
+        ("rollback", "not cut over"), ("cutover", "nobody was asked"), ("cutover", "cut over already"),
+        ("failover", "in charge already"), ("rollback", "nobody was asked"),
+    ):  # fmt: skip
+        call = call_of(source, target, command)  # type: ignore[arg-type]
+        with pytest.raises(OperationError, match=said):
+            call.failover() if command == "failover" else call.run()
+        if command == "cutover":
+            row = journal.begin("cutover", turn=1, source="old", target="new")
+            journal.set_state(row.id, "done")
+    with pytest.raises(OperationError, match="--yes is needed where nobody can be asked"):
+        asking("cutover", yes=False)("Begin?")
+
+
+def test_a_plan_that_is_another_one_by_now_is_refused(journal: Journal, source: Endpoint, target: Endpoint) -> None:
     """It was begun, and killed: the servers are closed, and the plan was edited before the next call."""
     with pytest.raises(OperationError, match="nobody was asked"):
-        call_of(fresh_source, fresh_target, "cutover").run()
-    forth = settings_of(fresh_target, fresh_source)
+        call_of(source, target, "cutover").run()
+    forth = settings_of(target, source)
     assert forth.source is not None
     row = journal.begin("cutover", turn=1, source=forth.source.address, target=forth.target.address)
     facts = {"back": {"schema": "pydbsync", "streams": ["sync"]}, "streams": ["sync"]}
@@ -301,7 +328,7 @@ def test_a_plan_that_is_another_one_by_now_is_refused(
         ("shop", "cutover", {}, {**facts, "streams": []}, "another two_way"),
     ):
         journal.keep(row.id, noted)
-        call = call_of(fresh_source, fresh_target, command, name, **more)  # type: ignore[arg-type]
+        call = call_of(source, target, command, name, **more)  # type: ignore[arg-type]
         with pytest.raises(OperationError, match=said):
             call.failover() if command == "failover" else call.run()
     assert (found := journal.newest()) is not None

@@ -6,6 +6,7 @@ import socket
 import subprocess
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,16 +14,25 @@ import pymysql
 import pytest
 
 from pydbsync.apply.pause_table import PauseTable
+from pydbsync.ops.counters import behind_of, raise_counters
 from pydbsync.ops.cutover.accounts import account_problems
-from pydbsync.ops.cutover.check import paused
+from pydbsync.ops.cutover.carry import refused_creator
+from pydbsync.ops.cutover.check import own_rights, paused
 from pydbsync.ops.cutover.engine import StepFailed, Work
 from pydbsync.ops.cutover.events import disable_events, enable_events, enabled_events
 from pydbsync.ops.cutover.failover import Dead, Gap
 from pydbsync.ops.cutover.fence import Fence, assert_quiet, not_passed
 from pydbsync.ops.cutover.hooks import _started, run_hook
 from pydbsync.ops.cutover.journal import Journal
-from pydbsync.ops.cutover.sessions import ReadOnly, replicated_from, set_read_only
-from pydbsync.ops.cutover.switch import Open
+from pydbsync.ops.cutover.sessions import (
+    ReadOnly,
+    is_closed_by_file,
+    keep_after_restart,
+    open_after_restart,
+    replicated_from,
+    set_read_only,
+)
+from pydbsync.ops.cutover.switch import Open, since_last
 from pydbsync.ops.verify.place import SourcePlace
 from tests.following import Stream
 from tests.integration.cutting import opened, settings_of, work_of
@@ -197,6 +207,35 @@ def test_a_failover_moves_sequences_behind_the_numbers_that_tables_show(
     assert "ATTENTION: the sequences shop.down to, shop.ids were moved" in said
     assert again == said
     assert fresh_target.query("SELECT NEXTVAL(shop.ids), NEXTVAL(shop.`down to`)") == [(303 + 2000, -50)]
+
+
+@pytest.mark.mariadb
+def test_a_sequence_goes_on_behind_the_last_number_and_not_behind_those_that_the_server_held(
+    shop: Work, fresh_source: Endpoint, fresh_target: Endpoint
+) -> None:
+    """MariaDB takes a thousand at once: a short sequence would have run out at the other server, or begun anew."""
+    options = {
+        "small": "MAXVALUE 50", "round": "MAXVALUE 50 CYCLE", "down": "START -1 INCREMENT -3 MINVALUE -100 MAXVALUE -1",
+        "over": "MAXVALUE 3", "long": "CACHE 10",
+    }  # fmt: skip
+    for server in (fresh_source, fresh_target):
+        for name, text in options.items():
+            server.query(f"CREATE SEQUENCE shop.`{name}` {text}")
+    for _ in range(3):
+        for name in options:
+            fresh_source.query(f"SELECT NEXTVAL(shop.`{name}`)")
+    with shop.within(60, "carry_s"):
+        servers = shop.servers()
+        found = behind_of(shop.way.settings, servers, is_closed=True)
+        servers.target.call(lambda target: raise_counters(target, found))
+        assert behind_of(shop.way.settings, servers) != []  # what is held does not count for others
+    taken = {
+        name: fresh_target.query(f"SELECT NEXTVAL(shop.`{name}`)")[0][0] for name in ("small", "round", "down", "long")
+    }
+    assert taken == {"small": 5, "round": 5, "down": -13, "long": 11}
+    with pytest.raises(pymysql.MySQLError, match="run out"):
+        fresh_target.query("SELECT NEXTVAL(shop.`over`)")
+    shop.journal.close()
 
 
 def test_who_writes_past_the_fence_is_found(journal: Journal, fresh_source: Endpoint, fresh_target: Endpoint) -> None:
@@ -387,3 +426,83 @@ def test_accounts_that_may_less_at_the_target_are_told(
             server.query(f"DROP USER IF EXISTS {app}, {reads}, only_here@'%', only_there@'%'")
             server.query(f"DROP ROLE {writer}")
         shop.journal.close()
+
+
+def test_only_rows_changed_since_the_last_whole_comparison_are_compared_whatever_the_clocks_say(
+    shop: Work, fresh_source: Endpoint, fresh_target: Endpoint
+) -> None:
+    task = "INSERT INTO pydbsync.task (kind, name, host, pid, state, started_at, exit_code) VALUES"
+    with fresh_target.connect(init_command="SET time_zone = '+00:00'") as connection, connection.cursor() as cursor:
+        for name, day, code in (("", 2, 0), ("part", 3, 0), ("cutover", 4, 0), ("", 5, 1)):
+            cursor.execute(f"{task} ('verify', '{name}', 'h', 1, 'ended', '2030-01-0{day} 12:00:00', {code})")
+    ahead = {**fresh_target.db_info, "init_command": "SET timestamp = UNIX_TIMESTAMP() + 7200"}
+    fast = settings_of(fresh_target, fresh_source, db_info=ahead)
+    for kind, settings, wanted in (
+        ("TIMESTAMP", shop.way.settings, "2030-01-02 11:59:00"), ("TIMESTAMP", fast, "2030-01-02 09:5"),
+        ("DATETIME", shop.way.settings, "2029-12-31 23:59:00"), ("DATE", shop.way.settings, "2029-12-31 23:59:00"),
+    ):  # fmt: skip
+        fresh_source.query("DROP TABLE shop.orders")
+        fresh_source.query(f"CREATE TABLE shop.orders (id INT PRIMARY KEY, changed {kind} NULL)")
+        work = work_of(shop.journal, forth=settings)
+        work.plan = replace(work.plan, verify="since:changed")
+        with work.within(60, "verify_s"):
+            since = since_last(work)
+        assert (since.column, since.value[: len(wanted)]) == ("changed", wanted), kind
+    shop.journal.close()
+
+
+def test_a_user_with_little_rights_is_told_before_and_what_it_could_not_open_is_undone(
+    shop: Work, fresh_source: Endpoint, fresh_target: Endpoint
+) -> None:
+    """Who may not make triggers could not make them again either, once they are dropped."""
+    for server in (fresh_source, fresh_target):
+        server.query("SET GLOBAL log_bin_trust_function_creators = 0")
+        server.query("CREATE USER little@'%' IDENTIFIED BY 'x'")
+        server.query("GRANT SELECT, TRIGGER ON *.* TO little@'%'")
+    little = {"user": "little", "password": "x"}
+    forth = settings_of(
+        fresh_target, db_info={**fresh_target.db_info, **little}, source_db_info={**fresh_source.db_info, **little},
+        include=["shop.*"],
+    )  # fmt: skip
+    work = work_of(shop.journal, forth=forth)
+    try:
+        with work.within(60, "carry_s"):
+            told = "; ".join(own_rights(work))
+            missing = ("PROCESS: it sees no sessions", "READ_ONLY ADMIN, CONNECTION ADMIN"
+                       if fresh_source.brand == "mariadb" else "SYSTEM_VARIABLES_ADMIN, CONNECTION_ADMIN")  # fmt: skip
+            assert [each in told for each in missing] == [True, True], told
+            assert refused_creator(work, work.way, "source") == ""  # nothing moves
+            fresh_source.query("CREATE TRIGGER shop.t BEFORE INSERT ON shop.orders FOR EACH ROW SET NEW.v = 1")
+            for server, end in ((fresh_source, "source"), (fresh_target, "target")):
+                why = refused_creator(work, work.way, end)  # type: ignore[arg-type]
+                assert "log_bin_trust_function_creators = 1" in why
+                server.query("SET GLOBAL log_bin_trust_function_creators = 1")
+                assert refused_creator(work, work.way, end) == ""  # type: ignore[arg-type]
+        fresh_target.query("SET GLOBAL read_only = 1")
+        work.facts["retired"] = True  # it is not looked whether the source is closed
+        with pytest.raises(StepFailed, match="cannot be set to open"), work.within(60, "fence_s"):
+            Open().do(work)
+        assert (work.facts["opening"], fresh_target.query("SELECT @@global.read_only")) == (False, [(1,)])
+    finally:
+        open_for_writes(fresh_target)
+        for server in (fresh_source, fresh_target):
+            server.query("DROP USER little@'%'")
+        shop.journal.close()
+
+
+def test_a_mysql_that_was_left_comes_back_closed_and_one_that_was_opened_open(
+    shop: Work, fresh_source: Endpoint
+) -> None:
+    is_mysql = fresh_source.brand == "mysql"
+    found = "SELECT variable_name, variable_value FROM performance_schema.persisted_variables"
+    with shop.within(60, "carry_s"):
+        server = shop.servers().source
+        assert keep_after_restart(server) is is_mysql
+        if is_mysql:
+            assert fresh_source.query(found) == [("read_only", "ON")]
+        assert open_after_restart(server) is is_mysql
+        if is_mysql:
+            assert fresh_source.query(found) == []
+        assert is_closed_by_file(server) is False
+    open_for_writes(fresh_source)
+    shop.journal.close()

@@ -24,7 +24,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.torture", description=__doc__)
     parser.add_argument("--faults", type=int, default=200)
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(10**6))
-    parser.add_argument("--only", default="", help="faults whose names contain this text")
+    parser.add_argument(
+        "--only", default="", help="faults whose names contain this text; of --switches: points, by commas"
+    )
     parser.add_argument(
         "--folder", type=Path, help="where logs go; kept. Default: a temporary one, kept when it failed"
     )
@@ -64,7 +66,9 @@ def main() -> int:
         if arguments.switches:
             from tests.torture.switches import torture as torture_switches
 
-            return torture_switches(source, target, rounds=arguments.switches, seed=arguments.seed, say=say)
+            return torture_switches(
+                source, target, rounds=arguments.switches, seed=arguments.seed, only=arguments.only, say=say
+            )
         return repair(source, target, arguments.repair, arguments.seed)
     folder = arguments.folder or Path(tempfile.mkdtemp(prefix="pydbsync-torture-"))
     folder.mkdir(parents=True, exist_ok=True)

@@ -23,7 +23,9 @@ DISTURBED = 0.3
 CALLS = 8
 
 
-def torture(source: Endpoint, target: Endpoint, *, rounds: int, seed: int, say: Callable[[str], None]) -> int:
+def torture(
+    source: Endpoint, target: Endpoint, *, rounds: int, seed: int, only: str, say: Callable[[str], None]
+) -> int:
     """The exit code: 0 where no committed write is missing or doubled at either server."""
     chosen = random.Random(seed)
     broker = lab.up("rabbitmq")
@@ -37,7 +39,7 @@ def torture(source: Endpoint, target: Endpoint, *, rounds: int, seed: int, say: 
         stage.begin()
         for _ in range(rounds):
             for command in ("cutover", "rollback"):
-                go(stage, command, chosen, say)
+                go(stage, command, chosen, only, say)
                 application.write_more(30)
         application.stop()
         faults = application.faults(source)
@@ -49,10 +51,11 @@ def torture(source: Endpoint, target: Endpoint, *, rounds: int, seed: int, say: 
     return 1 if faults else 0
 
 
-def go(stage: Stage, command: str, chosen: random.Random, say: Callable[[str], None]) -> None:
-    """Killed at each point, then to its end."""
+def go(stage: Stage, command: str, chosen: random.Random, only: str, say: Callable[[str], None]) -> None:
+    """Killed at each point that `only` names a part of, then to its end."""
     undone = 0
-    for point in (f"cutover-{step.name}-{when}" for step in steps() for when in ("begun", "done", "written")):
+    points = [f"cutover-{step.name}-{when}" for step in steps() for when in ("begun", "done", "written")]
+    for point in (point for point in points if any(text in point for text in only.split(","))):
         what = disturb(stage, chosen) if chosen.random() < DISTURBED else ""
         done = stage.call(command, kill_at=point)
         say(f"{command}: {point}: {done.exit_code}{f'; before it {what} was killed' if what else ''}")

@@ -53,7 +53,7 @@ class Carry(Step):
         begin = SourcePlace(*work.facts.get("quiet_from", work.facts["fence_place"]))
         if not work.is_two_way:  # else the other direction writes there all the time
             assert_quiet(work, way, begin)
-        behind = behind_of(way.settings, servers)
+        behind = behind_of(way.settings, servers, is_closed=not work.is_two_way)
         servers.target.call(lambda connection: raise_counters(connection, behind))
         said = [f"raised: {counted(len(behind), 'counter')}" if behind else "no counter was behind"]
         if work.plan.triggers:
