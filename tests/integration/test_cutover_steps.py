@@ -16,7 +16,7 @@ import pytest
 from pydbsync.apply.pause_table import PauseTable
 from pydbsync.ops.counters import behind_of, raise_counters
 from pydbsync.ops.cutover.accounts import account_problems
-from pydbsync.ops.cutover.carry import refused_creator
+from pydbsync.ops.cutover.carry import refused_creator, refused_definers
 from pydbsync.ops.cutover.check import own_rights, paused
 from pydbsync.ops.cutover.engine import StepFailed, Work
 from pydbsync.ops.cutover.events import disable_events, enable_events, enabled_events
@@ -478,6 +478,8 @@ def test_a_user_with_little_rights_is_told_before_and_what_it_could_not_open_is_
                 assert "log_bin_trust_function_creators = 1" in why
                 server.query("SET GLOBAL log_bin_trust_function_creators = 1")
                 assert refused_creator(work, work.way, end) == ""  # type: ignore[arg-type]
+                mighty = refused_definers(work, end)  # type: ignore[arg-type]
+                assert ("who has SYSTEM_USER" in mighty) is (server.brand == "mysql"), mighty
         fresh_target.query("SET GLOBAL read_only = 1")
         work.facts["retired"] = True  # it is not looked whether the source is closed
         with pytest.raises(StepFailed, match="cannot be set to open"), work.within(60, "fence_s"):

@@ -24,9 +24,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.torture", description=__doc__)
     parser.add_argument("--faults", type=int, default=200)
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(10**6))
-    parser.add_argument(
-        "--only", default="", help="faults whose names contain this text; of --switches: points, by commas"
-    )
+    parser.add_argument("--only", default="", help="faults whose names contain this text; points of --switches")
     parser.add_argument(
         "--folder", type=Path, help="where logs go; kept. Default: a temporary one, kept when it failed"
     )

@@ -26,7 +26,7 @@ from pydbsync.ops.cutover.fence import assert_quiet, source_place
 from pydbsync.ops.cutover.sessions import ReadOnly, read_only, set_read_only
 from pydbsync.ops.doctor.finding import counted, listed
 from pydbsync.ops.doctor.grants import own_grants
-from pydbsync.ops.servers import Server
+from pydbsync.ops.servers import SYSTEM_DATABASES, Server
 from pydbsync.ops.verify.place import SourcePlace
 from pydbsync.plan.quoting import quote_table
 from pydbsync.route.filters import Filters
@@ -184,6 +184,36 @@ def refused_creator(work: Work, way: Way, end: Literal["source", "target"]) -> s
         f"{way.source if end == 'source' else way.target} writes a binlog, and lets none but SUPER make or drop the"
         " triggers and functions that move: SET GLOBAL log_bin_trust_function_creators = 1 there until it is over (with"
         " binlog_format=ROW it harms nothing), or grant SUPER"
+    )
+
+
+def refused_definers(work: Work, end: Literal["source", "target"]) -> str:
+    """Why MySQL lets us not touch triggers and events of some definers; empty where it does."""
+    servers = work.servers()
+    server = servers.source if end == "source" else servers.target
+    if server.dialect.is_mariadb or server.call(own_grants).has("SYSTEM_USER"):
+        return ""
+    mighty = {
+        str(grantee).replace("'", "")
+        for (grantee,) in server.rows(
+            "SELECT grantee FROM information_schema.user_privileges WHERE privilege_type = 'SYSTEM_USER'"
+        )
+    }
+    router = router_from(work.way.settings)
+    found = {
+        str(definer)
+        for database, definer in servers.source.rows(
+            "SELECT trigger_schema, definer FROM information_schema.triggers"
+            " UNION SELECT event_schema, definer FROM information_schema.events"
+        )
+        if str(database) not in SYSTEM_DATABASES and router.filters.takes_database(str(database))
+    }
+    if not found & mighty:
+        return ""
+    address = work.way.source if end == "source" else work.way.target
+    return (
+        f"triggers and events are those of {listed(sorted(found & mighty))}, who has SYSTEM_USER at {address}: only a"
+        " user that has it too may alter or make them; grant it to ours"
     )
 
 

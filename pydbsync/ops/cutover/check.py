@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import socket
 import time
+from typing import Literal
 
 from pydbsync.apply.pause_table import PauseTable
 from pydbsync.errors import ApplyError, PydbsyncError
 from pydbsync.model import TableName
-from pydbsync.ops.cutover.carry import refused_creator
+from pydbsync.ops.cutover.carry import refused_creator, refused_definers
 from pydbsync.ops.cutover.engine import Step, StepFailed, Way, Work
 from pydbsync.ops.cutover.fence import beat, not_passed, parked, source_place
 from pydbsync.ops.cutover.processes import running
@@ -77,7 +78,9 @@ class Check(Step):
 
     @staticmethod
     def _creators(work: Work) -> list[str]:
-        return list(filter(None, (refused_creator(work, work.way, end) for end in ("source", "target"))))
+        ends: tuple[Literal["source", "target"], ...] = ("source", "target")
+        found = [refused_creator(work, work.way, end) for end in ends]
+        return list(filter(None, [*found, *(refused_definers(work, end) for end in ends)]))
 
     @staticmethod
     def _replicated(work: Work) -> list[str]:

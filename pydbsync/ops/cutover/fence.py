@@ -103,7 +103,9 @@ class Fence(Step):
             run_hook(work, "unfence", work.plan.hooks.unfence, way=way)
         elif way.settings.source is not None:
             set_read_only(work, way.settings.source, ReadOnly(found["read_only"], found["super"]))
-        enable_events(work.servers().source, found["events"])
+        source = work.servers().source
+        now = enabled_events(source, way.settings)
+        enable_events(source, [each for each in found["events"] if each not in now])
         return f"{way.source} takes writes as before"
 
     def still(self, work: Work) -> None:
