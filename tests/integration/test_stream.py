@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import time
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 from pydbsync.source.memory import MemorySource
 from tests.conftest import RunSync
 from tests.corpus import STREAM
+from tests.integration.carried import Carrier
 from tests.integration.engine import checksums, follow_source, parked, replay
 from tests.matrices import LONG
 from tests.processes import sync_config
@@ -76,3 +78,21 @@ def test_a_worker_that_is_replaced_again_and_again_applies_every_change_once(fre
         assert status.parked == 0
         done = upto if upto == len(messages) else max(done, upto - choose.randint(0, 500))
     assert differences(fresh_target) == []
+
+
+def test_a_source_that_is_reset_and_written_within_one_second_loses_and_doubles_nothing(
+    fresh_source: Endpoint, fresh_target: Endpoint, tmp_path: Path
+) -> None:
+    at = f"SET timestamp = {int(time.time()) + 3600}"
+    carrier = Carrier(fresh_source, fresh_target, tmp_path)
+    carrier.run("CREATE DATABASE r", "CREATE TABLE r.t (n INT)", at, *(f"INSERT INTO r.t VALUES ({n})" for n in (1, 2)))
+    carrier.replay()
+    reset = "RESET BINARY LOGS AND GTIDS" if fresh_source.brand == "mysql" else "RESET MASTER"
+    (tmp_path / "reset").mkdir()
+    fresh_source.query("FLUSH BINARY LOGS")
+    fresh_source.query(reset)
+    again = Carrier(fresh_source, fresh_target, tmp_path / "reset")
+    again.run(at, *(f"INSERT INTO r.t VALUES ({n})" for n in (3, 4)))
+    for _ in range(2):
+        again.replay()
+        assert fresh_target.query("SELECT n FROM r.t ORDER BY n") == [(1,), (2,), (3,), (4,)]

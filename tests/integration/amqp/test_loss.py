@@ -164,3 +164,24 @@ def test_what_is_held_for_longer_than_the_broker_allows_comes_again_in_order(
     taken = take(opened(source), 20)
     assert bodies(taken) == numbered(20)
     assert all(delivery.redelivered for delivery in taken)
+
+
+def test_messages_come_and_are_acknowledged_while_the_broker_has_no_memory_and_no_disk(
+    make_source: MakeSource, vhost: Vhost
+) -> None:
+    """Its alarms hold back who publishes."""
+    vhost.declare(QUEUE)
+    vhost.publish(numbered(20))
+    control = vhost.broker.control
+    limits = "vm_memory_monitor:set_vm_memory_high_watermark({}), rabbit_disk_monitor:set_disk_free_limit({})."
+    try:
+        control("eval", limits.format("{absolute, 1000000}", 10**15))
+        source = opened(make_source())
+        taken = take(source, 20)
+        assert bodies(taken) == numbered(20)
+        source.acknowledge(taken[-1].tag)
+        until(source.is_drained)
+        source.close()
+    finally:
+        control("eval", limits.format("0.4", 64 * 10**6))
+    assert vhost.depth(QUEUE) == 0
