@@ -197,14 +197,16 @@ class StreamProgress:
             has_all=is_kept,
             keys=tuple(self._seen) if is_kept else (),
             since=self._since,
-            top_xid=None if self._top_xid == _UNKNOWN_XID else self._top_xid,
+            top_xid=self._top_xid
+            if self._top_xid != _UNKNOWN_XID and self._top_of == (self._base, self._file)
+            else None,
             ahead_ts=self._ahead_ts,
             former=self._former,
         )
 
     def judge(self, change: RowChange | SchemaChange, *, again: bool = False, is_held: bool = False) -> Standing:
         """How the next change of the stream stands; NEW and NEW_STREAM move the progress to its place. `again` says
-        that the broker has handed it out before, `is_held` that Maxwell may have held it back behind newer ones.
+        that the broker has handed it out before, `is_held` that it may have been held back behind newer ones.
 
         Raises ValueError for a position or GTID that is none, or does not tell; the progress is then as before.
         """

@@ -186,8 +186,10 @@ class Judge:
 
     def _judge_place(self, delivery: Delivery, change: RowChange | SchemaChange, *, is_open: bool = False) -> Judgement:
         is_bootstrapped = TableName(change.database, change.table or "") in self._bootstrapped
+        # By Maxwell during a bootstrap, or by another consumer, which gives it back behind what came meanwhile.
+        is_held = is_bootstrapped or (delivery.redelivered and self._has_fresh)
         try:
-            standing = self._progress.judge(change, again=delivery.redelivered, is_held=is_bootstrapped)
+            standing = self._progress.judge(change, again=delivery.redelivered, is_held=is_held)
         except ValueError as exc:
             return Judgement(Verdict.UNREADABLE, reason=str(exc))
         if not delivery.redelivered:
