@@ -157,6 +157,9 @@ class Settings:
         "maxwell", INPUT_FORMAT, "what the messages are of: maxwell (`pydbsync capture` too), canal or debezium"
     )
     maxwell_secret_key: Secret | None = option(None, SECRET, "Maxwell's secret_key, where it encrypts its messages")
+    maxwell_former_secret_key: Secret | None = option(
+        None, SECRET, "the one before, for messages that are still in the queue when it was changed"
+    )
     canal_time_zone: str = option("UTC", TIME_ZONE, "time zone of canal's Java, in which it writes TIMESTAMP")
     debezium_modes: FrozenMapping[str, str] = option(
         FrozenMapping[str, str](), DEBEZIUM_MODES,
@@ -310,7 +313,7 @@ class Settings:
             *([self.amqp.password] if self.amqp.password != PUBLIC_PASSWORD else []),
             *self.alerts.secrets(),
             *([self.ui.token] if self.ui.token is not None else []),
-            *([self.maxwell_secret_key] if self.maxwell_secret_key is not None else []),
+            *(key for key in (self.maxwell_secret_key, self.maxwell_former_secret_key) if key is not None),
             *([self.mask_key] if self.mask_key is not None else []),
             *(mask.key for route in self.routes for mask in route.mask.values() if mask.key is not None),
         )

@@ -69,7 +69,7 @@ class CanalTranslator:
             raise DecodeError(f"the message has the unknown type {message.type!r}")
         rows, types = message.data or [], message.types or {}
         olds: list[dict[str, str | None]] = message.old or [] if kind == "update" else []
-        if kind == "update" and len(olds) != len(rows):
+        if olds and len(olds) != len(rows):
             raise DecodeError(
                 f"the message has {len(rows)} rows and the former values of {len(olds)}: canal leaves them out where a"
                 " row did not change, and then nothing tells whose they are"

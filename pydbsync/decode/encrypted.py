@@ -33,14 +33,12 @@ _decode_object = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 class Decryption:
     """Gives back the messages as Maxwell writes them without encryption; what is not encrypted stays as it is."""
 
-    def __init__(self, secret_key: str) -> None:
-        """Raises ConfigError where the key has no length of AES, or the library is not there."""
-        key = secret_key.encode()
-        if len(key) not in _KEY_BYTES:
-            raise ConfigError(
-                f"expected a key of 16, 24 or 32 bytes, as Maxwell's secret_key, got {len(key)}",
-                key="maxwell_secret_key",
-            )
+    def __init__(self, secret_key: str, *, former: str = "") -> None:
+        """`former` is the key that Maxwell had before. Raises ConfigError where a key has no length of AES, or the
+        library is not there."""
+        self._keys = [_key(secret_key, "maxwell_secret_key")]
+        if former:
+            self._keys.append(_key(former, "maxwell_former_secret_key"))
         try:
             ciphers = importlib.import_module("cryptography.hazmat.primitives.ciphers")
             padding = importlib.import_module("cryptography.hazmat.primitives.padding")
@@ -49,7 +47,7 @@ class Decryption:
                 "the library `cryptography` is missing: install pydbsync[encrypted]", key="maxwell_secret_key"
             ) from exc
 
-        def decrypt(text: bytes, iv: bytes) -> bytes:
+        def decrypt(text: bytes, iv: bytes, key: bytes) -> bytes:
             decryptor = ciphers.Cipher(ciphers.algorithms.AES(key), ciphers.modes.CBC(iv)).decryptor()
             unpadder = padding.PKCS7(128).unpadder()
             padded = decryptor.update(text) + decryptor.finalize()
@@ -67,13 +65,27 @@ class Decryption:
             raise DecodeError(f"the message is not one that Maxwell encrypted: {exc}") from exc
         if encrypted is None:
             return [body]
-        try:
-            plain = self._decrypt(base64.b64decode(encrypted.bytes, validate=True), base64.b64decode(encrypted.iv))
-            found: dict[str, Any] = _decode_object(plain)
-        except (ValueError, msgspec.MsgspecError) as exc:
-            raise DecodeError(
-                "the message cannot be decrypted: maxwell_secret_key is not the secret_key of this Maxwell"
-            ) from exc
+        plain, found = self._read(encrypted)
         whole = _decode_object(body)
         del whole["encrypted"]
         return [msgspec.json.encode({**whole, **found}) if whole else plain]
+
+    def _read(self, encrypted: _Encrypted) -> tuple[bytes, dict[str, Any]]:
+        why: Exception | None = None
+        for key in self._keys:
+            try:
+                text, iv = base64.b64decode(encrypted.bytes, validate=True), base64.b64decode(encrypted.iv)
+                plain = self._decrypt(text, iv, key)
+                return plain, _decode_object(plain)
+            except (ValueError, msgspec.MsgspecError) as exc:  # a wrong key gives no padding, or what is no JSON
+                why = why or exc
+        raise DecodeError(
+            "the message cannot be decrypted: maxwell_secret_key is not the secret_key of this Maxwell"
+        ) from why
+
+
+def _key(text: str, name: str) -> bytes:
+    key = text.encode()
+    if len(key) not in _KEY_BYTES:
+        raise ConfigError(f"expected a key of 16, 24 or 32 bytes, as Maxwell's secret_key, got {len(key)}", key=name)
+    return key

@@ -69,5 +69,6 @@ def translator_of(
             times=modes.get("time.precision.mode", "adaptive_time_microseconds"),
         )
     if settings.maxwell_secret_key is not None:
-        return Decryption(settings.maxwell_secret_key.reveal())
+        former = settings.maxwell_former_secret_key
+        return Decryption(settings.maxwell_secret_key.reveal(), former=former.reveal() if former is not None else "")
     return None

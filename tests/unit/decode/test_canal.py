@@ -46,6 +46,16 @@ def test_an_update_has_what_changed_and_a_deletion_the_row() -> None:
     assert (delete["type"], delete["data"]) == ("delete", {"id": 2, "v": "b"})
 
 
+@pytest.mark.parametrize("old", [None, []])
+def test_rows_of_which_none_changed_are_rows_as_they_are(old: Any) -> None:
+    """As where canal leaves out the columns that did (canal.instance.filter.field)."""
+    rows = [{"id": "1"}, {"id": "2"}]
+    found = read(message("UPDATE", {"id": "int"}, rows, old))
+    assert [(each["type"], each["data"], each.get("old")) for each in found] == [
+        ("update", {"id": number}, None) for number in (1, 2)
+    ]
+
+
 def test_former_values_that_nobody_can_assign_to_their_rows_are_refused() -> None:
     with pytest.raises(DecodeError, match="2 rows and the former values of 1"):
         read(message("UPDATE", {"id": "int"}, [{"id": "1"}, {"id": "2"}], [{"id": "0"}]))

@@ -49,6 +49,17 @@ def test_another_key_is_named(key: str) -> None:
         Decryption(key)(json.dumps({**PLAIN, **encrypted(json.dumps(IMAGES))}).encode())
 
 
+def test_messages_of_before_a_change_of_the_key_are_read_by_the_former_one() -> None:
+    decryption = Decryption("fedcba9876543210", former=KEY)
+    for key in (KEY, "fedcba9876543210"):
+        (found,) = decryption(json.dumps({**PLAIN, **encrypted(json.dumps(IMAGES), key)}).encode())
+        assert json.loads(found) == {**PLAIN, **IMAGES}
+    with pytest.raises(DecodeError, match="maxwell_secret_key is not the secret_key"):
+        decryption(json.dumps({**PLAIN, **encrypted(json.dumps(IMAGES), "0" * 16)}).encode())
+
+
 def test_a_key_of_no_length_of_aes_is_refused() -> None:
     with pytest.raises(ConfigError, match="16, 24 or 32 bytes"):
         Decryption("short")
+    with pytest.raises(ConfigError, match=r"^maxwell_former_secret_key: expected a key of 16"):
+        Decryption(KEY, former="short")
