@@ -679,7 +679,7 @@ def test_what_was_parked_is_retried_and_never_over_what_is_newer(
         return capsys.readouterr().out
 
     listed = command("parked", "list", "--json").splitlines()
-    assert ["out of range of Java short" in line for line in listed] == [True, True]
+    assert ["field [v] of type [short]" in line for line in listed] == [True, True]
     assert "2 stay parked" in command("parked", "retry")
     cluster.ask("DELETE", f"/{cluster.index('t')}")
     write_config(program(cluster, table), config)  # the mapping is mended
