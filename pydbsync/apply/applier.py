@@ -38,6 +38,7 @@ from pydbsync.errors import (
 from pydbsync.killpoints import kill_point
 from pydbsync.model import TableName
 from pydbsync.places import Checkpoint
+from pydbsync.plan.agreement import SaidOfRow
 from pydbsync.plan.batch import Batch, single_statements
 from pydbsync.plan.ddl import PlannedSchemaChange
 from pydbsync.plan.lexer import shorten
@@ -389,6 +390,8 @@ class Applier:
         source tables `repeats` changes come that the rows hold already."""
         _, change, plan = entry
         behind = blocked.blocker_of_row(plan.name, plan.identity(change)) if blocked else None
+        if behind is None and isinstance(change, SaidOfRow):
+            behind = self._parking.blocker(connection, plan.name, plan.identity(change))
         if behind is not None:
             parked: ParkedChange | None = park_row(entry, "waits behind a parked change of the same row", behind=behind)
         else:

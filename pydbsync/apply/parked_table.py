@@ -73,6 +73,13 @@ class ParkedTable:
             )
         )
 
+    def holds(self, connection: Connection, parked_id: int) -> bool:
+        """Whether this one is parked still; it is locked as it is."""
+        found = connection.rows(
+            f"SELECT status = 'parked' FROM {self._table} WHERE id = %s LOCK IN SHARE MODE", (parked_id,)
+        )
+        return bool(found and found[0][0])
+
     def has(self, connection: Connection, position: str, message: bytes) -> bool:
         """Whether this message stands in the table, in whatever state."""
         found = connection.rows(

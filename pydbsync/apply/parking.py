@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 import msgspec
 
@@ -12,6 +12,7 @@ from pydbsync.apply.parked_table import ParkedTable
 from pydbsync.apply.session import Session
 from pydbsync.config.settings import Settings
 from pydbsync.errors import StopError
+from pydbsync.model import TableName
 from pydbsync.plan.ddl import PlannedSchemaChange
 from pydbsync.work import PENDING, ParkedChange, ParkedRows
 
@@ -54,6 +55,12 @@ class Parking:
             self.reload()
             now = time.monotonic()
             self._looks_at = now + _SHARE * (now - began_at)
+
+    def blocker(self, connection: Connection, target: TableName, keys: Collection[bytes]) -> int | None:
+        """The id of what is parked of these rows at this moment. It stays so until the running transaction ends: what
+        is parked behind it is seen by whoever mends it."""
+        found = self.rows.blocker_of_row(target, keys) if self.rows else None
+        return found if found is not None and self._table.holds(connection, found) else None
 
     def has(self, position: str, message: bytes) -> bool:
         """Whether this very message of the stream was parked before, whatever became of it since."""

@@ -82,6 +82,12 @@ class RouteSettings:
         return self.has_columns or bool(self.where)
 
     @property
+    def no_way_back(self) -> str:
+        """The key of what a route of the other direction cannot turn round; empty where it only renames."""
+        found = {"columns.leave_out": self.leave_out, "columns.add": self.add, "columns.mask": self.mask}
+        return next((key for key, value in (*found.items(), ("where", self.where)) if value), "")
+
+    @property
     def condition(self) -> str:
         """The one condition by which rows are at the target; empty if there is none, or kinds of rows have others."""
         found = set(self.where.values())
@@ -310,10 +316,11 @@ def check_routes(
 ) -> None:
     """Raises ConfigError where a mask has no key, or a route cannot go with what else is configured."""
     for n, route in enumerate(routes):
-        if is_two_way and route.changes_rows:
+        if is_two_way and (key := route.no_way_back):
             raise ConfigError(
-                "with two_way a route can only rename: rows that are masked, cut or filtered cannot come back",
-                key=f"routes[{n}]",
+                "with two_way a route can only rename tables and columns: what is masked, left out, added or filtered"
+                " cannot come back",
+                key=f"routes[{n}].{key}",
             )
         if any(fnmatchcase(database, route.table.partition(".")[0]) for database in sharded):
             raise ConfigError(

@@ -133,10 +133,12 @@ class OpenBatch:
         self.entries.append(entry)
 
     def add_said(self, entry: Entry[Any]) -> None:
-        """Take in what the other end says of a row, which is no change of it, behind those that came before. Raises
-        StopError by policy."""
+        """Take in what the other end says of a row, which is no change of it, behind those that came before; whether
+        what was parked earlier is mended by now is looked at when it is heard. Raises StopError by policy."""
         _, change, plan = entry
-        if (behind := self._blocker_of_row(plan.name, plan.identity(change))) is not None:
+        pending = self._pending
+        behind = None if pending is None else pending.blocker_of_row(plan.name, plan.identity(change))
+        if behind is not None:
             self.park(park_row(entry, "waits behind a parked change of the same row or table", behind=behind))
         else:
             self.entries.append(entry)

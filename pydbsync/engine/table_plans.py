@@ -241,6 +241,7 @@ class TablePlans:
                     self._row_route(source, self._plan(source, target), route)
                 except PlanError as exc:
                     raise ConfigError(f"{source} cannot go its way: {exc}", key=f"routes[{number}]") from exc
+        self.forget()  # whose rows come was not known: who else feeds the tables is asked with the first of them
 
     def hide(self, hides: Callable[[TableName], bool], left_out: Callable[[RowChange], None]) -> None:
         """Leave out the rows of source tables that `hides` tells, copies of online schema changes. `left_out` is told

@@ -55,7 +55,7 @@ class SaidOfRow(RowChange, frozen=True, gc=False):
     def row(self) -> msgspec.Raw | None:
         """What stands there."""
         assert self.word is not None  # noqa: S101 (it is made of one)
-        return self.word.row if bytes(self.word.row) else None
+        return self.data if bytes(self.word.row) else None  # a route has given it the target's names
 
 
 _decode_word = msgspec.json.Decoder(Word).decode

@@ -143,10 +143,11 @@ def other_end(settings: Settings) -> Iterator[str]:
             if exc.code in _MISSING:
                 return  # no worker has ever run there
             raise
+    has_other_names = bool(settings.dbname_rewrite or settings.routes)
     for stream, rule in rows:
         if rule is None:
             yield f"{stream} at the other end does not look for conflicts"
-        elif why := settings.conflicts.contradicts(str(rule), has_other_names=bool(settings.dbname_rewrite)):
+        elif why := settings.conflicts.contradicts(str(rule), has_other_names=has_other_names):
             yield f"{stream} at the other end: {why}"
 
 

@@ -194,6 +194,41 @@ def test_databases_have_other_names_at_each_side(
     assert fresh_target.query("SELECT * FROM d2.t ORDER BY id") == expected
 
 
+def test_tables_and_columns_have_other_names_at_each_side(
+    fresh_source: Endpoint, fresh_target: Endpoint, tmp_path: Path
+) -> None:
+    run(fresh_source, ("CREATE DATABASE d", "CREATE TABLE d.t (id INT PRIMARY KEY, v INT, u INT UNIQUE)"))
+    run(fresh_target, ("CREATE DATABASE d", "CREATE TABLE d.s (k INT PRIMARY KEY, w INT, u INT UNIQUE)"))
+    routes = (
+        {"table": "d.t", "to": "d.s", "columns": {"rename": {"id": "k", "v": "w"}}},
+        {"table": "d.s", "to": "d.t", "columns": {"rename": {"k": "id", "w": "v"}}},
+    )
+    forth, back = (
+        {"routes": [route], "detect_conflicts": "on", "conflicts": {"prefer": side}}
+        for route, side in zip(routes, ("source", "target"), strict=True)
+    )
+    two_way = TwoWay(fresh_source, fresh_target, tmp_path, forth=forth, back=back)
+    run(fresh_source, ("INSERT INTO d.t VALUES (1, 5, 1), (2, 5, 2)",))
+    two_way.settle()
+    run(fresh_target, ("INSERT INTO d.s VALUES (3, 5, 3)", "UPDATE d.s SET k = 4 WHERE k = 2"))
+    two_way.settle()
+    # A row that comes back to what it was, and a unique value that goes to another row: both ends have to agree.
+    run(fresh_source, ("UPDATE d.t SET v = 6 WHERE id = 1", "UPDATE d.t SET v = 5 WHERE id = 1"))
+    run(fresh_source, ("UPDATE d.t SET u = 9 WHERE id = 3",))
+    run(fresh_target, ("UPDATE d.s SET w = 7 WHERE k = 1", "INSERT INTO d.s VALUES (8, 1, 9)"))
+    two_way.settle()
+    run(fresh_source, ("ALTER TABLE d.t ADD c INT, ADD INDEX (v)",))
+    two_way.settle()
+    run(fresh_target, ("UPDATE d.s SET c = 2 WHERE k = 4", "ALTER TABLE d.s DROP c"))
+    two_way.settle()
+    rows = fresh_source.query("SELECT id, v, u FROM d.t ORDER BY id")
+    assert rows == fresh_target.query("SELECT k, w, u FROM d.s ORDER BY k")
+    assert rows == [(1, 7, 1), (3, 5, 9), (4, 5, 2)]
+    for server in (fresh_source, fresh_target):
+        assert server.query("SELECT reason FROM pydbsync.parked") == []
+        assert server.query("SELECT number FROM pydbsync.told") == []
+
+
 def test_shards_at_one_side_are_one_database_at_the_other(
     fresh_source: Endpoint, fresh_target: Endpoint, tmp_path: Path
 ) -> None:

@@ -14,6 +14,14 @@ from pydbsync.errors import ConfigError
 KEY = "0123456789abcdef-secret"
 MASKS = {"mask": {"email": {"fake": "email"}, "id": "hash", "iban": None, "city": {"constant": "x"}}}
 
+TWO_WAY = {"two_way": True, "source_db_info": {"host": "a", "user": "u"}, "conflicts": {"prefer": "source"}}
+ONE_WAY: list[tuple[str, dict[str, Any]]] = [
+    ("columns.leave_out", {"columns": {"leave_out": ["a"]}}),
+    ("columns.add", {"columns": {"rename": {"b": "c"}, "add": {"a": 1}}}),
+    ("columns.mask", {"columns": {"mask": {"a": None}}}),
+    ("where", {"where": "a = 1"}),
+]
+
 
 def load(routes: Any, **more: Any) -> Settings:
     given = {"db_info": {"host": "h", "user": "u"}, "routes": routes, **more}
@@ -36,6 +44,12 @@ def test_a_route_is_read_whole() -> None:
     assert found.condition == "a = 1"
     assert not found.is_by_history
     assert found.changes_rows
+
+
+def test_what_only_renames_goes_both_ways() -> None:
+    (found,) = load([{"table": "d.t", "to": "d.s", "columns": {"rename": {"a": "b"}}}], **TWO_WAY).routes
+    assert found.changes_rows
+    assert not found.no_way_back
 
 
 def test_conditions_of_some_kinds_leave_the_others_without_one() -> None:
@@ -73,6 +87,7 @@ def test_conditions_of_some_kinds_leave_the_others_without_one() -> None:
         ({"table": "d.t", "to": "a.b"}, {"sink": {"type": "ndjson", "path": "x"}}, "routes", "not for a sink"),
         ({"table": "d*.t", "to": "a.b"}, {"sharding": {"databases": ["d1"]}, "db_corpmod": 0},
          "routes[0].table", "sharding"),
+        *(({"table": "d.t", **route}, TWO_WAY, f"routes[0].{key}", "cannot come back") for key, route in ONE_WAY),
     ],
 )  # fmt: skip
 def test_what_is_wrong_is_named_with_its_key(route: Any, more: Any, key: str, why: str) -> None:
