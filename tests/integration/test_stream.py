@@ -29,6 +29,7 @@ def differences(target: Endpoint) -> list[str]:
         return compare(connection, STREAM.state, data_only=target.brand != STREAM.brand)
 
 
+@LONG  # that all cases twice change nothing is in test_corpus.py
 def test_the_recorded_stream_twice_in_a_row_leaves_the_target_unchanged_the_second_time(
     fresh_target: Endpoint, vhost: Vhost, run_sync: RunSync, tmp_path: Path
 ) -> None:

@@ -23,6 +23,7 @@ from tests.integration.amqp.steps import (
     take,
     until,
 )
+from tests.matrices import LONG
 from tests.servers import Vhost
 
 FRAME_BODY = 131072 - 8
@@ -48,7 +49,7 @@ def test_a_small_frame_size_of_the_broker_makes_no_difference(
     assert bodies(take(opened(make_source(fast=fast)), len(sent))) == sent
 
 
-@pytest.mark.parametrize("fast", [True, False], ids=["fast", "plain"])
+@pytest.mark.parametrize("fast", [True, pytest.param(False, marks=LONG)], ids=["fast", "plain"])
 def test_questions_and_heartbeats_between_deliveries_do_no_harm(
     make_source: MakeSource, vhost: Vhost, fast: bool
 ) -> None:
