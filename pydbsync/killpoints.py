@@ -24,6 +24,8 @@ KILL_POINTS = (
 
 _name, _, _count = os.environ.get("PYDBSYNC_KILL_POINT", "").partition(":")
 _left = int(_count or 1)
+IS_ARMED = bool(_name)
+"""Whether one is named: what comes by for each message asks for this alone."""
 
 
 def kill_point(name: str) -> None:

@@ -248,13 +248,11 @@ class StreamProgress:
 
     def follows(self, change: RowChange) -> bool:
         """Move on to a row that plainly comes next; False where `judge` must tell. Runs once a row."""
-        position, gtid = change.position, change.gtid
+        position = change.position
         if position is None or change.server_id != self._server_id:
             return False
-        xoffset = change.xoffset
-        if change.commit:
-            xoffset = COMMIT_ROW
-        elif xoffset is None:
+        xoffset = COMMIT_ROW if change.commit else change.xoffset
+        if xoffset is None:
             return False
         text = self._text
         if position == text:
@@ -267,6 +265,7 @@ class StreamProgress:
             and position[len(self._file_text) :].isdecimal()
         ):
             return False
+        gtid = change.gtid
         if gtid is not None:
             if change.commit:
                 if self._passed_gtid or self._open_gtid not in (None, gtid) or not self._gtids.extend(gtid):
@@ -284,7 +283,8 @@ class StreamProgress:
             self._xid = xid
             if xid is not None:
                 self._seen.add(xid)
-                self._top_xid = max(self._top_xid, xid)
+                if xid > self._top_xid:  # noqa: PLR1730 (max() costs a call)
+                    self._top_xid = xid
         if change.ts > self._newest_ts:
             self._see(change.ts, change)
         return True

@@ -55,25 +55,21 @@ def decode_message(body: bytes) -> Change:
     Fields that are unknown here are left alone. Raises DecodeError with the reason for everything else: invalid
     UTF-8 or JSON, an unknown type, a missing field or one of another type.
     """
-    # msgspec does not look inside the JSON that it hands on as Raw, and a byte that is no UTF-8 would reach the target.
-    if not body.isascii():
-        _check_utf8(body)
-    try:
-        return _decode_row(body)
-    except msgspec.MsgspecError as exc:
-        return _decode_rarer(body, exc)
-    except RecursionError as exc:
-        raise DecodeError(_TOO_DEEP) from exc
+    (change,) = decode_changes(body)
+    return change
 
 
 def decode_changes(body: bytes) -> tuple[Change, ...]:
     """The same as the engine asks for it: one message of Maxwell tells one change."""
-    if body.isascii():
-        try:
-            return (_decode_row(body),)  # nearly every message, without another call
-        except (msgspec.MsgspecError, RecursionError):
-            pass
-    return (decode_message(body),)
+    # msgspec does not look inside the JSON that it hands on as Raw, and a byte that is no UTF-8 would reach the target.
+    if not body.isascii():
+        _check_utf8(body)
+    try:
+        return (_decode_row(body),)
+    except msgspec.MsgspecError as exc:
+        return (_decode_rarer(body, exc),)
+    except RecursionError as exc:
+        raise DecodeError(_TOO_DEEP) from exc
 
 
 def _check_utf8(body: bytes) -> None:

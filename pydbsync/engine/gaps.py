@@ -49,32 +49,30 @@ class TransactionWatch:
 
     def look_at(self, change: RowChange) -> str | None:
         """What is missing right before this new row, as a sentence; None if nothing is."""
-        if change.xid is None or change.position is None:
+        xid, position, xoffset = change.xid, change.position, change.xoffset
+        if xid is None or position is None:
             return None
         missing = None
-        if change.xid != self._xid:
+        if xid != self._xid:
             if self._xid is not None and self._next:
                 missing = (
                     f"the end of transaction {self._xid} did not come: its last row seen was number {self._next - 1}"
                     f" at {self._position}"
                 )
             # The first row after a start goes on in the middle of the transaction that the checkpoint ends in.
-            if not self._is_first or change.xoffset == 0:
+            if not self._is_first or xoffset == 0:
                 self._next = 0
-            self._xid = change.xid
-            self.lacks_head = change.xoffset is not None and change.xoffset > self._next
-        self._is_first = False
-        self._position = change.position
+            self._is_first = False
+            self._xid = xid
+            self.lacks_head = xoffset is not None and xoffset > self._next
+        self._position = position
         if change.commit:
             self._next = 0
             self._xid = None
-        elif change.xoffset is not None:
-            if change.xoffset > self._next and missing is None:
-                missing = (
-                    f"rows {self._next} to {change.xoffset - 1} of transaction {change.xid} did not come"
-                    f" (before {change.position})"
-                )
-            self._next = change.xoffset + 1
+        elif xoffset is not None:
+            if xoffset > self._next and missing is None:
+                missing = f"rows {self._next} to {xoffset - 1} of transaction {xid} did not come (before {position})"
+            self._next = xoffset + 1
         return missing
 
 

@@ -69,32 +69,39 @@ class Intake:
         """Take in a changed row. Raises StopError by policy."""
         if self._schema.is_open:
             self._close(False)
-        if change.xid != self._xid or change.xid is None:
+        xid = change.xid
+        if xid != self._xid or xid is None:
             # The former transaction is over even where its commit row went to another queue.
-            self._xid = change.xid
+            self._xid = xid
             if self.batch.is_full():
                 self._close(True)
         batch = self.batch
         batch.bytes += len(delivery.body)
         batch.rows += 1
         judgement = self.judge.judge_row(delivery, change)
-        if judgement is not PLAINLY_NEW:
-            self.notices.tell(judgement, change)
-            if judgement.is_new_stream:
-                batch.new_streams.append(delivery.tag)
-        if judgement.verdict is Verdict.NEW:
+        if judgement is PLAINLY_NEW or self._is_taken(delivery, change, judgement):
             batch.ts = change.ts
             plan = self._plans.plan_of(change)
             if plan is not None:
                 batch.add((delivery, change, plan))
             elif not batch.add_routed(delivery, change) and (copy := self._schema.keeps(change)) is not None:
                 batch.keep(copy, delivery.body)
-        else:
-            self._leave_out(delivery, change, judgement)
-        self.is_inside_transaction = not change.commit and change.xid is not None
-        if not self.is_inside_transaction:
+        if xid is None or change.commit:
+            self.is_inside_transaction = False
             self._xid = None
+        else:
+            self.is_inside_transaction = True
         return judgement.verdict
+
+    def _is_taken(self, delivery: Delivery, change: RowChange, judgement: Judgement) -> bool:
+        """Say what is to be said of a change that is not plainly new; whether it is new."""
+        self.notices.tell(judgement, change)
+        if judgement.is_new_stream:
+            self.batch.new_streams.append(delivery.tag)
+        if judgement.verdict is Verdict.NEW:
+            return True
+        self._leave_out(delivery, change, judgement)
+        return False
 
     def _park(self, delivery: Delivery, change: RowChange, reason: str) -> None:
         plan = self._plans.plan_of(change)

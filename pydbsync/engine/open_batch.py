@@ -116,7 +116,7 @@ class OpenBatch:
         """Take a change in, or park it: behind what it must wait for, or because it cannot be written. Raises StopError
         by policy."""
         delivery, change, plan = entry
-        if self._pending is not None or self._store.parked:
+        if self._pending is not None or self._store.parked.count:
             behind = self._blocker_of_row(plan.name, plan.identity(change))
             if behind is not None:
                 self.park(park_row(entry, "waits behind a parked change of the same row or table", behind=behind))

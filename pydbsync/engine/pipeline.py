@@ -20,7 +20,7 @@ from pydbsync.engine.refill import refill
 from pydbsync.engine.stages import Stages
 from pydbsync.engine.turn import Turn
 from pydbsync.errors import DecodeError, SourceError, StopError, Stopped
-from pydbsync.killpoints import kill_point
+from pydbsync.killpoints import IS_ARMED, kill_point
 from pydbsync.model import Delivery, RowChange, SchemaChange
 from pydbsync.work import StreamState
 
@@ -124,7 +124,7 @@ class Pipeline:
         commits, intake, limits = self._commits, self._intake, self._limits
         decode, take_row = self._stages.decode, intake.take_row
         batch = intake.batch
-        for place, delivery in enumerate(deliveries):
+        for delivery in deliveries:
             if commits.is_under_way and batch.rows % _LOOK_EACH_ROWS == 0 and commits.has_answer():
                 self._settle()
             if not batch.is_open:
@@ -135,7 +135,8 @@ class Pipeline:
                 batch.park_delivery(delivery, str(exc), input_format=exc.input_format)
                 batch.tag = delivery.tag
                 continue
-            kill_point("after-decode")
+            if IS_ARMED:
+                kill_point("after-decode")
             for change in changes:
                 if isinstance(change, RowChange):
                     verdict = take_row(delivery, change)
@@ -147,7 +148,7 @@ class Pipeline:
                     self._log.info("%s of %s.%s", change.kind, change.database, change.table)
                     continue
                 if verdict is Verdict.LATE:
-                    self._end_of_order(deliveries[place:])
+                    self._end_of_order([each for each in deliveries if each.tag >= delivery.tag])
             batch = intake.batch
             batch.tag = delivery.tag
             if (

@@ -165,6 +165,8 @@ class TablePlans:
         self._log = log
         self.dialect = Dialect()
         self._plans: dict[tuple[str, str], tuple[TablePlan, ...]] = {}
+        self._only: dict[tuple[str, str], TablePlan] = {}
+        """Of `_plans`, what goes to one table: nearly every row asks."""
         self._columns: dict[TableName, Mapping[str, Column]] = {}
         self._is_versioned: dict[TableName, bool] = {}
         self._by_target: dict[tuple[TableName, ColumnOverrides, ApplyMode, ConflictRule | None], TablePlan] = {}
@@ -252,6 +254,7 @@ class TablePlans:
         """The target's tables may have changed."""
         self._catalog.forget()
         self._plans.clear()
+        self._only.clear()
         self._columns.clear()
         self._is_versioned.clear()
         self._by_target.clear()
@@ -290,8 +293,7 @@ class TablePlans:
 
     def plan_of(self, change: RowChange) -> TablePlan | None:
         """The plan of a change that goes to exactly one table and was routed before; None where `route` must tell."""
-        plans = self._plans.get((change.database, change.table))
-        return plans[0] if plans is not None and len(plans) == 1 else None
+        return self._only.get((change.database, change.table))
 
     def is_fed(self, change: RowChange) -> bool:
         """Whether rows of the change's table have come by this stream."""
@@ -333,6 +335,8 @@ class TablePlans:
                     return planned  # an image that cannot be read: said where it is written, of this row alone
                 if not self._is_versioned.get(source):  # else each row is looked at
                     self._plans[source] = plans
+                    if len(plans) == 1:
+                        self._only[source] = plans[0]
                 return current
         if not plans:
             self._left_out(change)
