@@ -15,6 +15,7 @@ from pydbsync.apply.connection import Connection
 from pydbsync.apply.state import ensure_state_schema
 from pydbsync.cli import application
 from pydbsync.config.settings import settings_from_mapping
+from pydbsync.ops.capture.history.state import TableState
 from pydbsync.ops.doctor.examination import Examination, Limits
 from pydbsync.ops.doctor.run import examine
 from pydbsync.ops.heartbeat import run_heartbeat
@@ -422,6 +423,17 @@ def test_nothing_is_wrong_with_what_is_well(ends: tuple[Endpoint, Endpoint]) -> 
     with global_variables(ends[0], kept), global_variables(ends[1], durable):
         report = examined(settings_of(*ends), "connections", "rights", "source", "target", "tables", "state")
     assert report.exit_code() == 0, shown(report)
+
+
+def test_what_capture_keeps_in_a_state_schema_is_its_own(ends: tuple[Endpoint, Endpoint]) -> None:
+    """Of the way back of a cut-over it stands at the server that is the source forth."""
+    state = TableState(ends[0].db_info, "pydbsync", "back")
+    try:
+        found = examined(settings_of(*ends), "tables").findings
+        assert [each.text for each in found if each.check == "own-names"] == []
+    finally:
+        state.close()
+        ends[0].query("DROP DATABASE IF EXISTS pydbsync")
 
 
 def test_nothing_is_left_behind(ends: tuple[Endpoint, Endpoint]) -> None:

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator
 
 from pydbsync.apply.migrations import MIGRATIONS, VERSION_TABLE, Table
+from pydbsync.ops.capture.history.state import CAPTURE_TABLES
 from pydbsync.ops.doctor.catalogue import pairs
 from pydbsync.ops.doctor.examination import Examination
 from pydbsync.ops.doctor.finding import Finding, error, listed
@@ -14,8 +15,11 @@ from pydbsync.plan.quoting import quote_name
 
 _PRIMARY = re.compile(r"PRIMARY KEY\b", re.IGNORECASE)
 STATE_TABLES = frozenset(
-    {VERSION_TABLE.name, *(step.name for each in MIGRATIONS for step in each.steps if isinstance(step, Table))}
-)
+    {
+        VERSION_TABLE.name, *(step.name for each in MIGRATIONS for step in each.steps if isinstance(step, Table)),
+        *CAPTURE_TABLES,
+    }
+)  # fmt: skip
 """All that a state schema can have."""
 _KEYED = frozenset(
     step.name

@@ -180,6 +180,7 @@ class FileState:
             os.close(folder)
 
 
+CAPTURE_TABLES: Final = ("capture_place", "capture_schema")
 _TABLES: Final = (
     "CREATE TABLE IF NOT EXISTS {schema}.capture_place ("
     "name VARCHAR(64) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin NOT NULL PRIMARY KEY, place TEXT NOT NULL)"
