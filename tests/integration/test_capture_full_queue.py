@@ -91,7 +91,7 @@ def test_a_queue_that_refuses_is_waited_for_and_gets_each_message_once_in_order(
             capturing.join()
     reader.take()
     assert reader.ids() == list(range(COUNT))
-    file, offset, _ = json.loads((capture.state / "place.json").read_text())
+    file, offset, *_ = json.loads((capture.state / "place.json").read_text())
     assert f"{file}:{offset}" == head(capture.source)
 
 

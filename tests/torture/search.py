@@ -97,7 +97,10 @@ def values_in(cluster: Cluster) -> dict[str, int]:
     for name in "tj":
         if name in {each["alias"] for each in cluster.get("/_cat/aliases?format=json")}:
             with contextlib.suppress(HTTPException, AssertionError):  # an index that is exchanged at this moment
-                found |= {f"{name} {key}": int(document["v"]) for key, document in cluster.search(name).items()}
+                index = cluster.index(name)
+                seen = {f"{name} {key}": int(document["v"]) for key, document in cluster.search(name).items()}
+                if cluster.index(name) == index:  # else what was refreshed is not what was searched
+                    found |= seen
     return found
 
 

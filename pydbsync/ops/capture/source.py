@@ -266,10 +266,14 @@ def _text(value: object) -> str:
 
 def _column(name: str, kind: str, column_type: str, charset: str | None, digits: int | None) -> Column:
     kind = kind.lower()
+    if kind == "json":
+        charset = charset or "utf8mb4"  # MariaDB's is a text, which CONVERT TO CHARACTER SET has changed perhaps
+    elif kind not in TEXT and kind not in LABELLED:
+        charset = None
     return Column(
         name=name,
         kind=kind,
-        charset="utf8mb4" if kind == "json" else charset if kind in TEXT or kind in LABELLED else None,
+        charset=charset,
         digits=int(digits or 0),
         unsigned="unsigned" in column_type,
         labels=read_labels(column_type) if kind in LABELLED else (),

@@ -200,7 +200,9 @@ class TableIndices:
         """A new, empty index that serves at once, for a table that has none. Raises TransientError, ConfigError."""
         index = self.make(shape, "", alias=shape.alias)
         names = self._client.call("GET", path_of("_alias", shape.alias))
-        if min(names) != index.name:  # another worker has made one at the same moment
+        if set(names) != {index.name}:
+            # Another worker has made one at the same moment. Whoever sees two goes: the other one may have seen its own
+            # alone, whatever they are called.
             self.remove(index)
             raise TransientError(f"an index for {shape.name} was made by somebody else meanwhile")
         self._log.warning(
@@ -220,6 +222,8 @@ class TableIndices:
         former = self.of([shape])[shape.alias].serving
         ends = {"remove": {"index": index.name, "alias": filling(shape.alias), "must_exist": True}}
         self._switch(shape, [ends, self._add(shape, index)], former)
+        # A search may have seen changes in the former one that came between the refresh and the switch.
+        self._client.call("POST", path_of(index.name, "_refresh"), allow=(404,))
 
     def _switch(self, shape: TableShape, actions: list[dict[str, Any]], former: Index | None = None) -> None:
         """In one step, with the index that is not needed any more removed."""
