@@ -33,6 +33,8 @@ INSERT INTO k VALUES (1, 'x', 0.1, UNHEX('01000000')), (1, 'x', 0.1, UNHEX('0100
 """
 UNIQUE = "CREATE TABLE u (id INT PRIMARY KEY, e VARCHAR(20) UNIQUE)"
 
+PLAN_END = "\n-- end of the plan\n"
+
 
 @pytest.fixture
 def bench(fresh_source: Endpoint, fresh_target: Endpoint, tmp_path: Path) -> Bench:
@@ -351,12 +353,13 @@ def test_a_repair_that_was_killed_goes_on_and_does_nothing_twice(broken: Bench) 
 
 def test_changes_can_be_deleted_from_the_plan_but_not_edited(broken: Bench) -> None:
     plan = broken.make_plan()
-    head, *blocks = broken.plan.read_text().split("\n-- change ")
+    text = broken.plan.read_text().removesuffix(PLAN_END)
+    head, *blocks = text.split("\n-- change ")
     kept = [block for block in blocks if '"kind":"delete"' in block]
-    broken.plan.write_text("\n-- change ".join([head, *kept]))
+    broken.plan.write_text("\n-- change ".join([head, *kept]) + PLAN_END)
     assert broken.apply().done == len(kept) < len(plan.changes)
     edited = next(block for block in kept if "WHERE `id` = 2000" in block)
-    broken.plan.write_text("\n-- change ".join([head, edited.replace("`id` = 2000", "`id` = 2000 OR 1")]))
+    broken.plan.write_text("\n-- change ".join([head, edited.replace("`id` = 2000", "`id` = 2000 OR 1")]) + PLAN_END)
     with pytest.raises(OperationError, match="were edited"):
         broken.apply()
 
@@ -375,7 +378,7 @@ def test_a_plan_that_holds_a_change_twice_is_refused_and_what_was_taken_out_is_t
             with pytest.raises(OperationError, match="twice"):
                 work()
     assert list(differences(before, broken.states()[1], data_only=True)) == []
-    broken.plan.write_bytes(b"\n-- change ".join((first, *changes[:-3])))
+    broken.plan.write_bytes(b"\n-- change ".join((first, *changes[:-3])) + PLAN_END.encode())
     assert "(3 that were planned are not in the file)" in describe_plan(read_plan(broken.plan))
     assert "not in the file" not in describe_plan(plan)
 
