@@ -33,8 +33,17 @@ def queue_facts(exam: Examination, queue: str) -> Mapping[str, Any] | None:
     """What the management API has of a queue; None where there is no such queue. Raises Away, SourceError."""
     management = exam.management()
     path = f"/queues/{management.vhost_path()}/{quote(queue, safe='')}"
-    facts: Mapping[str, Any] | None = exam.known(f"queue {queue}", lambda: management.get(path))
-    return facts
+
+    def ask() -> Mapping[str, Any] | None:
+        facts: Mapping[str, Any] | None = management.get(path)
+        if facts and facts.get("members"):
+            # The statistics of a quorum queue that runs no more stay as they were last.
+            now = management.get(f"{path}?disable_stats=true") or {}
+            return {**facts, "online": now.get("online", facts.get("online"))}
+        return facts
+
+    found: Mapping[str, Any] | None = exam.known(f"queue {queue}", ask)
+    return found
 
 
 def effective(facts: Mapping[str, Any]) -> dict[str, Any]:
