@@ -18,6 +18,7 @@ import pymysql
 from pymysql.constants import CLIENT, COMMAND
 
 from pydbsync.apply.raw_connection import RawConnection
+from pydbsync.config.servers import TargetSettings
 from pydbsync.errors import ApplyError, ConfigError, PermanentError, TransientError
 from pydbsync.plan.rows import Dialect
 from pydbsync.plan.session import DEFAULT_SQL_MODE
@@ -548,3 +549,10 @@ def _keep_alive(connection: pymysql.Connection[Any]) -> None:
 def _version_numbers(version: str) -> tuple[int, ...]:
     found = re.match(r"(\d+)\.(\d+)\.(\d+)", version)
     return tuple(int(number) for number in found.groups()) if found else (0, 0, 0)
+
+
+def connection_for_questions(server: TargetSettings, *, answer_s: float, read_s: float | None = None) -> Connection:
+    """To a server that is given up where it takes longer than `answer_s` seconds to connect, or `read_s` (the same
+    where it is not given) to answer. Raises ConfigError, TransientError."""
+    keywords = {**server.connect_keywords(), "connect_timeout": answer_s}
+    return Connection(keywords, key=server.key, read_timeout_s=answer_s if read_s is None else read_s)

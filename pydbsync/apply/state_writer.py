@@ -11,9 +11,10 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from typing import Generic, Protocol, TypeVar
 
-from pydbsync.apply.connection import Connection
+from pydbsync.apply.connection import Connection, connection_for_questions
 from pydbsync.backoff import Backoff
 from pydbsync.config.servers import TargetSettings
 from pydbsync.errors import PermanentError, PydbsyncError, TransientError
@@ -40,11 +41,7 @@ _C = TypeVar("_C", bound=Open)
 def state_connection(server: TargetSettings) -> Callable[[], Connection]:
     """Connects for small statements that are answered soon."""
 
-    def connect() -> Connection:
-        keywords = {**server.connect_keywords(), "connect_timeout": ANSWER_S}
-        return Connection(keywords, key=server.key, read_timeout_s=ANSWER_S)
-
-    return connect
+    return partial(connection_for_questions, server, answer_s=ANSWER_S)
 
 
 class StateWriter(Generic[_C]):

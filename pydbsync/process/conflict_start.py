@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import NamedTuple
 
-from pydbsync.apply.connection import Connection
+from pydbsync.apply.connection import Connection, connection_for_questions
 from pydbsync.config.conflicts import BY_COLUMN, ConflictPolicy
 from pydbsync.config.settings import Settings, TargetSettings
 from pydbsync.engine.table_plans import conflict_policy, router_from
@@ -120,8 +120,7 @@ def listed(names: Sequence[str]) -> str:
 @contextmanager
 def _asked(server: TargetSettings) -> Iterator[Connection]:
     """A connection for a question or two. Raises ApplyError, ConfigError."""
-    keywords = {**server.connect_keywords(), "connect_timeout": _ANSWER_S}
-    connection = Connection(keywords, key=server.key, read_timeout_s=_ANSWER_S)
+    connection = connection_for_questions(server, answer_s=_ANSWER_S)
     try:
         yield connection
     finally:

@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator
 from typing import NamedTuple, Protocol
 
-from pydbsync.apply.connection import Connection
+from pydbsync.apply.connection import Connection, connection_for_questions
 from pydbsync.apply.pause_table import Pause, PauseTable
 from pydbsync.apply.state import ensure_state_schema
 from pydbsync.config.settings import Settings
@@ -52,8 +52,7 @@ class Store(Protocol):
 
 def connect(settings: Settings) -> Connection:
     """To the target, for a question that is answered soon. Raises ConfigError, TransientError."""
-    keywords = {**settings.target.connect_keywords(), "connect_timeout": ANSWER_S}
-    return Connection(keywords, key=settings.target.key, read_timeout_s=2 * ANSWER_S)
+    return connection_for_questions(settings.target, answer_s=ANSWER_S, read_s=2 * ANSWER_S)
 
 
 class SchemaStore:

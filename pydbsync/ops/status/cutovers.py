@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pydbsync.apply.connection import Connection
+from pydbsync.apply.connection import Connection, connection_for_questions
 from pydbsync.config.settings import Settings
 from pydbsync.errors import PydbsyncError
 from pydbsync.ops.cutover.journal import RunRow, read_runs
@@ -21,8 +21,7 @@ def read_cutovers(settings: Settings, target: Connection, status: Status) -> Non
     source, there = None, []
     if settings.source is not None and (here or status.queues):
         try:
-            keywords = {**settings.source.connect_keywords(), "connect_timeout": _ANSWER_S}
-            source = Connection(keywords, key=settings.source.key, read_timeout_s=_ANSWER_S)
+            source = connection_for_questions(settings.source, answer_s=_ANSWER_S)
             there = read_runs(source, settings.state_schema)
         except PydbsyncError:
             source = None

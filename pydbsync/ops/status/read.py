@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from pydbsync.apply.checkpoint import CheckpointRow
-from pydbsync.apply.connection import Connection
+from pydbsync.apply.connection import Connection, connection_for_questions
 from pydbsync.apply.pause_table import Pause, PauseTable
 from pydbsync.apply.state import check_state_version, lost_parts
 from pydbsync.config.settings import QueueSettings, Settings
@@ -66,8 +66,7 @@ def read_status(settings: Settings) -> Status:
 
 
 def _read_target(settings: Settings, status: Status) -> None:
-    keywords = {**settings.target.connect_keywords(), "connect_timeout": ANSWER_S}
-    connection = Connection(keywords, key=settings.target.key, read_timeout_s=ANSWER_S)
+    connection = connection_for_questions(settings.target, answer_s=ANSWER_S)
     try:
         brand = "MariaDB" if connection.dialect.is_mariadb else "MySQL"
         status.target += f" ({brand} {connection.version})"
