@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from pydbsync.config.settings import Settings, settings_from_mapping
+from pydbsync.errors import Stopped
 from pydbsync.process.status import WorkerStatus
 from pydbsync.process.worker import follow
 from pydbsync.source.memory import MemorySource
@@ -49,6 +51,28 @@ def follow_source(
         until_drained=True,
         carries_everything=carries_everything,
     )
+
+
+@contextlib.contextmanager
+def following(settings: Settings, source: MemorySource) -> Iterator[Callable[[], None]]:
+    """A worker follows while the block runs; what is given ends it sooner."""
+    stop = threading.Event()
+
+    def run() -> None:
+        with contextlib.suppress(Stopped):
+            follow(settings, source, stop=stop, send=lambda status: None, log=LOG)
+
+    worker = threading.Thread(daemon=True, target=run)
+
+    def end() -> None:
+        stop.set()
+        worker.join(60)
+
+    worker.start()
+    try:
+        yield end
+    finally:
+        end()
 
 
 class Parked(NamedTuple):

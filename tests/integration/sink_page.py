@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
 import html
 import http.client
 import re
-import threading
 from typing import Any
 from urllib.parse import urlencode, urlsplit
 
 from pydbsync.config.settings import Settings
-from pydbsync.errors import Stopped
-from pydbsync.process.worker import follow
 from pydbsync.source.memory import MemorySource
-from tests.integration.sink_runs import LOG
+from tests.integration.engine import following
 from tests.maxwell import Binlog, insert
 from tests.pages import TOKEN, Serving, serving
 from tests.processes import wait_for
@@ -70,50 +66,35 @@ class Visitor:
 def operate(settings: Settings, binlog: Binlog) -> None:
     """A worker writes two rows and parks two changes; it is paused, goes on, and ends; what it parked is mended and
     given up. `settings` have OPTIONS, and a table d.t (id, v)."""
-    stop = threading.Event()
     bodies = [*binlog.transaction(insert("d.t", {"id": 1, "v": 1})), b"junk", b"more junk"]
     source = MemorySource([*bodies, *binlog.transaction(insert("d.t", {"id": 2, "v": 2}))], stream=STREAM)
+    with following(settings, source) as end, serving(settings) as served:
+        visitor = Visitor(served)
 
-    def run() -> None:
-        with contextlib.suppress(Stopped):
-            follow(settings, source, stop=stop, send=lambda status: None, log=LOG)
+        def shows(*texts: str) -> None:
+            wait_for(lambda: all(text in visitor.read() for text in texts), what=f"{texts} on the page")
 
-    worker = threading.Thread(daemon=True, target=run)
-    worker.start()
-    try:
-        with serving(settings) as served:
-            visitor = Visitor(served)
-
-            def shows(*texts: str) -> None:
-                wait_for(lambda: all(text in visitor.read() for text in texts), what=f"{texts} on the page")
-
-            shows("memory following for", "Parked 2", "2 rows in all", "rows/s")
-            assert "Changes of queue memory are parked" in visitor.read(), "an alert of the rules"
-            refused = visitor.send("/parked/retry", {"id": "1", "one": "1", "stream": STREAM})
-            assert "retry of 1" in refused.lower()
-            visitor.send("/pause", {"stream": STREAM, "reason": "the index is rebuilt"})
-            shows("paused for", "the index is rebuilt")
-            visitor.send("/resume", {"stream": STREAM})
-            shows("memory following for")
-            stop.set()
-            worker.join(60)
-            shows("was stopped")
-            where = f"/parked/1/edit?stream={STREAM}"
-            message = binlog.transaction(insert("d.t", {"id": 3, "v": 3}))[0].decode()
-            form = {"digest": visitor.hidden(where, "digest"), "text": message, "then": "retry"}
-            assert "1: applied" in visitor.send(where, form, of=where)
-            asked = f"/parked/skip?id=2&stream={STREAM}"
-            assert "Give up 1 change for good?" in visitor.read(asked)
-            skipped = visitor.send(
-                "/parked/skip", {"id": "2", "stream": STREAM, "total": "1", "reason": "junk"}, of=asked
-            )
-            assert "2 is skipped" in skipped
-            shows("Parked 0")
-            lately = visitor.read("/part/history")
-            assert "highest" in lately
-            for deed in ("pause memory: the index is rebuilt", "resume memory", "skip parked change 2: junk"):
-                assert deed in lately
-            assert "is printed, and not kept" in visitor.read("/differences")
-    finally:
-        stop.set()
-        worker.join(60)
+        shows("memory following for", "Parked 2", "2 rows in all", "rows/s")
+        assert "Changes of queue memory are parked" in visitor.read(), "an alert of the rules"
+        refused = visitor.send("/parked/retry", {"id": "1", "one": "1", "stream": STREAM})
+        assert "retry of 1" in refused.lower()
+        visitor.send("/pause", {"stream": STREAM, "reason": "the index is rebuilt"})
+        shows("paused for", "the index is rebuilt")
+        visitor.send("/resume", {"stream": STREAM})
+        shows("memory following for")
+        end()
+        shows("was stopped")
+        where = f"/parked/1/edit?stream={STREAM}"
+        message = binlog.transaction(insert("d.t", {"id": 3, "v": 3}))[0].decode()
+        form = {"digest": visitor.hidden(where, "digest"), "text": message, "then": "retry"}
+        assert "1: applied" in visitor.send(where, form, of=where)
+        asked = f"/parked/skip?id=2&stream={STREAM}"
+        assert "Give up 1 change for good?" in visitor.read(asked)
+        skipped = visitor.send("/parked/skip", {"id": "2", "stream": STREAM, "total": "1", "reason": "junk"}, of=asked)
+        assert "2 is skipped" in skipped
+        shows("Parked 0")
+        lately = visitor.read("/part/history")
+        assert "highest" in lately
+        for deed in ("pause memory: the index is rebuilt", "resume memory", "skip parked change 2: junk"):
+            assert deed in lately
+        assert "is printed, and not kept" in visitor.read("/differences")

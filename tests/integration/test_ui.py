@@ -7,7 +7,6 @@ import http.client
 import logging
 import re
 import ssl
-import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -22,12 +21,10 @@ from pydbsync.apply.connection import Connection
 from pydbsync.apply.state import ensure_state_schema
 from pydbsync.cli import application
 from pydbsync.config.settings import Settings
-from pydbsync.errors import Stopped
-from pydbsync.process.worker import follow
 from pydbsync.source.memory import MemorySource
 from pydbsync.ui.history import read_history
 from tests.certificates import Certificates
-from tests.integration.engine import LOG, parked, replay, settings_for
+from tests.integration.engine import following, parked, replay, settings_for
 from tests.maxwell import Binlog, Step, insert, update
 from tests.pages import TOKEN, Serving, launch, serving
 from tests.processes import wait_for, write_config
@@ -211,33 +208,21 @@ def test_marked_changes_are_skipped_with_a_reason_and_the_filters_find_the_rest(
 def test_a_queue_is_paused_and_resumed_by_clicks(fresh_target: Endpoint, binlog: Binlog, visiting: Visiting) -> None:
     settings = page_settings(fresh_target, state_interval_s=0.2)
     source = MemorySource([*binlog.ddl("CREATE DATABASE d", "d"), *binlog.ddl(CREATE, "d.t")], stream="memory")
-    stop = threading.Event()
-
-    def run() -> None:
-        with contextlib.suppress(Stopped):
-            follow(settings, source, stop=stop, send=lambda status: None, log=LOG)
-
-    worker = threading.Thread(daemon=True, target=run)
-    worker.start()
-    try:
-        with visiting(settings) as visit:
-            page = visit.open("/")
-            expect(page.get_by_text("following")).to_be_visible()
-            page.get_by_role("link", name="Pause", exact=True).click()
-            page.get_by_role("link", name="Sign in").last.click()
-            visit.sign_in()
-            page.get_by_label("Reason").fill("index is built " + HOSTILE)
-            page.get_by_role("button", name="Pause").click()
-            expect(page.get_by_text("memory: paused", exact=True)).to_be_visible()
-            expect(page.get_by_text("index is built " + HOSTILE).first).to_be_visible()
-            # What stands there follows the worker by itself, without a click.
-            expect(page.locator(".queue .state")).to_contain_text("paused for")
-            page.get_by_role("button", name="Resume").click()
-            expect(page.locator(".queue .state")).to_contain_text("following for")
-            expect(page.get_by_role("link", name="Pause", exact=True)).to_be_visible()
-    finally:
-        stop.set()
-        worker.join(60)
+    with following(settings, source), visiting(settings) as visit:
+        page = visit.open("/")
+        expect(page.get_by_text("following")).to_be_visible()
+        page.get_by_role("link", name="Pause", exact=True).click()
+        page.get_by_role("link", name="Sign in").last.click()
+        visit.sign_in()
+        page.get_by_label("Reason").fill("index is built " + HOSTILE)
+        page.get_by_role("button", name="Pause").click()
+        expect(page.get_by_text("memory: paused", exact=True)).to_be_visible()
+        expect(page.get_by_text("index is built " + HOSTILE).first).to_be_visible()
+        # What stands there follows the worker by itself, without a click.
+        expect(page.locator(".queue .state")).to_contain_text("paused for")
+        page.get_by_role("button", name="Resume").click()
+        expect(page.locator(".queue .state")).to_contain_text("following for")
+        expect(page.get_by_role("link", name="Pause", exact=True)).to_be_visible()
     done = fresh_target.query("SELECT action, about, actor FROM pydbsync.operator_audit ORDER BY id")
     assert [(action, about) for action, about, _ in done] == [("pause", "memory"), ("resume", "memory")]
     assert all(actor.startswith("Ada (page of ") for *_, actor in done)
