@@ -169,7 +169,7 @@ class SchemaSteps:
             taken = self._session.repeat(lambda connection: self._sources.collision(connection, change, planned))
             if taken:
                 return _Ending(PermanentError(taken))
-        rest, why = ("", "left out what the target has already") if mark is None else (mark.sql, "")
+        rest, why = mark.sql if mark is not None else "", ""
         while True:
             try:
                 connection = self._session.connection

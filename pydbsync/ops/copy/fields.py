@@ -85,10 +85,9 @@ def field_for(source: Column, target: Column, *, value: str = "", is_masked: boo
         number = f"CAST({column} AS UNSIGNED)"
         text = f"IFNULL({number}, 'NULL')"
         return Field(name, text, number, False, load_as="CAST({} AS UNSIGNED)", is_enum=kind == "enum")
-    if kind in INTEGER_KINDS | {"year"} and target.kind in TEXT_KINDS:  # without the zeros of ZEROFILL, and of YEAR 0
-        return _quoted(name, f"({column} + 0)")
-    if kind == "bit" and target.kind != "bit":
-        return _quoted(name, f"({column} + 0)")
+    is_number_in_text = kind in INTEGER_KINDS | {"year"} and target.kind in TEXT_KINDS
+    if is_number_in_text or (kind == "bit" and target.kind != "bit"):
+        return _quoted(name, f"({column} + 0)")  # without the zeros of ZEROFILL, and of YEAR 0
     if kind in INTEGER_KINDS:
         # Not IFNULL(c, 'NULL'), which MariaDB cuts to the display width: 123457 in an INT(4) would become 1234.
         return Field(name, f"QUOTE({column})" if source.nullable else column, column, False)
