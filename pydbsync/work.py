@@ -7,7 +7,7 @@ from typing import Generic, NamedTuple, Protocol, TypeAlias, TypeVar
 
 import msgspec
 
-from pydbsync.model import Delivery, RowChange, SchemaChange, TableName
+from pydbsync.model import Change, Delivery, RowChange, SchemaChange, TableName
 from pydbsync.places import Checkpoint
 
 
@@ -215,6 +215,14 @@ class CopyRows(NamedTuple):
     copy: TableName
     began: str
     """Tells this copy from an earlier one of the same name."""
+
+    def rows_in(self, changes: Iterable[Change]) -> list[RowChange]:
+        """Those that are of the copy, of the changes that a kept message tells."""
+        return [
+            change
+            for change in changes
+            if isinstance(change, RowChange) and (change.database, change.table) == self.copy
+        ]
 
 
 class Work(msgspec.Struct, Generic[PlanT]):

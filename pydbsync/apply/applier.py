@@ -14,7 +14,7 @@ from pydbsync.apply.attempt import Attempt
 from pydbsync.apply.catalog import LiveCatalog, collation_of, databases_with_table, read_table
 from pydbsync.apply.conflicts import Conflicts
 from pydbsync.apply.connection import DUPLICATE_CODE, Connection
-from pydbsync.apply.copy_check import AlteredCopy, CopyCheck
+from pydbsync.apply.copy_check import CopyCheck
 from pydbsync.apply.copy_rows import CopyRowsTable
 from pydbsync.apply.feeders import Feeders
 from pydbsync.apply.origin import StreamOrigin
@@ -39,13 +39,14 @@ from pydbsync.killpoints import kill_point
 from pydbsync.model import TableName
 from pydbsync.places import Checkpoint
 from pydbsync.plan.agreement import SaidOfRow
+from pydbsync.plan.altered_copy import AlteredCopy
 from pydbsync.plan.batch import Batch, single_statements
 from pydbsync.plan.ddl import PlannedSchemaChange
 from pydbsync.plan.lexer import shorten
 from pydbsync.plan.online import OnlineChanges
 from pydbsync.plan.quoting import quote_table
 from pydbsync.plan.row_statements import RowStatement, show_image
-from pydbsync.plan.rows import ColumnOverrides, Dialect, TablePlan
+from pydbsync.plan.rows import Dialect, TablePlan
 from pydbsync.protocols import Decode
 from pydbsync.work import (
     PENDING,
@@ -205,21 +206,12 @@ class Applier:
         except PermanentError:
             return None
 
-    def misfit_of_copy(
-        self,
-        copy: CopyRows,
-        real: TableName,
-        changes: Sequence[PlannedSchemaChange],
-        *,
-        overrides: ColumnOverrides,
-        decode: Decode,
-    ) -> str:
-        """In what the rows that came for the copy are other than these changes make of the target's table; empty where
+    def misfit_of_copy(self, wanted: AlteredCopy, decode: Decode) -> str:
+        """In what the rows that came for the copy are other than its changes make of the target's table; empty where
         they are the same. Raises Stopped."""
         check = CopyCheck(
-            AlteredCopy(copy, real, changes, overrides),
-            rows=self._copy_rows, schema=self._settings.state_schema, decode=decode, repeat=self._session.repeat,
-            stop=self._session.stop, log=self._log,
+            wanted, rows=self._copy_rows, schema=self._settings.state_schema, decode=decode,
+            repeat=self._session.repeat, stop=self._session.stop, log=self._log,
         )  # fmt: skip
         return check.misfit()
 

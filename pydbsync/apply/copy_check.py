@@ -12,7 +12,8 @@ import contextlib
 import logging
 import threading
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from functools import partial
+from typing import TypeVar
 
 from pydbsync.apply.catalog import look_up, read_table
 from pydbsync.apply.connection import Connection
@@ -21,29 +22,26 @@ from pydbsync.apply.running import run_all
 from pydbsync.apply.schema_session import session_of
 from pydbsync.errors import PermanentError, PlanError, Stopped
 from pydbsync.model import RowChange, TableName, TableSchema
-from pydbsync.plan.altered_copy import on_copy, renamed_columns, same_key, same_row, shared_key, written_columns
+from pydbsync.plan.altered_copy import (
+    AlteredCopy,
+    on_copy,
+    renamed_columns,
+    same_key,
+    same_row,
+    shared_key,
+    written_columns,
+)
 from pydbsync.plan.batch import Batch
 from pydbsync.plan.ddl import PlannedSchemaChange
 from pydbsync.plan.quoting import quote_name, quote_table
-from pydbsync.plan.rows import ColumnOverrides, TablePlan
+from pydbsync.plan.rows import TablePlan
 from pydbsync.protocols import Decode
-from pydbsync.work import CopyRows
 
 _PIECE = 10_000
 _PIECE_BYTES = 16 * 2**20
 _ROUND = "pydbsync_round"
 _DENIED = (1044, 1142)
-
-
-class AlteredCopy(NamedTuple):
-    """What is to be compared."""
-
-    copy: CopyRows
-    real: TableName
-    """At the target."""
-    changes: Sequence[PlannedSchemaChange]
-    """What the swap would do to it."""
-    overrides: ColumnOverrides
+_T = TypeVar("_T")
 
 
 class CopyCheck:
@@ -91,38 +89,30 @@ class CopyCheck:
 
     def _misfit(self) -> str:
         copy = self._wanted.copy
-        found: list[tuple[TableSchema, TableSchema]] = []
-        self._repeat(lambda connection: found.append(self._begin(connection)))
-        before, shape = found[-1]
+        before, shape = self._ask(self._begin)
         piece = _Piece(self._wanted, before, shape, self._came, self._made)
         behind = 0
         while True:
-            messages: list[bytes] = []
-            ids: list[int] = []
-
-            def read(connection: Connection) -> None:
-                ids[:], messages[:] = self._rows.read(connection, copy, behind=behind)  # noqa: B023
-
-            self._repeat(read)
+            ids, messages = self._ask(partial(self._rows.read, copy=copy, behind=behind))
             if not ids:
                 break
             if self._stop.is_set():
                 raise Stopped("stopped while the rows of an online schema change were compared")
             behind = ids[-1]
-            piece.changes += [
-                change
-                for message in messages
-                for change in self._decode(message)
-                if isinstance(change, RowChange) and (change.database, change.table) == copy.copy
-            ]
+            for message in messages:
+                piece.changes += copy.rows_in(self._decode(message))
             piece.bytes += sum(map(len, messages))
             if len(piece.changes) >= _PIECE or piece.bytes >= _PIECE_BYTES:
                 self._repeat(piece.compare)
                 piece.changes, piece.bytes = [], 0
         self._repeat(piece.compare)
-        left: list[str] = []
-        self._repeat(lambda connection: left.append(piece.left(connection)))
-        return left[-1]
+        return self._ask(piece.left)
+
+    def _ask(self, step: Callable[[Connection], _T]) -> _T:
+        """What a step finds, once it succeeds."""
+        found: list[_T] = []
+        self._repeat(lambda connection: found.append(step(connection)))
+        return found[-1]
 
     def _drop(self, connection: Connection) -> None:
         connection.execute(f"DROP TABLE IF EXISTS {quote_table(self._came)}, {quote_table(self._made)}")

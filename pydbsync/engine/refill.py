@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pydbsync.engine.commits import Commits
 from pydbsync.engine.open_batch import OpenBatch
 from pydbsync.engine.stages import Stages
-from pydbsync.model import Delivery, RowChange
+from pydbsync.model import Delivery
 from pydbsync.work import CopyRows
 
 
@@ -23,9 +23,7 @@ def refill(copy: CopyRows, *, commits: Commits, stages: Stages, new_batch: Calla
         batch.taken_up.extend(ids)
         for message in messages:
             delivery = Delivery(message, 0, False)
-            for change in stages.decode(message):
-                if not isinstance(change, RowChange) or (change.database, change.table) != copy.copy:
-                    continue
+            for change in copy.rows_in(stages.decode(message)):
                 if not batch.add_routed(delivery, change):
                     batch.park_unplanned(delivery, change, "the table that it belongs to could not be made")
         commits.begin(batch, commits.state)

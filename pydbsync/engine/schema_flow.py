@@ -15,12 +15,12 @@ from pydbsync.engine.table_plans import TablePlans
 from pydbsync.errors import PlanError, StopError
 from pydbsync.model import Column, Delivery, RowChange, SchemaChange, TableName
 from pydbsync.plan.after_parked import means_the_same
+from pydbsync.plan.altered_copy import AlteredCopy
 from pydbsync.plan.ddl import PlannedSchemaChange, action_of, plan_schema_change
 from pydbsync.plan.dialect import Server
 from pydbsync.plan.lexer import shorten
 from pydbsync.plan.online import NoCopyError, Observed, OnlineChanges
 from pydbsync.plan.row_order import unproven_of
-from pydbsync.plan.rows import ColumnOverrides
 from pydbsync.plan.statement import Statement, parse_statement
 from pydbsync.protocols import Catalog, Decode
 from pydbsync.route.filters import Filters
@@ -55,15 +55,7 @@ class TargetTables(Protocol):
 
     def collation_of(self, database: str) -> str | None: ...
 
-    def misfit_of_copy(
-        self,
-        copy: CopyRows,
-        real: TableName,
-        changes: Sequence[PlannedSchemaChange],
-        *,
-        overrides: ColumnOverrides,
-        decode: Decode,
-    ) -> str: ...
+    def misfit_of_copy(self, wanted: AlteredCopy, decode: Decode) -> str: ...
 
 
 class SchemaFlow:
@@ -367,13 +359,10 @@ class SchemaFlow:
         [target] = self._plans.router.targets(real)
         planned = [self._plan(change, (), target.database) for change in changes]
         self._log.info("the rows that came for %s are compared with those of %s", copy.copy, target)
+        made = [each for each in planned if each is not None]
         return self._tables.misfit_of_copy(
-            copy,
-            target,
-            [each for each in planned if each is not None],
-            overrides=self._plans.overrides(real),
-            decode=self._decode,
-        )
+            AlteredCopy(copy, target, made, self._plans.overrides(real)), self._decode
+        )  # fmt: skip
 
     def _columns_of(self, source: TableName) -> Sequence[str] | None:
         targets = self._plans.router.targets(source)

@@ -7,12 +7,26 @@ from typing import NamedTuple
 
 from pydbsync.model import BINARY_KINDS, FLOAT_KINDS, GEOMETRY_KINDS, TEXT_KINDS, Column, TableName, TableSchema
 from pydbsync.plan.clauses import Clause, read_clauses
+from pydbsync.plan.ddl import PlannedSchemaChange
 from pydbsync.plan.lexer import Brand, Edit, Span, apply_edits, cut_members
 from pydbsync.plan.quoting import quote_name, quote_table
+from pydbsync.plan.rows import ColumnOverrides
 from pydbsync.plan.statement import parse_statement
+from pydbsync.work import CopyRows
 
 _DIGESTED_BYTES = 65535
 _CONSTRAINTS = ("DROP FOREIGN", "DROP CHECK", "DROP CONSTRAINT")
+
+
+class AlteredCopy(NamedTuple):
+    """A copy whose rows are to be compared with what its changes make of the real table."""
+
+    copy: CopyRows
+    real: TableName
+    """At the target."""
+    changes: Sequence[PlannedSchemaChange]
+    """What the swap would do to it."""
+    overrides: ColumnOverrides
 
 
 def on_copy(sql: str, copy: TableName, *, brand: Brand) -> str:

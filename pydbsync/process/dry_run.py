@@ -27,11 +27,12 @@ from pydbsync.engine.table_plans import TablePlans, router_from
 from pydbsync.errors import ConfigError, PlanError, TransientError
 from pydbsync.model import Delivery, Referrer, SchemaChange, TableName, TableSchema
 from pydbsync.places import Checkpoint
+from pydbsync.plan.altered_copy import AlteredCopy
 from pydbsync.plan.batch import single_statements
 from pydbsync.plan.ddl import PlannedSchemaChange
 from pydbsync.plan.lexer import Brand, read_tokens
 from pydbsync.plan.quoting import quote_name
-from pydbsync.plan.rows import ColumnOverrides, Dialect, TablePlan
+from pydbsync.plan.rows import Dialect, TablePlan
 from pydbsync.plan.statement import parse_statement
 from pydbsync.plan.table_definition import TableDefinition, alter_table, define_table
 from pydbsync.process.inputs import translated
@@ -290,15 +291,7 @@ class PrintingTarget:
         """Nothing was written, so that it says nothing."""
         return None
 
-    def misfit_of_copy(
-        self,
-        copy: CopyRows,
-        real: TableName,
-        changes: Sequence[PlannedSchemaChange],
-        *,
-        overrides: ColumnOverrides,
-        decode: Decode,
-    ) -> str:
+    def misfit_of_copy(self, wanted: AlteredCopy, decode: Decode) -> str:
         """Nothing is kept that could be compared."""
         return ""
 
