@@ -257,6 +257,7 @@ def test_with_the_documented_rights_a_schema_change_waits_until_it_is_noticed(
         assert not [note for note in report.notes if "marker" in note]
     thread.join()
     assert caught_up(carrier) == []
+    run_sql(carrier.source, ["DROP USER copier@'%'"])
 
 
 # -- limits ------------------------------------------------------------------------------------------------------------

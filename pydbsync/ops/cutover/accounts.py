@@ -42,9 +42,10 @@ def account_problems(source: Server, target: Server, databases: Databases, own: 
         here, there = _accounts(source), _accounts(target)
     except ApplyError:
         return ["accounts could not be compared (no SELECT on mysql.user)"]
+    here, there = ({each for each in accounts if each.partition("@")[0] not in own} for accounts in (here, there))
     missing = sorted(here - there)
     said = [f"accounts that the target does not have: {listed(missing)}"] if missing else []
-    both = {account for account in here & there if account.partition("@")[0] not in own}
+    both = here & there
     lacking: dict[str, list[str]] = {}
     for each in lacked(_privileges(source), _privileges(target), databases):
         if each.account in both:
