@@ -25,6 +25,10 @@ from pydbsync.plan.quoting import quote_name
 
 _KEY = re.compile(r"(?:UNIQUE )?KEY (\w+) \(")
 _PRIMARY = "PRIMARY KEY ("
+_TYPE = re.compile(r"\w+(?:\([^)]*\))?(?: UNSIGNED)?")
+_CHARSET = re.compile(r"CHARACTER SET (\w+)")
+_COLLATION = re.compile(r"COLLATE (\w+)")
+_NOT_NULL = re.compile(r"NOT NULL|PRIMARY KEY")
 
 
 class Found(NamedTuple):
@@ -241,6 +245,47 @@ def missing_columns(step: Table | Columns, found: Found) -> list[str]:
         for line in _lines(step.definition)
         if not _is_key(line) and not _is_there(step.name, line, found)
     ]
+
+
+class Made(NamedTuple):
+    """How a column is made: its type as information_schema has it but for widths that mean nothing, and the rest of
+    what it holds and how it compares."""
+
+    type: str
+    charset: str
+    collation: str
+    is_null: bool
+    line: str
+    """As in CREATE TABLE."""
+
+
+def made_columns(migrations: Iterable[Migration] = MIGRATIONS) -> dict[tuple[str, str], Made]:
+    """Each column of the state schema, by table and name."""
+    found = {}
+    for migration in migrations:
+        for step in migration.steps:
+            if isinstance(step, Rows):
+                continue
+            for line in _lines(step.definition):
+                if not _is_key(line):
+                    name, _, rest = line.partition(" ")
+                    found[step.name, name.strip("`").lower()] = _made(rest, line)
+    return found
+
+
+def plain_type(text: str) -> str:
+    """A type without the widths of whole numbers, which newer servers leave out."""
+    lower = re.sub(r",\s+", ",", text.lower().strip())
+    return re.sub(r"^((?:tiny|small|medium|big)?int)\(\d+\)", r"\1", "tinyint" if lower == "boolean" else lower)
+
+
+def _made(rest: str, line: str) -> Made:
+    kind = _TYPE.match(rest)
+    charset, collation = _CHARSET.search(rest), _COLLATION.search(rest)
+    return Made(
+        plain_type(kind[0] if kind else ""), charset[1] if charset else "", collation[1] if collation else "",
+        _NOT_NULL.search(rest) is None, line,
+    )  # fmt: skip
 
 
 def _lines(definition: str) -> list[str]:

@@ -29,6 +29,7 @@ DEFAULTS: Final[Mapping[str, str]] = {
     "filter": "",
     "javascript": "",
     "exclude_columns": "",
+    "replay": "false",
     "rabbitmq_host": "localhost",
     "rabbitmq_port": "5672",
     "rabbitmq_user": "guest",

@@ -47,6 +47,10 @@ class Broken(NamedTuple):
     policies: str = "policies"
     graves: tuple[str, str] = ("", "")
     """An exchange for dead letters, and a queue that is bound to it."""
+    alternate: tuple[str, str] = ("", "")
+    """What the exchange gives on that nobody takes: to which exchange, and the queue that is bound to it."""
+    options: Mapping[str, Any] = {}
+    """More keys of the configuration."""
     limit: tuple[str, int] = ("", 0)
     """Of the virtual host; of the queues then only the first is made."""
 
@@ -127,6 +131,27 @@ CASES = {
         fault("queue-refuses", "warning", "waits for no confirmation", "pydbsync capture"),
         arguments={"x-max-length": 1000, "x-overflow": "reject-publish"},
     ),
+    "a queue is not what the configuration says": Broken(
+        fault("queue-arguments", "warning", "queue sync has x-queue-type=classic, and the configuration says"
+                                            " x-queue-type=quorum", "delete_queue"),
+        options={"queue_type": "quorum"},
+    ),
+    "a queue has not the arguments of the configuration": Broken(
+        fault("queue-arguments", "warning", "x-single-active-consumer=nothing", "write it so"),
+        options={"queue_arguments": {"x-single-active-consumer": True}},
+    ),
+    "a mirrored queue": Broken(
+        fault("queue-mirrors", "warning", "is mirrored, by the policy limits", "queue_type: quorum"),
+        policy={"ha-mode": "all"},
+    ),
+    "what no queue takes goes elsewhere": Broken(
+        fault("routes", "ok", "each of 3 tables is received by one queue", ""),
+        queues={"sync": ["shop.orders", "shop.customers"], "rest": []}, alternate=("others", "rest"),
+    ),
+    "what no queue takes goes elsewhere by a policy": Broken(
+        fault("routes", "ok", "each of 3 tables is received by one queue", ""),
+        queues={"sync": ["shop.orders", "shop.customers"], "rest": []}, alternate=("by policy", "rest"),
+    ),
     "a queue has priorities": Broken(
         fault("queue-order", "warning", "overtake others", "x-max-priority"), arguments={"x-max-priority": 5},
     ),
@@ -179,13 +204,17 @@ def shop(source: Endpoint, target: Endpoint) -> tuple[Endpoint, Endpoint]:
     return source, target
 
 
-def settings(ends: tuple[Endpoint, Endpoint], at: Vhost, queues: Mapping[str, list[str]], **amqp: Any) -> Settings:
+def settings(
+    ends: tuple[Endpoint, Endpoint], at: Vhost, queues: Mapping[str, list[str]], options: Mapping[str, Any] = {},
+    **amqp: Any,
+) -> Settings:  # fmt: skip
     given = {
         "db_info": ends[1].db_info,
         "source_db_info": ends[0].db_info,
         "rabbitmq_conn_info": {**at.conn_info, "management_port": at.broker.ports["management"], **amqp},
         "rabbitmq_queue_bind": [{"exchange": ["maxwell", "topic"], "queues": dict(queues)}],
         "log_file_prefix": "",
+        **options,
     }
     return settings_from_mapping(given)[0]
 
@@ -200,6 +229,23 @@ def declare(vhost: Vhost, broken: Broken) -> None:
             channel.queue_bind("sync", "maxwell", "#")
         return
     name = quote(vhost.name, safe="")
+    if broken.alternate[0]:
+        by_policy = broken.alternate[0] == "by policy"
+        with vhost.connect() as connection:
+            channel = connection.channel()
+            arguments = {} if by_policy else {"alternate-exchange": broken.alternate[0]}
+            channel.exchange_declare("maxwell", "topic", durable=True, arguments=arguments)
+            channel.exchange_declare(broken.alternate[0], "fanout", durable=True)
+            channel.queue_declare(broken.alternate[1], durable=True)
+            channel.queue_bind(broken.alternate[1], broken.alternate[0])
+            for queue, keys in broken.queues.items():
+                channel.queue_declare(queue, durable=True)
+                for key in keys:
+                    channel.queue_bind(queue, "maxwell", key)
+        if by_policy:
+            body = {"pattern": "maxwell", "definition": {"alternate-exchange": "by policy"}, "apply-to": "exchanges"}
+            vhost.broker.call("PUT", f"/policies/{name}/others", body)
+        return
     if broken.limit[0]:
         vhost.broker.call("PUT", f"/vhost-limits/{name}/{broken.limit[0]}", {"value": broken.limit[1]})
     if broken.graves[0]:
@@ -215,9 +261,6 @@ def declare(vhost: Vhost, broken: Broken) -> None:
     if broken.policy is not None:
         body = {"pattern": ".*", "definition": broken.policy, "apply-to": "queues"}
         vhost.broker.call("PUT", f"/{broken.policies}/{name}/limits", body)
-        path = f"/queues/{name}/{next(iter(broken.queues))}"
-        kind = "policy" if broken.policies == "policies" else "operator_policy"
-        wait_for(lambda: vhost.broker.call("GET", path).get(kind), what="the policy")
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -226,7 +269,7 @@ def test_a_fault_of_the_broker_is_named_with_its_remedy(
 ) -> None:
     broken = CASES[name]
     declare(vhost, broken)
-    report = examined(settings(shop, vhost, broken.queues), "broker")
+    report = examined(settings(shop, vhost, broken.queues, broken.options), "broker")
     must_say(report, broken.says)
 
 
@@ -239,13 +282,11 @@ def test_a_grave_that_gives_back_later_is_named(shop: tuple[Endpoint, Endpoint],
         channel.exchange_declare("grave", "fanout", durable=True)
         channel.queue_declare("later", durable=True)
         channel.queue_bind("later", "grave")
-    path = f"/queues/{quote(vhost.name, safe='')}/later"
     for names in (["sync"], ["sync", "later"]):
         says = [each.check for each in examined(settings(shop, vhost, {"sync": ["#"]}), "broker").findings]
         assert ("queue-order" in says) is (len(names) == 2)
         body = {"pattern": "later", "definition": {"message-ttl": 60_000, "dead-letter-exchange": "maxwell"}}
         vhost.broker.call("PUT", f"/policies/{quote(vhost.name, safe='')}/again", {**body, "apply-to": "queues"})
-        wait_for(lambda: vhost.broker.call("GET", path).get("policy"), what="the policy")
 
 
 def test_what_a_user_may_not_do_is_named(shop: tuple[Endpoint, Endpoint], vhost: Vhost) -> None:
@@ -263,6 +304,18 @@ def test_what_a_user_may_not_do_is_named(shop: tuple[Endpoint, Endpoint], vhost:
         vhost.broker.call("DELETE", limits)
     must_say(report, fault("user-limits", "error", "may have 2 channels, and the workers need 3", "set_user_limits"))
     must_say(report, fault("broker-rights", "error", "may not bind sync to maxwell by #", "set_topic_permissions"))
+
+
+def test_a_routing_key_that_amqp_cannot_carry(shop: tuple[Endpoint, Endpoint], vhost: Vhost) -> None:
+    vhost.declare("sync", routing_keys=["#"])
+    database = "書" * 45
+    shop[0].query(f"CREATE DATABASE `{database}` CHARACTER SET utf8mb4")
+    try:
+        shop[0].query(f"CREATE TABLE `{database}`.`{'表' * 45}` (id INT PRIMARY KEY)")
+        report = examined(settings(shop, vhost, {"sync": ["#"]}), "broker")
+    finally:
+        shop[0].query(f"DROP DATABASE `{database}`")
+    must_say(report, fault("long-keys", "error", "is longer than 255 bytes", "shorter names"))
 
 
 def test_a_database_server_that_is_rabbitmq(shop: tuple[Endpoint, Endpoint], vhost: Vhost) -> None:

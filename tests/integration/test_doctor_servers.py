@@ -103,6 +103,10 @@ SERVERS = {
         "target", "init-connect", "warning", "SET @a = 1", "init_connect = ''",
         target=("SET GLOBAL init_connect = 'SET @a = 1'",),
     ),
+    "new tables of the target take short keys alone": Fault(
+        "target", "row-format", "warning", "have the row format compact", "innodb_default_row_format = dynamic",
+        target=("SET GLOBAL innodb_default_row_format = compact",),
+    ),
     "new tables of the target have no transactions": Fault(
         "target", "default-engine", "warning", "made as MyISAM", "default_storage_engine = InnoDB",
         target=("SET GLOBAL default_storage_engine = MyISAM",),
@@ -112,6 +116,10 @@ MYSQL_SERVERS = {
     "the source writes partial JSON": Fault(
         "source", "partial-json", "error", "PARTIAL_JSON", "binlog_row_value_options = ''",
         source=("SET GLOBAL binlog_row_value_options = 'PARTIAL_JSON'",),
+    ),
+    "a password that ends": Fault(
+        "target", "account-password", "warning", "must be changed every 90 days", "PASSWORD EXPIRE NEVER",
+        target=("SET GLOBAL default_password_lifetime = 90",),
     ),
     "the source compresses transactions": Fault(
         "source", "binlog-compression", "error", "binlog_transaction_compression", "compression = OFF",
@@ -178,6 +186,10 @@ MARIADB = {
         target=("SET GLOBAL innodb_read_only_compressed = OFF", "ALTER TABLE plain ROW_FORMAT=COMPRESSED",
                 "set global innodb_read_only_compressed = ON"),
     ),
+    "the target makes no table without a key": Fault(
+        "target", "forced-keys", "warning", "the source has shop.plain", "innodb_force_primary_key = OFF",
+        source=("ALTER TABLE plain DROP INDEX a",), target=("SET GLOBAL innodb_force_primary_key = ON",),
+    ),
     "the text of an address is longer": Fault(
         "tables", "narrower-column", "error", "its values are longer", "MODIFY `y` inet6",
         source=("ALTER TABLE plain ADD y INET6",), target=("ALTER TABLE plain ADD y VARCHAR(15)",),
@@ -191,6 +203,14 @@ TABLES = {
     "a table is missing": Fault(
         "tables", "missing-tables", "error", "the target has no shop.items", "pydbsync copy --tables 'shop.items'",
         target=("DROP TABLE items",),
+    ),
+    "a table has lost its file": Fault(
+        "tables", "unreadable-tables", "error", "shop.items cannot be read at the target", "IMPORT TABLESPACE",
+        target=("ALTER TABLE items DISCARD TABLESPACE",),
+    ),
+    "a source table has lost its file": Fault(
+        "tables", "unreadable-tables", "error", "shop.items cannot be read at the source", "IMPORT TABLESPACE",
+        source=("ALTER TABLE items DISCARD TABLESPACE",),
     ),
     "the database is missing": Fault(
         "tables", "missing-tables", "error", "the target has no database shop", "pydbsync copy",
@@ -362,6 +382,18 @@ TABLES = {
         "tables", "rewrite", "warning", "dbname_rewrite names Shop", "write 'shop'",
         options={"dbname_rewrite": {"Shop": "shop"}},
     ),
+    "a table of timestamp_columns is wrong": Fault(
+        "tables", "timestamp-columns", "warning", "names shop.ordres, which the source", "correct timestamp_columns",
+        options={"timestamp_columns": {"shop": {"ordres": ["changed"]}}},
+    ),
+    "a column of binary_columns is wrong": Fault(
+        "tables", "binary-columns", "warning", "names column tokn of shop.orders", "correct binary_columns",
+        options={"binary_columns": {"shop": {"orders": ["tokn", "token"]}}},
+    ),
+    "a glob of trusted_columns is wrong": Fault(
+        "tables", "trusted-columns", "warning", "'shop.orders.shre'", "correct trusted_columns",
+        options={"trusted_columns": ["shop.orders.shre"]},
+    ),
     "a glob of include is wrong": Fault(
         "tables", "include", "warning", "'shop.ordres'", "correct include", options={"include": ["shop.ordres"]},
     ),
@@ -407,7 +439,29 @@ def test_a_fault_is_named_with_its_remedy(ends: tuple[Endpoint, Endpoint], name:
 @pytest.mark.parametrize("name", MYSQL_SERVERS)
 def test_a_fault_of_mysql_is_named_with_its_remedy(ends: tuple[Endpoint, Endpoint], name: str) -> None:
     with _broken(ends, MYSQL_SERVERS[name]):
-        must_say(examined(settings_of(*ends), "source"), MYSQL_SERVERS[name])
+        must_say(examined(settings_of(*ends), MYSQL_SERVERS[name].group), MYSQL_SERVERS[name])
+
+
+@pytest.mark.mysql
+def test_a_database_that_is_closed_to_writes(ends: tuple[Endpoint, Endpoint]) -> None:
+    fault = Fault(
+        "target", "read-only-database", "error", "the database shop at the target is READ ONLY", "READ ONLY = 0"
+    )
+    ends[1].query("ALTER DATABASE shop READ ONLY = 1")
+    try:
+        must_say(examined(settings_of(*ends), "target"), fault)
+    finally:
+        ends[1].query("ALTER DATABASE shop READ ONLY = 0")
+
+
+def test_a_table_that_somebody_has_locked(ends: tuple[Endpoint, Endpoint]) -> None:
+    """It is said soon, and the other tables are looked at."""
+    fault = Fault("tables", "locked-tables", "warning", "shop.items at the target is locked", "UNLOCK TABLES")
+    with ends[1].connect() as connection, connection.cursor() as cursor:
+        cursor.execute("LOCK TABLES shop.items WRITE")
+        report = examined(settings_of(*ends), "tables")
+    must_say(report, fault)
+    assert not named(report, "unreadable-tables"), shown(report)
 
 
 @pytest.mark.mariadb
@@ -477,6 +531,12 @@ def test_without_a_source_what_needs_it_is_unknown(ends: tuple[Endpoint, Endpoin
     assert all("source_db_info" in each.remedy for each in unknowns if "source" in each.text), shown(report)
 
 
+def test_without_a_queue_no_table_is_said_to_lack_one(ends: tuple[Endpoint, Endpoint]) -> None:
+    """As in a configuration for copy and verify alone."""
+    report = examined(settings_of(*ends), "broker")
+    assert {each.level for each in report.findings} == {"unknown"}, shown(report)
+
+
 def test_a_lock_that_is_held_does_not_keep_the_doctor(ends: tuple[Endpoint, Endpoint]) -> None:
     """A statement that waits for ever is given up in time, and the next group is looked at."""
     settings = settings_of(*ends)
@@ -529,6 +589,27 @@ STATE_FAULTS = {
     "a state table without transactions": (
         "ALTER TABLE checkpoint ENGINE = MyISAM",
         Fault("state", "state-engine", "error", "pydbsync.checkpoint", "ENGINE=InnoDB"),
+    ),
+    "a column of the state that is shorter": (
+        "ALTER TABLE parked MODIFY reason VARCHAR(20) CHARACTER SET utf8mb4 NOT NULL",
+        Fault("state", "state-changed", "error", "pydbsync.parked.reason is varchar(20) and was made as text",
+              "`parked` MODIFY reason TEXT"),
+    ),
+    "a key of the state that compares otherwise": (
+        "ALTER TABLE checkpoint MODIFY stream VARCHAR(190) CHARACTER SET utf8mb4 COLLATE utf8mb4_general_ci NOT NULL",
+        Fault("state", "state-changed", "error", "checkpoint.stream is compared by utf8mb4_general_ci",
+              "COLLATE utf8mb4_bin NOT NULL"),
+    ),
+    "a checkpoint that was removed": (
+        "INSERT INTO worker (stream, host, pid, queue, state, written_at, applied) VALUES ('sync', 'h', 1, 'sync',"
+        " 'stopped', NOW(6), 5)",
+        Fault("state", "checkpoint", "error", "the checkpoint of queue sync is gone", "pydbsync checkpoint set"),
+    ),
+    "a state that came with a copy of the target": (
+        "INSERT INTO checkpoint (stream, gtids, ghosts) VALUES ('sync', '', '');"
+        "INSERT INTO stream_origin (stream, queue, vhost, cluster, address, server) VALUES ('sync', 'sync', '/', 'c',"
+        " 'a', 'server_uuid other')",
+        Fault("state", "other-target", "warning", "at another server (server_uuid other)", "correct db_info"),
     ),
     "parked changes": (
         "INSERT INTO parked (stream, position, kind, source_database, source_table, target_database, row_keys,"
@@ -614,6 +695,11 @@ STATE_FAULTS = {
         " room')",
         Fault("state", "worker-error", "error", "ended with: the disk is full", "make room"),
     ),
+    "two captures": (
+        "INSERT INTO task (kind, name, host, pid, state, written_at) VALUES ('capture', 'a', 'h', 1, 'running',"
+        " NOW(6)), ('capture', 'b', 'h', 2, 'running', NOW(6))",
+        Fault("maxwell", "publishers", "warning", "2 programs read this source to publish it", "stop all but one"),
+    ),
     "a copy that outlasts the binlog": (
         "INSERT INTO task (kind, name, host, pid, state, started_at, written_at, done, total)"
         " VALUES ('copy', '', 'h', 1, 'copying', NOW(6) - INTERVAL 10 HOUR, NOW(6), 10, 1000)",
@@ -629,11 +715,32 @@ def test_a_fault_of_the_state_is_named_with_its_remedy(ends: tuple[Endpoint, End
     connection = Connection(ends[1].db_info)
     try:
         ensure_state_schema(connection, "pydbsync")
-        run_sql(ends[1], [sql], database="pydbsync")
+        run_sql(ends[1], sql.split(";"), database="pydbsync")
         must_say(
             examined(settings_of(*ends, **bound, rabbitmq_conn_info={"host": "127.0.0.1", "port": 1}), fault.group),
             fault,
         )
+    finally:
+        connection.close()
+        ends[1].query("DROP DATABASE IF EXISTS pydbsync")
+
+
+def test_a_place_beyond_the_end_of_the_binlog_is_named(ends: tuple[Endpoint, Endpoint]) -> None:
+    """A source that a crash or a restore has taken back."""
+    connection = Connection(ends[1].db_info)
+    bound: dict[str, Any] = {"rabbitmq_queue_bind": [{"exchange": ["maxwell", "topic"], "queues": {"sync": ["#"]}}]}
+    settings = settings_of(*ends, **bound, rabbitmq_conn_info={"host": "127.0.0.1", "port": 1})
+    base, _, file = str(ends[0].query("SHOW BINARY LOGS")[-1][0]).rpartition(".")
+    end = int(ends[0].query("SHOW BINARY LOGS")[-1][1])
+    try:
+        ensure_state_schema(connection, "pydbsync")
+        for offset, says in ((end, ""), (end + 1_000_000, "other-source")):
+            ends[1].query(
+                "REPLACE INTO pydbsync.checkpoint (stream, binlog_base, binlog_file, binlog_offset, gtids, ghosts,"
+                " commits) VALUES ('sync', %s, %s, %s, '', '', 5)", base, int(file), offset,
+            )  # fmt: skip
+            found = [each.check for each in examined(settings, "state").findings if each.check == "other-source"]
+            assert found == [says][: bool(says)]
     finally:
         connection.close()
         ends[1].query("DROP DATABASE IF EXISTS pydbsync")

@@ -49,6 +49,15 @@ SESSIONS = {
         Fault("target", "prepared", "warning", "'left'", "XA COMMIT 'left'; or XA ROLLBACK 'left'"),
         "target", ("XA START 'left'", "INSERT INTO shop.t VALUES (2)", "XA END 'left'", "XA PREPARE 'left'"),
     ),
+    "a prepared transaction at the source": Held(
+        Fault("source", "prepared", "warning", "('left')", "XA COMMIT 'left'; or XA ROLLBACK 'left'"),
+        "source", ("XA START 'left'", "INSERT INTO shop.t VALUES (2)", "XA END 'left'", "XA PREPARE 'left'"),
+    ),
+    "a prepared transaction with a name of bytes": Held(
+        Fault("target", "prepared", "warning", "(X'00ff',X'62',7)", "XA ROLLBACK X'00ff',X'62',7;"),
+        "target", ("XA START X'00ff',X'62',7", "INSERT INTO shop.t VALUES (3)", "XA END X'00ff',X'62',7",
+                   "XA PREPARE X'00ff',X'62',7"),
+    ),
     "the connections of the target are nearly used up": Held(
         Fault("target", "max-connections", "warning", "connections in use", "SET GLOBAL max_connections = "),
         "target", (), f"{DOCTOR}.target._FULL_SHARE", 0,
@@ -108,7 +117,7 @@ def test_what_a_session_or_a_server_holds_is_named(
             must_say(examined(settings, held.fault.group), held.fault)
         finally:
             if held.fault.check == "prepared":
-                cursor.execute("XA ROLLBACK 'left'")
+                cursor.execute(held.statements[-1].replace("PREPARE", "ROLLBACK"))
 
 
 @pytest.mark.parametrize(
@@ -163,6 +172,30 @@ def test_what_an_account_of_the_target_is_like(ends: dict[str, Endpoint], name: 
             must_say(examined(settings, fault.group), fault)
     finally:
         target.query("DROP USER shopkeeper@'%'")
+
+
+def test_a_role_that_is_not_active_is_made_so_by_the_remedy(ends: dict[str, Endpoint]) -> None:
+    """The rights were granted, and a new session does not have them."""
+    target = ends["target"]
+    is_mariadb = "MariaDB" in str(target.query("SELECT VERSION()")[0][0])
+    keeper = replace(target, user="shopkeeper", password="sells", server=None)
+    target.query("CREATE USER shopkeeper@'%' IDENTIFIED BY 'sells'")
+    target.query("CREATE ROLE writer")
+    try:
+        for database in ("shop", "pydbsync"):
+            target.query(f"GRANT ALL ON {database}.* TO writer")
+        target.query("GRANT writer TO shopkeeper@'%'")
+        settings = settings_of(ends["source"], keeper)
+        said = {each.check: each for each in examined(settings, "rights").findings if each.check.endswith("-rights")}
+        assert "lacks SELECT, INSERT" in said["target-rights"].text
+        for check in ("target-rights", "state-rights"):
+            assert said[check].remedy.startswith("SET DEFAULT ROLE "), said[check]
+        target.query(said["target-rights"].remedy.partition(";")[0])
+        must_say(examined(settings, "rights"), Fault("", "target-rights", "ok", "may write to shop and pydbsync", ""))
+    finally:
+        target.query("DROP USER shopkeeper@'%'")
+        target.query("DROP ROLE writer")
+    assert is_mariadb is ("FOR" in said["target-rights"].remedy)
 
 
 def test_what_amazon_says_of_its_binlog(ends: dict[str, Endpoint]) -> None:

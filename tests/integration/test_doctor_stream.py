@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import threading
 import time
@@ -20,10 +21,11 @@ from pydbsync.ops.doctor.examination import Examination
 from pydbsync.ops.doctor.finding import Report
 from pydbsync.ops.doctor.stream import Message, looked_at
 from tests.comparing import run_sql
-from tests.examining import Fault, examined, must_say, settings_of, shown
+from tests.examining import Fault, examined, must_say, named, settings_of, shown
 from tests.integration.test_doctor_broker import settings
 from tests.processes import wait_for
 from tests.servers import Endpoint, Vhost
+from tests.unit.decode.test_encrypted import encrypted
 
 pytestmark = pytest.mark.mariadb
 
@@ -89,6 +91,43 @@ def test_good_messages_and_bundles_have_nothing_wrong(shop: tuple[Endpoint, Endp
         )
     finally:
         exam.close()
+
+
+KEY = "0123456789abcdef"
+RECORDED = Path(__file__).parents[1] / "data" / "inputs"
+
+
+@pytest.mark.parametrize(
+    ("options", "good", "bad", "check", "remedy"),
+    [
+        ({"maxwell_secret_key": KEY}, encrypted(row().decode()), encrypted(row().decode(), "x" * 16), "encrypted",
+         "maxwell_secret_key"),
+        ({"input_format": "canal"}, "canal-1.1.7-mysql-9.7", ROW, "message-format", "it says canal"),
+        ({"input_format": "debezium"}, "debezium-3.6.1-mysql-9.7", ROW, "message-format", "it says debezium"),
+    ],
+    ids=["encrypted", "canal", "debezium"],
+)  # fmt: skip
+def test_messages_are_looked_at_in_the_format_of_the_configuration(
+    shop: tuple[Endpoint, Endpoint], options: dict[str, Any], good: Any, bad: Any, check: str, remedy: str
+) -> None:
+    """What Maxwell's flags would mend is no fault of another publisher's."""
+    spoken = options.get("input_format", "maxwell")
+    if isinstance(good, str):
+        with gzip.open(RECORDED / f"{good}.ndjson.gz") as file:
+            bodies = [line.strip() for _, line in zip(range(20), file, strict=False)]
+    else:
+        bodies = [json.dumps(good).encode()]
+    for wrong in (None, json.dumps(bad).encode()):
+        exam = Examination(settings_of(*shop, **options))
+        try:
+            messages = [Message(each, True) for each in [*bodies, *([wrong] if wrong else [])]]
+            report = Report(findings=tuple(looked_at(exam, messages, where="messages", spoken=spoken)))
+        finally:
+            exam.close()
+        if wrong is None:
+            assert report.findings == (), shown(report)
+        else:
+            must_say(report, Fault("", check, "error", f"1 of {len(messages)} messages", remedy))
 
 
 @contextmanager
@@ -174,6 +213,8 @@ def good_flags(shop: tuple[Endpoint, Endpoint], vhost: Vhost) -> str:
         ("output_ddl=false", "maxwell-flags", "schema changes never arrive"),
         ("output_nulls=false", "maxwell-flags", "are left out"),
         ("encrypt=data", "maxwell-flags", "encrypted"),
+        ("replay=true", "maxwell-flags", "keeps no place"),
+        ("exclude_dbs=crm", "maxwell-filter", "filters of its former kind (exclude_dbs)"),
         ("output_naming_strategy=underscore_to_camelcase", "maxwell-flags", "other names"),
         ("rabbitmq_message_persistent=false", "maxwell-flags", "loses what is waiting"),
         ("rabbitmq_exchange_type=fanout", "maxwell-exchange", "as fanout, the configuration as topic"),
@@ -248,6 +289,11 @@ def test_maxwells_own_place_is_looked_at(
             file or now_file, int((time.time() - age_s) * 1000),
         )  # fmt: skip
         report = examined(settings_of(*shop), "maxwell")
+        assert not named(report, "publishers"), shown(report)
+        source.query("INSERT INTO maxwell.positions SELECT server_id, binlog_file, 4, NULL, 'more', 0, %s FROM"
+                     " maxwell.positions", int(time.time() * 1000))  # fmt: skip
+        both = named(examined(settings_of(*shop), "maxwell"), "publishers")
     finally:
         source.query("DROP DATABASE maxwell")
+    assert [each.level for each in both] == ["warning"][: level == "ok"]  # a silent one publishes nothing
     must_say(report, Fault("", "maxwell-places", level, says, remedy))

@@ -22,9 +22,13 @@ class Binding(NamedTuple):
 class Routes:
     """The bindings of a virtual host, asked by routing key."""
 
-    def __init__(self, exchanges: Mapping[str, str], bindings: Iterable[Binding]) -> None:
-        """`exchanges` has the type of each by its name."""
+    def __init__(
+        self, exchanges: Mapping[str, str], bindings: Iterable[Binding], alternates: Mapping[str, str] | None = None
+    ) -> None:
+        """`exchanges` has the type of each by its name, `alternates` the one that gets what none of its bindings
+        takes."""
         self._types = dict(exchanges)
+        self._alternates = dict(alternates or {})
         self._bindings: dict[str, list[Binding]] = {}
         for binding in bindings:
             self._bindings.setdefault(binding.source, []).append(binding)
@@ -40,12 +44,11 @@ class Routes:
                 continue
             seen.add(name)
             kind = self._types.get(name, "topic")
-            for binding in self._bindings.get(name, ()):
-                if matches(kind, binding.key, key):
-                    if binding.is_queue:
-                        found.add(binding.destination)
-                    else:
-                        left.append(binding.destination)
+            taken = [each for each in self._bindings.get(name, ()) if matches(kind, each.key, key)]
+            found |= {each.destination for each in taken if each.is_queue}
+            left += [each.destination for each in taken if not each.is_queue]
+            if not taken and name in self._alternates:
+                left.append(self._alternates[name])
         return frozenset(found)
 
     def hashes(self, exchange: str) -> bool:

@@ -14,7 +14,6 @@ from pydbsync.errors import ApplyError
 from pydbsync.model import TableName
 from pydbsync.ops.doctor.examination import Examination
 from pydbsync.ops.doctor.finding import Finding, error, listed, ok
-from pydbsync.ops.doctor.grants import grant_statement
 from pydbsync.ops.verify.run import Verification, VerifyOptions
 from pydbsync.ops.verify.settle import SettleOptions
 from pydbsync.plan.quoting import quote_name, quote_table
@@ -83,7 +82,7 @@ def check_canary(exam: Examination) -> Iterator[Finding]:
     except ApplyError as exc:
         if exc.code not in _DENIED:
             raise
-        needs = grant_statement(("SELECT", "INSERT", "CREATE", "DROP"), database, "*", exam.account("source"))
+        needs = exam.granting("source", ("SELECT", "INSERT", "CREATE", "DROP"), database)
         yield error("canary", f"the canary cannot be written at the source: {exc}", needs)
         return
     try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import cached_property
 from typing import Any, TypeVar
 
@@ -16,7 +16,7 @@ from pydbsync.config.servers import TargetSettings
 from pydbsync.config.settings import Settings
 from pydbsync.engine.table_plans import router_from
 from pydbsync.errors import ConfigError, PydbsyncError, SourceError, TransientError
-from pydbsync.ops.doctor.grants import Grants, own_grants
+from pydbsync.ops.doctor.grants import Grants, grant_statement, own_grants, role_statement
 from pydbsync.route.router import Router
 from pydbsync.source.link import BrokerLink
 from pydbsync.source.management import Management
@@ -120,6 +120,17 @@ class Examination:
         """`user@host` as the server's grants name us."""
         connection = self.target() if end == "target" else self.source()
         return self.known(f"account {end}", lambda: str(connection.value("SELECT CURRENT_USER()")))
+
+    def granting(self, end: str, privileges: Iterable[str], database: str = "*", table: str = "*") -> str:
+        """What gives our user these rights: a GRANT, or what makes a role active that it was given and that has them.
+        Raises Away, ApplyError."""
+        wanted = list(privileges)
+        connection = self.target() if end == "target" else self.source()
+        if role := self.grants(end).role_with(wanted, database, table):
+            is_mariadb = connection.dialect.is_mariadb
+            shown = role_statement(role, self.account(end), is_mariadb=is_mariadb)
+            return f"{shown} (the role {role} has that, and is not active in a new session)"
+        return grant_statement(wanted, database, table, self.account(end))
 
     def close(self) -> None:
         """End all connections, under a statement too; the next use makes new ones. Never raises."""

@@ -17,6 +17,9 @@ _GRANT = re.compile(
     re.IGNORECASE,
 )
 _REVOKE = re.compile(r"REVOKE (?P<privileges>.+?) ON (?P<database>`(?:[^`]|``)*`)\.\* FROM ", re.IGNORECASE)
+_ROLES = re.compile(r"GRANT (?P<roles>(?:(?!\bON\b).)+?) TO (?!.* ON )", re.IGNORECASE)
+"""A line that gives roles alone: `GRANT `reader`@`%`,`writer`@`%` TO `app`@`%``; MariaDB's have no host."""
+_ROLE = re.compile(r"(?:`(?:[^`]|``)*`|'[^']*'|[^`',\s@]+)(?:@(?:`(?:[^`]|``)*`|'[^']*'|[^`',\s]+))?")
 _COLUMNS = re.compile(r"\s*\([^)]*\)")
 _EVERYTHING = frozenset({"ALL PRIVILEGES", "ALL"})
 _SAME = {
@@ -33,6 +36,9 @@ class Grants(msgspec.Struct, frozen=True):
     scopes: tuple[tuple[str, str, frozenset[str]], ...]
     revoked: tuple[tuple[str, frozenset[str]], ...] = ()
     """MySQL's partial revokes: privileges that a database is exempt from."""
+    idle_roles: tuple[tuple[str, Grants], ...] = ()
+    """Roles that the user was given and that are not active in a new session, by their quoted names, with its rights
+    where they are."""
 
     def has(self, privilege: str, database: str = "*", table: str = "*") -> bool:
         """Whether the privilege is there on all of the scope: everything, a database, or a table of it."""
@@ -56,6 +62,11 @@ class Grants(msgspec.Struct, frozen=True):
                 return True
         return False
 
+    def role_with(self, privileges: Iterable[str], database: str = "*", table: str = "*") -> str:
+        """The role that gives all of them if it is made active; empty where there is none."""
+        wanted = [_SAME.get(each, each) for each in privileges]
+        return next((role for role, grants in self.idle_roles if not grants.lacks(wanted, database, table)), "")
+
     def lacks(self, privileges: Iterable[str], database: str = "*", table: str = "*") -> list[str]:
         """Those of the privileges that are missing there, in their order."""
         return [each for each in privileges if not self.has(each, database, table)]
@@ -76,17 +87,37 @@ def read_grants(lines: Iterable[str]) -> Grants:
 
 def own_grants(connection: Connection) -> Grants:
     """Those of the connection's user, with its active roles. Raises ApplyError."""
-    lines = [str(line) for (line, *_) in connection.rows("SHOW GRANTS")]
+    own = [str(line) for (line, *_) in connection.rows("SHOW GRANTS")]
     try:
-        roles = connection.value("SELECT CURRENT_ROLE()")
+        found = str(connection.value("SELECT CURRENT_ROLE()") or "")
     except ApplyError:  # MySQL before 8
-        roles = None
-    if roles and str(roles).upper() != "NONE":
-        if connection.dialect.is_mariadb:
-            lines += [str(line) for (line, *_) in connection.rows(f"SHOW GRANTS FOR {_role(str(roles))}")]
-        else:
-            lines += [str(line) for (line, *_) in connection.rows(f"SHOW GRANTS FOR CURRENT_USER() USING {roles}")]
-    return read_grants(lines)
+        return read_grants(own)
+    active = "" if found.upper() == "NONE" else found
+    lines = [*own, *(_lines_with(connection, active) if active else ())]
+    idle = [] if active else [role for line in own for role in roles_of(line)]
+    return msgspec.structs.replace(
+        read_grants(lines),
+        idle_roles=tuple((role, read_grants([*own, *_lines_with(connection, role, is_idle=True)])) for role in idle),
+    )
+
+
+def _lines_with(connection: Connection, role: str, *, is_idle: bool = False) -> list[str]:
+    """What SHOW GRANTS says of a role that the user was given. Raises ApplyError."""
+    if not connection.dialect.is_mariadb:
+        return [str(line) for (line, *_) in connection.rows(f"SHOW GRANTS FOR CURRENT_USER() USING {role}")]
+    if not is_idle:
+        return [str(line) for (line, *_) in connection.rows(f"SHOW GRANTS FOR {_role(role)}")]
+    connection.execute(f"SET ROLE {role}")  # MariaDB shows the rights of a role to those in which it is active
+    try:
+        return [str(line) for (line, *_) in connection.rows(f"SHOW GRANTS FOR {role}")]
+    finally:
+        connection.execute("SET ROLE NONE")
+
+
+def role_statement(role: str, account: str, *, is_mariadb: bool) -> str:
+    """What makes a role active in each new session. `account` is as CURRENT_USER() has it."""
+    user, _, host = account.rpartition("@")
+    return f"SET DEFAULT ROLE {role} {'FOR' if is_mariadb else 'TO'} {_quoted(user)}@{_quoted(host)};"
 
 
 def grant_statement(privileges: Iterable[str], database: str, table: str, account: str) -> str:
@@ -124,6 +155,12 @@ def _matches(pattern: str, database: str) -> bool:
             spelled += {"%": ".*", "_": "."}.get(sign, re.escape(sign))
         position += 1
     return pattern == database or re.fullmatch(spelled, database, re.DOTALL) is not None
+
+
+def roles_of(line: str) -> list[str]:
+    """The roles, quoted, that a line of SHOW GRANTS gives."""
+    given = _ROLES.match(line)
+    return [] if given is None else _ROLE.findall(given["roles"])
 
 
 def _role(name: str) -> str:

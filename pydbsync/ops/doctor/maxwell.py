@@ -8,18 +8,19 @@ from collections.abc import Iterator
 from typing import Any, Final, NamedTuple
 
 from pydbsync.engine.echoes import MARK_TABLES
-from pydbsync.errors import ApplyError
+from pydbsync.errors import ApplyError, ConfigError
 from pydbsync.model import TableName
 from pydbsync.ops.doctor.catalogue import ColumnFacts, source_tables
-from pydbsync.ops.doctor.examination import Examination
+from pydbsync.ops.doctor.examination import Away, Examination, NoTables
 from pydbsync.ops.doctor.finding import Finding, Level, counted, error, listed, ok, unknown, warning
-from pydbsync.ops.doctor.grants import grant_statement
 from pydbsync.ops.doctor.reach import addresses_of
 from pydbsync.ops.doctor.source import binlog_files
 from pydbsync.ops.doctor.variables import number, variables
+from pydbsync.ops.status.read import Reader
 from pydbsync.plan.quoting import quote_name
 
 _SILENT_S = 60
+_OLD_FILTER = re.compile(r"(?:include|exclude|blacklist)_(?:dbs|tables|column_values)")
 _NO_SUCH = (1049, 1146)
 
 
@@ -45,7 +46,7 @@ FLAGS: Final = (
                                           " target"),
     Flag("output_null_zerodates", "false", "error", "zero dates arrive as NULL"),
     Flag("output_naming_strategy", "none", "error", "columns arrive under other names than they have"),
-    Flag("encrypt", "none", "error", "messages are encrypted, and pydbsync has no key"),
+    Flag("encrypt", "none", "error", "messages are encrypted, and maxwell_secret_key is not set"),
     Flag("exclude_columns", "", "error", "these columns never arrive"),
     Flag("javascript", "", "warning", "a filter in JavaScript can change or leave out rows; what it leaves out is a"
                                       " hole"),
@@ -54,6 +55,7 @@ FLAGS: Final = (
     Flag("output_server_id", "true", "warning", "messages do not say which server wrote them: a fail-over is"
                                                 " noticed late"),
     Flag("rabbitmq_message_persistent", "true", "error", "RabbitMQ loses what is waiting when it starts again"),
+    Flag("replay", "false", "error", "Maxwell keeps no place: after each start it reads what it was told at first"),
     Flag("rabbitmq_exchange_autodelete", "false", "warning", "the exchange goes with its last binding"),
 )  # fmt: skip
 """docs/maxwell.md has the same list; a test compares them."""
@@ -69,6 +71,14 @@ def check_flags(exam: Examination) -> Iterator[Finding]:
         value = given.get(flag.name, "")
         if value.lower() != flag.wanted:
             if flag.name == "output_gtid_position" and _has_no_gtids(exam):
+                continue
+            if flag.name == "encrypt" and (own := exam.settings.maxwell_secret_key) is not None:
+                if own.reveal() != given.get("secret_key", ""):
+                    wrong += 1
+                    yield error(
+                        "maxwell-flags", "Maxwell's secret_key is another one than maxwell_secret_key: no message could"
+                        " be read", "maxwell_secret_key: the secret_key of config.properties",
+                    )  # fmt: skip
                 continue
             wrong += 1
             yield Finding(
@@ -202,7 +212,16 @@ def check_readers(exam: Examination) -> Iterator[Finding]:
 def check_filter(exam: Examination) -> Iterator[Finding]:
     """Maxwell's filter leaves tables out that take part here."""
     given = exam.maxwell
-    if given is None or not given["filter"]:
+    if given is None:
+        return
+    if old := sorted(name for name in given if _OLD_FILTER.fullmatch(name) and given[name]):
+        yield warning(
+            "maxwell-filter",
+            f"Maxwell's config.properties has filters of its former kind ({listed(old)}): which tables they leave out"
+            " is not looked at",
+            f"write {old[0]} as filter=exclude: …, include: …, and restart Maxwell",
+        )
+    if not given["filter"]:
         return
     rules = read_filter(given["filter"])
     absent = sorted(name for name in source_tables(exam) if not passes(rules, name))
@@ -271,54 +290,85 @@ def _names(pattern: str, name: str) -> bool:
     return pattern == "*" or pattern.strip("`\"'") == name
 
 
+def _positions(exam: Examination) -> list[tuple[Any, ...]]:
+    """Client, file, offset and last heartbeat of each Maxwell that has a place in this source. Raises Away,
+    ApplyError; nothing where there is no database of Maxwell's."""
+
+    def read() -> list[tuple[Any, ...]]:
+        try:
+            return exam.source().rows(
+                "SELECT client_id, binlog_file, binlog_position, last_heartbeat_read FROM"
+                f" {quote_name(exam.settings.maxwell_database)}.`positions` WHERE server_id = @@server_id"
+            )
+        except ApplyError as exc:
+            if exc.code in _NO_SUCH:
+                return []
+            raise
+
+    return exam.known("maxwell positions", read)
+
+
 def check_places(exam: Examination) -> Iterator[Finding]:
     """Maxwell's own database at the source: where it is, and whether the binlog is still there."""
     database = quote_name(exam.settings.maxwell_database)
-    connection = exam.source()
     try:
-        rows = connection.rows(
-            f"SELECT client_id, binlog_file, binlog_position, last_heartbeat_read FROM {database}.`positions`"
-            " WHERE server_id = @@server_id"
-        )
+        rows = _positions(exam)
     except ApplyError as exc:
-        if exc.code not in _NO_SUCH:
-            yield unknown(
-                "maxwell-places",
-                f"Maxwell's place cannot be seen: {exc}",
-                "needs " + grant_statement(("SELECT",), exam.settings.maxwell_database, "*", exam.account("source")),
-            )
+        yield unknown(
+            "maxwell-places",
+            f"Maxwell's place cannot be seen: {exc}",
+            "needs " + exam.granting("source", ("SELECT",), exam.settings.maxwell_database),
+        )
         return
-    fresh = [row for row in rows if _age_s(row) < _SILENT_S]
     files = binlog_files(exam)
-    for client, file, position, heartbeat in rows:
+    for row in rows:
+        client, file, position, _ = row
         if exam.maxwell is not None and client != exam.maxwell["client_id"]:
             continue
         if files and file not in files:
             yield error(
                 "maxwell-places",
                 f"Maxwell ({client}) stands at {file}:{position}, which the source has purged: what lies between is"
-                f" lost",
+                " lost",
                 "stop it, pydbsync copy the tables anew, and start it at the present end of the binlog",
             )
-        elif (client, file, position, heartbeat) not in fresh:
+        elif _age_s(row) >= _SILENT_S:
             yield warning(
                 "maxwell-places",
-                f"Maxwell ({client}) has read nothing for {_age_s((client, file, position, heartbeat)):,.0f} s: it"
-                f" does not"
-                " run, or is that far behind",
+                f"Maxwell ({client}) has read nothing for {_age_s(row):,.0f} s: it does not run, or is that far behind",
                 "start it and read its log; where it has been replaced, DELETE FROM"
                 f" {database}.positions WHERE client_id = '{client}'",
             )
         else:
             yield ok("maxwell-places", f"Maxwell ({client}) reads the binlog, at {file}:{position}")
-    if len(fresh) > 1:
+
+
+def check_publishers(exam: Examination) -> Iterator[Finding]:
+    """Two programs that publish one source."""
+    try:
+        maxwells = [f"Maxwell ({row[0]})" for row in _positions(exam) if _age_s(row) < _SILENT_S]
+    except ApplyError:
+        maxwells = []
+    names = [*maxwells, *_captures(exam)]
+    if len(names) > 1:
         yield warning(
-            "maxwell-places",
-            f"{len(fresh)} Maxwells read this source ({listed(row[0] for row in fresh)}): if both publish here, all"
-            f" comes twice"
-            " and counts as duplicates",
-            "stop one of them, or give each an exchange of its own",
+            "publishers",
+            f"{len(names)} programs read this source to publish it: {listed(names)}: if they publish to one exchange,"
+            " all comes twice and counts as duplicates, and a queue fills twice as fast",
+            "stop all but one, or give each an exchange of its own",
         )
+
+
+def _captures(exam: Examination) -> list[str]:
+    """Runs of pydbsync capture that write their progress into the state schema now."""
+    try:
+        tasks = Reader(exam.target(), exam.settings).tasks()
+    except (Away, NoTables, ConfigError):
+        return []
+    return [
+        f"pydbsync capture (pid {task.pid} on {task.host})"
+        for task in tasks if task.kind == "capture" and task.is_fresh and not task.is_over
+    ]  # fmt: skip
 
 
 def check_types(exam: Examination) -> Iterator[Finding]:

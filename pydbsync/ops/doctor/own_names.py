@@ -6,11 +6,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from pydbsync.apply.migrations import MIGRATIONS, VERSION_TABLE, Table
+from pydbsync.apply.migrations import MIGRATIONS, VERSION_TABLE, Made, Table, made_columns, plain_type
 from pydbsync.ops.capture.history.state import CAPTURE_TABLES
 from pydbsync.ops.doctor.catalogue import pairs
 from pydbsync.ops.doctor.examination import Examination
 from pydbsync.ops.doctor.finding import Finding, error, listed
+from pydbsync.ops.doctor.variables import text_of
 from pydbsync.plan.quoting import quote_name
 
 _PRIMARY = re.compile(r"PRIMARY KEY\b", re.IGNORECASE)
@@ -102,3 +103,36 @@ def check_untouched(exam: Examination) -> Iterator[Finding]:
                 f"stop the workers; see that no row is there twice, then ALTER TABLE {name} ADD PRIMARY KEY (…) as"
                 " SHOW CREATE TABLE of another state schema has it",
             )  # fmt: skip
+
+
+def check_columns(exam: Examination) -> Iterator[Finding]:
+    """What is kept must come back as it was written: columns as they were made."""
+    schema, made = exam.settings.state_schema, made_columns()
+    for table, column, kind, charset, collation, nullable in exam.target().rows(
+        "SELECT table_name, column_name, column_type, character_set_name, collation_name, is_nullable"
+        " FROM information_schema.columns WHERE table_schema = %s",
+        (schema,),
+    ):
+        wanted = made.get((str(table).lower(), str(column).lower()))
+        if wanted is None:
+            continue
+        if unlike := _unlike(wanted, text_of(kind), charset, collation, is_null=nullable == "YES"):
+            yield error(
+                "state-changed",
+                f"{schema}.{table}.{column} is {unlike}: what pydbsync keeps there is refused, cut, or taken for"
+                " something else",
+                f"stop the workers; ALTER TABLE {quote_name(schema)}.{quote_name(str(table))} MODIFY {wanted.line}",
+            )
+
+
+def _unlike(made: Made, kind: str, charset: str | None, collation: str | None, *, is_null: bool) -> str:
+    """In which way a column is another one than was made, as words; empty where it is that."""
+    if plain_type(kind) != made.type:
+        return f"{kind} and was made as {made.type}"
+    if made.charset and charset != made.charset:
+        return f"of the character set {charset} and was made with {made.charset}"
+    if made.collation and collation != made.collation:
+        return f"compared by {collation} and was made with {made.collation}"
+    if made.is_null and not is_null:
+        return "NOT NULL and was made to take NULL"
+    return ""

@@ -5,12 +5,10 @@ from __future__ import annotations
 
 import datetime as dt
 import ipaddress
-import os
 import re
 import socket
 import ssl
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any, Final, Literal, TypeAlias
 
 from pydbsync.apply.connection import Connection
@@ -286,20 +284,6 @@ def _identity(connection: Connection) -> tuple[object, ...]:
     unique = lowered.get("server_uuid") or lowered.get("server_uid")
     # Copied data folders have one uuid; a server's address alone may be that of two machines.
     return (unique, *(lowered.get(name) for name in ("hostname", "port", "datadir")))
-
-
-def check_logs(exam: Examination) -> Iterator[Finding]:
-    """A worker that cannot open its log file does not start; looked at as the user that runs us."""
-    prefix = exam.settings.log_file_prefix
-    if not prefix:
-        return
-    folder = (Path(prefix % "x") if "%s" in prefix else Path(prefix)).absolute().parent
-    if not folder.is_dir() or not os.access(folder, os.W_OK):
-        what = "cannot be written by this user" if folder.is_dir() else "does not exist"
-        yield error(
-            "log-files", f"the folder {folder} of the log files {what}: no worker starts",
-            f"mkdir -p {folder}; chown it to the workers' user; or log_file_prefix: '' (nothing but the terminal)",
-        )  # fmt: skip
 
 
 def addresses_of(host: str) -> set[str]:

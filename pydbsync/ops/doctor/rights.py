@@ -8,7 +8,6 @@ from typing import Final
 from pydbsync.ops.doctor.catalogue import source_databases, source_tables, target_databases
 from pydbsync.ops.doctor.examination import Away, Examination
 from pydbsync.ops.doctor.finding import Finding, error, listed, ok, unknown, warning
-from pydbsync.ops.doctor.grants import grant_statement
 
 ROWS: Final = ("SELECT", "INSERT", "UPDATE", "DELETE")
 """What the rows of a target database need."""
@@ -34,7 +33,7 @@ def check_target(exam: Examination) -> Iterator[Finding]:
         yield error(
             "target-rights",
             f"the target's user {account} lacks {', '.join(missing)} on {database}: its changes would be parked",
-            grant_statement(missing, database, "*", account),
+            exam.granting("target", missing, database),
         )
     state = exam.settings.state_schema
     if missing := grants.lacks(STATE, state):
@@ -47,7 +46,7 @@ def check_target(exam: Examination) -> Iterator[Finding]:
                 if level is error
                 else ": it cannot be made or brought up to date, or nothing of a schema change be proven there"
             ),
-            grant_statement(missing, state, "*", account),
+            exam.granting("target", missing, state),
         )
     elif not lacking:
         yield ok(
@@ -69,13 +68,13 @@ def check_source(exam: Examination) -> Iterator[Finding]:
             yield error(
                 "source-rights",
                 f"the source's user {account} may not read {database}: copy, verify and capture do not see its tables",
-                grant_statement(("SELECT",), database, "*", account),
+                exam.granting("source", ("SELECT",), database),
             )
     if not databases and grants.lacks(("SELECT",)):
         yield unknown(
             "source-rights",
             f"the source's user {account} sees no table that takes part",
-            grant_statement(("SELECT",), "*", "*", account),
+            exam.granting("source", ("SELECT",)),
         )
     if missing := grants.lacks(BINLOG):
         client = exam.source().dialect
@@ -85,7 +84,7 @@ def check_source(exam: Examination) -> Iterator[Finding]:
             "binlog-rights",
             f"the source's user {account} lacks {', '.join(spelled)}: pydbsync capture cannot run, and verify, copy and"
             " this examination cannot see the binlog's place",
-            grant_statement(spelled, "*", "*", account),
+            exam.granting("source", spelled),
         )
     else:
         yield ok("source-rights", f"the source's user {account} may read tables and binlog")
@@ -95,7 +94,7 @@ def check_source(exam: Examination) -> Iterator[Finding]:
             "heartbeat-rights",
             f"the source's user {account} lacks {', '.join(missing)} on {heartbeat}: pydbsync heartbeat cannot run"
             f" as it",
-            grant_statement(missing, heartbeat, "*", account),
+            exam.granting("source", missing, heartbeat),
         )
 
 

@@ -11,12 +11,16 @@ from pydbsync.ops.doctor.bindings import Binding, Routes
 from pydbsync.ops.doctor.catalogue import read_foreign_keys, source_databases, source_tables
 from pydbsync.ops.doctor.examination import Away, Examination
 from pydbsync.ops.doctor.finding import Finding, counted, error, listed, ok, unknown, warning
+from pydbsync.ops.doctor.policies import alternate_of
 
 _TEMPLATE = "%db%.%table%"
+_LONGEST_KEY = 255
 
 
 def check_routes(exam: Examination) -> Iterator[Finding]:
     """Tables without a queue, and with two."""
+    if not exam.settings.queues:
+        return
     routes, is_sure = _routes(exam)
     blind = sorted({queue.exchange for queue in exam.settings.queues if not routes.may_tell(queue.exchange)})
     if blind:
@@ -51,6 +55,15 @@ def check_routes(exam: Examination) -> Iterator[Finding]:
         )
     if reached and not lost and not doubled:
         yield ok("routes", f"each of {counted(len(reached), 'table')} is received by one queue")
+    long = sorted(name for name in reached if len(_key(exam, name).encode()) > _LONGEST_KEY)
+    if long:
+        yield error(
+            "long-keys",
+            f"the routing key of {listed(long)} is longer than {_LONGEST_KEY} bytes, which is all that AMQP can carry:"
+            " its changes cannot be published",
+            "shorter names at the source; or leave the table out of Maxwell's filter (--exclude of pydbsync capture),"
+            " and copy it by itself",
+        )
     yield from _foreign_keys(exam, reached)
 
 
@@ -72,7 +85,7 @@ def _foreign_keys(exam: Examination, reached: Mapping[TableName, frozenset[str]]
 def check_database_changes(exam: Examination) -> Iterator[Finding]:
     """CREATE and DROP DATABASE have a key without a table, the heartbeat one of its own."""
     routes, is_sure = _routes(exam)
-    if not is_sure and any(not queue.routing_keys for queue in exam.settings.queues):
+    if not exam.settings.queues or (not is_sure and any(not queue.routing_keys for queue in exam.settings.queues)):
         return
     if not all(routes.may_tell(queue.exchange) for queue in exam.settings.queues):
         return
@@ -165,7 +178,9 @@ def _routes(exam: Examination) -> tuple[Routes, bool]:
             management = exam.management()
             vhost = management.vhost_path()
             found = management.get(f"/bindings/{vhost}") or []
-            types |= {str(each["name"]): str(each["type"]) for each in management.get(f"/exchanges/{vhost}") or []}
+            exchanges = management.get(f"/exchanges/{vhost}") or []
+            types |= {str(each["name"]): str(each["type"]) for each in exchanges}
+            alternates = {str(each["name"]): other for each in exchanges if (other := alternate_of(exam, each))}
             present = {str(each["name"]) for each in management.get(f"/queues/{vhost}?disable_stats=true") or []}
         except (Away, SourceError):
             return Routes(types, configured), False
@@ -175,7 +190,7 @@ def _routes(exam: Examination) -> tuple[Routes, bool]:
             for each in found
         ]  # fmt: skip
         absent = [binding for binding in configured if binding.destination not in present]
-        return Routes(types, [*real, *absent]), True
+        return Routes(types, [*real, *absent], alternates), True
 
     return exam.known("routes", read)
 

@@ -11,7 +11,6 @@ from pydbsync.model import TableName
 from pydbsync.ops.doctor.catalogue import source_databases, source_tables
 from pydbsync.ops.doctor.examination import Away, Examination, NoTables
 from pydbsync.ops.doctor.finding import Finding, counted, error, listed, ok, unknown, warning
-from pydbsync.ops.doctor.grants import grant_statement
 from pydbsync.ops.doctor.variables import clock_skew_s, is_on, number, variables
 from pydbsync.plan.quoting import quote_table
 
@@ -89,7 +88,7 @@ def check_binlog(exam: Examination) -> Iterator[Finding]:
 
 def check_filtered(exam: Examination) -> Iterator[Finding]:
     """binlog_do_db and binlog_ignore_db leave databases out."""
-    status = _binlog_status(exam)
+    status = binlog_status(exam)
     if status is None:
         return
     only, never = ([name for name in str(each or "").split(",") if name] for each in status[2:4])
@@ -281,7 +280,7 @@ def check_sessions(exam: Examination) -> Iterator[Finding]:
         yield unknown(
             "sessions",
             "what sessions at the source have set for themselves cannot be seen",
-            f"needs {grant_statement(('SELECT',), 'performance_schema', '*', exam.account('source'))}",
+            f"needs {exam.granting('source', ('SELECT',), 'performance_schema')}",
         )
         return
     for number_, user, name, value in rows:
@@ -303,12 +302,11 @@ def check_transactions(exam: Examination) -> Iterator[Finding]:
             " FROM information_schema.innodb_trx WHERE trx_rows_modified > 0"
         )
     except ApplyError:
-        account = exam.account("source")
         yield unknown("long-transactions", "open transactions at the source cannot be seen",
-                      f"needs {grant_statement(('PROCESS',), '*', '*', account)}")  # fmt: skip
+                      f"needs {exam.granting('source', ('PROCESS',))}")  # fmt: skip
         return
     for thread, age_s, modified in rows:
-        if int(age_s or 0) > _LONG_TRANSACTION_S:
+        if int(thread or 0) and int(age_s or 0) > _LONG_TRANSACTION_S:
             yield warning(
                 "long-transactions",
                 f"session {thread} at the source has a transaction open for {_time(int(age_s))} with"
@@ -316,6 +314,35 @@ def check_transactions(exam: Examination) -> Iterator[Finding]:
                 " rows: they come all at once, when it commits",
                 f"COMMIT or ROLLBACK in it, or KILL {thread}",
             )
+
+
+def check_prepared(exam: Examination) -> Iterator[Finding]:
+    """A prepared XA transaction belongs to no session, and waits over restarts."""
+    names = prepared_transactions(exam.source())
+    if names:
+        yield warning(
+            "prepared",
+            f"{counted(len(names), 'prepared XA transaction')} at the source ({listed(names)}): what they changed comes"
+            " when they are committed, and copy waits for them",
+            f"XA COMMIT {names[0]}; or XA ROLLBACK {names[0]}; at the source",
+        )
+
+
+def prepared_transactions(connection: Connection) -> list[str]:
+    """Their names, as XA COMMIT takes them; nothing where our user may not see them."""
+    try:
+        rows = connection.rows("XA RECOVER")
+    except ApplyError:
+        return []
+    return [_xid(int(form), int(length), data) for form, length, _, data in rows]
+
+
+def _xid(form: int, length: int, data: bytes | str) -> str:
+    raw = data if isinstance(data, bytes) else data.encode("utf-8", "surrogateescape")
+    parts = [raw[:length], raw[length:]]
+    if form == 1 and not parts[1] and raw.isascii() and raw.decode().isprintable():
+        return f"'{raw.decode()}'"
+    return f"X'{parts[0].hex()}',X'{parts[1].hex()}',{form}"
 
 
 def check_tables(exam: Examination) -> Iterator[Finding]:
@@ -359,7 +386,7 @@ def check_heartbeat(exam: Examination) -> Iterator[Finding]:
                 "run pydbsync heartbeat, as a service of its own",
             )
         else:
-            grant = grant_statement(("SELECT",), database, "*", exam.account("source"))
+            grant = exam.granting("source", ("SELECT",), database)
             yield unknown("heartbeat", f"the heartbeat at the source may not be read: {exc}", f"needs {grant}")
         return
     if age_s is None or int(age_s) > exam.settings.heartbeat_stall_s:
@@ -417,24 +444,26 @@ def binlog_files(exam: Examination) -> list[str] | None:
 
 def check_status(exam: Examination) -> Iterator[Finding]:
     """Without the right to see the binlog's place some checks say nothing."""
-    if is_on(variables(exam, "source").get("log_bin")) and _binlog_status(exam) is None:
+    if is_on(variables(exam, "source").get("log_bin")) and binlog_status(exam) is None:
         yield unknown("binlog-filter", "the binlog's place and filters at the source cannot be seen",
                       f"needs {_client_grant(exam)}")  # fmt: skip
 
 
-def _binlog_status(exam: Examination) -> tuple[Any, ...] | None:
-    def read() -> tuple[Any, ...] | None:
-        connection = exam.source()
-        for sql in ("SHOW BINARY LOG STATUS", "SHOW MASTER STATUS"):
-            try:
-                found = connection.rows(sql)
-                return found[0] if found else None
-            except ApplyError as exc:
-                if exc.code != _NO_SUCH_STATEMENT:
-                    return None
-        return None
+def binlog_status(exam: Examination) -> tuple[Any, ...] | None:
+    """File, offset and filters as the source shows them; None where our user may not see them. Raises Away."""
+    return exam.known("binlog status", lambda: binlog_end(exam.source()))
 
-    return exam.known("binlog status", read)
+
+def binlog_end(connection: Connection) -> tuple[Any, ...] | None:
+    """The same as it is now."""
+    for sql in ("SHOW BINARY LOG STATUS", "SHOW MASTER STATUS"):
+        try:
+            found = connection.rows(sql)
+            return found[0] if found else None
+        except ApplyError as exc:
+            if exc.code != _NO_SUCH_STATEMENT:
+                return None
+    return None
 
 
 def replica_status(connection: Connection) -> list[dict[str, Any]]:
@@ -452,7 +481,7 @@ def _client_grant(exam: Examination) -> str:
     wanted = ["REPLICATION CLIENT"]
     if dialect.is_mariadb and dialect.version >= (10, 5):
         wanted = ["BINLOG MONITOR", "REPLICA MONITOR"]
-    return grant_statement(wanted, "*", "*", exam.account("source"))
+    return exam.granting("source", wanted)
 
 
 def _behind_s(exam: Examination) -> float | None:

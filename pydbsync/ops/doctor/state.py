@@ -6,14 +6,13 @@ from collections.abc import Iterator
 
 from pydbsync.apply.connection import Connection
 from pydbsync.apply.migrations import newest_version
-from pydbsync.apply.origin import StreamOrigin, refuse_another
+from pydbsync.apply.origin import StreamOrigin, former_server, refuse_another, server_of
 from pydbsync.apply.pause_table import PauseTable
 from pydbsync.apply.state import check_state_version, lost_parts
 from pydbsync.errors import ApplyError, ConfigError
 from pydbsync.ops.doctor.examination import Away, Examination
 from pydbsync.ops.doctor.finding import Finding, counted, error, listed, ok, unknown, warning
-from pydbsync.ops.doctor.grants import grant_statement
-from pydbsync.ops.doctor.source import binlog_files
+from pydbsync.ops.doctor.source import binlog_end, binlog_files
 from pydbsync.ops.status.judge import LATE_S, open_gaps, task_trouble
 from pydbsync.ops.status.read import Reader
 from pydbsync.ops.status.words import age, seconds
@@ -36,7 +35,7 @@ def check_schema(exam: Examination) -> Iterator[Finding]:
         yield unknown(
             "state-schema",
             f"whether there is a state schema {schema} cannot be seen",
-            f"needs {grant_statement(('SELECT',), schema, '*', exam.account('target'))}",
+            f"needs {exam.granting('target', ('SELECT',), schema)}",
         )
         return
     if not present:
@@ -232,7 +231,15 @@ def check_streams(exam: Examination) -> Iterator[Finding]:
     }
     for queue in exam.settings.queues:
         found = rows.pop(queue.stream, None)
-        if found is None:
+        if found is None and (known := _traces(exam, queue.stream)):
+            yield error(
+                "checkpoint",
+                f"the checkpoint of queue {queue.queue} is gone from {schema}, where {known} of its stream: how far it"
+                " was is not known any more, and what comes twice is applied twice",
+                "pydbsync checkpoint set writes the place again, where it is known (the worker's log has it); then"
+                " pydbsync verify",
+            )
+        elif found is None:
             yield ok(
                 "checkpoint", f"queue {queue.queue} has no checkpoint yet: it begins with what stands in the queue"
             )
@@ -246,11 +253,43 @@ def check_streams(exam: Examination) -> Iterator[Finding]:
                     "Maxwell: output_binlog_position=true and output_xoffset=true in config.properties, and restart it",
                 )
         yield from _origin(exam, connection, queue.queue, queue.stream)
+        if found is not None:
+            yield from _of_another_target(exam, connection, queue.queue, queue.stream)
         if found is not None and found[0]:
             yield from _of_another_source(exam, queue.queue, *found[:3])
     others = sorted(set(rows) - {exam.settings.stream})
     if others and exam.settings.queues:
         yield ok("checkpoint", f"other streams in {schema}: {listed(others)}")
+
+
+def _traces(exam: Examination, stream: str) -> str:
+    """What else the state schema has of a stream that has applied something."""
+    schema, tables = quote_name(exam.settings.state_schema), _tables(exam)
+    for table, condition, words in (
+        ("parked", "status = 'parked'", "changes are parked"),
+        ("worker", "applied > 0", "workers have written what they did"),
+        ("schema_change", "status <> 'intent'", "schema changes stand in the journal"),
+    ):
+        if table in tables and exam.target().value(
+            f"SELECT 1 FROM {schema}.{quote_name(table)} WHERE stream = %s AND {condition} LIMIT 1", (stream,)
+        ):
+            return words
+    return ""
+
+
+def _of_another_target(exam: Examination, connection: Connection, queue: str, stream: str) -> Iterator[Finding]:
+    """A state schema that came with a copy of the data, or through a fail-over."""
+    try:
+        former, server = former_server(connection, exam.settings.state_schema, stream), server_of(connection)
+    except ApplyError:
+        return  # an older state schema does not know
+    if former not in ("", server):
+        yield warning(
+            "other-target",
+            f"the stream of queue {queue} was written last at another server ({former}) than this one ({server}): this"
+            " is a copy of that target, or took its place, and may lack what that one had committed last",
+            "correct db_info where that is the target; after a fail-over: pydbsync verify, and start the workers",
+        )
 
 
 def _of_another_source(exam: Examination, queue: str, base: str, file: int, offset: int) -> Iterator[Finding]:
@@ -261,14 +300,22 @@ def _of_another_source(exam: Examination, queue: str, base: str, file: int, offs
         return
     if not files or exam.settings.source is None:
         return
-    newest, _, number = files[-1].rpartition(".")
-    if base == newest and (not number.isdecimal() or file <= int(number)):
-        return
+    newest = files[-1]
+    last: int | None = None
+    if end := binlog_end(exam.source()):  # asked behind the place, which goes on meanwhile
+        newest, last = str(end[0]), int(end[1])
+    newest_base, _, number = newest.rpartition(".")
+    if base == newest_base:
+        is_in_last = number.isdecimal() and file == int(number)
+        is_beyond = (number.isdecimal() and file > int(number)) or (is_in_last and last is not None and offset > last)
+        if not is_beyond:
+            return
+    shown = newest if last is None else f"{newest}:{last}"
     yield warning(
         "other-source",
         f"what was applied last of queue {queue} stands at {base}.{file:06d}:{offset}, and the source at"
-        f" {exam.settings.source.address} is at {files[-1]}: it is not the server whose changes are replayed, or its"
-        " binlog was begun anew",
+        f" {exam.settings.source.address} is at {shown}: it is not the server whose"
+        " changes are replayed, or its binlog was begun anew",
         "correct host and port of source_db_info; after a fail-over or a RESET of the binlog compare both ends:"
         " pydbsync verify",
     )

@@ -8,15 +8,18 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from pydbsync.errors import ApplyError, SourceError
+from pydbsync.decode.spoken import Translate
+from pydbsync.errors import ApplyError, ConfigError, DecodeError, SourceError
 from pydbsync.model import TableName
-from pydbsync.ops.doctor.broker import queue_facts
 from pydbsync.ops.doctor.catalogue import TableFacts, read_tables
 from pydbsync.ops.doctor.examination import Away, Examination
 from pydbsync.ops.doctor.finding import Finding, error, listed, ok, unknown, warning
+from pydbsync.ops.doctor.queues import queue_facts
 from pydbsync.ops.doctor.variables import variables
 from pydbsync.ops.doctor.watch import watch
 from pydbsync.plan.quoting import quote_name
+from pydbsync.process.inputs import translator_of
+from pydbsync.sinks.source_tables import SourceColumns
 
 _ROWS = ("insert", "update", "delete", "bootstrap-insert")
 _PARKED = 200
@@ -51,11 +54,17 @@ def check_waiting(exam: Examination) -> Iterator[Finding]:
 
 
 def check_parked_messages(exam: Examination) -> Iterator[Finding]:
-    """What is parked is kept as it came."""
+    """What is parked is kept as it came; of other formats than Maxwell's it was translated."""
+    settings = exam.settings
+    maxwells = tuple(each.stream for each in settings.queues if settings.input_format_of(each.queue) == "maxwell")
+    maxwells = maxwells if settings.queues else (settings.stream,)
+    if not maxwells:
+        return
     try:
         rows = exam.target().rows(
             f"SELECT message FROM {quote_name(exam.settings.state_schema)}.`parked` WHERE status = 'parked'"
-            f" ORDER BY id DESC LIMIT {_PARKED}"
+            f" AND input_format = 'maxwell' AND stream IN %s ORDER BY id DESC LIMIT {_PARKED}",
+            (maxwells,),
         )
     except ApplyError:
         return
@@ -66,6 +75,12 @@ def check_watched(exam: Examination) -> Iterator[Finding]:
     """With --watch-stream: the messages that come meanwhile, by a queue that only we have."""
     if not exam.watch_s:
         return
+    formats = {exam.settings.input_format_of(queue.queue) for queue in exam.settings.queues}
+    if len(formats) > 1:
+        yield unknown("stream", f"queues of several formats ({listed(sorted(formats))}) are not watched together",
+                      "a configuration with the queues of one format shows what they carry")  # fmt: skip
+        return
+    spoken = next(iter(formats), "maxwell")
     messages: list[Message] = [Message(*each) for each in watch(exam.settings, exam.watch_s)]
     if not messages:
         yield warning(
@@ -75,21 +90,29 @@ def check_watched(exam: Examination) -> Iterator[Finding]:
             "look at Maxwell's log; pydbsync heartbeat makes a change each second",
         )
         return
-    found = list(looked_at(exam, messages, where="messages"))
+    found = list(looked_at(exam, messages, where="messages", spoken=spoken))
     yield from found
     if not found:
         yield ok("stream", f"{len(messages):,} messages came in {exam.watch_s:g} s, and have all that is needed")
 
 
-def looked_at(exam: Examination, messages: Iterable[Message], *, where: str) -> Iterator[Finding]:
-    """What is wrong with these messages, each fault once, with an example."""
+def looked_at(
+    exam: Examination, messages: Iterable[Message], *, where: str, spoken: str = "maxwell"
+) -> Iterator[Finding]:
+    """What is wrong with these messages, each fault once, with an example. `spoken` is their format (input_format)."""
+    try:
+        columns_of = SourceColumns(exam.settings, exam.router)
+        translate = translator_of(exam.settings, spoken, columns_of, has_tables=exam.settings.source is not None)
+    except ConfigError as exc:
+        yield error("message-format", f"the messages cannot be read: {exc}", "see what the sentence names")
+        return
     faults: dict[str, tuple[int, Finding]] = {}
     count = 0
     tables = _Tables(exam)
     for message in messages:
         for text in _texts(message.body):
             count += 1
-            for finding in _faults(exam, text, message, tables):
+            for finding in _faults_of(exam, text, message, tables, spoken=spoken, translate=translate):
                 number, first = faults.get(finding.check, (0, finding))
                 faults[finding.check] = (number + 1, first)
     for number, finding in faults.values():
@@ -101,10 +124,27 @@ def _texts(body: bytes) -> list[bytes]:
     return [part.strip() for part in body.split(_RECORD) if part.strip()] if body.startswith(_RECORD) else [body]
 
 
-def _faults(exam: Examination, text: bytes, message: Message, tables: _Tables) -> Iterator[Finding]:
+def _faults_of(
+    exam: Examination, text: bytes, message: Message, tables: _Tables, *, spoken: str, translate: Translate | None
+) -> Iterator[Finding]:
+    """Of a message in whatever format it came: the faults of Maxwell's flags are Maxwell's alone."""
     if message.is_persistent is False:
         yield error("transient-messages", "they are transient: RabbitMQ loses them when it starts again",
-                    f"rabbitmq_message_persistent=true {_IN_FILE}")  # fmt: skip
+                    f"rabbitmq_message_persistent=true {_IN_FILE}" if spoken == "maxwell"
+                    else "have the publisher send them with delivery_mode 2")  # fmt: skip
+    try:
+        plain = [text] if translate is None else translate(text)
+    except DecodeError as exc:
+        check = "encrypted" if spoken == "maxwell" else "message-format"
+        yield error(check, f"{exc}", "maxwell_secret_key: the secret_key of config.properties" if spoken == "maxwell"
+                    else f"each such message would be parked; where its format is another: input_format (it"
+                         f" says {spoken}), or who else publishes to the exchange")  # fmt: skip
+        return
+    for each in plain if spoken == "maxwell" else ():
+        yield from _faults(exam, each, tables)
+
+
+def _faults(exam: Examination, text: bytes, tables: _Tables) -> Iterator[Finding]:
     try:
         found = msgspec.json.decode(text)
     except msgspec.DecodeError as exc:
@@ -117,7 +157,8 @@ def _faults(exam: Examination, text: bytes, message: Message, tables: _Tables) -
             return
         other = "Debezium's" if isinstance(found, dict) and {"payload", "before", "op"} & found.keys() else "another"
         yield error("message-format", f"they have {other} format, not Maxwell's: {text[:60]!r}",
-                    "publish with Maxwell or pydbsync capture to this exchange alone")  # fmt: skip
+                    "input_format: canal or debezium, where all messages are of that (docs/inputs.md); else publish"
+                    " with Maxwell or pydbsync capture alone to this exchange")  # fmt: skip
         return
     kind = found["type"]
     if isinstance(found.get("data"), str) or (isinstance(found.get("data"), dict) and "encrypted" in found["data"]):
@@ -188,7 +229,8 @@ def _columns(exam: Examination, name: TableName, found: dict[str, Any], tables: 
 
 
 def _encrypted() -> Finding:
-    return error("encrypted", "they are encrypted, and pydbsync has no key", f"encrypt=none {_IN_FILE}")
+    return error("encrypted", "they are encrypted, and maxwell_secret_key is not set",
+                 f"maxwell_secret_key: the secret_key of config.properties, or encrypt=none {_IN_FILE}")  # fmt: skip
 
 
 class _Tables:

@@ -16,18 +16,15 @@ from pydbsync.ops.doctor.catalogue import (
     TableFacts,
     pairs,
     source_databases,
-    source_tables,
     target_databases,
     target_tables,
 )
 from pydbsync.ops.doctor.examination import Away, Examination
 from pydbsync.ops.doctor.finding import Finding, counted, error, listed, ok, unknown, warning
-from pydbsync.ops.doctor.grants import grant_statement
 from pydbsync.ops.doctor.types import is_cut_at_its_end, narrower
 from pydbsync.ops.doctor.variables import is_on, variables
 from pydbsync.plan.collations import Server, translate_collation
 from pydbsync.plan.quoting import quote_name, quote_table
-from pydbsync.route.filters import Filters
 
 _TRANSACTIONAL = ("innodb", "rocksdb", "tokudb", "ndbcluster", "ndb")
 
@@ -103,27 +100,6 @@ def _other_case(exam: Examination, absent: list[Pair]) -> list[tuple[Pair, Table
     """Those that are there under a name that differs in its case alone."""
     by_lower = {str(name).lower(): name for name in target_tables(exam)}
     return [(pair, by_lower[lower]) for pair in absent if (lower := str(pair.target_name).lower()) in by_lower]
-
-
-def check_names(exam: Examination) -> Iterator[Finding]:
-    """What the configuration names is there at the source."""
-    names = source_tables(exam)
-    present = {str(row[0]) for row in exam.source().rows("SHOW DATABASES")}
-    settings = exam.settings
-    for database in settings.dbname_rewrite:
-        if database not in present:
-            close = next((name for name in present if name.lower() == database.lower()), None)
-            yield warning(
-                "rewrite",
-                f"dbname_rewrite names {database}, which the source does not have or does not show to our user",
-                f"write {close!r} as the source does" if close else "correct dbname_rewrite, or GRANT SELECT on it",
-            )
-    for glob in settings.include:
-        if not any(Filters(include=[glob]).takes(name) for name in names):
-            yield warning(
-                "include", f"include names {glob!r}, and no table of the source that takes part is called so",
-                "correct include; names compare with their case",
-            )  # fmt: skip
 
 
 def check_keys(exam: Examination) -> Iterator[Finding]:
@@ -238,7 +214,7 @@ def check_columns(exam: Examination) -> Iterator[Finding]:
         yield unknown(
             "hidden-columns",
             f"the columns of {listed(names)} at the target are not shown to our user",
-            f"needs {grant_statement(('SELECT',), database, '*', exam.account('target'))}",
+            f"needs {exam.granting('target', ('SELECT',), database)}",
         )
 
 
@@ -330,7 +306,7 @@ def check_programs(exam: Examination) -> Iterator[Finding]:
             yield unknown(
                 f"target-{end_right.lower()}s",
                 f"{end_right.lower()}s at the target cannot be seen in {listed(lacking)}",
-                f"needs {grant_statement((end_right,), lacking[0], '*', exam.account('target'))}",
+                f"needs {exam.granting('target', (end_right,), lacking[0])}",
             )
     triggers = connection.rows(
         "SELECT trigger_schema, trigger_name, event_object_table FROM information_schema.triggers"

@@ -10,9 +10,9 @@ from typing import Final
 from pydbsync.errors import ApplyError
 from pydbsync.ops.doctor.catalogue import source_tables
 from pydbsync.ops.doctor.examination import Away, Examination
-from pydbsync.ops.doctor.finding import Finding, error, listed, ok, unknown, warning
-from pydbsync.ops.doctor.grants import grant_statement
+from pydbsync.ops.doctor.finding import Finding, counted, error, listed, ok, unknown, warning
 from pydbsync.ops.doctor.reach import is_local
+from pydbsync.ops.doctor.source import prepared_transactions
 from pydbsync.ops.doctor.variables import is_on, number, variables
 
 _LEAST_FREE = 0.1
@@ -244,6 +244,35 @@ def check_engines(exam: Examination) -> Iterator[Finding]:
                     "take InnoDB out of disabled_storage_engines in my.cnf and restart it")  # fmt: skip
 
 
+def check_rows(exam: Examination) -> Iterator[Finding]:
+    """How rows lie on disk decides which tables and keys can be made."""
+    known, there = variables(exam, "target"), variables(exam, "source")
+    if (form := known.get("innodb_default_row_format", "dynamic").lower()) in ("compact", "redundant"):
+        yield warning(
+            "row-format",
+            f"new tables of the target have the row format {form} (innodb_default_row_format): schema changes with keys"
+            " of more than 767 bytes, such as VARCHAR(192) in utf8mb4, are refused there",
+            "SET GLOBAL innodb_default_row_format = dynamic; and leave it out of my.cnf",
+        )
+    page, wanted = (number(each.get("innodb_page_size")) for each in (known, there))
+    if 0 < page < wanted:
+        yield warning(
+            "page-size",
+            f"the target has pages of {page:,} bytes, the source of {wanted:,} (innodb_page_size): tables with longer"
+            " rows or keys cannot be made there",
+            f"a target whose data folder is made with innodb_page_size={wanted}",
+        )
+    if is_on(known.get("innodb_force_primary_key")):
+        without = [str(table.name) for table in source_tables(exam).values() if not table.row_key]
+        if without:
+            yield warning(
+                "forced-keys",
+                f"the target makes no table without a key (innodb_force_primary_key=ON), and the source has"
+                f" {listed(without)}: CREATE TABLE and copies of such are refused",
+                "SET GLOBAL innodb_force_primary_key = OFF; and leave it out of my.cnf",
+            )
+
+
 def check_zones(exam: Examination) -> Iterator[Finding]:
     """NOW() and TIMESTAMP mean something by the session's zone; replay itself works in UTC."""
     here, there = (_zone_of(variables(exam, end)) for end in ("target", "source"))
@@ -296,7 +325,7 @@ def check_blockers(exam: Examination) -> Iterator[Finding]:
         )
     except ApplyError:
         yield unknown("blockers", "open transactions at the target, which rows may wait for, cannot be seen",
-                      f"needs {grant_statement(('PROCESS',), '*', '*', exam.account('target'))}")  # fmt: skip
+                      f"needs {exam.granting('target', ('PROCESS',))}")  # fmt: skip
         return
     for thread, user, age_s, locked in rows:
         if int(age_s or 0) > _LONG_S and int(thread or 0):
@@ -316,15 +345,14 @@ def check_blockers(exam: Examination) -> Iterator[Finding]:
 
 def check_prepared(exam: Examination) -> Iterator[Finding]:
     """XA transactions that are prepared hold their locks over a restart."""
-    try:
-        rows = exam.target().rows("XA RECOVER")
-    except ApplyError:
-        return
-    if rows:
-        shown = rows[0][3].decode("utf-8", "replace") if isinstance(rows[0][3], bytes) else str(rows[0][3])
-        yield warning("prepared", f"{len(rows)} prepared XA transactions at the target hold their locks: {shown!r}"
-                                  f" is one",
-                      f"XA COMMIT {shown!r}; or XA ROLLBACK {shown!r};")  # fmt: skip
+    names = prepared_transactions(exam.target())
+    if names:
+        yield warning(
+            "prepared",
+            f"{counted(len(names), 'prepared XA transaction')} at the target ({listed(names)}): they hold their locks"
+            " over a restart, and changes of these rows wait",
+            f"XA COMMIT {names[0]}; or XA ROLLBACK {names[0]};",
+        )
 
 
 def check_space(exam: Examination) -> Iterator[Finding]:

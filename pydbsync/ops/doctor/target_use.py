@@ -11,8 +11,10 @@ from pydbsync.ops.doctor.catalogue import target_databases
 from pydbsync.ops.doctor.examination import Examination
 from pydbsync.ops.doctor.finding import Finding, counted, error, warning
 from pydbsync.ops.doctor.source import replica_status
+from pydbsync.ops.doctor.variables import number, variables
 from pydbsync.plan.quoting import quote_name
 
+_LIFETIME = re.compile(r"PASSWORD EXPIRE (?:(?P<never>NEVER)|INTERVAL (?P<days>\d+) DAY|DEFAULT)")
 _LIMIT = re.compile(r"(MAX_(?:QUERIES|UPDATES|CONNECTIONS)_PER_HOUR) ([1-9]\d*)")
 
 
@@ -92,6 +94,7 @@ def check_account(exam: Examination) -> Iterator[Finding]:
         rows = connection.rows("SHOW CREATE USER CURRENT_USER()")
     except ApplyError:
         return
+    yield from _password(exam, account, " ".join(str(row[0]) for row in rows))
     limits = re.findall(
         r"(MAX_(?:QUERIES|UPDATES|CONNECTIONS)_PER_HOUR) ([1-9]\d*)", " ".join(str(row[0]) for row in rows)
     )
@@ -101,4 +104,38 @@ def check_account(exam: Examination) -> Iterator[Finding]:
             f"the target's user {account} is limited ({', '.join(' '.join(each) for each in limits)}): beyond that the"
             " target refuses it, and replay waits for the next hour",
             f"{alter} {' '.join(f'{name} 0' for name, _ in limits)};",
+        )
+
+
+def _password(exam: Examination, account: str, told: str) -> Iterator[Finding]:
+    """A password that has to be changed from time to time is refused one day, in the middle of the night."""
+    found = _LIFETIME.search(told)
+    if found is None:
+        return
+    days = number(found["days"] or variables(exam, "target").get("default_password_lifetime"))
+    if found["never"] or not days:
+        return
+    user, _, host = account.rpartition("@")
+    yield warning(
+        "account-password",
+        f"the password of the target's user {account} must be changed every {days} days: from then on the target"
+        " refuses new connections and statements, and replay waits",
+        f"ALTER USER '{user}'@'{host}' PASSWORD EXPIRE NEVER; or change it in time, there and in the configuration",
+    )
+
+
+def check_read_only_databases(exam: Examination) -> Iterator[Finding]:
+    """MySQL can close a database to all writes (8.0.22 and newer)."""
+    databases = tuple(target_databases(exam))
+    dialect = exam.target().dialect
+    if dialect.is_mariadb or dialect.version < (8, 0, 22) or not databases:
+        return
+    for (name,) in exam.target().rows(
+        "SELECT schema_name FROM information_schema.schemata_extensions WHERE schema_name IN %s"
+        " AND options LIKE %s", ((*databases, exam.settings.state_schema), "%READ ONLY=1%"),
+    ):  # fmt: skip
+        yield error(
+            "read-only-database",
+            f"the database {name} at the target is READ ONLY: every change of it would be parked",
+            f"ALTER DATABASE {quote_name(str(name))} READ ONLY = 0;",
         )

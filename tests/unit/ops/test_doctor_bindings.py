@@ -37,3 +37,13 @@ def test_exchanges_lead_to_exchanges_and_circles_end() -> None:
     assert routes.queues("a", "shop.orders") == {"q"}
     assert routes.queues("a", "crm.x") == {"r"}
     assert routes.queues("b", "any.thing") == {"q"}
+
+
+def test_what_no_binding_takes_goes_to_the_alternate_exchange() -> None:
+    routes = Routes(
+        {"a": "topic", "b": "fanout"},
+        [Binding("a", "q", True, "shop.*"), Binding("b", "r", True, "")], {"a": "b", "b": "a"},
+    )  # fmt: skip
+    assert routes.queues("a", "shop.orders") == {"q"}
+    assert routes.queues("a", "crm.x") == {"r"}
+    assert Routes({"a": "topic"}, [], {"a": "a"}).queues("a", "x") == frozenset()

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from pydbsync.ops.doctor.grants import grant_statement, read_grants
+from pydbsync.ops.doctor.grants import grant_statement, read_grants, roles_of
 
 MARIADB = [
     "GRANT USAGE ON *.* TO `u`@`%` IDENTIFIED BY PASSWORD '*A'",
@@ -52,3 +52,17 @@ def test_the_statement_names_scope_and_account() -> None:
     assert grant_statement(["SELECT"], "a`b", "*", "it's@10.%") == "GRANT SELECT ON `a``b`.* TO 'it''s'@'10.%';"
     assert grant_statement(["PROCESS"], "*", "*", "u@%") == "GRANT PROCESS ON *.* TO 'u'@'%';"
     assert grant_statement(["SELECT", "DELETE"], "d", "t", "u@h") == "GRANT SELECT, DELETE ON `d`.`t` TO 'u'@'h';"
+
+
+@pytest.mark.parametrize(
+    ("line", "roles"),
+    [
+        ("GRANT `reader` TO `u`@`%`", ["`reader`"]),
+        ("GRANT `reader`@`%`,`a``b`@`h` TO `u`@`%` WITH ADMIN OPTION", ["`reader`@`%`", "`a``b`@`h`"]),
+        ("GRANT reader TO 'u'@'%'", ["reader"]),
+        ("GRANT SELECT ON `TO`.* TO `u`@`%`", []),
+        ("GRANT PROXY ON ``@`%` TO `u`@`%`", []),
+    ],
+)
+def test_roles_are_found_among_grants(line: str, roles: list[str]) -> None:
+    assert roles_of(line) == roles
