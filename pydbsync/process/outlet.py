@@ -31,7 +31,7 @@ class Outlet(Generic[_T]):
         # what follows is shared with the thread and guarded by _changed
         self._waiting: deque[_T] = deque()
         self._lost = 0
-        self._is_delivering = False
+        self._delivering_since: float | None = None
         threading.Thread(target=self._run, name="outlet", daemon=True).start()
 
     def put(self, item: _T) -> None:
@@ -46,15 +46,20 @@ class Outlet(Generic[_T]):
     def flush(self, timeout_s: float) -> bool:
         """Wait until all is delivered, or for so long; whether it is."""
         with self._changed:
-            return self._changed.wait_for(lambda: not self._waiting and not self._is_delivering, timeout_s)
+            return self._changed.wait_for(lambda: not self._waiting and self._delivering_since is None, timeout_s)
+
+    def held_s(self) -> float:
+        """For how long the reader has not taken what is handed to it now."""
+        since = self._delivering_since
+        return 0.0 if since is None else time.monotonic() - since
 
     def _run(self) -> None:
         while True:
             with self._changed:
-                self._is_delivering = False
+                self._delivering_since = None
                 self._changed.notify_all()
                 self._changed.wait_for(lambda: self._waiting)
-                self._is_delivering = True
+                self._delivering_since = time.monotonic()
                 lost, self._lost = self._lost, 0
                 item = self._left_out(lost) if lost else self._waiting.popleft()
             with contextlib.suppress(OSError, ValueError):  # who watched has gone

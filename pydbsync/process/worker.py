@@ -53,6 +53,10 @@ _LAST_WORDS_S = 1.0
 _MOST_HELD = 4
 """So many times `read_ahead_bytes` may be held until a mark has come (two_way)."""
 _MOST_LINES = 1000
+_STUCK_S = 15.0
+"""So long a supervisor that works never takes."""
+
+_log = logging.getLogger("pydbsync")
 
 
 def follow(
@@ -274,6 +278,7 @@ class PipeHandler(logging.Handler):
 
     def __init__(self, pipe: multiprocessing.connection.Connection) -> None:
         super().__init__()
+        self._is_stuck = False
         self.outlet: Outlet[tuple[int, str] | WorkerStatus] = Outlet(
             pipe.send,
             most=_MOST_LINES,
@@ -283,6 +288,16 @@ class PipeHandler(logging.Handler):
     def send(self, status: WorkerStatus) -> None:
         """A status as it is now."""
         self.outlet.put(status.copy())
+        is_stuck = self.outlet.held_s() > _STUCK_S
+        if is_stuck and not self._is_stuck:
+            _log.warning(
+                "the supervisor has taken nothing for %g s: it is stopped (SIGSTOP, a debugger) or has no time; the"
+                " worker goes on, but nobody would start it again, send alerts, or answer on the metrics port (kill"
+                " -CONT it)", _STUCK_S,
+            )  # fmt: skip
+        elif self._is_stuck and not is_stuck:
+            _log.info("the supervisor is back")
+        self._is_stuck = is_stuck
 
     def say(self, text: str, *, level: int = logging.WARNING) -> None:
         """A line that no log file has."""

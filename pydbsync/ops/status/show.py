@@ -90,6 +90,11 @@ def _queue_lines(queue: Queue) -> Iterator[Text]:
         )
     if queue.broker_note:
         yield _line("queue", queue.broker_note)
+    if worker is not None and worker.last_error and not any(worker.last_error in each for each in queue.problems):
+        when = f" ({age(worker.last_error_s)})" if worker.last_error_s is not None else ""
+        yield _line("warning", f"{_shortened(worker.last_error)}{when}")
+        if worker.remedy:
+            yield _line("", worker.remedy)
     if queue.place is not None:
         newest = f"; newest change {seconds(queue.place.newest_s)} old" if queue.place.newest_s is not None else ""
         gtid = f" ({queue.place.gtid})" if queue.place.gtid else ""
@@ -159,14 +164,18 @@ def _parked_lines(queue: Queue) -> Iterator[Text]:
         yield _line("parked", "nothing")
         return
     for group in queue.parked[:_REASONS]:
-        reason = group.reason.replace("\n", " ")
-        reason = reason if len(reason) <= _REASON_LENGTH else f"{reason[:_REASON_LENGTH]}…"
+        reason = _shortened(group.reason)
         waiting = " behind others" if group.waits else ""
         what = f"{group.count:,} of {group.table}{waiting}, the oldest {age(group.oldest_s)}"
         yield _line("parked", f"{what}, first id {group.first_id}: {reason}")
     if len(queue.parked) > _REASONS:
         rest = queue.parked[_REASONS:]
         yield _line("parked", f"{sum(group.count for group in rest):,} more of {len(rest)} other tables or reasons")
+
+
+def _shortened(text: str) -> str:
+    one = text.replace("\n", " ")
+    return one if len(one) <= _REASON_LENGTH else f"{one[:_REASON_LENGTH]}…"
 
 
 def _task_line(task: Task) -> Text:

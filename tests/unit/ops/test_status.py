@@ -258,3 +258,16 @@ def test_figures_that_are_not_known_leave_no_hole() -> None:
     status = Status(at="2026-01-01 00:00:00", target="db", queues=[one])
     judge(status)
     assert "9 wait, 0 taken in\n" in str(shown(status))
+
+
+def test_the_last_warning_of_a_worker_stays_in_sight_and_is_said_once() -> None:
+    process = worker()
+    process.last_error, process.last_error_s, process.remedy = "the supervisor\nis stopped", 90, "end it"
+    status = Status(at="now", target="t", state_schema="pydbsync", queues=[queue(process)])
+    judge(status)
+    text = str(shown(status))
+    assert "  warning  the supervisor is stopped (1 min 30 s ago)\n" in text
+    assert "           end it\n" in text
+    status = Status(at="now", target="t", state_schema="pydbsync", queues=[queue(ended("no such key", "correct it"))])
+    judge(status)
+    assert str(shown(status)).count("no such key") == 1

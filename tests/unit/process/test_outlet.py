@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import logging
+import multiprocessing
 import os
 import threading
 
+import pytest
+
+from pydbsync.process import worker
 from pydbsync.process.outlet import Outlet, TerminalStream
+from pydbsync.process.status import WorkerStatus
+from tests.processes import wait_for
 
 LIMIT_S = 30.0
 
@@ -75,3 +82,36 @@ def test_a_pipe_that_was_made_non_blocking_gets_everything() -> None:
         assert reader.readline() == text
     assert stream.drain(LIMIT_S)
     os.close(writing)
+
+
+def test_a_worker_tells_of_a_supervisor_that_takes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Until it does again."""
+    monkeypatch.setattr(worker, "_STUCK_S", 0.05)
+    lines: list[str] = []
+    listener = logging.Handler()
+    monkeypatch.setattr(listener, "emit", lambda record: lines.append(record.getMessage()))
+    log = logging.getLogger("pydbsync")
+    monkeypatch.setattr(log, "handlers", [listener])
+    monkeypatch.setattr(log, "level", logging.INFO)
+    ours, theirs = multiprocessing.Pipe()
+    handler = worker.PipeHandler(theirs)
+
+    def sent(says: str) -> bool:
+        handler.send(WorkerStatus(stream="s" * 1000))
+        return any(says in line for line in lines)
+
+    wait_for(lambda: sent("the supervisor has taken nothing"), what="the warning")
+    ended = threading.Event()
+
+    def read() -> None:
+        while not ended.is_set():
+            if ours.poll(0.05):
+                ours.recv()
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    wait_for(lambda: sent("the supervisor is back"), what="the all-clear")
+    assert handler.outlet.flush(LIMIT_S)
+    ended.set()
+    reader.join()
+    assert len([line for line in lines if "has taken nothing" in line]) == 1
