@@ -146,6 +146,11 @@ class Echoes:
         """Whether this schema change was run by pydbsync."""
         self._transaction = ""
         if change.database == self._schema:
+            if change.kind == "database-drop" or (change.kind == "table-drop" and change.table in MARK_TABLES):
+                # By hand: what stood there is taken back by nobody, and is counted from the beginning.
+                self._announced.clear()
+                self._commits.clear()
+                self._tools.clear()
             return True
         found: dict[str | None, str] = {}
         for announced in self._announced.values():
@@ -169,7 +174,7 @@ class Echoes:
                     " of its transaction (two_way). Set output_xoffset=true, output_commit_info=true and"
                     " output_binlog_position=true for Maxwell; the table must be of InnoDB"
                 )
-            self._transaction = "" if change.commit else transaction
+            self._transaction = "" if change.commit or not _counts(change) else transaction
         try:
             if change.table == "checkpoint":
                 self._count(change)
@@ -283,6 +288,14 @@ def another_server(stream: str, server_id: int, server_ids: str, own: Collection
         " more is refused (two_way). Is it the same server after a fail-over, name its former number in"
         " two_way.target_server_ids"
     )
+
+
+def _counts(change: RowChange) -> bool:
+    """Whether the row of a mark was written as pydbsync writes it, which counts each: what an operator changes in one
+    by hand marks nothing, and what else is in his transaction is carried over."""
+    if change.kind != "update":
+        return change.kind == "insert"
+    return (b'"commits"' if change.table == "checkpoint" else b'"number"') in bytes(change.old)
 
 
 def _transaction_of(change: RowChange) -> str:

@@ -168,7 +168,7 @@ class SchemaFlow:
             siblings=siblings,
             rows_of=self._rows_of,
             misfit_of=self._misfit_of,
-            keeps=self._plans.router.takes,
+            keeps=self._keeps_rows_of,
         )
         self._online = observed.state
         if observed.note:
@@ -347,7 +347,17 @@ class SchemaFlow:
         if self._came:
             self._online, self._came = self._online.counted(self._came), {}
 
+    @property
+    def _is_written_by_others(self) -> bool:
+        return self._settings.two_way is not None or self._settings.detects_conflicts
+
+    def _keeps_rows_of(self, copy: TableName) -> bool:
+        # A copy that is made of the rows which came would lack those that others have written here.
+        return not self._is_written_by_others and self._plans.router.takes(copy)
+
     def _rows_of(self, copy: TableName, real: TableName) -> int | None:
+        if self._is_written_by_others:
+            return None
         router = self._plans.router
         targets = router.targets(real)
         is_one = len(targets) == 1 and not router.is_sharded(real.database) and not router.is_merged_table(targets[0])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 
@@ -32,11 +33,12 @@ def two_way(fresh_source: Endpoint, fresh_target: Endpoint, tmp_path: Path) -> T
     return TwoWay(fresh_source, fresh_target, tmp_path)
 
 
-def write(server: Endpoint, first: int) -> int:
-    """Changes of all kinds to rows from `first` on; how many."""
+def write(server: Endpoint, first: int, *settings: str) -> int:
+    """Changes of all kinds to rows from `first` on, in a session with these settings; how many."""
     run(
         server,
         (
+            *settings,
             "BEGIN",
             f"INSERT INTO d.t VALUES ({first}, 'a'), ({first + 1}, 'b'), ({first + 2}, 'c')",
             f"INSERT INTO d.u VALUES ({first}, {first})",
@@ -62,6 +64,32 @@ def test_what_is_written_at_both_sides_comes_to_the_other_once(two_way: TwoWay) 
         assert two_way.differences("d") == []
     assert two_way.forth.echoes
     assert two_way.back.echoes
+
+
+def test_transactions_of_other_gtid_domains_or_tags_stand_between_those_of_replay(two_way: TwoWay) -> None:
+    of_brand = {"mariadb": "SET gtid_domain_id = 5", "mysql": "SET gtid_next = 'AUTOMATIC:app'"}
+    written = [0, 0]
+    for number in range(2):
+        for side, server in enumerate((two_way.a, two_way.b)):
+            written[side] += write(server, 100 * number + 50 * side)
+            written[side] += write(server, 100 * number + 50 * side + 20, of_brand[server.brand])
+        two_way.settle()
+    assert [two_way.forth.applied, two_way.back.applied] == written
+    assert two_way.differences("d") == []
+
+
+def test_a_state_schema_that_is_dropped_by_hand_is_made_anew_and_nothing_goes_round(two_way: TwoWay) -> None:
+    written = [write(two_way.a, 1), write(two_way.b, 50)]
+    two_way.settle()
+    run(two_way.b, ("BEGIN", "DELETE FROM pydbsync.mark", "INSERT INTO d.t VALUES (900, 'by hand')", "COMMIT"))
+    run(two_way.b, ("DROP DATABASE pydbsync",))
+    written = [written[0] + write(two_way.a, 100), written[1] + write(two_way.b, 150) + 1]
+    two_way.settle()
+    run(two_way.a, ("USE d", "ALTER TABLE t ADD c INT"))
+    two_way.settle()
+    assert [two_way.forth.applied, two_way.back.applied] == written
+    assert (two_way.forth.schema_changes, two_way.back.schema_changes) == (1, 0)
+    assert two_way.differences("d") == []
 
 
 def test_replay_that_has_only_marks_to_pass_writes_nothing(two_way: TwoWay) -> None:
@@ -170,6 +198,71 @@ def test_schema_changes_of_each_side_run_once_at_the_other(two_way: TwoWay) -> N
             ran = [two_way.forth.schema_changes - before[0], two_way.back.schema_changes - before[1]]
             assert ran == ([1, 0] if direction is two_way.forth else [0, 1]), sql
             assert two_way.differences("d", "e") == [], sql
+
+
+def gh_ost(table: str) -> tuple[Sequence[str], Sequence[str], Sequence[str]]:
+    """What gh-ost runs for `ADD c`: before it copies, the copying, the swap."""
+    gho = f"`d`.`_{table}_gho`"
+    begin = (
+        f"create /* gh-ost */ table {gho} like `d`.`{table}`",
+        f"alter /* gh-ost */ table {gho} ADD COLUMN c INT NOT NULL DEFAULT 7",
+    )
+    copy = (f"REPLACE /* gh-ost */ INTO {gho} (id, v) SELECT id, v FROM d.{table}",)
+    swap = (
+        f"rename /* gh-ost */ table `d`.`{table}` to `d`.`_{table}_del`, {gho} to `d`.`{table}`",
+        f"drop /* gh-ost */ table if exists `d`.`_{table}_del`",
+    )
+    return begin, copy, swap
+
+
+def pt_osc(table: str, shown: str) -> tuple[Sequence[str], Sequence[str], Sequence[str]]:
+    """The same of pt-online-schema-change, whose triggers write into the copy what replay writes into the table."""
+    new = f"`d`.`_{table}_new`"
+    row = f"REPLACE INTO {new} (id, v) VALUES (NEW.id, NEW.v)"
+    gone = f"DELETE IGNORE FROM {new} WHERE id <=> OLD.id"
+    begin = (
+        shown.replace(f"CREATE TABLE `{table}` (", f"CREATE TABLE {new} (", 1),
+        f"ALTER TABLE {new} ADD COLUMN c INT NOT NULL DEFAULT 7",
+        f"CREATE TRIGGER d.pt_del AFTER DELETE ON d.{table} FOR EACH ROW {gone}",
+        f"CREATE TRIGGER d.pt_upd AFTER UPDATE ON d.{table} FOR EACH ROW BEGIN {gone}; {row}; END",
+        f"CREATE TRIGGER d.pt_ins AFTER INSERT ON d.{table} FOR EACH ROW {row}",
+    )
+    copy = (f"INSERT LOW_PRIORITY IGNORE INTO {new} (id, v) SELECT id, v FROM d.{table} LOCK IN SHARE MODE",)
+    swap = (
+        f"RENAME TABLE `d`.`{table}` TO `d`.`_{table}_old`, {new} TO `d`.`{table}`",
+        f"DROP TABLE IF EXISTS `d`.`_{table}_old`",
+    )
+    return begin, copy, swap
+
+
+@pytest.mark.parametrize("tool", ["gh-ost", "pt-online-schema-change"])
+def test_a_table_is_changed_online_at_one_side_while_the_other_writes_it(two_way: TwoWay, tool: str) -> None:
+    a, b = two_way.a, two_way.b
+    write(a, 1)
+    two_way.settle()
+    applied = two_way.back.applied
+    shown = str(a.query("SHOW CREATE TABLE d.t")[0][1])
+    begin, copy, swap = gh_ost("t") if tool == "gh-ost" else pt_osc("t", shown)
+    run(a, ("USE d", *begin))
+    run(
+        b, ("INSERT INTO d.t VALUES (500, 'b')", "UPDATE d.t SET v = 'b' WHERE id = 1", "DELETE FROM d.t WHERE id = 10")
+    )
+    two_way.settle()
+    run(a, copy)
+    run(b, ("INSERT INTO d.t VALUES (501, 'on its way')", "UPDATE d.t SET v = 'too' WHERE id = 500"))
+    run(a, ("INSERT INTO d.t VALUES (502, 'a')",))
+    run(a, ("USE d", *(copy if tool == "gh-ost" else ()), *swap))
+    two_way.settle()
+    run(b, ("UPDATE d.t SET c = 9 WHERE id = 501",))
+    two_way.settle()
+    assert (two_way.forth.schema_changes, two_way.back.schema_changes) == (1, 0)
+    assert two_way.back.applied - applied == 6
+    for server in (a, b):
+        assert server.query("SELECT reason FROM pydbsync.parked") == []
+        assert server.query("SELECT * FROM d.t ORDER BY id") == [
+            (1, "b", 7), (500, "too", 7), (501, "on its way", 9), (502, "a", 7),
+        ]  # fmt: skip
+    assert two_way.differences("d") == []
 
 
 def test_databases_have_other_names_at_each_side(

@@ -14,7 +14,7 @@ from pydbsync.engine.gaps import TransactionWatch
 from pydbsync.engine.marks import SentMarks, writer_of
 from pydbsync.errors import StopError
 from pydbsync.model import Place, RowChange, SchemaChange
-from tests.maxwell import Binlog, Step, insert, update
+from tests.maxwell import Binlog, Step, delete, insert, update
 
 UUID = "3e11fa47-71ca-11e1-9e33-c80aa9429562"
 
@@ -92,6 +92,30 @@ def test_rows_of_a_bootstrap_end_no_transaction(binlog: Binlog) -> None:
     first, *rest = binlog.transaction(mark(), row(1), row(2))
     bootstrap = binlog.bootstrap("d.other", [{"id": 1}])
     assert told(Echoes("pydbsync", None), [first, *bootstrap, *rest]) == [True, False, True, True]
+
+
+@pytest.mark.parametrize("by_hand", [
+    update("pydbsync.checkpoint", {"stream": "forth", "commits": 7, "owner_info": "me"}, {"owner_info": ""}),
+    delete("pydbsync.checkpoint", {"stream": "gone", "commits": 7}),
+    delete("pydbsync.mark", {"writer": "7", "number": 1, "tool": "repair"}),
+    update("pydbsync.mark", {"writer": "7", "number": 1, "tool": "x"}, {"tool": "repair"}),
+])  # fmt: skip
+def test_what_an_operator_changes_in_a_mark_by_hand_marks_nothing(binlog: Binlog, by_hand: Step) -> None:
+    messages = binlog.transaction(mark(7)) + binlog.transaction(by_hand, row(1), row(2)) + binlog.transaction(mark(8))
+    assert told(Echoes("pydbsync", None), messages) == [True, True, False, False, True]
+
+
+@pytest.mark.parametrize(
+    ("sql", "name"), [("DROP DATABASE pydbsync", "pydbsync"), ("DROP TABLE mark", "pydbsync.mark")]
+)
+def test_where_the_state_schema_is_dropped_by_hand_nothing_stays_announced(binlog: Binlog, sql: str, name: str) -> None:
+    echoes = Echoes("pydbsync", None)
+    told(echoes, binlog.transaction(mark(7), journal("intent", "ALTER TABLE t ADD c INT")))
+    told(echoes, binlog.ddl("DROP TABLE IF EXISTS proof_x", "pydbsync.proof_x"))
+    assert told(Echoes("pydbsync", echoes.to_json()), binlog.ddl("ALTER TABLE t ADD c INT", "d.t")) == [True]
+    assert told(echoes, binlog.ddl(sql, name)) == [True]
+    assert told(echoes, binlog.ddl("ALTER TABLE t ADD c INT", "d.t")) == [False]
+    assert told(echoes, binlog.transaction(mark(9))) == [True]
 
 
 def test_other_rows_of_the_state_schema_mark_nothing(binlog: Binlog) -> None:
