@@ -12,6 +12,8 @@ from pydbsync.errors import ConfigError
 BY_SIDE: Final = ("prefer", "source_wins", "target_wins")
 BY_COLUMN: Final = ("newest", "larger", "smaller")
 PARK: Final = "park"
+_TALKS: Final = 1
+"""How the two ends talk of rows that were in conflict; another number is another language."""
 
 
 class ConflictPolicy(NamedTuple):
@@ -77,7 +79,8 @@ class ConflictSettings:
     def to_json(self) -> str:
         """As a worker shows it to the other end."""
         tables = {glob: str(policy) for glob, policy in self.tables.items()}
-        return json.dumps({"prefer": self.prefer, "policy": str(self.other_policy), "tables": tables})
+        shown = {"prefer": self.prefer, "policy": str(self.other_policy), "tables": tables, "talks": _TALKS}
+        return json.dumps(shown)
 
     def contradicts(self, other: str, *, has_other_names: bool) -> str:
         """Why this and what the other end shows lead to different rows, as a sentence; empty where they do not. With
@@ -89,6 +92,11 @@ class ConflictSettings:
             return f"conflicts.tables is {ours['tables']} here and {theirs['tables']} there"
         if self.prefer is not None and theirs["prefer"] == self.prefer:
             return f"conflicts.prefer is {self.prefer!r} at both ends: each prefers another server"
+        if self.prefer is not None and theirs.get("talks") != _TALKS:
+            return (
+                "the pydbsync there is of another version, which does not hear what this one says of rows that were in"
+                " conflict: run the same version at both ends"
+            )
         return ""
 
     def check(self, *, two_way: bool) -> None:

@@ -477,6 +477,75 @@ def test_two_servers_that_capture_each_other_end_alike(
     assert both.differences("d") == []
 
 
+DECIDING: list[tuple[str, str, str]] = [
+    # a column that decides, a smaller value and a larger one
+    ("INT", "-5", "3"),
+    ("BIGINT UNSIGNED", "18446744073709551614", "18446744073709551615"),
+    ("TINYINT(1)", "0", "1"),
+    ("DECIMAL(30,10)", "9007199254740993.0000000001", "9007199254740993.0000000002"),
+    ("DECIMAL(30,10)", "-1.5", "-1.4999999999"),
+    ("FLOAT", "0.1", "0.3"),
+    ("DOUBLE", "0.1", "0.10000000000000002"),
+    ("DATE", "'0000-00-00'", "'2024-02-29'"),
+    ("DATETIME(6)", "'2024-01-01 00:00:00.000001'", "'2024-01-01 00:00:00.000002'"),
+    ("TIMESTAMP(3) NULL", "'2024-10-27 00:30:00.001'", "'2024-10-27 00:30:00.002'"),
+    ("TIME(2)", "'-10:00:00.50'", "'09:00:00'"),
+    ("YEAR", "1999", "2001"),
+    ("BIT(9)", "9", "300"),
+    ("BIT(64)", "9223372036854775807", "18446744073709551615"),
+]
+
+
+@pytest.mark.parametrize("policy", ["newest", "smaller"])
+def test_a_column_of_any_type_decides_alike_at_both_ends(
+    fresh_source: Endpoint, fresh_target: Endpoint, tmp_path: Path, policy: str
+) -> None:
+    """Of a higher, a lower, an equal value and NULL; the servers print times in zones of their own, and their tables
+    have the columns in another order."""
+    servers = {"a": fresh_source, "b": fresh_target}
+    values = [("{1}", "{0}"), ("{0}", "{1}"), ("{0}", "{0}"), ("NULL", "{0}"), ("{0}", "NULL"), ("NULL", "NULL")]
+    wins = "abaxxa" if policy == "newest" else "baaxxa"
+    wins = wins.replace("xx", "ba")
+    for name, server in servers.items():
+        columns = ["v VARCHAR(9)", "c {}", "id INT PRIMARY KEY"]
+        run_sql = ["CREATE DATABASE d", *(
+            f"CREATE TABLE d.t{number} ({', '.join(columns if name == 'a' else reversed(columns))})".format(kind)
+            for number, (kind, *_) in enumerate(DECIDING)
+        )]  # fmt: skip
+        for sql in run_sql:
+            server.query(sql)
+    sides = ("source", "target")
+    forth, back = (
+        {"detect_conflicts": "auto", "conflicts": {"prefer": side, "policy": f"{policy}:c"}} for side in sides
+    )
+    both = TwoWay(fresh_source, fresh_target, tmp_path, forth=forth, back=back)
+    for number in range(len(DECIDING)):
+        rows = ", ".join(f"({key}, 'old', NULL)" for key in range(len(values)))
+        fresh_source.query(f"INSERT INTO d.t{number} (id, v, c) VALUES {rows}")
+    both.settle()
+    for side, (name, server) in enumerate(servers.items()):
+        zone = "+09:00" if name == "a" else "-03:30"
+        with server.connect() as connection, connection.cursor() as cursor:
+            cursor.execute("SET time_zone = '+00:00', sql_mode = 'STRICT_ALL_TABLES'")
+            for number, (_, low, high) in enumerate(DECIDING):
+                for key, pair_of in enumerate(values):
+                    value = pair_of[side].format(low, high)
+                    cursor.execute(f"UPDATE d.t{number} SET v = '{name}', c = {value} WHERE id = {key}")
+            cursor.execute(f"SET GLOBAL time_zone = '{zone}'")
+    try:
+        both.settle()
+    finally:
+        for server in servers.values():
+            server.query("SET GLOBAL time_zone = 'SYSTEM'")
+    for number, (kind, *_) in enumerate(DECIDING):
+        found = [server.query(f"SELECT id, v, c FROM d.t{number} ORDER BY id") for server in servers.values()]
+        assert found[0] == found[1], kind
+        assert "".join(v for _, v, _ in found[0]) == wins, kind
+    for server in servers.values():
+        assert server.query("SELECT reason FROM pydbsync.parked") == []
+        assert server.query("SELECT source_table, note FROM pydbsync.conflict WHERE note <> ''") == []
+
+
 APART: list[tuple[str, dict[str, list[str]]]] = [
     # What no rule by two rows can see: each statement is one transaction, of rows 10 * number and 10 * number + 1.
     ("a row comes back to what it was", {

@@ -200,6 +200,10 @@ MARIADB = {
     ),
 }  # fmt: skip
 TABLES = {
+    "both servers give out the same numbers": Fault(
+        "tables", "two-way-numbers", "warning", "in 1 table: shop.items", "auto_increment_increment = 2",
+        source=("ALTER TABLE items MODIFY id INT AUTO_INCREMENT",), options={"two_way": {}},
+    ),
     "a table is missing": Fault(
         "tables", "missing-tables", "error", "the target has no shop.items", "pydbsync copy --tables 'shop.items'",
         target=("DROP TABLE items",),

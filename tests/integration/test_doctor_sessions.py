@@ -285,11 +285,17 @@ def test_two_directions_and_two_sources_of_one_database_are_named(ends: dict[str
         "back": (ends["target"].db_info, ends["source"].db_info, {}),
         "one": (ends["source"].db_info, ends["target"].db_info, {"a": "shop"}),
         "two": (third, ends["target"].db_info, {"b": "shop"}),
+        "forth2": (ends["source"].db_info, ends["target"].db_info, {}),
+        "back2": (ends["target"].db_info, ends["source"].db_info, {}),
+        "same": (ends["target"].db_info, ends["source"].db_info, {}),
     }
+    of_both = {"forth2": "source", "back2": "target", "same": "source"}
     files: dict[str, str] = {}
     for name, (at, to, rewrite) in pairs.items():
-        config = {"source_db_info": at, "db_info": to, "log_file_prefix": "", "dbname_rewrite": rewrite,
+        config: dict[str, Any] = {"source_db_info": at, "db_info": to, "log_file_prefix": "", "dbname_rewrite": rewrite,
                   "rabbitmq_conn_info": {"host": "127.0.0.1", "port": 1}}  # fmt: skip
+        if name in of_both:
+            config |= {"two_way": True, "conflicts": {"prefer": of_both[name]}}
         files[name] = str(write_config(config, tmp_path / f"{name}.py"))
 
     def together(*names: str) -> list[tuple[str, str]]:
@@ -298,6 +304,9 @@ def test_two_directions_and_two_sources_of_one_database_are_named(ends: dict[str
         return [(each["check"], each["level"]) for each in found if each["group"] == "together"]
 
     assert together("forth", "back") == [("both-directions", "warning")]
+    assert together("forth2", "back") == [("both-directions", "error")]
+    assert together("forth2", "back2") == []
+    assert together("forth2", "same") == [("both-directions", "error")]
     assert together("one", "two") == [("merged-targets", "warning")]
     assert together("forth", "one") == []
 

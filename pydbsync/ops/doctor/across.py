@@ -39,12 +39,7 @@ def check_together(named: Sequence[tuple[str, Settings]]) -> Iterator[Finding]:
         if one.source is not None and other.source is not None and (
             (_end(one.source), _end(one.target)) == (_end(other.target), _end(other.source))
         ):  # fmt: skip
-            yield warning(
-                "both-directions",
-                f"{both} are two directions between the same servers: run at the same time, changes go round in a"
-                f" circle",
-                "one direction at a time (docs/cutover.md): begin the way back when the way forth has ended",
-            )
+            yield from _both_directions(both, one, other)
         yield from _one_source_twice(both, one, other)
         yield from _one_row_twice(both, one, other)
         if one.metrics_port and (one.metrics_host, one.metrics_port) == (other.metrics_host, other.metrics_port):
@@ -53,6 +48,39 @@ def check_together(named: Sequence[tuple[str, Settings]]) -> Iterator[Finding]:
                 f"{both} have the metrics port {one.metrics_port}: on one machine the second does not start",
                 f"metrics_port: {one.metrics_port + 1} in {other_name}",
             )
+
+
+def _both_directions(both: str, one: Settings, other: Settings) -> Iterator[Finding]:
+    """Between the same servers, there and back."""
+    if one.two_way is None and other.two_way is None:
+        yield warning(
+            "both-directions",
+            f"{both} are two directions between the same servers: run at the same time, changes go round in a circle",
+            "one direction at a time (docs/cutover.md): begin the way back when the way forth has ended; or two_way in"
+            " both (docs/two-way.md)",
+        )
+    elif one.two_way is None or other.two_way is None:
+        yield error(
+            "both-directions",
+            f"{both} are two directions between the same servers, and only one has two_way: the other carries back what"
+            " came",
+            "two_way: true in both (docs/two-way.md)",
+        )
+    elif one.detects_conflicts and other.detects_conflicts:
+        has_other_names = bool(one.dbname_rewrite or one.routes or other.dbname_rewrite or other.routes)
+        why = one.conflicts.contradicts(other.conflicts.to_json(), has_other_names=has_other_names)
+        if why:
+            yield error(
+                "both-directions",
+                f"{both} would end with different rows: {why}",
+                "the same policies in both, and `prefer: source` in one, `target` in the other (docs/conflicts.md)",
+            )
+    elif one.detects_conflicts or other.detects_conflicts:
+        yield error(
+            "both-directions",
+            f"of {both} only one looks for conflicts: a row that both ends change differs afterwards",
+            "leave detect_conflicts at auto in both (docs/conflicts.md)",
+        )
 
 
 def _one_source_twice(both: str, one: Settings, other: Settings) -> Iterator[Finding]:

@@ -4,9 +4,37 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from pydbsync.model import TableName
 from pydbsync.ops.doctor.examination import Examination
 from pydbsync.ops.doctor.finding import Finding, counted, error, listed, ok, warning
+from pydbsync.ops.doctor.variables import number, variables
 from pydbsync.process.conflict_start import NEEDS_TRANSACTIONS, other_end, tables_of, unfit_tables, unmarkable
+
+
+def check_numbers(exam: Examination) -> Iterator[Finding]:
+    """Two servers that applications write must not give out the same numbers."""
+    if exam.settings.two_way is None:
+        return
+    both = [variables(exam, "source"), variables(exam, "target")]
+    steps = {number(each.get("auto_increment_increment")) for each in both}
+    offsets = {number(each.get("auto_increment_offset")) % max(1, *steps) for each in both}
+    if len(steps) == 1 and len(offsets) == 2:
+        return
+    rows = exam.source().rows(
+        "SELECT table_schema, table_name FROM information_schema.columns WHERE extra LIKE '%auto_increment%'"
+        " ORDER BY table_schema, table_name"
+    )
+    router = exam.router
+    found = [name for row in rows if router.takes(name := TableName(str(row[0]), str(row[1])))]
+    if found:
+        yield warning(
+            "two-way-numbers",
+            f"both servers give out the same AUTO_INCREMENT numbers, in {counted(len(found), 'table')}:"
+            f" {listed(map(str, found))}: of two rows that are inserted at both ends at a time one is lost, by the"
+            " policy of conflicts",
+            "SET GLOBAL auto_increment_increment = 2 at both servers, SET GLOBAL auto_increment_offset = 1 at one and"
+            " = 2 at the other, in their configurations too; or let only one server be written at a time",
+        )
 
 
 def check_conflicts(exam: Examination) -> Iterator[Finding]:

@@ -74,7 +74,7 @@ GROUPS: Final[Mapping[str, tuple[Check, ...]]] = {
         tables.check_routes, tables.check_keys,
         tables.check_columns, tables.check_engines,
         tables.check_programs, constraints.check_unique_keys, constraints.check_checks, constraints.check_partitions,
-        constraints.check_cascades, tables.check_defaults, conflicts.check_conflicts,
+        constraints.check_cascades, tables.check_defaults, conflicts.check_conflicts, conflicts.check_numbers,
     ),
     "state": (
         state.check_readable, state.check_schema, own_names.check_untouched, own_names.check_columns,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -75,3 +76,12 @@ def test_policies_that_contradict_each_other_are_told(here: dict[str, Any], ther
     found = load(here).conflicts.contradicts(load(there).conflicts.to_json(), has_other_names=False)
     assert says in found
     assert bool(says) == bool(found)
+
+
+def test_an_end_that_does_not_talk_of_rows_in_conflict_is_told_where_a_side_is_preferred() -> None:
+    there = json.loads(load({"prefer": "target"}).conflicts.to_json())
+    del there["talks"]  # as older versions show it
+    found = load({"prefer": "source"}).conflicts.contradicts(json.dumps(there), has_other_names=False)
+    assert "the pydbsync there is of another version" in found
+    parks = json.dumps({**there, "prefer": None, "policy": "park"})
+    assert load({}).conflicts.contradicts(parks, has_other_names=False) == ""
