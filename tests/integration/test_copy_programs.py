@@ -86,6 +86,36 @@ def test_programs_go_to_another_database_and_what_nobody_asked_for_is_named_one_
     assert "shop" not in str(bodies(fresh_target, "store")).lower()
 
 
+def test_views_follow_the_routes_of_tables_and_what_cannot_is_named(
+    fresh_source: Endpoint, fresh_target: Endpoint
+) -> None:
+    routes = [
+        {"table": "shop.t", "to": "store.goods"},
+        {"table": "shop.log", "columns": {"rename": {"line": "text"}}},
+        {"table": "shop.m", "columns": {"mask": {"v": "hash"}}},
+    ]
+    make(fresh_source, [
+        *PROGRAMS[:-4], "CREATE TABLE m (id INT PRIMARY KEY, v VARCHAR(64))", "INSERT INTO m VALUES (1, 'clear')",
+        "CREATE VIEW aliased AS SELECT shop.id, m.v FROM t AS shop JOIN m ON m.id = shop.id",
+        "CREATE VIEW later AS SELECT id FROM aliased", "CREATE VIEW of_log AS SELECT line FROM log",
+    ])  # fmt: skip
+    fresh_target.query("CREATE DATABASE store")
+    if fresh_target.brand == "mysql":
+        fresh_target.query("SET GLOBAL log_bin_trust_function_creators = 1")
+    settings = settings_for(fresh_source, fresh_target, routes=routes, mask_key={"key": "0123456789abcdef"})
+    report = copy(settings, **KINDS)
+    told = dict(text.split(": ", 1) for text in report.left_out)
+    assert set(told) == {"the procedure shop.tidy", "the view shop.of_log", "the trigger shop.tr"}
+    assert told["the view shop.of_log"] == (
+        "it names shop.log, of which line are called otherwise at the target (routes): make it by hand"
+    )
+    assert "it names shop.t, which is called store.goods at the target" in told["the trigger shop.tr"]
+    assert fresh_target.query("SELECT * FROM shop.doubled") == [(2,)]
+    assert fresh_target.query("SELECT id FROM shop.later") == [(1,)]
+    ((value,),) = fresh_target.query("SELECT v FROM shop.aliased")
+    assert value != "clear"
+
+
 @pytest.mark.parametrize("way", ["to mysql", "to mariadb"])
 def test_programs_of_the_other_brand_are_made_or_named(
     mysql_source: Endpoint, mysql_target: Endpoint, mariadb_source: Endpoint, mariadb: Endpoint, way: str

@@ -7,11 +7,13 @@ from contextlib import contextmanager
 from typing import NamedTuple
 
 from pydbsync.apply.connection import Connection
+from pydbsync.config.settings import Settings
 from pydbsync.errors import ApplyError, PermanentError, PlanError
 from pydbsync.model import TableName
 from pydbsync.ops.copy.definitions import Inventory
 from pydbsync.ops.copy.hidden import hidden_programs
 from pydbsync.ops.copy.options import CopyOptions, CopyReport
+from pydbsync.ops.copy.program_routes import ProgramRoutes
 from pydbsync.ops.copy.program_text import definer_span, edits_for, sql_mode_at
 from pydbsync.plan.lexer import Edit, apply_edits, read_tokens
 from pydbsync.plan.quoting import quote_table
@@ -155,8 +157,8 @@ def not_wanted(kinds: Iterable[Kind]) -> list[str]:
 
 
 def carry_programs(
-    source: Connection, target: Connection, inventory: Inventory, options: CopyOptions, router: Router,
-    report: CopyReport,
+    source: Connection, target: Connection, inventory: Inventory, options: CopyOptions, settings: Settings,
+    router: Router, report: CopyReport,
 ) -> None:  # fmt: skip
     """Make what is asked for, and name all the others in the report, one by one."""
     kinds, unread = read_programs(source, inventory, options)
@@ -164,10 +166,12 @@ def carry_programs(
     names = {
         "routines": report.routines, "views": report.views, "triggers": report.triggers, "events": report.events,
     }  # fmt: skip
+    routes = ProgramRoutes(settings, router, inventory.tables)
     for name, kind in kinds.items():
         made = make_programs(
             target, kind.programs if kind.is_wanted else [], databases=router.databases,
             rename=lambda database, own, there: router.rename(database, shard_of=own, shard=there),
+            routes=routes,
         )  # fmt: skip
         names[name].extend(made.names)
         report.left_out += made.left_out
@@ -183,10 +187,11 @@ def make_programs(
     *,
     databases: Callable[[str], Sequence[str]],
     rename: Callable[[str, str, str], str],
+    routes: ProgramRoutes | None = None,
 ) -> Made:
     """Make them in every target database of their own; a view that needs another comes after it.
 
-    `rename(database, own source database, own target database)` is a name at the target.
+    `rename(database, own source database, own target database)` is a name at the target; `routes` are those of tables.
     """  # fmt: skip
     made = Made([], [], [])
     waiting = [(program, database) for program in programs for database in databases(program.name.database)]
@@ -196,7 +201,7 @@ def make_programs(
         for program, database in waiting:
             try:
                 with _session_kept(target):
-                    _make(target, program, database, rename, made.notes)
+                    _make(target, program, database, rename, routes, made.notes)
                 made.names.append(TableName(database, program.name.table))
             except (ApplyError, PlanError) as exc:
                 reasons[program, database] = f"{exc}{_right_for(program, exc)}"
@@ -228,13 +233,18 @@ def _session_kept(target: Connection) -> Iterator[None]:
 
 
 def _make(
-    target: Connection, program: Program, database: str, rename: Callable[[str, str, str], str], notes: list[str]
-) -> None:
+    target: Connection, program: Program, database: str, rename: Callable[[str, str, str], str],
+    routes: ProgramRoutes | None, notes: list[str],
+) -> None:  # fmt: skip
     tokens = read_tokens(program.sql, ansi_quotes="ANSI_QUOTES" in program.sql_mode.split(",")).tokens
     own = program.name.database
     edits = list(
         edits_for(program.kind, tokens, rename=lambda name: rename(name, own, database), target=target.dialect)
     )
+    if routes is not None:
+        if refusal := routes.refusal(program.kind, own, tokens):
+            raise PlanError(refusal)
+        edits += routes.edits(program.kind, tokens)
     target.use(database)
     target.run("SET SESSION sql_mode = %s", (sql_mode_at(target.dialect, program.sql_mode),))
     if program.time_zone:

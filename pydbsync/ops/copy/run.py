@@ -506,7 +506,7 @@ class Copy:
         if self._is_added:
             return
         inventory = self._inventory or self._read_inventory()
-        carry_programs(self._source, self._target, inventory, self._options, self._router, self.report)
+        carry_programs(self._source, self._target, inventory, self._options, self._settings, self._router, self.report)
 
     def _finish(self, tables: Tables) -> None:
         records = self._journal.tables(self._target)
