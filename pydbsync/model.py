@@ -222,6 +222,8 @@ class TableSchema(msgspec.Struct, frozen=True):
     """Foreign keys with CASCADE, SET NULL or SET DEFAULT that point at this table."""
     triggers: tuple[str, ...] = ()
     transactional: bool = True
+    collation: str = ""
+    """What a text column gets that names none."""
     period: Period | None = None
     """Of a system-versioned table that declares these columns; the keys are those of current rows, without the end."""
     rows_sql: str = ""

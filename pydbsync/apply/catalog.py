@@ -121,7 +121,7 @@ def read_table(connection: Connection, name: TableName, *, with_referrers: bool 
     """
     kind = look_up(
         connection,
-        "SELECT t.table_name, t.engine, IFNULL(e.transactions, 'NO') FROM information_schema.tables t"
+        "SELECT t.table_collation, IFNULL(e.transactions, 'NO') FROM information_schema.tables t"
         " LEFT JOIN information_schema.engines e ON e.engine = t.engine"
         " WHERE t.table_schema = %s AND t.table_name = %s AND t.table_type <> 'VIEW'",
         name,
@@ -146,7 +146,8 @@ def read_table(connection: Connection, name: TableName, *, with_referrers: bool 
                 name,
             )
         ),
-        transactional=kind[0][2] == "YES",
+        transactional=kind[0][1] == "YES",
+        collation=_text(kind[0][0]),
         period=period,
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import NamedTuple
@@ -99,8 +100,23 @@ def prove_alter(connection: Connection, change: SchemaChange, planned: PlannedSc
         return Proof(
             reason=f"it takes {remade[0]} away and makes it anew, and which of the two {name} has cannot be told"
         )
+    if own := _named_after_source(change, name, demands):
+        return Proof(
+            reason=f"the server has named {own} after the table, which is called {name.table} here: drop by hand what"
+            " stands for it (SHOW CREATE TABLE), then mark this one as done"
+        )
     looking = _Looking(connection, name, live, copy, read_description(change.def_), is_renamed=is_renamed)
     return looking.prove(demands)
+
+
+def _named_after_source(change: SchemaChange, name: TableName, demands: Demands) -> str:
+    """A foreign key or CHECK that the statement drops, whose name is made of the source's table; empty where the table
+    has that name here too, or there is none."""
+    if not change.table or change.table.lower() == name.table.lower():
+        return ""
+    own = re.compile(rf"{re.escape(change.table.lower())}_(ibfk|chk)_\d+")
+    gone = [each.name for part in demands.parts for demand in part.demands for each in demand.gone]
+    return next(filter(own.fullmatch, gone), "")
 
 
 class _Fault(NamedTuple):

@@ -16,7 +16,7 @@ from pydbsync.plan.dialect import Server
 from pydbsync.plan.lexer import Brand
 from pydbsync.plan.lossy import RULES_BY_INPUT
 from pydbsync.plan.routed.rows import RowRoute, source_columns
-from pydbsync.plan.routed.statements import TableRoutes
+from pydbsync.plan.routed.tables import TableRoutes
 from pydbsync.plan.rows import (
     ApplyMode,
     ColumnOverrides,
@@ -107,13 +107,21 @@ def configured_server(text: str) -> Server | None:
     return Server("mysql" if brand == "mysql" else "mariadb", tuple(int(number) for number in version.split(".")))
 
 
-def table_routes(settings: Settings, router: Router, database: str, target: str) -> TableRoutes | None:
-    """As `TablePlans.table_routes`."""
+def table_routes(
+    settings: Settings,
+    router: Router,
+    database: str,
+    target: str,
+    *,
+    table: Callable[[TableName], TableSchema | None] = lambda name: None,
+) -> TableRoutes | None:
+    """As `TablePlans.table_routes`; `table` reads one of the target."""
     if not router.tables:
         return None
     return TableRoutes(
         rename=lambda name: router.rename_table(name, shard_of=database, shard=target),
         settings=lambda name: row_settings(settings, router, name),
+        table=table,
     )
 
 
@@ -278,7 +286,7 @@ class TablePlans:
 
     def table_routes(self, database: str, target: str) -> TableRoutes | None:
         """What schema changes need to know of routes; None where there are none. `target` stands for `database` now."""
-        return table_routes(self._settings, self.router, database, target)
+        return table_routes(self._settings, self.router, database, target, table=self._catalog.table)
 
     def target_columns(self, source: TableName) -> Mapping[str, Column] | None:
         """The columns of the table that rows of a source table go to, by name; None where there is none."""
@@ -467,9 +475,9 @@ class TablePlans:
 
     def is_merged(self, target: TableName) -> bool:
         """Whether several sources feed the table, by the configuration or by what other streams say."""
+        others = self._catalog.feeders(target, self._server_id)  # which names this stream to the others, too
         if self.router.is_merged_table(target):
             return True
-        others = self._catalog.feeders(target, self._server_id)
         if others:
             self._warn_once(
                 target,

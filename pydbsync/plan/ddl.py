@@ -13,13 +13,8 @@ from pydbsync.plan.dialect import Server, translate
 from pydbsync.plan.lexer import Edit, Span, apply_edits, cut_members
 from pydbsync.plan.names import Names, TablesNamed, spelled
 from pydbsync.plan.quoting import quote_name, quote_table
-from pydbsync.plan.routed.statements import (
-    RoutedEdits,
-    TableRoutes,
-    refuse_between,
-    refuse_exchange,
-    routed_edits,
-)
+from pydbsync.plan.routed.statements import RoutedEdits, routed_edits
+from pydbsync.plan.routed.tables import TableRoutes, reference_edits, refuse_between, refuse_exchange
 from pydbsync.plan.session import Variable, depends_on, variables
 from pydbsync.plan.statement import Action, Item, NameRef, Statement, parse_statement
 
@@ -151,6 +146,9 @@ def _plan_tables(
             return None
         edits += routed.edits
         notes += routed.notes
+    like = next((ref for ref in statement.names if ref.role == "like"), None)
+    if like is not None and there.target(like) == there.target(kept[0].subject) and not statement.or_replace:
+        return None  # both are one table of the target, which is there
     if statement.action == "alter-table" and _stays(kept[0], there):
         # ALTER TABLE d1.t ADD c INT, RENAME TO d2.t, where d1 and d2 are one database on the target
         stays = [
@@ -249,15 +247,20 @@ def _routed(statement: Statement, kept: list[Item], there: _There, routes: Table
             refuse_between(there.source(ref), subject, routes)
     route = routes.settings(subject)
     is_definition = statement.action in ("create-table", "alter-table", "create-index", "drop-index")
-    if route is None or not route.changes_rows or not is_definition or any(r.role == "like" for r in statement.names):
+    if not is_definition or any(ref.role == "like" for ref in statement.names):
         return RoutedEdits([], [])
-    return routed_edits(statement, route)
+    others = list(reference_edits(statement, lambda ref: routes.settings(there.source(ref))))
+    if route is None or not route.changes_rows:
+        return RoutedEdits(others, [])
+    found = routed_edits(statement, route, routes.table(there.target(statement.items[0].subject)))
+    return found._replace(edits=[*found.edits, *others])
 
 
 def _kept(statement: Statement, names: Names, in_scope: InScope, there: _There) -> list[Item]:
     """The items that concern tables in scope."""
     kept: list[Item] = []
     arrived: set[tuple[str, str]] = set()
+    dropped: set[TableName] = set()
     for item in statement.items:
         if names.is_open(item):
             continue
@@ -279,6 +282,9 @@ def _kept(statement: Statement, names: Names, in_scope: InScope, there: _There) 
                 continue
         elif not in_scope(*(before or after or ("", None))):
             continue
+        elif statement.action == "drop-table" and there.target(item.subject) in dropped:
+            continue  # one table of the target for both
+        dropped.add(there.target(item.subject))
         kept.append(item)
     return kept
 

@@ -19,6 +19,10 @@ ALIAS = "routed"
 """What the rows of a route are called where they are read from the source."""
 
 
+_LEAVE_ROWS = ("insert", "update_new")
+"""The kinds of changes that leave a row at the target."""
+
+
 class _Way(NamedTuple):
     """What becomes of one column."""
 
@@ -87,6 +91,13 @@ class RowRoute:
         if change.kind == "update" and old is not NO_JSON:
             old = self._image(read_image(old), whole=False)
         return msgspec.structs.replace(change, data=self._image(read_image(change.data), whole=True), old=old)
+
+    def row(self, image: Mapping[str, msgspec.Raw]) -> Mapping[str, msgspec.Raw] | None:
+        """A row that the source has now, as the target is to have it; None where it is not to be there. Raises
+        PlanError."""
+        if not all(self._holds(kind, image) for kind in _LEAVE_ROWS):
+            return None
+        return read_image(self._image(image, whole=True))
 
     def _updated(self, change: RowChange, data: dict[str, msgspec.Raw]) -> RowChange | None:
         old = read_image(change.old)
@@ -164,7 +175,7 @@ class RowRoute:
 
         Where kinds of changes have their own conditions, those that insertions and updates leave there.
         """
-        found = [self._conditions[kind].sql for kind in ("insert", "update_new") if kind in self._conditions]
+        found = [self._conditions[kind].sql for kind in _LEAVE_ROWS if kind in self._conditions]
         return " AND ".join(dict.fromkeys(found))
 
     def view(self, source: TableSchema, *, condition: str = "") -> TableSchema:

@@ -8,9 +8,12 @@ import pytest
 
 from pydbsync.config.routes import ROUTES, RouteSettings
 from pydbsync.errors import PlanError
-from pydbsync.model import SchemaChange, TableName
+from pydbsync.model import Column, SchemaChange, TableName, TableSchema
+from pydbsync.plan.clauses import read_clauses
 from pydbsync.plan.ddl import plan_schema_change
-from pydbsync.plan.routed.statements import TableRoutes
+from pydbsync.plan.routed.definitions import keeps_values
+from pydbsync.plan.routed.tables import TableRoutes
+from pydbsync.plan.statement import parse_statement
 
 ROUTE = {
     "table": "shop.customers",
@@ -25,20 +28,31 @@ ROUTE = {
 }
 
 
+PEOPLE = TableSchema(
+    name=TableName("archive", "people"),
+    columns=(
+        Column("id", "int"), Column("full_name", "varchar", "varchar(40)", charset="utf8mb4"),
+        Column("email", "varchar", "varchar(80)", charset="utf8mb4"),
+        Column("status", "varchar", "varchar(10)", charset="utf8mb4", nullable=False, collation="utf8mb4_general_ci"),
+    ),
+    primary_key=("id",), row_key=("id",), collation="utf8mb4_general_ci",
+)  # fmt: skip
+
+
 def planned(sql: str, *, table: str = "customers", route: dict[str, Any] | None = None, kind: str = "") -> str | None:
     (settings,) = ROUTES.read([{**ROUTE, **(route or {})}], "routes")
 
     def settings_of(name: TableName) -> RouteSettings | None:
-        return settings if name == TableName("shop", "customers") else None
+        return settings if name in (TableName("shop", "customers"), TableName("shop", "customers_2")) else None
 
     def rename(name: TableName) -> TableName:
-        return TableName("archive", "people") if settings_of(name) else name
+        return PEOPLE.name if settings_of(name) else name
 
     verb = kind or {"CREATE": "table-create", "DROP": "table-drop"}.get(sql.split(maxsplit=1)[0], "table-alter")
     change = SchemaChange(kind=verb, database="shop", table=table, ts=0, sql=sql)  # type: ignore[arg-type]
     found = plan_schema_change(
         change, rename=lambda database: database, in_scope=lambda database, table: True,
-        routes=TableRoutes(rename, settings_of),
+        routes=TableRoutes(rename, settings_of, lambda name: PEOPLE if name == PEOPLE.name else None),
     )  # fmt: skip
     return None if found is None else found.sql
 
@@ -71,9 +85,40 @@ RUN = [
         "CREATE TABLE customers (id INT PRIMARY KEY, note TEXT, name VARCHAR(9) /* n */, KEY (name),"
         " KEY n (id, note(3)), CONSTRAINT c FOREIGN KEY (id) REFERENCES parents (id)) COMMENT='note'",
         "CREATE TABLE `archive`.`people` (id INT PRIMARY KEY, `full_name` VARCHAR(9), `site` INT NOT NULL /* n */,"
-        " KEY (`full_name`), CONSTRAINT c FOREIGN KEY (id) REFERENCES `shop`.`parents` (id)) COMMENT='note'",
+        " KEY `name` (`full_name`), CONSTRAINT c FOREIGN KEY (id) REFERENCES `shop`.`parents` (id)) COMMENT='note'",
     ),
     ("CREATE TABLE customers (note TEXT, id INT)", "CREATE TABLE `archive`.`people` (id INT, `site` INT NOT NULL)"),
+    # a key is called at the target what it is called at the source
+    ("ALTER TABLE customers ADD UNIQUE (name), ADD INDEX USING BTREE (Name, id), ADD KEY (id)",
+     "ALTER TABLE `archive`.`people` ADD UNIQUE `name` (`full_name`),"
+     " ADD INDEX `Name_2` USING BTREE (`full_name`, id), ADD KEY (id)"),
+    ("ALTER TABLE customers ADD name VARCHAR(9) UNIQUE KEY COMMENT 'unique' AFTER id",
+     "ALTER TABLE `archive`.`people` ADD `full_name` VARCHAR(9)  COMMENT 'unique' AFTER id,"
+     " ADD UNIQUE KEY `name` (`full_name`)"),
+    ("CREATE TABLE customers (name VARCHAR(9) UNIQUE, id INT, KEY (name, id))",
+     "CREATE TABLE `archive`.`people` (`full_name` VARCHAR(9) , UNIQUE KEY `name` (`full_name`), id INT,"
+     " `site` INT NOT NULL, KEY `name_2` (`full_name`, id))"),
+    ("ALTER TABLE customers DROP KEY name", "ALTER TABLE `archive`.`people` DROP KEY name"),
+    # foreign keys point at columns by the route of their table
+    ("CREATE TABLE orders (id INT, c VARCHAR(9), FOREIGN KEY (c) REFERENCES customers (name))",
+     "CREATE TABLE orders (id INT, c VARCHAR(9), FOREIGN KEY (c)"
+     " REFERENCES `archive`.`people` (`full_name`))"),
+    ("ALTER TABLE customers ADD mate VARCHAR(9) REFERENCES customers (name), ADD CONSTRAINT f FOREIGN KEY (name)"
+     " REFERENCES others (name)",
+     "ALTER TABLE `archive`.`people` ADD mate VARCHAR(9) REFERENCES `archive`.`people` (`full_name`), ADD CONSTRAINT f"
+     " FOREIGN KEY (`full_name`) REFERENCES `shop`.`others` (name)"),
+    # rows that are there are as the route makes them
+    ("ALTER TABLE customers ADD COLUMN email VARCHAR(9) NULL DEFAULT NULL",
+     "ALTER TABLE `archive`.`people` ADD COLUMN email VARCHAR(9) NULL DEFAULT NULL"),
+    ("ALTER TABLE customers MODIFY status VARCHAR(12) NOT NULL DEFAULT 'x'",
+     "ALTER TABLE `archive`.`people` MODIFY status VARCHAR(12) NOT NULL DEFAULT 'x'"),
+    ("ALTER TABLE customers MODIFY status VARCHAR(10) CHARACTER SET utf8mb4 COLLATE utf8mb4_general_ci",
+     "ALTER TABLE `archive`.`people` MODIFY status VARCHAR(10) CHARACTER SET utf8mb4 COLLATE utf8mb4_general_ci"),
+    ("ALTER TABLE customers DROP PARTITION p1", "ALTER TABLE `archive`.`people` DROP PARTITION p1"),
+    # several tables that are one at the target
+    ("CREATE TABLE customers_2 LIKE customers", None),
+    ("DROP TABLE customers, customers_2, other", "DROP TABLE `archive`.`people`, `shop`.`other`"),
+    ("RENAME TABLE customers TO customers_2", None),
 ]  # fmt: skip
 
 
@@ -108,6 +153,24 @@ HELD = [
     ("CREATE TABLE copy_of LIKE customers", "whose rows go by another route"),
     ("ALTER TABLE customers EXCHANGE PARTITION p WITH TABLE other", "rows move between"),
     ("ALTER TABLE other EXCHANGE PARTITION p WITH TABLE customers", "rows move between"),
+    ("ALTER TABLE customers ADD COLUMN email VARCHAR(9) NOT NULL", "email would have the source's default"),
+    ("ALTER TABLE customers ADD COLUMN iban VARCHAR(9) DEFAULT 'DE'", "iban would have the source's default"),
+    ("ALTER TABLE customers ADD COLUMN (a INT, email VARCHAR(9) DEFAULT '')", "email would have the source's default"),
+    ("ALTER TABLE customers ADD COLUMN copy VARCHAR(9) DEFAULT (UPPER(email))", "copy would carry it unmasked"),
+    (
+        "ALTER TABLE customers ADD COLUMN status VARCHAR(9)",
+        "the condition of the route reads status, whose values come",
+    ),
+    ("ALTER TABLE customers MODIFY status VARCHAR(8) NOT NULL", "reads status, whose values may become others"),
+    ("ALTER TABLE customers MODIFY status VARCHAR(12) COLLATE utf8mb4_bin", "status, whose values may become others"),
+    ("ALTER TABLE customers MODIFY status VARCHAR(12) CHARACTER SET latin1", "status, whose values may become others"),
+    ("ALTER TABLE customers CHANGE status status INT", "status, whose values may become others"),
+    ("ALTER TABLE customers CONVERT TO CHARACTER SET utf8mb4", "reads status, which compare otherwise"),
+    ("ALTER TABLE customers ADD n INT AUTO_INCREMENT PRIMARY KEY", "the rows would be numbered in n otherwise"),
+    (
+        "CREATE TABLE orders (c INT, FOREIGN KEY (c) REFERENCES customers (note))",
+        "a foreign key points at customers.note",
+    ),
 ]
 
 
@@ -116,6 +179,45 @@ def test_what_would_carry_values_unmasked_or_leave_wrong_rows_is_held(sql: str, 
     with pytest.raises(PlanError) as caught:
         planned(sql)
     assert why in str(caught.value)
+
+
+@pytest.mark.parametrize("verb", ["DROP", "TRUNCATE"])
+def test_a_partition_by_a_masked_column_has_other_rows(verb: str) -> None:
+    masked = {"columns": {"mask": {"id": "hash"}}, "where": "status <> 'gone'"}
+    with pytest.raises(PlanError, match="which rows a partition has goes by their values, and id has others"):
+        planned(f"ALTER TABLE customers {verb} PARTITION p1", route=masked)
+
+
+@pytest.mark.parametrize(
+    ("column", "definition", "kept"),
+    [
+        (Column("c", "int", "int(11)"), "BIGINT", True),
+        (Column("c", "int", "int(11)"), "SMALLINT", False),
+        (Column("c", "int", "int unsigned", unsigned=True), "INT", False),
+        (Column("c", "int", "int unsigned", unsigned=True), "INTEGER UNSIGNED DEFAULT 3", True),
+        (Column("c", "int", "int"), "INT NOT NULL", False),
+        (Column("c", "int", "int", nullable=False), "INT(11) NOT NULL COMMENT 'x'", True),
+        (Column("c", "decimal", "decimal(10,2)"), "DECIMAL(12,3)", True),
+        (Column("c", "decimal", "decimal(10,2)"), "NUMERIC(12,1)", False),
+        (Column("c", "decimal", "decimal(10,2)"), "DECIMAL(10,4)", False),
+        (Column("c", "decimal", "decimal(10,0)"), "DECIMAL", True),
+        (Column("c", "datetime", "datetime(3)", digits=3), "DATETIME(6)", True),
+        (Column("c", "datetime", "datetime(3)", digits=3), "DATETIME", False),
+        (Column("c", "date", "date"), "DATE", True),
+        (Column("c", "date", "date"), "DATETIME", False),
+        (Column("c", "enum", "enum('a','b')", labels=("a", "b"), charset="utf8mb4", collation="utf8mb4_bin"),
+         "ENUM('a','b','c')", True),
+        (Column("c", "enum", "enum('a','b')", labels=("a", "b"), charset="utf8mb4", collation="utf8mb4_bin"),
+         "ENUM('b','a')", False),
+        (Column("c", "text", "text", charset="utf8mb4", collation="utf8mb4_bin"), "LONGTEXT", True),
+        (Column("c", "text", "text", charset="utf8mb4", collation="utf8mb4_general_ci"), "LONGTEXT", False),
+        (Column("c", "varchar", "varchar(9)", charset="latin1", collation="latin1_bin"), "VARCHAR(9)", False),
+        (Column("c", "varchar", "varchar(9)", charset="utf8mb4", collation="utf8mb4_bin"), "TEXT", False),
+    ],
+)  # fmt: skip
+def test_which_definitions_keep_every_value(column: Column, definition: str, kept: bool) -> None:
+    clause = read_clauses(parse_statement(f"ALTER TABLE t MODIFY c {definition}"))[0]
+    assert keeps_values(clause.body, column, "utf8mb4_bin") is kept
 
 
 def test_a_table_that_is_made_needs_the_types_of_columns_that_are_added() -> None:
