@@ -335,5 +335,19 @@ def check_routes(
                 )
 
 
+def check_sink_routes(routes: tuple[RouteSettings, ...], *, has_source: bool) -> None:
+    """Raises ConfigError where a route says what only a table of a target can be."""
+    for n, route in enumerate(routes):
+        if route.to:
+            raise ConfigError(
+                "the sink's own settings say what rows are called there (key, index): leave it out",
+                key=f"routes[{n}].to",
+            )
+        if route.apply_mode:
+            raise ConfigError("a sink has no tables, and one way to write: leave it out", key=f"routes[{n}].apply_mode")
+        if not has_source:
+            raise ConfigError("is missing: routes go by the types of the source's columns", key="source_db_info")
+
+
 ROUTES: Final = Kind("list of `{table: glob, to: …, columns: …, where: …, apply_mode: …}`", _read_routes, _show_routes)
 MASK_KEY: Final = Kind("mapping `{key_env: NAME}`", read_key)

@@ -10,7 +10,7 @@ from typing import Final, Literal
 
 from pydbsync.config.alerts import AlertSettings
 from pydbsync.config.conflicts import ConflictSettings
-from pydbsync.config.routes import MASK_KEY, ROUTES, RouteSettings, check_routes, describe_route
+from pydbsync.config.routes import MASK_KEY, ROUTES, RouteSettings, check_routes, check_sink_routes, describe_route
 from pydbsync.config.search import SearchSettings
 from pydbsync.config.servers import (
     AMQP,
@@ -346,8 +346,7 @@ def settings_from_mapping(
     queues = name_streams(queues, settings.stream_names, "stream_names")
     if settings.sink is not None:
         check_sink(settings.sink, len(queues))
-        if settings.routes:
-            raise ConfigError("routes are for a target that is MySQL or MariaDB, not for a sink", key="routes")
+        check_sink_routes(settings.routes, has_source=settings.source is not None)
     sharding = settings.sharding if settings.direction == "replay" else None
     check_routes(
         settings.routes, settings.mask_key, sharded=sharding.databases if sharding else (),

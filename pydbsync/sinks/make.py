@@ -24,6 +24,7 @@ from pydbsync.sinks.keep import Keep
 from pydbsync.sinks.ndjson import NdjsonSink
 from pydbsync.sinks.plans import SinkPlans
 from pydbsync.sinks.schema import SinkSchemaFlow
+from pydbsync.sinks.source_tables import routes_of
 from pydbsync.sinks.writer import RowWriter
 
 
@@ -51,7 +52,9 @@ def sink_stages(
     if holds is not None:
         source = HeldAcknowledgements(source, holds)
     apart = ApartSink(settings, writer=writer, keep=keep, stream=source.stream, log=log, tell=tell, connected=connected)
-    plans, schema = SinkPlans(router, writer), SinkSchemaFlow(settings, router=router, writer=writer)
+    routes = routes_of(settings, router)
+    plans = SinkPlans(router, writer, routes)
+    schema = SinkSchemaFlow(settings, router=router, writer=writer, routes=routes)
 
     def use(found: Settings) -> None:
         router = router_from(found)

@@ -7,9 +7,11 @@ from typing import NamedTuple
 
 import msgspec
 
+from pydbsync.errors import PlanError
 from pydbsync.model import NO_JSON, RowChange, SchemaChange, TableName, read_image
 from pydbsync.plan.identity import Readings, row_identity
 from pydbsync.route.router import Router
+from pydbsync.sinks.routes import SinkRoutes
 from pydbsync.sinks.writer import RowWriter, SinkRow, place_of
 from pydbsync.work import Batch, Work
 
@@ -56,8 +58,9 @@ class SinkBatch:
 class SinkPlans:
     """Finds the plans of a change: filters, rewritten names and shards as for MySQL, and what the sink takes."""
 
-    def __init__(self, router: Router, writer: RowWriter) -> None:
+    def __init__(self, router: Router, writer: RowWriter, routes: SinkRoutes | None = None) -> None:
         self._router = router
+        self._routes = routes
         self._writer = writer
         self._plans: dict[tuple[str, str], SinkPlan | None] = {}
         self._by_target: dict[TableName, SinkPlan | None] = {}
@@ -73,6 +76,8 @@ class SinkPlans:
     def forget(self) -> None:
         self._plans.clear()
         self._by_target.clear()
+        if self._routes is not None:
+            self._routes.forget()
 
     def plan_of(self, change: RowChange) -> SinkPlan | None:
         """The plan of a change that goes to exactly one table and was routed before."""
@@ -98,13 +103,24 @@ class SinkPlans:
             plan = self._target(TableName(self._router.rename(change.database), change.table))
             if plan is None:
                 return ()
+            route = self._routes.route(source) if self._routes is not None else None
+            if route is not None:
+                sent = route.changed(change)
+                return [] if sent is None else [(plan, sent)]
             self._plans[source] = plan
             return [(plan, change)]
         found = [(TableName(target, change.table), sent) for target, sent in self._router.row_targets(change)]
         return [(plan, sent) for name, sent in found if (plan := self._target(name)) is not None]
 
     def named_rows(self, change: RowChange) -> Sequence[tuple[SinkPlan, RowChange]]:
-        return ()
+        """The rows of a change of which a route cannot tell whether it takes them."""
+        source = TableName(change.database, change.table)
+        try:
+            plan = self._target(TableName(self._router.rename(change.database), change.table))
+            route = self._routes.route(source) if self._routes is not None else None
+            return [] if plan is None or route is None else [(plan, route.named(change))]
+        except PlanError:
+            return ()
 
     def targets(self, change: RowChange | SchemaChange) -> Sequence[TableName]:
         return self._router.targets(TableName(change.database, change.table or ""))

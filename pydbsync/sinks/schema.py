@@ -6,7 +6,11 @@ from pydbsync.config.settings import Settings
 from pydbsync.errors import PlanError
 from pydbsync.model import Delivery, RowChange, SchemaChange, TableName
 from pydbsync.plan.ddl import PlannedSchemaChange, plan_schema_change
+from pydbsync.plan.routed.statements import refuse_renames
+from pydbsync.plan.routed.tables import TableRoutes, refuse_between
+from pydbsync.plan.statement import Statement, parse_statement
 from pydbsync.route.router import Router
+from pydbsync.sinks.routes import SinkRoutes
 from pydbsync.sinks.writer import RowWriter, SinkSchemaChange
 from pydbsync.work import CopyRows, ParkedChange, SchemaMessage, SchemaStep, SchemaWork, park_whole
 
@@ -14,8 +18,11 @@ from pydbsync.work import CopyRows, ParkedChange, SchemaMessage, SchemaStep, Sch
 class SinkSchemaFlow:
     """Collects the messages of one statement; a sink needs no copies of online schema changes."""
 
-    def __init__(self, settings: Settings, *, router: Router, writer: RowWriter) -> None:
+    def __init__(
+        self, settings: Settings, *, router: Router, writer: RowWriter, routes: SinkRoutes | None = None
+    ) -> None:
         self._settings = settings
+        self._routes = routes
         self._router = router
         self._writer = writer
         self._open: list[SchemaMessage] = []
@@ -68,7 +75,7 @@ class SinkSchemaFlow:
 
     def _plan(self, first: SchemaChange, siblings: list[SchemaChange], target: str) -> PlannedSchemaChange | None:
         is_sharded = self._router.is_sharded(first.database)
-        return plan_schema_change(
+        planned = plan_schema_change(
             first,
             rename=lambda name: self._router.rename(
                 name, shard_of=first.database if is_sharded else None, shard=target if is_sharded else None
@@ -76,6 +83,24 @@ class SinkSchemaFlow:
             in_scope=lambda database, table: True,
             siblings=siblings,
         )
+        if planned is not None and self._routes is not None:
+            self._refuse_leaving(planned, parse_statement(first.sql), self._routes)
+        return planned
+
+    def _refuse_leaving(self, planned: PlannedSchemaChange, statement: Statement, routes: SinkRoutes) -> None:
+        """Raises PlanError where a table or a column leaves its route, so that its values would come unmasked."""
+
+        def source(name: TableName) -> TableName:
+            return TableName(next(iter(self._router.sources(name.database)), name.database), name.table)
+
+        of_source = TableRoutes(lambda name: name, routes.settings)
+        for before, after in planned.touched:
+            if before is not None and after is not None and before != after:
+                refuse_between(source(before), source(after), of_source)
+        subject = next((name for each in planned.touched for name in each if name is not None), None)
+        route = None if subject is None else routes.settings(source(subject))
+        if route is not None:
+            refuse_renames(statement, route)
 
     def _concerns(self, planned: PlannedSchemaChange) -> bool:
         if planned.database is not None:

@@ -12,6 +12,7 @@ from pydbsync.config.settings import Settings
 from pydbsync.errors import ConfigError, TransientError
 from pydbsync.model import Column, TableName, TableSchema
 from pydbsync.route.router import Router
+from pydbsync.sinks.routes import SinkRoutes, routed_table
 
 _READ_AGAIN_S: Final = 10.0
 
@@ -29,9 +30,25 @@ class SourceTables:
         self._source = settings.source
         self._router = router
         self._connection: Connection | None = None
+        self.routes = SinkRoutes(settings, router, self.of_source)
 
     def __call__(self, name: TableName) -> TableSchema | None:
         """The source's table that goes to this name; None if there is none. Raises TransientError, ConfigError."""
+        return next(filter(None, map(self.of_source, self._sources(name))), None)
+
+    def routed(self, name: TableName) -> TableSchema | None:
+        """The same as its rows come by its route."""
+        for source in self._sources(name):
+            if (found := self.of_source(source)) is not None:
+                route = self.routes.settings(source)
+                return found if route is None else routed_table(found, route)
+        return None
+
+    def _sources(self, name: TableName) -> list[TableName]:
+        return [TableName(database, name.table) for database in self._router.sources(name.database)]
+
+    def of_source(self, name: TableName) -> TableSchema | None:
+        """The table of this name at the source; None if there is none. Raises TransientError, ConfigError."""
         for attempt in (1, 2):
             try:
                 return self._read(name)
@@ -44,16 +61,17 @@ class SourceTables:
     def _read(self, name: TableName) -> TableSchema | None:
         if self._connection is None or not self._connection.is_open():
             self._connection = Connection(self._source.connect_keywords(), key=self._source.key)
-        for database in self._router.sources(name.database):
-            found = read_table(self._connection, TableName(database, name.table))
-            if found is not None:
-                return found
-        return None
+        return read_table(self._connection, name)
 
     def close(self) -> None:
         if self._connection is not None:
             self._connection.close()
             self._connection = None
+
+
+def routes_of(settings: Settings, router: Router) -> SinkRoutes | None:
+    """The routes of a sink; None where there are none. Raises ConfigError."""
+    return SourceTables(settings, router).routes if settings.routes else None
 
 
 class SourceColumns:

@@ -29,6 +29,8 @@ from pydbsync.sinks.writer import SinkRow, place_of
 from pydbsync.source.memory import MemorySource
 from pydbsync.work import StreamState
 from tests.certificates import Certificates
+from tests.comparing import run_sql
+from tests.integration.captured import Capture
 from tests.integration.redis_sink import connect, parts_of, rows_in, settings_for
 from tests.integration.sink_runs import LOG, Running, run
 from tests.maxwell import Binlog, Step, delete, insert, update
@@ -719,6 +721,71 @@ def test_copy_fills_redis_and_verify_finds_it_equal(server: lab.Redis, table: En
     assert found["h:1"] == {"id": "1", "g": "2", **texts}
     assert json.loads(found["j:1"])["c14"] == {"a": "x", "b": [1, None]}
     assert [each.is_equal for each in tool().verify()] == [True, True, True]
+
+
+ROUTE = {
+    "table": "d.c",
+    "columns": {
+        "leave_out": ["note"], "rename": {"total": "sum"}, "add": {"site": "x", "n": 7},
+        "mask": {"email": {"fake": "email"}, "id": "hash"},
+    },
+    "where": "status <> 'gone' AND total >= 1.5",
+}  # fmt: skip
+
+
+def test_rows_come_masked_and_filtered_by_their_route(
+    server: lab.Redis, fresh_source: Endpoint, tmp_path: Path
+) -> None:
+    fresh_source.query("CREATE DATABASE d CHARACTER SET utf8mb4")
+    fresh_source.query(
+        "CREATE TABLE d.c (id INT PRIMARY KEY, email VARCHAR(60) UNIQUE, note TEXT, total DECIMAL(8,2),"
+        " status VARCHAR(9) COLLATE utf8mb4_bin)"
+    )
+    options = {"run_routes": [ROUTE], "run_mask_key": {"key": "0123456789abcdef"}}
+    settings = settings_for(server, fresh_source, {"d.c": {"key": "c:{id}"}}, **options)
+    capture, client = Capture(fresh_source, tmp_path, exact=True), connect(server)
+    capture.read()
+
+    def tool() -> SinkTool:
+        return SinkTool(settings, stream="memory", wait_s=0.5, stop=threading.Event(), log=LOG)
+
+    def replayed(*statements: str) -> dict[str, Any]:
+        run_sql(fresh_source, statements, database="d")
+        run(settings, capture.read())
+        return rows_in(client)
+
+    values = ", ".join(f"({n}, 'mail{n}@real.test', 'x', {n}, 'new')" for n in range(1, 7))
+    first = replayed(f"INSERT INTO c VALUES {values}", "UPDATE c SET note = 'only this'")
+    assert len(first) == 5
+    assert {(each["sum"], each["site"], each["n"]) for each in first.values()} == {
+        (f"{n}.00", "x", "7") for n in range(2, 7)
+    }
+    assert not any(f"c:{n}" in first for n in range(1, 7))
+    assert all(each["email"].endswith("@example.com") and "note" not in each for each in first.values())
+    second = replayed(
+        "UPDATE c SET status = 'gone' WHERE id = 2", "UPDATE c SET total = 9 WHERE id = 1",
+        "DELETE FROM c WHERE id = 3", "UPDATE c SET id = 14 WHERE id = 4",
+        "UPDATE c SET email = 'new@real.test' WHERE id = 5",
+        "INSERT INTO c VALUES (20, NULL, NULL, 1, 'new')", "INSERT INTO c VALUES (21, NULL, NULL, 3, NULL)",
+    )  # fmt: skip
+    assert sorted(each["sum"] for each in second.values()) == ["4.00", "5.00", "6.00", "9.00"]
+    assert [each.is_equal for each in tool().verify()] == [True]
+    key, *others = sorted(second)
+    client.delete(key)
+    client.hset(others[0], "email", "wrong")
+    (outcome,) = tool().verify()
+    assert (outcome.missing, outcome.different, outcome.extra) == (1, 1, 0)
+    assert tool().repair()[0].mended == 2
+    assert rows_in(client) == second
+    replayed("ALTER TABLE c RENAME COLUMN email TO mail", "UPDATE c SET mail = 'clear@real.test' WHERE id = 6")
+    assert rows_in(client) == second
+    waiting = [kept.change for kept in parts_of(settings).keep.parked()]
+    assert [each.kind for each in waiting] == ["table-alter", "update"]
+    assert "the column email becomes mail" in waiting[0].reason
+    client.flushall()
+    run_sql(fresh_source, ["ALTER TABLE c RENAME COLUMN mail TO email"], database="d")
+    tool().copy()
+    assert {name: each["sum"] for name, each in rows_in(client).items()} == {n: e["sum"] for n, e in second.items()}
 
 
 def test_repair_mends_what_was_lost_and_nothing_else(server: lab.Redis, table: Endpoint, tool: Any) -> None:

@@ -26,6 +26,7 @@ from pydbsync.ops.sinks.rows import ROWS, row_chunks, rows_by_key
 from pydbsync.ops.sinks.target import Content, Image, Key, Shape, ToolTarget
 from pydbsync.ops.verify.place import Passed, Streams
 from pydbsync.places import Checkpoint
+from pydbsync.sinks.source_tables import routes_of
 from pydbsync.sinks.writer import order
 from pydbsync.work import StreamState
 
@@ -80,6 +81,7 @@ class SinkTool:
         self._stop = stop
         self._log = log
         self._router = router_from(settings)
+        self._routes = routes_of(settings, self._router)
         names = [queue.stream for queue in settings.queues] or [settings.stream]
         self._streams = [stream] if stream else names
         self._target = target_of(settings, self._router, self._streams[0], log=log)
@@ -104,12 +106,13 @@ class SinkTool:
         reader, moment = self._snapshot_behind(made_at, [source for source, _ in tables], generation)
         place = self._order(moment, generation)
         found = []
-        for (_, name), (shape, schema) in zip(tables, shapes, strict=True):
+        for (source, name), (shape, schema) in zip(tables, shapes, strict=True):
             outcome = TableOutcome(str(name))
             for rows in row_chunks(reader, schema):
                 self._check_stop()
                 outcome.rows += len(rows)
-                self._target.write(shape, [self._written(name, shape, image) for image, _ in rows], place)
+                images = [routed for image, _ in rows if (routed := self._routed(source, image)) is not None]
+                self._target.write(shape, [self._written(name, shape, image) for image in images], place)
             found.append(outcome)
             self._log.info("%s: %d rows copied at %s", name, outcome.rows, moment.place)
         if self._target.is_filled_aside:
@@ -238,6 +241,23 @@ class SinkTool:
 
     # -- rows and keys -------------------------------------------------------------------------------------------------
 
+    def _routed(self, source: TableName, image: Image) -> Image | None:
+        """The row as it comes by its route; None where it does not. Raises OperationError."""
+        try:
+            route = self._routes.route(source) if self._routes is not None else None
+            return image if route is None else route.row(image)
+        except PlanError as exc:
+            raise OperationError(f"a row of {source} cannot be routed: {exc}") from exc
+
+    def _now(self, source: TableName, now: Mapping[tuple[str, ...], Image], suspect: _Suspect) -> Image | None:
+        image = None if suspect.row_key is None else now.get(suspect.row_key)
+        return None if image is None else self._routed(source, image)
+
+    def _is_by_history(self, source: TableName) -> bool:
+        """Whether what is there besides cannot be told from the source's rows."""
+        settings = self._routes.settings(source) if self._routes is not None else None
+        return settings is not None and settings.is_by_history
+
     def _written(self, name: TableName, shape: Shape, image: Image) -> tuple[Key, Content]:
         """The row as the sink would write it. Raises OperationError."""
         try:
@@ -255,14 +275,15 @@ class SinkTool:
         for rows in row_chunks(reader, schema):
             self._check_stop()
             outcome.rows += len(rows)
-            wanted = [self._written(name, shape, image) for image, _ in rows]
+            routed = [(image, key) for each, key in rows if (image := self._routed(source, each)) is not None]
+            wanted = [self._written(name, shape, image) for image, _ in routed]
             held = self._target.held(shape, [key for key, _ in wanted])
-            for (_, row_key), (key, content), found in zip(rows, wanted, held, strict=True):
+            for (_, row_key), (key, content), found in zip(routed, wanted, held, strict=True):
                 seen.add(_digest(key))
                 if not self._target.is_equal(shape, schema, content, found):
                     suspects.append(_Suspect(key, row_key))
         reader.close()
-        for keys in self._target.keys(shape):
+        for keys in () if self._is_by_history(source) else self._target.keys(shape):
             self._check_stop()
             candidates = [key for key in keys if _digest(key) not in seen]
             suspects += [_Suspect(key, None) for key in self._target.ours(shape, candidates)]
@@ -278,7 +299,7 @@ class SinkTool:
         place = self._places.source_place()
         while suspects:
             has_passed = self._places.passed(place, [source])
-            suspects = self._still(name, shape, schema, suspects)
+            suspects = self._still(source, name, shape, schema, suspects)
             if not suspects or has_passed is not Passed.NO:
                 if suspects and has_passed is Passed.UNKNOWN:
                     outcome.note = self._places.why_unknown
@@ -298,14 +319,16 @@ class SinkTool:
             for suspect, found in zip(suspects, held, strict=True)
         ]
 
-    def _still(self, name: TableName, shape: Shape, schema: TableSchema, found: Sequence[_Suspect]) -> list[_Suspect]:
+    def _still(
+        self, source: TableName, name: TableName, shape: Shape, schema: TableSchema, found: Sequence[_Suspect]
+    ) -> list[_Suspect]:
         """Those that differ now; a row that has changed its key, or is gone, is looked for by its old key."""
         left: list[_Suspect] = []
         reader = SourceReader(self._keywords, key="source_db_info")
         for start in range(0, len(found), ROWS):
             part = found[start : start + ROWS]
             now = rows_by_key(reader, schema, [each.row_key for each in part if each.row_key is not None])
-            images = [None if each.row_key is None else now.get(each.row_key) for each in part]
+            images = [self._now(source, now, each) for each in part]
             wanted = [
                 (each.key, None) if image is None else self._written(name, shape, image)
                 for each, image in zip(part, images, strict=True)
@@ -315,18 +338,27 @@ class SinkTool:
             ours = self._target.ours(shape, keys)
             for suspect, (key, content), there in zip(part, wanted, held, strict=True):
                 if content is None:
-                    if there is not None and key in ours and not self._has_row(reader, schema, shape, key, suspect):
+                    if self._is_by_history(source):
+                        continue  # what was there before may stay
+                    if (
+                        there is not None
+                        and key in ours
+                        and not self._has_row(source, reader, schema, shape, key, suspect)
+                    ):
                         left.append(_Suspect(key, None))
                 elif not self._target.is_equal(shape, schema, content, there):
                     left.append(_Suspect(key, suspect.row_key))
         reader.close()
         return left
 
-    def _has_row(self, reader: SourceReader, schema: TableSchema, shape: Shape, key: Key, suspect: _Suspect) -> bool:
+    def _has_row(
+        self, source: TableName, reader: SourceReader, schema: TableSchema, shape: Shape, key: Key, suspect: _Suspect
+    ) -> bool:
         """Whether a row has come since that has this key; only few keys are asked for."""
         if suspect.row_key is not None:
             return False
-        return any(shape.key(image) == key for rows in row_chunks(reader, schema) for image, _ in rows)
+        images = (self._routed(source, image) for rows in row_chunks(reader, schema) for image, _ in rows)
+        return any(image is not None and shape.key(image) == key for image in images)
 
     def _mend(
         self, reader: SourceReader, source: TableName, name: TableName, suspects: Sequence[_Suspect], place: str
@@ -335,7 +367,9 @@ class SinkTool:
         now = rows_by_key(reader, schema, [each.row_key for each in suspects if each.row_key is not None])
         rows = []
         for each in suspects:
-            image = None if each.row_key is None else now.get(each.row_key)
+            image = self._now(source, now, each)
+            if image is None and self._is_by_history(source):
+                continue
             rows.append((each.key, None) if image is None else self._written(name, shape, image))
         self._target.write(shape, rows, place)
 

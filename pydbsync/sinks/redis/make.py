@@ -31,7 +31,7 @@ def redis_parts(
 ) -> RedisParts:
     """Nothing is connected yet. Raises ConfigError."""
     client = RedisClient(sink)
-    shapes = Shapes(sink, SourceTables(settings, router))
+    shapes = Shapes(sink, SourceTables(settings, router).routed)
     durability = Durability(sink, client, log=log)
     writer = RedisSink(sink, client, shapes, durability, log=log)
     keep = RedisKeep(sink, client, stream=stream, lock_s=settings.lock_timeout_s)

@@ -39,7 +39,7 @@ def search_parts(
 ) -> SearchParts:
     """Nothing is connected yet. Raises ConfigError."""
     client = SearchClient(sink)
-    shapes = Shapes(sink, SourceTables(settings, router))
+    shapes = Shapes(sink, SourceTables(settings, router).routed)
     indices = TableIndices(sink, client, log=log)
     keep = SearchKeep(sink, client, stream=stream, lock_s=settings.lock_timeout_s)
     bulk = BulkWriter(sink, client, alive=keep.keep_alive if is_worker else lambda: None)
