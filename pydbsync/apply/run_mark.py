@@ -19,7 +19,7 @@ from pydbsync.errors import PermanentError, PlanError
 from pydbsync.model import TableName
 from pydbsync.plan.altered_copy import on_copy
 from pydbsync.plan.ddl import PlannedSchemaChange
-from pydbsync.plan.handed_on import read_handing_on, subject_of, with_another_table, with_comment
+from pydbsync.plan.handed_on import own_comment, read_handing_on, subject_of, with_another_table, with_comment
 from pydbsync.plan.lexer import unquote_string
 from pydbsync.plan.quoting import quote_table, quote_text
 from pydbsync.plan.statement import Statement
@@ -97,7 +97,9 @@ def _mark_of(
     comment = f"pydbsync: {about[:20]}"
     marked = with_comment(statement, comment)
     looks = _look_alike(connection, planned, marked, table, TableName(schema, f"looks_{about[:20]}"), comment)
-    return None if looks is None else RunMark(marked, *table, comment=comment, former=looks)
+    if looks is None or own_comment(statement) not in (None, looks):  # it shows that it ran
+        return None
+    return RunMark(marked, *table, comment=comment, former=looks)
 
 
 def _look_alike(

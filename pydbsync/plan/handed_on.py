@@ -6,10 +6,12 @@ two columns; `DROP a, CHANGE b a INT, ADD b INT` gives one name what another one
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 from pydbsync.errors import PlanError
 from pydbsync.model import TableName
 from pydbsync.plan.clauses import read_clauses
-from pydbsync.plan.lexer import Brand, Edit, Span, apply_edits
+from pydbsync.plan.lexer import Brand, Edit, Span, Token, apply_edits
 from pydbsync.plan.quoting import quote_table
 from pydbsync.plan.statement import NameRef, Statement, parse_statement
 
@@ -38,13 +40,10 @@ def _exchanges_tables(statement: Statement) -> bool:
 
 
 def _exchanges_columns(statement: Statement) -> bool:
-    """Whether a column gets a name that another one had. A statement with a comment or another name of its own for the
-    table is left as it is."""
+    """Whether a column gets a name that another one had. Where the table itself gets another name, that tells."""
     if statement.action != "alter-table" or statement.items[0].before is not statement.items[0].after:
         return False
     clauses = read_clauses(statement)
-    if any(token.upper == "COMMENT" for clause in clauses if clause.kind == "option" for token in clause.tokens):
-        return False
     renamed = {c.replaces.lower(): c.name.lower() for c in clauses if c.replaces and c.name}
     renamed = {before: after for before, after in renamed.items() if before != after}
     dropped = {c.name.lower() for c in clauses if c.verb == "DROP COLUMN" and c.name}
@@ -58,9 +57,27 @@ def with_another_table(statement: Statement, before: TableName, after: TableName
 
 
 def with_comment(statement: Statement, comment: str) -> str:
-    """ALTER TABLE that gives the table this comment as well."""
+    """ALTER TABLE that gives the table this comment as well, or in place of its own."""
+    if own := _comments(statement):
+        return apply_edits(statement.sql, [Edit(Span(token.start, token.end), f"'{comment}'") for token in own])
     start = statement.clauses[0][0].start
     return apply_edits(statement.sql, [Edit(Span(start, start), f"COMMENT = '{comment}', ")])
+
+
+def own_comment(statement: Statement) -> str | None:
+    """The comment that ALTER TABLE gives the table; None where it gives none."""
+    own = _comments(statement)
+    return own[-1].text if own else None
+
+
+def _comments(statement: Statement) -> list[Token]:
+    options = [clause.tokens for clause in read_clauses(statement) if clause.kind == "option"]
+    return [
+        text
+        for tokens in options
+        for word, text in pairwise(token for token in tokens if not token.is_mark("="))
+        if word.upper == "COMMENT" and text.kind == "string"
+    ]
 
 
 def subject_of(statement: Statement) -> NameRef:

@@ -172,6 +172,9 @@ def test_a_crash_around_a_statement_leaves_a_question_that_the_live_schema_answe
 EXCHANGED = {
     "tables": ("RENAME TABLE d.t TO d.x, d.u TO d.t, d.x TO d.u /* both */", [(2, 3, 4)], [(1, 1, 2)]),
     "columns": ("ALTER TABLE t CHANGE a b INT, CHANGE b a INT AFTER id", [(1, 2, 1)], [(2, 3, 4)]),
+    "a comment said again": (
+        "ALTER TABLE t CHANGE a b INT, CHANGE b a INT AFTER id, COMMENT 'it''s \\\\ theirs'", [(1, 2, 1)], [(2, 3, 4)]
+    ),
     "a name handed on": ("ALTER TABLE t DROP b, CHANGE a b INT, ADD a INT AFTER id", [(1, None, 1)], [(2, 3, 4)]),
 }  # fmt: skip
 

@@ -6,7 +6,7 @@ import pytest
 
 from pydbsync.model import TableName
 from pydbsync.plan.altered_copy import on_copy, renamed_columns
-from pydbsync.plan.handed_on import read_handing_on, with_another_table, with_comment
+from pydbsync.plan.handed_on import own_comment, read_handing_on, with_another_table, with_comment
 
 HANDED_ON = {
     "RENAME TABLE a TO t, b TO a, t TO b": True,
@@ -19,7 +19,7 @@ HANDED_ON = {
     "ALTER TABLE t CHANGE a b INT, CHANGE b c INT, CHANGE c a INT": True,
     "ALTER TABLE t CHANGE a b INT, ADD a INT": False,
     "ALTER TABLE t CHANGE a A BIGINT, MODIFY b INT": False,
-    "ALTER TABLE t CHANGE a b INT, CHANGE b a INT, COMMENT = 'own'": False,
+    "ALTER TABLE t CHANGE a b INT, CHANGE b a INT, COMMENT = 'own'": True,
     "ALTER TABLE t CHANGE a b INT COMMENT 'of a column', CHANGE b a INT": True,
     "ALTER TABLE t CHANGE a b INT, CHANGE b a INT, RENAME TO u": False,
     "ALTER TABLE t ADD c INT, DROP c": False,
@@ -40,6 +40,14 @@ def test_the_mark_stands_within_the_statement() -> None:
     marked = with_another_table(renaming, TableName("s", "x"), TableName("s", "y"))
     assert marked == "RENAME TABLE a TO t, b TO a, t TO b, `s`.`x` TO `s`.`y` -- swap"
     assert with_comment(altering, "m") == "ALTER TABLE t /* x */ COMMENT = 'm', CHANGE a b INT, CHANGE b a INT"
+
+
+def test_the_mark_stands_in_the_place_of_a_comment_of_the_statement_s_own() -> None:
+    sql = "ALTER TABLE t ENGINE=InnoDB COMMENT 'one', CHANGE a b INT COMMENT 'no', CHANGE b a INT, COMMENT /* = */ = {}"
+    altering = read_handing_on(sql.format("'it''s \\\\ own'"), brand="mysql")
+    assert altering is not None
+    assert own_comment(altering) == "it's \\ own"
+    assert with_comment(altering, "m") == sql.replace("'one'", "'m'").format("'m'")
 
 
 def test_a_copy_is_altered_without_what_is_said_of_constraints() -> None:
