@@ -14,9 +14,10 @@ from pydbsync.apply.connection import Connection
 from pydbsync.apply.shown import show_create
 from pydbsync.errors import PermanentError
 from pydbsync.model import SchemaChange, TableName
+from pydbsync.plan.altered_copy import on_copy
 from pydbsync.plan.ddl import PlannedSchemaChange
 from pydbsync.plan.definition import Description, read_description
-from pydbsync.plan.proof import Demand, Demands, Named, read_demands, renamed, table_like
+from pydbsync.plan.proof import Demand, Demands, Named, read_demands, table_like
 from pydbsync.plan.quoting import quote_name, quote_table
 from pydbsync.plan.shown_table import ShownTable, missing, read_shown
 from pydbsync.plan.table_definition import unlike
@@ -229,8 +230,10 @@ class _Looking:
             each or all(demand.is_rename for demand in part.demands)
             for each, part in zip(done, demands.parts, strict=True)
         ]
-        if not all(not_renaming):
-            tried = renamed(demands.without(not_renaming), self._copy, brand=self._connection.dialect.brand)
+        # LIKE copies no foreign keys, and MySQL gives copied CHECKs names of its own: no column depends on them.
+        brand = self._connection.dialect.brand
+        tried = "" if all(not_renaming) else on_copy(demands.without(not_renaming), self._copy, brand=brand)
+        if tried:
             with _copy_of(self._connection, self._copy, self._like()):
                 try:
                     self._connection.execute(tried.encode())

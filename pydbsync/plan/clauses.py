@@ -94,7 +94,7 @@ def _change(clause: tuple[Token, ...]) -> list[Clause]:
             members = split_list(rest)
             return [_guarded(_definition(member, verb, member), guard) for member in members if member]
         if rest and rest[0].upper in ("PARTITION", "SYSTEM", "PERIOD"):
-            return [Clause("other", clause, verb, guard=guard)]
+            return [Clause("other", clause, verb, guard=guard or _guard(rest[1:])[0])]
         return [_guarded(_definition(rest, verb, clause), guard)] if rest else [Clause("other", clause, verb)]
     if verb in _CHANGED_COLUMN:
         if rest and rest[0].upper == "COLUMN":

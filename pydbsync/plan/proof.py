@@ -142,12 +142,6 @@ def table_like(sql: str, copy: TableName, *, brand: Brand, collation: str) -> st
     return apply_edits(statement.sql, edits)
 
 
-def renamed(sql: str, copy: TableName, *, brand: Brand) -> str:
-    """The statement on one table as one on `copy`. Raises PlanError."""
-    statement = parse_statement(sql, brand=brand)
-    return apply_edits(statement.sql, [Edit(statement.items[0].subject.span, quote_table(copy))])
-
-
 def _opened(statement: Statement, brand: Brand) -> str:
     """The text without version comments: what the server reads of them stands free."""
     edits = []

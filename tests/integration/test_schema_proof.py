@@ -71,6 +71,18 @@ CASES = {
         "id a",
         "CHECK (a > 0)",
     ),
+    "a foreign key that is there": Case(
+        "(id INT PRIMARY KEY, a INT, CONSTRAINT f1 FOREIGN KEY (a) REFERENCES d.p (id))",
+        "ALTER TABLE t DROP KEY k, DROP FOREIGN KEY f1, ADD CONSTRAINT f3 FOREIGN KEY (a) REFERENCES p (id)",
+        "id a",
+        "ALTER TABLE t DROP FOREIGN KEY f1, ADD CONSTRAINT f3 FOREIGN KEY (a) REFERENCES p (id)",
+    ),
+    "a check that is there": Case(
+        "(id INT PRIMARY KEY, a INT, CONSTRAINT c4 CHECK (a > 0))",
+        "ALTER TABLE t DROP KEY k, DROP CONSTRAINT c4, ADD b INT",
+        "id a b",
+        "ALTER TABLE t DROP CONSTRAINT c4, ADD b INT",
+    ),
     "a counter": Case(
         "(id INT AUTO_INCREMENT PRIMARY KEY, a INT)", "ALTER TABLE t DROP KEY k, AUTO_INCREMENT=7", "id a", "AUTO_INC"
     ),
@@ -223,6 +235,12 @@ GUARDED = {
                           "told: `a` varchar(5)"),
     "another key": ("", "ALTER TABLE t ADD KEY IF NOT EXISTS ka (id)", "id a", "id a", "told: `ka`"),
     "the same key": ("", "CREATE INDEX IF NOT EXISTS ka ON t (a)", "id a", "id a", DONE),
+    "another border": ("r", "ALTER TABLE r ADD PARTITION IF NOT EXISTS (PARTITION p1 VALUES LESS THAN (30))",
+                       "id", "id",
+                       "told: "),
+    "the same border": ("r", "ALTER TABLE r ADD PARTITION IF NOT EXISTS (PARTITION p1 VALUES LESS THAN (20))",
+                        "id", "id",
+                        DONE),
     "another index": ("", "CREATE UNIQUE INDEX IF NOT EXISTS ka ON t (a)", "id a", "id a", "told: UNIQUE KEY `ka`"),
 }  # fmt: skip
 BOTH_BRANDS = ("another table", "the same table", "a statement alone")
@@ -238,6 +256,7 @@ def test_what_the_target_passes_over_is_proven_too(
         pytest.skip("MySQL knows IF EXISTS of tables and databases alone")
     fresh_target.query("CREATE DATABASE d")
     fresh_target.query("CREATE TABLE d.t (id INT PRIMARY KEY, a VARCHAR(5), KEY ka (a))")
+    fresh_target.query(f"CREATE TABLE d.r {RANGED}, PARTITION p1 VALUES LESS THAN (20))")
     kind = "table-alter" if "INDEX" in sql or "RENAME TABLE" in sql else ""
     (message,) = binlog.ddl(sql, f"d.{name or 't'}", kind=kind, columns=["id"])
     replay(fresh_target, [described(described(message, before, "old"), after)])
