@@ -33,6 +33,7 @@ from pydbsync.plan.literals import NULL, float_bits, literal_for
 from pydbsync.plan.literals import Literal as ValueLiteral
 from pydbsync.plan.lossy import MARKS, RULES, Suspect, Suspicion, suspects_of
 from pydbsync.plan.quoting import quote_name, quote_table
+from pydbsync.plan.tool_tables import bases_of
 
 Tokens: TypeAlias = tuple[msgspec.Raw, ...]
 """The JSON text of each value of a row."""
@@ -619,10 +620,14 @@ def overrides_for(
     timestamp: Mapping[str, Mapping[str, frozenset[str]]],
     shift_s: int,
 ) -> ColumnOverrides:
-    """The config's `binary_columns` and `timestamp_columns` for a source table; names compare in lower case."""
-    database, table = name.database.lower(), name.table.lower()
-    return ColumnOverrides(
-        binary=binary.get(database, {}).get(table, frozenset()),
-        timestamp=timestamp.get(database, {}).get(table, frozenset()),
-        shift_s=shift_s,
-    )
+    """The config's `binary_columns` and `timestamp_columns` for a source table; names compare in lower case.
+
+    The copy of an online schema change goes by its real table, unless it is named itself.
+    """
+    database, tables = name.database.lower(), [each.lower() for each in (name.table, *bases_of(name.table))]
+
+    def of(columns: Mapping[str, Mapping[str, frozenset[str]]]) -> frozenset[str]:
+        there = columns.get(database, {})
+        return next((there[table] for table in tables if table in there), frozenset())
+
+    return ColumnOverrides(binary=of(binary), timestamp=of(timestamp), shift_s=shift_s)

@@ -473,3 +473,22 @@ def test_a_migration_by_hand_is_replayed_as_it_was_made(carrier: Carrier, create
     back = carrier.run(f"RENAME TABLE o.t TO o.{new}, o._t_old TO o.t", "UPDATE o.t SET v = 'back' WHERE id = 400")
     carrier.replay(back)
     assert carrier.differences("o") == []
+
+
+def test_the_rows_of_a_copy_go_by_the_overrides_of_the_real_table(carrier: Carrier) -> None:
+    """Made LIKE it, the copy has the target's own types, where a text may stand for bytes."""
+    carrier.run("CREATE DATABASE o")
+    carrier.replay()
+    carrier.target.query("CREATE TABLE o.t (id INT PRIMARY KEY, at DATETIME, b TEXT)")
+    carrier.source.query("CREATE TABLE o.t (id INT PRIMARY KEY, at TIMESTAMP NULL, b BLOB)")
+    carrier.run()  # the target has it already
+    rows = "(1, '2020-01-01 10:00:00', 'a'), (2, '2020-01-01 10:00:00', 'b')"
+    found = carrier.run(
+        "SET time_zone = '+00:00'", f"INSERT INTO o.t VALUES {rows}", "CREATE TABLE o._t_new LIKE o.t",
+        "INSERT INTO o._t_new SELECT * FROM o.t", "RENAME TABLE o.t TO o._t_old, o._t_new TO o.t",
+        "INSERT INTO o.t VALUES (3, '2020-01-01 10:00:00', 'c')",
+    )  # fmt: skip
+    named = {"timestamp_columns": {"o": {"t": ["at"]}}, "binary_columns": {"o": {"t": ["b"]}}}
+    carrier.replay(found, timestamp_offset="+01:00", **named)
+    expected = [("11:00:00", "a"), ("11:00:00", "b"), ("11:00:00", "c")]
+    assert [(str(at)[-8:], b) for at, b in carrier.target.query("SELECT at, b FROM o.t ORDER BY id")] == expected

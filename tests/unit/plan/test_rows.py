@@ -192,6 +192,20 @@ def test_overrides_are_found_by_the_sources_names_without_case() -> None:
     assert overrides_for(TableName("shop", "other"), binary, {}, 60).binary == frozenset()
 
 
+def test_the_copy_of_an_online_schema_change_goes_by_its_real_table() -> None:
+    columns = {"shop": {"t": frozenset({"at"}), "_u_new": frozenset({"own"}), "u": frozenset({"at"})}}
+    found = {
+        name: overrides_for(TableName("shop", name), {}, columns, 60).timestamp
+        for name in ("_t_new", "___T_gho", "_u_new", "__u_new", "t_new", "_t_old")
+    }
+    of_real: frozenset[str] = frozenset({"at"})
+    none: frozenset[str] = frozenset()
+    assert found == {
+        "_t_new": of_real, "___T_gho": of_real, "_u_new": frozenset({"own"}), "__u_new": of_real, "t_new": none,
+        "_t_old": none,
+    }  # fmt: skip
+
+
 # -- strategies ------------------------------------------------------------------------------------------------------
 
 
