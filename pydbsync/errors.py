@@ -62,6 +62,15 @@ class DecodeError(PydbsyncError):
 class PlanError(PydbsyncError):
     """The change cannot be turned into SQL for the target's table."""
 
+    code = 0
+    """The server's error number for the same."""
+
+
+class RowThereError(PlanError):
+    """Another source has a row of this key."""
+
+    code = 1062
+
 
 class LossyValueError(PlanError):
     """Maxwell is known not to carry this value whole."""

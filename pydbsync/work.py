@@ -169,10 +169,11 @@ class ParkedRows:
         self._tables: dict[TableName, int] = {}
         self._rows: dict[tuple[TableName, bytes], int] = {}
         self._touched: dict[TableName, int] = {}
+        self._left: dict[tuple[TableName, TableName, bytes], int] = {}
         self.count = 0
 
     def __bool__(self) -> bool:
-        return self.count > 0
+        return self.count > 0 or bool(self._left)
 
     def blocker(self, target: TableName, keys: Iterable[bytes] = ()) -> int | None:
         """The id of the newest parked change that a change of these rows, or of what concerns no row, must wait for;
@@ -192,6 +193,16 @@ class ParkedRows:
     def blocker_of_database(self, database: str) -> int | None:
         """The same for a change of the whole database: the newest that is parked for a whole table of it."""
         return max((found for name, found in self._tables.items() if name.database == database), default=None)
+
+    def left(self, source: TableName, target: TableName, keys: Iterable[bytes]) -> int | None:
+        """The id of a change of this source's row that met a row of another one, and was given up: at the target the
+        row may be that other one's. None where there is none."""
+        return max(filter(None, (self._left.get((source, target, key)) for key in keys)), default=None)
+
+    def leave(self, parked_id: int, given_up: ParkedChange) -> None:
+        """This one was given up."""
+        for key in given_up.row_keys:
+            self._left[given_up.source, given_up.target, key] = parked_id
 
     def remember(self, parked_id: int, parked: ParkedChange) -> None:
         """Later changes wait behind this one."""
@@ -328,6 +339,10 @@ def park_row(entry: Entry[PlanT], reason: str, *, code: int = 0, behind: int | N
     delivery, change, plan = entry
     kind, position, source = describe_change(change)
     keys = tuple(plan.identity(change))
+    if not keys and behind is None:
+        reason += (
+            f"; which row it is cannot be told by its key, so that all later changes of {plan.name} wait behind it"
+        )
     return ParkedChange(
         message=delivery.body, reason=reason, code=code, kind=kind, position=position, source=source,
         target_database=plan.name.database, target_table=_other(plan.name.table, source), row_keys=keys,

@@ -6,6 +6,8 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Collection, Generator, Sequence
+from functools import partial
+from typing import Any
 
 import msgspec
 
@@ -36,7 +38,7 @@ from pydbsync.errors import (
     TransientError,
 )
 from pydbsync.killpoints import kill_point
-from pydbsync.model import TableName
+from pydbsync.model import RowChange, TableName
 from pydbsync.places import Checkpoint
 from pydbsync.plan.agreement import SaidOfRow
 from pydbsync.plan.altered_copy import AlteredCopy
@@ -335,7 +337,10 @@ class Applier:
                 statements = (each for each in work.batch.statements() if each.is_transactional)
                 # What is made again behind a bootstrap may have gone before.
                 is_exact = not work.state.bootstrapped
-                yield from run_all(connection, statements, missed=self._tell_missing if is_exact else None)
+                yield from run_all(
+                    connection, statements, missed=self._tell_missing if is_exact else None,
+                    passes=partial(self._parking.refuse_of_others, connection),
+                )  # fmt: skip
             self._copy_rows.write(connection, work.kept)
             self._copy_rows.forget(connection, work.taken_up)
             parked = [
@@ -408,7 +413,10 @@ class Applier:
             connection.execute(b"SAVEPOINT one_change")
         try:
             for statement in statements:
-                run_planned(connection, statement, missed=self._tell_missing)
+                run_planned(
+                    connection, statement, missed=self._tell_missing,
+                    passes=partial(self._parking.refuse_of_others, connection),
+                )  # fmt: skip
         except PermanentError as exc:
             if plan.schema.transactional:
                 connection.execute(b"ROLLBACK TO SAVEPOINT one_change")
@@ -450,11 +458,28 @@ def _row_in_the_way(connection: Connection, entry: Entry[TablePlan]) -> str:
     _, change, plan = entry
     names, queries = plan.rows_in_the_way(change.data)
     try:
-        found = [dict(zip(names, row, strict=True)) for query in queries for row in connection.rows(query)]
+        rows = [row for query in queries for row in connection.rows(query)]
+        rows = rows or _row_met(connection, change, plan)
     except PermanentError:
-        found = []
+        rows = []
+    found = [dict(zip(names, row, strict=True)) for row in rows]
     there = "; ".join(dict.fromkeys(shorten(_as_json(row), _SHOWN) for row in found))
     return f"; the row that came: {show_image(change.data)}" + (f"; in its way: {there}" if there else "")
+
+
+def _row_met(connection: Connection, change: RowChange, plan: TablePlan) -> list[tuple[Any, ...]]:
+    """The row that an INSERT of the change's image meets, by a key that no condition was made for."""
+    if not plan.schema.transactional:
+        return []
+    looks, ask = plan.row_in_the_way(change.data)
+    connection.execute(b"SAVEPOINT one_look")
+    try:
+        for sql in looks:
+            connection.execute(sql)
+    finally:
+        if connection.is_open():
+            connection.execute(b"ROLLBACK TO SAVEPOINT one_look")
+    return connection.rows(ask)
 
 
 def _as_json(row: dict[str, object]) -> str:

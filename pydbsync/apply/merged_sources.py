@@ -2,26 +2,37 @@
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
+from collections.abc import Iterator
+
+import msgspec
+
 from pydbsync.apply.catalog import read_table
 from pydbsync.apply.connection import Connection
+from pydbsync.apply.copy_check import make_altered
 from pydbsync.apply.feeders import Feeders
 from pydbsync.errors import PermanentError, PlanError
-from pydbsync.model import SchemaChange, TableName
+from pydbsync.model import Column, SchemaChange, TableName
+from pydbsync.plan.altered_copy import written_columns
 from pydbsync.plan.ddl import PlannedSchemaChange
 from pydbsync.plan.definition import read_description
-from pydbsync.plan.merged import Ran, columns_taken, ran_for, takes_rows, took_column
+from pydbsync.plan.merged import Ran, columns_taken, cut_values, ran_for, reorganized, retyped, takes_rows, took_column
 from pydbsync.plan.quoting import quote_name, quote_table
 from pydbsync.plan.table_definition import unlike
 
 _NO_SUCH = (1049, 1146, 1735)
 """No such database, table, partition: nothing can be taken."""
+_NO_PLACE = 1526
+"""A row is in no partition."""
 
 
 class MergedSources:
     """The table `schema_change_source`: whose statement each one in the journal was."""
 
-    def __init__(self, *, schema: str, feeders: Feeders) -> None:
+    def __init__(self, *, schema: str, stream: str, feeders: Feeders) -> None:
         self._feeders = feeders
+        self._schema, self._stream = schema, stream
         self._table = f"{quote_name(schema)}.`schema_change_source`"
         self._journal = f"{quote_name(schema)}.`schema_change`"
 
@@ -60,7 +71,12 @@ class MergedSources:
         try:
             if planned.action == "drop-database":
                 return self._rows_of_database(connection, planned)
-            return self._columns(connection, change, planned) or self._rows(connection, change, planned)
+            return (
+                self._columns(connection, change, planned)
+                or self._rows(connection, change, planned)
+                or self._values(connection, change, planned)
+                or self._places(connection, change, planned)
+            )
         except PlanError:
             return ""
 
@@ -101,6 +117,79 @@ class MergedSources:
                     " others too; retry it when none of them needs these rows"
                 )
         return ""
+
+    def _values(self, connection: Connection, change: SchemaChange, planned: PlannedSchemaChange) -> str:
+        """Of columns that get another type; what strict mode refuses is left to the server."""
+        name, brand = _subject(planned), connection.dialect.brand
+        changed = retyped(planned.sql, brand=brand) if planned.action == "alter-table" else []
+        live = read_table(connection, name) if changed and name is not None else None
+        if live is None or name is None:
+            return ""
+        columns = {column.name.lower(): column for column in live.columns}
+        whole = self._after(connection, planned, name)
+        for before, after, sql in changed:
+            there = whole or self._after(connection, msgspec.structs.replace(planned, sql=sql), name)
+            old, new = columns.get(before.lower()), there.get(after.lower())
+            if old is None or new is None or old.generated or not (condition := cut_values(old, new)):
+                continue
+            found = connection.rows(f"SELECT {quote_name(old.name)} FROM {quote_table(name)} WHERE {condition} LIMIT 1")
+            if found:
+                value = found[0][0]
+                shown = f"0x{value.hex()}" if isinstance(value, bytes) else repr(str(value))
+                return (
+                    f"several sources feed {name}, and this statement of {change.database} makes {old.name}"
+                    f" {new.column_type} of {old.column_type}: values would be cut, and others may need them (such as"
+                    f" {shown[:50]}); retry it when nobody does"
+                )
+        return ""
+
+    def _places(self, connection: Connection, change: SchemaChange, planned: PlannedSchemaChange) -> str:
+        """Of rows whose partition is made anew: tried in an empty copy, where one without a place is refused."""
+        name, partitions = _subject(planned), reorganized(planned.sql, brand=connection.dialect.brand)
+        table = read_table(connection, name) if partitions and name is not None else None
+        if table is None or name is None:
+            return ""
+        columns = ", ".join(written_columns(table))
+        chosen = f"{quote_table(name)} PARTITION ({', '.join(map(quote_name, partitions))})"
+        with self._copy_of(name, connection) as copy:
+            try:
+                make_altered(connection, copy, name, [planned])
+                with connection.transaction():
+                    connection.execute(
+                        f"INSERT INTO {quote_table(copy)} ({columns}) SELECT {columns} FROM {chosen}".encode()
+                    )
+            except PermanentError as exc:
+                if exc.code == _NO_PLACE:
+                    return (
+                        f"several sources feed {name}, and by this statement of {change.database} rows lose their place"
+                        f" in any partition ({exc}): they would be gone; retry it when nobody needs them"
+                    )
+        return ""
+
+    def _after(self, connection: Connection, planned: PlannedSchemaChange, name: TableName) -> dict[str, Column]:
+        """The columns as the server makes them, tried on an empty copy; none where it refuses the statement."""
+        with self._copy_of(name, connection) as copy:
+            try:
+                make_altered(connection, copy, name, [planned])
+                made = read_table(connection, copy, with_referrers=False)
+            except (PermanentError, PlanError):
+                return {}
+        return {column.name.lower(): column for column in made.columns} if made else {}
+
+    @contextlib.contextmanager
+    def _copy_of(self, name: TableName, connection: Connection) -> Iterator[TableName]:
+        """The name for a copy in the state schema, which is gone afterwards."""
+        about = hashlib.sha1(f"{self._stream}\0{name}".encode(), usedforsecurity=False).hexdigest()
+        copy = TableName(self._schema, f"retyped_{about[:20]}")
+        drop = f"DROP TABLE IF EXISTS {quote_table(copy)}"
+        with contextlib.suppress(PermanentError):  # whoever may not make one need not drop it
+            connection.execute(drop)
+        try:
+            yield copy
+        finally:
+            if connection.is_open():
+                with contextlib.suppress(PermanentError):
+                    connection.execute(drop)
 
     def _rows_of_database(self, connection: Connection, planned: PlannedSchemaChange) -> str:
         tables = connection.rows(

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 import msgspec
 
-from pydbsync.apply.connection import Connection
+from pydbsync.apply.connection import DUPLICATE_CODE, Connection
 from pydbsync.model import TableName
 from pydbsync.plan.quoting import quote_name
 from pydbsync.work import ParkedChange, ParkedRows
@@ -24,25 +24,36 @@ class ParkedTable:
         self._stream = stream
 
     def load(self, connection: Connection) -> ParkedRows:
-        """What is parked now."""
+        """What is parked now, and what was given up of rows that met another one."""
         rows = ParkedRows()
-        for parked_id, source_database, source_table, target_database, target_table, keys, is_whole in connection.rows(
-            "SELECT id, source_database, source_table, target_database, target_table, row_keys, is_whole_table"
-            f" FROM {self._table} WHERE stream = %s AND status = 'parked' ORDER BY id",
+        for (
+            parked_id,
+            source_database,
+            source_table,
+            target_database,
+            target_table,
+            keys,
+            is_whole,
+            is_left,
+        ) in connection.rows(
+            "SELECT id, source_database, source_table, target_database, target_table, row_keys, is_whole_table,"
+            f" status = 'skipped' FROM {self._table} WHERE stream = %s AND (status = 'parked'"
+            f" OR status = 'skipped' AND code = {DUPLICATE_CODE} AND NOT is_whole_table) ORDER BY id",
             (self._stream,),
         ):
-            rows.remember(
-                int(parked_id),
-                ParkedChange(
-                    message=b"",
-                    reason="",
-                    source=TableName(source_database, source_table),
-                    target_database=target_database,
-                    target_table=target_table,
-                    row_keys=tuple(msgspec.msgpack.decode(keys, type=list[bytes])),
-                    is_whole_table=bool(is_whole),
-                ),
+            found = ParkedChange(
+                message=b"",
+                reason="",
+                source=TableName(source_database, source_table),
+                target_database=target_database,
+                target_table=target_table,
+                row_keys=tuple(msgspec.msgpack.decode(keys, type=list[bytes])),
+                is_whole_table=bool(is_whole),
             )
+            if is_left:
+                rows.leave(int(parked_id), found)
+            else:
+                rows.remember(int(parked_id), found)
         return rows
 
     def void(self, connection: Connection, database: str, table: str | None, reason: str) -> list[int]:
@@ -79,6 +90,19 @@ class ParkedTable:
             f"SELECT status = 'parked' FROM {self._table} WHERE id = %s LOCK IN SHARE MODE", (parked_id,)
         )
         return bool(found and found[0][0])
+
+    def of_others(self, connection: Connection, target: TableName, keys: Iterable[bytes]) -> tuple[int, str] | None:
+        """The id and stream of what another stream has parked of one of these rows, or None."""
+        for key in keys:
+            found = connection.rows(
+                f"SELECT id, stream FROM {self._table} WHERE status = 'parked' AND stream <> %s"
+                " AND target_database = %s AND COALESCE(NULLIF(target_table, ''), source_table) = %s"
+                " AND LOCATE(_binary %s, row_keys) > 0 LIMIT 1",
+                (self._stream, *target, key),
+            )
+            if found:
+                return int(found[0][0]), str(found[0][1])
+        return None
 
     def has(self, connection: Connection, position: str, message: bytes) -> bool:
         """Whether this message stands in the table, in whatever state."""

@@ -11,9 +11,10 @@ from pydbsync.apply.connection import Connection
 from pydbsync.apply.parked_table import ParkedTable
 from pydbsync.apply.session import Session
 from pydbsync.config.settings import Settings
-from pydbsync.errors import StopError
+from pydbsync.errors import PermanentError, StopError
 from pydbsync.model import TableName
 from pydbsync.plan.ddl import PlannedSchemaChange
+from pydbsync.plan.row_statements import RowStatement
 from pydbsync.work import PENDING, ParkedChange, ParkedRows
 
 _SHARE = 20
@@ -61,6 +62,18 @@ class Parking:
         is parked behind it is seen by whoever mends it."""
         found = self.rows.blocker_of_row(target, keys) if self.rows else None
         return found if found is not None and self._table.holds(connection, found) else None
+
+    def refuse_of_others(self, connection: Connection, statement: RowStatement) -> None:
+        """Raises PermanentError if another stream has parked a row of the key whose change passes on to children: some
+        of them may stand under that one."""
+        assert statement.table is not None  # noqa: S101 (it has a row)
+        found = self._table.of_others(connection, statement.table, statement.row)
+        if found is not None:
+            raise PermanentError(
+                f"several sources feed {statement.table}, and {found[1]!r} has parked a row of this key"
+                f" ({found[0]}): children of that one would change with those of this; mend that one, or move its"
+                " children, then retry this"
+            )
 
     def has(self, position: str, message: bytes) -> bool:
         """Whether this very message of the stream was parked before, whatever became of it since."""

@@ -14,10 +14,16 @@ _DATA_TRUNCATED = 1265
 
 Missed: TypeAlias = Callable[[RowStatement, int], object]
 """Called with a statement that matched so many rows, fewer than the target must have held."""
+Passes: TypeAlias = Callable[[RowStatement], object]
+"""Called with a statement that passes its change on to other rows, before it runs. May raise PermanentError."""
 
 
 def run_all(
-    connection: Connection, statements: Iterable[RowStatement], *, missed: Missed | None = None
+    connection: Connection,
+    statements: Iterable[RowStatement],
+    *,
+    missed: Missed | None = None,
+    passes: Passes | None = None,
 ) -> Iterator[None]:
     """Run planned statements in order; yields whenever the answer of one is waited for, with the next one made already.
 
@@ -32,7 +38,7 @@ def run_all(
                 _hold(ended, connection.receive(), missed)
             kill_point("mid-batch")
             if statement.error_values or statement.checks_foreign_keys:
-                run_planned(connection, statement, missed=missed)
+                run_planned(connection, statement, missed=missed, passes=passes)
             else:
                 _refuse_long(connection, statement)
                 connection.send(statement.sql)
@@ -45,12 +51,16 @@ def run_all(
             _hold(begun, connection.receive(), missed)
 
 
-def run_planned(connection: Connection, statement: RowStatement, *, missed: Missed | None = None) -> None:
+def run_planned(
+    connection: Connection, statement: RowStatement, *, missed: Missed | None = None, passes: Passes | None = None
+) -> None:
     """Run one planned statement, and hold it to what must be true of it. Raises TransientError, PermanentError."""
     _refuse_long(connection, statement)
     if statement.error_values:
         matched = _run_lenient(connection, statement)
     elif statement.checks_foreign_keys:
+        if statement.row and passes is not None:
+            passes(statement)
         connection.execute(b"SET foreign_key_checks = 1")
         try:
             matched = connection.execute(statement.sql)

@@ -55,7 +55,7 @@ class SchemaSteps:
         self._parking = parking
         self._journal = Journal(schema=settings.state_schema, stream=stream)
         self._feeders = Feeders(schema=settings.state_schema, stream=stream)
-        self._sources = MergedSources(schema=settings.state_schema, feeders=self._feeders)
+        self._sources = MergedSources(schema=settings.state_schema, stream=stream, feeders=self._feeders)
         self._log = log
 
     def use(self, settings: Settings) -> None:

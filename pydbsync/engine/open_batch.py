@@ -27,6 +27,11 @@ from pydbsync.work import (
     park_whole,
 )
 
+_OF_ANOTHER = (
+    "an earlier change of this row ({}) met another source's row in {} and was skipped: what stands there may be that"
+    " one's; `parked retry` looks, and applies this where it is not"
+)
+
 
 class Limits:
     """How much a batch may hold: asked for after each row, and given anew by a reload."""
@@ -116,10 +121,15 @@ class OpenBatch:
         """Take a change in, or park it: behind what it must wait for, or because it cannot be written. Raises StopError
         by policy."""
         delivery, change, plan = entry
-        if self._pending is not None or self._store.parked.count:
-            behind = self._blocker_of_row(plan.name, plan.identity(change))
+        if self._pending is not None or self._store.parked:
+            keys = plan.identity(change)
+            behind = self._blocker_of_row(plan.name, keys)
             if behind is not None:
                 self.park(park_row(entry, "waits behind a parked change of the same row or table", behind=behind))
+                return
+            left = self._store.parked.left(TableName(change.database, change.table), plan.name, keys)
+            if left is not None and plan.is_merged:
+                self.park(park_row(entry, _OF_ANOTHER.format(left, plan.name), behind=left))
                 return
         try:
             self._batch.add(change, plan)
@@ -128,7 +138,7 @@ class OpenBatch:
             if renewed is not None:  # somebody has altered the table meanwhile
                 self.add((delivery, change, renewed))
             else:
-                self.park(park_row(entry, str(exc)))
+                self.park(park_row(entry, str(exc), code=exc.code))
             return
         self.entries.append(entry)
 

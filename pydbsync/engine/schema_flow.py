@@ -281,7 +281,7 @@ class SchemaFlow:
         trusted = self._settings.trusted_columns
         found = [
             each
-            for each in unproven_of(statement, has_key=bool(schema.row_key))
+            for each in unproven_of(statement, has_key=bool(schema.row_key), is_merged=planned.is_merged)
             if not any(fnmatchcase(f"{table}.{each.column}", pattern) for pattern in trusted)
         ]
         rows = self._tables.count_rows(table) if found else None

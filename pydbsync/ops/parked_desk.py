@@ -39,6 +39,7 @@ from pydbsync.plan.batch import Batch, single_statements
 from pydbsync.plan.ddl import PlannedSchemaChange, Touched, plan_schema_change
 from pydbsync.plan.dialect import Server
 from pydbsync.plan.quoting import quote_name
+from pydbsync.plan.rows import TablePlan
 from pydbsync.process.source_server import AskedSource
 
 ALL = Selection()
@@ -423,9 +424,10 @@ class ParkedDesk:
                 changes[int(parked_id)] = exc
         return changes
 
-    def apply_row(self, stream: str, change: RowChange, target_database: str) -> tuple[int, bool]:
+    def apply_row(self, stream: str, change: RowChange, target_database: str, *, is_left: bool) -> tuple[int, bool]:
         """Make the change of this stream, as part of the running transaction; how many statements it took, and whether
-        all tables have transactions."""
+        all tables have transactions. `is_left`: what it waited behind was skipped, so that in a table of several
+        sources the row of its key may be another one's. Raises PlanError then."""
         count, is_transactional = 0, True
         for plan, sent in self._plans.route(said_by(change, self._settings.source_state_schema) or change):
             if target_database and plan.name.database != target_database:
@@ -434,10 +436,21 @@ class ParkedDesk:
             if plan.conflicts is not None:
                 count += self._conflicts.settle(stream, sent, plan)
                 continue
+            if is_left and plan.is_merged and plan.has_key and sent.kind in ("update", "delete"):
+                self._refuse_another_row(sent, plan)
             for statement in single_statements(sent, plan, in_place=True):
                 run_planned(self._connection, statement)
                 count += 1
         return count, is_transactional
+
+    def _refuse_another_row(self, change: RowChange, plan: TablePlan) -> None:
+        old = plan.old_image(change)
+        where = plan.shape_for(old).where_row(old, uses_key=True)
+        if not self._connection.rows(b"SELECT 1 FROM %s WHERE %s" % (plan.quoted, where)):
+            raise PlanError(
+                f"several sources feed {plan.name}, what this {change.kind} waited behind was skipped, and the row of"
+                " its key is not the one that it is about: skip it too"
+            )
 
     def apply_batch(self, changes: Sequence[tuple[RowChange, str]]) -> bool:
         """Make these, each at a target database, as one batch, as part of the running transaction; False, with nothing

@@ -73,8 +73,9 @@ class Desk(Protocol):
 
     def write_audits(self, ids: Sequence[int], action: str, detail: str) -> None: ...
 
-    def apply_row(self, stream: str, change: RowChange, target_database: str) -> tuple[int, bool]:
-        """How many statements it took, and whether all tables have transactions."""
+    def apply_row(self, stream: str, change: RowChange, target_database: str, *, is_left: bool) -> tuple[int, bool]:
+        """How many statements it took, and whether all tables have transactions. `is_left`: what it waited behind was
+        skipped."""
 
     def write_found(self) -> None:
         """Write down the conflicts by which the change before was refused, once it is taken back."""
@@ -106,11 +107,14 @@ class Retry:
         self._added: list[Header] = []
         self._is_smooth = True
         """Whether all of the group before was applied, so that the next one is tried as a batch."""
+        self._skipped: frozenset[int] = frozenset()
+        """Of what those of the group waited behind, what was skipped."""
 
     def run(self, selection: Selection) -> Iterator[Outcome]:
         """The outcome of each that is meant, in order."""
         for group in _in_groups(self._headers(selection)):
             start, backoff = 0, Backoff(0.05, 1.0)
+            self._skipped = self._skipped_before(group)
             while start < len(group):
                 self._added = []
                 try:
@@ -124,6 +128,14 @@ class Retry:
                     continue
                 self._is_smooth = all(each.applied for each in outcomes)
                 yield from outcomes
+
+    def _skipped_before(self, group: Sequence[Header]) -> frozenset[int]:
+        behind = {each.behind for each in group if each.is_wanted and each.behind is not None}
+        if not behind:
+            return frozenset()
+        listed = ", ".join(map(str, sorted(behind)))
+        found = self._connection.rows(f"SELECT id FROM {self._table} WHERE status = 'skipped' AND id IN ({listed})")
+        return frozenset(int(row[0]) for row in found)
 
     def _headers(self, selection: Selection) -> Iterator[Header]:
         """All that are parked of the streams that are meant, up to the last that is, in order."""
@@ -169,6 +181,8 @@ class Retry:
                         continue
                     changes = found.get(each.id)
                     if not isinstance(changes, Sequence) or self._blocker(each, looked_at) is not None:
+                        raise _OneByOne
+                    if each.behind in self._skipped:
                         raise _OneByOne
                     for change in changes:
                         if not isinstance(change, RowChange):
@@ -239,7 +253,9 @@ class Retry:
             for change in changes:
                 if not isinstance(change, RowChange):
                     raise PlanError(f"a {change.kind} changes nothing; skip it")
-                statements, is_so = self._desk.apply_row(each.stream, change, each.target_database)
+                statements, is_so = self._desk.apply_row(
+                    each.stream, change, each.target_database, is_left=each.behind in self._skipped
+                )
                 count, is_transactional = count + statements, is_transactional and is_so
         except (DecodeError, PlanError, PermanentError) as exc:
             self._connection.execute(b"ROLLBACK TO SAVEPOINT one_change")

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import msgspec
 
-from pydbsync.errors import PlanError
+from pydbsync.errors import RowThereError
 from pydbsync.model import NO_JSON, RowChange, read_image
 from pydbsync.plan.row_statements import (
     RowStatement,
@@ -143,7 +143,7 @@ class MergedBuffer(Buffer):
             # Where conflicts are looked for, what the other end has done in between is left out of the stream: this is
             # one, which `Expected` sees too, so that each change is looked at by itself.
             if key != old_key and key in self._images and plan.conflicts is None:
-                raise PlanError(
+                raise RowThereError(
                     f"{plan.name} has a row of this key from another source; the row that came:"
                     f" {show_image(change.data)}; in its way: {show_image(self._images[key])}"
                 )

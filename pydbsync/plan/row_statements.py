@@ -9,6 +9,7 @@ import msgspec
 
 from pydbsync.errors import PlanError, StopError
 from pydbsync.model import NO_JSON, RowChange, TableName, read_image
+from pydbsync.plan.identity import row_identity
 from pydbsync.plan.large import LARGE_BYTES
 from pydbsync.plan.quoting import quote_name
 from pydbsync.plan.rows import RowShape, ShapeError, Strategy, TablePlan
@@ -38,6 +39,8 @@ class RowStatement(NamedTuple):
     table: TableName | None = None
     error_values: int = 0
     """So many error values '' of ENUM are written, outside strict mode, each with a warning; nothing else is cut."""
+    row: tuple[bytes, ...] = ()
+    """The row by its identities, where it passes its change on to children that may be of another source."""
     is_transactional: bool = True
     """False where the table's engine knows no transactions: MySQL with GTIDs refuses it inside one."""
 
@@ -227,7 +230,8 @@ def parent_statement(change: RowChange, plan: TablePlan) -> RowStatement:
         )
     if not plan.row_key:
         raise PlanError(f"{plan.name} is referenced by a foreign key with an action but has no key of its own")
-    return ordered_statement(change, plan)._replace(checks_foreign_keys=True, affected=None)
+    row = tuple(row_identity(change, plan)) if plan.is_merged else ()
+    return ordered_statement(change, plan)._replace(checks_foreign_keys=True, affected=None, row=row)
 
 
 def where_key(plan: TablePlan, data: msgspec.Raw) -> bytes:

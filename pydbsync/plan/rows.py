@@ -466,8 +466,9 @@ class TablePlan:
         self.schema = schema
         self.passes_actions_on = passes_actions_on
         self.apply_mode = apply_mode
+        self.is_merged = is_merged
         # What was read as it should be may be another's a moment later: nothing is written over then either.
-        self._is_merged = is_merged or conflicts is not None
+        self._inserts = is_merged or conflicts is not None
         self.conflicts = conflicts
         self.has_other_keys = bool(schema.unique_keys) and set(schema.unique_keys) != {schema.row_key}
         self.referrers = () if passes_actions_on is False else schema.referrers
@@ -511,7 +512,7 @@ class TablePlan:
         if self.apply_mode == "plain":
             return Strategy.ORDERED
         is_whole = len(shape.written) == sum(not column.generated for column in self.schema.columns)
-        if self._is_merged:
+        if self._inserts:
             # Whatever writes over a row that is there would remove one of another source without a word.
             return Strategy.MERGED if self.apply_mode == "replace" and is_whole else Strategy.ORDERED
         if self.apply_mode == "replace" and is_whole:
@@ -522,14 +523,7 @@ class TablePlan:
 
     def rows_in_the_way(self, data: msgspec.Raw) -> tuple[list[str], list[str]]:
         """Names of columns, and queries for these of the rows that have the image's values in a unique key."""
-        shape = self.shape_for(data)
-        listed = {
-            column.name: f"LEFT({quote_name(column.name)}, 100)"
-            if column.kind in LONG_KINDS
-            else quote_name(column.name)
-            for column in shape.columns
-            if column.kind not in GEOMETRY_KINDS
-        }
+        shape, listed = self.shape_for(data), self._listed(data)
         queries = []
         for key in dict.fromkeys((self.row_key, *self.schema.unique_keys)):
             if key and shape.has_columns(key):
@@ -540,6 +534,28 @@ class TablePlan:
                     f" WHERE {condition.decode('utf-8')} LIMIT 1"
                 )
         return list(listed), queries
+
+    def row_in_the_way(self, data: msgspec.Raw) -> tuple[list[bytes], str]:
+        """Statements by which the server finds the row that an INSERT of the image meets, whatever its key is made of
+        (beginnings of columns, expressions), and the query that tells of it what `rows_in_the_way` would. What they
+        write is to be taken back."""
+        shape, listed = self.shape_for(data), self._listed(data)
+        seen = [f"@pydbsync_{place}" for place in range(len(listed))]
+        looks = "".join(f" + (({name} := {value}) IS NULL)" for name, value in zip(seen, listed.values(), strict=True))
+        first = quote_name(shape.written[0].name)
+        tail = f" ON DUPLICATE KEY UPDATE {first} = IF({_MET} := 1{looks}, {first}, {first})"
+        insert = shape.statement(shape.insert_head, data, tail.encode())
+        return [f"SET {_MET} = 0".encode(), insert], f"SELECT {', '.join(seen)} FROM DUAL WHERE {_MET}"
+
+    def _listed(self, data: msgspec.Raw) -> dict[str, str]:
+        """The columns of an image that can be shown, each with what is shown of it."""
+        return {
+            column.name: f"LEFT({quote_name(column.name)}, 100)"
+            if column.kind in LONG_KINDS
+            else quote_name(column.name)
+            for column in self.shape_for(data).columns
+            if column.kind not in GEOMETRY_KINDS
+        }
 
     def referred_columns(self) -> frozenset[str]:
         """The columns that foreign keys with CASCADE, SET NULL or SET DEFAULT point at."""
@@ -597,6 +613,7 @@ class TablePlan:
         return any(marker in old for marker in self._key_markers)
 
 
+_MET = "@pydbsync_met"
 _COMPARED_APART = GEOMETRY_KINDS | {"float", "vector", "json"}
 _AS_SENT = frozenset({"ascii", "utf8", "utf8mb3", "utf8mb4"})
 """Character sets whose bytes are those of the statement, so that a text is equal to the literal's bytes."""

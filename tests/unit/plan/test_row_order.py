@@ -29,3 +29,18 @@ def test_what_the_text_leaves_to_the_server(sql: str, keyless: list[str], keyed:
     statement = parse_statement(sql)
     assert [each.column for each in unproven_of(statement, has_key=False)] == keyless
     assert [each.column for each in unproven_of(statement, has_key=True)] == keyed
+
+
+@pytest.mark.parametrize(
+    ("sql", "columns"),
+    [
+        ("ALTER TABLE t ADD n INT AUTO_INCREMENT UNIQUE, MODIFY id BIGINT AUTO_INCREMENT", ["n"]),
+        ("ALTER TABLE t ADD (a DATETIME(3) DEFAULT now(3), b TIMESTAMP NULL DEFAULT current_timestamp)", ["a", "b"]),
+        ("ALTER TABLE t ADD a DATETIME DEFAULT '2020-01-01' ON UPDATE CURRENT_TIMESTAMP COMMENT 'NOW()'", []),
+        ("ALTER TABLE t MODIFY a DATETIME DEFAULT NOW(), ALTER b SET DEFAULT (CURRENT_TIMESTAMP)", []),
+    ],
+)
+def test_what_one_source_s_statement_gives_the_rows_of_all(sql: str, columns: list[str]) -> None:
+    statement = parse_statement(sql)
+    assert [each.column for each in unproven_of(statement, has_key=True, is_merged=True)] == columns
+    assert unproven_of(statement, has_key=True) == []
