@@ -29,6 +29,11 @@ _FILLING_S, _QUIET_S = 0.5, 0.1
 _SETTLING_S = 0.5
 """How long the broker may take until what was acknowledged last is gone from a quorum queue."""
 
+_IN_USE = "in exclusive use"
+"""RabbitMQ's words, with code 403, to who would be a second consumer beside an exclusive one, or an exclusive one
+beside others (rabbit_channel, 3.10 and 4). A classic queue with a single active consumer says them to each of these."""
+_SINGLE_ACTIVE_AFTER = 2
+
 
 class AmqpSource:
     """One subscription to one queue; fits protocols.Source.
@@ -67,6 +72,8 @@ class AmqpSource:
         self._cancelled: Future[Any] | None = None
         self._looked: Future[Any] | None = None
         self._looked_at = self._looks_until = 0.0
+        self._in_use_though_free = 0
+        """How often in succession an exclusive subscription was refused by a queue without a consumer."""
         self._was_open = False
         self._refusal = ""
         """Why the broker does not let us in any more, once said."""
@@ -94,33 +101,16 @@ class AmqpSource:
         self._depth_asked_at = 0.0
 
     def open(self, stop: threading.Event, while_waiting: Callable[[], object] = lambda: None) -> None:
-        """Connect, declare and bind, wait until no other consumer is on the queue, subscribe.
+        """Connect, declare and bind, wait until no other consumer is on the queue, subscribe as the only one.
 
         Returns without a subscription when `stop` is set. Raises ConfigError where trying again cannot help; a source
         that was open before is refused but for a while, by whatever somebody is about to change: SourceError.
         """
         self.close()
-        link = self._link = BrokerLink(
-            self._amqp,
-            name=connection_name(self._queue.queue),
-            log=self._log,
-            on_deliveries=self._on_deliveries,
-            on_lost=self._on_lost,
-            fast=self._fast,
-        )
         try:
-            link.connect(stop)
-            prepare = inspect if self._only_looks else declare
-            self._returns = prepare(link, self._queue, log=self._log, stop=stop)
-            channel = link.open_channel(stop)
-            self._wait_for_turn(link, channel, stop, while_waiting)
-            self._channel = channel
-            link.consume(
-                channel,
-                queue=self._queue.queue,
-                consumer_tag=self._consumer_tag,
-                prefetch=self._prefetch,
-            )
+            while not self._subscribe(stop, while_waiting):
+                self.close()
+                while_waiting()
             self._was_open, self._refusal = True, ""
         except LinkStopped:
             self.close()
@@ -338,6 +328,41 @@ class AmqpSource:
 
     # --- steps of open
 
+    def _subscribe(self, stop: threading.Event, while_waiting: Callable[[], object]) -> bool:
+        """Subscribe as the only consumer; False when somebody else has done so since the queue was seen to be free, as
+        another worker may that has got the lock which ours has just lost. (Quorum queues take an exclusive consumer
+        beside others, tried with 3.10: there only the shortness of the moment helps.)"""
+        link = self._link = BrokerLink(
+            self._amqp,
+            name=connection_name(self._queue.queue),
+            log=self._log,
+            on_deliveries=self._on_deliveries,
+            on_lost=self._on_lost,
+            fast=self._fast,
+        )
+        link.connect(stop)
+        if not self._in_use_though_free:
+            prepare = inspect if self._only_looks else declare
+            self._returns = prepare(link, self._queue, log=self._log, stop=stop)
+        # Nothing is asked between the answer that the queue is free and the subscription.
+        channel = link.open_channel(stop, prefetch=self._prefetch)
+        if self._wait_for_turn(link, channel, stop, while_waiting):
+            self._in_use_though_free = 0
+        self._channel = channel
+        try:
+            link.consume(
+                channel,
+                queue=self._queue.queue,
+                consumer_tag=self._consumer_tag,
+                is_exclusive=self._in_use_though_free < _SINGLE_ACTIVE_AFTER,
+            )
+        except Refused as error:
+            if _IN_USE not in str(error):
+                raise
+            self._in_use_though_free += 1
+            return False
+        return True
+
     def _for_a_while(self, error: SourceError | ConfigError) -> SourceError | ConfigError:
         """What is wrong for good at the start may be mended when it worked before; it is said once."""
         if not self._was_open or isinstance(error, SourceError):
@@ -349,9 +374,9 @@ class AmqpSource:
 
     def _wait_for_turn(
         self, link: BrokerLink, channel: Channel, stop: threading.Event, while_waiting: Callable[[], object]
-    ) -> None:
+    ) -> bool:
         """Wait until nobody consumes from the queue: RabbitMQ hands a waiting second consumer newer messages before
-        those that the first one gives back."""
+        those that the first one gives back. Returns whether anybody did."""
         pause_s, began_at = min(0.05, self._consumer_poll_s), 0.0
         while True:
             asked_at = time.monotonic()
@@ -377,6 +402,7 @@ class AmqpSource:
             pause_s = min(2 * pause_s, self._consumer_poll_s)
         if began_at:
             self._log.info("queue %s: free after %.1f s", self._queue.queue, time.monotonic() - began_at)
+        return began_at > 0
 
     def _passive_declare(self, channel: Channel) -> Callable[[Reply], object]:
         return lambda reply: channel.queue_declare(self._queue.queue, passive=True, callback=reply)

@@ -117,14 +117,18 @@ class BrokerLink:
         told = self._connection.server_properties if self._connection is not None else None
         return str((told or {}).get(name, ""))
 
-    def open_channel(self, stop: threading.Event | None = None) -> Channel:
-        """A new channel. When the broker closes it, what was asked on it raises Refused."""
+    def open_channel(self, stop: threading.Event | None = None, *, prefetch: int = 0) -> Channel:
+        """A new channel, whose consumers get up to `prefetch` deliveries unacknowledged; 0 is any number. When the
+        broker closes it, what was asked on it raises Refused."""
 
         def request(reply: Reply) -> None:
             assert self._connection is not None  # noqa: S101
             self._connection.channel(on_open_callback=reply).add_on_close_callback(self._on_channel_closed)
 
-        return self._wait(self._begin(0, request), timeout_s=ANSWER_S, stop=stop)
+        channel = self._wait(self._begin(0, request), timeout_s=ANSWER_S, stop=stop)
+        if prefetch:
+            self.ask(channel, lambda reply: channel.basic_qos(prefetch_count=prefetch, callback=reply), stop=stop)
+        return channel
 
     def ask(self, channel: Channel, request: Callable[[Reply], object], stop: threading.Event | None = None) -> Any:
         """Call `request(reply)` in the connection's thread and return what `reply` is called with.
@@ -138,7 +142,7 @@ class BrokerLink:
         """As `ask`, without waiting."""
         return self._begin(channel.channel_number, request)
 
-    def consume(self, channel: Channel, *, queue: str, consumer_tag: str, prefetch: int) -> None:
+    def consume(self, channel: Channel, *, queue: str, consumer_tag: str, is_exclusive: bool = False) -> None:
         """Subscribe on `channel`: from now on whatever closes it ends the link. Raises as `ask`."""
         cancelled = SourceError(
             f"RabbitMQ has ended the subscription: queue {queue!r} was deleted or moved; if it was deleted, what it"
@@ -151,9 +155,10 @@ class BrokerLink:
             channel.add_on_cancel_callback(lambda _: self._lose(cancelled))
             if self._fast:
                 self._connection.read_fast(channel.channel_number, consumer_tag, self._hand_over)
-            channel.basic_consume(queue, self._on_message, consumer_tag=consumer_tag, callback=reply)
+            channel.basic_consume(
+                queue, self._on_message, exclusive=is_exclusive, consumer_tag=consumer_tag, callback=reply
+            )
 
-        self.ask(channel, lambda reply: channel.basic_qos(prefetch_count=prefetch, callback=reply))
         self.ask(channel, request)
 
     @property

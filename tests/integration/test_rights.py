@@ -230,7 +230,7 @@ def test_the_permissions_in_rabbitmq(vhost: Vhost, name: str) -> None:
 
         def work() -> None:
             declare(link, queue, log=LOG, stop=threading.Event())
-            link.consume(link.open_channel(), queue="sync", consumer_tag="t", prefetch=1)
+            link.consume(link.open_channel(), queue="sync", consumer_tag="t")
 
         if lacking is None:
             work()

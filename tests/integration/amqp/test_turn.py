@@ -5,10 +5,12 @@ from __future__ import annotations
 import logging
 import socket
 import threading
+from typing import Any
 
 import pytest
 
 from pydbsync.config.settings import FrozenMapping
+from pydbsync.source.amqp import AmqpSource
 from tests.integration.amqp.steps import KINDS, LIMIT_S, QUEUE, MakeSource, bodies, numbered, opened, take, until
 from tests.servers import Vhost
 
@@ -36,6 +38,35 @@ def test_the_queue_is_waited_for_until_its_consumer_has_gone_and_what_it_held_co
     messages = [record.getMessage() for record in caplog.records]
     assert len([each for each in messages if "waiting until" in each]) == 1
     assert len([each for each in messages if "free after" in each]) == 1
+
+
+@pytest.mark.parametrize("kind", ["classic", "single-active"])
+def test_of_two_that_saw_the_queue_free_at_one_moment_one_waits(
+    make_source: MakeSource, vhost: Vhost, kind: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    caplog.set_level(logging.INFO)
+    vhost.declare(QUEUE, arguments=KINDS[kind])
+    vhost.publish(numbered(300))
+    settings = {"arguments": FrozenMapping(KINDS[kind])}
+    first, second = make_source(queue=settings), make_source(queue=settings, prefetch=100)
+    waits = AmqpSource._wait_for_turn
+    overtaken = threading.Event()
+
+    def wait_and_be_overtaken(self: AmqpSource, *arguments: Any) -> bool:
+        has_waited = waits(self, *arguments)
+        if self is first and not overtaken.is_set():
+            overtaken.set()
+            take(opened(second), 100)
+        return has_waited
+
+    monkeypatch.setattr(AmqpSource, "_wait_for_turn", wait_and_be_overtaken)
+    opening = threading.Thread(daemon=True, target=opened, args=(first,))
+    opening.start()
+    until(lambda: "waiting until" in caplog.text and vhost.consumers(QUEUE) == 1)
+    second.acknowledge(40)
+    second.close()
+    opening.join(LIMIT_S)
+    assert bodies(take(first, 260)) == numbered(260, first=40)
 
 
 def test_waiting_for_the_turn_ends_when_stop_is_set(make_source: MakeSource, caplog: pytest.LogCaptureFixture) -> None:
