@@ -1,6 +1,7 @@
 """`python -m pydbsync`."""
 
-from pydbsync.cli import main
-
 if __name__ == "__main__":
+    # Not for the processes of workers, which load this file too: they have no use for a command line.
+    from pydbsync.cli import main
+
     main()

@@ -13,7 +13,6 @@ from pydbsync.commands.shared import CONFIG, ConfigOption, SummaryOption
 from pydbsync.config.file import load_settings
 from pydbsync.config.settings import Settings
 from pydbsync.errors import ConfigError
-from pydbsync.process.dry_run import dry_run as print_statements
 from pydbsync.process.run import RunOptions, run
 from pydbsync.process.supervisor import Watch
 
@@ -46,6 +45,7 @@ def run_command(
     if dry_run:
         if settings.sink is not None:
             raise ConfigError("a dry run prints SQL, and a sink has none", key="sink")
+        print_statements = importlib.import_module("pydbsync.process.dry_run").dry_run
         raise typer.Exit(print_statements(settings, from_file=from_file, out=sys.stdout))
     if from_file is not None and settings.sink is None and not settings.target.connect:
         raise ConfigError("is missing: it says how to reach the target", key="db_info")

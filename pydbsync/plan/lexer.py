@@ -8,10 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from typing import ClassVar, Literal, NamedTuple, TypeAlias
-
-from sqlglot.dialects.mysql import MySQL
-from sqlglot.errors import TokenError
+from typing import Literal, NamedTuple, TypeAlias
 
 from pydbsync.errors import PlanError
 
@@ -117,21 +114,6 @@ class Lexed(NamedTuple):
     version_comments: tuple[VersionComment, ...]
 
 
-class _Tokenizer(MySQL.Tokenizer):
-    """Without sqlglot's keywords: PRIMARY KEY shall be two tokens with or without a comment between the words, and
-    what follows RENAME is one string to sqlglot, as behind every statement that it does not parse further."""
-
-    COMMANDS: ClassVar = set()
-    KEYWORDS: ClassVar = {key: kind for key, kind in MySQL.Tokenizer.KEYWORDS.items() if not re.search(r"\w|/\*", key)}
-
-
-class _AnsiTokenizer(_Tokenizer):
-    """The session had ANSI_QUOTES: "x" is a name, in which a backslash is an ordinary character."""
-
-    QUOTES: ClassVar = ["'"]
-    IDENTIFIERS: ClassVar = ["`", '"']
-
-
 _VERSION_COMMENT = re.compile(r"/\*(M?)!(\d{5,6})?")
 _COMMENT_END = re.compile(r"\*/")
 _NUMBER = re.compile(r"\d+\.?\d*([eE][+-]?\d+)?|\.\d+([eE][+-]?\d+)?|0[xX][0-9a-fA-F]+|0[bB][01]+", re.ASCII)
@@ -150,23 +132,22 @@ def read_tokens(sql: str, *, brand: Brand | None = None, ansi_quotes: bool = Fal
 
     Without a brand every version comment is read. Raises PlanError where quotes or comments do not end.
     """
-    tokenizer = _AnsiTokenizer if ansi_quotes else _Tokenizer
     masked = sql.translate(_STAND_INS)
     for found in _DOLLAR_QUOTED.finditer(sql) if brand != "mariadb" and "$" in sql else ():
         start, end = found.start(1), found.end()
-        if _is_code(masked[:start], tokenizer):
+        if _is_code(masked[:start], ansi_quotes):
             masked = f"{masked[:start]}'{'z' * (end - start - 2)}'{masked[end:]}"
     comments: list[VersionComment] = []
     for opening in _VERSION_COMMENT.finditer(sql):
         comment = _version_comment(opening, body_end=len(sql), end=len(sql))
-        if _is_code(masked[: opening.start()], tokenizer) and (brand is None or comment.is_executed_by(brand)):
+        if _is_code(masked[: opening.start()], ansi_quotes) and (brand is None or comment.is_executed_by(brand)):
             # sqlglot reads `/*!80023 INVISIBLE */` as a comment, the servers execute it: only its ends are blanked.
             masked = _blanked(masked, opening)
             closing = next(
                 (
                     found
                     for found in _COMMENT_END.finditer(masked, opening.end())
-                    if _is_code(masked[: found.start()], tokenizer)
+                    if _is_code(masked[: found.start()], ansi_quotes)
                 ),
                 None,
             )
@@ -174,10 +155,9 @@ def read_tokens(sql: str, *, brand: Brand | None = None, ansi_quotes: bool = Fal
                 raise PlanError(f"a version comment does not end: {shorten(sql)}")
             masked = _blanked(masked, closing)
             comments.append(_version_comment(opening, body_end=closing.start(), end=closing.end()))
-    try:
-        raw = [(token.start, token.end + 1) for token in tokenizer().tokenize(masked)]
-    except TokenError as exc:
-        raise PlanError(f"a quote or a comment in the statement does not end: {shorten(sql)}") from exc
+    raw = _spans(masked, ansi_quotes)
+    if raw is None:
+        raise PlanError(f"a quote or a comment in the statement does not end: {shorten(sql)}")
     tokens = list(_joined(sql, _split(sql, raw, ansi_quotes)))
     return Lexed(tuple(tokens), tuple(comments))
 
@@ -212,13 +192,16 @@ def _blanked(sql: str, found: re.Match[str]) -> str:
     return f"{sql[: found.start()]}{' ' * len(found[0])}{sql[found.end() :]}"
 
 
-def _is_code(prefix: str, tokenizer: type[_Tokenizer]) -> bool:
+def _is_code(prefix: str, ansi_quotes: bool) -> bool:
     """Whether what follows the prefix is code: the prefix does not end inside a string or a comment."""
-    try:
-        tokens = tokenizer().tokenize(prefix + " z")
-    except TokenError:
-        return False
-    return bool(tokens) and tokens[-1].end == len(prefix) + 1
+    spans = _spans(prefix + " z", ansi_quotes) or [(0, 0)]
+    return spans[-1][1] == len(prefix) + 2
+
+
+def _spans(sql: str, ansi_quotes: bool) -> list[tuple[int, int]] | None:
+    from pydbsync.plan.tokenizer import token_spans  # noqa: PLC0415 (sqlglot is loaded where statements are read)
+
+    return token_spans(sql, ansi_quotes=ansi_quotes)
 
 
 def _split(sql: str, spans: list[tuple[int, int]], ansi_quotes: bool) -> Iterator[Token]:

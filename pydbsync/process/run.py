@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import logging
 import sys
@@ -24,7 +25,6 @@ from pydbsync.process.stop_signals import Hangup, stop_on_signals
 from pydbsync.process.supervisor import Supervisor, Watch, summary
 from pydbsync.process.terminal import Terminal
 from pydbsync.process.two_way import check_two_way
-from pydbsync.process.worker import follow
 from pydbsync.source.file import FileSource
 from pydbsync.source.link import check_broker
 
@@ -105,6 +105,7 @@ def reload(supervisor: Supervisor, load: Callable[[], tuple[Settings, tuple[str,
 def _run_file(
     settings: Settings, options: RunOptions, stop: threading.Event, log: logging.Logger
 ) -> tuple[int, list[WorkerStatus]]:
+    follow = importlib.import_module("pydbsync.process.worker").follow  # a run of queues leaves it to other processes
     source = FileSource(str(options.from_file), stream=options.stream or settings.stream)
     latest = [WorkerStatus(stream=source.stream)]
 

@@ -18,6 +18,8 @@ from collections.abc import Callable
 from types import FrameType
 from typing import Final
 
+TOLD_TO_STOP: Final = 143
+"""The exit code after a signal, as a shell gives it for SIGTERM: who sent it is for the supervisor to know."""
 ENDED_AT_ONCE: Final = 130
 """The exit code after a second Ctrl-C, as a shell gives it for SIGINT."""
 _SHOW_CURSOR: Final = "\x1b[?25h"

@@ -19,12 +19,13 @@ from pydbsync.backoff import Backoff
 from pydbsync.config.reload import reload_settings
 from pydbsync.config.settings import QueueSettings, Settings
 from pydbsync.process.alerts import Alerts
+from pydbsync.process.entry import begin_worker
 from pydbsync.process.logs import set_level
 from pydbsync.process.metrics import Metrics, TaskMetrics
 from pydbsync.process.status import WorkerStatus
+from pydbsync.process.stop_signals import TOLD_TO_STOP
 from pydbsync.process.task_facts import TaskFacts
 from pydbsync.process.terminal import Terminal
-from pydbsync.process.worker import TOLD_TO_STOP, run_worker
 
 STOP_GRACE_S = 4.0
 """Past this a worker is killed: what it had not committed comes again. A long DDL statement is the usual reason."""
@@ -92,7 +93,8 @@ class Supervisor:
         self._until_drained = until_drained
         # Forked from a process that has everything imported and no threads: four workers cost one start, not four.
         self._context = multiprocessing.get_context("forkserver")
-        self._context.set_forkserver_preload(["__main__", "pydbsync.process.worker"])
+        # This process itself does without what only workers need, half of all there is to import.
+        self._context.set_forkserver_preload(["__main__", "pydbsync.process.worker", "pydbsync.plan.tokenizer"])
         self._workers = [_Worker(settings, queue) for queue in settings.queues]
         self._facts = TaskFacts(settings, log)
         tasks = TaskMetrics(lambda: self._facts.found)
@@ -168,7 +170,7 @@ class Supervisor:
     def _start(self, worker: _Worker) -> None:
         ours, theirs = self._context.Pipe()
         worker.process = self._context.Process(
-            target=run_worker,
+            target=begin_worker,
             args=(self._settings, worker.queue, self._cluster, self._until_drained, theirs),
             name=worker.queue.queue,
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from pydbsync.apply.connection import Connection
 from pydbsync.config.servers import TargetSettings
@@ -13,8 +13,10 @@ from pydbsync.config.settings import Settings
 from pydbsync.errors import PydbsyncError
 from pydbsync.plan.quoting import quote_name
 from pydbsync.process.tasks import Facts, Task
-from pydbsync.sinks.make import OpenKeep
 from pydbsync.sinks.notes import read_tasks as read_noted_tasks
+
+if TYPE_CHECKING:
+    from pydbsync.sinks.make import OpenKeep
 
 EVERY_S: Final = 5.0
 _RETENTION_EVERY_S: Final = 300.0
@@ -74,7 +76,9 @@ class TaskFacts:
             if not isinstance(self._connection, Connection):
                 self._connection = _connect(settings.target)
             return read_tasks(self._connection, settings.state_schema)
-        if not isinstance(self._connection, OpenKeep):
+        if self._connection is None or isinstance(self._connection, Connection):
+            from pydbsync.sinks.make import OpenKeep  # noqa: PLC0415 (what sinks are made of is loaded where one is)
+
             streams = [queue.stream for queue in settings.queues] or [settings.stream]
             self._connection = OpenKeep(settings, streams[0], log=self._log)  # each stream keeps all of them
         return tuple(

@@ -37,7 +37,7 @@ from pydbsync.process.logs import set_level, start_logging
 from pydbsync.process.outlet import Outlet
 from pydbsync.process.source_server import AskedSource
 from pydbsync.process.status import StatusObserver, WorkerStatus
-from pydbsync.process.stop_signals import stop_on_signals
+from pydbsync.process.stop_signals import TOLD_TO_STOP, stop_on_signals
 from pydbsync.process.two_way import MarkWriter
 from pydbsync.process.worker_state import WorkerState
 from pydbsync.protocols import Source, StateStore
@@ -47,8 +47,6 @@ from pydbsync.source.amqp import AmqpSource
 
 INTERNAL_ERROR = 70
 """The exit code for a fault of pydbsync itself (EX_SOFTWARE)."""
-TOLD_TO_STOP = 143
-"""The exit code after a signal, as a shell gives it for SIGTERM: who sent it is for the supervisor to know."""
 _LAST_WORDS_S = 1.0
 _MOST_HELD = 4
 """So many times `read_ahead_bytes` may be held until a mark has come (two_way)."""

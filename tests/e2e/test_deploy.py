@@ -56,7 +56,8 @@ def built(folder: Path, *options: str) -> Path:
 
 
 LOADS_ALL = (
-    "from pydbsync.cli import application; from pydbsync.process.alert_rules import texts; application(); texts()"
+    "from pydbsync.cli import application; from pydbsync.process.alert_rules import texts; application(); texts();"
+    "import pydbsync.process.worker, pydbsync.plan.tokenizer"
 )
 
 
