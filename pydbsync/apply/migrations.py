@@ -225,17 +225,22 @@ def statements(
             yield step.sql.format(schema=quote_name(schema))
         return
     name = f"{quote_name(schema)}.{quote_name(step.name)}"
-    lines = _lines(step.definition)
+    lines = _lines_of(step, found, later)
     if isinstance(step, Table) and not found.has_table(step.name):
-        for other in later:
-            if isinstance(other, Columns) and other.name == step.name:
-                lines += _lines(other.definition)
         lines.sort(key=_is_key)
         yield f"CREATE TABLE IF NOT EXISTS {name} ({', '.join(lines)}) ENGINE=InnoDB"
         return
     missing = [f"ADD {line}" for line in lines if not _is_there(step.name, line, found)]
     if missing:
         yield f"ALTER TABLE {name} {', '.join(missing)}"
+
+
+def taken(step: Table | Columns, found: Found, *, later: Iterable[Step] = ()) -> Found:
+    """What there is once the statement of the step has run, by its text."""
+    lines = _lines_of(step, found, later)
+    columns = {(step.name, line.split(" ", maxsplit=1)[0].lower()) for line in lines if not _is_key(line)}
+    keys = {(step.name, key[1].lower()) for line in lines if (key := _KEY.match(line))}
+    return Found(found.columns | columns, found.keys | keys)
 
 
 def missing_columns(step: Table | Columns, found: Found) -> list[str]:
@@ -286,6 +291,15 @@ def _made(rest: str, line: str) -> Made:
         plain_type(kind[0] if kind else ""), charset[1] if charset else "", collation[1] if collation else "",
         _NOT_NULL.search(rest) is None, line,
     )  # fmt: skip
+
+
+def _lines_of(step: Table | Columns, found: Found, later: Iterable[Step]) -> list[str]:
+    lines = _lines(step.definition)
+    if isinstance(step, Table) and not found.has_table(step.name):
+        for other in later:
+            if isinstance(other, Columns) and other.name == step.name:
+                lines += _lines(other.definition)
+    return lines
 
 
 def _lines(definition: str) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from pydbsync import __version__
 from pydbsync.apply.connection import Connection
@@ -17,6 +17,7 @@ from pydbsync.apply.migrations import (
     missing_columns,
     newest_version,
     statements,
+    taken,
 )
 from pydbsync.errors import ConfigError, PermanentError, TransientError
 from pydbsync.plan.quoting import quote_name
@@ -108,6 +109,11 @@ class _SchemaWork:
 
     def do(self) -> None:
         """Take the steps that are not taken yet, in order. Needs the lock."""
+        self._take_all()
+        if not self.is_done():  # in a cluster another process has made a table of an older form meanwhile
+            self._take_all()
+
+    def _take_all(self) -> None:
         found = self._look()
         recorded = self._recorded(found)
         if not found.columns and not self._connection.rows(
@@ -136,12 +142,15 @@ class _SchemaWork:
                 if exc.code not in _DONE_BY_ANOTHER or self._statements(step, found, is_recorded=is_recorded):
                     raise
             else:
-                found = self._look_again(step, found)
+                # Each look opens tables, and a new schema has many: what went through is taken for done till the end.
+                found = found if isinstance(step, Rows) else taken(step, found, later=self._steps())
         return found
 
     def _statements(self, step: Step, found: Found, *, is_recorded: bool) -> list[str]:
-        later = [step for migration in self._migrations for step in migration.steps]
-        return list(statements(self._schema, step, found, later=later, is_recorded=is_recorded))
+        return list(statements(self._schema, step, found, later=self._steps(), is_recorded=is_recorded))
+
+    def _steps(self) -> Iterator[Step]:
+        return (step for migration in self._migrations for step in migration.steps)
 
     def _look_again(self, step: Step, found: Found) -> Found:
         """What there is after a step: at its own table alone, since a look at all of them opens each."""
