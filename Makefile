@@ -3,7 +3,8 @@ PYTHON ?= python3
 VENV_PYTHON := .venv/bin/python
 export PYTHON
 
-# Tests wait for servers half of their time: two processes a core, each with servers of its own.
+# Tests wait for servers half of their time: two processes a core, each with servers of its own. Files begin in their
+# order, those that take long, of tests/e2e, first.
 WORKERS = $(shell n=$$(($$(nproc) * 2)); echo $$((n < 6 ? n : 6)))
 
 # Compiled once, in the lab's folder, for all processes of the tests and what they start.
@@ -35,12 +36,12 @@ test: ready  ## tests: unit, integration, end to end; on MySQL too where there i
 	@if [ -z "$(ARGS)" ] && $(PYTHON) -m lab mysql; then $(MAKE) -s test-mysql; fi
 
 test-mysql: ready  ## the second leg alone: what runs with MySQL as source and target
-	PYDBSYNC_TEST_LEG=mysql $(PYTEST) $(QUICK) $(or $(ARGS),tests/integration tests/e2e)
+	PYDBSYNC_TEST_LEG=mysql $(PYTEST) $(QUICK) $(or $(ARGS),tests/e2e tests/integration)
 
 test-long: ready  ## the rest of the long matrices, of which `make test` has a part
 	$(PYTEST) $(LONG) $(ARGS)
 	@if [ -z "$(ARGS)" ] && $(PYTHON) -m lab mysql; then \
-	  PYDBSYNC_TEST_LEG=mysql $(PYTEST) $(LONG) tests/integration tests/e2e; fi
+	  PYDBSYNC_TEST_LEG=mysql $(PYTEST) $(LONG) tests/e2e tests/integration; fi
 
 test-opensearch: venv lab-up  ## what runs with an OpenSearch, PYDBSYNC_OPENSEARCH=http://host:port, whose indices are removed
 	@[ -n "$$PYDBSYNC_OPENSEARCH" ] || { echo "test-opensearch: PYDBSYNC_OPENSEARCH must say where there is one" >&2; exit 2; }

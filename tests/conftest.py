@@ -32,7 +32,7 @@ from tests.certificates import Certificates, make_certificates
 from tests.maxwell import Binlog
 from tests.processes import Finished, SyncProcess, write_config
 from tests.proxy import Proxy
-from tests.servers import Endpoint, Vhost
+from tests.servers import Endpoint, Habits, Vhost
 
 # The same examples in every run, so that a change alone decides; `--hypothesis-profile long` draws others, and more.
 # A machine under load is no fault of what is tested.
@@ -95,16 +95,38 @@ def legs_of(item: pytest.Item) -> set[str]:
     return {"mariadb"}
 
 
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Between two files the lab's servers get back the accounts and settings that they began with."""
+    if [item.path] != _LAST_FILE and SERVERS & set(getattr(item, "fixturenames", ())):
+        _LAST_FILE[:] = [item.path]
+        for endpoint, habits in _HABITS:
+            if endpoint.server:
+                endpoint.server.start()
+            endpoint.put_back(habits)
+
+
+SERVERS = {"source", "target", "mariadb", "mariadb_source", "mysql_source", "mysql_target"}
+_LAST_FILE: list[Path] = []
+_HABITS: list[tuple[Endpoint, Habits]] = []
+
+
+def remembered(endpoint: Endpoint) -> Endpoint:
+    """A server of the lab, whose settings are noted; those of a named one are its owner's."""
+    if endpoint.server:
+        _HABITS.append((endpoint, endpoint.habits()))
+    return endpoint
+
+
 @pytest.fixture(scope="session")
 def mariadb() -> Endpoint:
     """The lab's MariaDB that is a target."""
-    return Endpoint.of_lab(lab.up("target"))
+    return remembered(Endpoint.of_lab(lab.up("target")))
 
 
 @pytest.fixture(scope="session")
 def mariadb_source() -> Endpoint:
     """The lab's MariaDB that is a source: row binlog with full images."""
-    return Endpoint.of_lab(lab.up("source"))
+    return remembered(Endpoint.of_lab(lab.up("source")))
 
 
 @pytest.fixture(scope="session")
@@ -120,7 +142,7 @@ def mysql_source() -> Endpoint:
 def mysql_server(name: str) -> Endpoint:
     """The one that the environment names, else the lab's."""
     url = os.environ.get(MYSQL_URLS[name])
-    return Endpoint.of_url(url) if url else Endpoint.of_lab(lab.start_mysql(f"mysql-{name}"))
+    return Endpoint.of_url(url) if url else remembered(Endpoint.of_lab(lab.start_mysql(f"mysql-{name}")))
 
 
 @pytest.fixture(scope="session")

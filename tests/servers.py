@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 from urllib.parse import unquote, urlsplit
 
 import pika
@@ -87,7 +89,36 @@ class Endpoint:
                     cursor.execute("DROP DATABASE `" + name.replace("`", "``") + "`")
         (_WITH_PLAIN_STATE.add if keep_state else _WITH_PLAIN_STATE.discard)((self.host, self.port))
 
+    def habits(self) -> Habits:
+        """Who may log in, and every setting."""
+        accounts = self.query("SELECT user, host FROM mysql.user")
+        return Habits(
+            frozenset((str(user), str(host)) for user, host in accounts),
+            {str(name): value for name, value in self.query("SHOW GLOBAL VARIABLES") if not _MOVES.search(str(name))},
+        )
 
+    def put_back(self, habits: Habits) -> None:
+        """Set what was set otherwise, and drop the accounts that have come since."""
+        now = self.habits()
+        for name, value in habits.variables.items():
+            if now.variables.get(name) != value:
+                text = value if _NUMBER.fullmatch(value) else f"'{value}'"
+                with contextlib.suppress(pymysql.MySQLError):  # of those that follow others, and cannot be set
+                    self.query(f"SET GLOBAL {name} = {text}")
+        for user, host in sorted(now.accounts - habits.accounts):
+            self.query("DROP USER IF EXISTS %s@%s", user, host)
+
+
+class Habits(NamedTuple):
+    """What a test may have changed at a server, and has to leave as it was for those in other files."""
+
+    accounts: frozenset[tuple[str, str]]
+    variables: Mapping[str, str]
+
+
+_MOVES = re.compile(r"gtid|_pos$|_now$|timestamp|server_u")
+"""Variables that nobody sets back: they tell what the server does."""
+_NUMBER = re.compile(r"-?[0-9]+(\.[0-9]+)?")
 _WITH_PLAIN_STATE: set[tuple[str, int]] = set()
 """Servers whose state schema, if there is one, nobody has altered."""
 

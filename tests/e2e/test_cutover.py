@@ -99,8 +99,8 @@ def test_there_and_back_under_load_no_write_is_lost_or_doubled(
     assert (stage.folder / "opened").read_text() == f"{target.host}:{target.port}\n"
     runs = "SELECT status FROM information_schema.events"
     assert (source.query(runs), target.query(runs)) == ([("DISABLED",)], [("ENABLED",)])
-    assert stage.call("cutover").exit_code == 2  # it is cut over already
-    status = json.loads(stage.run("status", "--config", str(stage.folder / "forth.py"), "--json").stdout)
+    assert call("cutover", str(stage.plan), "--yes").returncode == 2  # it is cut over already
+    status = json.loads(call("status", "--config", str(stage.folder / "forth.py"), "--json").stdout)
     (told,) = status["cutovers"]
     assert (told["state"], told["ended_streams"], told["write_stop_s"] > 0) == ("done", ["sync"], True)
     assert "a rollback now would stop writing for about" in told["way_back"]

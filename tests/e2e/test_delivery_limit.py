@@ -9,10 +9,11 @@ import pytest
 
 from tests.conftest import StartSync
 from tests.e2e.streams import QUICK, Ledger, all_faults
+from tests.matrices import LONG
 from tests.processes import sync_config, wait_for
 from tests.servers import Endpoint, Vhost
 
-pytestmark = pytest.mark.mariadb
+pytestmark = [pytest.mark.mariadb, pytest.mark.kept_state]
 
 QUEUE = "counted"
 STEP = 600
@@ -24,6 +25,7 @@ def has_more(ledger: Ledger, target: Endpoint, before: int) -> bool:
     return ledger.applied(target) > before
 
 
+@LONG  # what orderly stops acknowledge is in test_mysql_sync.py
 def test_orderly_stops_under_load_give_nothing_back(
     vhost: Vhost, fresh_target: Endpoint, start_sync: StartSync
 ) -> None:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import subprocess
 import sys
 
-import pytest
-
 from lab import RabbitMQ
 from lab.demo import EXCHANGE, QUEUE, STATE_SCHEMA, VHOST
 from tests.corpus import STREAM
@@ -34,11 +32,11 @@ def leave_behind(mariadb: Endpoint, vhost: Vhost) -> None:
     vhost.publish([b"left behind"], exchange=EXCHANGE)
 
 
-@pytest.mark.parametrize("runs", [1, pytest.param(2, marks=LONG)])
-def test_the_demo_ends_equal_and_can_be_repeated(mariadb: Endpoint, rabbitmq: RabbitMQ, runs: int) -> None:
+@LONG  # its parts are in test_stream.py (the recorded stream) and test_copy_stream.py (copy and replay under load)
+def test_the_demo_ends_equal_and_can_be_repeated(mariadb: Endpoint, rabbitmq: RabbitMQ) -> None:
     tables = sum(len(content or {}) for content in STREAM.state.values())
     leave_behind(mariadb, Vhost(rabbitmq, VHOST))
-    for _ in range(runs):
+    for _ in range(2):
         done = run_demo()
         assert done.returncode == 0, done.stdout + done.stderr
         assert f"tables equal  {tables} of {tables}" in done.stdout

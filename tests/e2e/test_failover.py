@@ -19,7 +19,7 @@ from tests.processes import write_config
 from tests.proxy import Proxy
 from tests.servers import Endpoint, Vhost
 
-FEW = {"failover": ["cutover-switch-written"], "settling": ["failover-settling", "failover-following"]}
+FEW = {"failover": ["cutover-switch-written"], "settling": ["failover-settling"]}
 """In which call it is killed, and where."""
 ALL: dict[str, list[str]] = {
     "failover": [f"cutover-{step.name}-{when}" for step in failover_steps() for when in ("begun", "done", "written")],

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 import time
 import urllib.request
 from pathlib import Path
@@ -12,14 +10,15 @@ from typing import Any
 import pytest
 
 from lab.process import free_port
+from tests.commands import call
 from tests.conftest import RunSync, StartSync
 from tests.e2e.streams import QUICK
 from tests.matrices import LONG
 from tests.maxwell import Binlog, insert, update
-from tests.processes import REPOSITORY, sync_config, wait_for, write_config
+from tests.processes import sync_config, wait_for, write_config
 from tests.servers import Endpoint, Vhost
 
-pytestmark = pytest.mark.mariadb
+pytestmark = [pytest.mark.mariadb, pytest.mark.kept_state]
 TABLE = "pydbsync_heartbeat.heartbeat"
 
 
@@ -37,8 +36,7 @@ def metrics(port: int) -> dict[str, float]:
 def test_the_heartbeat_counts_up_at_the_source(fresh_source: Endpoint, tmp_path: Path) -> None:
     config = write_config({"source_db_info": fresh_source.db_info, "log_file_prefix": ""}, tmp_path / "config.py")
     for total in (2, 4):
-        command = [sys.executable, "-m", "pydbsync", "heartbeat", "--beats", "2", "--config", str(config)]
-        done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False)
+        done = call("heartbeat", "--beats", "2", "--config", str(config))
         assert done.returncode == 0, done.stderr
         assert fresh_source.query(f"SELECT id, number FROM {TABLE}") == [(1, total)]
 

@@ -16,11 +16,13 @@ from pydbsync.killpoints import KILL_POINTS
 from pydbsync.ops.capture.publish.bundle import Bundle
 from tests.conftest import LEG, RunSync, StartSync
 from tests.corpus import VERSIONS, Brand, Case, cases
-from tests.matrices import LONG, thinned
+from tests.matrices import LONG
 from tests.maxwell import Binlog, insert, update
 from tests.processes import sync_config, wait_for
 from tests.servers import Endpoint, Vhost
 from tests.state import differences, read_state
+
+pytestmark = pytest.mark.kept_state
 
 OWN: Brand = "mysql" if LEG == "mysql" else "mariadb"
 CHOSEN = ("12-keys", "13-no-primary-key", "20-ddl-alter", "21-ddl-tables", "26-pt-osc", "28-transactions")
@@ -45,12 +47,12 @@ MOMENTS = [
     ("after-schema-step", 30, SMALL),
     ("after-parking", 1, WHOLE),
 ]
-ALWAYS = {
-    ("after-decode", SMALL), ("mid-batch", SMALL), ("before-commit", WHOLE), ("after-commit", SMALL),
-    ("after-ack", WHOLE), ("after-intent", SMALL), ("after-ddl", WHOLE), ("after-schema-step", SMALL),
-    ("after-parking", WHOLE),
-}  # fmt: skip
-"""Each point once; its other moment is for the long tests."""
+IN_TURN = [
+    ("after-decode", 5, SMALL), ("mid-batch", 2, SMALL), ("before-commit", 2, WHOLE), ("after-commit", 3, SMALL),
+    ("after-ack", 1, WHOLE), ("after-intent", 2, SMALL), ("after-ddl", 2, WHOLE), ("after-schema-step", 3, SMALL),
+    ("after-parking", 1, WHOLE),
+]  # fmt: skip
+"""Each point once, in one stream; the moments above, each in a stream of its own, are for the long tests."""
 
 
 def chosen() -> list[Case]:
@@ -66,11 +68,32 @@ def _first_place(case: Case) -> tuple[int, int]:
 
 def test_every_kill_point_is_tried() -> None:
     elsewhere = {"after-conflict", "after-run-mark"}  # tests/integration: test_conflicts.py, test_schema_changes.py
-    assert {(name, rows) for name, _, rows in MOMENTS} >= ALWAYS
-    assert {name for name, _ in ALWAYS} | elsewhere == set(KILL_POINTS)
+    assert {name for name, _, _ in MOMENTS} == {name for name, _, _ in IN_TURN}
+    assert {name for name, _, _ in IN_TURN} | elsewhere == set(KILL_POINTS)
 
 
-@pytest.mark.parametrize(("point", "count", "batch_rows"), thinned(MOMENTS, lambda row: (row[0], row[2]) in ALWAYS))
+def publish_cases(vhost: Vhost) -> None:
+    vhost.declare("sync")
+    for case in chosen():
+        vhost.publish(case.messages)
+
+
+def test_deaths_at_every_step_one_after_another_lose_and_double_nothing(
+    fresh_target: Endpoint, vhost: Vhost, start_sync: StartSync, run_sync: RunSync
+) -> None:
+    publish_cases(vhost)
+    vhost.publish([b"no message of Maxwell"])
+    config = sync_config(fresh_target, vhost, source_server=VERSIONS[OWN].replace("-", " "))
+    for point, count, batch_rows in IN_TURN:
+        die(point, count, {**config, "batch_rows": batch_rows}, start_sync)
+    finished = run_sync(config, "--until-drained")
+    assert finished.exit_code == 0, finished
+    check_state(fresh_target)
+    assert list(fresh_target.query("SELECT kind FROM pydbsync.parked")) == [("unreadable",)]
+
+
+@LONG
+@pytest.mark.parametrize(("point", "count", "batch_rows"), MOMENTS)
 def test_a_death_at_any_step_loses_and_doubles_nothing(
     point: str,
     count: int,
@@ -80,9 +103,7 @@ def test_a_death_at_any_step_loses_and_doubles_nothing(
     start_sync: StartSync,
     run_sync: RunSync,
 ) -> None:
-    vhost.declare("sync")
-    for case in chosen():
-        vhost.publish(case.messages)
+    publish_cases(vhost)
     if point == "after-parking":
         vhost.publish([b"no message of Maxwell"])
     server = VERSIONS[OWN].replace("-", " ")
@@ -123,8 +144,8 @@ def die_and_go_on(point: str, count: int, config: Mapping[str, Any], start_sync:
 
 def die(point: str, count: int, config: Mapping[str, Any], start_sync: StartSync) -> None:
     dying = start_sync(config, "--until-drained", environment={"PYDBSYNC_KILL_POINT": f"{point}:{count}"})
-    wait_for(lambda: "was ended by signal 9" in dying.stderr or not dying.is_running, what="the worker's death")
-    assert "was ended by signal 9" in dying.stderr, dying.finished(0)
+    wait_for(lambda: "was ended by signal 9" in dying.stderr or not dying.is_running, what=f"the death {point}")
+    assert "was ended by signal 9" in dying.stderr, f"{point}: {dying.finished(0)}"
     dying.kill()
 
 

@@ -22,7 +22,7 @@ from tests.processes import REPOSITORY, sync_config, wait_for
 from tests.receivers import MailServer, Receiver
 from tests.servers import Endpoint, Vhost
 
-pytestmark = pytest.mark.mariadb
+pytestmark = [pytest.mark.mariadb, pytest.mark.kept_state]
 LAG = "PydbsyncLagHigh"
 RULES = REPOSITORY / "pydbsync" / "monitoring" / "pydbsync.rules.yml"
 RULE_TESTS = REPOSITORY / "tests" / "data" / "monitoring" / "pydbsync.rules.test.yml"

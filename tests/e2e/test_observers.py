@@ -18,10 +18,11 @@ from tests.conftest import RunSync, StartSync
 from tests.e2e.streams import QUICK, Ledger
 from tests.e2e.test_one_consumer import logged
 from tests.e2e.test_refusals import closed_port
+from tests.matrices import LONG
 from tests.processes import REPOSITORY, sync_config, wait_for, write_config
 from tests.servers import Endpoint, Vhost
 
-pytestmark = pytest.mark.mariadb
+pytestmark = [pytest.mark.mariadb, pytest.mark.kept_state]
 
 LINES = 1500
 """Messages that are parked: their lines fill any pipe."""
@@ -68,6 +69,7 @@ def test_a_pipe_that_nobody_reads_stops_neither_replay_nor_metrics_nor_the_end(
     assert ledger.faults(fresh_target) == {}
 
 
+@LONG  # what nobody reads is in the test above
 def test_a_supervisor_that_was_stopped_does_not_stop_its_workers(
     vhost: Vhost, fresh_target: Endpoint, start_sync: StartSync
 ) -> None:

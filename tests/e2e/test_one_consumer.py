@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -16,14 +14,15 @@ from typing import Any
 
 import pytest
 
+from tests.commands import call
 from tests.conftest import StartSync
 from tests.e2e.streams import QUICK, Ledger, all_faults
 from tests.matrices import LONG
-from tests.processes import REPOSITORY, SyncProcess, sync_config, wait_for, write_config
+from tests.processes import SyncProcess, sync_config, wait_for, write_config
 from tests.proxy import Proxy
 from tests.servers import Endpoint, Vhost
 
-pytestmark = pytest.mark.mariadb
+pytestmark = [pytest.mark.mariadb, pytest.mark.kept_state]
 
 KINDS: dict[str, dict[str, Any]] = {
     "classic": {},
@@ -189,8 +188,7 @@ def test_messages_that_come_back_behind_newer_ones_are_parked_and_the_worker_sto
     again = start_sync(config, "--until-drained").wait()
     assert again.exit_code == 0, again
     file = write_config({**config, "log_file_prefix": ""}, tmp_path / "config.py")
-    command = [sys.executable, "-m", "pydbsync", "parked", "retry", "--config", str(file)]
-    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False)
+    done = call("parked", "retry", "--config", str(file))
     assert done.returncode == 0, done.stdout + done.stderr
     for each in queues.ledgers:
         assert each.applied(fresh_target) == each.written

@@ -17,7 +17,7 @@ from tests.maxwell import Binlog, insert, update
 from tests.processes import sync_config, wait_for, write_config
 from tests.servers import Endpoint, Vhost
 
-pytestmark = pytest.mark.mariadb
+pytestmark = [pytest.mark.mariadb, pytest.mark.kept_state]
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from tests.e2e.test_one_consumer import logged
 from tests.processes import sync_config, wait_for
 from tests.servers import Endpoint, Vhost
 
-pytestmark = pytest.mark.mariadb
+pytestmark = [pytest.mark.mariadb, pytest.mark.kept_state]
 
 
 def test_a_worker_that_is_paused_keeps_queue_and_lock_and_goes_on_and_ends_when_told(

@@ -14,7 +14,7 @@ from tests.maxwell import insert
 from tests.processes import SyncProcess, sync_config, wait_for, write_config
 from tests.servers import Endpoint, Vhost
 
-pytestmark = pytest.mark.mariadb
+pytestmark = [pytest.mark.mariadb, pytest.mark.kept_state]
 
 TAKEN = "the configuration that was given holds from here on"
 

@@ -13,6 +13,8 @@ from tests.maxwell import Binlog, delete, insert, update
 from tests.processes import sync_config, wait_for
 from tests.servers import Endpoint, Vhost
 
+pytestmark = pytest.mark.kept_state
+
 TABLES = [f"t{number}" for number in range(6)]
 ROWS = 40
 

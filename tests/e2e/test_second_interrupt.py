@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Iterable
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
@@ -17,10 +18,11 @@ import pytest
 
 from tests.conftest import RunSync, StartSync
 from tests.e2e.streams import QUICK, Ledger, all_faults
+from tests.matrices import LONG
 from tests.processes import REPOSITORY, sync_config, wait_for, write_config
 from tests.servers import Endpoint, Vhost
 
-pytestmark = pytest.mark.mariadb
+pytestmark = [pytest.mark.mariadb, pytest.mark.kept_state]
 
 
 def test_replay_ends_at_once_with_its_workers_and_what_was_not_committed_comes_again(
@@ -69,10 +71,11 @@ COMMANDS = {
 }
 
 
-def test_every_command_that_hangs_ends_at_the_second_one(tmp_path: Path) -> None:
+@pytest.mark.parametrize("commands", [("copy", "capture"), pytest.param(COMMANDS, marks=LONG)], ids=["two", "all"])
+def test_every_command_that_hangs_ends_at_the_second_one(tmp_path: Path, commands: Iterable[str]) -> None:
     """The servers that take the connection say nothing: a stop in order is as long as the limit for connecting."""
     with ExitStack() as stack:
-        started = [Hanging(command, tmp_path, stack) for command in COMMANDS]
+        started = [Hanging(command, tmp_path, stack) for command in commands]
         for each in started:
             each.listener.settimeout(60)
             stack.enter_context(each.listener.accept()[0])

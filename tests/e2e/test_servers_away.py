@@ -15,12 +15,13 @@ import pytest
 from tests.conftest import StartSync
 from tests.e2e.streams import QUICK, Ledger
 from tests.e2e.test_refusals import closed_port
+from tests.matrices import LONG
 from tests.maxwell import insert
 from tests.processes import SyncProcess, sync_config, wait_for
 from tests.proxy import Proxy
 from tests.servers import Endpoint, Vhost
 
-pytestmark = pytest.mark.mariadb
+pytestmark = [pytest.mark.mariadb, pytest.mark.kept_state]
 
 TRIES = 120
 """With waits of up to half a minute, random between nothing and that: half an hour."""
@@ -83,6 +84,7 @@ def test_a_target_that_is_away_for_long_is_waited_for_in_bounded_memory(
     assert ledger.faults(fresh_target) == {}
 
 
+@LONG  # a broker that goes and comes back is in test_loss.py, one that is away in test_status.py
 def test_a_broker_that_is_away_for_long_is_waited_for_with_one_line(
     vhost: Vhost, fresh_target: Endpoint, start_sync: StartSync, make_proxy: Callable[[int], Proxy]
 ) -> None:

@@ -10,6 +10,7 @@ import pytest
 import lab
 from tests.conftest import RunSync, StartSync
 from tests.e2e.streams import QUICK, Ledger, all_faults
+from tests.matrices import LONG
 from tests.processes import sync_config, wait_for
 from tests.servers import Endpoint, Vhost
 
@@ -51,6 +52,7 @@ def test_the_second_queue_of_a_name_is_refused_until_it_has_a_name_of_its_own(
     assert [stream for (stream,) in streams] == ["sync", "two.sync"]
 
 
+@LONG  # earlier forms of the state schema are in test_state_schema.py
 def test_a_checkpoint_from_before_origins_were_kept_is_taken_over(
     vhost: Vhost, fresh_target: Endpoint, run_sync: RunSync
 ) -> None:

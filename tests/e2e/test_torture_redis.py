@@ -9,9 +9,10 @@ import pytest
 from tests.matrices import ANOTHER_SEED, LONG
 from tests.torture.redis import torture
 
-FAULTS = [pytest.param(3, 1, id="the same seed"), pytest.param(6, ANOTHER_SEED, marks=LONG, id="another seed")]
+FAULTS = [pytest.param(3, 1, id="the same seed"), pytest.param(6, ANOTHER_SEED, id="another seed")]
 
 
+@LONG  # kills, cut lines and a Redis that goes away are each in test_redis.py
 @pytest.mark.mariadb
 @pytest.mark.parametrize(("faults", "seed"), FAULTS)
 def test_random_faults_leave_redis_equal_and_never_show_older_over_newer(

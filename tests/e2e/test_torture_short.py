@@ -9,9 +9,10 @@ import pytest
 from tests.matrices import ANOTHER_SEED, LONG
 from tests.torture.run import torture
 
-FAULTS = [pytest.param(3, 1, id="the same seed"), pytest.param(6, ANOTHER_SEED, marks=LONG, id="another seed")]
+FAULTS = [pytest.param(3, 1, id="the same seed"), pytest.param(6, ANOTHER_SEED, id="another seed")]
 
 
+@LONG  # each of these faults alone is in test_kill_points.py, test_servers_away.py and test_target_faults.py
 @pytest.mark.mariadb
 @pytest.mark.parametrize(("faults", "seed"), FAULTS)
 def test_random_faults_leave_no_difference(tmp_path: Path, faults: int, seed: int) -> None:

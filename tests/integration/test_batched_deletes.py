@@ -20,6 +20,8 @@ from tests.integration.engine import settings_for
 from tests.servers import Endpoint
 from tests.unit.plan.tables import delete, insert
 
+pytestmark = pytest.mark.kept_state
+
 LETTERS = "aZéüŁжλşאاก中本あｱ한€\u00a5\\~"
 """What of it a character set has no room for is left out."""
 

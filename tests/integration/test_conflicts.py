@@ -36,6 +36,8 @@ from tests.processes import write_config
 from tests.resolving import decide_all
 from tests.servers import Endpoint
 
+pytestmark = pytest.mark.kept_state
+
 CREATE = "CREATE TABLE {}.t (id INT PRIMARY KEY, v VARCHAR(40) CHARACTER SET utf8mb4, n INT, u INT, UNIQUE KEY u (u))"
 POLICIES = ["prefer", "newest:n", "larger:n", "smaller:n"]
 

@@ -30,6 +30,8 @@ from tests.integration.copying import (
 )
 from tests.servers import Endpoint
 
+pytestmark = pytest.mark.kept_state
+
 SHOP = """
 CREATE TABLE customers (id INT PRIMARY KEY, name VARCHAR(40), best INT);
 CREATE TABLE orders (id INT PRIMARY KEY AUTO_INCREMENT, customer INT NOT NULL, total DECIMAL(10,2),

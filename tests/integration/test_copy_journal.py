@@ -22,6 +22,8 @@ from tests.integration.engine import replay
 from tests.processes import sync_config
 from tests.servers import Endpoint, Vhost
 
+pytestmark = pytest.mark.kept_state
+
 SCHEMA = "pydbsync"
 STRANGE = TableName("böse`s", "t'a\"b\\l% e☃")
 START = TableStart(base="bin\\log", place=Place(7, 1 << 40, -1), newest_ts=5, gtids="a-b:1-5,\nc:7", marker="")

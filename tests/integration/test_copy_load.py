@@ -34,7 +34,7 @@ from tests.integration.engine import parked, replay
 from tests.processes import wait_for
 from tests.servers import Endpoint
 
-pytestmark = pytest.mark.usefixtures("small_packets")
+pytestmark = [pytest.mark.usefixtures("small_packets"), pytest.mark.kept_state]
 IMPATIENT = "SET SESSION lock_wait_timeout = 1, SESSION innodb_lock_wait_timeout = 1"
 
 

@@ -10,9 +10,13 @@ import pytest
 from pydbsync.errors import OperationError
 from pydbsync.ops.copy.options import CopyOptions
 from pydbsync.ops.copy.run import preview_copy
+from tests.commands import call
 from tests.comparing import run_sql, settings_for
-from tests.integration.copying import CopyProcess, copy, state_differences
+from tests.integration.copying import copy, state_differences
+from tests.processes import write_config
 from tests.servers import Endpoint
+
+pytestmark = pytest.mark.kept_state
 
 PROGRAMS = [
     "CREATE TABLE t (id INT PRIMARY KEY AUTO_INCREMENT, v INT, price INT)", "CREATE TABLE log (line VARCHAR(40))",
@@ -201,9 +205,10 @@ def test_a_dry_run_tells_what_would_be_made_and_dropped_and_changes_nothing(
     fresh_source: Endpoint, fresh_target: Endpoint, tmp_path: Path
 ) -> None:
     make(fresh_source, [*SHOP, "CREATE TRIGGER tr BEFORE INSERT ON a FOR EACH ROW SET NEW.v = 1"])
-    config = {"db_info": fresh_target.db_info, "source_db_info": fresh_source.db_info}
-    told = CopyProcess(config, tmp_path, "--dry-run").wait()
-    assert told.exit_code == 0, told
+    ends = {"db_info": fresh_target.db_info, "source_db_info": fresh_source.db_info, "log_file_prefix": ""}
+    config = str(write_config(ends, tmp_path / "config.py"))
+    told = call("copy", "--config", config, "--dry-run")
+    assert told.returncode == 0, told
     assert told.stdout.splitlines()[:5] == [
         "make the database shop", "make shop.a", "make shop.k", "make shop.log", "make the view shop.v",
     ]  # fmt: skip
@@ -211,15 +216,15 @@ def test_a_dry_run_tells_what_would_be_made_and_dropped_and_changes_nothing(
     assert [name for (name,) in fresh_target.query("SHOW DATABASES") if name in ("shop", "pydbsync")] == []
     assert fresh_source.query("SHOW DATABASES LIKE 'pydbsync%'") == []
     make(fresh_target, ["CREATE TABLE a (other INT)", "INSERT INTO a VALUES (7)", "CREATE TABLE log (v INT)"])
-    told = CopyProcess(config, tmp_path, "--dry-run").wait()
-    assert told.exit_code == 2
+    told = call("copy", "--config", config, "--dry-run")
+    assert told.returncode == 2
     assert "refused: the target has 2 of the tables already (shop.a, shop.log): " in told.stdout
-    told = CopyProcess(config, tmp_path, "--dry-run", "--existing", "drop").wait()
-    assert told.exit_code == 0
+    told = call("copy", "--config", config, "--dry-run", "--existing", "drop")
+    assert told.returncode == 0
     assert {"drop what is there, and make shop.a", "drop what is there, and make shop.log"} < set(
         told.stdout.splitlines()
     )
-    told = CopyProcess(config, tmp_path, "--dry-run", "--existing", "keep", "--exclude", "shop.a").wait()
-    assert told.exit_code == 0
+    told = call("copy", "--config", config, "--dry-run", "--existing", "keep", "--exclude", "shop.a")
+    assert told.returncode == 0
     assert "fill shop.log" in told.stdout.splitlines()
     assert fresh_target.query("SELECT * FROM shop.a") == [(7,)]

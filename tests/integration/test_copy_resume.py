@@ -36,7 +36,7 @@ from tests.processes import wait_for
 from tests.proxy import Proxy
 from tests.servers import Endpoint
 
-pytestmark = pytest.mark.usefixtures("small_packets")
+pytestmark = [pytest.mark.usefixtures("small_packets"), pytest.mark.kept_state]
 JOBS = 4
 SEED = int(os.environ.get("PYDBSYNC_SEED", "1"))
 """Where copies are killed; the long form has another one each time."""
@@ -390,6 +390,7 @@ def test_a_copy_whose_server_goes_away_waits_and_goes_on(
     assert caught_up(carrier) == []
 
 
+@LONG  # that it waits, and that it can be stopped, are apart below and above
 def test_a_copy_that_waits_for_a_server_can_be_stopped_and_goes_on_later(
     carrier: Carrier, config: dict[str, object], tmp_path: Path, make_proxy: Callable[[int], Proxy]
 ) -> None:

@@ -5,8 +5,6 @@ from __future__ import annotations
 
 import re
 import shlex
-import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,15 +15,19 @@ import pytest
 from pydbsync.config.settings import AmqpSettings, Secret
 from pydbsync.errors import OperationError, StopError
 from pydbsync.ops.capture import CaptureSettings, run_capture
+from tests.commands import call
 from tests.comparing import run_sql, settings_for
 from tests.conftest import RunSync
 from tests.integration.captured import Capture
 from tests.integration.carried import Carrier, without_places
 from tests.integration.copying import OWN, CopyProcess, Recorder, copy, state_differences
 from tests.integration.engine import parked, replay
+from tests.matrices import LONG
 from tests.maxwell import Binlog, insert
-from tests.processes import REPOSITORY, sync_config, wait_for, write_config
+from tests.processes import sync_config, wait_for, write_config
 from tests.servers import Endpoint, Vhost
+
+pytestmark = pytest.mark.kept_state
 
 TABLES = (
     "CREATE DATABASE shop CHARACTER SET utf8mb4",
@@ -100,7 +102,7 @@ def test_a_stream_that_begins_before_the_copy_is_passed_over_up_to_it(carrier: C
 
 
 def test_a_stream_that_begins_behind_the_copy_is_refused_until_it_is_trusted(
-    fresh_source: Endpoint, fresh_target: Endpoint, tmp_path: Path, run_sync: RunSync
+    fresh_source: Endpoint, fresh_target: Endpoint, tmp_path: Path
 ) -> None:
     run_sql(fresh_source, BEFORE)
     copy(settings_for(fresh_source, fresh_target))
@@ -110,23 +112,23 @@ def test_a_stream_that_begins_behind_the_copy_is_refused_until_it_is_trusted(
     capture.read()
     run_sql(fresh_source, ["INSERT INTO shop.k VALUES (55)"])
     capture.read()
-    run = ({"db_info": fresh_target.db_info}, "--from", str(capture.file))
+    target_alone = write_config({"db_info": fresh_target.db_info, "log_file_prefix": ""}, tmp_path / "target.py")
+    run = ("run", "--from", str(capture.file), "--config", str(target_alone))
     for _ in range(2):
-        refused = run_sync(*run)
-        assert refused.exit_code == 3, refused
+        refused = call(*run)
+        assert refused.returncode == 3, refused
         assert "Traceback" not in str(refused)
         assert re.search(
-            r"the stream begins at \S+, behind the copy's place \S+: what happened in between", str(refused)
+            r"the stream begins at \S+, behind the copy's place \S+: what happened in between", refused.stderr
         )
         assert fresh_target.query("SELECT COUNT(*) FROM shop.k WHERE v = 55") == [(0,)]
     # The sentence names the command that helps.
-    advice = re.search(r"`python (-m pydbsync copy --trust-stream [^`]*)`", str(refused).replace("\n", " "))
+    advice = re.search(r"`python (-m pydbsync copy --trust-stream [^`]*)`", refused.stderr.replace("\n", " "))
     assert advice is not None
-    command = [sys.executable, *shlex.split(advice[1]), "--config", str(path)]
-    trusted = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False)
+    trusted = call(*shlex.split(advice[1])[2:], "--config", str(path))
     assert trusted.returncode == 0, trusted.stderr
     assert "the streams are trusted from now on" in trusted.stdout + trusted.stderr
-    assert run_sync(*run).exit_code == 0
+    assert call(*run).returncode == 0
     assert state_differences(fresh_source, fresh_target, ["shop"]) == []
 
 
@@ -315,7 +317,7 @@ def capturing(source: Endpoint, vhost: Vhost, folder: Path) -> Iterator[None]:
     run(threading.Event(), follow=False)
 
 
-@pytest.mark.parametrize("mode", ["snapshot", "watermark"])
+@pytest.mark.parametrize("mode", ["snapshot", pytest.param("watermark", marks=LONG)])
 def test_a_copy_under_load_and_the_stream_through_rabbitmq_end_equal(
     fresh_source: Endpoint, fresh_target: Endpoint, vhost: Vhost, tmp_path: Path, run_sync: RunSync, mode: str
 ) -> None:

@@ -17,6 +17,8 @@ from tests.integration.engine import replay
 from tests.processes import write_config
 from tests.servers import Endpoint
 
+pytestmark = pytest.mark.kept_state
+
 TABLES = ("deleted", "moved", "emptied", "fresh")
 MADE = [
     *(f"CREATE TABLE {name} (id INT PRIMARY KEY AUTO_INCREMENT, v INT)" for name in TABLES),

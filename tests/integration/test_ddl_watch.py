@@ -30,6 +30,8 @@ from tests.processes import sync_config, wait_for
 from tests.proxy import Proxy
 from tests.servers import Endpoint, Vhost
 
+pytestmark = pytest.mark.kept_state
+
 TABLES = """CREATE TABLE t (id INT PRIMARY KEY, a INT, b VARCHAR(20), KEY old_one (b));
 CREATE TABLE emptied (id INT PRIMARY KEY);
 CREATE TABLE keyless (v INT);

@@ -19,10 +19,13 @@ from tests.conftest import LEG, RunSync
 from tests.corpus import STREAM, VERSIONS, Brand, Case, cases
 from tests.integration.engine import settings_for
 from tests.integration.test_corpus import NO_EQUIVALENT
+from tests.matrices import LONG
 from tests.maxwell import Binlog, delete, insert, update
 from tests.processes import sync_config
 from tests.servers import Endpoint, Vhost
 from tests.state import differences, read_state
+
+pytestmark = pytest.mark.kept_state
 
 OWN: Brand = "mysql" if LEG == "mysql" else "mariadb"
 OTHER: Brand = "mariadb" if OWN == "mysql" else "mysql"
@@ -76,6 +79,7 @@ def test_the_printed_statements_give_the_recorded_state(emptied: Endpoint, case:
     assert found == (list(exempt.differences) if exempt else [])
 
 
+@LONG  # each recorded case is in the tests of this file, the stream in test_stream.py
 @pytest.mark.mariadb
 def test_the_long_stream_ends_as_recorded(emptied: Endpoint, tmp_path: Path) -> None:
     lines = of_case(emptied, STREAM, tmp_path)

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from tests.conftest import LEG
+from tests.matrices import LONG
 from tests.processes import SyncProcess, sync_config, write_config
 from tests.servers import Endpoint, Vhost
 from tests.state import State, differences, read_state
@@ -148,6 +149,7 @@ def test_the_same_messages_once_more_change_nothing(
     assert again.state == with_schema.state
 
 
+@LONG  # messages without a schema are read in test_queues_of_several_formats… too
 def test_messages_without_schema_are_read_by_what_their_tables_are(
     target: Endpoint, tmp_path_factory: pytest.TempPathFactory
 ) -> None:

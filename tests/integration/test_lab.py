@@ -14,6 +14,7 @@ import pytest
 import lab
 from lab.process import HOST
 from tests.certificates import Certificates
+from tests.matrices import LONG
 from tests.servers import Endpoint, Vhost
 
 LISTEN = "0A"
@@ -37,6 +38,8 @@ def module_broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[lab.Rabb
     broker.remove()
 
 
+# Tests with brokers of their own are long: to start one takes six seconds of a processor. Always tried are plugins in
+# test_scaling.py, TLS in test_security.py, a broker that is killed and comes back in test_servers_away.py.
 @pytest.fixture
 def private_broker(module_broker: lab.RabbitMQ) -> lab.RabbitMQ:
     """A broker of this module alone, running."""
@@ -86,6 +89,7 @@ def test_a_killed_database_comes_back_on_its_port_with_every_commit(private_lab:
     assert endpoint.query("SELECT COUNT(*) FROM lab_kill.t") == [(10,)]
 
 
+@LONG
 def test_other_plugins_can_be_enabled(private_broker: lab.RabbitMQ) -> None:
     vhost = Vhost(private_broker, "/")
     vhost.declare("part", exchange="by-chance", exchange_type="x-random")
@@ -93,6 +97,7 @@ def test_other_plugins_can_be_enabled(private_broker: lab.RabbitMQ) -> None:
     assert vhost.depth("part") == 1
 
 
+@LONG
 def test_a_killed_broker_comes_back_with_its_persistent_messages(private_broker: lab.RabbitMQ) -> None:
     vhost = Vhost(private_broker, "/")
     vhost.declare("kept")
@@ -103,6 +108,7 @@ def test_a_killed_broker_comes_back_with_its_persistent_messages(private_broker:
     assert vhost.depth("kept") == 10
 
 
+@LONG
 def test_a_stopped_server_leaves_no_process_and_no_open_port(private_broker: lab.RabbitMQ) -> None:
     processes, ports = private_broker.state().processes, private_broker.ports
     assert set(processes) == {"server", "epmd"}
@@ -146,6 +152,7 @@ def test_an_unknown_server_is_named() -> None:
         lab.up("tarjet")
 
 
+@LONG
 def test_tls_is_offered_by_both_servers(private_lab: Path, certificates: Certificates) -> None:
     tls = lab.Tls(certificates.ca, certificates.server.certificate, certificates.server.key, verify_client=True)
     broker = lab.RabbitMQ("rabbitmq-tls", root=private_lab, tls=tls).start()

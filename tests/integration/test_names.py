@@ -16,6 +16,8 @@ from tests.integration.copying import copy
 from tests.repairing import Bench
 from tests.servers import Endpoint
 
+pytestmark = pytest.mark.kept_state
+
 SHARDING = {"databases": ["d"], "column": "corp", "modulo": 3, "instances": 1}
 WORD = re.compile(r"@?[A-Za-z_][A-Za-z_0-9]*")
 COMPOUND = re.compile(r"[A-Z_]+\((?:`[^`]*`|[^()`]|\([^()]*\))*\)")

@@ -13,6 +13,8 @@ from tests.repairing import Bench
 from tests.servers import Endpoint
 from tests.torture.comparisons import packets_of
 
+pytestmark = pytest.mark.kept_state
+
 PACKET = 1 << 16
 LENGTHS = (PACKET // 4, PACKET - 1, PACKET + 1, 3 * PACKET)
 LONG = {

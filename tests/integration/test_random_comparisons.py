@@ -8,6 +8,8 @@ from tests.matrices import LONG
 from tests.servers import Endpoint
 from tests.torture.comparisons import Fuzz
 
+pytestmark = pytest.mark.kept_state
+
 
 @pytest.mark.parametrize("rounds", [12, pytest.param(40, marks=LONG)])
 def test_random_damage_is_found_exactly(fresh_source: Endpoint, fresh_target: Endpoint, rounds: int) -> None:

@@ -33,6 +33,7 @@ from tests.comparing import run_sql
 from tests.integration.captured import Capture
 from tests.integration.redis_sink import connect, parts_of, rows_in, settings_for
 from tests.integration.sink_runs import LOG, Running, run
+from tests.matrices import LONG
 from tests.maxwell import Binlog, Step, delete, insert, update
 from tests.processes import wait_for, write_config
 from tests.servers import Endpoint
@@ -611,6 +612,7 @@ def test_a_cluster_keeps_rows_on_all_nodes_and_ends_equal(cluster: list[lab.Redi
     assert [key for node in cluster for key in rows_in(connect(node)) if key.startswith("t:")] == []
 
 
+@LONG  # a cluster is in test_a_cluster_keeps_rows_on_all_nodes_and_ends_equal
 def test_slots_that_move_are_followed(cluster: list[lab.Redis], table: Endpoint) -> None:
     clients = [connect(node) for node in cluster]
     names = [client.execute_command("CLUSTER", "MYID").decode() for client in clients]

@@ -26,6 +26,8 @@ from tests.repairing import OPTIONS, Bench, change
 from tests.servers import Endpoint
 from tests.state import differences
 
+pytestmark = pytest.mark.kept_state
+
 KEYLESS = """
 CREATE TABLE k (a INT NULL, b VARCHAR(9) NULL, f FLOAT NULL, bi BINARY(4) NULL);
 INSERT INTO k VALUES (1, 'x', 0.1, UNHEX('01000000')), (1, 'x', 0.1, UNHEX('01000000')), (2, 'A', 0.2, NULL),

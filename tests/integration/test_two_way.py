@@ -17,6 +17,8 @@ from tests.integration.captured import run
 from tests.integration.two_way import TwoWay, is_a_start
 from tests.servers import Endpoint
 
+pytestmark = pytest.mark.kept_state
+
 TABLES = (
     "CREATE DATABASE d",
     "CREATE TABLE d.t (id INT PRIMARY KEY, v VARCHAR(20))",

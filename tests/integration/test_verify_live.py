@@ -28,6 +28,8 @@ from tests.following import Stream
 from tests.processes import wait_for
 from tests.servers import Endpoint
 
+pytestmark = pytest.mark.kept_state
+
 TABLE = TableName("shop", "t")
 PATIENT = SettleOptions(pause_s=0.05, wait_s=60, stall_s=60)
 

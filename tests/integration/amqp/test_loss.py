@@ -23,6 +23,7 @@ from tests.integration.amqp.steps import (
     take_until_lost,
     until,
 )
+from tests.matrices import LONG
 from tests.proxy import Proxy
 from tests.servers import Vhost
 
@@ -132,20 +133,20 @@ def test_closing_does_not_wait_for_a_broker_that_does_not_answer(
     assert set(threading.enumerate()) - proxy_threads == before
 
 
-def test_a_killed_broker_is_away_until_it_is_started_again(make_source: MakeSource, tls_vhost: Vhost) -> None:
-    tls_vhost.declare(QUEUE)
-    tls_vhost.publish(numbered(20))
-    source = opened(make_source(tls_vhost))
+def test_a_killed_broker_is_away_until_it_is_started_again(make_source: MakeSource, vhost: Vhost) -> None:
+    vhost.declare(QUEUE)
+    vhost.publish(numbered(20))
+    source = opened(make_source())
     take(source, 20)
-    tls_vhost.broker.kill()
+    vhost.broker.kill()
     take_until_lost(source)
     with pytest.raises(SourceError, match="cannot be reached"):
         opened(source)
-    tls_vhost.broker.start()
+    vhost.broker.start()
     assert bodies(take(opened(source), 20)) == numbered(20)
 
 
-@pytest.mark.parametrize("kind", ["classic", "quorum"])
+@pytest.mark.parametrize("kind", ["quorum", pytest.param("classic", marks=LONG)])
 def test_what_is_held_for_longer_than_the_broker_allows_comes_again_in_order(
     make_source: MakeSource, vhost: Vhost, kind: str
 ) -> None:

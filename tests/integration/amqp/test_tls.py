@@ -1,4 +1,5 @@
-"""TLS towards RabbitMQ: verified by default, with a certificate of our own where the broker asks for it."""
+"""TLS towards RabbitMQ: verified by default, with a certificate of our own where the broker asks for it; and what needs
+that broker for the short time in which it gives up a blocked send."""
 
 from __future__ import annotations
 
@@ -11,8 +12,22 @@ import pytest
 from pydbsync.config.settings import TlsSettings
 from pydbsync.errors import ConfigError, SourceError
 from pydbsync.model import Delivery
+from pydbsync.source.connection import TRICKLE_PAUSE_S
 from tests.certificates import Certificates, make_certificates
-from tests.integration.amqp.steps import QUEUE, MakeSource, opened, patterned, publish_raw, take
+from tests.integration.amqp.steps import (
+    LIMIT_S,
+    QUEUE,
+    SEND_TIMEOUT_S,
+    MakeSource,
+    bodies,
+    check_heartbeats_every,
+    opened,
+    patterned,
+    publish_raw,
+    take,
+    until,
+)
+from tests.matrices import LONG
 from tests.servers import Vhost
 
 
@@ -87,3 +102,29 @@ def test_tls_to_the_plain_port_can_be_tried_again(
 ) -> None:
     with pytest.raises(SourceError, match="TLS with RabbitMQ"):
         opened(make_source(tls_vhost, tls=tls_keywords["tls"]))
+
+
+@pytest.mark.parametrize("over_tls", [False, pytest.param(True, marks=LONG)], ids=["tcp", "tls"])
+def test_reading_stops_at_the_limit_and_the_connection_lives_on(
+    make_source: MakeSource,
+    tls_vhost: Vhost,
+    tls_keywords: dict[str, Any],
+    monkeypatch: pytest.MonkeyPatch,
+    over_tls: bool,
+) -> None:
+    """Much more than may be held is on its way while pika checks for heartbeats and the broker for blocked sends."""
+    monkeypatch.setattr("pydbsync.source.link.TRICKLE_PAUSE_S", TRICKLE_PAUSE_S * SEND_TIMEOUT_S / 30)
+    checks = check_heartbeats_every(SEND_TIMEOUT_S / 2, monkeypatch)
+    tls_vhost.declare(QUEUE)
+    messages = [patterned(50_000 + number) for number in range(2000)]
+    publish_raw(tls_vhost, messages)
+    keywords = tls_keywords if over_tls else {}
+    source = opened(make_source(tls_vhost, heartbeat_s=1, read_ahead_bytes=2**20, **keywords))
+    taken = list(source.take(timeout_s=LIMIT_S))
+    until(lambda: len(checks) >= 4)
+    assert source.held_bytes < sum(map(len, messages)) / 2
+    while len(taken) < len(messages):
+        source.acknowledge(taken[-1].tag)
+        taken += source.take(timeout_s=LIMIT_S)
+    assert bodies(taken) == messages
+    assert not any(delivery.redelivered for delivery in taken)

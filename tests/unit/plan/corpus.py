@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+from functools import cache
 from itertools import groupby
 from operator import attrgetter
 from pathlib import Path
@@ -23,10 +24,19 @@ class Recorded(NamedTuple):
     """The other messages of the same statement."""
 
 
+class RecordedCase(NamedTuple):
+    name: str
+    changes: tuple[Recorded, ...]
+
+    def __str__(self) -> str:
+        return self.name
+
+
 def _bodies(path: Path) -> list[bytes]:
     return (gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()).split(b"\n")
 
 
+@cache
 def recorded_schema_changes() -> list[Recorded]:
     """Every DDL message, with the server that wrote it and the name of its case."""
     found: list[Recorded] = []
@@ -43,3 +53,9 @@ def recorded_schema_changes() -> list[Recorded]:
                 for message in messages
             ]
     return found
+
+
+def recorded_cases() -> list[RecordedCase]:
+    """The same by cases: a test for each statement would cost more than what it tests."""
+    grouped = groupby(recorded_schema_changes(), key=attrgetter("case"))
+    return [RecordedCase(name, tuple(changes)) for name, changes in grouped]

@@ -11,7 +11,7 @@ import pytest
 from pydbsync.errors import PlanError
 from pydbsync.model import Column, SchemaChange, SchemaKind, TableName
 from pydbsync.plan.ddl import PlannedSchemaChange, Touched, plan_schema_change
-from tests.unit.plan.corpus import Recorded, recorded_schema_changes
+from tests.unit.plan.corpus import Recorded, RecordedCase, recorded_cases
 
 KINDS: dict[str, SchemaKind] = {
     "CREATE TABLE": "table-create", "DROP TABLE": "table-drop", "CREATE DATABASE": "database-create",
@@ -411,8 +411,13 @@ def test_create_table_from_a_query_is_refused(sql: str) -> None:
 # The corpus
 
 
-@pytest.mark.parametrize("recorded", recorded_schema_changes(), ids=lambda recorded: recorded.case)
-def test_recorded_statements(recorded: Recorded) -> None:
+@pytest.mark.parametrize("case", recorded_cases(), ids=str)
+def test_recorded_statements(case: RecordedCase) -> None:
+    for recorded in case.changes:
+        check_names(recorded)
+
+
+def check_names(recorded: Recorded) -> None:
     change = recorded.change
     tables = [("c_l_use1", columns("id", "v")), ("c_l_use2", columns("id", "other"))]
 
@@ -425,17 +430,24 @@ def test_recorded_statements(recorded: Recorded) -> None:
     }  # fmt: skip
     same = plan(change, keep, **options)
     if '"quoted"' not in change.sql:
-        assert same.sql == change.sql.replace(" START TRANSACTION", "")
+        assert same.sql == change.sql.replace(" START TRANSACTION", ""), recorded.case
     exchanged = plan(change, renamed, **options)
-    assert re.sub("`target of ([^`]*)`", r"\1", exchanged.sql).replace("`", "") == same.sql.replace("`", "")
+    assert re.sub("`target of ([^`]*)`", r"\1", exchanged.sql).replace("`", "") == same.sql.replace("`", ""), (
+        recorded.case
+    )
     if exchanged.default_database is not None:
         assert exchanged.default_database.startswith("target of ")
     for pair in exchanged.touched:
         assert all(name is None or name.database.startswith("target of ") for name in pair)
 
 
-@pytest.mark.parametrize("recorded", recorded_schema_changes(), ids=lambda recorded: recorded.case)
-def test_what_is_touched_agrees_with_what_maxwell_describes(recorded: Recorded) -> None:
+@pytest.mark.parametrize("case", recorded_cases(), ids=str)
+def test_what_is_touched_agrees_with_what_maxwell_describes(case: RecordedCase) -> None:
+    for recorded in case.changes:
+        check_touched(recorded)
+
+
+def check_touched(recorded: Recorded) -> None:
     change = recorded.change
     tables = [("c_l_use1", columns("id", "v")), ("c_l_use2", columns("id", "other"))]
     planned = plan(change, keep, source=recorded.source, siblings=recorded.siblings, tables_named=lambda _: tables)
@@ -451,4 +463,4 @@ def test_what_is_touched_agrees_with_what_maxwell_describes(recorded: Recorded) 
         "table-alter": Touched(before, after),
         "table-drop": Touched(before, None),
     }[change.kind]
-    assert expected in planned.touched
+    assert expected in planned.touched, recorded.case

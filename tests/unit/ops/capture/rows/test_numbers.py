@@ -52,9 +52,12 @@ def test_a_float_reads_back_as_itself(value: float) -> None:
     assert struct.pack("<f", float(java_float(raw))) == raw
 
 
-@pytest.mark.parametrize("exponent", range(1, 255))
-def test_a_float_that_is_a_power_of_two_has_no_digit_too_many(exponent: int) -> None:
-    raw = (exponent << 23).to_bytes(4, "little")
+def test_a_float_that_is_a_power_of_two_has_no_digit_too_many() -> None:
+    for exponent in range(1, 255):
+        check_digits((exponent << 23).to_bytes(4, "little"))
+
+
+def check_digits(raw: bytes) -> None:
     (value,) = struct.unpack("<f", raw)
     text = java_float(raw)
     digits = len(Decimal(text).normalize().as_tuple().digits)
