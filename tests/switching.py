@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ import yaml
 
 from pydbsync.ops.cutover.journal import Command
 from pydbsync.ops.cutover.rehearse import Rehearsal
-from pydbsync.ops.cutover.run import Call, load_ways
+from pydbsync.ops.cutover.run import Call, Outcome, load_ways
 from tests.processes import REPOSITORY, Finished, wait_for, write_config
 from tests.servers import Endpoint, Vhost
 
@@ -173,6 +173,20 @@ class Stage:
         log = logging.getLogger("test")
         call = Call(load_ways(self.plan), command, tell=log.info, ask=log.info, log=log, stop=threading.Event())
         return call.rehearse(drains=2, verifies=1)
+
+    def go(self, command: Command, tell: Callable[[str], None]) -> Outcome:
+        """In this process, which can then be disturbed at each step; `tell` gets what the call says."""
+        log = logging.getLogger("test")
+        return Call(
+            load_ways(self.plan), command, tell=tell, ask=log.info, log=log, stop=threading.Event()
+        ).run()  # fmt: skip
+
+    def end_sessions(self) -> None:
+        """All that pydbsync has at both servers: of the call, its lock, workers and capture."""
+        for server in (self.source, self.target):
+            for (number,) in server.query(f"SELECT id FROM information_schema.processlist WHERE user = '{OPERATOR}'"):
+                with suppress(pymysql.MySQLError):
+                    server.query(f"KILL {number}")
 
     def close(self) -> None:
         """End the applications, and all that works with files of this stage, what the tool itself has started too."""

@@ -16,6 +16,13 @@ _PROCESS = """
 """All times are the target's clock; what happened before the writing is told as an age. `every_s` is how often the row
 is written: one that is much older is that of a process that has gone, or cannot write."""
 
+FRESH = (
+    "written_at BETWEEN CURRENT_TIMESTAMP(6) - INTERVAL GREATEST(2, 10 * every_s) SECOND"
+    " AND CURRENT_TIMESTAMP(6) + INTERVAL 1 SECOND"
+)
+"""The condition on a row whose process writes it still. One of the future was written before the server's clock was set
+back, by a process that may be dead: who lives writes it anew."""
+
 PROGRESS_TABLES = {
     "worker": f"""
         stream VARCHAR(190) {_NAME} NOT NULL,

@@ -14,10 +14,10 @@ import typer
 
 from pydbsync.commands.shared import Format, FormatOption, JsonOption, YesOption, is_json, print_json
 from pydbsync.errors import OperationError
-from pydbsync.ops.cutover.engine import Undone
 from pydbsync.ops.cutover.journal import Command
 from pydbsync.ops.cutover.report import verdict, write_report
 from pydbsync.ops.cutover.run import Call, Outcome, Ways, load_ways
+from pydbsync.ops.cutover.work import Undone
 from pydbsync.process.logs import start_logging
 from pydbsync.process.stop_signals import stop_on_signals
 
@@ -36,7 +36,7 @@ def register(app: typer.Typer) -> None:
     def rehearse_command(
         plan: PlanArgument,
         back: Annotated[bool, typer.Option("--rollback", help="Rehearse the way back.")] = False,
-        copy: Annotated[bool, typer.Option("--copy", help="Run `pydbsync copy` first.")] = False,
+        copy: Annotated[bool, typer.Option("--copy", help="Run `pydbsync copy` first, and replay behind it.")] = False,
         drains: Annotated[int, typer.Option(min=1, help="How often it is measured how long the queues take.")] = 5,
         verifies: Annotated[int, typer.Option(min=1, help="How often both servers are compared.")] = 2,
         reports: Annotated[Path, typer.Option(metavar="FOLDER", help="Where the reports go.")] = Path(),
@@ -55,7 +55,7 @@ def register(app: typer.Typer) -> None:
                 raise typer.Exit(copied.returncode)
         wants_json = is_json(output, as_json)
         call = call_of(ways, command, ask=lambda question: None, to_stderr=wants_json)
-        found = call.rehearse(drains=drains, verifies=verifies)
+        found = call.rehearse(drains=drains, verifies=verifies, is_copied=copy)
         files = write_report(found, reports, f"{ways.plan.name}-rehearsal")
         if wants_json:
             print_json(found)

@@ -12,10 +12,10 @@ from pydbsync.commands.drill import run_drill
 from pydbsync.commands.shared import Format, FormatOption, JsonOption, YesOption, confirm, is_json, print_json
 from pydbsync.errors import OperationError
 from pydbsync.ops.cutover.dangling import Dangling
-from pydbsync.ops.cutover.engine import Work
 from pydbsync.ops.cutover.failover import Dead, not_empty, places, said
 from pydbsync.ops.cutover.returned import POLICIES, Policy, Return, Returned
 from pydbsync.ops.cutover.run import Call, load_ways
+from pydbsync.ops.cutover.work import StepFailed, Work
 
 
 def register(app: typer.Typer) -> None:
@@ -50,6 +50,12 @@ def register(app: typer.Typer) -> None:
         ] = None,
         undo_old: Annotated[bool, typer.Option("--undo-old", help="Take it back at the old source.")] = False,
         follow: Annotated[bool, typer.Option("--follow", help="Have the old source follow the target.")] = False,
+        leave_queues: Annotated[
+            bool,
+            typer.Option(
+                "--leave-queues", help="The broker is dead too: what it holds is listed when the old source is back."
+            ),
+        ] = False,
         back: Annotated[bool, typer.Option("--back", help="The server that a cutover went to is dead.")] = False,
         output: FormatOption = Format.TEXT,
         as_json: JsonOption = False,
@@ -71,7 +77,7 @@ def register(app: typer.Typer) -> None:
         if carry_over or undo_old or follow:
             raise OperationError("--carry-over, --undo-old and --follow belong to --returned")
         with ended("failover", undo=undo):
-            found = call.failover(undo=undo)
+            found = call.failover(undo=undo, leaves_queues=leave_queues)
         if wants_json:
             print_json(found)
         else:
@@ -93,7 +99,10 @@ def _look(work: Work) -> Returned:
     last = places(work)
     for each in last:
         work.tell(said(each))
-    work.tell(not_empty(work, work.way) or "nothing waits in the queues")
+    try:
+        work.tell(not_empty(work, work.way) or "nothing waits in the queues")
+    except StepFailed as exc:
+        work.tell(f"{exc}: a failover would need --leave-queues")
     for problem in Dead().look(work):
         work.tell(f"a failover would be refused now: {problem}")
     work.facts["last"] = [each.as_facts() for each in last]

@@ -19,6 +19,7 @@ _NAME_LIMIT: Final = 100
 class Hooks:
     """Shell commands of the operator; each is told by its environment what it is called for."""
 
+    check: str = option("", text(), "a look of your own before it begins: another exit code than 0 stops it")
     fence: str = option("", text(), "closes the server that is left, instead of read_only")
     unfence: str = option("", text(), "opens it again, where `fence` was used")
     switch: str = option("", text(), "sends the applications to the other server: DNS, proxy, configuration")

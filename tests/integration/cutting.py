@@ -11,8 +11,8 @@ from typing import Any
 
 from pydbsync.config.cutover_plan import CutoverPlan, Hooks, Limits
 from pydbsync.config.settings import Settings, settings_from_mapping
-from pydbsync.ops.cutover.engine import Way, Work
 from pydbsync.ops.cutover.journal import Command, Journal
+from pydbsync.ops.cutover.work import Way, Work
 from tests.servers import Endpoint
 
 

@@ -14,9 +14,10 @@ from pydbsync.commands.cutover import asking
 from pydbsync.config.cutover_plan import CutoverPlan
 from pydbsync.errors import OperationError
 from pydbsync.ops.cutover import journal as journals
-from pydbsync.ops.cutover.engine import Engine, Step, StepFailed, Undone, Way, Work
+from pydbsync.ops.cutover.engine import Engine
 from pydbsync.ops.cutover.journal import Command, Journal, read_runs
 from pydbsync.ops.cutover.run import Call, Ways
+from pydbsync.ops.cutover.work import Step, StepFailed, Undone, Way, Work
 from tests.integration.cutting import opened, settings_of, work_of
 from tests.proxy import Proxy
 from tests.servers import Endpoint
@@ -102,12 +103,16 @@ class Away(Note):
 def test_a_second_one_is_refused_whatever_its_plan_until_the_first_is_gone(journal: Journal, target: Endpoint) -> None:
     journal.lock()
     journal.lock()
+    elsewhere = Journal(settings_of(target, state_schema="elsewhere"), "another")
     other = opened(target, "another")
-    with pytest.raises(OperationError, match="another cut-over is at work"):
-        other.lock()
+    for each in (other, elsewhere):
+        with pytest.raises(OperationError, match="another cut-over is at work"):
+            each.lock()
     journal.close()
     other.lock()
     other.close()
+    elsewhere.close()
+    target.query("DROP DATABASE elsewhere")
 
 
 def test_what_fails_is_undone_backwards_with_the_step_that_failed(journal: Journal) -> None:
@@ -206,6 +211,23 @@ def test_behind_the_opening_nothing_is_undone(journal: Journal) -> None:
     assert notes == ["do one", "do open", "do watch"]
     (row,) = read_runs(journal.connection, "pydbsync")
     assert row.state == "running"
+
+
+def test_the_write_stop_is_told_whatever_is_done_to_the_clock(journal: Journal) -> None:
+    class SetBack(Note):
+        def do(self, work: Work) -> str:
+            work.journal.connection.run("SET timestamp = 1000000000")
+            return super().do(work)
+
+    notes: list[str] = []
+    engine = Engine(work_of(journal), [Note("fence", notes), SetBack("set", notes), Note("open", notes)])
+    engine.go()
+    stop_s = engine.seconds_between("fence", "open")
+    assert stop_s is not None
+    assert 0 < stop_s < 1000
+    assert engine.seconds_between("set", "nothing") is None
+    again = Engine(work_of(journal), [Note("fence", notes)])
+    assert again.seconds_between("fence", "open") is None
 
 
 def test_facts_are_there_for_whoever_goes_on(journal: Journal) -> None:
@@ -317,6 +339,7 @@ def test_a_plan_that_is_another_one_by_now_is_refused(journal: Journal, source: 
     forth = settings_of(target, source)
     assert forth.source is not None
     row = journal.begin("cutover", turn=1, source=forth.source.address, target=forth.target.address)
+    every: dict[str, object] = {"include": [], "exclude": [], "dbname_rewrite": {}}
     facts = {"back": {"schema": "pydbsync", "streams": ["sync"]}, "streams": ["sync"]}
     for name, command, more, noted, said in (
         ("renamed", "cutover", {}, facts, "cutover of the plan shop began .* Give it its name back"),
@@ -326,6 +349,8 @@ def test_a_plan_that_is_another_one_by_now_is_refused(journal: Journal, source: 
         ("shop", "cutover", {"state_schema": "elsewhere"}, facts, "back.py has other queues, another state_schema"),
         ("shop", "cutover", {}, {**facts, "streams": ["sync", "rest"]}, "forth.py has other queues"),
         ("shop", "cutover", {}, {**facts, "streams": []}, "another two_way"),
+        ("shop", "cutover", {"include": ["shop.*"]}, {**facts, "back_tables": every}, "back.py has .* or other tables"),
+        ("shop", "cutover", {}, {**facts, "tables": {**every, "exclude": ["shop.*"]}}, "forth.py has .* other tables"),
     ):
         journal.keep(row.id, noted)
         call = call_of(source, target, command, name, **more)  # type: ignore[arg-type]

@@ -10,11 +10,13 @@ import pytest
 
 from pydbsync.config.file import load_settings
 from pydbsync.errors import OperationError
+from pydbsync.model import COMMIT_ROW, RowChange
 from pydbsync.ops.cutover.dangling import Last, read_changes
-from pydbsync.ops.cutover.engine import Way, Work
 from pydbsync.ops.cutover.fence import source_place
 from pydbsync.ops.cutover.journal import Journal
 from pydbsync.ops.cutover.returned import Policy, Return
+from pydbsync.ops.cutover.work import Way, Work
+from pydbsync.places import parse_position
 from tests.integration.cutting import opened, work_of
 from tests.processes import write_config
 from tests.servers import Endpoint
@@ -129,6 +131,14 @@ def test_each_change_is_listed_beside_the_row_that_is_there_and_carried_by_the_p
     ):
         with pytest.raises(OperationError, match=why):
             read_changes(way, [wrong], threading.Event())
+
+    change = changes[0][1]
+    base, file, offset = parse_position(change.position or "")
+    assert isinstance(change, RowChange)
+    at = Last("sync", base, file, offset, COMMIT_ROW, last.server_id, change.position or "", "", "", change.xid)
+    assert len(read_changes(way, [at], threading.Event())) == len(LATE)
+    with pytest.raises(OperationError, match="its binlog is another one"):
+        read_changes(way, [replaced(at, xid=4711)], threading.Event())
 
 
 def replaced(last: Last, **changed: int) -> Last:

@@ -10,29 +10,37 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pymysql
 import pytest
 
 from pydbsync.apply.pause_table import PauseTable
 from pydbsync.ops.counters import behind_of, raise_counters
+from pydbsync.ops.cutover import carry as carrying
+from pydbsync.ops.cutover import check as checks
+from pydbsync.ops.cutover import triggers
 from pydbsync.ops.cutover.accounts import account_problems
-from pydbsync.ops.cutover.carry import refused_creator, refused_definers
-from pydbsync.ops.cutover.check import own_rights, paused
-from pydbsync.ops.cutover.engine import StepFailed, Work
+from pydbsync.ops.cutover.carry import Carry
+from pydbsync.ops.cutover.check import Check, own_rights, paused
+from pydbsync.ops.cutover.comparison import since_last
 from pydbsync.ops.cutover.events import disable_events, enable_events, enabled_events
-from pydbsync.ops.cutover.failover import Dead, Gap
+from pydbsync.ops.cutover.failover import Arrive, Dead, Gap
 from pydbsync.ops.cutover.fence import Fence, assert_quiet, not_passed
 from pydbsync.ops.cutover.hooks import _started, run_hook
 from pydbsync.ops.cutover.journal import Journal
+from pydbsync.ops.cutover.processes import running
 from pydbsync.ops.cutover.sessions import (
     ReadOnly,
     is_closed_by_file,
     keep_after_restart,
     open_after_restart,
-    replicated_from,
     set_read_only,
 )
-from pydbsync.ops.cutover.switch import Open, since_last
+from pydbsync.ops.cutover.switch import Open, Switch
+from pydbsync.ops.cutover.triggers import orphans, refused_creator, refused_definers
+from pydbsync.ops.cutover.work import StepFailed, Work
+from pydbsync.ops.status import cutovers
+from pydbsync.ops.status.facts import Cutover
 from pydbsync.ops.verify.place import SourcePlace
 from tests.following import Stream
 from tests.integration.cutting import opened, settings_of, work_of
@@ -374,22 +382,28 @@ def test_a_failover_leaves_numbers_out_as_far_as_their_type_goes_and_waits_for_n
     shop.journal.close()
 
 
-def test_a_source_that_replicates_is_not_closed_by_read_only(shop: Work, fresh_source: Endpoint) -> None:
-    begin, end = (
+@pytest.mark.parametrize("end", ["source", "target"])
+def test_a_server_that_replicates_is_not_closed_by_read_only(
+    shop: Work, fresh_source: Endpoint, fresh_target: Endpoint, end: str
+) -> None:
+    server = fresh_source if end == "source" else fresh_target
+    begin, over = (
         (["CHANGE MASTER TO MASTER_HOST = 'upstream'", "START SLAVE SQL_THREAD"], ["STOP SLAVE", "RESET SLAVE ALL"])
-        if fresh_source.brand == "mariadb" else
+        if server.brand == "mariadb" else
         (["CHANGE REPLICATION SOURCE TO SOURCE_HOST = 'upstream'", "START REPLICA SQL_THREAD"],
          ["STOP REPLICA", "RESET REPLICA ALL"])
     )  # fmt: skip
     with shop.within(60, "carry_s"):
-        assert replicated_from(shop.servers().source) == []
+        assert Check._replicated(shop) == []
         try:
             for sql in begin:
-                fresh_source.query(sql)
-            assert replicated_from(shop.servers().source) == ["upstream"]
+                server.query(sql)
+            (found,) = Check._replicated(shop)
+            assert f"{server.port} is a replica of upstream" in found
+            assert ("keep a rollback from beginning" in found) is (end == "target")
         finally:
-            for sql in end:
-                fresh_source.query(sql)
+            for sql in over:
+                server.query(sql)
     shop.journal.close()
 
 
@@ -439,12 +453,12 @@ def test_only_rows_changed_since_the_last_whole_comparison_are_compared_whatever
     task = "INSERT INTO pydbsync.task (kind, name, host, pid, state, started_at, exit_code) VALUES"
     with fresh_target.connect(init_command="SET time_zone = '+00:00'") as connection, connection.cursor() as cursor:
         for name, day, code in (("", 2, 0), ("part", 3, 0), ("cutover", 4, 0), ("", 5, 1)):
-            cursor.execute(f"{task} ('verify', '{name}', 'h', 1, 'ended', '2030-01-0{day} 12:00:00', {code})")
+            cursor.execute(f"{task} ('verify', '{name}', 'h', 1, 'ended', '2025-01-0{day} 12:00:00', {code})")
     ahead = {**fresh_target.db_info, "init_command": "SET timestamp = UNIX_TIMESTAMP() + 7200"}
     fast = settings_of(fresh_target, fresh_source, db_info=ahead)
     for kind, settings, wanted in (
-        ("TIMESTAMP", shop.way.settings, "2030-01-02 11:59:00"), ("TIMESTAMP", fast, "2030-01-02 09:5"),
-        ("DATETIME", shop.way.settings, "2029-12-31 23:59:00"), ("DATE", shop.way.settings, "2029-12-31 23:59:00"),
+        ("TIMESTAMP", shop.way.settings, "2025-01-02 11:59:00"), ("TIMESTAMP", fast, "2025-01-02 09:5"),
+        ("DATETIME", shop.way.settings, "2024-12-31 23:59:00"), ("DATE", shop.way.settings, "2024-12-31 23:59:00"),
     ):  # fmt: skip
         fresh_source.query("DROP TABLE shop.orders")
         fresh_source.query(f"CREATE TABLE shop.orders (id INT PRIMARY KEY, changed {kind} NULL)")
@@ -453,6 +467,9 @@ def test_only_rows_changed_since_the_last_whole_comparison_are_compared_whatever
         with work.within(60, "verify_s"):
             since = since_last(work)
         assert (since.column, since.value[: len(wanted)]) == ("changed", wanted), kind
+    fresh_target.query("UPDATE pydbsync.task SET started_at = NOW() + INTERVAL 1 HOUR WHERE exit_code = 0")
+    with pytest.raises(StepFailed, match="still to come by the clock of"), work.within(60, "verify_s"):
+        since_last(work)
     shop.journal.close()
 
 
@@ -495,6 +512,215 @@ def test_a_user_with_little_rights_is_told_before_and_what_it_could_not_open_is_
         for server in (fresh_source, fresh_target):
             server.query("DROP USER little@'%'")
         shop.journal.close()
+
+
+FIRES = "SELECT trigger_name FROM information_schema.triggers WHERE trigger_schema = 'shop' ORDER BY action_order"
+
+
+def test_who_writes_while_things_are_carried_or_behind_the_switch_is_found(
+    shop: Work, fresh_source: Endpoint, fresh_target: Endpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Our own statements behind the fence are no writes of anybody, whatever a trigger is called."""
+    fresh_source.query("CREATE TRIGGER shop.orders BEFORE INSERT ON shop.orders FOR EACH ROW SET NEW.v = 1")
+
+    def drop_and_write(work: Work) -> int:
+        dropped = triggers.drop_triggers(work)
+        fresh_source.query("INSERT INTO shop.orders (v) VALUES (2)")
+        return dropped
+
+    try:
+        with shop.within(60, "carry_s"):
+            Fence().do(shop)
+        monkeypatch.setattr(carrying, "drop_triggers", drop_and_write)
+        with pytest.raises(StepFailed, match="somebody wrote to tables that take part"), shop.within(60, "carry_s"):
+            Carry().do(shop)
+        with shop.within(60, "carry_s"):
+            Carry().undo(shop)
+        assert (fresh_source.query(FIRES), fresh_target.query(FIRES)) == ([("orders",)], [])
+
+        monkeypatch.setattr(carrying, "drop_triggers", triggers.drop_triggers)
+        with shop.within(60, "fence_s"):
+            Fence().do(shop)
+        with shop.within(60, "carry_s"):
+            assert "1 trigger moved" in Carry().do(shop)
+        fresh_target.query("SET GLOBAL read_only = 1")
+        fresh_source.query("INSERT INTO shop.orders (v) VALUES (3)")
+        with pytest.raises(StepFailed, match="somebody wrote to tables that take part"), shop.within(60, "fence_s"):
+            Open().do(shop)
+        assert (shop.facts["opening"], fresh_target.query("SELECT @@global.read_only")) == (False, [(1,)])
+    finally:
+        for server in (fresh_source, fresh_target):
+            open_for_writes(server)
+        shop.journal.close()
+
+
+def test_triggers_wait_for_no_application_that_has_come_again(
+    shop: Work, fresh_source: Endpoint, fresh_target: Endpoint
+) -> None:
+    """A pool that reads in a transaction holds the table against DROP TRIGGER and CREATE TRIGGER."""
+    fresh_source.query("CREATE USER shop_app@'%' IDENTIFIED BY 'x'")
+    fresh_source.query("GRANT SELECT ON shop.* TO shop_app@'%'")
+    for name in ("second", "first"):
+        fresh_source.query(f"CREATE TRIGGER shop.{name} BEFORE INSERT ON shop.orders FOR EACH ROW SET NEW.v = 1")
+    work = shop
+    work.plan = replace(work.plan, limits=replace(work.plan.limits, carry_s=60))
+    try:
+        with work.within(60, "fence_s"):
+            Fence().do(work)
+        for step in (Carry().do, Carry().undo):
+            with fresh_source.connect(user="shop_app", password="x") as reading, reading.cursor() as cursor:
+                cursor.execute("START TRANSACTION")
+                cursor.execute("SELECT * FROM shop.orders")
+                with work.within(60, "carry_s"):
+                    step(work)
+                with pytest.raises(pymysql.MySQLError):
+                    cursor.execute("SELECT 1")
+        # One that is missing alone comes back before the one behind it.
+        fresh_source.query("DROP TRIGGER shop.second")
+        with work.within(60, "carry_s"):
+            Carry().undo(work)
+        assert fresh_source.query(FIRES) == [("second",), ("first",)]
+    finally:
+        open_for_writes(fresh_source)
+        fresh_source.query("DROP USER shop_app@'%'")
+        shop.journal.close()
+
+
+def test_triggers_whose_definer_the_target_lacks_are_told_before(
+    shop: Work, fresh_source: Endpoint, fresh_target: Endpoint
+) -> None:
+    creates = "CREATE USER keeper@'%' IDENTIFIED BY 'x'"
+    for definer in ("keeper", "nobody"):
+        if definer == "keeper":
+            fresh_source.query(creates)
+        fresh_source.query(
+            f"CREATE DEFINER = {definer}@'%' TRIGGER shop.by_{definer} BEFORE INSERT ON shop.orders FOR EACH ROW"
+            " SET NEW.v = 1"
+        )
+    try:
+        with shop.within(60, "carry_s"):
+            (found,) = orphans(shop)
+            assert "does not have keeper@%, the definer of the triggers shop.by_keeper" in found
+            fresh_target.query(creates)
+            assert orphans(shop) == []
+    finally:
+        for server in (fresh_source, fresh_target):
+            server.query("DROP USER IF EXISTS keeper@'%'")
+        shop.journal.close()
+
+
+def test_events_run_under_the_name_that_their_database_has_at_the_target(
+    journal: Journal, fresh_source: Endpoint, fresh_target: Endpoint
+) -> None:
+    for server, database in ((fresh_source, "shop"), (fresh_target, "shop_new")):
+        server.query(f"CREATE DATABASE {database}")
+        server.query(f"CREATE EVENT {database}.nightly ON SCHEDULE EVERY 1 DAY DISABLE DO DO 1")
+    forth = settings_of(fresh_target, fresh_source, dbname_rewrite={"shop": "shop_new"})
+    work = work_of(journal, forth=forth)
+    work.facts |= {"fence": {"events": [["shop", "nightly"]]}, "retired": True}
+    with work.within(60, "fence_s"):
+        assert "does not have" not in Open().do(work)
+    assert fresh_target.query("SELECT event_schema, status FROM information_schema.events") == [("shop_new", "ENABLED")]
+
+
+@pytest.mark.mariadb
+def test_a_sequence_that_only_the_source_has_is_made_and_goes_on(
+    shop: Work, fresh_source: Endpoint, fresh_target: Endpoint
+) -> None:
+    fresh_source.query("CREATE SEQUENCE shop.`new ids` START 5 INCREMENT 5 NOCACHE")
+    fresh_source.query("SELECT NEXTVAL(shop.`new ids`)")
+    work = shop
+    work.plan = replace(work.plan, limits=replace(work.plan.limits, carry_s=60))
+    try:
+        with work.within(60, "fence_s"):
+            Fence().do(work)
+        with work.within(60, "carry_s"):
+            assert "sequence shop.new ids" in Carry().do(work)
+        assert fresh_target.query("SELECT NEXTVAL(shop.`new ids`)") == [(10,)]
+        with work.within(60, "carry_s"):
+            Carry().undo(work)
+        assert fresh_target.query("SHOW TABLES FROM shop LIKE 'new%'") == []
+    finally:
+        open_for_writes(fresh_source)
+        shop.journal.close()
+
+
+def test_a_row_of_the_future_is_that_of_a_worker_that_is_gone(shop: Work, fresh_target: Endpoint) -> None:
+    """The server's clock was set back behind its last writing."""
+    for pid, when in ((1, "NOW(6) + INTERVAL 1 HOUR"), (2, "NOW(6)")):
+        fresh_target.query(
+            f"INSERT INTO pydbsync.worker (stream, host, pid, state, held, written_at, every_s) VALUES ('sync', 'h',"
+            f" {pid}, 'following', 1, {when}, 60)"
+        )
+    with shop.within(60, "carry_s"):
+        assert [each.pid for each in shop.servers().target.call(lambda there: running(there, shop.way))] == [2]
+    shop.journal.close()
+
+
+def test_a_hook_that_the_plan_has_lost_is_asked_back_and_a_look_of_ones_own_stops(
+    shop: Work, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shop.keep("switched", True)
+    with pytest.raises(StepFailed, match="sent by the hook switch, which the plan has no more"):
+        Switch().undo(shop)
+    for name in ("doctor_errors", "own_rights", "unrouted", "_behind", "_verify_age"):
+        monkeypatch.setattr(checks, name, lambda *given: [])
+    for command, wanted in (("true", []), ("echo no room; exit 1", ["the hook check ended with exit code 1: no room"])):
+        shop.plan = replace(shop.plan, hooks=replace(shop.plan.hooks, check=command))
+        with shop.within(60, "hook_s"):
+            assert Check().look(shop) == wanted
+    shop.journal.close()
+
+
+def test_a_way_back_is_not_level_while_no_capture_of_it_runs(journal: Journal, fresh_target: Endpoint) -> None:
+    run = journal.begin("cutover", turn=1, source="old", target="new")
+    facts = {"back": {"schema": "pydbsync", "streams": ["back.sync"]}}
+    fresh_target.query("INSERT INTO pydbsync.worker (stream, host, pid, state, every_s) VALUES ('back.sync', 'h', 1,"
+                       " 'following', 60)")  # fmt: skip
+    capture = ("INSERT INTO pydbsync.task (kind, name, host, pid, state, every_s, written_at) VALUES ('capture',"
+               " 'back-1', 'h', 2, 'following', 60, {})")  # fmt: skip
+
+    def told(**more: object) -> Cutover:
+        found = Cutover(plan="shop", command="cutover", state="done", source="old", target="new", started="")
+        cutovers._look_back(found, msgspec.structs.replace(run, facts={**facts, **more}), journal.connection)
+        return found
+
+    assert told().is_level  # somebody else's capture, which tells nobody
+    for when in ("NOW(6) - INTERVAL 1 HOUR", "NOW(6) + INTERVAL 1 HOUR"):
+        fresh_target.query(capture.format(when))
+        found = told(back_capture="back-1")
+        assert (found.is_level, "no capture of the way back runs" in found.way_back) == (False, True)
+        fresh_target.query("DELETE FROM pydbsync.task")
+    fresh_target.query(capture.format("NOW(6)"))
+    assert told(back_capture="back-1").is_level
+
+
+def test_a_failover_without_a_broker_leaves_what_it_holds_and_says_so(
+    journal: Journal, fresh_source: Endpoint, fresh_target: Endpoint
+) -> None:
+    for server in (fresh_source, fresh_target):
+        server.query("CREATE DATABASE shop")
+        server.query("CREATE TABLE shop.orders (id INT PRIMARY KEY)")
+    forth = settings_of(
+        fresh_target, fresh_source, rabbitmq_conn_info={"host": "127.0.0.1", "port": 1},
+        rabbitmq_queue_bind=[{"exchange": ["maxwell", "topic"], "queues": {"sync": ["shop.*"]}}],
+    )  # fmt: skip
+    stream = Stream(forth, fresh_source, fresh_target, name="sync")
+    fresh_source.query("INSERT INTO shop.orders VALUES (1)")
+    stream.apply(upto=stream.place())
+    stream.connection.close()
+    fresh_target.query(
+        "INSERT INTO pydbsync.parked (stream, position, kind, source_database, source_table, target_database, row_keys,"
+        " is_whole_table, reason, code, message) VALUES ('sync', '', 'insert', 'shop', 'orders', 'shop', '', 0, '', 0,"
+        " '')"
+    )
+    work = work_of(journal, forth=forth, command="failover")
+    with work.within(60, "drain_s"):
+        with pytest.raises(StepFailed, match="RabbitMQ cannot be asked"):
+            Arrive().do(work)
+        assert "sync is applied up to" in Arrive(leaves_queues=True).do(work)
+    assert [text[:30] for text in work.facts["problems"]] == [
+        "what was in the queues is left", "1 changes are parked: `pydbsyn"]  # fmt: skip
 
 
 def test_a_mysql_that_was_left_comes_back_closed_and_one_that_was_opened_open(

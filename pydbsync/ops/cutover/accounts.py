@@ -104,12 +104,12 @@ def _shown(each: Privilege) -> str:
 def _accounts(server: Server) -> set[str]:
     found = server.rows("SELECT user, host FROM mysql.user WHERE user NOT LIKE 'mysql.%%' AND user NOT IN %s",
                         (_SERVERS_OWN,))  # fmt: skip
-    return {f"{_text(user)}@{_text(host)}" for user, host in found}
+    return {f"{text_of(user)}@{text_of(host)}" for user, host in found}
 
 
 def _privileges(server: Server) -> list[Privilege]:
     return [
-        Privilege(_account(_text(grantee)), _text(database), _text(table), _text(what))
+        Privilege(_account(text_of(grantee)), text_of(database), text_of(table), text_of(what))
         for grantee, database, table, what in server.rows(_PRIVILEGES, (_OF_DATA,) * 3)
     ]
 
@@ -133,10 +133,11 @@ def _roles(server: Server) -> set[tuple[str, str, str]]:
         edges = "SELECT to_user, to_host, from_user, 'role' FROM mysql.role_edges"
         defaults = "SELECT user, host, default_role_user, 'default role' FROM mysql.default_roles"
     return {
-        (f"{_text(user)}@{_text(host)}", _text(role), str(kind))
+        (f"{text_of(user)}@{text_of(host)}", text_of(role), str(kind))
         for user, host, role, kind in server.rows(f"{edges} UNION ALL {defaults}")
     }
 
 
-def _text(value: object) -> str:
+def text_of(value: object) -> str:
+    """Of names that a server gives as bytes."""
     return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)

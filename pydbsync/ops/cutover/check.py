@@ -9,11 +9,13 @@ from typing import Literal
 from pydbsync.apply.pause_table import PauseTable
 from pydbsync.errors import ApplyError, PydbsyncError
 from pydbsync.model import TableName
-from pydbsync.ops.cutover.carry import refused_creator, refused_definers
-from pydbsync.ops.cutover.engine import Step, StepFailed, Way, Work
+from pydbsync.ops.cutover.carry import reported
 from pydbsync.ops.cutover.fence import beat, not_passed, parked, source_place
+from pydbsync.ops.cutover.hooks import run_hook
 from pydbsync.ops.cutover.processes import running
 from pydbsync.ops.cutover.sessions import long_transactions, prepared, replicated_from
+from pydbsync.ops.cutover.triggers import orphans, refused_creator, refused_definers
+from pydbsync.ops.cutover.work import Step, StepFailed, Way, Work
 from pydbsync.ops.doctor.examination import Examination
 from pydbsync.ops.doctor.finding import listed
 from pydbsync.ops.doctor.run import examine
@@ -40,7 +42,8 @@ class Check(Step):
     def do(self, work: Work) -> str:
         if problems := self.look(work):
             raise StepFailed("; ".join(problems))
-        return "nothing stands against it"
+        servers = work.servers()
+        return "; ".join(("nothing stands against it", *reported(work.way, servers.source, servers.target)))
 
     def look(self, work: Work) -> list[str]:
         way = work.way
@@ -50,6 +53,7 @@ class Check(Step):
         for what, looks in (
             ("prepared XA transactions", self._prepared), ("long transactions", self._long),
             ("what it replicates", self._replicated), ("who may move triggers", self._creators),
+            ("whose triggers move", orphans),
         ):  # fmt: skip
             try:
                 problems += looks(work)
@@ -60,6 +64,11 @@ class Check(Step):
         problems += unrouted(work.back, way)
         if work.plan.hooks.start == "" and (elsewhere := _elsewhere(target, way)):
             problems.append(elsewhere)
+        if work.plan.hooks.check:
+            try:
+                run_hook(work, "check", work.plan.hooks.check, way=way)
+            except StepFailed as exc:
+                problems.append(str(exc))
         if not problems:
             problems += _behind(work)
             problems += _verify_age(work) if self._asks_age else []
@@ -84,8 +93,13 @@ class Check(Step):
 
     @staticmethod
     def _replicated(work: Work) -> list[str]:
-        return [f"{work.way.source} is a replica of {each} and goes on writing what comes from there, closed or not:"
-                " STOP REPLICA, when it is level" for each in replicated_from(work.servers().source)]  # fmt: skip
+        way, servers = work.way, work.servers()
+        return [
+            *(f"{way.source} is a replica of {each} and goes on writing what comes from there, closed or not: STOP"
+              " REPLICA, when it is level" for each in replicated_from(servers.source)),
+            *(f"{way.target} is a replica of {each}: what comes from there would go on to {way.source} by the way back,"
+              " and keep a rollback from beginning: STOP REPLICA" for each in replicated_from(servers.target)),
+        ]  # fmt: skip
 
 
 def doctor_errors(way: Way, *, but: frozenset[str] = frozenset()) -> list[str]:
@@ -190,8 +204,8 @@ def _verify_age(work: Work) -> list[str]:
     limit_s = work.plan.limits.verify_age_s
     if not limit_s:
         return []
-    age = work.servers().target.value(
-        "SELECT TIMESTAMPDIFF(SECOND, MAX(started_at), CURRENT_TIMESTAMP(6)) FROM"
+    age = work.servers().target.value(  # of a clock that was set back it would be negative
+        "SELECT ABS(TIMESTAMPDIFF(SECOND, MAX(started_at), CURRENT_TIMESTAMP(6))) FROM"
         f" {quote_name(work.way.settings.state_schema)}.task WHERE kind = 'verify' AND exit_code = 0"
         " AND ended_at IS NOT NULL AND name <> 'part'"
     )

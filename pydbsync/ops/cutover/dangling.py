@@ -24,7 +24,7 @@ from pydbsync.ops.answers import exact_rows
 from pydbsync.ops.capture import CaptureSettings, run_capture
 from pydbsync.ops.capture.binlog import kinds
 from pydbsync.ops.capture.binlog.reader import BinlogPlace, BinlogReader
-from pydbsync.ops.cutover.engine import Way
+from pydbsync.ops.cutover.work import Way
 from pydbsync.ops.verify.place import carries
 from pydbsync.places import parse_position
 from pydbsync.plan.canonical import canonical_bytes
@@ -50,6 +50,8 @@ class Last(msgspec.Struct, frozen=True):
     gtids: str
     newest: str
     """The `ts` of the newest change, UTC."""
+    xid: int | None = None
+    """Of the transaction that the place lies in."""
 
     def as_facts(self) -> dict[str, Any]:
         """As it is stored."""
@@ -171,22 +173,35 @@ def _assert_whole(settings: TargetSettings, last: Iterable[Last]) -> None:
 
 
 def _transaction_start(source: Mapping[str, Any], last: Last) -> int:
-    """Where in its file the transaction begins that the place lies in: a place in its midst cannot be begun at."""
+    """Where in its file the transaction begins that the place lies in: a place in its midst cannot be begun at.
+
+    Raises OperationError where another transaction has that place: the binlog was reset, and has grown beyond it.
+    """
     keywords = {**source, "charset": "utf8mb4"}
     keywords.pop("database", None)
     reader = BinlogReader(
         keywords, server_id=random.SystemRandom().randrange(2**31, 2**32 - 1),
         place=BinlogPlace(f"{last.base}.{last.file:06d}", 4), follow=False,
     )  # fmt: skip
-    start = 4
+    start, xid = 4, None
     try:
         for event in reader.events():
-            if event.start > last.offset or reader.file != f"{last.base}.{last.file:06d}":
+            is_behind = event.start > last.offset
+            if reader.file != f"{last.base}.{last.file:06d}" or (is_behind and event.kind in _TRANSACTION_BEGINS):
                 break
             if event.kind in _TRANSACTION_BEGINS:
                 start = event.start
+            if is_behind and event.kind == kinds.XID:
+                xid = int.from_bytes(event.body[:8], "little")
+                break
     finally:
         reader.close()
+    if xid is not None and last.xid not in (None, xid):
+        raise OperationError(
+            f"at {last.position} the old source has the transaction {xid}, and {last.stream} was applied up to"
+            f" {last.xid} there: its binlog is another one (RESET MASTER, an older copy of its data); copy it anew from"
+            " the target"
+        )
     return start
 
 

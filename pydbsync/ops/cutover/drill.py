@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import copy
 import os
-import random
 import signal
 import subprocess
 import sys
@@ -16,27 +15,32 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import msgspec
 import yaml
 
-from pydbsync.apply.connection import Connection
 from pydbsync.config.cutover_plan import DRILL_DATABASE, DRILL_STATE
 from pydbsync.config.file import load_settings
-from pydbsync.config.servers import TargetSettings
 from pydbsync.errors import ApplyError, ConfigError, OperationError, TransientError
+from pydbsync.ops.cutover.drill_orders import (
+    TABLE,
+    Orders,
+    Row,
+    Rows,
+    connected,
+    differences,
+    open_for_writes,
+    row_of,
+    rows_of,
+)
 from pydbsync.ops.cutover.proc import arguments, kill_those_of
-from pydbsync.ops.cutover.sessions import ReadOnly, read_only_statements
 
-TABLE = f"{DRILL_DATABASE}.orders"
 ENDINGS = {"carry-over": ("--carry-over", "target"), "undo": ("--undo-old",)}
 """Both endings, by the options of `failover --returned`."""
-Row: TypeAlias = "tuple[int, str, str | None]"
-Rows: TypeAlias = "dict[int, Row]"
 _LOOK_S = 0.05
 _PATIENCE_S = 120.0
-_CARRIED, _DANGLING, _HERE = 40, 25, 15
+_CARRIED, _DANGLING = 40, 25
 
 
 class Ending(msgspec.Struct):
@@ -77,7 +81,7 @@ class Drill:
     ) -> None:  # fmt: skip
         """`forth` tells how to reach the servers; `kill` and `start` do so to the source. Raises ConfigError."""
         self._folder, self._kill, self._start, self._tell = folder, kill, start, tell
-        self._chosen = random.Random(seed)  # noqa: S311
+        self._orders = Orders(seed)
         self._config, self._plan = folder / "drill.py", folder / "drill.yaml"
         folder.mkdir(parents=True, exist_ok=True)
         self._config.write_text(
@@ -92,7 +96,6 @@ class Drill:
         if settings.source is None:
             raise ConfigError("is missing: the source of the drill", key="source_db_info")
         self._source, self._target = settings.source, settings.target
-        self._number = 0
 
     def run(self, name: str, options: Sequence[str], *, kill_at: Mapping[str, Sequence[str]] = {}) -> Ending:
         """One ending; its calls (failover, listing, settling) are killed at these points, each in turn.
@@ -113,18 +116,18 @@ class Drill:
         self._prepare()
         self._begin()
         rows: Rows = {}
-        self._write(self._source, rows, _CARRIED)
-        self._wait(lambda: self._rows(self._target) == rows, "the target to hold what was written")
+        self._orders.write(self._source, rows, _CARRIED)
+        self._wait(lambda: rows_of(self._target) == rows, "the target to hold what was written")
         with self._measured(found, "failover"):
             self._tell("capture is killed, the source written to, and killed")
             self.end_processes("capture")
             target_rows = copy.deepcopy(rows)
-            written = self._write(self._source, rows, _DANGLING)
+            written = self._orders.write(self._source, rows, _DANGLING)
             self._kill()
             self._wait(lambda: not self._answers(), "the source to be dead after drill_kill")
             self._call("failover", "--yes", kill_at=kill_at.get("failover", ()))
         self._tell("the target takes writes, on some of the same rows")
-        touched = self._write_here(target_rows, written)
+        touched = self._orders.write_here(self._target, target_rows, written)
         self._start_source()
         with self._measured(found, "listing"):
             listed = self._listed(
@@ -143,10 +146,10 @@ class Drill:
                         if row is new:
                             wanted[row[0]] = row
         with self._measured(found, "following"):
-            found.differs += _differences(f"the target {self._target.address}", wanted, self._rows(self._target))
+            found.differs += differences(f"the target {self._target.address}", wanted, rows_of(self._target))
             with suppress(OperationError):
-                self._wait(lambda: self._rows(self._source) == wanted, "the old source to hold what the target has")
-            found.differs += _differences(f"the old source {self._source.address}", wanted, self._rows(self._source))
+                self._wait(lambda: rows_of(self._source) == wanted, "the old source to hold what the target has")
+            found.differs += differences(f"the old source {self._source.address}", wanted, rows_of(self._source))
 
     @contextmanager
     def _measured(self, found: Ending, name: str) -> Iterator[None]:
@@ -181,63 +184,11 @@ class Drill:
                 raise
             return False
 
-    def _write(self, server: TargetSettings, rows: Rows, count: int) -> list[tuple[str, Row | None, Row | None]]:
-        """Transactions of one to three changes; each change that was committed, with its row before and after."""
-        written: list[tuple[str, Row | None, Row | None]] = []
-        with connected(server) as connection:
-            for _ in range(count):
-                draft, changes = dict(rows), []
-                connection.execute("START TRANSACTION")
-                for _ in range(self._chosen.randint(1, 3)):
-                    changes.append(self._change(connection, draft))
-                if self._chosen.random() < 0.2:
-                    connection.execute("ROLLBACK")
-                    continue
-                connection.execute("COMMIT")
-                rows.clear()
-                rows.update(draft)
-                written += changes
-        return written
-
-    def _change(self, connection: Connection, rows: Rows) -> tuple[str, Row | None, Row | None]:
-        self._number += 1
-        kind = self._chosen.choice(("insert", "insert", "update", "update", "delete")) if rows else "insert"
-        if kind == "insert":
-            token = f"order {self._number} ü"
-            connection.run(f"INSERT INTO {TABLE} (token) VALUES (%s)", (token,))
-            row: Row = (int(connection.value("SELECT LAST_INSERT_ID()")), token, None)
-            rows[row[0]] = row
-            return kind, None, row
-        old = rows[self._chosen.choice(sorted(rows))]
-        if kind == "delete":
-            connection.run(f"DELETE FROM {TABLE} WHERE id = %s", (old[0],))
-            del rows[old[0]]
-            return kind, old, None
-        new: Row = (old[0], old[1], f"changed {self._number}")
-        connection.run(f"UPDATE {TABLE} SET note = %s WHERE id = %s", (new[2], new[0]))
-        rows[new[0]] = new
-        return kind, old, new
-
-    def _write_here(self, rows: Rows, written: Sequence[tuple[str, Row | None, Row | None]]) -> set[int]:
-        """What applications write at the target; the ids of rows that the old source has changed too."""
-        theirs = sorted({row[0] for _, old, new in written for row in (old, new) if row} & rows.keys())
-        touched = set(self._chosen.sample(theirs, min(3, len(theirs))))
-        with connected(self._target) as connection:
-            for number in touched:
-                rows[number] = (number, rows[number][1], "changed at the target")
-                connection.run(f"UPDATE {TABLE} SET note = %s WHERE id = %s", (rows[number][2], number))
-            for _ in range(_HERE):
-                self._number += 1
-                connection.run(f"INSERT INTO {TABLE} (token) VALUES (%s)", (f"new {self._number}",))
-                number = int(connection.value("SELECT LAST_INSERT_ID()"))
-                rows[number] = (number, f"new {self._number}", None)
-        return touched
-
     def _compare(
         self, found: Ending, written: Sequence[tuple[str, Row | None, Row | None]], listed: Sequence[Mapping[str, Any]]
     ) -> None:
         known = [f"{kind}: {old} -> {new}" for kind, old, new in written]
-        told = [f"{each['kind']}: {_row(each['before'])} -> {_row(each['after'])}" for each in listed]
+        told = [f"{each['kind']}: {row_of(each['before'])} -> {row_of(each['after'])}" for each in listed]
         found.missing = [each for each in known if known.count(each) > told.count(each)]
         found.invented = [each for each in told if told.count(each) > known.count(each)]
         if not found.missing and not found.invented and known != told:
@@ -247,11 +198,6 @@ class Drill:
     def _listed(done: subprocess.CompletedProcess[str]) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = msgspec.json.decode(done.stdout)["changes"]
         return found
-
-    def _rows(self, server: TargetSettings) -> Rows:
-        with connected(server) as connection:
-            return {int(row[0]): (int(row[0]), str(row[1]), row[2]) for row in
-                    connection.rows(f"SELECT id, token, note FROM {TABLE}")}  # fmt: skip
 
     def _spawn(self, command: str, *options: str) -> None:
         with (self._folder / f"{command}.log").open("ab") as out:
@@ -305,35 +251,6 @@ class Drill:
             with suppress(ChildProcessError):
                 os.waitpid(-1, os.WNOHANG)
             time.sleep(_LOOK_S)
-
-
-def _row(image: Mapping[str, Any] | None) -> Row | None:
-    return None if image is None else (image["id"], image["token"], image["note"])
-
-
-def _differences(where: str, wanted: Rows, found: Rows) -> list[str]:
-    return [
-        f"{where} has {found.get(number, 'no row')} and not {wanted.get(number, 'no row')}"
-        for number in sorted(wanted.keys() | found.keys())
-        if wanted.get(number) != found.get(number)
-    ]
-
-
-@contextmanager
-def connected(server: TargetSettings) -> Iterator[Connection]:
-    """A connection for a few statements."""
-    connection = Connection(server.connect_keywords(), key=server.key)
-    try:
-        yield connection
-    finally:
-        connection.close()
-
-
-def open_for_writes(server: TargetSettings) -> None:
-    """An earlier drill may have left it closed."""
-    with connected(server) as connection:
-        for sql in read_only_statements(connection.dialect, ReadOnly(False)):
-            connection.execute(sql)
 
 
 def report(endings: Sequence[Ending], seconds: float) -> str:

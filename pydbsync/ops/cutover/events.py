@@ -31,6 +31,12 @@ def enabled_events(server: Server, settings: Settings) -> list[list[str]]:
     ]
 
 
+def events_there(events: Iterable[Sequence[str]], settings: Settings) -> list[list[str]]:
+    """The same as the direction's target calls them."""
+    router = router_from(settings)
+    return [[there, event] for database, event in events for there in router.databases(database)]
+
+
 def disable_events(server: Server, events: Iterable[Sequence[str]]) -> None:
     """None of them runs any more. One that has gone meanwhile is none."""
     _alter(server, events, "DISABLE")

@@ -9,15 +9,16 @@ import pika
 
 from pydbsync.apply.checkpoint import CheckpointRow
 from pydbsync.apply.connection import Connection
+from pydbsync.apply.progress_tables import FRESH
 from pydbsync.engine.table_plans import router_from
 from pydbsync.errors import PydbsyncError
 from pydbsync.ops.counters import last_numbers, placed_sequences, read_counters
 from pydbsync.ops.cutover.dangling import Last
-from pydbsync.ops.cutover.engine import Step, StepFailed, Way, Work
-from pydbsync.ops.cutover.fence import source_place
+from pydbsync.ops.cutover.fence import parked, source_place
 from pydbsync.ops.cutover.hooks import run_hook
 from pydbsync.ops.cutover.processes import LOOK_S, let_go_on
 from pydbsync.ops.cutover.switch import Open, Retire, StopForth, Switch
+from pydbsync.ops.cutover.work import Step, StepFailed, Way, Work
 from pydbsync.ops.doctor.finding import counted, listed
 from pydbsync.ops.servers import SYSTEM_DATABASES
 from pydbsync.plan.quoting import quote_name
@@ -67,11 +68,20 @@ class Arrive(Step):
     says = "apply all that is in the queues"
     limit = "drain_s"
 
+    def __init__(self, *, leaves_queues: bool = False) -> None:
+        """`leaves_queues`: the broker is dead too, and what it holds is listed from the old source's binlog later."""
+        self._leaves_queues = leaves_queues
+
     def do(self, work: Work) -> str:
         let_go_on(work, work.way)  # a cut-over that is given up may have kept its workers still
-        while problem := not_empty(work, work.way):
+        if self._leaves_queues:
+            work.problem(
+                "what was in the queues is left there: `failover --returned` lists it with what was not captured"
+            )
+        while not self._leaves_queues and (problem := not_empty(work, work.way)):
             work.waits_for = problem
             work.wait(LOOK_S)
+        work.problem(*parked(work.servers().target, work.way))
         last = [each.as_facts() for each in places(work)]
         work.keep("last", last)
         return "; ".join(said(Last(**each)) for each in last)
@@ -158,9 +168,9 @@ class FailoverSwitch(Switch):
         return f"the applications are sent to {way.target}" + (f" ({said})" if said else "")
 
 
-def failover_steps() -> list[Step]:
+def failover_steps(*, leaves_queues: bool = False) -> list[Step]:
     """In their order; up to the opening they are undone where one fails."""
-    return [Dead(), Arrive(), StopForth(), Gap(), FailoverSwitch(), Open(), Retire()]
+    return [Dead(), Arrive(leaves_queues=leaves_queues), StopForth(), Gap(), FailoverSwitch(), Open(), Retire()]
 
 
 def places(work: Work) -> list[Last]:
@@ -175,7 +185,7 @@ def places(work: Work) -> list[Last]:
         newest = dt.datetime.fromtimestamp(at.newest_ts, dt.timezone.utc).strftime("%Y-%m-%d %H:%M:%S")
         found.append(
             Last(queue.stream, at.base, *at.place, server_id=at.server_id, position=at.position(), gtids=at.gtids,
-                 newest=newest)
+                 newest=newest, xid=at.xid)
         )  # fmt: skip
     return found
 
@@ -195,8 +205,7 @@ def not_empty(work: Work, way: Way) -> str:
         if depths.get(queue.queue):
             return f"{depths[queue.queue]:,} messages wait in {queue.queue}"
         rows = target.rows(
-            f"SELECT held FROM {schema}.worker WHERE stream = %s AND written_at > CURRENT_TIMESTAMP(6) -"
-            " INTERVAL GREATEST(2, 10 * every_s) SECOND AND state <> 'stopped'",
+            f"SELECT held FROM {schema}.worker WHERE stream = %s AND {FRESH} AND state <> 'stopped'",
             (queue.stream,),
         )
         if not rows:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 
 from pydbsync.apply.connection import Connection
 from pydbsync.engine.table_plans import router_from
-from pydbsync.errors import ApplyError, OperationError, SourceError
+from pydbsync.errors import ApplyError, OperationError, PydbsyncError, SourceError
 from pydbsync.model import TableName
-from pydbsync.ops.cutover.engine import Step, StepFailed, Way, Work
 from pydbsync.ops.cutover.events import disable_events, enable_events, enabled_events
 from pydbsync.ops.cutover.hooks import run_hook
 from pydbsync.ops.cutover.sessions import (
@@ -19,7 +21,8 @@ from pydbsync.ops.cutover.sessions import (
     read_only,
     set_read_only,
 )
-from pydbsync.ops.cutover.statements import concerning
+from pydbsync.ops.cutover.statements import concerning, drops_trigger
+from pydbsync.ops.cutover.work import Step, StepFailed, Way, Work
 from pydbsync.ops.doctor.finding import counted, listed
 from pydbsync.ops.heartbeat import beat_once
 from pydbsync.ops.servers import SYSTEM_DATABASES, Server
@@ -28,6 +31,7 @@ from pydbsync.plan.quoting import quote_name
 from pydbsync.route.filters import Filters
 
 _POLL_S = 0.02
+_PATIENCE_S = 0.5
 
 
 def parked(target: Server, way: Way) -> list[str]:
@@ -88,7 +92,7 @@ class Fence(Step):
         return f"{way.source} takes no writes of applications any more; ended: {counted(ended, 'session')}{note}"
 
     def _end_sessions(self, work: Work) -> int:
-        self._ended += end_sessions(work, work.servers().source, work.plan.sessions, own_users(work))
+        self._ended += end_applications(work, work.servers().source)
         return self._ended
 
     def undo(self, work: Work) -> str:
@@ -137,6 +141,32 @@ class Drain(Step):
             raise StepFailed("; ".join(problems))
         count = len(work.way.settings.queues)
         return f"{counted(count, 'queue')} applied up to {place}, after {time.monotonic() - began:.2f} s"
+
+
+def end_applications(work: Work, source: Server) -> int:
+    """The sessions that the plan means; how many there were."""
+    return end_sessions(work, source, work.plan.sessions, own_users(work))
+
+
+@contextmanager
+def applications_ended(work: Work) -> Iterator[None]:
+    """What is done at the server that is left waits for none that has come again since the fence, and holds a table: a
+    transaction that has read it is enough."""
+    source, over = work.servers().source.another(), threading.Event()
+
+    def look() -> None:
+        while not over.wait(_PATIENCE_S):
+            with suppress(PydbsyncError):  # what is done meets it too
+                end_applications(work, source)
+
+    thread = threading.Thread(target=look, name="sessions", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+        source.close()
 
 
 def own_users(work: Work) -> set[str]:
@@ -222,13 +252,18 @@ def not_passed(work: Work, way: Way, place: SourcePlace, *, with_heartbeat: bool
 
 
 def assert_quiet(work: Work, way: Way, begin: SourcePlace) -> SourcePlace:
-    """Nothing was written at the direction's source since then but by us; the end of its binlog. Raises StepFailed."""
+    """Nothing was written at the direction's source since then but by us, who drop triggers there; the end of its
+    binlog. Raises StepFailed."""
     servers = work.servers(way)
     now = source_place(work, way)
     tables = sorted({name for names in tables_of(work, way).values() for name in names})
     try:
-        concerns = concerning(router_from(way.settings), is_mariadb=servers.source.dialect.is_mariadb)
-        streams = Streams(way.settings, servers.source, servers.target, concerns=concerns)
+        is_mariadb = servers.source.dialect.is_mariadb
+        streams = Streams(
+            way.settings, servers.source, servers.target,
+            concerns=concerning(router_from(way.settings), is_mariadb=is_mariadb),
+            harmless=lambda sql: drops_trigger(sql, is_mariadb=is_mariadb),
+        )  # fmt: skip
         is_quiet = streams.is_quiet(begin, now, tables)
     except (ApplyError, OperationError, SourceError) as exc:
         raise StepFailed(f"whether anybody wrote past the fence cannot be seen in the binlog: {exc}") from exc

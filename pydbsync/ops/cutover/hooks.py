@@ -18,8 +18,8 @@ from typing import BinaryIO
 
 from pydbsync.config.servers import TargetSettings
 from pydbsync.killpoints import kill_point
-from pydbsync.ops.cutover.engine import StepFailed, Way, Work
 from pydbsync.ops.cutover.proc import stat_fields
+from pydbsync.ops.cutover.work import StepFailed, Way, Work
 from pydbsync.process.logs import masked
 
 _SHOWN = 2000

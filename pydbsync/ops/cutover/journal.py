@@ -5,7 +5,6 @@ Each fact that the undoing needs is stored before what it is about is done. Time
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections.abc import Callable
 from typing import Any, Literal, NamedTuple, TypeAlias, TypeVar
@@ -23,6 +22,9 @@ Command: TypeAlias = Literal["cutover", "rollback", "failover"]
 _MISSING = (1049, 1146)
 _NO_SESSION = 1094
 _TEXT = 16_000
+_LOCK = "pydbsync cutover"
+"""One at a time, whatever the plan and its state schema: each would take the server that the other one has closed for
+one that was closed before."""
 _PATIENCE_S = 10.0
 """How long the journal's server may be away before a step fails."""
 _LOOK_S = 0.2
@@ -80,8 +82,6 @@ class Journal:
         self._held: Connection | None = None
         self._session = 0
         """The server's number of the session that has the lock; 0 before it was taken."""
-        # One cut-over at a time for a state schema, whatever the plan's name.
-        self._lock = f"pydbsync cutover:{hashlib.sha256(settings.state_schema.encode()).hexdigest()[:40]}"
         ensure_state_schema(self.connection, settings.state_schema)
 
     @property
@@ -99,7 +99,7 @@ class Journal:
     def _take(self, connection: Connection) -> None:
         if self._session and self._session != connection.connection_id:
             # The line broke, and the server may not have seen it yet: our own former session must not keep us away.
-            if connection.value("SELECT IS_USED_LOCK(%s)", (self._lock,)) == self._session:
+            if connection.value("SELECT IS_USED_LOCK(%s)", (_LOCK,)) == self._session:
                 try:
                     connection.run(f"KILL {self._session}")
                 except PermanentError as exc:
@@ -109,14 +109,14 @@ class Journal:
         else:
             wait_s = 0
         if connection.value(
-            "SELECT IF(IS_USED_LOCK(%s) = CONNECTION_ID(), 1, GET_LOCK(%s, %s))", (self._lock, self._lock, wait_s)
+            "SELECT IF(IS_USED_LOCK(%s) = CONNECTION_ID(), 1, GET_LOCK(%s, %s))", (_LOCK, _LOCK, wait_s)
         ):
             self._session = connection.connection_id
             return
-        holder = connection.value("SELECT IS_USED_LOCK(%s)", (self._lock,))
+        holder = connection.value("SELECT IS_USED_LOCK(%s)", (_LOCK,))
         raise Taken(
-            f"another cut-over is at work with the state schema {self._settings.state_schema} at"
-            f" {self._settings.target.address} (session {holder} there): wait for it, or end it and call this again"
+            f"another cut-over is at work at {self._settings.target.address} (session {holder} there): wait for it, or"
+            " end it and call this again"
         )
 
     def _asked(self, question: Callable[[Connection], _T]) -> _T:

@@ -24,10 +24,11 @@ from pydbsync.apply.checkpoint import CheckpointRow
 from pydbsync.apply.connection import Connection
 from pydbsync.apply.operator_audit import actor_here
 from pydbsync.apply.pause_table import PauseTable
+from pydbsync.apply.progress_tables import FRESH
 from pydbsync.errors import ApplyError
-from pydbsync.ops.cutover.engine import StepFailed, Way, Work
 from pydbsync.ops.cutover.hooks import run_hook
 from pydbsync.ops.cutover.proc import arguments, stat_fields
+from pydbsync.ops.cutover.work import StepFailed, Way, Work
 from pydbsync.plan.quoting import quote_name
 from pydbsync.source.connection import connection_name, connection_parameters
 
@@ -61,13 +62,12 @@ def running(connection: Connection, way: Way) -> list[Running]:
     """The workers and captures of a direction that have written lately, as its target knows them."""
     schema = quote_name(way.settings.state_schema)
     streams = tuple(queue.stream for queue in way.settings.queues) or ("",)
-    fresh = "written_at > CURRENT_TIMESTAMP(6) - INTERVAL GREATEST(2, 10 * every_s) SECOND"
     found: list[Running] = []
     for kind, sql, parameters in (
         ("worker", f"SELECT stream, host, pid, state FROM {schema}.worker WHERE stream IN %s AND state <> 'stopped'"
-                   f" AND {fresh}", (streams,)),
+                   f" AND {FRESH}", (streams,)),
         ("capture", f"SELECT name, host, pid, state FROM {schema}.task WHERE kind = 'capture' AND ended_at IS NULL"
-                    f" AND {fresh}", ()),
+                    f" AND {FRESH}", ()),
     ):  # fmt: skip
         try:
             found += [Running(kind, name, host, int(pid), state) for name, host, pid, state in

@@ -13,17 +13,19 @@ from pathlib import Path
 
 import msgspec
 
+from pydbsync.engine.table_plans import router_from
 from pydbsync.errors import ApplyError, PydbsyncError
 from pydbsync.ops.copy.programs import read_triggers
 from pydbsync.ops.counters import behind_of
-from pydbsync.ops.cutover.carry import inventory_of, programs_at, read_all, reported
+from pydbsync.ops.cutover.carry import reported
 from pydbsync.ops.cutover.check import Check, doctor_errors
-from pydbsync.ops.cutover.engine import Step, StepFailed, Way, Work
+from pydbsync.ops.cutover.comparison import compare
 from pydbsync.ops.cutover.events import enabled_events
 from pydbsync.ops.cutover.fence import beat, not_passed, source_place
 from pydbsync.ops.cutover.journal import Journal
+from pydbsync.ops.cutover.programs import inventory_of, programs_at, read_all
 from pydbsync.ops.cutover.sessions import privileged
-from pydbsync.ops.cutover.switch import compare
+from pydbsync.ops.cutover.work import Step, StepFailed, Way, Work
 from pydbsync.ops.doctor.finding import counted, listed
 from pydbsync.ops.servers import Server
 from pydbsync.plan.quoting import quote_name
@@ -148,12 +150,12 @@ def _triggers(work: Work) -> list[str]:
 
 
 def _programs(work: Work) -> list[str]:
-    servers = work.servers()
+    servers, router = work.servers(), router_from(work.way.settings)
     there = programs_at(servers.target)
     missing = [
         f"{each.kind} {each.name}"
         for each in servers.source.call(lambda source: read_all(source, inventory_of(work.way, source)))
-        if (each.kind, each.name.database, each.name.table) not in there
+        if any((each.kind, database, each.name.table) not in there for database in router.databases(each.name.database))
     ]
     return [f"these would be made at {work.way.target}: {listed(missing)}"] if missing else []
 

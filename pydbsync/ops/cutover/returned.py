@@ -20,15 +20,15 @@ from pydbsync.engine.table_plans import router_from
 from pydbsync.errors import OperationError
 from pydbsync.killpoints import kill_point
 from pydbsync.model import RowChange, SchemaChange
-from pydbsync.ops.cutover.carry import drop_triggers, keep_triggers, make_triggers
 from pydbsync.ops.cutover.dangling import Dangling, Last, beside_target, inverse, read_changes
-from pydbsync.ops.cutover.engine import Way, Work
 from pydbsync.ops.cutover.events import disable_events, enabled_events
 from pydbsync.ops.cutover.fence import own_users, source_place
 from pydbsync.ops.cutover.hooks import run_hook
 from pydbsync.ops.cutover.processes import empty_queues, end, forget_capture, let_go_on
 from pydbsync.ops.cutover.sessions import ReadOnly, end_sessions, set_read_only
-from pydbsync.ops.cutover.switch import Arm
+from pydbsync.ops.cutover.triggers import drop_triggers, keep_triggers, make_triggers
+from pydbsync.ops.cutover.way_back import Arm
+from pydbsync.ops.cutover.work import Way, Work
 from pydbsync.ops.doctor.finding import counted, listed
 from pydbsync.ops.verify.place import SourcePlace
 from pydbsync.places import parse_position

@@ -12,15 +12,20 @@ import msgspec
 
 from pydbsync.config.cutover_plan import CutoverPlan, load_plan
 from pydbsync.config.file import load_settings
+from pydbsync.config.settings import Settings
 from pydbsync.errors import ConfigError, OperationError
 from pydbsync.ops.cutover.carry import Carry
 from pydbsync.ops.cutover.check import Check
-from pydbsync.ops.cutover.engine import OPEN, Engine, Step, StepFailed, Way, Work, is_opened
+from pydbsync.ops.cutover.comparison import Verify
+from pydbsync.ops.cutover.engine import OPEN, Engine, is_opened
 from pydbsync.ops.cutover.failover import failover_steps
 from pydbsync.ops.cutover.fence import Drain, Fence
 from pydbsync.ops.cutover.journal import Command, Journal, RunRow, open_journal, read_runs
+from pydbsync.ops.cutover.processes import start_replay
 from pydbsync.ops.cutover.rehearse import Rehearsal, rehearse
-from pydbsync.ops.cutover.switch import Arm, Open, Ready, Retire, StopForth, Switch, Verify, Watch
+from pydbsync.ops.cutover.switch import Open, Retire, StopForth, Switch
+from pydbsync.ops.cutover.way_back import Arm, Ready, Watch
+from pydbsync.ops.cutover.work import Step, StepFailed, Way, Work
 
 _T = TypeVar("_T")
 NEEDED = ("db_info", "source_db_info", "rabbitmq_conn_info", "rabbitmq_queue_bind")
@@ -103,8 +108,8 @@ class Call:
         """`is_back`: a failover from the server that a cutover went to."""
         self._way, self._back = (ways.back, ways.forth) if is_back else ways.of(command)
 
-    def failover(self, *, undo: bool = False) -> Outcome:
-        """Open the target of a dead source."""
+    def failover(self, *, undo: bool = False, leaves_queues: bool = False) -> Outcome:
+        """Open the target of a dead source; `leaves_queues` where the broker is dead too."""
         journal = open_journal(self._way.settings, self._ways.plan.name)
         try:
             journal.lock()
@@ -133,11 +138,11 @@ class Call:
             work = self._noted(self._work(journal, row))
             if events:  # which ran at the source until that cut-over disabled them
                 work.keep("fence", {"events": events})
-            engine = Engine(work, failover_steps())
+            engine = Engine(work, failover_steps(leaves_queues=leaves_queues))
             if undo:
                 engine.undo("as was asked for")
             engine.go()
-            return outcome(work, first="check")
+            return outcome(work, engine, first="check")
         finally:
             journal.close()
 
@@ -173,18 +178,21 @@ class Call:
         back = self._back.settings
         now = {
             "back": {"schema": back.state_schema, "streams": [each.stream for each in back.queues]},
+            "back_tables": _tables(back),
             # What is over when it is done: with two_way nothing is.
             "streams": [] if work.is_two_way else [each.stream for each in self._way.settings.queues],
+            "tables": _tables(self._way.settings),
         }
         for name, value in now.items():
             if work.facts.get(name, value) != value:
-                what = self._back.config if name == "back" else self._way.config
+                what = self._back.config if name.startswith("back") else self._way.config
                 raise OperationError(
-                    f"{what} has other queues, another state_schema or another two_way than when {work.command} began"
-                    f" at {work.row.started}: give it back what it had ({work.facts[name]}), and call this again"
+                    f"{what} has other queues, another state_schema, another two_way or other tables than when"
+                    f" {work.command} began at {work.row.started}: give it back what it had ({work.facts[name]}), and"
+                    " call this again"
                 )
         if "streams" not in work.facts:
-            work.facts["back"] = now["back"]
+            work.facts |= now
             work.keep("streams", now["streams"])
         return work
 
@@ -201,14 +209,18 @@ class Call:
             journal.close()
             other.close()
 
-    def rehearse(self, *, drains: int, verifies: int) -> Rehearsal:
-        """Everything but the switch. Writes heartbeats, and no step."""
+    def rehearse(self, *, drains: int, verifies: int, is_copied: bool = False) -> Rehearsal:
+        """Everything but the switch. Writes heartbeats, and no step. `is_copied`: replay begins behind a copy."""
         journal = open_journal(self._way.settings, self._ways.plan.name)
         try:
             journal.lock()
             row = RunRow(0, self._ways.plan.name, self._command, journal.turn() + 1, "running", self._way.source,
                          self._way.target, "", {}, None, "", None)  # fmt: skip
-            return rehearse(self._work(journal, row), steps(), drains=drains, verifies=verifies)
+            work = self._work(journal, row)
+            if is_copied and not work.plan.hooks.start:
+                with work.within(work.plan.limits.arm_s, "arm_s"):
+                    start_replay(work, work.way)
+            return rehearse(work, steps(), drains=drains, verifies=verifies)
         finally:
             journal.close()
 
@@ -268,17 +280,25 @@ class Call:
                                  " other command")  # fmt: skip
             engine.undo("as was asked for")
         engine.go()
-        found = outcome(work)
+        found = outcome(work, engine)
         work.keep("write_stop_s", found.write_stop_s)
         return found
 
 
-def outcome(work: Work, first: str = "fence") -> Outcome:
+def _tables(settings: Settings) -> dict[str, object]:
+    """Which take part, and as what: of others it would be told too early that all has been applied."""
+    return {
+        "include": sorted(settings.include), "exclude": sorted(settings.exclude),
+        "dbname_rewrite": dict(sorted(settings.dbname_rewrite.items())),
+    }  # fmt: skip
+
+
+def outcome(work: Work, engine: Engine, first: str = "fence") -> Outcome:
     """What the journal says; the write stop begins with the step `first`."""
     rows = work.journal.steps(work.row.id)
     return Outcome(
         command=work.command, plan=work.plan.name, source=work.way.source, target=work.way.target,
-        write_stop_s=work.journal.seconds_between(work.row.id, first, OPEN),
+        write_stop_s=engine.seconds_between(first, OPEN),
         steps=tuple((row.name, row.state, row.seconds, row.result) for row in rows.values()),
         problems=(
             *work.facts.get("problems", ()),

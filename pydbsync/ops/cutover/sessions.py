@@ -10,7 +10,7 @@ from pydbsync.apply.connection import Connection
 from pydbsync.config.cutover_plan import Sessions
 from pydbsync.config.servers import TargetSettings
 from pydbsync.errors import ApplyError, PermanentError
-from pydbsync.ops.cutover.engine import StepFailed, Work
+from pydbsync.ops.cutover.work import StepFailed, Work
 from pydbsync.ops.doctor.source import replica_status
 from pydbsync.ops.servers import Server
 from pydbsync.plan.rows import Dialect

@@ -9,12 +9,21 @@ from pydbsync.errors import PlanError
 from pydbsync.model import TableName
 from pydbsync.ops.servers import SYSTEM_DATABASES
 from pydbsync.ops.verify.place import carries
-from pydbsync.plan.lexer import Brand
+from pydbsync.plan.lexer import Brand, read_tokens
 from pydbsync.plan.recognise import recognise
 from pydbsync.plan.statement import parse_statement
 from pydbsync.route.router import Router
 
 _AROUND = frozenset({"BEGIN", "COMMIT", "ROLLBACK"})
+
+
+def drops_trigger(sql: str, *, is_mariadb: bool) -> bool:
+    """Whether it does no more than that: it changes no row, although triggers may be called as tables are."""
+    try:
+        tokens = read_tokens(sql, brand="mariadb" if is_mariadb else "mysql").tokens
+    except PlanError:
+        return False
+    return [token.upper for token in tokens[:2]] == ["DROP", "TRIGGER"]
 
 
 def concerning(router: Router, *, is_mariadb: bool, queue: QueueSettings | None = None) -> Callable[[str, str], bool]:

@@ -1,28 +1,15 @@
-"""The steps from the comparison to the opening: equal, one direction ended, the other one armed, switched, opened."""
+"""The steps of the switch: one direction ended, applications sent, the other server opened, what is over ended."""
 
 from __future__ import annotations
 
-import time
 from dataclasses import replace
-from datetime import datetime, timedelta
 
 from pydbsync.errors import ApplyError, ConfigError, TransientError
-from pydbsync.ops.cutover.engine import OPEN, Step, StepFailed, Way, Work
-from pydbsync.ops.cutover.events import enable_events
-from pydbsync.ops.cutover.fence import Fence, assert_quiet, beat, by_hook, not_passed, parked, source_place
+from pydbsync.ops.cutover.engine import OPEN
+from pydbsync.ops.cutover.events import enable_events, events_there
+from pydbsync.ops.cutover.fence import Fence, assert_quiet, by_hook
 from pydbsync.ops.cutover.hooks import run_hook
-from pydbsync.ops.cutover.processes import (
-    assert_capturing,
-    empty_queues,
-    end,
-    forget_capture,
-    keep_still,
-    let_go_on,
-    running,
-    start,
-    start_replay,
-    wait_for_workers,
-)
+from pydbsync.ops.cutover.processes import end, keep_still, let_go_on
 from pydbsync.ops.cutover.sessions import (
     ReadOnly,
     is_closed_by_file,
@@ -31,91 +18,9 @@ from pydbsync.ops.cutover.sessions import (
     read_only,
     set_read_only,
 )
+from pydbsync.ops.cutover.work import Step, StepFailed, Way, Work
 from pydbsync.ops.doctor.finding import listed
-from pydbsync.ops.told import telling
-from pydbsync.ops.verify.compare import CompareOptions, Since
 from pydbsync.ops.verify.place import SourcePlace
-from pydbsync.ops.verify.report import Report
-from pydbsync.ops.verify.run import Verification, VerifyOptions
-from pydbsync.ops.verify.settle import SettleOptions
-from pydbsync.plan.quoting import quote_name
-
-_POLL_S = 0.05
-_MARGIN_S = 60
-_ZONES_S = 36 * 3600
-"""A DATETIME is meant in whatever zone the application has, and a DATE is the beginning of its day."""
-_LIVE_PASSES = 3
-
-
-class Verify(Step):
-    """Both servers hold the same rows."""
-
-    name = "verify"
-    says = "compare both servers"
-    limit = "verify_s"
-
-    def do(self, work: Work) -> str:
-        if work.plan.verify == "none":
-            return "nothing was compared, as the plan says"
-        return compare(work, is_live=work.is_two_way)
-
-
-def compare(work: Work, *, is_live: bool = False) -> str:
-    """Compare as the plan says. Raises StepFailed where something differs, or could not be compared.
-
-    `is_live`: while the application writes; rows that changed whenever they were looked at say nothing then, and are
-    not looked at for long.
-    """
-    way = work.way
-    since = since_last(work) if work.plan.since_column else None
-    settle = SettleOptions(passes=_LIVE_PASSES) if is_live else SettleOptions()
-    options = VerifyOptions(jobs=work.plan.verify_jobs, compare=CompareOptions(since=since), settle=settle)
-    with telling(way.settings, "verify", name=work.command) as told:
-        report = Verification(way.settings, options, stop=work.stop, log=work.log).run()
-        told.row.exit_code = report.exit_code()
-    if work.stop.is_set():
-        work.wait(0)
-    only_in_flux = is_live and all(
-        table.status == "equal" or (table.in_flux and not (table.different or table.structure or table.error))
-        for table in report.tables
-    )
-    if report.exit_code() != 0 and not only_in_flux:
-        raise StepFailed(f"both servers are not equal: {different(report)}; `pydbsync verify` shows the rows")
-    rows = sum(table.source_rows for table in report.tables)
-    changed = f" that have changed since {since.value}" if since else ""
-    return f"{len(report.tables)} tables with {rows:,} rows{changed} are equal"
-
-
-def since_last(work: Work) -> Since:
-    """From when on rows are compared: the beginning of the last comparison of all rows that was equal."""
-    source, target = work.servers().source, work.servers().target
-    found = target.value(
-        "SELECT CAST(CONVERT_TZ(MAX(started_at), @@session.time_zone, '+00:00') AS CHAR) FROM"
-        f" {quote_name(work.way.settings.state_schema)}.task WHERE kind = 'verify' AND exit_code = 0 AND name = ''"
-    )
-    if found is None:
-        raise StepFailed(
-            "no comparison of all rows has been equal yet: `pydbsync verify`, or `verify: full` in the plan"
-        )
-    # The target's clock says when that was, and the source's when a row has changed.
-    now = "SELECT UNIX_TIMESTAMP(NOW(6))"
-    margin_s = _MARGIN_S + max(0.0, float(target.value(now)) - float(source.value(now)))
-    if source.value(
-        "SELECT 1 FROM information_schema.columns WHERE column_name = %s AND data_type <> 'timestamp' LIMIT 1",
-        (work.plan.since_column,),
-    ):
-        margin_s += _ZONES_S
-    begun = datetime.fromisoformat(str(found)) - timedelta(seconds=margin_s)
-    return Since(work.plan.since_column, begun.replace(microsecond=0).isoformat(" "))
-
-
-def different(report: Report) -> str:
-    """Which tables, and how."""
-    return listed(
-        f"{table.target} ({table.error or '; '.join(table.structure) or f'{table.different:,} rows differ'})"
-        for table in report.tables
-        if table.status != "equal"
-    )
 
 
 class StopForth(Step):
@@ -157,92 +62,6 @@ class StopForth(Step):
             keep_still(work, work.way)
 
 
-class Ready(Step):
-    """What of the way back can be started before anybody has to wait for it."""
-
-    name = "ready"
-    says = "have replay of the way back follow its empty queues"
-    undo_says = "replay of the way back ends"
-    limit = "arm_s"
-
-    def do(self, work: Work) -> str:
-        back = work.back
-        if work.is_two_way:
-            wait_for_workers(work, back)
-            return f"replay of {back.name} follows its queues (two_way)"
-        if "ready" not in work.facts:
-            end(work, back)
-            removed = empty_queues(back)
-            if removed:
-                work.tell(f"    {removed:,} old messages were removed from the queues of {back.name}")
-            beat(work, back)  # it may have to make the table, which need not be carried
-            work.keep("ready", True)
-        if work.plan.hooks.start:
-            return "the hook start has both started later"
-        let_go_on(work, back)
-        start_replay(work, back)
-        return f"replay of {back.name} follows its queues"
-
-    def undo(self, work: Work) -> str:
-        if "ready" not in work.facts:
-            return ""
-        return end(work, work.back)
-
-    def still(self, work: Work) -> None:
-        if work.plan.hooks.start or work.is_two_way:
-            return
-        # With super_read_only at its target the worker cannot even write that it follows; `arm` sees to it then.
-        if not read_only(work.servers(work.back).target).super_read_only:
-            start_replay(work, work.back)
-
-
-class Arm(Step):
-    """The way back carries what will be written, before anything is."""
-
-    name = "arm"
-    says = "start capture and replay of the way back, and prove that they carry"
-    undo_says = "capture and replay of the way back end"
-    limit = "arm_s"
-
-    def do(self, work: Work) -> str:
-        back = work.back
-        if work.is_two_way:
-            return f"{back.name} carries what is written to {back.source} (two_way){self._proven(work)}"
-        if "back_from" not in work.facts:
-            forget_capture(work, back)
-            work.keep("back_from", list(source_place(work, back)))
-        begin = SourcePlace(*work.facts["back_from"])
-        let_go_on(work, back)
-        start(work, back, str(begin))
-        return f"the way back carries what is written to {back.source} from {begin} on{self._proven(work)}"
-
-    def _proven(self, work: Work) -> str:
-        back = work.back
-        if not beat(work, back):
-            return " (no queue of it carries the heartbeat: that it does is not proven before the first write)"
-        place = source_place(work, back)
-        began = time.monotonic()
-        while problem := self._not_carried(work, place):
-            work.waits_for = problem
-            if not work.is_two_way:
-                assert_capturing(work, back)
-            work.wait(_POLL_S)
-        return f"; a heartbeat took {time.monotonic() - began:.2f} s"
-
-    def _not_carried(self, work: Work, place: SourcePlace) -> str:
-        try:
-            return not_passed(work, work.back, place, with_heartbeat=True)
-        except StepFailed as exc:
-            return str(exc)  # a new stream has no checkpoint yet
-
-    def undo(self, work: Work) -> str:
-        return end(work, work.back) if "back_from" in work.facts else ""
-
-    def still(self, work: Work) -> None:
-        if not work.is_two_way:
-            start(work, work.back, str(SourcePlace(*work.facts["back_from"])))
-
-
 class Switch(Step):
     """Applications are sent to the other server."""
 
@@ -270,6 +89,8 @@ class Switch(Step):
     def undo(self, work: Work) -> str:
         if not work.facts.get("switched"):
             return ""
+        if not work.plan.hooks.switch:
+            raise StepFailed("applications were sent by the hook switch, which the plan has no more: give it back")
         try:
             run_hook(work, "switch", work.plan.hooks.switch, way=turned(work.way))
         except StepFailed as exc:
@@ -309,7 +130,7 @@ class Open(Step):
             run_hook(work, "open", work.plan.hooks.open, way=way)
         else:
             self._open(work)
-        missing = enable_events(target, work.facts.get("fence", {}).get("events", []))
+        missing = enable_events(target, events_there(work.facts.get("fence", {}).get("events", []), way.settings))
         note = f"; it does not have the events {listed(missing)}" if missing else ""
         return f"{closed}{way.target} takes writes{note}"
 
@@ -324,43 +145,23 @@ class Open(Step):
         open_after_restart(work.servers().target)
 
     def _source_closed(self, work: Work) -> str:
-        """Applications are here already: the server that was left is closed once more if it was restarted meanwhile."""
+        """Applications are here already: the server that was left is closed once more if it was restarted meanwhile.
+        What somebody has written there behind the look of `switch` would be missing here: it is undone then."""
         source = work.way.settings.source
         if work.command == "failover" or source is None or work.is_two_way:
             return ""
+        note = ""
         try:
             Fence().still(work)
         except StepFailed:
             set_read_only(work, source, ReadOnly(True))
-            return f"ATTENTION: {work.way.source} was open again (a restart?) and is closed anew; "
+            note = f"ATTENTION: {work.way.source} was open again (a restart?) and is closed anew; "
         except (TransientError, ConfigError) as exc:
             return f"ATTENTION: {work.way.source} is away ({exc}), and may come back open; "
-        return ""
-
-
-class Watch(Step):
-    """The first seconds: does the way back follow?"""
-
-    name = "watch"
-    says = "watch the way back"
-    limit = "watch_s"
-
-    def limit_s(self, work: Work) -> float:
-        return 60 + work.plan.limits.watch_s
-
-    def do(self, work: Work) -> str:
-        back = work.back
-        ends_at = time.monotonic() + work.plan.limits.watch_s
-        problems: list[str] = []
-        while time.monotonic() < ends_at:
-            found = work.servers(back).target.call(lambda connection: running(connection, back))
-            following = {each.name for each in found if each.is_following}
-            problems = [f"no worker follows {queue.stream}" for queue in back.settings.queues
-                        if queue.stream not in following]  # fmt: skip
-            problems += parked(work.servers(back).target, back)
-            work.wait(min(1.0, max(0.05, ends_at - time.monotonic())))
-        work.keep("watch_problems", problems)
-        return "ATTENTION: " + "; ".join(problems) if problems else "the way back follows, nothing is parked"
+        # With a hook `open`, or once it was opened, the way back brings what applications write here.
+        if not (work.facts["opening"] or work.plan.hooks.open) and "quiet_from" in work.facts:
+            assert_quiet(work, work.way, SourcePlace(*work.facts["quiet_from"]))
+        return note
 
 
 class Retire(Step):

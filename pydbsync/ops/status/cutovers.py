@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pydbsync.apply.connection import Connection, connection_for_questions
+from pydbsync.apply.progress_tables import FRESH
 from pydbsync.config.settings import Settings
 from pydbsync.errors import PydbsyncError
 from pydbsync.ops.cutover.journal import RunRow, read_runs
@@ -55,8 +56,7 @@ def _look_back(found: Cutover, run: RunRow, server: Connection | None) -> None:
         str(stream): None if lag is None else float(lag)
         for stream, lag in server.rows(
             f"SELECT stream, lag_s FROM {quote_name(back['schema'])}.worker WHERE stream IN %s AND state IN"
-            " ('following', 'stalled') AND written_at > CURRENT_TIMESTAMP(6) - INTERVAL GREATEST(2, 10 * every_s)"
-            " SECOND",
+            f" ('following', 'stalled') AND {FRESH}",
             (tuple(back["streams"]),),
         )
     }
@@ -72,6 +72,13 @@ def _look_back(found: Cutover, run: RunRow, server: Connection | None) -> None:
     if missing:
         found.is_level = False
         found.way_back = f"no worker follows {', '.join(missing)}: what is written meanwhile waits, and a rollback too"
+        return
+    if run.facts.get("back_capture") and not server.value(
+        f"SELECT COUNT(*) FROM {quote_name(back['schema'])}.task WHERE kind = 'capture' AND ended_at IS NULL"
+        f" AND {FRESH}"
+    ):
+        found.is_level = False
+        found.way_back = "no capture of the way back runs: what is written meanwhile waits, and a rollback too"
         return
     lag = max((each or 0.0 for each in lags.values()), default=0.0)
     found.is_level = lag < _LEVEL_S

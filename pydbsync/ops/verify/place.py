@@ -60,10 +60,12 @@ class Streams:
     def __init__(
         self, settings: Settings, source: Server, target: Server, *, streams: Sequence[str] = (),
         concerns: Callable[[str, str], bool] = lambda sql, database: False,
+        harmless: Callable[[str], bool] = lambda sql: False,
     ) -> None:  # fmt: skip
         """`concerns` tells of statements that name none of the tables which of them count all the same, by their text
-        and default database."""
+        and default database; `harmless` of those that do not count, whatever they name."""
         self._concerns = concerns
+        self._harmless = harmless
         self._settings = settings
         self._source = source
         self._target = target
@@ -179,9 +181,9 @@ class Streams:
             elif event.kind in (kinds.QUERY, kinds.MARIADB_QUERY_COMPRESSED):
                 is_compressed = event.kind == kinds.MARIADB_QUERY_COMPRESSED
                 query = parse_query(event.body, is_compressed=is_compressed)
-                if not is_applied and (
-                    spelled.search(query.raw) or self._concerns(query.raw.decode("utf-8", "replace"), query.database)
-                ):
+                sql = query.raw.decode("utf-8", "replace")
+                is_meant = spelled.search(query.raw) or self._concerns(sql, query.database)
+                if not is_applied and is_meant and not self._harmless(sql):
                     return False
             elif event.kind not in kinds.NOTES and event.kind not in _HARMLESS:
                 return False  # what is inside is not looked at
