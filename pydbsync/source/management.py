@@ -59,6 +59,8 @@ class Management:
                 status, body = response.status, response.read()
             finally:
                 connection.close()
+        except http.client.BadStatusLine as exc:
+            raise SourceError(f"{self.address} is not RabbitMQ's management: it answers with no HTTP") from exc
         except (OSError, http.client.HTTPException) as exc:
             raise SourceError(f"{self.address} does not answer: {exc or type(exc).__name__}") from exc
         if status in _REFUSED:

@@ -75,6 +75,14 @@ SERVERS = {
         "tables", "own-names", "error", "shop of the source goes into pydbsync", "another name in dbname_rewrite",
         options={"dbname_rewrite": {"shop": "pydbsync"}},
     ),
+    "a database goes into one of the target's own": Fault(
+        "tables", "own-names", "error", "rows would go into mysql", "another name in dbname_rewrite",
+        options={"dbname_rewrite": {"shop": "mysql"}},
+    ),
+    "the heartbeat stands among the tables of others": Fault(
+        "tables", "own-names", "error", "(shop.items) has other tables too: shop.orders", "heartbeat_table:",
+        options={"heartbeat_table": "shop.items"},
+    ),
     "a database is called as the state schema": Fault(
         "tables", "own-names", "error", "the source has shop.items", "another name that no database",
         options={"state_schema": "shop"},
@@ -348,6 +356,15 @@ TABLES = {
         "tables", "own-unique-key", "error", "unique key own (code) at the target alone", "DROP INDEX `own`",
         target=("ALTER TABLE items ADD UNIQUE own (code)",),
     ),
+    "a unique key of the source is missing": Fault(
+        "tables", "lost-unique-key", "warning", "shop.items lacks the unique key own of the source",
+        "ADD UNIQUE `own` (`code`)", source=("ALTER TABLE items ADD UNIQUE own (code)",),
+    ),
+    "two tables go into one": Fault(
+        "tables", "merged-tables", "warning", "shop.plain gets the rows of other.plain, shop.plain: where",
+        "a target of its own", options={"dbname_rewrite": {"other": "shop"}},
+        source=("CREATE DATABASE other", "CREATE TABLE other.plain LIKE plain"),
+    ),
     "a unique key of a part of the text": Fault(
         "tables", "own-unique-key", "error", "unique key own (code(5))", "DROP INDEX `own`",
         source=("ALTER TABLE items ADD UNIQUE own (code)",), target=("ALTER TABLE items ADD UNIQUE own (code(5))",),
@@ -398,6 +415,9 @@ TABLES = {
         "tables", "trusted-columns", "warning", "'shop.orders.shre'", "correct trusted_columns",
         options={"trusted_columns": ["shop.orders.shre"]},
     ),
+    "a name of exclude is wrong": Fault(
+        "tables", "exclude", "warning", "'shop.itmes'", "correct exclude", options={"exclude": ["shop.itmes", "tmp.*"]},
+    ),
     "a glob of include is wrong": Fault(
         "tables", "include", "warning", "'shop.ordres'", "correct include", options={"include": ["shop.ordres"]},
     ),
@@ -416,7 +436,8 @@ def ends(source: Endpoint, target: Endpoint) -> tuple[Endpoint, Endpoint]:
 
 
 def _make(end: Endpoint) -> None:
-    end.query("DROP DATABASE IF EXISTS shop")
+    for database in ("shop", "other"):
+        end.query(f"DROP DATABASE IF EXISTS {database}")
     end.query("CREATE DATABASE shop CHARACTER SET utf8mb4 COLLATE utf8mb4_general_ci")
     run_sql(end, SHOP, database="shop")
 

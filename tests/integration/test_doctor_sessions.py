@@ -174,6 +174,20 @@ def test_what_an_account_of_the_target_is_like(ends: dict[str, Endpoint], name: 
         target.query("DROP USER shopkeeper@'%'")
 
 
+def test_a_table_that_is_not_shown_is_not_said_to_be_missing(ends: dict[str, Endpoint]) -> None:
+    target = ends["target"]
+    keeper = replace(target, user="shopkeeper", password="sells", server=None)
+    target.query("CREATE USER shopkeeper@'%' IDENTIFIED BY 'sells'")
+    try:
+        report = examined(settings_of(ends["source"], keeper), "tables")
+        must_say(report, Fault("", "missing-tables", "unknown", "shop.t at the target are missing, or", "GRANT SELECT"))
+        target.query("GRANT SELECT ON shop.* TO shopkeeper@'%'")
+        report = examined(settings_of(ends["source"], keeper), "tables")
+        must_say(report, Fault("", "missing-tables", "ok", "all 1 table that take part are at the target", ""))
+    finally:
+        target.query("DROP USER shopkeeper@'%'")
+
+
 def test_a_role_that_is_not_active_is_made_so_by_the_remedy(ends: dict[str, Endpoint]) -> None:
     """The rights were granted, and a new session does not have them."""
     target = ends["target"]

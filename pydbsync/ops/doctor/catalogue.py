@@ -173,11 +173,16 @@ def source_tables(exam: Examination) -> dict[TableName, TableFacts]:
         own = {exam.settings.heartbeat_table}
         return {
             name: table
-            for name, table in read_tables(exam.source()).items()
+            for name, table in every_source_table(exam).items()
             if not table.is_view and exam.router.takes(name) and str(name) not in own
         }
 
     return exam.known("source tables", read)
+
+
+def every_source_table(exam: Examination) -> dict[TableName, TableFacts]:
+    """Those of the source and its views, whether they take part or not. Raises Away, ApplyError."""
+    return exam.known("every source table", lambda: read_tables(exam.source()))
 
 
 def source_databases(exam: Examination) -> tuple[str, ...]:

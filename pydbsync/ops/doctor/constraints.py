@@ -19,7 +19,7 @@ from pydbsync.ops.doctor.catalogue import (
     target_databases,
 )
 from pydbsync.ops.doctor.examination import Away, Examination
-from pydbsync.ops.doctor.finding import Finding, error, listed, ok, warning
+from pydbsync.ops.doctor.finding import Finding, counted, error, listed, ok, warning
 from pydbsync.ops.doctor.variables import text_of
 from pydbsync.plan.quoting import quote_name, quote_table
 
@@ -53,6 +53,40 @@ def check_unique_keys(exam: Examination) -> Iterator[Finding]:
                 f"ALTER TABLE {quote_table(pair.target_name)} DROP INDEX {quote_name(name)}; or the same key at the"
                 " source",
             )
+
+
+def check_lost_keys(exam: Examination) -> Iterator[Finding]:
+    """What the source holds unique, and the target would not, once it is written to."""
+    for pair, target in _alike(exam):
+        if list(exam.router.targets(pair.source.name)) != [pair.target_name]:
+            continue
+        found = [*target.unique_keys.values(), tuple((column.lower(), 0) for column in target.primary_key)]
+        for name, parts in pair.source.unique_keys.items():
+            if parts in found or any(column not in target.columns for column, _ in parts):
+                continue
+            shown = ", ".join(f"{quote_name(column)}({part})" if part else quote_name(column) for column, part in parts)
+            yield warning(
+                "lost-unique-key",
+                f"{pair.target_name} lacks the unique key {name} of the source: replay is right without it, and the"
+                " application would get rows twice after the cut-over",
+                f"ALTER TABLE {quote_table(pair.target_name)} ADD UNIQUE {quote_name(name)} ({shown})",
+            )
+
+
+def check_merged(exam: Examination) -> Iterator[Finding]:
+    """Several tables of the source whose rows go into one."""
+    into: dict[TableName, list[TableName]] = {}
+    for pair in pairs(exam):
+        into.setdefault(pair.target_name, []).append(pair.source.name)
+    merged = {name: sources for name, sources in into.items() if len(sources) > 1}
+    for name, sources in list(merged.items())[:1]:
+        more = f" (and {counted(len(merged) - 1, 'more table')} likewise)" if len(merged) > 1 else ""
+        yield warning(
+            "merged-tables",
+            f"{name} gets the rows of {listed(sorted(sources))}{more}: where they have equal keys, a row of one"
+            " replaces that of another, or is parked",
+            "see that their keys cannot be equal, or give each a target of its own (dbname_rewrite, docs/routes.md)",
+        )
 
 
 def _follows(parts: tuple[tuple[str, int], ...], source: tuple[tuple[str, int], ...]) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from fnmatch import fnmatchcase
 
-from pydbsync.ops.doctor.catalogue import pairs, source_tables
+from pydbsync.ops.doctor.catalogue import every_source_table, pairs, source_tables
 from pydbsync.ops.doctor.examination import Examination
 from pydbsync.ops.doctor.finding import Finding, warning
 from pydbsync.route.filters import Filters
@@ -30,6 +30,11 @@ def check_names(exam: Examination) -> Iterator[Finding]:
                 "include", f"include names {glob!r}, and no table of the source that takes part is called so",
                 "correct include; names compare with their case",
             )  # fmt: skip
+    every = every_source_table(exam)
+    for glob in settings.exclude:
+        if not set(glob) & set("*?[") and not any(Filters(include=[glob]).takes(name) for name in every):
+            yield warning("exclude", f"exclude names {glob!r}, and no table of the source is called so",
+                          "correct exclude; names compare with their case")  # fmt: skip
     yield from _columns(exam)
 
 

@@ -8,10 +8,11 @@ from collections.abc import Iterator
 
 from pydbsync.apply.migrations import MIGRATIONS, VERSION_TABLE, Made, Table, made_columns, plain_type
 from pydbsync.ops.capture.history.state import CAPTURE_TABLES
-from pydbsync.ops.doctor.catalogue import pairs
+from pydbsync.ops.doctor.catalogue import every_source_table, pairs
 from pydbsync.ops.doctor.examination import Examination
 from pydbsync.ops.doctor.finding import Finding, error, listed
 from pydbsync.ops.doctor.variables import text_of
+from pydbsync.ops.servers import SYSTEM_DATABASES
 from pydbsync.plan.quoting import quote_name
 
 _PRIMARY = re.compile(r"PRIMARY KEY\b", re.IGNORECASE)
@@ -43,6 +44,21 @@ def check_own_names(exam: Examination) -> Iterator[Finding]:
             f"{listed(into)} of the source goes into {settings.state_schema}, which is the state schema: its tables"
             " would stand among pydbsync's own",
             "another name in dbname_rewrite (or routes), or another state_schema",
+        )
+    into = sorted({pair.target_name.database for pair in pairs(exam)
+                   if pair.target_name.database.lower() in SYSTEM_DATABASES})  # fmt: skip
+    if into:
+        yield error("own-names", f"rows would go into {listed(into)}, which is the target's own",
+                    "another name in dbname_rewrite (or routes)")  # fmt: skip
+    heartbeat, _, table = settings.heartbeat_table.partition(".")
+    beside = sorted(str(name) for name in every_source_table(exam)
+                    if name.database == heartbeat and name.table != table)  # fmt: skip
+    if beside:
+        yield error(
+            "own-names",
+            f"the database of the heartbeat ({settings.heartbeat_table}) has other tables too: {listed(beside)}: they"
+            " are left out of replay",
+            "heartbeat_table: one in a database of its own, such as pydbsync_heartbeat.heartbeat",
         )
     hidden = sorted(
         f"{database}.{table}"

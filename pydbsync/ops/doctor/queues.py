@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import re
 import threading
+import time
 from collections.abc import Iterator, Mapping
 from typing import Any
 from urllib.parse import quote
@@ -17,12 +18,15 @@ from pydbsync.ops.doctor.finding import Finding, counted, error, listed, ok, unk
 from pydbsync.ops.doctor.policies import Policy, effective, policies_of
 from pydbsync.ops.doctor.reach import management_remedy
 from pydbsync.ops.doctor.state import longest_schema_change_s
+from pydbsync.ops.status.read import ask_queue
 from pydbsync.source.management import NoRight
 from pydbsync.source.topology import inspect, queue_arguments, what_it_drops
 
 _OWN_NAME = "pydbsync"
 _DEFAULT_CONSUMER_TIMEOUT_S = 1800
 _MARGIN = 1.5
+_STATISTICS_S = 7.0
+"""RabbitMQ's own statistics are taken every five seconds."""
 
 
 def queue_facts(exam: Examination, queue: str) -> Mapping[str, Any] | None:
@@ -32,6 +36,8 @@ def queue_facts(exam: Examination, queue: str) -> Mapping[str, Any] | None:
 
     def ask() -> Mapping[str, Any] | None:
         facts: Mapping[str, Any] | None = management.get(path)
+        if facts and facts.get("type") != "stream":
+            facts = _with_consumers(exam, queue, facts)
         if facts and facts.get("members"):
             # The statistics of a quorum queue that runs no more stay as they were last.
             now = management.get(f"{path}?disable_stats=true") or {}
@@ -40,6 +46,24 @@ def queue_facts(exam: Examination, queue: str) -> Mapping[str, Any] | None:
 
     found: Mapping[str, Any] | None = exam.known(f"queue {queue}", ask)
     return found
+
+
+def _with_consumers(exam: Examination, queue: str, facts: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Facts that know of all consumers: the statistics tell of one some seconds after it has come."""
+    path = f"/queues/{exam.management().vhost_path()}/{quote(queue, safe='')}"
+    try:
+        found = ask_queue(exam.link(), queue, threading.Event())
+    except (Away, SourceError):
+        return facts
+    deadline = time.monotonic() + _STATISTICS_S
+    while not isinstance(found, str) and found.consumers > _told(facts) and time.monotonic() < deadline:
+        time.sleep(0.25)
+        facts = exam.management().get(path) or facts
+    return facts
+
+
+def _told(facts: Mapping[str, Any]) -> int:
+    return sum("user" in (each.get("channel_details") or {}) for each in facts.get("consumer_details") or ())
 
 
 def check_queues(exam: Examination) -> Iterator[Finding]:
@@ -127,7 +151,8 @@ def _queue(exam: Examination, queue: QueueSettings, facts: Mapping[str, Any]) ->
             "queue-mirrors",
             f"queue {name} is mirrored{_by(policies, 'x-ha-mode', arguments)}: what a mirror has not taken over yet is"
             " lost with the node of the queue, and RabbitMQ 4 mirrors no queue",
-            f"queue_type: quorum in the configuration; {_anew(name, vhost, '')}",
+            f"queue_type: quorum, and have it made anew (stop Maxwell, let the worker empty it, rabbitmqctl"
+            f" delete_queue -p {vhost} {name}); {_without(policies, 'x-ha-mode', arguments, name, vhost)}",
         )
     yield from _unlike(exam, name, queue, facts)
     if "x-max-priority" in arguments:

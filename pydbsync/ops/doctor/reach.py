@@ -241,7 +241,7 @@ def _remedy(away: Away, key: str, *, is_encrypted: bool) -> str:
         return (
             _REMEDIES[1045].format(key=key)
             + "; a server or an account that demands TLS (require_secure_transport, REQUIRE SSL) can refuse in the"
-            f" same words: set `{key}.ssl_ca`"
+            f" same words: set `{key}.ssl_ca`, and with REQUIRE X509 `{key}.ssl_cert` and `{key}.ssl_key`"
         )
     if "does not let the session set" in text or "changed the session's settings" in text:
         return "take the init_connect of that server, or the proxy before it, out of the way of this user"
@@ -263,6 +263,11 @@ def _broker_remedy(text: str, exam: Examination) -> str:
         )
     if _EXPIRED.search(text):
         return "have the certificate of RabbitMQ renewed; see that the clocks are right"
+    if "closed the connection at once" in text:
+        return (
+            "correct rabbitmq_conn_info.port: 5672 as a rule, 5671 with rabbitmq_conn_info.tls (15672 is RabbitMQ's"
+            " management, 3306 MySQL)"
+        )
     if "certificate" in text or "TLS" in text or "tls" in text:
         return (
             "look at rabbitmq_conn_info.tls (ca, server_name) and .port: 5671 is the usual one with TLS, 5672 without"

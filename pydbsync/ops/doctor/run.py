@@ -73,7 +73,8 @@ GROUPS: Final[Mapping[str, tuple[Check, ...]]] = {
         named.check_names, own_names.check_own_names, tables.check_writable, tables.check_present, opened.check_opened,
         tables.check_routes, tables.check_keys,
         tables.check_columns, tables.check_engines,
-        tables.check_programs, constraints.check_unique_keys, constraints.check_checks, constraints.check_partitions,
+        tables.check_programs, constraints.check_unique_keys, constraints.check_lost_keys,
+        constraints.check_merged, constraints.check_checks, constraints.check_partitions,
         constraints.check_cascades, tables.check_defaults, conflicts.check_conflicts, conflicts.check_numbers,
     ),
     "state": (

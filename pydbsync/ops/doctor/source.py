@@ -11,7 +11,7 @@ from pydbsync.model import TableName
 from pydbsync.ops.doctor.catalogue import source_databases, source_tables
 from pydbsync.ops.doctor.examination import Away, Examination, NoTables
 from pydbsync.ops.doctor.finding import Finding, counted, error, listed, ok, unknown, warning
-from pydbsync.ops.doctor.variables import clock_skew_s, is_on, number, variables
+from pydbsync.ops.doctor.variables import clock_skew_s, is_on, number, text_of, variables
 from pydbsync.plan.quoting import quote_table
 
 _DAY_S = 86_400
@@ -330,19 +330,21 @@ def check_prepared(exam: Examination) -> Iterator[Finding]:
 
 def prepared_transactions(connection: Connection) -> list[str]:
     """Their names, as XA COMMIT takes them; nothing where our user may not see them."""
-    try:
-        rows = connection.rows("XA RECOVER")
+    is_mariadb = connection.dialect.is_mariadb
+    try:  # a name is bytes, which no character set has to fit
+        rows = connection.rows("XA RECOVER FORMAT='SQL'" if is_mariadb else "XA RECOVER CONVERT XID")
     except ApplyError:
         return []
-    return [_xid(int(form), int(length), data) for form, length, _, data in rows]
+    return [
+        text_of(data) if is_mariadb else _xid(int(form), int(length), text_of(data)) for form, length, _, data in rows
+    ]
 
 
-def _xid(form: int, length: int, data: bytes | str) -> str:
-    raw = data if isinstance(data, bytes) else data.encode("utf-8", "surrogateescape")
-    parts = [raw[:length], raw[length:]]
-    if form == 1 and not parts[1] and raw.isascii() and raw.decode().isprintable():
+def _xid(form: int, length: int, data: str) -> str:
+    raw = bytes.fromhex(data.removeprefix("0x"))
+    if form == 1 and len(raw) == length and raw.isascii() and raw.decode().isprintable():
         return f"'{raw.decode()}'"
-    return f"X'{parts[0].hex()}',X'{parts[1].hex()}',{form}"
+    return f"X'{raw[:length].hex()}',X'{raw[length:].hex()}',{form}"
 
 
 def check_tables(exam: Examination) -> Iterator[Finding]:

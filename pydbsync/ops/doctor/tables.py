@@ -70,7 +70,16 @@ def check_present(exam: Examination) -> Iterator[Finding]:
             f" change of {pair.source.name} would be parked",
             f"RENAME TABLE {quote_table(there)} TO {quote_table(pair.target_name)}",
         )
+    grants = exam.grants("target")
     for database, absent in missing.items():
+        hidden = [pair for pair in absent if grants.lacks(("SELECT",), database, pair.target_name.table)]
+        if hidden:
+            yield unknown(
+                "missing-tables",
+                f"{listed(pair.target_name for pair in hidden)} at the target are missing, or not shown to our user",
+                f"needs {exam.granting('target', ('SELECT',), database)}",
+            )
+        absent = [pair for pair in absent if pair not in hidden]
         if not absent:
             continue
         names = [pair.source.name for pair in absent]

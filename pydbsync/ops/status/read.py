@@ -280,7 +280,7 @@ def _ask_broker(settings: Settings, status: Status, depths: dict[str, BrokerQueu
     try:
         link.connect(stop)
         for queue in settings.queues:
-            depths[queue.queue] = _ask_queue(link, queue.queue, stop)
+            depths[queue.queue] = ask_queue(link, queue.queue, stop)
     except LinkStopped:
         status.rabbitmq_note = f"no answer within {ANSWER_S:g} s"
     except PydbsyncError as exc:
@@ -290,7 +290,8 @@ def _ask_broker(settings: Settings, status: Status, depths: dict[str, BrokerQueu
         link.close()
 
 
-def _ask_queue(link: BrokerLink, queue: str, stop: threading.Event) -> BrokerQueue | str:
+def ask_queue(link: BrokerLink, queue: str, stop: threading.Event) -> BrokerQueue | str:
+    """Depth and consumers as they are now, or why they are not known. Raises LinkStopped."""
     channel = link.open_channel(stop)  # the broker closes it where the queue is not there
     try:
         answer = link.ask(channel, lambda reply: channel.queue_declare(queue, passive=True, callback=reply), stop)
