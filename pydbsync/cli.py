@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from pydbsync import __version__
-from pydbsync.commands.examples import SENTENCES, add_examples
+from pydbsync.commands.examples import SENTENCES, add_examples, name_values
 from pydbsync.errors import PydbsyncError
 
 HOMES: Mapping[str, str] = {
@@ -47,6 +47,7 @@ def application(word: str = "") -> typer.Typer:
     for module in [HOMES[word]] if word in HOMES else dict.fromkeys(HOMES.values()):
         importlib.import_module(f"pydbsync.commands.{module}").register(app)
     add_examples(app)
+    name_values(app)
     return app
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Final
+from pathlib import Path
+from typing import Annotated, Final, get_args, get_origin, get_type_hints
 
 import typer
+from typer.models import OptionInfo
 
 SENTENCES: Final[Mapping[str, str]] = {
     "run": "Follow the queues of the configuration (as `python mysql_sync.py` does).",
@@ -144,6 +146,31 @@ EXAMPLES: Final[Mapping[str, tuple[tuple[str, str], ...]]] = {
         ("one table, with what differs in a file", "pydbsync verify --tables shop.orders --report differences.json"),
     ),
 }
+
+
+def name_values(app: typer.Typer) -> None:
+    """What an option or argument takes as a word that people know: FILE, TEXT, NUMBER; not the type in the code."""
+    for command in app.registered_commands:
+        if command.callback is None:
+            continue
+        hints = get_type_hints(command.callback, include_extras=True)
+        command.callback.__annotations__ = hints  # as text they would be read again, and what is set here forgotten
+        for hint in hints.values():
+            kind, *notes = get_args(hint) if get_origin(hint) is Annotated else (hint,)
+            for note in notes:
+                if isinstance(note, OptionInfo) and note.metavar is None:
+                    note.metavar = next((word for type_, word in _WORDS if type_ in (kind, *_parts(kind))), None)
+    for group in app.registered_groups:
+        if group.typer_instance is not None:
+            name_values(group.typer_instance)
+
+
+def _parts(kind: object) -> tuple[object, ...]:
+    """The types within `list[str] | None`."""
+    return tuple(each for part in get_args(kind) for each in (part, *_parts(part)))
+
+
+_WORDS = ((Path, "FILE"), (float, "NUMBER"), (int, "NUMBER"), (str, "TEXT"))
 
 
 def add_examples(app: typer.Typer, *above: str) -> None:

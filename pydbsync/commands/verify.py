@@ -36,6 +36,7 @@ from pydbsync.commands.times import read_time
 from pydbsync.errors import OperationError, TransientError
 from pydbsync.ops.brake import LoadLimits
 from pydbsync.ops.conditions import read_conditions
+from pydbsync.ops.status import words
 from pydbsync.ops.told import Told, telling
 from pydbsync.ops.verify.compare import CompareOptions, Since
 from pydbsync.ops.verify.kept import kept_findings
@@ -194,7 +195,9 @@ class ToldTables:
         self._told.findings = kept_findings(report)
         counts = Counter(table.status for table in report.tables)
         self._told.row.exit_code = report.exit_code()
-        self._told.row.result = ", ".join(f"{count} tables {status}" for status, count in counts.items())
+        self._told.row.result = ", ".join(
+            f"{words.count(number, 'table')} {status}" for status, number in counts.items()
+        )
 
 
 class LiveTables:

@@ -149,8 +149,8 @@ SITUATIONS: dict[str, tuple[Queue, list[Task], Health, list[str]]] = {
     ),
     "capture that was killed": (queue(worker()), [task("capture", written_s=50)], "down", ["capture has gone"]),
     "differences": (
-        queue(worker()), [task("verify", is_over=True, exit_code=1, state="done", result="1 tables different")],
-        "degraded", ["verify found differences", "1 tables different"],
+        queue(worker()), [task("verify", is_over=True, exit_code=1, state="done", result="1 table different")],
+        "degraded", ["verify found differences", "1 table different"],
     ),
 }  # fmt: skip
 
