@@ -151,6 +151,8 @@ class TableName(NamedTuple):
 
 # Kinds of columns, as Column.kind names them.
 BINARY_KINDS = frozenset({"binary", "varbinary", "tinyblob", "blob", "mediumblob", "longblob"})
+BYTES_KINDS = BINARY_KINDS | {"vector"}
+"""Kinds of columns whose values are bytes, in base64 in messages."""
 TEXT_KINDS = frozenset({"char", "varchar", "tinytext", "text", "mediumtext", "longtext"})
 FLOAT_KINDS = frozenset({"float", "double"})
 INTEGER_KINDS = frozenset({"tinyint", "smallint", "mediumint", "int", "bigint"})

@@ -271,7 +271,14 @@ INPUT_FORMATS: Final = ("maxwell", "canal", "debezium")
 DEBEZIUM_CHOICES: Final = {
     "decimal.handling.mode": ("precise", "string", "double"),
     "binary.handling.mode": ("bytes", "base64", "base64-url-safe", "hex"),
-    "time.precision.mode": ("adaptive_time_microseconds", "adaptive", "connect"),
+    "time.precision.mode": (
+        "adaptive_time_microseconds",
+        "adaptive",
+        "connect",
+        "isostring",
+        "microseconds",
+        "nanoseconds",
+    ),
 }
 """By the connector's own names; its defaults come first."""
 

@@ -15,9 +15,9 @@ from typing import Final, TypeAlias
 import msgspec
 
 from pydbsync.decode import spoken
-from pydbsync.decode.spoken import BYTES_KINDS, LeavesOut
+from pydbsync.decode.spoken import ColumnsOf, LeavesOut
 from pydbsync.errors import DecodeError
-from pydbsync.model import FLOAT_KINDS, GEOMETRY_KINDS, INTEGER_KINDS, TableName
+from pydbsync.model import BYTES_KINDS, FLOAT_KINDS, GEOMETRY_KINDS, INTEGER_KINDS, TEXT_KINDS, TableName
 
 _Value: TypeAlias = Callable[[str], object]
 
@@ -33,7 +33,6 @@ class _Message(msgspec.Struct):
     types: dict[str, str] | None = msgspec.field(name="mysqlType", default=None)
     data: list[dict[str, str | None]] | None = None
     old: list[dict[str, str | None]] | None = None
-    gtid: str | None = None
 
 
 _decode = msgspec.json.Decoder(_Message).decode
@@ -45,8 +44,9 @@ _find_labels = re.compile(r"'((?:[^'\\]|''|\\.)*)'", re.DOTALL).findall
 class CanalTranslator:
     """Translates flat messages. They carry no place in the binlog, so that all that comes again is applied again."""
 
-    def __init__(self, time_zone: str = "UTC", *, leaves_out: LeavesOut) -> None:
+    def __init__(self, time_zone: str = "UTC", *, columns_of: ColumnsOf, leaves_out: LeavesOut) -> None:
         """`time_zone` is that of canal's Java, in which it writes TIMESTAMP."""
+        self._columns_of = columns_of
         self._leaves_out = leaves_out
         self._zone = None if time_zone == "UTC" else zoneinfo.ZoneInfo(time_zone)
 
@@ -75,7 +75,11 @@ class CanalTranslator:
                 " row did not change, and then nothing tells whose they are"
             )
         try:
-            readers = {name: self._reader(spelled) for name, spelled in types.items()}
+            columns = self._columns_of(table)
+            readers = {
+                name: spoken.document if spoken.is_document(spoken.column_in(columns, name)) else self._reader(spelled)
+                for name, spelled in types.items()
+            }
             return [
                 spoken.row_message(kind, table, _image(row, readers), _image(old, readers) if old else None, ts=ts)
                 for row, old in zip(rows, olds or [{}] * len(rows), strict=True)
@@ -103,10 +107,10 @@ class CanalTranslator:
         match = _match_type(spelled)
         if match is None:
             raise ValueError(f"{spelled!r} is no type")
-        kind, arguments = match[1].lower(), match[2] or ""
+        kind, arguments, rest = match[1].lower(), match[2] or "", match[3].strip().lower()
         if kind in _NUMBERS:
             return _number
-        if kind in BYTES_KINDS:
+        if kind in BYTES_KINDS or (kind == "long" and rest.startswith("varbinary")):
             return lambda text: base64.b64encode(text.encode("latin-1")).decode()
         if kind == "timestamp":
             return self._timestamp
@@ -119,6 +123,10 @@ class CanalTranslator:
             return _enum_of(known) if kind == "enum" else _set_of(known)
         if kind in GEOMETRY_KINDS:
             return lambda text: spoken.shape((raw := text.encode("latin-1"))[4:], int.from_bytes(raw[:4], "little"))
+        if kind == "long" or (kind in _LONG_TEXTS and arguments):
+            return lambda text: text.encode("latin-1").decode("utf-8")  # 1.1.7 takes it for a BLOB: TEXT(300)
+        if kind not in _TEXTS:
+            raise ValueError(f"nothing is known of how canal writes the type {spelled!r}")
         return str
 
     def _timestamp(self, text: str) -> str:
@@ -132,7 +140,15 @@ class CanalTranslator:
         return moment.isoformat(sep=" ") + (f".{fraction}" if fraction else "")
 
 
-_NUMBERS: Final = INTEGER_KINDS | FLOAT_KINDS | {"decimal", "year", "integer", "numeric", "real", "bool", "boolean"}
+_NUMBERS: Final = INTEGER_KINDS | FLOAT_KINDS | {
+    "decimal", "numeric", "dec", "fixed", "year", "real", "float4", "float8", "bool", "boolean", "serial", "integer",
+    "middleint", "int1", "int2", "int3", "int4", "int8",
+}  # fmt: skip
+_LONG_TEXTS: Final = frozenset({"tinytext", "text", "mediumtext", "longtext"})
+_TEXTS: Final = TEXT_KINDS | {
+    "date", "datetime", "time", "character", "varcharacter", "national", "nchar", "nvarchar",
+}  # fmt: skip
+"""What comes as it is, by all names that a statement can have for it."""
 _match_number = re.compile(r"-?[0-9]+(\.[0-9]+)?([eE][-+]?[0-9]+)?").fullmatch
 
 

@@ -14,9 +14,9 @@ from typing import Any, Final, TypeAlias
 import msgspec
 
 from pydbsync.decode import spoken
-from pydbsync.decode.spoken import BYTES_KINDS, ColumnsOf, LeavesOut
+from pydbsync.decode.spoken import ColumnsOf, LeavesOut
 from pydbsync.errors import DecodeError
-from pydbsync.model import GEOMETRY_KINDS, NO_JSON, Column, TableName
+from pydbsync.model import BYTES_KINDS, GEOMETRY_KINDS, NO_JSON, Column, TableName
 
 _Value: TypeAlias = Callable[[Any], object]
 
@@ -96,7 +96,7 @@ class DebeziumTranslator:
             return self._row(payload, schema)
         if "ddl" in payload:
             return self._schema_change(payload)
-        if payload.get("status") in ("BEGIN", "END") or set(payload) <= {"ts_ms", "ts_us", "ts_ns"}:
+        if payload.get("status") in ("BEGIN", "END") or (payload and set(payload) <= {"ts_ms", "ts_us", "ts_ns"}):
             return []  # where a transaction begins and ends; the connector's own heartbeat
         raise DecodeError(
             "the message is no envelope of Debezium (op, source, before, after) and none about a schema change:"
@@ -167,9 +167,13 @@ class DebeziumTranslator:
                 f"{table} has no table at the target and no message has told its columns: without its schema in the"
                 " message (value.converter.schemas.enable) nothing tells what the values mean"
             )
-        return lambda name: self._by_column(_column(columns, name), name)
+        at_target = self._columns_of(table)
+        return lambda name: self._by_column(
+            spoken.column_in(columns, name), name, is_document=spoken.is_document(spoken.column_in(at_target, name))
+        )
 
-    def _by_column(self, column: Column | None, name: str) -> _Value:
+    def _by_column(self, column: Column | None, name: str, *, is_document: bool) -> _Value:
+        """`is_document`: the target's column is JSON, which a MariaDB has as text."""
         if column is None:
             raise DecodeError(
                 f"the column {name!r} is none of the target's table, so that nothing tells what its value is"
@@ -181,17 +185,22 @@ class DebeziumTranslator:
             return _null_or(lambda value: spoken.number(value) if isinstance(value, str) else value)
         if kind == "enum":
             return _null_or(_enum_of(column.labels))
-        if kind in ("datetime", "time"):
+        if kind in ("date", "datetime", "time"):
             return _null_or(_time_reader(kind, self._times, column.digits))
         reader = _BY_KIND.get(kind) or (self._binary if kind in BYTES_KINDS else None)
         if reader is not None:
             return _null_or(reader)
+        if is_document:
+            return _null_or(spoken.document)
         return _null_or(_unsigned if column.unsigned and kind == "bigint" else _plain)
 
     def _by_schema(self, field: dict[str, Any], table: TableName, columns: Mapping[str, Column] | None) -> _Value:
         name, column_name = field.get("name"), field["field"]
-        column = _column(columns, column_name)
-        is_binary = _is_binary(column) or _is_binary(_column(self._columns_of(table), column_name))
+        column = spoken.column_in(columns, column_name)
+        at_target = spoken.column_in(self._columns_of(table), column_name)
+        is_binary = _is_binary(column) or _is_binary(at_target)
+        if field["type"] == "string" and not name and spoken.is_document(at_target):
+            return _null_or(spoken.document)  # a MariaDB has JSON as text
         if field["type"] == "string" and not name and columns is None and self._has_tables and not self._is_bytes:
             raise DecodeError(
                 f"{table} has no table at the target and no message has told its columns: nothing tells whether"
@@ -338,15 +347,6 @@ def _unquoted(image: dict[str, object]) -> dict[str, object]:
     return {name.replace("``", "`"): value for name, value in image.items()}
 
 
-def _column(columns: Mapping[str, Column] | None, name: str) -> Column | None:
-    if columns is None:
-        return None
-    found = columns.get(name)
-    if found is None:
-        found = next((column for each, column in columns.items() if each.lower() == name.lower()), None)
-    return found
-
-
 # -- values ----------------------------------------------------------------------------------------------------------
 
 
@@ -414,12 +414,16 @@ def _scale_of(column: Column) -> int:
 
 
 def _time_reader(kind: str, mode: str, digits: int) -> _Value:
-    """How numbers of DATETIME and TIME are counted where no schema tells it."""
-    if mode == "connect" or (mode == "adaptive" and digits <= 3) or (kind == "datetime" and digits <= 3):
-        factor = 1 if kind == "time" and mode == "adaptive_time_microseconds" else 1000
-    else:
-        factor = 1
+    """How DATE, DATETIME and TIME are written where no schema tells it."""
+    if mode == "isostring":
+        return _iso
+    if kind == "date":
+        return spoken.days
     read = spoken.moment if kind == "datetime" else spoken.span
+    if mode == "nanoseconds":
+        return lambda value: read(value // 1000)
+    is_adaptive = mode == "adaptive" or (mode == "adaptive_time_microseconds" and kind == "datetime")
+    factor = 1000 if mode == "connect" or (is_adaptive and digits <= 3) else 1
     return lambda value: read(value * factor)
 
 
@@ -449,6 +453,7 @@ _BY_NAME: Final[dict[str, _Value]] = {
     "io.debezium.data.Bits": _bits,
     "io.debezium.data.EnumSet": spoken.labels,
     "io.debezium.data.Json": spoken.document,
+    "io.debezium.data.Uuid": _plain,
     "io.debezium.data.VariableScaleDecimal": lambda value: spoken.unscaled(
         int.from_bytes(spoken.base64_bytes(value["value"]), "big", signed=True), int(value["scale"])
     ),
@@ -458,7 +463,6 @@ _BY_NAME: Final[dict[str, _Value]] = {
 }
 
 _BY_KIND: Final[dict[str, _Value]] = {
-    "date": spoken.days,
     "timestamp": spoken.utc,
     "bit": _bits,
     "set": spoken.labels,

@@ -15,7 +15,7 @@ from typing import Any, TypeAlias
 import msgspec
 
 from pydbsync.decode.geometry import read_geometry
-from pydbsync.model import BINARY_KINDS, Column, SchemaChange, TableName
+from pydbsync.model import Column, SchemaChange, TableName
 
 Translate: TypeAlias = Callable[[bytes], Sequence[bytes]]
 """The body of a delivery → messages of Maxwell's format in order, none where it changes nothing. Raises DecodeError."""
@@ -28,9 +28,6 @@ Image: TypeAlias = Mapping[str, object]
 
 LeavesOut: TypeAlias = Callable[[str], bool]
 """Whether a statement changes no table: views, events, users."""
-
-BYTES_KINDS = BINARY_KINDS | {"vector"}
-"""Kinds of columns whose values are bytes, in base64 as Maxwell says them."""
 
 encode = msgspec.json.Encoder().encode
 _EPOCH = dt.datetime(1970, 1, 1)
@@ -91,6 +88,21 @@ def database_kind(sql: str) -> str | None:
     return (
         f"database-{verb.lower()}" if thing in ("DATABASE", "SCHEMA") and verb in ("CREATE", "ALTER", "DROP") else None
     )
+
+
+def column_in(columns: Mapping[str, Column] | None, name: str) -> Column | None:
+    """The column of this name, however its case is; None where there is none."""
+    if columns is None:
+        return None
+    found = columns.get(name)
+    if found is None:
+        found = next((column for each, column in columns.items() if each.lower() == name.lower()), None)
+    return found
+
+
+def is_document(column: Column | None) -> bool:
+    """Whether what comes as text for the column is a JSON document: a MariaDB has JSON as LONGTEXT, and says so."""
+    return column is not None and column.kind == "json"
 
 
 def document(text: str) -> msgspec.Raw:

@@ -18,7 +18,16 @@ from collections.abc import Iterator, Sequence
 
 import msgspec
 
-from pydbsync.model import BINARY_KINDS, FLOAT_KINDS, GEOMETRY_KINDS, INTEGER_KINDS, TEMPORAL_KINDS, TEXT_KINDS, Column
+from pydbsync.model import (
+    BINARY_KINDS,
+    BYTES_KINDS,
+    FLOAT_KINDS,
+    GEOMETRY_KINDS,
+    INTEGER_KINDS,
+    TEMPORAL_KINDS,
+    TEXT_KINDS,
+    Column,
+)
 from pydbsync.plan.normal import normal_float, normal_json
 from pydbsync.plan.quoting import quote_name
 from pydbsync.plan.rows import Dialect
@@ -290,7 +299,7 @@ def form_of(column: Column) -> Form:
         return Form.BINARY
     if column.kind in TEXT_KINDS or column.kind in ("enum", "set"):
         return Form.TEXT
-    if column.kind in BINARY_KINDS or column.kind in GEOMETRY_KINDS or column.kind == "vector":
+    if column.kind in BYTES_KINDS | GEOMETRY_KINDS:
         return Form.BINARY
     return Form.PLAIN
 

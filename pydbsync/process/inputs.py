@@ -24,7 +24,7 @@ def translated(stages: Stages, settings: Settings, input_format: str) -> Stages:
     columns_of: ColumnsOf = _unknown_columns
     if isinstance(plans, TablePlans):
         columns_of, has_tables = plans.target_columns, True
-    elif input_format == "debezium":
+    elif input_format != "maxwell":
         columns_of, has_tables = SourceColumns(settings, router_from(settings)), settings.source is not None
     translate = translator_of(settings, input_format, columns_of, has_tables=has_tables, store=stages.store)
     if translate is None:
@@ -56,7 +56,7 @@ def translator_of(
 ) -> Translate | None:
     """What reads messages of this format; None where they are read as they come. Raises ConfigError."""
     if input_format == "canal":
-        return CanalTranslator(settings.canal_time_zone, leaves_out=_changes_no_table)
+        return CanalTranslator(settings.canal_time_zone, columns_of=columns_of, leaves_out=_changes_no_table)
     if input_format == "debezium":
         modes = settings.debezium_modes
         return DebeziumTranslator(

@@ -14,15 +14,7 @@ import msgspec
 
 from pydbsync.errors import ConfigError, TransientError
 from pydbsync.places import Checkpoint
-from pydbsync.sinks.keep import (
-    KeptChange,
-    KeptPause,
-    behind_ids,
-    decode_kept,
-    decode_pauses,
-    encode_kept,
-    encode_pauses,
-)
+from pydbsync.sinks.keep import KeptChange, KeptPause, behind_ids, decode_kept, decode_pauses, encode
 from pydbsync.work import ParkedChange, StreamState
 
 
@@ -109,7 +101,7 @@ class FolderKeep:
         if parked:
             resolved = [behind_ids(each, ids) for each in parked]
             lines = b"".join(
-                encode_kept(KeptChange(number, each, generation=state.generation, parked_at=time.time())) + b"\n"
+                encode(KeptChange(number, each, generation=state.generation, parked_at=time.time())) + b"\n"
                 for number, each in zip(ids, resolved, strict=True)
             )
             with _transient(), (self._folder / "parked.ndjson").open("ab") as file:
@@ -213,7 +205,7 @@ class FolderKeep:
                 fcntl.flock(fd, fcntl.LOCK_EX)  # of two operators
                 end = os.lseek(fd, 0, os.SEEK_END)
                 is_whole = not end or os.pread(fd, 1, end - 1) == b"\n"
-                os.write(fd, (b"" if is_whole else b"\n") + encode_kept(kept) + b"\n")
+                os.write(fd, (b"" if is_whole else b"\n") + encode(kept) + b"\n")
                 os.fsync(fd)
             finally:
                 os.close(fd)
@@ -225,7 +217,7 @@ class FolderKeep:
 
     def pause(self, pauses: Sequence[KeptPause]) -> None:
         self.open()
-        self._replace("pauses.json", encode_pauses(pauses))
+        self._replace("pauses.json", encode(pauses))
 
     # -- what a worker tells of itself -------------------------------------------------------------------------------
 

@@ -131,33 +131,7 @@ def behind_ids(change: ParkedChange, ids: Sequence[int]) -> ParkedChange:
     return msgspec.structs.replace(change, behind=ids[change.behind - PENDING])
 
 
-_encode_state = msgspec.json.Encoder().encode
-_decode_state = msgspec.json.Decoder(StreamState).decode
-_decode_kept = msgspec.json.Decoder(KeptChange).decode
-
-
-_decode_pauses = msgspec.json.Decoder(list[KeptPause]).decode
-
-
-def encode_pauses(pauses: Sequence[KeptPause]) -> bytes:
-    return _encode_state(pauses)
-
-
-def decode_pauses(text: bytes) -> list[KeptPause]:
-    return _decode_pauses(text)
-
-
-def encode_state(state: StreamState) -> bytes:
-    return _encode_state(state)
-
-
-def decode_state(text: bytes) -> StreamState:
-    return _decode_state(text)
-
-
-def encode_kept(kept: KeptChange) -> bytes:
-    return _encode_state(kept)
-
-
-def decode_kept(text: bytes) -> KeptChange:
-    return _decode_kept(text)
+encode = msgspec.json.Encoder().encode
+decode_state = msgspec.json.Decoder(StreamState).decode
+decode_kept = msgspec.json.Decoder(KeptChange).decode
+decode_pauses = msgspec.json.Decoder(list[KeptPause]).decode

@@ -1,16 +1,24 @@
-"""The tables that go to a sink by settings with names and globs, and what schema changes do to their rows there."""
+"""The tables that go to a sink by settings with names and globs: their rows as texts, and what schema changes do to
+them there."""
 
 from __future__ import annotations
 
 import logging
 from abc import abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
-from typing import Generic, Protocol, TypeVar
+from typing import Generic, Protocol, TypeAlias, TypeVar
 
-from pydbsync.model import TableName
-from pydbsync.sinks.templates import is_glob
+import msgspec
+
+from pydbsync.errors import PlanError
+from pydbsync.model import Column, TableName, TableSchema
+from pydbsync.sinks.templates import KeyTemplate, is_glob
+from pydbsync.sinks.values import Read, Text, reader_for
 from pydbsync.sinks.writer import SinkSchemaChange
+
+Image: TypeAlias = Mapping[str, msgspec.Raw]
+"""A row: the JSON token of each column."""
 
 
 class TableRules(Protocol):
@@ -19,6 +27,41 @@ class TableRules(Protocol):
     @property
     def glob(self) -> str:
         """The tables that it is for."""
+
+
+class RowTexts:
+    """The columns of one table's rows as texts, by the types of the source's table."""
+
+    def __init__(self, name: TableName, schema: TableSchema | None) -> None:
+        """`schema` is the source's table as it is now; None where there is none any more."""
+        self.name = name
+        self.columns: Mapping[str, Column] = {each.name: each for each in schema.columns} if schema else {}
+        self._read: dict[str, Read] = {}
+
+    def text(self, column: str, image: Image) -> Text:
+        """A column's value. Raises PlanError."""
+        read = self._read.get(column)
+        if read is None:
+            read = self._read[column] = reader_for(self.columns.get(column))
+        try:
+            return read(bytes(image[column]))
+        except (ValueError, msgspec.MsgspecError) as exc:
+            raise PlanError(f"the value of column {column!r} cannot be read: {exc}") from exc
+
+    def filled(self, template: KeyTemplate, image: Image) -> str:
+        """The template with the values of a row. Raises PlanError."""
+        values: dict[str, str | None] = {}
+        for column in template.columns:
+            value = self.text(column, image)
+            values[column] = value.hex() if isinstance(value, bytes) else value
+        return template.key(self.name, values)
+
+
+def need(columns: Iterable[str], image: Image, by: str) -> None:
+    """Raises PlanError for a row that lacks one of these; `by` is what needs them."""
+    for name in columns:
+        if name not in image:
+            raise PlanError(f"the row has no column {name!r}, which {by}")
 
 
 RulesT = TypeVar("RulesT", bound=TableRules)

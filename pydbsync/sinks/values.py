@@ -14,7 +14,7 @@ from typing import Any, TypeAlias
 import msgspec
 
 from pydbsync.errors import PlanError
-from pydbsync.model import BINARY_KINDS, GEOMETRY_KINDS, Column
+from pydbsync.model import BYTES_KINDS, GEOMETRY_KINDS, Column
 
 Text: TypeAlias = "str | bytes | None"
 Read: TypeAlias = Callable[[bytes], Text]
@@ -24,7 +24,6 @@ _decode_text = msgspec.json.Decoder(str).decode
 _NULL = b"null"
 _EXACT = Context(prec=100, traps=[Inexact, InvalidOperation])
 NUMBER_KINDS = frozenset({"tinyint", "smallint", "mediumint", "int", "bigint", "year", "bit"})
-BYTES_KINDS = BINARY_KINDS | {"vector"}
 
 
 def reader_for(column: Column | None) -> Read:

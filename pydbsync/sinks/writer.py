@@ -25,6 +25,14 @@ class SinkRow(NamedTuple):
     is_late: bool = False
     """Whether it was parked, and is written behind others that are newer."""
 
+    @property
+    def mode(self) -> str:
+        """How a fence takes it: `placed`, by its place; without one a row of a bootstrap fills what is missing and was
+        not deleted (`bootstrap`), and any other is written always (`unplaced`)."""
+        if self.place:
+            return "placed"
+        return "bootstrap" if self.change.kind == "bootstrap-insert" else "unplaced"
+
     def image(self) -> Mapping[str, msgspec.Raw]:
         """The JSON token of each column: the row as it is now, for a deletion as it was last. Raises PlanError."""
         return read_image(self.change.data)

@@ -14,7 +14,7 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
 from pydbsync.errors import OperationError
-from pydbsync.model import TableSchema
+from pydbsync.model import BYTES_KINDS, TableSchema
 from pydbsync.ops.parked_desk import UNREADABLE, Parked, ParkedDesk
 from pydbsync.ops.parked_retry import Outcome
 from pydbsync.ops.parked_select import Selection
@@ -244,13 +244,10 @@ def _rows(fields: list[Field], table: TableSchema | None) -> list[dict[str, Any]
                 "type": column.column_type if column is not None else "",
                 "is_key": field.name.lower() in keys,
                 "is_missing": table is not None and column is None,
-                "bytes": _bytes_of(field) if column is not None and column.kind in _BINARY else None,
+                "bytes": _bytes_of(field) if column is not None and column.kind in BYTES_KINDS else None,
             }
         )
     return found
-
-
-_BINARY: Final = frozenset({"binary", "varbinary", "tinyblob", "blob", "mediumblob", "longblob", "vector"})
 
 
 def _bytes_of(field: Field) -> int | None:

@@ -12,7 +12,7 @@ from pydbsync.errors import OperationError
 from pydbsync.model import TableName, TableSchema
 from pydbsync.ops.sinks.target import Shape
 from pydbsync.route.router import Router
-from pydbsync.sinks.keep import decode_state, encode_state
+from pydbsync.sinks.keep import decode_state, encode
 from pydbsync.sinks.redis.client import mark_key, translated
 from pydbsync.sinks.redis.keep import StreamKeys
 from pydbsync.sinks.redis.make import redis_parts
@@ -63,7 +63,7 @@ class RedisTarget:
         keys = StreamKeys(self._sink.prefix, stream)
         with translated():
             redis = self._parts.client.any
-            if not redis.hsetnx(keys.state, "state", encode_state(state)):
+            if not redis.hsetnx(keys.state, "state", encode(state)):
                 return False
             redis.hset(keys.state, "commits", "0")
             redis.hset(keys.generations, stream, str(state.generation))

@@ -9,12 +9,12 @@ import msgspec
 
 from pydbsync.decode.geometry import read_geometry
 from pydbsync.errors import OperationError
-from pydbsync.model import GEOMETRY_KINDS, TEMPORAL_KINDS, Column, TableSchema
+from pydbsync.model import BYTES_KINDS, GEOMETRY_KINDS, TEMPORAL_KINDS, Column, TableSchema
 from pydbsync.ops.chunks import RowKey
 from pydbsync.ops.copy.sessions import SourceReader
-from pydbsync.ops.sinks.target import Image
 from pydbsync.plan.quoting import quote_name, quote_table
-from pydbsync.sinks.values import BYTES_KINDS, NUMBER_KINDS
+from pydbsync.sinks.shapes import Image
+from pydbsync.sinks.values import NUMBER_KINDS
 
 ROWS = 1000
 """Rows that are held at a time."""

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Protocol, TypeAlias
 
-import msgspec
-
 from pydbsync.model import TableName, TableSchema
+from pydbsync.sinks.shapes import Image
 from pydbsync.work import StreamState
 
-Image: TypeAlias = Mapping[str, msgspec.Raw]
-"""A row as the tokens that a message would have."""
 Key: TypeAlias = Any
 """Of what stands for a row: it can be hashed and shown; two rows never have one."""
 Content: TypeAlias = Any

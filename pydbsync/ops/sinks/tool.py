@@ -23,9 +23,10 @@ from pydbsync.ops.copy.snapshot import Moment, SnapshotTaker
 from pydbsync.ops.servers import SYSTEM_DATABASES, Server
 from pydbsync.ops.sinks.make import target_of
 from pydbsync.ops.sinks.rows import ROWS, row_chunks, rows_by_key
-from pydbsync.ops.sinks.target import Content, Image, Key, Shape, ToolTarget
+from pydbsync.ops.sinks.target import Content, Key, Shape, ToolTarget
 from pydbsync.ops.verify.place import Passed, Streams
 from pydbsync.places import Checkpoint
+from pydbsync.sinks.shapes import Image
 from pydbsync.sinks.source_tables import routes_of
 from pydbsync.sinks.writer import order
 from pydbsync.work import StreamState

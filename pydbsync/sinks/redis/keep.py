@@ -20,9 +20,7 @@ from pydbsync.sinks.keep import (
     decode_kept,
     decode_pauses,
     decode_state,
-    encode_kept,
-    encode_pauses,
-    encode_state,
+    encode,
 )
 from pydbsync.sinks.redis import scripts
 from pydbsync.sinks.redis.client import Call, RedisClient, tag, translated
@@ -126,7 +124,7 @@ class RedisKeep:
         lines = [
             (
                 str(number),
-                encode_kept(KeptChange(number, behind_ids(each, ids), "parked", state.generation, time.time())),
+                encode(KeptChange(number, behind_ids(each, ids), "parked", state.generation, time.time())),
             )
             for number, each in zip(ids, parked, strict=True)
         ]
@@ -135,7 +133,7 @@ class RedisKeep:
                 scripts.COMMIT,
                 (keys.state, keys.lock, keys.parked),
                 (
-                    self._owner, self._epoch, self._commits, state.commits, encode_state(state), self._lock_ms,
+                    self._owner, self._epoch, self._commits, state.commits, encode(state), self._lock_ms,
                     self._client.run_ids.get("", ""), *(each for line in lines for each in line),
                 ),
             )
@@ -208,7 +206,7 @@ class RedisKeep:
     def amend(self, kept: KeptChange) -> None:
         keys = self._keys
         call = Call(
-            scripts.AMEND, (keys.state, keys.parked), (str(kept.id), encode_kept(kept), int(kept.status == "parked"))
+            scripts.AMEND, (keys.state, keys.parked), (str(kept.id), encode(kept), int(kept.status == "parked"))
         )  # fmt: skip
         self._client.call(call)
 
@@ -220,7 +218,7 @@ class RedisKeep:
     def pause(self, pauses: Sequence[KeptPause]) -> None:
         with translated():
             if pauses:
-                self._client.any.set(self._keys.pauses, encode_pauses(pauses))
+                self._client.any.set(self._keys.pauses, encode(pauses))
             else:
                 self._client.any.delete(self._keys.pauses)
 

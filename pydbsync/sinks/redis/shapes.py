@@ -7,17 +7,13 @@ from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
 from typing import NamedTuple
 
-import msgspec
-
 from pydbsync.config.sinks import RedisSettings, RedisTableSettings
-from pydbsync.errors import ConfigError, PlanError
-from pydbsync.model import Column, TableName, TableSchema
+from pydbsync.errors import ConfigError
+from pydbsync.model import TableName, TableSchema
 from pydbsync.sinks.redis.expressions import Expression, Value, show
-from pydbsync.sinks.shapes import TableShapes
+from pydbsync.sinks.shapes import Image, RowTexts, TableShapes, need
 from pydbsync.sinks.templates import KeyTemplate, Placed, refuse_overlap
-from pydbsync.sinks.values import BYTES_KINDS, NUMBER_KINDS, Read, Text, as_json, as_text, reader_for, show_json
-
-Image = Mapping[str, msgspec.Raw]
+from pydbsync.sinks.values import NUMBER_KINDS, as_json, as_text, show_json
 
 
 class Content(NamedTuple):
@@ -29,34 +25,26 @@ class Content(NamedTuple):
     """Fields and values in turns, or the one value; nothing where the key is not to be."""
 
 
-class TableShape:
+class TableShape(RowTexts):
     """How the rows of one table are written."""
 
     def __init__(self, name: TableName, rules: _Rules, schema: TableSchema | None) -> None:
-        """`schema` is the source's table as it is now; None where there is none any more."""
-        self.name = name
+        super().__init__(name, schema)
         self.settings = rules.settings
         self.template = rules.template
         self.changes = rules.changes
         self._value = rules.value
         self._fields = rules.fields
-        self._columns: dict[str, Column] = {each.name: each for each in schema.columns} if schema else {}
-        self._read: dict[str, Read] = {}
+        self._needed_by = f"the key {rules.template.text!r} needs"
 
     def has_key(self, image: Image) -> None:
         """Raises PlanError for a row that lacks a column of the key."""
-        for name in self.template.columns:
-            if name not in image:
-                raise PlanError(f"the row has no column {name!r}, which the key {self.template.text!r} needs")
+        need(self.template.columns, image, self._needed_by)
 
     def key(self, image: Image) -> str:
         """The row's key. Raises PlanError."""
         self.has_key(image)
-        values: dict[str, str | None] = {}
-        for name in self.template.columns:
-            value = self._text(name, image)
-            values[name] = value.hex() if isinstance(value, bytes) else value
-        return self.template.key(self.name, values)
+        return self.filled(self.template, image)
 
     def content(self, image: Image) -> Content:
         """What the row's key holds. Raises PlanError."""
@@ -67,14 +55,12 @@ class TableShape:
                 return Content("string", ("",) if settings.null == "empty" else ())
             return Content("string", (show(value),))
         chosen = settings.columns or image
-        for name in settings.columns:
-            if name not in image:
-                raise PlanError(f"the row has no column {name!r}, which `columns` names")
+        need(settings.columns, image, "`columns` names")
         if settings.form == "json":
             return Content("string", (self._document(image, chosen),))
         parts: list[str | bytes] = []
         for name in chosen:
-            text = as_text(self._text(name, image), settings.binary)
+            text = as_text(self.text(name, image), settings.binary)
             if text is not None or settings.null == "empty":
                 parts += (name, b"" if text is None else text)
         if self._fields:
@@ -87,7 +73,7 @@ class TableShape:
 
     def _document(self, image: Image, chosen: Sequence[str] | Image) -> str:
         binary = self.settings.binary
-        document = {name: as_json(self._text(name, image), self._columns.get(name), binary) for name in chosen}
+        document = {name: as_json(self.text(name, image), self.columns.get(name), binary) for name in chosen}
         if self._fields:
             values = self._values(image)
             for name, expression in self._fields.items():
@@ -97,22 +83,13 @@ class TableShape:
                 document[name] = found
         return show_json(document)
 
-    def _text(self, name: str, image: Image) -> Text:
-        read = self._read.get(name)
-        if read is None:
-            read = self._read[name] = reader_for(self._columns.get(name))
-        try:
-            return read(bytes(image[name]))
-        except (ValueError, msgspec.MsgspecError) as exc:
-            raise PlanError(f"the value of column {name!r} cannot be read: {exc}") from exc
-
     def _values(self, image: Image) -> _Values:
         return _Values(self, image)
 
     def value_of(self, name: str, image: Image) -> Value:
         """A column's value for an expression. Raises PlanError."""
-        text = self._text(name, image)
-        column = self._columns.get(name)
+        text = self.text(name, image)
+        column = self.columns.get(name)
         if isinstance(text, bytes):
             return str(as_text(text, "hex" if self.settings.binary == "raw" else self.settings.binary))
         if text is not None and column is not None and column.kind in _NUMBERS:
@@ -184,6 +161,3 @@ def _rules(glob: str, settings: RedisTableSettings) -> _Rules:
         Expression(settings.value, where=f"{where}.value") if settings.value else None,
         {name: Expression(text, where=f"{where}.fields.{name}") for name, text in settings.fields.items()},
     )
-
-
-__all__ = ["BYTES_KINDS", "Content", "Shapes", "TableShape"]

@@ -31,13 +31,6 @@ class Write:
         self.place, self.mode, self.number = place, mode, number
 
 
-def mode_of(row: SinkRow) -> str:
-    """How the script is to take a row."""
-    if row.place:
-        return "placed"
-    return "bootstrap" if row.change.kind == "bootstrap-insert" else "unplaced"
-
-
 class RedisSink:
     """A RowWriter; copy and repair write by `call_of` as well."""
 
@@ -101,7 +94,7 @@ class RedisSink:
 
     def _writes(self, row: SinkRow, shape: TableShape, number: int) -> Iterator[Write]:
         """First the row as it is now, then its old key, if it had another one. Raises PlanError."""
-        change, mode = row.change, mode_of(row)
+        change, mode = row.change, row.mode
         image = row.image()
         key = shape.key(image)
         is_gone = change.kind == "delete" or shape.settings.form == "invalidate"

@@ -25,9 +25,7 @@ from pydbsync.sinks.keep import (
     decode_kept,
     decode_pauses,
     decode_state,
-    encode_kept,
-    encode_pauses,
-    encode_state,
+    encode,
 )
 from pydbsync.sinks.search.client import SearchClient, SearchError, path_of
 from pydbsync.work import ParkedChange, StreamState
@@ -126,7 +124,7 @@ class StateIndex:
             if record.state:
                 return False
             self.note_generation(stream, state.generation)
-            begun = msgspec.structs.replace(record, commits="0", state=encode_state(state).decode())
+            begun = msgspec.structs.replace(record, commits="0", state=encode(state).decode())
             if self.put(document_of(stream), begun, seen) is not None:
                 return True
 
@@ -231,7 +229,7 @@ class SearchKeep:
         if state.generation != self._generation:
             self.index.note_generation(self._stream, state.generation)
             self._generation = state.generation
-        text = encode_state(state).decode()
+        text = encode(state).decode()
         if self._is_done(str(state.commits), text):
             last = max((span[2] for span in self._record.parked), default=0)
             return list(range(last - len(parked) + 1, last + 1))
@@ -392,7 +390,7 @@ class SearchKeep:
 
     def pause(self, pauses: Sequence[KeptPause]) -> None:
         self.index.make()
-        self.index.put_all([(f"{self._name}:pauses", {"pauses": encode_pauses(pauses).decode()})])
+        self.index.put_all([(f"{self._name}:pauses", {"pauses": encode(pauses).decode()})])
 
     # -- what a worker tells of itself ---------------------------------------------------------------------------------
 
@@ -405,7 +403,7 @@ class SearchKeep:
 
 
 def _document(kept: KeptChange) -> dict[str, object]:
-    return {"kept": encode_kept(kept).decode(), "number": kept.id}
+    return {"kept": encode(kept).decode(), "number": kept.id}
 
 
 def _with_span(spans: Sequence[list[int]], span: list[int]) -> list[list[int]]:

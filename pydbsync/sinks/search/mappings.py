@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from pydbsync.model import BINARY_KINDS, GEOMETRY_KINDS, TEXT_KINDS, Column
+from pydbsync.model import BYTES_KINDS, GEOMETRY_KINDS, TEXT_KINDS, Column
 
 Field = Mapping[str, Any]
 _KEYWORD_LIMIT = 8191
@@ -42,7 +42,7 @@ def field_of(column: Column) -> Field:
         return {"type": "date", "format": f"uuuu-MM-dd HH:mm:ss{fraction}", "ignore_malformed": True}
     if kind == "json":
         return {"type": "object", "enabled": False}
-    if kind in BINARY_KINDS or kind == "vector":
+    if kind in BYTES_KINDS:
         return {"type": "binary"}
     if kind in GEOMETRY_KINDS:
         return _STORED

@@ -6,21 +6,20 @@ import hashlib
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-import msgspec
-
 from pydbsync.config.search import SearchSettings, SearchTableSettings, is_index_name
 from pydbsync.errors import ConfigError, PlanError
-from pydbsync.model import Column, TableName, TableSchema
+from pydbsync.model import TableName, TableSchema
 from pydbsync.sinks.search.mappings import Field, field_of
-from pydbsync.sinks.shapes import TableShapes
+from pydbsync.sinks.shapes import Image, RowTexts, TableShapes, need
 from pydbsync.sinks.templates import DATABASE, TABLE, KeyTemplate
-from pydbsync.sinks.values import Read, Text, as_json, reader_for
+from pydbsync.sinks.values import as_json
 
-Image = Mapping[str, msgspec.Raw]
 Document = dict[str, Any]
 """Values that can be sent as JSON; what is of the column's own making is a token."""
 _ID_LIMIT = 512
 """Bytes of an id that the server takes."""
+_EMPTY = "%E"
+"""Stands for an empty routing: no value that is escaped has it."""
 _HASHED = "%#"
 """What a hashed id begins with: no value that is escaped has it."""
 
@@ -44,20 +43,19 @@ class Rules(NamedTuple):
     routing: KeyTemplate | None
 
 
-class TableShape:
+class TableShape(RowTexts):
     """How the rows of one table are written."""
 
     def __init__(self, name: TableName, rules: Rules, schema: TableSchema | None, *, mark: str) -> None:
-        """`schema` is the source's table as it is now; None where there is none any more. Raises ConfigError."""
-        self.name = name
+        """Raises ConfigError."""
+        super().__init__(name, schema)
         self.settings = rules.settings
         self.alias = _alias(name, rules)
         self._rules = rules
         self._mark = mark
-        self._columns: dict[str, Column] = {each.name: each for each in schema.columns} if schema else {}
-        self._read: dict[str, Read] = {}
-        chosen = set(rules.settings.columns) or set(self._columns)
-        if mark in chosen & set(self._columns):
+        self._needed_by = f"the id {rules.id.text!r} needs"
+        chosen = set(rules.settings.columns) or set(self.columns)
+        if mark in chosen & set(self.columns):
             raise ConfigError(
                 f"{name} has a column {mark!r}, the name of the field that keeps the places: give that another one",
                 key="sink.mark",
@@ -66,64 +64,46 @@ class TableShape:
     def mapping(self) -> dict[str, Field]:
         """The fields of the index."""
         settings = self.settings
-        chosen = settings.columns or tuple(self._columns)
-        found = {name: field_of(self._columns[name]) for name in chosen if name in self._columns and "." not in name}
+        chosen = settings.columns or tuple(self.columns)
+        found = {name: field_of(self.columns[name]) for name in chosen if name in self.columns and "." not in name}
         found |= {name: field for name, field in settings.mapping.items() if isinstance(field, Mapping)}
         return found
 
     def has_key(self, image: Image) -> None:
         """Raises PlanError for a row that lacks a column of its id."""
-        for name in self._rules.id.columns:
-            if name not in image:
-                raise PlanError(f"the row has no column {name!r}, which the id {self._rules.id.text!r} needs")
+        need(self._rules.id.columns, image, self._needed_by)
 
     def key(self, image: Image) -> DocumentKey:
         """Where the row's document is. Raises PlanError."""
         self.has_key(image)
-        found = self._filled(self._rules.id, image)
+        found = self.filled(self._rules.id, image)
         size = len(found.encode())
         if size > _ID_LIMIT:
             found = f"{_HASHED}{hashlib.sha256(found.encode()).hexdigest()}"
         elif not size:
             raise PlanError("the id of the row is empty, which no document can have")
-        routing = self._filled(self._rules.routing, image) if self._rules.routing is not None else None
-        return DocumentKey(found, routing)
-
-    def _filled(self, template: KeyTemplate, image: Image) -> str:
-        values: dict[str, str | None] = {}
-        for name in template.columns:
-            value = self._text(name, image)
-            values[name] = value.hex() if isinstance(value, bytes) else value
-        return template.key(self.name, values)
+        if self._rules.routing is None:
+            return DocumentKey(found, None)
+        # The server writes a document whose routing is empty by its id, and looks for it by the empty routing.
+        return DocumentKey(found, self.filled(self._rules.routing, image) or _EMPTY)
 
     def content(self, image: Image) -> Document:
         """The row's document, without its place. Raises PlanError."""
-        for name in self.settings.columns:
-            if name not in image:
-                raise PlanError(f"the row has no column {name!r}, which `columns` names")
+        need(self.settings.columns, image, "`columns` names")
         return {name: self._value(name, image) for name in self.settings.columns or image}
 
     def _value(self, name: str, image: Image) -> Any:
         if "." in name:
             raise PlanError(f"the name of column {name!r} has a dot, by which a document would have another shape")
-        column = self._columns.get(name)
+        column = self.columns.get(name)
         if column is None and name == self._mark:
             raise PlanError(f"column {name!r} has the name of the field that keeps the places (`sink.mark`)")
         if column is None or column.kind == "json":  # as it is; the source may not have the column any more
             return image[name]
-        value = as_json(self._text(name, image), column, "base64")
+        value = as_json(self.text(name, image), column, "base64")
         if column.kind == "set" and value is not None:
             return value.split(",") if value else []
         return value
-
-    def _text(self, name: str, image: Image) -> Text:
-        read = self._read.get(name)
-        if read is None:
-            read = self._read[name] = reader_for(self._columns.get(name))
-        try:
-            return read(bytes(image[name]))
-        except (ValueError, msgspec.MsgspecError) as exc:
-            raise PlanError(f"the value of column {name!r} cannot be read: {exc}") from exc
 
 
 def _alias(name: TableName, rules: Rules) -> str:

@@ -31,7 +31,7 @@ class _Change:
     ) -> None:
         self.shape, self.key, self.document, self.number = shape, key, document, number
         self.place = row.place
-        self.mode = "placed" if row.place else "bootstrap" if row.change.kind == "bootstrap-insert" else "unplaced"
+        self.mode = row.mode
         self.is_new = row.change.kind in ("insert", "bootstrap-insert")
 
 
