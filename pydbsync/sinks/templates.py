@@ -14,6 +14,8 @@ _PART = re.compile(r"\{\{|\}\}|\{([^{}]+)\}|[{}]")
 _WILD = re.compile(r"[*?\[]")
 _NULL = "%N"
 """Stands for NULL: no escaped text has it."""
+_EMPTY_TAG = "{%E}"
+"""Stands for a hash tag without any character, which a cluster takes for none."""
 DATABASE, TABLE = "@database", "@table"
 
 
@@ -42,6 +44,8 @@ class KeyTemplate:
             )
         self._escaped = frozenset("".join(between)) | frozenset("%{}")
         self._check_hash_tag()
+        self.has_hash_tag = "{" in "".join(self.literals)
+        """Whether the key itself says which part of it picks the slot of a cluster."""
 
     def _read(self, text: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
         literals, names, end = [""], [], 0
@@ -63,17 +67,13 @@ class KeyTemplate:
         if braces not in ("", "{}") or any("{}" in each for each in self.literals):
             raise ConfigError("has room for one hash tag, as in {{{id}}}:orders", key=self._where)
 
-    @property
-    def has_hash_tag(self) -> bool:
-        """Whether the key itself says which part of it picks the slot of a cluster."""
-        return "{" in "".join(self.literals)
-
     def key(self, table: TableName, values: Mapping[str, str | None]) -> str:
         """The key of a row, by the text of each of its columns."""
         parts = [self.literals[0]]
         for name, literal in zip(self.names, self.literals[1:], strict=True):
             parts += (self._value(table, name, values), literal)
-        return "".join(parts)
+        key = "".join(parts)
+        return key.replace("{}", _EMPTY_TAG) if self.has_hash_tag else key
 
     def _value(self, table: TableName, name: str, values: Mapping[str, str | None]) -> str:
         if name == DATABASE:
@@ -105,7 +105,7 @@ class KeyTemplate:
 
     def reader(self, table: TableName) -> re.Pattern[str]:
         """Matches the keys of the table's rows, and no others of this template."""
-        one = f"[^{re.escape(''.join(sorted(self._escaped - {'%'})))}]*"
+        one = f"(?:%(?:[0-9A-F]{{2}}|N|E)|[^{re.escape(''.join(sorted(self._escaped)))}])*"
         parts = [re.escape(self.literals[0])]
         for name, literal in zip(self.names, self.literals[1:], strict=True):
             value = re.escape(self._value(table, name, {})) if name.startswith("@") else one

@@ -474,6 +474,58 @@ def test_policies_of_the_server_that_change_while_the_worker_runs_are_noticed(
     assert "acknowledged again only when Redis has them on its disk" in caplog.text
 
 
+@pytest.mark.parametrize(
+    ("policy", "said"),
+    [
+        ("allkeys-lru", "the checkpoint and what is parked; nothing is promised"),
+        ("volatile-ttl", "the place of a deleted"),
+    ],
+)
+def test_keys_that_redis_may_remove_are_told_of_by_the_worker_and_by_doctor(
+    server: lab.Redis, table: Endpoint, caplog: pytest.LogCaptureFixture, tmp_path: Path,
+    capsys: pytest.CaptureFixture[str], policy: str, said: str,
+) -> None:  # fmt: skip
+    client = connect(server)
+    config = write_config(
+        {"sink": {"type": "redis", "port": server.port, "tables": TABLES}, "source_db_info": table.db_info, **RABBITMQ},
+        tmp_path / "config.py",
+    )
+
+    def doctor() -> str:
+        with pytest.raises(SystemExit):
+            main(["doctor", "--skip", "broker", "--skip", "stream", "--config", str(config)])
+        return capsys.readouterr().out
+
+    try:
+        client.config_set("maxmemory-policy", policy)
+        durability = parts_of(settings_for(server, table, TABLES)).durability
+        assert caplog.text == "", "there is no limit"
+        client.config_set("maxmemory", str(2**30))
+        durability.start()
+        assert said in caplog.text
+        assert said in doctor()
+        client.config_set("maxmemory-policy", "noeviction")
+        durability.start()
+        assert "removes no keys of pydbsync any more" in caplog.text
+        assert said not in doctor()
+    finally:
+        client.config_set("maxmemory", "0")
+        client.config_set("maxmemory-policy", "noeviction")
+
+
+def test_what_refuses_for_ever_is_no_redis_that_is_away(server: lab.Redis, table: Endpoint) -> None:
+    for options, sentence in (
+        ({"cluster": True}, "sink.cluster: Redis is no cluster"),
+        ({"db": 99}, "sink.db: Redis has no database of this number"),
+    ):
+        with pytest.raises(ConfigError, match=sentence):
+            run(settings_for(server, table, TABLES, **options), [])
+    nobody = settings_for(server, table, TABLES, port=1)
+    for settings in (nobody, settings_for(server, table, TABLES, port=1, cluster=True)):
+        with pytest.raises(TransientError):
+            parts_of(settings)
+
+
 def test_without_an_append_only_file_the_loss_is_told(
     server: lab.Redis, table: Endpoint, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -612,6 +664,22 @@ def test_a_cluster_keeps_rows_on_all_nodes_and_ends_equal(cluster: list[lab.Redi
     assert [key for node in cluster for key in rows_in(connect(node)) if key.startswith("t:")] == []
 
 
+def test_a_node_of_a_cluster_is_not_taken_for_all_of_it(cluster: list[lab.Redis], table: Endpoint) -> None:
+    with pytest.raises(ConfigError, match=r"sink\.cluster: Redis .* is a cluster: set this to true"):
+        run(settings_for(cluster[0], table, TABLES), [])
+
+
+def test_a_row_whose_hash_tag_is_empty_is_written_where_its_mark_is(cluster: list[lab.Redis], table: Endpoint) -> None:
+    table.query("CREATE TABLE d.s (a VARCHAR(9), b INT, PRIMARY KEY (a, b))")
+    settings = settings_for(cluster[0], table, {"d.s": {"key": "{{{a}}}:{b}"}}, cluster=True)
+    binlog = Binlog()
+    binlog.offset = 2 * 10**6
+    assert run(settings, binlog.transaction(insert("d.s", {"a": "", "b": 1}))).parked == 0
+    assert any("{%E}:1" in rows_in(connect(node)) for node in cluster)
+    run(settings, binlog.ddl("TRUNCATE TABLE s", "d.s", kind="table-alter"))
+    assert not any("{%E}:1" in rows_in(connect(node)) for node in cluster)
+
+
 @LONG  # a cluster is in test_a_cluster_keeps_rows_on_all_nodes_and_ends_equal
 def test_slots_that_move_are_followed(cluster: list[lab.Redis], table: Endpoint) -> None:
     clients = [connect(node) for node in cluster]
@@ -658,6 +726,8 @@ def test_a_master_is_found_by_sentinels_and_followed_to_another(table: Endpoint)
     sentinel = lab.start_redis("redis-sentinel", options=watch, sentinel=True)
     wait_for(lambda: connect(master).info("replication")["connected_slaves"] == 1, what="the replica")
     asked = connect(sentinel)
+    with pytest.raises(ConfigError, match=r"sink\.host: is a sentinel"):
+        run(settings_for(sentinel, table, TABLES), [])
     wait_for(lambda: len(asked.sentinel_slaves("shop")) == 1, what="the sentinel to know the replica")
     bodies, wanted = growing(rounds=40)
     source = MemorySource(bodies, block=100)

@@ -11,7 +11,7 @@ import redis
 from redis.backoff import NoBackoff
 from redis.cluster import ClusterNode, RedisCluster
 from redis.retry import Retry
-from redis.sentinel import MasterNotFoundError, Sentinel
+from redis.sentinel import Sentinel
 
 from pydbsync.config.sinks import RedisSettings, host_and_port
 from pydbsync.errors import ConfigError, TransientError
@@ -75,9 +75,18 @@ class RedisClient:
             else:
                 self._redis = redis.Redis(host=settings.host, port=settings.port, db=settings.db, **self._keywords())
             for name, node in self.nodes().items():
+                server = node.info("server")
+                self._check_kind(str(server.get("redis_mode", server.get("server_mode"))))
                 for script in _NAMES:
                     self._shas[script] = _text(node.script_load(script))
-                self.run_ids[name] = str(node.info("server")["run_id"])
+                self.run_ids[name] = str(server["run_id"])
+
+    def _check_kind(self, mode: str) -> None:
+        """What is refused for ever would be waited for as what is away."""
+        if mode == "sentinel":
+            raise ConfigError("is a sentinel: name it in sink.sentinel.nodes", key="sink.host")
+        if mode == "cluster" and not self._settings.cluster:
+            raise ConfigError(f"{self._settings.address} is a cluster: set this to true", key="sink.cluster")
 
     def _keywords(self) -> dict[str, Any]:
         settings = self._settings
@@ -238,9 +247,14 @@ def translated() -> Iterator[None]:
     """What redis-py raises as an error of ours."""
     try:
         yield
-    except (redis.AuthenticationError, redis.exceptions.NoPermissionError) as exc:
-        raise ConfigError(f"Redis refuses the user: {exc}", key="sink") from exc
-    except (MasterNotFoundError, redis.RedisError, OSError) as exc:
+    except (redis.RedisError, redis.exceptions.RedisClusterException, OSError) as exc:
+        why = exc.__cause__ if isinstance(exc, redis.exceptions.RedisClusterException) else exc
+        if isinstance(why, redis.AuthenticationError | redis.exceptions.NoPermissionError):
+            raise ConfigError(f"Redis refuses the user: {why}", key="sink") from exc
+        if "Cluster mode is not enabled on this node" in str(exc):
+            raise ConfigError("Redis is no cluster: leave this off", key="sink.cluster") from exc
+        if "DB index is out of range" in str(exc):
+            raise ConfigError("Redis has no database of this number", key="sink.db") from exc
         raise TransientError(f"Redis: {exc}") from exc
 
 
@@ -257,7 +271,5 @@ def mark_key(prefix: str, key: str, *, has_hash_tag: bool) -> str:
     """Where the place of a key is kept: in the same slot."""
     if has_hash_tag:
         begin = key.index("{")
-        found = key[begin + 1 : key.index("}", begin)]
-        if found:
-            return f"{prefix}{{{found}}}:place:{key}"
+        return f"{prefix}{key[begin : key.index('}', begin) + 1]}:place:{key}"
     return f"{prefix}{{{key}}}:place"

@@ -55,8 +55,8 @@ class Durability:
         self._waits_for_disk = False
         self._blocks_sync = False
         """Whether a child process of the server (BGSAVE, a rewrite) may keep it from syncing."""
-        self._note = ""
-        """What is not promised, as a sentence for the log; empty if all is."""
+        self._notes: dict[str, str] = {}
+        """What is not promised, as sentences for the log by what they are about; empty where all is."""
 
     def start(self) -> None:
         """Find out what the server does. Raises ConfigError where that is less than what is asked for."""
@@ -82,9 +82,16 @@ class Durability:
                 "messages are acknowledged before Redis has them on its disk: what it loses when it ends does not come"
                 " again; `pydbsync repair` mends it"
             )
-        if note != self._note:
-            self._log.warning("%s", note or "messages are acknowledged again only when Redis has them on its disk")
-        self._note = note
+        self._tell("disk", note, "messages are acknowledged again only when Redis has them on its disk")
+        with translated():
+            found = [evicted(node.info("memory")) for node in self._client.nodes().values()]
+        self._tell("memory", max(found), "Redis removes no keys of pydbsync any more where its memory is full")
+
+    def _tell(self, about: str, note: str, otherwise: str) -> None:
+        """Say what is not promised when it begins, and when it ends."""
+        if note != self._notes.get(about, ""):
+            self._log.warning("%s", note or otherwise)
+        self._notes[about] = note
 
     def _policy(self, node: redis.Redis) -> str:
         """off, no, everysec or always."""
@@ -192,3 +199,19 @@ class Durability:
             with translated():
                 if node.info("server")["run_id"] != self._client.run_ids.get(name):
                     raise WentBack(f"the node {name} was started anew")
+
+
+def evicted(figures: Mapping[str, Any]) -> str:
+    """What a server may remove to make room, as a sentence; empty where it is nothing. `figures` are those of INFO."""
+    policy = str(figures.get("maxmemory_policy", "noeviction"))
+    if not int(figures.get("maxmemory", 0)) or policy == "noeviction":
+        return ""
+    if policy.startswith("volatile-"):
+        return (
+            f"Redis removes keys that have a time to live where its memory is full (maxmemory-policy {policy}): without"
+            " the place of a deleted row, or of one with ttl_s, what comes late can be written over what is newer"
+        )
+    return (
+        f"Redis removes any key where its memory is full (maxmemory-policy {policy}): rows, their places, the"
+        " checkpoint and what is parked; nothing is promised then, set noeviction, or give pydbsync a Redis of its own"
+    )

@@ -34,6 +34,8 @@ def key(text: str, **values: str | None) -> str:
         ("{@database}:{@table}:{id}", {"id": "1"}, "shop:users:1"),
         ("orders:{{{user}}}:{id}", {"user": "7", "id": "9"}, "orders:{7}:9"),
         ("orders:{{{user}}}:{id}", {"user": "}", "id": "9"}, "orders:{%7D}:9"),
+        ("orders:{{{user}}}:{id}", {"user": "", "id": "9"}, "orders:{%E}:9"),
+        ("orders:{{{user}}}:{id}", {"user": "%E", "id": ""}, "orders:{%25E}:"),
         ("user:{id}", {"id": "é"}, "user:é"),
         ("user:{id}", {"id": "a\nb"}, "user:a%0Ab"),
     ],
@@ -51,7 +53,7 @@ def test_two_rows_never_have_one_key(
     assert same == (one == other)
 
 
-@pytest.mark.parametrize("template", ["t:{a}:{b}", "{@table}:{a}-{b}", "{{{a}}}:{b}"])
+@pytest.mark.parametrize("template", ["t:{a}:{b}", "{@table}:{a}-{b}", "{{{a}}}:{b}", "{a}:N:{b}", "{a}:A3:{b}"])
 @given(values=st.tuples(VALUES, VALUES))
 def test_keys_of_a_table_are_told_from_others(template: str, values: tuple[str | None, str | None]) -> None:
     made = KeyTemplate(template, where="key")
@@ -59,6 +61,12 @@ def test_keys_of_a_table_are_told_from_others(template: str, values: tuple[str |
     assert made.reader(TABLE).fullmatch(found)
     assert found.startswith(made.head(TABLE))
     assert not made.reader(TABLE).fullmatch(f"x{found}") or not made.literals[0]
+
+
+@pytest.mark.parametrize(("template", "value"), [("{a}:N:{b}", None), ("{a}:A3:{b}", ":"), ("{a}3{b}", "3")])
+def test_what_is_escaped_is_never_taken_for_what_stands_between(template: str, value: str | None) -> None:
+    made = KeyTemplate(template, where="key")
+    assert made.reader(TABLE).fullmatch(made.key(TABLE, {"a": value, "b": "x"}))
 
 
 @pytest.mark.parametrize(
@@ -118,7 +126,7 @@ def test_templates_by_which_tables_could_meet_are_refused(tables: dict[str, str]
     assert sentence in str(caught.value)
 
 
-@pytest.mark.parametrize("row_key", ["user:7", "a:{7}:b", "{7}"])
+@pytest.mark.parametrize("row_key", ["user:7", "a:{7}:b", "{7}", key("a:{{{a}}}:b", a="")])
 def test_a_mark_is_in_the_slot_of_its_key(row_key: str) -> None:
     from redis.crc import key_slot
 
