@@ -957,6 +957,71 @@ def test_what_was_not_made_by_pydbsync_is_left_alone(cluster: Cluster, table: En
         run(settings_for(cluster, table, TABLES), bodies)
 
 
+def test_a_table_that_grows_wider_than_an_index_has_fields_is_mapped(cluster: Cluster, table: Endpoint) -> None:
+    settings, binlog = settings_for(cluster, table, TABLES), Binlog()
+    run(settings, binlog.transaction(insert("d.t", row(1, 1))))
+    wide = [f"c{number}" for number in range(505)]  # of two fields each
+    table.query("ALTER TABLE d.t " + ", ".join(f"ADD {name} DECIMAL(2,1)" for name in wide))
+    image = {**row(2, 2), **dict.fromkeys(wide, 1.5)}
+    ddl = binlog.ddl("ALTER TABLE t ADD c0 DECIMAL(2,1)", "d.t", columns=tuple(image))
+    assert run(settings, ddl + binlog.transaction(insert("d.t", image))).parked == 0
+    assert cluster.find("t", {"term": {"c504.exact": "1.5"}}) == {"2"}
+
+
+def test_an_index_whose_documents_are_not_kept_whole_is_refused(cluster: Cluster, table: Endpoint) -> None:
+    """Its places could not be read, and older changes would be written over newer ones."""
+    bodies = Binlog().transaction(insert("d.t", row(1, 1)))
+    for source in ({"enabled": False}, {"excludes": ["pydbsync"]}):
+        template = {"index_patterns": ["t-*"], "template": {"mappings": {"_source": source}}}
+        cluster.ask("PUT", "/_index_template/tests", template)
+        try:
+            with pytest.raises(ConfigError, match="does not keep `_source` whole"):
+                run(settings_for(cluster, table, TABLES), bodies)
+            assert cluster.indices("t") == []
+        finally:
+            cluster.ask("DELETE", "/_index_template/tests")
+    run(settings_for(cluster, table, TABLES), bodies)
+    assert cluster.search("t") == {"1": row(1, 1)}
+
+
+def test_an_alias_of_two_indices_and_an_index_that_is_closed_are_waited_for(cluster: Cluster, table: Endpoint) -> None:
+    settings, binlog = settings_for(cluster, table, TABLES), Binlog()
+    run(settings, binlog.transaction(insert("d.t", row(1, 1))))
+    parts, more = parts_of(settings), placed(binlog.transaction(insert("d.t", row(2, 2))))
+    cluster.ask("PUT", "/other", {"aliases": {"t": {}}})
+    with pytest.raises(TransientError, match=r"the alias 't' is that of other, t-000001-.*: it must be of one"):
+        parts.writer.write(more)
+    cluster.ask("DELETE", "/other")
+    cluster.ask("POST", f"/{cluster.index('t')}/_close")
+    with pytest.raises(TransientError, match="closed"):
+        parts.writer.write(more)
+    cluster.ask("POST", f"/{cluster.index('t')}/_open?wait_for_active_shards=1")
+    parts.writer.write(more)
+    assert set(cluster.search("t")) == {"1", "2"}
+
+
+def test_a_mapping_that_somebody_made_strict_parks_what_it_does_not_know(cluster: Cluster, table: Endpoint) -> None:
+    settings, binlog = settings_for(cluster, table, TABLES), Binlog()
+    run(settings, binlog.transaction(insert("d.t", row(1, 1))))
+    cluster.ask("PUT", "/t/_mapping", {"dynamic": "strict"})
+    bodies = binlog.transaction(insert("d.t", {**row(2, 2), "gone": 1}), insert("d.t", row(3, 3)))
+    assert run(settings, bodies).parked == 1
+    assert "strict_dynamic_mapping_exception" in parts_of(settings).keep.parked()[0].change.reason
+    assert set(cluster.search("t")) == {"1", "3"}
+
+
+def test_a_routing_that_is_empty_finds_its_document_again(cluster: Cluster, table: Endpoint) -> None:
+    table.query("CREATE TABLE d.s (a VARCHAR(9), b INT, PRIMARY KEY (a, b))")
+    tables = {"d.s": {"id": "{a}-{b}", "index": "s", "routing": "{a}", "settings": {"number_of_shards": 3}}}
+    settings, binlog = settings_for(cluster, table, tables), Binlog()
+    image = {"a": "", "b": 1}
+    run(settings, binlog.transaction(insert("d.s", image)))
+    run(settings, binlog.transaction(update("d.s", image, {})))
+    assert cluster.search("s") == {"-1": image}
+    run(settings, binlog.transaction(delete("d.s", image)))
+    assert cluster.search("s") == {}
+
+
 def test_an_index_template_of_the_cluster_is_honoured(cluster: Cluster, table: Endpoint) -> None:
     template = {"index_patterns": ["t-*"], "template": {"settings": {"number_of_replicas": 0}}}
     cluster.ask("PUT", "/_index_template/tests", template)

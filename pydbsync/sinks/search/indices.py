@@ -24,6 +24,7 @@ from pydbsync.sinks.search.shapes import TableShape
 _ASKED = 50
 """Tables of one request: a path has about 4,000 bytes."""
 _META = "pydbsync"
+_MOST_FIELDS = "index.mapping.total_fields.limit"
 _NEWER_TYPES = "%s: the index has %s as %s, the column wants %s: `pydbsync copy` builds an index with the new types"
 
 
@@ -109,6 +110,12 @@ class TableIndices:
         about = mapping.get("_meta", {}).get(_META)
         if about is None:
             raise ConfigError(f"the index {name} was not made by pydbsync: give the table another name", key="sink")
+        if mapping.get("_source"):
+            raise ConfigError(
+                f"the index {name} does not keep `_source` whole, where the places of its documents stand: take that"
+                " out of the index template; remove the index if it is there, and run `pydbsync copy`",
+                key="sink",
+            )
         translog = settings[name]["settings"]["index"].get("translog", {})
         if translog.get("durability", "request") == "async":
             self._log.warning(
@@ -134,7 +141,17 @@ class TableIndices:
                 self._log.error(_NEWER_TYPES, name, column, now.get("type", "object"), field.get("type", "object"))
         added = {column: field for column, field in wanted.items() if column not in has}
         if added:
+            self._make_room(name, len(has) + len(added), shape)
             self._asked("PUT", path_of(name, "_mapping"), {"properties": added}, shape)
+
+    def _make_room(self, name: str, fields: int, shape: TableShape) -> None:
+        """A table that has grown wider than the index was made for."""
+        wanted = self._index_settings(shape, fields).get(_MOST_FIELDS)
+        if wanted is None:
+            return
+        now = self._client.call("GET", path_of(name, "_settings"), flat_settings="true", include_defaults="true")[name]
+        if int({**now.get("defaults", {}), **now["settings"]}.get(_MOST_FIELDS, TOO_WIDE)) < int(str(wanted)):
+            self._asked("PUT", path_of(name, "_settings"), {_MOST_FIELDS: wanted}, shape)
 
     def _asked(self, method: str, path: str, body: object, shape: TableShape) -> Any:
         """What the server refuses of an index is a matter of the configuration."""
@@ -170,12 +187,17 @@ class TableIndices:
                 raise ConfigError(
                     f"{self._client.product} refuses the index {name} for {shape.name}: {exc}", key="sink"
                 ) from exc
-            return Index(name, floor, str(shape.name))
+            try:
+                index = self._known[name] = self._read(name)  # an index template may have changed it
+            except ConfigError:
+                self._client.call("DELETE", path_of(name), allow=(404,))
+                raise
+            return index
 
     def _index_settings(self, shape: TableShape, fields: int) -> dict[str, object]:
         found: dict[str, object] = dict(shape.settings.settings)
         if fields * 3 > TOO_WIDE:
-            found.setdefault("index.mapping.total_fields.limit", fields * 3)
+            found.setdefault(_MOST_FIELDS, fields * 3)
         return found
 
     def _seen(self) -> dict[str, object]:
