@@ -414,6 +414,7 @@ def test_little_rights_are_enough(
     # Without PROCESS a TRUNCATE shows only where no row is there again.
     refilled = ("shop.refilled", "it has rows that the source has no more, as after a TRUNCATE at the source")
     assert run.named == NAMED - {refilled, ("shop.t", "index old_one (b) is at the target only")}
+    assert len([line for line in run.said() if "without the right PROCESS at the source" in line]) == 1
 
 
 @pytest.mark.mariadb

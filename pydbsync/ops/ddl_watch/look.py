@@ -55,6 +55,8 @@ class Outcome(msgspec.Struct):
     """Of the source."""
     left_out: str = ""
     """What was not looked for, and why."""
+    has_numbers: bool = True
+    """Whether the source shows InnoDB's numbers of its tables."""
 
 
 class Lookout:
@@ -88,6 +90,7 @@ class Lookout:
         found = find_pairs(settings, self._router, self._source, self._target, tables=(), is_shared=bool(others))
         numbers, parked = self._read_numbers(), self._read_parked()
         outcome = Outcome([], {}, set(), {part.name.database for pair in found.pairs for part in pair.sources})
+        outcome.has_numbers = bool(numbers)  # there are always some of the server's own
         if others:
             outcome.left_out = f"rows of the target alone, since {', '.join(others[:3])} writes there too"
         for pair in (*found.pairs, *found.missing):

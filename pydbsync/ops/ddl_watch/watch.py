@@ -130,6 +130,11 @@ class DdlWatch:
         self._remember(seen, outcome, programs)
         self._carry_over()
         self._show(told, self._why_unproven(marks, outcome))
+        if not outcome.has_numbers:
+            self._say_once(
+                "without the right PROCESS at the source a TRUNCATE of a table that was filled again is seen by"
+                " `pydbsync verify` alone"
+            )
         if self._policy == "stop":
             self._stop_streams()
         return only is None

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import base64
 import json
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
 
 from pydbsync.decode.canal import CanalTranslator
 from pydbsync.errors import DecodeError
+from pydbsync.model import Column
 
 
-def translator(time_zone: str = "UTC") -> CanalTranslator:
-    return CanalTranslator(time_zone, leaves_out=lambda sql: sql.startswith("CREATE VIEW"))
+def translator(time_zone: str = "UTC", columns: Mapping[str, Column] | None = None) -> CanalTranslator:
+    return CanalTranslator(
+        time_zone, columns_of=lambda table: columns, leaves_out=lambda sql: sql.startswith("CREATE VIEW")
+    )
 
 
 def message(kind: str, types: dict[str, str], data: Any, old: Any = None, **more: Any) -> bytes:
@@ -76,6 +80,11 @@ RAW = bytes(range(256))
         ("blob", RAW.decode("latin-1"), json.dumps(base64.b64encode(RAW).decode())),
         ("binary(4)", "a\x00", '"YQA="'),
         ("varchar(10)", "007", '"007"'),
+        ("NATIONAL VARCHAR(10)", "007", '"007"'),
+        ("TEXT(300)", "é😀".encode().decode("latin-1"), '"é😀"'),
+        ("LONG VARCHAR", "é".encode().decode("latin-1"), '"é"'),
+        ("LONG VARBINARY", "\xff", '"/w=="'),
+        ("DEC(5,2)", "007.50", "7.50"),
         ("datetime(6)", "2024-01-01 00:00:00.000001", '"2024-01-01 00:00:00.000001"'),
         ("time(3)", "-838:59:59.001", '"-838:59:59.001"'),
         ("json", '{"a": 1.50, "b": null}', '{"a": 1.50, "b": null}'),
@@ -98,11 +107,26 @@ def test_a_value_is_read_by_its_type(kind: str, text: str, expected: str) -> Non
 
 @pytest.mark.parametrize(
     ("kind", "text"),
-    [("int", "x"), ("int", "1" * 5 + "e"), ("enum('a')", "2"), ("set('a')", "2"), ("json", "{"), ("point", "short")],
+    [
+        ("int", "x"),
+        ("int", "1" * 5 + "e"),
+        ("enum('a')", "2"),
+        ("set('a')", "2"),
+        ("json", "{"),
+        ("point", "short"),
+        ("text(300)", "\xff"),
+        ("uuid", "\x01"),
+    ],
 )
 def test_a_value_that_is_none_of_its_type_is_refused(kind: str, text: str) -> None:
     with pytest.raises(DecodeError, match="cannot be read"):
         translator()(message("INSERT", {"v": kind}, [{"v": text}]))
+
+
+def test_a_document_that_a_mariadb_has_as_text_is_a_document() -> None:
+    body = message("INSERT", {"V": "longtext"}, [{"V": '{"a": "b"}'}])
+    assert read(body, translator(columns={"v": Column("v", "json")}))[0]["data"] == {"V": {"a": "b"}}
+    assert read(body, translator(columns={"v": Column("v", "longtext")}))[0]["data"] == {"V": '{"a": "b"}'}
 
 
 def test_a_column_without_a_type_is_refused() -> None:

@@ -63,6 +63,8 @@ def read(translate: DebeziumTranslator, body: bytes | dict[str, Any]) -> list[di
         ({"type": "string", "name": "io.debezium.data.Json"}, '{"a": 1.50}', {"a": 1.5}),
         ({"type": "struct", "name": "io.debezium.data.geometry.Point"}, POINT, "SRID=4326;POINT (1 2)"),
         ({"type": "bytes"}, "AP8=", "AP8="),
+        ({"type": "string", "name": "io.debezium.data.Uuid"}, "123e4567-e89b-12d3-a456-426655440000",
+         "123e4567-e89b-12d3-a456-426655440000"),
         ({"type": "string"}, "2024-01-01", "2024-01-01"),
         ({"type": "int64", "name": "io.debezium.time.MicroTime"}, None, None),
     ],
@@ -135,6 +137,7 @@ def test_what_changes_nothing_gives_no_message(body: bytes) -> None:
         (b"[]", "it is no object"),
         (b"{", "not JSON"),
         (b'{"id": 1}', "ExtractNewRecordState"),
+        (b"{}", "no envelope of Debezium"),
         (json.dumps(envelope("x", None, None)).encode(), "unknown operation 'x'"),
         (with_schema(envelope("u", None, {"id": 1}), [{"field": "id", "type": "int32"}]), "binlog_row_image FULL"),
         (json.dumps(envelope("c", None, {"id": 1})).encode(), "without its schema"),
@@ -150,6 +153,20 @@ def test_a_type_that_is_not_known_is_refused() -> None:
     field = {"field": "v", "type": "int64", "name": "io.debezium.time.Fortnight"}
     with pytest.raises(DecodeError, match="Fortnight"):
         translator()(with_schema(envelope("c", None, {"v": 1}), [field]))
+
+
+def test_text_for_a_column_of_documents_is_one_document_as_a_mariadb_has_it() -> None:
+    columns = {"v": Column("v", "json")}
+    message = envelope("c", None, {"v": '{"a": "b"}'})
+    told = {"name": "v", "typeName": "LONGTEXT", "length": None, "scale": None, "charsetName": "utf8mb4"}
+    made = {"type": "CREATE", "id": '"d"."t"', "table": {"columns": [told]}}
+    without = translator(columns)
+    without(json.dumps(schema_change("CREATE TABLE t (v JSON)", [made])).encode())
+    for translate, body in (
+        (translator(columns), with_schema(message, [{"field": "v", "type": "string"}])),
+        (without, json.dumps(message).encode()),
+    ):
+        assert read(translate, body)[0]["data"] == {"v": {"a": "b"}}
 
 
 def test_text_for_a_binary_column_is_refused_unless_its_spelling_is_told() -> None:
@@ -170,6 +187,15 @@ def test_text_for_a_binary_column_is_refused_unless_its_spelling_is_told() -> No
         (Column("v", "datetime", digits=6), 1, "1970-01-01 00:00:00.001000", {"times": "connect"}),
         (Column("v", "time"), 1, "00:00:00.000001", {}),
         (Column("v", "time", digits=3), 1, "00:00:00.001000", {"times": "adaptive"}),
+        (Column("v", "date"), 19782, "2024-02-29", {"times": "nanoseconds"}),
+        (Column("v", "datetime"), 1, "1970-01-01 00:00:00.000001", {"times": "microseconds"}),
+        (Column("v", "time", digits=3), 1, "00:00:00.000001", {"times": "microseconds"}),
+        (Column("v", "datetime", digits=6), -1_000, "1969-12-31 23:59:59.999999", {"times": "nanoseconds"}),
+        (Column("v", "time", digits=6), 3_600_000_001_000, "01:00:00.000001", {"times": "nanoseconds"}),
+        (Column("v", "date"), "2024-02-29Z", "2024-02-29", {"times": "isostring"}),
+        (Column("v", "datetime", digits=3), "2024-02-29T01:02:03.5Z", "2024-02-29 01:02:03.5", {"times": "isostring"}),
+        (Column("v", "time"), "01:02:03Z", "01:02:03", {"times": "isostring"}),
+        (Column("v", "uuid"), "123e4567-e89b-12d3-a456-426655440000", "123e4567-e89b-12d3-a456-426655440000", {}),
         (Column("v", "timestamp"), "2024-01-01T00:00:00Z", "2024-01-01 00:00:00", {}),
         (Column("v", "decimal", column_type="decimal(10,2)"), "+w==", -0.05, {}),
         (Column("v", "decimal", column_type="decimal(10,2)"), "-0.05", -0.05, {"decimals": "string"}),
