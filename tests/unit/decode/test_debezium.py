@@ -169,6 +169,17 @@ def test_text_for_a_column_of_documents_is_one_document_as_a_mariadb_has_it() ->
         assert read(translate, body)[0]["data"] == {"v": {"a": "b"}}
 
 
+def test_a_uuid_whose_zeros_the_connector_may_have_moved_is_refused() -> None:
+    """As 3.6.1 sent 123e4567-e89b-12d3-a456-426655440000 of a MariaDB 10.11."""
+    field = {"field": "v", "type": "string", "name": "io.debezium.data.Uuid"}
+    body = with_schema(envelope("c", None, {"v": "0000123e-4567-e89b-12d3-a45642665544"}), [field])
+    with pytest.raises(DecodeError, match="may be another one"):
+        translator()(body)
+    plain = json.dumps(envelope("c", None, {"v": "0000123e-4567-e89b-12d3-a45642665544"})).encode()
+    with pytest.raises(DecodeError, match="may be another one"):
+        translator({"v": Column("v", "uuid")})(plain)
+
+
 def test_text_for_a_binary_column_is_refused_unless_its_spelling_is_told() -> None:
     columns = {"v": Column("v", "blob")}
     body = with_schema(envelope("c", None, {"v": "6162"}), [{"field": "v", "type": "string"}])
