@@ -173,7 +173,7 @@ class ApartSink:
         rows = rows_of(work)
 
         def write() -> list[ParkedChange]:
-            refused = self._writer.write(rows) if rows else ()
+            refused = (self._writer.write(rows) if rows else ()) or ()  # whoever writes a sink forgets `return []`
             kill_point("mid-batch")
             return [park_row(work.entries[index], reason) for index, reason in refused]
 

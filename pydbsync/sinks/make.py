@@ -27,6 +27,9 @@ from pydbsync.sinks.schema import SinkSchemaFlow
 from pydbsync.sinks.source_tables import routes_of
 from pydbsync.sinks.writer import RowWriter
 
+_METHODS = ("open", "key_columns", "check", "write", "change_schema", "close")
+"""Those of a RowWriter."""
+
 
 class Parts(NamedTuple):
     """A sink, and where its state is kept."""
@@ -137,5 +140,10 @@ def _own_sink(sink: OwnSinkSettings, stream: str) -> RowWriter:
     try:
         made = getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError) as exc:
-        raise ConfigError(f"{sink.type!r} cannot be had: {exc}", key="sink.type") from exc
+        raise ConfigError(
+            f"{sink.type!r} cannot be had: {exc}; Python looks in what is installed, and in the folders of PYTHONPATH",
+            key="sink.type",
+        ) from exc
+    if lacking := [method for method in _METHODS if not callable(getattr(made, method, None))]:
+        raise ConfigError(f"{sink.type!r} has no method {', '.join(lacking)}", key="sink.type")
     return cast(RowWriter, made(sink.options, stream))

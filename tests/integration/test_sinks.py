@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 from pydbsync.config.settings import Settings, settings_from_mapping
-from pydbsync.errors import StopError
+from pydbsync.errors import ConfigError, StopError
 from pydbsync.process.status import WorkerStatus
 from pydbsync.process.worker import follow
 from pydbsync.sinks.folder import FolderKeep
@@ -79,6 +79,21 @@ def test_the_sink_of_the_page_is_written_as_the_page_says(tmp_path: Path, monkey
     assert found() == {"2": {"id": 2, "name": "ann"}}
     run(settings, binlog.ddl("TRUNCATE TABLE users", "shop.users", kind="table-alter"))
     assert found() == {}
+
+
+def test_a_class_that_cannot_be_used_says_what_it_lacks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "half_sinks.py").write_text("class Half:\n    def open(self): ...\n    write = close = open\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    for name, sentence in (
+        (
+            "nowhere_sinks:Half",
+            "No module named 'nowhere_sinks'; Python looks in what is installed, and in the folders",
+        ),
+        ("half_sinks:Whole", "has no attribute 'Whole'"),
+        ("half_sinks:Half", "has no method key_columns, check, change_schema"),
+    ):
+        with pytest.raises(ConfigError, match=re.escape(sentence)):
+            run(settings_for({"type": name, "state": str(tmp_path / "state")}), [])
 
 
 @pytest.mark.parametrize("lost", ["nothing", "the checkpoint", "half a line", "the checkpoint and half a line"])
