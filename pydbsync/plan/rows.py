@@ -541,7 +541,9 @@ class TablePlan:
         write is to be taken back."""
         shape, listed = self.shape_for(data), self._listed(data)
         seen = [f"@pydbsync_{place}" for place in range(len(listed))]
-        looks = "".join(f" + (({name} := {value}) IS NULL)" for name, value in zip(seen, listed.values(), strict=True))
+        # IS NULL of a column that cannot be NULL would be answered without a look.
+        pairs = zip(seen, listed.values(), strict=True)
+        looks = "".join(f" + IFNULL(LENGTH({name} := {value}), 0)" for name, value in pairs)
         first = quote_name(shape.written[0].name)
         tail = f" ON DUPLICATE KEY UPDATE {first} = IF({_MET} := 1{looks}, {first}, {first})"
         insert = shape.statement(shape.insert_head, data, tail.encode())
