@@ -333,7 +333,7 @@ class _Step:
             return copy.unfit
         has = self.rows_of(copy.name, copy.real)
         if has is None:
-            self.notes.append(
+            self.warnings.append(
                 f"the rows that came for {copy.name} were not compared with those of {copy.real}: verify it"
             )
             return ""
