@@ -22,6 +22,7 @@ _ANSWER_S = 4.0
 _MISSING = (1049, 1146)
 _ALIVE_S = 30
 """A worker writes what it does once a second."""
+_ACTIONS = ("CASCADE", "SET NULL", "SET DEFAULT")
 _SYSTEM = ("information_schema", "mysql", "performance_schema", "sys")
 
 
@@ -82,6 +83,25 @@ def unmarkable(target: Connection, source: Connection, settings: Settings) -> li
     return found + [f"{each} of the target" for each in without_transactions(target, targets)]
 
 
+def acting_children(source: Connection, target: Connection, settings: Settings) -> list[str]:
+    """Tables whose rows change with those that their foreign keys point at, where that stands in no binlog: of a parent
+    that is in conflict each end would keep other children."""
+    if not settings.detects_conflicts or not any(
+        each.dialect.is_mariadb or each.dialect.version < (9, 6) for each in (source, target)
+    ):
+        return []
+    acting = {
+        TableName(str(database), str(table))
+        for database, table in target.rows(
+            "SELECT constraint_schema, table_name FROM information_schema.referential_constraints"
+            f" WHERE delete_rule IN {_ACTIONS} OR update_rule IN {_ACTIONS}"
+        )
+    }
+    router = router_from(settings)
+    targets = {each for name in tables_of(source) if router.takes(name) for each in router.targets(name)}
+    return [str(name) for name in sorted(acting & targets)]
+
+
 def refuse_unfit(connection: Connection, settings: Settings, log: logging.Logger) -> None:
     """Raises ConfigError where a table that takes part is unfit, as far as the source tells which do."""
     if settings.source is None or not (settings.detects_conflicts or settings.two_way is not None):
@@ -90,6 +110,7 @@ def refuse_unfit(connection: Connection, settings: Settings, log: logging.Logger
         with _asked(settings.source) as source:
             names = tables_of(source)
             unmarked = unmarkable(connection, source, settings)
+            acting = acting_children(source, connection, settings)
     except (ApplyError, ConfigError) as exc:
         log.info("which tables take part is not known, and none is looked at for conflicts beforehand: %s", exc)
         return
@@ -101,6 +122,11 @@ def refuse_unfit(connection: Connection, settings: Settings, log: logging.Logger
         )
     if not settings.detects_conflicts:
         return
+    if acting:
+        log.warning(
+            "foreign keys change rows of %s, which stands in no binlog: of a parent that is in conflict each end may"
+            " keep other children, compare them (verify)", listed(acting),
+        )  # fmt: skip
     unfit = list(unfit_tables(connection, settings, names))
     if unfit:
         shown = listed([f"{each.table}: {each.why}" for each in unfit])

@@ -154,6 +154,14 @@ MARIADB = {
         "tables", "own-check", "error", "(json_valid(`note`))", "MODIFY `note`",
         target=("ALTER TABLE orders MODIFY note JSON",),
     ),
+    "children go with a parent, which no binlog tells": Fault(
+        "tables", "conflict-cascades", "warning", "change rows of shop.items, which stands in no binlog", "RESTRICT",
+        source=("ALTER TABLE items ADD CONSTRAINT parent FOREIGN KEY (order_id) REFERENCES orders (id) ON DELETE"
+                " CASCADE",),
+        target=("ALTER TABLE items ADD CONSTRAINT parent FOREIGN KEY (order_id) REFERENCES orders (id) ON DELETE"
+                " CASCADE",),
+        options={"detect_conflicts": "on", "conflicts": {"prefer": "source"}},
+    ),
     "a foreign key acts at the source alone": Fault(
         "tables", "cascades", "error", "the target has no such key: it keeps rows", "ON DELETE CASCADE",
         source=("ALTER TABLE items ADD CONSTRAINT parent FOREIGN KEY (order_id) REFERENCES orders (id) ON DELETE"

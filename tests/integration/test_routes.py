@@ -298,6 +298,32 @@ def test_tables_that_are_merged_take_nothing_from_each_other(ends: Ends) -> None
     assert any("several sources feed archive.orders" in reason for reason in reasons[1:])
 
 
+def test_keys_are_dropped_by_the_names_of_the_source_and_what_the_server_has_named_is_not_passed_over(
+    ends: Ends,
+) -> None:
+    route = {"table": "shop.kids", "to": "shop.youth", "columns": {"rename": {"a": "z", "b": "y"}}}
+    run_sql(ends.source, [*TABLES, "CREATE TABLE parents (id INT PRIMARY KEY)"])
+    ends.run(
+        "CREATE TABLE kids (id INT PRIMARY KEY, a VARCHAR(9) UNIQUE, b INT, KEY (a),"
+        " FOREIGN KEY (b) REFERENCES parents (id))",
+        "CREATE TABLE orders_3 LIKE orders_1",
+    )
+    ends.replay(routes=[route, ORDERS])
+    index = (
+        "SELECT DISTINCT index_name FROM information_schema.statistics WHERE (table_name, column_name) = ('youth', 'z')"
+    )
+    assert sorted(ends.target.query(index)) == [("a",), ("a_2",)]
+    ends.run("ALTER TABLE kids DROP KEY a, DROP KEY a_2", "INSERT INTO orders_3 VALUES (1, 1, 11, 'open', NULL)")
+    ends.replay(routes=[route, ORDERS])
+    assert ends.target.query(index) == []
+    assert ends.target.query("SELECT id FROM archive.orders") == [(1,)]
+    assert parked(ends.target) == []
+    ends.run("ALTER TABLE kids DROP FOREIGN KEY kids_ibfk_1")
+    ends.replay(routes=[route, ORDERS])
+    (held,) = parked(ends.target)
+    assert "the server has named kids_ibfk_1 after the table, which is called youth here" in held.reason
+
+
 def test_statements_that_would_unmask_are_held_and_rows_wait(ends: Ends) -> None:
     run_sql(ends.source, TABLES)
     ends.change(random.Random(10), 50)

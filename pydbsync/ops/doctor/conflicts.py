@@ -8,7 +8,14 @@ from pydbsync.model import TableName
 from pydbsync.ops.doctor.examination import Examination
 from pydbsync.ops.doctor.finding import Finding, counted, error, listed, ok, warning
 from pydbsync.ops.doctor.variables import number, variables
-from pydbsync.process.conflict_start import NEEDS_TRANSACTIONS, other_end, tables_of, unfit_tables, unmarkable
+from pydbsync.process.conflict_start import (
+    NEEDS_TRANSACTIONS,
+    acting_children,
+    other_end,
+    tables_of,
+    unfit_tables,
+    unmarkable,
+)
 
 
 def check_numbers(exam: Examination) -> Iterator[Finding]:
@@ -56,6 +63,13 @@ def check_conflicts(exam: Examination) -> Iterator[Finding]:
                 "leave detect_conflicts at auto, and set conflicts (docs/conflicts.md)",
             )
         return
+    if acting := acting_children(exam.source(), exam.target(), settings):
+        yield warning(
+            "conflict-cascades",
+            f"foreign keys change rows of {listed(acting)}, which stands in no binlog: of a parent that is in conflict"
+            " each end may keep other children",
+            "ON DELETE RESTRICT and ON UPDATE RESTRICT at both servers, or verify them behind conflicts",
+        )
     unfit = list(unfit_tables(exam.target(), settings, tables_of(exam.source())))
     for text in other_end(settings):
         yield error(
