@@ -88,6 +88,12 @@ class RouteSettings:
         return next((key for key, value in (*found.items(), ("where", self.where)) if value), "")
 
     @property
+    def merges(self) -> bool:
+        """Whether several tables that the glob names may go to one."""
+        parts = zip(self.table.split(".", 1), self.to.split(".", 1), strict=True) if self.to else ()
+        return any(name != "*" and any(mark in glob for mark in "*?[") for glob, name in parts)
+
+    @property
     def condition(self) -> str:
         """The one condition by which rows are at the target; empty if there is none, or kinds of rows have others."""
         found = set(self.where.values())
@@ -315,7 +321,14 @@ def check_routes(
     routes: tuple[RouteSettings, ...], mask_key: Secret | None, *, sharded: Collection[str], is_two_way: bool
 ) -> None:
     """Raises ConfigError where a mask has no key, or a route cannot go with what else is configured."""
+    taken: set[str] = set()
     for n, route in enumerate(routes):
+        if is_two_way and route.to and (route.merges or route.to in taken):
+            raise ConfigError(
+                "with two_way a route cannot merge tables: nothing tells to which of them a row goes back",
+                key=f"routes[{n}].to",
+            )
+        taken.add(route.to)
         if is_two_way and (key := route.no_way_back):
             raise ConfigError(
                 "with two_way a route can only rename tables and columns: what is masked, left out, added or filtered"

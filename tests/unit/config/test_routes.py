@@ -91,6 +91,7 @@ def test_conditions_of_some_kinds_leave_the_others_without_one() -> None:
         ({"table": "d*.t", "to": "a.b"}, {"sharding": {"databases": ["d1"]}, "db_corpmod": 0},
          "routes[0].table", "sharding"),
         *(({"table": "d.t", **route}, TWO_WAY, f"routes[0].{key}", "cannot come back") for key, route in ONE_WAY),
+        ({"table": "d.t_*", "to": "d.one"}, TWO_WAY, "routes[0].to", "cannot merge tables"),
     ],
 )  # fmt: skip
 def test_what_is_wrong_is_named_with_its_key(route: Any, more: Any, key: str, why: str) -> None:

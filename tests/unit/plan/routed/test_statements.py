@@ -220,6 +220,16 @@ def test_which_definitions_keep_every_value(column: Column, definition: str, kep
     assert keeps_values(clause.body, column, "utf8mb4_bin") is kept
 
 
+def test_a_column_that_is_treated_alike_under_both_names_is_renamed() -> None:
+    masked = {"columns": {"mask": {"email": "hash", "mail": "hash", "phone": None}, "leave_out": ["note", "remark"]}}
+    expected = "ALTER TABLE `archive`.`people` RENAME COLUMN email TO mail"
+    assert planned("ALTER TABLE customers RENAME COLUMN email TO mail", route=masked) == expected
+    with pytest.raises(PlanError, match="or both otherwise: write the route for phone as for email, then retry"):
+        planned("ALTER TABLE customers RENAME COLUMN email TO phone", route=masked)
+    with pytest.raises(PlanError, match="the masks that are there were made for the former type"):
+        planned("ALTER TABLE customers CHANGE email mail VARCHAR(9)", route=masked)
+
+
 def test_a_table_that_is_made_needs_the_types_of_columns_that_are_added() -> None:
     columns = {"columns": {**ROUTE["columns"], "add": {"site": 3}}}  # type: ignore[dict-item]
     with pytest.raises(PlanError, match="does not give its type"):
