@@ -108,6 +108,10 @@ class MarkWriter:
         if not self._is_made:
             ensure_state_schema(connection, self._marks.schema)
             self._is_made = True
-        number, ts, is_clean = send_mark(connection, self._marks.schema, self._marks.writer)
+        try:
+            number, ts, is_clean = send_mark(connection, self._marks.schema, self._marks.writer)
+        except PermanentError as exc:
+            self._is_made = exc.code not in _MISSING  # somebody has dropped it: it is made anew the next time
+            raise
         self._marks.sent(number, ts, is_clean=is_clean)
         self._left = self._looks

@@ -283,6 +283,8 @@ def test_tables_that_are_merged_take_nothing_from_each_other(ends: Ends) -> None
         "INSERT INTO orders_1 VALUES (1, 1, 11, 'open', NULL)", "INSERT INTO orders_2 VALUES (2, 1, 12, 'open', NULL)"
     )
     ends.replay()
+    fed = "SELECT DISTINCT target_database, target_table FROM pydbsync.feeder"
+    assert ends.target.query(fed) == [("archive", "orders")]  # by which another configuration sees that it is fed
     rows = ends.target.query("SELECT id, total FROM archive.orders ORDER BY id")
     one = compare(ends.bench.settings, tables=("shop.orders_1",))["archive.orders"]
     assert (one.different, one.unknown_extra) == (0, 1)

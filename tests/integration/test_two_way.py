@@ -11,9 +11,11 @@ import pytest
 
 from pydbsync.apply.connection import Connection
 from pydbsync.apply.mark import send_mark
-from pydbsync.engine.marks import writer_of
-from pydbsync.errors import ConfigError, StopError
+from pydbsync.engine.marks import SentMarks, writer_of
+from pydbsync.errors import ConfigError, PermanentError, StopError
+from pydbsync.process.two_way import MarkWriter
 from tests.integration.captured import run
+from tests.integration.engine import LOG, settings_for
 from tests.integration.two_way import TwoWay, is_a_start
 from tests.servers import Endpoint
 
@@ -92,6 +94,22 @@ def test_a_state_schema_that_is_dropped_by_hand_is_made_anew_and_nothing_goes_ro
     assert [two_way.forth.applied, two_way.back.applied] == written
     assert (two_way.forth.schema_changes, two_way.back.schema_changes) == (1, 0)
     assert two_way.differences("d") == []
+
+
+def test_marks_are_written_again_where_the_state_schema_of_the_source_was_dropped(two_way: TwoWay) -> None:
+    settings = settings_for(two_way.b, source_db_info=two_way.a.db_info, two_way={"mark_s": 0.5})
+    marks = SentMarks("forth", schema="pydbsync")
+    marks.is_following = True
+    writer = MarkWriter(settings, marks, log=LOG)
+    with closing(Connection(two_way.a.db_info)) as connection:
+        for is_dropped in (False, True):
+            if is_dropped:
+                marks.came(2)
+                run(two_way.a, ("DROP DATABASE pydbsync",))
+                with pytest.raises(PermanentError, match="pydbsync"):
+                    writer._write(connection)
+            writer._write(connection)
+            assert two_way.a.query("SELECT tool FROM pydbsync.mark") == [("two-way",)]
 
 
 def test_replay_that_has_only_marks_to_pass_writes_nothing(two_way: TwoWay) -> None:
