@@ -96,6 +96,12 @@ class SessionSettings(msgspec.Struct, frozen=True, omit_defaults=True):
     """What SYSTEM meant at the source, as the server abbreviates it; beside `time_zone` SYSTEM."""
     timestamp: float | None = None
     """The moment of NOW(), with its fraction, where the statement depended on that."""
+    auto_increment_increment: int | None = None
+    """Capture sends it and the next one only where one of them is not 1, as the binlog does."""
+    auto_increment_offset: int | None = None
+    lc_time_names: str | int | None = None
+    """In which language dates are spelled: a name, or the number that the binlog has for it. Sent where it is not
+    en_US, which is 0."""
 
 
 class SchemaChange(msgspec.Struct, frozen=True):

@@ -10,8 +10,8 @@ from pydbsync.errors import PermanentError
 from pydbsync.plan.ddl import PlannedSchemaChange
 from pydbsync.plan.session import Variable
 
-_DENIED = (1193, 1227, 1231, 1238, 1273, 1298)
-"""Unknown variable, no right to it, a value that it does not take, read-only, unknown collation, unknown time zone."""
+_DENIED = (1193, 1227, 1231, 1238, 1273, 1298, 1649)
+"""Unknown variable, no right to it, a value that it does not take, read-only, unknown collation, time zone, locale."""
 
 
 @contextmanager
@@ -31,12 +31,16 @@ def session_of(connection: Connection, planned: PlannedSchemaChange) -> Iterator
     finally:
         if connection.is_open():
             connection.execute(f"SET SESSION sql_mode = '{ROW_SQL_MODE}', timestamp = DEFAULT, time_zone = '+00:00'")
+            for name in BACK_TO_DEFAULT.intersection(variable.name for variable in wanted):
+                connection.execute(f"SET SESSION {name} = DEFAULT")
             if any(variable.name == "collation_connection" for variable in wanted):
                 connection.execute("SET NAMES utf8mb4")
             if any(variable.name == _RESTRICTED for variable in wanted):
                 _reset(connection)
 
 
+BACK_TO_DEFAULT = frozenset({"auto_increment_increment", "auto_increment_offset", "lc_time_names"})
+"""Rows do not depend on these."""
 _RESTRICTED = "explicit_defaults_for_timestamp"
 """MySQL lets only some users set it, MariaDB before 10.8.2 none."""
 

@@ -77,6 +77,11 @@ def variables(
     # The binlog tells the zone just where the server has used it.
     if known.time_zone is not None and (told.time_zone is not None or "time_zone" in uses):
         found.append(Variable("time_zone", _zone(known), matters=True))
+    if session is not None and _STEP in uses:
+        found.append(Variable(_STEP, known.auto_increment_increment or 1, matters=True))
+        found.append(Variable("auto_increment_offset", known.auto_increment_offset or 1, matters=True))
+    if session is not None and _LANGUAGE in uses:
+        found.append(Variable(_LANGUAGE, known.lc_time_names or "en_US", matters=True))
     matters = _COLLATION in uses
     # The global one is only that of sessions whose client has said nothing.
     if known.collation_connection is not None and (told.collation_connection is not None or matters):
@@ -84,6 +89,9 @@ def variables(
     return tuple(found)
 
 
+_STEP, _LANGUAGE = "auto_increment_increment", "lc_time_names"
+_SPELLED = frozenset({"DATE_FORMAT", "DAYNAME", "MONTHNAME", "TO_CHAR"})
+"""Functions that spell days and months."""
 _COLLATION = "collation_connection"
 """By it literals are compared, and texts that functions make of numbers; what they hold is in its character set."""
 
@@ -136,16 +144,30 @@ def depends_on(statement: Statement, change: SchemaChange) -> frozenset[str]:
     before = {column.name.lower(): column.kind for column in old.columns} if old else {}
     after = {column.name.lower(): column.kind for column in new.columns} if new else {}
     texts = _texts(old, new)
+    is_alter = statement.action == "alter-table"
     for clause in read_clauses(statement):
+        if is_alter and numbers_rows(clause):
+            found.add(_STEP)
+        if is_alter and clause.kind in ("column", "key") and not _SPELLED.isdisjoint(_words(clause)):
+            found.add(_LANGUAGE)
         if clause.kind == "column" and clause.name is not None:
             kind = after.get(clause.name.lower(), "")
             was = before.get((clause.replaces or "").lower(), kind)
-            found |= set(_of_column(clause, was, is_new=not clause.replaces and statement.action == "alter-table"))
+            found |= set(_of_column(clause, was, is_new=not clause.replaces and is_alter))
         if any(token.kind == "mark" and token.text == "||" for token in clause.tokens):
             found.add("sql_mode")
         if any(_compares_literals(expression, texts) for expression in _expressions(clause)):
             found.add(_COLLATION)
     return frozenset(found)
+
+
+def numbers_rows(clause: Clause) -> bool:
+    """Whether rows that are there may get numbers by it."""
+    return clause.kind == "column" and not {"AUTO_INCREMENT", "SERIAL"}.isdisjoint(_words(clause))
+
+
+def _words(clause: Clause) -> set[str]:
+    return {token.upper for token in clause.body if token.kind == "word"}
 
 
 _OF_COLUMNS = frozenset({"AS", "CHECK", "DEFAULT"})

@@ -39,6 +39,14 @@ DEPENDS = {
     ("ALTER TABLE t MODIFY c DATETIME(3)", "datetime", "datetime"): set(),
     ("ALTER TABLE t ADD c DATETIME DEFAULT CURRENT_TIMESTAMP", "", "datetime"): {"time_zone"},
     ("CREATE TABLE t (c DATETIME DEFAULT CURRENT_TIMESTAMP)", "", "datetime"): set(),
+    ("ALTER TABLE t ADD c INT AUTO_INCREMENT PRIMARY KEY", "", "int"): {"auto_increment_increment"},
+    ("ALTER TABLE t ADD c SERIAL", "", "bigint"): {"auto_increment_increment"},
+    ("ALTER TABLE t MODIFY c INT NOT NULL AUTO_INCREMENT", "int", "int"): {"auto_increment_increment"},
+    ("CREATE TABLE t (c INT AUTO_INCREMENT PRIMARY KEY)", "", "int"): set(),
+    ("ALTER TABLE t AUTO_INCREMENT = 5", "int", "int"): set(),
+    ("ALTER TABLE t ADD c VARCHAR(9) AS (MONTHNAME(d)) STORED", "", "varchar"): {"lc_time_names"},
+    ("ALTER TABLE t ADD c VARCHAR(9) DEFAULT (DATE_FORMAT(NOW(), '%M'))", "", "varchar"): {"lc_time_names"},
+    ("CREATE TABLE t (c VARCHAR(9) AS (MONTHNAME(d)))", "", "varchar"): set(),
     ("ALTER TABLE t ADD c REAL", "", "double"): {"sql_mode"},
     ("ALTER TABLE t ADD c INT AS (a || b)", "", "int"): {"sql_mode"},
     ("ALTER TABLE t ADD c VARCHAR(9) DEFAULT '||' COMMENT 'TIMESTAMP'", "", "varchar"): set(),
@@ -98,6 +106,21 @@ def test_the_time_zone_is_set_where_the_statement_has_used_it() -> None:
         assert found(modify, of_system, told=True)["time_zone"] == meant
     with pytest.raises(PlanError, match="time zone of the source's system"):
         found(modify, SessionSettings(time_zone="SYSTEM"), told=True)
+
+
+def test_rows_are_numbered_by_the_steps_of_the_session() -> None:
+    """The binlog tells steps that are not 1, and no others."""
+    numbers = "ALTER TABLE t ADD c INT AUTO_INCREMENT PRIMARY KEY"
+    steps = ("auto_increment_increment", "auto_increment_offset")
+    told = SessionSettings(auto_increment_increment=10, auto_increment_offset=3)
+
+    def set_for(session: SessionSettings | None, *, is_told: bool) -> list[object]:
+        values = found(numbers, session, told=is_told)
+        return [values[step] for step in steps if step in values]
+
+    assert set_for(told, is_told=True) == set_for(told, is_told=False) == [10, 3]
+    assert set_for(SessionSettings(sql_mode=""), is_told=True) == [1, 1]
+    assert set_for(None, is_told=False) == []  # then the target's own hold, and that is said
 
 
 def test_literals_are_compared_as_in_the_session() -> None:

@@ -11,12 +11,14 @@ from typing import Final
 
 from pydbsync.model import SessionSettings
 
-_FLAGS, SQL_MODE, _CATALOG, CHARSET, _TIME_ZONE, _CATALOG_NZ, _CHARSET_DATABASE = 0, 1, 2, 4, 5, 6, 8
+_FLAGS, SQL_MODE, _CATALOG, _AUTO_INCREMENT, CHARSET, _TIME_ZONE, _CATALOG_NZ = 0, 1, 2, 3, 4, 5, 6
+_LC_TIME_NAMES, _CHARSET_DATABASE = 7, 8
 _INVOKER, UPDATED_DATABASES, _MICROSECONDS, _EXPLICIT_DEFAULTS, _UTF8MB4_COLLATION = 11, 12, 13, 16, 18
 _MARIADB_MICROSECONDS, _MARIADB_GTID_FLAGS, _MARIADB_COLLATIONS = 128, 130, 131
 _SIZES: Final = {
-    _FLAGS: 4, SQL_MODE: 8, 3: 4, CHARSET: 6, 7: 2, _CHARSET_DATABASE: 2, 9: 8, 10: 4, _MICROSECONDS: 3,
-    _EXPLICIT_DEFAULTS: 1, 17: 8, _UTF8MB4_COLLATION: 2, 19: 1, 20: 1, _MARIADB_MICROSECONDS: 3, 129: 8, 255: 0,
+    _FLAGS: 4, SQL_MODE: 8, _AUTO_INCREMENT: 4, CHARSET: 6, _LC_TIME_NAMES: 2, _CHARSET_DATABASE: 2, 9: 8, 10: 4,
+    _MICROSECONDS: 3, _EXPLICIT_DEFAULTS: 1, 17: 8, _UTF8MB4_COLLATION: 2, 19: 1, 20: 1,
+    _MARIADB_MICROSECONDS: 3, 129: 8, 255: 0,
 }  # fmt: skip
 TOO_MANY_DATABASES: Final = 254
 _ENDS_TWO_PHASE_ALTER: Final = 0x0C
@@ -53,6 +55,7 @@ def read_session(
     zone = found[_TIME_ZONE].decode("utf-8") if _TIME_ZONE in found else None
     fraction = found.get(_MARIADB_MICROSECONDS if is_mariadb else _MICROSECONDS)
     mapped = found.get(_MARIADB_COLLATIONS)
+    steps = found.get(_AUTO_INCREMENT)
     return SessionSettings(
         sql_mode=_mode_names(_number(found[SQL_MODE]), is_mariadb=is_mariadb) if SQL_MODE in found else None,
         collation_connection=_collation(charset[2:4], collations),
@@ -64,6 +67,9 @@ def read_session(
         time_zone=zone,
         system_time_zone=system_time_zone if zone == "SYSTEM" else None,
         timestamp=ts + _number(fraction) / 1_000_000 if fraction is not None else None,
+        auto_increment_increment=_number(steps[:2]) if steps else None,
+        auto_increment_offset=_number(steps[2:]) if steps else None,
+        lc_time_names=_number(found[_LC_TIME_NAMES]) if _LC_TIME_NAMES in found else None,
     )
 
 

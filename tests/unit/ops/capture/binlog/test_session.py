@@ -70,6 +70,11 @@ def test_variables_of_any_length_stand_before_others(before: bytes) -> None:
     assert Query(1, "", before + CHARSET, b"").collation == 45
 
 
+def test_steps_of_numbers_and_the_language_are_told_where_they_are_unusual() -> None:
+    found = told(b"\x03\x0a\0\x03\0" + CHARSET + b"\x07\x04\0", is_mariadb=False)
+    assert (found.auto_increment_increment, found.auto_increment_offset, found.lc_time_names) == (10, 3, 4)
+
+
 def test_the_collations_of_character_sets() -> None:
     assert told(b"\x83\x01\x2d\0\0\x09", is_mariadb=True) == SessionSettings(
         character_set_collations="utf8mb4=utf8mb4_uca1400_ai_ci"
