@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import logging
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +15,10 @@ import pytest
 from pydbsync.config.settings import AmqpSettings, RetrySettings, Secret
 from pydbsync.errors import OperationError
 from pydbsync.ops.capture import run_capture
+from pydbsync.ops.told import Told
 from tests.integration.amqp.test_silent_leader import evaluate
 from tests.integration.captured import Capture, head, run
+from tests.matrices import LONG
 from tests.processes import wait_for
 from tests.servers import Endpoint, Vhost
 
@@ -110,6 +114,37 @@ def test_what_a_queue_took_is_not_sent_again_although_nobody_said_that_it_refuse
     assert reader.ids() == list(range(COUNT))
 
 
+def tells(told: Told) -> tuple[str, bool]:
+    """What is told now, and whether it names the alarm."""
+    told.look()
+    return told.row.state, "low on memory" in (told.row.last_error or "")
+
+
+@pytest.mark.parametrize("gives_up_after_s", [300, pytest.param(0.3, marks=LONG)])
+def test_a_broker_without_memory_is_named_while_capture_waits_for_it(
+    capture: Capture, vhost: Vhost, caplog: pytest.LogCaptureFixture, gives_up_after_s: float
+) -> None:
+    """Where the connection is given up meanwhile, what the broker had of it may come twice, in order nevertheless."""
+    caplog.set_level(logging.INFO)
+    vhost.declare("all")
+    told, said = Told("capture", "c", "rows"), "RabbitMQ takes no messages now (low on memory)"
+    run(capture.source, [f"INSERT INTO shop.t (id) VALUES ({number})" for number in range(COUNT)])
+    patient = replace(amqp(vhost), blocked_timeout_s=gives_up_after_s)
+    evaluate(vhost, "vm_memory_monitor:set_vm_memory_high_watermark({absolute, 1000000}).")
+    with working(capture, told=told, amqp=patient) as capturing:
+        try:
+            tries = 1 if gives_up_after_s > 1 else 3
+            wait_for(lambda: caplog.text.count(said) >= tries, what="the line")
+            wait_for(lambda: tells(told) == ("waiting", True), what="its state")
+        finally:
+            evaluate(vhost, "vm_memory_monitor:set_vm_memory_high_watermark(0.4).")
+        capturing.join(30)
+    assert "RabbitMQ takes messages again" in caplog.text or gives_up_after_s < 1
+    reader = Reader(vhost, "all")
+    reader.take()
+    assert list(dict.fromkeys(reader.ids())) == list(range(COUNT))
+
+
 @pytest.fixture
 def small_limit(vhost: Vhost) -> Iterator[None]:
     evaluate(vhost, "application:set_env(rabbit, max_message_size, 1000000).")
@@ -150,10 +185,10 @@ def test_a_message_that_is_too_large_stops_capture_with_its_row(
 class working:
     """A capture that ends with the binlog, in a thread."""
 
-    def __init__(self, capture: Capture, **settings: Any) -> None:
+    def __init__(self, capture: Capture, *, told: Told | None = None, **settings: Any) -> None:
         self._stop = threading.Event()
         self._thread = threading.Thread(
-            daemon=True, target=run_capture, args=(capture.settings(**settings), self._stop)
+            daemon=True, target=run_capture, args=(capture.settings(**settings), self._stop, told)
         )
 
     def __enter__(self) -> threading.Thread:

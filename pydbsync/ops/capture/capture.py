@@ -130,6 +130,8 @@ class _Capture:
         """Called by the thread that writes: counters are read as they stand."""
         session, told = self._session, self._told
         if told is not None:
+            if session is not None:
+                self._is_waiting_for(session.waits_for)
             report = self._report if session is None else session.added_to(self._report)
             told.row.done = report.rows
             told.says(
@@ -297,6 +299,11 @@ class _Session:
             self._ends.append((published, end._replace(gtids=gtids)))
             if len(self._ends) > _MOST_ENDS:
                 self._forget_ends()
+
+    @property
+    def waits_for(self) -> str:
+        """Why the receiver takes nothing at this moment."""
+        return self._sink.waits_for
 
     @property
     def unknown_table(self) -> TableName | None:

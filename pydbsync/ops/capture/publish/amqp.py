@@ -93,6 +93,7 @@ class AmqpSink:
         self._flight = InFlight()
         self._is_one_by_one = one_by_one
         self._said_full = ""
+        self._waits_for = ""
         self._fault: Exception | None = None
         self._link = BrokerLink(
             amqp,
@@ -147,6 +148,10 @@ class AmqpSink:
     def confirmed(self) -> int:
         return self._flight.confirmed
 
+    @property
+    def waits_for(self) -> str:
+        return self._waits_for
+
     def close(self) -> None:
         self._link.close()
 
@@ -196,11 +201,13 @@ class AmqpSink:
             self._give([message])
             self._wait(lambda: self._pending == 0)
             if self._flight.refused is None:
+                self._waits_for = ""
                 return
             self._flight.forget_refusal()
+            self._waits_for = _full(message[0])
             if self._said_full != message[0]:
                 self._said_full = message[0]
-                log.warning("capture waits: %s", _full(message[0]))
+                log.warning("capture waits: %s", self._waits_for)
             if self._stop.wait(pause_s):
                 raise SourceError("stopped while a queue was full; what it has not taken is sent again")
             pause_s = min(2 * pause_s, _LAST_PAUSE_S)
@@ -239,6 +246,8 @@ class AmqpSink:
     def _start_confirms(self, reply: Reply) -> None:
         self._channel.add_on_return_callback(self._on_return)
         self._channel.add_on_close_callback(self._on_channel_closed)
+        self._channel.connection.add_on_connection_blocked_callback(self._on_blocked)
+        self._channel.connection.add_on_connection_unblocked_callback(self._on_unblocked)
         self._channel.confirm_delivery(self._on_confirm, callback=reply)
         self._frames_of_one, self._frames_of_several = (
             PublishFrames(
@@ -306,6 +315,16 @@ class AmqpSink:
                 "bind one, or exclude the table; nothing was lost, capture goes on from there at the next start"
             )
         )
+
+    def _on_blocked(self, connection: Any, frame: Any) -> None:
+        self._waits_for = (
+            f"RabbitMQ takes no messages now ({frame.method.reason}): make room there, and it takes them again"
+        )
+        log.warning("capture waits: %s", self._waits_for)
+
+    def _on_unblocked(self, connection: Any, frame: Any) -> None:
+        self._waits_for = ""
+        log.info("RabbitMQ takes messages again")
 
     def _on_channel_closed(self, channel: Any, error: Any) -> None:
         too_large = _TOO_LARGE.search(str(error))

@@ -28,6 +28,10 @@ class Sink(Protocol):
     def confirmed(self) -> int:
         """How many of the messages handed over are safe, from the first on without a gap."""
 
+    @property
+    def waits_for(self) -> str:
+        """Why nothing is taken at this moment, as a sentence; empty where it is."""
+
     def close(self) -> None:
         """Let go, without waiting."""
 
@@ -39,6 +43,8 @@ def one_line(body: bytes) -> bytes:
 
 class StreamSink:
     """Standard output, or any binary stream: one message a line."""
+
+    waits_for = ""
 
     def __init__(self, stream: IO[bytes]) -> None:
         self._stream = stream
