@@ -7,6 +7,7 @@ import logging
 import os
 import re
 import sys
+import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from datetime import datetime, timezone
@@ -25,6 +26,7 @@ from pydbsync.errors import ConfigError
 LOG_FILES: Final = 50
 """Old files kept beside the present one, as in the original."""
 
+_ROLL_AGAIN_S: Final = 60.0
 _LEVELS: Final = {"debug": logging.DEBUG, "info": logging.INFO, "warn": logging.WARNING, "error": logging.ERROR}
 _CONTROL: Final = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029]")
 
@@ -107,7 +109,8 @@ class _LogFile(RotatingFileHandler):
     """
 
     complain: Callable[[str], object]
-    _said = False
+    _said = _said_full = False
+    _not_before = 0.0
 
     def emit(self, record: logging.LogRecord) -> None:
         self._failed = False
@@ -117,6 +120,21 @@ class _LogFile(RotatingFileHandler):
             self.stream = None  # this line opens it anew
         super().emit(record)
         self._said = self._failed
+
+    def shouldRollover(self, record: logging.LogRecord) -> int:
+        return 0 if time.monotonic() < self._not_before else super().shouldRollover(record)
+
+    def doRollover(self) -> None:
+        """Where the old files cannot be moved, all goes on in the present one."""
+        try:
+            super().doRollover()
+        except OSError as exc:
+            self._not_before = time.monotonic() + _ROLL_AGAIN_S
+            if not self._said_full:
+                self._said_full = True
+                self.complain(f"log file {self.baseFilename} is full and cannot be moved away: {exc}; it grows")
+        else:
+            self._said_full = False
 
     def _is_moved(self, file: TextIO) -> bool:
         try:

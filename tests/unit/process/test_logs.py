@@ -8,6 +8,7 @@ import logging
 import logging.handlers
 import multiprocessing
 import re
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -83,6 +84,39 @@ def test_files_rotate_at_the_size_and_number_of_the_original(tmp_path: Path) -> 
     (handler,) = logger.handlers
     assert isinstance(handler, logging.handlers.RotatingFileHandler)
     assert (handler.maxBytes, handler.backupCount) == (1024**3, LOG_FILES) == (1024**3, 50)
+
+
+def test_a_file_that_cannot_be_moved_away_grows_and_loses_no_line(tmp_path: Path) -> None:
+    said: list[str] = []
+    settings = settings_for(tmp_path, log_file_bytes=1024)
+    logger = start_logging(settings, "t1", terminal=False, complain=said.append)
+    (handler,) = logger.handlers
+    assert isinstance(handler, logging.handlers.RotatingFileHandler)
+
+    def refuse(source: str, target: str) -> None:
+        raise PermissionError(13, "Permission denied", source)
+
+    handler.rotator = refuse
+    for number in range(100):
+        logger.info("line %d", number)
+    assert [text for _, _, text in lines_of(tmp_path / "maxwell_t1.log")] == [f"line {n}" for n in range(100)]
+    assert len(said) == 1
+    assert "cannot be moved away" in said[0]
+
+
+def test_a_folder_that_is_removed_costs_lines_and_nothing_else(tmp_path: Path) -> None:
+    folder, said = tmp_path / "logs", list[str]()
+    folder.mkdir()
+    logger = start_logging(settings_for(folder), "t1", terminal=False, complain=said.append)
+    logger.info("before")
+    shutil.rmtree(folder)
+    logger.info("lost")
+    logger.info("lost too")
+    assert len(said) == 1
+    assert "cannot be written" in said[0]
+    folder.mkdir()
+    logger.info("again")
+    assert [text for _, _, text in lines_of(folder / "maxwell_t1.log")] == ["again"]
 
 
 @pytest.mark.parametrize(
