@@ -36,6 +36,8 @@ def run_heartbeat(
         raise ConfigError("is missing: the heartbeat is written at the source", key="source_db_info")
     database, _, table = settings.heartbeat_table.partition(".")
     name = f"{quote_name(database)}.{quote_name(table)}"
+    first = f"INSERT IGNORE INTO {name} (id, {HEARTBEAT_COLUMN}) VALUES ({HEARTBEAT_ROW}, 0)"
+    count_up = _COUNT_UP.format(name=name)
     backoff = Backoff(settings.retry.first_s, settings.retry.max_s)
     number, written, is_away = 0, 0, False
     connection: Connection | None = None
@@ -44,11 +46,13 @@ def run_heartbeat(
             if connection is None:
                 connection = Connection(settings.source.connect_keywords(), key=settings.source.key, read_timeout_s=30)
                 _make_table(connection, quote_name(database), name)
-                connection.execute(f"INSERT IGNORE INTO {name} (id, {HEARTBEAT_COLUMN}) VALUES ({HEARTBEAT_ROW}, 0)")
+                connection.execute(first)
                 if is_away:
                     log.info("the source is back")
                 is_away = False
-            connection.execute(_COUNT_UP.format(name=name))
+            if not connection.execute(count_up):  # somebody has emptied the table
+                connection.execute(first)
+                connection.execute(count_up)
             number = int(connection.value(f"SELECT {HEARTBEAT_COLUMN} FROM {name} WHERE id = 1"))
             written += 1
             backoff.reset()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import threading
 import time
 import urllib.request
 from pathlib import Path
@@ -10,6 +12,8 @@ from typing import Any
 import pytest
 
 from lab.process import free_port
+from pydbsync.config.settings import settings_from_mapping
+from pydbsync.ops.heartbeat import run_heartbeat
 from tests.commands import call
 from tests.conftest import RunSync, StartSync
 from tests.e2e.streams import QUICK
@@ -39,6 +43,25 @@ def test_the_heartbeat_counts_up_at_the_source(fresh_source: Endpoint, tmp_path:
         done = call("heartbeat", "--beats", "2", "--config", str(config))
         assert done.returncode == 0, done.stderr
         assert fresh_source.query(f"SELECT id, number FROM {TABLE}") == [(1, total)]
+
+
+class _EmptiesTheTable(threading.Event):
+    """An operator, between two beats."""
+
+    def __init__(self, source: Endpoint) -> None:
+        super().__init__()
+        self._source = source
+
+    def wait(self, timeout: float | None = None) -> bool:
+        self._source.query(f"TRUNCATE TABLE {TABLE}")
+        return self.is_set()
+
+
+def test_the_heartbeat_begins_again_in_a_table_that_somebody_has_emptied(fresh_source: Endpoint) -> None:
+    settings, _ = settings_from_mapping({"source_db_info": fresh_source.db_info}, require=())
+    log = logging.getLogger("test")
+    assert run_heartbeat(settings, _EmptiesTheTable(fresh_source), log, beats=3) == 1
+    assert fresh_source.query(f"SELECT id, number FROM {TABLE}") == [(1, 1)]
 
 
 def test_a_skipped_heartbeat_and_silence_are_said_and_measured(
