@@ -30,7 +30,7 @@ from pydbsync.process.tasks import Facts, Task
 FOLLOWING: Final = "following"
 STATES: Final = (
     "starting", FOLLOWING, "paused", "stalled", "waiting for the queue", "waiting for the target",
-    "the target is read-only", "restarting", "stopped",
+    "the target is read-only", "silent", "restarting", "stopped",
 )  # fmt: skip
 """What a worker may be doing; another word is shown as well."""
 SERVERS: Final = ("broker", "target")

@@ -34,6 +34,9 @@ _FOR_GOOD = (_STOP_ERROR, _BROKEN_ORDER)
 """Exit codes after which a person has to look first, as after a wrong setting (2) at the start. One that was replaced
 (4) is started again and stands by; so is one that has worked and is refused now by whatever somebody is changing."""
 _STABLE_S = 60.0
+_SILENT_S = 30.0
+"""A worker that gave no sign of life for so long is stopped (SIGSTOP), or gets no memory or processor."""
+_SILENT = "silent"
 _LAST_ALERTS_S = 3.0
 
 
@@ -52,10 +55,15 @@ class _Worker:
         self.restart_at: float | None = 0.0
         self.exit_code: int | None = None
         self.has_followed = False
+        self.heard_at = 0.0
+        self.is_silent = False
 
     def totals(self) -> WorkerStatus:
         """The status with the counters of earlier processes added."""
-        return self.status.after(self.before)
+        found = self.status.after(self.before)
+        if self.is_silent:
+            found.state = _SILENT
+        return found
 
 
 class Watch(Protocol):
@@ -117,6 +125,7 @@ class Supervisor:
                     if worker.restart_at is not None and worker.restart_at <= time.monotonic():
                         self._start(worker)
                 self._listen(0.2)
+                self._notice_silence()
                 for worker in self._workers:
                     if worker.process is not None and not worker.process.is_alive() and not stop.is_set():
                         self._ended(worker)
@@ -178,7 +187,8 @@ class Supervisor:
         worker.process.start()
         theirs.close()
         worker.pipe = ours
-        worker.started_at = time.monotonic()
+        worker.started_at = worker.heard_at = time.monotonic()
+        worker.is_silent = False
         worker.restart_at = None
 
     def _listen(self, timeout_s: float) -> None:
@@ -199,12 +209,30 @@ class Supervisor:
                 worker.pipe.close()
                 worker.pipe = None
                 return
+            worker.heard_at = time.monotonic()
+            if message is None:
+                continue
             if isinstance(message, WorkerStatus):
                 worker.status = message
                 worker.has_followed |= message.state == "following"
             else:
                 level, text = message
                 self._terminal.say(level, f"{worker.queue.queue}: {text}")
+
+    def _notice_silence(self) -> None:
+        """A worker that is stopped or starved applies nothing, and cannot say so itself."""
+        for worker in self._workers:
+            silent_s = time.monotonic() - worker.heard_at
+            is_silent = worker.process is not None and silent_s > _SILENT_S
+            if is_silent and not worker.is_silent:
+                self._log.warning(
+                    "worker of %s (pid %d) gives no sign of life for %.0f s: it is stopped (SIGSTOP), or gets no memory"
+                    " or processor time; `kill -CONT` lets it go on, and a kill has it started again",
+                    worker.queue.queue, worker.process.pid, silent_s,
+                )  # fmt: skip
+            elif worker.is_silent and not is_silent:
+                self._log.info("worker of %s gives signs of life again", worker.queue.queue)
+            worker.is_silent = is_silent
 
     def _ended(self, worker: _Worker) -> None:
         self._read(worker)

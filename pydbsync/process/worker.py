@@ -11,6 +11,7 @@ import signal
 import socket
 import sys
 import threading
+import time
 from collections.abc import Callable
 from typing import NoReturn
 
@@ -53,6 +54,8 @@ _MOST_HELD = 4
 _MOST_LINES = 1000
 _STUCK_S = 15.0
 """So long a supervisor that works never takes."""
+BEAT_S = 5.0
+"""How often a worker says that it lives, whatever it waits for."""
 
 _log = logging.getLogger("pydbsync")
 
@@ -210,6 +213,7 @@ def run_worker(
         lines.say(str(exc), level=logging.ERROR)
         _end(exc.exit_code, lines, pipe)
     log.addHandler(lines)
+    _beat(lines)
     source = AmqpSource(
         settings.amqp, queue, prefetch=settings.prefetch, read_ahead_bytes=settings.read_ahead_bytes,
         consumer_poll_s=settings.consumer_poll_s, log=log,
@@ -259,6 +263,15 @@ def _end(code: int, lines: PipeHandler, pipe: multiprocessing.connection.Connect
     os._exit(code)  # the AMQP thread is a daemon, and nothing is left to be flushed
 
 
+def _beat(lines: PipeHandler) -> None:
+    def run() -> None:
+        while True:
+            lines.beat()
+            time.sleep(BEAT_S)
+
+    threading.Thread(target=run, name="beat", daemon=True).start()
+
+
 def _stop_with_parent(stop: threading.Event) -> None:
     parent = multiprocessing.parent_process()
     if parent is None:
@@ -277,7 +290,7 @@ class PipeHandler(logging.Handler):
     def __init__(self, pipe: multiprocessing.connection.Connection) -> None:
         super().__init__()
         self._is_stuck = False
-        self.outlet: Outlet[tuple[int, str] | WorkerStatus] = Outlet(
+        self.outlet: Outlet[tuple[int, str] | WorkerStatus | None] = Outlet(
             pipe.send,
             most=_MOST_LINES,
             left_out=lambda count: (logging.WARNING, f"{count} lines or figures were left out here; see the log file"),
@@ -296,6 +309,10 @@ class PipeHandler(logging.Handler):
         elif self._is_stuck and not is_stuck:
             _log.info("the supervisor is back")
         self._is_stuck = is_stuck
+
+    def beat(self) -> None:
+        """A sign of life."""
+        self.outlet.put(None)
 
     def say(self, text: str, *, level: int = logging.WARNING) -> None:
         """A line that no log file has."""

@@ -20,6 +20,7 @@ class EndedProcess:
     """As multiprocessing shows a process of which the fork server told nothing more: it may live on."""
 
     exitcode = 255
+    pid = 77
 
     def join(self) -> None:
         """It has ended as far as is known."""
@@ -48,3 +49,31 @@ def test_a_worker_that_outlives_its_fork_server_is_not_counted_twice(supervisor:
         theirs.send(WorkerStatus(stream="q", applied=9, state="following"))
     supervisor._listen(0)
     assert [(each.applied, each.state) for each in supervisor.statuses()] == [(8, "restarting")]
+
+
+def test_a_worker_that_gives_no_sign_of_life_is_said_and_shown_until_it_does(
+    supervisor: Supervisor, caplog: pytest.LogCaptureFixture
+) -> None:
+    (worker,) = supervisor._workers
+    worker.pipe, theirs = multiprocessing.Pipe()
+    worker.process = EndedProcess()
+
+    def state_after(silent_s: float, *messages: WorkerStatus | None) -> str:
+        worker.heard_at -= silent_s
+        for message in messages:
+            theirs.send(message)
+        supervisor._listen(0)
+        supervisor._notice_silence()
+        return supervisor.statuses()[0].state
+
+    with caplog.at_level(logging.INFO, "test"):
+        assert state_after(0, WorkerStatus(stream="q", state="following")) == "following"
+        assert state_after(29) == "following"
+        assert state_after(29, None) == "following"  # it is at a long statement, and lives
+        assert [state_after(29), state_after(29)] == ["following", "silent"]
+        assert state_after(99) == "silent"
+        assert state_after(1, None) == "following"
+    lines = [record.getMessage() for record in caplog.records]
+    assert [" ".join(line.split()[:9]) for line in lines] == [
+        "worker of q (pid 77) gives no sign of", "worker of q gives signs of life again",
+    ]  # fmt: skip
