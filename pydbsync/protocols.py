@@ -42,6 +42,10 @@ class Source(Protocol):
         `while_waiting` is called now and then meanwhile; what it raises ends the waiting.
         """
 
+    @property
+    def is_new(self) -> bool:
+        """Whether what `open` subscribed to did not exist before: nothing that was sent earlier is in it."""
+
     def take(self, *, timeout_s: float) -> Sequence[Delivery]:
         """All deliveries at hand in order, waiting up to `timeout_s`; empty if none came. Raises SourceError."""
 

@@ -198,12 +198,13 @@ def name_streams(
                 " give the queue a shorter one here",
                 key=join_key(key, each.queue),
             )
-        if each.stream in streams:
+        name = each.stream.rstrip(" ")  # as the target's tables compare it
+        if name in streams:
             raise ConfigError(
-                f"the queue {streams[each.stream]!r} has the stream {each.stream!r} already",
+                f"the queue {streams[name]!r} has the stream {each.stream!r} already",
                 key=join_key(key, each.queue),
             )
-        streams[each.stream] = each.queue
+        streams[name] = each.queue
     return named
 
 

@@ -11,7 +11,8 @@ from pydbsync.engine.observe import Observer
 from pydbsync.engine.pipeline import Pipeline
 from pydbsync.engine.stages import Stages
 from pydbsync.engine.turn import Turn
-from pydbsync.errors import BrokenOrderError, SourceError, TransientError
+from pydbsync.errors import BrokenOrderError, SourceError, StopError, TransientError
+from pydbsync.work import StreamState
 
 
 class Follower:
@@ -53,7 +54,8 @@ class Follower:
                 # would hand it newer messages before the ones that come back.
                 if not is_away:  # then it is the queue that is waited for, since it went
                     self._observer.now("waiting for the target")
-                if store.acquire(stop, is_away=is_target_lost) is None:
+                state = store.acquire(stop, is_away=is_target_lost)
+                if state is None:
                     return
                 is_target_lost = False
                 try:
@@ -68,6 +70,8 @@ class Follower:
                     source.open(stop, store.keep_alive)
                     if stop.is_set():
                         return
+                    if source.is_new and state.checkpoint.position():
+                        self._tell_lost_queue(state)
                     if is_away:
                         self._log.info("the source is back")
                     is_away = False
@@ -97,6 +101,17 @@ class Follower:
         finally:
             source.close()
             store.release()
+
+    def _tell_lost_queue(self, state: StreamState) -> None:
+        """The stream was read before, and its queue was not there any more. Raises StopError by policy."""
+        lost = (
+            f"the queue of {self._stages.source.stream!r} was not there any more and was made anew: what was published"
+            f" since {state.checkpoint.position()}, up to where it is applied, went nowhere, unless nothing was"
+        )
+        self._observer.gap(lost)
+        self._log.error("%s; compare the tables with the source (`pydbsync verify`)", lost)
+        if self._control.settings.on_gap == "stop":
+            raise StopError(f"{lost}; nothing is applied (on_gap is stop): mend the tables, then start again")
 
     def _turn(self, stop: threading.Event) -> Turn:
         return Turn(stop, control=self._control, stages=self._stages, observer=self._observer, log=self._log)

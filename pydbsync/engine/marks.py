@@ -117,6 +117,10 @@ class ProvenSource:
         self._source.open(stop, while_waiting)
         self._marks.is_following = True
 
+    @property
+    def is_new(self) -> bool:
+        return self._source.is_new
+
     def take(self, *, timeout_s: float) -> Sequence[Delivery]:
         if not self._marks.lets_through:
             self._hold(self._source.take(timeout_s=timeout_s))

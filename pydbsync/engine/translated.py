@@ -44,6 +44,10 @@ class TranslatedSource:
     def open(self, stop: threading.Event, while_waiting: Callable[[], object] = lambda: None) -> None:
         self._source.open(stop, while_waiting)
 
+    @property
+    def is_new(self) -> bool:
+        return self._source.is_new
+
     def acknowledge(self, tag: int) -> None:
         self._source.acknowledge(tag)
 

@@ -16,6 +16,7 @@ import msgspec
 
 from pydbsync.apply.catalog import LiveCatalog
 from pydbsync.apply.connection import ROW_SQL_MODE, Connection
+from pydbsync.apply.schema_session import BACK_TO_DEFAULT
 from pydbsync.config.settings import Settings
 from pydbsync.decode.maxwell import decode_changes
 from pydbsync.engine.control import Control
@@ -129,6 +130,10 @@ class _Unacknowledged:
 
     def open(self, stop: threading.Event, while_waiting: Callable[[], object] = lambda: None) -> None:
         self._source.open(stop, while_waiting)
+
+    @property
+    def is_new(self) -> bool:
+        return self._source.is_new
 
     def take(self, *, timeout_s: float) -> Sequence[Delivery]:
         return self._source.take(timeout_s=timeout_s)
@@ -338,8 +343,10 @@ class PrintingTarget:
             self._print(f"USE {quote_name(planned.default_database)}")
         self._print(f"SET {', '.join(f'{each.name} = {each.literal}' for each in planned.variables)}")
         self._print(on_one_line(planned.sql))
-        zone = ", time_zone = '+00:00'" if any(each.name == "time_zone" for each in planned.variables) else ""
-        self._print(f"SET sql_mode = '{ROW_SQL_MODE}', timestamp = DEFAULT{zone}")
+        names = [each.name for each in planned.variables]
+        zone = ", time_zone = '+00:00'" if "time_zone" in names else ""
+        others = "".join(f", {name} = DEFAULT" for name in names if name in BACK_TO_DEFAULT)
+        self._print(f"SET sql_mode = '{ROW_SQL_MODE}', timestamp = DEFAULT{zone}{others}")
         if planned.action == "drop-database" and planned.database == self._database:
             self._database = None
         self.catalog.take(step.change, planned)

@@ -27,8 +27,10 @@ from pydbsync.process.terminal import Terminal
 from pydbsync.process.two_way import check_two_way
 from pydbsync.source.file import FileSource
 from pydbsync.source.link import check_broker
+from pydbsync.source.management import Management
 
 _LAST_WORDS_S = 1.0
+_MANAGEMENT_S = 5.0
 
 
 class RunOptions(msgspec.Struct, frozen=True):
@@ -75,6 +77,7 @@ def _run(settings: Settings, warnings: tuple[str, ...], options: RunOptions, out
             watch=None if options.watch is None else options.watch(settings, log),
         )  # fmt: skip
         stop.before_end = supervisor.kill
+        threading.Thread(target=tell_policies, args=(settings, log), name="policies", daemon=True).start()
         hangup = Hangup(stop)
 
         def look() -> None:
@@ -141,6 +144,20 @@ def check_source(settings: Settings) -> str:
         return check_broker(settings.amqp)
     except SourceError as exc:
         raise ConfigError(str(exc), key="rabbitmq_conn_info") from exc
+
+
+def tell_policies(settings: Settings, log: logging.Logger) -> None:
+    """Name queues that a policy has drop messages: AMQP does not show it, and nobody waits for the management."""
+    management = Management(settings.amqp, timeout_s=_MANAGEMENT_S)
+    try:
+        for queue in settings.queues:
+            for sentence in management.dropped_by_policy(queue.queue):
+                log.warning(
+                    "queue %r %s: such changes do not reach the target, and only a heartbeat shows it; leave that out"
+                    " of the policy", queue.queue, sentence,
+                )  # fmt: skip
+    except SourceError as exc:  # doctor names what keeps it from being seen
+        log.debug("policies of the queues cannot be seen: %s", exc)
 
 
 def describe_summary(figures: dict[str, object]) -> str:

@@ -39,6 +39,10 @@ class HeldAcknowledgements(Generic[_Mark]):
     def open(self, stop: threading.Event, while_waiting: Callable[[], object] = lambda: None) -> None:
         self._source.open(stop, while_waiting)
 
+    @property
+    def is_new(self) -> bool:
+        return self._source.is_new
+
     def take(self, *, timeout_s: float) -> Sequence[Delivery]:
         self._release()
         return self._source.take(timeout_s=min(timeout_s, _LOOK_S) if self._held else timeout_s)

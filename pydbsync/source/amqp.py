@@ -124,6 +124,11 @@ class AmqpSource:
             self.close()
             raise
 
+    @property
+    def is_new(self) -> bool:
+        """Whether the queue was made when it was opened last; see protocols.Source."""
+        return self._returns.is_new
+
     def take(self, *, timeout_s: float) -> Sequence[Delivery]:
         """All deliveries at hand in order; see protocols.Source."""
         with self._changed:

@@ -26,6 +26,8 @@ class FileSource:
     A file that is damaged ends at the last whole line before the damage; `is_drained` then raises StopError.
     """
 
+    is_new = False
+
     def __init__(self, path: str, *, stream: str) -> None:
         """`path` may be `-`, standard input; one that ends in `.gz` is unpacked."""
         self.stream: str = stream

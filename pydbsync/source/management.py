@@ -12,6 +12,7 @@ from urllib.parse import quote
 from pydbsync.config.settings import AmqpSettings
 from pydbsync.errors import ConfigError, SourceError
 from pydbsync.source.connection import tls_context
+from pydbsync.source.topology import what_it_drops, with_policy
 
 _REFUSED = (401, 403)
 
@@ -46,6 +47,20 @@ class Management:
     def vhost_path(self) -> str:
         """Our virtual host as a part of a path."""
         return quote(self._amqp.vhost, safe="")
+
+    def dropped_by_policy(self, queue: str) -> list[str]:
+        """When the queue drops messages that nobody has acknowledged, by a policy that a declaration does not show, in
+        words behind its name. Raises NoRight, SourceError."""
+        facts = self.get(f"/queues/{self.vhost_path()}/{quote(queue, safe='')}")
+        policy = (facts or {}).get("effective_policy_definition")
+        if not policy:
+            return []
+        version = str((self.get("/overview") or {}).get("rabbitmq_version", ""))
+        own = {"x-queue-type": facts.get("type", "classic"), **(facts.get("arguments") or {})}
+        known = what_it_drops(own, server_version=version)
+        found = what_it_drops(with_policy(own, policy, server_version=version), server_version=version)
+        names = " and ".join(repr(facts[key]) for key in ("policy", "operator_policy") if facts.get(key))
+        return [f"{sentence}, by the policy {names}" for sentence in found if sentence not in known]
 
     def get(self, path: str, *, missing: Any = None) -> Any:
         """The decoded answer; `missing` where there is no such thing. Raises NoRight, SourceError."""

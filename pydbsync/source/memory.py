@@ -11,6 +11,8 @@ from pydbsync.model import Delivery
 class MemorySource:
     """Hands out `bodies` in order, tagged from 1; what was not acknowledged comes again after the next `open`."""
 
+    is_new = False
+
     def __init__(self, bodies: Iterable[bytes], *, stream: str = "memory", block: int = 1000) -> None:
         """`block` is the number of deliveries that one `take` returns at most."""
         self.stream: str = stream

@@ -35,6 +35,8 @@ class Returns(NamedTuple):
     are_counted: bool = False
     limit: int | None = None
     """How often a message may be given back, where there is a limit and it is known; the next return drops it."""
+    is_new: bool = False
+    """The queue was not there, and was made."""
 
 
 def declare(link: BrokerLink, queue: QueueSettings, *, log: logging.Logger, stop: threading.Event) -> Returns:
@@ -153,6 +155,7 @@ class _QueueFacts:
 
 def _prepare_queue(link: BrokerLink, queue: QueueSettings, *, log: logging.Logger, stop: threading.Event) -> Returns:
     """Declare the queue and name what of it matters."""
+    is_new = _is_missing(link, queue, stop=stop)
     facts, others = _declare_queue(link, queue, stop=stop)
     kind = facts.arguments.get("x-queue-type", "classic") if facts.are_known else _kind_of(link, queue.queue, stop)
     if kind == "stream":
@@ -171,7 +174,16 @@ def _prepare_queue(link: BrokerLink, queue: QueueSettings, *, log: logging.Logge
             " which it drops what was given back: see `rabbitmqctl list_queues name arguments policy`", queue.queue,
         )  # fmt: skip
     limit = delivery_limit(facts.arguments, server_version=link.server_version) if facts.are_known else None
-    return Returns(are_counted=kind == "quorum", limit=limit)
+    return Returns(are_counted=kind == "quorum", limit=limit, is_new=is_new)
+
+
+def _is_missing(link: BrokerLink, queue: QueueSettings, *, stop: threading.Event) -> bool:
+    """The answer to a declaration does not tell whether the queue was there before."""
+    try:
+        _try(link, _QueueFacts({}).declaration(queue.queue, passive=True), stop=stop)
+    except Refused as error:
+        return error.code == _NOT_FOUND
+    return False
 
 
 def _declare_queue(link: BrokerLink, queue: QueueSettings, *, stop: threading.Event) -> tuple[_QueueFacts, list[str]]:
@@ -252,6 +264,24 @@ def what_it_drops(
         found.append("is deleted with all its messages when its worker leaves (auto-delete)")
     if not is_durable:
         found.append("is lost when RabbitMQ starts again (not durable)")
+    return found
+
+
+def with_policy(
+    arguments: Mapping[str, object], definition: Mapping[str, object], *, server_version: str
+) -> dict[str, object]:
+    """A queue's arguments together with what a policy sets, spelled as arguments: of two limits the lower holds, of
+    other things the queue's own. From RabbitMQ 4 on a delivery limit of -1 is none, so that any other one holds instead
+    of it (rabbit_quorum_queue:resolve_delivery_limit)."""
+    found = dict(arguments)
+    for name, value in definition.items():
+        argument = f"x-{name}"
+        before = found.get(argument)
+        if before is None:
+            found[argument] = value
+        elif isinstance(before, int) and isinstance(value, int):
+            has_none = argument == "x-delivery-limit" and _major(server_version) >= 4 and min(before, value) < 0
+            found[argument] = max(before, value) if has_none else min(before, value)
     return found
 
 

@@ -10,12 +10,14 @@ from typing import Any
 
 import pytest
 
+from pydbsync.errors import StopError
 from pydbsync.source.memory import MemorySource
 from tests.conftest import RunSync
 from tests.corpus import STREAM
 from tests.integration.carried import Carrier
 from tests.integration.engine import checksums, follow_source, parked, replay
 from tests.matrices import LONG
+from tests.maxwell import Binlog, insert
 from tests.processes import sync_config
 from tests.servers import Endpoint, Vhost
 from tests.state import compare
@@ -79,6 +81,29 @@ def test_a_worker_that_is_replaced_again_and_again_applies_every_change_once(fre
         assert status.parked == 0
         done = upto if upto == len(messages) else max(done, upto - choose.randint(0, 500))
     assert differences(fresh_target) == []
+
+
+class MadeAnew(MemorySource):
+    """A queue that was deleted while nobody read it."""
+
+    is_new = True
+
+
+def test_a_queue_that_was_not_there_any_more_is_a_hole_in_its_stream(
+    fresh_target: Endpoint, caplog: pytest.LogCaptureFixture
+) -> None:
+    binlog = Binlog()
+    rows = [binlog.transaction(insert("d.t", {"id": number})) for number in range(4)]
+    fresh_target.query("CREATE DATABASE d")
+    fresh_target.query("CREATE TABLE d.t (id INT PRIMARY KEY)")
+    said = "was not there any more and was made anew"
+    assert follow_source(fresh_target, MadeAnew(rows[0], stream="s")).gaps == 0  # nobody has read the stream before
+    assert said not in caplog.text
+    assert follow_source(fresh_target, MadeAnew(rows[2], stream="s")).gaps == 1
+    assert caplog.text.count(said) == 1
+    with pytest.raises(StopError, match=said):
+        follow_source(fresh_target, MadeAnew(rows[3], stream="s"), on_gap="stop")
+    assert fresh_target.query("SELECT id FROM d.t") == [(0,), (2,)]
 
 
 def test_a_source_that_is_reset_and_written_within_one_second_loses_and_doubles_nothing(

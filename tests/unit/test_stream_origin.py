@@ -56,6 +56,7 @@ def test_a_stream_has_the_name_of_its_queue_or_one_of_its_own() -> None:
     [
         ({"c": "x"}, ("a", "b"), r"^stream_names\.c: no such queue is bound"),
         ({"a": "b"}, ("a", "b"), r"^stream_names\.b: the queue 'a' has the stream 'b' already"),
+        ({"a": "b "}, ("a", "b"), r"^stream_names\.b: the queue 'a' has the stream 'b' already"),
         ({"a": "x" * 191}, ("a",), r"^stream_names\.a: expected at most 190 characters"),
         ({}, ("q" * 191,), r"^stream_names\.q+: expected at most 190 characters"),
         ({"a": ""}, ("a",), r"^stream_names\.a: "),

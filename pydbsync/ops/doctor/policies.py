@@ -9,6 +9,7 @@ from typing import Any, Final, NamedTuple
 
 from pydbsync.errors import SourceError
 from pydbsync.ops.doctor.examination import Examination
+from pydbsync.source.topology import with_policy
 
 _KINDS: Final = (("policy", "policies"), ("operator_policy", "operator-policies"))
 _OF_QUEUES: Final = {"classic": "classic_queues", "quorum": "quorum_queues", "stream": "streams"}
@@ -51,20 +52,15 @@ def alternate_of(exam: Examination, exchange: Mapping[str, Any]) -> str:
     return str(own or "")
 
 
-def effective(facts: Mapping[str, Any], policies: list[Policy]) -> dict[str, Any]:
-    """The queue's arguments together with what policies set, all spelled as arguments: of two limits the lower, of
-    other things the queue's own."""
+def effective(facts: Mapping[str, Any], policies: list[Policy], *, server_version: str) -> dict[str, Any]:
+    """The queue's arguments together with what policies set, all spelled as arguments."""
     found = dict(facts.get("arguments") or {})
     found.setdefault("x-queue-type", facts.get("type", "classic"))
     told: Mapping[str, Any] = facts.get("effective_policy_definition") or {}
     for definition in [told] if any(each.definition is None for each in policies) else [
         each.definition or {} for each in policies[1:]
     ]:  # fmt: skip
-        for name, value in definition.items():
-            before = found.get(f"x-{name}")
-            is_limit = isinstance(before, int) and isinstance(value, int)
-            if before is None or (is_limit and value < before):
-                found[f"x-{name}"] = value
+        found = with_policy(found, definition, server_version=server_version)
     return found
 
 

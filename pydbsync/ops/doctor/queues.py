@@ -98,7 +98,7 @@ def _missing(queue: QueueSettings) -> Iterator[Finding]:
 def _queue(exam: Examination, queue: QueueSettings, facts: Mapping[str, Any]) -> Iterator[Finding]:
     name, vhost = queue.queue, exam.settings.amqp.vhost
     policies = policies_of(exam, facts)
-    arguments = effective(facts, policies)
+    arguments = effective(facts, policies, server_version=exam.link().server_version)
     if arguments["x-queue-type"] == "stream":
         yield error(
             "queue-type",
@@ -256,9 +256,10 @@ def _comes_back(exam: Examination, name: str, arguments: Mapping[str, Any]) -> b
         queues = management.get(f"/queues/{management.vhost_path()}") or []
     except NoRight:
         return False
-    passed_on = {str(each["name"]): effective(each, policies_of(exam, each)) for each in queues} | {
-        name: dict(arguments)
-    }
+    version = exam.link().server_version
+    passed_on = {
+        str(each["name"]): effective(each, policies_of(exam, each), server_version=version) for each in queues
+    } | {name: dict(arguments)}
     left, seen = [name], set[str]()
     while left:
         queue = left.pop()

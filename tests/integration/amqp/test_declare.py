@@ -14,7 +14,20 @@ import pytest
 import lab
 from pydbsync.config.settings import FrozenMapping, Secret
 from pydbsync.errors import ConfigError, SourceError
-from tests.integration.amqp.steps import EXCHANGE, KINDS, QUEUE, MakeSource, bodies, numbered, opened, take, until
+from pydbsync.source.management import Management
+from tests.integration.amqp.steps import (
+    EXCHANGE,
+    KINDS,
+    LIMIT_S,
+    QUEUE,
+    MakeSource,
+    amqp_settings,
+    bodies,
+    numbered,
+    opened,
+    take,
+    until,
+)
 from tests.proxy import Proxy
 from tests.servers import Vhost
 
@@ -29,6 +42,8 @@ def test_exchange_queue_and_bindings_are_made(make_source: MakeSource, vhost: Vh
     (exchange,) = [each for each in vhost.broker.call("GET", f"/exchanges/{vhost.name}") if each["name"] == EXCHANGE]
     (queue,) = vhost.broker.call("GET", f"/queues/{vhost.name}")
     assert (exchange["type"], exchange["durable"], queue["durable"]) == ("topic", True, True)
+    assert source.is_new
+    assert not opened(source).is_new
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -200,6 +215,19 @@ def test_a_queue_that_drops_messages_is_named_before_anything_is_read(
     assert said in warnings[1]
     (queue,) = vhost.broker.call("GET", f"/queues/{vhost.name}")
     assert {name: queue["arguments"].get(name) for name in arguments} == arguments
+
+
+def test_what_a_policy_drops_is_seen_where_the_management_is_there(vhost: Vhost) -> None:
+    """AMQP shows arguments alone."""
+    vhost.declare(QUEUE, arguments={**KINDS["quorum"], "x-max-length": 10**6})
+    management = Management(amqp_settings(vhost, management_port=vhost.broker.ports["management"]), timeout_s=LIMIT_S)
+    assert management.dropped_by_policy(QUEUE) == management.dropped_by_policy("none") == []
+    definition = {"delivery-limit": 3, "max-length": 10**7}
+    vhost.broker.call("PUT", f"/policies/{vhost.name}/limits", {"pattern": ".*", "definition": definition})
+    until(lambda: management.dropped_by_policy(QUEUE))
+    (said,) = management.dropped_by_policy(QUEUE)
+    assert "given back more than 3 times" in said
+    assert said.endswith("by the policy 'limits'")
 
 
 def test_a_queue_that_goes_with_its_worker_or_with_the_broker_is_named(

@@ -90,7 +90,7 @@ def test_a_deleted_queue_ends_the_subscription_and_is_made_again(
     with vhost.connect() as broker:
         broker.channel().queue_delete(QUEUE)
     assert "was deleted or moved" in take_until_lost(source)
-    opened(source)
+    assert opened(source).is_new
     vhost.publish(numbered(1))
     assert bodies(take(source, 1)) == numbered(1)
 

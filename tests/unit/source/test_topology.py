@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pydbsync.source.topology import queue_arguments, what_it_drops
+from pydbsync.source.topology import queue_arguments, what_it_drops, with_policy
 
 QUORUM = {"x-queue-type": "quorum"}
 
@@ -27,6 +27,27 @@ def test_the_delivery_limit_is_lifted_where_there_is_one_by_default(
 ) -> None:
     assert queue_arguments(configured, server_version=server_version) == expected
     assert "x-delivery-limit" not in QUORUM
+
+
+@pytest.mark.parametrize(
+    ("own", "policy", "version", "limit"),
+    [
+        (-1, 5, "4.1.8", 5),  # ours has none, so that the policy's holds
+        (5, -1, "4.1.8", 5),
+        (-1, -1, "4.1.8", -1),
+        (20, 5, "4.1.8", 5),
+        (5, 20, "4.1.8", 5),
+        (None, 5, "4.1.8", 5),
+        (5, 20, "3.10.8", 5),
+        (-1, 5, "3.10.8", -1),  # there it is a limit of none
+    ],
+)
+def test_of_the_limits_of_a_queue_and_its_policies_the_stricter_holds(
+    own: int | None, policy: int, version: str, limit: int
+) -> None:
+    arguments = {} if own is None else {"x-delivery-limit": own}
+    found = with_policy(arguments, {"delivery-limit": policy}, server_version=version)
+    assert found == {"x-delivery-limit": limit}
 
 
 @pytest.mark.parametrize(
