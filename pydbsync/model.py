@@ -185,6 +185,8 @@ class Column(msgspec.Struct, frozen=True):
     """Fractional digits of temporal columns."""
     nullable: bool = True
     generated: bool = False
+    in_session_zone: bool = False
+    """Generated and stored, by the time zone of the session that writes the row."""
     unsigned: bool = False
     labels: tuple[str, ...] = ()
     """The labels of ENUM and SET."""

@@ -7,11 +7,14 @@ import time
 from collections.abc import Iterable
 from typing import Any
 
+import msgspec
+
 from pydbsync.apply.connection import Connection
 from pydbsync.apply.feeders import Feeders
 from pydbsync.errors import TransientError
 from pydbsync.model import GEOMETRY_KINDS, Column, Period, Referrer, TableName, TableSchema
 from pydbsync.plan.lexer import unquote_string
+from pydbsync.plan.lossy import follows_zone
 from pydbsync.plan.rows import Dialect
 
 JSON_CHECK = re.compile(r"json_valid\(`((?:[^`]|``)*)`\)", re.IGNORECASE)
@@ -191,6 +194,10 @@ def _read_columns(connection: Connection, name: TableName) -> tuple[tuple[Column
                 collation=None if collation is None else str(collation),
             )
         )
+    timestamps = {column.name.lower() for column in columns if column.kind == "timestamp"}
+    for index, (column, row) in enumerate(zip(columns, found, strict=True)):
+        if "STORED" in str(row[8]).upper() and follows_zone(_text(row[9]), timestamps):
+            columns[index] = msgspec.structs.replace(column, in_session_zone=True)
     return tuple(columns), Period(period["ROW START"], period["ROW END"]) if len(period) == 2 else None
 
 

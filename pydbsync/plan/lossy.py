@@ -8,7 +8,8 @@ suspect here. Statements that are never published at all (TRUNCATE, CREATE and D
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from typing import NamedTuple, TypeAlias
 
 from pydbsync.model import GEOMETRY_KINDS, TEXT_KINDS, Column
@@ -115,6 +116,27 @@ RULES_BY_INPUT: dict[str, dict[str, Suspicion]] = {
 """By `input_format`. What nothing in a message tells stands in docs/inputs.md."""
 
 
+def _in_session_zone(column: Column, token: bytes) -> str | None:
+    if token == NULL:
+        return None
+    return (
+        "the target computes and stores it in UTC, the source in the time zone of the session that wrote the row: where"
+        " that is another one, the two differ"
+    )
+
+
+_WITHOUT_ZONE = re.compile(r"\bunix_timestamp\(`(?:[^`]|``)+`\)|`(?:[^`]|``)+` is (?:not )?null", re.IGNORECASE)
+_NAME = re.compile(r"`((?:[^`]|``)+)`")
+
+
+def follows_zone(expression: str, timestamps: Set[str]) -> bool:
+    """Whether what a generated column holds depends on the session's time zone: of an expression as the server prints
+    it, and the names of the table's TIMESTAMP columns in lower case."""
+    text = _WITHOUT_ZONE.sub("", expression)
+    names = {name.replace("``", "`").lower() for name in _NAME.findall(text)}
+    return not names.isdisjoint(timestamps) or "from_unixtime(" in text.lower()
+
+
 class Suspect(NamedTuple):
     """A column whose values may be looked at, and by which rule."""
 
@@ -129,10 +151,11 @@ def suspects_of(
     """The columns to look at; `trusted` are globs of `database.table.column` that the operator vouches for."""
     found = []
     for index, column in enumerate(columns):
-        rule = rules.get(column.kind)
+        rule = _in_session_zone if column.in_session_zone else rules.get(column.kind)
         if rule is _text and column.charset is not None and not column.charset.startswith("utf8"):
             rule = rules.get(OTHER_CHARSET, rule)
-        if rule is None or column.generated or (column.kind == "bit" and (column.size or 1) <= 32):
+        is_written = not column.generated or column.in_session_zone
+        if rule is None or not is_written or (column.kind == "bit" and (column.size or 1) <= 32):
             continue
         if any(fnmatch.fnmatchcase(f"{table}.{column.name}", glob) for glob in trusted):
             continue

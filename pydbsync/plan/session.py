@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 from pydbsync.errors import PlanError
@@ -90,6 +90,7 @@ def variables(
 
 
 _STEP, _LANGUAGE = "auto_increment_increment", "lc_time_names"
+_BY_ZONE = frozenset({"FROM_UNIXTIME", "UNIX_TIMESTAMP"})
 _SPELLED = frozenset({"DATE_FORMAT", "DAYNAME", "MONTHNAME", "TO_CHAR"})
 """Functions that spell days and months."""
 _COLLATION = "collation_connection"
@@ -148,6 +149,8 @@ def depends_on(statement: Statement, change: SchemaChange) -> frozenset[str]:
     for clause in read_clauses(statement):
         if is_alter and numbers_rows(clause):
             found.add(_STEP)
+        if is_alter and clause.kind == "column" and _computes_by_zone(clause, after):
+            found.add("time_zone")
         if is_alter and clause.kind in ("column", "key") and not _SPELLED.isdisjoint(_words(clause)):
             found.add(_LANGUAGE)
         if clause.kind == "column" and clause.name is not None:
@@ -168,6 +171,14 @@ def numbers_rows(clause: Clause) -> bool:
 
 def _words(clause: Clause) -> set[str]:
     return {token.upper for token in clause.body if token.kind == "word"}
+
+
+def _computes_by_zone(clause: Clause, kinds: Mapping[str, str]) -> bool:
+    """Whether the rows that are there get values that are computed of a TIMESTAMP."""
+    inner = [token for expression in _expressions(clause) for token in expression]
+    return not _BY_ZONE.isdisjoint(token.upper for token in inner) or any(
+        token.is_name and kinds.get(token.text.lower()) == "timestamp" for token in inner
+    )
 
 
 _OF_COLUMNS = frozenset({"AS", "CHECK", "DEFAULT"})
