@@ -102,6 +102,10 @@ class SessionSettings(msgspec.Struct, frozen=True, omit_defaults=True):
     lc_time_names: str | int | None = None
     """In which language dates are spelled: a name, or the number that the binlog has for it. Sent where it is not
     en_US, which is 0."""
+    default_week_format: int | None = None
+    """This and the next one are the source's global ones, which the binlog does not tell; capture sends them where they
+    are not 0 and 4."""
+    div_precision_increment: int | None = None
 
 
 class SchemaChange(msgspec.Struct, frozen=True):
@@ -185,8 +189,8 @@ class Column(msgspec.Struct, frozen=True):
     """Fractional digits of temporal columns."""
     nullable: bool = True
     generated: bool = False
-    in_session_zone: bool = False
-    """Generated and stored, by the time zone of the session that writes the row."""
+    by_session: str = ""
+    """Of a generated column that is stored: the setting of the session that writes the row by which it is computed."""
     unsigned: bool = False
     labels: tuple[str, ...] = ()
     """The labels of ENUM and SET."""

@@ -14,7 +14,7 @@ from pydbsync.apply.feeders import Feeders
 from pydbsync.errors import TransientError
 from pydbsync.model import GEOMETRY_KINDS, Column, Period, Referrer, TableName, TableSchema
 from pydbsync.plan.lexer import unquote_string
-from pydbsync.plan.lossy import follows_zone
+from pydbsync.plan.lossy import computed_by
 from pydbsync.plan.rows import Dialect
 
 JSON_CHECK = re.compile(r"json_valid\(`((?:[^`]|``)*)`\)", re.IGNORECASE)
@@ -196,8 +196,8 @@ def _read_columns(connection: Connection, name: TableName) -> tuple[tuple[Column
         )
     timestamps = {column.name.lower() for column in columns if column.kind == "timestamp"}
     for index, (column, row) in enumerate(zip(columns, found, strict=True)):
-        if "STORED" in str(row[8]).upper() and follows_zone(_text(row[9]), timestamps):
-            columns[index] = msgspec.structs.replace(column, in_session_zone=True)
+        if "STORED" in str(row[8]).upper() and (setting := computed_by(_text(row[9]), timestamps)):
+            columns[index] = msgspec.structs.replace(column, by_session=setting)
     return tuple(columns), Period(period["ROW START"], period["ROW END"]) if len(period) == 2 else None
 
 

@@ -39,7 +39,10 @@ def session_of(connection: Connection, planned: PlannedSchemaChange) -> Iterator
                 _reset(connection)
 
 
-BACK_TO_DEFAULT = frozenset({"auto_increment_increment", "auto_increment_offset", "lc_time_names"})
+BACK_TO_DEFAULT = frozenset({
+    "auto_increment_increment", "auto_increment_offset", "lc_time_names", "default_week_format",
+    "div_precision_increment",
+})  # fmt: skip
 """Rows do not depend on these."""
 _RESTRICTED = "explicit_defaults_for_timestamp"
 """MySQL lets only some users set it, MariaDB before 10.8.2 none."""

@@ -116,25 +116,28 @@ RULES_BY_INPUT: dict[str, dict[str, Suspicion]] = {
 """By `input_format`. What nothing in a message tells stands in docs/inputs.md."""
 
 
-def _in_session_zone(column: Column, token: bytes) -> str | None:
+def _by_session(column: Column, token: bytes) -> str | None:
     if token == NULL:
         return None
     return (
-        "the target computes and stores it in UTC, the source in the time zone of the session that wrote the row: where"
-        " that is another one, the two differ"
+        f"the target computes and stores it by its own {column.by_session}, the source by that of the session that"
+        " wrote the row: where these differ, the two do"
     )
 
 
 _WITHOUT_ZONE = re.compile(r"\bunix_timestamp\(`(?:[^`]|``)+`\)|`(?:[^`]|``)+` is (?:not )?null", re.IGNORECASE)
+_SPELLED = re.compile(r"\b(?:dayname|monthname)\(|\bdate_format\(.*%[abMW]", re.IGNORECASE)
 _NAME = re.compile(r"`((?:[^`]|``)+)`")
 
 
-def follows_zone(expression: str, timestamps: Set[str]) -> bool:
-    """Whether what a generated column holds depends on the session's time zone: of an expression as the server prints
-    it, and the names of the table's TIMESTAMP columns in lower case."""
+def computed_by(expression: str, timestamps: Set[str]) -> str:
+    """The setting of the session by which a generated column is computed, empty where there is none: of an expression
+    as the server prints it, and the names of the table's TIMESTAMP columns in lower case."""
     text = _WITHOUT_ZONE.sub("", expression)
     names = {name.replace("``", "`").lower() for name in _NAME.findall(text)}
-    return not names.isdisjoint(timestamps) or "from_unixtime(" in text.lower()
+    if not names.isdisjoint(timestamps) or "from_unixtime(" in text.lower():
+        return "time_zone"
+    return "lc_time_names" if _SPELLED.search(text) else ""
 
 
 class Suspect(NamedTuple):
@@ -151,10 +154,10 @@ def suspects_of(
     """The columns to look at; `trusted` are globs of `database.table.column` that the operator vouches for."""
     found = []
     for index, column in enumerate(columns):
-        rule = _in_session_zone if column.in_session_zone else rules.get(column.kind)
+        rule = _by_session if column.by_session else rules.get(column.kind)
         if rule is _text and column.charset is not None and not column.charset.startswith("utf8"):
             rule = rules.get(OTHER_CHARSET, rule)
-        is_written = not column.generated or column.in_session_zone
+        is_written = not column.generated or bool(column.by_session)
         if rule is None or not is_written or (column.kind == "bit" and (column.size or 1) <= 32):
             continue
         if any(fnmatch.fnmatchcase(f"{table}.{column.name}", glob) for glob in trusted):

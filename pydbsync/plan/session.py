@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from pydbsync.errors import PlanError
 from pydbsync.model import SchemaChange, SessionSettings
-from pydbsync.plan.clauses import Clause, outer, read_clauses
+from pydbsync.plan.clauses import Clause, outer, read_clauses, split_list
 from pydbsync.plan.collations import Server, translate_collation
 from pydbsync.plan.definition import Description, read_description
 from pydbsync.plan.lexer import Brand, Token
@@ -82,6 +82,10 @@ def variables(
         found.append(Variable("auto_increment_offset", known.auto_increment_offset or 1, matters=True))
     if session is not None and _LANGUAGE in uses:
         found.append(Variable(_LANGUAGE, known.lc_time_names or "en_US", matters=True))
+    for name, of_servers in _OF_SERVERS.items():
+        if session is not None and name in uses:
+            value: int | None = getattr(known, name)
+            found.append(Variable(name, of_servers if value is None else value, matters=True))
     matters = _COLLATION in uses
     # The global one is only that of sessions whose client has said nothing.
     if known.collation_connection is not None and (told.collation_connection is not None or matters):
@@ -90,6 +94,8 @@ def variables(
 
 
 _STEP, _LANGUAGE = "auto_increment_increment", "lc_time_names"
+_OF_SERVERS = {"default_week_format": 0, "div_precision_increment": 4}
+"""Settings that the binlog does not tell, and what servers have by default."""
 _BY_ZONE = frozenset({"FROM_UNIXTIME", "UNIX_TIMESTAMP"})
 _SPELLED = frozenset({"DATE_FORMAT", "DAYNAME", "MONTHNAME", "TO_CHAR"})
 """Functions that spell days and months."""
@@ -151,6 +157,10 @@ def depends_on(statement: Statement, change: SchemaChange) -> frozenset[str]:
             found.add(_STEP)
         if is_alter and clause.kind == "column" and _computes_by_zone(clause, after):
             found.add("time_zone")
+        if any(_takes_default_week(expression) for expression in _expressions(clause)):
+            found.add("default_week_format")  # MySQL writes it into the definition
+        if is_alter and any(token.is_mark("/") for expression in _expressions(clause) for token in expression):
+            found.add("div_precision_increment")
         if is_alter and clause.kind in ("column", "key") and not _SPELLED.isdisjoint(_words(clause)):
             found.add(_LANGUAGE)
         if clause.kind == "column" and clause.name is not None:
@@ -171,6 +181,14 @@ def numbers_rows(clause: Clause) -> bool:
 
 def _words(clause: Clause) -> set[str]:
     return {token.upper for token in clause.body if token.kind == "word"}
+
+
+def _takes_default_week(tokens: tuple[Token, ...]) -> bool:
+    """Whether WEEK is called with a date alone."""
+    for index, token in enumerate(tokens[:-1]):
+        if token.upper == "WEEK" and tokens[index + 1].is_mark("(") and len(split_list(tokens[index + 1 :])) == 1:
+            return True
+    return False
 
 
 def _computes_by_zone(clause: Clause, kinds: Mapping[str, str]) -> bool:

@@ -90,7 +90,10 @@ def read_globals(connection: Connection) -> SessionSettings:
         for name, value in connection.rows(f"SHOW GLOBAL VARIABLES WHERE variable_name IN ({listed})")
     }
     explicit = found.get("explicit_defaults_for_timestamp")
-    increment, offset = found.get("auto_increment_increment"), found.get("auto_increment_offset")
+
+    def number(name: str) -> int | None:
+        return int(found[name]) if name in found else None
+
     return SessionSettings(
         sql_mode=found.get("sql_mode"),
         collation_connection=found.get("collation_connection"),
@@ -100,7 +103,9 @@ def read_globals(connection: Connection) -> SessionSettings:
         explicit_defaults_for_timestamp=None if explicit is None else explicit == "ON",
         time_zone=found.get("time_zone"),
         system_time_zone=found.get("system_time_zone"),
-        auto_increment_increment=int(increment) if increment else None,
-        auto_increment_offset=int(offset) if offset else None,
+        auto_increment_increment=number("auto_increment_increment"),
+        auto_increment_offset=number("auto_increment_offset"),
         lc_time_names=found.get("lc_time_names"),
+        default_week_format=number("default_week_format"),
+        div_precision_increment=number("div_precision_increment"),
     )

@@ -114,23 +114,29 @@ def test_columns_that_are_trusted_are_not_looked_at(
     assert "lossy" not in caplog.text
 
 
-STORED_BY_ZONE = {
+STORED_BY_SESSION = {
     "day": "DATE AS (DATE(at)) STORED",
     "h": "INT AS (HOUR(at) + 1) STORED",
     "v": "DATE AS (DATE(at)) VIRTUAL",
-    "u": "BIGINT AS (UNIX_TIMESTAMP(at) DIV 60) STORED",
     "n": "INT AS (at IS NULL) STORED",
     "m": "DATE AS (DATE(moment)) STORED",
+    "f": "VARCHAR(20) AS (CONCAT(YEAR(moment), '%M')) STORED",
 }
+STORED_BY_SESSION |= (
+    {"name": "VARCHAR(20) AS (DAYNAME(moment)) STORED", "short": "VARCHAR(20) AS (DATE_FORMAT(moment, '%d %b')) STORED"}
+    if OWN == "mysql"
+    else {"u": "BIGINT AS (UNIX_TIMESTAMP(at) DIV 60) STORED"}
+)
+"""What each brand takes beside."""
 
 
-def test_what_each_server_stores_by_its_session_s_zone_is_named_or_parked(
+def test_what_each_server_stores_by_its_session_is_named_or_parked(
     emptied: Endpoint, source: Endpoint, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     prepare(source, ["zoned"])
     capture = Capture(source, tmp_path)
     capture.read()
-    columns = ", ".join(f"{name} {definition}" for name, definition in STORED_BY_ZONE.items())
+    columns = ", ".join(f"{name} {definition}" for name, definition in STORED_BY_SESSION.items())
     run(source, ["CREATE DATABASE zoned", "USE zoned", "SET time_zone = '+09:00'",
                  f"CREATE TABLE t (id INT PRIMARY KEY, at TIMESTAMP NULL, moment DATETIME, {columns})",
                  "INSERT INTO t (id, at, moment) VALUES (1, '2024-01-01 01:00:00', '2024-01-01 01:00:00')",
@@ -141,9 +147,9 @@ def test_what_each_server_stores_by_its_session_s_zone_is_named_or_parked(
         replay(emptied, messages, lossy_values=policy)
         assert emptied.query("SELECT id FROM zoned.t ORDER BY id") == left
     (why,) = {each.reason.partition(": ")[0] for each in parked(emptied)}
-    assert why in ("zoned.t.day", "zoned.t.h")
-    told = {name for name in STORED_BY_ZONE if f"zoned.t.{name}: the target computes and stores it" in caplog.text}
-    assert told == {"day", "h"}
+    assert why == "zoned.t.day"
+    told = {name for name in STORED_BY_SESSION if f"zoned.t.{name}: the target computes and stores it" in caplog.text}
+    assert told == {"day", "h", "name", "short"} & {*STORED_BY_SESSION}
     prepare(emptied, ["zoned"])
     replay(emptied, messages, lossy_values="park", trusted_columns=["zoned.t.*"])
     assert parked(emptied) == []

@@ -43,3 +43,5 @@ class ChangesSettings:
     """Character set of each collation id of the source."""
     collation_names: Mapping[int, str] = field(default_factory=dict)
     system_time_zone: str | None = None
+    default_week_format: int | None = None
+    div_precision_increment: int | None = None

@@ -220,6 +220,8 @@ class _Session:
                 collations=facts.collations,
                 collation_names=facts.collation_names,
                 system_time_zone=facts.system_time_zone,
+                default_week_format=facts.default_week_format,
+                div_precision_increment=facts.div_precision_increment,
             ),
             schema,
             self._charsets,

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Final, NamedTuple
 
+import msgspec
+
 from pydbsync.errors import PlanError
 from pydbsync.model import TableName
 from pydbsync.ops.capture.batch import Batch, ChangesSettings
@@ -69,6 +71,11 @@ class DdlMessages:
             charsets=settings.collations,
             is_mariadb=settings.is_mariadb,
             system_time_zone=settings.system_time_zone,
+        )
+        session = msgspec.structs.replace(
+            session,
+            default_week_format=settings.default_week_format,
+            div_precision_increment=settings.div_precision_increment,
         )
         batches = [
             Batch(

@@ -42,6 +42,9 @@ class SourceFacts:
     collation_names: Mapping[int, str]
     """Collation by its id."""
     system_time_zone: str
+    default_week_format: int | None
+    """This and the next one where they are not 0 and 4, as servers have them."""
+    div_precision_increment: int | None
     """What the time zone SYSTEM is there."""
     gtid_mode: str
     """MySQL's; ON for a MariaDB."""
@@ -86,9 +89,9 @@ class SourceServer:
 
     def facts(self) -> SourceFacts:
         """Read once at start. Raises OperationError where the source writes no row binlog."""
-        ((version, charset, case, log_bin, binlog_format, image, system_zone),) = self.rows(
+        ((version, charset, case, log_bin, binlog_format, image, system_zone, week, division),) = self.rows(
             "SELECT VERSION(), @@character_set_server, @@lower_case_table_names, @@log_bin, @@binlog_format,"
-            " @@binlog_row_image, @@system_time_zone"
+            " @@binlog_row_image, @@system_time_zone, @@GLOBAL.default_week_format, @@GLOBAL.div_precision_increment"
         )
         brand: Brand = "mariadb" if "mariadb" in version.lower() else "mysql"
         if not log_bin:
@@ -114,6 +117,8 @@ class SourceServer:
             collations={int(number): charset for number, charset, _ in collations if charset},
             collation_names={int(number): name for number, _, name in collations if name},
             system_time_zone=system_zone,
+            default_week_format=week or None,
+            div_precision_increment=None if division == 4 else division,
             gtid_mode="ON" if brand == "mariadb" else self.rows("SELECT @@gtid_mode")[0][0],
         )
 
