@@ -37,8 +37,12 @@ STATEMENTS = [
     "CREATE TABLE shop.chosen AS SELECT 'x' AS c, IF('a' = 'A', 1, 2) AS n",
     "ALTER TABLE shop.lit ADD h INT AS (CAST(id AS CHAR) = 'B') STORED, ADD CHECK (CONCAT(id, 'b') <> 'X')",
     "INSERT INTO shop.lit (id) VALUES (1)",
+    "CREATE TABLE shop.num (k INT PRIMARY KEY)",
+    "INSERT INTO shop.num VALUES (1), (2), (3)",
+    "SET SESSION auto_increment_increment = 10, auto_increment_offset = 3, lc_time_names = de_DE",
+    "ALTER TABLE shop.num ADD id INT AUTO_INCREMENT UNIQUE, ADD m VARCHAR(20) DEFAULT (MONTHNAME('2024-03-01'))",
 ]
-TABLES = ("shop.x", "shop.z", "shop.ts", "shop.lit", "shop.chosen", "bin.m")
+TABLES = ("shop.num", "shop.x", "shop.z", "shop.ts", "shop.lit", "shop.chosen", "bin.m")
 
 
 def look(server: Endpoint) -> list[object]:
@@ -76,16 +80,21 @@ def test_what_maxwell_does_not_tell_comes_from_the_source_or_is_named(
 ) -> None:
     capture = Capture(fresh_source, tmp_path)
     capture.read()
-    names = ("collation_server", "explicit_defaults_for_timestamp", "time_zone")
+    names = (
+        "collation_server", "explicit_defaults_for_timestamp", "time_zone", "auto_increment_increment",
+        "default_week_format", "div_precision_increment",
+    )  # fmt: skip
     before = [fresh_source.query(f"SELECT @@GLOBAL.{name}")[0][0] for name in names]
     statements = [
         "CREATE DATABASE bin",
         "CREATE TABLE bin.m (v VARCHAR(9) PRIMARY KEY, t TIMESTAMP, d DATETIME)",
         "INSERT INTO bin.m VALUES ('a', '2024-01-01 12:00:00', '2024-01-01 12:00:00'), ('A', NULL, NULL)",
         "ALTER TABLE bin.m MODIFY d TIMESTAMP NULL",
+        "ALTER TABLE bin.m ADD id INT AUTO_INCREMENT UNIQUE, ADD w INT DEFAULT (WEEK('2024-01-01')),"
+        " ADD q DECIMAL(30,20) DEFAULT (1 / 3)",
     ]
     try:
-        for name, value in zip(names, ("utf8mb4_bin", 0, "+05:00"), strict=True):
+        for name, value in zip(names, ("utf8mb4_bin", 0, "+05:00", 10, 3, 12), strict=True):
             fresh_source.query(f"SET GLOBAL {name} = %s", value)
         run(fresh_source, ["SET SESSION sql_mode = ''", *statements])
         messages = without_session(capture.read())
@@ -94,7 +103,7 @@ def test_what_maxwell_does_not_tell_comes_from_the_source_or_is_named(
         for query in (
             "SHOW CREATE DATABASE bin",
             "SHOW CREATE TABLE bin.m",
-            "SELECT v, UNIX_TIMESTAMP(d) FROM bin.m ORDER BY v",
+            "SELECT v, UNIX_TIMESTAMP(d), id, w, q FROM bin.m ORDER BY v",
         ):
             assert fresh_target.query(query) == fresh_source.query(query)
     finally:
