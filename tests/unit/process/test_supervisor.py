@@ -52,8 +52,9 @@ def test_a_worker_that_outlives_its_fork_server_is_not_counted_twice(supervisor:
 
 
 def test_a_worker_that_gives_no_sign_of_life_is_said_and_shown_until_it_does(
-    supervisor: Supervisor, caplog: pytest.LogCaptureFixture
+    supervisor: Supervisor, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("pydbsync.process.supervisor._SILENT_S", 30_000.0)  # however slow the machine is
     (worker,) = supervisor._workers
     worker.pipe, theirs = multiprocessing.Pipe()
     worker.process = EndedProcess()
@@ -68,10 +69,10 @@ def test_a_worker_that_gives_no_sign_of_life_is_said_and_shown_until_it_does(
 
     with caplog.at_level(logging.INFO, "test"):
         assert state_after(0, WorkerStatus(stream="q", state="following")) == "following"
-        assert state_after(29) == "following"
+        assert state_after(20_000) == "following"
         assert state_after(29, None) == "following"  # it is at a long statement, and lives
-        assert [state_after(29), state_after(29)] == ["following", "silent"]
-        assert state_after(99) == "silent"
+        assert [state_after(20_000), state_after(20_000)] == ["following", "silent"]
+        assert state_after(90_000) == "silent"
         assert state_after(1, None) == "following"
     lines = [record.getMessage() for record in caplog.records]
     assert [" ".join(line.split()[:9]) for line in lines] == [
