@@ -138,7 +138,7 @@ def test_a_broker_without_memory_is_named_while_capture_waits_for_it(
             wait_for(lambda: tells(told) == ("waiting", True), what="its state")
         finally:
             evaluate(vhost, "vm_memory_monitor:set_vm_memory_high_watermark(0.4).")
-        capturing.join(30)
+        capturing.join()
     assert "RabbitMQ takes messages again" in caplog.text or gives_up_after_s < 1
     reader = Reader(vhost, "all")
     reader.take()
