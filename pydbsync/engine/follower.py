@@ -104,14 +104,18 @@ class Follower:
 
     def _tell_lost_queue(self, state: StreamState) -> None:
         """The stream was read before, and its queue was not there any more. Raises StopError by policy."""
-        lost = (
-            f"the queue of {self._stages.source.stream!r} was not there any more and was made anew: what was published"
-            f" since {state.checkpoint.position()}, up to where it is applied, went nowhere, unless nothing was"
-        )
-        self._observer.gap(lost)
-        self._log.error("%s; compare the tables with the source (`pydbsync verify`)", lost)
+        stream, place = self._stages.source.stream, state.checkpoint.position()
+        self._observer.gap(f"the queue was made anew: what was published since {place} went nowhere")
+        self._log.error(
+            "the queue of %r was not there any more and was made anew: what was published since %s, up to where it is"
+            " applied, went nowhere, unless nothing was; compare the tables with the source (`pydbsync verify`)",
+            stream, place,
+        )  # fmt: skip
         if self._control.settings.on_gap == "stop":
-            raise StopError(f"{lost}; nothing is applied (on_gap is stop): mend the tables, then start again")
+            raise StopError(
+                f"the queue of {stream!r} was not there any more and was made anew behind {place}; nothing is applied"
+                " (on_gap is stop): mend the tables, then start again"
+            )
 
     def _turn(self, stop: threading.Event) -> Turn:
         return Turn(stop, control=self._control, stages=self._stages, observer=self._observer, log=self._log)
