@@ -18,6 +18,8 @@ from tests.integration.captured import Capture, head, rows, run
 from tests.processes import wait_for
 from tests.servers import Endpoint
 
+XID_BYTES = 31
+"""An XID event with its checksum."""
 QUICK = RetrySettings(first_s=0.05, max_s=0.2)
 
 
@@ -73,6 +75,27 @@ def test_an_invisible_key_that_the_server_does_not_show_is_known(shop: Endpoint,
     assert saved is not None
     keys = {table.name.table: table.primary_key for table in saved.beginning.snapshot.tables}
     assert keys["g"] == ("my_row_id",)
+
+
+@pytest.mark.mariadb
+def test_a_transaction_whose_end_the_source_did_not_write_is_not_published(shop: Endpoint, tmp_path: Path) -> None:
+    """MariaDB that crashes while it writes one leaves its first events in the file, and goes on in another."""
+    server = shop.server
+    assert server is not None
+    captures = [Capture(shop, tmp_path), Capture(shop, tmp_path / "gtid", by_gtid=True)]
+    assert [capture.read() for capture in captures] == [[], []]
+    run(shop, ["INSERT INTO shop.t VALUES (1, 'whole')", "INSERT INTO shop.t VALUES (2, 'half')"])
+    file, end = head(shop).split(":")
+    server.kill()
+    with (server.data / file).open("r+b") as binlog:
+        binlog.truncate(int(end) - XID_BYTES)
+    server.start()
+    run(shop, ["INSERT INTO shop.t VALUES (3, 'whole')"])
+    for capture in captures:
+        assert [data["id"] for _, data in rows(map(json.loads, capture.read()))] == [1, 3]
+    run(shop, ["DELETE FROM shop.t WHERE id = 3"])
+    for capture in captures:
+        assert rows(map(json.loads, capture.read())) == [("delete", {"id": 3, "v": "whole"})]
 
 
 def test_gtids_that_began_anew_are_not_taken_for_the_old_ones(shop: Endpoint, tmp_path: Path) -> None:

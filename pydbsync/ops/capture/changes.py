@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 
@@ -25,6 +26,8 @@ from pydbsync.ops.capture.rows.encoders import ROWS, Tables, UnknownTable
 from pydbsync.ops.capture.rows.rowbuffer import RowBuffer
 from pydbsync.ops.capture.unreadable import Programs, Reach, Unreadable
 from pydbsync.plan.recognise import Recognised, read_sequence, read_xa_prepare, recognise
+
+log = logging.getLogger("pydbsync.capture")
 
 _WRITTEN_AS_STATEMENT: Final = (
     "it changes rows and is written as a statement; set binlog_format=ROW, in new sessions too"
@@ -124,6 +127,8 @@ class Changes:
             return self._commit(event, int.from_bytes(event.body[:8], "little"))
         if kind in (k.QUERY, k.MARIADB_QUERY_COMPRESSED):
             return self._query(event)
+        if self._is_open and (kind in k.BEGINNINGS or (kind == k.ROTATE and file != self._file)):
+            return self._without_end(event, file)
         if kind == k.GTID:
             self._begin(event, read_gtid(event.body))
         elif kind == k.GTID_TAGGED:
@@ -229,6 +234,20 @@ class Changes:
         self._offset = event.end
         self._set_mark(event)
 
+    def _without_end(self, event: Event, file: str) -> Iterator[Batch]:
+        """A source that crashed while it wrote a transaction leaves its first events in the file, and has not committed
+        it (MariaDB 10.11; MySQL cuts them off when it starts again)."""
+        log.warning(
+            "the transaction behind %s:%d has no end: the source crashed while it wrote it, and has rolled it back",
+            self._file, self._offset,
+        )  # fmt: skip
+        self._buffer.cut(0)
+        yield from self._publish(self._buffer, Transaction(None, self._shown_gtid(), self._thread_id))
+        self._gtid = None  # of which the source knows nothing either
+        self._is_open = self._has_begun = self._skip_statement = False
+        self._savepoints.clear()
+        yield from self.take(event, file)
+
     def _set_mark(self, event: Event) -> None:
         self._mark = event.mark(self._born) if self._born else None
 
@@ -273,6 +292,7 @@ class Changes:
     # statements
 
     def _query(self, event: Event) -> Iterable[Batch]:
+        self._refuse_half(event)
         query = parse_query(event.body, is_compressed=event.kind == k.MARIADB_QUERY_COMPRESSED)
         if query.raw == b"BEGIN":
             return self._begun(query)

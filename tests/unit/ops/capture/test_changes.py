@@ -30,13 +30,15 @@ def never(*_: object) -> Any:
 class Binlog:
     """Events one behind the other, each of 100 bytes, as a source would write them, and what became of them."""
 
-    def __init__(self, *, gtids: str = "", **settings: Any) -> None:
+    def __init__(self, *, gtids: str = "", is_transactional: bool = True, **settings: Any) -> None:
         schema = FollowedSchema(Snapshot(databases=(("d", "utf8mb4"), ("e", "utf8mb4"))), brand="mysql")
         for name in ("d.t", "e.t"):
             sql = f"CREATE TABLE {name} (id INT PRIMARY KEY)"
             schema.apply(parse_statement(sql, brand="mysql"), Session("d"))
         found = ChangesSettings(**{"is_mariadb": False, "filters": Filters(exclude=["e.*"]), **settings})
-        self.changes = Changes(found, schema, Charsets(never), BinlogPlace(FILE, 4, gtids))
+        self.changes = Changes(
+            found, schema, Charsets(never), BinlogPlace(FILE, 4, gtids), is_transactional=lambda name: is_transactional
+        )
         self.end = 4
         self.messages: list[dict[str, Any]] = []
 
@@ -48,7 +50,10 @@ class Binlog:
         self.messages += found
         return found
 
-    def query(self, sql: str, database: str = "d") -> list[dict[str, Any]]:
+    def query(self, sql: str, database: str = "d", *, is_begun: bool = True) -> list[dict[str, Any]]:
+        """`is_begun`: a GTID event stands before it, or before its transaction."""
+        if is_begun and not self.changes._is_open:
+            self.changes.take(Event(k.ANONYMOUS_GTID, 1000, 1, self.end, self.end, b""), FILE)
         head = (9).to_bytes(4, "little") + bytes(4) + bytes([len(database)]) + bytes(4)
         return self.write(k.QUERY, head + database.encode() + b"\0" + sql.encode())
 
@@ -195,6 +200,40 @@ def test_what_may_have_changed_rows_stops_and_can_be_left_out_by_its_place(sql: 
     assert chosen.place == (FILE, chosen.end, "")
     with pytest.raises(StopError, match=f"{FILE}:104"):
         chosen.query(sql)
+
+
+@pytest.mark.parametrize("sql", ["BEGIN", "XA START X'61',X'',1", "TRUNCATE TABLE t"])
+def test_a_place_behind_the_gtid_of_a_transaction_is_refused(sql: str) -> None:
+    with pytest.raises(OperationError, match=f"{FILE}:4, where capture began, lies inside a transaction"):
+        Binlog().query(sql, is_begun=False)
+
+
+@pytest.mark.parametrize("next_file", [True, False])
+def test_a_transaction_without_an_end_is_no_change(next_file: bool) -> None:
+    """A source that crashed while it wrote it leaves its first events in the file."""
+    binlog = Binlog(gtids=f"{SERVER}:1-4")
+    binlog.gtid(5)
+    binlog.query("BEGIN")
+    binlog.rows(1)
+    binlog.query("SAVEPOINT s")
+    if next_file:
+        assert binlog.write(k.ROTATE, (4).to_bytes(8, "little") + b"b.000002", file="b.000002") == []
+        assert binlog.place == ("b.000002", 4, f"{SERVER}:1-4")
+    assert binlog.write(k.GTID, b"\1" + bytes.fromhex(SERVER.replace("-", "")) + (5).to_bytes(8, "little")) == []
+    binlog.query("BEGIN")
+    binlog.rows(2)
+    given = binlog.commit(xid=7)
+    assert [(each["data"]["id"], each["gtid"], each.get("xoffset")) for each in given] == [(2, f"{SERVER}:5", None)]
+    assert binlog.place[2] == f"{SERVER}:1-5"
+    with pytest.raises(StopError, match="savepoint that the transaction has not"):
+        binlog.query("ROLLBACK TO s")
+
+
+def test_what_tables_without_transactions_took_of_a_transaction_without_an_end_is_given_out() -> None:
+    binlog = Binlog(is_transactional=False)
+    binlog.query("BEGIN")
+    binlog.rows(1)
+    assert ids(binlog.write(k.ANONYMOUS_GTID)) == [1]
 
 
 def test_a_new_file_is_gone_on_with_where_it_says() -> None:
