@@ -31,6 +31,8 @@ class ColumnDefinition(NamedTuple):
     marks: tuple[str, ...]
     expression: str = ""
     """By which a generated column is computed, as the brand prints it."""
+    srid: str = ""
+    """The spatial reference system of all its values, where it has one."""
 
     def __str__(self) -> str:
         charset = f" {self.charset}" if self.charset else ""
@@ -81,7 +83,7 @@ def structure_differences(
             yield f"column {name} is missing at the target"
             continue
         if across_brands:
-            wanted, found = (each._replace(collation="", default="", expression="") for each in (wanted, found))
+            wanted, found = map(_across_brands, (wanted, found))
         if wanted != found:
             yield f"column {name} is {_differing(wanted, found)}"
     own = [name for name in target.columns if _find(source.columns, name) is None]
@@ -113,6 +115,11 @@ def structure_differences(
         yield "the table is {} at the source, {} at the target".format(*(way or "not system-versioned" for way in ways))
 
 
+def _across_brands(column: ColumnDefinition) -> ColumnDefinition:
+    """Without what each brand has, or spells, in its own way."""
+    return column._replace(collation="", default="", expression="", srid="")
+
+
 def left_uncompared(source: TableDefinition, target: TableDefinition, *, across_brands: bool) -> Iterator[str]:
     """What has no counterpart on the other side, or is spelled by each brand in its own way."""
     if source.versioning:
@@ -131,6 +138,8 @@ def _differing(wanted: ColumnDefinition, found: ColumnDefinition) -> str:
         return f"{wanted} at the source, {found} at the target"
     if wanted.collation != found.collation:
         return f"of collation {wanted.collation} at the source, {found.collation} at the target"
+    if wanted.srid != found.srid:
+        return f"of SRID {wanted.srid or 'any'} at the source, {found.srid or 'any'} at the target"
     if wanted.expression != found.expression:
         return f"generated as {wanted.expression} at the source, {found.expression} at the target"
     return f"by default {wanted.default} at the source, {found.default} at the target"
@@ -156,6 +165,7 @@ def _find(columns: Mapping[str, ColumnDefinition], name: str) -> ColumnDefinitio
 def _read_columns(connection: Connection, schema: TableSchema) -> dict[str, ColumnDefinition]:
     kinds = {column.name: column.kind for column in schema.columns}
     shown = _timestamp_defaults(connection, schema)
+    systems = {column.name: str(column.srid) for column in schema.columns if column.srid is not None}
     found = {}
     for name, column_type, nullable, charset, collation, default, extra, expression in connection.rows(
         "SELECT column_name, column_type, is_nullable, character_set_name, collation_name, column_default, extra,"
@@ -169,11 +179,21 @@ def _read_columns(connection: Connection, schema: TableSchema) -> dict[str, Colu
             type=spelled + ("" if nullable == "YES" else " not null"),
             charset="" if is_json or charset is None else _utf8mb3(str(charset)),
             collation="" if is_json or collation is None else _utf8mb3(str(collation)),
-            default=shown.get(str(name)) or ("none" if default is None else _text(default)),
+            default=shown.get(str(name)) or _default(default, str(extra), is_mariadb=connection.dialect.is_mariadb),
             marks=tuple(mark for mark in _MARKS if mark in str(extra).lower()),
             expression=_text(expression or ""),
+            srid=systems.get(str(name), ""),
         )
     return found
+
+
+def _default(default: object, extra: str, *, is_mariadb: bool) -> str:
+    """MariaDB's catalogue has a text in quotes; MySQL's has it bare, as it has an expression and the word none."""
+    if default is None:
+        return "none"
+    text = _text(default)
+    is_bare = is_mariadb or "DEFAULT_GENERATED" in extra.upper() or text.upper().startswith("CURRENT_TIMESTAMP")
+    return text if is_bare else f"'{text}'"
 
 
 def _timestamp_defaults(connection: Connection, schema: TableSchema) -> dict[str, str]:
@@ -192,7 +212,7 @@ def _timestamp_defaults(connection: Connection, schema: TableSchema) -> dict[str
         words = outer(clause.body) if clause.kind == "column" and clause.name in names else []
         for word, value in pairwise(words):
             if word.upper == "DEFAULT" and value.kind == "string":
-                found[str(clause.name)] = value.text
+                found[str(clause.name)] = f"'{value.text}'"
     return found
 
 
