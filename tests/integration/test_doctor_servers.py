@@ -268,6 +268,18 @@ TABLES = {
         "tables", "narrower-column", "error", "larger numbers do not fit", "MODIFY `big` bigint",
         target=("ALTER TABLE items MODIFY big INT UNSIGNED",),
     ),
+    "bytes would be stored in base64": Fault(
+        "tables", "other-bytes", "error", "bytes come in base64", "MODIFY `token` varbinary(16)",
+        target=("ALTER TABLE orders MODIFY token VARCHAR(40)",),
+    ),
+    "text would be taken for base64": Fault(
+        "tables", "other-bytes", "error", "taken for base64", "MODIFY `note` varchar(50)",
+        target=("ALTER TABLE orders MODIFY note VARBINARY(400)",),
+    ),
+    "zeros at the end do not come": Fault(
+        "tables", "other-bytes", "error", "zeros at the end", "MODIFY `k` binary(4)",
+        source=("ALTER TABLE plain ADD k BINARY(4)",), target=("ALTER TABLE plain ADD k VARBINARY(9)",),
+    ),
     "a point takes no other shape": Fault(
         "tables", "narrower-column", "error", "other shapes do not fit", "MODIFY `g` geometry",
         source=("ALTER TABLE plain ADD g GEOMETRY",), target=("ALTER TABLE plain ADD g POINT",),

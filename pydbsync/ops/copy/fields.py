@@ -67,14 +67,18 @@ _LOAD_FORMAT = (
 )
 
 
-def field_for(source: Column, target: Column, *, value: str = "", is_masked: bool = False) -> Field:
+def field_for(
+    source: Column, target: Column, *, value: str = "", is_masked: bool = False, is_named: bool = False
+) -> Field:
     """How this column of the source reaches that column of the target. Raises OperationError for an unknown type, and
     where replay would write another value there.
 
     `value` is what is read instead of the column, of its type; with `is_masked` it is made for the target's.
+    `is_named`: the configuration says that it comes in base64 (binary_columns), and so replay stores its bytes.
     """
     column, name, kind = value or quote_name(source.name), quote_name(target.name), source.kind
-    if not is_masked and not _takes_as_replay(source, target):
+    takes = _takes_as_replay(source, target) or (is_named and source.kind != "binary" and target.kind in TEXT_KINDS)
+    if not is_masked and not takes:
         raise OperationError(
             f"column {source.name} is of type {source.column_type}, and that of the target of type"
             f" {target.column_type}: replay would write something else there than copy, or nothing; make it of the"
@@ -126,6 +130,18 @@ def _takes_as_replay(source: Column, target: Column) -> bool:
     return True
 
 
+def _refuse_as_condition(source: Column, target: Column, table: TableSchema) -> None:
+    """Raises OperationError for a column by which replay finds rows and of which it writes another value than copy: of
+    a FLOAT 0.1 its shortest digits come, and as a DOUBLE it is 0.10000000149011612."""
+    finds_rows = not table.row_key or target.name in table.row_key
+    if source.kind == "float" and target.kind == "double" and finds_rows:
+        raise OperationError(
+            f"column {source.name} is of type {source.column_type}, and that of the target of type"
+            f" {target.column_type}: replay would not find copied rows of {table.name} by it, since the digits of a"
+            " FLOAT are another DOUBLE; make it of the source's type, give the table a key without it, or exclude it"
+        )
+
+
 def _is_bytes(column: Column) -> bool:
     return column.kind in BINARY_KINDS or (column.kind in TEXT_KINDS and column.charset in (None, "binary"))
 
@@ -173,7 +189,15 @@ class RowForm:
     Raises OperationError if the target's table lacks a column.
     """
 
-    def __init__(self, source: TableSchema, target: TableSchema, route: RowRoute | None = None) -> None:
+    def __init__(
+        self,
+        source: TableSchema,
+        target: TableSchema,
+        route: RowRoute | None = None,
+        *,
+        named_binary: frozenset[str] = frozenset(),
+    ) -> None:
+        """`named_binary` are columns (in lower case) of which the configuration says that they come in base64."""
         by_name = {column.name.lower(): column for column in target.columns}
         fields = []
         plain = (RoutedColumn(column, "") for column in source.columns)
@@ -185,7 +209,9 @@ class RowForm:
                     " drop the table at the target, then copy makes it"
                 )
             if match is not None and not match.generated:
-                fields.append(field_for(column, match, value=value, is_masked=is_masked))
+                _refuse_as_condition(column, match, target)
+                is_named = column.name.lower() in named_binary
+                fields.append(field_for(column, match, value=value, is_masked=is_masked, is_named=is_named))
         self.fields = tuple(fields)
         self._source = quote_table(source.name)
         self.condition = route.condition_sql if route is not None else ""

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 
 import msgspec
 
-from pydbsync.config.settings import Settings
+from pydbsync.config.settings import Settings, columns_of
 from pydbsync.engine.table_plans import apply_mode_of, row_route, row_settings
 from pydbsync.errors import OperationError, PlanError
 from pydbsync.model import TableName, TableSchema
@@ -42,13 +42,13 @@ def targets_of(settings: Settings, router: Router, name: TableName) -> tuple[Tar
 
 def row_form(settings: Settings, router: Router, source: TableSchema, target: TableSchema) -> RowForm:
     """How the rows of a source table reach this table of the target. Raises OperationError where they cannot."""
-    own = row_settings(settings, router, source.name)
+    own, named = row_settings(settings, router, source.name), columns_of(settings.binary_columns, *source.name)
     if own is None:
-        return RowForm(source, target)
+        return RowForm(source, target, named_binary=named)
     try:
         route = row_route(settings, own, source, target)
         route.check_types(source)
-        return RowForm(source, target, route)
+        return RowForm(source, target, route, named_binary=named)
     except PlanError as exc:
         raise OperationError(f"{source.name} cannot be copied by its route: {exc}") from exc
 

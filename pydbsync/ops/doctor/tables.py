@@ -21,7 +21,7 @@ from pydbsync.ops.doctor.catalogue import (
 )
 from pydbsync.ops.doctor.examination import Away, Examination
 from pydbsync.ops.doctor.finding import Finding, counted, error, listed, ok, unknown, warning
-from pydbsync.ops.doctor.types import is_cut_at_its_end, narrower
+from pydbsync.ops.doctor.types import is_cut_at_its_end, narrower, replayed_otherwise
 from pydbsync.ops.doctor.variables import is_on, variables
 from pydbsync.plan.collations import Server, translate_collation
 from pydbsync.plan.quoting import quote_name, quote_table
@@ -231,7 +231,7 @@ def _column(
     exam: Examination, pair: Pair, column: ColumnFacts, other: ColumnFacts, modify: str, *, is_key: bool
 ) -> Iterator[Finding]:
     """One column that is there on both sides; `modify` makes it as the source's."""
-    name = f"{pair.target_name}.{other.name}"
+    name, key = f"{pair.target_name}.{other.name}", column.name.lower()
     types = (
         f"{name} is {other.column_type}{_charset(other, column)} at the target and"
         f" {column.column_type}{_charset(column, other)} at the source"
@@ -246,6 +246,10 @@ def _column(
         )
     elif column.generated:
         return
+    elif why := replayed_otherwise(
+        column, other, is_named=key in columns_of(exam.settings.binary_columns, *pair.source.name)
+    ):
+        yield error("other-bytes", f"{types}: {why}", modify)
     elif why := narrower(column, other):
         yield error("narrower-column", f"{types}: {why}", modify)
     elif is_cut_at_its_end(column, other):

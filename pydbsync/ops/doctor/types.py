@@ -62,6 +62,24 @@ def _shape(mine: str, theirs: str) -> str:
     return "" if is_fine else "other shapes do not fit"
 
 
+def replayed_otherwise(column: ColumnFacts, other: ColumnFacts, *, is_named: bool) -> str:
+    """Why replay would write something else than the value, or nothing: messages have bytes in base64 (those of BINARY
+    without the zeros at the end) and do not tell the source's type; empty if it would not. `is_named`: the
+    configuration says that the column comes in base64 (binary_columns)."""
+    mine, theirs = _is_bytes(column), _is_bytes(other)
+    if mine and not theirs and other.octets is not None and not is_named:
+        return "its bytes come in base64, and would be stored as that; name it in binary_columns, or change the type"
+    if column.kind == "binary" and other.kind != "binary" and other.octets is not None:
+        return "the zeros at the end of its values do not come"
+    if theirs and not mine and (column.octets is not None or column.kind in ("uuid", "inet4", "inet6")):
+        return "its text would be taken for base64"
+    return ""
+
+
+def _is_bytes(column: ColumnFacts) -> bool:
+    return column.kind in ("binary", "varbinary") or column.kind.endswith("blob")
+
+
 def is_cut_at_its_end(column: ColumnFacts, other: ColumnFacts) -> bool:
     """Whether spaces at the end of a value are lost: a CHAR gives none back."""
     return column.kind in ("varchar", "text", "tinytext", "mediumtext", "longtext") and other.kind == "char"

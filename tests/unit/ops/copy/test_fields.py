@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from pydbsync.errors import OperationError
@@ -88,6 +89,27 @@ def test_a_column_in_which_replay_writes_something_else_is_refused(source: str, 
 
     with pytest.raises(OperationError, match="replay would write something else there than copy, or nothing"):
         field_for(column(source), column(target))
+
+
+def test_bytes_that_the_configuration_names_go_into_text_as_they_are() -> None:
+    blob, text = Column("c", "varbinary"), Column("c", "varchar", charset="latin1")
+    field = field_for(blob, text, is_named=True)
+    assert (field.text, field.load_as) == ("QUOTE(CAST(`c` AS BINARY))", "{}")
+    for source, target in ((Column("c", "binary"), text), (text, blob), (blob, Column("c", "uuid"))):
+        with pytest.raises(OperationError, match="replay would write something else"):
+            field_for(source, target, is_named=True)
+
+
+@pytest.mark.parametrize(("key", "is_refused"), [((), True), (("f",), True), (("ID", "F"), True), (("id",), False)])
+def test_a_float_in_a_double_by_which_rows_are_found_is_refused(key: tuple[str, ...], is_refused: bool) -> None:
+    source = schema(Column("id", "int"), Column("f", "float"))
+    columns = [Column(name, kind) for name, kind in (("ID", "int"), ("F", "double"))]
+    target = msgspec.structs.replace(schema(*columns), row_key=tuple(name.upper() for name in key))
+    if not is_refused:
+        RowForm(source, target)
+        return
+    with pytest.raises(OperationError, match="replay would not find copied rows"):
+        RowForm(source, target)
 
 
 def test_names_are_quoted_on_both_sides() -> None:
