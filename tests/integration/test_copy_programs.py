@@ -24,6 +24,7 @@ PROGRAMS = [
     "CREATE FUNCTION twice(n INT) RETURNS INT DETERMINISTIC RETURN n * 2",
     "CREATE PROCEDURE tidy() BEGIN DELETE FROM shop.log; END",
     "CREATE VIEW doubled AS SELECT shop.twice(v) AS w FROM t",
+    "CREATE VIEW again AS SELECT w, shop.twice(w) AS x FROM doubled WHERE w <> 7",
     "CREATE TRIGGER tr BEFORE INSERT ON shop.t FOR EACH ROW SET NEW.price = shop.twice(7)",
     "SET sql_mode = 'ANSI_QUOTES,STRICT_TRANS_TABLES'",
     """CREATE TRIGGER quoted AFTER INSERT ON "shop"."t" FOR EACH ROW INSERT INTO "shop"."log" VALUES ('do "enable"')""",
@@ -66,6 +67,16 @@ def test_programs_are_made_where_asked_for_and_events_do_not_run(
     fresh_target.query("INSERT INTO shop.t (v) VALUES (4)")
     assert fresh_target.query("SELECT price FROM shop.t WHERE v = 4") == [(14,)]
     assert fresh_target.query("SELECT * FROM shop.log") == [('do "enable"',)]
+    # As it is when a copy goes on that was killed before it had made all of them.
+    fresh_target.query("DROP VIEW shop.doubled")
+    fresh_target.query("ALTER EVENT shop.daily COMMENT 'mine'")
+    fresh_target.query("DROP PROCEDURE shop.tidy")
+    again = copy(settings_for(fresh_source, fresh_target), structure_only=True, existing="drop", **KINDS)
+    (left,) = again.left_out
+    assert left.startswith("the event shop.daily: Event 'daily' already exists")
+    kinds = ("views", "triggers", "routines")
+    assert [sorted(getattr(again, kind)) for kind in kinds] == [sorted(getattr(report, kind)) for kind in kinds]
+    assert bodies(fresh_target, "shop") == bodies(fresh_source, "shop")
 
 
 def test_programs_go_to_another_database_and_what_nobody_asked_for_is_named_one_by_one(
@@ -74,7 +85,8 @@ def test_programs_go_to_another_database_and_what_nobody_asked_for_is_named_one_
     make(fresh_source, PROGRAMS)
     report = copy(settings_for(fresh_source, fresh_target, dbname_rewrite={"shop": "store"}), views=False)
     assert {text.partition(":")[0] for text in report.left_out} == {
-        "the function shop.twice", "the procedure shop.tidy", "the view shop.doubled", "the trigger shop.tr",
+        "the function shop.twice", "the procedure shop.tidy", "the view shop.doubled", "the view shop.again",
+        "the trigger shop.tr",
         "the trigger shop.quoted", "the event shop.daily", "the event shop.once",
     }  # fmt: skip
     assert bodies(fresh_target, "store") == []

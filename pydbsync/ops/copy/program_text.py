@@ -7,7 +7,7 @@ from itertools import pairwise
 
 from pydbsync.errors import PlanError
 from pydbsync.plan.introducers import kept_introducers
-from pydbsync.plan.lexer import Edit, Span, Token
+from pydbsync.plan.lexer import Edit, Span, Token, read_tokens
 from pydbsync.plan.quoting import quote_name
 from pydbsync.plan.rows import Dialect
 
@@ -90,3 +90,17 @@ def definer_span(tokens: Sequence[Token]) -> Span | None:
                 last += 1
             return Span(token.start, tokens[last].end)
     return None
+
+
+def tokens_of(sql: str, sql_mode: str) -> Sequence[Token]:
+    """The words of a program that was made under a sql_mode."""
+    return read_tokens(sql, ansi_quotes="ANSI_QUOTES" in sql_mode.split(",")).tokens
+
+
+def is_same_but_definer(one: str, other: str, sql_mode: str) -> bool:
+    """Whether two texts of programs have the same words, whoever they belong to."""
+    found = []
+    for tokens in (tokens_of(one, sql_mode), tokens_of(other, sql_mode)):
+        span = definer_span(tokens)
+        found.append([each.text for each in tokens if span is None or not span.start <= each.start < span.end])
+    return found[0] == found[1]

@@ -14,14 +14,17 @@ from pydbsync.ops.copy.definitions import Inventory
 from pydbsync.ops.copy.hidden import hidden_programs
 from pydbsync.ops.copy.options import CopyOptions, CopyReport
 from pydbsync.ops.copy.program_routes import ProgramRoutes
-from pydbsync.ops.copy.program_text import definer_span, edits_for, sql_mode_at
-from pydbsync.plan.lexer import Edit, apply_edits, read_tokens
+from pydbsync.ops.copy.program_text import definer_span, edits_for, is_same_but_definer, sql_mode_at, tokens_of
+from pydbsync.plan.lexer import Edit, Token, apply_edits
 from pydbsync.plan.quoting import quote_table
 from pydbsync.route.router import Router
 
 _SCHEMA_SQL_MODE = "NO_AUTO_VALUE_ON_ZERO"
 _DEFINER_REFUSED = (1227, 1449, 4006)
 _DENIED = (1044, 1142, 1370)
+_EXISTS = (1050, 1304, 1359, 1537)
+_SQL_AT = {"view": 1, "trigger": 2, "procedure": 2, "function": 2, "event": 3}
+"""Where SHOW CREATE has the text of each kind."""
 _RIGHTS = {
     "view": "CREATE VIEW", "trigger": "TRIGGER", "procedure": "CREATE ROUTINE", "function": "CREATE ROUTINE",
     "event": "EVENT",
@@ -204,6 +207,10 @@ def make_programs(
                     _make(target, program, database, rename, routes, made.notes)
                 made.names.append(TableName(database, program.name.table))
             except (ApplyError, PlanError) as exc:
+                exists = isinstance(exc, PermanentError) and exc.code in _EXISTS
+                if exists and _is_there(target, program, database, rename, routes):  # of a run that was killed
+                    made.names.append(TableName(database, program.name.table))
+                    continue
                 reasons[program, database] = f"{exc}{_right_for(program, exc)}"
                 again.append((program, database))
         if len(again) == len(waiting):
@@ -236,15 +243,7 @@ def _make(
     target: Connection, program: Program, database: str, rename: Callable[[str, str, str], str],
     routes: ProgramRoutes | None, notes: list[str],
 ) -> None:  # fmt: skip
-    tokens = read_tokens(program.sql, ansi_quotes="ANSI_QUOTES" in program.sql_mode.split(",")).tokens
-    own = program.name.database
-    edits = list(
-        edits_for(program.kind, tokens, rename=lambda name: rename(name, own, database), target=target.dialect)
-    )
-    if routes is not None:
-        if refusal := routes.refusal(program.kind, own, tokens):
-            raise PlanError(refusal)
-        edits += routes.edits(program.kind, tokens)
+    tokens, edits = _edits(target, program, database, rename, routes)
     target.use(database)
     target.run("SET SESSION sql_mode = %s", (sql_mode_at(target.dialect, program.sql_mode),))
     if program.time_zone:
@@ -262,6 +261,38 @@ def _make(
             raise
         target.execute(apply_edits(program.sql, [*edits, Edit(definer, "")]).encode())
         notes.append(f"{program.name} belongs to the user of the copy: its definer cannot be set ({exc})")
+
+
+def _edits(
+    target: Connection, program: Program, database: str, rename: Callable[[str, str, str], str],
+    routes: ProgramRoutes | None,
+) -> tuple[Sequence[Token], list[Edit]]:  # fmt: skip
+    """The program's words, and what to exchange in them. Raises PlanError where it cannot go its way."""
+    tokens, own = tokens_of(program.sql, program.sql_mode), program.name.database
+    edits = list(
+        edits_for(program.kind, tokens, rename=lambda name: rename(name, own, database), target=target.dialect)
+    )
+    if routes is not None:
+        if refusal := routes.refusal(program.kind, own, tokens):
+            raise PlanError(refusal)
+        edits += routes.edits(program.kind, tokens)
+    return tokens, edits
+
+
+def _is_there(
+    target: Connection, program: Program, database: str, rename: Callable[[str, str, str], str],
+    routes: ProgramRoutes | None,
+) -> bool:  # fmt: skip
+    """Whether the target has the same already, whoever its definer is."""
+    _, edits = _edits(target, program, database, rename, routes)
+    wanted = apply_edits(program.sql, edits)
+    target.use("information_schema")  # else names of the database that is used are printed without it
+    name = TableName(database, program.name.table)
+    try:
+        row = target.rows(f"SHOW CREATE {program.kind.upper()} {quote_table(name)}")[0]
+    except PermanentError:
+        return False
+    return is_same_but_definer(wanted, _text(row[_SQL_AT[program.kind]]), program.sql_mode)
 
 
 def missing_definers(source: Connection, target: Connection, inventory: Inventory, options: CopyOptions) -> list[str]:
