@@ -462,7 +462,8 @@ class Connection:
             )
 
     def _lift_limits(self) -> None:
-        """Of what a server may set for all sessions: an answer that is cut, or broken off, is no answer."""
+        """Of what a server may set for all sessions: an answer that is cut, or broken off, is no answer. Warnings are
+        kept so that they can be read, and names are quoted as they are looked for (of MariaDB's JSON in its CHECK)."""
         limits = {
             "sql_select_limit": 2**64 - 1,
             "max_statement_time" if self.dialect.is_mariadb else "max_execution_time": 0,
@@ -470,6 +471,8 @@ class Connection:
             "sql_big_selects": 1,
             "sql_auto_is_null": 0,
             "completion_type": 0,
+            "max_error_count": 65_535,
+            "sql_quote_show_create": 1,
         }
         for name, value in limits.items():
             try:

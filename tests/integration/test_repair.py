@@ -134,6 +134,25 @@ def test_rows_that_swapped_a_unique_value_are_repaired(bench: Bench) -> None:
     assert bench.target.query("SELECT * FROM shop.u ORDER BY id") == [(1, "b"), (2, "a"), (4, "c")]
 
 
+def test_rows_that_refer_to_each_other_in_a_circle_are_repaired(bench: Bench) -> None:
+    on_both(
+        bench.source, bench.target,
+        "CREATE TABLE p (id INT PRIMARY KEY, best INT, up INT, FOREIGN KEY (up) REFERENCES p (id) ON DELETE CASCADE);\n"
+        "CREATE TABLE c (id INT PRIMARY KEY, p INT NOT NULL, FOREIGN KEY (p) REFERENCES p (id) ON DELETE CASCADE);\n"
+        "ALTER TABLE p ADD FOREIGN KEY (best) REFERENCES c (id) ON DELETE SET NULL;\n"
+        "INSERT INTO p VALUES (1, 1, 2), (2, 2, 3), (3, NULL, 1), (4, 4, 4);\n"
+        "INSERT INTO c VALUES (1, 1), (2, 2), (4, 4)",
+    )  # fmt: skip
+    change(bench.target, "DELETE FROM p WHERE id < 3", "DELETE FROM c WHERE id = 1", "INSERT INTO p VALUES (9, 4, 9)")
+    change(bench.source, "UPDATE p SET best = 2 WHERE id = 4", "DELETE FROM c WHERE id = 4")
+    broken = bench.target.query("SELECT * FROM shop.p UNION ALL SELECT id, p, 0 FROM shop.c ORDER BY 1, 2")
+    assert bench.make_plan().left_out == ()
+    assert bench.apply().different == 0
+    assert bench.is_equal()
+    assert bench.undo().refused == ()
+    assert bench.target.query("SELECT * FROM shop.p UNION ALL SELECT id, p, 0 FROM shop.c ORDER BY 1, 2") == broken
+
+
 def test_rows_that_swapped_a_unique_value_keep_what_only_the_target_has(
     fresh_source: Endpoint, fresh_target: Endpoint, tmp_path: Path
 ) -> None:

@@ -20,7 +20,8 @@ from pydbsync.plan.lexer import Brand
 
 _NO_SUCH_STATEMENT: Final = 1064
 _SESSION: Final = (
-    "SET /*!80030 SESSION show_gipk_in_create_table_and_information_schema = 1, */ SESSION wait_timeout = 60"
+    "SET /*!80030 SESSION show_gipk_in_create_table_and_information_schema = 1, */ SESSION wait_timeout = 60,"
+    " SESSION sql_quote_show_create = 1"
 )
 """The catalogue has all columns that the binlog has; the server soon forgets a connection whose end it was not told,
 and the lock that it held."""
