@@ -402,6 +402,17 @@ def _warnings(given: Mapping[str, object], settings: Settings) -> list[str]:
     return found
 
 
+def source_globs(settings: Settings) -> list[tuple[str, str]]:
+    """(key, glob) of whatever names databases and tables of the source."""
+    found = [("include", each) for each in settings.include]
+    found += [("exclude", each) for each in settings.exclude]
+    found += [("dbname_rewrite", each) for each in settings.dbname_rewrite]
+    found += [("routes", route.table) for route in settings.routes]
+    if settings.sharding is not None:
+        found += [("sharding.databases", each) for each in settings.sharding.databases]
+    return found
+
+
 def describe(settings: Settings) -> list[str]:
     """What will be done, a line each, for the log at start. No secrets."""
     target = f"{settings.target.address}; rows by {settings.apply_mode}; state in {settings.state_schema}"

@@ -8,7 +8,7 @@ from typing import Protocol, TypeAlias
 
 from pydbsync.config.conflicts import ConflictPolicy, ConflictSettings
 from pydbsync.config.routes import RouteSettings
-from pydbsync.config.settings import Settings
+from pydbsync.config.settings import Settings, source_globs
 from pydbsync.errors import ConfigError, PlanError
 from pydbsync.model import Column, RowChange, SchemaChange, TableName, TableSchema
 from pydbsync.plan.batch import Batch
@@ -29,7 +29,7 @@ from pydbsync.plan.rows import (
 )
 from pydbsync.plan.versioned import current_change, period_of
 from pydbsync.protocols import Catalog
-from pydbsync.route.filters import Filters
+from pydbsync.route.filters import Filters, other_case
 from pydbsync.route.router import Router
 from pydbsync.route.shard import ShardRouter
 from pydbsync.route.table_map import MapEntry, TableMap
@@ -183,6 +183,8 @@ class TablePlans:
         self._fed_by: dict[TableName, TableName] = {}
         """Target table → the source table that was first planned for it."""
         self._told: set[str] = set()
+        self._looked_at: set[TableName] = set()
+        """Source tables whose names were held against the configuration's."""
         self._hides: Callable[[TableName], bool] = lambda source: False
         self._left_out: Callable[[RowChange], None] = lambda change: None
         self._warned: set[tuple[TableName, str]] = set()
@@ -198,6 +200,7 @@ class TablePlans:
 
     def _use(self, settings: Settings, router: Router) -> None:
         self._settings, self.router = settings, router
+        self._looked_at.clear()
         self._loss = LossPolicy(
             refuse=settings.lossy_values in ("stop", "park"),
             trusted=settings.trusted_columns,
@@ -321,6 +324,9 @@ class TablePlans:
             source = TableName(change.database, change.table)
             if (routed := self._routed.get(source)) is not None and not self._hides(source):
                 return self._by_route(source, change, *routed)
+            if source not in self._looked_at:
+                self._looked_at.add(source)
+                self._tell_other_case(source)
             if not self.router.takes(source) or self._hides(source):
                 plans = self._plans[source] = ()
             elif self.router.is_sharded(change.database):
@@ -349,6 +355,12 @@ class TablePlans:
         if not plans:
             self._left_out(change)
         return [(plan, change) for plan in plans]
+
+    def _tell_other_case(self, source: TableName) -> None:
+        for text in other_case(source_globs(self._settings), [source]):
+            if text not in self._told:
+                self._told.add(text)
+                self._log.warning("%s", text)
 
     def _by_route(self, source: TableName, change: RowChange, plan: TablePlan, route: RowRoute) -> Planned:
         current = self._current_rows(source, [(plan, change)])

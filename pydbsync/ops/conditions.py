@@ -1,13 +1,14 @@
-"""`--where TABLE=SQL`: which rows of a source table are meant."""
+"""Which tables and rows are meant: globs of the configuration and of options, and `--where TABLE=SQL`."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import TypeAlias
 
+from pydbsync.config.settings import Settings, source_globs
 from pydbsync.errors import OperationError
 from pydbsync.model import TableName
-from pydbsync.route.filters import Filters
+from pydbsync.route.filters import Filters, other_case
 
 Conditions: TypeAlias = Sequence[tuple[str, str]]
 """Globs of source tables, each with SQL."""
@@ -40,6 +41,25 @@ def without_table(conditions: Conditions, names: Iterable[TableName], *, done: s
         f"--where names {glob}, and no table that is {done} is called so"
         for glob, _ in conditions
         if not any(_takes(glob, name) for name in tables)
+    ]
+
+
+def misnamed(
+    settings: Settings, present: Collection[TableName], *, tables: Sequence[str], exclude: Sequence[str],
+    chosen: Collection[TableName], done: str,
+) -> list[str]:  # fmt: skip
+    """A sentence for each glob that names tables of the source in other capitals, and for each of --tables that none of
+    those takes that are `done`. `present` are all tables of the source, `chosen` those that are `done`."""
+    options = [("--tables", each) for each in tables] + [("--exclude", each) for each in exclude]
+    return list(other_case([*source_globs(settings), *options], present)) or unmatched(tables, chosen, done=done)
+
+
+def unmatched(tables: Iterable[str], names: Collection[TableName], *, done: str) -> list[str]:
+    """A sentence for each glob of --tables that none of the tables has."""
+    return [
+        f"--tables names {glob}, and no table that is {done}, and that the user is shown, is called so"
+        for glob in tables
+        if not any(_takes(glob, name) for name in names)
     ]
 
 

@@ -164,6 +164,15 @@ def _refuse_hidden_columns(connection: Connection, name: TableName) -> None:
         raise OperationError(f"{name} cannot be read ({exc}); grant the user SELECT on it") from exc
 
 
+def read_names(server: Server | Connection) -> list[TableName]:
+    """All base tables but the server's own."""
+    found = server.rows(
+        "SELECT table_schema, table_name FROM information_schema.tables WHERE table_type IN ('BASE TABLE',"
+        " 'SYSTEM VERSIONED') ORDER BY table_schema, table_name"
+    )
+    return [TableName(str(d), str(t)) for d, t in found if str(d) not in SYSTEM_DATABASES]
+
+
 class Servers:
     """Both ends of a copy, a comparison or a repair. Raises ConfigError if no source is configured."""
 

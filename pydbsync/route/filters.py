@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import fnmatch
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Iterator
 
 from pydbsync.model import TableName
 
@@ -67,6 +67,27 @@ class _Glob:
 
     def match_database(self, database: str) -> bool:
         return self._database.match(database) is not None
+
+
+def other_case(globs: Iterable[tuple[str, str]], names: Collection[TableName]) -> Iterator[str]:
+    """A sentence for each glob that takes none of the source's tables, and would take one if capitals were not told
+    from small letters. `globs` are behind the key under which they stand; a table that another one of the key takes
+    is not missed. A source that folds names (lower_case_table_names) has them all in small letters."""
+    by_key: dict[str, dict[str, _Glob]] = {}
+    for key, text in globs:
+        by_key.setdefault(key, {})[text] = _compile(text)
+    for key, given in by_key.items():
+        missed = {
+            TableName(name.database.lower(), name.table.lower()): name
+            for name in names
+            if not any(glob.match(name) for glob in given.values())
+        }
+        for text, glob in given.items():
+            small = _compile(text.lower())
+            meant = next((name for folded, name in missed.items() if small.match(folded)), None)
+            if meant is not None and not any(map(glob.match, names)):
+                shown = meant if "." in text else meant.database
+                yield f"{key} names {text!r}, and the source calls it {shown}: names compare with their case"
 
 
 def _compile(glob: str) -> _Glob:

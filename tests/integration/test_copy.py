@@ -356,6 +356,12 @@ def test_filters_and_the_rewrite_of_databases_are_those_of_replay(source: Endpoi
 
 def test_tables_can_be_chosen_for_one_copy(settings: Settings, source: Endpoint, target: Endpoint) -> None:
     make(source)
+    for tables, why in (
+        (("shop.l*", "shop.tuched"), r"--tables names shop\.tuched, and no table that is copied"),
+        (("SHOP.log",), r"--tables names 'SHOP\.log', and the source calls it shop\.log: names compare"),
+    ):
+        with pytest.raises(OperationError, match=why):
+            copy(settings, tables=tables)
     report = copy(settings, tables=("shop.l*", "*.touched"))
     assert sorted(str(table.name) for table in report.tables) == ["shop.log", "shop.touched"]
     assert {name for (name,) in target.query("SHOW TABLES FROM shop")} == {"log", "touched"}

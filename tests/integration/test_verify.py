@@ -354,18 +354,25 @@ def test_checks_and_partitions_are_compared(shop: Settings, source: Endpoint, ta
 def test_what_columns_and_indexes_are_made_of_is_compared(shop: Settings, source: Endpoint, target: Endpoint) -> None:
     is_mysql = "MariaDB" not in str(source.query("SELECT @@version"))
     hidden = "INVISIBLE" if is_mysql else "IGNORED"
+    defaults, of_expression = " DEFAULT 'none'", " DEFAULT 'uuid()'"
+    system = " SRID 4326" if is_mysql else " REF_SYSTEM_ID=4326"
     for end, added, order, keyed in ((source, 1, " DESC", "LOWER(s)"), (target, 2, "", "UPPER(s)")):
         end.query("CREATE DATABASE shop")
         change(
             end,
             f"CREATE TABLE t (id INT PRIMARY KEY, a INT, g INT AS (a + {added}) VIRTUAL, h INT AS (a + 5) STORED,"
+            f" n VARCHAR(9){defaults}, f VARCHAR(40){of_expression}, o POINT{system},"
             f" s VARCHAR(9), KEY d (a{order}), KEY h (h){'' if order else ' ' + hidden}, KEY s (s),"
             f" {f'KEY e (({keyed}))' if is_mysql else 'KEY e (s)'})",
         )
+        defaults, of_expression, system = "", " DEFAULT (uuid())", ""
     found = compare(shop)["shop.t"].structure
     by_expression = ["index e is (lower(`s`)) at the source, (upper(`s`)) at the target"] if is_mysql else []
     assert [text.replace("(`a` +", "`a` +").replace("1)", "1").replace("2)", "2") for text in found] == [
         "column g is generated as `a` + 1 at the source, `a` + 2 at the target",
+        f"column n is by default 'none' at the source, {'none' if is_mysql else 'NULL'} at the target",
+        "column f is by default 'uuid()' at the source, uuid() at the target",
+        "column o is of SRID 4326 at the source, any at the target",
         "index d is (a DESC) at the source, (a) at the target",
         *by_expression,
         "index h is (h) at the source, (h) and not used by the server at the target",
@@ -460,7 +467,16 @@ def test_only_chosen_tables_are_compared(fresh_source: Endpoint, fresh_target: E
     on_both(fresh_source, fresh_target, statements)
     settings = settings_for(fresh_source, fresh_target, exclude=["*.c"])
     assert set(compare(settings)) == {"shop.a", "shop.b"}
-    assert set(compare(settings, tables=("shop.b", "other.*"))) == {"shop.b"}
+    assert set(compare(settings, tables=("shop.b", "*.a"))) == {"shop.a", "shop.b"}
+    for options, given, why in (
+        ({}, {"tables": ("shop.b", "shpo.*")}, r"--tables names shpo\.\*, and no table that is compared"),
+        ({}, {"tables": ("shop.b", "shop.C")}, r"--tables names 'shop.C', and the source calls it shop\.c"),
+        ({}, {"exclude": ("Shop.c",)}, r"--exclude names 'Shop.c', and the source calls it shop\.c"),
+        ({"include": ["shop.a", "Shop.*"]}, {}, r"include names 'Shop\.\*', and the source calls it shop\.b"),
+        ({"dbname_rewrite": {"SHOP": "z"}}, {}, "dbname_rewrite names 'SHOP', and the source calls it shop"),
+    ):
+        with pytest.raises(OperationError, match=why):
+            compare(settings_for(fresh_source, fresh_target, **options), **given)
 
 
 def test_renamed_databases_are_compared_under_both_names(fresh_source: Endpoint, fresh_target: Endpoint) -> None:
@@ -817,14 +833,18 @@ def test_the_command_refuses_a_wrong_option_in_one_sentence(
 
 @contextmanager
 def impatient(*ends: Endpoint) -> Iterator[None]:
-    """Servers that end statements after a moment and cut answers, as hosted ones are set up."""
+    """Servers that end statements after a moment and cut answers, as hosted ones are set up, keep no warnings and print
+    names without quotes."""
     with ExitStack() as stack:
         for end in ends:
             cursor = stack.enter_context(stack.enter_context(end.connect()).cursor())
             cursor.execute("SELECT @@version")
             is_mariadb = "MariaDB" in str(cursor.fetchall())
             limit, least = ("max_statement_time", "0.002") if is_mariadb else ("max_execution_time", "2")
-            for name, value, usual in ((limit, least, "0"), ("sql_select_limit", "5", "DEFAULT")):
+            for name, value, usual in (
+                (limit, least, "0"), ("sql_select_limit", "5", "DEFAULT"), ("max_error_count", "0", "DEFAULT"),
+                ("sql_quote_show_create", "0", "DEFAULT"),
+            ):  # fmt: skip
                 cursor.execute(f"SET GLOBAL {name} = {value}")
                 stack.callback(cursor.execute, f"SET GLOBAL {name} = {usual}")
         yield
@@ -833,10 +853,11 @@ def impatient(*ends: Endpoint) -> Iterator[None]:
 def test_limits_of_the_server_on_statements_and_answers_do_not_cut_a_comparison(
     shop: Settings, source: Endpoint, target: Endpoint
 ) -> None:
-    rows = ", ".join(f"({n}, REPEAT('x', 900))" for n in range(3000))
-    tables = "CREATE TABLE t (a INT PRIMARY KEY, b TEXT);\nCREATE TABLE k (a INT, b TEXT)"
+    rows = ", ".join(f"({n}, REPEAT('x', 900), '[1, 2]')" for n in range(3000))
+    tables = "CREATE TABLE t (a INT PRIMARY KEY, b TEXT, j JSON);\nCREATE TABLE k (a INT, b TEXT, j JSON)"
     on_both(source, target, f"{tables};\nINSERT INTO t VALUES {rows};\nINSERT INTO k VALUES {rows}")
     change(target, "DELETE FROM t WHERE a = 2999", "DELETE FROM k WHERE a = 2999 LIMIT 1")
+    change(target, "UPDATE t SET j = '[1,2]' WHERE a < 9", "UPDATE k SET j = '[ 1,2]' WHERE a < 9")
     with impatient(source, target):
         reports = compare(shop)
     assert {name: (each.error, each.source_rows, each.different) for name, each in reports.items()} == {

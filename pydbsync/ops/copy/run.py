@@ -17,6 +17,7 @@ from pydbsync.config.settings import Settings
 from pydbsync.engine.table_plans import router_from
 from pydbsync.errors import ConfigError, OperationError, PermanentError, Stopped, TransientError
 from pydbsync.model import TableName
+from pydbsync.ops.conditions import misnamed
 from pydbsync.ops.copy.definitions import Builder, Inventory, read_definition, read_inventory, read_server
 from pydbsync.ops.copy.fields import Way
 from pydbsync.ops.copy.journal import Journal, RunRecord, TableRecord
@@ -34,7 +35,7 @@ from pydbsync.ops.copy.streams import OwnedStreams
 from pydbsync.ops.copy.structure_only import make_structure
 from pydbsync.ops.copy.throttle import Throttle
 from pydbsync.ops.counters import counters_behind, raise_counters
-from pydbsync.ops.servers import Servers
+from pydbsync.ops.servers import Servers, read_names
 from pydbsync.process.conflict_start import NEEDS_TRANSACTIONS, without_transactions
 from pydbsync.route.filters import Filters
 
@@ -295,6 +296,10 @@ class Copy:
                 "there is nothing to copy: the source has no table that takes part, or shows its user none: grant it"
                 " SELECT, or see include, exclude and --tables"
             )
+        found.problems += misnamed(
+            self._settings, read_names(self._source), tables=self._options.tables, exclude=self._options.exclude,
+            chosen=[*inventory.tables, *inventory.views, *inventory.sequences], done="copied",
+        )  # fmt: skip
         found.problems += self._unmarkable(inventory, found)
         self._tell_company(found)
         found.problems += wrong_conditions(self._source, inventory, self._options)

@@ -14,7 +14,7 @@ from pydbsync.config.settings import Settings
 from pydbsync.engine.table_plans import router_from
 from pydbsync.errors import ApplyError, OperationError, PlanError, TransientError
 from pydbsync.model import NO_JSON, TableName, read_image
-from pydbsync.ops.conditions import condition_of, without_table
+from pydbsync.ops.conditions import condition_of, unmatched, without_table
 from pydbsync.ops.repair.change import PlannedChange
 from pydbsync.ops.repair.documents import Documents
 from pydbsync.ops.repair.images import Image, read_all_images, read_images
@@ -76,7 +76,9 @@ class Planner:
         """The plan, which may be empty. Raises ApplyError, Stopped."""
         pairs = self._pairs(report)
         sources = [name for table in report.tables for name in table.sources]
-        if wrong := without_table(self._choice.where, sources, done="in the report"):
+        choice, done = self._choice, "in the report"
+        known = [*sources, *(table.target for table in report.tables if not table.sources)]
+        if wrong := [*without_table(choice.where, sources, done=done), *unmatched(choice.tables, known, done=done)]:
             raise OperationError("; ".join(wrong))
         changes: list[PlannedChange] = []
         for table in report.tables:

@@ -11,7 +11,7 @@ from pydbsync.config.routes import RouteSettings
 from pydbsync.config.settings import Settings, ShardSettings
 from pydbsync.engine.table_plans import row_settings
 from pydbsync.model import TableName
-from pydbsync.ops.servers import SYSTEM_DATABASES, Server
+from pydbsync.ops.servers import SYSTEM_DATABASES, Server, read_names
 from pydbsync.plan.quoting import quote_name
 from pydbsync.route.filters import Filters
 from pydbsync.route.router import Router
@@ -96,15 +96,6 @@ def find_pairs(
         if not is_shared and _would_come(name, settings, router, chosen, source_databases)
     ]
     return Pairs(tuple(pairs), tuple(missing), tuple(extra))
-
-
-def read_names(server: Server) -> list[TableName]:
-    """All base tables but the server's own."""
-    found = server.rows(
-        "SELECT table_schema, table_name FROM information_schema.tables WHERE table_type IN ('BASE TABLE',"
-        " 'SYSTEM VERSIONED') ORDER BY table_schema, table_name"
-    )
-    return [TableName(str(d), str(t)) for d, t in found if str(d) not in SYSTEM_DATABASES]
 
 
 def _is_own(settings: Settings, name: TableName) -> bool:

@@ -22,9 +22,9 @@ from pydbsync.engine.table_plans import router_from
 from pydbsync.errors import ApplyError, OperationError, PermanentError, Stopped, TransientError
 from pydbsync.model import TableName
 from pydbsync.ops.brake import Brake, LoadLimits
-from pydbsync.ops.conditions import described, without_table
+from pydbsync.ops.conditions import described, misnamed, without_table
 from pydbsync.ops.counters import behind_of
-from pydbsync.ops.servers import Server, Servers
+from pydbsync.ops.servers import Server, Servers, read_names
 from pydbsync.ops.verify.compare import CompareOptions, TableComparison
 from pydbsync.ops.verify.explain import explained
 from pydbsync.ops.verify.matching import TableSides, is_ignored, open_sides
@@ -199,6 +199,14 @@ class Verification:
             exclude=options.exclude,
             is_shared=options.is_shared,
         )
+        sources = [part.name for pair in (*found.pairs, *found.missing) for part in pair.sources]
+        origins = {target: name for name, target in self._settings.dbname_rewrite.items()}
+        gone = [TableName(origins.get(name.database, name.database), name.table) for name in found.extra]
+        if self.report.rounds == 0 and (wrong := misnamed(
+            self._settings, read_names(self._servers.source), tables=options.tables, exclude=options.exclude,
+            chosen=[*sources, *gone], done="compared",
+        )):  # fmt: skip
+            raise OperationError("; ".join(wrong))
         if not (found.pairs or found.missing or found.extra):
             raise OperationError("there is nothing to compare: the source has no table that takes part")
         sources = [part.name for pair in found.pairs for part in pair.sources]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from pydbsync.model import TableName
-from pydbsync.route.filters import Filters
+from pydbsync.route.filters import Filters, other_case
 
 
 @pytest.mark.parametrize(
@@ -62,3 +62,17 @@ def test_names_with_dots_and_line_ends_are_matched_whole() -> None:
     filters = Filters(include=["shop.a*"])
     assert filters.takes(TableName("shop", "a.b\nc"))
     assert not filters.takes(TableName("shop.a", "b"))
+
+
+def test_a_glob_that_fits_but_for_its_case_is_named_unless_another_one_takes_the_table() -> None:
+    names = [TableName("shop", "orders"), TableName("shop", "Items"), TableName("a.b", "t")]
+    globs = [
+        ("include", "Shop.*"), ("include", "shop.orders"), ("exclude", "SHOP.ITEMS"), ("exclude", "other.*"),
+        ("routes", "sh[o]p.ITEMS"), ("dbname_rewrite", "SHOP"), ("dbname_rewrite", "shop"), ("--tables", "shop.*"),
+    ]  # fmt: skip
+    assert list(other_case(globs, names)) == [
+        "include names 'Shop.*', and the source calls it shop.Items: names compare with their case",
+        "exclude names 'SHOP.ITEMS', and the source calls it shop.Items: names compare with their case",
+        "routes names 'sh[o]p.ITEMS', and the source calls it shop.Items: names compare with their case",
+    ]
+    assert list(other_case(globs, [])) == []
