@@ -145,12 +145,12 @@ def test_rows_that_refer_to_each_other_in_a_circle_are_repaired(bench: Bench) ->
     )  # fmt: skip
     change(bench.target, "DELETE FROM p WHERE id < 3", "DELETE FROM c WHERE id = 1", "INSERT INTO p VALUES (9, 4, 9)")
     change(bench.source, "UPDATE p SET best = 2 WHERE id = 4", "DELETE FROM c WHERE id = 4")
-    broken = bench.target.query("SELECT * FROM shop.p UNION ALL SELECT id, p, 0 FROM shop.c ORDER BY 1, 2")
+    broken = bench.target.query("SELECT * FROM shop.p UNION ALL SELECT id, p, 0 FROM shop.c ORDER BY 1, 2, 3")
     assert bench.make_plan().left_out == ()
     assert bench.apply().different == 0
     assert bench.is_equal()
     assert bench.undo().refused == ()
-    assert bench.target.query("SELECT * FROM shop.p UNION ALL SELECT id, p, 0 FROM shop.c ORDER BY 1, 2") == broken
+    assert bench.target.query("SELECT * FROM shop.p UNION ALL SELECT id, p, 0 FROM shop.c ORDER BY 1, 2, 3") == broken
 
 
 def test_rows_that_swapped_a_unique_value_keep_what_only_the_target_has(
