@@ -11,10 +11,13 @@ from tests.servers import Endpoint, Vhost
 from tests.torture.bounds import LIMIT_BYTES, measure
 
 
+# In bounded memory too, always: large rows while the target is away, in test_servers_away.py; messages of 64 MiB, in
+# tests/integration/amqp/test_bounds.py.
+@LONG
 @pytest.mark.mariadb
 @pytest.mark.parametrize(
     ("rows", "row_bytes", "of_rows", "of_row"),
-    [(20_000, 16 * 2**20, 90e6, 160e6), pytest.param(60_000, 64 * 2**20, LIMIT_BYTES, LIMIT_BYTES, marks=LONG)],
+    [(20_000, 16 * 2**20, 90e6, 160e6), (60_000, 64 * 2**20, LIMIT_BYTES, LIMIT_BYTES)],
 )
 def test_a_large_transaction_and_a_large_row_pass_in_bounded_memory(
     vhost: Vhost,

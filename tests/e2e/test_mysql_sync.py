@@ -21,7 +21,7 @@ from tests.commands import call
 from tests.conftest import RunSync, StartSync
 from tests.matrices import LONG
 from tests.maxwell import Binlog, insert, update
-from tests.processes import REPOSITORY, SyncProcess, sync_config, wait_for
+from tests.processes import REPOSITORY, SyncProcess, sync_config, wait_for, write_config
 from tests.servers import Endpoint, Vhost
 
 pytestmark = pytest.mark.kept_state
@@ -331,8 +331,18 @@ def file_config(fresh_target: Endpoint) -> dict[str, Any]:
     return {"db_info": fresh_target.db_info}
 
 
+RunFile = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture
+def run_file(file_config: dict[str, Any], tmp_path: Path) -> RunFile:
+    """`pydbsync run` with these words, in this process: it starts no workers."""
+    config = str(write_config({**file_config, "log_file_prefix": ""}, tmp_path / "file_config.py"))
+    return lambda *words: call("run", *words, "--config", config)
+
+
 def test_a_file_is_replayed_once_under_its_stream_name(
-    fresh_target: Endpoint, binlog: Binlog, run_sync: RunSync, file_config: dict[str, Any], tmp_path: Path
+    fresh_target: Endpoint, binlog: Binlog, run_file: RunFile, tmp_path: Path
 ) -> None:
     path, packed, out = tmp_path / "messages.ndjson", tmp_path / "messages.ndjson.gz", tmp_path / "figures.json"
     messages = table(binlog) + inserts(binlog, 5)
@@ -340,8 +350,8 @@ def test_a_file_is_replayed_once_under_its_stream_name(
     packed.write_bytes(gzip.compress(b"\n".join(messages) + b"\n"))
     found = []
     for arguments in (["--from", str(path)], ["--from", str(packed)], ["--from", str(path), "--stream", "other"]):
-        finished = run_sync(file_config, *arguments, "--summary-json", str(out))
-        assert finished.exit_code == 0, finished
+        finished = run_file(*arguments, "--summary-json", str(out))
+        assert finished.returncode == 0, finished
         found.append((figures(out)["applied"], figures(out)["duplicates"], count(fresh_target)))
     assert found == [(5, 0, 5), (0, 7, 5), (5, 0, 10)]
     streams = fresh_target.query("SELECT stream FROM pydbsync.checkpoint ORDER BY stream")
@@ -349,19 +359,19 @@ def test_a_file_is_replayed_once_under_its_stream_name(
 
 
 def test_a_damaged_file_ends_the_run_with_one_sentence_and_goes_on_once_it_is_whole(
-    fresh_target: Endpoint, binlog: Binlog, run_sync: RunSync, file_config: dict[str, Any], tmp_path: Path
+    fresh_target: Endpoint, binlog: Binlog, run_file: RunFile, tmp_path: Path
 ) -> None:
     path = tmp_path / "messages.ndjson.gz"
     first, rest = table(binlog) + inserts(binlog, 5), inserts(binlog, 5)
     whole = gzip.compress(b"\n".join(first) + b"\n") + gzip.compress(b"\n".join(rest) + b"\n")
     path.write_bytes(whole[:-12])
-    finished = run_sync(file_config, "--from", str(path))
-    assert finished.exit_code == 3, finished
+    finished = run_file("--from", str(path))
+    assert finished.returncode == 3, finished
     assert finished.stderr.count("cannot be read beyond line") == 1, finished
     applied = count(fresh_target)
     assert applied >= 5
     path.write_bytes(whole)
-    assert run_sync(file_config, "--from", str(path)).exit_code == 0
+    assert run_file("--from", str(path)).returncode == 0
     assert count(fresh_target) == 10
 
 

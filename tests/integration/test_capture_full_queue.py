@@ -152,7 +152,7 @@ def small_limit(vhost: Vhost) -> Iterator[None]:
     evaluate(vhost, "application:set_env(rabbit, max_message_size, 134217728).")
 
 
-@pytest.mark.parametrize("bundle_bytes", [0, 4096])
+@pytest.mark.parametrize("bundle_bytes", [0, pytest.param(4096, marks=LONG)])
 def test_a_message_that_is_too_large_stops_capture_with_its_row(
     capture: Capture, vhost: Vhost, small_limit: None, bundle_bytes: int
 ) -> None:

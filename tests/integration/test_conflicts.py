@@ -30,7 +30,7 @@ from pydbsync.plan.batch import single_statements
 from tests.conflicting import Change, Row, Server, exchange, rules
 from tests.integration.engine import LOG, parked, replay, settings_for
 from tests.integration.two_way import TwoWay
-from tests.matrices import thinned
+from tests.matrices import LONG, thinned
 from tests.maxwell import Binlog, Step, delete, insert, update
 from tests.processes import write_config
 from tests.resolving import decide_all
@@ -444,7 +444,7 @@ def test_a_policy_by_a_column_that_cannot_decide_parks_with_a_sentence(
         replay(fresh_target, [], **options)
 
 
-@pytest.mark.parametrize("policy", ["prefer", "newest:n"])
+@pytest.mark.parametrize("policy", ["newest:n", pytest.param("prefer", marks=LONG)])
 def test_two_servers_that_capture_each_other_end_alike(
     fresh_source: Endpoint, fresh_target: Endpoint, tmp_path: Path, policy: str
 ) -> None:
@@ -498,7 +498,7 @@ DECIDING: list[tuple[str, str, str]] = [
 ]
 
 
-@pytest.mark.parametrize("policy", ["newest", "smaller"])
+@pytest.mark.parametrize("policy", ["newest", pytest.param("smaller", marks=LONG)])
 def test_a_column_of_any_type_decides_alike_at_both_ends(
     fresh_source: Endpoint, fresh_target: Endpoint, tmp_path: Path, policy: str
 ) -> None:
@@ -598,7 +598,7 @@ def pair(servers: dict[str, Endpoint], folder: Path, *, policy: str, prefer: str
     return TwoWay(servers["a"], servers["b"], folder, forth=forth, back=back)
 
 
-@pytest.mark.parametrize(("policy", "prefer"), [("prefer", "a"), ("larger:n", "b")])
+@pytest.mark.parametrize(("policy", "prefer"), [("prefer", "a"), pytest.param("larger:n", "b", marks=LONG)])
 def test_two_servers_agree_on_rows_of_which_no_rule_can_tell(
     fresh_source: Endpoint, fresh_target: Endpoint, tmp_path: Path, policy: str, prefer: str
 ) -> None:
@@ -628,7 +628,7 @@ def test_two_servers_agree_on_rows_of_which_no_rule_can_tell(
     assert both.settle() == 1
 
 
-@pytest.mark.parametrize(("policy", "seed"), [("newest:n", 1), ("prefer", 2)])
+@pytest.mark.parametrize(("policy", "seed"), [("newest:n", 1), pytest.param("prefer", 2, marks=LONG)])
 def test_two_servers_agree_after_any_history(
     fresh_source: Endpoint, fresh_target: Endpoint, tmp_path: Path, policy: str, seed: int
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from pathlib import Path
 from typing import ClassVar
 
@@ -17,6 +18,7 @@ from pydbsync.ops.copy import one_round
 from pydbsync.ops.copy import run as copy_run
 from pydbsync.ops.copy.options import CopyReport
 from pydbsync.ops.copy.sessions import TargetWriter
+from tests.commands import call
 from tests.comparing import run_sql, settings_for
 from tests.integration.copying import (
     KEYLESS,
@@ -28,6 +30,8 @@ from tests.integration.copying import (
     state_differences,
     unequal,
 )
+from tests.matrices import LONG
+from tests.processes import write_config
 from tests.servers import Endpoint
 
 pytestmark = pytest.mark.kept_state
@@ -122,7 +126,7 @@ def test_what_follows_the_copy_gets_the_next_number(settings: Settings, source: 
 
 @pytest.mark.mariadb
 @pytest.mark.usefixtures("small_packets")
-@pytest.mark.parametrize("loading", ["load", "insert"])
+@pytest.mark.parametrize("loading", ["load", pytest.param("insert", marks=LONG)])
 @pytest.mark.parametrize("kind", ["UUID", "INET6", "INET4"])
 def test_addresses_are_read_in_chunks_by_their_text(
     settings: Settings, source: Endpoint, target: Endpoint, kind: str, loading: str
@@ -197,7 +201,7 @@ def test_empty_databases_and_tables_are_copied_too(settings: Settings, source: E
 # -- rows --------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("loading", ["load", "insert"])
+@pytest.mark.parametrize("loading", ["load", pytest.param("insert", marks=LONG)])
 @pytest.mark.usefixtures("small_packets")
 def test_keys_of_all_shapes_are_read_in_chunks_and_nothing_is_doubled(
     settings: Settings, source: Endpoint, target: Endpoint, loading: str
@@ -442,7 +446,7 @@ def test_tables_are_dropped_where_asked(settings: Settings, source: Endpoint, ta
     assert state_differences(source, target, ["shop"]) == ["shop.own: should not exist"]
 
 
-@pytest.mark.parametrize("existing", ["drop", "keep"])
+@pytest.mark.parametrize("existing", ["drop", pytest.param("keep", marks=LONG)])
 def test_a_view_in_a_tables_place_is_neither_dropped_nor_filled(
     settings: Settings, source: Endpoint, target: Endpoint, existing: str
 ) -> None:
@@ -531,7 +535,7 @@ def test_a_table_made_by_hand_after_a_refusal_is_filled_or_left_alone(
 
 
 @pytest.mark.mariadb
-@pytest.mark.parametrize("loading", ["load", "insert"])
+@pytest.mark.parametrize("loading", ["load", pytest.param("insert", marks=LONG)])
 def test_addresses_become_text_where_the_target_has_text(
     settings: Settings, source: Endpoint, target: Endpoint, loading: str
 ) -> None:
@@ -637,13 +641,18 @@ def test_tables_that_get_a_column_before_their_turn_are_copied_with_it(
 # -- what is told ------------------------------------------------------------------------------------------------------
 
 
+def called(source: Endpoint, target: Endpoint, folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    """The command, in this process."""
+    ends = {"db_info": target.db_info, "source_db_info": source.db_info, "log_file_prefix": ""}
+    return call("copy", *words, "--config", str(write_config(ends, folder / "copy_config.py")))
+
+
 def test_without_a_terminal_each_table_has_a_line_and_the_summary_says_where_replay_goes_on(
     fresh_source: Endpoint, fresh_target: Endpoint, tmp_path: Path
 ) -> None:
     make(fresh_source)
-    config = {"db_info": fresh_target.db_info, "source_db_info": fresh_source.db_info}
-    finished = CopyProcess(config, tmp_path).wait()
-    assert finished.exit_code == 0, finished
+    finished = called(fresh_source, fresh_target, tmp_path)
+    assert finished.returncode == 0, finished
     for table, count in (("customers", 2), ("orders", 3), ("log", 3), ("touched", 3)):
         assert f"shop.{table}: {count} rows in " in finished.stderr
     assert "\x1b[" not in finished.stderr + finished.stdout
@@ -654,9 +663,8 @@ def test_without_a_terminal_each_table_has_a_line_and_the_summary_says_where_rep
 
 def test_the_report_as_json_has_all_tables(fresh_source: Endpoint, fresh_target: Endpoint, tmp_path: Path) -> None:
     make(fresh_source)
-    config = {"db_info": fresh_target.db_info, "source_db_info": fresh_source.db_info}
-    finished = CopyProcess(config, tmp_path, "--format", "json").wait()
-    assert finished.exit_code == 0, finished
+    finished = called(fresh_source, fresh_target, tmp_path, "--format", "json")
+    assert finished.returncode == 0, finished
     report = msgspec.json.decode(finished.stdout.encode(), type=CopyReport)
     assert {str(table.name): table.rows for table in report.tables} == {
         "shop.customers": 2, "shop.log": 3, "shop.orders": 3, "shop.touched": 3,

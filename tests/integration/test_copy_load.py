@@ -31,6 +31,7 @@ from tests.integration.copying import (
     state_differences,
 )
 from tests.integration.engine import parked, replay
+from tests.matrices import LONG
 from tests.processes import wait_for
 from tests.servers import Endpoint
 
@@ -135,7 +136,7 @@ def test_the_moment_is_waited_for_in_short_attempts_so_that_writers_do_not_queue
 
 
 @pytest.mark.mysql
-@pytest.mark.parametrize("locking", ["auto", "global"])
+@pytest.mark.parametrize("locking", ["global", pytest.param("auto", marks=LONG)])
 def test_a_long_query_is_seen_before_all_tables_are_flushed(
     fresh_source: Endpoint, fresh_target: Endpoint, caplog: pytest.LogCaptureFixture, locking: str
 ) -> None:
@@ -276,7 +277,7 @@ class StopsAtWait(threading.Event):
         return True
 
 
-@pytest.mark.parametrize("table", ["number", "none"])
+@pytest.mark.parametrize("table", ["number", pytest.param("none", marks=LONG)])
 def test_at_a_rate_the_next_rows_are_due_when_those_before_are_paid_for(
     settings: Settings, source: Endpoint, target: Endpoint, table: str
 ) -> None:

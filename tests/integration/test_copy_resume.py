@@ -256,7 +256,7 @@ def test_databases_that_are_merged_are_not_doubled_when_the_copy_goes_on(
         assert sorted(fresh_target.query(f"SELECT * FROM d.{table}")) == sorted(wanted)
 
 
-@pytest.mark.parametrize("is_stopped", [False, True])
+@pytest.mark.parametrize("is_stopped", [pytest.param(False, marks=LONG), True])
 def test_a_large_table_gets_its_keys_behind_its_rows(
     fresh_source: Endpoint, fresh_target: Endpoint, is_stopped: bool
 ) -> None:
@@ -317,7 +317,7 @@ def test_a_stopped_copy_goes_on(fresh_source: Endpoint, fresh_target: Endpoint) 
     assert state_differences(fresh_source, fresh_target, [SHAPES]) == []
 
 
-@pytest.mark.parametrize("end", ["source", "target"])
+@pytest.mark.parametrize("end", ["source", pytest.param("target", marks=LONG)])
 def test_connections_of_workers_that_are_lost_are_made_anew(
     carrier: Carrier, fresh_source: Endpoint, fresh_target: Endpoint, end: str
 ) -> None:

@@ -21,6 +21,7 @@ from pydbsync.plan.row_statements import RowStatement
 from tests.commands import call
 from tests.comparing import LOG, QUICK, compare, on_both, run_sql
 from tests.integration.test_verify import ALL_TYPES
+from tests.matrices import LONG
 from tests.processes import wait_for
 from tests.repairing import OPTIONS, Bench, change
 from tests.servers import Endpoint
@@ -230,7 +231,7 @@ def test_a_row_that_the_target_cannot_hold_is_refused_and_stays_as_it_was(bench:
     assert bench.target.query("SELECT id, v FROM shop.t ORDER BY id") == [(1, 9), (2, 2)]
 
 
-@pytest.mark.parametrize("key", ["PRIMARY KEY (id)", "KEY (v)"])
+@pytest.mark.parametrize("key", ["PRIMARY KEY (id)", pytest.param("KEY (v)", marks=LONG)])
 def test_nobody_writes_a_missing_row_between_the_look_and_the_commit(
     bench: Bench, key: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -473,7 +474,7 @@ def test_json_null_is_left_out_with_its_reason(bench: Bench) -> None:
 
 
 @pytest.mark.mysql
-@pytest.mark.parametrize("key", ["PRIMARY KEY (id)", "KEY (id)"])
+@pytest.mark.parametrize("key", [pytest.param("PRIMARY KEY (id)", marks=LONG), "KEY (id)"])
 def test_vectors_are_repaired_bit_by_bit(
     fresh_source: Endpoint, fresh_target: Endpoint, tmp_path: Path, key: str
 ) -> None:
@@ -489,7 +490,7 @@ def test_vectors_are_repaired_bit_by_bit(
     assert list(differences(before, bench.states()[1], data_only=True)) == []
 
 
-@pytest.mark.parametrize("key", ["PRIMARY KEY (id)", "KEY (id)"])
+@pytest.mark.parametrize("key", [pytest.param("PRIMARY KEY (id)", marks=LONG), "KEY (id)"])
 def test_documents_that_a_server_may_take_for_the_same_are_told_apart(bench: Bench, key: str) -> None:
     on_both(bench.source, bench.target, f"CREATE TABLE j (id INT NOT NULL, d JSON, {key})")
     documents = ("1", "1.0"), ("[0.0]", "[-0.0]"), ('{"a": 1, "b": 3, "a": 2}', '{"a": 2, "b": 3}'), ('"a"', '"A"')
@@ -524,7 +525,7 @@ OTHER_WIDTHS = (
 """Types of a column at both ends, a value that both hold, another one at the target."""
 
 
-@pytest.mark.parametrize("key", ["PRIMARY KEY (id)", "KEY (id)"])
+@pytest.mark.parametrize("key", [pytest.param("PRIMARY KEY (id)", marks=LONG), "KEY (id)"])
 def test_types_of_other_widths_hold_the_same_values(bench: Bench, key: str) -> None:
     names = [f"c{number}" for number in range(len(OTHER_WIDTHS))]
     for end, at in ((bench.source, 0), (bench.target, 1)):
@@ -548,7 +549,7 @@ def test_types_of_other_widths_hold_the_same_values(bench: Bench, key: str) -> N
 
 
 @pytest.mark.mysql
-@pytest.mark.parametrize("key", ["PRIMARY KEY (id)", "KEY (id)"])
+@pytest.mark.parametrize("key", [pytest.param("PRIMARY KEY (id)", marks=LONG), "KEY (id)"])
 def test_a_document_that_the_target_cannot_hold_is_left_out_with_its_reason(
     fresh_source: Endpoint, fresh_target: Endpoint, tmp_path: Path, key: str
 ) -> None:

@@ -17,6 +17,7 @@ from pydbsync.process.two_way import MarkWriter
 from tests.integration.captured import run
 from tests.integration.engine import LOG, settings_for
 from tests.integration.two_way import TwoWay, is_a_start
+from tests.matrices import LONG
 from tests.servers import Endpoint
 
 pytestmark = pytest.mark.kept_state
@@ -121,7 +122,14 @@ def test_replay_that_has_only_marks_to_pass_writes_nothing(two_way: TwoWay) -> N
     assert all(map(is_a_start, two_way.back.messages[count:]))
 
 
-@pytest.mark.parametrize("limits", [{"block": 1}, {"transaction_rows": 2}, {"batch_rows": 1, "block": 3}])
+@pytest.mark.parametrize(
+    "limits",
+    [
+        {"block": 1},
+        pytest.param({"transaction_rows": 2}, marks=LONG),
+        pytest.param({"batch_rows": 1, "block": 3}, marks=LONG),
+    ],
+)
 def test_an_echo_in_pieces_is_left_out_whole(two_way: TwoWay, limits: dict[str, int]) -> None:
     written = write(two_way.a, 1)
     two_way.settle(**limits)
@@ -255,7 +263,7 @@ def pt_osc(table: str, shown: str) -> tuple[Sequence[str], Sequence[str], Sequen
     return begin, copy, swap
 
 
-@pytest.mark.parametrize("tool", ["gh-ost", "pt-online-schema-change"])
+@pytest.mark.parametrize("tool", ["gh-ost", pytest.param("pt-online-schema-change", marks=LONG)])
 def test_a_table_is_changed_online_at_one_side_while_the_other_writes_it(two_way: TwoWay, tool: str) -> None:
     a, b = two_way.a, two_way.b
     write(a, 1)
@@ -385,7 +393,7 @@ def test_tables_without_transactions_are_parked_where_they_come_later(two_way: T
     assert "ENGINE=InnoDB" in str(parked[0][0])
 
 
-@pytest.mark.parametrize("side", ["source", "target"])
+@pytest.mark.parametrize("side", ["source", pytest.param("target", marks=LONG)])
 def test_tables_without_transactions_are_refused_at_the_start_of_either_direction(two_way: TwoWay, side: str) -> None:
     has, other = (two_way.a, two_way.b) if side == "source" else (two_way.b, two_way.a)
     run(has, (OLD,))
