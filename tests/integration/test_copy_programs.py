@@ -16,8 +16,6 @@ from tests.integration.copying import copy, state_differences
 from tests.processes import write_config
 from tests.servers import Endpoint
 
-pytestmark = pytest.mark.kept_state
-
 PROGRAMS = [
     "CREATE TABLE t (id INT PRIMARY KEY AUTO_INCREMENT, v INT, price INT)", "CREATE TABLE log (line VARCHAR(40))",
     "INSERT INTO t (v) VALUES (1)",
