@@ -19,8 +19,6 @@ from tests.processes import wait_for
 from tests.proxy import Proxy
 from tests.servers import Endpoint
 
-pytestmark = pytest.mark.kept_state
-
 UUID = "714f9c60-e4b2-11f1-9c62-02fc00000001"
 CREATE = "CREATE TABLE t (a INT, v VARCHAR(20))"
 """Without a key: what is applied twice is seen."""

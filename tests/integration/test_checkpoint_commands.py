@@ -17,8 +17,6 @@ from tests.maxwell import Binlog, insert
 from tests.processes import write_config
 from tests.servers import Endpoint
 
-pytestmark = pytest.mark.kept_state
-
 Call = Callable[..., tuple[int, str]]
 ROWS = "SELECT id FROM d.t ORDER BY id"
 

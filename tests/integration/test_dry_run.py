@@ -25,8 +25,6 @@ from tests.processes import sync_config
 from tests.servers import Endpoint, Vhost
 from tests.state import differences, read_state
 
-pytestmark = pytest.mark.kept_state
-
 OWN: Brand = "mysql" if LEG == "mysql" else "mariadb"
 OTHER: Brand = "mariadb" if OWN == "mysql" else "mysql"
 NOTE = "-- not run: "

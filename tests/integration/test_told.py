@@ -18,8 +18,6 @@ from tests.integration.engine import settings_for
 from tests.processes import wait_for
 from tests.servers import Endpoint
 
-pytestmark = pytest.mark.kept_state
-
 
 @pytest.fixture
 def settings(fresh_target: Endpoint) -> Settings:

@@ -21,8 +21,6 @@ from tests.processes import wait_for
 from tests.proxy import Proxy
 from tests.servers import Endpoint
 
-pytestmark = pytest.mark.kept_state
-
 TABLE = ("CREATE DATABASE d", "CREATE TABLE d.t (id INT PRIMARY KEY)")
 
 
