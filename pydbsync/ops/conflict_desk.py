@@ -27,7 +27,7 @@ from pydbsync.ops.parked_desk import ParkedDesk
 from pydbsync.ops.parked_select import Selection
 from pydbsync.plan.conflicts import Part
 from pydbsync.plan.quoting import quote_name
-from pydbsync.plan.row_statements import RowStatement, shape_of, show_image, where_key
+from pydbsync.plan.row_statements import RowStatement, respell, shape_of, show_image, where_key
 from pydbsync.plan.rows import TablePlan
 from pydbsync.route.filters import Filters
 
@@ -225,16 +225,25 @@ class ConflictDesk:
         """Bring one row to what is wanted; whether anything was written."""
         there = read_there(self._connection, plan, Part(step.left, step.wanted), key=step.key)
         is_wanted = there is None if step.wanted is None else there is not None and there.as_after
-        if is_wanted:
+        own = where_key(plan, step.key)
+        # To MySQL a document is the wanted one whether it has 1 or 1.0, and stays as it is.
+        apart = (
+            list(respell(plan, step.wanted, there.image, own))
+            if step.wanted is not None and there is not None and there.image is not None
+            else []
+        )
+        if is_wanted and not apart:
             return False
         is_left = there is None if step.left is None else there is not None and there.as_before
-        if not is_left and not even_if_changed:
+        if not is_wanted and not is_left and not even_if_changed:
             shown = "gone" if there is None else show_image(there.image) if there.image else "another one"
             raise OperationError(
                 f"the target's row has changed since the conflict was decided: it is {shown}; look at it, then use"
                 " --even-if-changed"
             )
-        own = where_key(plan, step.key)
+        is_respelled = sum(self._connection.execute(each.sql) for each in apart) > 0
+        if is_wanted and not is_respelled:
+            return False
         if step.wanted is None:
             sql = b"DELETE FROM %s WHERE %s" % (plan.quoted, own)
         elif there is None:

@@ -784,6 +784,23 @@ def test_a_parked_conflict_is_decided_by_its_parked_change(
     assert parked(b.server, "state_b") == []
 
 
+@pytest.mark.mysql
+def test_what_is_decided_anew_is_written_as_its_documents_are_spelled(fresh_target: Endpoint) -> None:
+    """MySQL holds both documents for one, and would keep the one that is there."""
+    fresh_target.query("CREATE DATABASE b")
+    fresh_target.query("CREATE TABLE b.t (id INT PRIMARY KEY, v INT, j JSON)")
+    fresh_target.query("""INSERT INTO b.t VALUES (1, 1, '{"a": 1}')""")
+    options: dict[str, Any] = {"detect_conflicts": "on", "conflicts": {"policy": "prefer", "prefer": "target"}}
+    change = update("b.t", {"id": 1, "v": 5, "j": {"a": 2}}, {"v": 2})
+    replay(fresh_target, Binlog().transaction(change), **options)
+    desk = ConflictDesk(settings_for(fresh_target, **options), LOG)
+    try:
+        desk.resolve(desk.named(1), row=b'{"id": 1, "v": 1, "j": {"a": 1.0}}')
+    finally:
+        desk.close()
+    assert fresh_target.query("SELECT v, CAST(j AS CHAR) FROM b.t") == [(1, '{"a": 1.0}')]
+
+
 def test_old_conflicts_are_pruned_but_not_what_is_parked_still(ends: tuple[End, End], tmp_path: Path) -> None:
     a, b = ends
     b.server.query("INSERT INTO b.t VALUES (1, 'b', 1, 1), (2, 'b', 1, 2), (3, 'b', 1, 3)")
