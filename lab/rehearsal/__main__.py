@@ -35,6 +35,7 @@ from tests.servers import Endpoint
 ABOUT_PER_S = 400_000
 """Rows a second of verify: by it the moment is chosen at which it is killed."""
 CATCH_UP_S = 600.0
+BEHIND_S = 20.0
 STALL_S = "300"
 """Replay that was killed begins again within it, however busy the machine is."""
 MORE = 50
@@ -52,6 +53,8 @@ class Rehearsal:
         self._load: Load | None = None
         self._steps = SchemaSteps(random.Random(self._random.randrange(2**31)))
         self._marks = 0
+        self._watched: Direction | None = None
+        """The direction behind which the load must not run away."""
         self.record = Record()
         self.memory = MemoryWatch()
         pause_s = (0.5 * kills_each_s, 1.5 * kills_each_s)
@@ -115,13 +118,25 @@ class Rehearsal:
             seed = self._random.randrange(2**31)
             self._load = Load(
                 self._stage.application(), rows=self._rows, seed=seed, per_second=self._load_per_s, steps=self._steps,
-                where=self._stage.application,
+                where=self._stage.application, is_behind=self._is_behind,
             )  # fmt: skip
+            self._watched = direction
             self._load.start()
             self.killer.hunt(tools)
             step.outcome = f"{self._load_per_s:.0f} transactions/s"
             self.record.say(f"from here on {step.outcome}, now and then a schema change; capture publishes all of it")
         return tools
+
+    def _is_behind(self, last: float) -> bool:
+        """Whether replay has not come near to the load's last change."""
+        if self._watched is None:
+            return False
+        try:
+            found = self._watched.target.query(f"SELECT newest_ts FROM {STATE_SCHEMA}.checkpoint WHERE newest_ts > 0"
+                                               f" AND stream = '{self._watched.queue}'")  # fmt: skip
+        except pymysql.MySQLError:
+            return False
+        return any(int(newest) < last - BEHIND_S for (newest,) in found)
 
     def copy(self, tools: Tools) -> None:
         """Replay must not run yet: the checkpoint from which it goes on is what copy writes at its end."""
@@ -256,7 +271,7 @@ class Rehearsal:
         """The direction that the cut-over has begun, with its own processes: schema changes go on, and all of it
         arrives."""
         with self.record.step(f"{direction.folder.name}: the load goes on there") as step:
-            load = self._load
+            load, self._watched = self._load, direction
             self.leave_unaltered(())
             before = load.transactions if load is not None else 0
             tools = Tools(direction, record=self.record, memory=self.memory)

@@ -19,6 +19,7 @@ FIRST_NEW, LAST_NEW = 1_000_000, 4_000_000
 STATEMENTS_EACH = 3
 """Statements of one transaction."""
 _LOOK_S = 0.05
+_REST_S = 1.0
 LOAD_SHARES = [table.load_share for table in TABLES]
 
 
@@ -35,9 +36,14 @@ class Load:
         steps: SchemaSteps | None = None,
         schema_pause_s: float = 10.0,
         where: Callable[[], Endpoint] | None = None,
+        is_behind: Callable[[float], bool] = lambda last: False,
     ) -> None:
         """`steps` are those of the load before, which the tables still show. With `where` it goes on where that says,
-        as an application does, when a server refuses it or ends its session."""
+        as an application does, when a server refuses it or ends its session. It rests while `is_behind` tells, by the
+        time of its last change, that the target is: replay that is killed all the time on a machine that is too busy
+        for the load would never come level."""
+        self._is_behind = is_behind
+        self._last, self._looked_at = 0.0, time.monotonic()
         self._rows = rows
         self._where = where
         self.refused = 0
@@ -102,6 +108,7 @@ class Load:
         while not self._halt.wait(max(0.0, due - time.monotonic())):
             # What was missed while a schema change held a table is not made up for at once.
             due = max(due, time.monotonic() - 1) + self._pause_s
+            self._rest()
             try:
                 self._write_transaction(self._connections[0])
             except pymysql.MySQLError:
@@ -110,12 +117,24 @@ class Load:
                 self.refused += 1
                 self._connect_again(self._where)
 
+    def _rest(self) -> None:
+        if time.monotonic() - self._looked_at < _REST_S:
+            return
+        while self._is_behind(self._last) and not self._halt.wait(_REST_S):
+            pass
+        self._looked_at = time.monotonic()
+
     def _write_transaction(self, connection: Any) -> None:
         with connection.cursor() as cursor:
             cursor.execute("BEGIN")
-            for table in self._random.choices(TABLES, LOAD_SHARES, k=STATEMENTS_EACH):
-                self.rows += cursor.execute(self._statement(table))
+            changed = sum(
+                cursor.execute(self._statement(table))
+                for table in self._random.choices(TABLES, LOAD_SHARES, k=STATEMENTS_EACH)
+            )
             cursor.execute("COMMIT")
+        self.rows += changed
+        if changed:
+            self._last = time.time()
         self.transactions += 1
 
     def _connect_again(self, where: Callable[[], Endpoint]) -> None:
