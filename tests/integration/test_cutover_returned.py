@@ -141,5 +141,73 @@ def test_each_change_is_listed_beside_the_row_that_is_there_and_carried_by_the_p
         read_changes(way, [replaced(at, xid=4711)], threading.Event())
 
 
+ODD = (
+    "UPDATE shop.orders, shop.names SET orders.note = 'both', names.name = 'both' WHERE orders.id = names.id",
+    "DELETE shop.orders, shop.names FROM shop.orders JOIN shop.names ON orders.id = names.id WHERE orders.id = 2",
+    "INSERT INTO shop.orders VALUES (9, 'big', REPEAT('x', 3000000), 1)",
+    "INSERT INTO shop.orders VALUES (10, 'plain', NULL, 1)",
+    "ALTER TABLE shop.names ADD COLUMN c INT",
+    "INSERT INTO shop.names VALUES (9, 'wide', 1)",
+)
+"""What the old source wrote: statements of several tables, a row longer than the target takes, DDL."""
+
+
+def test_what_the_target_cannot_be_asked_for_is_listed_all_the_same(
+    journal: Journal, fresh_source: Endpoint, fresh_target: Endpoint, tmp_path: Path
+) -> None:
+    config = write_config(
+        {"db_info": fresh_target.db_info, "source_db_info": fresh_source.db_info, "include": ["shop.*"],
+         "rabbitmq_queue_bind": [{"exchange": ["maxwell", "topic"], "queues": {"sync": ["#"]}}],
+         "rabbitmq_conn_info": {"host": "nowhere"}, "lossy_values": "off",
+         "log_file_prefix": str(tmp_path / "%s.log")},
+        tmp_path / "forth.py",
+    )  # fmt: skip
+    settings, _ = load_settings(config)
+    for server in (fresh_source, fresh_target):
+        for sql in (
+            "CREATE DATABASE shop",
+            "CREATE TABLE shop.orders (id INT PRIMARY KEY, token VARCHAR(40) NOT NULL, note LONGTEXT, v INT)",
+            "INSERT INTO shop.orders VALUES (1, 'a', NULL, 1), (2, 'b', NULL, 1)",
+            "CREATE TABLE shop.names (id INT PRIMARY KEY, name VARCHAR(20))",
+            "INSERT INTO shop.names VALUES (1, 'a'), (2, 'b')",
+        ):
+            server.query(sql)
+    ((former,),) = fresh_target.query("SELECT @@global.max_allowed_packet")
+    fresh_target.query("SET GLOBAL max_allowed_packet = 1048576")
+    ((metadata,),) = fresh_source.query("SELECT @@global.binlog_row_metadata")
+    fresh_source.query("SET GLOBAL binlog_row_metadata = 'FULL'")
+    try:
+        work = work_of(journal, forth=settings, command="failover")
+        last = last_of(work)
+        for sql in ODD:
+            fresh_source.query(sql)
+        work.way = Way("forth", settings, config)
+        work.facts["last"] = [last.as_facts()]
+        settling = Return(work, lambda change: True)
+        changes = settling.changes()
+        found = settling.beside(changes)
+        assert [(each.kind, each.table, each.standing) for each in found] == [
+            *(("update", f"shop.{name}", "free") for name in ("orders", "orders", "names", "names")),
+            ("delete", "shop.orders", "free"), ("delete", "shop.names", "free"), ("insert", "shop.orders", "free"),
+            ("insert", "shop.orders", "free"), ("table-alter", "shop.names", "unknown"),
+            ("insert", "shop.names", "unknown"),
+        ]  # fmt: skip
+        assert found[-1].statement.startswith("the target cannot take it: shop.names has no column 'c'")
+        with pytest.raises(OperationError, match=r"1 of the changes could not be applied at .* and are parked"):
+            settling.carry_over(changes, found, "target")
+        assert fresh_target.query("SELECT id, note FROM shop.orders ORDER BY id") == [(1, "both"), (10, None)]
+        assert fresh_target.query("SELECT * FROM shop.names") == [(1, "both")]
+        for server in (fresh_source, fresh_target):
+            server.query("SET GLOBAL binlog_row_metadata = 'MINIMAL'")
+        work.facts["last"] = [last_of(work).as_facts()]
+        fresh_source.query("INSERT INTO shop.orders VALUES (11, 'before', NULL, 1)")
+        fresh_source.query("ALTER TABLE shop.orders DROP COLUMN v")
+        with pytest.raises(OperationError, match=r"cannot all be read: the columns of shop.orders .* copy it anew"):
+            settling.changes()
+    finally:
+        fresh_target.query(f"SET GLOBAL max_allowed_packet = {former}")
+        fresh_source.query(f"SET GLOBAL binlog_row_metadata = '{metadata}'")
+
+
 def replaced(last: Last, **changed: int) -> Last:
     return Last(**{**last.as_facts(), **changed})

@@ -13,12 +13,12 @@ from typing import Any
 import msgspec
 
 from pydbsync.apply.catalog import LiveCatalog
-from pydbsync.apply.connection import Connection
+from pydbsync.apply.connection import TOO_LONG_CODE, Connection
 from pydbsync.config.servers import TargetSettings
 from pydbsync.config.settings import Settings
 from pydbsync.decode.maxwell import decode_message
 from pydbsync.engine.table_plans import TablePlans, router_from
-from pydbsync.errors import OperationError, PlanError
+from pydbsync.errors import OperationError, PermanentError, PlanError
 from pydbsync.model import COMMIT_ROW, NO_JSON, RowChange, SchemaChange, TableName, read_image
 from pydbsync.ops.answers import exact_rows
 from pydbsync.ops.capture import CaptureSettings, run_capture
@@ -118,14 +118,21 @@ def read_changes(way: Way, last: Iterable[Last], stop: threading.Event) -> list[
     begin = f"{first.base}.{first.file:06d}:{_transaction_start(settings.source.connect_keywords(), first)}"
     with tempfile.TemporaryDirectory(prefix="pydbsync-failover-") as folder:
         file = Path(folder) / "changes.ndjson"
-        run_capture(
-            CaptureSettings(
-                source=settings.source.connect_keywords(), output="file", file=file, state=Path(folder) / "state",
-                name=f"failover-{random.SystemRandom().randrange(10**9)}", start=begin,
-                follow=False, include=settings.include, exclude=settings.exclude, exact=True, retry=settings.retry,
-            ),
-            stop,
-        )  # fmt: skip
+        try:
+            run_capture(
+                CaptureSettings(
+                    source=settings.source.connect_keywords(), output="file", file=file, state=Path(folder) / "state",
+                    name=f"failover-{random.SystemRandom().randrange(10**9)}", start=begin,
+                    follow=False, include=settings.include, exclude=settings.exclude, exact=True, retry=settings.retry,
+                ),
+                stop,
+            )  # fmt: skip
+        except OperationError as exc:
+            raise OperationError(
+                f"what {settings.source.address} has beyond the target cannot all be read: {exc.__context__ or exc}."
+                " Where a table was altered since, only binlog_row_metadata=FULL tells the rows before that: copy it"
+                " anew from the target"
+            ) from exc
         lines = file.read_bytes().split(b"\n") if file.exists() else []
     found = []
     router = router_from(settings)
@@ -232,11 +239,17 @@ def _row(
         _decoded(before), _decoded(after), None, "unknown",
     )  # fmt: skip
     try:
-        planned = plans.route(change)
-    except PlanError as exc:
-        found.statement = f"the target cannot take it: {exc}"
-        return found
-    for plan, routed in planned:
+        _stand(found, change, plans, connection, standings)
+    except PlanError as exc:  # a schema change before it, which the target never got either
+        found.standing, found.statement = "unknown", f"the target cannot take it: {exc}"
+    return found
+
+
+def _stand(
+    found: Dangling, change: RowChange, plans: TablePlans, connection: Connection,
+    standings: dict[tuple[TableName, bytes], str],
+) -> None:  # fmt: skip
+    for plan, routed in plans.route(change):
         if not plan.has_key:
             continue
         images_ = [image for image in images(routed) if image is not None]
@@ -247,7 +260,6 @@ def _row(
         found.standing = known[0] if known else _standing(plan, connection, *images(routed), is_there=bool(held))
         for key in keys:
             standings.setdefault((plan.name, key), found.standing)
-    return found
 
 
 def images(change: RowChange) -> tuple[msgspec.Raw | None, msgspec.Raw | None]:
@@ -277,7 +289,14 @@ def _standing(
 def _has(plan: TablePlan, connection: Connection, image: msgspec.Raw) -> bool:
     """Whether the target has a row that is equal to the image."""
     condition = plan.shape_for(image).where_row(image).decode("utf-8")
-    return bool(connection.rows(f"SELECT 1 FROM {quote_table(plan.name)} WHERE {condition} LIMIT 1"))
+    try:
+        return bool(connection.rows(f"SELECT 1 FROM {quote_table(plan.name)} WHERE {condition} LIMIT 1"))
+    except PermanentError as exc:
+        if exc.code != TOO_LONG_CODE:
+            raise
+    # The row is longer than the target lets a statement be, but it may have come there in parts.
+    held, wanted = held_row(plan, connection, image), _decoded(image) or {}
+    return held is not None and all(held[name] == value for name, value in wanted.items() if name in held)
 
 
 def held_row(plan: TablePlan, connection: Connection, image: msgspec.Raw) -> dict[str, Any] | None:
