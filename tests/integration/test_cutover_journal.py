@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from pydbsync.apply import connection as connections
 from pydbsync.commands.cutover import asking
 from pydbsync.config.cutover_plan import CutoverPlan
 from pydbsync.errors import OperationError
@@ -89,14 +90,18 @@ class Stopping(Note):
 class Away(Note):
     """Behind it the server with the journal is away."""
 
-    def __init__(self, name: str, notes: list[str], proxy: Proxy) -> None:
+    def __init__(self, name: str, notes: list[str], proxy: Proxy, *, is_silent: bool) -> None:
+        """`is_silent`: nothing comes from there any more, as from a machine that has lost its power."""
         super().__init__(name, notes)
-        self._proxy = proxy
+        self._proxy, self._is_silent = proxy, is_silent
 
     def do(self, work: Work) -> str:
         super().do(work)
-        self._proxy.refuse()
-        self._proxy.cut()
+        if self._is_silent:
+            self._proxy.swallow()
+        else:
+            self._proxy.refuse()
+            self._proxy.cut()
         raise StepFailed("it fails")
 
 
@@ -274,21 +279,52 @@ def test_a_journal_that_cannot_be_written_keeps_nothing_closed(journal: Journal,
     target.query("DROP DATABASE pydbsync")
 
 
+@pytest.mark.parametrize("code", [1021, 1114, 1290])
+def test_a_journal_whose_server_is_full_or_was_closed_by_somebody_keeps_nothing_closed(
+    journal: Journal, target: Endpoint, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    """Its disk is full, or somebody has set super_read_only; when that is over, the next call undoes what is left."""
+    monkeypatch.setattr(journals, "_PATIENCE_S", 0.3)
+
+    class Filling(Note):
+        def do(self, work: Work) -> str:
+            for table in ("run", "step"):
+                target.query(f"CREATE TRIGGER pydbsync.full_{table} BEFORE UPDATE ON pydbsync.cutover_{table} FOR EACH"
+                             f" ROW SIGNAL SQLSTATE 'HY000' SET MYSQL_ERRNO = {code}, MESSAGE_TEXT = 'no'")  # fmt: skip
+            return super().do(work)
+
+    notes: list[str] = []
+    steps: list[Step] = [Fencing("one", notes), Filling("two", notes)]
+    with pytest.raises(StepFailed, match="Could not be undone: nothing; the rest is as before"):
+        Engine(work_of(journal), steps).go()
+    assert notes == ["do one", "do two", "undo two", "undo one"]
+    for table in ("run", "step"):
+        target.query(f"DROP TRIGGER pydbsync.full_{table}")
+    again: list[str] = []
+    with pytest.raises(Undone, match="does not hold any more"):
+        Engine(work_of(journal), [Fencing("one", again, "still"), Note("two", again)]).go()
+    assert again == ["undo two", "undo one"]
+
+
+@pytest.mark.parametrize("is_silent", [False, True])
 @pytest.mark.usefixtures("journal")
 def test_what_is_elsewhere_is_undone_while_the_server_with_the_journal_is_away(
-    target: Endpoint, make_proxy: Callable[[int], Proxy], monkeypatch: pytest.MonkeyPatch
+    target: Endpoint, make_proxy: Callable[[int], Proxy], monkeypatch: pytest.MonkeyPatch, is_silent: bool
 ) -> None:
     """Applications do not wait for a dead server to come back."""
     monkeypatch.setattr(journals, "_PATIENCE_S", 0.3)
     proxy = make_proxy(target.port)
     through = Endpoint(target.brand, "127.0.0.1", proxy.port, target.user, target.password)
+    for name in ("_ANSWER_S", "_LOOK_S"):
+        monkeypatch.setattr(journals if name == "_ANSWER_S" else connections, name, 0.5)
     journal = Journal(settings_of(through), "shop")
     notes: list[str] = []
     told: list[str] = []
-    steps = [Note("one", notes), Away("two", notes, proxy)]
+    steps = [Note("one", notes), Away("two", notes, proxy, is_silent=is_silent)]
     with pytest.raises(StepFailed, match="Could not be undone: nothing; the rest is as before"):
         Engine(work_of(journal, told=told), steps).go()
     assert notes == ["do one", "do two", "undo two", "undo one"]
+    proxy.cut()
     proxy.resume()
     again = Journal(settings_of(through), "shop")
     del notes[:]

@@ -25,6 +25,8 @@ _TEXT = 16_000
 _LOCK = "pydbsync cutover"
 """One at a time, whatever the plan and its state schema: each would take the server that the other one has closed for
 one that was closed before."""
+_ANSWER_S = 10.0
+"""After so long without an answer it is looked whether the server still works on the statement: applications wait."""
 _PATIENCE_S = 10.0
 """How long the journal's server may be away before a step fails."""
 _LOOK_S = 0.2
@@ -89,7 +91,7 @@ class Journal:
         """That of the lock, made anew where it was lost. Raises ConfigError, TransientError."""
         if self._held is None or not self._held.is_open():
             target = self._settings.target
-            self._held = Connection(target.connect_keywords(), key=target.key, read_timeout_s=60)
+            self._held = Connection(target.connect_keywords(), key=target.key, statement_timeout_s=_ANSWER_S)
         return self._held
 
     def lock(self) -> None:
