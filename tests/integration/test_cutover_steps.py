@@ -44,6 +44,7 @@ from pydbsync.ops.status.facts import Cutover
 from pydbsync.ops.verify.place import SourcePlace
 from tests.following import Stream
 from tests.integration.cutting import opened, settings_of, work_of
+from tests.processes import wait_for
 from tests.servers import Endpoint
 from tests.switching import open_for_writes
 
@@ -739,3 +740,62 @@ def test_a_mysql_that_was_left_comes_back_closed_and_one_that_was_opened_open(
         assert is_closed_by_file(server) is False
     open_for_writes(fresh_source)
     shop.journal.close()
+
+
+COUNTED = {
+    "t": ("TINYINT", 2**7), "u": ("TINYINT UNSIGNED", 2**8), "b": ("BIGINT UNSIGNED", 2**64), "i": ("BIGINT", 2**63),
+}  # fmt: skip
+"""Types of AUTO_INCREMENT, with the first number that none of them has."""
+
+
+def test_a_counter_that_has_come_to_the_end_of_its_type_goes_on_as_at_the_source(
+    shop: Work, fresh_source: Endpoint, fresh_target: Endpoint
+) -> None:
+    """Nearly at its end, and at it: the same number comes next, or the same error."""
+    for server in (fresh_source, fresh_target):
+        for name, (kind, _) in COUNTED.items():
+            server.query(f"CREATE TABLE shop.{name} (id {kind} AUTO_INCREMENT PRIMARY KEY, v INT)")
+
+    def following(server: Endpoint, name: str) -> object:
+        try:
+            server.query(f"INSERT INTO shop.{name} (v) VALUES (2)")
+        except pymysql.MySQLError as exc:
+            return exc.args[0]
+        return server.query(f"SELECT MAX(id) FROM shop.{name}")
+
+    for before in (2, 1):
+        for name, (_, end) in COUNTED.items():
+            fresh_source.query(f"INSERT INTO shop.{name} VALUES ({end - before}, 1)")
+            fresh_source.query(f"DELETE FROM shop.{name}")
+        with shop.within(60, "carry_s"):
+            servers = shop.servers()
+            found = behind_of(shop.way.settings, servers, is_closed=True)
+            servers.target.call(lambda target: raise_counters(target, found))  # noqa: B023
+            assert behind_of(shop.way.settings, servers, is_closed=True) == []
+    for name in COUNTED:
+        assert following(fresh_target, name) == following(fresh_source, name), name
+    shop.journal.close()
+
+
+def test_an_event_that_runs_at_the_fence_is_ended_in_its_midst(shop: Work, fresh_source: Endpoint) -> None:
+    """It is disabled too late for that: what it has begun would go on for as long as it takes."""
+    ((scheduler,),) = fresh_source.query("SELECT @@global.event_scheduler")
+    fresh_source.query("CREATE USER keeper@'%' IDENTIFIED BY 'x'")
+    fresh_source.query("GRANT INSERT, SELECT, EVENT ON shop.* TO keeper@'%'")
+    at_work = "SELECT COUNT(*) FROM information_schema.processlist WHERE user = 'keeper'"
+    try:
+        fresh_source.query("SET GLOBAL event_scheduler = 1")
+        fresh_source.query("CREATE DEFINER = keeper@'%' EVENT shop.slow ON SCHEDULE EVERY 1 DAY DO BEGIN"
+                           " DO SLEEP(3000); INSERT INTO shop.orders (v) VALUES (1); END")  # fmt: skip
+        wait_for(lambda: fresh_source.query(at_work) == [(1,)], what="the event to run")
+        with shop.within(60, "fence_s"):
+            Fence().do(shop)
+        assert (shop.facts["fence"]["events"], fresh_source.query(at_work)) == ([["shop", "slow"]], [(0,)])
+        with shop.within(60, "fence_s"):
+            Fence().undo(shop)
+        assert fresh_source.query("SELECT status FROM information_schema.events") == [("ENABLED",)]
+    finally:
+        open_for_writes(fresh_source)
+        fresh_source.query(f"SET GLOBAL event_scheduler = {scheduler}")
+        fresh_source.query("DROP USER keeper@'%'")
+        shop.journal.close()
