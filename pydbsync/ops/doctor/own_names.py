@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 from pydbsync.apply.migrations import MIGRATIONS, VERSION_TABLE, Made, Table, made_columns, plain_type
 from pydbsync.ops.capture.history.state import CAPTURE_TABLES
+from pydbsync.ops.copy.markers import marker_table
 from pydbsync.ops.doctor.catalogue import every_source_table, pairs
 from pydbsync.ops.doctor.examination import Examination
 from pydbsync.ops.doctor.finding import Finding, error, listed
@@ -52,7 +53,8 @@ def check_own_names(exam: Examination) -> Iterator[Finding]:
                     "another name in dbname_rewrite (or routes)")  # fmt: skip
     heartbeat, _, table = settings.heartbeat_table.partition(".")
     beside = sorted(str(name) for name in every_source_table(exam)
-                    if name.database == heartbeat and name.table != table)  # fmt: skip
+                    if name.database == heartbeat and name.table != table
+                    and name != marker_table(settings))  # fmt: skip
     if beside:
         yield error(
             "own-names",
