@@ -19,7 +19,6 @@ import pymysql
 import yaml
 
 from pydbsync.ops.cutover.journal import Command
-from pydbsync.ops.cutover.rehearse import Rehearsal
 from pydbsync.ops.cutover.run import Call, Outcome, load_ways
 from tests.processes import REPOSITORY, Finished, wait_for, write_config
 from tests.servers import Endpoint, Vhost
@@ -113,12 +112,18 @@ class Stage:
         plan["limits"] = {**patient, "verify_age_s": 0, "watch_s": 0.5, **more.get("limits", {})}
         self.plan.write_text(yaml.safe_dump(plan), encoding="utf-8")
 
-    def begin(self) -> subprocess.Popen[bytes]:
-        """Copy, and have capture and replay forth at work; the capture."""
+    def begin_capture(self) -> subprocess.Popen[bytes]:
+        """Have it at work forth; replay begins behind a copy."""
         self.vhost.declare("sync")
         config = str(self.folder / "forth.py")
         capture = self.start("capture", "--config", config, "--state", "target", "--name", "forth-first")
         wait_for(self._is_captured, what="capture's first place")
+        return capture
+
+    def begin(self) -> subprocess.Popen[bytes]:
+        """Copy, and have capture and replay forth at work; the capture."""
+        config = str(self.folder / "forth.py")
+        capture = self.begin_capture()
         done = self.run("copy", "--config", config)
         assert done.exit_code == 0, done
         self.start("run", "--config", config)
@@ -167,12 +172,6 @@ class Stage:
         os.close(theirs)
         os.close(ours)
         return Finished(done.returncode, done.stdout, done.stderr)
-
-    def rehearse(self, command: Command) -> Rehearsal:
-        """In this process: nothing of it is killed."""
-        log = logging.getLogger("test")
-        call = Call(load_ways(self.plan), command, tell=log.info, ask=log.info, log=log, stop=threading.Event())
-        return call.rehearse(drains=2, verifies=1)
 
     def go(self, command: Command, tell: Callable[[str], None]) -> Outcome:
         """In this process, which can then be disturbed at each step; `tell` gets what the call says."""

@@ -47,13 +47,14 @@ def register(app: typer.Typer) -> None:
         in Markdown and HTML. Exit code 1 where something stands against it."""
         ways = load_ways(plan)
         command: Command = "rollback" if back else "cutover"
+        wants_json = is_json(output, as_json)
         if copy:
             copied = subprocess.run(  # noqa: S603
-                [sys.executable, "-m", "pydbsync", "copy", "--config", str(ways.of(command)[0].config)], check=False
-            )
+                [sys.executable, "-m", "pydbsync", "copy", "--config", str(ways.of(command)[0].config)], check=False,
+                stdout=sys.stderr if wants_json else None,
+            )  # fmt: skip
             if copied.returncode:
                 raise typer.Exit(copied.returncode)
-        wants_json = is_json(output, as_json)
         call = call_of(ways, command, ask=lambda question: None, to_stderr=wants_json)
         found = call.rehearse(drains=drains, verifies=verifies, is_copied=copy)
         files = write_report(found, reports, f"{ways.plan.name}-rehearsal")

@@ -12,7 +12,6 @@ from typing import Any
 import pytest
 
 from pydbsync.apply.connection import Connection
-from pydbsync.ops.cutover.report import write_report
 from pydbsync.ops.cutover.run import steps
 from pydbsync.ops.servers import Server
 from tests.commands import call
@@ -92,15 +91,17 @@ def test_there_and_back_under_load_no_write_is_lost_or_doubled(
     connections are lost at each step."""
     source, target = stage.source, stage.target
     hooks = hooks_of(stage)
-    stage.write_plan(hooks={**hooks, "switch": "echo no such proxy; exit 7"})
+    stage.write_plan()
     application = Application(stage).start()
-    stage.begin()
+    stage.begin_capture()
     application.write_more(20)
 
-    found = stage.rehearse("cutover")
-    files = write_report(found, stage.folder, "shop-rehearsal")
-    assert (found.stops, found.predicted_s > 0) == ([], True)
-    assert sum(file.read_text().count("<polyline points='") for file in files if file.suffix == ".html") == 2
+    done = stage.run("rehearse", str(stage.plan), "--copy", "--drains", "2", "--verifies", "1", "--json")
+    assert done.exit_code == 0, done
+    found = json.loads(done.stdout)
+    assert (found["stops"], [len(part["seconds"]) for part in found["parts"][:2]]) == ([], [2, 1])
+    assert (stage.folder / "shop-rehearsal.html").read_text().count("<polyline points='") == 2
+    stage.write_plan(hooks={**hooks, "switch": "echo no such proxy; exit 7"})
 
     asked = call("cutover", str(stage.plan))
     assert (asked.returncode, "--yes is needed where nobody can be asked" in asked.stderr) == (2, True), asked
