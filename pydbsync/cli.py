@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
 import os
 import sys
@@ -12,7 +13,7 @@ import typer
 
 from pydbsync import __version__
 from pydbsync.commands.examples import SENTENCES, add_examples, name_values
-from pydbsync.errors import PydbsyncError
+from pydbsync.errors import ConfigError, PydbsyncError
 
 HOMES: Mapping[str, str] = {
     "run": "run",
@@ -27,6 +28,12 @@ HOMES: Mapping[str, str] = {
     "verify": "verify",
 }
 """Each command's module in pydbsync.commands, which adds it with `register(app)`."""
+
+
+_OF_FILES = frozenset(
+    {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.ENOENT, errno.EISDIR, errno.ENOTDIR}
+)
+"""What a disk or a folder refuses, which its owner mends; all else is a fault of ours."""
 
 
 def _version(value: bool) -> None:
@@ -82,6 +89,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except PydbsyncError as exc:
         print(f"pydbsync: {exc}", file=sys.stderr)
         sys.exit(exc.command_exit_code)
+    except OSError as exc:
+        if exc.errno not in _OF_FILES:
+            raise
+        print(f"pydbsync: {exc.filename or 'a file'} cannot be written or read: {exc.strerror}", file=sys.stderr)
+        sys.exit(ConfigError("").command_exit_code)
 
 
 def _open_streams() -> None:

@@ -13,7 +13,7 @@ import pytest
 import typer
 
 import pydbsync.commands
-from pydbsync.cli import HOMES, application, overview
+from pydbsync.cli import HOMES, application, main, overview
 from pydbsync.commands.examples import EXAMPLES, SENTENCES
 
 
@@ -110,3 +110,25 @@ def test_a_shell_is_told_commands_and_options(typed: str, expected: str) -> None
     script = str(Path(sys.executable).parent / "pydbsync")
     done = subprocess.run([script], env=environment, capture_output=True, text=True, check=False)
     assert done.stdout.split() == [expected], done.stderr
+
+
+@pytest.mark.parametrize(
+    ("path", "says"),
+    [("/dev/full", "a file cannot be written or read: No space left"), ("{here}/no/such", "such cannot be written or")],
+)
+def test_a_file_that_cannot_be_written_is_said_in_a_sentence(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path, path: str, says: str
+) -> None:
+    """Whichever command it was that wrote it."""
+    app = typer.Typer()
+
+    @app.command()
+    def writes() -> None:
+        Path(path.replace("{here}", str(tmp_path))).write_text("x", encoding="utf-8")
+
+    monkeypatch.setattr("pydbsync.cli.application", lambda word: app)
+    monkeypatch.setattr("pydbsync.cli._command", lambda words: "status")
+    with pytest.raises(SystemExit) as ended:
+        main([])
+    assert ended.value.code == 2
+    assert says in capsys.readouterr().err

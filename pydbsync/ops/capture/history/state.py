@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any, Final, Protocol
 
@@ -149,11 +150,12 @@ class FileState:
         kill_point("after-place")
 
     def add(self, entry: Entry) -> None:
-        if self._history is None:
-            self._history = (self._folder / "schema.jsonl").open("ab")
-        self._history.write(_encode(entry) + b"\n")
-        self._history.flush()
-        os.fsync(self._history.fileno())
+        with self._writing():
+            if self._history is None:
+                self._history = (self._folder / "schema.jsonl").open("ab")
+            self._history.write(_encode(entry) + b"\n")
+            self._history.flush()
+            os.fsync(self._history.fileno())
         kill_point("after-schema-entry")
 
     def close(self) -> None:
@@ -162,22 +164,34 @@ class FileState:
 
     def _close_history(self) -> None:
         if self._history is not None:
-            self._history.close()
+            with suppress(OSError):  # of a full disk: what was not written is told already
+                self._history.close()
             self._history = None
 
     def _replace(self, name: str, content: bytes) -> None:
         """Exchange a file so that after a crash it is the old one or the new one."""
         new = self._folder / f"{name}.new"
-        with new.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        new.replace(self._folder / name)
-        folder = os.open(self._folder, os.O_RDONLY)
+        with self._writing():
+            with new.open("wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            new.replace(self._folder / name)
+            folder = os.open(self._folder, os.O_RDONLY)
+            try:
+                os.fsync(folder)
+            finally:
+                os.close(folder)
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
         try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+            yield
+        except OSError as exc:
+            raise OperationError(
+                f"capture's state in {self._folder} cannot be written: {exc.strerror}; make room there, or give it to"
+                " the user that runs capture, and start again: it goes on behind what is confirmed"
+            ) from exc
 
 
 CAPTURE_TABLES: Final = ("capture_place", "capture_schema")

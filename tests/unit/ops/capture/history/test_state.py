@@ -116,3 +116,17 @@ def test_a_state_that_was_damaged_is_named(tmp_path: Path) -> None:
     (tmp_path / "place.json").write_text("{}")
     with pytest.raises(OperationError, match="cannot be read"):
         FileState(tmp_path).load()
+
+
+def test_a_disk_without_room_is_said_and_what_is_kept_stays(tmp_path: Path) -> None:
+    """/dev/full takes nothing, as a full disk."""
+    state = begun(tmp_path)
+    (tmp_path / "place.json.new").symlink_to("/dev/full")
+    with pytest.raises(OperationError, match="cannot be written: No space left on device; make room"):
+        state.save_place(place(300))
+    state.close()
+    again = FileState(tmp_path)
+    saved = again.load()
+    again.close()
+    assert saved is not None
+    assert saved.place == BEGINNING.place
