@@ -12,6 +12,8 @@ from pydbsync.ops.status.words import age, count, rate, seconds
 _STYLES: dict[Health, str] = {"healthy": "bold green", "degraded": "bold yellow", "down": "bold red"}
 _REASONS = 6
 _REASON_LENGTH = 160
+_WARNING_LENGTH = 400
+"""A sentence whose end says what to do."""
 
 
 def shown(status: Status, *, todo_first: bool = False) -> Text:
@@ -92,7 +94,7 @@ def _queue_lines(queue: Queue) -> Iterator[Text]:
         yield _line("queue", queue.broker_note)
     if worker is not None and worker.last_error and not any(worker.last_error in each for each in queue.problems):
         when = f" ({age(worker.last_error_s)})" if worker.last_error_s is not None else ""
-        yield _line("warning", f"{_shortened(worker.last_error)}{when}")
+        yield _line("warning", f"{_shortened(worker.last_error, _WARNING_LENGTH)}{when}")
         if worker.remedy:
             yield _line("", worker.remedy)
     if queue.place is not None:
@@ -173,9 +175,9 @@ def _parked_lines(queue: Queue) -> Iterator[Text]:
         yield _line("parked", f"{sum(group.count for group in rest):,} more of {len(rest)} other tables or reasons")
 
 
-def _shortened(text: str) -> str:
+def _shortened(text: str, most: int = _REASON_LENGTH) -> str:
     one = text.replace("\n", " ")
-    return one if len(one) <= _REASON_LENGTH else f"{one[:_REASON_LENGTH]}…"
+    return one if len(one) <= most else f"{one[:most]}…"
 
 
 def _task_line(task: Task) -> Text:

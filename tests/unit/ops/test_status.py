@@ -262,11 +262,11 @@ def test_figures_that_are_not_known_leave_no_hole() -> None:
 
 def test_the_last_warning_of_a_worker_stays_in_sight_and_is_said_once() -> None:
     process = worker()
-    process.last_error, process.last_error_s, process.remedy = "the supervisor\nis stopped", 90, "end it"
+    process.last_error, process.last_error_s, process.remedy = "the supervisor\nis stopped" + 50 * ", so", 90, "end it"
     status = Status(at="now", target="t", state_schema="pydbsync", queues=[queue(process)])
     judge(status)
     text = str(shown(status))
-    assert "  warning  the supervisor is stopped (1 min 30 s ago)\n" in text
+    assert f"  warning  the supervisor is stopped{50 * ', so'} (1 min 30 s ago)\n" in text
     assert "           end it\n" in text
     status = Status(at="now", target="t", state_schema="pydbsync", queues=[queue(ended("no such key", "correct it"))])
     judge(status)
