@@ -8,6 +8,7 @@ from pydbsync.model import TableName
 from pydbsync.ops.doctor.examination import Examination
 from pydbsync.ops.doctor.finding import Finding, counted, error, listed, ok, warning
 from pydbsync.ops.doctor.variables import number, variables
+from pydbsync.ops.servers import SYSTEM_DATABASES
 from pydbsync.process.conflict_start import (
     NEEDS_TRANSACTIONS,
     acting_children,
@@ -28,8 +29,9 @@ def check_numbers(exam: Examination) -> Iterator[Finding]:
     if len(steps) == 1 and len(offsets) == 2:
         return
     rows = exam.source().rows(
-        "SELECT table_schema, table_name FROM information_schema.columns WHERE extra LIKE '%auto_increment%'"
-        " ORDER BY table_schema, table_name"
+        "SELECT table_schema, table_name FROM information_schema.columns WHERE extra LIKE %s"
+        " AND table_schema NOT IN %s ORDER BY table_schema, table_name",
+        ("%auto_increment%", tuple(sorted(SYSTEM_DATABASES))),
     )
     router = exam.router
     found = [name for row in rows if router.takes(name := TableName(str(row[0]), str(row[1])))]
