@@ -28,6 +28,7 @@ from pydbsync.ops.parked_conflicts import Take
 from pydbsync.ops.parked_desk import ParkedDesk
 from pydbsync.plan.batch import single_statements
 from tests.conflicting import Change, Row, Server, exchange, rules
+from tests.examining import global_variables
 from tests.integration.engine import LOG, parked, replay, settings_for
 from tests.integration.two_way import TwoWay
 from tests.matrices import LONG, thinned
@@ -526,19 +527,17 @@ def test_a_column_of_any_type_decides_alike_at_both_ends(
         fresh_source.query(f"INSERT INTO d.t{number} (id, v, c) VALUES {rows}")
     both.settle()
     for side, (name, server) in enumerate(servers.items()):
-        zone = "+09:00" if name == "a" else "-03:30"
         with server.connect() as connection, connection.cursor() as cursor:
             cursor.execute("SET time_zone = '+00:00', sql_mode = 'STRICT_ALL_TABLES'")
             for number, (_, low, high) in enumerate(DECIDING):
                 for key, pair_of in enumerate(values):
                     value = pair_of[side].format(low, high)
                     cursor.execute(f"UPDATE d.t{number} SET v = '{name}', c = {value} WHERE id = {key}")
-            cursor.execute(f"SET GLOBAL time_zone = '{zone}'")
-    try:
+    zones = [global_variables(server, [f"SET GLOBAL time_zone = '{zone}'"]) for server, zone in (
+        (fresh_source, "+09:00"), (fresh_target, "-03:30"),
+    )]  # fmt: skip
+    with zones[0], zones[1]:
         both.settle()
-    finally:
-        for server in servers.values():
-            server.query("SET GLOBAL time_zone = 'SYSTEM'")
     for number, (kind, *_) in enumerate(DECIDING):
         found = [server.query(f"SELECT id, v, c FROM d.t{number} ORDER BY id") for server in servers.values()]
         assert found[0] == found[1], kind
