@@ -65,6 +65,45 @@ def test_json_that_is_declared_as_it_is_shown_is_sent_as_documents(shop: Endpoin
     ]
 
 
+@pytest.mark.parametrize("metadata", ["NO_LOG", "FULL"])
+def test_what_unique_keys_of_long_columns_add_to_rows_is_left_out(
+    shop: Endpoint, tmp_path: Path, metadata: str
+) -> None:
+    """A hash for each, behind all other columns, in a column that only the binlog shows."""
+    run(shop, ["CREATE TABLE shop.b (id INT PRIMARY KEY, DB_ROW_HASH_1 BIGINT, t TEXT, digest BIGINT, UNIQUE (t))"])
+    capture = Capture(shop, tmp_path)
+    capture.read()
+    ((before,),) = shop.query("SELECT @@GLOBAL.binlog_row_metadata")
+    shop.query(f"SET GLOBAL binlog_row_metadata = {metadata}")
+    try:
+        found = capture.of(
+            "INSERT INTO shop.b VALUES (1, 5, 'x', 7), (2, NULL, NULL, NULL)",
+            "UPDATE shop.b SET t = 'y' WHERE id = 1",
+            "CREATE TABLE shop.v (a BLOB, v VARCHAR(5000), n BIGINT, UNIQUE (a), UNIQUE h (v, n),"
+            " UNIQUE (n) USING HASH) WITH SYSTEM VERSIONING",
+            "INSERT INTO shop.v VALUES ('x', 'y', 1), (NULL, NULL, 2)",
+            "DELETE FROM shop.b WHERE id = 2",
+        )
+        altered = capture.of(
+            "ALTER TABLE shop.b ADD n BIGINT DEFAULT 9, ADD UNIQUE z (t, n)", "UPDATE shop.b SET n = 4"
+        )
+        plain = capture.of(
+            "ALTER TABLE shop.b DROP INDEX t, DROP INDEX z", "INSERT INTO shop.b VALUES (3, 1, '', 2, 3)"
+        )
+    finally:
+        shop.query(f"SET GLOBAL binlog_row_metadata = {before}")
+    first = {"id": 1, "DB_ROW_HASH_1": 5, "t": "x", "digest": 7}
+    second = dict.fromkeys(first, None) | {"id": 2}
+    sent = [(kind, {name: value for name, value in data.items() if not name.startswith("row_")})
+            for kind, data in rows(found)]  # fmt: skip
+    assert sent == [
+        ("insert", first), ("insert", second), ("update", {**first, "t": "y"}),
+        ("insert", {"a": "eA==", "v": "y", "n": 1}), ("insert", {"a": None, "v": None, "n": 2}), ("delete", second),
+    ]  # fmt: skip
+    assert [data for _, data in rows(altered)] == [{**first, "t": "y", "n": 4}]
+    assert [data for _, data in rows(plain)] == [{"id": 3, "DB_ROW_HASH_1": 1, "t": "", "digest": 2, "n": 3}]
+
+
 @pytest.mark.parametrize("metadata", ["NO_LOG", "MINIMAL", "FULL"])
 @pytest.mark.parametrize("is_there_before", [True, False])
 def test_hidden_times_are_carried_exactly(

@@ -195,6 +195,7 @@ class SourceServer:
         ):
             keys.setdefault(TableName(database, table), []).append(column)
         hidden = self._with_hidden_times(condition, parameters) if brand == "mariadb" else frozenset()
+        hashes = self._hash_keys(condition, parameters) if brand == "mariadb" else {}
         documents = self._json_columns(condition, parameters) if brand == "mariadb" else frozenset()
         columns: dict[TableName, list[Column]] = {name: [] for name in charsets}
         for database, table, column, kind, full, charset, digits in self.rows(
@@ -210,7 +211,10 @@ class SourceServer:
                 _column(column, "json" if is_json else kind, _text(full), charset, digits)
             )
         for name, found in columns.items():
-            yield TableDef(name, charsets.get(name, "utf8mb4"), tuple(found), tuple(keys.get(name, ())), name in hidden)
+            yield TableDef(
+                name, charsets.get(name, "utf8mb4"), tuple(found), tuple(keys.get(name, ())), name in hidden,
+                hashes.get(name, 0),
+            )  # fmt: skip
 
     def _with_hidden_times(self, condition: str, parameters: Sequence[object] | None) -> frozenset[TableName]:
         """System-versioned tables without a column that is declared as ROW START."""
@@ -224,6 +228,20 @@ class SourceServer:
                 parameters,
             )
         )
+
+    def _hash_keys(self, condition: str, parameters: Sequence[object] | None) -> dict[TableName, int]:
+        """How many unique keys are kept as a hash, of tables that have any; MEMORY has hashes of another kind."""
+        return {
+            TableName(database, table): int(count)
+            for database, table, count in self.rows(
+                "SELECT t.table_schema, t.table_name, COUNT(DISTINCT s.index_name) FROM information_schema.tables t"
+                " JOIN information_schema.statistics s"
+                " ON s.table_schema = t.table_schema AND s.table_name = t.table_name"
+                f" WHERE {condition} AND s.index_type = 'HASH' AND s.non_unique = 0 AND t.engine <> 'MEMORY'"
+                " GROUP BY 1, 2",
+                parameters,
+            )
+        }
 
     def _json_columns(self, condition: str, parameters: Sequence[object] | None) -> frozenset[tuple[TableName, str]]:
         found = set()

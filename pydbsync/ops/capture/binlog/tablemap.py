@@ -7,7 +7,7 @@ Source: https://dev.mysql.com/doc/dev/mysql-server/latest/classmysql_1_1binlog_1
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pydbsync.model import TableName
 from pydbsync.ops.capture.binlog import wires as w
@@ -36,6 +36,17 @@ class TableMap:
     geometry: tuple[int | None, ...] | None = None
     primary_key: tuple[int, ...] | None = None
     """Column numbers in the key's order; () says that there is none."""
+
+    def without_last(self, count: int) -> TableMap:
+        """Without so many columns at the end."""
+        kept = len(self.wires) - count
+        per_column = {
+            name: value[:kept]
+            for name in ("wires", "unsigned", "collations", "names", "labels", "geometry")
+            if (value := getattr(self, name)) is not None
+        }
+        key = self.primary_key
+        return replace(self, **per_column, primary_key=() if key and max(key) >= kept else key)
 
 
 class _Bytes:

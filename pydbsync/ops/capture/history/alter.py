@@ -133,7 +133,10 @@ class _Alteration:
         if self._checks:
             columns = with_documents(columns, self._checks)
         versioned = self._is_versioned and not self._declares_period
-        return TableDef(self._table.name, self._charset, tuple(columns), spelled(self._final_key(), columns), versioned)
+        return TableDef(
+            self._table.name, self._charset, tuple(columns), spelled(self._final_key(), columns), versioned,
+            self._table.hash_keys,
+        )  # fmt: skip
 
     def _final_key(self) -> list[str]:
         if not self._is_old_key:

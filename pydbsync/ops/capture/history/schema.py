@@ -29,6 +29,9 @@ class TableDef(msgspec.Struct, frozen=True):
     has_hidden_times: bool = False
     """A system-versioned table of MariaDB without period columns of its own: its rows end with two that no list of
     columns shows."""
+    hash_keys: int = 0
+    """Unique keys that MariaDB keeps as a hash, since their columns are too long (TEXT, BLOB): for each of them rows
+    end, behind those, with a number that no list of columns shows. As the catalogue had it last."""
 
     def as_stored(self, columns: int) -> TableDef:
         """With the hidden columns, where rows have so many; the server adds the second one to the primary key."""

@@ -51,7 +51,10 @@ class Transaction(NamedTuple):
 class TableEncoder:
     """Turns the rows of one table, as it was at one time, into messages."""
 
-    def __init__(self, seen: TableMap, table: TableDef, charsets: Charsets, *, with_srid: bool = False) -> None:
+    def __init__(
+        self, seen: TableMap, table: TableDef, charsets: Charsets, *, with_srid: bool = False, hashes: int = 0
+    ) -> None:
+        """`hashes`: so many numbers of eight bytes follow the columns in each row, which are nobody's."""
         self.table = table
         self._wires = seen.wires
         self._fixed = [fixed_format(w, c) for w, c in zip(seen.wires, table.columns, strict=True)]
@@ -65,7 +68,8 @@ class TableEncoder:
             )
             for wire, column in zip(seen.wires, table.columns, strict=True)
         ]
-        self._count = len(seen.wires)
+        self._hashes = hashes
+        self._count = len(seen.wires) + hashes
         self._null_bytes = (self._count + 7) // 8
         self._all_present = (1 << self._count) - 1
         self._plans: dict[int, list[Reader]] = {}
@@ -237,6 +241,7 @@ class TableEncoder:
             plan.append(_read_null if is_null else reader)
         if codes:
             plan.append(numbers_reader(codes))
+        plan += [_skip_hash for bit in range(self._count - self._hashes, self._count) if not nulls >> bit & 1]
         self._plans[nulls] = plan
         return plan
 
@@ -250,6 +255,10 @@ _QUOTE: Final = '"'
 def _read_null(row: bytes, at: int, tokens: list[object]) -> int:
     tokens.append(NULL)
     return at
+
+
+def _skip_hash(row: bytes, at: int, tokens: list[object]) -> int:
+    return at + 8
 
 
 def _decoder(column: Column, charsets: Charsets) -> Decode | None:

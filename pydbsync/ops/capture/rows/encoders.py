@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Callable, Mapping
 from typing import Final, Literal
+
+import msgspec
 
 from pydbsync.errors import OperationError
 from pydbsync.model import TableName
@@ -12,12 +15,14 @@ from pydbsync.ops.capture.binlog import kinds as k
 from pydbsync.ops.capture.binlog.query import decompress_rows
 from pydbsync.ops.capture.binlog.reader import Event
 from pydbsync.ops.capture.binlog.tablemap import TableMap, parse_table_map
+from pydbsync.ops.capture.binlog.wires import LONGLONG
 from pydbsync.ops.capture.charsets import Charsets
 from pydbsync.ops.capture.history.follow import Delta, FollowedSchema
 from pydbsync.ops.capture.history.schema import TableDef
 from pydbsync.ops.capture.rows.encode import RowsEvent, TableEncoder
 from pydbsync.ops.capture.rows.resolve import resolve_table
 
+_HASH: Final = re.compile(r"DB_ROW_HASH_\d+")
 log = logging.getLogger("pydbsync.capture")
 
 Kind = Literal["insert", "update", "delete"]
@@ -106,7 +111,33 @@ class Tables:
         seen = parse_table_map(body, mariadb=self._mariadb)
         if seen.name in self._schema.sequences or not self._takes(seen.name):
             return None
-        return TableEncoder(seen, self._resolved(seen), self._charsets, with_srid=self._with_srid)
+        hashes = self._hashes(seen) if self._mariadb else 0
+        shown = seen.without_last(hashes) if hashes else seen
+        return TableEncoder(shown, self._resolved(shown), self._charsets, with_srid=self._with_srid, hashes=hashes)
+
+    def _hashes(self, seen: TableMap) -> int:
+        """How many columns at the end are MariaDB's own, for unique keys that are kept as a hash: numbers with names of
+        a kind. Without names the catalogue must say so, of a table with the columns that are followed."""
+        known = self._schema.tables.get(seen.name)
+        own = {column.name for column in known.columns} if known is not None else set()
+        numbers = 0
+        while numbers < len(seen.wires) and seen.wires[-1 - numbers].kind == LONGLONG:
+            if seen.names is not None:
+                name = seen.names[-1 - numbers]
+                if name in own or not _HASH.fullmatch(name):
+                    break
+            numbers += 1
+        if seen.names is not None or known is None or not numbers:
+            return numbers if seen.names is not None else 0
+        surplus = len(seen.wires) - len(known.as_stored(len(known.columns) + 2).columns)
+        if not 0 < surplus <= numbers:
+            return 0
+        if known.hash_keys != surplus:
+            now = self._schema.look_up(seen.name)
+            if now is None or (now.columns, now.hash_keys) != (known.columns, surplus):
+                return 0
+            self._learn(Delta(tables=((seen.name, msgspec.structs.replace(known, hash_keys=surplus)),)))
+        return surplus
 
     def _resolved(self, seen: TableMap) -> TableDef:
         known = self._schema.tables.get(seen.name)
