@@ -22,7 +22,8 @@ from pydbsync.source.link import BrokerLink
 from pydbsync.source.management import Management
 
 _T = TypeVar("_T")
-_CONNECT_S = 5
+_CONNECT_S = 8
+"""Longer than the five seconds after which a web server, RabbitMQ's management, hangs up on who greets it in AMQP."""
 
 
 class Limits(msgspec.Struct, frozen=True):
