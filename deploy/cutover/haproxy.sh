@@ -1,6 +1,7 @@
 #!/bin/sh
 # The hook `switch` where applications connect by HAProxy: the backend has both servers, each named HOST-PORT, and the
-# one that is gone to is the only one that is ready. Needs socat, and `stats socket … level admin` in haproxy.cfg.
+# one that is gone to is the only one that is ready. Needs socat, and `stats socket … level admin` in haproxy.cfg. Tried
+# with HAProxy 2.6.
 set -eu
 backend=${HAPROXY_BACKEND:-mysql}
 tell() {
