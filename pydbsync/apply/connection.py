@@ -471,17 +471,22 @@ class Connection:
             "sql_big_selects": 1,
             "sql_auto_is_null": 0,
             "completion_type": 0,
-            "max_error_count": 65_535,
             "sql_quote_show_create": 1,
         }
+        # On MySQL it needs a right to be set, which nothing else here does: only where the server keeps fewer than any
+        # does by itself. Without warnings nothing could be proven; with few of them most can.
+        kept = int(self.rows("SELECT @@SESSION.max_error_count")[0][0])
+        if kept < _USUAL_WARNINGS:
+            limits["max_error_count"] = 65_535
         for name, value in limits.items():
             try:
                 self.execute(f"SET SESSION {name} = {value}")
             except PermanentError as exc:
-                if exc.code != _UNKNOWN_VARIABLE:
+                if exc.code != _UNKNOWN_VARIABLE and not (name == "max_error_count" and kept):
                     raise ConfigError(f"the server does not let the session set {name}: {exc}", key=self._key) from exc
 
 
+_USUAL_WARNINGS = 64
 _MAY_FAIL = (
     "sql_require_primary_key", "sql_generate_invisible_primary_key", "sql_if_exists",
     "show_gipk_in_create_table_and_information_schema",
