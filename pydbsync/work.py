@@ -171,9 +171,11 @@ class ParkedRows:
         self._touched: dict[TableName, int] = {}
         self._left: dict[tuple[TableName, TableName, bytes], int] = {}
         self.count = 0
+        self.is_empty = True
+        """Whether no change of a row need be held against what is here; asked for each row."""
 
     def __bool__(self) -> bool:
-        return self.count > 0 or bool(self._left)
+        return not self.is_empty
 
     def blocker(self, target: TableName, keys: Iterable[bytes] = ()) -> int | None:
         """The id of the newest parked change that a change of these rows, or of what concerns no row, must wait for;
@@ -201,6 +203,7 @@ class ParkedRows:
 
     def leave(self, parked_id: int, given_up: ParkedChange) -> None:
         """This one was given up."""
+        self.is_empty = self.is_empty and not given_up.row_keys
         for key in given_up.row_keys:
             self._left[given_up.source, given_up.target, key] = parked_id
 
@@ -208,6 +211,7 @@ class ParkedRows:
         """Later changes wait behind this one."""
         target = parked.target
         self.count += 1
+        self.is_empty = False
         if not any(target):
             return  # it could not be read: nobody knows what it is about
         self._touched[target] = parked_id

@@ -121,7 +121,7 @@ class OpenBatch:
         """Take a change in, or park it: behind what it must wait for, or because it cannot be written. Raises StopError
         by policy."""
         delivery, change, plan = entry
-        if self._pending is not None or self._store.parked:
+        if self._pending is not None or not self._store.parked.is_empty:
             keys = plan.identity(change)
             behind = self._blocker_of_row(plan.name, keys)
             if behind is not None:
