@@ -19,7 +19,7 @@ from pydbsync.config.settings import QueueSettings, Settings
 from pydbsync.errors import ApplyError, OperationError, SourceError
 from pydbsync.model import COMMIT_ROW, Place, TableName
 from pydbsync.ops.capture.binlog import kinds
-from pydbsync.ops.capture.binlog.query import parse_query
+from pydbsync.ops.capture.binlog.query import Query, parse_query
 from pydbsync.ops.capture.binlog.reader import BinlogPlace, BinlogReader, Event
 from pydbsync.ops.servers import Server
 from pydbsync.places import Checkpoint, parse_position
@@ -162,6 +162,12 @@ class Streams:
         at = Checkpoint(base=begin.base, place=Place(begin.file, begin.offset, COMMIT_ROW))
         return begin.base == end.base and self._is_quiet_between(at, end, tables)
 
+    def _counts(self, query: Query, spelled: re.Pattern[bytes]) -> bool:
+        """Whether a statement may change one of the tables that `spelled` finds by their names."""
+        sql = query.raw.decode("utf-8", "replace")
+        is_meant = spelled.search(query.raw) is not None or self._concerns(sql, query.database)
+        return is_meant and not self._harmless(sql)
+
     def _is_quiet_between(self, checkpoint: Checkpoint, place: SourcePlace, tables: Sequence[TableName]) -> bool:
         """Whether no change of these tables lies behind the checkpoint and before the place."""
         at = checkpoint.place
@@ -181,9 +187,7 @@ class Streams:
             elif event.kind in (kinds.QUERY, kinds.MARIADB_QUERY_COMPRESSED):
                 is_compressed = event.kind == kinds.MARIADB_QUERY_COMPRESSED
                 query = parse_query(event.body, is_compressed=is_compressed)
-                sql = query.raw.decode("utf-8", "replace")
-                is_meant = spelled.search(query.raw) or self._concerns(sql, query.database)
-                if not is_applied and is_meant and not self._harmless(sql):
+                if not is_applied and self._counts(query, spelled):
                     return False
             elif event.kind not in kinds.NOTES and event.kind not in _HARMLESS:
                 return False  # what is inside is not looked at
