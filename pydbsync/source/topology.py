@@ -46,7 +46,8 @@ def declare(link: BrokerLink, queue: QueueSettings, *, log: logging.Logger, stop
     """
     if queue.exchange:
         _declare_exchange(link, queue, log=log, stop=stop)
-    returns = _prepare_queue(link, queue, log=log, stop=stop)
+    is_new = _is_missing(link, queue, stop=stop)
+    returns = _prepare_queue(link, queue, log=log, stop=stop)._replace(is_new=is_new)
     if queue.exchange and queue.routing_keys:
         _bind(link, queue, stop)
     return returns
@@ -155,7 +156,6 @@ class _QueueFacts:
 
 def _prepare_queue(link: BrokerLink, queue: QueueSettings, *, log: logging.Logger, stop: threading.Event) -> Returns:
     """Declare the queue and name what of it matters."""
-    is_new = _is_missing(link, queue, stop=stop)
     facts, others = _declare_queue(link, queue, stop=stop)
     kind = facts.arguments.get("x-queue-type", "classic") if facts.are_known else _kind_of(link, queue.queue, stop)
     if kind == "stream":
@@ -174,7 +174,7 @@ def _prepare_queue(link: BrokerLink, queue: QueueSettings, *, log: logging.Logge
             " which it drops what was given back: see `rabbitmqctl list_queues name arguments policy`", queue.queue,
         )  # fmt: skip
     limit = delivery_limit(facts.arguments, server_version=link.server_version) if facts.are_known else None
-    return Returns(are_counted=kind == "quorum", limit=limit, is_new=is_new)
+    return Returns(are_counted=kind == "quorum", limit=limit)
 
 
 def _is_missing(link: BrokerLink, queue: QueueSettings, *, stop: threading.Event) -> bool:
