@@ -8,6 +8,7 @@ from typing import NamedTuple, TypeAlias
 
 from pydbsync.errors import ApplyError
 from pydbsync.ops.doctor.finding import listed
+from pydbsync.ops.doctor.variables import text_of
 from pydbsync.ops.servers import Server
 
 _OF_DATA = (
@@ -136,8 +137,3 @@ def _roles(server: Server) -> set[tuple[str, str, str]]:
         (f"{text_of(user)}@{text_of(host)}", text_of(role), str(kind))
         for user, host, role, kind in server.rows(f"{edges} UNION ALL {defaults}")
     }
-
-
-def text_of(value: object) -> str:
-    """Of names that a server gives as bytes."""
-    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)

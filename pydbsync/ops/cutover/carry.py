@@ -5,9 +5,7 @@ from __future__ import annotations
 from pydbsync.engine.table_plans import router_from
 from pydbsync.model import TableName
 from pydbsync.ops.copy.options import CopyOptions
-from pydbsync.ops.copy.programs import (
-    missing_definers,
-)
+from pydbsync.ops.copy.programs import missing_definers
 from pydbsync.ops.counters import behind_of, raise_counters
 from pydbsync.ops.cutover.accounts import account_problems
 from pydbsync.ops.cutover.fence import applications_ended, assert_quiet, source_place

@@ -10,13 +10,13 @@ from pydbsync.engine.table_plans import router_from
 from pydbsync.errors import ApplyError
 from pydbsync.model import TableName
 from pydbsync.ops.copy.programs import Program, make_programs, read_triggers
-from pydbsync.ops.cutover.accounts import text_of
 from pydbsync.ops.cutover.fence import applications_ended
 from pydbsync.ops.cutover.programs import inventory_of, programs_at, programs_from, read_all
 from pydbsync.ops.cutover.sessions import ReadOnly, read_only, set_read_only
 from pydbsync.ops.cutover.work import StepFailed, Way, Work
 from pydbsync.ops.doctor.finding import listed
 from pydbsync.ops.doctor.grants import own_grants
+from pydbsync.ops.doctor.variables import text_of
 from pydbsync.ops.servers import SYSTEM_DATABASES, Server
 from pydbsync.plan.quoting import quote_table
 
