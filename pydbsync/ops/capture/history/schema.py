@@ -33,9 +33,14 @@ class TableDef(msgspec.Struct, frozen=True):
     """Unique keys that MariaDB keeps as a hash, since their columns are too long (TEXT, BLOB): for each of them rows
     end, behind those, with a number that no list of columns shows. As the catalogue had it last."""
 
+    @property
+    def width(self) -> int:
+        """How many columns its rows have in the binlog, but for those of `hash_keys`."""
+        return len(self.columns) + (len(_HIDDEN_TIMES) if self.has_hidden_times else 0)
+
     def as_stored(self, columns: int) -> TableDef:
         """With the hidden columns, where rows have so many; the server adds the second one to the primary key."""
-        if not self.has_hidden_times or columns != len(self.columns) + len(_HIDDEN_TIMES):
+        if not self.has_hidden_times or columns != self.width:
             return self
         key = (*self.primary_key, _HIDDEN_TIMES[1].name) if self.primary_key else ()
         return msgspec.structs.replace(self, columns=(*self.columns, *_HIDDEN_TIMES), primary_key=key)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from itertools import takewhile
 from typing import Final, Literal
 
 import msgspec
@@ -119,18 +120,13 @@ class Tables:
         """How many columns at the end are MariaDB's own, for unique keys that are kept as a hash: numbers with names of
         a kind. Without names the catalogue must say so, of a table with the columns that are followed."""
         known = self._schema.tables.get(seen.name)
-        own = {column.name for column in known.columns} if known is not None else set()
-        numbers = 0
-        while numbers < len(seen.wires) and seen.wires[-1 - numbers].kind == LONGLONG:
-            if seen.names is not None:
-                name = seen.names[-1 - numbers]
-                if name in own or not _HASH.fullmatch(name):
-                    break
-            numbers += 1
-        if seen.names is not None or known is None or not numbers:
-            return numbers if seen.names is not None else 0
-        surplus = len(seen.wires) - len(known.as_stored(len(known.columns) + 2).columns)
-        if not 0 < surplus <= numbers:
+        numbers = _count_last(wire.kind == LONGLONG for wire in reversed(seen.wires))
+        if seen.names is not None:
+            own = {column.name for column in known.columns} if known is not None else set()
+            named = _count_last(_HASH.fullmatch(name) is not None and name not in own for name in reversed(seen.names))
+            return min(numbers, named)
+        surplus = len(seen.wires) - known.width if known is not None else 0
+        if known is None or not 0 < surplus <= numbers:
             return 0
         if known.hash_keys != surplus:
             now = self._schema.look_up(seen.name)
@@ -153,3 +149,8 @@ class Tables:
                 log.warning("the binlog describes %s otherwise than was followed; its description is taken", seen.name)
             self._learn(Delta(tables=((seen.name, table.as_shown()),)))
         return table
+
+
+def _count_last(are_so: Iterable[bool]) -> int:
+    """How many are, before the first that is not."""
+    return sum(1 for _ in takewhile(bool, are_so))
