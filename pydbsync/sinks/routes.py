@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import msgspec
 
@@ -67,7 +67,7 @@ def routed_table(schema: TableSchema, route: RouteSettings) -> TableSchema:
         for column in schema.columns
         if column.name in names
     ]
-    columns += _added(route)
+    columns += [_column(name, added) for name, added in route.add.items()]
 
     def key(of: tuple[str, ...]) -> tuple[str, ...]:
         return tuple(names.get(name, name) for name in of)
@@ -79,11 +79,6 @@ def routed_table(schema: TableSchema, route: RouteSettings) -> TableSchema:
         unique_keys=tuple(key(each) for each in schema.unique_keys if all(name in names for name in each)),
         row_key=key(schema.row_key),
     )
-
-
-def _added(route: RouteSettings) -> Iterator[Column]:
-    for name, added in route.add.items():
-        yield _column(name, added)
 
 
 def _column(name: str, added: AddedColumn) -> Column:

@@ -43,10 +43,10 @@ class SourceFacts:
     collation_names: Mapping[int, str]
     """Collation by its id."""
     system_time_zone: str
+    """What the time zone SYSTEM is there."""
     default_week_format: int | None
     """This and the next one where they are not 0 and 4, as servers have them."""
     div_precision_increment: int | None
-    """What the time zone SYSTEM is there."""
     gtid_mode: str
     """MySQL's; ON for a MariaDB."""
 

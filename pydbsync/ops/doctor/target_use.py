@@ -94,10 +94,9 @@ def check_account(exam: Examination) -> Iterator[Finding]:
         rows = connection.rows("SHOW CREATE USER CURRENT_USER()")
     except ApplyError:
         return
-    yield from _password(exam, account, " ".join(str(row[0]) for row in rows))
-    limits = re.findall(
-        r"(MAX_(?:QUERIES|UPDATES|CONNECTIONS)_PER_HOUR) ([1-9]\d*)", " ".join(str(row[0]) for row in rows)
-    )
+    told = " ".join(str(row[0]) for row in rows)
+    yield from _password(exam, account, told)
+    limits = _LIMIT.findall(told)
     if limits:
         yield error(
             "account-limits",
