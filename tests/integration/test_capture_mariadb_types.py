@@ -140,6 +140,22 @@ def test_hidden_times_are_carried_exactly(
     assert altered["def"]["primary-key"] == ["id"]
 
 
+def test_a_declared_period_is_no_difference_to_what_was_followed(
+    shop: Endpoint, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """MariaDB adds the period's end to the primary key, which the statement does not say and the binlog does."""
+    capture = Capture(shop, tmp_path)
+    capture.read()
+    declared = next(sql for sql in ALTERED if "PRIMARY KEY" in sql)
+    found = capture.of(
+        declared, "INSERT INTO shop.e (id) VALUES (1)", "SET system_versioning_alter_history = KEEP",
+        "ALTER TABLE shop.e ADD v INT", "INSERT INTO shop.e (id, v) VALUES (2, 2)",
+    )  # fmt: skip
+    assert [(data["id"], data.get("v")) for _, data in rows(found)] == [(1, None), (2, 2)]
+    assert next(message for message in found if message["type"] == "table-alter")["def"]["primary-key"] == ["id"]
+    assert "describes shop.e otherwise" not in caplog.text
+
+
 def test_which_tables_have_hidden_times_is_followed_as_the_catalogue_says(shop: Endpoint) -> None:
     schema = FollowedSchema(Snapshot((), (("shop", "utf8mb4"),)), brand="mariadb")
     statements = ["CREATE TABLE shop.h (id INT PRIMARY KEY, v INT) WITH SYSTEM VERSIONING", *ALTERED]

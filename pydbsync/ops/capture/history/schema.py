@@ -52,6 +52,12 @@ class TableDef(msgspec.Struct, frozen=True):
         key = tuple(name for name in self.primary_key if name != _HIDDEN_TIMES[1].name)
         return msgspec.structs.replace(self, columns=self.columns[: -len(_HIDDEN_TIMES)], primary_key=key)
 
+    def lacks_period_end(self, stored: TableDef) -> bool:
+        """Whether `stored` is this table with what MariaDB adds to the primary key of a table that declares a period:
+        the period's end, behind the columns that the statement names."""
+        key = self.primary_key
+        return bool(key) and stored.primary_key[:-1] == key and msgspec.structs.replace(stored, primary_key=key) == self
+
     def renamed(self, name: TableName) -> TableDef:
         """The same table under another name."""
         return msgspec.structs.replace(self, name=name)

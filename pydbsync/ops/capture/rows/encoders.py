@@ -144,7 +144,7 @@ class Tables:
         if candidate is None and seen.name not in self._schema.uncertain:
             raise UnknownTable(seen.name)
         table = resolve_table(seen, candidate, self._charsets, self._collations)
-        if table is not followed:
+        if table is not followed and (followed is None or not followed.lacks_period_end(table)):
             if followed is not None:
                 log.warning("the binlog describes %s otherwise than was followed; its description is taken", seen.name)
             self._learn(Delta(tables=((seen.name, table.as_shown()),)))
