@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Literal, NamedTuple, TypeAlias
 
 from pydbsync.plan.lexer import Span, Token
@@ -30,6 +31,11 @@ class Clause(NamedTuple):
     @property
     def span(self) -> Span:
         return Span(self.tokens[0].start, self.tokens[-1].end)
+
+    def values_of(self, *options: str) -> list[Token]:
+        """What a stretch of options gives these, with or without an equals sign; each may stand there several times."""
+        tokens = [token for token in self.tokens if not token.is_mark("=")]
+        return [value for option, value in pairwise(tokens) if self.kind == "option" and option.upper in options]
 
 
 def read_clauses(statement: Statement) -> tuple[Clause, ...]:

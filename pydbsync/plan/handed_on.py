@@ -6,8 +6,6 @@ two columns; `DROP a, CHANGE b a INT, ADD b INT` gives one name what another one
 
 from __future__ import annotations
 
-from itertools import pairwise
-
 from pydbsync.errors import PlanError
 from pydbsync.model import TableName
 from pydbsync.plan.clauses import read_clauses
@@ -71,13 +69,8 @@ def own_comment(statement: Statement) -> str | None:
 
 
 def _comments(statement: Statement) -> list[Token]:
-    options = [clause.tokens for clause in read_clauses(statement) if clause.kind == "option"]
-    return [
-        text
-        for tokens in options
-        for word, text in pairwise(token for token in tokens if not token.is_mark("="))
-        if word.upper == "COMMENT" and text.kind == "string"
-    ]
+    given = [text for clause in read_clauses(statement) for text in clause.values_of("COMMENT")]
+    return [text for text in given if text.kind == "string"]
 
 
 def subject_of(statement: Statement) -> NameRef:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import pairwise
 from typing import NamedTuple
 
 from pydbsync.errors import PlanError
@@ -48,11 +47,8 @@ def takes_rows(sql: str, *, brand: Brand) -> tuple[str, ...] | None:
     if statement.action != "alter-table" or not statement.clauses:
         return None
     first = statement.clauses[0][0].start
-    options = [token for clause in read_clauses(statement) if clause.kind == "option" for token in clause.tokens]
-    if any(token.upper == "IGNORE" for token in statement.tokens if token.start < first) or any(
-        word.upper == "ENGINE" and engine.upper == "BLACKHOLE"
-        for word, engine in pairwise(token for token in options if not token.is_mark("="))
-    ):
+    engines = [engine.text.upper() for clause in read_clauses(statement) for engine in clause.values_of("ENGINE")]
+    if "BLACKHOLE" in engines or any(token.upper == "IGNORE" for token in statement.tokens if token.start < first):
         return ()
     words = [token.upper for token in statement.clauses[0][:2]]
     if words[1:] != ["PARTITION"] or words[0] not in ("DROP", "TRUNCATE", "EXCHANGE", "CONVERT"):

@@ -166,10 +166,8 @@ class _Work:
         self.keys[found.lower()] = Key(found, columns, is_unique, is_plain)
 
     def option(self, clause: Clause) -> None:
-        for index, token in enumerate(clause.tokens[:-1]):
-            if token.upper in ("ENGINE", "TYPE"):
-                value = clause.tokens[index + 2 if clause.tokens[index + 1].is_mark("=") else index + 1]
-                self.is_transactional = value.text.upper() not in ("MYISAM", "MEMORY", "HEAP", "ARIA", "CSV", "ARCHIVE")
+        for engine in clause.values_of("ENGINE", "TYPE"):
+            self.is_transactional = engine.text.upper() not in ("MYISAM", "MEMORY", "HEAP", "ARIA", "CSV", "ARCHIVE")
 
 
 def _columns(

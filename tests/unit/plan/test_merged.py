@@ -18,6 +18,7 @@ TAKES: dict[str, tuple[str, ...] | None] = {
     "ALTER TABLE t DROP a, DROP PRIMARY KEY": None,
     "ALTER IGNORE TABLE t ADD UNIQUE (a)": (),
     "ALTER TABLE t ADD a INT COMMENT 'IGNORE', ROW_FORMAT=DYNAMIC ENGINE = blackhole": (),
+    "ALTER TABLE t ENGINE 'BlackHole'": (),
     "ALTER TABLE t ENGINE=InnoDB COMMENT 'BLACKHOLE', ADD `ignore` INT": None,
     "ALTER TABLE t DROP PARTITION p0, `p 1`": ("p0", "p 1"),
     "ALTER TABLE t DROP PARTITION IF EXISTS p0": ("p0",),
