@@ -6,6 +6,7 @@ import base64
 import http.client
 import json
 import ssl
+from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote
 
@@ -44,19 +45,19 @@ class Management:
         tags = answer.get("tags", [])
         return tuple(tags) if isinstance(tags, list) else tuple(filter(None, str(tags).split(",")))
 
-    def vhost_path(self) -> str:
-        """Our virtual host as a part of a path."""
-        return quote(self._amqp.vhost, safe="")
+    def path(self, kind: str, *names: str) -> str:
+        """Where the API has what our virtual host has of a kind, or the one of this name: `/queues/VHOST/NAME`."""
+        return "/".join(["", kind, *(quote(name, safe="") for name in (self._amqp.vhost, *names))])
 
     def dropped_by_policy(self, queue: str) -> list[str]:
         """When the queue drops messages that nobody has acknowledged, by a policy that a declaration does not show, in
         words behind its name. Raises NoRight, SourceError."""
-        facts = self.get(f"/queues/{self.vhost_path()}/{quote(queue, safe='')}")
+        facts = self.get(self.path("queues", queue))
         policy = (facts or {}).get("effective_policy_definition")
         if not policy:
             return []
         version = str((self.get("/overview") or {}).get("rabbitmq_version", ""))
-        own = {"x-queue-type": facts.get("type", "classic"), **(facts.get("arguments") or {})}
+        own = own_arguments(facts)
         known = what_it_drops(own, server_version=version)
         found = what_it_drops(with_policy(own, policy, server_version=version), server_version=version)
         names = " and ".join(repr(facts[key]) for key in ("policy", "operator_policy") if facts.get(key))
@@ -98,3 +99,8 @@ class Management:
         except ConfigError as exc:
             raise SourceError(str(exc)) from exc
         return http.client.HTTPSConnection(amqp.host, self._port, timeout=self._timeout_s, context=context)
+
+
+def own_arguments(queue: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments of a queue by what the API tells of it, its type among them; policies may set others."""
+    return {"x-queue-type": queue.get("type", "classic"), **(queue.get("arguments") or {})}

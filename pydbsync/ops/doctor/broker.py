@@ -23,14 +23,13 @@ _WIDE = ("longtext", "longblob", "json")
 def check_user_limits(exam: Examination) -> Iterator[Finding]:
     """A user can be limited too, and topics beside names."""
     management, amqp = exam.management(), exam.settings.amqp
-    user = quote(amqp.user, safe="")
     try:
         limits = {
             name: most
-            for each in management.get(f"/user-limits/{user}") or []
+            for each in management.get(f"/user-limits/{quote(amqp.user, safe='')}") or []
             for name, most in (each.get("value") or {}).items()
         }
-        topics = management.get(f"/topic-permissions/{management.vhost_path()}/{user}") or []
+        topics = management.get(management.path("topic-permissions", amqp.user)) or []
     except NoRight:
         return  # only an administrator sees them; a worker that is refused says so
     workers = len(exam.settings.queues)
@@ -59,14 +58,13 @@ def check_limits(exam: Examination) -> Iterator[Finding]:
     """A virtual host can be limited in its connections and queues."""
     management, amqp = exam.management(), exam.settings.amqp
     try:
-        found = management.get(f"/vhost-limits/{management.vhost_path()}") or []
+        found = management.get(management.path("vhost-limits")) or []
         limits = found[0].get("value", {}) if found else {}
-        used = len(management.get(f"/vhosts/{management.vhost_path()}/connections") or []) if limits else 0
-        names = {
-            str(each["name"]) for each in management.get(f"/queues/{management.vhost_path()}?disable_stats=true") or []
-        }
+        used = len(management.get(f"{management.path('vhosts')}/connections") or []) if limits else 0
+        queues = management.get(f"{management.path('queues')}?disable_stats=true") or []
     except NoRight:
         return
+    names = {str(each["name"]) for each in queues}
     missing = [queue.queue for queue in exam.settings.queues if queue.queue not in names]
     most = limits.get("max-queues", -1)
     if missing and 0 <= most < len(names) + len(missing):
@@ -91,7 +89,7 @@ def check_exchanges(exam: Examination) -> Iterator[Finding]:
     management = exam.management()
     wanted = {queue.exchange: queue.exchange_type for queue in exam.settings.queues if queue.exchange}
     for name, kind in wanted.items():
-        facts = management.get(f"/exchanges/{management.vhost_path()}/{quote(name, safe='')}")
+        facts = management.get(management.path("exchanges", name))
         if facts is None:
             if not any(queue.routing_keys for queue in exam.settings.queues if queue.exchange == name):
                 yield error("exchange", f"there is no exchange {name}, and nothing declares it",
@@ -180,7 +178,7 @@ def check_rights(exam: Examination) -> Iterator[Finding]:
     """Configure, write and read on the names of the configuration."""
     management, amqp = exam.management(), exam.settings.amqp
     try:
-        found = management.get(f"/permissions/{management.vhost_path()}/{quote(amqp.user, safe='')}")
+        found = management.get(management.path("permissions", amqp.user))
     except NoRight:
         yield unknown(
             "broker-rights",

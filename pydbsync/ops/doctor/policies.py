@@ -9,6 +9,7 @@ from typing import Any, Final, NamedTuple
 
 from pydbsync.errors import SourceError
 from pydbsync.ops.doctor.examination import Examination
+from pydbsync.source.management import own_arguments
 from pydbsync.source.topology import with_policy
 
 _KINDS: Final = (("policy", "policies"), ("operator_policy", "operator-policies"))
@@ -54,8 +55,7 @@ def alternate_of(exam: Examination, exchange: Mapping[str, Any]) -> str:
 
 def effective(facts: Mapping[str, Any], policies: list[Policy], *, server_version: str) -> dict[str, Any]:
     """The queue's arguments together with what policies set, all spelled as arguments."""
-    found = dict(facts.get("arguments") or {})
-    found.setdefault("x-queue-type", facts.get("type", "classic"))
+    found = own_arguments(facts)
     told: Mapping[str, Any] = facts.get("effective_policy_definition") or {}
     for definition in [told] if any(each.definition is None for each in policies) else [
         each.definition or {} for each in policies[1:]
@@ -70,7 +70,7 @@ def _all(exam: Examination, path: str) -> list[Mapping[str, Any]] | None:
     def ask() -> list[Mapping[str, Any]] | None:
         management = exam.management()
         try:
-            return list(management.get(f"/{path}/{management.vhost_path()}") or [])
+            return list(management.get(management.path(path)) or [])
         except SourceError:
             return None
 

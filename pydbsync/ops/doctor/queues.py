@@ -19,7 +19,7 @@ from pydbsync.ops.doctor.policies import Policy, effective, policies_of
 from pydbsync.ops.doctor.reach import management_remedy
 from pydbsync.ops.doctor.state import longest_schema_change_s
 from pydbsync.ops.status.read import ask_queue
-from pydbsync.source.management import NoRight
+from pydbsync.source.management import NoRight, own_arguments
 from pydbsync.source.topology import inspect, queue_arguments, what_it_drops
 
 _OWN_NAME = "pydbsync"
@@ -32,7 +32,7 @@ _STATISTICS_S = 7.0
 def queue_facts(exam: Examination, queue: str) -> Mapping[str, Any] | None:
     """What the management API has of a queue; None where there is no such queue. Raises Away, SourceError."""
     management = exam.management()
-    path = f"/queues/{management.vhost_path()}/{quote(queue, safe='')}"
+    path = management.path("queues", queue)
 
     def ask() -> Mapping[str, Any] | None:
         facts: Mapping[str, Any] | None = management.get(path)
@@ -50,7 +50,7 @@ def queue_facts(exam: Examination, queue: str) -> Mapping[str, Any] | None:
 
 def _with_consumers(exam: Examination, queue: str, facts: Mapping[str, Any]) -> Mapping[str, Any]:
     """Facts that know of all consumers: the statistics tell of one some seconds after it has come."""
-    path = f"/queues/{exam.management().vhost_path()}/{quote(queue, safe='')}"
+    path = exam.management().path("queues", queue)
     try:
         found = ask_queue(exam.link(), queue, threading.Event())
     except (Away, SourceError):
@@ -177,8 +177,8 @@ def _queue(exam: Examination, queue: QueueSettings, facts: Mapping[str, Any]) ->
 def _unlike(exam: Examination, name: str, queue: QueueSettings, facts: Mapping[str, Any]) -> Iterator[Finding]:
     """What the configuration says of a queue holds when it is made: one that is there is used as it is."""
     wanted = queue_arguments(queue.arguments, server_version=exam.link().server_version)
-    wanted.setdefault("x-queue-type", facts.get("type", "classic"))
-    found = {"x-queue-type": facts.get("type", "classic"), **(facts.get("arguments") or {})}
+    found = own_arguments(facts)
+    wanted.setdefault("x-queue-type", found["x-queue-type"])
     unlike = [each for each, value in wanted.items() if found.get(each) != value]
     if unlike:
         here = listed(f"{each}={found.get(each, 'nothing')}" for each in unlike)
@@ -236,10 +236,10 @@ def _grave(exam: Examination, arguments: Mapping[str, Any]) -> tuple[str, bool]:
     if to is None:
         return "", False
     management = exam.management()
-    path = f"/exchanges/{management.vhost_path()}/{quote(str(to), safe='')}"
+    path = management.path("exchanges", str(to))
     if not to:
         key = arguments.get("x-dead-letter-routing-key")
-        queue = key and management.get(f"/queues/{management.vhost_path()}/{quote(str(key), safe='')}")
+        queue = key and management.get(management.path("queues", str(key)))
         return (f"; what it drops goes to queue {key}", True) if queue else ("; what it drops goes nowhere", False)
     if management.get(path) is None:
         return f"; what it drops should go to exchange {to}, which does not exist: it is gone", False
@@ -252,8 +252,8 @@ def _comes_back(exam: Examination, name: str, arguments: Mapping[str, Any]) -> b
     """Whether a dead letter of the queue gets into it again, also through queues that pass it on."""
     management = exam.management()
     try:
-        bindings = management.get(f"/bindings/{management.vhost_path()}") or []
-        queues = management.get(f"/queues/{management.vhost_path()}") or []
+        bindings = management.get(management.path("bindings")) or []
+        queues = management.get(management.path("queues")) or []
     except NoRight:
         return False
     version = exam.link().server_version

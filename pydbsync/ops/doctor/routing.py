@@ -179,12 +179,12 @@ def _routes(exam: Examination) -> tuple[Routes, bool]:
         configured = [Binding(queue.exchange, queue.queue, True, key) for queue in queues for key in queue.routing_keys]
         try:
             management = exam.management()
-            vhost = management.vhost_path()
-            found = management.get(f"/bindings/{vhost}") or []
-            exchanges = management.get(f"/exchanges/{vhost}") or []
+            found = management.get(management.path("bindings")) or []
+            exchanges = management.get(management.path("exchanges")) or []
             types |= {str(each["name"]): str(each["type"]) for each in exchanges}
             alternates = {str(each["name"]): other for each in exchanges if (other := alternate_of(exam, each))}
-            present = {str(each["name"]) for each in management.get(f"/queues/{vhost}?disable_stats=true") or []}
+            queues_there = management.get(f"{management.path('queues')}?disable_stats=true") or []
+            present = {str(each["name"]) for each in queues_there}
         except (Away, SourceError):
             return Routes(types, configured), False
         real = [
@@ -203,7 +203,7 @@ def check_bindings(exam: Examination) -> Iterator[Finding]:
     if not _routes(exam)[1]:
         return
     management = exam.management()
-    found = management.get(f"/bindings/{management.vhost_path()}") or []
+    found = management.get(management.path("bindings")) or []
     present = {(str(each["source"]), str(each["destination"]), str(each["routing_key"])) for each in found}
     queues = {destination for _, destination, _ in present}
     for queue in exam.settings.queues:
