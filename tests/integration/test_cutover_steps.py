@@ -275,7 +275,7 @@ def test_who_writes_past_the_fence_is_found(journal: Journal, fresh_source: Endp
             with fresh_source.connect() as connection, connection.cursor() as cursor:
                 for sql in ("XA START 'x'", "INSERT INTO shop.orders VALUES (2)", "XA END 'x'", "XA PREPARE 'x'"):
                     cursor.execute(sql)
-            with pytest.raises(StepFailed, match="the XA transaction x is prepared"):
+            with pytest.raises(StepFailed, match="the XA transaction 'x' is prepared"):
                 Fence().do(work)
     finally:
         open_for_writes(fresh_source)

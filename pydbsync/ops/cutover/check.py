@@ -13,12 +13,13 @@ from pydbsync.ops.cutover.carry import reported
 from pydbsync.ops.cutover.fence import beat, not_passed, parked, source_place
 from pydbsync.ops.cutover.hooks import run_hook
 from pydbsync.ops.cutover.processes import running
-from pydbsync.ops.cutover.sessions import long_transactions, prepared, replicated_from
+from pydbsync.ops.cutover.sessions import long_transactions, replicated_from
 from pydbsync.ops.cutover.triggers import orphans, refused_creator, refused_definers
 from pydbsync.ops.cutover.work import Step, StepFailed, Way, Work
 from pydbsync.ops.doctor.examination import Examination
 from pydbsync.ops.doctor.finding import listed
 from pydbsync.ops.doctor.run import examine
+from pydbsync.ops.doctor.source import prepared_transactions
 from pydbsync.ops.servers import Server
 from pydbsync.ops.verify.place import carries
 from pydbsync.plan.quoting import quote_name
@@ -76,8 +77,9 @@ class Check(Step):
 
     @staticmethod
     def _prepared(work: Work) -> list[str]:
+        found = work.servers().source.call(prepared_transactions)
         return [f"the XA transaction {each} is prepared at {work.way.source}: commit or roll it back, since whoever"
-                " commits it later writes past the fence" for each in prepared(work.servers().source)]  # fmt: skip
+                " commits it later writes past the fence" for each in found]  # fmt: skip
 
     @staticmethod
     def _long(work: Work) -> list[str]:

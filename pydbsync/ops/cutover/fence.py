@@ -13,17 +13,11 @@ from pydbsync.errors import ApplyError, OperationError, PydbsyncError, SourceErr
 from pydbsync.model import TableName
 from pydbsync.ops.cutover.events import disable_events, enable_events, enabled_events
 from pydbsync.ops.cutover.hooks import run_hook
-from pydbsync.ops.cutover.sessions import (
-    ReadOnly,
-    end_sessions,
-    prepared,
-    privileged,
-    read_only,
-    set_read_only,
-)
+from pydbsync.ops.cutover.sessions import ReadOnly, end_sessions, privileged, read_only, set_read_only
 from pydbsync.ops.cutover.statements import concerning, drops_trigger
 from pydbsync.ops.cutover.work import Step, StepFailed, Way, Work
 from pydbsync.ops.doctor.finding import counted, listed
+from pydbsync.ops.doctor.source import prepared_transactions
 from pydbsync.ops.heartbeat import beat_once
 from pydbsync.ops.servers import SYSTEM_DATABASES, Server
 from pydbsync.ops.verify.place import Passed, SourcePlace, Streams, carries
@@ -84,7 +78,7 @@ class Fence(Step):
             set_read_only(work, way.settings.source, ReadOnly(True, super_read_only=is_mysql),
                           while_waiting=lambda: self._end_sessions(work))  # fmt: skip
         ended = self._end_sessions(work)
-        if found := prepared(servers.source):
+        if found := servers.source.call(prepared_transactions):
             raise StepFailed(f"the XA transaction {found[0]} is prepared at {way.source}")
         work.keep("fence_place", list(source_place(work, way)))
         may = [] if by_hook(work) or not servers.source.dialect.is_mariadb else privileged(servers.source)

@@ -180,14 +180,6 @@ def privileged(server: Server) -> list[str]:
     return [str(grantee) for (grantee,) in found]
 
 
-def prepared(server: Server) -> list[str]:
-    """XA transactions that are prepared: whoever commits one later writes past a fence. Raises ApplyError."""
-    return [
-        data.decode("utf-8", "backslashreplace") if isinstance(data, bytes) else str(data)
-        for *_, data in server.rows("XA RECOVER")
-    ]
-
-
 def replicated_from(server: Server) -> list[str]:
     """The servers whose changes this one writes as their replica, which no read_only stops. Raises ApplyError."""
     try:

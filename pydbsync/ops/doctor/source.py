@@ -318,7 +318,7 @@ def check_transactions(exam: Examination) -> Iterator[Finding]:
 
 def check_prepared(exam: Examination) -> Iterator[Finding]:
     """A prepared XA transaction belongs to no session, and waits over restarts."""
-    names = prepared_transactions(exam.source())
+    names = visible_prepared(exam.source())
     if names:
         yield warning(
             "prepared",
@@ -328,13 +328,19 @@ def check_prepared(exam: Examination) -> Iterator[Finding]:
         )
 
 
-def prepared_transactions(connection: Connection) -> list[str]:
-    """Their names, as XA COMMIT takes them; nothing where our user may not see them."""
-    is_mariadb = connection.dialect.is_mariadb
-    try:  # a name is bytes, which no character set has to fit
-        rows = connection.rows("XA RECOVER FORMAT='SQL'" if is_mariadb else "XA RECOVER CONVERT XID")
+def visible_prepared(connection: Connection) -> list[str]:
+    """Prepared XA transactions; none where our user may not see them."""
+    try:
+        return prepared_transactions(connection)
     except ApplyError:
         return []
+
+
+def prepared_transactions(connection: Connection) -> list[str]:
+    """The names of prepared XA transactions, as XA COMMIT takes them. Raises ApplyError."""
+    is_mariadb = connection.dialect.is_mariadb
+    # A name is bytes, which no character set has to fit.
+    rows = connection.rows("XA RECOVER FORMAT='SQL'" if is_mariadb else "XA RECOVER CONVERT XID")
     return [
         text_of(data) if is_mariadb else _xid(int(form), int(length), text_of(data)) for form, length, _, data in rows
     ]

@@ -12,7 +12,7 @@ from pydbsync.ops.doctor.catalogue import source_tables
 from pydbsync.ops.doctor.examination import Away, Examination
 from pydbsync.ops.doctor.finding import Finding, counted, error, listed, ok, unknown, warning
 from pydbsync.ops.doctor.reach import is_local
-from pydbsync.ops.doctor.source import prepared_transactions
+from pydbsync.ops.doctor.source import visible_prepared
 from pydbsync.ops.doctor.variables import is_on, number, variables
 
 _LEAST_FREE = 0.1
@@ -345,7 +345,7 @@ def check_blockers(exam: Examination) -> Iterator[Finding]:
 
 def check_prepared(exam: Examination) -> Iterator[Finding]:
     """XA transactions that are prepared hold their locks over a restart."""
-    names = prepared_transactions(exam.target())
+    names = visible_prepared(exam.target())
     if names:
         yield warning(
             "prepared",
