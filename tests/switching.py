@@ -19,7 +19,8 @@ import pymysql
 import yaml
 
 from pydbsync.ops.cutover.journal import Command
-from pydbsync.ops.cutover.run import Call, Outcome, load_ways
+from pydbsync.ops.cutover.run import Call, Outcome
+from pydbsync.ops.cutover.ways import load_ways
 from tests.processes import REPOSITORY, Finished, wait_for, write_config
 from tests.servers import Endpoint, Vhost
 

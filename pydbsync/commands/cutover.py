@@ -16,7 +16,8 @@ from pydbsync.commands.shared import Format, FormatOption, JsonOption, YesOption
 from pydbsync.errors import OperationError
 from pydbsync.ops.cutover.journal import Command
 from pydbsync.ops.cutover.report import verdict, write_report
-from pydbsync.ops.cutover.run import Call, Outcome, Ways, load_ways
+from pydbsync.ops.cutover.run import Call, Outcome
+from pydbsync.ops.cutover.ways import Ways, load_ways
 from pydbsync.ops.cutover.work import Undone
 from pydbsync.process.logs import start_logging
 from pydbsync.process.stop_signals import stop_on_signals

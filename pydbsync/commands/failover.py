@@ -14,7 +14,8 @@ from pydbsync.errors import OperationError
 from pydbsync.ops.cutover.dangling import Dangling
 from pydbsync.ops.cutover.failover import Dead, not_empty, places, said
 from pydbsync.ops.cutover.returned import POLICIES, Policy, Return, Returned
-from pydbsync.ops.cutover.run import Call, load_ways
+from pydbsync.ops.cutover.run import Call
+from pydbsync.ops.cutover.ways import load_ways
 from pydbsync.ops.cutover.work import StepFailed, Work
 
 

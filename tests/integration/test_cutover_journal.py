@@ -17,7 +17,8 @@ from pydbsync.errors import OperationError
 from pydbsync.ops.cutover import journal as journals
 from pydbsync.ops.cutover.engine import Engine
 from pydbsync.ops.cutover.journal import Command, Journal, read_runs
-from pydbsync.ops.cutover.run import Call, Ways
+from pydbsync.ops.cutover.run import Call
+from pydbsync.ops.cutover.ways import Ways
 from pydbsync.ops.cutover.work import Step, StepFailed, Undone, Way, Work
 from tests.integration.cutting import opened, settings_of, work_of
 from tests.proxy import Proxy

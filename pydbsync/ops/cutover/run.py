@@ -5,15 +5,12 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable
-from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import TypeVar
 
 import msgspec
 
-from pydbsync.config.cutover_plan import CutoverPlan, load_plan
-from pydbsync.config.file import load_settings
 from pydbsync.config.settings import Settings
-from pydbsync.errors import ConfigError, OperationError
+from pydbsync.errors import OperationError
 from pydbsync.ops.cutover.carry import Carry
 from pydbsync.ops.cutover.check import Check
 from pydbsync.ops.cutover.comparison import Verify
@@ -25,22 +22,10 @@ from pydbsync.ops.cutover.processes import start_replay
 from pydbsync.ops.cutover.rehearse import Rehearsal, rehearse
 from pydbsync.ops.cutover.switch import Open, Retire, StopForth, Switch
 from pydbsync.ops.cutover.way_back import Arm, Ready, Watch
-from pydbsync.ops.cutover.work import Step, StepFailed, Way, Work
+from pydbsync.ops.cutover.ways import Ways
+from pydbsync.ops.cutover.work import Step, StepFailed, Work
 
 _T = TypeVar("_T")
-NEEDED = ("db_info", "source_db_info", "rabbitmq_conn_info", "rabbitmq_queue_bind")
-
-
-class Ways(NamedTuple):
-    """A plan with its two directions."""
-
-    plan: CutoverPlan
-    forth: Way
-    back: Way
-
-    def of(self, command: Command) -> tuple[Way, Way]:
-        """The direction that ends, and the one that begins."""
-        return (self.back, self.forth) if command == "rollback" else (self.forth, self.back)
 
 
 class Outcome(msgspec.Struct, frozen=True):
@@ -63,32 +48,6 @@ def steps() -> list[Step]:
     ]  # fmt: skip
 
 
-def load_ways(path: Path) -> Ways:
-    """The plan and its two configurations. Raises ConfigError."""
-    plan = load_plan(path)
-    ways = []
-    for name, file in (("forth", plan.forth), ("back", plan.back)):
-        settings, _ = load_settings(Path(file), require=NEEDED)
-        if settings.sink is not None:
-            raise ConfigError(f"{file} has a sink: a cut-over is one between two MySQL or MariaDB", key=name)
-        ways.append(Way(name, settings, Path(file)))
-    forth, back = ways
-    for one, other, what in (
-        (forth.settings.source, back.settings.target, "source_db_info of forth, and db_info of back"),
-        (forth.settings.target, back.settings.source, "db_info of forth, and source_db_info of back"),
-    ):
-        ends = [(each.connect.get("host"), each.connect.get("port", 3306), each.connect.get("unix_socket"))
-                for each in (one, other) if each is not None]  # fmt: skip
-        if len(ends) != 2 or ends[0] != ends[1]:
-            raise ConfigError(f"{what} are not the same server", key="back")
-    if (forth.settings.two_way is None) != (back.settings.two_way is None):
-        raise ConfigError("both configurations of a plan have it, or none", key="two_way")
-    queues = {queue.queue for queue in forth.settings.queues} & {queue.queue for queue in back.settings.queues}
-    if queues and forth.settings.amqp.address == back.settings.amqp.address:
-        raise ConfigError(f"both directions have the queue {sorted(queues)[0]!r}: give each its own", key="back")
-    return Ways(plan, forth, back)
-
-
 class Call:
     """One call of a command. Raises ConfigError, OperationError before anything is done."""
 
@@ -103,9 +62,9 @@ class Call:
         log: logging.Logger,
         stop: threading.Event,
     ) -> None:
+        """`is_back`: a failover from the server that a cutover went to."""
         self._ways, self._command = ways, command
         self._tell, self._ask, self._log, self._stop = tell, ask, log, stop
-        """`is_back`: a failover from the server that a cutover went to."""
         self._way, self._back = (ways.back, ways.forth) if is_back else ways.of(command)
 
     def failover(self, *, undo: bool = False, leaves_queues: bool = False) -> Outcome:
