@@ -31,7 +31,7 @@ from pydbsync.sinks.keep import Keep, KeptChange, Step
 from pydbsync.sinks.make import Parts, parts_of
 from pydbsync.sinks.plans import SinkPlans
 from pydbsync.sinks.schema import SinkSchemaFlow
-from pydbsync.sinks.source_tables import SourceColumns, routes_of
+from pydbsync.sinks.source_tables import SourceColumns
 from pydbsync.sinks.writer import SinkRow, place_of
 
 _LOCK_MARGIN_S = 2.0
@@ -81,7 +81,6 @@ class SinkDesk:
         self._actor = actor or actor_here()
         self._router = router_from(settings)
         self._parts = open_keeps(settings, log)
-        self._routes = routes_of(settings, self._router)
         self._foreign = Foreign(settings, SourceColumns(settings, self._router))
         self._takes_unread = False
 
@@ -182,7 +181,7 @@ class SinkDesk:
         try:
             keep.take_over()
             parts.writer.open()
-            plans = SinkPlans(self._router, parts.writer, self._routes)
+            plans = SinkPlans(self._router, parts.writer, parts.routes)
             plans.attach()
             waiting, done = Waiting(), set[int]()
             every = [kept for kept in keep.parked() if kept.status == "parked"]
@@ -254,7 +253,7 @@ class SinkDesk:
         return found if isinstance(found, DecodeError) else [found]
 
     def _change_schema(self, parts: Parts, kept: KeptChange, change: SchemaChange, others: list[KeptChange]) -> str:
-        flow = SinkSchemaFlow(self._settings, router=self._router, writer=parts.writer, routes=self._routes)
+        flow = SinkSchemaFlow(self._settings, router=self._router, writer=parts.writer, routes=parts.routes)
         flow.start("")
         for each in (change, *(found for other in others if isinstance(found := _decoded(other), SchemaChange))):
             flow.add(Delivery(b"", 0, False), each)

@@ -23,8 +23,9 @@ from pydbsync.sinks.held import HeldAcknowledgements, Keeps
 from pydbsync.sinks.keep import Keep
 from pydbsync.sinks.ndjson import NdjsonSink
 from pydbsync.sinks.plans import SinkPlans
+from pydbsync.sinks.routes import SinkRoutes
 from pydbsync.sinks.schema import SinkSchemaFlow
-from pydbsync.sinks.source_tables import routes_of
+from pydbsync.sinks.source_tables import SourceTables
 from pydbsync.sinks.writer import RowWriter
 
 _METHODS = ("open", "key_columns", "check", "write", "change_schema", "close")
@@ -36,6 +37,8 @@ class Parts(NamedTuple):
 
     writer: RowWriter
     keep: Keep
+    routes: SinkRoutes | None
+    """None where rows come as they are."""
     holds: Keeps[Any] | None = None
     """What acknowledgements wait for."""
 
@@ -51,11 +54,10 @@ def sink_stages(
     """The parts that a stream is followed with, for the sink of the settings. Raises ConfigError."""
     assert settings.sink is not None  # noqa: S101 (asked for by the caller)
     router = router_from(settings)
-    writer, keep, holds = parts_of(settings, router, source.stream, log=log)
+    writer, keep, routes, holds = parts_of(settings, router, source.stream, log=log)
     if holds is not None:
         source = HeldAcknowledgements(source, holds)
     apart = ApartSink(settings, writer=writer, keep=keep, stream=source.stream, log=log, tell=tell, connected=connected)
-    routes = routes_of(settings, router)
     plans = SinkPlans(router, writer, routes)
     schema = SinkSchemaFlow(settings, router=router, writer=writer, routes=routes)
 
@@ -71,24 +73,26 @@ def sink_stages(
 def parts_of(settings: Settings, router: Router, stream: str, *, log: logging.Logger) -> Parts:
     """The sink and its keep. Raises ConfigError."""
     sink = settings.sink
-    if isinstance(sink, NdjsonSettings):
-        return Parts(NdjsonSink(for_stream(sink.path, stream)), _folder(sink, stream))
-    if isinstance(sink, OwnSinkSettings):
-        return Parts(_own_sink(sink, stream), _folder(sink, stream))
+    if isinstance(sink, NdjsonSettings | OwnSinkSettings):
+        writer = (
+            NdjsonSink(for_stream(sink.path, stream)) if isinstance(sink, NdjsonSettings) else _own_sink(sink, stream)
+        )
+        routes = SourceTables(settings, router).routes if settings.routes else None
+        return Parts(writer, _folder(sink, stream), routes)
     if isinstance(sink, SearchSettings):
         try:
             from pydbsync.sinks.search.make import search_parts  # noqa: PLC0415 (urllib3 is loaded where it is used)
         except ImportError as exc:
             raise ConfigError(f"needs urllib3 ({exc}): pip install 'pydbsync[opensearch]'", key="sink.type") from exc
         parts = search_parts(settings, sink, router, stream, log=log)
-        return Parts(parts.writer, parts.keep)
+        return Parts(parts.writer, parts.keep, parts.tables.routes)
     assert isinstance(sink, RedisSettings)  # noqa: S101 (there are no others)
     try:
         from pydbsync.sinks.redis.make import redis_parts  # noqa: PLC0415 (redis-py is loaded where it is used)
     except ImportError as exc:
         raise ConfigError(f"needs redis-py ({exc}): pip install 'pydbsync[redis]'", key="sink.type") from exc
     made = redis_parts(settings, sink, router, stream, log=log)
-    return Parts(made.writer, made.keep, made.durability)
+    return Parts(made.writer, made.keep, made.tables.routes, made.durability)
 
 
 class OpenKeep:

@@ -30,7 +30,8 @@ class SourceTables:
         self._source = settings.source
         self._router = router
         self._connection: Connection | None = None
-        self.routes = SinkRoutes(settings, router, self.of_source)
+        self.routes = SinkRoutes(settings, router, self.of_source) if settings.routes else None
+        """None where rows come as they are."""
 
     def __call__(self, name: TableName) -> TableSchema | None:
         """The source's table that goes to this name; None if there is none. Raises TransientError, ConfigError."""
@@ -40,7 +41,7 @@ class SourceTables:
         """The same as its rows come by its route."""
         for source in self._sources(name):
             if (found := self.of_source(source)) is not None:
-                route = self.routes.settings(source)
+                route = self.routes.settings(source) if self.routes is not None else None
                 return found if route is None else routed_table(found, route)
         return None
 
@@ -67,11 +68,6 @@ class SourceTables:
         if self._connection is not None:
             self._connection.close()
             self._connection = None
-
-
-def routes_of(settings: Settings, router: Router) -> SinkRoutes | None:
-    """The routes of a sink; None where there are none. Raises ConfigError."""
-    return SourceTables(settings, router).routes if settings.routes else None
 
 
 class SourceColumns:

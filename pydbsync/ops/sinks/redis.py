@@ -36,6 +36,7 @@ class RedisTarget:
         """Connected. Raises ConfigError, TransientError."""
         self._sink = sink
         self._parts = redis_parts(settings, sink, router, stream, log=log)
+        self.routes = self._parts.tables.routes
         self._parts.writer.open()
 
     def takes(self, name: TableName) -> bool:

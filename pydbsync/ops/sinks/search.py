@@ -35,6 +35,7 @@ class SearchTarget:
         self._mark = sink.mark
         self._log = log
         self._parts = search_parts(settings, sink, router, stream, log=log, is_worker=False)
+        self.routes = self._parts.tables.routes
         self._client = self._parts.client
         self._filled: dict[str, Index] = {}
         self.product = sink.product

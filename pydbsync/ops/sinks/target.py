@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, Protocol, TypeAlias
 
 from pydbsync.model import TableName, TableSchema
+from pydbsync.sinks.routes import SinkRoutes
 from pydbsync.sinks.shapes import Image
 from pydbsync.work import StreamState
 
@@ -32,6 +33,8 @@ class ToolTarget(Protocol):
     """For people."""
     is_filled_aside: bool
     """Whether a copy fills something new, which then takes the place of what there was."""
+    routes: SinkRoutes | None
+    """None where rows come as they are."""
 
     def takes(self, name: TableName) -> bool:
         """Whether the table goes there."""

@@ -27,7 +27,6 @@ from pydbsync.ops.sinks.target import Content, Key, Shape, ToolTarget
 from pydbsync.ops.verify.place import Passed, Streams
 from pydbsync.places import Checkpoint
 from pydbsync.sinks.shapes import Image
-from pydbsync.sinks.source_tables import routes_of
 from pydbsync.sinks.writer import order
 from pydbsync.work import StreamState
 
@@ -82,7 +81,6 @@ class SinkTool:
         self._stop = stop
         self._log = log
         self._router = router_from(settings)
-        self._routes = routes_of(settings, self._router)
         names = [queue.stream for queue in settings.queues] or [settings.stream]
         self._streams = [stream] if stream else names
         self._target = target_of(settings, self._router, self._streams[0], log=log)
@@ -244,8 +242,9 @@ class SinkTool:
 
     def _routed(self, source: TableName, image: Image) -> Image | None:
         """The row as it comes by its route; None where it does not. Raises OperationError."""
+        routes = self._target.routes
         try:
-            route = self._routes.route(source) if self._routes is not None else None
+            route = None if routes is None else routes.route(source)
             return image if route is None else route.row(image)
         except PlanError as exc:
             raise OperationError(f"a row of {source} cannot be routed: {exc}") from exc
@@ -256,7 +255,8 @@ class SinkTool:
 
     def _is_by_history(self, source: TableName) -> bool:
         """Whether what is there besides cannot be told from the source's rows."""
-        settings = self._routes.settings(source) if self._routes is not None else None
+        routes = self._target.routes
+        settings = None if routes is None else routes.settings(source)
         return settings is not None and settings.is_by_history
 
     def _written(self, name: TableName, shape: Shape, image: Image) -> tuple[Key, Content]:

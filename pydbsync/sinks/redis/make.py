@@ -17,8 +17,9 @@ from pydbsync.sinks.source_tables import SourceTables
 
 
 class RedisParts(NamedTuple):
-    """They share one connection."""
+    """They share one connection to Redis, and one to the source."""
 
+    tables: SourceTables
     client: RedisClient
     shapes: Shapes
     writer: RedisSink
@@ -31,8 +32,9 @@ def redis_parts(
 ) -> RedisParts:
     """Nothing is connected yet. Raises ConfigError."""
     client = RedisClient(sink)
-    shapes = Shapes(sink, SourceTables(settings, router).routed)
+    tables = SourceTables(settings, router)
+    shapes = Shapes(sink, tables.routed)
     durability = Durability(sink, client, log=log)
     writer = RedisSink(sink, client, shapes, durability, log=log)
     keep = RedisKeep(sink, client, stream=stream, lock_s=settings.lock_timeout_s)
-    return RedisParts(client, shapes, writer, keep, durability)
+    return RedisParts(tables, client, shapes, writer, keep, durability)

@@ -18,8 +18,9 @@ from pydbsync.sinks.source_tables import SourceTables
 
 
 class SearchParts(NamedTuple):
-    """They share one connection."""
+    """They share one connection to the cluster, and one to the source."""
 
+    tables: SourceTables
     client: SearchClient
     shapes: Shapes
     indices: TableIndices
@@ -39,9 +40,10 @@ def search_parts(
 ) -> SearchParts:
     """Nothing is connected yet. Raises ConfigError."""
     client = SearchClient(sink)
-    shapes = Shapes(sink, SourceTables(settings, router).routed)
+    tables = SourceTables(settings, router)
+    shapes = Shapes(sink, tables.routed)
     indices = TableIndices(sink, client, log=log)
     keep = SearchKeep(sink, client, stream=stream, lock_s=settings.lock_timeout_s)
     bulk = BulkWriter(sink, client, alive=keep.keep_alive if is_worker else lambda: None)
     writer = SearchSink(sink, client, shapes, indices, bulk, log=log)
-    return SearchParts(client, shapes, indices, bulk, writer, keep)
+    return SearchParts(tables, client, shapes, indices, bulk, writer, keep)
