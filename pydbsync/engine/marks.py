@@ -16,6 +16,7 @@ from typing import Final
 from pydbsync.errors import DecodeError, StopError
 from pydbsync.model import Delivery, RowChange
 from pydbsync.protocols import Decode, Source
+from pydbsync.source.wrapped import WrappedSource
 
 NEVER: Final = 2**62
 _CLOCK_S: Final = 1
@@ -97,14 +98,13 @@ class SentMarks:
         )
 
 
-class ProvenSource:
+class ProvenSource(WrappedSource):
     """A source that hands nothing out before a mark has come: what comes before is held, as far as `prefetch` goes."""
 
     def __init__(
         self, source: Source, marks: SentMarks, *, decode: Decode, most: int, most_bytes: int, log: logging.Logger
     ) -> None:
-        self.stream = source.stream
-        self._source = source
+        super().__init__(source)
         self._marks = marks
         self._decode = decode
         self._most, self._most_bytes = most, most_bytes
@@ -117,10 +117,6 @@ class ProvenSource:
         self._source.open(stop, while_waiting)
         self._marks.is_following = True
 
-    @property
-    def is_new(self) -> bool:
-        return self._source.is_new
-
     def take(self, *, timeout_s: float) -> Sequence[Delivery]:
         if not self._marks.lets_through:
             self._hold(self._source.take(timeout_s=timeout_s))
@@ -131,17 +127,8 @@ class ProvenSource:
             return held
         return self._source.take(timeout_s=timeout_s)
 
-    def acknowledge(self, tag: int) -> None:
-        self._source.acknowledge(tag)
-
     def is_drained(self) -> bool:
         return self._marks.is_proven and not self._held and self._source.is_drained()
-
-    def finish(self) -> bool:
-        return self._source.finish()
-
-    def depth(self) -> int | None:
-        return self._source.depth()
 
     def close(self) -> None:
         self._marks.is_following = False

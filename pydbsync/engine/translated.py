@@ -2,29 +2,28 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from pydbsync.decode.maxwell import decode_changes
 from pydbsync.decode.spoken import Translate
 from pydbsync.errors import DecodeError
 from pydbsync.model import Change, Delivery
 from pydbsync.protocols import Decode, Source
+from pydbsync.source.wrapped import WrappedSource
 
 _NOTHING = b""
 """The body of a delivery that changes nothing: it is acknowledged in its turn with all others."""
 
 
-class TranslatedSource:
-    """Hands out one delivery a change; fits protocols.Source.
+class TranslatedSource(WrappedSource):
+    """Hands out one delivery a change.
 
     All messages of one delivery but the last have the tag of the delivery before it, as those of a sequence have. What
     cannot be translated is handed on as it came, and `decoder_of` says why it cannot be read.
     """
 
     def __init__(self, source: Source, translate: Translate) -> None:
-        self.stream: str = source.stream
-        self._source = source
+        super().__init__(source)
         self._translate = translate
 
     def take(self, *, timeout_s: float) -> Sequence[Delivery]:
@@ -40,28 +39,6 @@ class TranslatedSource:
             found += [Delivery(message, tag - 1, redelivered) for message in messages[:-1]]
             found.append(Delivery(messages[-1], tag, redelivered))
         return found
-
-    def open(self, stop: threading.Event, while_waiting: Callable[[], object] = lambda: None) -> None:
-        self._source.open(stop, while_waiting)
-
-    @property
-    def is_new(self) -> bool:
-        return self._source.is_new
-
-    def acknowledge(self, tag: int) -> None:
-        self._source.acknowledge(tag)
-
-    def is_drained(self) -> bool:
-        return self._source.is_drained()
-
-    def finish(self) -> bool:
-        return self._source.finish()
-
-    def depth(self) -> int | None:
-        return self._source.depth()
-
-    def close(self) -> None:
-        self._source.close()
 
 
 def decoder_of(translate: Translate, input_format: str) -> Decode:

@@ -26,7 +26,7 @@ from pydbsync.engine.schema_flow import SchemaFlow
 from pydbsync.engine.stages import Stages
 from pydbsync.engine.table_plans import TablePlans, router_from
 from pydbsync.errors import ConfigError, PlanError, TransientError
-from pydbsync.model import Delivery, Referrer, SchemaChange, TableName, TableSchema
+from pydbsync.model import Referrer, SchemaChange, TableName, TableSchema
 from pydbsync.places import Checkpoint
 from pydbsync.plan.altered_copy import AlteredCopy
 from pydbsync.plan.batch import single_statements
@@ -42,6 +42,7 @@ from pydbsync.process.stop_signals import stop_on_signals
 from pydbsync.protocols import Decode, Source
 from pydbsync.source.amqp import AmqpSource
 from pydbsync.source.file import FileSource
+from pydbsync.source.wrapped import WrappedSource
 from pydbsync.work import CopyRows, ParkedChange, ParkedRows, Pauses, SchemaStep, StreamState, Work
 
 _HEADER = (
@@ -121,37 +122,14 @@ def _flat_gap(gap: str) -> str:
     return re.sub(r"\s", " ", _COMMENT.sub(flat, gap))
 
 
-class _Unacknowledged:
+class _Unacknowledged(WrappedSource):
     """A source whose deliveries are only looked at."""
-
-    def __init__(self, source: Source) -> None:
-        self.stream = source.stream
-        self._source = source
-
-    def open(self, stop: threading.Event, while_waiting: Callable[[], object] = lambda: None) -> None:
-        self._source.open(stop, while_waiting)
-
-    @property
-    def is_new(self) -> bool:
-        return self._source.is_new
-
-    def take(self, *, timeout_s: float) -> Sequence[Delivery]:
-        return self._source.take(timeout_s=timeout_s)
 
     def acknowledge(self, tag: int) -> None:
         pass
 
-    def is_drained(self) -> bool:
-        return self._source.is_drained()
-
     def finish(self) -> bool:
         return False
-
-    def depth(self) -> int | None:
-        return self._source.depth()
-
-    def close(self) -> None:
-        self._source.close()
 
 
 _NAME = r"(?:`(?:[^`]|``)+`|[\w$]+)"

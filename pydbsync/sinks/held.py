@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import threading
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Generic, Protocol, TypeVar
 
 from pydbsync.model import Delivery
 from pydbsync.protocols import Source
+from pydbsync.source.wrapped import WrappedSource
 
 _Mark = TypeVar("_Mark")
 _LOOK_S = 0.1
@@ -27,21 +27,13 @@ class Keeps(Protocol[_Mark]):
         """Nobody asks for the marks any more."""
 
 
-class HeldAcknowledgements(Generic[_Mark]):
+class HeldAcknowledgements(WrappedSource, Generic[_Mark]):
     """What is not acknowledged comes again: so a message is there until the sink cannot lose it any more."""
 
     def __init__(self, source: Source, keeps: Keeps[_Mark]) -> None:
-        self.stream = source.stream
-        self._source = source
+        super().__init__(source)
         self._keeps = keeps
         self._held: deque[tuple[int, _Mark]] = deque()
-
-    def open(self, stop: threading.Event, while_waiting: Callable[[], object] = lambda: None) -> None:
-        self._source.open(stop, while_waiting)
-
-    @property
-    def is_new(self) -> bool:
-        return self._source.is_new
 
     def take(self, *, timeout_s: float) -> Sequence[Delivery]:
         self._release()
@@ -58,9 +50,6 @@ class HeldAcknowledgements(Generic[_Mark]):
     def finish(self) -> bool:
         self._release()
         return self._source.finish()
-
-    def depth(self) -> int | None:
-        return self._source.depth()
 
     def close(self) -> None:
         self._held.clear()
