@@ -13,6 +13,7 @@ from pathlib import Path
 import msgspec
 
 from pydbsync.errors import ConfigError, TransientError
+from pydbsync.files import write_whole
 from pydbsync.places import Checkpoint
 from pydbsync.sinks.keep import KeptChange, KeptPause, behind_ids, decode_kept, decode_pauses, encode
 from pydbsync.work import ParkedChange, StreamState
@@ -245,18 +246,8 @@ class FolderKeep:
         self._replace("state.json", msgspec.json.encode(document))
 
     def _replace(self, name: str, text: bytes) -> None:
-        partial = self._folder / f"{name}.partial"
         with _transient():
-            with partial.open("wb") as file:
-                file.write(text)
-                file.flush()
-                os.fsync(file.fileno())
-            partial.replace(self._folder / name)
-            folder = os.open(self._folder, os.O_RDONLY)
-            try:
-                os.fsync(folder)
-            finally:
-                os.close(folder)
+            write_whole(self._folder / name, [text])
 
 
 @contextmanager

@@ -17,7 +17,7 @@ BUILDS_ON = {"apply": {"plan"}}
 """The one arrow between stages: what the plan makes, apply runs; its statements, quoting and table plans are plan's."""
 LAYERS = {
     **dict.fromkeys(("__init__", "errors", "gtids", "model", "places", "protocols", "work"), 0),
-    **dict.fromkeys(("config", "backoff", "killpoints"), 1),
+    **dict.fromkeys(("config", "backoff", "files", "killpoints"), 1),
     **dict.fromkeys(STAGES, 2),
     "engine": 3,
     "sinks": 3,

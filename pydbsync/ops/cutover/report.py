@@ -6,9 +6,9 @@ import html
 from collections.abc import Sequence
 from pathlib import Path
 
+from pydbsync.files import write_result
 from pydbsync.ops.cutover.rehearse import Rehearsal
 from pydbsync.ops.doctor.finding import counted
-from pydbsync.ops.files import write_whole
 
 _STYLE = (
     "body{font:15px/1.5 system-ui,sans-serif;max-width:60em;margin:2em auto;padding:0 1em}table{border-collapse:"
@@ -18,7 +18,7 @@ _WIDTH, _HEIGHT, _LEFT, _BOTTOM = 720, 180, 64, 24
 
 
 def write_report(found: Rehearsal, folder: Path, name: str) -> list[Path]:
-    """The files: NAME.md, NAME.html, and the two plots. Raises OSError."""
+    """The files: NAME.md, NAME.html, and the two plots. Raises OperationError, OSError."""
     folder.mkdir(parents=True, exist_ok=True)
     times = [sample.at_s for sample in found.samples]
     plots = {
@@ -28,11 +28,11 @@ def write_report(found: Rehearsal, folder: Path, name: str) -> list[Path]:
     files = []
     for what, svg in plots.items():
         files.append(folder / f"{name}.{what}.svg")
-        write_whole(files[-1], [svg.encode()], replaces=True)
+        write_result(files[-1], [svg.encode()], replaces=True)
     text = markdown(found, name)
     files += [folder / f"{name}.md", folder / f"{name}.html"]
-    write_whole(files[-2], [text.encode()], replaces=True)
-    write_whole(files[-1], [page(found, plots).encode()], replaces=True)
+    write_result(files[-2], [text.encode()], replaces=True)
+    write_result(files[-1], [page(found, plots).encode()], replaces=True)
     return files
 
 

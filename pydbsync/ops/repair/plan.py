@@ -16,8 +16,8 @@ from typing import Final
 import msgspec
 
 from pydbsync.errors import OperationError
+from pydbsync.files import write_result
 from pydbsync.model import TableName
-from pydbsync.ops.files import write_whole
 from pydbsync.ops.repair.change import PlannedChange
 from pydbsync.ops.repair.writer import RowWriter
 
@@ -60,7 +60,7 @@ def write_plan(plan: RepairPlan, path: Path, writers: dict[TableName, RowWriter]
 
     Raises OperationError if it exists: a plan may be the only record of what was there before.
     """
-    write_whole(path, _rendered(plan, writers), replaces=False)
+    write_result(path, _rendered(plan, writers), replaces=False)
 
 
 def _rendered(plan: RepairPlan, writers: dict[TableName, RowWriter]) -> Iterator[bytes]:

@@ -8,10 +8,10 @@ from typing import Final, Literal, TypeAlias
 import msgspec
 
 from pydbsync.errors import OperationError
+from pydbsync.files import write_result
 from pydbsync.killpoints import kill_point
 from pydbsync.model import TableName
 from pydbsync.ops.chunks import Chunk
-from pydbsync.ops.files import write_whole
 from pydbsync.ops.verify.matching import TableSides
 from pydbsync.ops.verify.pairs import TablePair
 from pydbsync.ops.verify.settle import RowVerdict
@@ -168,7 +168,7 @@ def show_value(value: bytes | None, form: Form) -> str | None:
 def write_report(report: Report, path: Path) -> None:
     """Replace the file in one step, so that a run that is killed leaves a whole one."""
     kill_point("before-report")
-    write_whole(path, [msgspec.json.format(msgspec.json.encode(report), indent=1), b"\n"], replaces=True)
+    write_result(path, [msgspec.json.format(msgspec.json.encode(report), indent=1), b"\n"], replaces=True)
     kill_point("after-report")
 
 

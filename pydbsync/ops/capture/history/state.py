@@ -19,6 +19,7 @@ import pymysql
 
 from pydbsync.apply.raw_connection import RawConnection
 from pydbsync.errors import ConfigError, OperationError
+from pydbsync.files import write_whole
 from pydbsync.killpoints import kill_point
 from pydbsync.ops.capture.binlog.reader import BinlogPlace, translated
 from pydbsync.ops.capture.history.follow import Delta, FollowedSchema, Snapshot
@@ -169,19 +170,8 @@ class FileState:
             self._history = None
 
     def _replace(self, name: str, content: bytes) -> None:
-        """Exchange a file so that after a crash it is the old one or the new one."""
-        new = self._folder / f"{name}.new"
         with self._writing():
-            with new.open("wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            new.replace(self._folder / name)
-            folder = os.open(self._folder, os.O_RDONLY)
-            try:
-                os.fsync(folder)
-            finally:
-                os.close(folder)
+            write_whole(self._folder / name, [content])
 
     @contextmanager
     def _writing(self) -> Iterator[None]:

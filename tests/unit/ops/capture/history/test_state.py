@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 from pathlib import Path
 
 import pytest
@@ -119,11 +120,15 @@ def test_a_state_that_was_damaged_is_named(tmp_path: Path) -> None:
 
 
 def test_a_disk_without_room_is_said_and_what_is_kept_stays(tmp_path: Path) -> None:
-    """/dev/full takes nothing, as a full disk."""
+    """A limit on the size of files ends a write in its midst, as a full disk does."""
     state = begun(tmp_path)
-    (tmp_path / "place.json.new").symlink_to("/dev/full")
-    with pytest.raises(OperationError, match="cannot be written: No space left on device; make room"):
-        state.save_place(place(300))
+    former = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10, former[1]))
+    try:
+        with pytest.raises(OperationError, match="cannot be written: File too large; make room"):
+            state.save_place(place(300))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, former)
     state.close()
     again = FileState(tmp_path)
     saved = again.load()
