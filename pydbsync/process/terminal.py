@@ -23,7 +23,6 @@ class Terminal:
         self._shown_at = 0.0
         self._shown: dict[str, tuple[float, int]] = {}
         self._rates: dict[str, float] = {}
-        self._last_line = ""
 
     def __enter__(self) -> Terminal:
         if self._live:
