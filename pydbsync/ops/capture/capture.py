@@ -1,4 +1,4 @@
-"""The loop of capture: the source's binlog → events → messages → sink, its place stored behind what is confirmed."""
+"""The loop of capture: the binlog → events → messages → publisher, its place stored behind what is confirmed."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ from pydbsync.ops.capture.changes import Changes
 from pydbsync.ops.capture.charsets import Charsets
 from pydbsync.ops.capture.history.follow import Delta, FollowedSchema, Snapshot
 from pydbsync.ops.capture.history.state import Beginning, CaptureState, Entry, FileState, Saved, TableState
-from pydbsync.ops.capture.publish.amqp import AmqpSink, QueueFull
-from pydbsync.ops.capture.publish.sink import FileSink, Sink, StreamSink
+from pydbsync.ops.capture.publish.amqp import AmqpPublisher, QueueFull
+from pydbsync.ops.capture.publish.publisher import FilePublisher, Publisher, StreamPublisher
 from pydbsync.ops.capture.settings import FIRST_SERVER_ID, CaptureSettings, StateTable
 from pydbsync.ops.capture.source import SourceServer
 from pydbsync.ops.told import Told
@@ -202,8 +202,8 @@ class _Session:
         schema = saved.schema_at(saved.place, self._followed(saved.beginning.snapshot))
         for name in ask_for:
             self._ask_for(name, saved.place, schema)
-        self._sink = open_sink(settings, stop, one_by_one=one_by_one)
-        opened.callback(self._sink.close)
+        self._publisher = open_publisher(settings, stop, one_by_one=one_by_one)
+        opened.callback(self._publisher.close)
         self._reader = self._read(saved.place, follow=settings.follow)
         opened.callback(self._reader.close)
         is_mariadb = facts.brand == "mariadb"
@@ -245,14 +245,14 @@ class _Session:
             raise
 
     def _store_confirmed(self) -> None:
-        """The sink has failed: store the last place before which all is confirmed nevertheless."""
+        """The publisher has failed: store the last place before which all is confirmed nevertheless."""
         self._forget_ends()
-        if self._ends and self._ends[0][0] <= self._sink.confirmed:
+        if self._ends and self._ends[0][0] <= self._publisher.confirmed:
             self._store(self._ends[0][1])
 
     def _forget_ends(self) -> None:
         """All but the last of which everything before is confirmed, and those behind it."""
-        confirmed = self._sink.confirmed
+        confirmed = self._publisher.confirmed
         while len(self._ends) > 1 and self._ends[1][0] <= confirmed:
             self._ends.popleft()
 
@@ -262,11 +262,11 @@ class _Session:
             self._stored = place
 
     def _run(self, backoff: Backoff) -> None:
-        publish, take, reader = self._sink.publish, self._changes.take, self._reader
+        publish, take, reader = self._publisher.publish, self._changes.take, self._reader
         begun = time.monotonic()
         due = begun + self._settings.checkpoint_s
         published = marked = 0
-        for event in reader.events(self._sink.push):
+        for event in reader.events(self._publisher.push):
             for batch in take(event, reader.file):
                 published += len(batch.bodies)
                 publish(batch)
@@ -305,7 +305,7 @@ class _Session:
     @property
     def waits_for(self) -> str:
         """Why the receiver takes nothing at this moment."""
-        return self._sink.waits_for
+        return self._publisher.waits_for
 
     @property
     def unknown_table(self) -> TableName | None:
@@ -329,7 +329,7 @@ class _Session:
 
     def _checkpoint(self) -> None:
         # The place lies before a transaction that is half published: after a crash it comes again as a whole.
-        self._sink.flush()
+        self._publisher.flush()
         place = self._changes.place
         self._ends.clear()
         self._store(place)
@@ -496,12 +496,12 @@ def open_state(settings: CaptureSettings) -> CaptureState:
     return FileState(settings.state)
 
 
-def open_sink(settings: CaptureSettings, stop: threading.Event, *, one_by_one: bool = False) -> Sink:
+def open_publisher(settings: CaptureSettings, stop: threading.Event, *, one_by_one: bool = False) -> Publisher:
     """The receiver that the settings name."""
     if settings.output == "file" and settings.file is not None:
-        return FileSink(settings.file)
+        return FilePublisher(settings.file)
     if settings.output == "rabbitmq" and settings.amqp is not None:
-        return AmqpSink(
+        return AmqpPublisher(
             settings.amqp,
             exchange=settings.exchange,
             exchange_type=settings.exchange_type,
@@ -511,4 +511,4 @@ def open_sink(settings: CaptureSettings, stop: threading.Event, *, one_by_one: b
             queues=settings.queues,
             one_by_one=one_by_one,
         )
-    return StreamSink(sys.stdout.buffer)
+    return StreamPublisher(sys.stdout.buffer)

@@ -52,7 +52,7 @@ _PERSISTENT: Final = 2
 _LONGEST_KEY_BYTES: Final = 255
 
 
-class AmqpSink:
+class AmqpPublisher:
     """RabbitMQ with publisher confirms; a message that no queue takes is an error.
 
     The connection's thread sends; `publish` hands it some hundred messages at a time and waits while too many are not

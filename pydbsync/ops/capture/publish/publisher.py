@@ -1,4 +1,4 @@
-"""Where messages go: what a receiver must be able to do, and the file and standard output as receivers."""
+"""Who publishes messages: what a publisher must be able to do, and those to a file and to standard output."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from pydbsync.ops.capture.batch import Batch
 _LARGE_BYTES: Final = 2**16
 
 
-class Sink(Protocol):
-    """One receiver of messages."""
+class Publisher(Protocol):
+    """Hands messages to one receiver."""
 
     def publish(self, batch: Batch) -> None:
         """Hand over messages; may wait for room. Raises SourceError (try again later) or OperationError."""
@@ -41,7 +41,7 @@ def one_line(body: bytes) -> bytes:
     return body.replace(b"\n", b" ").replace(b"\r", b" ") if b"\n" in body or b"\r" in body else body
 
 
-class StreamSink:
+class StreamPublisher:
     """Standard output, or any binary stream: one message a line."""
 
     waits_for = ""
@@ -80,7 +80,7 @@ class StreamSink:
         """The stream is not ours to close."""
 
 
-class FileSink(StreamSink):
+class FilePublisher(StreamPublisher):
     """A file that grows; a line that a crash cut off is taken away first."""
 
     def __init__(self, path: Path) -> None:

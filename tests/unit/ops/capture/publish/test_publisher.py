@@ -10,7 +10,7 @@ import pytest
 from pydbsync.errors import ConfigError
 from pydbsync.model import TableName
 from pydbsync.ops.capture.batch import Batch
-from pydbsync.ops.capture.publish.sink import FileSink, StreamSink
+from pydbsync.ops.capture.publish.publisher import FilePublisher, StreamPublisher
 from pydbsync.ops.capture.settings import CaptureSettings
 
 TABLE = TableName("d", "t")
@@ -18,10 +18,10 @@ TABLE = TableName("d", "t")
 
 def test_a_message_is_a_line() -> None:
     stream = io.BytesIO()
-    sink = StreamSink(stream)
-    sink.publish(Batch(TABLE, [b'{"a":1}', b'{"a":2}']))
-    sink.publish(Batch(TABLE, [b'{"j":[1,\r\n 2]}']))
-    sink.flush()
+    publisher = StreamPublisher(stream)
+    publisher.publish(Batch(TABLE, [b'{"a":1}', b'{"a":2}']))
+    publisher.publish(Batch(TABLE, [b'{"j":[1,\r\n 2]}']))
+    publisher.flush()
     assert stream.getvalue() == b'{"a":1}\n{"a":2}\n{"j":[1,   2]}\n'
 
 
@@ -36,16 +36,16 @@ def test_a_file_goes_on_behind_its_last_whole_line(before: bytes | None, kept: b
     path = tmp_path / "out.ndjson"
     if before is not None:
         path.write_bytes(before)
-    sink = FileSink(path)
-    sink.publish(Batch(TABLE, [b"next"]))
-    sink.flush()
-    sink.close()
+    publisher = FilePublisher(path)
+    publisher.publish(Batch(TABLE, [b"next"]))
+    publisher.flush()
+    publisher.close()
     assert path.read_bytes() == kept + b"next\n"
 
 
 def test_a_file_that_cannot_be_written_is_a_wrong_setting(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="cannot be written"):
-        FileSink(tmp_path / "missing" / "out.ndjson")
+        FilePublisher(tmp_path / "missing" / "out.ndjson")
 
 
 def test_the_routing_key_is_maxwells() -> None:
