@@ -25,7 +25,7 @@ from pydbsync.ops.copy.snapshot import SnapshotTaker
 from pydbsync.ops.copy.tasks import Board, TableTask
 from pydbsync.ops.copy.throttle import Throttle
 from pydbsync.ops.copy.workers import Worker
-from pydbsync.ops.copy.writing import RowWriter
+from pydbsync.ops.copy.writing import ChunkWriter
 
 
 class Sides(NamedTuple):
@@ -221,7 +221,7 @@ class OneRound:
             worker = Worker(
                 board,
                 reader=reader,
-                writer=RowWriter(
+                writer=ChunkWriter(
                     lambda: TargetWriter(keywords, key=sides.settings.target.key, schema=sides.settings.state_schema),
                     stop=sides.stop,
                     log=sides.log,

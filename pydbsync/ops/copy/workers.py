@@ -19,7 +19,7 @@ from pydbsync.ops.copy.fields import RowForm, Way
 from pydbsync.ops.copy.journal import Journal
 from pydbsync.ops.copy.sessions import SourceReader, TargetWriter, TooLargeError
 from pydbsync.ops.copy.tasks import Board, TableTask
-from pydbsync.ops.copy.writing import ATTEMPTS, RowWriter
+from pydbsync.ops.copy.writing import ATTEMPTS, ChunkWriter
 
 CHANGED_CODES = {
     1412: "it was rebuilt or replaced",
@@ -55,7 +55,7 @@ class Worker:
         board: Board,
         *,
         reader: SourceReader,
-        writer: RowWriter,
+        writer: ChunkWriter,
         journal: Journal,
         prepare: Callable[[TableTask], None],
         finish: Callable[[TableTask], str],

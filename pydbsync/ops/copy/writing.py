@@ -19,7 +19,7 @@ LOAD_REFUSED = (1148, 2068, 3948, 3950, 4166)
 ATTEMPTS = 50
 
 
-class RowWriter:
+class ChunkWriter:
     """Owns one connection to the target, made anew after each loss. Used by one thread."""
 
     def __init__(self, connect: Callable[[], TargetWriter], *, stop: threading.Event, log: logging.Logger) -> None:

@@ -8,13 +8,15 @@ from collections.abc import Iterator, Mapping
 from pydbsync.model import TableName, read_image
 from pydbsync.ops.repair.change import PlannedChange
 from pydbsync.ops.repair.plan import RepairPlan
-from pydbsync.ops.repair.writer import RowWriter
+from pydbsync.ops.repair.writer import ChangeWriter
 
 _ROWS_SHOWN = 20
 _VALUE_SHOWN = 60
 
 
-def explained(plan: RepairPlan, writers: Mapping[TableName, RowWriter], statuses: Mapping[int, str]) -> Iterator[str]:
+def explained(
+    plan: RepairPlan, writers: Mapping[TableName, ChangeWriter], statuses: Mapping[int, str]
+) -> Iterator[str]:
     """The lines; `statuses` says what became of changes that were applied or undone."""
     for name in dict.fromkeys(change.table for change in plan.changes):
         changes = [change for change in plan.changes if change.table == name]
@@ -27,7 +29,7 @@ def explained(plan: RepairPlan, writers: Mapping[TableName, RowWriter], statuses
             yield f"  … and {len(changes) - _ROWS_SHOWN} more"
 
 
-def _way(writer: RowWriter) -> str:
+def _way(writer: ChangeWriter) -> str:
     key = writer.schema.row_key
     if not key:
         return "no key: the rows of a transaction are found in a few passes over the table"
@@ -35,7 +37,7 @@ def _way(writer: RowWriter) -> str:
     return f"rows are found by {', '.join(key)}{replaced}"
 
 
-def _row(change: PlannedChange, writer: RowWriter) -> str:
+def _row(change: PlannedChange, writer: ChangeWriter) -> str:
     before, after = (
         {k: _shown(v) for k, v in read_image(each).items()} if each else {} for each in (change.before, change.after)
     )

@@ -10,7 +10,7 @@ from pydbsync.apply.connection import Connection
 from pydbsync.errors import PermanentError, PlanError, PydbsyncError
 from pydbsync.killpoints import kill_point
 from pydbsync.ops.repair.change import PlannedChange
-from pydbsync.ops.repair.writer import RowWriter
+from pydbsync.ops.repair.writer import ChangeWriter
 from pydbsync.ops.verify.matching import TableSides
 from pydbsync.plan.row_statements import RowStatement
 
@@ -23,7 +23,7 @@ class TableRepair(NamedTuple):
     """What is needed to write one target table."""
 
     sides: TableSides
-    writer: RowWriter
+    writer: ChangeWriter
 
 
 class Refusal(NamedTuple):

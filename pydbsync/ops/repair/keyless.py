@@ -23,7 +23,7 @@ from pydbsync.ops.repair.group import (
     refusing,
 )
 from pydbsync.ops.repair.journal import Journal
-from pydbsync.ops.repair.writer import RowWriter
+from pydbsync.ops.repair.writer import ChangeWriter
 from pydbsync.ops.verify.sides import Request, Side
 from pydbsync.plan.quoting import quote_name
 from pydbsync.plan.row_statements import RowStatement
@@ -112,7 +112,7 @@ def _after(change: PlannedChange) -> int:
     return change.had + (change.copies if change.kind == "insert" else -change.copies)
 
 
-def remove(connection: Connection, writer: RowWriter, moves: Sequence[Move]) -> None:
+def remove(connection: Connection, writer: ChangeWriter, moves: Sequence[Move]) -> None:
     """Take away what is too much.
 
     All rows of many changes go in one pass, and those that stay are written again; where an image has not all of the
@@ -138,7 +138,7 @@ def remove(connection: Connection, writer: RowWriter, moves: Sequence[Move]) -> 
             execute(connection, move.change, [RowStatement(sql, count, affected=count)])
 
 
-def _as_inserted_first(connection: Connection, writer: RowWriter) -> bytes:
+def _as_inserted_first(connection: Connection, writer: ChangeWriter) -> bytes:
     """The order in which rows are taken that a repair wrote: the target's own columns have what INSERT gives them."""
     parts = []
     for name in sorted(writer.own):
@@ -152,7 +152,7 @@ def _as_inserted_first(connection: Connection, writer: RowWriter) -> bytes:
 
 
 def count_rows(
-    connection: Connection, writer: RowWriter, conditions: Sequence[bytes], *, locks: bool = False
+    connection: Connection, writer: ChangeWriter, conditions: Sequence[bytes], *, locks: bool = False
 ) -> list[int]:
     """How many rows fulfil each condition; `locks` keeps others off them until the transaction ends.
 
@@ -179,7 +179,7 @@ def count_under(side: Side, requests: Collection[Request]) -> Counter[Request]:
     return found
 
 
-def digests_at(side: Side, writer: RowWriter, changes: Iterable[PlannedChange]) -> set[Request]:
+def digests_at(side: Side, writer: ChangeWriter, changes: Iterable[PlannedChange]) -> set[Request]:
     """The digests that rows have where they have come to: it may spell a value otherwise."""
     conditions = [writer.where(change) for change in changes if change.kind == "insert"]
     found: set[Request] = set()

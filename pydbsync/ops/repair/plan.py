@@ -19,7 +19,7 @@ from pydbsync.errors import OperationError
 from pydbsync.files import write_result
 from pydbsync.model import TableName
 from pydbsync.ops.repair.change import PlannedChange
-from pydbsync.ops.repair.writer import RowWriter
+from pydbsync.ops.repair.writer import ChangeWriter
 
 FORMAT: Final = 2
 _WITHOUT_END: Final = 1
@@ -55,7 +55,7 @@ def new_plan_name() -> str:
     return secrets.token_hex(12)
 
 
-def write_plan(plan: RepairPlan, path: Path, writers: dict[TableName, RowWriter]) -> None:
+def write_plan(plan: RepairPlan, path: Path, writers: dict[TableName, ChangeWriter]) -> None:
     """Write the file, as a whole or not at all; it holds rows, so that only its owner may read it.
 
     Raises OperationError if it exists: a plan may be the only record of what was there before.
@@ -63,7 +63,7 @@ def write_plan(plan: RepairPlan, path: Path, writers: dict[TableName, RowWriter]
     write_result(path, _rendered(plan, writers), replaces=False)
 
 
-def _rendered(plan: RepairPlan, writers: dict[TableName, RowWriter]) -> Iterator[bytes]:
+def _rendered(plan: RepairPlan, writers: dict[TableName, ChangeWriter]) -> Iterator[bytes]:
     head = plan.head
     yield _HEAD + msgspec.json.encode(head) + b"\n--\n"
     for text in (
@@ -80,7 +80,7 @@ def _rendered(plan: RepairPlan, writers: dict[TableName, RowWriter]) -> Iterator
     yield b"\n" + _END + b"\n"
 
 
-def render_change(change: PlannedChange, writer: RowWriter) -> bytes:
+def render_change(change: PlannedChange, writer: ChangeWriter) -> bytes:
     """One change as it stands in the file."""
     forward = [*writer.removals(change), *writer.writes(change)]
     reverse = [*writer.undo_removals(change), *writer.undo_writes(change)]
@@ -127,7 +127,7 @@ def read_plan(path: Path) -> RepairPlan:
     return RepairPlan(head, changes)
 
 
-def check_unedited(path: Path, changes: Iterable[PlannedChange], writers: dict[TableName, RowWriter]) -> None:
+def check_unedited(path: Path, changes: Iterable[PlannedChange], writers: dict[TableName, ChangeWriter]) -> None:
     """Raises OperationError if the statements in the file are not those that would be executed."""
     content = path.read_bytes()
     blocks = (b"\n" + content).partition(b"\n" + _END)[0].split(b"\n" + _CHANGE)[1:]

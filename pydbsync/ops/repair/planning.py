@@ -20,7 +20,7 @@ from pydbsync.ops.repair.documents import Documents
 from pydbsync.ops.repair.images import Image, read_all_images, read_images
 from pydbsync.ops.repair.keyless import count_rows, count_under
 from pydbsync.ops.repair.plan import PlanHead, RepairPlan, new_plan_name, render_change
-from pydbsync.ops.repair.writer import RowWriter
+from pydbsync.ops.repair.writer import ChangeWriter
 from pydbsync.ops.servers import Servers
 from pydbsync.ops.verify.matching import TableSides, open_sides
 from pydbsync.ops.verify.pairs import TablePair, find_pairs
@@ -69,7 +69,7 @@ class Planner:
         self._chosen = Filters(include=self._choice.tables, exclude=self._choice.exclude)
         self._left_out: list[str] = []
         self._rows_left_out: Counter[tuple[TableName, str]] = Counter()
-        self.writers: dict[TableName, RowWriter] = {}
+        self.writers: dict[TableName, ChangeWriter] = {}
         """Of the tables that are in the plan."""
 
     def plan(self, report: Report) -> RepairPlan:
@@ -266,7 +266,7 @@ def _as_row(image: msgspec.Raw, sides: TableSides) -> RowImage:
     return tuple(values.get(column.name.lower(), b"") for column in sides.columns)
 
 
-def make_writer(settings: Settings, sides: TableSides) -> RowWriter:
+def make_writer(settings: Settings, sides: TableSides) -> ChangeWriter:
     """The writer of a pair's target table. Raises PlanError."""
     if settings.two_way is not None and not sides.target_schema.transactional:
         raise PlanError(
@@ -278,7 +278,7 @@ def make_writer(settings: Settings, sides: TableSides) -> RowWriter:
     named = {column.target.name for column in sides.columns}
     columns = sides.target_schema.columns
     own = frozenset(column.name for column in columns if column.name not in named and not column.generated)
-    return RowWriter(sides.target_schema, overrides=overrides, dialect=sides.target.server.dialect, own=own)
+    return ChangeWriter(sides.target_schema, overrides=overrides, dialect=sides.target.server.dialect, own=own)
 
 
 def _change(sides: TableSides, request: Request, before: Image | None, after: Image | None) -> PlannedChange:

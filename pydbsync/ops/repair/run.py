@@ -23,7 +23,7 @@ from pydbsync.ops.repair.journal import Journal
 from pydbsync.ops.repair.keyless import digests_at
 from pydbsync.ops.repair.plan import RepairPlan, check_unedited, read_plan, write_plan
 from pydbsync.ops.repair.planning import Choice, Planner, make_writer
-from pydbsync.ops.repair.writer import RowWriter
+from pydbsync.ops.repair.writer import ChangeWriter
 from pydbsync.ops.servers import Servers
 from pydbsync.ops.verify.matching import open_sides
 from pydbsync.ops.verify.pairs import TablePair, find_pairs
@@ -100,7 +100,7 @@ class Repair:
         statuses = self._servers.target.call(journal.statuses_if_any)
         return plan, list(explained(plan, {name: table.writer for name, table in tables.items()}, statuses))
 
-    def _planned(self, report: Path) -> tuple[RepairPlan, dict[TableName, RowWriter]]:
+    def _planned(self, report: Path) -> tuple[RepairPlan, dict[TableName, ChangeWriter]]:
         found = read_report(report)
         mine = (self._settings.source.address if self._settings.source else "", self._settings.target.address)
         if (found.source, found.target) != mine:

@@ -18,7 +18,7 @@ from pydbsync.plan.row_statements import RowStatement
 from pydbsync.plan.rows import ColumnOverrides, Dialect, TablePlan
 
 
-class RowWriter:
+class ChangeWriter:
     """Statements for one target table: one row each, exactly one row affected."""
 
     def __init__(

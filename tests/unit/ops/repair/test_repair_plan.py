@@ -12,7 +12,7 @@ from pydbsync.errors import OperationError
 from pydbsync.model import Column, TableName, TableSchema
 from pydbsync.ops.repair.change import Kind, PlannedChange
 from pydbsync.ops.repair.plan import PlanHead, RepairPlan, check_unedited, read_plan, render_change, write_plan
-from pydbsync.ops.repair.writer import RowWriter
+from pydbsync.ops.repair.writer import ChangeWriter
 from pydbsync.plan.rows import ColumnOverrides, Dialect
 
 NAME = TableName("shop", "t")
@@ -32,9 +32,9 @@ OLD_WITH_OWN = msgspec.Raw(b'{"id":1,"v":"was","b":null,"twice":2,"own":7}')
 NEW = msgspec.Raw(b'{"id":1,"v":"it\'s \\n","b":"AP8=","twice":2}')
 
 
-def writer(schema: TableSchema) -> RowWriter:
+def writer(schema: TableSchema) -> ChangeWriter:
     own = frozenset(column.name for column in schema.columns if column.name == "own")
-    return RowWriter(schema, overrides=ColumnOverrides(), dialect=Dialect(), own=own)
+    return ChangeWriter(schema, overrides=ColumnOverrides(), dialect=Dialect(), own=own)
 
 
 def planned(kind: Kind, copies: int = 1, number: int = 1) -> PlannedChange:
