@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 from collections.abc import Iterator
+from functools import partial
 
 import msgspec
 
@@ -12,6 +13,7 @@ from pydbsync.apply.catalog import read_table
 from pydbsync.apply.connection import Connection
 from pydbsync.apply.copy_check import make_altered
 from pydbsync.apply.feeders import Feeders
+from pydbsync.apply.schema_change import Journal, statement_hash
 from pydbsync.errors import PermanentError, PlanError
 from pydbsync.model import Column, SchemaChange, TableName
 from pydbsync.plan.altered_copy import written_columns
@@ -48,6 +50,19 @@ class MergedSources:
     def ahead(self, connection: Connection, change: SchemaChange, planned: PlannedSchemaChange) -> str | None:
         """Another source whose very statement has run on the table, which has changed since by what else it ran."""
         return ran_for(planned.source or change.database, planned.sql, self._ran(connection, planned))
+
+    def ran_by_hand(
+        self, connection: Connection, change: SchemaChange, planned: PlannedSchemaChange, note: str
+    ) -> None:
+        """A parked statement was run by an operator: from now on it counts among what its source has run. Part of a
+        running transaction."""
+        if planned.is_merged:
+            journal = Journal(schema=self._schema, stream=self._stream)
+            digest = statement_hash(change, planned)
+            digest, _ = journal.find(connection, digest, partial(self._feeders.apart, connection))
+            journal.write_intent(connection, digest, change, planned=planned, before={})
+            journal.write_end(connection, digest, planned, status="done", note=note)
+            self.write(connection, digest, change, planned)
 
     def _ran(self, connection: Connection, planned: PlannedSchemaChange) -> list[Ran]:
         name = _subject(planned)

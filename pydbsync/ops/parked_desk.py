@@ -19,6 +19,7 @@ import msgspec
 from pydbsync.apply.catalog import LiveCatalog, collation_of, read_table
 from pydbsync.apply.feeders import Feeders
 from pydbsync.apply.mark import MarkedConnection
+from pydbsync.apply.merged_sources import MergedSources
 from pydbsync.apply.operator_audit import actor_here
 from pydbsync.apply.parked_table import read_rests
 from pydbsync.apply.run_mark import RunMark, mark_of
@@ -520,6 +521,11 @@ class ParkedDesk:
                 f"UPDATE {self._table} SET status = 'applied' WHERE id IN ({', '.join(map(str, ids))})"
             )
             self.write_audits(ids, "retry", ran)
+            schema = self._settings.state_schema
+            sources = MergedSources(
+                schema=schema, stream=parked.stream, feeders=Feeders(schema=schema, stream=parked.stream)
+            )
+            sources.ran_by_hand(self._connection, change, planned, ran)
         return ran
 
     def _begin(self, parked: Parked, planned: PlannedSchemaChange) -> tuple[RunMark | None, bool]:

@@ -766,6 +766,29 @@ def test_no_source_takes_anything_of_another(fresh_target: Endpoint, sql: str) -
     assert fresh_target.query("SELECT v FROM d.t ORDER BY id") == [("first",), ("second",)]
 
 
+def test_what_a_retry_has_taken_away_is_remembered(fresh_target: Endpoint) -> None:
+    """As what a worker has: another source's statement comes later, and the column was made anew since."""
+    late = of_shards(fresh_target, "ALTER TABLE t ADD w INT")
+    names = ["id", "v"]
+    ahead, behind = (Binlog(base=f"shard{number}") for number in range(2))
+    ahead.offset = behind.offset = 9000
+    drop = ahead.ddl("ALTER TABLE t DROP w", "d0.t", columns=names)
+    replay(fresh_target, drop, stream="q0", schema_changes={"alter-table": "park"}, **MERGED)
+    desk = ParkedDesk(settings_for(fresh_target, **MERGED), LOG)
+    try:
+        assert [outcome.applied for outcome in desk.retry()] == [True]
+    finally:
+        desk.close()
+    again = ahead.ddl("ALTER TABLE t ADD w INT /* anew */", "d0.t", columns=[*names, "w"])
+    replay(fresh_target, again, stream="q0", **MERGED)
+    fresh_target.query("UPDATE d.t SET w = 5 WHERE id = 0")
+    late += behind.ddl("ALTER TABLE t DROP w", "d1.t", columns=names)
+    replay(fresh_target, late, stream="q1", **MERGED)
+    (waiting,) = parked(fresh_target)
+    assert "d0 has taken the column w of d.t away before, and it was made anew since" in waiting.reason
+    assert fresh_target.query("SELECT w FROM d.t WHERE id = 0") == [(5,)]
+
+
 def test_an_empty_table_of_several_sources_goes(fresh_target: Endpoint) -> None:
     binlogs = [Binlog(base=f"shard{number}") for number in range(2)]
     for sql in (CREATE, "DROP TABLE t"):
