@@ -100,7 +100,8 @@ class CopyCheck:
                 raise Stopped("stopped while the rows of an online schema change were compared")
             behind = ids[-1]
             for message in messages:
-                piece.changes += copy.rows_in(self._decode(message))
+                for change in copy.rows_in(self._decode(message)):
+                    piece.changes += self._wanted.sent(change)
             piece.bytes += sum(map(len, messages))
             if len(piece.changes) >= _PIECE or piece.bytes >= _PIECE_BYTES:
                 self._repeat(piece.compare)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
+from functools import partial
 from typing import Protocol
 
 import msgspec
@@ -35,6 +36,8 @@ from pydbsync.work import (
     defaults_of,
     park_messages,
 )
+
+_ROWS_MORE = {"insert": 1, "delete": -1}
 
 
 class TargetTables(Protocol):
@@ -340,8 +343,23 @@ class SchemaFlow:
         came = self._came.get(name, 0)
         if change.position is None or change.kind == "bootstrap-insert":
             self._came[name] = None  # it may come twice
-        elif came is not None and change.kind != "update":
-            self._came[name] = came + (1 if change.kind == "insert" else -1)
+        elif came is not None and (change.kind != "update" or self._plans.router.is_sharded(change.database)):
+            more = self._rows_more(name, change)
+            self._came[name] = None if more is None else came + more
+
+    def _rows_more(self, name: TableName, change: RowChange) -> int | None:
+        """How many rows more the copy has by this one, in all shards together; None where that cannot be told."""
+        router = self._plans.router
+        if not router.is_sharded(change.database):
+            return _ROWS_MORE.get(change.kind, 0)
+        if not self._online.hides(name):
+            return 0  # a table that is no copy is not counted, and its rows are not read
+        try:
+            if not router.tells_shard(change):  # all shards get it, while those of the real table have their own rows
+                return None
+            return sum(_ROWS_MORE.get(sent.kind, 0) for _, sent in router.row_targets(change))
+        except PlanError:
+            return None
 
     def _bring_up_to_date(self) -> None:
         if self._came:
@@ -359,20 +377,35 @@ class SchemaFlow:
         if self._is_written_by_others:
             return None
         router = self._plans.router
-        targets = router.targets(real)
-        is_one = len(targets) == 1 and not router.is_sharded(real.database) and not router.is_merged_table(targets[0])
-        if not is_one or not (router.takes(copy) and router.takes(real)) or self._plans.changes_rows(real):
+        if not (router.takes(copy) and router.takes(real)) or self._plans.changes_rows(real):
             return None
-        return self._tables.count_rows(targets[0])
+        found = 0
+        for target in router.targets(real):
+            # Whose rows a table of several sources has is not known, nor which of their statements it is behind.
+            has = None if self._plans.has_several_sources(target) else self._tables.count_rows(target)
+            if has is None:
+                return None
+            found += has
+        return found
 
     def _misfit_of(self, copy: CopyRows, real: TableName, changes: Sequence[SchemaChange]) -> str:
-        [target] = self._plans.router.targets(real)
-        planned = [self._plan(change, (), target.database) for change in changes]
-        self._log.info("the rows that came for %s are compared with those of %s", copy.copy, target)
-        made = [each for each in planned if each is not None]
-        return self._tables.misfit_of_copy(
-            AlteredCopy(copy, target, made, self._plans.overrides(real)), self._decode
-        )  # fmt: skip
+        for target in self._plans.router.targets(real):
+            planned = [self._plan(change, (), target.database) for change in changes]
+            self._log.info("the rows that came for %s are compared with those of %s", copy.copy, target)
+            made = [each for each in planned if each is not None]
+            wanted = AlteredCopy(
+                copy, target, made, self._plans.overrides(real), partial(self._sent_to, target.database)
+            )
+            if misfit := self._tables.misfit_of_copy(wanted, self._decode):
+                return misfit
+        return ""
+
+    def _sent_to(self, database: str, change: RowChange) -> list[RowChange]:
+        """What a row of a copy is to this database of the target. Raises PlanError."""
+        router = self._plans.router
+        if not router.is_sharded(change.database):
+            return [change]
+        return [sent for name, sent in router.row_targets(change) if name == database]
 
     def _columns_of(self, source: TableName) -> Sequence[str] | None:
         targets = self._plans.router.targets(source)

@@ -504,10 +504,11 @@ class TablePlans:
             return self.router.is_merged(database) or bool(self._catalog.feeders_in(database, None))
         source = TableName(change.database, change.table)
         names = self.router.targets(source) if self.router.tables else (TableName(database, source.table),)
-        return any(
-            self.router.is_merged_table(name) or bool(self._catalog.feeders_in(name.database, name.table))
-            for name in names
-        )
+        return any(map(self.has_several_sources, names))
+
+    def has_several_sources(self, target: TableName) -> bool:
+        """As `is_merged`, where no row of the table need have come yet."""
+        return self.router.is_merged_table(target) or bool(self._catalog.feeders_in(target.database, target.table))
 
     def _tell_loss(self, text: str) -> None:
         if text not in self._told:

@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
-from pydbsync.model import BINARY_KINDS, FLOAT_KINDS, GEOMETRY_KINDS, TEXT_KINDS, Column, TableName, TableSchema
+from pydbsync.model import (
+    BINARY_KINDS,
+    FLOAT_KINDS,
+    GEOMETRY_KINDS,
+    TEXT_KINDS,
+    Column,
+    RowChange,
+    TableName,
+    TableSchema,
+)
 from pydbsync.plan.clauses import Clause, read_clauses
 from pydbsync.plan.ddl import PlannedSchemaChange
 from pydbsync.plan.lexer import Brand, Edit, Span, apply_edits, cut_members
@@ -27,6 +36,8 @@ class AlteredCopy(NamedTuple):
     changes: Sequence[PlannedSchemaChange]
     """What the swap would do to it."""
     overrides: ColumnOverrides
+    sent: Callable[[RowChange], Sequence[RowChange]]
+    """What of a row of the copy goes there: a shard has only its own. Raises PlanError."""
 
 
 def on_copy(sql: str, copy: TableName, *, brand: Brand) -> str:

@@ -329,10 +329,10 @@ class _Step:
 
     def unfit(self, copy: Absent) -> str:
         """Why the copy is none of the real table; empty where nothing shows that."""
-        if copy.unfit or copy.rows is None:
+        if copy.unfit:
             return copy.unfit
-        has = self.rows_of(copy.name, copy.real)
-        if has is None:
+        has = None if copy.rows is None else self.rows_of(copy.name, copy.real)
+        if copy.rows is None or has is None:
             self.warnings.append(
                 f"the rows that came for {copy.name} were not compared with those of {copy.real}: verify it"
             )

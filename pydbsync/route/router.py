@@ -116,6 +116,10 @@ class Router:
             (target, change if target in held else came) for target in targets
         ]
 
+    def tells_shard(self, change: RowChange) -> bool:
+        """Whether a row of a sharded database has the column that picks the shard."""
+        return self._shards is not None and self._shards.is_told(change)
+
     def takes(self, name: TableName) -> bool:
         """Whether changes of this source table take part."""
         return self.filters.takes(name)

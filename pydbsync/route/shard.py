@@ -30,6 +30,10 @@ class ShardRouter:
         """The target databases of a row. Raises PlanError if the value is no whole number."""
         return self._databases(change.database, self._shard(read_image(change.data).get(self._column)))
 
+    def is_told(self, change: RowChange) -> bool:
+        """Whether the row has the column."""
+        return self._column in read_image(change.data)
+
     def held(self, change: RowChange) -> tuple[str, ...]:
         """The target databases in which the row was before this update. Raises PlanError as `targets` does."""
         old = {} if change.old is NO_JSON else read_image(change.old)

@@ -22,6 +22,7 @@ from pydbsync.source.memory import MemorySource
 from tests.integration.carried import Carrier
 from tests.integration.engine import LOG, follow_source, parked, replay, settings_for
 from tests.matrices import thinned
+from tests.maxwell import Binlog, insert
 from tests.servers import Endpoint
 
 pytestmark = pytest.mark.kept_state
@@ -438,6 +439,62 @@ def test_a_copy_whose_rows_are_those_of_the_table_is_one(carrier: Carrier, case:
     assert not [sql for sql in statements_run(carrier.target) if sql.startswith("CREATE") and "_t_new" in sql]
     left = carrier.target.query("SELECT table_name FROM information_schema.tables WHERE table_schema = 'pydbsync'")
     assert not [name for (name,) in left if name.startswith(("copied_", "altered_"))]
+
+
+SHARDS: dict[str, Any] = {
+    "db_corpmod": 0,
+    "sharding": {"databases": ["o"], "column": "n", "modulo": 3, "instances": 1},
+}
+
+
+def in_shards(carrier: Carrier) -> tuple[list[tuple[Any, ...]], list[tuple[Any, ...]]]:
+    """The rows that the shards are to have, and those that they have, each with its shard."""
+    wanted = []
+    for row in carrier.source.query("SELECT n, t.* FROM o.t"):
+        shards = [row[0] % 3] if row[0] else [0, 1, 2]
+        wanted += [(f"o{shard}", *row[1:]) for shard in shards]
+    databases = [name for name in carrier.target.databases() if name.startswith("o")]
+    assert len(databases) == 3
+    found = [row for name in databases for row in carrier.target.query(f"SELECT '{name}', t.* FROM {name}.t")]
+    return sorted(wanted, key=str), sorted(found, key=str)
+
+
+@pytest.mark.parametrize("case", ["a copy", "one other value", "fewer rows", "moved between shards"])
+def test_the_copy_of_a_sharded_table_is_compared_in_each_shard(
+    carrier: Carrier, caplog: pytest.LogCaptureFixture, case: str
+) -> None:
+    filled(carrier.source)
+    statements = {
+        "a copy": with_as_many_rows(carrier.source),
+        "one other value": with_as_many_rows(carrier.source, "id, IF(id = 599, 'Row 598', v), n"),
+        "fewer rows": by_hand_in_the_tool_s_words(carrier.source, "id < 500"),
+        "moved between shards": before_the_swap(
+            with_as_many_rows(carrier.source),
+            *(f"UPDATE o.{name} SET n = n + 1000 WHERE id = 77" for name in ("t", "_t_new")),
+            "UPDATE o._t_new SET n = n + 5000 WHERE id = 599",
+        ),
+    }[case]
+    carrier.run(*statements)
+    carrier.replay(batch_rows=7, **SHARDS)
+    wanted, found = in_shards(carrier)
+    assert found == wanted
+    assert ("is made now, of the rows that came for it" in caplog.text) == (case != "a copy")
+    assert "were not compared" not in caplog.text
+
+
+def test_the_copy_of_a_table_that_another_server_feeds_too_is_named(
+    carrier: Carrier, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whose rows the table has is not known: those that came need not be as many."""
+    filled(carrier.source)
+    carrier.run(*with_as_many_rows(carrier.source))
+    swap = next(place for place, each in enumerate(carrier.messages) if b"RENAME" in each)
+    carrier.replay(carrier.messages[:swap], stream="q0")
+    other = Binlog(base="other", server_id=99)
+    carrier.replay(other.transaction(insert("o.t", {"id": 9000, "v": "of another", "n": 9000})), stream="q1")
+    carrier.replay(carrier.messages[swap:], stream="q0")
+    assert "the rows that came for o._t_new were not compared with those of o.t: verify it" in caplog.text
+    assert carrier.target.query("SELECT COUNT(*), SUM(c = 7), SUM(c = 8) FROM o.t") == [(ROWS + 1, ROWS, 1)]
 
 
 def test_rows_of_a_copy_whose_beginning_was_not_seen_are_named(
