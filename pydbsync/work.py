@@ -139,8 +139,7 @@ _TABLE = b"\0table\0"
 
 
 def key_of_table(name: TableName) -> bytes:
-    """Stands among the `row_keys` of a parked statement for one more table that waits behind it: the name that it
-    gives a table."""
+    """Stands among the `row_keys` of a parked statement for one more table that waits behind it."""
     return _TABLE + msgspec.msgpack.encode(name)
 
 
@@ -152,6 +151,19 @@ def table_of_key(key: bytes) -> TableName | None:
 def defaults_of(database: str) -> TableName:
     """Stands for what a table gets that is made in the database, as ALTER DATABASE changes it: no row depends on it."""
     return TableName(database, "\0defaults")
+
+
+_STRUCTURE = "\0structure\0"
+
+
+def structure_of(table: TableName) -> TableName:
+    """Stands for how a table is made, where another is to be made like it: no row depends on it."""
+    return TableName(table.database, _STRUCTURE + table.table)
+
+
+def template_of(name: TableName) -> TableName | None:
+    """The table whose structure that is; None for a table itself."""
+    return TableName(name.database, name.table[len(_STRUCTURE) :]) if name.table.startswith(_STRUCTURE) else None
 
 
 def held_by(kind: str, target: TableName) -> tuple[bool, tuple[bytes, ...]]:
@@ -292,8 +304,8 @@ class SchemaStep(msgspec.Struct, Generic[StepT]):
     """Of these, the ones that wait behind the first where the sink parks the statement."""
     why: str = ""
     """Why it is parked, where that is not the policy for its kind."""
-    makes: tuple[TableName, ...] = ()
-    """Names that it gives tables of another name."""
+    holds: tuple[TableName, ...] = ()
+    """What else waits behind it than the tables of its messages."""
     waits_for: tuple[TableName, ...] = ()
     """Tables (or, with no table, databases) that may have nothing parked for the whole of them."""
     waits_for_rows: tuple[TableName, ...] = ()
@@ -305,8 +317,8 @@ class SchemaStep(msgspec.Struct, Generic[StepT]):
     def park(self, messages: Iterable[SchemaMessage], reason: str, behind: int | None = None) -> list[ParkedChange]:
         """The record of these messages where the statement is not run."""
         found = park_messages(messages, self.database, reason, behind=behind, names=self.names)
-        if self.makes and found:
-            found[0] = msgspec.structs.replace(found[0], row_keys=tuple(map(key_of_table, self.makes)))
+        if self.holds and found:
+            found[0] = msgspec.structs.replace(found[0], row_keys=tuple(map(key_of_table, self.holds)))
         return found
 
     def target(self) -> TableName:

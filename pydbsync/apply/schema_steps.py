@@ -324,5 +324,5 @@ def park_schema(
     return ParkedChange(
         message=body, reason=f"{failure}: {planned.sql}", code=failure.code, kind=kind, position=position,
         source=source, target_database=database, target_table=table, is_whole_table=is_whole,
-        row_keys=(*keys, *map(key_of_table, planned.makes)),
+        row_keys=(*keys, *map(key_of_table, planned.holds)),
     )  # fmt: skip

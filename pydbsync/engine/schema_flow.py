@@ -35,6 +35,7 @@ from pydbsync.work import (
     SchemaWork,
     defaults_of,
     park_messages,
+    structure_of,
 )
 
 _ROWS_MORE = {"insert": 1, "delete": -1}
@@ -209,7 +210,7 @@ class SchemaFlow:
                 messages=messages,
                 siblings=taken,
                 names=names,
-                makes=planned.makes,
+                holds=planned.holds,
             )
             if paused := self._paused_of(change, planned, taken):
                 step.policy, step.why = "park", f"the schema changes of {paused} are paused (`pydbsync resume` ends it)"
@@ -434,12 +435,16 @@ def _waits(planned: PlannedSchemaChange, statement: Statement) -> tuple[tuple[Ta
         whole = (TableName(planned.database, ""), defaults_of(planned.database))
         return ((), whole) if planned.action == "drop-database" else (whole, ())
     touched = {name for each in planned.touched for name in each if name is not None}
-    reads = planned.reads
+    if planned.action == "truncate-table":
+        return tuple(sorted(touched)), ()
+    needed = tuple(structure_of(name) for name in sorted(touched))
     if planned.action == "create-table":
-        reads = (*reads, *(defaults_of(name.database) for name in touched))
-    if planned.action in ("drop-table", "truncate-table") or means_the_same(statement):
-        return (*sorted(touched), *reads), ()
-    return reads, tuple(sorted(touched))
+        needed = (*needed, *planned.reads, *(defaults_of(name.database) for name in touched))
+    else:  # the other table of an exchange
+        touched |= {*planned.reads}
+    if planned.action == "drop-table" or means_the_same(statement):
+        return (*sorted(touched), *needed), ()
+    return needed, tuple(sorted(touched))
 
 
 def _named(change: SchemaChange) -> SchemaChange:

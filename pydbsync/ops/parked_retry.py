@@ -146,23 +146,30 @@ class Retry:
         listed = ", ".join(["%s"] * len(streams))
         before = 0
         while last is not None and before < last:
-            found = self._connection.rows(
-                "SELECT id, stream, source_database, source_table, target_database, target_table, row_keys,"
-                f" is_whole_table, behind, {wanted}, LENGTH(COALESCE(edited, message)) FROM {self._table}"
+            found = self._read(
+                f"{wanted}, LENGTH(COALESCE(edited, message)) FROM {self._table}"
                 f" WHERE status = 'parked' AND stream IN ({listed}) AND id > %s AND id <= %s ORDER BY id LIMIT {_PAGE}",
                 (*values, *(stream for (stream,) in streams), before, last),
             )
-            for row in found:
-                behind = None if row[8] is None else int(row[8])
-                stream, database, table, target, target_table, keys = row[1:7]
-                yield Header(
-                    id=int(row[0]), stream=stream, source_database=database, source_table=table,
-                    target_database=target, target_table=target_table, row_keys=keys, is_whole_table=bool(row[7]),
-                    behind=behind, is_wanted=bool(row[9]), size_bytes=int(row[10]),
-                )  # fmt: skip
+            yield from found
             if len(found) < _PAGE:
                 return
-            before = int(found[-1][0])
+            before = found[-1].id
+
+    def _read(self, rest: str, values: tuple[object, ...] = ()) -> list[Header]:
+        """By a query without its first columns."""
+        return [
+            Header(
+                id=int(row[0]), stream=row[1], source_database=row[2], source_table=row[3], target_database=row[4],
+                target_table=row[5], row_keys=row[6], is_whole_table=bool(row[7]),
+                behind=None if row[8] is None else int(row[8]), is_wanted=bool(row[9]), size_bytes=int(row[10]),
+            )
+            for row in self._connection.rows(
+                "SELECT id, stream, source_database, source_table, target_database, target_table, row_keys,"
+                f" is_whole_table, behind, {rest}",
+                values,
+            )
+        ]  # fmt: skip
 
     def _batch(self, group: Sequence[Header]) -> list[Outcome] | None:
         """All of these in one transaction and one batch; None, with nothing done, if one of them needs a look of its
@@ -272,9 +279,15 @@ class Retry:
             self._desk.write_audits(applied, "retry", "applied")
 
     def _schema_change(self, each: Header) -> list[Outcome]:
-        """One statement, with all its messages."""
+        """One statement, with all its messages: of none of their tables may anything wait."""
         others = self._desk.same_statement(each.id)
-        blocker = self._blocker(each, {}, frozenset(others))
+        together = [each]
+        if others:
+            listed = ", ".join(map(str, others))
+            together += self._read(f"1, 0 FROM {self._table} WHERE id IN ({listed})")
+        ids = frozenset((each.id, *others))
+        found = [self._blocker(message, {}, ids) for message in together]
+        blocker = min((first for first in found if first is not None), default=None)
         if blocker is not None:
             self._stay(each)
             return [Outcome(each.id, False, f"waits behind {blocker}, which is still parked")]

@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Iterable
 
 from pydbsync.model import TableName
-from pydbsync.work import table_of_key
+from pydbsync.work import structure_of, table_of_key, template_of
 
 
 class Waiting:
@@ -47,9 +47,15 @@ class Waiting:
         """The first that a change of these rows must wait for, of those that do not go `together` with it; None if
         there is none. `behind` is what it was parked behind."""
         homes = [self._whole.get(TableName(name.database, "")), self._whole.get(name)]
-        homes += [self._keys.get((name, key)) for key in keys]
+        for key in keys:
+            if (other := table_of_key(key)) is None:
+                homes.append(self._keys.get((name, key)))
+            elif template := template_of(other):  # whose rows say nothing
+                homes.append(self._whole.get(template))
+            else:
+                homes.append(self._all.get(other))
         if is_whole_table:
-            homes.append(self._all.get(name))
+            homes += [self._all.get(name), self._all.get(structure_of(name))]
             if not name.table:
                 homes += [ids for other, ids in self._all.items() if other.database == name.database]
         found = [first for ids in homes if ids and (first := self._first(ids, together)) is not None]

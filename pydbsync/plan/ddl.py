@@ -17,6 +17,7 @@ from pydbsync.plan.routed.statements import RoutedEdits, routed_edits
 from pydbsync.plan.routed.tables import TableRoutes, reference_edits, refuse_between, refuse_exchange
 from pydbsync.plan.session import Variable, depends_on, variables
 from pydbsync.plan.statement import Action, Item, NameRef, Statement, parse_statement
+from pydbsync.work import structure_of
 
 Rename: TypeAlias = Callable[[str], str]
 """Name of a source's database → name of the target's."""
@@ -61,9 +62,13 @@ class PlannedSchemaChange(msgspec.Struct, frozen=True):
     """Several sources feed the target's table: keys without names that it has already are not made again."""
 
     @property
-    def makes(self) -> tuple[TableName, ...]:
-        """The names that it gives tables of another name."""
-        return tuple(new for old, new in self.touched if None not in (old, new) and new is not None and old != new)
+    def holds(self) -> tuple[TableName, ...]:
+        """What waits behind it while it is parked, besides the tables of its messages: names that it gives tables, the
+        other table of an exchange, and how the template of CREATE … LIKE is made."""
+        made = tuple(new for old, new in self.touched if None not in (old, new) and new is not None and old != new)
+        if self.action == "create-table":
+            return (*made, *map(structure_of, self.reads))
+        return (*made, *self.reads)
 
 
 def plan_schema_change(

@@ -39,11 +39,11 @@ def rows(target: Endpoint, table: str = "d.t") -> list[tuple[Any, ...]]:
     return target.query(f"SELECT * FROM {table} ORDER BY 1, 2")
 
 
-def retry(target: Endpoint, **options: Any) -> list[str]:
-    """Retry all that is parked; what is said of those that stay."""
+def retry(target: Endpoint, selection: Selection | None = None, **options: Any) -> list[str]:
+    """Retry what is parked, or these; what is said of those that stay."""
     desk = ParkedDesk(settings_for(target, **options), LOG)
     try:
-        return [outcome.detail for outcome in desk.retry() if not outcome.applied]
+        return [outcome.detail for outcome in desk.retry(selection or Selection()) if not outcome.applied]
     finally:
         desk.close()
 
@@ -435,6 +435,84 @@ def test_a_table_like_another_waits_behind_its_parked_alter(created: Endpoint, b
     assert [each.kind for each in parked(created)] == ["table-alter", "table-create", "insert"]
     assert retry(created) == []
     assert rows(created, "d.u") == [(1, "x", 2)]
+
+
+@pytest.mark.parametrize(
+    "sql", ["ALTER TABLE t ADD w INT", "ALTER TABLE t RENAME TO s, ADD w INT", "DROP TABLE t", "DROP DATABASE d"]
+)
+def test_a_table_stays_as_it_is_while_one_that_is_made_like_it_is_parked(
+    created: Endpoint, binlog: Binlog, sql: str
+) -> None:
+    replay(created, binlog.ddl("CREATE DATABASE e", "e"))
+    messages = binlog.ddl("CREATE TABLE e.u LIKE d.t", "e.u", columns=["id", "v"])
+    messages += binlog.transaction(insert("d.t", {"id": 1, "v": "x"}))
+    messages += binlog.ddl(sql, *(["d"] if "DATABASE" in sql else ["d.t"]), columns=["id", "v", "w"])
+    messages += binlog.transaction(insert("e.u", {"id": 1, "v": "y"}))
+    replay(created, messages, schema_changes={"create-table": "park"})
+    first, second, third = parked(created)
+    assert (first.kind, second.behind, third.kind, third.behind) == ("table-create", first.id, "insert", first.id)
+    assert rows(created) == [(1, "x")]  # what only changes its rows need not wait
+    assert retry(created) == []
+    assert rows(created, "e.u") == [(1, "y")]
+
+
+@pytest.mark.parametrize("sql", ["DROP TABLE u, t", "RENAME TABLE u TO s, t TO u"])
+def test_a_statement_is_retried_when_nothing_of_any_of_its_tables_waits(
+    created: Endpoint, binlog: Binlog, sql: str
+) -> None:
+    messages = binlog.ddl("CREATE TABLE u LIKE t", "d.u", columns=["id", "v"])
+    messages += [each for n in "tu" for each in binlog.ddl(f"ALTER TABLE {n} ADD w INT", f"d.{n}", columns=["id", "v"])]
+    messages += binlog.ddl(sql, "d.u", "d.t", columns=["id", "v"])
+    replay(created, messages, schema_changes={"alter-table": "park"})
+    of_t, of_u, first, second = (each.id for each in parked(created))
+    said = retry(created, Selection(ids=(of_u, first, second)))
+    assert said == [f"waits behind {of_t}, which is still parked"] * 2
+    assert retry(created) == []
+    assert rows(created, "d.u") == [] if "RENAME" in sql else "u" not in str(created.query("SHOW TABLES FROM d"))
+
+
+@pytest.fixture
+def exchanged(created: Endpoint, binlog: Binlog) -> Endpoint:
+    """With tables d.p, of two partitions, and d.e; each has a row."""
+    columns = ["id", "v"]
+    table = "CREATE TABLE {} (id INT PRIMARY KEY, v VARCHAR(100))"
+    parts = " PARTITION BY RANGE (id) (PARTITION p0 VALUES LESS THAN (10), PARTITION p1 VALUES LESS THAN (20))"
+    messages = binlog.ddl(table.format("p") + parts, "d.p", columns=columns)
+    messages += binlog.ddl(table.format("e"), "d.e", columns=columns)
+    messages += binlog.transaction(insert("d.p", {"id": 1, "v": "p"}), insert("d.e", {"id": 2, "v": "e"}))
+    replay(created, messages)
+    return created
+
+
+EXCHANGE = "ALTER TABLE p EXCHANGE PARTITION p0 WITH TABLE e"
+
+
+def test_both_tables_of_a_parked_exchange_wait_behind_it(exchanged: Endpoint, binlog: Binlog) -> None:
+    messages = binlog.ddl(EXCHANGE, "d.p", columns=["id", "v"])
+    messages += binlog.transaction(update("d.p", {"id": 2, "v": "of e"}, {"v": "e"}))
+    messages += binlog.transaction(
+        update("d.e", {"id": 1, "v": "of p"}, {"v": "p"}), insert("d.e", {"id": 3, "v": "x"})
+    )
+    replay(exchanged, messages, schema_changes={"alter-table": "park"})
+    assert [each.kind for each in parked(exchanged)] == ["table-alter", "update", "update", "insert"]
+    assert retry(exchanged) == []
+    assert (rows(exchanged, "d.p"), rows(exchanged, "d.e")) == ([(2, "of e")], [(1, "of p"), (3, "x")])
+
+
+@pytest.mark.parametrize("name", ["p", "e"])
+def test_an_exchange_waits_for_the_parked_rows_of_both_tables(exchanged: Endpoint, binlog: Binlog, name: str) -> None:
+    def refuse(action: str) -> None:
+        exchanged.query(f"ALTER TABLE d.{name} {action}")
+
+    refuse("ADD CONSTRAINT short CHECK (CHAR_LENGTH(v) < 5)")
+    messages = binlog.transaction(insert(f"d.{name}", {"id": 5, "v": LONG}))
+    messages += binlog.ddl(EXCHANGE, "d.p", columns=["id", "v"])
+    replay(exchanged, messages)
+    assert [each.kind for each in parked(exchanged)] == ["insert", "table-alter"]
+    refuse("DROP CONSTRAINT short")
+    assert retry(exchanged) == []
+    other = "e" if name == "p" else "p"
+    assert (5, LONG) in rows(exchanged, f"d.{other}")
 
 
 def test_only_what_is_made_in_a_database_waits_behind_its_parked_alter(created: Endpoint, binlog: Binlog) -> None:
