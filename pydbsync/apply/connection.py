@@ -464,7 +464,7 @@ class Connection:
     def _lift_limits(self) -> None:
         """Of what a server may set for all sessions: an answer that is cut, or broken off, is no answer. Warnings are
         kept so that they can be read, and names are quoted as they are looked for (of MariaDB's JSON in its CHECK)."""
-        limits = {
+        limits: dict[str, int | str] = {
             "sql_select_limit": 2**64 - 1,
             "max_statement_time" if self.dialect.is_mariadb else "max_execution_time": 0,
             "sql_safe_updates": 0,
@@ -473,6 +473,8 @@ class Connection:
             "completion_type": 0,
             "sql_quote_show_create": 1,
         }
+        if self.dialect.is_mariadb:
+            limits["system_versioning_asof"] = "DEFAULT"  # which is now, whatever the server's own default is
         # On MySQL it needs a right to be set, which nothing else here does: only where the server keeps fewer than any
         # does by itself. Without warnings nothing could be proven; with few of them most can.
         kept = int(self.rows("SELECT @@SESSION.max_error_count")[0][0])
