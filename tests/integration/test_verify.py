@@ -354,25 +354,28 @@ def test_checks_and_partitions_are_compared(shop: Settings, source: Endpoint, ta
 def test_what_columns_and_indexes_are_made_of_is_compared(shop: Settings, source: Endpoint, target: Endpoint) -> None:
     is_mysql = "MariaDB" not in str(source.query("SELECT @@version"))
     hidden = "INVISIBLE" if is_mysql else "IGNORED"
-    defaults, of_expression = " DEFAULT 'none'", " DEFAULT 'uuid()'"
+    defaults, of_expression, of_bytes = " DEFAULT 'none'", " DEFAULT 'uuid()'", "X'00FF'"
     system = " SRID 4326" if is_mysql else " REF_SYSTEM_ID=4326"
     for end, added, order, keyed in ((source, 1, " DESC", "LOWER(s)"), (target, 2, "", "UPPER(s)")):
         end.query("CREATE DATABASE shop")
         change(
             end,
             f"CREATE TABLE t (id INT PRIMARY KEY, a INT, g INT AS (a + {added}) VIRTUAL, h INT AS (a + 5) STORED,"
-            f" n VARCHAR(9){defaults}, f VARCHAR(40){of_expression}, o POINT{system},"
+            f" n VARCHAR(9){defaults}, f VARCHAR(40){of_expression}, o POINT{system}, b BINARY(2) DEFAULT {of_bytes},"
+            f" c VARBINARY(9) DEFAULT X'27FF5C00',"
             f" s VARCHAR(9), KEY d (a{order}), KEY h (h){'' if order else ' ' + hidden}, KEY s (s),"
             f" {f'KEY e (({keyed}))' if is_mysql else 'KEY e (s)'})",
         )
-        defaults, of_expression, system = "", " DEFAULT (uuid())", ""
+        defaults, of_expression, system, of_bytes = "", " DEFAULT (uuid())", "", "X'00FE'"
     found = compare(shop)["shop.t"].structure
+    of_ff = "0x00FF" if is_mysql else "x'00FF'"
     by_expression = ["index e is (lower(`s`)) at the source, (upper(`s`)) at the target"] if is_mysql else []
     assert [text.replace("(`a` +", "`a` +").replace("1)", "1").replace("2)", "2") for text in found] == [
         "column g is generated as `a` + 1 at the source, `a` + 2 at the target",
         f"column n is by default 'none' at the source, {'none' if is_mysql else 'NULL'} at the target",
         "column f is by default 'uuid()' at the source, uuid() at the target",
         "column o is of SRID 4326 at the source, any at the target",
+        f"column b is by default {of_ff} at the source, {of_ff.replace('FF', 'FE')} at the target",
         "index d is (a DESC) at the source, (a) at the target",
         *by_expression,
         "index h is (h) at the source, (h) and not used by the server at the target",
@@ -833,8 +836,8 @@ def test_the_command_refuses_a_wrong_option_in_one_sentence(
 
 @contextmanager
 def impatient(*ends: Endpoint) -> Iterator[None]:
-    """Servers that end statements after a moment and cut answers, as hosted ones are set up, keep no warnings and print
-    names without quotes."""
+    """Servers that end statements after a moment and cut answers, as hosted ones are set up, keep no warnings, print
+    names without quotes, show what was years ago (MariaDB), or warn that they read more than they must (MySQL)."""
     with ExitStack() as stack:
         for end in ends:
             cursor = stack.enter_context(stack.enter_context(end.connect()).cursor())
@@ -844,6 +847,8 @@ def impatient(*ends: Endpoint) -> Iterator[None]:
             for name, value, usual in (
                 (limit, least, "0"), ("sql_select_limit", "5", "DEFAULT"), ("max_error_count", "0", "DEFAULT"),
                 ("sql_quote_show_create", "0", "DEFAULT"),
+                *([("system_versioning_asof", "'2001-01-01'", "DEFAULT")] if is_mariadb else
+                  [("range_optimizer_max_mem_size", "1", "DEFAULT")]),
             ):  # fmt: skip
                 cursor.execute(f"SET GLOBAL {name} = {value}")
                 stack.callback(cursor.execute, f"SET GLOBAL {name} = {usual}")
@@ -854,7 +859,8 @@ def test_limits_of_the_server_on_statements_and_answers_do_not_cut_a_comparison(
     shop: Settings, source: Endpoint, target: Endpoint
 ) -> None:
     rows = ", ".join(f"({n}, REPEAT('x', 900), '[1, 2]')" for n in range(3000))
-    tables = "CREATE TABLE t (a INT PRIMARY KEY, b TEXT, j JSON);\nCREATE TABLE k (a INT, b TEXT, j JSON)"
+    kept = "" if "MariaDB" not in str(source.query("SELECT @@version")) else " WITH SYSTEM VERSIONING"
+    tables = f"CREATE TABLE t (a INT PRIMARY KEY, b TEXT, j JSON){kept};\nCREATE TABLE k (a INT, b TEXT, j JSON)"
     on_both(source, target, f"{tables};\nINSERT INTO t VALUES {rows};\nINSERT INTO k VALUES {rows}")
     change(target, "DELETE FROM t WHERE a = 2999", "DELETE FROM k WHERE a = 2999 LIMIT 1")
     change(target, "UPDATE t SET j = '[1,2]' WHERE a < 9", "UPDATE k SET j = '[ 1,2]' WHERE a < 9")

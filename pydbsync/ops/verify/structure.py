@@ -10,8 +10,9 @@ from typing import NamedTuple
 import msgspec
 
 from pydbsync.apply.connection import Connection
+from pydbsync.apply.shown import show_create
 from pydbsync.errors import PlanError
-from pydbsync.model import TableName, TableSchema
+from pydbsync.model import BYTES_KINDS, TableName, TableSchema
 from pydbsync.ops.verify.rules import read_checks, read_partitions, read_versioning
 from pydbsync.plan.clauses import outer, read_clauses
 from pydbsync.plan.quoting import quote_table, quote_text
@@ -164,7 +165,7 @@ def _find(columns: Mapping[str, ColumnDefinition], name: str) -> ColumnDefinitio
 
 def _read_columns(connection: Connection, schema: TableSchema) -> dict[str, ColumnDefinition]:
     kinds = {column.name: column.kind for column in schema.columns}
-    shown = _timestamp_defaults(connection, schema)
+    shown = _shown_defaults(connection, schema)
     systems = {column.name: str(column.srid) for column in schema.columns if column.srid is not None}
     found = {}
     for name, column_type, nullable, charset, collation, default, extra, expression in connection.rows(
@@ -196,23 +197,27 @@ def _default(default: object, extra: str, *, is_mariadb: bool) -> str:
     return text if is_bare else f"'{text}'"
 
 
-def _timestamp_defaults(connection: Connection, schema: TableSchema) -> dict[str, str]:
-    """The literal defaults of TIMESTAMP columns in UTC: MySQL's catalogue has them in the zone of the session that made
-    the table, SHOW CREATE TABLE in that of the session that asks."""
-    names = {column.name for column in schema.columns if column.kind == "timestamp"}
-    if connection.dialect.is_mariadb or not names:
+def _shown_defaults(connection: Connection, schema: TableSchema) -> dict[str, str]:
+    """Literal defaults that the catalogue has otherwise than SHOW CREATE TABLE: MySQL's has those of TIMESTAMP columns
+    in the zone of the session that made the table, not in UTC, and of bytes only those before the first zero; MariaDB's
+    has `?` for a byte that is no text."""
+    kinds = BYTES_KINDS if connection.dialect.is_mariadb else BYTES_KINDS | {"timestamp"}
+    names = {column.name for column in schema.columns if column.kind in kinds}
+    if not names:
         return {}
-    ((_, sql, *_),) = connection.rows(f"SHOW CREATE TABLE {quote_table(schema.name)}")
-    found = {}
+    sql = show_create(connection, f"SHOW CREATE TABLE {quote_table(schema.name)}")
     try:
-        clauses = read_clauses(parse_statement(_text(sql)))
+        clauses = read_clauses(parse_statement(sql))
     except PlanError:
         return {}
+    found = {}
     for clause in clauses:
         words = outer(clause.body) if clause.kind == "column" and clause.name in names else []
         for word, value in pairwise(words):
             if word.upper == "DEFAULT" and value.kind == "string":
                 found[str(clause.name)] = f"'{value.text}'"
+            elif word.upper == "DEFAULT" and value.text.lower().startswith(("x'", "0x")):
+                found[str(clause.name)] = value.text
     return found
 
 
