@@ -127,6 +127,22 @@ def test_rows_whose_keys_are_too_long_for_one_statement_are_asked_for_in_several
     assert (outcome.done, outcome.refused, outcome.different) == (60, (), 0)
 
 
+def test_rows_without_a_key_are_repaired_in_statements_that_the_target_takes(bench: Bench) -> None:
+    rows = ", ".join(f"({n % 40}, REPEAT('x', 900 + {n % 40}))" for n in range(160))
+    on_both(bench.source, bench.target, f"CREATE TABLE t (a INT, v TEXT);\nINSERT INTO t VALUES {rows}")
+    many = ", ".join(["(50, REPEAT('y', 900))"] * 200)
+    run_sql(bench.source, [f"INSERT INTO shop.t VALUES {many}, (99, REPEAT('z', 40000))"])
+    run_sql(bench.target, ["UPDATE shop.t SET v = CONCAT(v, '!') WHERE a < 30", "DELETE FROM shop.t WHERE a = 35"])
+    with packets_of(PACKET, bench.target):
+        plan = bench.make_plan()
+        assert [text.rpartition(" ")[2] for text in plan.left_out] == ["(max_allowed_packet)"]
+        for _ in range(2):
+            done = bench.apply()
+            assert (done.done, done.refused, done.different) == (len(plan.changes), (), 0)
+            assert [table.different for table in bench.verify().tables] == [1]
+            assert bench.undo().refused == ()
+
+
 def test_nothing_is_repaired_that_could_not_be_read(bench: Bench) -> None:
     make_long(bench, "PRIMARY KEY")
     make_keyless = "CREATE TABLE shop.k AS SELECT * FROM shop.t"

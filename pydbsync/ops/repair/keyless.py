@@ -29,7 +29,7 @@ from pydbsync.plan.quoting import quote_name
 from pydbsync.plan.row_statements import RowStatement
 
 _PASS_BYTES = 1 << 20
-"""Conditions of one pass over the table."""
+"""Conditions of one pass over the table; fewer where the server takes no such statement, in which they stand twice."""
 
 
 class Move(NamedTuple):
@@ -98,7 +98,9 @@ class KeylessRows:
         for move in moves:
             if move.wants > move.has:
                 with refusing(move.change):
-                    added = self._writer.inserts([(move.change, move.wants - move.has)])
+                    added = self._writer.inserts(
+                        move.change, move.wants - move.has, packet_bytes=connection.max_allowed_packet
+                    )
                 execute(connection, move.change, added)
         counts = count_rows(connection, self._writer, [move.where for move in moves], locks=True)
         for move, count in zip(moves, counts, strict=True):
@@ -119,7 +121,8 @@ def remove(connection: Connection, writer: ChangeWriter, moves: Sequence[Move]) 
     row's columns, so many rows go in a pass of their own. Raises PermanentError, ChangeRefused.
     """
     whole = [move for move in moves if not move.wants or writer.is_whole(move.change)]
-    for part in _passes([move.where for move in whole]):
+    packet_bytes = connection.max_allowed_packet
+    for part in _passes([move.where for move in whole], packet_bytes):
         chosen = [whole[index] for index in part]
         sql = b"DELETE FROM %s WHERE %s" % (writer.quoted, _any_of([move.where for move in chosen]))
         gone, expected = connection.execute(sql), sum(move.has for move in chosen)
@@ -128,7 +131,7 @@ def remove(connection: Connection, writer: ChangeWriter, moves: Sequence[Move]) 
     for move in whole:
         if move.wants:
             with refusing(move.change):
-                kept = writer.inserts([(move.change, move.wants)])
+                kept = writer.inserts(move.change, move.wants, packet_bytes=packet_bytes)
             execute(connection, move.change, kept)
     for move in moves:
         if move.wants and not writer.is_whole(move.change):
@@ -160,7 +163,7 @@ def count_rows(
     """
     counts = [0] * len(conditions)
     end = b" FOR UPDATE" if locks else b""
-    for part in _passes(conditions):
+    for part in _passes(conditions, connection.max_allowed_packet):
         chosen = [conditions[index] for index in part]
         counted = b", ".join(b"COUNT(IF(%s, 1, NULL))" % condition for condition in chosen)
         sql = b"SELECT %s FROM %s WHERE %s%s" % (counted, writer.quoted, _any_of(chosen), end)
@@ -183,7 +186,7 @@ def digests_at(side: Side, writer: ChangeWriter, changes: Iterable[PlannedChange
     """The digests that rows have where they have come to: it may spell a value otherwise."""
     conditions = [writer.where(change) for change in changes if change.kind == "insert"]
     found: set[Request] = set()
-    for part in _passes(conditions):
+    for part in _passes(conditions, side.server.call(lambda connection: connection.max_allowed_packet)):
         found |= side.digests(_any_of([conditions[index] for index in part]).decode("utf-8", "surrogateescape"))
     return found
 
@@ -192,12 +195,13 @@ def _any_of(conditions: Sequence[bytes]) -> bytes:
     return b" OR ".join(b"(%s)" % condition for condition in conditions)
 
 
-def _passes(conditions: Sequence[bytes]) -> Iterator[list[int]]:
+def _passes(conditions: Sequence[bytes], packet_bytes: int) -> Iterator[list[int]]:
     """The places of conditions that are asked for in one pass."""
+    most = min(_PASS_BYTES, packet_bytes // 4)
     part: list[int] = []
     size = 0
     for index, condition in enumerate(conditions):
-        if part and size + len(condition) > _PASS_BYTES:
+        if part and size + len(condition) > most:
             yield part
             part, size = [], 0
         part.append(index)

@@ -33,6 +33,8 @@ from pydbsync.route.filters import Filters
 RowImage: TypeAlias = tuple[bytes, ...]
 """The tokens of the compared columns."""
 
+_AROUND_BYTES = 1_000
+"""Of a statement in which the condition of a row without a key stands twice."""
 _KINDS = ("delete", "update", "insert")
 """The order within a table: what goes makes room for what comes."""
 
@@ -249,7 +251,13 @@ class Planner:
     def _counted(self, sides: TableSides, changes: list[PlannedChange]) -> Iterator[PlannedChange]:
         """With the numbers of such rows that both sides hold now."""
         writer = self.writers[sides.pair.target]
-        conditions = [writer.where(change) for change in changes]
+        most = self._servers.target.call(lambda connection: connection.max_allowed_packet) // 2 - _AROUND_BYTES
+        asked = [(change, condition) for change in changes if len(condition := writer.where(change)) < most]
+        for _ in range(len(changes) - len(asked)):
+            self._leave_out_row(
+                sides.pair.target, "it has no key, and is too long to be looked for at the target (max_allowed_packet)"
+            )
+        changes, conditions = [change for change, _ in asked], [condition for _, condition in asked]
         counts = self._servers.target.call(lambda connection: count_rows(connection, writer, conditions))
         at_source = count_under(sides.source, {change.request for change in changes})
         for change, had in zip(changes, counts, strict=True):

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 import msgspec
 
 from pydbsync.errors import PlanError
@@ -78,16 +76,20 @@ class ChangeWriter:
             return self._where_row(change.after, self._incoming)
         return self._where_row(change.before, self._own)
 
-    def inserts(self, rows: Iterable[tuple[PlannedChange, int]]) -> list[RowStatement]:
-        """So many copies of the row that comes or goes with each change, many rows a statement."""
-        batches = (Batch(), Batch())
-        for change, copies in rows:
-            is_incoming = change.kind == "insert"
-            plan, image = (self._incoming, change.after) if is_incoming else (self._own, change.before)
-            row = self._row("insert", image)
-            for _ in range(copies):
-                batches[is_incoming].add(row, plan)
-        return [statement for batch in batches for statement in batch.statements()]
+    def inserts(self, change: PlannedChange, copies: int, *, packet_bytes: int) -> list[RowStatement]:
+        """So many copies of the row that comes or goes with the change, as many a statement as the server takes."""
+        is_incoming = change.kind == "insert"
+        plan, image = (self._incoming, change.after) if is_incoming else (self._own, change.before)
+        row = self._row("insert", image)
+        together = max(1, packet_bytes // (4 * len(bytes(image))))
+        found: list[RowStatement] = []
+        while copies:
+            batch = Batch()
+            for _ in range(min(copies, together)):
+                batch.add(row, plan)
+            copies -= batch.rows
+            found += batch.statements()
+        return found
 
     def is_whole(self, change: PlannedChange) -> bool:
         """Whether the image has all that a row without a key is, so that one can be taken for the other."""
