@@ -16,7 +16,7 @@ from pydbsync.ops.repair import keyed, keyless
 from pydbsync.ops.repair.change import PlannedChange
 from pydbsync.ops.repair.group import execute
 from pydbsync.ops.repair.plan import read_plan
-from pydbsync.ops.repair.run import Repair, RepairOptions, describe_plan
+from pydbsync.ops.repair.run import Outcome, Repair, RepairOptions, describe_plan
 from pydbsync.plan.row_statements import RowStatement
 from tests.commands import call
 from tests.comparing import LOG, QUICK, compare, on_both, run_sql
@@ -229,6 +229,27 @@ def test_a_row_that_the_target_cannot_hold_is_refused_and_stays_as_it_was(bench:
     (why,) = outcome.refused
     assert "the target does not hold the source's value of d as it was written" in why
     assert bench.target.query("SELECT id, v FROM shop.t ORDER BY id") == [(1, 9), (2, 2)]
+
+
+def test_triggers_that_will_fire_are_told_of_once(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
+    on_both(
+        bench.source,
+        bench.target,
+        "CREATE TABLE t (id INT PRIMARY KEY, v INT);\nCREATE TABLE n (count INT);\nINSERT INTO n VALUES (0);\n"
+        "CREATE TRIGGER counted AFTER INSERT ON t FOR EACH ROW UPDATE n SET count = count + 1;\n"
+        "INSERT INTO t VALUES (1, 1), (2, 2)",
+    )
+    change(bench.target, "DELETE FROM t WHERE id = 1")
+    bench.verify()
+
+    def plan_and_apply(repair: Repair) -> Outcome:
+        repair.make_plan(bench.report, bench.plan)
+        return repair.apply(bench.plan)
+
+    outcome = bench.with_repair(OPTIONS, plan_and_apply)
+    assert (outcome.done, outcome.refused, bench.different()) == (1, (), {"shop.n": 2})
+    (said,) = [each.getMessage() for each in caplog.records if "triggers" in each.getMessage()]
+    assert said.startswith("shop.t has triggers at the target (counted): they fire when its rows are repaired")
 
 
 @pytest.mark.parametrize("key", ["PRIMARY KEY (id)", pytest.param("KEY (v)", marks=LONG)])

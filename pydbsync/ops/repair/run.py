@@ -70,6 +70,7 @@ class Repair:
         self._watching = (source.another(), target.another())
         self._streams = Streams(settings, *self._watching, streams=options.streams)
         self._settler = Settler(self._streams, options.settle, stop)
+        self._warned_of: set[TableName] = set()
 
     def __enter__(self) -> Repair:
         return self
@@ -87,6 +88,7 @@ class Repair:
             )
         plan, writers = self._planned(report)
         if plan.changes:
+            self._warn_of_triggers(writers.values())
             write_plan(plan, path, writers)
         return plan
 
@@ -152,7 +154,21 @@ class Repair:
             )
         tables = self._open({change.table for change in plan.changes})
         check_unedited(path, plan.changes, {name: table.writer for name, table in tables.items()})
+        self._warn_of_triggers(table.writer for table in tables.values())
         return plan, tables
+
+    def _warn_of_triggers(self, writers: Iterable[ChangeWriter]) -> None:
+        """Once for each table: what they do to its row is looked at, what they do elsewhere is not."""
+        for schema in (writer.schema for writer in writers):
+            if schema.triggers and schema.name not in self._warned_of:
+                self._warned_of.add(schema.name)
+                self._log.warning(
+                    "%s has triggers at the target (%s): they fire when its rows are repaired or put back, and what"
+                    " they write to other tables is not looked at; verify those again afterwards, or drop the triggers"
+                    " meanwhile",
+                    schema.name,
+                    ", ".join(schema.triggers),
+                )
 
     def _open(self, names: Iterable[TableName]) -> dict[TableName, TableRepair]:
         source, target = self._servers.source, self._servers.target
