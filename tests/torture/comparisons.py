@@ -19,6 +19,8 @@ from pydbsync.ops.verify.run import Verification, VerifyOptions
 from pydbsync.plan.quoting import quote_name
 from tests.comparing import LOG, QUICK, run_sql, settings_for
 from tests.servers import Endpoint
+from tests.torture.odd_settings import odd_settings
+from tests.torture.pools import Pool, Pools
 
 DATABASE = "fuzz"
 PACKETS = (1 << 14, 1 << 16, 1 << 20)
@@ -27,18 +29,12 @@ TABLES = 20
 NAMES = (
     "digest", "bucket", "shard", "n", "count", "Id", "ID", "key", "value", "`", "a`b", "x.y", " lead", "sum",
     "HEX(`a`)", "ключ", "名前", "é", "#", "%s", "%", "'", '"', "\\", "--", "/*", "group", "1", "-", "t",
-    "CAST(`a` AS CHAR)", "@v0",
+    "CAST(`a` AS CHAR)", "@v0", "total", "rows", "printed", "MOD", "SHA2", "LEFT", "CONCAT_WS", "IF", "COUNT(*)",
+    "SUM(1)", "NULL", "TRUE", "FALSE", ".", "a.b.c", "{}", "?", ":x", "$", "own", "source", "target", "table",
+    "CASE", "FOR UPDATE", "LIMIT", "row", "ſ", "\ta",
 )  # fmt: skip
 
 Row = tuple[int, ...]
-
-
-class Pool(NamedTuple):
-    """A column's type at both ends, and literals of values that all differ; the first may be NULL."""
-
-    source: str
-    target: str
-    literals: tuple[str, ...]
 
 
 class Table(NamedTuple):
@@ -50,33 +46,50 @@ class Table(NamedTuple):
     key: int
     source: list[Row]
     target: list[Row]
+    order: tuple[int, ...]
+    """In which the target's columns stand."""
+    rest: tuple[str, str]
+    """Kind of the key, and how the table is kept, such as in partitions."""
+    own: str
+    """A column that only the target has, if any."""
+    ignored: int
+    """How many columns at the end are not compared."""
 
     def statements(self, *, is_source: bool) -> list[str]:
-        types = (pool.source if is_source else pool.target for pool in self.pools)
-        listed = [f"{quote_name(name)} {sql}" for name, sql in zip(self.columns, types, strict=True)]
+        order = range(len(self.columns)) if is_source else self.order
+        types = [pool.source if is_source else pool.target for pool in self.pools]
+        listed = [f"{quote_name(self.columns[at])} {types[at]}" for at in order]
+        if self.own and not is_source:
+            listed.insert(len(listed) // 2, self.own)
         if self.key:
-            listed.append(f"PRIMARY KEY ({', '.join(map(quote_name, self.columns[: self.key]))})")
+            listed.append(f"{self.rest[0]} ({', '.join(map(quote_name, self.columns[: self.key]))})")
         rows = self.source if is_source else self.target
-        made = [f"CREATE TABLE {quote_name(self.name)} ({', '.join(listed)})"]
+        made = [f"CREATE TABLE {quote_name(self.name)} ({', '.join(listed)}){self.rest[1] if self.key else ''}"]
+        names = ", ".join(map(quote_name, self.columns))
         for start in range(0, len(rows), 20):
             values = (
                 f"({', '.join(pool.literals[index] for pool, index in zip(self.pools, row, strict=True))})"
                 for row in rows[start : start + 20]
             )
-            made.append(f"INSERT INTO {quote_name(self.name)} VALUES {', '.join(values)}")
+            made.append(f"INSERT INTO {quote_name(self.name)} ({names}) VALUES {', '.join(values)}")
         return made
+
+    def compared(self, rows: Sequence[Row]) -> list[Row]:
+        """Without the columns that are left out."""
+        return [row[: len(row) - self.ignored] for row in rows]
 
     def wanted(self, *, by_key: bool) -> Counter[tuple[str, int, int]]:
         """(kind, times at the source, times at the target) of each row that differs."""
         found: Counter[tuple[str, int, int]] = Counter()
+        ends = [self.compared(rows) for rows in (self.source, self.target)]
         if by_key:
-            source, target = ({row[: self.key]: row for row in rows} for rows in (self.source, self.target))
+            source, target = ({row[: self.key]: row for row in rows} for rows in ends)
             for key in source.keys() | target.keys():
                 if source.get(key) != target.get(key):
                     kind = "missing" if key not in target else "extra" if key not in source else "changed"
                     found[kind, int(key in source), int(key in target)] += 1
             return found
-        held = (Counter(self.source), Counter(self.target))
+        held = [Counter(rows) for rows in ends]
         for row in held[0].keys() | held[1].keys():
             counts = held[0][row], held[1][row]
             if counts[0] != counts[1]:
@@ -91,7 +104,7 @@ class Fuzz:
     def __init__(self, source: Endpoint, target: Endpoint, *, seed: int) -> None:
         self._source, self._target = source, target
         self._random = random.Random(seed)
-        self._mysql = any("MariaDB" not in str(end.query("SELECT @@version")) for end in (source, target))
+        self._pools = Pools(self._random, source, target)
 
     def run(self, rounds: int, *, say: Callable[[str], None] = lambda text: None) -> list[str]:
         """What was not found as it is, a sentence a table; nothing when all was."""
@@ -116,27 +129,44 @@ class Fuzz:
             run_sql(end, [sql for table in tables for sql in table.statements(is_source=is_source)], database=DATABASE)
         lowered = chance.choice([(self._source,), (self._target,), (self._source, self._target)])
         options = VerifyOptions(
-            settle=QUICK, data_only=True, tables=(f"{DATABASE}.*",), compare=CompareOptions(chunk_s=0.01)
-        )
-        with packets_of(packet, *lowered):
+            settle=QUICK, data_only=True, tables=(f"{DATABASE}.*",), compare=CompareOptions(chunk_s=0.01),
+            ignored=tuple(
+                f"{DATABASE}.{table.name}.{name}"
+                for table in tables
+                for name in table.columns[len(table.columns) - table.ignored :]
+            ),
+        )  # fmt: skip
+        with packets_of(packet, *lowered), odd_settings(chance, self._source, self._target) as odd:
             settings = settings_for(self._source, self._target)
             report = Verification(settings, options, stop=threading.Event(), log=LOG).run()
         reports = {each.target.table: each for each in report.tables}
-        return [why for table in tables for why in _judged(table, reports.get(table.name), packet)]
+        return [why for table in tables for why in _judged(table, reports.get(table.name), f"packet {packet} {odd}")]
 
     def _table(self, name: str, packet: int) -> Table:
         chance = self._random
-        keys = [self._key() for _ in range(chance.choice([0, 1, 1, 2]))]
-        others = [self._pool(packet) for _ in range(chance.randint(1, 8))]
-        pools = (*keys, *others) or (self._key(),)
-        columns = chance.sample(_one_case(NAMES), len(pools))
+        keys = [self._pools.key() for _ in range(chance.choice([0, 1, 1, 2]))]
+        others = [self._pools.value(packet) for _ in range(chance.randint(1, 8))]
+        pools = (*keys, *others) or (self._pools.key(),)
+        columns = chance.sample(_one_case(NAMES), len(pools) + 1)
         rows: list[Row] = []
-        for number in range(chance.choice([0, 1, 5, 40, 120])):
+        for number in range(chance.choice([0, 1, 5, 40, 120, 190])):
             key = [(number * 7 + at) % len(pool.literals) for at, pool in enumerate(keys)]
             rows.append((*key, *(self._value(pool) for pool in others)))
         source = list({row[: len(keys)]: row for row in rows}.values()) if keys else rows
         target = self._damaged(source, keys, others)
-        return Table(name, tuple(columns), pools, len(keys), source, target)
+        order = [*range(len(pools))]
+        if chance.random() < 0.3:
+            chance.shuffle(order)
+        own = f"{quote_name(columns.pop())} VARCHAR(9) NULL DEFAULT 'own'" if chance.random() < 0.2 else ""
+        rest = (
+            chance.choice(["PRIMARY KEY", "PRIMARY KEY", "UNIQUE KEY"]),
+            chance.choice(["", "", "", " PARTITION BY KEY () PARTITIONS 3", " ROW_FORMAT=COMPRESSED"]),
+        )
+        if any(pool.source == "GEOMETRY" for pool in pools):  # which no table in partitions has
+            rest = (rest[0], "")
+        ignored = chance.choice([0, 0, 0, 0, 1]) if len(others) > 1 else 0
+        columns = columns[: len(pools)]
+        return Table(name, tuple(columns), pools, len(keys), source, target, tuple(order), rest, own, ignored)
 
     def _value(self, pool: Pool) -> int:
         """Mostly a short value: long ones take time."""
@@ -166,133 +196,13 @@ class Fuzz:
         chance.shuffle(held)
         return held
 
-    # -- columns -----------------------------------------------------------------------------------------------------
-
-    def _key(self) -> Pool:
-        chance = self._random
-        numbers = [str(number * chance.choice([1, 3, 1000])) for number in range(-100, 100)]
-        texts = [f"'{chr(97 + n % 26)}{'é' if n % 3 else 'É'}{n}'" for n in range(200)]
-        kinds: list[tuple[str, str, list[str]]] = [
-            ("INT NOT NULL", "BIGINT NOT NULL", list(dict.fromkeys(numbers))),
-            ("DECIMAL(12,2) NOT NULL",) * 2 + ([f"{n}.25" for n in range(200)],),
-            ("DATETIME(3) NOT NULL",) * 2 + ([f"'2020-01-01' + INTERVAL {n} MINUTE" for n in range(200)],),
-            ("VARBINARY(20) NOT NULL",) * 2 + ([f"X'{n:04X}FF'" for n in range(200)],),
-        ]
-        for source, target in (("utf8mb4", "utf8mb4"), ("latin1", "latin1"), ("ucs2", "ucs2"), ("latin1", "utf8mb4"),
-                               ("ucs2", "latin1"), ("utf16", "utf8mb4"), ("sjis", "sjis")):  # fmt: skip
-            literals = (
-                texts
-                if "sjis" not in (source, target)
-                else [text.replace("é", "e").replace("É", "e") for text in texts]
-            )
-            kinds.append((_varchar(source, 20), _varchar(target, 20), literals))
-        source, target, literals = chance.choice(kinds)
-        return Pool(source, target, tuple(literals))
-
-    def _pool(self, packet: int) -> Pool:
-        chance = self._random
-        kind = chance.choice(
-            ("number", "text", "text", "text", "bytes", "long text", "long text", "long bytes", "json", "other")
-        )
-        if kind == "number":
-            return _numbers(chance)
-        if kind == "other":
-            return _others(chance)
-        if kind == "bytes":
-            sql = chance.choice(["VARBINARY(400)", "BLOB", "BINARY(3)"])
-            several = ["NULL", "X''", "X'00'", "X'0000'", "X'FF'", "X'61'", "X'41'", "X'2327'"]
-            padded = ["NULL", "X'000000'", "X'FF0000'", "X'616263'", "X'00FF00'"]
-            return Pool(sql, sql, tuple(padded if sql == "BINARY(3)" else several))
-        if kind == "json":
-            return _json(chance, packet, is_mysql=self._mysql)
-        if kind == "long bytes":
-            lengths = _lengths(chance, packet)
-            long = [f"REPEAT(X'{chance.choice(['00', 'FF', '27', '5C'])}', {length})" for length in lengths]
-            return Pool(
-                "LONGBLOB", "LONGBLOB", ("NULL", "''", "'a'", *long, *(f"CONCAT({each}, X'01')" for each in long))
-            )
-        charset, other = chance.choice(_CHARSETS)
-        literals = ["NULL", "''", "'a'", "'A'", "'a '", "'#'", "'NULL'", "'a#1'", "'0'", "'a\\0'", r"'\\'", "'\\''"]
-        letter = _LETTERS.get(charset if other == "utf8mb4" else other, "")
-        literals += [f"'{letter}'", f"'{letter}a'"] if letter else []
-        if charset == other and charset in ("greek", "cp1251"):
-            literals += [f"X'41{byte}'" for byte in _UNDEFINED[charset]]
-        if kind == "text":
-            size = chance.choice((40, 255, 1000))
-            return Pool(f"{_varchar(charset, size)} NULL", f"{_varchar(other, size)} NULL", tuple(literals))
-        for length in _lengths(chance, packet):
-            whole = f"REPEAT('{letter or 'x'}', {length})"
-            literals += [whole, f"CONCAT({whole}, ' ')", f"CONCAT({whole}, 'X')"]
-        return Pool(f"LONGTEXT CHARACTER SET {charset}", f"LONGTEXT CHARACTER SET {other}", tuple(literals))
-
-
-_CHARSETS = (
-    ("utf8mb4", "utf8mb4"), ("latin1", "latin1"), ("ucs2", "ucs2"), ("latin1", "utf8mb4"), ("utf8mb3", "utf8mb4"),
-    ("greek", "greek"), ("greek", "utf8mb4"), ("sjis", "sjis"), ("gbk", "utf8mb4"), ("utf16", "latin1"),
-    ("utf32", "utf32"), ("cp1251", "cp1251"), ("ascii", "utf8mb4"),
-)  # fmt: skip
-"""Of a column at the source and at the target."""
-_LETTERS = {
-    "utf8mb4": "😀", "utf8mb3": "é", "latin1": "é", "ucs2": "é", "utf16": "é", "utf32": "😀", "greek": "Ω",
-    "sjis": "ソ", "gbk": "名", "cp1251": "ж",
-}  # fmt: skip
-_UNDEFINED = {"greek": ("D2", "FF"), "cp1251": ("98",)}
-"""Bytes that are no character of Unicode."""
-
-
-def _varchar(charset: str, size: int) -> str:
-    return f"VARCHAR({size}) CHARACTER SET {charset}" + (" NOT NULL" if size == 20 else "")
-
-
-def _lengths(chance: random.Random, packet: int) -> list[int]:
-    around = (packet // 64, packet // 32, packet // 16, packet // 8, packet // 4, packet // 2, packet)
-    return sorted({max(20, chance.choice(around) + chance.choice([-1, 0, 1])) for _ in range(2)})
-
-
-def _numbers(chance: random.Random) -> Pool:
-    kind, literals = chance.choice((
-        ("INT", ["NULL", "0", "1", "-1", "2147483647"]),
-        ("INT(5) ZEROFILL", ["NULL", "0", "1", "123456"]),
-        ("BIGINT UNSIGNED", ["NULL", "0", "18446744073709551615", "18446744073709551614", "9223372036854775808"]),
-        ("DECIMAL(30,10)", ["NULL", "0", "0.0000000001", "-0.0000000001", "12345678901234567890.1234567891"]),
-        ("DECIMAL(30,30)", ["NULL", "0", "-0.000000000000000000000000000221", "-0.000000000000000000000000000222"]),
-        ("DOUBLE", ["NULL", "0", "1e0", "1.0000000000000002e0", "1e-300", "5e-324", "1.7976931348623157e308", "0.1e0",
-                    "-6.954981326455496e-141", "-6.954981326455496e-142"]),
-        ("FLOAT", ["NULL", "0", "1e0", "1.0000001e0", "0.1e0", "16777217e0", "3.4028235e38"]),
-        ("BIT(40)", ["NULL", "0", "1", "b'1000000000000000000000000000000000000000'"]),
-    ))  # fmt: skip
-    return Pool(kind, kind, tuple(literals))
-
-
-def _others(chance: random.Random) -> Pool:
-    kind, literals = chance.choice((
-        ("DATETIME(6)", ["NULL", "'0000-00-00'", "'2020-01-01'", "'2020-01-01 00:00:00.000001'"]),
-        ("TIMESTAMP(3) NULL", ["NULL", "'2020-01-01'", "'2020-01-01 00:00:00.001'", "'2038-01-01'"]),
-        ("TIME(6)", ["NULL", "'00:00:00'", "'-00:00:01'", "'838:59:59'", "'-838:59:59'", "'00:00:00.000001'"]),
-        ("DATE", ["NULL", "'0000-00-00'", "'2020-02-00'", "'2020-02-29'"]),
-        ("YEAR", ["NULL", "0", "1999", "2000"]),
-        ("ENUM('a','b','','A ') COLLATE utf8mb4_bin", ["NULL", "'a'", "'b'", "''", "'A'"]),
-        ("SET('x','y','z')", ["NULL", "''", "'x'", "'x,y'", "'y,z'"]),
-        ("GEOMETRY", ["NULL", "ST_GeomFromText('POINT(1 2)')", "ST_GeomFromText('POINT(2 1)')",
-                      "ST_GeomFromText('POINT(1 2)', 3857)", "ST_GeomFromText('LINESTRING(0 0, 1 1)')"]),
-    ))  # fmt: skip
-    return Pool(kind, kind, tuple(literals))
-
-
-def _json(chance: random.Random, packet: int, *, is_mysql: bool) -> Pool:
-    literals = ["NULL", "'null'", "'1'", "'1.0'", "'\"1\"'", "'[]'", "'{}'", "'{\"a\": 1}'", "'{\"A\": 1}'", "'[1, 2]'"]
-    for length in _lengths(chance, packet):
-        size = min(length, packet // 2) if is_mysql else length  # beyond a packet MySQL gives none
-        literals += [f"JSON_ARRAY(REPEAT('j', {size}))", f"JSON_ARRAY(REPEAT('j', {size}), 1)"]
-    return Pool("JSON", "JSON", tuple(dict.fromkeys(literals)))
-
 
 def _one_case(names: Sequence[str]) -> list[str]:
     """Names that differ for a server, which takes `Id` and `ID` for one."""
     return list({name.lower(): name for name in names}.values())
 
 
-def _judged(table: Table, report: TableReport | None, packet: int) -> Iterator[str]:
+def _judged(table: Table, report: TableReport | None, setting: str) -> Iterator[str]:
     if report is None:
         yield f"{table.name}: no report"
         return
@@ -302,7 +212,7 @@ def _judged(table: Table, report: TableReport | None, packet: int) -> Iterator[s
     status = "different" if wanted else "equal"
     if (report.status, report.error, found) != (status, "", wanted):
         yield (
-            f"packet {packet}: {report.status} {report.error} {report.notes}\n  found  {dict(found)}\n"
+            f"{setting}: {report.status} {report.error} {report.notes}\n  found  {dict(found)}\n"
             f"  wanted {dict(wanted)}\n  "
             + "\n  ".join(table.statements(is_source=is_source)[0] for is_source in (True, False))
         )

@@ -24,6 +24,7 @@ from tests.integration.random_tables import RandomTable
 from tests.repairing import Bench
 from tests.servers import Endpoint
 from tests.state import differences, read_state
+from tests.torture.odd_settings import odd_settings
 
 TABLES = 20
 """Repaired in one run."""
@@ -68,27 +69,58 @@ def draw_scripts(count: int, seed: str, brand: str) -> list[Script]:
 def _script(data: st.DataObject, name: str, brand: str) -> Script:
     table = RandomTable(data.draw, brand, name)
     create = table.create()
-    both = [table.statement() for _ in range(data.draw(st.integers(1, 8)))]
+    both = [*_more_keys(data, table), *(table.statement() for _ in range(data.draw(st.integers(1, 8))))]
+    children = _children(data, table)
+    both += children
     damage: list[tuple[bool, str]] = []
     for _ in range(data.draw(st.integers(1, 8))):
         at_source = data.draw(st.sampled_from([False, False, True]))
         damage += [(at_source, sql) for sql in _damage(data, table)]
+        if children and not data.draw(st.integers(0, 1)):
+            damage.append((at_source, f"DELETE FROM {name}_child ORDER BY id LIMIT 1"))
     return Script(name, create, both, damage)
 
 
+def _more_keys(data: st.DataObject, table: RandomTable) -> Iterator[str]:
+    """Up to two more unique keys, each of one or two columns or of their beginnings."""
+    for number in range(data.draw(st.sampled_from([0, 0, 1, 2]))):
+        columns = data.draw(st.lists(st.sampled_from(table.columns), min_size=1, max_size=2, unique_by=str))
+        parts = [part for column in columns if (part := table.part(column))]
+        if parts:
+            yield f"ALTER TABLE {table.name} ADD UNIQUE KEY more{number} ({', '.join(parts)})"
+
+
+def _children(data: st.DataObject, table: RandomTable) -> list[str]:
+    """Another table whose rows refer to those of the table, and go and change with them, or none."""
+    columns = {column.name: column for column in table.columns}
+    kind = columns[table.key[0]].kind if len(table.key) == 1 else None
+    if kind is None or data.draw(st.integers(0, 2)):
+        return []
+    action = data.draw(st.sampled_from(["CASCADE", "SET NULL"]))
+    child, key = f"{table.name}_child", table.key[0]
+    return [
+        f"CREATE TABLE {child} (id INT PRIMARY KEY AUTO_INCREMENT, parent {kind.sql} NULL, note VARCHAR(9) UNIQUE,"
+        f" FOREIGN KEY (parent) REFERENCES {table.name} ({key}) ON DELETE {action} ON UPDATE {action})",
+        f"INSERT INTO {child} (parent) SELECT {key} FROM {table.name} ORDER BY {key}",
+    ]
+
+
 def _damage(data: st.DataObject, table: RandomTable) -> Iterator[str]:
-    """A statement of any kind, or two rows that swap the values of a column."""
+    """A statement of any kind, or two or three rows that hand on the values of a column in a circle."""
     if data.draw(st.integers(0, 2)):
         yield table.statement()
         return
     name = table.name
     column = data.draw(st.sampled_from([each for each in table.columns if each.kind]))
     order = data.draw(st.sampled_from(table.columns)).name
-    yield f"SET @one = (SELECT {column.name} FROM {name} ORDER BY {order} LIMIT 1)"
-    yield f"SET @other = (SELECT {column.name} FROM {name} ORDER BY {order} LIMIT 1 OFFSET 1)"
-    yield f"UPDATE {name} SET {column.name} = {data.draw(column.values())} ORDER BY {order} LIMIT 1"
-    yield f"UPDATE {name} SET {column.name} = @one WHERE {column.name} = @other LIMIT 1"
-    yield f"UPDATE {name} SET {column.name} = @other ORDER BY {order} LIMIT 1"
+    count = data.draw(st.sampled_from([2, 2, 3]))
+    for number in range(count):
+        yield f"SET @v{number} = (SELECT {column.name} FROM {name} ORDER BY {order} LIMIT 1 OFFSET {number})"
+    aside = data.draw(column.values())
+    yield f"UPDATE {name} SET {column.name} = {aside} WHERE {column.name} = @v0 LIMIT 1"
+    for number in range(1, count):
+        yield f"UPDATE {name} SET {column.name} = @v{number - 1} WHERE {column.name} = @v{number} LIMIT 1"
+    yield f"UPDATE {name} SET {column.name} = @v{count - 1} WHERE {column.name} = {aside} LIMIT 1"
 
 
 class Fuzz:
@@ -98,6 +130,8 @@ class Fuzz:
         self._source, self._target, self._folder, self._seed = source, target, folder, seed
         self.tables = self.changes = 0
         """How many tables there were, and how many changes were planned, applied, undone and applied again."""
+        self.told: list[str] = []
+        """The servers' settings of the last run."""
 
     def run(self, rounds: int, *, say: Callable[[str], None] = lambda text: None) -> list[str]:
         """What went wrong, a text a table; nothing when nothing did."""
@@ -117,22 +151,23 @@ class Fuzz:
         mode, group_rows = chance.choice(["replace", "upsert"]), chance.choice([1, 3, 100])
         scripts = draw_scripts(count, seed, self._source.brand)
         self.tables += len(scripts)
-        why = self._tried(scripts, mode, group_rows)
+        odd = chance.randbytes(8)  # the same when a table is tried alone
+        why = self._tried(scripts, mode, group_rows, odd)
         if not why:
             return []
-        head = f"seed {seed}, {mode}, {group_rows} rows a transaction"
-        alone = [(script, self._tried([script], mode, group_rows)) for script in scripts]
+        head = f"seed {seed}, {mode}, {group_rows} rows a transaction, {', '.join(self.told)}"
+        alone = [(script, self._tried([script], mode, group_rows, odd)) for script in scripts]
         found = [f"{head}: {failure}\n  {script}" for script, failure in alone if failure]
         return found or [f"{head}: only together: {why}"]
 
-    def _tried(self, scripts: Sequence[Script], mode: str, group_rows: int) -> str:
+    def _tried(self, scripts: Sequence[Script], mode: str, group_rows: int, odd: bytes) -> str:
         try:
-            self._repair(scripts, mode, group_rows)
+            self._repair(scripts, mode, group_rows, odd)
         except Exception as exc:
             return f"{type(exc).__name__}: {str(exc)[:2000]}"
         return ""
 
-    def _repair(self, scripts: Sequence[Script], mode: str, group_rows: int) -> None:
+    def _repair(self, scripts: Sequence[Script], mode: str, group_rows: int, odd: bytes) -> None:
         """Make, damage, repair, compare, take back, compare, and repair once more."""
         with ExitStack() as opened:
             at_source, at_target = (opened.enter_context(each.connect()) for each in (self._source, self._target))
@@ -145,6 +180,7 @@ class Fuzz:
             (self._folder / "round").mkdir()
             bench = Bench(self._source, self._target, self._folder / "round", apply_mode=mode)
             options = RepairOptions(settle=QUICK, takes_unproven=True, group_rows=group_rows)
+            self.told = opened.enter_context(odd_settings(random.Random(odd), self._source, self._target))
             self.changes += _check(bench, at_source, at_target, options)
 
 
