@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from lab.process import HOST, LabError, complaints
-from lab.server import BIN_PATH, Server, Tls, find_program
+from lab.server import BIN_PATH, Server, Tls, call_in, find_program, share_of, with_first
 from lab.state import common_root
 
 SERVER_IDS = {"source": 1, "target": 2}
@@ -44,6 +44,26 @@ QUICK: Mapping[str, str] = {
     "debug-no-sync": "ON",
 }
 DURABLE: Mapping[str, str] = {"innodb-flush-log-at-trx-commit": "1", "sync-binlog": "1"}
+ROOT_VARIABLE = "PYDBSYNC_MARIADB"
+INSTALL = ("--auth-root-authentication-method=normal", "--skip-test-db", "--skip-name-resolve")
+BOOTSTRAP = ("--bootstrap", "--log-warnings=0", "--enforce-storage-engine=", "--max-allowed-packet=8M")
+
+
+def mariadbd() -> tuple[str, ...]:
+    """How the server is called: the one in the folder that the environment's PYDBSYNC_MARIADB names, of any release,
+    else the one that is installed."""
+    root = os.environ.get(ROOT_VARIABLE)
+    return call_in(Path(root), "mariadbd", "mysqld") if root else (find_program("mariadbd", "mysqld"),)
+
+
+def first_tables(share: Path) -> bytes:
+    """What mariadb-install-db has a new server read, of the release whose files are in `share`."""
+    parts = (
+        "*_system_tables.sql", "*_performance_tables.sql", "*_system_tables_data.sql",
+        "maria_add_gis_sp_bootstrap.sql", "*_sys_schema.sql",
+    )  # fmt: skip
+    texts = [path.read_bytes() for part in parts for path in sorted(share.glob(part))[:1]]
+    return b"\n".join((b"CREATE DATABASE mysql;\nUSE mysql;\nSET @auth_root_socket=NULL;", *texts))
 
 
 class MariaDB(Server):
@@ -84,30 +104,30 @@ class MariaDB(Server):
         )
         if (self.data / "mysql").is_dir():
             return
-        installer = find_program("mariadb-install-db", "mysql_install_db")
-        self.fill_data(
-            find_program("mariadbd", "mysqld"),
-            lambda data: [
-                installer,
-                "--no-defaults",
-                f"--datadir={data}",
-                "--auth-root-authentication-method=normal",
-                "--skip-test-db",
-                "--skip-name-resolve",
-                f"--innodb-log-file-size={BASE_OPTIONS['innodb-log-file-size']}",
-                # Not `--user`: for a named user the script changes the owner of the system's PAM plugin.
-                *(["--loose-user=root"] if os.geteuid() == 0 else []),
-            ],
-        )
+        call = mariadbd()
+        program = next(word for word in call if word.endswith(("/mariadbd", "/mysqld")))
+        log_size = f"--innodb-log-file-size={BASE_OPTIONS['innodb-log-file-size']}"
+        # Not `--user`: for a named user the script changes the owner of the system's PAM plugin.
+        as_root = ["--loose-user=root"] if os.geteuid() == 0 else []
+        if ROOT_VARIABLE in os.environ:  # whose script would run its programs with the libraries of this system
+            bootstrap = [*with_first(call, "--no-defaults"), *BOOTSTRAP, log_size, *as_root]
+            first = first_tables(share_of(Path(program)))
+            self.fill_data(program, lambda data: [*bootstrap, f"--datadir={data}"], stdin=first)
+            return
+        installer = [find_program("mariadb-install-db", "mysql_install_db"), "--no-defaults", *INSTALL, log_size]
+        self.fill_data(program, lambda data: [*installer, *as_root, f"--datadir={data}"])
 
-    def fill_data(self, program: str, command: Callable[[Path], list[str]]) -> None:
+    def fill_data(self, program: str, command: Callable[[Path], list[str]], *, stdin: bytes = b"") -> None:
         """Have `command` make the data folder that it is given, for this server program; once in a lab: the folders of
         its other servers are copies."""
         made = template_of(program, self.kind)
         with made.with_suffix(".lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             if not made.is_dir():
-                self._run(command(_emptied(made.with_suffix(".partial"))))
+                partial = _emptied(made.with_suffix(".partial"))
+                if stdin:
+                    partial.mkdir()
+                self._run(command(partial), stdin=stdin)
                 made.with_suffix(".partial").rename(made)
         # Filled beside its place: what was interrupted is not taken for a complete one.
         partial = _emptied(self.folder / "data.partial")
@@ -115,11 +135,11 @@ class MariaDB(Server):
         (partial / "auto.cnf").unlink(missing_ok=True)  # a MySQL's UUID, which the next start makes
         partial.rename(self.data)
 
-    def _run(self, command: list[str]) -> None:
+    def _run(self, command: list[str], *, stdin: bytes = b"") -> None:
         with self.log.open("wb") as log:
             done = subprocess.run(
                 command,
-                stdin=subprocess.DEVNULL,
+                input=stdin,
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 env=self.environment(),
@@ -136,8 +156,7 @@ class MariaDB(Server):
             **self.options,
         }
         return [
-            find_program("mariadbd", "mysqld"),
-            "--no-defaults",
+            *with_first(mariadbd(), "--no-defaults"),
             *(["--user=root"] if os.geteuid() == 0 else []),
             f"--datadir={self.data}",
             f"--port={self.port}",

@@ -17,7 +17,7 @@ from typing import ClassVar
 
 from lab.mariadb import MariaDB
 from lab.process import HOST, LabError
-from lab.server import BIN_PATH
+from lab.server import BIN_PATH, call_in, with_first
 
 ROOT_VARIABLE = "PYDBSYNC_MYSQL"
 
@@ -54,36 +54,18 @@ def find_mysqld() -> Mysqld | None:
     """The MySQL in the folder that the environment's PYDBSYNC_MYSQL names, else the one that is installed; None where
     there is none. Raises LabError where the named one does not run."""
     root = os.environ.get(ROOT_VARIABLE)
-    program = Path(root, "usr/sbin/mysqld") if root else Path(shutil.which("mysqld", path=BIN_PATH) or "/nowhere")
-    if not program.is_file():
-        if root:
-            raise LabError(f"{ROOT_VARIABLE} is {root}, but there is no {program}.")
+    if root:
+        command = call_in(Path(root), "mysqld")
+    elif installed := shutil.which("mysqld", path=BIN_PATH):
+        command = (installed,)
+    else:
         return None
-    command = _in_folder(Path(root), program) if root else (str(program),)
-    told = subprocess.run([*command[: _programs(command)], "--version"], capture_output=True, text=True, check=False)
+    told = subprocess.run(with_first(command, "--version"), capture_output=True, text=True, check=False)
     if told.returncode != 0 and root:
-        raise LabError(f"{program} does not run: {told.stderr.strip()}")
+        raise LabError(f"{ROOT_VARIABLE} is {root}, but mysqld does not run there: {told.stderr.strip()}")
     if told.returncode != 0 or "MariaDB" in told.stdout:
         return None
     return Mysqld(command, told.stdout.partition("Ver ")[2].split()[0])
-
-
-def _in_folder(root: Path, program: Path) -> tuple[str, ...]:
-    loaders = sorted((root / "usr").glob("lib*/ld-linux-*.so.*"))
-    if not loaders:
-        raise LabError(f"{root} has no loader of programs in usr/lib64: {program} cannot be run from outside.")
-    libraries = ":".join(str(path) for path in sorted((root / "usr/lib").glob("*-linux-gnu")))
-    share = root / "usr/share/mysql"
-    return (
-        *(str(loaders[0]), "--library-path", libraries, str(program)),
-        *(f"--lc-messages-dir={share}", f"--character-sets-dir={share / 'charsets'}"),
-        f"--plugin-dir={root / 'usr/lib/mysql/plugin'}",
-    )
-
-
-def _programs(command: tuple[str, ...]) -> int:
-    """How many words stand before mysqld's own options."""
-    return next(place for place, word in enumerate(command, start=1) if word.endswith("/mysqld"))
 
 
 class MySQL(MariaDB):
@@ -124,8 +106,7 @@ class MySQL(MariaDB):
         found = find_mysqld()
         if found is None:
             raise LabError(f"MySQL is not installed: {ROOT_VARIABLE} can name a folder that has usr/sbin/mysqld.")
-        words = _programs(found.command)
-        return [*found.command[:words], first, *found.command[words:]]
+        return with_first(found.command, first)
 
     def _as_root(self) -> list[str]:
         return ["--user=root"] if os.geteuid() == 0 else []

@@ -7,7 +7,7 @@ import os
 import shutil
 import signal
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -34,6 +34,42 @@ def find_program(*names: str, path: str = BIN_PATH) -> str:
         if found:
             return found
     raise LabError(f"{names[0]} is not installed: run `make lab-up`, which installs what is missing.")
+
+
+def call_in(root: Path, *names: str) -> tuple[str, ...]:
+    """How the first of these servers is called that the folder `root` has, with its own libraries and messages: the
+    files of another release, as debootstrap makes them, or of a binary release. `--no-defaults` must come behind the
+    program (`with_first`). LabError where none is there."""
+    programs = [root / place / name for name in names for place in ("usr/sbin", "bin")]
+    program = next((path for path in programs if path.is_file()), None)
+    if program is None:
+        raise LabError(f"{root} has none of {', '.join(str(path.relative_to(root)) for path in programs)}.")
+    call: tuple[str, ...] = (str(program),)
+    if program.parent.name == "sbin":
+        loaders = sorted((root / "usr").glob("lib*/ld-linux-*.so.*"))
+        if not loaders:
+            raise LabError(f"{root} has no loader of programs in usr/lib64: {program} cannot be run from outside.")
+        libraries = ":".join(str(path) for path in sorted((root / "usr/lib").glob("*-linux-gnu")))
+        call = (str(loaders[0]), "--library-path", libraries, str(program))
+    share = share_of(program)
+    plugins = next(path for path in (root / "usr/lib/mysql/plugin", root / "lib/plugin", share) if path.is_dir())
+    charsets = f"--character-sets-dir={share / 'charsets'}"
+    return (*call, f"--lc-messages-dir={share}", charsets, f"--plugin-dir={plugins}")
+
+
+def share_of(program: Path) -> Path:
+    """Where a server's messages, character sets and first tables are."""
+    share = program.parent.parent / "share"
+    return next((share / name for name in ("mysql", "mariadb") if (share / name / "charsets").is_dir()), share)
+
+
+def with_first(call: Sequence[str], first: str) -> list[str]:
+    """The call with `first` before all other options of the server, as it wants some of them."""
+    program = next(place for place, word in enumerate(call, start=1) if Path(word).name in _SERVERS)
+    return [*call[:program], first, *call[program:]]
+
+
+_SERVERS = ("mysqld", "mariadbd")
 
 
 @dataclass(frozen=True)

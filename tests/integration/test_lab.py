@@ -147,6 +147,12 @@ def test_a_missing_program_is_named() -> None:
         lab.server.find_program("no-such-program")
 
 
+def test_a_folder_without_the_server_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYDBSYNC_MARIADB", str(tmp_path))
+    with pytest.raises(lab.LabError, match="has none of usr/sbin/mariadbd, bin/mariadbd, usr/sbin/mysqld, bin/mysqld"):
+        lab.MariaDB("own", root=tmp_path).command()
+
+
 def test_an_unknown_server_is_named() -> None:
     with pytest.raises(lab.LabError, match="no server 'tarjet': its servers are target, source, rabbitmq"):
         lab.up("tarjet")
