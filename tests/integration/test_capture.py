@@ -296,9 +296,10 @@ def test_what_is_followed_is_what_the_catalogue_says(shop: Endpoint) -> None:
             assert (mine.charset, mine.primary_key) == (real.charset, real.primary_key), sql
             for ours, theirs in zip(mine.columns, real.columns, strict=True):
                 charset = "utf8mb3" if ours.charset == "utf8" else ours.charset
-                shown = (ours.name, ours.kind, charset, ours.digits, ours.unsigned, ours.labels)
+                shown = (ours.name, ours.kind, charset, ours.digits, ours.unsigned, ours.labels, ours.generated)
                 assert shown == (
                     theirs.name, theirs.kind, theirs.charset, theirs.digits, theirs.unsigned, theirs.labels,
+                    theirs.generated,
                 ), sql  # fmt: skip
     server.close()
 

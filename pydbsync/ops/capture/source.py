@@ -198,9 +198,12 @@ class SourceServer:
         hashes = self._hash_keys(condition, parameters) if brand == "mariadb" else {}
         documents = self._json_columns(condition, parameters) if brand == "mariadb" else frozenset()
         columns: dict[TableName, list[Column]] = {name: [] for name in charsets}
-        for database, table, column, kind, full, charset, digits in self.rows(
+        generated = "c.extra RLIKE '(VIRTUAL|STORED) GENERATED'"
+        if brand == "mariadb":
+            generated += " AND c.generation_expression NOT IN ('ROW START', 'ROW END')"
+        for database, table, column, kind, full, charset, digits, is_generated in self.rows(
             "SELECT t.table_schema, t.table_name, c.column_name, c.data_type, c.column_type, c.character_set_name,"
-            " c.datetime_precision FROM information_schema.tables t JOIN information_schema.columns c"
+            f" c.datetime_precision, {generated} FROM information_schema.tables t JOIN information_schema.columns c"
             " ON c.table_schema = t.table_schema AND c.table_name = t.table_name"
             f" WHERE {condition} ORDER BY 1, 2, c.ordinal_position",
             parameters,
@@ -208,7 +211,7 @@ class SourceServer:
             name = TableName(database, table)
             is_json = kind == "json" or (name, column) in documents
             columns.setdefault(name, []).append(
-                _column(column, "json" if is_json else kind, _text(full), charset, digits)
+                _column(column, "json" if is_json else kind, _text(full), charset, digits, bool(is_generated))
             )
         for name, found in columns.items():
             yield TableDef(
@@ -288,7 +291,7 @@ def _text(value: object) -> str:
     return value.decode("utf-8") if isinstance(value, bytes) else str(value or "")
 
 
-def _column(name: str, kind: str, column_type: str, charset: str | None, digits: int | None) -> Column:
+def _column(name: str, kind: str, column_type: str, charset: str | None, digits: int | None, generated: bool) -> Column:
     kind = kind.lower()
     if kind == "json":
         charset = charset or "utf8mb4"  # MariaDB's is a text, which CONVERT TO CHARACTER SET has changed perhaps
@@ -300,6 +303,7 @@ def _column(name: str, kind: str, column_type: str, charset: str | None, digits:
         charset=charset,
         digits=int(digits or 0),
         unsigned="unsigned" in column_type,
+        generated=generated,
         labels=read_labels(column_type) if kind in LABELLED else (),
         native_json=kind == "json",
     )

@@ -33,6 +33,8 @@ _LONGEST: Final = 0xFFFFFF
 _RECEIVE_BYTES: Final = 256 * 1024
 _NOT_IN_THE_FILE: Final = frozenset((HEARTBEAT, HEARTBEAT_V2, ROTATE, FORMAT_DESCRIPTION))
 """Events that the server may make up for a replica: their places say nothing."""
+_ARTIFICIAL: Final = 0x20
+"""A header's flag, of any other event that the server makes up."""
 _LEAST_SILENCE_S: Final = 10.0
 _BEFORE_STATUS: Final = 0x0F6A7026
 """The CRC-32 to begin with, so that the status byte 0 in front of an event does not count."""
@@ -316,7 +318,7 @@ class BinlogReader:
                 if status == 0xFE and len(frame) < 9:
                     return
                 raise self._refusal(frame)
-            ts, kind, server_id, size, end, _flags = unpack(frame, 1)
+            ts, kind, server_id, size, end, flags = unpack(frame, 1)
             if has_checksum or kind == FORMAT_DESCRIPTION:
                 if crc32(frame, _BEFORE_STATUS) != _WHOLE:
                     raise SourceError(f"an event before {self.file}:{end} arrived damaged (wrong checksum)")
@@ -331,13 +333,17 @@ class BinlogReader:
             if kind == ROTATE:
                 self.file = body[8:].decode("utf-8")
                 self._offset = int.from_bytes(body[:8], "little")
-            if end or (kind not in _NOT_IN_THE_FILE and self._offset + size >= _WRAP):
+            if end:
                 # A transaction can be larger than 4 GB, and the header has four bytes for the place.
                 end += self._offset // _WRAP * _WRAP
                 if end < self._offset:
                     end += _WRAP
-                if kind not in _NOT_IN_THE_FILE:
-                    self._offset = end
+            elif kind not in _NOT_IN_THE_FILE and not flags & _ARTIFICIAL:
+                # MariaDB from 11.4 tells places at the ends of transactions alone (binlog_legacy_event_pos=OFF).
+                # What it leaves out for replicas within them, the statements' texts, is not counted.
+                end = self._offset + size
+            if end and kind not in _NOT_IN_THE_FILE:
+                self._offset = end
             event = Event(kind, ts, server_id, end - size, end, body)
             del body
             yield event

@@ -7,7 +7,9 @@ Source: https://dev.mysql.com/doc/dev/mysql-server/latest/classmysql_1_1binlog_1
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from pydbsync.model import TableName
 from pydbsync.ops.capture.binlog import wires as w
@@ -39,14 +41,20 @@ class TableMap:
 
     def without_last(self, count: int) -> TableMap:
         """Without so many columns at the end."""
-        kept = len(self.wires) - count
-        per_column = {
-            name: value[:kept]
+        return self.only(range(len(self.wires) - count))
+
+    def only(self, kept: Sequence[int]) -> TableMap:
+        """With these columns alone."""
+        per_column: dict[str, Any] = {
+            name: tuple(value[index] for index in kept)
             for name in ("wires", "unsigned", "collations", "names", "labels", "geometry")
             if (value := getattr(self, name)) is not None
         }
+        places = {index: place for place, index in enumerate(kept)}
         key = self.primary_key
-        return replace(self, **per_column, primary_key=() if key and max(key) >= kept else key)
+        if key is not None:
+            key = tuple(places[index] for index in key) if places.keys() >= set(key) else ()
+        return replace(self, **per_column, primary_key=key)
 
 
 class _Bytes:

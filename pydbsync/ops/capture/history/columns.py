@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Final, NamedTuple
 
 from pydbsync.model import Column
@@ -76,6 +77,7 @@ def read_column(
         charset=charset,
         digits=int(arguments[0].text) if kind in WITH_DIGITS and arguments else 0,
         unsigned=unsigned and kind in INTEGERS,
+        generated=is_generated(words),
         labels=tuple(_label(token.text) for token in arguments) if kind in LABELLED else (),
         native_json=kind == "json",
     )
@@ -102,6 +104,11 @@ def is_versioned(words: Sequence[Token]) -> bool:
         [token.upper for token in words[index : index + 3]] == ["WITH", "SYSTEM", "VERSIONING"]
         for index in range(len(words))
     )
+
+
+def is_generated(words: Sequence[Token]) -> bool:
+    """Whether `AS (…)` stands there: the column is computed from others. Those of a period, `AS ROW START`, are not."""
+    return any(token.upper == "AS" and word.is_mark("(") for token, word in pairwise(words))
 
 
 def begins_period(words: Sequence[Token]) -> bool:

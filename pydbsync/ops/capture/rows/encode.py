@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final, Literal, NamedTuple
 
+import msgspec
 from msgspec import Struct
 
 from pydbsync.errors import OperationError
@@ -22,6 +23,10 @@ _PARTIAL_JSON: Final = 1
 _LARGE_BYTES: Final = 2**20
 _PLAN_LIMIT: Final = 4096
 """Ways to be NULL that one table's readers are kept for."""
+
+
+class NotWhole(OperationError):
+    """Images of rows without columns that belong to them."""
 
 
 class RowsEvent(Struct, frozen=True, gc=False):
@@ -55,7 +60,10 @@ class TableEncoder:
         self, seen: TableMap, table: TableDef, charsets: Charsets, *, with_srid: bool = False, hashes: int = 0
     ) -> None:
         """`hashes`: so many numbers of eight bytes follow the columns in each row, which are nobody's."""
+        self.seen = seen
         self.table = table
+        self._charsets = charsets
+        self._with_srid = with_srid
         self._wires = seen.wires
         self._fixed = [fixed_format(w, c) for w, c in zip(seen.wires, table.columns, strict=True)]
         self._readers: list[Reader] = [
@@ -68,13 +76,13 @@ class TableEncoder:
             )
             for wire, column in zip(seen.wires, table.columns, strict=True)
         ]
-        self._hashes = hashes
+        self.hashes = hashes
         self._count = len(seen.wires) + hashes
         self._null_bytes = (self._count + 7) // 8
         self._all_present = (1 << self._count) - 1
         self._plans: dict[int, list[Reader]] = {}
-        self._checked: dict[str, bytes] = {}
-        """By kind, what stands before the rows: the number of columns and which are present, once found good."""
+        self._checked: dict[str, tuple[bytes, TableEncoder]] = {}
+        """By kind, what stands before the rows, the number of columns and which are present, and who reads these."""
         names = [quote_raw(column.name) + ":" for column in table.columns]
         self._names = names
         self._data = ",".join(name.replace("%", "%%") + "%s" for name in names)
@@ -197,32 +205,55 @@ class TableEncoder:
             spans.append(body[start:at])
         return row, spans, at
 
-    def rows_start(self, body: bytes, at: int, kind: str) -> int:
-        """Where the first row begins; at `at` stands the number of columns, behind a header that versions differ in.
+    def reader(self, body: bytes, at: int, kind: str) -> tuple[TableEncoder, int]:
+        """Who reads the rows of an event, and where the first one begins; at `at` stands the number of columns, behind
+        a header that versions differ in.
 
-        Raises OperationError where not all columns are there (binlog_row_image other than FULL).
+        Raises NotWhole where columns are left out that rows cannot do without (binlog_row_image other than FULL).
         """
-        checked = self._checked.get(kind, b"")
-        end = at + len(checked)
-        if checked and body[at:end] == checked:
-            return end
-        end = self._check_columns(body, at, kind)
-        self._checked[kind] = body[at:end]
-        return end
+        if found := self._checked.get(kind):
+            end = at + len(found[0])
+            if body[at:end] == found[0]:
+                return found[1], end
+        encoder, end = self._check_columns(body, at, kind)
+        self._checked[kind] = body[at:end], encoder
+        return encoder, end
 
-    def _check_columns(self, body: bytes, at: int, kind: str) -> int:
+    def _check_columns(self, body: bytes, at: int, kind: str) -> tuple[TableEncoder, int]:
         count, at = packed_integer(body, at)
         if count != self._count:
             raise OperationError(f"rows of {self.table.name} have {count} columns, their table map {self._count}")
+        images = set()
         for _ in range(2 if kind == "update" else 1):
-            present = int.from_bytes(body[at : at + self._null_bytes], "little")
-            if present & self._all_present != self._all_present:
-                raise OperationError(
-                    f"rows of {self.table.name} are not whole: a session of the source writes with binlog_row_image "
-                    "other than FULL. Set binlog_row_image=FULL there, for new sessions too"
-                )
+            images.add(int.from_bytes(body[at : at + self._null_bytes], "little") & self._all_present)
             at += self._null_bytes
-        return at
+        present = images.pop()
+        if images or not self._may_lack(self._all_present & ~present):
+            raise NotWhole(
+                f"rows of {self.table.name} are not whole: a session of the source writes with binlog_row_image other"
+                " than FULL. Set binlog_row_image=FULL there, for new sessions too"
+            )
+        return (self if present == self._all_present else self._only(present)), at
+
+    def _may_lack(self, missing: int) -> bool:
+        """Whether rows are whole without these: columns that are computed from others, which MariaDB (11.8) leaves out
+        of the images of UPDATE and DELETE."""
+        key = self.table.primary_key
+        return not any(
+            missing >> index & 1 and (not column.generated or column.name in key)
+            for index, column in enumerate(self.table.columns)
+        )
+
+    def _only(self, present: int) -> TableEncoder:
+        shown = [index for index in range(len(self._wires)) if present >> index & 1]
+        columns = tuple(self.table.columns[index] for index in shown)
+        return TableEncoder(
+            self.seen.only(shown),
+            msgspec.structs.replace(self.table, columns=columns),
+            self._charsets,
+            with_srid=self._with_srid,
+            hashes=(present >> len(self._wires)).bit_count(),
+        )
 
     def _plan(self, nulls: int) -> list[Reader]:
         """The readers for rows with this bitmap of NULLs; neighbouring integers are read in one call."""
@@ -241,7 +272,7 @@ class TableEncoder:
             plan.append(_read_null if is_null else reader)
         if codes:
             plan.append(numbers_reader(codes))
-        plan += [_skip_hash for bit in range(self._count - self._hashes, self._count) if not nulls >> bit & 1]
+        plan += [_skip_hash for bit in range(self._count - self.hashes, self._count) if not nulls >> bit & 1]
         self._plans[nulls] = plan
         return plan
 

@@ -11,7 +11,7 @@ from typing import Final, Literal
 import msgspec
 
 from pydbsync.errors import OperationError
-from pydbsync.model import TableName
+from pydbsync.model import Column, TableName
 from pydbsync.ops.capture.binlog import kinds as k
 from pydbsync.ops.capture.binlog.query import decompress_rows
 from pydbsync.ops.capture.binlog.reader import Event
@@ -20,7 +20,7 @@ from pydbsync.ops.capture.binlog.wires import LONGLONG
 from pydbsync.ops.capture.charsets import Charsets
 from pydbsync.ops.capture.history.follow import Delta, FollowedSchema
 from pydbsync.ops.capture.history.schema import TableDef
-from pydbsync.ops.capture.rows.encode import RowsEvent, TableEncoder
+from pydbsync.ops.capture.rows.encode import NotWhole, RowsEvent, TableEncoder
 from pydbsync.ops.capture.rows.resolve import resolve_table
 
 _HASH: Final = re.compile(r"DB_ROW_HASH_\d+")
@@ -101,7 +101,14 @@ class Tables:
         if is_compressed:
             body = decompress_rows(body, at, is_update=kind == "update")
         is_partial = event.kind == k.PARTIAL_UPDATE
-        at = encoder.rows_start(body, at, kind)
+        try:
+            encoder, at = encoder.reader(body, at, kind)
+        except NotWhole:
+            now = self._as_now(encoder)
+            if now is None:
+                raise
+            self._by_id[int.from_bytes(body[:6], "little")] = now
+            encoder, at = now.reader(body, at, kind)
         return encoder, RowsEvent(kind, event.ts, event.server_id, f"{file}:{event.start}", body, at, is_partial)
 
     def forget(self) -> None:
@@ -115,6 +122,19 @@ class Tables:
         hashes = self._hashes(seen) if self._mariadb else 0
         shown = seen.without_last(hashes) if hashes else seen
         return TableEncoder(shown, self._resolved(shown), self._charsets, with_srid=self._with_srid, hashes=hashes)
+
+    def _as_now(self, encoder: TableEncoder) -> TableEncoder | None:
+        """With what the catalogue says of generated columns, which a history of before does not know; None where it
+        says nothing new."""
+        known = self._schema.tables.get(encoder.table.name)
+        now = self._schema.look_up(encoder.table.name)
+        if known is None or now is None or known.columns == now.columns or _told(known) != _told(now):
+            return None
+        self._learn(Delta(tables=((known.name, msgspec.structs.replace(known, columns=now.columns)),)))
+        self.forget()
+        return TableEncoder(
+            encoder.seen, self._resolved(encoder.seen), self._charsets, with_srid=self._with_srid, hashes=encoder.hashes
+        )
 
     def _hashes(self, seen: TableMap) -> int:
         """How many columns at the end are MariaDB's own, for unique keys that are kept as a hash: numbers with names of
@@ -149,6 +169,10 @@ class Tables:
                 log.warning("the binlog describes %s otherwise than was followed; its description is taken", seen.name)
             self._learn(Delta(tables=((seen.name, table.as_shown()),)))
         return table
+
+
+def _told(table: TableDef) -> list[Column]:
+    return [msgspec.structs.replace(column, generated=False) for column in table.columns]
 
 
 def _count_last(are_so: Iterable[bool]) -> int:

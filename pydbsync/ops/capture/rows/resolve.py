@@ -45,7 +45,7 @@ _KINDS_OF_WIRE: Final[Mapping[int, frozenset[str]]] = {
     w.VECTOR: frozenset({"vector"}),
     w.GEOMETRY: frozenset({*_SHAPES, "geomcollection"}),
     w.STRING: frozenset({"char", "binary", "uuid", "inet4", "inet6"}),
-    w.VARCHAR: frozenset({"varchar", "varbinary"}),
+    w.VARCHAR: frozenset({"varchar", "varbinary", "vector"}),  # MariaDB's vectors are VARBINARYs
     w.VARCHAR_COMPRESSED: frozenset({"varchar", "varbinary"}),
     w.VAR_STRING: frozenset({"varchar", "varbinary"}),
 }

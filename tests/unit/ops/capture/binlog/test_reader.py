@@ -13,7 +13,17 @@ import pymysql
 import pytest
 
 from pydbsync.errors import OperationError, SourceError
-from pydbsync.ops.capture.binlog.kinds import FORMAT_DESCRIPTION, QUERY, ROTATE, WRITE_V2, XID
+from pydbsync.ops.capture.binlog.kinds import (
+    FORMAT_DESCRIPTION,
+    MARIADB_GTID,
+    MARIADB_GTID_LIST,
+    QUERY,
+    ROTATE,
+    TABLE_MAP,
+    WRITE_V1,
+    WRITE_V2,
+    XID,
+)
 from pydbsync.ops.capture.binlog.reader import BinlogReader, Event, _Incoming
 
 LONGEST = 0xFFFFFF
@@ -84,8 +94,8 @@ class _Frames:
         yield from self._frames
 
 
-def frame(kind: int, end: int, body: bytes, *, size: int | None = None, damage: bool = False) -> bytes:
-    event = struct.pack("<IBIIIH", 1000, kind, 1, (23 + len(body)) if size is None else size, end % 2**32, 0) + body
+def frame(kind: int, end: int, body: bytes, *, size: int | None = None, flags: int = 0, damage: bool = False) -> bytes:
+    event = struct.pack("<IBIIIH", 1000, kind, 1, (23 + len(body)) if size is None else size, end % 2**32, flags) + body
     checksum = zlib.crc32(event) ^ damage
     return b"\0" + event + checksum.to_bytes(4, "little")
 
@@ -118,6 +128,24 @@ def test_places_go_on_beyond_4_gib(sizes: list[int], before: int) -> None:
     assert [(event.start, event.end) for event in found] == [
         (end - size, end) for end, size in zip(ends, sizes, strict=True)
     ]
+
+
+@pytest.mark.parametrize("start", [1000, GIB4 - 300, GIB4 - 100])
+def test_events_without_places_lie_between_those_that_have_one(start: int) -> None:
+    """MariaDB from 11.4 tells places at the ends of transactions alone, and leaves out what replicas do not ask for."""
+    left_out = 70
+    frames = [
+        frame(MARIADB_GTID, start + 42, b"x", size=42),
+        *(frame(kind, 0, b"x", size=size) for kind, size in ((TABLE_MAP, 46), (WRITE_V1, 63), (WRITE_V1, 8200))),
+        frame(XID, start + 42 + left_out + 46 + 63 + 8200 + 31, b"12345678", size=31),
+        frame(MARIADB_GTID_LIST, 0, b"x", size=40, flags=0x20),
+        frame(MARIADB_GTID, start + 8500, b"x", size=42),
+    ]
+    found = [(event.kind, event.start - start, event.end - start) for event in reader(frames, offset=start).events()]
+    assert found[:5] == [
+        (MARIADB_GTID, 0, 42), (TABLE_MAP, 42, 88), (WRITE_V1, 88, 151), (WRITE_V1, 151, 8351), (XID, 8421, 8452),
+    ]  # fmt: skip
+    assert found[6:] == [(MARIADB_GTID, 8458, 8500)]
 
 
 def test_a_new_file_begins_anew_behind_one_beyond_4_gib() -> None:

@@ -35,6 +35,20 @@ def names(followed: FollowedSchema) -> str:
     return ",".join(column.name for column in table(followed).columns)
 
 
+def test_which_columns_are_generated_is_followed() -> None:
+    followed = schema(
+        "CREATE TABLE t (a INT DEFAULT (1 + 2), b INT AS (a + 1), c INT GENERATED ALWAYS AS (a) STORED CHECK (c > 0),"
+        " s TIMESTAMP(6) GENERATED ALWAYS AS ROW START, e TIMESTAMP(6) AS ROW END, PERIOD FOR SYSTEM_TIME (s, e),"
+        " `as` INT) WITH SYSTEM VERSIONING",
+        "ALTER TABLE t MODIFY b INT, ADD d INT AS (a) PERSISTENT AFTER a",
+        brand="mariadb",
+    )
+    run(followed, "CREATE TABLE n LIKE t")
+    for name in ("t", "n"):
+        columns = table(followed, name).columns
+        assert [column.name for column in columns if column.generated] == ["d", "c"]
+
+
 @pytest.mark.parametrize(
     ("definition", "kind"),
     [

@@ -6,6 +6,7 @@ import base64
 from collections.abc import Sequence
 from typing import Literal
 
+import msgspec
 import pytest
 
 from pydbsync.errors import OperationError
@@ -65,9 +66,9 @@ def encoded(
     *,
     is_last: bool,
 ) -> list[bytes]:
-    at = encoder.rows_start(body, 10, kind)
+    reader, at = encoder.reader(body, 10, kind)
     event = RowsEvent(kind, 1795168799, 11, "binlog.000001:1342", body, at)
-    return encoder.encode(event, transaction, first, is_last=is_last)
+    return reader.encode(event, transaction, first, is_last=is_last)
 
 
 MYSQL = Transaction(11, "a7934d73-e4c7-11f1-a136-02fc00000001:5", 8)
@@ -139,6 +140,49 @@ def test_names_of_tables_and_columns_are_quoted_for_json_alone() -> None:
 def test_a_row_that_is_not_whole_is_refused() -> None:
     with pytest.raises(OperationError, match="binlog_row_image"):
         encoded(encoder(), "insert", ROWS[:11] + b"\xef" + ROWS[12:], Transaction(), 0, is_last=True)
+
+
+def test_images_without_generated_columns_are_whole() -> None:
+    """As MariaDB 11.8 writes them for UPDATE and DELETE: bits for the columns that are there, and for their NULLs."""
+    generated = msgspec.structs.replace(TABLE.columns[2], generated=True)
+    computed = msgspec.structs.replace(TABLE, columns=(*TABLE.columns[:2], generated, *TABLE.columns[3:]))
+    row, then = b"\xf8\x01\x00\x00\x00\x01x\x01", b"\xf8\x01\x00\x00\x00\x01z\x01"
+    reading = encoder(computed)
+    for body, kind, expected in (
+        (b"\xfb" + row, "delete", b'"data":{"id":1,"v":"x","e":"a","g":null}}'),
+        (b"\xfb\xfb" + row + then, "update", b'"data":{"id":1,"v":"z","e":"a","g":null},"old":{"v":"x"}}'),
+        (ROWS[11:], "insert", b'"data":{"id":2,"v":"y","y":2000,"e":null,"g":null}}'),
+    ):
+        messages = encoded(reading, kind, ROWS[:11] + body, MYSQL, 0, is_last=True)  # type: ignore[arg-type]
+        assert messages[-1].endswith(expected)
+
+
+@pytest.mark.parametrize(
+    ("kind", "images"),
+    [
+        ("insert", b"\xef"),
+        ("delete", b"\xf9"),  # a plain column is missing too
+        ("update", b"\xfb\xff"),  # one image has it, and the other has not: MINIMAL
+        ("update", b"\xfa\xfa"),  # the key
+    ],
+)
+def test_images_without_other_columns_are_refused(kind: Literal["insert", "update", "delete"], images: bytes) -> None:
+    computed = tuple(msgspec.structs.replace(c, generated=c.name in ("id", "y")) for c in TABLE.columns)
+    reading = encoder(msgspec.structs.replace(TABLE, columns=computed))
+    with pytest.raises(OperationError, match=r"c_x\.t are not whole: .*binlog_row_image"):
+        encoded(reading, kind, ROWS[:11] + images + ROWS[12:], Transaction(), 0, is_last=True)
+
+
+def test_vectors_of_mariadb_are_bytes_in_a_varbinary() -> None:
+    # CREATE TABLE c_x.t (id INT PRIMARY KEY, v VECTOR(3)): LONG, and VARCHAR of at most twelve bytes
+    seen = parse_table_map(b"m\0\0\0\0\0\1\0\3c_x\0\1t\0\2\3\x0f\2\x0c\0\2", mariadb=True)
+    table = TableDef(TABLE.name, "utf8mb4", (Column("id", "int"), Column("v", "vector")), ("id",))
+    assert resolve_table(seen, table, CHARSETS, COLLATIONS) == table
+    (message,) = encoded(
+        TableEncoder(seen, table, CHARSETS), "insert", b"m\0\0\0\0\0\1\0\2\0\2\xff\xfc\1\0\0\0\x0c" + b"\0\0\x80?" * 3,
+        Transaction(), 0, is_last=True,
+    )  # fmt: skip
+    assert message.endswith(b'"data":{"id":1,"v":"AACAPwAAgD8AAIA/"}}')
 
 
 def test_a_message_larger_than_a_megabyte_is_put_together_in_another_way_with_the_same_result() -> None:
