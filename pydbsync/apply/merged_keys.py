@@ -14,7 +14,7 @@ from pydbsync.model import TableName
 from pydbsync.plan.ddl import PlannedSchemaChange
 from pydbsync.plan.lexer import Brand
 from pydbsync.plan.quoting import quote_table
-from pydbsync.plan.unnamed_keys import KeyPart, KeyShape, adds_unnamed_keys, without_keys_there
+from pydbsync.plan.unnamed_keys import BY_COLUMNS, KeyPart, KeyShape, adds_unnamed_keys, without_keys_there
 
 _WAIT_S = 1.0
 
@@ -64,12 +64,12 @@ def _read_keys(connection: Connection, name: TableName) -> dict[str, KeyShape]:
         if column is None:
             on_expressions.add(key)
             continue
-        by_columns = kind in ("FULLTEXT", "SPATIAL")
+        by_columns = BY_COLUMNS.get(kind)
         part = KeyPart(str(column).lower(), None if by_columns or prefix is None else int(prefix), order == "D")
         before = found[key].parts if key in found else ()
         shape = KeyShape("plain" if int(not_unique) else "unique", (*before, part))
         if by_columns:
-            shape = shape._replace(kind="fulltext" if kind == "FULLTEXT" else "spatial")
+            shape = shape._replace(kind=by_columns)
         found[key] = shape
     return {key: shape for key, shape in found.items() if key not in on_expressions}
 

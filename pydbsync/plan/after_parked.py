@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from itertools import pairwise
 
+from pydbsync.plan.clauses import begins_vector_key
 from pydbsync.plan.lexer import Token
 from pydbsync.plan.syntax import Statement
 
@@ -37,7 +38,7 @@ def _is_harmless(clause: tuple[Token, ...]) -> bool:
     words = [token.upper if token.kind != "quoted" else "`" for token in clause]
     first, second = words[0], words[1] if len(words) > 1 else ""
     if first == "ADD":
-        if second in ("INDEX", "KEY", "FULLTEXT", "SPATIAL", "CHECK"):
+        if second in ("INDEX", "KEY", "FULLTEXT", "SPATIAL", "CHECK") or begins_vector_key(clause[1:]):
             return True
         if second == "CONSTRAINT":
             return not {"UNIQUE", "PRIMARY"} & set(words) and bool({"FOREIGN", "CHECK"} & set(words))

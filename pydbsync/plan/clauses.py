@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import Literal, NamedTuple, TypeAlias
 
@@ -160,7 +161,7 @@ def _definition(tokens: tuple[Token, ...], verb: str, whole: tuple[Token, ...]) 
     head = rest[0].upper if rest else ""
     if head == "CHECK":
         return Clause("check", whole, verb, name, body=rest, guard=guard)
-    if head in ("PRIMARY", "UNIQUE", "FULLTEXT", "SPATIAL", "FOREIGN") or head in _KEY_WORDS:
+    if head in ("PRIMARY", "UNIQUE", "FULLTEXT", "SPATIAL", "FOREIGN") or head in _KEY_WORDS or begins_vector_key(rest):
         body = rest[1:]
         if head not in _KEY_WORDS and body and body[0].upper in _KEY_WORDS:
             body = body[1:]
@@ -175,11 +176,21 @@ def _definition(tokens: tuple[Token, ...], verb: str, whole: tuple[Token, ...]) 
     return Clause("column", whole, verb, rest[0].text, body=rest[1:])
 
 
+def begins_vector_key(tokens: Sequence[Token]) -> bool:
+    """Whether `VECTOR [INDEX] [name] (column)` of MariaDB (11.7) stands there, and no column that is called vector."""
+    if not tokens or tokens[0].upper != "VECTOR":
+        return False
+    if len(tokens) > 1 and tokens[1].upper in _KEY_WORDS:
+        return True
+    at = 2 if len(tokens) > 1 and tokens[1].is_name else 1  # `vector VARCHAR(10)` has a number there
+    return len(tokens) > at + 1 and tokens[at].is_mark("(") and tokens[at + 1].is_name
+
+
 def key_kind(clause: Clause) -> Literal["primary", "unique", "other"]:
     """What a clause of kind `key` makes of its columns."""
     for token in clause.tokens:
         if token.upper in ("PRIMARY", "UNIQUE"):
             return "primary" if token.upper == "PRIMARY" else "unique"
-        if token.upper in _KEY_WORDS or token.upper in ("FULLTEXT", "SPATIAL") or token.is_mark("("):
+        if token.upper in _KEY_WORDS or token.upper in ("FULLTEXT", "SPATIAL", "VECTOR") or token.is_mark("("):
             break
     return "other"

@@ -236,7 +236,7 @@ def _index(statement: Statement) -> Demand:
         return Demand(text, gone=(Named("primary key" if is_primary else "key", "" if is_primary else name),))
     subject = statement.items[0].span
     words = [token.upper for token in tokens[:at]]
-    kind = next((word for word in ("UNIQUE", "FULLTEXT", "SPATIAL") if word in words), "")
+    kind = next((word for word in ("UNIQUE", "FULLTEXT", "SPATIAL", "VECTOR") if word in words), "")
     on = next(token for token in tokens[at:] if token.upper == "ON" and token.end <= subject.start)
     using = statement.sql[tokens[at].end : on.start].strip()
     rest = statement.sql[subject.end : tokens[-1].end]

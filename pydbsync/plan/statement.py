@@ -68,7 +68,7 @@ class _Parser:
         if self.accept("DATABASE") or self.accept("SCHEMA"):
             self.accept_if_exists()
             return self.one_database("create-database")
-        while self.peek().upper in ("ONLINE", "OFFLINE", "UNIQUE", "FULLTEXT", "SPATIAL"):
+        while self.peek().upper in ("ONLINE", "OFFLINE", "UNIQUE", "FULLTEXT", "SPATIAL", "VECTOR"):
             self.at += 1
         if self.accept("INDEX"):
             return self.index("create-index")

@@ -6,13 +6,16 @@ Two of them on the same columns are two keys, with names that the server thinks 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import Literal, NamedTuple, TypeAlias
+from typing import Final, Literal, NamedTuple, TypeAlias
 
 from pydbsync.plan.clauses import Clause, key_kind, read_clauses, split_list
 from pydbsync.plan.lexer import Brand, Span, Token, apply_edits, cut_members
 from pydbsync.plan.statement import Statement, parse_statement
 
-KeyKind: TypeAlias = Literal["unique", "fulltext", "spatial", "plain"]
+KeyKind: TypeAlias = Literal["unique", "fulltext", "spatial", "vector", "plain"]
+
+BY_COLUMNS: Final[Mapping[str, KeyKind]] = {"FULLTEXT": "fulltext", "SPATIAL": "spatial", "VECTOR": "vector"}
+"""Keys of whole columns, whatever length stands beside one."""
 
 
 class KeyPart(NamedTuple):
@@ -84,8 +87,8 @@ def _shape(clause: Clause, lengths: Mapping[str, int]) -> KeyShape | None:
         parts.append(part)
     words = {token.upper for token in clause.tokens[: len(clause.tokens) - len(clause.body)]}
     kind: KeyKind = "unique" if key_kind(clause) == "unique" else "plain"
-    if words & {"FULLTEXT", "SPATIAL"}:
-        kind = "fulltext" if "FULLTEXT" in words else "spatial"
+    if by_columns := next((word for word in BY_COLUMNS if word in words), ""):
+        kind = BY_COLUMNS[by_columns]
         parts = [part._replace(prefix=None) for part in parts]
     return KeyShape(kind, tuple(parts)) if parts else None
 

@@ -238,8 +238,8 @@ def _read_indexes(connection: Connection, name: TableName) -> dict[str, str]:
         " WHERE table_schema = %s AND table_name = %s ORDER BY index_name, seq_in_index",
         name,
     ):
-        length = f"({part})" if part and kind != "SPATIAL" else ""
-        special = str(kind).lower() if kind in ("FULLTEXT", "SPATIAL") else ""
+        length = f"({part})" if part and kind not in ("SPATIAL", "VECTOR") else ""
+        special = str(kind).lower() if kind in ("FULLTEXT", "SPATIAL", "VECTOR") else ""
         entry = found.setdefault(str(index), (not int(non_unique), special, []))
         entry[2].append(f"{column or 'expression'}{length}")
     return {

@@ -27,6 +27,7 @@ RESTATED = {
     "CREATE UNIQUE INDEX k USING BTREE ON d.t (a, b(5)) COMMENT 'x'": [
         "ADD UNIQUE INDEX `k` USING BTREE  (a, b(5)) COMMENT 'x'"
     ],
+    "CREATE VECTOR INDEX k ON t (a) M=8": ["ADD VECTOR INDEX `k`   (a) M=8"],
     "CREATE INDEX `on` ON t (a)": ["ADD  INDEX `on`   (a)"],
 }
 

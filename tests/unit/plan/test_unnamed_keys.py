@@ -10,6 +10,7 @@ THERE = {
     "a": KeyShape("plain", (KeyPart("a"),)),
     "b": KeyShape("unique", (KeyPart("b", 5), KeyPart("a", None, True))),
     "c": KeyShape("fulltext", (KeyPart("c"),)),
+    "e": KeyShape("vector", (KeyPart("e"),)),
 }
 CASES = {
     "ALTER TABLE t ADD KEY (a)": None,
@@ -17,6 +18,7 @@ CASES = {
     "ALTER TABLE t ADD UNIQUE INDEX USING BTREE (b(5), a DESC)": None,
     "ALTER TABLE t ADD CONSTRAINT UNIQUE (b(5), a DESC)": None,
     "ALTER TABLE t ADD FULLTEXT (c)": None,
+    "ALTER TABLE t ADD VECTOR (e), ADD VECTOR KEY (e), ADD vector VARCHAR(9)": "ALTER TABLE t ADD vector VARCHAR(9)",
     "ALTER TABLE t ADD KEY (a(30))": None,  # as long as the column
     "ALTER TABLE t ADD KEY (a), ADD KEY (d), ADD FULLTEXT KEY (c)": "ALTER TABLE t ADD KEY (d)",
     "ALTER TABLE t ADD d INT, ADD KEY (a), ALGORITHM=INPLACE": "ALTER TABLE t ADD d INT, ALGORITHM=INPLACE",
