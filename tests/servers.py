@@ -16,8 +16,8 @@ from pika.adapters.blocking_connection import BlockingChannel
 from pymysql.cursors import Cursor
 
 from lab import MariaDB, MySQL, RabbitMQ
-from pydbsync.apply.migrations import MIGRATIONS, newest_version
 from pydbsync.apply.raw_connection import RawConnection
+from pydbsync.apply.tables.migrations import MIGRATIONS, newest_version
 
 SYSTEM_DATABASES = {"information_schema", "mysql", "performance_schema", "sys"}
 STATE = "pydbsync"

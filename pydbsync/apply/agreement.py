@@ -9,7 +9,7 @@ from typing import Final
 import msgspec
 
 from pydbsync.apply.connection import Connection
-from pydbsync.apply.told_table import ToldTable
+from pydbsync.apply.tables.told import ToldTable
 from pydbsync.config.settings import Settings
 from pydbsync.model import NO_JSON, RowChange, TableName, read_image
 from pydbsync.plan.agreement import (

@@ -21,12 +21,12 @@ from pydbsync.apply.copy_rows import CopyRowsTable
 from pydbsync.apply.feeders import Feeders
 from pydbsync.apply.origin import StreamOrigin
 from pydbsync.apply.parking import Parking
-from pydbsync.apply.pause_table import PauseTable
 from pydbsync.apply.running import commit, run_all, run_planned
 from pydbsync.apply.schema_steps import SchemaSteps
 from pydbsync.apply.session import Session
 from pydbsync.apply.structure_watch import StructureWatch
 from pydbsync.apply.table_start import CopyStart, load_copy_start
+from pydbsync.apply.tables.pause import PauseTable
 from pydbsync.config.settings import Settings
 from pydbsync.errors import (
     CheckpointConflict,

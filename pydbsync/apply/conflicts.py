@@ -16,9 +16,9 @@ from typing import NamedTuple
 import msgspec
 
 from pydbsync.apply.agreement import Agreement
-from pydbsync.apply.conflict_table import ConflictTable
 from pydbsync.apply.connection import DUPLICATE_CODE, Connection
 from pydbsync.apply.running import run_planned
+from pydbsync.apply.tables.conflict import ConflictTable
 from pydbsync.errors import OperationError, PermanentError, PlanError
 from pydbsync.killpoints import kill_point
 from pydbsync.model import NO_JSON, RowChange, TableName

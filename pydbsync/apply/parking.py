@@ -8,8 +8,8 @@ from collections.abc import Collection, Iterable
 import msgspec
 
 from pydbsync.apply.connection import Connection
-from pydbsync.apply.parked_table import ParkedTable
 from pydbsync.apply.session import Session
+from pydbsync.apply.tables.parked import ParkedTable
 from pydbsync.config.settings import Settings
 from pydbsync.errors import PermanentError, StopError
 from pydbsync.model import TableName

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 
 from pydbsync import __version__
 from pydbsync.apply.connection import Connection
-from pydbsync.apply.migrations import (
+from pydbsync.apply.tables.migrations import (
     MIGRATIONS,
     VERSION_TABLE,
     Found,

@@ -7,8 +7,8 @@ from typing import Annotated
 import typer
 
 from pydbsync.apply.connection import Connection
-from pydbsync.apply.retention import Retention
 from pydbsync.apply.state import ensure_state_schema
+from pydbsync.apply.tables.retention import Retention
 from pydbsync.commands.shared import CONFIG, ConfigOption, open_settings
 from pydbsync.errors import ConfigError, OperationError, TransientError
 

@@ -11,8 +11,8 @@ import msgspec
 
 from pydbsync.apply.checkpoint import CheckpointRow
 from pydbsync.apply.connection import Connection
-from pydbsync.apply.operator_audit import actor_here, write_audit
 from pydbsync.apply.state import ensure_state_schema
+from pydbsync.apply.tables.operator_audit import actor_here, write_audit
 from pydbsync.config.settings import Settings
 from pydbsync.errors import ApplyError, ConfigError, OperationError, TransientError
 from pydbsync.gtids import GtidSet

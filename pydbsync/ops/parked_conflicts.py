@@ -9,9 +9,9 @@ from __future__ import annotations
 from typing import Literal, TypeAlias
 
 from pydbsync.apply.agreement import agreement_for
-from pydbsync.apply.conflict_table import ConflictTable
 from pydbsync.apply.conflicts import Conflicts
 from pydbsync.apply.connection import Connection
+from pydbsync.apply.tables.conflict import ConflictTable
 from pydbsync.config.settings import Settings
 from pydbsync.errors import PlanError
 from pydbsync.model import Delivery, RowChange

@@ -6,9 +6,9 @@ import datetime as dt
 import logging
 
 from pydbsync.apply.connection import Connection
-from pydbsync.apply.operator_audit import actor_here
-from pydbsync.apply.pause_table import Pause, PauseTable
 from pydbsync.apply.state import ensure_state_schema
+from pydbsync.apply.tables.operator_audit import actor_here
+from pydbsync.apply.tables.pause import Pause, PauseTable
 from pydbsync.config.settings import Settings
 from pydbsync.ops.sink_desk import open_keeps
 from pydbsync.sinks.keep import KeptPause

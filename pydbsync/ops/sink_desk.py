@@ -13,7 +13,7 @@ from collections.abc import Collection, Iterator, Sequence
 
 import msgspec
 
-from pydbsync.apply.operator_audit import actor_here
+from pydbsync.apply.tables.operator_audit import actor_here
 from pydbsync.config.settings import Settings
 from pydbsync.config.sinks import NdjsonSettings
 from pydbsync.decode.maxwell import decode_message

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator
 from pydbsync import __version__
 from pydbsync.apply.connection import Connection
 from pydbsync.apply.state_writer import StateWriter, state_connection
-from pydbsync.apply.task_table import TaskRow, TaskTable
+from pydbsync.apply.tables.task import TaskRow, TaskTable
 from pydbsync.config.settings import NOT_CONFIGURED, Settings
 from pydbsync.errors import (
     ConfigError,

@@ -18,9 +18,9 @@ from typing import NoReturn
 from pydbsync.apply.applier import Applier
 from pydbsync.apply.connection import Connection
 from pydbsync.apply.origin import StreamOrigin
-from pydbsync.apply.retention import Retention
 from pydbsync.apply.state_writer import state_connection
-from pydbsync.apply.worker_table import WorkerTable
+from pydbsync.apply.tables.retention import Retention
+from pydbsync.apply.tables.worker import WorkerTable
 from pydbsync.config.settings import AmqpSettings, QueueSettings, Settings
 from pydbsync.decode.maxwell import decode_changes
 from pydbsync.engine.control import Control

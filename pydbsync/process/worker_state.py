@@ -10,7 +10,7 @@ from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 from pydbsync import __version__
 from pydbsync.apply.state_writer import Open, StateWriter
-from pydbsync.apply.worker_table import Incident, Minute, WorkerRow
+from pydbsync.apply.tables.worker import Incident, Minute, WorkerRow
 from pydbsync.config.settings import Settings
 from pydbsync.errors import BrokenOrderError, CheckpointConflict, ConfigError, StopError
 from pydbsync.process.status import StatusObserver, WorkerStatus

@@ -9,7 +9,7 @@ from typing import Final, Protocol, TypeVar
 
 import msgspec
 
-from pydbsync.apply.worker_table import INCIDENTS_KEPT_DAYS, MINUTES_KEPT_DAYS, Incident, Minute, WorkerRow
+from pydbsync.apply.tables.worker import INCIDENTS_KEPT_DAYS, MINUTES_KEPT_DAYS, Incident, Minute, WorkerRow
 
 WORKER: Final = "worker"
 STAND_BY: Final = "stand-by"

@@ -9,7 +9,7 @@ from typing import Final
 
 import msgspec
 
-from pydbsync.apply.pause_table import Pause
+from pydbsync.apply.tables.pause import Pause
 from pydbsync.config.settings import Settings
 from pydbsync.errors import PydbsyncError
 from pydbsync.ops.status.facts import Queue, Status

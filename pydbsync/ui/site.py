@@ -15,7 +15,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from pydbsync import __version__
-from pydbsync.apply.operator_audit import actor_here
+from pydbsync.apply.tables.operator_audit import actor_here
 from pydbsync.config.settings import Settings
 from pydbsync.errors import ConfigError, OperationError, PermanentError, PydbsyncError, TransientError
 from pydbsync.ops.parked_desk import ParkedDesk

@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from typing import NamedTuple, Protocol
 
 from pydbsync.apply.connection import Connection, connection_for_questions
-from pydbsync.apply.pause_table import Pause, PauseTable
 from pydbsync.apply.state import ensure_state_schema
+from pydbsync.apply.tables.pause import Pause, PauseTable
 from pydbsync.config.settings import Settings
 from pydbsync.errors import ConfigError, PermanentError, TransientError
 from pydbsync.ops.parked_desk import ParkedDesk

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from pydbsync.apply.connection import Connection
-from pydbsync.apply.pause_table import PauseTable
+from pydbsync.apply.tables.pause import PauseTable
 from tests.conftest import StartSync
 from tests.e2e.streams import QUICK, Ledger, all_faults
 from tests.e2e.test_one_consumer import logged

@@ -14,7 +14,7 @@ import msgspec
 import pymysql
 import pytest
 
-from pydbsync.apply.pause_table import PauseTable
+from pydbsync.apply.tables.pause import PauseTable
 from pydbsync.ops.counters import behind_of, raise_counters
 from pydbsync.ops.cutover import carry as carrying
 from pydbsync.ops.cutover import check as checks

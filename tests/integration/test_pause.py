@@ -12,8 +12,8 @@ import pytest
 from typer.testing import CliRunner
 
 from pydbsync.apply.connection import Connection
-from pydbsync.apply.pause_table import PauseTable
 from pydbsync.apply.state import ensure_state_schema
+from pydbsync.apply.tables.pause import PauseTable
 from pydbsync.cli import application
 from pydbsync.process.status import WorkerStatus
 from pydbsync.process.worker import follow

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from pydbsync.apply.connection import Connection
-from pydbsync.apply.retention import Pruned, Retention
 from pydbsync.apply.state import ensure_state_schema
+from pydbsync.apply.tables.retention import Pruned, Retention
 from tests.servers import Endpoint
 
 OLD = "CURRENT_TIMESTAMP(6) - INTERVAL 40 DAY"

@@ -11,9 +11,9 @@ import msgspec
 import pytest
 
 from pydbsync.apply.connection import Connection
-from pydbsync.apply.migrations import MIGRATIONS, Columns, Migration, Rows, Table, newest_version
 from pydbsync.apply.state import check_state_version, ensure_state_schema
 from pydbsync.apply.table_start import TableStart
+from pydbsync.apply.tables.migrations import MIGRATIONS, Columns, Migration, Rows, Table, newest_version
 from pydbsync.config.settings import settings_from_mapping
 from pydbsync.errors import ConfigError
 from pydbsync.model import Place

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from pydbsync.apply.migrations import MIGRATIONS
+from pydbsync.apply.tables.migrations import MIGRATIONS
 
 PAGE = Path(__file__).parents[2] / "docs" / "upgrading.md"
 

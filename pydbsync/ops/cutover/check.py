@@ -6,7 +6,7 @@ import socket
 import time
 from typing import Literal
 
-from pydbsync.apply.pause_table import PauseTable
+from pydbsync.apply.tables.pause import PauseTable
 from pydbsync.errors import ApplyError, PydbsyncError
 from pydbsync.model import TableName
 from pydbsync.ops.cutover.carry import reported

@@ -12,8 +12,8 @@ from typing import Any, Literal, NamedTuple, TypeAlias, TypeVar
 import msgspec
 
 from pydbsync.apply.connection import Connection
-from pydbsync.apply.operator_audit import actor_here
 from pydbsync.apply.state import ensure_state_schema
+from pydbsync.apply.tables.operator_audit import actor_here
 from pydbsync.config.settings import Settings
 from pydbsync.errors import ApplyError, ConfigError, OperationError, PermanentError, TransientError
 from pydbsync.plan.quoting import quote_name

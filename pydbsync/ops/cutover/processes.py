@@ -22,9 +22,9 @@ import pika
 
 from pydbsync.apply.checkpoint import CheckpointRow
 from pydbsync.apply.connection import Connection
-from pydbsync.apply.operator_audit import actor_here
-from pydbsync.apply.pause_table import PauseTable
-from pydbsync.apply.progress_tables import FRESH
+from pydbsync.apply.tables.operator_audit import actor_here
+from pydbsync.apply.tables.pause import PauseTable
+from pydbsync.apply.tables.progress import FRESH
 from pydbsync.errors import ApplyError
 from pydbsync.ops.cutover.hooks import run_hook
 from pydbsync.ops.cutover.proc import arguments, stat_fields

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import msgspec
 
-from pydbsync.apply.seen_table import Thing
+from pydbsync.apply.tables.seen import Thing
 from pydbsync.model import TableName
 from pydbsync.ops.ddl_watch.ledger import Difference
 from pydbsync.ops.servers import Server

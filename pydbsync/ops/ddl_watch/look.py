@@ -9,7 +9,7 @@ from functools import partial
 import msgspec
 
 from pydbsync.apply.feeders import Feeders
-from pydbsync.apply.seen_table import Thing
+from pydbsync.apply.tables.seen import Thing
 from pydbsync.config.settings import Settings
 from pydbsync.engine.table_plans import router_from
 from pydbsync.errors import ApplyError, OperationError, TransientError

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Final, NamedTuple
 
-from pydbsync.apply.seen_table import Thing
+from pydbsync.apply.tables.seen import Thing
 from pydbsync.errors import ApplyError, TransientError
 from pydbsync.model import TableName
 from pydbsync.ops.servers import Server

@@ -13,8 +13,8 @@ import time
 from typing import Final
 
 from pydbsync.apply.mark import MarkedConnection
-from pydbsync.apply.seen_table import SeenTable, Thing
-from pydbsync.apply.worker_table import Incident, add_incident
+from pydbsync.apply.tables.seen import SeenTable, Thing
+from pydbsync.apply.tables.worker import Incident, add_incident
 from pydbsync.config.settings import Settings
 from pydbsync.engine.table_plans import router_from
 from pydbsync.errors import ApplyError, ConfigError, OperationError, PydbsyncError, Stopped

@@ -6,7 +6,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from pydbsync.apply.migrations import MIGRATIONS, VERSION_TABLE, Made, Table, made_columns, plain_type
+from pydbsync.apply.tables.migrations import MIGRATIONS, VERSION_TABLE, Made, Table, made_columns, plain_type
 from pydbsync.ops.capture.history.state import CAPTURE_TABLES
 from pydbsync.ops.copy.markers import marker_table
 from pydbsync.ops.doctor.catalogue import every_source_table, pairs

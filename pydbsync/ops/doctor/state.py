@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from pydbsync.apply.connection import Connection
-from pydbsync.apply.migrations import newest_version
 from pydbsync.apply.origin import StreamOrigin, former_server, refuse_another, server_of
-from pydbsync.apply.pause_table import PauseTable
 from pydbsync.apply.state import check_state_version, lost_parts
+from pydbsync.apply.tables.migrations import newest_version
+from pydbsync.apply.tables.pause import PauseTable
 from pydbsync.errors import ApplyError, ConfigError
 from pydbsync.ops.doctor.examination import Away, Examination
 from pydbsync.ops.doctor.finding import Finding, counted, error, listed, ok, unknown, warning

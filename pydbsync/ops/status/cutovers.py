@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pydbsync.apply.connection import Connection, connection_for_questions
-from pydbsync.apply.progress_tables import FRESH
+from pydbsync.apply.tables.progress import FRESH
 from pydbsync.config.settings import Settings
 from pydbsync.errors import PydbsyncError
 from pydbsync.ops.cutover.journal import RunRow, read_runs

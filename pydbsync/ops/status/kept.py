@@ -7,7 +7,7 @@ import datetime as dt
 import logging
 import time
 
-from pydbsync.apply.worker_table import WorkerRow
+from pydbsync.apply.tables.worker import WorkerRow
 from pydbsync.config.settings import Settings
 from pydbsync.ops.parked_counts import counted
 from pydbsync.ops.sink_desk import open_keeps

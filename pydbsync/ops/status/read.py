@@ -10,8 +10,8 @@ from typing import Any
 
 from pydbsync.apply.checkpoint import CheckpointRow
 from pydbsync.apply.connection import Connection, connection_for_questions
-from pydbsync.apply.pause_table import Pause, PauseTable
 from pydbsync.apply.state import check_state_version, lost_parts
+from pydbsync.apply.tables.pause import Pause, PauseTable
 from pydbsync.config.settings import QueueSettings, Settings
 from pydbsync.errors import ConfigError, PermanentError, PydbsyncError, SourceError, TransientError
 from pydbsync.ops.status.cutovers import read_cutovers

@@ -12,15 +12,15 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple, TypeAlias
 
-from pydbsync.apply.conflict_table import CONFLICT_TABLES
 from pydbsync.apply.copy_rows import COPY_ROWS
-from pydbsync.apply.cutover_tables import CUTOVER_TABLES
-from pydbsync.apply.first_tables import FIRST_TABLES
-from pydbsync.apply.mark_table import MARK_TABLE
-from pydbsync.apply.operator_tables import FEEDER, OPERATOR_TABLES
-from pydbsync.apply.progress_tables import FINDINGS_TABLE, PROGRESS_TABLES
-from pydbsync.apply.seen_table import SEEN_TABLES
-from pydbsync.apply.told_table import TOLD_TABLE
+from pydbsync.apply.tables.conflict import CONFLICT_TABLES
+from pydbsync.apply.tables.cutover import CUTOVER_TABLES
+from pydbsync.apply.tables.first import FIRST_TABLES
+from pydbsync.apply.tables.mark import MARK_TABLE
+from pydbsync.apply.tables.operator import FEEDER, OPERATOR_TABLES
+from pydbsync.apply.tables.progress import FINDINGS_TABLE, PROGRESS_TABLES
+from pydbsync.apply.tables.seen import SEEN_TABLES
+from pydbsync.apply.tables.told import TOLD_TABLE
 from pydbsync.plan.quoting import quote_name
 
 _KEY = re.compile(r"(?:UNIQUE )?KEY (\w+) \(")

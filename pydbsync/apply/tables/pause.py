@@ -6,7 +6,7 @@ import datetime as dt
 from typing import NamedTuple
 
 from pydbsync.apply.connection import Connection
-from pydbsync.apply.operator_audit import write_audit
+from pydbsync.apply.tables.operator_audit import write_audit
 from pydbsync.plan.quoting import quote_name
 from pydbsync.work import Pauses
 
