@@ -16,15 +16,15 @@ from pydbsync.apply.attempt import Attempt
 from pydbsync.apply.catalog import LiveCatalog, collation_of, databases_with_table, read_table
 from pydbsync.apply.conflicts import Conflicts
 from pydbsync.apply.connection import DUPLICATE_CODE, Connection
-from pydbsync.apply.copy_check import CopyCheck
-from pydbsync.apply.copy_rows import CopyRowsTable
+from pydbsync.apply.ddl.copy_check import CopyCheck
+from pydbsync.apply.ddl.copy_rows import CopyRowsTable
+from pydbsync.apply.ddl.running import commit, run_all, run_planned
+from pydbsync.apply.ddl.schema_steps import SchemaSteps
+from pydbsync.apply.ddl.structure_watch import StructureWatch
 from pydbsync.apply.feeders import Feeders
 from pydbsync.apply.origin import StreamOrigin
 from pydbsync.apply.parking import Parking
-from pydbsync.apply.running import commit, run_all, run_planned
-from pydbsync.apply.schema_steps import SchemaSteps
 from pydbsync.apply.session import Session
-from pydbsync.apply.structure_watch import StructureWatch
 from pydbsync.apply.table_start import CopyStart, load_copy_start
 from pydbsync.apply.tables.pause import PauseTable
 from pydbsync.config.settings import Settings

@@ -17,7 +17,7 @@ import msgspec
 
 from pydbsync.apply.agreement import Agreement
 from pydbsync.apply.connection import DUPLICATE_CODE, Connection
-from pydbsync.apply.running import run_planned
+from pydbsync.apply.ddl.running import run_planned
 from pydbsync.apply.tables.conflict import ConflictTable
 from pydbsync.errors import OperationError, PermanentError, PlanError
 from pydbsync.killpoints import kill_point

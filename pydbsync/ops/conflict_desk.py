@@ -16,7 +16,7 @@ import msgspec
 from pydbsync.apply.catalog import read_table
 from pydbsync.apply.conflicts import read_there
 from pydbsync.apply.connection import Connection
-from pydbsync.apply.running import run_planned
+from pydbsync.apply.ddl.running import run_planned
 from pydbsync.apply.state import ensure_state_schema
 from pydbsync.apply.tables.operator_audit import actor_here, write_audit
 from pydbsync.config.settings import Settings, columns_of

@@ -17,12 +17,12 @@ from typing import Any
 import msgspec
 
 from pydbsync.apply.catalog import LiveCatalog, collation_of, read_table
+from pydbsync.apply.ddl.merged_sources import MergedSources
+from pydbsync.apply.ddl.run_mark import RunMark, mark_of
+from pydbsync.apply.ddl.running import run_planned
+from pydbsync.apply.ddl.schema_change import prove_passed_over, prove_refused, read_state, run_statement
 from pydbsync.apply.feeders import Feeders
 from pydbsync.apply.mark import MarkedConnection
-from pydbsync.apply.merged_sources import MergedSources
-from pydbsync.apply.run_mark import RunMark, mark_of
-from pydbsync.apply.running import run_planned
-from pydbsync.apply.schema_change import prove_passed_over, prove_refused, read_state, run_statement
 from pydbsync.apply.tables.operator_audit import actor_here
 from pydbsync.apply.tables.parked import read_rests
 from pydbsync.config.settings import Settings

@@ -16,7 +16,7 @@ import msgspec
 
 from pydbsync.apply.catalog import LiveCatalog
 from pydbsync.apply.connection import ROW_SQL_MODE, Connection
-from pydbsync.apply.schema_session import BACK_TO_DEFAULT
+from pydbsync.apply.ddl.schema_session import BACK_TO_DEFAULT
 from pydbsync.config.settings import Settings
 from pydbsync.decode.maxwell import decode_changes
 from pydbsync.engine.control import Control

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from pydbsync.apply import applier, running
+from pydbsync.apply import applier
+from pydbsync.apply.ddl import running
 from pydbsync.errors import CheckpointConflict
 from pydbsync.model import COMMIT_ROW
 from pydbsync.process.worker import follow

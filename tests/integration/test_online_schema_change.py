@@ -14,7 +14,7 @@ from typing import Any
 import pymysql
 import pytest
 
-from pydbsync.apply import schema_steps
+from pydbsync.apply.ddl import schema_steps
 from pydbsync.engine import commits
 from pydbsync.errors import StopError
 from pydbsync.ops.parked_desk import ParkedDesk

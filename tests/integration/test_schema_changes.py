@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 import pymysql
 import pytest
 
-from pydbsync.apply import schema_change, schema_steps
-from pydbsync.apply.run_mark import RunMark
+from pydbsync.apply.ddl import schema_change, schema_steps
+from pydbsync.apply.ddl.run_mark import RunMark
 from pydbsync.errors import StopError
 from pydbsync.ops import parked_desk
 from pydbsync.ops.parked_desk import ParkedDesk

@@ -13,7 +13,8 @@ from typing import Any
 
 import pytest
 
-from pydbsync.apply import applier, connection, running, schema_change, schema_steps
+from pydbsync.apply import applier, connection
+from pydbsync.apply.ddl import running, schema_change, schema_steps
 from pydbsync.apply.origin import StreamOrigin
 from pydbsync.errors import ConfigError, Stopped
 from pydbsync.process.worker import follow

@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple, TypeAlias
 
-from pydbsync.apply.copy_rows import COPY_ROWS
+from pydbsync.apply.ddl.copy_rows import COPY_ROWS
 from pydbsync.apply.tables.conflict import CONFLICT_TABLES
 from pydbsync.apply.tables.cutover import CUTOVER_TABLES
 from pydbsync.apply.tables.first import FIRST_TABLES

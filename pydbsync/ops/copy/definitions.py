@@ -9,8 +9,8 @@ from collections.abc import Container, Iterable
 import msgspec
 
 from pydbsync.apply.connection import Connection
-from pydbsync.apply.schema_change import run_statement
-from pydbsync.apply.shown import show_create
+from pydbsync.apply.ddl.schema_change import run_statement
+from pydbsync.apply.ddl.shown import show_create
 from pydbsync.config.settings import Settings
 from pydbsync.engine.table_plans import table_routes
 from pydbsync.errors import OperationError, PermanentError, PlanError

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable
 
 from pydbsync.apply.connection import Connection
-from pydbsync.apply.shown import show_create
+from pydbsync.apply.ddl.shown import show_create
 from pydbsync.errors import PermanentError
 from pydbsync.model import TableName
 from pydbsync.plan.quoting import quote_name, quote_table

@@ -11,7 +11,7 @@ import msgspec
 
 from pydbsync.apply.catalog import read_table
 from pydbsync.apply.connection import Connection
-from pydbsync.apply.shown import show_create
+from pydbsync.apply.ddl.shown import show_create
 from pydbsync.errors import PermanentError
 from pydbsync.model import SchemaChange, TableName
 from pydbsync.plan.altered_copy import on_copy

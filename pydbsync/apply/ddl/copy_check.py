@@ -17,9 +17,9 @@ from typing import TypeVar
 
 from pydbsync.apply.catalog import look_up, read_table
 from pydbsync.apply.connection import Connection
-from pydbsync.apply.copy_rows import CopyRowsTable
-from pydbsync.apply.running import run_all
-from pydbsync.apply.schema_session import session_of
+from pydbsync.apply.ddl.copy_rows import CopyRowsTable
+from pydbsync.apply.ddl.running import run_all
+from pydbsync.apply.ddl.schema_session import session_of
 from pydbsync.errors import PermanentError, PlanError, Stopped
 from pydbsync.model import RowChange, TableName, TableSchema
 from pydbsync.plan.altered_copy import (

@@ -13,8 +13,8 @@ from typing import Final
 import msgspec
 
 from pydbsync.apply.connection import Connection
-from pydbsync.apply.schema_session import session_of
-from pydbsync.apply.shown import show_create
+from pydbsync.apply.ddl.schema_session import session_of
+from pydbsync.apply.ddl.shown import show_create
 from pydbsync.errors import PermanentError, PlanError
 from pydbsync.model import TableName
 from pydbsync.plan.altered_copy import on_copy

@@ -6,14 +6,11 @@ import logging
 from functools import partial
 from typing import NamedTuple
 
-from pydbsync.apply.clause_proof import Proof
 from pydbsync.apply.connection import Connection
-from pydbsync.apply.feeders import Feeders
-from pydbsync.apply.merged_sources import MergedSources
-from pydbsync.apply.parking import Parking
-from pydbsync.apply.retrying import Retrying
-from pydbsync.apply.run_mark import MARK, RunMark, mark_of
-from pydbsync.apply.schema_change import (
+from pydbsync.apply.ddl.clause_proof import Proof
+from pydbsync.apply.ddl.merged_sources import MergedSources
+from pydbsync.apply.ddl.run_mark import MARK, RunMark, mark_of
+from pydbsync.apply.ddl.schema_change import (
     RAN,
     Journal,
     JournalEntry,
@@ -23,6 +20,9 @@ from pydbsync.apply.schema_change import (
     run_statement,
     statement_hash,
 )
+from pydbsync.apply.feeders import Feeders
+from pydbsync.apply.parking import Parking
+from pydbsync.apply.retrying import Retrying
 from pydbsync.apply.session import Session
 from pydbsync.backoff import Backoff
 from pydbsync.config.settings import Settings

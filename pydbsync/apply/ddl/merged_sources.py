@@ -11,9 +11,9 @@ import msgspec
 
 from pydbsync.apply.catalog import read_table
 from pydbsync.apply.connection import Connection
-from pydbsync.apply.copy_check import make_altered
+from pydbsync.apply.ddl.copy_check import make_altered
+from pydbsync.apply.ddl.schema_change import Journal, statement_hash
 from pydbsync.apply.feeders import Feeders
-from pydbsync.apply.schema_change import Journal, statement_hash
 from pydbsync.errors import PermanentError, PlanError
 from pydbsync.model import Column, SchemaChange, TableName
 from pydbsync.plan.altered_copy import written_columns

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from pydbsync.apply.catalog import read_table
-from pydbsync.apply.clause_proof import DONE, Proof, prove_alter, prove_create, show_table
 from pydbsync.apply.connection import Connection
+from pydbsync.apply.ddl.clause_proof import DONE, Proof, prove_alter, prove_create, show_table
 from pydbsync.errors import PermanentError, PlanError
 from pydbsync.model import SchemaChange, TableName
 from pydbsync.plan.ddl import PlannedSchemaChange

@@ -1,0 +1,1 @@
+"""Schema changes at the target: run, proven, and told from what ran before."""
