@@ -6,8 +6,8 @@ import logging
 
 from pydbsync.config.settings import Settings
 from pydbsync.ops.conflict_desk import ConflictDesk, ConflictSelection
-from pydbsync.ops.parked_conflicts import Take
-from pydbsync.ops.parked_desk import ParkedDesk
+from pydbsync.ops.parked.conflicts import Take
+from pydbsync.ops.parked.desk import ParkedDesk
 
 LOG = logging.getLogger("tests.resolving")
 

@@ -34,9 +34,9 @@ from pydbsync.commands.shared import (
 from pydbsync.commands.times import read_span
 from pydbsync.config.settings import Settings
 from pydbsync.errors import ConfigError, OperationError, TransientError
-from pydbsync.ops.parked_counts import FIELDS
-from pydbsync.ops.parked_desk import Parked, ParkedDesk
-from pydbsync.ops.parked_select import Selection
+from pydbsync.ops.parked.counts import FIELDS
+from pydbsync.ops.parked.desk import Parked, ParkedDesk
+from pydbsync.ops.parked.select import Selection
 from pydbsync.ops.sink_desk import SinkDesk
 
 _CHUNK = 1000

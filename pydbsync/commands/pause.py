@@ -12,8 +12,8 @@ from pydbsync.commands.parked import open_desk
 from pydbsync.commands.shared import CONFIG, ConfigOption, open_settings
 from pydbsync.config.settings import Settings
 from pydbsync.errors import ConfigError, OperationError, TransientError
-from pydbsync.ops.parked_held import apply_what_waits
-from pydbsync.ops.parked_select import Selection
+from pydbsync.ops.parked.held import apply_what_waits
+from pydbsync.ops.parked.select import Selection
 from pydbsync.ops.pause_desk import PauseDesk, SinkPauseDesk
 
 QueuesArgument = Annotated[list[str] | None, typer.Argument(help="Queues, or the names of their streams.")]

@@ -22,9 +22,9 @@ from pydbsync.apply.tables.operator_audit import actor_here, write_audit
 from pydbsync.config.settings import Settings, columns_of
 from pydbsync.errors import OperationError, PermanentError, PlanError
 from pydbsync.model import TableName, read_image
-from pydbsync.ops.parked_conflicts import Take
-from pydbsync.ops.parked_desk import ParkedDesk
-from pydbsync.ops.parked_select import Selection
+from pydbsync.ops.parked.conflicts import Take
+from pydbsync.ops.parked.desk import ParkedDesk
+from pydbsync.ops.parked.select import Selection
 from pydbsync.plan.conflicts import Part
 from pydbsync.plan.quoting import quote_name
 from pydbsync.plan.row_statements import RowStatement, respell, shape_of, show_image, where_key

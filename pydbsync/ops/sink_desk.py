@@ -20,12 +20,12 @@ from pydbsync.decode.maxwell import decode_message
 from pydbsync.engine.table_plans import router_from
 from pydbsync.errors import DecodeError, OperationError, PlanError
 from pydbsync.model import Change, Delivery, Marker, RowChange, SchemaChange, TableName, TableSchema
-from pydbsync.ops.parked_counts import Count, counted, shape_of
-from pydbsync.ops.parked_desk import ALL, UNREADABLE, Brief, Parked
-from pydbsync.ops.parked_foreign import Foreign
-from pydbsync.ops.parked_retry import Outcome
-from pydbsync.ops.parked_select import Selection
-from pydbsync.ops.parked_waiting import Waiting
+from pydbsync.ops.parked.counts import Count, counted, shape_of
+from pydbsync.ops.parked.desk import ALL, UNREADABLE, Brief, Parked
+from pydbsync.ops.parked.foreign import Foreign
+from pydbsync.ops.parked.retry import Outcome
+from pydbsync.ops.parked.select import Selection
+from pydbsync.ops.parked.waiting import Waiting
 from pydbsync.route.filters import Filters
 from pydbsync.sinks.keep import Keep, KeptChange, Step
 from pydbsync.sinks.make import Parts, parts_of

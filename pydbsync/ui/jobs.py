@@ -10,7 +10,7 @@ from typing import Final
 import msgspec
 
 from pydbsync.errors import PydbsyncError
-from pydbsync.ops.parked_retry import Outcome
+from pydbsync.ops.parked.retry import Outcome
 
 _SHOWN: Final = 20
 

@@ -11,8 +11,8 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
 from pydbsync.errors import ConfigError, OperationError, PermanentError, TransientError
-from pydbsync.ops.parked_held import apply_what_waits
-from pydbsync.ops.parked_select import Selection
+from pydbsync.ops.parked.held import apply_what_waits
+from pydbsync.ops.parked.select import Selection
 from pydbsync.ops.status.facts import Process, Queue
 from pydbsync.ops.status.judge import LATE_S
 from pydbsync.ui.access import Refused, Session

@@ -15,9 +15,9 @@ from starlette.routing import Route
 
 from pydbsync.errors import OperationError
 from pydbsync.model import BYTES_KINDS, TableSchema
-from pydbsync.ops.parked_desk import UNREADABLE, Parked, ParkedDesk
-from pydbsync.ops.parked_retry import Outcome
-from pydbsync.ops.parked_select import Selection
+from pydbsync.ops.parked.desk import UNREADABLE, Parked, ParkedDesk
+from pydbsync.ops.parked.retry import Outcome
+from pydbsync.ops.parked.select import Selection
 from pydbsync.ops.sink_desk import SinkDesk
 from pydbsync.ui.access import Session
 from pydbsync.ui.fields import KINDS, Field, FieldError, editable, fields_of, from_form, with_fields

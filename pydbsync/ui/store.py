@@ -14,7 +14,7 @@ from pydbsync.apply.state import ensure_state_schema
 from pydbsync.apply.tables.pause import Pause, PauseTable
 from pydbsync.config.settings import Settings
 from pydbsync.errors import ConfigError, PermanentError, TransientError
-from pydbsync.ops.parked_desk import ParkedDesk
+from pydbsync.ops.parked.desk import ParkedDesk
 from pydbsync.ops.pause_desk import SinkPauseDesk
 from pydbsync.ops.sink_desk import SinkDesk, open_keeps
 from pydbsync.ops.status.read import ANSWER_S

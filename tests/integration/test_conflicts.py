@@ -24,8 +24,8 @@ from pydbsync.cli import application
 from pydbsync.config.conflicts import ConflictPolicy
 from pydbsync.errors import ConfigError, OperationError
 from pydbsync.ops.conflict_desk import ConflictDesk
-from pydbsync.ops.parked_conflicts import Take
-from pydbsync.ops.parked_desk import ParkedDesk
+from pydbsync.ops.parked.conflicts import Take
+from pydbsync.ops.parked.desk import ParkedDesk
 from pydbsync.plan.batch import single_statements
 from tests.conflicting import Change, Row, Server, exchange, rules
 from tests.examining import global_variables

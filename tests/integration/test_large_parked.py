@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from pydbsync.ops.parked_desk import ParkedDesk
+from pydbsync.ops.parked.desk import ParkedDesk
 from tests.integration.engine import LOG, replay, settings_for
 from tests.maxwell import Binlog, insert, update
 from tests.servers import Endpoint

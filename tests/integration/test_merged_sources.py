@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from pydbsync.ops.parked_desk import ParkedDesk
-from pydbsync.ops.parked_retry import Outcome
-from pydbsync.ops.parked_select import Selection
+from pydbsync.ops.parked.desk import ParkedDesk
+from pydbsync.ops.parked.retry import Outcome
+from pydbsync.ops.parked.select import Selection
 from tests.integration.engine import LOG, parked, replay, settings_for
 from tests.maxwell import Binlog, Step, delete, insert, update
 from tests.servers import Endpoint

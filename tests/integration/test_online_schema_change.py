@@ -17,7 +17,7 @@ import pytest
 from pydbsync.apply.ddl import schema_steps
 from pydbsync.engine import commits
 from pydbsync.errors import StopError
-from pydbsync.ops.parked_desk import ParkedDesk
+from pydbsync.ops.parked.desk import ParkedDesk
 from pydbsync.source.memory import MemorySource
 from tests.integration.carried import Carrier
 from tests.integration.engine import LOG, follow_source, parked, replay, settings_for

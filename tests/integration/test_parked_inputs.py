@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from pydbsync.ops.parked_desk import ParkedDesk
+from pydbsync.ops.parked.desk import ParkedDesk
 from tests.comparing import run_sql
 from tests.integration.engine import parked, replay, settings_for
 from tests.servers import Endpoint

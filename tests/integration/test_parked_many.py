@@ -10,8 +10,8 @@ import pytest
 
 from pydbsync.apply.connection import Connection
 from pydbsync.errors import OperationError, TransientError
-from pydbsync.ops.parked_desk import ParkedDesk
-from pydbsync.ops.parked_select import Selection
+from pydbsync.ops.parked.desk import ParkedDesk
+from pydbsync.ops.parked.select import Selection
 from tests.integration.engine import LOG, parked, replay, settings_for
 from tests.maxwell import Binlog, insert, update
 from tests.servers import Endpoint

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from pydbsync.errors import SourceError, StopError
-from pydbsync.ops.parked_desk import ParkedDesk
+from pydbsync.ops.parked.desk import ParkedDesk
 from pydbsync.source.memory import MemorySource
 from tests.integration.engine import LOG, checksums, follow_source, parked, replay, settings_for
 from tests.maxwell import Binlog, delete, insert, update

@@ -19,7 +19,7 @@ from pydbsync.cli import main
 from pydbsync.decode.maxwell import decode_message
 from pydbsync.errors import CheckpointConflict, ConfigError, TransientError
 from pydbsync.model import Delivery, RowChange, TableName
-from pydbsync.ops.parked_select import Selection
+from pydbsync.ops.parked.select import Selection
 from pydbsync.ops.sink_desk import SinkDesk
 from pydbsync.ops.sinks.tool import SinkTool
 from pydbsync.places import Checkpoint

@@ -15,9 +15,9 @@ import pytest
 from pydbsync.apply.ddl import schema_change, schema_steps
 from pydbsync.apply.ddl.run_mark import RunMark
 from pydbsync.errors import StopError
-from pydbsync.ops import parked_desk
-from pydbsync.ops.parked_desk import ParkedDesk
-from pydbsync.ops.parked_retry import Outcome
+from pydbsync.ops.parked import desk as parked_desk
+from pydbsync.ops.parked.desk import ParkedDesk
+from pydbsync.ops.parked.retry import Outcome
 from pydbsync.process.worker import follow
 from pydbsync.source.memory import MemorySource
 from tests.integration.engine import LOG, follow_source, parked, replay, settings_for

@@ -11,8 +11,8 @@ from pydbsync.apply import applier
 from pydbsync.engine import commits
 from pydbsync.errors import BrokenOrderError, StopError
 from pydbsync.model import Delivery
-from pydbsync.ops.parked_desk import ParkedDesk
-from pydbsync.ops.parked_select import Selection
+from pydbsync.ops.parked.desk import ParkedDesk
+from pydbsync.ops.parked.select import Selection
 from pydbsync.source.memory import MemorySource
 from tests.integration.engine import LOG, follow_source, parked, replay, settings_for
 from tests.maxwell import Binlog, insert, update

@@ -9,7 +9,7 @@ import pytest
 
 from pydbsync.errors import OperationError
 from pydbsync.ops.counters import behind_of, raise_counters
-from pydbsync.ops.parked_desk import ParkedDesk
+from pydbsync.ops.parked.desk import ParkedDesk
 from pydbsync.ops.servers import Servers
 from tests.comparing import settings_for
 from tests.integration.captured import run

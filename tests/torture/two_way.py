@@ -26,7 +26,7 @@ import pymysql
 
 from pydbsync.config.file import load_settings
 from pydbsync.killpoints import KILL_POINTS
-from pydbsync.ops.parked_conflicts import Take
+from pydbsync.ops.parked.conflicts import Take
 from tests.processes import REPOSITORY, SyncProcess, wait_for, write_config
 from tests.resolving import decide_all
 from tests.servers import Endpoint, Vhost

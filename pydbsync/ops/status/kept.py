@@ -9,7 +9,7 @@ import time
 
 from pydbsync.apply.tables.worker import WorkerRow
 from pydbsync.config.settings import Settings
-from pydbsync.ops.parked_counts import counted
+from pydbsync.ops.parked.counts import counted
 from pydbsync.ops.sink_desk import open_keeps
 from pydbsync.ops.status.facts import Gap, ParkedGroup, Place, Process, Queue, Task
 from pydbsync.sinks.keep import Keep, KeptChange

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from pydbsync.errors import TransientError
-from pydbsync.ops.parked_retry import Outcome
+from pydbsync.ops.parked.retry import Outcome
 from pydbsync.ui.jobs import Jobs
 
 

@@ -6,8 +6,8 @@ import time
 from collections.abc import Iterator
 from typing import NamedTuple, Protocol
 
-from pydbsync.ops.parked_retry import Outcome
-from pydbsync.ops.parked_select import Selection
+from pydbsync.ops.parked.retry import Outcome
+from pydbsync.ops.parked.select import Selection
 
 _ROUNDS_S = 60.0
 _SEEN_S = 1.5

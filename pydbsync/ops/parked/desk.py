@@ -30,11 +30,11 @@ from pydbsync.decode.maxwell import decode_message
 from pydbsync.engine.table_plans import TablePlans, router_from
 from pydbsync.errors import DecodeError, OperationError, PermanentError, PlanError
 from pydbsync.model import Change, RowChange, SchemaChange, TableName, TableSchema
-from pydbsync.ops.parked_conflicts import NoConflict, ParkedConflicts
-from pydbsync.ops.parked_counts import Count, counted, shape_of
-from pydbsync.ops.parked_foreign import Foreign
-from pydbsync.ops.parked_retry import Outcome, Retry
-from pydbsync.ops.parked_select import Condition, Selection
+from pydbsync.ops.parked.conflicts import NoConflict, ParkedConflicts
+from pydbsync.ops.parked.counts import Count, counted, shape_of
+from pydbsync.ops.parked.foreign import Foreign
+from pydbsync.ops.parked.retry import Outcome, Retry
+from pydbsync.ops.parked.select import Condition, Selection
 from pydbsync.plan.agreement import said_by
 from pydbsync.plan.batch import Batch, single_statements
 from pydbsync.plan.ddl import PlannedSchemaChange, Touched, plan_schema_change

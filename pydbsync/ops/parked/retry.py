@@ -18,8 +18,8 @@ from pydbsync.apply.connection import Connection
 from pydbsync.backoff import Backoff
 from pydbsync.errors import DecodeError, PermanentError, PlanError, TransientError
 from pydbsync.model import Change, RowChange, SchemaChange, TableName
-from pydbsync.ops.parked_select import Selection
-from pydbsync.ops.parked_waiting import Waiting
+from pydbsync.ops.parked.select import Selection
+from pydbsync.ops.parked.waiting import Waiting
 
 GROUP = 100
 """Changes of one transaction: it is short, so that replay hardly waits for its locks."""
