@@ -10,7 +10,7 @@ from typing import NamedTuple
 import msgspec
 
 from pydbsync.apply.connection import Connection
-from pydbsync.apply.shown import show_create
+from pydbsync.apply.ddl.shown import show_create
 from pydbsync.errors import PlanError
 from pydbsync.model import BYTES_KINDS, TableName, TableSchema
 from pydbsync.ops.verify.rules import read_checks, read_partitions, read_versioning
