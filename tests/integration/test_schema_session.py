@@ -25,6 +25,11 @@ STATEMENTS = [
     "INSERT INTO bin.m VALUES ('a', 1), ('A', 2), ('é', 3), ('e', 4)",
     "CREATE TABLE shop.ts (id INT PRIMARY KEY, t TIMESTAMP, t2 TIMESTAMP)",
     "ALTER TABLE shop.x ADD t3 TIMESTAMP",
+    "CREATE TABLE shop.wide (id INT PRIMARY KEY, v VARCHAR(70000), b VARBINARY(70000),"
+    " w VARCHAR(20000) CHARACTER SET latin1)",  # of which servers make longer types
+    "INSERT INTO shop.wide VALUES (1, 'é', X'00FF', 'ü')",
+    "ALTER TABLE shop.wide CONVERT TO CHARACTER SET utf8mb4",
+    "INSERT INTO shop.wide VALUES (2, '中', X'FF', '中')",
     "SET SESSION time_zone = '+05:00'",
     "ALTER TABLE shop.z MODIFY dt TIMESTAMP NULL, MODIFY ts DATETIME, MODIFY f DATETIME",
     "ALTER TABLE shop.x ADD d DATETIME(6) DEFAULT CURRENT_TIMESTAMP(6)",
@@ -42,7 +47,7 @@ STATEMENTS = [
     "SET SESSION auto_increment_increment = 10, auto_increment_offset = 3, lc_time_names = de_DE",
     "ALTER TABLE shop.num ADD id INT AUTO_INCREMENT UNIQUE, ADD m VARCHAR(20) DEFAULT (MONTHNAME('2024-03-01'))",
 ]
-TABLES = ("shop.num", "shop.x", "shop.z", "shop.ts", "shop.lit", "shop.chosen", "bin.m")
+TABLES = ("shop.num", "shop.wide", "shop.x", "shop.z", "shop.ts", "shop.lit", "shop.chosen", "bin.m")
 
 
 def look(server: Endpoint) -> list[object]:

@@ -19,6 +19,9 @@ _SHAPES: Final = (
 )  # fmt: skip
 _BLOB_BYTES: Final = ("tiny", "", "medium", "long")
 _BINARY_COLLATION: Final = 63
+_TOO_LONG: Final[Mapping[str, str]] = {"varchar": "text", "varbinary": "blob"}
+"""What servers make of these where a value may have more than 65,535 bytes and sql_mode is not strict."""
+_MEDIUM: Final = 3
 
 _KINDS_OF_WIRE: Final[Mapping[int, frozenset[str]]] = {
     w.TINY: frozenset({"tinyint"}),
@@ -89,14 +92,16 @@ def _settle(index: int, column: Column, seen: TableMap, charsets: Charsets, name
     """The followed column with what the table map knows better, or None if the map has another column here."""
     wire = seen.wires[index]
     kind = column.kind
+    changes: dict[str, object] = {}
     if wire.kind in _LARGE:
-        if not (kind.endswith(("blob", "text")) or kind == "json"):
+        if kind in _TOO_LONG and wire.size >= _MEDIUM:
+            kind = changes["kind"] = _BLOB_BYTES[wire.size - 1] + _TOO_LONG[kind]
+        elif not (kind.endswith(("blob", "text")) or kind == "json"):
             return None
     elif kind not in _KINDS_OF_WIRE.get(wire.kind, ()):
         return None
     if seen.names is not None and seen.names[index] != column.name:
         return None
-    changes: dict[str, object] = {}
     if seen.unsigned is not None and kind in INTEGERS and seen.unsigned[index] != column.unsigned:
         changes["unsigned"] = seen.unsigned[index]
     if wire.precision != column.digits and kind in WITH_DIGITS:
