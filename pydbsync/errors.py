@@ -3,6 +3,7 @@
 PydbsyncError
 ├── ConfigError           exit 2. A key is wrong or a server cannot be reached at start: correct the configuration.
 ├── SourceError           reconnect with back-off. The broker or the file cannot be read.
+│   ├── MessagesGoneError said, and stopped at by `on_gap`. The queue has lost what nobody here has acknowledged.
 │   └── BrokenOrderError  stop, exit 5. Messages came back behind newer ones; they are parked, a person must look.
 ├── DecodeError           park the delivery. It is not a message of Maxwell's data format.
 ├── PlanError             park the change. It cannot be turned into SQL for the target's table.
@@ -44,6 +45,10 @@ class ConfigError(PydbsyncError):
 
 class SourceError(PydbsyncError):
     """Deliveries cannot be read; the connection is made anew."""
+
+
+class MessagesGoneError(SourceError):
+    """The queue lacks messages that it must still have."""
 
 
 class BrokenOrderError(SourceError):

@@ -36,10 +36,12 @@ class Source(Protocol):
     stream: str
     """The name under which the checkpoint of this source is kept: the queue's name, or the one given for a file."""
 
-    def open(self, stop: threading.Event, while_waiting: Callable[[], object] = ...) -> None:
-        """Connect and subscribe; wait for the turn if another consumer is there. Raises SourceError.
+    def open(self, stop: threading.Event, while_waiting: Callable[[], object] = ..., *, goes_on: bool = False) -> None:
+        """Connect and subscribe; wait for the turn if another consumer is there. Raises SourceError, of that
+        MessagesGoneError where messages are proven lost, once.
 
-        `while_waiting` is called now and then meanwhile; what it raises ends the waiting.
+        `while_waiting` is called now and then meanwhile; what it raises ends the waiting. `goes_on`: the stream's lock
+        was held since the last subscription, so that no other worker has read meanwhile.
         """
 
     @property

@@ -11,7 +11,7 @@ from pydbsync.engine.observe import Observer
 from pydbsync.engine.pipeline import Pipeline
 from pydbsync.engine.stages import Stages
 from pydbsync.engine.turn import Turn
-from pydbsync.errors import BrokenOrderError, SourceError, StopError, TransientError
+from pydbsync.errors import BrokenOrderError, MessagesGoneError, SourceError, StopError, TransientError
 from pydbsync.work import StreamState
 
 
@@ -54,6 +54,7 @@ class Follower:
                 # would hand it newer messages before the ones that come back.
                 if not is_away:  # then it is the queue that is waited for, since it went
                     self._observer.now("waiting for the target")
+                former = store.state
                 state = store.acquire(stop, is_away=is_target_lost)
                 if state is None:
                     return
@@ -67,7 +68,7 @@ class Follower:
                     if not turn.wait_while_paused(store.look_around):
                         return
                     self._observer.now("waiting for the queue")
-                    source.open(stop, store.keep_alive)
+                    source.open(stop, store.keep_alive, goes_on=state is former)
                     if stop.is_set():
                         return
                     if source.is_new and state.checkpoint.position():
@@ -83,6 +84,9 @@ class Follower:
                     return
                 except BrokenOrderError:
                     raise
+                except MessagesGoneError as exc:
+                    source.close()
+                    self._tell_gone(exc)
                 except SourceError as exc:
                     if not is_away:
                         self._log.warning("the source is away, waiting: %s", exc)
@@ -116,6 +120,13 @@ class Follower:
                 f"the queue of {stream!r} was not there any more and was made anew behind {place}; nothing is applied"
                 " (on_gap is stop): mend the tables, then start again"
             )
+
+    def _tell_gone(self, error: MessagesGoneError) -> None:
+        """Raises StopError by policy."""
+        self._observer.gap(str(error))
+        self._log.error("a hole in the stream: %s; compare the tables with the source", error)
+        if self._control.settings.on_gap == "stop":
+            raise StopError(f"a hole in the stream: {error}; nothing more is applied (on_gap is stop)")
 
     def _turn(self, stop: threading.Event) -> Turn:
         return Turn(stop, control=self._control, stages=self._stages, observer=self._observer, log=self._log)

@@ -113,8 +113,10 @@ class ProvenSource(WrappedSource):
         self._held_bytes = 0
         self._is_told = False
 
-    def open(self, stop: threading.Event, while_waiting: Callable[[], object] = lambda: None) -> None:
-        self._source.open(stop, while_waiting)
+    def open(
+        self, stop: threading.Event, while_waiting: Callable[[], object] = lambda: None, *, goes_on: bool = False
+    ) -> None:
+        self._source.open(stop, while_waiting, goes_on=goes_on)
         self._marks.is_following = True
 
     def take(self, *, timeout_s: float) -> Sequence[Delivery]:

@@ -13,11 +13,12 @@ from concurrent.futures import Future
 from typing import Any
 
 from pydbsync.config.settings import AmqpSettings, QueueSettings
-from pydbsync.errors import ConfigError, SourceError
+from pydbsync.errors import ConfigError, MessagesGoneError, SourceError
 from pydbsync.model import Delivery
 from pydbsync.source.connection import connection_name
 from pydbsync.source.link import ANSWER_S, BrokerLink, Channel, LinkStopped, Refused, Reply
 from pydbsync.source.sequence import spread
+from pydbsync.source.standing import Standing
 from pydbsync.source.topology import Returns, declare, explained, inspect
 from pydbsync.work import Transit
 
@@ -99,17 +100,25 @@ class AmqpSource:
         self._came_at = 0.0
         self._depth: int | None = None
         self._depth_asked_at = 0.0
+        self._standing = Standing(prefetch)
+        self._ready_at_start = 0
 
-    def open(self, stop: threading.Event, while_waiting: Callable[[], object] = lambda: None) -> None:
+    def open(
+        self, stop: threading.Event, while_waiting: Callable[[], object] = lambda: None, *, goes_on: bool = False
+    ) -> None:
         """Connect, declare and bind, wait until no other consumer is on the queue, subscribe as the only one.
 
         Returns without a subscription when `stop` is set. Raises ConfigError where trying again cannot help; a source
-        that was open before is refused but for a while, by whatever somebody is about to change: SourceError.
+        that was open before is refused but for a while, by whatever somebody is about to change: SourceError. Of that,
+        MessagesGoneError where the queue lacks what it must have, once.
         """
         self.close()
+        if not goes_on:
+            self._standing.forget()
         try:
             while not self._subscribe(stop, while_waiting):
                 self.close()
+                self._standing.forget()
                 while_waiting()
             self._was_open, self._refusal = True, ""
         except LinkStopped:
@@ -139,7 +148,8 @@ class AmqpSource:
                 self._changed.wait_for(lambda: self._at_hand or self._fault is not None, timeout_s)
                 self._hungry = False
             if self._fault is not None:
-                raise SourceError(str(self._fault)) from self._fault
+                kind = MessagesGoneError if isinstance(self._fault, MessagesGoneError) else SourceError
+                raise kind(str(self._fault)) from self._fault
             deliveries, self._at_hand = self._at_hand, []
             return deliveries
 
@@ -204,7 +214,8 @@ class AmqpSource:
         link, now = self._link, time.monotonic()
         if link is not None and self._fault is None and now - self._depth_asked_at >= 1:
             self._depth_asked_at = now
-            link.begin(self._channel, self._passive_declare(self._channel)).add_done_callback(self._note_depth)
+            note = functools.partial(self._note_depth, asked_at=now, delivered=self._last_tag)
+            link.begin(self._channel, self._passive_declare(self._channel)).add_done_callback(note)
         return self._depth
 
     @property
@@ -230,6 +241,8 @@ class AmqpSource:
             except Exception as error:
                 self._log.warning("queue %s: the connection was not closed cleanly: %s", self._queue.queue, error)
         with self._changed:
+            if self._channel is not None:
+                self._standing.end(self._ack_tag)
             self._channel = None
             self._at_hand, self._fault = [], None
             self._held_bytes = self._uncounted_bytes = 0
@@ -288,9 +301,22 @@ class AmqpSource:
             tag = self._sent_ack_tag = self._ack_tag
         channel.basic_ack(delivery_tag=tag, multiple=True)
 
-    def _note_depth(self, answer: Any) -> None:
-        if answer.exception() is None:
-            self._depth = answer.result().method.message_count
+    def _note_depth(self, answer: Any, *, asked_at: float, delivered: int) -> None:
+        if answer.exception() is not None:
+            return
+        self._depth = ready = answer.result().method.message_count
+        if ready == 0 and time.monotonic() - asked_at >= _SILENT_LEADER_S:
+            return
+        gone = self._standing.look(ready, delivered=delivered, acknowledged=self._ack_tag)
+        if gone:
+            self._on_lost(self._gone(gone))
+
+    def _gone(self, count: int) -> MessagesGoneError:
+        return MessagesGoneError(
+            f"at least {count} messages have gone from queue {self._queue.queue!r} that this worker has not"
+            " acknowledged: they were purged, dropped by a limit of the queue or by a broker that started again, or"
+            " another program took them"
+        )
 
     # --- steps of acknowledge and finish
 
@@ -353,6 +379,10 @@ class AmqpSource:
         channel = link.open_channel(stop, prefetch=self._prefetch)
         if self._wait_for_turn(link, channel, stop, while_waiting):
             self._in_use_though_free = 0
+        if gone := self._standing.lacks(self._ready_at_start):
+            self._standing.forget()
+            raise self._gone(gone)
+        self._standing.begin(self._ready_at_start)
         self._channel = channel
         try:
             link.consume(
@@ -385,7 +415,8 @@ class AmqpSource:
         pause_s, began_at = min(0.05, self._consumer_poll_s), 0.0
         while True:
             asked_at = time.monotonic()
-            consumers = link.ask(channel, self._passive_declare(channel), stop=stop).method.consumer_count
+            answer = link.ask(channel, self._passive_declare(channel), stop=stop).method
+            consumers, self._ready_at_start = answer.consumer_count, answer.message_count
             if consumers == 0 and time.monotonic() - asked_at < _SILENT_LEADER_S:
                 break
             if consumers and self._only_looks:

@@ -42,7 +42,9 @@ class FileSource:
         self._again: list[Delivery] = []
         self._unacknowledged: deque[Delivery] = deque()
 
-    def open(self, stop: threading.Event, while_waiting: Callable[[], object] = lambda: None) -> None:
+    def open(
+        self, stop: threading.Event, while_waiting: Callable[[], object] = lambda: None, *, goes_on: bool = False
+    ) -> None:
         """Open the file, once; later calls give back what was not acknowledged. Raises ConfigError."""
         self._give_back()
         if self._file is not None or self._is_at_end:

@@ -28,7 +28,9 @@ class MemorySource:
         """The highest tag acknowledged; 0 before the first."""
         return self._acknowledged
 
-    def open(self, stop: threading.Event, while_waiting: Callable[[], object] = lambda: None) -> None:
+    def open(
+        self, stop: threading.Event, while_waiting: Callable[[], object] = lambda: None, *, goes_on: bool = False
+    ) -> None:
         self._taken = self._acknowledged
 
     def take(self, *, timeout_s: float) -> Sequence[Delivery]:

@@ -16,8 +16,10 @@ class WrappedSource:
         self.stream: str = source.stream
         self._source = source
 
-    def open(self, stop: threading.Event, while_waiting: Callable[[], object] = lambda: None) -> None:
-        self._source.open(stop, while_waiting)
+    def open(
+        self, stop: threading.Event, while_waiting: Callable[[], object] = lambda: None, *, goes_on: bool = False
+    ) -> None:
+        self._source.open(stop, while_waiting, goes_on=goes_on)
 
     @property
     def is_new(self) -> bool:

@@ -132,9 +132,9 @@ class Hooked(MemorySource):
         self._hook: Callable[[], object] | None = hook
         self.opened = 0
 
-    def open(self, stop: threading.Event, while_waiting: Callable[[], object] = lambda: None) -> None:
+    def open(self, *arguments: Any, **options: Any) -> None:
         self.opened += 1
-        super().open(stop, while_waiting)
+        super().open(*arguments, **options)
 
     def acknowledge(self, tag: int) -> None:
         super().acknowledge(tag)

@@ -33,9 +33,9 @@ class Counting(MemorySource):
 
     opened = 0
 
-    def open(self, stop: threading.Event, *arguments: Any) -> None:
+    def open(self, *arguments: Any, **options: Any) -> None:
         self.opened += 1
-        super().open(stop)
+        super().open(*arguments, **options)
 
 
 class Running:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import random
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from pydbsync.errors import StopError
+from pydbsync.errors import MessagesGoneError, StopError
+from pydbsync.model import Delivery
 from pydbsync.source.memory import MemorySource
 from tests.conftest import RunSync
 from tests.corpus import STREAM
@@ -104,6 +106,33 @@ def test_a_queue_that_was_not_there_any_more_is_a_hole_in_its_stream(
     with pytest.raises(StopError, match=said):
         follow_source(fresh_target, MadeAnew(rows[3], stream="s"), on_gap="stop")
     assert fresh_target.query("SELECT id FROM d.t") == [(0,), (2,)]
+
+
+class Purged(MemorySource):
+    """A queue from which others take messages behind its second one."""
+
+    is_purged = False
+
+    def take(self, *, timeout_s: float) -> Sequence[Delivery]:
+        if self._taken == 2 and not self.is_purged:
+            self.is_purged = True
+            raise MessagesGoneError("at least 7 messages have gone")
+        return super().take(timeout_s=timeout_s)
+
+
+def test_messages_that_have_gone_from_the_queue_are_a_hole_in_its_stream(
+    fresh_target: Endpoint, caplog: pytest.LogCaptureFixture
+) -> None:
+    binlog = Binlog()
+    rows = [binlog.transaction(insert("d.t", {"id": number}))[0] for number in range(4)]
+    fresh_target.query("CREATE DATABASE d")
+    fresh_target.query("CREATE TABLE d.t (id INT PRIMARY KEY)")
+    said = "a hole in the stream: at least 7 messages have gone"
+    with pytest.raises(StopError, match=said):
+        follow_source(fresh_target, Purged(rows, stream="s", block=2), on_gap="stop")
+    assert follow_source(fresh_target, Purged(rows, stream="s", block=2)).gaps == 1
+    assert caplog.text.count(said) == 2
+    assert fresh_target.query("SELECT id FROM d.t") == [(0,), (1,), (2,), (3,)]
 
 
 def test_a_source_that_is_reset_and_written_within_one_second_loses_and_doubles_nothing(

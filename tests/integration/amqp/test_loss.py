@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from pydbsync.config.settings import FrozenMapping
-from pydbsync.errors import SourceError
+from pydbsync.errors import MessagesGoneError, SourceError
 from tests.integration.amqp.steps import (
     KINDS,
     QUEUE,
@@ -80,6 +80,41 @@ def test_a_silent_connection_is_given_up_by_the_heartbeat_and_the_order_is_kept(
     assert "silent for over 1 s" in take_until_lost(source)
     proxy.resume()
     assert bodies(take(opened(source), 30)) == numbered(30, first=10)
+
+
+@pytest.mark.parametrize("kind", ["classic", "quorum"])
+def test_messages_that_are_purged_behind_the_ones_taken_are_missed(
+    make_source: MakeSource, vhost: Vhost, kind: str
+) -> None:
+    source = opened(make_source(prefetch=10, queue={"arguments": FrozenMapping(KINDS[kind])}))
+    source.close()
+    vhost.publish(numbered(200))
+    until(lambda: vhost.depth(QUEUE) == 200)
+    take(opened(source), 10)
+    source.acknowledge(4)
+    take(source, 4)
+    with vhost.connect() as broker:
+        broker.channel().queue_purge(QUEUE)
+
+    with pytest.raises(MessagesGoneError, match="at least 186 messages have gone"):
+        until(lambda: (source.depth(), source.take(timeout_s=0.1))[1])
+    source.open(threading.Event(), goes_on=True)
+    assert bodies(take(source, 10)) == numbered(10, first=4)
+    source.acknowledge(3)
+    source.close()
+    until(lambda: vhost.depth(QUEUE) == 7)
+    with vhost.connect() as broker:
+        broker.channel().queue_purge(QUEUE)
+    vhost.publish(numbered(2))
+    until(lambda: vhost.depth(QUEUE) == 2)
+    with pytest.raises(MessagesGoneError, match="at least 5 messages have gone"):
+        source.open(threading.Event(), goes_on=True)
+    source.open(threading.Event(), goes_on=True)
+    assert bodies(take(source, 2)) == numbered(2)
+    source.close()
+    with vhost.connect() as broker:
+        broker.channel().queue_purge(QUEUE)
+    opened(source)  # others may have read it
 
 
 @pytest.mark.parametrize("kind", ["classic", "quorum"])
