@@ -93,7 +93,8 @@ class SessionSettings(msgspec.Struct, frozen=True, omit_defaults=True):
     time_zone: str | None = None
     """Only where the statement depended on it."""
     system_time_zone: str | None = None
-    """What SYSTEM meant at the source, as the server abbreviates it; beside `time_zone` SYSTEM."""
+    """What SYSTEM meant at the source, beside `time_zone` SYSTEM: an offset or a zone by name, or as the server
+    abbreviates it where none is found that is like it."""
     timestamp: float | None = None
     """The moment of NOW(), with its fraction, where the statement depended on that."""
     auto_increment_increment: int | None = None

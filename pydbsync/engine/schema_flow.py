@@ -285,7 +285,12 @@ class SchemaFlow:
         trusted = self._settings.trusted_columns
         found = [
             each
-            for each in unproven_of(statement, has_key=bool(schema.row_key), is_merged=planned.is_merged)
+            for each in unproven_of(
+                statement,
+                has_key=bool(schema.row_key),
+                is_merged=planned.is_merged,
+                is_zone_near=any(variable.is_near for variable in planned.variables),
+            )
             if not any(fnmatchcase(f"{table}.{each.column}", pattern) for pattern in trusted)
         ]
         rows = self._tables.count_rows(table) if found else None

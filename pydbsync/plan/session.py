@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from pydbsync.errors import PlanError
@@ -12,6 +12,8 @@ from pydbsync.plan.collations import Server, translate_collation
 from pydbsync.plan.definition import Description, read_description
 from pydbsync.plan.lexer import Brand, Token
 from pydbsync.plan.statement import Statement
+from pydbsync.plan.zone_use import ZoneUse, zone_use
+from pydbsync.plan.zones import is_offset, offset_at
 
 DEFAULT_SQL_MODE = "NO_AUTO_VALUE_ON_ZERO"
 """Where nobody tells the source's: not strict, since the source may have cut values in the same way; it has proven the
@@ -33,11 +35,7 @@ _WITHOUT_MEANING = frozenset({
 })  # fmt: skip
 _REFUSED_MODES = frozenset({"ORACLE", "EMPTY_STRING_IS_NULL"})
 _UTC = frozenset({"UTC", "GMT", "UCT", "Z", "ETC/UTC"})
-_TEMPORAL = frozenset({"datetime", "date", "time"})
-_NOW = frozenset({
-    "CURRENT_TIMESTAMP", "NOW", "LOCALTIME", "LOCALTIMESTAMP", "CURDATE", "CURTIME", "CURRENT_DATE", "CURRENT_TIME",
-    "SYSDATE",
-})  # fmt: skip
+_UTC_OF_SYSTEM = _UTC - {"GMT"}  # London says GMT in winter
 
 
 class Variable(NamedTuple):
@@ -47,6 +45,10 @@ class Variable(NamedTuple):
     value: str | int | float
     matters: bool
     """The statement depends on it: without it, it is not run."""
+    otherwise: str = ""
+    """The same for this statement, where the target does not know the value."""
+    is_near: bool = False
+    """The zone of the source's system by a name: an hour that comes twice is read in another way."""
 
     @property
     def literal(self) -> str:
@@ -64,6 +66,7 @@ def variables(
 ) -> tuple[Variable, ...]:
     """The session's variables on the target. `session` is what is known of the source's. Raises PlanError."""
     uses = depends_on(statement, change)
+    zone = _zone_use(statement, change)
     mode = sql_mode(session.sql_mode if session else None, source, target)
     if is_merged:
         mode = ",".join(filter(None, (mode, "STRICT_TRANS_TABLES")))  # values of others shall not be cut
@@ -75,8 +78,8 @@ def variables(
         name = "explicit_defaults_for_timestamp"
         found.append(Variable(name, int(known.explicit_defaults_for_timestamp), matters=name in uses))
     # The binlog tells the zone just where the server has used it.
-    if known.time_zone is not None and (told.time_zone is not None or "time_zone" in uses):
-        found.append(Variable("time_zone", _zone(known), matters=True))
+    if known.time_zone is not None and (told.time_zone is not None or zone):
+        found.append(_zone(known, known.timestamp or change.ts, zone))
     if session is not None and _STEP in uses:
         found.append(Variable(_STEP, known.auto_increment_increment or 1, matters=True))
         found.append(Variable("auto_increment_offset", known.auto_increment_offset or 1, matters=True))
@@ -96,7 +99,6 @@ def variables(
 _STEP, _LANGUAGE = "auto_increment_increment", "lc_time_names"
 _OF_SERVERS = {"default_week_format": 0, "div_precision_increment": 4}
 """Settings that the binlog does not tell, and what servers have by default."""
-_BY_ZONE = frozenset({"FROM_UNIXTIME", "UNIX_TIMESTAMP"})
 _SPELLED = frozenset({"DATE_FORMAT", "DAYNAME", "MONTHNAME", "TO_CHAR"})
 """Functions that spell days and months."""
 _COLLATION = "collation_connection"
@@ -114,13 +116,24 @@ def _collation(name: str, source: Server | None, target: Server, *, matters: boo
     yield Variable(_COLLATION, translated.name if translated else name, matters=matters)
 
 
-def _zone(session: SessionSettings) -> str:
+def _zone(session: SessionSettings, moment: float, use: ZoneUse) -> Variable:
+    """The target may lack tables of zones: where the statement needs only the clock, the distance from UTC will do."""
     zone = session.time_zone or "SYSTEM"
-    if zone.upper() == "SYSTEM":
-        if session.system_time_zone is None:
+    is_system = zone.upper() == "SYSTEM"
+    if is_system:
+        zone = session.system_time_zone or ""
+        if not zone:
             raise PlanError("the statement depends on the time zone of the source's system, which is not known")
-        zone = session.system_time_zone
-    return "+00:00" if zone.upper() in _UTC else zone
+        if not is_offset(zone) and "/" not in zone and zone.upper() not in _UTC_OF_SYSTEM:
+            raise PlanError(
+                f"the statement depends on the time zone of the source's system, and {zone} may be one of several: set"
+                " time_zone at the source to a name such as Europe/Berlin, or to an offset"
+            )
+    if zone.upper() in _UTC:
+        zone = "+00:00"
+    otherwise = "" if use == "rules" or is_offset(zone) else offset_at(zone, moment) or ""
+    is_near = is_system and use == "rules" and "/" in zone
+    return Variable("time_zone", zone, matters=True, otherwise=otherwise, is_near=is_near)
 
 
 def sql_mode(mode: str | None, source: Server | None, target: Server) -> str:
@@ -147,16 +160,13 @@ def depends_on(statement: Statement, change: SchemaChange) -> frozenset[str]:
         options = [token.upper for token in statement.tokens if token.start >= statement.options_start]
         if {"CHARACTER", "CHARSET", "COLLATE"}.isdisjoint(options):
             found.add("collation_server")
-    old, new = read_description(change.old), read_description(change.def_)
-    before = {column.name.lower(): column.kind for column in old.columns} if old else {}
-    after = {column.name.lower(): column.kind for column in new.columns} if new else {}
-    texts = _texts(old, new)
+    texts = _texts(read_description(change.old), read_description(change.def_))
     is_alter = statement.action == "alter-table"
+    if _zone_use(statement, change):
+        found.add("time_zone")
     for clause in read_clauses(statement):
         if is_alter and numbers_rows(clause):
             found.add(_STEP)
-        if is_alter and clause.kind == "column" and _computes_by_zone(clause, after):
-            found.add("time_zone")
         if any(_takes_default_week(expression) for expression in _expressions(clause)):
             found.add("default_week_format")  # MySQL writes it into the definition
         if is_alter and any(token.is_mark("/") for expression in _expressions(clause) for token in expression):
@@ -164,9 +174,7 @@ def depends_on(statement: Statement, change: SchemaChange) -> frozenset[str]:
         if is_alter and clause.kind in ("column", "key") and not _SPELLED.isdisjoint(_words(clause)):
             found.add(_LANGUAGE)
         if clause.kind == "column" and clause.name is not None:
-            kind = after.get(clause.name.lower(), "")
-            was = before.get((clause.replaces or "").lower(), kind)
-            found |= set(_of_column(clause, was, is_new=not clause.replaces and is_alter))
+            found |= set(_of_column(clause))
         if any(token.kind == "mark" and token.text == "||" for token in clause.tokens):
             found.add("sql_mode")
         if any(_compares_literals(expression, texts) for expression in _expressions(clause)):
@@ -191,12 +199,13 @@ def _takes_default_week(tokens: tuple[Token, ...]) -> bool:
     return False
 
 
-def _computes_by_zone(clause: Clause, kinds: Mapping[str, str]) -> bool:
-    """Whether the rows that are there get values that are computed of a TIMESTAMP."""
-    inner = [token for expression in _expressions(clause) for token in expression]
-    return not _BY_ZONE.isdisjoint(token.upper for token in inner) or any(
-        token.is_name and kinds.get(token.text.lower()) == "timestamp" for token in inner
+def _zone_use(statement: Statement, change: SchemaChange) -> ZoneUse:
+    before, after = (
+        {column.name.lower(): column.kind for column in found.columns} if found else {}
+        for found in (read_description(change.old), read_description(change.def_))
     )
+    is_alter = statement.action == "alter-table"
+    return zone_use(statement.tokens, read_clauses(statement), is_alter=is_alter, before=before, after=after)
 
 
 _OF_COLUMNS = frozenset({"AS", "CHECK", "DEFAULT"})
@@ -255,21 +264,12 @@ def _compares_literals(tokens: tuple[Token, ...], texts: frozenset[str]) -> bool
     return False
 
 
-def _of_column(clause: Clause, was: str, *, is_new: bool) -> Iterator[str]:
+def _of_column(clause: Clause) -> Iterator[str]:
     words = [token.upper for token in outer(clause.body)]
-    is_timestamp = words[:1] == ["TIMESTAMP"]
     if words[:1] == ["REAL"]:
         yield "sql_mode"
-    if is_timestamp and not _says_all(words):
+    if words[:1] == ["TIMESTAMP"] and not _says_all(words):
         yield "explicit_defaults_for_timestamp"
-    if (is_timestamp and was in _TEMPORAL) or (was == "timestamp" and words[:1] and words[0].lower() in _TEMPORAL):
-        yield "time_zone"
-    default = words.index("DEFAULT") + 1 if "DEFAULT" in words else len(words)
-    if is_timestamp and default < len(words) and _is_string(clause, default):
-        yield "time_zone"
-    # In a new column the rows that are there get the local time.
-    if is_new and words[:1] and words[0].lower() in _TEMPORAL and not _NOW.isdisjoint(words[default:]):
-        yield "time_zone"
 
 
 def _says_all(words: list[str]) -> bool:
@@ -277,7 +277,3 @@ def _says_all(words: list[str]) -> bool:
     if "NULL" not in words:
         return False
     return words[words.index("NULL") - 1] != "NOT" or "DEFAULT" in words or "AS" in words
-
-
-def _is_string(clause: Clause, index: int) -> bool:
-    return outer(clause.body)[index].kind == "string"

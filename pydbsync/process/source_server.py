@@ -11,6 +11,7 @@ from pydbsync.config.servers import TargetSettings
 from pydbsync.errors import ConfigError, PermanentError, TransientError
 from pydbsync.model import SessionSettings, TableName, TableSchema
 from pydbsync.plan.dialect import Server
+from pydbsync.plan.zones import system_zone
 
 _CONNECT_TIMEOUT_S = 5.0
 _ASK_AGAIN_S = 30.0
@@ -90,6 +91,7 @@ def read_globals(connection: Connection) -> SessionSettings:
         for name, value in connection.rows(f"SHOW GLOBAL VARIABLES WHERE variable_name IN ({listed})")
     }
     explicit = found.get("explicit_defaults_for_timestamp")
+    letters = found.get("system_time_zone", "")
 
     def number(name: str) -> int | None:
         return int(found[name]) if name in found else None
@@ -102,7 +104,7 @@ def read_globals(connection: Connection) -> SessionSettings:
         character_set_collations=found.get("character_set_collations"),
         explicit_defaults_for_timestamp=None if explicit is None else explicit == "ON",
         time_zone=found.get("time_zone"),
-        system_time_zone=found.get("system_time_zone"),
+        system_time_zone=system_zone(connection.rows, letters) or letters or None,
         auto_increment_increment=number("auto_increment_increment"),
         auto_increment_offset=number("auto_increment_offset"),
         lc_time_names=found.get("lc_time_names"),

@@ -57,7 +57,9 @@ def _set(connection: Connection, variable: Variable) -> None:
     except PermanentError as exc:
         if exc.code not in _DENIED:
             raise
-        if variable.matters:
+        if variable.otherwise:
+            connection.run(f"SET SESSION {name} = %s", (variable.otherwise,))
+        elif variable.matters:
             raise PermanentError(
                 f"the statement depends on {name} = {variable.value} of the source's session, which the target does not"
                 f" take: {exc}",

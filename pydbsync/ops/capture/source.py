@@ -17,6 +17,7 @@ from pydbsync.ops.capture.history.columns import charset_of_collation
 from pydbsync.ops.capture.history.schema import LABELLED, TEXT, TableDef
 from pydbsync.ops.servers import SYSTEM_DATABASES
 from pydbsync.plan.lexer import Brand
+from pydbsync.plan.zones import system_zone
 
 _NO_SUCH_STATEMENT: Final = 1064
 _SESSION: Final = (
@@ -90,7 +91,7 @@ class SourceServer:
 
     def facts(self) -> SourceFacts:
         """Read once at start. Raises OperationError where the source writes no row binlog."""
-        ((version, charset, case, log_bin, binlog_format, image, system_zone, week, division),) = self.rows(
+        ((version, charset, case, log_bin, binlog_format, image, letters, week, division),) = self.rows(
             "SELECT VERSION(), @@character_set_server, @@lower_case_table_names, @@log_bin, @@binlog_format,"
             " @@binlog_row_image, @@system_time_zone, @@GLOBAL.default_week_format, @@GLOBAL.div_precision_increment"
         )
@@ -117,7 +118,7 @@ class SourceServer:
             fold_names=case != 0,
             collations={int(number): charset for number, charset, _ in collations if charset},
             collation_names={int(number): name for number, _, name in collations if name},
-            system_time_zone=system_zone,
+            system_time_zone=system_zone(self.rows, letters) or letters,
             default_week_format=week or None,
             div_precision_increment=None if division == 4 else division,
             gtid_mode="ON" if brand == "mariadb" else self.rows("SELECT @@gtid_mode")[0][0],

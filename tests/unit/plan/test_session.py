@@ -37,6 +37,9 @@ DEPENDS = {
     ("ALTER TABLE t MODIFY c TIMESTAMP NULL", "datetime", "timestamp"): {"time_zone"},
     ("ALTER TABLE t CHANGE c c DATETIME", "timestamp", "datetime"): {"time_zone"},
     ("ALTER TABLE t MODIFY c DATETIME(3)", "datetime", "datetime"): set(),
+    ("ALTER TABLE t MODIFY c VARCHAR(30)", "timestamp", "varchar"): {"time_zone"},
+    ("ALTER TABLE t MODIFY c TIMESTAMP NULL", "bigint", "timestamp"): {"time_zone"},
+    ("ALTER TABLE t ALTER c SET DEFAULT '2024-01-01'", "timestamp", "timestamp"): {"time_zone"},
     ("ALTER TABLE t ADD c DATETIME DEFAULT CURRENT_TIMESTAMP", "", "datetime"): {"time_zone"},
     ("CREATE TABLE t (c DATETIME DEFAULT CURRENT_TIMESTAMP)", "", "datetime"): set(),
     ("ALTER TABLE t ADD c INT AUTO_INCREMENT PRIMARY KEY", "", "int"): {"auto_increment_increment"},
@@ -108,11 +111,44 @@ def test_the_time_zone_is_set_where_the_statement_has_used_it() -> None:
     assert "time_zone" not in found("ALTER TABLE t ADD c INT", zone, told=False)
     modify = "ALTER TABLE t MODIFY c TIMESTAMP NULL"
     assert found(modify, zone, told=False, was="datetime", now="timestamp")["time_zone"] == "Europe/Berlin"
-    for system, meant in (("UTC", "+00:00"), ("CET", "CET")):
+    for system, meant in (("UTC", "+00:00"), ("+05:30", "+05:30"), ("Asia/Shanghai", "Asia/Shanghai")):
         of_system = SessionSettings(time_zone="SYSTEM", system_time_zone=system)
         assert found(modify, of_system, told=True)["time_zone"] == meant
-    with pytest.raises(PlanError, match="time zone of the source's system"):
-        found(modify, SessionSettings(time_zone="SYSTEM"), told=True)
+    for letters in (None, "CST", "CEST", "EST", "GMT"):  # of a London that was started in winter
+        with pytest.raises(PlanError, match="time zone of the source's system"):
+            found(modify, SessionSettings(time_zone="SYSTEM", system_time_zone=letters), told=True)
+
+
+MOMENT = 1720000000  # in summer
+
+
+@pytest.mark.parametrize(
+    ("sql", "was", "otherwise"),
+    [
+        ("ALTER TABLE t ADD KEY (c)", "timestamp", "+02:00"),  # the binlog tells a zone that only defaults have used
+        ("ALTER TABLE t ADD d DATETIME DEFAULT CURRENT_TIMESTAMP", "int", "+02:00"),
+        ("CREATE TABLE t (c TIMESTAMP(6) NULL DEFAULT CURRENT_TIMESTAMP(6) ON UPDATE NOW(6))", "", "+02:00"),
+        ("CREATE TABLE t (c TIMESTAMP DEFAULT '0000-00-00 00:00:00')", "", "+02:00"),
+        ("ALTER TABLE t MODIFY c DATETIME", "timestamp", ""),
+        ("ALTER TABLE t MODIFY c VARCHAR(30)", "timestamp", ""),
+        ("ALTER TABLE t MODIFY c TIMESTAMP NULL", "bigint", ""),
+        ("ALTER TABLE t ADD d TIMESTAMP DEFAULT (NOW() + INTERVAL 90 DAY)", "int", ""),
+        ("ALTER TABLE t ADD d TIMESTAMP NOT NULL DEFAULT 20240701000000", "int", ""),
+        ("ALTER TABLE t ADD d DATETIME DEFAULT (c)", "timestamp", ""),
+        ("ALTER TABLE t ALTER c SET DEFAULT '2024-07-01 00:00:00'", "timestamp", ""),
+        ("ALTER TABLE t ALTER c SET DEFAULT '2024-07-01 00:00:00'", "datetime", "+02:00"),
+        ("ALTER TABLE t ADD PARTITION (PARTITION p VALUES LESS THAN (UNIX_TIMESTAMP('2024-07-01')))", "timestamp", ""),
+    ],
+)
+def test_a_zone_that_the_target_does_not_know_is_an_offset_where_only_the_clock_is_needed(
+    sql: str, was: str, otherwise: str
+) -> None:
+    zone = SessionSettings(time_zone="Europe/Berlin", timestamp=MOMENT)
+    now = sql.split(" c ")[1].split(maxsplit=1)[0].lower() if "MODIFY" in sql else was or "timestamp"
+    message = change(sql, zone, was=was, now=now)
+    listed = variables(parse_statement(sql), message, session=zone, source=None, target=MYSQL)
+    (found,) = [variable for variable in listed if variable.name == "time_zone"]
+    assert (found.value, found.otherwise) == ("Europe/Berlin", otherwise)
 
 
 def test_rows_are_numbered_by_the_steps_of_the_session() -> None:
