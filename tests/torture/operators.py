@@ -21,7 +21,7 @@ from tests.processes import REPOSITORY, wait_for
 from tests.torture.rig import Rig, pick, send
 from tests.torture.workload import QUEUES
 
-RETRY_S = 120
+RETRY_S = 600
 MOST_EDITED = 6
 PAUSE_SEEN_S = 3.0
 """Workers look once a second what is paused; one whose statement the target does not answer looks later."""
