@@ -8,23 +8,20 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from typing import Any
-from urllib.parse import quote
 
 from pydbsync.config.settings import QueueSettings
-from pydbsync.errors import ApplyError, ConfigError, SourceError
+from pydbsync.errors import ConfigError, SourceError
 from pydbsync.ops.doctor.broker import permissions
+from pydbsync.ops.doctor.dead_letters import comes_back, grave_of
 from pydbsync.ops.doctor.examination import Away, Examination
 from pydbsync.ops.doctor.finding import Finding, counted, error, listed, ok, unknown, warning
 from pydbsync.ops.doctor.policies import Policy, effective, policies_of
 from pydbsync.ops.doctor.reach import management_remedy
-from pydbsync.ops.doctor.state import longest_schema_change_s
+from pydbsync.ops.doctor.readers import check_readers, check_timeout
 from pydbsync.ops.status.read import ask_queue
-from pydbsync.source.management import NoRight, own_arguments
+from pydbsync.source.management import own_arguments
 from pydbsync.source.topology import inspect, queue_arguments, what_it_drops
 
-_OWN_NAME = "pydbsync"
-_DEFAULT_CONSUMER_TIMEOUT_S = 1800
-_MARGIN = 1.5
 _STATISTICS_S = 7.0
 """RabbitMQ's own statistics are taken every five seconds."""
 
@@ -120,14 +117,14 @@ def _queue(exam: Examination, queue: QueueSettings, facts: Mapping[str, Any]) ->
         is_durable=bool(facts.get("durable", True)),
         is_auto_delete=bool(facts.get("auto_delete")),
     )
-    grave, is_kept = _grave(exam, arguments) if dropped else ("", False)
+    grave, is_kept = grave_of(exam, arguments) if dropped else ("", False)
     for sentence in dropped:
         argument = (re.findall(r"\((x-[\w-]+)\)", sentence) or [""])[0]
         yield (warning if is_kept and "delivery-limit" in argument else error)(
             "queue-drops", f"queue {name} {sentence}{_by(policies, argument, arguments)}{grave}",
             _without(policies, argument, arguments, name, vhost),
         )  # fmt: skip
-    if dropped and _comes_back(exam, name, arguments):
+    if dropped and comes_back(exam, name, arguments):
         yield error(
             "queue-order",
             f"what queue {name} drops goes to exchange {arguments['x-dead-letter-exchange'] or '(default)'} and comes"
@@ -170,8 +167,8 @@ def _queue(exam: Examination, queue: QueueSettings, facts: Mapping[str, Any]) ->
             f"end that program before a worker starts: rabbitmqctl list_channels -p {vhost} pid user"
             " messages_unacknowledged shows it",
         )
-    yield from _consumers(exam, name, facts)
-    yield from _timeout(exam, name, arguments)
+    yield from check_readers(exam, name, facts)
+    yield from check_timeout(exam, name, arguments)
 
 
 def _unlike(exam: Examination, name: str, queue: QueueSettings, facts: Mapping[str, Any]) -> Iterator[Finding]:
@@ -230,128 +227,12 @@ def _without(policies: list[Policy], argument: str, arguments: Mapping[str, Any]
     return f"rabbitmqctl {policy.clear} -p {vhost} {policy.name}, or leave {argument.removeprefix('x-')} out of it"
 
 
-def _grave(exam: Examination, arguments: Mapping[str, Any]) -> tuple[str, bool]:
-    """Where what a queue drops goes, in words, and whether it is kept there."""
-    to = arguments.get("x-dead-letter-exchange")
-    if to is None:
-        return "", False
-    management = exam.management()
-    path = management.path("exchanges", str(to))
-    if not to:
-        key = arguments.get("x-dead-letter-routing-key")
-        queue = key and management.get(management.path("queues", str(key)))
-        return (f"; what it drops goes to queue {key}", True) if queue else ("; what it drops goes nowhere", False)
-    if management.get(path) is None:
-        return f"; what it drops should go to exchange {to}, which does not exist: it is gone", False
-    if not management.get(f"{path}/bindings/source"):
-        return f"; what it drops goes to exchange {to}, to which no queue is bound: it is gone", False
-    return f"; what it drops goes to exchange {to}", True
-
-
-def _comes_back(exam: Examination, name: str, arguments: Mapping[str, Any]) -> bool:
-    """Whether a dead letter of the queue gets into it again, also through queues that pass it on."""
-    management = exam.management()
-    try:
-        bindings = management.get(management.path("bindings")) or []
-        queues = management.get(management.path("queues")) or []
-    except NoRight:
-        return False
-    version = exam.link().server_version
-    passed_on = {
-        str(each["name"]): effective(each, policies_of(exam, each), server_version=version) for each in queues
-    } | {name: dict(arguments)}
-    left, seen = [name], set[str]()
-    while left:
-        queue = left.pop()
-        given = passed_on.get(queue, {})
-        to = given.get("x-dead-letter-exchange")
-        if to is None:
-            continue
-        reached = {str(given.get("x-dead-letter-routing-key", queue))} if not to else set[str]()
-        exchanges = [str(to)] if to else []
-        while exchanges:
-            exchange = exchanges.pop()
-            if exchange in seen:
-                continue
-            seen.add(exchange)
-            for binding in bindings:
-                if binding.get("source") == exchange:
-                    is_queue = binding.get("destination_type") == "queue"
-                    (reached.add if is_queue else exchanges.append)(str(binding["destination"]))
-        if name in reached:
-            return True
-        left += [each for each in reached if each in passed_on]
-        passed_on.pop(queue, None)
-    return False
-
-
 def _anew(name: str, vhost: str, argument: str) -> str:
     without = f" without {argument}" if argument else " durable"
     return (
         f"stop Maxwell, let the worker empty the queue, rabbitmqctl delete_queue -p {vhost} {name}, leave it out of"
         f" queue_arguments, and start the worker: it declares the queue{without}"
     )
-
-
-def _consumers(exam: Examination, name: str, facts: Mapping[str, Any]) -> Iterator[Finding]:
-    others = []
-    own = 0
-    for consumer in facts.get("consumer_details") or ():
-        if str(consumer.get("consumer_tag", "")).startswith(_OWN_NAME):
-            own += 1
-            continue
-        details = consumer.get("channel_details") or {}
-        shown = _client_name(exam, str(details.get("connection_name", "")))
-        if not shown.startswith(_OWN_NAME):
-            who = f" as {details['user']} from {details.get('peer_host')}" if "user" in details else ""
-            others.append(f"{shown or 'a program'}{who}")
-    if own > 1:
-        yield error(
-            "other-consumers",
-            f"queue {name} is read by {own} workers of pydbsync with different targets or state schemas: each gets"
-            f" a part",
-            "end one of them, or give its configuration a queue of its own",
-        )
-    if others:
-        yield error(
-            "other-consumers",
-            f"queue {name} is read by others too: {listed(others)}: what they take does not reach the target",
-            "end that program (rabbitmqctl list_consumers -p VHOST shows it), or give it a queue of its own".replace(
-                "VHOST", exam.settings.amqp.vhost
-            ),
-        )
-
-
-def _client_name(exam: Examination, connection: str) -> str:
-    try:
-        found = exam.management().get(f"/connections/{quote(connection, safe='')}") or {}
-    except (Away, SourceError):
-        return connection
-    properties = found.get("client_properties") or {}
-    return str(properties.get("connection_name") or properties.get("product") or connection)
-
-
-def _timeout(exam: Examination, name: str, arguments: Mapping[str, Any]) -> Iterator[Finding]:
-    """A consumer that acknowledges nothing for so long is thrown out, and gets all of it again."""
-    try:
-        longest_s = longest_schema_change_s(exam)
-    except (Away, ApplyError):
-        longest_s = None
-    given = arguments.get("x-consumer-timeout")
-    limit_s = given / 1000 if isinstance(given, int) else _DEFAULT_CONSUMER_TIMEOUT_S
-    if exam.link().server_numbers < (3, 8, 15):
-        return
-    needed_s = _MARGIN * (longest_s or 0)
-    if needed_s > limit_s or (given is not None and limit_s < 600):
-        shown = f"the longest schema change took {longest_s:,.0f} s" if longest_s else "a schema change may take longer"
-        wanted_ms = max(int(2 * (longest_s or 0)) * 1000, 4 * 3600 * 1000)
-        yield warning(
-            "consumer-timeout",
-            f"RabbitMQ throws out a reader of queue {name} that acknowledges nothing for {limit_s:,.0f} s"
-            + ("" if given is not None else " (its default; the setting itself cannot be seen)") + f", and {shown}",
-            f"consumer_timeout = {wanted_ms} in rabbitmq.conf and a restart"
-            + ("" if given is None else "; leave consumer-timeout out of the queue's policy and arguments"),
-        )  # fmt: skip
 
 
 def _inspected(exam: Examination, queue: QueueSettings) -> Iterator[Finding]:
