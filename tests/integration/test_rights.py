@@ -202,12 +202,16 @@ def test_verify_reads_alone(fresh_source: Endpoint, fresh_target: Endpoint, user
 
 PERMISSIONS = {
     "read a queue that is there": ((), ("", "", "^sync$"), None),
-    "not even read it": ((), ("", "", ""), "right"),
+    "not even read it": ((), ("", "", ""), "access to queue 'sync'"),
     "declare and bind": (("#",), ("^(sync|maxwell)$", "^sync$", "^(sync|maxwell)$"), None),
-    "no configure": (("#",), ("^$", "^sync$", "^(sync|maxwell)$"), "right"),
-    "no write": (("#",), ("^(sync|maxwell)$", "^$", "^(sync|maxwell)$"), "right"),
-    "no read": (("#",), ("^(sync|maxwell)$", "^sync$", "^$"), "right"),
-    "no read of the exchange": (("#",), ("^(sync|maxwell)$", "^sync$", "^sync$"), "right"),
+    "no configure": (("#",), ("^$", "^sync$", "^(sync|maxwell)$"), "lacks the right for creating exchange 'maxwell'"),
+    "no write": (("#",), ("^(sync|maxwell)$", "^$", "^(sync|maxwell)$"), "for binding .* access to queue 'sync'"),
+    "no read": (("#",), ("^(sync|maxwell)$", "^sync$", "^$"), "for binding .* access to exchange 'maxwell'"),
+    "no read of the exchange": (
+        ("#",),
+        ("^(sync|maxwell)$", "^sync$", "^sync$"),
+        "for binding .* access to exchange 'maxwell'",
+    ),
 }
 
 
@@ -235,7 +239,7 @@ def test_the_permissions_in_rabbitmq(vhost: Vhost, name: str) -> None:
         if lacking is None:
             work()
         else:
-            with pytest.raises(PydbsyncError):
+            with pytest.raises(PydbsyncError, match=lacking):
                 work()
     finally:
         link.close()
