@@ -19,6 +19,8 @@ from pydbsync.commands.shared import (
     Format,
     FormatOption,
     JsonOption,
+    StreamOption,
+    TableOption,
     YesOption,
     confirm,
     is_json,
@@ -49,13 +51,8 @@ def register(app: typer.Typer) -> None:
 @conflicts_app.command("list")
 def list_command(
     config: ConfigOption = CONFIG,
-    stream: Annotated[str | None, typer.Option("--stream", help="Only this queue.")] = None,
-    table: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--table", help="Only this table, at the source or the target; globs such as 'shop.*'; repeatable."
-        ),
-    ] = None,
+    stream: StreamOption = None,
+    table: TableOption = None,
     decision: Annotated[
         list[str] | None, typer.Option("--decision", help="Only source, target, same or parked; repeatable.")
     ] = None,

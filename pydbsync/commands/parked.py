@@ -24,6 +24,8 @@ from pydbsync.commands.shared import (
     Format,
     FormatOption,
     JsonOption,
+    StreamOption,
+    TableOption,
     YesOption,
     confirm,
     is_json,
@@ -44,12 +46,7 @@ SHOWN = 200
 """How many `list` shows as text unless told."""
 
 IdsArgument = Annotated[list[int] | None, typer.Argument(help="Ids; without any, all that the options mean.")]
-StreamOption = Annotated[str | None, typer.Option("--stream", help="Only this queue.")]
 IdStreamOption = Annotated[str | None, typer.Option("--stream", help="Of this queue, where a sink has several.")]
-TableOption = Annotated[
-    list[str] | None,
-    typer.Option("--table", help="Only this table, at the source or the target; globs such as 'shop.*'; repeatable."),
-]
 KindOption = Annotated[
     list[str] | None, typer.Option("--kind", help="Only such changes: insert, 'table-*', …; repeatable.")
 ]

@@ -49,6 +49,11 @@ WhereOption = Annotated[
         "--where", metavar="TABLE=SQL", help="Only such rows of a source table (glob such as 'shop.*'); repeatable."
     ),
 ]
+StreamOption = Annotated[str | None, typer.Option("--stream", help="Only this queue.")]
+TableOption = Annotated[
+    list[str] | None,
+    typer.Option("--table", help="Only this table, at the source or the target; globs such as 'shop.*'; repeatable."),
+]
 CheckpointOption = Annotated[
     list[str] | None,
     typer.Option("--stream", help="The checkpoints of these streams, rather than those of the queues; repeatable."),
