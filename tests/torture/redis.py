@@ -12,9 +12,6 @@ from typing import Any
 import redis
 
 import lab
-from pydbsync.config.file import load_settings
-from pydbsync.errors import PydbsyncError
-from pydbsync.sinks.writer import SinkRow
 from tests.integration.redis_sink import connect, parts_of
 from tests.processes import wait_for
 from tests.torture.sinks import (
@@ -88,22 +85,6 @@ class Watcher(Busy):
         self._result.looks += 1
 
 
-class RedisOverhearer(Overhearer):
-    """Writes to Redis."""
-
-    def write(self, rows: list[SinkRow]) -> int:
-        try:
-            settings, _ = load_settings(self._rig.config)
-            parts = parts_of(settings, stream="nobody")
-            for row in rows:  # one by one: any order
-                parts.writer.write([row])
-            parts.writer.close()
-            return len(rows)
-        except PydbsyncError:
-            time.sleep(0.1)
-            return 0
-
-
 def values_in(client: Any) -> dict[str, int]:
     """`v` by key, of both tables."""
     found: dict[str, int] = {}
@@ -148,7 +129,8 @@ def torture(folder: Path, *, faults: int, seed: int, say: Callable[[str], None] 
     result, began_at = Result("Redis"), time.monotonic()
     with contextlib.ExitStack() as opened:
         rig = RedisRig(folder, opened, seed)
-        threads: list[Busy] = [Writer(rig, result, seed), Watcher(rig, result), RedisOverhearer(rig, result, seed)]
+        others = Watcher(rig, result), Overhearer(rig, result, seed, parts_of)
+        threads: list[Busy] = [Writer(rig, result, seed), *others]
 
         def wait_now_and_then(number: int) -> None:
             if number % 4 == 0:

@@ -12,9 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from pydbsync.config.file import load_settings
-from pydbsync.errors import OperationError, PydbsyncError, TransientError
+from pydbsync.errors import OperationError, TransientError
 from pydbsync.ops.sinks.tool import SinkTool
-from pydbsync.sinks.writer import SinkRow
 from tests.integration.search_sink import URL, Cluster, parts_of
 from tests.integration.sink_runs import LOG
 from tests.processes import wait_for
@@ -73,22 +72,6 @@ class Watcher(Busy):
             self._newest[key] = value
         self._result.looks += 1
         time.sleep(0.1)
-
-
-class SearchOverhearer(Overhearer):
-    """Writes to OpenSearch."""
-
-    def write(self, rows: list[SinkRow]) -> int:
-        try:
-            settings, _ = load_settings(self._rig.config)
-            parts = parts_of(settings, stream="nobody")
-            for row in rows:  # one by one: any order
-                parts.writer.write([row])
-            parts.writer.close()
-            return len(rows)
-        except PydbsyncError:
-            time.sleep(0.1)
-            return 0
 
 
 def values_in(cluster: Cluster) -> dict[str, int]:
@@ -171,7 +154,7 @@ def torture(folder: Path, *, faults: int, seed: int, say: Callable[[str], None] 
     with contextlib.ExitStack() as opened:
         rig = SearchRig(folder, opened, seed)
         threads: list[Busy] = [Writer(rig, result, seed, rest_s=0.05), Watcher(rig, result)]
-        threads.append(SearchOverhearer(rig, result, seed))
+        threads.append(Overhearer(rig, result, seed, parts_of))
         run_faults(
             result, rig, threads, FAULTS, faults=faults, seed=seed, say=say,
             has_begun=lambda: {key[0] for key in values_in(rig.cluster)} == {"t", "j"},

@@ -17,7 +17,9 @@ from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
 import lab
+from pydbsync.config.file import load_settings
 from pydbsync.decode.maxwell import decode_message
+from pydbsync.errors import PydbsyncError
 from pydbsync.model import RowChange, TableName
 from pydbsync.sinks.writer import SinkRow, place_of
 from tests.processes import REPOSITORY, SyncProcess, wait_for, write_config
@@ -200,9 +202,11 @@ class Writer(Busy):
 class Overhearer(Busy):
     """Writes old changes again, out of order, as a worker would that was replaced and does not know it."""
 
-    def __init__(self, rig: Rig, result: Result, seed: int) -> None:
+    def __init__(self, rig: Rig, result: Result, seed: int, parts_of: Callable[..., Any]) -> None:
+        """`parts_of` makes the sink's parts of settings and the name of a stream."""
         super().__init__()
         self._rig, self._result, self._chance = rig, result, random.Random(seed)
+        self._parts_of = parts_of
         self._heard: list[SinkRow] = []
 
     def once(self) -> None:
@@ -211,11 +215,20 @@ class Overhearer(Busy):
             self._listen()
         if self._heard:
             old = self._chance.sample(self._heard, min(20, len(self._heard)))
-            self._result.overheard += self.write(old)
+            self._result.overheard += self._write(old)
 
-    def write(self, rows: list[SinkRow]) -> int:
-        """Write them one by one, as they stand; how many were."""
-        raise NotImplementedError
+    def _write(self, rows: list[SinkRow]) -> int:
+        """Write them one by one, so in any order; how many were, which is none where the sink is away."""
+        try:
+            settings, _ = load_settings(self._rig.config)
+            parts = self._parts_of(settings, stream="nobody")
+            for row in rows:
+                parts.writer.write([row])
+            parts.writer.close()
+            return len(rows)
+        except PydbsyncError:
+            time.sleep(0.1)
+            return 0
 
     def _listen(self) -> None:
         with self._rig.vhost.connect() as connection:
