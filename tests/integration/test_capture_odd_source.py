@@ -25,6 +25,7 @@ def odd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Endpoint]:
     root = tmp_path_factory.mktemp("odd")
     habits = {
         "lower-case-table-names": "1",
+        "innodb-file-per-table": "ON",
         # Commits wait for a replica that says that it has them; capture says nothing.
         "rpl-semi-sync-master-enabled": "ON",
         "rpl-semi-sync-master-wait-no-slave": "OFF",

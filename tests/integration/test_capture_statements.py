@@ -173,6 +173,7 @@ def test_what_a_savepoint_takes_back_is_not_published(capture: Capture) -> None:
 
 
 def test_tables_whose_rows_change_with_their_files_stop_capture(shop: Endpoint, tmp_path: Path) -> None:
+    run(shop, ["SET GLOBAL innodb_file_per_table = ON", "ALTER TABLE shop.t FORCE", "ALTER TABLE other.t FORCE"])
     capture = begun(shop, tmp_path, exclude=("other",))
     run(shop, ["ALTER TABLE other.t DISCARD TABLESPACE"])
     assert capture.read() == []

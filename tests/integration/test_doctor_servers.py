@@ -25,6 +25,8 @@ from tests.integration.copying import OWN
 from tests.processes import write_config
 from tests.servers import Endpoint
 
+IN_FILES = "SET GLOBAL innodb_file_per_table = ON"
+"""Which the lab's MariaDB has not."""
 SHOP = """
 CREATE TABLE orders (id INT PRIMARY KEY, note VARCHAR(50) CHARACTER SET utf8mb4, amount DECIMAL(10,2), made
 DATETIME(3), flags BIT(16), small VARCHAR(20) CHARACTER SET utf8, seen DATETIME, share DOUBLE, token VARBINARY(16),
@@ -199,7 +201,7 @@ MARIADB = {
     ),
     "a compressed table that nobody may write": Fault(
         "tables", "read-only-tables", "error", "and shop.plain is", "SET GLOBAL innodb_read_only_compressed = OFF",
-        target=("SET GLOBAL innodb_read_only_compressed = OFF", "ALTER TABLE plain ROW_FORMAT=COMPRESSED",
+        target=("SET GLOBAL innodb_read_only_compressed = OFF", IN_FILES, "ALTER TABLE plain ROW_FORMAT=COMPRESSED",
                 "set global innodb_read_only_compressed = ON"),
     ),
     "the target makes no table without a key": Fault(
@@ -226,11 +228,11 @@ TABLES = {
     ),
     "a table has lost its file": Fault(
         "tables", "unreadable-tables", "error", "shop.items cannot be read at the target", "IMPORT TABLESPACE",
-        target=("ALTER TABLE items DISCARD TABLESPACE",),
+        target=(IN_FILES, "ALTER TABLE items ENGINE=InnoDB", "ALTER TABLE items DISCARD TABLESPACE"),
     ),
     "a source table has lost its file": Fault(
         "tables", "unreadable-tables", "error", "shop.items cannot be read at the source", "IMPORT TABLESPACE",
-        source=("ALTER TABLE items DISCARD TABLESPACE",),
+        source=(IN_FILES, "ALTER TABLE items ENGINE=InnoDB", "ALTER TABLE items DISCARD TABLESPACE"),
     ),
     "the database is missing": Fault(
         "tables", "missing-tables", "error", "the target has no database shop", "pydbsync copy",
