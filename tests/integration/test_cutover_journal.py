@@ -21,6 +21,7 @@ from pydbsync.ops.cutover.run import Call
 from pydbsync.ops.cutover.ways import Ways
 from pydbsync.ops.cutover.work import Step, StepFailed, Undone, Way, Work
 from tests.integration.cutting import opened, settings_of, work_of
+from tests.processes import wait_for
 from tests.proxy import Proxy
 from tests.servers import Endpoint
 
@@ -115,6 +116,8 @@ def test_a_second_one_is_refused_whatever_its_plan_until_the_first_is_gone(journ
         with pytest.raises(OperationError, match="another cut-over is at work"):
             each.lock()
     journal.close()
+    free = f"SELECT IS_FREE_LOCK('{journals._LOCK}')"
+    wait_for(lambda: target.query(free) == [(1,)], what="the server to notice that the first is gone")
     other.lock()
     other.close()
     elsewhere.close()
