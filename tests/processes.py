@@ -18,7 +18,7 @@ from tests.servers import Endpoint, Vhost
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 POLL_S = 0.02
-REST = 3
+REST = 8
 """A condition that takes long to look at is looked at less often: what it waits for needs the processor too."""
 
 
