@@ -87,6 +87,23 @@ def test_all_messages_of_a_parked_statement_are_parked_whenever_the_worker_dies(
     ]
 
 
+def test_a_statement_that_was_mended_before_the_worker_came_back_is_over(
+    created: Endpoint, binlog: Binlog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    replay(created, binlog.ddl("CREATE TABLE u (id INT PRIMARY KEY)", "d.u", columns=["id"]))
+    crash_once(monkeypatch, "after-schema-step")
+    messages = binlog.ddl("RENAME TABLE t TO s, u TO w", "d.t", "d.u", columns=["id"])
+    source = MemorySource(messages + binlog.transaction(insert("d.w", {"id": 1})))
+    options: dict[str, Any] = {"schema_changes": {"rename-table": "park"}}
+    with pytest.raises(Crash):
+        follow_source(created, source, **options)
+    assert [each.table for each in parked(created)] == ["d.t"]
+    assert retry(created) == []
+    follow_source(created, source, **options)
+    assert parked(created) == []
+    assert created.query("SELECT id FROM d.w") == [(1,)]
+
+
 def test_what_waits_on_one_shard_is_parked_once_whenever_the_worker_dies(
     fresh_target: Endpoint, binlog: Binlog, monkeypatch: pytest.MonkeyPatch
 ) -> None:

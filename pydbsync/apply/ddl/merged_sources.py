@@ -54,15 +54,14 @@ class MergedSources:
     def ran_by_hand(
         self, connection: Connection, change: SchemaChange, planned: PlannedSchemaChange, note: str
     ) -> None:
-        """A parked statement was run by an operator: from now on it counts among what its source has run. Part of a
-        running transaction."""
-        if planned.is_merged:
-            journal = Journal(schema=self._schema, stream=self._stream)
-            digest = statement_hash(change, planned)
-            digest, _ = journal.find(connection, digest, partial(self._feeders.apart, connection))
-            journal.write_intent(connection, digest, change, planned=planned, before={})
-            journal.write_end(connection, digest, planned, status="done", note=note)
-            self.write(connection, digest, change, planned)
+        """A parked statement was run by an operator: from now on it counts among what its source has run, and is known
+        for done where it comes again. Part of a running transaction."""
+        journal = Journal(schema=self._schema, stream=self._stream)
+        digest = statement_hash(change, planned)
+        digest, _ = journal.find(connection, digest, partial(self._feeders.apart, connection))
+        journal.write_intent(connection, digest, change, planned=planned, before={})
+        journal.write_end(connection, digest, planned, status="done", note=note)
+        self.write(connection, digest, change, planned)
 
     def _ran(self, connection: Connection, planned: PlannedSchemaChange) -> list[Ran]:
         name = _subject(planned)

@@ -46,14 +46,14 @@ class Waiting:
     ) -> int | None:
         """The first that a change of these rows must wait for, of those that do not go `together` with it; None if
         there is none. `behind` is what it was parked behind."""
-        homes = [self._whole.get(TableName(name.database, "")), self._whole.get(name)]
+        homes = self._whole_of(name)
         for key in keys:
             if (other := table_of_key(key)) is None:
                 homes.append(self._keys.get((name, key)))
             elif template := template_of(other):  # whose rows say nothing
-                homes.append(self._whole.get(template))
+                homes += self._whole_of(template)
             else:
-                homes.append(self._all.get(other))
+                homes += [*self._whole_of(other), self._all.get(other)]
         if is_whole_table:
             homes += [self._all.get(name), self._all.get(structure_of(name))]
             if not name.table:
@@ -62,6 +62,9 @@ class Waiting:
         if behind is not None and behind in self._standing and behind not in together:
             found.append(behind)
         return min(found, default=None)
+
+    def _whole_of(self, name: TableName) -> list[deque[int] | None]:
+        return [self._whole.get(TableName(name.database, "")), self._whole.get(name)]
 
     def _first(self, ids: deque[int], together: frozenset[int]) -> int | None:
         while ids and ids[0] not in self._standing:
