@@ -158,6 +158,16 @@ CASES = {
     "another place": Case(
         "(id INT PRIMARY KEY, b INT, a INT)", "ALTER TABLE t ADD a INT AFTER id", "id a b", PARKED, "order"
     ),
+    "another place beside a check": Case(
+        "(id INT PRIMARY KEY, b INT, a INT)",
+        "ALTER TABLE t ADD b INT, ADD CONSTRAINT c3 CHECK (a > 0)",
+        "id a b",
+        PARKED,
+        "id, b, a",
+    ),
+    "another place and another name": Case(
+        "(id INT PRIMARY KEY, b INT, a INT)", "ALTER TABLE t ADD b INT, RENAME TO u", "id a b", PARKED, "id, b, a"
+    ),
     "another key": Case(
         "(id INT PRIMARY KEY, a INT, b INT, KEY k (a))", "ALTER TABLE t ADD KEY k (a, b)", "id a b", PARKED, "(`a`,`b`)"
     ),

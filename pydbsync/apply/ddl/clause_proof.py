@@ -233,6 +233,7 @@ class _Looking:
         # LIKE copies no foreign keys, and MySQL gives copied CHECKs names of its own: no column depends on them.
         brand = self._connection.dialect.brand
         tried = "" if all(not_renaming) else on_copy(demands.without(not_renaming), self._copy, brand=brand)
+        columns = list(self._live.columns)
         if tried:
             with _copy_of(self._connection, self._copy, self._like()):
                 try:
@@ -240,8 +241,8 @@ class _Looking:
                 except PermanentError as exc:
                     return Proof(reason="; ".join([*filter(None, faults), str(exc)]))
                 columns = list(self._shown_copy().columns)
-            if fault := _other_order(columns, self._described):
-                return Proof(reason=f"without the clauses that are done {self._name} would have the columns {fault}")
+        if fault := _other_order(columns, self._described):
+            return Proof(reason=f"without the clauses that are done {self._name} would have the columns {fault}")
         return Proof(rest=demands.without(done))
 
 
