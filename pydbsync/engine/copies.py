@@ -16,7 +16,7 @@ from pydbsync.plan.ddl import PlannedSchemaChange
 from pydbsync.plan.online import NoCopyError, Observed, OnlineChanges
 from pydbsync.plan.statement import parse_statement
 from pydbsync.protocols import Catalog, Decode
-from pydbsync.work import CopyRows, ParkedRows, Pauses
+from pydbsync.work import CopyRows, ParkedRows, Pauses, SchemaStep
 
 _ROWS_MORE = {"insert": 1, "delete": -1}
 
@@ -38,6 +38,8 @@ class TargetTables(Protocol):
     def pauses(self) -> Pauses: ...
 
     def collation_of(self, database: str) -> str | None: ...
+
+    def has_decided(self, step: SchemaStep[PlannedSchemaChange]) -> bool: ...
 
     def misfit_of_copy(self, wanted: AlteredCopy, decode: Decode) -> str: ...
 
@@ -189,6 +191,8 @@ class Copies:
     def _misfit_of(self, copy: CopyRows, real: TableName, changes: Sequence[SchemaChange]) -> str:
         for target in self._plans.router.targets(real):
             planned = [self._plan(change, target.database) for change in changes]
+            if any(map(self._has_run, changes, planned)):
+                continue  # it was found to be a copy, and then the worker died
             self._log.info("the rows that came for %s are compared with those of %s", copy.copy, target)
             made = [each for each in planned if each is not None]
             wanted = AlteredCopy(
@@ -197,6 +201,11 @@ class Copies:
             if misfit := self._tables.misfit_of_copy(wanted, self._decode):
                 return misfit
         return ""
+
+    def _has_run(self, change: SchemaChange, planned: PlannedSchemaChange | None) -> bool:
+        if planned is None:
+            return False
+        return self._tables.has_decided(SchemaStep(change, planned, "apply", "", messages=[], siblings=[]))
 
     def _sent_to(self, database: str, change: RowChange) -> list[RowChange]:
         """What a row of a copy is to this database of the target. Raises PlanError."""

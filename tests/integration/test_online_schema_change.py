@@ -459,6 +459,31 @@ def in_shards(carrier: Carrier) -> tuple[list[tuple[Any, ...]], list[tuple[Any, 
     return sorted(wanted, key=str), sorted(found, key=str)
 
 
+def test_a_copy_is_one_also_for_a_worker_that_died_behind_its_change(
+    carrier: Carrier, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first shard is altered already: its rows are no more as the copy began with them."""
+    filled(carrier.source)
+    carrier.run(*with_as_many_rows(carrier.source))
+    swap = next(place for place, each in enumerate(carrier.messages) if b"RENAME" in each)
+    carrier.replay(carrier.messages[:swap], **SHARDS)
+
+    def kill_point(name: str) -> None:
+        if name == "after-schema-step":
+            raise Crash(name)
+
+    source = MemorySource(carrier.messages[swap:])
+    options: dict[str, Any] = {"source_server": carrier.source_server, "lossy_values": "off", **SHARDS}
+    with monkeypatch.context() as dying:
+        dying.setattr(commits, "kill_point", kill_point)
+        with pytest.raises(Crash):
+            follow_source(carrier.target, source, **options)
+    follow_source(carrier.target, source, **options)
+    wanted, found = in_shards(carrier)
+    assert found == wanted
+    assert "is made now, of the rows that came for it" not in caplog.text
+
+
 @pytest.mark.parametrize("case", ["a copy", "one other value", "fewer rows", "moved between shards"])
 def test_the_copy_of_a_sharded_table_is_compared_in_each_shard(
     carrier: Carrier, caplog: pytest.LogCaptureFixture, case: str
