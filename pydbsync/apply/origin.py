@@ -3,9 +3,12 @@ must not share a checkpoint, and a server that was promoted may lack what the on
 
 from __future__ import annotations
 
+import socket
+
 import msgspec
 
 from pydbsync.apply.connection import Connection
+from pydbsync.config.settings import AmqpSettings, QueueSettings
 from pydbsync.errors import ConfigError
 from pydbsync.plan.quoting import quote_name
 
@@ -25,19 +28,31 @@ class StreamOrigin(msgspec.Struct, frozen=True):
         is_same_broker = self.cluster == other.cluster or self.address == other.address
         return is_same_broker and (self.queue, self.vhost) == (other.queue, other.vhost)
 
+    def kept(self) -> tuple[str, ...]:
+        """As it is kept."""
+        return tuple(str(getattr(self, name))[:255] for name in self.__struct_fields__)
+
     def __str__(self) -> str:
         return f"queue {self.queue!r} in vhost {self.vhost!r} of RabbitMQ {self.cluster} at {self.address}"
 
 
-def refuse_another(connection: Connection, schema: str, stream: str, origin: StreamOrigin) -> None:
-    """Raises ConfigError if the stream belongs to another queue. One from before such things were kept belongs to
-    nobody."""
+def origin_of(amqp: AmqpSettings, queue: QueueSettings, cluster: str) -> StreamOrigin:
+    """Whose stream a queue's is. This machine's own addresses mean another broker on another machine."""
+    is_here = amqp.host == "localhost" or amqp.host.startswith("127.") or amqp.host == "::1"
+    address = f"{amqp.host}:{amqp.port}{f' of {socket.gethostname()}' if is_here else ''}"
+    return StreamOrigin(queue=queue.queue, vhost=amqp.vhost, cluster=cluster or address, address=address)
+
+
+def refuse_another(connection: Connection, schema: str, stream: str, origin: StreamOrigin) -> StreamOrigin:
+    """The origin that the stream had last, which may have another name or another address. Raises ConfigError if it
+    belongs to another queue. One from before such things were kept belongs to nobody."""
     table = f"{quote_name(schema)}.`stream_origin`"
     found = connection.rows(f"SELECT queue, vhost, cluster, address FROM {table} WHERE stream = %s", (stream,))
-    if not found or origin.is_same_as(StreamOrigin(*map(str, found[0]))):
-        return
+    former = StreamOrigin(*map(str, found[0])) if found else origin
+    if origin.is_same_as(former):
+        return former
     raise ConfigError(
-        f"the stream {stream!r} of this target belongs to {StreamOrigin(*map(str, found[0]))}, and this one is"
+        f"the stream {stream!r} of this target belongs to {former}, and this one is"
         f" {origin}: two would share one place, and each take the other's changes for duplicates; give this one a name"
         f" of its own (stream_names: {{{origin.queue!r}: …}}) or another state_schema; if the queue itself has moved,"
         f" DELETE FROM {table} WHERE stream = '{stream}' at the target",
@@ -60,7 +75,7 @@ def former_server(connection: Connection, schema: str, stream: str) -> str:
 def keep_origin(connection: Connection, schema: str, stream: str, origin: StreamOrigin) -> None:
     """The stream belongs to this queue, and is written to this server, from now on. Needs the stream's lock."""
     columns = ("queue", "vhost", "cluster", "address", "server")
-    values = (*(str(getattr(origin, name))[:255] for name in columns[:-1]), server_of(connection))
+    values = (*origin.kept(), server_of(connection))
     connection.run(
         f"INSERT INTO {quote_name(schema)}.`stream_origin` (stream, {', '.join(columns)})"
         " VALUES (%s, %s, %s, %s, %s, %s)"

@@ -85,7 +85,7 @@ class Session:
                     self._tell("standing by")
                     if not self.row.wait_for_lock(connection, stop):
                         return None
-                self._refuse_another_origin(connection)  # one that came first while we waited
+                self._refuse_another_origin(connection, tell=True)  # one that came first while we waited
                 state = self.row.take_over(connection)
                 self._tell_if_gone_back(state)
                 self._tell_if_another_server(connection, state)
@@ -104,9 +104,16 @@ class Session:
                 backoff.wait(stop)
         return None
 
-    def _refuse_another_origin(self, connection: Connection) -> None:
-        if self._origin is not None:
-            refuse_another(connection, self._settings.state_schema, self._stream, self._origin)
+    def _refuse_another_origin(self, connection: Connection, *, tell: bool = False) -> None:
+        if self._origin is None:
+            return
+        former = refuse_another(connection, self._settings.state_schema, self._stream, self._origin)
+        if tell and former.kept() != self._origin.kept():
+            self._log.warning(
+                "%r was read from %s, and is now from %s: they are taken for one, since a broker's name or its address"
+                " may change; if they are two, stop this worker and give its queue a name of its own (stream_names)",
+                self._stream, former, self._origin,
+            )  # fmt: skip
 
     def _tell_if_another_server(self, connection: Connection, state: StreamState) -> None:
         """A worker that starts does not know what was committed last, but where."""

@@ -17,11 +17,11 @@ from typing import NoReturn
 
 from pydbsync.apply.applier import Applier
 from pydbsync.apply.connection import Connection
-from pydbsync.apply.origin import StreamOrigin
+from pydbsync.apply.origin import StreamOrigin, origin_of
 from pydbsync.apply.state_writer import state_connection
 from pydbsync.apply.tables.retention import Retention
 from pydbsync.apply.tables.worker import WorkerTable
-from pydbsync.config.settings import AmqpSettings, QueueSettings, Settings
+from pydbsync.config.settings import QueueSettings, Settings
 from pydbsync.decode.maxwell import decode_changes
 from pydbsync.engine.control import Control
 from pydbsync.engine.echoes import Echoes
@@ -247,13 +247,6 @@ def _listen(pipe: multiprocessing.connection.Connection, control: Control, log: 
                 control.give(settings)
 
     threading.Thread(target=run, name="supervisor", daemon=True).start()
-
-
-def origin_of(amqp: AmqpSettings, queue: QueueSettings, cluster: str) -> StreamOrigin:
-    """Whose stream a queue's is. This machine's own addresses mean another broker on another machine."""
-    is_here = amqp.host == "localhost" or amqp.host.startswith("127.") or amqp.host == "::1"
-    address = f"{amqp.host}:{amqp.port}{f' of {socket.gethostname()}' if is_here else ''}"
-    return StreamOrigin(queue=queue.queue, vhost=amqp.vhost, cluster=cluster or address, address=address)
 
 
 def _end(code: int, lines: PipeHandler, pipe: multiprocessing.connection.Connection) -> NoReturn:

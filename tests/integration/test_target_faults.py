@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
+import msgspec
 import pytest
 
 from pydbsync.apply import applier, connection
@@ -407,7 +408,7 @@ def test_a_worker_that_starts_behind_a_fail_over_says_so_once(
     origin = StreamOrigin(queue="memory", vhost="/", cluster="rabbit@one", address="one:5672")
     messages = changes(fail_over._begun, 4)
 
-    def start(*bodies: bytes) -> None:
+    def start(*bodies: bytes, origin: StreamOrigin = origin) -> None:
         follow(
             settings_for(fail_over.address), MemorySource(bodies, stream="memory"), stop=threading.Event(),
             send=lambda status: None, log=LOG, until_drained=True, origin=origin,
@@ -425,6 +426,12 @@ def test_a_worker_that_starts_behind_a_fail_over_says_so_once(
     assert f"is missing behind {json.loads(messages[1])['position']}" in caplog.text
     start()
     assert caplog.text.count("the target is another server") == 1
+    assert "they are taken for one" not in caplog.text
+    for _ in range(2):  # maybe a second broker of the first one's name
+        start(origin=msgspec.structs.replace(origin, address="two:5672"))
+    assert (
+        caplog.text.count("at one:5672, and is now from queue 'memory' in vhost '/' of RabbitMQ rabbit@one at two") == 1
+    )
 
 
 LOCKS = {

@@ -6,10 +6,9 @@ import socket
 
 import pytest
 
-from pydbsync.apply.origin import StreamOrigin
+from pydbsync.apply.origin import StreamOrigin, origin_of
 from pydbsync.config.settings import AmqpSettings, QueueSettings, settings_from_mapping
 from pydbsync.errors import ConfigError
-from pydbsync.process.worker import origin_of
 
 ORIGIN = StreamOrigin(queue="q", vhost="/", cluster="rabbit@one", address="one:5672")
 

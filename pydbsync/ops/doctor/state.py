@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from pydbsync.apply.connection import Connection
-from pydbsync.apply.origin import StreamOrigin, former_server, refuse_another, server_of
+from pydbsync.apply.origin import former_server, origin_of, refuse_another, server_of
 from pydbsync.apply.state import check_state_version, lost_parts
 from pydbsync.apply.tables.migrations import newest_version
 from pydbsync.apply.tables.pause import PauseTable
+from pydbsync.config.settings import QueueSettings
 from pydbsync.errors import ApplyError, ConfigError
 from pydbsync.ops.doctor.examination import Away, Examination
 from pydbsync.ops.doctor.finding import Finding, counted, error, listed, ok, unknown, warning
@@ -252,7 +253,7 @@ def check_streams(exam: Examination) -> Iterator[Finding]:
                     " cannot be told",
                     "Maxwell: output_binlog_position=true and output_xoffset=true in config.properties, and restart it",
                 )
-        yield from _origin(exam, connection, queue.queue, queue.stream)
+        yield from _origin(exam, connection, queue)
         if found is not None:
             yield from _of_another_target(exam, connection, queue.queue, queue.stream)
         if found is not None and found[0]:
@@ -321,15 +322,14 @@ def _of_another_source(exam: Examination, queue: str, base: str, file: int, offs
     )
 
 
-def _origin(exam: Examination, connection: Connection, queue: str, stream: str) -> Iterator[Finding]:
-    amqp = exam.settings.amqp
+def _origin(exam: Examination, connection: Connection, queue: QueueSettings) -> Iterator[Finding]:
     try:
         cluster = exam.link().cluster_name
     except Away:
         return
-    origin = StreamOrigin(queue=queue, vhost=amqp.vhost, cluster=cluster, address=f"{amqp.host}:{amqp.port}")
+    origin = origin_of(exam.settings.amqp, queue, cluster)
     try:
-        refuse_another(connection, exam.settings.state_schema, stream, origin)
+        refuse_another(connection, exam.settings.state_schema, queue.stream, origin)
     except ConfigError as exc:
         sentence, _, remedy = str(exc).partition("; ")
         yield error("stream-origin", sentence.removeprefix("stream_names: "), remedy)

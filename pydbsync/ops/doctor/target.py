@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Iterator, Mapping
 from typing import Final
 
+from pydbsync.apply.connection import Connection
 from pydbsync.errors import ApplyError
 from pydbsync.ops.doctor.catalogue import source_tables
 from pydbsync.ops.doctor.examination import Away, Examination
@@ -14,6 +15,7 @@ from pydbsync.ops.doctor.finding import Finding, counted, error, listed, ok, unk
 from pydbsync.ops.doctor.reach import is_local
 from pydbsync.ops.doctor.source import visible_prepared
 from pydbsync.ops.doctor.variables import is_on, number, variables
+from pydbsync.plan.zones import system_zone
 
 _LEAST_FREE = 0.1
 _FULL_SHARE = 0.9
@@ -275,7 +277,7 @@ def check_rows(exam: Examination) -> Iterator[Finding]:
 
 def check_zones(exam: Examination) -> Iterator[Finding]:
     """NOW() and TIMESTAMP mean something by the session's zone; replay itself works in UTC."""
-    here, there = (_zone_of(variables(exam, end)) for end in ("target", "source"))
+    here, there = _zone_of(exam.target(), variables(exam, "target")), _zone_of(exam.source(), variables(exam, "source"))
     if _zone(here) != _zone(there):
         yield warning(
             "time-zone",
@@ -284,20 +286,21 @@ def check_zones(exam: Examination) -> Iterator[Finding]:
             f"SET GLOBAL time_zone = '{there}'; at the target, and default-time-zone in my.cnf (an offset such as"
             " '+08:00' where the name is not known there)",
         )
-    named = "SELECT CONVERT_TZ('2020-06-01 00:00:00', 'UTC', 'Asia/Shanghai')"
-    if exam.source().value(named) is not None and exam.target().value(named) is None:
+    is_named = "/" in there
+    named = f"SELECT CONVERT_TZ('2020-06-01 00:00:00', '+00:00', '{there if is_named else 'Asia/Shanghai'}')"
+    if (is_named or exam.source().value(named) is not None) and exam.target().value(named) is None:
         program = "mariadb-tzinfo-to-sql" if exam.target().dialect.is_mariadb else "mysql_tzinfo_to_sql"
         yield warning(
             "time-zone",
-            "the target knows no time zones by name, the source does: sessions that set one, and schema changes of"
-            " such sessions, are refused there",
+            f"the target knows no time zones by name, the source {f'is in {there}' if is_named else 'does'}: sessions"
+            " that set one, and schema changes of such sessions, are refused there",
             f"{program} /usr/share/zoneinfo | mysql mysql at the target",
         )
 
 
-def _zone_of(known: Mapping[str, str]) -> str:
-    zone = known.get("time_zone", "SYSTEM")
-    return known.get("system_time_zone", "") if zone.upper() == "SYSTEM" else zone
+def _zone_of(connection: Connection, known: Mapping[str, str]) -> str:
+    zone, letters = known.get("time_zone", "SYSTEM"), known.get("system_time_zone", "")
+    return (system_zone(connection.rows, letters) or letters) if zone.upper() == "SYSTEM" else zone
 
 
 def _zone(name: str) -> str:
