@@ -58,67 +58,17 @@ class Observer:
 
 
 class Observers(Observer):
-    """Several observers as one."""
+    """Several observers as one: each is told everything, in their order."""
 
     def __init__(self, observers: Sequence[Observer]) -> None:
-        self._observers = tuple(observers)
+        for name in vars(Observer):
+            if not name.startswith("_"):
+                setattr(self, name, _all_of([getattr(each, name) for each in observers]))
 
-    def now(self, state: str) -> None:
-        for each in self._observers:
-            each.now(state)
 
-    def connected(self, server: str) -> None:
-        for each in self._observers:
-            each.connected(server)
+def _all_of(calls: Sequence[Callable[..., None]]) -> Callable[..., None]:
+    def call(*arguments: object, **named: object) -> None:
+        for each in calls:
+            each(*arguments, **named)
 
-    def began(self, *, redelivered: int) -> None:
-        for each in self._observers:
-            each.began(redelivered=redelivered)
-
-    def committed(self, *, rows: int, parked: int, ts: int, seconds: float) -> None:
-        for each in self._observers:
-            each.committed(rows=rows, parked=parked, ts=ts, seconds=seconds)
-
-    def parked_now(self, count: int) -> None:
-        for each in self._observers:
-            each.parked_now(count)
-
-    def duplicate(self) -> None:
-        for each in self._observers:
-            each.duplicate()
-
-    def echo(self) -> None:
-        for each in self._observers:
-            each.echo()
-
-    def parked(self, parked: ParkedChange) -> None:
-        for each in self._observers:
-            each.parked(parked)
-
-    def conflict(self, conflict: Conflict) -> None:
-        for each in self._observers:
-            each.conflict(conflict)
-
-    def schema_changed(self, *, ran: bool) -> None:
-        for each in self._observers:
-            each.schema_changed(ran=ran)
-
-    def new_stream(self, position: str) -> None:
-        for each in self._observers:
-            each.new_stream(position)
-
-    def gap(self, text: str) -> None:
-        for each in self._observers:
-            each.gap(text)
-
-    def heartbeat(self, number: int, ts: int) -> None:
-        for each in self._observers:
-            each.heartbeat(number, ts)
-
-    def idle(self, depth: int | None) -> None:
-        for each in self._observers:
-            each.idle(depth)
-
-    def depth(self, read: Callable[[], int | None]) -> None:
-        for each in self._observers:
-            each.depth(read)
+    return call
