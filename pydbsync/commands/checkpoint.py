@@ -23,7 +23,7 @@ from pydbsync.commands.shared import (
 from pydbsync.config.settings import Settings
 from pydbsync.errors import ConfigError, TransientError
 from pydbsync.ops.checkpoint_desk import CheckpointDesk
-from pydbsync.ops.sink_checkpoint import SinkCheckpointDesk
+from pydbsync.ops.sinks.checkpoint import SinkCheckpointDesk
 
 checkpoint_app = typer.Typer(
     help="Look how far each stream is applied, and move that place.", no_args_is_help=True, rich_markup_mode=None

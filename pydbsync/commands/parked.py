@@ -39,7 +39,7 @@ from pydbsync.errors import ConfigError, OperationError, TransientError
 from pydbsync.ops.parked.counts import FIELDS
 from pydbsync.ops.parked.desk import Parked, ParkedDesk
 from pydbsync.ops.parked.select import Selection
-from pydbsync.ops.sink_desk import SinkDesk
+from pydbsync.ops.sinks.desk import SinkDesk
 
 _CHUNK = 1000
 SHOWN = 200

@@ -10,7 +10,7 @@ from pydbsync.apply.state import ensure_state_schema
 from pydbsync.apply.tables.operator_audit import actor_here
 from pydbsync.apply.tables.pause import Pause, PauseTable
 from pydbsync.config.settings import Settings
-from pydbsync.ops.sink_desk import open_keeps
+from pydbsync.ops.sinks.desk import open_keeps
 from pydbsync.sinks.keep import KeptPause
 from pydbsync.sinks.notes import add_deed
 

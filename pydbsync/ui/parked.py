@@ -18,7 +18,7 @@ from pydbsync.model import BYTES_KINDS, TableSchema
 from pydbsync.ops.parked.desk import UNREADABLE, Parked, ParkedDesk
 from pydbsync.ops.parked.retry import Outcome
 from pydbsync.ops.parked.select import Selection
-from pydbsync.ops.sink_desk import SinkDesk
+from pydbsync.ops.sinks.desk import SinkDesk
 from pydbsync.ui.access import Session
 from pydbsync.ui.fields import KINDS, Field, FieldError, editable, fields_of, from_form, with_fields
 from pydbsync.ui.guard import first

@@ -19,7 +19,7 @@ from pydbsync.apply.tables.operator_audit import actor_here
 from pydbsync.config.settings import Settings
 from pydbsync.errors import ConfigError, OperationError, PermanentError, PydbsyncError, TransientError
 from pydbsync.ops.parked.desk import ParkedDesk
-from pydbsync.ops.sink_desk import SinkDesk
+from pydbsync.ops.sinks.desk import SinkDesk
 from pydbsync.ops.status.words import age, count, seconds
 from pydbsync.ui.access import Access, Session, is_form_of
 from pydbsync.ui.board import Board

@@ -16,7 +16,7 @@ from pydbsync.config.settings import Settings
 from pydbsync.errors import ConfigError, PermanentError, TransientError
 from pydbsync.ops.parked.desk import ParkedDesk
 from pydbsync.ops.pause_desk import SinkPauseDesk
-from pydbsync.ops.sink_desk import SinkDesk, open_keeps
+from pydbsync.ops.sinks.desk import SinkDesk, open_keeps
 from pydbsync.ops.status.read import ANSWER_S
 from pydbsync.ops.verify.kept import Kept, read_kept
 from pydbsync.sinks.notes import read_deeds as read_noted_deeds

@@ -20,7 +20,7 @@ from pydbsync.decode.maxwell import decode_message
 from pydbsync.errors import CheckpointConflict, ConfigError, TransientError
 from pydbsync.model import Delivery, RowChange, TableName
 from pydbsync.ops.parked.select import Selection
-from pydbsync.ops.sink_desk import SinkDesk
+from pydbsync.ops.sinks.desk import SinkDesk
 from pydbsync.ops.sinks.tool import SinkTool
 from pydbsync.places import Checkpoint
 from pydbsync.sinks.redis import scripts

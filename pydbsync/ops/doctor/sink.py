@@ -12,7 +12,7 @@ from pydbsync.config.sinks import NdjsonSettings, OwnSinkSettings, RedisSettings
 from pydbsync.errors import ConfigError, TransientError
 from pydbsync.ops.doctor.examination import Examination
 from pydbsync.ops.doctor.finding import Finding, counted, error, ok, unknown, warning
-from pydbsync.ops.sink_desk import open_keeps
+from pydbsync.ops.sinks.desk import open_keeps
 from pydbsync.ops.status.kept import read_kept
 
 _LOG = logging.getLogger("pydbsync.doctor")

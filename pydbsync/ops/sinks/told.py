@@ -9,7 +9,7 @@ import time
 
 from pydbsync.config.settings import Settings
 from pydbsync.errors import PydbsyncError
-from pydbsync.ops.sink_desk import open_keeps
+from pydbsync.ops.sinks.desk import open_keeps
 from pydbsync.sinks.notes import TaskNote, add_task
 
 

@@ -10,7 +10,7 @@ import time
 from pydbsync.apply.tables.worker import WorkerRow
 from pydbsync.config.settings import Settings
 from pydbsync.ops.parked.counts import counted
-from pydbsync.ops.sink_desk import open_keeps
+from pydbsync.ops.sinks.desk import open_keeps
 from pydbsync.ops.status.facts import Gap, ParkedGroup, Place, Process, Queue, Task
 from pydbsync.sinks.keep import Keep, KeptChange
 from pydbsync.sinks.notes import TaskNote, WorkerNote, read_incidents, read_tasks, read_workers

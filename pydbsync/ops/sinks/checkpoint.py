@@ -10,7 +10,7 @@ import msgspec
 from pydbsync.config.settings import Settings
 from pydbsync.errors import OperationError
 from pydbsync.ops.checkpoint_desk import CheckpointDesk, Move, Shown, all_of, shown_state
-from pydbsync.ops.sink_desk import open_keeps, own
+from pydbsync.ops.sinks.desk import open_keeps, own
 from pydbsync.places import Checkpoint
 from pydbsync.work import StreamState
 
