@@ -121,6 +121,11 @@ def read_plan(path: Path) -> RepairPlan:
             f"the plan {path} was cut off: its last line, {_END.decode()!r}, is missing. Take the whole file from where"
             " it was made, or make a new plan from a new report; if you took out what stood last, put that line back"
         )
+    if content.partition(b"\n" + _END)[2].strip():
+        raise OperationError(
+            f"the plan {path} goes on behind its last line, {_END.decode()!r}: take away what stands there, or put it"
+            " before that line"
+        )
     twice = [number for number, times in Counter(change.number for change in changes).items() if times > 1]
     if twice:
         raise OperationError(f"change {twice[0]} is in the plan {path} twice; delete one of the two")

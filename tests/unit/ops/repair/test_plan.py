@@ -150,6 +150,17 @@ def test_a_plan_that_was_cut_off_between_two_changes_is_refused(path: Path) -> N
     assert len(read_plan(path).changes) == 3
 
 
+@pytest.mark.parametrize("behind", ["DELETE FROM t;\n", "change"])
+def test_what_stands_behind_the_end_is_not_passed_over(path: Path, behind: str) -> None:
+    text = path.read_text()
+    change = text.split("\n-- change ")[1].replace('"number":1', '"number":9')
+    path.write_text(text + (f"\n-- change {change}" if behind == "change" else behind))
+    with pytest.raises(OperationError, match=r"goes on behind its last line, '-- end of the plan'"):
+        read_plan(path)
+    path.write_text(text + "\r\n\n")
+    assert len(read_plan(path).changes) == 3
+
+
 def test_an_edited_statement_is_refused(path: Path) -> None:
     path.write_text(path.read_text().replace("`id` = 1 LIMIT 1;", "`id` = 2 LIMIT 1;", 1))
     with pytest.raises(OperationError, match=r"the statements of change 1 .* were edited"):
