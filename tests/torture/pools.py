@@ -105,7 +105,8 @@ class Pools:
             "'[2, 1]'", "'1.5e300'", "'18446744073709551615'", "'9007199254740993'", "'9007199254740992'",
             "'\"\\\\u0000\"'", "'\"😀\"'", "'{\"\": [{}, [], \"\"]}'", "'\"2020-01-01\"'", "'true'", "'\"true\"'",
         ]  # fmt: skip
-        literals.append("'" + "[" * 90 + "]" * 90 + "'" if self._is_mysql else "'" + "[" * 30 + "]" * 30 + "'")
+        depth = 30 if "mariadb" in self._brands else 90
+        literals.append(f"'{'[' * depth}{']' * depth}'")
         for length in self._lengths(packet):
             size = min(length, packet // 2) if self._is_mysql else length  # beyond a packet MySQL gives none
             literals += [f"JSON_ARRAY(REPEAT('j', {size}))", f"JSON_ARRAY(REPEAT('j', {size}), 1)"]
