@@ -13,13 +13,13 @@ from tests.servers import Endpoint
 
 pytestmark = pytest.mark.kept_state
 
-PACKET = 2**20
+PACKET = 2**18
 LARGE = "aé'\"\\" * (PACKET // 4)
 
 
 @pytest.fixture
 def packet(fresh_target: Endpoint) -> Iterator[None]:
-    """A target that takes no more than a megabyte in one statement."""
+    """A target that takes no more than a quarter of a megabyte in one statement."""
     ((before,),) = fresh_target.query("SELECT @@global.max_allowed_packet")
     fresh_target.query(f"SET GLOBAL max_allowed_packet = {PACKET}")
     yield

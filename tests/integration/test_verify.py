@@ -26,6 +26,7 @@ from pydbsync.ops.verify.show import summary
 from pydbsync.ops.verify.sides import Side
 from tests.commands import call
 from tests.comparing import LOG, QUICK, compare, found, on_both, run_sql, settings_for
+from tests.examining import global_variables
 from tests.servers import Endpoint
 
 ALL_TYPES = """
@@ -637,19 +638,16 @@ def test_a_row_longer_than_a_packet_is_compared_by_its_digest(
     shop: Settings, source: Endpoint, target: Endpoint
 ) -> None:
     on_both(source, target, "CREATE TABLE t (id INT PRIMARY KEY, a LONGTEXT, b LONGTEXT, c LONGBLOB)")
-    (limit,) = min(end.query("SELECT @@max_allowed_packet")[0] for end in (source, target))
-    size = min(limit // 3, 20 * 2**20)
-    for end in (source, target):
-        for column in "abc":
-            statement = (
-                "INSERT INTO t (id, a) VALUES (1, REPEAT('x', {0}))"
-                if column == "a"
-                else (f"UPDATE t SET {column} = REPEAT('{column}', {{0}}) WHERE id = 1")
-            )
-            change(end, statement.format(size))
-    assert only(compare(shop)).status == "equal"
-    change(target, "UPDATE t SET c = CONCAT(c, 'c') WHERE id = 1")
-    ((kind, at_source, at_target),) = found(only(compare(shop)))
+    limit = 2**20
+    with ExitStack() as stack:
+        for end in (source, target):
+            stack.enter_context(global_variables(end, [f"SET GLOBAL max_allowed_packet = {limit}"]))
+            change(end, f"INSERT INTO t (id, a) VALUES (1, REPEAT('x', {limit // 2}))")
+            for column in "bc":
+                change(end, f"UPDATE t SET {column} = REPEAT('{column}', {limit // 2}) WHERE id = 1")
+        assert only(compare(shop)).status == "equal"
+        change(target, "UPDATE t SET c = CONCAT(c, 'c') WHERE id = 1")
+        ((kind, at_source, at_target),) = found(only(compare(shop)))
     assert kind == "changed"
     assert at_source["c"] != at_target["c"]
 
