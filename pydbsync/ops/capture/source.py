@@ -96,6 +96,8 @@ class SourceServer:
             " @@binlog_row_image, @@system_time_zone, @@GLOBAL.default_week_format, @@GLOBAL.div_precision_increment"
         )
         brand: Brand = "mariadb" if "mariadb" in version.lower() else "mysql"
+        if brand == "mysql" and version.startswith(("5.5.", "5.6.")):
+            raise OperationError(f"the source is MySQL {version}: capture reads 5.7 and newer, Maxwell older ones too")
         if not log_bin:
             raise OperationError("the source writes no binlog: start it with log_bin")
         if binlog_format != "ROW":

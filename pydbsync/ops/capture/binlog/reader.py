@@ -41,6 +41,9 @@ _BEFORE_STATUS: Final = 0x0F6A7026
 _WHOLE: Final = 0x2144DF1C
 """The CRC-32 of anything with its own CRC-32 behind it."""
 _BINLOG_DUMP: Final = 0x12
+_WITH_TEXTS: Final = 2
+"""A flag of that command: MariaDB is to send the statements' texts too."""
+_TELLS_PLACES: Final = "SHOW GLOBAL VARIABLES LIKE 'binlog_legacy_event_pos'"
 _CRC32: Final = 1
 """How a format description says that the events behind it have checksums."""
 _ASKED_OTHERWISE: Final = {
@@ -178,11 +181,15 @@ class DumpConnection(RawConnection):
 
     _sock: socket.socket
     _rfile: _Incoming
+    _wants_texts = False
 
     def connect(self, sock: Any = None) -> None:
         """Log in."""
         super().connect(sock)
         self._rfile = _Incoming(self._sock)
+        with self.cursor() as cursor:
+            cursor.execute(_TELLS_PLACES)
+            self._wants_texts = [value for _, value in cursor.fetchall()] == ["OFF"]
 
     def query(self, sql: str | bytes, unbuffered: bool = False) -> int:
         """As PyMySQL's, but that checksums are taken whatever the source's setting is now."""
@@ -190,13 +197,15 @@ class DumpConnection(RawConnection):
         return int(super().query(asked, unbuffered))
 
     def _write_bytes(self, data: bytes) -> None:
-        """As PyMySQL's, with the length put right that mysql-replication announces for MariaDB's GTIDs.
+        """As PyMySQL's, with all events asked for by whose sizes places are counted, and with the length put right that
+        mysql-replication announces for MariaDB's GTIDs.
 
         It says one byte too few (1.0.17). The server leaves that byte unread and then closes the connection with a
         reset, which throws away what was still on its way.
         """
         if data[4:5] == bytes((_BINLOG_DUMP,)):
-            data = (len(data) - 4).to_bytes(3, "little") + data[3:]
+            flags = int.from_bytes(data[9:11], "little") | (_WITH_TEXTS if self._wants_texts else 0)
+            data = (len(data) - 4).to_bytes(3, "little") + data[3:9] + flags.to_bytes(2, "little") + data[11:]
         super()._write_bytes(data)  # type: ignore[misc]
 
     def frames(self, on_wait: Callable[[], None], *, silence_s: float) -> Iterator[bytes]:
@@ -340,7 +349,6 @@ class BinlogReader:
                     end += _WRAP
             elif kind not in _NOT_IN_THE_FILE and not flags & _ARTIFICIAL:
                 # MariaDB from 11.4 tells places at the ends of transactions alone (binlog_legacy_event_pos=OFF).
-                # What it leaves out for replicas within them, the statements' texts, is not counted.
                 end = self._offset + size
             if end and kind not in _NOT_IN_THE_FILE:
                 self._offset = end
