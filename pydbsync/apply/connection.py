@@ -20,9 +20,12 @@ from pymysql.constants import CLIENT, COMMAND
 from pydbsync.apply.raw_connection import RawConnection
 from pydbsync.config.servers import TargetSettings
 from pydbsync.errors import ApplyError, ConfigError, PermanentError, TransientError
+from pydbsync.plan.collations import COLLATIONS_OF_11_5
 from pydbsync.plan.rows import Dialect
 from pydbsync.plan.session import DEFAULT_SQL_MODE
 
+OLDEST_MYSQL = (5, 7)
+"""Before it the keys of the state schema are too long for an index, and catalogues have no generated columns."""
 ROW_SQL_MODE = "ALLOW_INVALID_DATES,NO_AUTO_VALUE_ON_ZERO,STRICT_TRANS_TABLES"
 """Rows: a value that does not fit is an error, never cut; zero dates, days that no calendar has (the source may have
 stored 2024-02-31) and the id 0 are values like others."""
@@ -247,6 +250,10 @@ class Connection:
         version = str(self._raw.get_server_info()).removeprefix("5.5.5-")  # type: ignore[no-untyped-call]
         self.version = version
         self.dialect = Dialect(is_mariadb="mariadb" in version.lower(), version=_version_numbers(version))
+        if not self.dialect.is_mariadb and self.dialect.version < OLDEST_MYSQL:
+            self.close()
+            way = "; where Maxwell reads it, say source_server: mysql 5.6 instead" if key == "source_db_info" else ""
+            raise ConfigError(f"{_address(given)} is MySQL {version}, and must be 5.7 or newer{way}", key=key)
         try:
             self._set_session(wait_timeout_s)
         except PermanentError as exc:
@@ -440,6 +447,8 @@ class Connection:
                 wanted["sql_require_primary_key"] = 0
         else:
             wanted["sql_if_exists"] = 0
+            if self.dialect.version >= (11, 2):  # statements are translated for a server with its own defaults
+                wanted["character_set_collations"] = COLLATIONS_OF_11_5 if self.dialect.version >= (11, 5) else ""
         for name, value in wanted.items():
             try:
                 self.run(f"SET SESSION {name} = %s", (value,))

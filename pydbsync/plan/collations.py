@@ -48,6 +48,8 @@ _OF_MARIADB = re.compile(r"(utf8mb4_)?uca1400_(|\w+?_)(nopad_)?(ai_ci|ai_cs|as_c
 _ONLY_MARIADB = re.compile(r"\w+_nopad_(ci|bin)|\w+_croatian_mysql561_ci|\w+_myanmar_ci|\w+_thai_520_w2|\w*uca1400_\w+")
 _ONLY_MYSQL = re.compile(r"gb18030_\w+|utf8mb3_tolower_ci|\w+_0900_\w+")
 _UNICODE = ("utf8mb3", "utf8", "ucs2", "utf16", "utf32")
+COLLATIONS_OF_11_5 = ",".join(f"{c}={c}_uca1400_ai_ci" for c in ("utf8mb3", "ucs2", "utf8mb4", "utf16", "utf32"))
+"""`character_set_collations` of MariaDB 11.5 and newer, where nobody has set it."""
 _NEWER = "characters newer than Unicode 9 may compare otherwise"
 
 
@@ -88,9 +90,9 @@ def default_collation(server: Server, charset: str) -> str | None:
     if charset == "utf8mb4" and server.brand == "mysql":
         return "utf8mb4_general_ci" if server.is_before(8) else "utf8mb4_0900_ai_ci"
     if charset == "utf8mb4" or charset in _UNICODE:
-        # https://jira.mariadb.org/browse/MDEV-25829
+        # https://jira.mariadb.org/browse/MDEV-25829; a session that tells no such list has emptied its own.
         is_newer = server.brand == "mariadb" and bool(server.version) and not server.is_before(11, 5)
-        return f"{charset}_uca1400_ai_ci" if is_newer else f"{charset}_general_ci"
+        return f"{charset}_uca1400_ai_ci" if is_newer and server.session is None else f"{charset}_general_ci"
     return None
 
 

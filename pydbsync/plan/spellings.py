@@ -7,7 +7,7 @@ from typing import NamedTuple, TypeAlias
 
 from pydbsync.errors import PlanError
 from pydbsync.model import SchemaChange
-from pydbsync.plan.clauses import Clause, outer, read_clauses, split_list
+from pydbsync.plan.clauses import Clause, begins_vector_key, outer, read_clauses, split_list
 from pydbsync.plan.collations import Server, default_collation, translate_collation
 from pydbsync.plan.definition import read_description
 from pydbsync.plan.introducers import kept_introducers
@@ -32,11 +32,13 @@ def spellings(spoken: Spoken) -> Iterator[Spelling]:
     """All edits of this module. Raises PlanError for what the target cannot express."""
     yield from default_collations(spoken)
     yield from _inline_references(spoken)
-    if spoken.source.brand == spoken.target.brand:
+    is_same = spoken.source.brand == spoken.target.brand
+    if not is_same or spoken.source.is_before(*spoken.target.version[:2]) or not spoken.source.version:
+        yield from _reserved_names(spoken)  # newer versions reserve more
+    if is_same:
         return
     yield from _version_comments(spoken)
     yield from _collations(spoken)
-    yield from _reserved_names(spoken)
     if spoken.target.brand == "mariadb":
         yield from _json_arrows(spoken)
         yield from ((edit, "") for edit in kept_introducers(spoken.statement.tokens))
@@ -191,7 +193,8 @@ def _version_comments(spoken: Spoken) -> Iterator[Spelling]:
             yield Edit(Span(comment.start, comment.body_start), "/*"), ""
 
 
-# Words that only one brand reserves: CREATE TABLE t (<word> INT) tried with each keyword on both.
+# Words that only one brand reserves, or only its newer versions: CREATE TABLE t (<word> INT) tried with each keyword on
+# MySQL 9.7, MariaDB 10.11 and 11.8.
 _RESERVED = {
     "mysql": frozenset({
         "CUBE", "CUME_DIST", "DATABASE", "DENSE_RANK", "EMPTY", "EXTERNAL", "FIRST_VALUE", "FUNCTION", "GENERATED",
@@ -202,7 +205,8 @@ _RESERVED = {
     "mariadb": frozenset({
         "CURRENT_ROLE", "DELETE_DOMAIN_ID", "DO_DOMAIN_IDS", "IGNORE_DOMAIN_IDS", "MASTER_DEMOTE_TO_REPLICA",
         "MASTER_DEMOTE_TO_SLAVE", "MASTER_SSL_VERIFY_SERVER_CERT", "OFFSET", "PAGE_CHECKSUM", "PARSE_VCOL_EXPR",
-        "PORTION", "REF_SYSTEM_ID", "RETURNING", "STATS_AUTO_RECALC", "STATS_PERSISTENT", "STATS_SAMPLE_PAGES",
+        "PORTION", "REF_SYSTEM_ID", "RETURNING", "SQL_AFTER_GTIDS", "SQL_BEFORE_GTIDS", "STATS_AUTO_RECALC",
+        "STATS_PERSISTENT", "STATS_SAMPLE_PAGES", "VECTOR",
     }),
 }  # fmt: skip
 
@@ -230,7 +234,7 @@ def _reserved_names(spoken: Spoken) -> Iterator[Spelling]:
 
 
 def _stands_for_a_name(clause: Clause, index: int) -> bool:
-    """STORED, VIRTUAL, GENERATED, OF, ROW and SYSTEM are keywords of definitions as well as possible names."""
+    """STORED, VIRTUAL, GENERATED, OF, ROW, SYSTEM and VECTOR are keywords of definitions as well as possible names."""
     token = clause.tokens[index]
     if clause.kind == "option":
         return any(part.is_mark("(") for part in clause.tokens[:index])
@@ -238,6 +242,8 @@ def _stands_for_a_name(clause: Clause, index: int) -> bool:
     before = words[-1] if words else None
     if token.upper in ("STORED", "VIRTUAL"):
         return before is None or not before.is_mark(")")
+    if token.upper == "VECTOR":
+        return clause.body[:1] != (token,) and not begins_vector_key(clause.tokens[index:])
     if token.upper == "GENERATED":
         following = clause.tokens[index + 1].upper if index + 1 < len(clause.tokens) else ""
         return following != "ALWAYS"

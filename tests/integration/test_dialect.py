@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from pydbsync.apply.connection import Connection
+from pydbsync.apply.raw_connection import RawConnection
+from pydbsync.errors import ConfigError
 from tests.servers import Endpoint
 from tests.unit.plan.dialect_cases import TO_MARIADB, TO_MYSQL
 
@@ -51,3 +54,12 @@ def test_mariadb_understands(fresh_target: Endpoint, sql: str) -> None:
 @pytest.mark.parametrize("sql", runnable(TO_MYSQL))
 def test_mysql_understands(mysql_target: Endpoint, sql: str) -> None:
     run(mysql_target, sql)
+
+
+@pytest.mark.parametrize(("key", "way"), [("db_info", "newer$"), ("source_db_info", "say source_server: mysql 5.6")])
+def test_a_mysql_older_than_5_7_is_refused(
+    fresh_target: Endpoint, monkeypatch: pytest.MonkeyPatch, key: str, way: str
+) -> None:
+    monkeypatch.setattr(RawConnection, "get_server_info", lambda _self: "5.6.24-log")
+    with pytest.raises(ConfigError, match=rf"is MySQL 5\.6\.24-log, and must be 5\.7 or .*{way}"):
+        Connection(fresh_target.db_info, key=key)

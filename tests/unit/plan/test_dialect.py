@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from pydbsync.errors import PlanError
-from pydbsync.model import SchemaChange
+from pydbsync.model import SchemaChange, SessionSettings
 from pydbsync.plan import dialect
 from pydbsync.plan.ddl import PlannedSchemaChange, plan_schema_change
 from pydbsync.plan.dialect import RULES, Rule, Server
@@ -148,6 +148,22 @@ def test_names_that_only_the_target_reserves_get_backticks() -> None:
     assert planned.sql == "RENAME TABLE `system`.`rank` TO `system`.x"
 
 
+def test_names_that_only_the_newer_version_reserves_get_backticks() -> None:
+    newer, columns = Server("mariadb", (11, 8, 9)), ("vector", "v")
+    sql = "CREATE TABLE vector (vector INT, v VARCHAR(9) DEFAULT 'vector', KEY (vector), CHECK (vector > 0))"
+    quoted = sql.replace(" vector (", " `vector` (").replace("(vector", "(`vector`")
+    assert translated(sql, MARIADB, newer, columns=columns) == quoted
+    assert translated(sql, newer, newer, columns=columns) == sql
+    sql = "CREATE TABLE t (vector VECTOR(3), v VECTOR(2))"
+    assert translated(sql, MYSQL, newer, columns=columns) == "CREATE TABLE t (`vector` VECTOR(3), v VECTOR(2))"
+    sql = "ALTER TABLE t ADD VECTOR INDEX (v), ADD vector VARCHAR(9)"
+    assert translated(sql, newer, newer, columns=columns) == sql
+    old = "ALTER TABLE t ADD rank INT, ADD KEY k (rank)"
+    fit = "ALTER TABLE t ADD `rank` INT, ADD KEY k (`rank`)"
+    assert translated(old, Server("mysql", (5, 7, 44)), MYSQL, columns=("rank",)) == fit
+    assert translated(old, Server("mysql"), MYSQL, columns=("rank",)) == fit
+
+
 def test_a_character_set_alone_means_another_collation_in_another_version() -> None:
     sql = "CREATE TABLE t (a CHAR(9)) CHARSET=utf8mb4"
     old, new = Server("mysql", (5, 7, 44)), Server("mysql", (8, 0, 36))
@@ -155,6 +171,9 @@ def test_a_character_set_alone_means_another_collation_in_another_version() -> N
     assert translated(sql, MARIADB, Server("mariadb", (11, 8, 2))) == sql + " COLLATE utf8mb4_general_ci"
     assert translated(sql, Server("mariadb", (11, 8, 2)), MARIADB) == sql + " COLLATE utf8mb4_uca1400_ai_ci"
     assert translated(sql, Server("mysql"), Server("mysql", (9, 7))) == sql
+    emptied = Server("mariadb", (11, 8, 2), session=SessionSettings(collation_server="latin1_swedish_ci"))
+    assert translated(sql, emptied, MARIADB) == sql
+    assert translated(sql, emptied, Server("mariadb", (11, 8, 2))) == sql + " COLLATE utf8mb4_general_ci"
 
 
 def test_a_database_gets_the_character_set_of_the_source_where_the_target_has_another() -> None:
