@@ -369,14 +369,13 @@ def test_what_columns_and_indexes_are_made_of_is_compared(shop: Settings, source
         )
         defaults, of_expression, system, of_bytes = "", " DEFAULT (uuid())", "", "X'00FE'"
     found = compare(shop)["shop.t"].structure
-    of_ff = "0x00FF" if is_mysql else "x'00FF'"
     by_expression = ["index e is (lower(`s`)) at the source, (upper(`s`)) at the target"] if is_mysql else []
     assert [text.replace("(`a` +", "`a` +").replace("1)", "1").replace("2)", "2") for text in found] == [
         "column g is generated as `a` + 1 at the source, `a` + 2 at the target",
         f"column n is by default 'none' at the source, {'none' if is_mysql else 'NULL'} at the target",
         "column f is by default 'uuid()' at the source, uuid() at the target",
         "column o is of SRID 4326 at the source, any at the target",
-        f"column b is by default {of_ff} at the source, {of_ff.replace('FF', 'FE')} at the target",
+        "column b is by default 0x00FF at the source, 0x00FE at the target",
         "index d is (a DESC) at the source, (a) at the target",
         *by_expression,
         "index h is (h) at the source, (h) and not used by the server at the target",

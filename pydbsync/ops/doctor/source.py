@@ -71,6 +71,13 @@ def check_binlog(exam: Examination) -> Iterator[Finding]:
                                           " events"
                     " (pydbsync capture does)",
                     "SET GLOBAL log_bin_compress = OFF; and leave it out of my.cnf")  # fmt: skip
+    if known.get("binlog_legacy_event_pos") == "OFF":  # MariaDB from 11.4
+        yield (warning if exam.maxwell is None else error)(
+            "binlog-places",
+            "the source writes binlog_legacy_event_pos=OFF: Maxwell gets no places of rows, and takes them for negative"
+            " (pydbsync capture counts them itself)",
+            "SET GLOBAL binlog_legacy_event_pos = ON; and in my.cnf, before Maxwell begins",
+        )
     metadata = known.get("binlog_row_metadata")
     if metadata is not None and metadata != "FULL":
         yield warning(

@@ -217,7 +217,8 @@ def _shown_defaults(connection: Connection, schema: TableSchema) -> dict[str, st
             if word.upper == "DEFAULT" and value.kind == "string":
                 found[str(clause.name)] = f"'{value.text}'"
             elif word.upper == "DEFAULT" and value.text.lower().startswith(("x'", "0x")):
-                found[str(clause.name)] = value.text
+                digits = value.text.lower().removeprefix("0x").removeprefix("x").strip("'")
+                found[str(clause.name)] = f"0x{digits.upper()}"  # MariaDB 11.8 has them in lower case
     return found
 
 
