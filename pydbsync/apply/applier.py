@@ -255,6 +255,10 @@ class Applier:
         """Whether the statement was run, skipped or parked before the last stop."""
         return self._schema.has_decided(step)
 
+    def has_begun(self, step: SchemaStep[PlannedSchemaChange]) -> bool:
+        """Whether the statement may have run before the last stop."""
+        return self._schema.has_begun(step)
+
     def change_schema(self, step: SchemaStep[PlannedSchemaChange], state: StreamState) -> str:
         """Run one DDL statement and store the state; what became of it: done, skipped, parked, or "again" where it had
         run before.

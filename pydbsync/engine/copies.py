@@ -39,7 +39,7 @@ class TargetTables(Protocol):
 
     def collation_of(self, database: str) -> str | None: ...
 
-    def has_decided(self, step: SchemaStep[PlannedSchemaChange]) -> bool: ...
+    def has_begun(self, step: SchemaStep[PlannedSchemaChange]) -> bool: ...
 
     def misfit_of_copy(self, wanted: AlteredCopy, decode: Decode) -> str: ...
 
@@ -191,7 +191,7 @@ class Copies:
     def _misfit_of(self, copy: CopyRows, real: TableName, changes: Sequence[SchemaChange]) -> str:
         for target in self._plans.router.targets(real):
             planned = [self._plan(change, target.database) for change in changes]
-            if any(map(self._has_run, changes, planned)):
+            if any(map(self._has_begun, changes, planned)):
                 continue  # it was found to be a copy, and then the worker died
             self._log.info("the rows that came for %s are compared with those of %s", copy.copy, target)
             made = [each for each in planned if each is not None]
@@ -202,10 +202,10 @@ class Copies:
                 return misfit
         return ""
 
-    def _has_run(self, change: SchemaChange, planned: PlannedSchemaChange | None) -> bool:
+    def _has_begun(self, change: SchemaChange, planned: PlannedSchemaChange | None) -> bool:
         if planned is None:
             return False
-        return self._tables.has_decided(SchemaStep(change, planned, "apply", "", messages=[], siblings=[]))
+        return self._tables.has_begun(SchemaStep(change, planned, "apply", "", messages=[], siblings=[]))
 
     def _sent_to(self, database: str, change: RowChange) -> list[RowChange]:
         """What a row of a copy is to this database of the target. Raises PlanError."""

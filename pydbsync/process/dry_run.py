@@ -310,6 +310,9 @@ class PrintingTarget:
     def has_decided(self, step: SchemaStep[PlannedSchemaChange]) -> bool:
         return False
 
+    def has_begun(self, step: SchemaStep[PlannedSchemaChange]) -> bool:
+        return False
+
     def change_schema(self, step: SchemaStep[PlannedSchemaChange], state: StreamState) -> str:
         planned = step.planned
         self.state = state

@@ -459,8 +459,9 @@ def in_shards(carrier: Carrier) -> tuple[list[tuple[Any, ...]], list[tuple[Any, 
     return sorted(wanted, key=str), sorted(found, key=str)
 
 
+@pytest.mark.parametrize("point", ["after-ddl", "after-schema-step"])
 def test_a_copy_is_one_also_for_a_worker_that_died_behind_its_change(
-    carrier: Carrier, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    carrier: Carrier, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, point: str
 ) -> None:
     """The first shard is altered already: its rows are no more as the copy began with them."""
     filled(carrier.source)
@@ -469,13 +470,14 @@ def test_a_copy_is_one_also_for_a_worker_that_died_behind_its_change(
     carrier.replay(carrier.messages[:swap], **SHARDS)
 
     def kill_point(name: str) -> None:
-        if name == "after-schema-step":
+        if name == point:
             raise Crash(name)
 
     source = MemorySource(carrier.messages[swap:])
     options: dict[str, Any] = {"source_server": carrier.source_server, "lossy_values": "off", **SHARDS}
     with monkeypatch.context() as dying:
-        dying.setattr(commits, "kill_point", kill_point)
+        for module in (commits, schema_steps):
+            dying.setattr(module, "kill_point", kill_point)
         with pytest.raises(Crash):
             follow_source(carrier.target, source, **options)
     follow_source(carrier.target, source, **options)

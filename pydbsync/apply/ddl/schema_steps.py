@@ -67,6 +67,10 @@ class SchemaSteps:
         _, entry = self._find(step)
         return entry is not None and entry.status != "intent"
 
+    def has_begun(self, step: SchemaStep[PlannedSchemaChange]) -> bool:
+        """Whether the statement may have run before the last stop."""
+        return self._find(step)[1] is not None
+
     def _find(self, step: SchemaStep[PlannedSchemaChange]) -> tuple[str, JournalEntry | None]:
         digest = statement_hash(step.change, step.planned)
         found = self._session.repeat(
