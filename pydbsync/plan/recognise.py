@@ -184,11 +184,57 @@ def read_xa_prepare(body: bytes) -> str:
     return f"x'{body[13 : 13 + first].hex()}',x'{body[13 + first : 13 + first + second].hex()}',{form}"
 
 
-def read_sequence(tokens: Sequence[Token], database: str) -> tuple[TableName, bool]:
-    """The name in CREATE, ALTER or DROP SEQUENCE, and whether it exists afterwards."""
+def read_sequences(tokens: Sequence[Token], database: str) -> list[TableName]:
+    """The names in CREATE, ALTER or DROP SEQUENCE; the last one alone can be of several."""
     at = next(index for index, token in enumerate(tokens) if token.upper == "SEQUENCE") + 1
     while tokens[at].upper in ("IF", "NOT", "EXISTS"):
         at += 1
-    if at + 2 < len(tokens) and tokens[at + 1].is_mark("."):
-        database, at = tokens[at].text, at + 2
-    return TableName(database, tokens[at].text), tokens[0].upper != "DROP"
+    found = []
+    while at < len(tokens) and tokens[at].is_name:
+        own = database
+        if at + 2 < len(tokens) and tokens[at + 1].is_mark("."):
+            own, at = tokens[at].text, at + 2
+        found.append(TableName(own, tokens[at].text))
+        if not (at + 1 < len(tokens) and tokens[at + 1].is_mark(",")):
+            break
+        at += 2
+    return found
+
+
+_BEFORE_TABLE: Final = frozenset({"LOW_PRIORITY", "HIGH_PRIORITY", "DELAYED", "QUICK", "IGNORE", "INTO", "FROM"})
+_IN_FRONT_OF_BRACKETS: Final = frozenset(
+    {
+        "VALUES", "VALUE", "IN", "AND", "OR", "NOT", "SELECT", "WHERE", "ON", "FROM", "BY", "AS", "UNION", "ALL",
+        "EXISTS", "COUNT", "SUM", "MIN", "MAX", "AVG", "CONCAT", "IF", "IFNULL", "COALESCE", "NOW", "DATE",
+    }
+)  # fmt: skip
+"""Words, and functions of the servers' own, that no stored function can be called by without its database."""
+
+
+def calls_nothing(tokens: Sequence[Token]) -> bool:
+    """Whether no function of somebody's own is surely called."""
+    return not any(
+        token.is_mark("(") and name.is_name and (name.upper not in _IN_FRONT_OF_BRACKETS or before.is_mark("."))
+        for before, name, token in zip(tokens, tokens[1:], tokens[2:], strict=False)
+    )
+
+
+def only_written(tokens: Sequence[Token]) -> TableName | None:
+    """The table, without a database where none is named, of a statement that surely writes to no other one: neither to
+    several nor by a function that it calls. None for any other."""
+    verb, at = tokens[0].upper if tokens else "", 1
+    while at < len(tokens) and tokens[at].upper in _BEFORE_TABLE:
+        at += 1
+    words = tokens[at:]
+    if verb not in ("INSERT", "REPLACE", "UPDATE", "DELETE") or not words or not words[0].is_name:
+        return None
+    has_database = len(words) > 2 and words[1].is_mark(".")
+    table = words[2] if has_database else words[0]
+    behind = words[3:] if has_database else words[1:]
+    if verb == "UPDATE" and not (behind and behind[0].upper == "SET"):
+        return None
+    if verb == "DELETE" and behind and behind[0].upper not in ("WHERE", "ORDER", "LIMIT"):
+        return None
+    if not calls_nothing(behind):
+        return None
+    return TableName(words[0].text if has_database else "", table.text)

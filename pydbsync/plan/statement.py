@@ -80,11 +80,11 @@ class _Parser:
         if self.accept("LIKE") or self.accept("(", "LIKE"):
             self.name("like")
             return self.statement("create-table", [Item(subject.span, subject, None, subject)])
-        if self.peek().upper in ("SELECT", "AS", "WITH", "IGNORE", "REPLACE"):
+        if "temporary" not in self.flags and self.peek().upper in ("SELECT", "AS", "WITH", "IGNORE", "REPLACE"):
             raise self.created_from_query()
         clauses: list[tuple[Token, ...]] = []
         if self.accept("("):
-            if self.peek().upper in ("SELECT", "WITH"):
+            if "temporary" not in self.flags and self.peek().upper in ("SELECT", "WITH"):
                 raise self.created_from_query()
             clauses = self.comma_separated(closing=True)
         options_start = self.peek().start
@@ -93,7 +93,7 @@ class _Parser:
         while self.at < len(self.tokens):
             token = self.peek()
             depth += nesting(token)
-            if depth == 0 and token.upper == "SELECT":
+            if depth == 0 and token.upper == "SELECT" and "temporary" not in self.flags:
                 raise self.created_from_query()
             if depth == 0 and token.upper == "START":
                 behind = self.tokens[self.at + 1 : self.at + 2]  # and behind that, MySQL writes the partitions

@@ -11,7 +11,7 @@ import pytest
 
 import lab
 from pydbsync.errors import OperationError, StopError
-from tests.integration.captured import Capture, rows, run
+from tests.integration.captured import Capture, head, rows, run
 from tests.servers import Endpoint
 
 pytestmark = pytest.mark.mariadb
@@ -94,6 +94,15 @@ def test_names_are_those_of_the_rows_however_a_statement_spells_them(shop: Endpo
         {"Id": 1, "v": "a"}, {"Id": 1, "v": "a", "W": 2}, {"Id": 2, "v": "b", "W": 3},
         {"Id": 1, "v": "a", "W": 2}, {"Id": 2, "v": "b", "W": 3},
     ]  # fmt: skip
+
+
+def test_columns_before_a_statement_are_not_those_behind_it_however_it_spells_the_table(
+    shop: Endpoint, tmp_path: Path
+) -> None:
+    place = head(shop)
+    run(shop, ["INSERT INTO shop.orders VALUES (1, 'a')", "ALTER TABLE SHOP.Orders RENAME COLUMN v TO w"])
+    with pytest.raises(OperationError, match="binlog_row_metadata=FULL"):
+        Capture(shop, tmp_path, start=place).read()
 
 
 def test_a_statement_that_cannot_be_read_stops_however_it_spells_its_table(shop: Endpoint, tmp_path: Path) -> None:

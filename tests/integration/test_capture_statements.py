@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
@@ -152,6 +153,75 @@ def test_loads_written_as_statements(shop: Endpoint, tmp_path: Path) -> None:
             assert capture.read() == []
     with pytest.raises(StopError, match="LOAD DATA"):
         capture.read()
+
+
+def test_what_is_done_to_a_temporary_table_in_front_of_a_real_one_is_not_done_to_that(capture: Capture) -> None:
+    """Without ROW the servers write it, by the same name; MySQL under STATEMENT, MariaDB under MIXED too."""
+    is_mariadb = capture.source.brand == "mariadb"
+    with capture.source.connect() as connection, connection.cursor() as cursor:
+        for sql in (
+            "USE shop", f"SET SESSION binlog_format = '{'MIXED' if is_mariadb else 'STATEMENT'}'",
+            "CREATE TEMPORARY TABLE t (n INT, id INT)", "INSERT INTO t VALUES (1, 2), (3, 4)",
+        ):  # fmt: skip
+            cursor.execute(sql)
+        assert capture.read() == []
+        for sql in (
+            "UPDATE t SET n = 5 WHERE id IN (2)", "ALTER TABLE t MODIFY id INT FIRST", "CREATE INDEX k ON t (id)",
+            "DROP INDEX k ON t", "TRUNCATE TABLE t", "ALTER TABLE t RENAME TO u",
+            *(["RENAME TABLE u TO t", "ALTER TABLE t RENAME TO shop.u"] if is_mariadb else []),
+            "REPLACE u VALUES (1, 2)", "DELETE FROM u", "CREATE TEMPORARY TABLE s AS SELECT COUNT(*) AS c FROM u",
+            "DROP TABLE u",
+        ):  # fmt: skip
+            cursor.execute(sql)
+    run(capture.source, ["INSERT INTO shop.t (id, n) VALUES (9, 99)"])
+    assert rows(map(json.loads, capture.read())) == [("insert", {"id": 9, "n": 99})]
+
+
+def test_what_cannot_be_told_of_temporary_tables_stops(shop: Endpoint, tmp_path: Path) -> None:
+    with shop.connect() as connection, connection.cursor() as cursor:
+        for sql in ("USE shop", "SET SESSION binlog_format = 'STATEMENT'", "CREATE TEMPORARY TABLE t (i INT)"):
+            cursor.execute(sql)
+        capture = begun(shop, tmp_path)
+        cursor.execute("TRUNCATE TABLE t")
+        with pytest.raises(StopError, match="or about a temporary table of that name") as caught:
+            capture.read()
+        assert capture.read(skip_at=(place_of(str(caught.value)),)) == []
+        cursor.execute("CREATE TEMPORARY TABLE own (i INT)")
+        run(shop, [BUMP.format("shop", "other")])
+        cursor.execute("INSERT INTO own SELECT bump(1)")
+    with pytest.raises(StopError, match="written as a statement"):
+        capture.read()
+
+
+@pytest.mark.mariadb
+def test_rows_of_a_table_that_takes_the_place_of_a_sequence_are_published(capture: Capture) -> None:
+    source, number = capture.source, 0
+    for number, statements in enumerate((
+        ["DROP TABLE shop.s0"], ["DROP SEQUENCE shop.x, shop.s1"], ["RENAME TABLE shop.s2 TO shop.y2"],
+        ["ALTER TABLE shop.s3 RENAME TO y3"], ["DROP DATABASE other", "CREATE DATABASE other"],
+        ["CREATE OR REPLACE DATABASE other"], ["CREATE OR REPLACE TABLE shop.s6 (i INT)"],
+    )):  # fmt: skip
+        name = f"{'other' if 'other' in statements[0] else 'shop'}.s{number}"
+        run(source, ["USE shop", "CREATE OR REPLACE SEQUENCE shop.x", f"CREATE SEQUENCE {name}", *statements])
+        run(source, [f"CREATE TABLE IF NOT EXISTS {name} (i INT)", f"INSERT INTO {name} VALUES ({number})"])
+        run(source, [f"DO NEXTVAL(shop.y{number})"] if "y" in statements[0] else [])
+    run(source, ["CREATE TABLE shop.z LIKE shop.x", "DO NEXTVAL(shop.z)", "CREATE OR REPLACE SEQUENCE shop.t"])
+    found = list(map(json.loads, capture.read()))
+    assert [data["i"] for _, data in rows(found)] == list(range(number + 1))
+    assert (found[-1]["type"], found[-1]["sql"]) == ("table-drop", "DROP TABLE `shop`.`t`")
+
+
+@pytest.mark.mariadb
+def test_modes_of_mariadb_that_change_what_a_definition_means_are_followed(capture: Capture) -> None:
+    found = capture.of(
+        "SET sql_mode = 'ORACLE'", "CREATE TABLE shop.o (d DATE, n NUMBER(9), m NUMBER, v VARCHAR2(9), b BLOB)",
+        "INSERT INTO shop.o VALUES ('2020-01-02 03:04:05', 1, 2.5, 'x', 'y')",
+        "SET sql_mode = 'MSSQL'", "CREATE TABLE shop.[o p] ([i j] INT, c CHAR(5) DEFAULT '[x')",
+        "INSERT INTO shop.[o p] VALUES (1, '[y]')",
+    )  # fmt: skip
+    assert [data for _, data in rows(found)] == [
+        {"d": "2020-01-02 03:04:05", "n": 1, "m": 2.5, "v": "x", "b": "eQ=="}, {"i j": 1, "c": "[y]"},
+    ]  # fmt: skip
 
 
 @pytest.mark.mariadb

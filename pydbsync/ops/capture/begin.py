@@ -14,12 +14,12 @@ from pydbsync.ops.capture.binlog.gtids import read_gtid, read_previous_gtids, re
 from pydbsync.ops.capture.binlog.query import parse_query
 from pydbsync.ops.capture.binlog.reader import BinlogPlace, BinlogReader
 from pydbsync.ops.capture.charsets import Charsets
-from pydbsync.ops.capture.history.follow import Snapshot
+from pydbsync.ops.capture.history.follow import FollowedSchema, Snapshot
 from pydbsync.ops.capture.history.spelling import spell_by_default
 from pydbsync.ops.capture.history.state import Beginning
 from pydbsync.ops.capture.source import SourceFacts, SourceServer
 from pydbsync.places import parse_position
-from pydbsync.plan.recognise import recognise
+from pydbsync.plan.recognise import Recognised, recognise
 from pydbsync.plan.statement import Statement, parse_statement
 
 log = logging.getLogger("pydbsync.capture")
@@ -67,9 +67,11 @@ def gtids_at(server: SourceServer, facts: SourceFacts, read: Open, file: str, of
 
 
 def _begin(server: SourceServer, facts: SourceFacts, charsets: Charsets, read: Open, place: BinlogPlace) -> Beginning:
-    tables = tuple(server.tables(facts.brand))
     databases = tuple(server.databases())
     sequences = tuple(server.sequences())
+    known = FollowedSchema(
+        Snapshot(tuple(server.tables(facts.brand)), databases), fold_names=facts.fold_names, brand=facts.brand
+    )
     end = server.head(facts.brand)
     uncertain: set[TableName] = set()
     made: set[str] = set()
@@ -81,18 +83,30 @@ def _begin(server: SourceServer, facts: SourceFacts, charsets: Charsets, read: O
         reader = read(place)
         try:
             place = reader.begins_at
-            for statement, database in _statements(reader, end, facts, charsets):
-                uncertain |= _tables_of(statement, database)
+            for found, database in _statements(reader, end, facts, charsets):
+                try:
+                    statement = parse_statement(found.sql, brand=facts.brand)
+                except PlanError as exc:
+                    log.warning("a statement between the first place and the present one cannot be read: %s", exc)
+                    uncertain |= known.named_in(found.tokens)
+                    continue
+                uncertain |= set(map(known.folded, _tables_of(statement, database)))
                 if statement.action == "create-database":
-                    made |= {name.database or "" for name in statement.names}
+                    named = known.folded(TableName(statement.names[0].database or "", ""))
+                    if statement.if_not_exists:  # it may have been there before
+                        uncertain.add(named)
+                    elif named not in uncertain:
+                        made.add(named.database)
         finally:
             reader.close()
     return Beginning(
         identity=facts.identity,
         place=place,
         snapshot=Snapshot(
-            tables=tuple(table for table in tables if table.name not in uncertain and table.name.database not in made),
-            databases=tuple(database for database in databases if database[0] not in made),
+            tables=tuple(
+                table for name, table in known.tables.items() if name not in uncertain and name.database not in made
+            ),
+            databases=tuple(database for database in known.databases.items() if database[0] not in made),
             sequences=sequences,
             uncertain=tuple(sorted(name for name in uncertain if name.database not in made)),
         ),
@@ -101,7 +115,7 @@ def _begin(server: SourceServer, facts: SourceFacts, charsets: Charsets, read: O
 
 def _statements(
     reader: BinlogReader, end: BinlogPlace, facts: SourceFacts, charsets: Charsets
-) -> Iterator[tuple[Statement, str]]:
+) -> Iterator[tuple[Recognised, str]]:
     """DDL on tables and databases from the reader's place up to `end`, with each session's default database."""
     file, number = reader.file, file_number(reader.file)
     last_number = file_number(end.file)
@@ -119,10 +133,7 @@ def _statements(
             continue
         found = recognise(spell_by_default(query.sql(charsets, facts.collations), query.sql_mode), facts.brand)
         if found.kind == "ddl":
-            try:
-                yield parse_statement(found.sql, brand=facts.brand), query.database
-            except PlanError as exc:
-                log.warning("a statement between the first place and the present one cannot be read: %s", exc)
+            yield found, query.database
 
 
 def file_number(file: str) -> int:
@@ -132,7 +143,7 @@ def file_number(file: str) -> int:
 
 def _tables_of(statement: Statement, database: str) -> set[TableName]:
     """The tables whose columns the statement may have changed."""
-    if statement.action in ("truncate-table", "create-index", "drop-index"):
+    if statement.temporary or statement.action in ("truncate-table", "create-index", "drop-index"):
         return set()
     names = [name for item in statement.items for name in (item.before, item.after) if name is not None]
     return {TableName(name.database if name.database is not None else database, name.table or "") for name in names}

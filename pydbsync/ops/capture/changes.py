@@ -18,20 +18,23 @@ from pydbsync.ops.capture.binlog.payload import payload_events
 from pydbsync.ops.capture.binlog.query import Query, parse_load, parse_query
 from pydbsync.ops.capture.binlog.reader import BinlogPlace, Event, Mark
 from pydbsync.ops.capture.charsets import Charsets
-from pydbsync.ops.capture.ddl import Ddl, DdlMessages, UnreadableDdl
+from pydbsync.ops.capture.ddl import Ddl, DdlMessages, UnreadableDdl, session_of
 from pydbsync.ops.capture.history.follow import Delta, FollowedSchema
 from pydbsync.ops.capture.history.spelling import spell_by_default
 from pydbsync.ops.capture.rows.encode import TableEncoder, Transaction
 from pydbsync.ops.capture.rows.encoders import ROWS, Tables, UnknownTable
 from pydbsync.ops.capture.rows.rowbuffer import RowBuffer
 from pydbsync.ops.capture.unreadable import Programs, Reach, Unreadable
-from pydbsync.plan.recognise import Recognised, read_sequence, read_xa_prepare, recognise
+from pydbsync.plan.recognise import Recognised, read_xa_prepare, recognise
 
 log = logging.getLogger("pydbsync.capture")
 
 _WRITTEN_AS_STATEMENT: Final = (
     "it changes rows and is written as a statement; set binlog_format=ROW, in new sessions too"
 )
+
+_RESTARTED: Final = slice(52, 56)
+"""Of a format description: when the server began, in the first file that it wrote since, else 0."""
 
 
 class Changes:
@@ -151,9 +154,12 @@ class Changes:
                 self._end_transaction(event)
         elif not self._is_open and kind not in (k.HEARTBEAT, k.HEARTBEAT_V2):
             self._offset = max(self._offset, event.end)
-            if kind == k.FORMAT_DESCRIPTION and not self._born:
-                self._born = event.ts
-                self._mark = Mark(event.ts)
+            if kind == k.FORMAT_DESCRIPTION:
+                if not self._born:
+                    self._born = event.ts
+                    self._mark = Mark(event.ts)
+                if self._schema.temporary and int.from_bytes(event.body[_RESTARTED], "little"):
+                    self._learn(self._schema.restarted())
         return ()
 
     # rows
@@ -309,7 +315,7 @@ class Changes:
             return self._commit(event, None)
         if kind == "rollback":
             return self._rolled_back(event)
-        if kind == "ddl":
+        if kind in ("ddl", "sequence"):
             return self._ddl(event, query, found)
         if kind == "xa":
             return self._xa_statement(event, found)
@@ -317,12 +323,9 @@ class Changes:
             self._savepoints[found.name] = len(self._buffer)
         elif kind == "rollback-to":
             self._back_to_savepoint(event, found)
-        elif kind == "sequence":
-            delta = Delta(sequences=(read_sequence(found.tokens, query.database),))
-            self._schema.take(delta)
-            self._remember(delta, self._behind(event))
         elif kind == "rows":
-            self._unreadable_unless_left_out(event, query, found, _WRITTEN_AS_STATEMENT)
+            if not self._schema.is_of_temporary(found.tokens, session_of(query, event)):
+                self._unreadable_unless_left_out(event, query, found, _WRITTEN_AS_STATEMENT)
         elif kind == "unknown":
             self._unreadable(event, found.sql, "it is a statement that is not known here and may have changed rows")
         if not self._has_begun:
@@ -370,9 +373,9 @@ class Changes:
         if self._skip_statement:
             self._end_transaction(event)
             return
-        position = self._at(event)
+        read = self._messages.sequence if found.kind == "sequence" else self._messages.read
         try:
-            ddl = self._messages.read(found, query, ts=event.ts, position=position, gtid=self._shown_gtid())
+            ddl = read(found, query, event=event, position=self._at(event), gtid=self._shown_gtid())
         except UnreadableDdl as exc:
             is_ours = exc.is_ours and self._reach.covers(found.tokens, query.database, query.updated_databases)
             if is_ours:
@@ -427,10 +430,12 @@ class Changes:
         # The rows were written before other transactions that came first: they count from the place of the commit.
         buffer, _ = self._prepared.pop(name, (None, None))
         if buffer is None:
-            raise OperationError(
-                f"XA COMMIT at {self._file}:{event.start} is for a transaction that was prepared before the place "
-                "where capture began: start it at an earlier place"
-            )
+            self._unreadable(
+                event, f"XA COMMIT {name}",
+                "its transaction was prepared before the place where capture began, so that its rows were not read",
+            )  # fmt: skip
+            self._end_transaction(event)
+            return
         transaction = Transaction(None, self._shown_gtid(), None)
         yield from self._publish(buffer, transaction, position=self._at(event))
         self._end_transaction(event)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Final, NamedTuple
 
 import msgspec
@@ -10,11 +11,13 @@ from pydbsync.errors import PlanError
 from pydbsync.model import TableName
 from pydbsync.ops.capture.batch import Batch, ChangesSettings
 from pydbsync.ops.capture.binlog.query import Query
+from pydbsync.ops.capture.binlog.reader import THREAD_SPECIFIC, Event
 from pydbsync.ops.capture.binlog.session import read_session
 from pydbsync.ops.capture.history.follow import Delta, FollowedSchema, Session
-from pydbsync.ops.capture.history.messages import encode_schema_message, table_of
-from pydbsync.ops.capture.history.spelling import REAL_AS_FLOAT, name_its_database
+from pydbsync.ops.capture.history.messages import SchemaMessage, encode_schema_message, table_of
+from pydbsync.ops.capture.history.spelling import ORACLE, REAL_AS_FLOAT, name_its_database
 from pydbsync.ops.servers import SYSTEM_DATABASES
+from pydbsync.plan.quoting import quote_table
 from pydbsync.plan.recognise import Recognised
 from pydbsync.plan.statement import Statement, parse_statement
 
@@ -42,6 +45,15 @@ class UnreadableDdl(PlanError):
         self.is_ours = is_ours
 
 
+def session_of(query: Query, event: Event) -> Session:
+    """What the meaning of the event's statement depends on."""
+    mode = query.sql_mode
+    return Session(
+        query.database, bool(mode & REAL_AS_FLOAT), bool(mode & ORACLE), query.thread_id,
+        bool(event.flags & THREAD_SPECIFIC),
+    )  # fmt: skip
+
+
 class DdlMessages:
     """Moves the followed schema over DDL and gives the messages."""
 
@@ -49,7 +61,7 @@ class DdlMessages:
         self._settings = settings
         self._schema = schema
 
-    def read(self, found: Recognised, query: Query, *, ts: int, position: str, gtid: str | None) -> Ddl:
+    def read(self, found: Recognised, query: Query, *, event: Event, position: str, gtid: str | None) -> Ddl:
         """Raises UnreadableDdl."""
         statement: Statement | None = None
         try:
@@ -57,12 +69,27 @@ class DdlMessages:
             if any(clause[0].upper in _FILES for clause in statement.clauses):
                 raise PlanError("it exchanges the table's rows with a file")
             sql = name_its_database(statement, query.database)
-            messages, delta = self._schema.apply(
-                statement, Session(query.database, bool(query.sql_mode & REAL_AS_FLOAT))
-            )
+            messages, delta = self._schema.apply(statement, session_of(query, event))
         except PlanError as exc:
             is_ours = statement is None or any(map(self.takes, self._names(statement, query.database)))
             raise UnreadableDdl(str(exc), self._schema.named_in(found.tokens), is_ours=is_ours) from exc
+        batches = self._batches(messages, sql, query, event.ts, position, gtid)
+        return Ddl(batches, delta, statement.transaction_tail is not None)
+
+    def sequence(self, found: Recognised, query: Query, *, event: Event, position: str, gtid: str | None) -> Ddl:
+        """CREATE, ALTER or DROP SEQUENCE; a table whose place it takes is dropped."""
+        messages, delta = self._schema.sequence(found.tokens, query.database)
+        batches = [
+            batch for message in messages
+            for batch in self._batches(
+                [message], f"DROP TABLE {quote_table(table_of(message))}", query, event.ts, position, gtid
+            )
+        ]  # fmt: skip
+        return Ddl(batches, delta, starts_transaction=False)
+
+    def _batches(
+        self, messages: Iterable[SchemaMessage], sql: str, query: Query, ts: int, position: str, gtid: str | None
+    ) -> list[Batch]:
         settings = self._settings
         session = read_session(
             query.status,
@@ -77,7 +104,7 @@ class DdlMessages:
             default_week_format=settings.default_week_format,
             div_precision_increment=settings.div_precision_increment,
         )
-        batches = [
+        return [
             Batch(
                 table_of(message),
                 [encode_schema_message(message, ts=ts, sql=sql, position=position, gtid=gtid, session=session)],
@@ -85,7 +112,6 @@ class DdlMessages:
             for message in messages
             if self.takes(table_of(message)) or (message.definition is not None and self.takes(message.definition.name))
         ]
-        return Ddl(batches, delta, statement.transaction_tail is not None)
 
     def takes(self, name: TableName) -> bool:
         """Whether a table's changes are published; without a table's name, the DDL of the database itself."""

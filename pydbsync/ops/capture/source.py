@@ -14,7 +14,7 @@ from pydbsync.errors import OperationError
 from pydbsync.model import Column, TableName
 from pydbsync.ops.capture.binlog.reader import BinlogPlace, is_lost, translated
 from pydbsync.ops.capture.history.columns import charset_of_collation
-from pydbsync.ops.capture.history.schema import LABELLED, TEXT, TableDef
+from pydbsync.ops.capture.history.schema import HIDDEN_KEY, LABELLED, TEXT, TableDef
 from pydbsync.ops.servers import SYSTEM_DATABASES
 from pydbsync.plan.lexer import Brand
 from pydbsync.plan.zones import system_zone
@@ -204,14 +204,19 @@ class SourceServer:
         generated = "c.extra RLIKE '(VIRTUAL|STORED) GENERATED'"
         if brand == "mariadb":
             generated += " AND c.generation_expression NOT IN ('ROW START', 'ROW END')"
-        for database, table, column, kind, full, charset, digits, is_generated in self.rows(
+        hidden_keys = set()
+        for database, table, column, kind, full, charset, digits, is_generated, extra in self.rows(
             "SELECT t.table_schema, t.table_name, c.column_name, c.data_type, c.column_type, c.character_set_name,"
-            f" c.datetime_precision, {generated} FROM information_schema.tables t JOIN information_schema.columns c"
+            f" c.datetime_precision, {generated}, LOWER(c.extra) FROM information_schema.tables t"
+            " JOIN information_schema.columns c"
             " ON c.table_schema = t.table_schema AND c.table_name = t.table_name"
             f" WHERE {condition} ORDER BY 1, 2, c.ordinal_position",
             parameters,
         ):
             name = TableName(database, table)
+            is_hidden = brand == "mysql" and {"invisible", "auto_increment"} <= {*_text(extra).split()}
+            if is_hidden and column == HIDDEN_KEY and not columns.get(name) and keys.get(name) == [HIDDEN_KEY]:
+                hidden_keys.add(name)
             is_json = kind == "json" or (name, column) in documents
             columns.setdefault(name, []).append(
                 _column(column, "json" if is_json else kind, _text(full), charset, digits, bool(is_generated))
@@ -219,7 +224,7 @@ class SourceServer:
         for name, found in columns.items():
             yield TableDef(
                 name, charsets.get(name, "utf8mb4"), tuple(found), tuple(keys.get(name, ())), name in hidden,
-                hashes.get(name, 0),
+                hashes.get(name, 0), name in hidden_keys,
             )  # fmt: skip
 
     def _with_hidden_times(self, condition: str, parameters: Sequence[object] | None) -> frozenset[TableName]:

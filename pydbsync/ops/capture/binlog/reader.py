@@ -44,6 +44,8 @@ _BINLOG_DUMP: Final = 0x12
 _WITH_TEXTS: Final = 2
 """A flag of that command: MariaDB is to send the statements' texts too."""
 _TELLS_PLACES: Final = "SHOW GLOBAL VARIABLES LIKE 'binlog_legacy_event_pos'"
+THREAD_SPECIFIC: Final = 0x4
+"""Flag of a statement whose meaning depends on its connection: on its temporary tables, or on CONNECTION_ID()."""
 _CRC32: Final = 1
 """How a format description says that the events behind it have checksums."""
 _ASKED_OTHERWISE: Final = {
@@ -94,6 +96,7 @@ class Event(Struct, frozen=True, gc=False):
     """Offset in the file where the event starts."""
     end: int
     body: bytes
+    flags: int = 0
 
     def mark(self, born: int) -> Mark:
         """By which it is known again, in a file that was begun at `born`."""
@@ -352,7 +355,7 @@ class BinlogReader:
                 end = self._offset + size
             if end and kind not in _NOT_IN_THE_FILE:
                 self._offset = end
-            event = Event(kind, ts, server_id, end - size, end, body)
+            event = Event(kind, ts, server_id, end - size, end, body, flags)
             del body
             yield event
             del event

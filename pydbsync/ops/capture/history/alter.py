@@ -15,16 +15,17 @@ from pydbsync.ops.capture.history.columns import (
     key_columns,
     read_column,
 )
-from pydbsync.ops.capture.history.schema import LABELLED, TEXT, TableDef
+from pydbsync.ops.capture.history.schema import HIDDEN_KEY, LABELLED, TEXT, TableDef
 from pydbsync.plan.clauses import Clause, key_kind, outer
 from pydbsync.plan.lexer import Token
 
 
 def alter_table(
-    table: TableDef, clauses: Iterable[Clause], *, real_as_float: bool = False, json_checks: bool = False
-) -> TableDef:
+    table: TableDef, clauses: Iterable[Clause], *, real_as_float: bool = False, is_oracle: bool = False,
+    json_checks: bool = False,
+) -> TableDef:  # fmt: skip
     """The table behind the clauses, under its old name. Raises IndexError or ValueError for what cannot be read."""
-    alteration = _Alteration(table, real_as_float=real_as_float, json_checks=json_checks)
+    alteration = _Alteration(table, real_as_float=real_as_float, is_oracle=is_oracle, json_checks=json_checks)
     for clause in clauses:
         alteration.take(clause)
     return alteration.result()
@@ -52,8 +53,9 @@ class _Alteration:
     the others. Source: mysql_prepare_alter_table in sql/sql_table.cc of MySQL.
     """
 
-    def __init__(self, table: TableDef, *, real_as_float: bool, json_checks: bool) -> None:
+    def __init__(self, table: TableDef, *, real_as_float: bool, is_oracle: bool, json_checks: bool) -> None:
         self._table = table
+        self._is_oracle = is_oracle
         self._json_checks = json_checks
         self._checks: list[tuple[Token, ...]] = []
         self._real_as_float = real_as_float
@@ -67,6 +69,7 @@ class _Alteration:
         self._key: tuple[str, ...] = table.primary_key
         self._is_old_key = True
         self._is_versioned = table.has_hidden_times
+        self._has_hidden_key = table.has_hidden_key
         self._declares_period = False
         self._present = {column.name.lower() for column in table.columns}
 
@@ -86,6 +89,9 @@ class _Alteration:
             self._set_key(())
         elif verb == "DROP COLUMN" and clause.name:
             self._dropped.add(clause.name.lower())
+        elif verb.startswith("ALTER") and [token.upper for token in clause.tokens[-2:-1]] == ["SET"]:
+            if HIDDEN_KEY in [token.text.lower() for token in clause.tokens[:-2]]:
+                self._has_hidden_key = clause.tokens[-1].upper == "INVISIBLE"
         elif verb == "RENAME COLUMN" and clause.name and clause.replaces:
             self._renamed[clause.replaces.lower()] = clause.name
         elif verb == "RENAME" and clause.tokens[1].upper == "COLUMN":  # RENAME COLUMN IF EXISTS a TO b
@@ -99,8 +105,9 @@ class _Alteration:
 
     def _define(self, clause: Clause) -> None:
         definition = read_column(
-            clause, self._charset, real_as_float=self._real_as_float, json_checks=self._json_checks
-        )
+            clause, self._charset, real_as_float=self._real_as_float, is_oracle=self._is_oracle,
+            json_checks=self._json_checks,
+        )  # fmt: skip
         self._declares_period = self._declares_period or begins_period(clause.tokens)
         if clause.replaces is not None:
             if clause.guard and clause.replaces.lower() not in self._present:
@@ -127,15 +134,17 @@ class _Alteration:
                 columns.append(self._kept(column))
             elif definition.after is None:
                 columns.append(self._defined(definition))
+        hidden = int(self._table.has_hidden_key and columns[:1] != [] and columns[0].name == HIDDEN_KEY)
         for replaced, definition in self._defined_in_order:
             if replaced is None or definition.after is not None:
-                _put(columns, self._defined(definition), definition.after)
+                _put(columns, self._defined(definition), definition.after, hidden=hidden)
         if self._checks:
             columns = with_documents(columns, self._checks)
         versioned = self._is_versioned and not self._declares_period
+        key = spelled(self._final_key(), columns)
         return TableDef(
-            self._table.name, self._charset, tuple(columns), spelled(self._final_key(), columns), versioned,
-            self._table.hash_keys,
+            self._table.name, self._charset, tuple(columns), key, versioned, self._table.hash_keys,
+            self._has_hidden_key and key == (HIDDEN_KEY,) and columns[0].name == HIDDEN_KEY,
         )  # fmt: skip
 
     def _final_key(self) -> list[str]:
@@ -160,10 +169,11 @@ class _Alteration:
         return column
 
 
-def _put(columns: list[Column], column: Column, after: str | None) -> None:
+def _put(columns: list[Column], column: Column, after: str | None, *, hidden: int) -> None:
+    """`hidden` is how many columns FIRST stands behind."""
     if after is None:
         columns.append(column)
     elif after == "":
-        columns.insert(0, column)
+        columns.insert(hidden, column)
     else:
         columns.insert([other.name.lower() for other in columns].index(after.lower()) + 1, column)

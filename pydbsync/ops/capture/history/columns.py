@@ -18,6 +18,8 @@ _KINDS: Final = {
     "FLOAT8": "double", "REAL": "double", "CHARACTER": "char", "NCHAR": "char", "VARCHARACTER": "varchar",
     "NVARCHAR": "varchar", "VARCHAR2": "varchar", "CLOB": "longtext", "RAW": "varbinary",
 }  # fmt: skip
+_KINDS_OF_ORACLE: Final = {"DATE": "datetime", "BLOB": "longblob"}
+"""Under the mode ORACLE of MariaDB; a NUMBER without digits is a DOUBLE."""
 _NATIONAL: Final = frozenset({"NATIONAL", "NCHAR", "NVARCHAR"})
 _NATIONAL_CHARSET: Final = "utf8"
 _SHORT_CHARSETS: Final = {"ASCII": "latin1", "UNICODE": "ucs2", "BYTE": "binary"}
@@ -44,10 +46,11 @@ def key_columns(clause: Clause) -> tuple[str, ...]:
 
 
 def read_column(
-    clause: Clause, table_charset: str, *, real_as_float: bool = False, json_checks: bool = False
-) -> Definition:
-    """The column that a clause defines; with `json_checks` a text whose CHECK is json_valid is MariaDB's JSON. Raises
-    IndexError or ValueError where its type cannot be read.
+    clause: Clause, table_charset: str, *, real_as_float: bool = False, is_oracle: bool = False,
+    json_checks: bool = False,
+) -> Definition:  # fmt: skip
+    """The column that a clause defines, under the modes REAL_AS_FLOAT and ORACLE or without; with `json_checks` a text
+    whose CHECK is json_valid is MariaDB's JSON. Raises IndexError or ValueError where its type cannot be read.
 
     Source: https://dev.mysql.com/doc/refman/9.4/en/create-table.html and https://mariadb.com/kb/en/create-table/
     """
@@ -59,6 +62,8 @@ def read_column(
         kind = "float"
     if kind == "float" and len(arguments) == 1 and arguments[0].text.isdigit() and int(arguments[0].text) > 24:
         kind = "double"
+    if is_oracle:
+        kind = _KINDS_OF_ORACLE.get(first, kind) if first != "NUMBER" or arguments else "double"
     words = outer(rest[used:])
     unsigned = first == "SERIAL" or any(word.upper in ("UNSIGNED", "ZEROFILL") for word in words)
     charset = charset or charset_option(words)

@@ -12,13 +12,21 @@ from pydbsync.model import Column, TableName
 from pydbsync.ops.capture.history.alter import alter_table, spelled, with_documents
 from pydbsync.ops.capture.history.columns import begins_period, charset_option, is_versioned, key_columns, read_column
 from pydbsync.ops.capture.history.messages import SchemaMessage
-from pydbsync.ops.capture.history.schema import TableDef
+from pydbsync.ops.capture.history.schema import HIDDEN_KEY, TableDef
 from pydbsync.plan.clauses import key_kind, outer, read_clauses
 from pydbsync.plan.lexer import Brand, Token, shorten
+from pydbsync.plan.recognise import calls_nothing, only_written, read_sequences
 from pydbsync.plan.statement import Item, NameRef, Statement
 
 LookUp = Callable[[TableName], TableDef | None]
 """The table as the source has it now: the last resort for a definition that the binlog does not tell."""
+
+
+class TemporaryTable(NamedTuple):
+    """Seen by one connection alone, and there in front of a table of that name."""
+
+    thread_id: int
+    name: TableName
 
 
 class Delta(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -30,6 +38,8 @@ class Delta(msgspec.Struct, frozen=True, omit_defaults=True):
     """MariaDB's, whose rows are no rows of a table: whether one exists now."""
     uncertain: tuple[TableName, ...] = ()
     """Tables that exist from now on with unknown columns."""
+    temporary: tuple[tuple[TemporaryTable, bool], ...] = ()
+    """Whether one exists now; only those that the binlog tells of (binlog_format other than ROW)."""
 
 
 class Snapshot(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -40,7 +50,7 @@ class Snapshot(msgspec.Struct, frozen=True, omit_defaults=True):
     sequences: tuple[TableName, ...] = ()
     uncertain: tuple[TableName, ...] = ()
     """Tables that may or may not exist, with unknown columns: DDL on them lies between the place and the moment at
-    which the source's catalogue was read."""
+    which the source's catalogue was read. Without a table's name, a database that may or may not exist."""
 
 
 class Session(NamedTuple):
@@ -49,6 +59,12 @@ class Session(NamedTuple):
     database: str
     """The default database; empty without one."""
     real_as_float: bool = False
+    is_oracle: bool = False
+    """MariaDB's sql_mode ORACLE, in which a DATE has a time."""
+    thread_id: int = 0
+    is_of_thread: bool = False
+    """Whether the statement's meaning depends on the connection, as its event says: on its temporary tables, or on
+    CONNECTION_ID()."""
 
 
 class FollowedSchema:
@@ -70,6 +86,7 @@ class FollowedSchema:
         self.databases = {self._folded(name): charset for name, charset in start.databases}
         self.uncertain = set(map(self.folded, start.uncertain))
         self.sequences = set(map(self.folded, start.sequences))
+        self.temporary: set[TemporaryTable] = set()
         self._server_charset = server_charset
         self.brand: Brand = brand
         self.look_up: LookUp = look_up or (lambda name: None)
@@ -87,6 +104,7 @@ class FollowedSchema:
         """Make the changes of one statement."""
         for name, table in delta.tables:
             self.uncertain.discard(name)
+            self.sequences.discard(name)
             if table is None:
                 self.tables.pop(name, None)
             else:
@@ -97,16 +115,24 @@ class FollowedSchema:
                 for name in [name for name in self.tables if name.database == database]:
                     del self.tables[name]
                 self.uncertain -= {name for name in self.uncertain if name.database == database}
+                self.sequences -= {name for name in self.sequences if name.database == database}
             else:
                 self.databases[database] = charset
+                self.uncertain.discard(TableName(database, ""))
         for name in delta.uncertain:
             self.tables.pop(name, None)
+            self.sequences.discard(name)
             self.uncertain.add(name)
         for name, exists in delta.sequences:
             if exists:
                 self.sequences.add(name)
             else:
                 self.sequences.discard(name)
+        for own, exists in delta.temporary:
+            if exists:
+                self.temporary.add(own)
+            else:
+                self.temporary.discard(own)
 
     def apply(self, statement: Statement, session: Session) -> tuple[list[SchemaMessage], Delta]:
         """The messages that Maxwell would send for the statement, and what it changes; the change is taken.
@@ -114,10 +140,11 @@ class FollowedSchema:
         A statement that changed nothing (IF EXISTS of nothing) has no messages. Raises PlanError for what cannot be
         read.
         """
-        if statement.temporary:
-            return [], Delta()
         try:
-            messages, delta = self._applied(statement, session)
+            delta = self._of_temporary(statement, session)
+            messages: list[SchemaMessage] = []
+            if delta is None:
+                messages, delta = self._applied(statement, session)
         except (IndexError, ValueError, StopIteration) as exc:
             raise PlanError(f"the definition of a column cannot be read ({exc}): {shorten(statement.sql)}") from exc
         self.take(delta)
@@ -143,6 +170,63 @@ class FollowedSchema:
             return [], Delta()
         return [_altered(name, table, table)], Delta()
 
+    # temporary tables
+
+    def _of_temporary(self, statement: Statement, session: Session) -> Delta | None:
+        """What a statement about temporary tables changes; None for one about others. Raises PlanError where it cannot
+        be told.
+
+        DROP says TEMPORARY in the binlog where it is of such tables. RENAME, on MariaDB, is of whatever the connection
+        sees under that name.
+        """
+        action = statement.action
+        if statement.temporary:
+            if action == "create-table" and not calls_nothing(_query_of(statement)):
+                raise PlanError("it calls functions, which may have changed rows")
+            return Delta(temporary=tuple((self._own(item.subject, session), item.after is not None)
+                                         for item in statement.items))  # fmt: skip
+        if action == "create-table":
+            if any(self._own(name, session) in self.temporary for name in statement.names if name.role == "like"):
+                raise PlanError("it makes a table like a temporary one, whose columns nothing tells")
+        elif action == "rename-table" and self.brand == "mariadb":
+            return self._renamed_temporary(statement, session)
+        elif action in ("alter-table", "truncate-table", "create-index", "drop-index") and session.is_of_thread:
+            own = self._own(statement.items[0].subject, session)
+            if own in self.temporary or not self._exists(own.name):
+                return self._renamed_temporary(statement, session) or Delta()
+            raise PlanError(
+                f"it is about {own.name}, with a CONNECTION_ID() in it, or about a temporary table of that name, made"
+                " before capture began: which, cannot be told"
+            )
+        return None
+
+    def _own(self, name: NameRef, session: Session) -> TemporaryTable:
+        return TemporaryTable(session.thread_id, self._name(name, session))
+
+    def _renamed_temporary(self, statement: Statement, session: Session) -> Delta | None:
+        changes: dict[TemporaryTable, bool] = {}
+        for item in statement.items:
+            before, after = self._own(item.subject, session), self._own(item.after or item.subject, session)
+            if before != after and changes.get(before, before in self.temporary):
+                changes |= {before: False, after: True}
+        if not changes:
+            return None
+        if any(self._own(item.subject, session) not in changes for item in statement.items):
+            raise PlanError("it renames temporary tables and others")
+        return Delta(temporary=tuple(changes.items()))
+
+    def is_of_temporary(self, tokens: Sequence[Token], session: Session) -> bool:
+        """Whether a statement that changes rows surely changes those of a temporary table alone."""
+        name = only_written(tokens) if session.is_of_thread else None
+        if name is None:
+            return False
+        written = self.folded(TableName(name.database or session.database, name.table))
+        return TemporaryTable(session.thread_id, written) in self.temporary
+
+    def restarted(self) -> Delta:
+        """The source has begun anew, without any temporary table."""
+        return Delta(temporary=tuple((table, False) for table in sorted(self.temporary)))
+
     # names
 
     def named_in(self, tokens: Sequence[Token]) -> set[TableName]:
@@ -167,6 +251,28 @@ class FollowedSchema:
     def _exists(self, name: TableName) -> bool:
         return name in self.tables or name in self.uncertain
 
+    # sequences
+
+    def sequence(self, tokens: Sequence[Token], database: str) -> tuple[list[SchemaMessage], Delta]:
+        """CREATE, ALTER or DROP SEQUENCE, as `apply`. One that takes a table's place drops it."""
+        names = [self.folded(name) for name in read_sequences(tokens, database)]
+        words = [token.upper for token in tokens[:3]]
+        messages: list[SchemaMessage] = []
+        delta = Delta(sequences=tuple((name, False) for name in names))
+        if words[0] == "CREATE":
+            messages, delta = self._sequence_made(names[0], or_replace=words[1:] == ["OR", "REPLACE"])
+        elif words[0] == "ALTER":
+            delta = Delta()
+        self.take(delta)
+        return messages, delta
+
+    def _sequence_made(self, name: TableName, *, or_replace: bool) -> tuple[list[SchemaMessage], Delta]:
+        if not self._exists(name):
+            return [], Delta(sequences=((name, True),))
+        if not or_replace:  # IF NOT EXISTS
+            return [], Delta()
+        return [_dropped(name)], Delta(tables=((name, None),), sequences=((name, True),))
+
     # databases
 
     def _set_database(self, statement: Statement, session: Session) -> tuple[list[SchemaMessage], Delta]:
@@ -175,7 +281,8 @@ class FollowedSchema:
         charset = charset_option(outer(options), self._server_charset)
         dropped: tuple[tuple[TableName, None], ...] = ()
         if statement.action == "create-database":
-            if statement.if_not_exists and database in self.databases:
+            is_sure = TableName(database, "") not in self.uncertain
+            if statement.if_not_exists and database in self.databases and is_sure:
                 return [], Delta()
             if statement.or_replace and database in self.databases:
                 # MariaDB; Maxwell sends nothing, and the tables in it are lost without a word
@@ -200,6 +307,9 @@ class FollowedSchema:
         if statement.if_not_exists and name in self.tables:
             return [], Delta()
         like = next((ref for ref in statement.names if ref.role == "like"), None)
+        of_sequence = like is not None and self._name(like, session) in self.sequences
+        if of_sequence or _makes_sequence(statement):
+            return self._sequence_made(name, or_replace=statement.or_replace)
         if like is not None:
             model = self._known(self._name(like, session))
             table = model.renamed(name) if model is not None else None
@@ -218,8 +328,9 @@ class FollowedSchema:
         for clause in clauses:
             if clause.kind == "column":
                 definition = read_column(
-                    clause, charset, real_as_float=session.real_as_float, json_checks=self.brand == "mariadb"
-                )
+                    clause, charset, real_as_float=session.real_as_float, is_oracle=session.is_oracle,
+                    json_checks=self.brand == "mariadb",
+                )  # fmt: skip
                 columns.append(definition.column)
                 if definition.is_key:
                     key = (definition.column.name,)
@@ -229,22 +340,31 @@ class FollowedSchema:
             columns = with_documents(columns, (clause.tokens for clause in clauses if clause.kind == "check"))
         declared = [clause.tokens for clause in clauses if clause.kind == "column"]
         versioned = any(map(is_versioned, [options, *declared])) and not any(map(begins_period, declared))
-        return TableDef(name, charset, tuple(columns), spelled(key, columns), versioned)
+        hidden_key = (
+            self.brand == "mysql" and key == (HIDDEN_KEY,) and columns[0].name == HIDDEN_KEY
+            and {"INVISIBLE", "AUTO_INCREMENT"} <= {token.upper for token in declared[0]}
+        )  # fmt: skip
+        return TableDef(name, charset, tuple(columns), spelled(key, columns), versioned, has_hidden_key=hidden_key)
 
     def _drop(self, statement: Statement, session: Session) -> tuple[list[SchemaMessage], Delta]:
         names = [self._name(item.subject, session) for item in statement.items]
         dropped = [name for name in names if self._exists(name)]
-        messages = [SchemaMessage("table-drop", name.database, name.table, None, None, None) for name in dropped]
-        return messages, _delta(*((name, None) for name in dropped))
+        delta = _delta(*((name, None) for name in dropped))
+        ended = tuple((name, False) for name in names if name in self.sequences)
+        return [_dropped(name) for name in dropped], msgspec.structs.replace(delta, sequences=ended)
 
     def _rename(self, items: Sequence[Item], session: Session) -> tuple[list[SchemaMessage], Delta]:
         messages: list[SchemaMessage] = []
         changes: dict[TableName, TableDef | None] = {}
         uncertain: set[TableName] = set()
+        sequences: dict[TableName, bool] = {}
         for item in items:
             if item.before is None or item.after is None:
                 continue
             before, after = self._name(item.before, session), self._name(item.after, session)
+            if sequences.get(before, before in self.sequences):
+                sequences |= {before: False, after: True}
+                continue
             old = changes[before] if before in changes else self._known(before)
             if old is None and before not in self.uncertain | uncertain:
                 continue  # a view, or a table of another RENAME IF EXISTS
@@ -256,7 +376,7 @@ class FollowedSchema:
             if new is None:
                 uncertain.add(after)
         known = {name: table for name, table in changes.items() if table is not None or name not in uncertain}
-        return messages, Delta(tables=tuple(known.items()), uncertain=tuple(uncertain))
+        return messages, Delta(tuple(known.items()), uncertain=tuple(uncertain), sequences=tuple(sequences.items()))
 
     def _alter(self, statement: Statement, session: Session) -> tuple[list[SchemaMessage], Delta]:
         item = statement.items[0]
@@ -264,13 +384,17 @@ class FollowedSchema:
         after = self._name(item.after or item.subject, session)
         old = self._known(before)
         if old is None:
+            if before in self.sequences:
+                return [], Delta(sequences=((before, False), (after, True)))
             if before not in self.uncertain:
-                return [], Delta()  # ALTER TABLE IF EXISTS of nothing, or a sequence
+                return [], Delta()  # ALTER TABLE IF EXISTS of nothing
             made = tuple(name for name, exists in self._converted(statement, session).items() if exists)
             return [_altered(before, None, None)], Delta(uncertain=made)
         is_mariadb = self.brand == "mariadb"
         clauses = read_clauses(statement)
-        new = alter_table(old, clauses, real_as_float=session.real_as_float, json_checks=is_mariadb).renamed(after)
+        new = alter_table(
+            old, clauses, real_as_float=session.real_as_float, is_oracle=session.is_oracle, json_checks=is_mariadb
+        ).renamed(after)
         changes: list[tuple[TableName, TableDef | None]] = [(after, new)]
         if after != before:
             changes.insert(0, (before, None))
@@ -289,8 +413,26 @@ class FollowedSchema:
         return found
 
 
+def _query_of(statement: Statement) -> Sequence[Token]:
+    """What CREATE TABLE … SELECT selects."""
+    words = [token.upper for token in statement.tokens]
+    return statement.tokens[words.index("SELECT") :] if "SELECT" in words else ()
+
+
+def _makes_sequence(statement: Statement) -> bool:
+    """CREATE TABLE … SEQUENCE=1, as MariaDB shows a sequence."""
+    options = [token for token in statement.tokens if token.start >= statement.options_start > 0]
+    return any(
+        word.upper == "SEQUENCE" and value.text == "1" for word, value in zip(options, options[2:], strict=False)
+    )
+
+
 def _altered(name: TableName, old: TableDef | None, new: TableDef | None) -> SchemaMessage:
     return SchemaMessage("table-alter", name.database, name.table, old, new, None)
+
+
+def _dropped(name: TableName) -> SchemaMessage:
+    return SchemaMessage("table-drop", name.database, name.table, None, None, None)
 
 
 def _delta(*tables: tuple[TableName, TableDef | None]) -> Delta:

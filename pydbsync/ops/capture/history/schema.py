@@ -16,6 +16,8 @@ BINARY: Final = frozenset({"binary", "varbinary", "tinyblob", "blob", "mediumblo
 LABELLED: Final = frozenset({"enum", "set"})
 
 
+HIDDEN_KEY: Final = "my_row_id"
+"""The name of the key that MySQL makes for tables without one."""
 _HIDDEN_TIMES: Final = tuple(Column(name, "timestamp", digits=6) for name in ("row_start", "row_end"))
 
 
@@ -32,6 +34,9 @@ class TableDef(msgspec.Struct, frozen=True):
     hash_keys: int = 0
     """Unique keys that MariaDB keeps as a hash, since their columns are too long (TEXT, BLOB): for each of them rows
     end, behind those, with a number that no list of columns shows. As the catalogue had it last."""
+    has_hidden_key: bool = False
+    """Its first column is a key that MySQL has made, or could have (sql_generate_invisible_primary_key): FIRST is
+    behind it."""
 
     @property
     def width(self) -> int:

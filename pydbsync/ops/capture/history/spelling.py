@@ -14,25 +14,33 @@ from pydbsync.plan.statement import Statement
 
 REAL_AS_FLOAT: Final = 1
 ANSI_QUOTES: Final = 4
+ORACLE: Final = 1 << 9
+_MSSQL: Final = 1 << 10
+"""MariaDB's, under which [a name] stands in brackets."""
 NO_BACKSLASH_ESCAPES: Final = 1 << 20
 
-_COMMENT: Final = r"--[ \t][^\n]*|\#[^\n]*|/\*(?!M?!)(?:.|\n)*?\*/"
+_COMMENT: Final = r"--(?=[\0-\x20\x7f])[^\n]*|\#[^\n]*|/\*(?!M?!)(?:.|\n)*?\*/"
 _NAME: Final = r"`(?:[^`]|``)*`"
 _PLAIN_QUOTED: Final = r"'(?:[^']|'')*'|\"(?:[^\"]|\"\")*\""
 _ESCAPED_QUOTED: Final = r"'(?:[^'\\]|\\.|'')*'|\"(?:[^\"]|\"\")*\""
-_PLAIN: Final = re.compile(f"{_COMMENT}|{_NAME}|{_PLAIN_QUOTED}", re.DOTALL)
-_ESCAPED: Final = re.compile(f"{_COMMENT}|{_NAME}|{_ESCAPED_QUOTED}", re.DOTALL)
+_BRACKETED: Final = r"\[[^\]]*\]"
+_PLAIN: Final = re.compile(f"{_COMMENT}|{_NAME}|{_PLAIN_QUOTED}|{_BRACKETED}", re.DOTALL)
+_ESCAPED: Final = re.compile(f"{_COMMENT}|{_NAME}|{_ESCAPED_QUOTED}|{_BRACKETED}", re.DOTALL)
 
 
 def spell_by_default(sql: str, sql_mode: int) -> str:
-    """The text of a session with this sql_mode as one without ANSI_QUOTES and NO_BACKSLASH_ESCAPES would write it."""
+    """The text of a session with this sql_mode as one without ANSI_QUOTES, NO_BACKSLASH_ESCAPES and MSSQL would write
+    it."""
+    has_brackets = bool(sql_mode & _MSSQL) and "[" in sql
     has_names = bool(sql_mode & ANSI_QUOTES) and '"' in sql
     has_plain = bool(sql_mode & NO_BACKSLASH_ESCAPES) and "\\" in sql
-    if not has_names and not has_plain:
+    if not (has_brackets or has_names or has_plain):
         return sql
 
     def respelled(found: re.Match[str]) -> str:
         text = found[0]
+        if text[0] == "[" and has_brackets:
+            return quote_name(text[1:-1])
         if text[0] == '"' and has_names:
             return quote_name(text[1:-1].replace('""', '"'))
         if text[0] in "'\"" and has_plain:

@@ -198,6 +198,26 @@ def test_alter_table_and_character_sets(clauses: str, charsets: tuple[str | None
     assert (table(followed).charset, *(column.charset for column in table(followed).columns)) == charsets
 
 
+@pytest.mark.parametrize(
+    ("definition", "statements", "columns"),
+    [
+        ("INVISIBLE", ["ADD b INT FIRST, MODIFY a BIGINT FIRST"], "my_row_id,a,b"),
+        ("INVISIBLE", ["ALTER COLUMN my_row_id SET VISIBLE, ADD b INT FIRST", "ADD c INT FIRST"], "c,my_row_id,b,a"),
+        ("", ["ADD b INT FIRST", "ALTER my_row_id SET INVISIBLE", "ADD c INT FIRST"], "c,b,my_row_id,a"),
+        ("INVISIBLE", ["DROP PRIMARY KEY, DROP my_row_id, ADD PRIMARY KEY (a)", "ADD c INT FIRST"], "c,a"),
+    ],
+)
+def test_first_is_behind_the_key_that_mysql_makes(definition: str, statements: list[str], columns: str) -> None:
+    """As MySQL 9.7 puts them."""
+    followed = schema(
+        f"CREATE TABLE t (my_row_id SERIAL {definition}, a INT, PRIMARY KEY (my_row_id))".replace(
+            "SERIAL", "BIGINT UNSIGNED NOT NULL AUTO_INCREMENT"
+        ),
+        *(f"ALTER TABLE t {clauses}" for clauses in statements),
+    )
+    assert names(followed) == columns
+
+
 def test_one_statement_on_several_tables_has_a_message_for_each() -> None:
     followed = schema("CREATE TABLE a (x INT)", "CREATE TABLE b (y INT)")
     assert run(followed, "RENAME TABLE a TO tmp, b TO a, tmp TO b") == [

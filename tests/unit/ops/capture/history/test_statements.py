@@ -14,7 +14,7 @@ from pydbsync.ops.capture.history.follow import FollowedSchema, Session, Snapsho
 from pydbsync.ops.capture.history.schema import TableDef
 from pydbsync.ops.capture.history.spelling import ANSI_QUOTES, NO_BACKSLASH_ESCAPES, name_its_database, spell_by_default
 from pydbsync.plan.lexer import Brand, read_tokens
-from pydbsync.plan.recognise import StatementKind, read_sequence, read_xa_prepare, recognise
+from pydbsync.plan.recognise import StatementKind, only_written, read_sequences, read_xa_prepare, recognise
 from pydbsync.plan.statement import parse_statement
 from tests.matrices import LONG
 
@@ -182,16 +182,34 @@ def test_an_xa_transaction_has_one_name_in_its_statement_and_in_its_event(sql: s
 
 
 @pytest.mark.parametrize(
-    ("sql", "name", "exists"),
+    ("sql", "names"),
     [
-        ("CREATE SEQUENCE s START WITH 5", TableName("d", "s"), True),
-        ("CREATE OR REPLACE SEQUENCE IF NOT EXISTS `e`.`s`", TableName("e", "s"), True),
-        ("DROP SEQUENCE IF EXISTS e.s", TableName("e", "s"), False),
-        ("/* x */ DROP /*!50000 SEQUENCE */ s", TableName("d", "s"), False),
+        ("CREATE SEQUENCE s START WITH 5", ["d.s"]),
+        ("CREATE OR REPLACE SEQUENCE IF NOT EXISTS `e`.`s`", ["e.s"]),
+        ("DROP SEQUENCE IF EXISTS e.s, `t u`, d.v", ["e.s", "d.t u", "d.v"]),
+        ("/* x */ DROP /*!50000 SEQUENCE */ s", ["d.s"]),
     ],
 )
-def test_sequences_are_told_by_their_names(sql: str, name: TableName, exists: bool) -> None:
-    assert read_sequence(recognise(sql, "mariadb").tokens, "d") == (name, exists)
+def test_sequences_are_told_by_their_names(sql: str, names: list[str]) -> None:
+    assert list(map(str, read_sequences(recognise(sql, "mariadb").tokens, "d"))) == names
+
+
+@pytest.mark.parametrize(
+    ("sql", "name"),
+    [
+        ("INSERT INTO x VALUES (1, CONCAT('a', 'f('))", ("", "x")),
+        ("INSERT /* y */ LOW_PRIORITY IGNORE x (i, j) SELECT COUNT(*), 1 FROM t WHERE i IN (1)", ("", "x")),
+        ("INSERT x SELECT COUNT(*) FROM t WHERE i IN (1)", ("", "x")),
+        ("REPLACE d.x SET i = 1", ("d", "x")),
+        ("UPDATE x SET i = 6", ("", "x")), ("UPDATE x, t SET t.i = 6", None), ("UPDATE x JOIN t SET t.i = 6", None),
+        ("DELETE FROM `d`.`x` WHERE i = 1", ("d", "x")), ("DELETE x, t FROM x JOIN t", None),
+        ("DELETE FROM x USING x JOIN t", None), ("DELETE FROM x", ("", "x")),
+        ("INSERT INTO x VALUES (f(1))", None), ("INSERT INTO x VALUES (o.count(1))", None),
+        ("DELETE FROM x WHERE f (i)", None), ("SELECT f()", None), ("WITH a AS (SELECT 1) DELETE FROM x", None),
+    ],
+)  # fmt: skip
+def test_which_table_alone_a_statement_writes_to(sql: str, name: tuple[str, str] | None) -> None:
+    assert only_written(recognise(sql, "mariadb").tokens) == name
 
 
 def test_a_query_event_tells_its_session() -> None:
@@ -215,6 +233,9 @@ def test_a_query_event_tells_its_session() -> None:
         ('"a""b`c" = \'"x"\' /* "y" */', ANSI_QUOTES, '`a"b``c` = \'"x"\' /* "y" */'),
         ("'\\'\"' \"t\"", ANSI_QUOTES, "'\\'\"' `t`"),
         ("\"a\\\" '\\'", ANSI_QUOTES | NO_BACKSLASH_ESCAPES, "`a\\` '\\\\'"),
+        ("-- it's\n--\n'\\' --\v'\n", NO_BACKSLASH_ESCAPES, "-- it's\n--\n'\\\\' --\v'\n"),
+        ("[a b] '[c]' /* [d] */ `[e]`", 1 << 10, "`a b` '[c]' /* [d] */ `[e]`"),
+        ("[a]", 0, "[a]"),
         ("\"x\" 'a\\nb'", 0, "\"x\" 'a\\nb'"),
     ],
 )
