@@ -460,7 +460,7 @@ class Connection:
                 raise ConfigError(f"the target does not let the session set {name}: {exc}", key=self._key) from exc
         self._lift_limits()
         # The variable has one name in MySQL and two in MariaDB; the statement is the same everywhere.
-        self.execute(b"SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED")
+        self.execute(b"SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED, READ WRITE")
         checked = ", ".join(f"@@SESSION.{name}" for name in ("time_zone", "sql_mode", "foreign_key_checks"))
         zone, mode, checks = self.rows(f"SELECT {checked}")[0]
         if zone != "+00:00" or set(mode.split(",")) != set(ROW_SQL_MODE.split(",")) or int(checks):

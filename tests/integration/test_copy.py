@@ -446,6 +446,32 @@ def test_tables_are_dropped_where_asked(settings: Settings, source: Endpoint, ta
     assert state_differences(source, target, ["shop"]) == ["shop.own: should not exist"]
 
 
+def test_tables_that_the_source_cannot_open_are_named_at_once(
+    settings: Settings, source: Endpoint, target: Endpoint
+) -> None:
+    make(source)
+    run_sql(source, ["ALTER TABLE log DISCARD TABLESPACE", "ALTER TABLE touched DISCARD TABLESPACE"], database="shop")
+    with pytest.raises(OperationError, match=r"shop\.log cannot be read at the source: (.|\n)*shop\.touched cannot be"):
+        copy(settings)
+    assert copy(settings, exclude=("shop.log", "shop.touched")).tables
+    run_sql(source, ["DROP TABLE log", "DROP TABLE touched"], database="shop")
+
+
+def test_sessions_that_only_read_by_default_are_no_hindrance(
+    settings: Settings, source: Endpoint, target: Endpoint
+) -> None:
+    make(source)
+    name = "tx_read_only" if source.brand == "mariadb" else "transaction_read_only"
+    try:
+        for end in (source, target):
+            end.query(f"SET GLOBAL {name} = 1")
+        report = copy(settings)
+    finally:
+        for end in (source, target):
+            end.query(f"SET GLOBAL {name} = 0")
+    assert {table.state for table in report.tables} == {"done"}
+
+
 @pytest.mark.parametrize("existing", ["drop", pytest.param("keep", marks=LONG)])
 def test_a_view_in_a_tables_place_is_neither_dropped_nor_filled(
     settings: Settings, source: Endpoint, target: Endpoint, existing: str

@@ -60,6 +60,8 @@ class Inventory(msgspec.Struct):
     """Name → CREATE DATABASE."""
     left_out: tuple[str, ...]
     """What is not copied at all, as sentences."""
+    unreadable: tuple[str, ...] = ()
+    """Tables that the source itself cannot open, as sentences."""
 
 
 def read_inventory(
@@ -71,6 +73,7 @@ def read_inventory(
     views: list[TableName] = []
     sequences: dict[TableName, str] = {}
     left_out: list[str] = []
+    unreadable: list[str] = []
     found = connection.rows(
         "SELECT t.table_schema, t.table_name, t.table_type, t.engine, IFNULL(e.transactions, 'NO'), t.table_rows,"
         " t.data_length, t.create_time FROM information_schema.tables t"
@@ -85,7 +88,11 @@ def read_inventory(
         elif kind == "SEQUENCE":
             sequences[name] = show_create(connection, f"SHOW CREATE SEQUENCE {quote_table(name)}")
         elif kind in ("BASE TABLE", "SYSTEM VERSIONED"):
-            create_sql = read_definition(connection, name)
+            try:
+                create_sql = read_definition(connection, name)
+            except PermanentError as exc:
+                unreadable.append(_unreadable(name, exc))
+                continue
             if create_sql is None:
                 continue
             if kind == "SYSTEM VERSIONED":
@@ -102,7 +109,24 @@ def read_inventory(
         and router.filters.takes_database(str(name))
     }  # fmt: skip
     databases = {name: show_create(connection, f"SHOW CREATE DATABASE {quote_name(name)}") for name in sorted(names)}
-    return Inventory(tables, tuple(views), sequences, databases, tuple(left_out))
+    return Inventory(tables, tuple(views), sequences, databases, tuple(left_out), tuple(unreadable))
+
+
+def unreadable_rows(connection: Connection, tables: Iterable[SourceTable]) -> list[str]:
+    """Why no row of some tables can be read (a broken or discarded file), a sentence each."""
+    found = []
+    for table in tables:
+        if table.has_rows:
+            try:
+                connection.rows(f"SELECT 1 FROM {quote_table(table.name)} LIMIT 1")
+            except PermanentError as exc:
+                if exc.code not in _GONE:
+                    found.append(_unreadable(table.name, exc))
+    return found
+
+
+def _unreadable(name: TableName, exc: PermanentError) -> str:
+    return f"{name} cannot be read at the source: {exc}; mend it there (CHECK TABLE says more), or exclude it"
 
 
 def read_definition(connection: Connection, name: TableName) -> str | None:

@@ -92,9 +92,16 @@ def definer_span(tokens: Sequence[Token]) -> Span | None:
     return None
 
 
+_BACKSLASH = "\ue000"
+"""Stands for one that is a character like others; as long, so that places in the text stay what they are."""
+
+
 def tokens_of(sql: str, sql_mode: str) -> Sequence[Token]:
     """The words of a program that was made under a sql_mode."""
-    return read_tokens(sql, ansi_quotes="ANSI_QUOTES" in sql_mode.split(",")).tokens
+    modes = sql_mode.split(",")
+    if "NO_BACKSLASH_ESCAPES" in modes:
+        sql = sql.replace("\\", _BACKSLASH)
+    return read_tokens(sql, ansi_quotes="ANSI_QUOTES" in modes).tokens
 
 
 def is_same_but_definer(one: str, other: str, sql_mode: str) -> bool:

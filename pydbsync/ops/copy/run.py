@@ -18,7 +18,14 @@ from pydbsync.engine.table_plans import router_from
 from pydbsync.errors import ConfigError, OperationError, PermanentError, Stopped, TransientError
 from pydbsync.model import TableName
 from pydbsync.ops.conditions import misnamed
-from pydbsync.ops.copy.definitions import Builder, Inventory, read_definition, read_inventory, read_server
+from pydbsync.ops.copy.definitions import (
+    Builder,
+    Inventory,
+    read_definition,
+    read_inventory,
+    read_server,
+    unreadable_rows,
+)
 from pydbsync.ops.copy.fields import Way
 from pydbsync.ops.copy.journal import Journal, RunRecord, TableRecord
 from pydbsync.ops.copy.markers import Markers, marker_table
@@ -301,6 +308,8 @@ class Copy:
             chosen=[*inventory.tables, *inventory.views, *inventory.sequences], done="copied",
         )  # fmt: skip
         found.problems += self._unmarkable(inventory, found)
+        if not self._options.structure_only:
+            found.problems += unreadable_rows(self._source, inventory.tables.values())
         self._tell_company(found)
         found.problems += wrong_conditions(self._source, inventory, self._options)
         found.notes += expected_cost(inventory, self._options)
@@ -479,6 +488,7 @@ class Copy:
             found = read_inventory(
                 self._source, self._router, chosen=chosen, own=own, with_empty=not self._options.tables
             )
+            refuse(found.unreadable)
             missing = [n for n, record in (known or {}).items() if record.status != "gone" and n not in found.tables]
             if all(read_definition(self._source, name) is None for name in missing):
                 return found

@@ -13,20 +13,14 @@ from pydbsync.ops.capture.history.alter import alter_table, spelled, with_docume
 from pydbsync.ops.capture.history.columns import begins_period, charset_option, is_versioned, key_columns, read_column
 from pydbsync.ops.capture.history.messages import SchemaMessage
 from pydbsync.ops.capture.history.schema import HIDDEN_KEY, TableDef
+from pydbsync.ops.capture.history.temporary import TemporaryTable, of_temporary
 from pydbsync.plan.clauses import key_kind, outer, read_clauses
 from pydbsync.plan.lexer import Brand, Token, shorten
-from pydbsync.plan.recognise import calls_nothing, only_written, read_sequences
+from pydbsync.plan.recognise import only_written, read_sequences
 from pydbsync.plan.statement import Item, NameRef, Statement
 
 LookUp = Callable[[TableName], TableDef | None]
 """The table as the source has it now: the last resort for a definition that the binlog does not tell."""
-
-
-class TemporaryTable(NamedTuple):
-    """Seen by one connection alone, and there in front of a table of that name."""
-
-    thread_id: int
-    name: TableName
 
 
 class Delta(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -141,9 +135,14 @@ class FollowedSchema:
         read.
         """
         try:
-            delta = self._of_temporary(statement, session)
             messages: list[SchemaMessage] = []
-            if delta is None:
+            temporary = of_temporary(
+                statement, self.temporary, brand=self.brand, is_of_thread=session.is_of_thread, exists=self._exists,
+                own=lambda name: TemporaryTable(session.thread_id, self._name(name, session)),
+            )  # fmt: skip
+            if temporary is not None:
+                delta = Delta(temporary=temporary)
+            else:
                 messages, delta = self._applied(statement, session)
         except (IndexError, ValueError, StopIteration) as exc:
             raise PlanError(f"the definition of a column cannot be read ({exc}): {shorten(statement.sql)}") from exc
@@ -171,49 +170,6 @@ class FollowedSchema:
         return [_altered(name, table, table)], Delta()
 
     # temporary tables
-
-    def _of_temporary(self, statement: Statement, session: Session) -> Delta | None:
-        """What a statement about temporary tables changes; None for one about others. Raises PlanError where it cannot
-        be told.
-
-        DROP says TEMPORARY in the binlog where it is of such tables. RENAME, on MariaDB, is of whatever the connection
-        sees under that name.
-        """
-        action = statement.action
-        if statement.temporary:
-            if action == "create-table" and not calls_nothing(_query_of(statement)):
-                raise PlanError("it calls functions, which may have changed rows")
-            return Delta(temporary=tuple((self._own(item.subject, session), item.after is not None)
-                                         for item in statement.items))  # fmt: skip
-        if action == "create-table":
-            if any(self._own(name, session) in self.temporary for name in statement.names if name.role == "like"):
-                raise PlanError("it makes a table like a temporary one, whose columns nothing tells")
-        elif action == "rename-table" and self.brand == "mariadb":
-            return self._renamed_temporary(statement, session)
-        elif action in ("alter-table", "truncate-table", "create-index", "drop-index") and session.is_of_thread:
-            own = self._own(statement.items[0].subject, session)
-            if own in self.temporary or not self._exists(own.name):
-                return self._renamed_temporary(statement, session) or Delta()
-            raise PlanError(
-                f"it is about {own.name}, with a CONNECTION_ID() in it, or about a temporary table of that name, made"
-                " before capture began: which, cannot be told"
-            )
-        return None
-
-    def _own(self, name: NameRef, session: Session) -> TemporaryTable:
-        return TemporaryTable(session.thread_id, self._name(name, session))
-
-    def _renamed_temporary(self, statement: Statement, session: Session) -> Delta | None:
-        changes: dict[TemporaryTable, bool] = {}
-        for item in statement.items:
-            before, after = self._own(item.subject, session), self._own(item.after or item.subject, session)
-            if before != after and changes.get(before, before in self.temporary):
-                changes |= {before: False, after: True}
-        if not changes:
-            return None
-        if any(self._own(item.subject, session) not in changes for item in statement.items):
-            raise PlanError("it renames temporary tables and others")
-        return Delta(temporary=tuple(changes.items()))
 
     def is_of_temporary(self, tokens: Sequence[Token], session: Session) -> bool:
         """Whether a statement that changes rows surely changes those of a temporary table alone."""
@@ -411,12 +367,6 @@ class FollowedSchema:
             if words in (["CONVERT", "PARTITION"], ["CONVERT", "TABLE"]):
                 found[self._name(next(others), session)] = words[1] == "PARTITION"
         return found
-
-
-def _query_of(statement: Statement) -> Sequence[Token]:
-    """What CREATE TABLE … SELECT selects."""
-    words = [token.upper for token in statement.tokens]
-    return statement.tokens[words.index("SELECT") :] if "SELECT" in words else ()
 
 
 def _makes_sequence(statement: Statement) -> bool:
