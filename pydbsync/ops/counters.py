@@ -14,7 +14,7 @@ import msgspec
 from pydbsync.apply.catalog import look_up
 from pydbsync.apply.connection import Connection
 from pydbsync.config.settings import Settings
-from pydbsync.engine.table_plans import router_from
+from pydbsync.engine.routing import router_from
 from pydbsync.errors import OperationError, PermanentError
 from pydbsync.model import TableName
 from pydbsync.ops.servers import SYSTEM_DATABASES, Servers

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from pydbsync.apply.connection import Connection, connection_for_questions
 from pydbsync.config.conflicts import BY_COLUMN, ConflictPolicy
 from pydbsync.config.settings import Settings, TargetSettings
-from pydbsync.engine.table_plans import conflict_policy, router_from
+from pydbsync.engine.routing import conflict_policy, router_from
 from pydbsync.errors import ApplyError, ConfigError, PermanentError
 from pydbsync.model import TableName
 from pydbsync.plan.conflicts import ORDERED_KINDS

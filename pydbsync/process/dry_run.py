@@ -22,9 +22,10 @@ from pydbsync.decode.maxwell import decode_changes
 from pydbsync.engine.control import Control
 from pydbsync.engine.follower import Follower
 from pydbsync.engine.observe import Observer
+from pydbsync.engine.routing import router_from
 from pydbsync.engine.schema_flow import SchemaFlow
 from pydbsync.engine.stages import Stages
-from pydbsync.engine.table_plans import TablePlans, router_from
+from pydbsync.engine.table_plans import TablePlans
 from pydbsync.errors import ConfigError, PlanError, TransientError
 from pydbsync.model import Referrer, SchemaChange, TableName, TableSchema
 from pydbsync.places import Checkpoint

@@ -9,8 +9,9 @@ from pydbsync.decode.canal import CanalTranslator
 from pydbsync.decode.debezium import DebeziumTranslator
 from pydbsync.decode.encrypted import Decryption
 from pydbsync.decode.spoken import ColumnsOf, Translate
+from pydbsync.engine.routing import router_from
 from pydbsync.engine.stages import Stages
-from pydbsync.engine.table_plans import TablePlans, router_from
+from pydbsync.engine.table_plans import TablePlans
 from pydbsync.engine.translated import TranslatedSource, decoder_of
 from pydbsync.model import Column, TableName
 from pydbsync.plan.recognise import recognise

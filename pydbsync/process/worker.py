@@ -28,9 +28,10 @@ from pydbsync.engine.echoes import Echoes
 from pydbsync.engine.follower import Follower
 from pydbsync.engine.gaps import carries_everything
 from pydbsync.engine.marks import ProvenSource, SentMarks
+from pydbsync.engine.routing import router_from
 from pydbsync.engine.schema_flow import SchemaFlow
 from pydbsync.engine.stages import Stages
-from pydbsync.engine.table_plans import TablePlans, router_from
+from pydbsync.engine.table_plans import TablePlans
 from pydbsync.errors import ConfigError, PydbsyncError, Stopped
 from pydbsync.process.conflict_start import refuse_other_end, refuse_unfit
 from pydbsync.process.inputs import translated

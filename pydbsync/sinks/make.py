@@ -12,8 +12,8 @@ from pydbsync.config.search import SearchSettings
 from pydbsync.config.settings import Settings
 from pydbsync.config.sinks import NdjsonSettings, OwnSinkSettings, RedisSettings, for_stream
 from pydbsync.decode.maxwell import decode_changes
+from pydbsync.engine.routing import router_from
 from pydbsync.engine.stages import Stages
-from pydbsync.engine.table_plans import router_from
 from pydbsync.errors import ConfigError, PydbsyncError
 from pydbsync.protocols import Source
 from pydbsync.route.router import Router

@@ -8,7 +8,7 @@ import msgspec
 
 from pydbsync.config.routes import AddedColumn, RouteSettings
 from pydbsync.config.settings import Settings
-from pydbsync.engine.table_plans import row_settings
+from pydbsync.engine.routing import row_settings
 from pydbsync.errors import PlanError
 from pydbsync.model import Column, TableName, TableSchema
 from pydbsync.plan.routed.rows import RowRoute, source_columns

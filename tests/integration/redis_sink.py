@@ -10,7 +10,7 @@ import redis
 import lab
 from pydbsync.config.settings import Settings
 from pydbsync.config.sinks import RedisSettings
-from pydbsync.engine.table_plans import router_from
+from pydbsync.engine.routing import router_from
 from pydbsync.sinks.redis.make import RedisParts, redis_parts
 from tests.integration.sink_runs import LOG, sink_settings
 from tests.servers import Endpoint

@@ -15,7 +15,7 @@ from urllib.parse import quote, urlsplit
 
 from pydbsync.config.search import SearchSettings
 from pydbsync.config.settings import Settings
-from pydbsync.engine.table_plans import router_from
+from pydbsync.engine.routing import router_from
 from pydbsync.sinks.search.make import SearchParts, search_parts
 from tests.certificates import KeyPair
 from tests.integration.sink_runs import LOG, sink_settings

@@ -11,7 +11,7 @@ from typing import Any
 import pymysql
 import pytest
 
-from pydbsync.engine.table_plans import router_from
+from pydbsync.engine.routing import router_from
 from pydbsync.errors import ConfigError
 from pydbsync.ops.parked.desk import ALL, ParkedDesk
 from pydbsync.ops.parked.select import Selection

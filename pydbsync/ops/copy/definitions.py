@@ -12,7 +12,7 @@ from pydbsync.apply.connection import Connection
 from pydbsync.apply.ddl.schema_change import run_statement
 from pydbsync.apply.ddl.shown import show_create
 from pydbsync.config.settings import Settings
-from pydbsync.engine.table_plans import table_routes
+from pydbsync.engine.routing import table_routes
 from pydbsync.errors import OperationError, PermanentError, PlanError
 from pydbsync.model import SchemaChange, TableName
 from pydbsync.ops.servers import SYSTEM_DATABASES

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from pydbsync.config.routes import RouteSettings
 from pydbsync.config.settings import Settings
-from pydbsync.engine.table_plans import row_settings
+from pydbsync.engine.routing import row_settings
 from pydbsync.model import TableName
 from pydbsync.plan.lexer import Edit, Span, Token
 from pydbsync.plan.quoting import quote_table

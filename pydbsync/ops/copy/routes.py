@@ -9,7 +9,7 @@ from collections.abc import Iterable
 import msgspec
 
 from pydbsync.config.settings import Settings, columns_of
-from pydbsync.engine.table_plans import apply_mode_of, row_route, row_settings
+from pydbsync.engine.routing import apply_mode_of, row_route, row_settings
 from pydbsync.errors import OperationError, PlanError
 from pydbsync.model import TableName, TableSchema
 from pydbsync.ops.chunks import RowKey

@@ -14,7 +14,7 @@ from pydbsync.apply.mark import MarkedConnection
 from pydbsync.apply.table_start import ALL_TABLES, TableStart
 from pydbsync.backoff import Backoff
 from pydbsync.config.settings import Settings
-from pydbsync.engine.table_plans import router_from
+from pydbsync.engine.routing import router_from
 from pydbsync.errors import ConfigError, OperationError, PermanentError, Stopped, TransientError
 from pydbsync.model import TableName
 from pydbsync.ops.conditions import misnamed

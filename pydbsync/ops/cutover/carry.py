@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pydbsync.engine.table_plans import router_from
+from pydbsync.engine.routing import router_from
 from pydbsync.model import TableName
 from pydbsync.ops.copy.options import CopyOptions
 from pydbsync.ops.copy.programs import missing_definers

@@ -17,7 +17,8 @@ from pydbsync.apply.connection import TOO_LONG_CODE, Connection
 from pydbsync.config.servers import TargetSettings
 from pydbsync.config.settings import Settings
 from pydbsync.decode.maxwell import decode_message
-from pydbsync.engine.table_plans import TablePlans, router_from
+from pydbsync.engine.routing import router_from
+from pydbsync.engine.table_plans import TablePlans
 from pydbsync.errors import OperationError, PermanentError, PlanError
 from pydbsync.model import COMMIT_ROW, NO_JSON, RowChange, SchemaChange, TableName, read_image
 from pydbsync.ops.answers import exact_rows

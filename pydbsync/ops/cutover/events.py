@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from pydbsync.apply.connection import Connection
 from pydbsync.config.settings import Settings
-from pydbsync.engine.table_plans import router_from
+from pydbsync.engine.routing import router_from
 from pydbsync.errors import ApplyError
 from pydbsync.model import TableName
 from pydbsync.ops.servers import SYSTEM_DATABASES, Server

@@ -10,7 +10,7 @@ import pika
 from pydbsync.apply.checkpoint import CheckpointRow
 from pydbsync.apply.connection import Connection
 from pydbsync.apply.tables.progress import FRESH
-from pydbsync.engine.table_plans import router_from
+from pydbsync.engine.routing import router_from
 from pydbsync.errors import PydbsyncError
 from pydbsync.ops.counters import last_numbers, placed_sequences, read_counters
 from pydbsync.ops.cutover.dangling import Last

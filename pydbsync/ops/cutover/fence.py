@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
 from pydbsync.apply.connection import Connection
-from pydbsync.engine.table_plans import router_from
+from pydbsync.engine.routing import router_from
 from pydbsync.errors import ApplyError, OperationError, PydbsyncError, SourceError
 from pydbsync.model import TableName
 from pydbsync.ops.cutover.events import disable_events, enable_events, enabled_events

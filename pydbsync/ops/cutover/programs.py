@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from pydbsync.apply.connection import Connection
-from pydbsync.engine.table_plans import router_from
+from pydbsync.engine.routing import router_from
 from pydbsync.model import TableName
 from pydbsync.ops.copy.definitions import Inventory, read_inventory
 from pydbsync.ops.copy.programs import Program, make_programs, read_events, read_routines, read_views

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import msgspec
 
-from pydbsync.engine.table_plans import router_from
+from pydbsync.engine.routing import router_from
 from pydbsync.errors import ApplyError, PydbsyncError
 from pydbsync.ops.copy.programs import read_triggers
 from pydbsync.ops.counters import behind_of

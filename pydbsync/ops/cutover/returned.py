@@ -16,7 +16,7 @@ from typing import Literal, TypeAlias
 import msgspec
 
 from pydbsync.apply.state import ensure_state_schema
-from pydbsync.engine.table_plans import router_from
+from pydbsync.engine.routing import router_from
 from pydbsync.errors import OperationError
 from pydbsync.killpoints import kill_point
 from pydbsync.model import RowChange, SchemaChange

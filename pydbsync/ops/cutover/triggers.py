@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Literal
 
 from pydbsync.apply.connection import Connection
-from pydbsync.engine.table_plans import router_from
+from pydbsync.engine.routing import router_from
 from pydbsync.errors import ApplyError
 from pydbsync.model import TableName
 from pydbsync.ops.copy.programs import Program, make_programs, read_triggers

@@ -11,7 +11,7 @@ import msgspec
 from pydbsync.apply.feeders import Feeders
 from pydbsync.apply.tables.seen import Thing
 from pydbsync.config.settings import Settings
-from pydbsync.engine.table_plans import router_from
+from pydbsync.engine.routing import router_from
 from pydbsync.errors import ApplyError, OperationError, TransientError
 from pydbsync.model import TableName
 from pydbsync.ops.ddl_watch.databases import database_differences

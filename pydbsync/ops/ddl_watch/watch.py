@@ -16,7 +16,7 @@ from pydbsync.apply.mark import MarkedConnection
 from pydbsync.apply.tables.seen import SeenTable, Thing
 from pydbsync.apply.tables.worker import Incident, add_incident
 from pydbsync.config.settings import Settings
-from pydbsync.engine.table_plans import router_from
+from pydbsync.engine.routing import router_from
 from pydbsync.errors import ApplyError, ConfigError, OperationError, PydbsyncError, Stopped
 from pydbsync.model import TableName
 from pydbsync.ops.ddl_watch.ledger import Difference, Ledger

@@ -14,7 +14,7 @@ import msgspec
 from pydbsync.apply.connection import Connection
 from pydbsync.config.servers import TargetSettings
 from pydbsync.config.settings import Settings
-from pydbsync.engine.table_plans import router_from
+from pydbsync.engine.routing import router_from
 from pydbsync.errors import ConfigError, PydbsyncError, SourceError, TransientError
 from pydbsync.ops.doctor.grants import Grants, grant_statement, own_grants, role_statement
 from pydbsync.route.router import Router

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pydbsync.apply.catalog import read_table
 from pydbsync.apply.connection import Connection
 from pydbsync.config.settings import columns_of
-from pydbsync.engine.table_plans import row_route, row_settings
+from pydbsync.engine.routing import row_route, row_settings
 from pydbsync.errors import PlanError
 from pydbsync.model import TableName
 from pydbsync.ops.doctor.catalogue import (

@@ -27,7 +27,8 @@ from pydbsync.apply.tables.operator_audit import actor_here
 from pydbsync.apply.tables.parked import read_rests
 from pydbsync.config.settings import Settings
 from pydbsync.decode.maxwell import decode_message
-from pydbsync.engine.table_plans import TablePlans, router_from
+from pydbsync.engine.routing import router_from
+from pydbsync.engine.table_plans import TablePlans
 from pydbsync.errors import DecodeError, OperationError, PermanentError, PlanError
 from pydbsync.model import Change, RowChange, SchemaChange, TableName, TableSchema
 from pydbsync.ops.parked.conflicts import NoConflict, ParkedConflicts

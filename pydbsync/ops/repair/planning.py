@@ -11,7 +11,7 @@ from typing import TypeAlias
 import msgspec
 
 from pydbsync.config.settings import Settings
-from pydbsync.engine.table_plans import router_from
+from pydbsync.engine.routing import router_from
 from pydbsync.errors import ApplyError, OperationError, PlanError, TransientError
 from pydbsync.model import NO_JSON, TableName, read_image
 from pydbsync.ops.conditions import condition_of, unmatched, without_table

@@ -11,7 +11,7 @@ from pathlib import Path
 import msgspec
 
 from pydbsync.config.settings import Settings
-from pydbsync.engine.table_plans import router_from
+from pydbsync.engine.routing import router_from
 from pydbsync.errors import OperationError
 from pydbsync.model import TableName
 from pydbsync.ops.brake import Brake, LoadLimits

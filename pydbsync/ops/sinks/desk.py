@@ -17,7 +17,7 @@ from pydbsync.apply.tables.operator_audit import actor_here
 from pydbsync.config.settings import Settings
 from pydbsync.config.sinks import NdjsonSettings
 from pydbsync.decode.maxwell import decode_message
-from pydbsync.engine.table_plans import router_from
+from pydbsync.engine.routing import router_from
 from pydbsync.errors import DecodeError, OperationError, PlanError
 from pydbsync.model import Change, Delivery, Marker, RowChange, SchemaChange, TableName, TableSchema
 from pydbsync.ops.parked.counts import Count, counted, shape_of

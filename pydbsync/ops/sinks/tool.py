@@ -15,7 +15,7 @@ import msgspec
 from pydbsync.apply.catalog import read_table
 from pydbsync.apply.connection import Connection
 from pydbsync.config.settings import Settings
-from pydbsync.engine.table_plans import router_from
+from pydbsync.engine.routing import router_from
 from pydbsync.errors import OperationError, PlanError, Stopped
 from pydbsync.model import Place, TableName, TableSchema
 from pydbsync.ops.copy.sessions import SourceReader

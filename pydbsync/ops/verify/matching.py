@@ -9,7 +9,7 @@ from typing import NamedTuple
 from pydbsync.config.routes import RouteSettings
 from pydbsync.config.settings import Settings
 from pydbsync.config.shapes import columns_of
-from pydbsync.engine.table_plans import row_route
+from pydbsync.engine.routing import row_route
 from pydbsync.errors import OperationError, PlanError
 from pydbsync.model import INTEGER_KINDS, TEXT_KINDS, Column, TableName, TableSchema
 from pydbsync.ops.chunks import RowKey

@@ -9,7 +9,7 @@ import msgspec
 
 from pydbsync.config.routes import RouteSettings
 from pydbsync.config.settings import Settings, ShardSettings
-from pydbsync.engine.table_plans import row_settings
+from pydbsync.engine.routing import row_settings
 from pydbsync.model import TableName
 from pydbsync.ops.servers import SYSTEM_DATABASES, Server, read_names
 from pydbsync.plan.quoting import quote_name

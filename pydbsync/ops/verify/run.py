@@ -18,7 +18,7 @@ import msgspec
 
 from pydbsync.apply.connection import SLOW_CODES
 from pydbsync.config.settings import Settings
-from pydbsync.engine.table_plans import router_from
+from pydbsync.engine.routing import router_from
 from pydbsync.errors import ApplyError, OperationError, PermanentError, Stopped, TransientError
 from pydbsync.model import TableName
 from pydbsync.ops.brake import Brake, LoadLimits
