@@ -7,10 +7,9 @@ import functools
 import hashlib
 import io
 from collections.abc import Callable, Mapping
-from typing import Any, Literal, NamedTuple, TypeAlias
+from typing import Literal, NamedTuple, TypeAlias
 
 import msgspec
-from msgspec.structs import astuple
 
 from pydbsync.config.conflicts import ConflictPolicy
 from pydbsync.errors import LossyValueError, PlanError
@@ -33,10 +32,8 @@ from pydbsync.plan.literals import NULL, float_bits, literal_for
 from pydbsync.plan.literals import Literal as ValueLiteral
 from pydbsync.plan.lossy import MARKS, RULES, Suspect, Suspicion, suspects_of
 from pydbsync.plan.quoting import quote_name, quote_table
+from pydbsync.plan.row_images import Tokens, column_names, key_decoder, token_decoder
 from pydbsync.plan.tool_tables import bases_of
-
-Tokens: TypeAlias = tuple[msgspec.Raw, ...]
-"""The JSON text of each value of a row."""
 
 
 class ColumnOverrides(msgspec.Struct, frozen=True):
@@ -146,7 +143,7 @@ class RowShape:
         self._marked = [suspect for suspect in suspects if suspect.rule in MARKS]
         self._marks = tuple({mark for suspect in self._marked for mark in MARKS[suspect.rule]})
         self._index = {column.name: i for i, column in enumerate(columns)}
-        self._decode = _token_decoder(names)
+        self._decode = token_decoder(names)
         self._conditions = [self._condition_for(column) for column in columns]
         self._key_columns = frozenset(schema.row_key)
         self._documents = {
@@ -352,54 +349,6 @@ class ShapeError(PlanError):
     """The row image has other columns than the shape was compiled for."""
 
 
-def column_names(data: msgspec.Raw) -> tuple[str, ...]:
-    """The column names of a row image, in order."""
-    return tuple(read_image(data))
-
-
-def _token_decoder(names: tuple[str, ...], *, allow_others: bool = False) -> Callable[[msgspec.Raw], Tokens]:
-    """Picks the tokens of these columns out of an object, in this order; a compiled struct is by far the fastest way.
-
-    What it returns raises msgspec.ValidationError if one is missing, or if there are others that are not allowed.
-    """
-    if not all(_is_field_name(name) for name in names):
-        return functools.partial(_tokens_by_dict, names=names, allow_others=allow_others)
-    decode = _struct_decoder(names, allow_others=allow_others)
-    return lambda data: astuple(decode(data))
-
-
-def _key_decoder(names: tuple[str, ...]) -> Callable[[msgspec.Raw], bytes]:
-    """Joins the tokens of these columns: runs once a row, so that the usual key of one column has a way of its own."""
-    if len(names) == 1 and _is_field_name(names[0]):
-        decode = _struct_decoder(names, allow_others=True)
-        return lambda data: bytes(decode(data).c0)
-    tokens = _token_decoder(names, allow_others=True)
-    return lambda data: b",".join(tokens(data))
-
-
-def _struct_decoder(names: tuple[str, ...], *, allow_others: bool) -> Callable[[msgspec.Raw], Any]:
-    image = msgspec.defstruct(
-        "RowImage",
-        [(f"c{index}", msgspec.Raw) for index in range(len(names))],
-        rename={f"c{index}": name for index, name in enumerate(names)},
-        forbid_unknown_fields=not allow_others,
-        gc=False,
-    )
-    return msgspec.json.Decoder(image).decode
-
-
-def _is_field_name(name: str) -> bool:
-    # msgspec wants no field name that JSON would have to escape
-    return '"' not in name and "\\" not in name and name.isprintable()
-
-
-def _tokens_by_dict(data: msgspec.Raw, *, names: tuple[str, ...], allow_others: bool) -> Tokens:
-    found = read_image(data)
-    if not all(name in found for name in names) or (not allow_others and len(found) != len(names)):
-        raise msgspec.ValidationError(f"expected the columns {', '.join(names)}")
-    return tuple(found[name] for name in names)
-
-
 def _plain_condition(name: bytes, literal: bytes, token: bytes) -> bytes:
     return name + b" = " + literal
 
@@ -566,7 +515,7 @@ class TablePlan:
     def _compile_key(self, shape: RowShape) -> None:
         by_target = {column.name: name for column, name in zip(shape.columns, shape.names, strict=True)}
         self._key_names = tuple(by_target.get(name, name) for name in self.row_key)
-        self._key_of = _key_decoder(self._key_names)
+        self._key_of = key_decoder(self._key_names)
         # Maxwell may spell a name outside ASCII with escapes: then only a full decode can tell.
         is_plain = all(name.isascii() and name.isprintable() for name in self._key_names)
         self._key_markers = tuple(msgspec.json.encode(name) + b":" for name in self._key_names) if is_plain else (b":",)
