@@ -15,7 +15,7 @@ from pydbsync.apply.agreement import agreement_for
 from pydbsync.apply.attempt import Attempt
 from pydbsync.apply.catalog import LiveCatalog, collation_of, databases_with_table, read_table
 from pydbsync.apply.conflicts import Conflicts
-from pydbsync.apply.connection import DUPLICATE_CODE, Connection
+from pydbsync.apply.connection import Connection
 from pydbsync.apply.ddl.copy_check import CopyCheck
 from pydbsync.apply.ddl.copy_rows import CopyRowsTable
 from pydbsync.apply.ddl.running import commit, run_all, run_planned
@@ -24,6 +24,7 @@ from pydbsync.apply.ddl.structure_watch import StructureWatch
 from pydbsync.apply.feeders import Feeders
 from pydbsync.apply.origin import StreamOrigin
 from pydbsync.apply.parking import Parking
+from pydbsync.apply.server_errors import DUPLICATE_CODE
 from pydbsync.apply.session import Session
 from pydbsync.apply.table_start import CopyStart, load_copy_start
 from pydbsync.apply.tables.pause import PauseTable

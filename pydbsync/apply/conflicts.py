@@ -16,8 +16,9 @@ from typing import NamedTuple
 import msgspec
 
 from pydbsync.apply.agreement import Agreement
-from pydbsync.apply.connection import DUPLICATE_CODE, Connection
+from pydbsync.apply.connection import Connection
 from pydbsync.apply.ddl.running import run_planned
+from pydbsync.apply.server_errors import DUPLICATE_CODE
 from pydbsync.apply.tables.conflict import ConflictTable
 from pydbsync.errors import OperationError, PermanentError, PlanError
 from pydbsync.killpoints import kill_point

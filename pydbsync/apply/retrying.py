@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 
-from pydbsync.apply.connection import LEFTOVER_CODE, LOST_CODES, READ_ONLY_CODES
+from pydbsync.apply.server_errors import LEFTOVER_CODE, LOST_CODES, READ_ONLY_CODES
 from pydbsync.backoff import Backoff, Waitable
 from pydbsync.errors import Stopped, TransientError
 

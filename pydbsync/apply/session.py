@@ -10,9 +10,10 @@ from typing import TypeVar
 
 from pydbsync.apply.catalog import LiveCatalog
 from pydbsync.apply.checkpoint import CheckpointRow
-from pydbsync.apply.connection import READ_ONLY_CODES, Connection
+from pydbsync.apply.connection import Connection
 from pydbsync.apply.origin import StreamOrigin, former_server, keep_origin, refuse_another, server_of
 from pydbsync.apply.retrying import Retrying
+from pydbsync.apply.server_errors import READ_ONLY_CODES
 from pydbsync.apply.state import ensure_state_schema
 from pydbsync.backoff import Backoff
 from pydbsync.config.settings import Settings

@@ -9,9 +9,10 @@ from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 from pydbsync.apply.catalog import read_table
-from pydbsync.apply.connection import SLOW_CODES, Connection
+from pydbsync.apply.connection import Connection
 from pydbsync.apply.mark import MarkedConnection
 from pydbsync.apply.retrying import Retrying
+from pydbsync.apply.server_errors import SLOW_CODES
 from pydbsync.backoff import Backoff
 from pydbsync.config.settings import RetrySettings, Settings
 from pydbsync.errors import ConfigError, OperationError, PermanentError, Stopped, TransientError

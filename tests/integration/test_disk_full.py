@@ -10,7 +10,7 @@ import pymysql
 import pytest
 
 import lab
-from pydbsync.apply.connection import server_error
+from pydbsync.apply.server_errors import server_error
 from pydbsync.errors import PermanentError, TransientError
 from tests.integration.engine import parked, replay
 from tests.integration.test_target_faults import meanwhile

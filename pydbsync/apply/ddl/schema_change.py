@@ -15,12 +15,13 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from pydbsync.apply.connection import DUPLICATE_CODE, Connection
+from pydbsync.apply.connection import Connection
 from pydbsync.apply.ddl.clause_proof import Proof
 from pydbsync.apply.ddl.merged_keys import unnamed_keys_left
 from pydbsync.apply.ddl.schema_session import session_of
 from pydbsync.apply.ddl.shown import show_create
 from pydbsync.apply.ddl.structure_proof import prove
+from pydbsync.apply.server_errors import DUPLICATE_CODE
 from pydbsync.errors import PermanentError, PlanError, TransientError
 from pydbsync.model import SchemaChange, TableName
 from pydbsync.plan.ddl import PlannedSchemaChange

@@ -6,7 +6,8 @@ from collections.abc import Iterable
 
 import msgspec
 
-from pydbsync.apply.connection import DUPLICATE_CODE, Connection
+from pydbsync.apply.connection import Connection
+from pydbsync.apply.server_errors import DUPLICATE_CODE
 from pydbsync.model import TableName
 from pydbsync.plan.quoting import quote_name
 from pydbsync.work import ParkedChange, ParkedRows

@@ -10,8 +10,9 @@ from typing import Any
 
 import pymysql.cursors
 
-from pydbsync.apply.connection import Connection, server_error
+from pydbsync.apply.connection import Connection
 from pydbsync.apply.mark import MarkedConnection
+from pydbsync.apply.server_errors import server_error
 from pydbsync.errors import PermanentError
 from pydbsync.ops.answers import DoubtfulError, check_warnings, exact_rows
 

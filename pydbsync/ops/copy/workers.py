@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from pydbsync.apply.connection import LOST_CODES
+from pydbsync.apply.server_errors import LOST_CODES
 from pydbsync.errors import OperationError, PermanentError, Stopped, TransientError
 from pydbsync.killpoints import kill_point
 from pydbsync.model import TableSchema

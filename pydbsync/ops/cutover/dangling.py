@@ -13,7 +13,8 @@ from typing import Any
 import msgspec
 
 from pydbsync.apply.catalog import LiveCatalog
-from pydbsync.apply.connection import TOO_LONG_CODE, Connection
+from pydbsync.apply.connection import Connection
+from pydbsync.apply.server_errors import TOO_LONG_CODE
 from pydbsync.config.servers import TargetSettings
 from pydbsync.config.settings import Settings
 from pydbsync.decode.maxwell import decode_message

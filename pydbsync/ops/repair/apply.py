@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple, TypeAlias
 
-from pydbsync.apply.connection import DUPLICATE_CODE, Connection
+from pydbsync.apply.connection import Connection
+from pydbsync.apply.server_errors import DUPLICATE_CODE
 from pydbsync.errors import PermanentError, PlanError
 from pydbsync.model import TableName
 from pydbsync.ops.answers import DoubtfulError

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from pydbsync.apply.connection import SLOW_CODES
+from pydbsync.apply.server_errors import SLOW_CODES
 from pydbsync.errors import OperationError, TransientError
 from pydbsync.ops.brake import Brake
 from pydbsync.ops.chunks import Chunk, ChunkSize, KeyValues, estimated_rows

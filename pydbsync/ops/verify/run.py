@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from pydbsync.apply.connection import SLOW_CODES
+from pydbsync.apply.server_errors import SLOW_CODES
 from pydbsync.config.settings import Settings
 from pydbsync.engine.routing import router_from
 from pydbsync.errors import ApplyError, OperationError, PermanentError, Stopped, TransientError

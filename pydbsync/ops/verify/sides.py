@@ -12,7 +12,8 @@ from typing import NamedTuple
 
 import msgspec
 
-from pydbsync.apply.connection import TOO_LONG_CODE, Connection
+from pydbsync.apply.connection import Connection
+from pydbsync.apply.server_errors import TOO_LONG_CODE
 from pydbsync.errors import PermanentError
 from pydbsync.model import TableSchema
 from pydbsync.ops.answers import DoubtfulError, exact_rows

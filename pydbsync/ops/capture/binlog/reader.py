@@ -20,8 +20,8 @@ from msgspec import Struct
 from pymysqlreplication import BinLogStreamReader
 from pymysqlreplication.event import FormatDescriptionEvent
 
-from pydbsync.apply.connection import LOST_CODES, TRANSIENT_CODES
 from pydbsync.apply.raw_connection import RawConnection
+from pydbsync.apply.server_errors import LOST_CODES, TRANSIENT_CODES
 from pydbsync.errors import OperationError, SourceError
 from pydbsync.ops.capture.binlog.kinds import FORMAT_DESCRIPTION, HEARTBEAT, HEARTBEAT_V2, ROTATE
 from pydbsync.ops.capture.binlog.refusals import refusal
