@@ -9,7 +9,8 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Final
 
-from pydbsync.config.expressions import Condition, ExpressionError, names_in, parse_condition
+from pydbsync.config.conditions import Condition, ExpressionError
+from pydbsync.config.expressions import names_in, parse_condition
 from pydbsync.config.values import (
     FILE,
     SECRET,

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from decimal import Context, Decimal
 from typing import NamedTuple, TypeAlias
 
-from pydbsync.config.expressions import (
+from pydbsync.config.conditions import (
     All,
     Any,
     Arithmetic,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pydbsync.config.expressions import (
+from pydbsync.config.conditions import (
     All,
     Any,
     Arithmetic,
@@ -18,9 +18,8 @@ from pydbsync.config.expressions import (
     Not,
     Number,
     Text,
-    names_in,
-    parse_condition,
 )
+from pydbsync.config.expressions import names_in, parse_condition
 
 
 def test_and_binds_closer_than_or_and_not_less_than_a_comparison() -> None:
