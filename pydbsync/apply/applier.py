@@ -49,7 +49,8 @@ from pydbsync.plan.lexer import shorten
 from pydbsync.plan.online import OnlineChanges
 from pydbsync.plan.quoting import quote_table
 from pydbsync.plan.row_statements import RowStatement, show_image
-from pydbsync.plan.rows import Dialect, TablePlan
+from pydbsync.plan.rows import TablePlan
+from pydbsync.plan.target import Dialect
 from pydbsync.protocols import Decode
 from pydbsync.work import (
     PENDING,

@@ -15,7 +15,7 @@ from pydbsync.errors import TransientError
 from pydbsync.model import GEOMETRY_KINDS, Column, Period, Referrer, TableName, TableSchema
 from pydbsync.plan.lexer import unquote_string
 from pydbsync.plan.lossy import computed_by
-from pydbsync.plan.rows import Dialect
+from pydbsync.plan.target import Dialect
 
 JSON_CHECK = re.compile(r"json_valid\(`((?:[^`]|``)*)`\)", re.IGNORECASE)
 """How MariaDB says in a CHECK clause that a column, in backquotes, was declared JSON."""

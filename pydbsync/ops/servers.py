@@ -19,7 +19,7 @@ from pydbsync.errors import ConfigError, OperationError, PermanentError, Stopped
 from pydbsync.model import TableName, TableSchema
 from pydbsync.ops.answers import exact_rows
 from pydbsync.plan.quoting import quote_table
-from pydbsync.plan.rows import Dialect
+from pydbsync.plan.target import Dialect
 
 _T = TypeVar("_T")
 

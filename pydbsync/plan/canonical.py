@@ -30,7 +30,7 @@ from pydbsync.model import (
 )
 from pydbsync.plan.normal import normal_float, normal_json
 from pydbsync.plan.quoting import quote_name
-from pydbsync.plan.rows import Dialect
+from pydbsync.plan.target import Dialect
 
 Values = tuple[bytes | None, ...]
 """One row in canonical form, a value a column."""

@@ -11,7 +11,7 @@ from pydbsync.errors import OperationError
 from pydbsync.model import GEOMETRY_KINDS, Column
 from pydbsync.plan.canonical import ONE_TO_ONE, UNSPEAKABLE, Form, form_of, in_bytes, is_reversible, printed, spell
 from pydbsync.plan.quoting import quote_name
-from pydbsync.plan.rows import Dialect
+from pydbsync.plan.target import Dialect
 
 
 def image_expression(column: Column, dialect: Dialect) -> str:

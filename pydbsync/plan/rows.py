@@ -27,12 +27,12 @@ from pydbsync.model import (
 from pydbsync.plan.documents import are_spelled_apart, document_condition, document_likeness
 from pydbsync.plan.identity import Readings, readings_of, row_identity
 from pydbsync.plan.large import LARGE_BYTES, Write, write_literal
-from pydbsync.plan.lexer import Brand
 from pydbsync.plan.literals import NULL, float_bits, literal_for
 from pydbsync.plan.literals import Literal as ValueLiteral
 from pydbsync.plan.lossy import MARKS, RULES, Suspect, Suspicion, suspects_of
 from pydbsync.plan.quoting import quote_name, quote_table
 from pydbsync.plan.row_images import Tokens, column_names, key_decoder, token_decoder
+from pydbsync.plan.target import DEFAULT_DIALECT, Dialect
 from pydbsync.plan.tool_tables import bases_of
 
 
@@ -44,23 +44,9 @@ class ColumnOverrides(msgspec.Struct, frozen=True):
     shift_s: int = 0
 
 
-class Dialect(msgspec.Struct, frozen=True):
-    """What the plan must know of the target server."""
-
-    is_mariadb: bool = True
-    version: tuple[int, ...] = (10, 11)
-    charset: str | None = None
-    """`@@character_set_server`, what a database gets that is created without one."""
-
-    @property
-    def brand(self) -> Brand:
-        return "mariadb" if self.is_mariadb else "mysql"
-
-
 LONG_KINDS = TEXT_KINDS | BINARY_KINDS | {"json"}
 """Whose values are shown by their beginning."""
 _NO_OVERRIDES = ColumnOverrides()
-_DEFAULT_DIALECT = Dialect()
 
 
 class LossPolicy(msgspec.Struct, frozen=True):
@@ -403,7 +389,7 @@ class TablePlan:
         schema: TableSchema,
         *,
         overrides: ColumnOverrides = _NO_OVERRIDES,
-        dialect: Dialect = _DEFAULT_DIALECT,
+        dialect: Dialect = DEFAULT_DIALECT,
         loss: LossPolicy = _NO_LOSS,
         apply_mode: ApplyMode = "replace",
         passes_actions_on: bool | None = True,

@@ -34,9 +34,10 @@ from pydbsync.plan.batch import single_statements
 from pydbsync.plan.ddl import PlannedSchemaChange
 from pydbsync.plan.lexer import Brand, read_tokens
 from pydbsync.plan.quoting import quote_name
-from pydbsync.plan.rows import Dialect, TablePlan
+from pydbsync.plan.rows import TablePlan
 from pydbsync.plan.statement import parse_statement
 from pydbsync.plan.table_definition import TableDefinition, alter_table, define_table
+from pydbsync.plan.target import Dialect
 from pydbsync.process.inputs import translated
 from pydbsync.process.source_server import AskedSource
 from pydbsync.process.stop_signals import stop_on_signals

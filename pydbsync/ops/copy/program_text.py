@@ -9,7 +9,7 @@ from pydbsync.errors import PlanError
 from pydbsync.plan.introducers import kept_introducers
 from pydbsync.plan.lexer import Edit, Span, Token, read_tokens
 from pydbsync.plan.quoting import quote_name
-from pydbsync.plan.rows import Dialect
+from pydbsync.plan.target import Dialect
 
 _MODES_OF_MYSQL = frozenset({
     "ALLOW_INVALID_DATES", "ANSI", "ANSI_QUOTES", "ERROR_FOR_DIVISION_BY_ZERO", "HIGH_NOT_PRECEDENCE", "IGNORE_SPACE",

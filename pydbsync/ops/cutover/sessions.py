@@ -13,7 +13,7 @@ from pydbsync.errors import ApplyError, PermanentError
 from pydbsync.ops.cutover.work import StepFailed, Work
 from pydbsync.ops.doctor.source import replica_status
 from pydbsync.ops.servers import Server
-from pydbsync.plan.rows import Dialect
+from pydbsync.plan.target import Dialect
 
 _SERVERS_OWN = frozenset({"system user", "event_scheduler", "mysql.session", "mysql.sys", "mysql.infoschema", ""})
 _REPLICAS = frozenset({"Binlog Dump", "Binlog Dump GTID", "Daemon", "Slave_IO", "Slave_SQL", "Slave_worker"})

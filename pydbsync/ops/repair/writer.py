@@ -13,7 +13,8 @@ from pydbsync.plan.literals import NULL, document_literal, not_null_document_lit
 from pydbsync.plan.normal import is_same_to_mysql
 from pydbsync.plan.quoting import quote_name, quote_table
 from pydbsync.plan.row_statements import RowStatement
-from pydbsync.plan.rows import ColumnOverrides, Dialect, TablePlan
+from pydbsync.plan.rows import ColumnOverrides, TablePlan
+from pydbsync.plan.target import Dialect
 
 
 class ChangeWriter:

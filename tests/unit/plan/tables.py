@@ -9,7 +9,8 @@ from typing import Any
 import msgspec
 
 from pydbsync.model import NO_JSON, Column, Referrer, RowChange, TableName, TableSchema
-from pydbsync.plan.rows import Dialect, TablePlan
+from pydbsync.plan.rows import TablePlan
+from pydbsync.plan.target import Dialect
 
 MARIADB = Dialect(is_mariadb=True, version=(10, 11, 6))
 MYSQL = Dialect(is_mariadb=False, version=(8, 4, 0))

@@ -6,7 +6,7 @@ import pytest
 
 from pydbsync.model import Column
 from pydbsync.plan.canonical import ComparedColumn, Form, RowText, spell
-from pydbsync.plan.rows import Dialect
+from pydbsync.plan.target import Dialect
 
 MARIADB, MYSQL = Dialect(is_mariadb=True), Dialect(is_mariadb=False, version=(9, 7, 0))
 

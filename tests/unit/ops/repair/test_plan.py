@@ -13,7 +13,8 @@ from pydbsync.model import Column, TableName, TableSchema
 from pydbsync.ops.repair.change import Kind, PlannedChange
 from pydbsync.ops.repair.plan import PlanHead, RepairPlan, check_unedited, read_plan, render_change, write_plan
 from pydbsync.ops.repair.writer import ChangeWriter
-from pydbsync.plan.rows import ColumnOverrides, Dialect
+from pydbsync.plan.rows import ColumnOverrides
+from pydbsync.plan.target import Dialect
 
 NAME = TableName("shop", "t")
 COLUMNS = (

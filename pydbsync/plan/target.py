@@ -1,0 +1,23 @@
+"""What the plan must know of the target server."""
+
+from __future__ import annotations
+
+import msgspec
+
+from pydbsync.plan.lexer import Brand
+
+
+class Dialect(msgspec.Struct, frozen=True):
+    """What the plan must know of the target server."""
+
+    is_mariadb: bool = True
+    version: tuple[int, ...] = (10, 11)
+    charset: str | None = None
+    """`@@character_set_server`, what a database gets that is created without one."""
+
+    @property
+    def brand(self) -> Brand:
+        return "mariadb" if self.is_mariadb else "mysql"
+
+
+DEFAULT_DIALECT = Dialect()
