@@ -9,7 +9,8 @@ from pydbsync.config.conflicts import ConflictPolicy
 from pydbsync.model import Column, TableName, TableSchema
 from pydbsync.plan.agreement import Saying, Told
 from pydbsync.plan.conflicts import Decision, Found, Part, decide
-from pydbsync.plan.rows import ConflictRule, TablePlan
+from pydbsync.plan.row_shape import ConflictRule
+from pydbsync.plan.rows import TablePlan
 
 SCHEMA = TableSchema(
     name=TableName("d", "t"),

@@ -26,7 +26,8 @@ from pydbsync.plan.lossy import RULES_BY_INPUT
 from pydbsync.plan.routed.rows import RowRoute, source_columns
 from pydbsync.plan.routed.tables import TableRoutes
 from pydbsync.plan.row_images import column_names
-from pydbsync.plan.rows import ApplyMode, ColumnOverrides, ConflictRule, LossPolicy, TablePlan, overrides_for
+from pydbsync.plan.row_shape import ColumnOverrides, ConflictRule, LossPolicy
+from pydbsync.plan.rows import ApplyMode, TablePlan, overrides_for
 from pydbsync.plan.target import Dialect
 from pydbsync.plan.versioned import current_change, period_of
 from pydbsync.protocols import Catalog

@@ -19,7 +19,7 @@ from pydbsync.plan.clauses import Clause, read_clauses
 from pydbsync.plan.ddl import PlannedSchemaChange
 from pydbsync.plan.lexer import Brand, Edit, Span, apply_edits, cut_members
 from pydbsync.plan.quoting import quote_name, quote_table
-from pydbsync.plan.rows import ColumnOverrides
+from pydbsync.plan.row_shape import ColumnOverrides
 from pydbsync.plan.statement import parse_statement
 from pydbsync.work import CopyRows
 

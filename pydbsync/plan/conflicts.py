@@ -25,6 +25,7 @@ from pydbsync.model import FLOAT_KINDS, INTEGER_KINDS, TEMPORAL_KINDS, Column, R
 from pydbsync.plan.large import LARGE_BYTES
 from pydbsync.plan.literals import NULL
 from pydbsync.plan.quoting import quote_name
+from pydbsync.plan.row_shape import ConflictRule
 from pydbsync.plan.row_statements import (
     CONDITIONS_PER_DELETE,
     KEYS_PER_DELETE,
@@ -34,7 +35,7 @@ from pydbsync.plan.row_statements import (
     where_key,
     where_keys,
 )
-from pydbsync.plan.rows import ConflictRule, TablePlan
+from pydbsync.plan.rows import TablePlan
 
 Found: TypeAlias = Literal["exists", "changed", "missing", "unique"]
 """What the target has against the change: a row that should not be there, another one than should, none, or a row that

@@ -10,8 +10,9 @@ import msgspec
 from pydbsync.model import RowChange
 from pydbsync.plan.buffers import Buffer
 from pydbsync.plan.large import LARGE_BYTES
+from pydbsync.plan.row_shape import RowShape
 from pydbsync.plan.row_statements import STATEMENT_BYTES, RowStatement, one_row, shape_of, update_in_place
-from pydbsync.plan.rows import RowShape, TablePlan
+from pydbsync.plan.rows import TablePlan
 
 
 class _Row(NamedTuple):

@@ -12,7 +12,8 @@ from pydbsync.model import NO_JSON, RowChange, TableName, read_image
 from pydbsync.plan.identity import row_identity
 from pydbsync.plan.large import LARGE_BYTES
 from pydbsync.plan.quoting import quote_name
-from pydbsync.plan.rows import RowShape, ShapeError, Strategy, TablePlan
+from pydbsync.plan.row_shape import RowShape, ShapeError
+from pydbsync.plan.rows import Strategy, TablePlan
 
 STATEMENT_BYTES = 1 << 20
 """A statement is closed when it is longer than this."""

@@ -12,8 +12,9 @@ from pydbsync.plan.batch import Batch
 from pydbsync.plan.literals import NULL, document_literal, not_null_document_literal
 from pydbsync.plan.normal import is_same_to_mysql
 from pydbsync.plan.quoting import quote_name, quote_table
+from pydbsync.plan.row_shape import ColumnOverrides
 from pydbsync.plan.row_statements import RowStatement
-from pydbsync.plan.rows import ColumnOverrides, TablePlan
+from pydbsync.plan.rows import TablePlan
 from pydbsync.plan.target import Dialect
 
 

@@ -13,7 +13,8 @@ from pydbsync.config.conflicts import ConflictPolicy
 from pydbsync.model import RowChange
 from pydbsync.plan.batch import Batch
 from pydbsync.plan.conflicts import Expected
-from pydbsync.plan.rows import ConflictRule, TablePlan
+from pydbsync.plan.row_shape import ConflictRule
+from pydbsync.plan.rows import TablePlan
 from tests.conflicting import SCHEMA, Change, Row, Server, exchange, rules
 
 POLICIES = [ConflictPolicy("prefer"), *(ConflictPolicy(name, "n") for name in ("newest", "larger", "smaller"))]

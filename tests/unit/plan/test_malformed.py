@@ -14,7 +14,8 @@ from pydbsync.model import Column, RowChange
 from pydbsync.plan.batch import Batch, single_statements
 from pydbsync.plan.identity import row_identity
 from pydbsync.plan.large import LARGE_BYTES
-from pydbsync.plan.rows import ColumnOverrides, LossPolicy, TablePlan
+from pydbsync.plan.row_shape import ColumnOverrides, LossPolicy
+from pydbsync.plan.rows import TablePlan
 from tests.unit.plan.tables import MARIADB, MYSQL, column, table
 
 TOKENS = (

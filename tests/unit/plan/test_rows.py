@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from pydbsync.errors import PlanError
 from pydbsync.model import Column, TableName, TableSchema
-from pydbsync.plan.rows import ColumnOverrides, RowShape, ShapeError, Strategy, TablePlan, overrides_for
+from pydbsync.plan.row_shape import ColumnOverrides, RowShape, ShapeError
+from pydbsync.plan.rows import Strategy, TablePlan, overrides_for
 from tests.unit.plan.tables import MARIADB, MYSQL, column, insert, plan, raw, table, update
 
 

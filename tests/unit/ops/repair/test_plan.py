@@ -13,7 +13,7 @@ from pydbsync.model import Column, TableName, TableSchema
 from pydbsync.ops.repair.change import Kind, PlannedChange
 from pydbsync.ops.repair.plan import PlanHead, RepairPlan, check_unedited, read_plan, render_change, write_plan
 from pydbsync.ops.repair.writer import ChangeWriter
-from pydbsync.plan.rows import ColumnOverrides
+from pydbsync.plan.row_shape import ColumnOverrides
 from pydbsync.plan.target import Dialect
 
 NAME = TableName("shop", "t")
