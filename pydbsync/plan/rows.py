@@ -1,4 +1,4 @@
-"""How the rows of one table become SQL: compiled once per table and set of columns, then run for every row."""
+"""The plan of one table: how changes of one source table are written to the target's, by a shape for each set of columns."""
 
 from __future__ import annotations
 
