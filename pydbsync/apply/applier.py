@@ -42,11 +42,11 @@ from pydbsync.killpoints import kill_point
 from pydbsync.model import RowChange, TableName
 from pydbsync.places import Checkpoint
 from pydbsync.plan.agreement import SaidOfRow
-from pydbsync.plan.altered_copy import AlteredCopy
 from pydbsync.plan.batch import Batch, single_statements
-from pydbsync.plan.ddl import PlannedSchemaChange
-from pydbsync.plan.lexer import shorten
-from pydbsync.plan.online import OnlineChanges
+from pydbsync.plan.ddl.altered_copy import AlteredCopy
+from pydbsync.plan.ddl.for_target import PlannedSchemaChange
+from pydbsync.plan.ddl.lexer import shorten
+from pydbsync.plan.ddl.online import OnlineChanges
 from pydbsync.plan.quoting import quote_table
 from pydbsync.plan.row_statements import RowStatement, show_image
 from pydbsync.plan.rows import TablePlan

@@ -13,7 +13,7 @@ from pydbsync.apply.connection import Connection
 from pydbsync.apply.feeders import Feeders
 from pydbsync.errors import TransientError
 from pydbsync.model import GEOMETRY_KINDS, Column, Period, Referrer, TableName, TableSchema
-from pydbsync.plan.lexer import unquote_string
+from pydbsync.plan.ddl.lexer import unquote_string
 from pydbsync.plan.lossy import computed_by
 from pydbsync.plan.target import Dialect
 

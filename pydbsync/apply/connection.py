@@ -29,8 +29,8 @@ from pydbsync.apply.server_errors import (
 )
 from pydbsync.config.servers import TargetSettings
 from pydbsync.errors import ApplyError, ConfigError, PermanentError, TransientError
-from pydbsync.plan.collations import COLLATIONS_OF_11_5
-from pydbsync.plan.session import DEFAULT_SQL_MODE
+from pydbsync.plan.ddl.collations import COLLATIONS_OF_11_5
+from pydbsync.plan.ddl.session import DEFAULT_SQL_MODE
 from pydbsync.plan.target import Dialect
 
 OLDEST_MYSQL = (5, 7)

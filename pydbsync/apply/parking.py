@@ -13,7 +13,7 @@ from pydbsync.apply.tables.parked import ParkedTable
 from pydbsync.config.settings import Settings
 from pydbsync.errors import PermanentError, StopError
 from pydbsync.model import TableName
-from pydbsync.plan.ddl import PlannedSchemaChange
+from pydbsync.plan.ddl.for_target import PlannedSchemaChange
 from pydbsync.plan.row_statements import RowStatement
 from pydbsync.work import PENDING, ParkedChange, ParkedRows
 

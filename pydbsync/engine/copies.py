@@ -11,10 +11,10 @@ from pydbsync.config.settings import Settings
 from pydbsync.engine.table_plans import TablePlans
 from pydbsync.errors import PlanError
 from pydbsync.model import RowChange, SchemaChange, TableName
-from pydbsync.plan.altered_copy import AlteredCopy
-from pydbsync.plan.ddl import PlannedSchemaChange
-from pydbsync.plan.online import NoCopyError, Observed, OnlineChanges
-from pydbsync.plan.statement import parse_statement
+from pydbsync.plan.ddl.altered_copy import AlteredCopy
+from pydbsync.plan.ddl.for_target import PlannedSchemaChange
+from pydbsync.plan.ddl.online import NoCopyError, Observed, OnlineChanges
+from pydbsync.plan.ddl.statement import parse_statement
 from pydbsync.protocols import Catalog, Decode
 from pydbsync.work import CopyRows, ParkedRows, Pauses, SchemaStep
 

@@ -17,7 +17,7 @@ from pydbsync.engine.marks import SentMarks
 from pydbsync.errors import StopError
 from pydbsync.model import RowChange, SchemaChange
 from pydbsync.plan.agreement import Word, word_of
-from pydbsync.plan.same_statement import statement_digest
+from pydbsync.plan.ddl.same_statement import statement_digest
 
 MARK_TABLES: Final = ("checkpoint", "mark", "schema_change")
 """The tables of the state schema of which each queue must have every row."""

@@ -8,7 +8,7 @@ from pydbsync.config.conflicts import ConflictPolicy, ConflictSettings
 from pydbsync.config.routes import RouteSettings
 from pydbsync.config.settings import Settings
 from pydbsync.model import TableName, TableSchema
-from pydbsync.plan.dialect import Server
+from pydbsync.plan.ddl.dialect import Server
 from pydbsync.plan.routed.rows import RowRoute, source_columns
 from pydbsync.plan.routed.tables import TableRoutes
 from pydbsync.plan.rows import ApplyMode, overrides_for

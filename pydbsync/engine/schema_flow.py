@@ -14,12 +14,12 @@ from pydbsync.engine.copies import Copies, TargetTables
 from pydbsync.engine.table_plans import TablePlans
 from pydbsync.errors import PlanError, StopError
 from pydbsync.model import Column, Delivery, SchemaChange, TableName
-from pydbsync.plan.after_parked import means_the_same
-from pydbsync.plan.ddl import PlannedSchemaChange, action_of, plan_schema_change
-from pydbsync.plan.dialect import Server
-from pydbsync.plan.lexer import shorten
-from pydbsync.plan.row_order import unproven_of
-from pydbsync.plan.statement import Statement, parse_statement
+from pydbsync.plan.ddl.after_parked import means_the_same
+from pydbsync.plan.ddl.dialect import Server
+from pydbsync.plan.ddl.for_target import PlannedSchemaChange, action_of, plan_schema_change
+from pydbsync.plan.ddl.lexer import shorten
+from pydbsync.plan.ddl.row_order import unproven_of
+from pydbsync.plan.ddl.statement import Statement, parse_statement
 from pydbsync.protocols import Decode
 from pydbsync.route.filters import Filters
 from pydbsync.work import (

@@ -20,8 +20,8 @@ from pydbsync.engine.routing import (
 from pydbsync.errors import ConfigError, PlanError
 from pydbsync.model import Column, RowChange, SchemaChange, TableName, TableSchema
 from pydbsync.plan.batch import Batch
-from pydbsync.plan.dialect import Server
-from pydbsync.plan.lexer import Brand
+from pydbsync.plan.ddl.dialect import Server
+from pydbsync.plan.ddl.lexer import Brand
 from pydbsync.plan.lossy import RULES_BY_INPUT
 from pydbsync.plan.routed.rows import RowRoute, source_columns
 from pydbsync.plan.routed.tables import TableRoutes

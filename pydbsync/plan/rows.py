@@ -1,4 +1,4 @@
-"""The plan of one table: how changes of one source table are written to the target's, by a shape for each set of columns."""
+"""How changes of one source table are written to the target, by a shape for each set of columns that comes."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import msgspec
 
 from pydbsync.errors import PlanError
 from pydbsync.model import GEOMETRY_KINDS, NO_JSON, RowChange, TableName, TableSchema, read_image
+from pydbsync.plan.ddl.tool_tables import bases_of
 from pydbsync.plan.identity import Readings, readings_of, row_identity
 from pydbsync.plan.quoting import quote_name, quote_table
 from pydbsync.plan.row_images import column_names, key_decoder
@@ -25,7 +26,6 @@ from pydbsync.plan.row_shape import (
     RowShape,
 )
 from pydbsync.plan.target import DEFAULT_DIALECT, Dialect
-from pydbsync.plan.tool_tables import bases_of
 
 
 class Strategy(enum.Enum):

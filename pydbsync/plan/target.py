@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from pydbsync.plan.lexer import Brand
+from pydbsync.plan.ddl.lexer import Brand
 
 
 class Dialect(msgspec.Struct, frozen=True):

@@ -29,14 +29,14 @@ from pydbsync.engine.table_plans import TablePlans
 from pydbsync.errors import ConfigError, PlanError, TransientError
 from pydbsync.model import Referrer, SchemaChange, TableName, TableSchema
 from pydbsync.places import Checkpoint
-from pydbsync.plan.altered_copy import AlteredCopy
 from pydbsync.plan.batch import single_statements
-from pydbsync.plan.ddl import PlannedSchemaChange
-from pydbsync.plan.lexer import Brand, read_tokens
+from pydbsync.plan.ddl.altered_copy import AlteredCopy
+from pydbsync.plan.ddl.for_target import PlannedSchemaChange
+from pydbsync.plan.ddl.lexer import Brand, read_tokens
+from pydbsync.plan.ddl.statement import parse_statement
+from pydbsync.plan.ddl.table_definition import TableDefinition, alter_table, define_table
 from pydbsync.plan.quoting import quote_name
 from pydbsync.plan.rows import TablePlan
-from pydbsync.plan.statement import parse_statement
-from pydbsync.plan.table_definition import TableDefinition, alter_table, define_table
 from pydbsync.plan.target import Dialect
 from pydbsync.process.inputs import translated
 from pydbsync.process.source_server import AskedSource

@@ -14,7 +14,7 @@ from pydbsync.engine.stages import Stages
 from pydbsync.engine.table_plans import TablePlans
 from pydbsync.engine.translated import TranslatedSource, decoder_of
 from pydbsync.model import Column, TableName
-from pydbsync.plan.recognise import recognise
+from pydbsync.plan.ddl.recognise import recognise
 from pydbsync.protocols import StateStore
 from pydbsync.sinks.source_tables import SourceColumns
 

@@ -10,8 +10,8 @@ from pydbsync.apply.connection import Connection
 from pydbsync.config.servers import TargetSettings
 from pydbsync.errors import ConfigError, PermanentError, TransientError
 from pydbsync.model import SessionSettings, TableName, TableSchema
-from pydbsync.plan.dialect import Server
-from pydbsync.plan.zones import system_zone
+from pydbsync.plan.ddl.dialect import Server
+from pydbsync.plan.ddl.zones import system_zone
 
 _CONNECT_TIMEOUT_S = 5.0
 _ASK_AGAIN_S = 30.0

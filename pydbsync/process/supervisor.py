@@ -102,7 +102,7 @@ class Supervisor:
         # Forked from a process that has everything imported and no threads: four workers cost one start, not four.
         self._context = multiprocessing.get_context("forkserver")
         # This process itself does without what only workers need, half of all there is to import.
-        self._context.set_forkserver_preload(["__main__", "pydbsync.process.worker", "pydbsync.plan.tokenizer"])
+        self._context.set_forkserver_preload(["__main__", "pydbsync.process.worker", "pydbsync.plan.ddl.tokenizer"])
         self._workers = [_Worker(settings, queue) for queue in settings.queues]
         self._facts = TaskFacts(settings, log)
         tasks = TaskMetrics(lambda: self._facts.found)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pydbsync.config.settings import Settings
 from pydbsync.errors import PlanError
 from pydbsync.model import Delivery, RowChange, SchemaChange, TableName
-from pydbsync.plan.ddl import PlannedSchemaChange, plan_schema_change
+from pydbsync.plan.ddl.for_target import PlannedSchemaChange, plan_schema_change
+from pydbsync.plan.ddl.statement import Statement, parse_statement
 from pydbsync.plan.routed.statements import refuse_renames
 from pydbsync.plan.routed.tables import TableRoutes, refuse_between
-from pydbsync.plan.statement import Statement, parse_statement
 from pydbsync.route.router import Router
 from pydbsync.sinks.routes import SinkRoutes
 from pydbsync.sinks.writer import RowWriter, SinkSchemaChange

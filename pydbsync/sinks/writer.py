@@ -9,8 +9,8 @@ import msgspec
 
 from pydbsync.model import COMMIT_ROW, NO_JSON, RowChange, SchemaChange, TableName, read_image
 from pydbsync.places import parse_position
-from pydbsync.plan.ddl import Touched
-from pydbsync.plan.syntax import Action
+from pydbsync.plan.ddl.for_target import Touched
+from pydbsync.plan.ddl.syntax import Action
 
 
 class SinkRow(NamedTuple):

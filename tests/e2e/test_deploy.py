@@ -57,7 +57,7 @@ def built(folder: Path, *options: str) -> Path:
 
 LOADS_ALL = (
     "from pydbsync.cli import application; from pydbsync.process.alert_rules import texts; application(); texts();"
-    "import pydbsync.process.worker, pydbsync.plan.tokenizer"
+    "import pydbsync.process.worker, pydbsync.plan.ddl.tokenizer"
 )
 
 

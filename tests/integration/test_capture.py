@@ -24,7 +24,7 @@ from pydbsync.model import Delivery
 from pydbsync.ops.capture import CaptureReport, CaptureSettings, StateTable, run_capture
 from pydbsync.ops.capture.history.follow import FollowedSchema, Session, Snapshot
 from pydbsync.ops.capture.source import SourceServer
-from pydbsync.plan.statement import parse_statement
+from pydbsync.plan.ddl.statement import parse_statement
 from pydbsync.source.sequence import spread
 from tests.integration.captured import Capture, head, rows, run
 from tests.proxy import Proxy

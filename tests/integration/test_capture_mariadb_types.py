@@ -8,7 +8,7 @@ import pytest
 
 from pydbsync.ops.capture.history.follow import FollowedSchema, Session, Snapshot
 from pydbsync.ops.capture.source import SourceServer
-from pydbsync.plan.statement import parse_statement
+from pydbsync.plan.ddl.statement import parse_statement
 from tests.integration.captured import Capture, rows, run
 from tests.servers import Endpoint
 

@@ -14,13 +14,13 @@ from pydbsync.apply.connection import Connection
 from pydbsync.apply.ddl.shown import show_create
 from pydbsync.errors import PermanentError
 from pydbsync.model import SchemaChange, TableName
-from pydbsync.plan.altered_copy import on_copy
-from pydbsync.plan.ddl import PlannedSchemaChange
-from pydbsync.plan.definition import Description, read_description
-from pydbsync.plan.proof import Demand, Demands, Named, read_demands, table_like
+from pydbsync.plan.ddl.altered_copy import on_copy
+from pydbsync.plan.ddl.definition import Description, read_description
+from pydbsync.plan.ddl.for_target import PlannedSchemaChange
+from pydbsync.plan.ddl.proof import Demand, Demands, Named, read_demands, table_like
+from pydbsync.plan.ddl.shown_table import ShownTable, missing, read_shown
+from pydbsync.plan.ddl.table_definition import unlike
 from pydbsync.plan.quoting import quote_name, quote_table
-from pydbsync.plan.shown_table import ShownTable, missing, read_shown
-from pydbsync.plan.table_definition import unlike
 
 _NO_SUCH = (1146, 1049)
 

@@ -22,7 +22,8 @@ from pydbsync.apply.ddl.running import run_all
 from pydbsync.apply.ddl.schema_session import session_of
 from pydbsync.errors import PermanentError, PlanError, Stopped
 from pydbsync.model import RowChange, TableName, TableSchema
-from pydbsync.plan.altered_copy import (
+from pydbsync.plan.batch import Batch
+from pydbsync.plan.ddl.altered_copy import (
     AlteredCopy,
     on_copy,
     renamed_columns,
@@ -31,8 +32,7 @@ from pydbsync.plan.altered_copy import (
     shared_key,
     written_columns,
 )
-from pydbsync.plan.batch import Batch
-from pydbsync.plan.ddl import PlannedSchemaChange
+from pydbsync.plan.ddl.for_target import PlannedSchemaChange
 from pydbsync.plan.quoting import quote_name, quote_table
 from pydbsync.plan.rows import TablePlan
 from pydbsync.protocols import Decode

@@ -11,10 +11,10 @@ from pydbsync.apply.catalog import look_up
 from pydbsync.apply.connection import Connection
 from pydbsync.errors import PlanError, Stopped
 from pydbsync.model import TableName
-from pydbsync.plan.ddl import PlannedSchemaChange
-from pydbsync.plan.lexer import Brand
+from pydbsync.plan.ddl.for_target import PlannedSchemaChange
+from pydbsync.plan.ddl.lexer import Brand
+from pydbsync.plan.ddl.unnamed_keys import BY_COLUMNS, KeyPart, KeyShape, adds_unnamed_keys, without_keys_there
 from pydbsync.plan.quoting import quote_table
-from pydbsync.plan.unnamed_keys import BY_COLUMNS, KeyPart, KeyShape, adds_unnamed_keys, without_keys_there
 
 _WAIT_S = 1.0
 

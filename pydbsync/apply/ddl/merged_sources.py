@@ -16,12 +16,21 @@ from pydbsync.apply.ddl.schema_change import Journal, statement_hash
 from pydbsync.apply.feeders import Feeders
 from pydbsync.errors import PermanentError, PlanError
 from pydbsync.model import Column, SchemaChange, TableName
-from pydbsync.plan.altered_copy import written_columns
-from pydbsync.plan.ddl import PlannedSchemaChange
-from pydbsync.plan.definition import read_description
-from pydbsync.plan.merged import Ran, columns_taken, cut_values, ran_for, reorganized, retyped, takes_rows, took_column
+from pydbsync.plan.ddl.altered_copy import written_columns
+from pydbsync.plan.ddl.definition import read_description
+from pydbsync.plan.ddl.for_target import PlannedSchemaChange
+from pydbsync.plan.ddl.merged import (
+    Ran,
+    columns_taken,
+    cut_values,
+    ran_for,
+    reorganized,
+    retyped,
+    takes_rows,
+    took_column,
+)
+from pydbsync.plan.ddl.table_definition import unlike
 from pydbsync.plan.quoting import quote_name, quote_table
-from pydbsync.plan.table_definition import unlike
 
 _NO_SUCH = (1049, 1146, 1735)
 """No such database, table, partition: nothing can be taken."""

@@ -17,12 +17,12 @@ from pydbsync.apply.ddl.schema_session import session_of
 from pydbsync.apply.ddl.shown import show_create
 from pydbsync.errors import PermanentError, PlanError
 from pydbsync.model import TableName
-from pydbsync.plan.altered_copy import on_copy
-from pydbsync.plan.ddl import PlannedSchemaChange
-from pydbsync.plan.handed_on import own_comment, read_handing_on, subject_of, with_another_table, with_comment
-from pydbsync.plan.lexer import unquote_string
+from pydbsync.plan.ddl.altered_copy import on_copy
+from pydbsync.plan.ddl.for_target import PlannedSchemaChange
+from pydbsync.plan.ddl.handed_on import own_comment, read_handing_on, subject_of, with_another_table, with_comment
+from pydbsync.plan.ddl.lexer import unquote_string
+from pydbsync.plan.ddl.statement import Statement
 from pydbsync.plan.quoting import quote_table, quote_text
-from pydbsync.plan.statement import Statement
 
 MARK: Final = "mark"
 """Its place among what was written down before the statement."""

@@ -24,10 +24,10 @@ from pydbsync.apply.ddl.structure_proof import prove
 from pydbsync.apply.server_errors import DUPLICATE_CODE
 from pydbsync.errors import PermanentError, PlanError, TransientError
 from pydbsync.model import SchemaChange, TableName
-from pydbsync.plan.ddl import PlannedSchemaChange
-from pydbsync.plan.guards import read_guarded
-from pydbsync.plan.lexer import shorten
-from pydbsync.plan.online_log import hold_writers
+from pydbsync.plan.ddl.for_target import PlannedSchemaChange
+from pydbsync.plan.ddl.guards import read_guarded
+from pydbsync.plan.ddl.lexer import shorten
+from pydbsync.plan.ddl.online_log import hold_writers
 from pydbsync.plan.quoting import quote_name, quote_table
 
 _NO_SUCH = (1146, 1049, 1051, 1008)

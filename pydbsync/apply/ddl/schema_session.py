@@ -7,8 +7,8 @@ from contextlib import contextmanager
 
 from pydbsync.apply.connection import ROW_SQL_MODE, SCHEMA_SQL_MODE, Connection
 from pydbsync.errors import PermanentError
-from pydbsync.plan.ddl import PlannedSchemaChange
-from pydbsync.plan.session import Variable
+from pydbsync.plan.ddl.for_target import PlannedSchemaChange
+from pydbsync.plan.ddl.session import Variable
 
 _DENIED = (1193, 1227, 1231, 1238, 1273, 1298, 1649)
 """Unknown variable, no right to it, a value that it does not take, read-only, unknown collation, time zone, locale."""

@@ -29,8 +29,8 @@ from pydbsync.config.settings import Settings
 from pydbsync.errors import PermanentError, StopError, TransientError
 from pydbsync.killpoints import kill_point
 from pydbsync.model import SchemaChange, TableName
-from pydbsync.plan.ddl import PlannedSchemaChange
-from pydbsync.plan.lexer import shorten
+from pydbsync.plan.ddl.for_target import PlannedSchemaChange
+from pydbsync.plan.ddl.lexer import shorten
 from pydbsync.work import ParkedChange, SchemaStep, StreamState, describe_change, held_by, key_of_table
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pydbsync.apply.connection import Connection
-from pydbsync.plan.shown import shown_text
+from pydbsync.plan.ddl.shown import shown_text
 
 
 def show_create(connection: Connection, statement: str) -> str:

@@ -7,12 +7,12 @@ from pydbsync.apply.connection import Connection
 from pydbsync.apply.ddl.clause_proof import DONE, Proof, prove_alter, prove_create, show_table
 from pydbsync.errors import PermanentError, PlanError
 from pydbsync.model import SchemaChange, TableName
-from pydbsync.plan.ddl import PlannedSchemaChange
-from pydbsync.plan.definition import read_description
-from pydbsync.plan.lexer import apply_edits, cut_members
-from pydbsync.plan.proof import database_defaults
-from pydbsync.plan.statement import parse_statement
-from pydbsync.plan.table_definition import unlike
+from pydbsync.plan.ddl.definition import read_description
+from pydbsync.plan.ddl.for_target import PlannedSchemaChange
+from pydbsync.plan.ddl.lexer import apply_edits, cut_members
+from pydbsync.plan.ddl.proof import database_defaults
+from pydbsync.plan.ddl.statement import parse_statement
+from pydbsync.plan.ddl.table_definition import unlike
 
 
 def prove(connection: Connection, change: SchemaChange, planned: PlannedSchemaChange, *, copy: TableName) -> Proof:

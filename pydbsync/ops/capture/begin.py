@@ -19,8 +19,8 @@ from pydbsync.ops.capture.history.spelling import spell_by_default
 from pydbsync.ops.capture.history.state import Beginning
 from pydbsync.ops.capture.source import SourceFacts, SourceServer
 from pydbsync.places import parse_position
-from pydbsync.plan.recognise import Recognised, recognise
-from pydbsync.plan.statement import Statement, parse_statement
+from pydbsync.plan.ddl.recognise import Recognised, recognise
+from pydbsync.plan.ddl.statement import Statement, parse_statement
 
 log = logging.getLogger("pydbsync.capture")
 

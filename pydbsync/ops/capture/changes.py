@@ -25,7 +25,7 @@ from pydbsync.ops.capture.rows.encode import TableEncoder, Transaction
 from pydbsync.ops.capture.rows.encoders import ROWS, Tables, UnknownTable
 from pydbsync.ops.capture.rows.rowbuffer import RowBuffer
 from pydbsync.ops.capture.unreadable import Programs, Reach, Unreadable
-from pydbsync.plan.recognise import Recognised, read_xa_prepare, recognise
+from pydbsync.plan.ddl.recognise import Recognised, read_xa_prepare, recognise
 
 log = logging.getLogger("pydbsync.capture")
 

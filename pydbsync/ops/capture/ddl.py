@@ -17,9 +17,9 @@ from pydbsync.ops.capture.history.follow import Delta, FollowedSchema, Session
 from pydbsync.ops.capture.history.messages import SchemaMessage, encode_schema_message, table_of
 from pydbsync.ops.capture.history.spelling import ORACLE, REAL_AS_FLOAT, name_its_database
 from pydbsync.ops.servers import SYSTEM_DATABASES
+from pydbsync.plan.ddl.recognise import Recognised
+from pydbsync.plan.ddl.statement import Statement, parse_statement
 from pydbsync.plan.quoting import quote_table
-from pydbsync.plan.recognise import Recognised
-from pydbsync.plan.statement import Statement, parse_statement
 
 _FILES: Final = frozenset({"IMPORT", "DISCARD"})
 

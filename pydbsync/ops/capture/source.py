@@ -16,8 +16,8 @@ from pydbsync.ops.capture.binlog.reader import BinlogPlace, is_lost, translated
 from pydbsync.ops.capture.history.columns import charset_of_collation
 from pydbsync.ops.capture.history.schema import HIDDEN_KEY, LABELLED, TEXT, TableDef
 from pydbsync.ops.servers import SYSTEM_DATABASES
-from pydbsync.plan.lexer import Brand
-from pydbsync.plan.zones import system_zone
+from pydbsync.plan.ddl.lexer import Brand
+from pydbsync.plan.ddl.zones import system_zone
 
 _NO_SUCH_STATEMENT: Final = 1064
 _SESSION: Final = (

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Literal
 
 from pydbsync.errors import OperationError, PlanError, StopError
-from pydbsync.plan.lexer import Brand, Token, read_tokens, shorten
+from pydbsync.plan.ddl.lexer import Brand, Token, read_tokens, shorten
 
 log = logging.getLogger("pydbsync.capture")
 

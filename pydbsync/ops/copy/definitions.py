@@ -16,8 +16,8 @@ from pydbsync.engine.routing import table_routes
 from pydbsync.errors import OperationError, PermanentError, PlanError
 from pydbsync.model import SchemaChange, TableName
 from pydbsync.ops.servers import SYSTEM_DATABASES
-from pydbsync.plan.collations import Server
-from pydbsync.plan.ddl import PlannedSchemaChange, plan_schema_change
+from pydbsync.plan.ddl.collations import Server
+from pydbsync.plan.ddl.for_target import PlannedSchemaChange, plan_schema_change
 from pydbsync.plan.quoting import quote_name, quote_table
 from pydbsync.route.filters import Filters
 from pydbsync.route.router import Router

@@ -8,7 +8,7 @@ from pydbsync.config.routes import RouteSettings
 from pydbsync.config.settings import Settings
 from pydbsync.engine.routing import row_settings
 from pydbsync.model import TableName
-from pydbsync.plan.lexer import Edit, Span, Token
+from pydbsync.plan.ddl.lexer import Edit, Span, Token
 from pydbsync.plan.quoting import quote_table
 from pydbsync.route.router import Router
 

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import pairwise
 
 from pydbsync.errors import PlanError
-from pydbsync.plan.introducers import kept_introducers
-from pydbsync.plan.lexer import Edit, Span, Token, read_tokens
+from pydbsync.plan.ddl.introducers import kept_introducers
+from pydbsync.plan.ddl.lexer import Edit, Span, Token, read_tokens
 from pydbsync.plan.quoting import quote_name
 from pydbsync.plan.target import Dialect
 

@@ -15,7 +15,7 @@ from pydbsync.ops.copy.hidden import hidden_programs
 from pydbsync.ops.copy.options import CopyOptions, CopyReport
 from pydbsync.ops.copy.program_routes import ProgramRoutes
 from pydbsync.ops.copy.program_text import definer_span, edits_for, is_same_but_definer, sql_mode_at, tokens_of
-from pydbsync.plan.lexer import Edit, Token, apply_edits
+from pydbsync.plan.ddl.lexer import Edit, Token, apply_edits
 from pydbsync.plan.quoting import quote_table
 from pydbsync.route.router import Router
 

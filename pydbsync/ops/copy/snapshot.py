@@ -32,7 +32,7 @@ from pydbsync.model import Place, TableName
 from pydbsync.ops.copy.options import Locking
 from pydbsync.ops.copy.sessions import SourceReader
 from pydbsync.places import parse_position
-from pydbsync.plan.lexer import shorten
+from pydbsync.plan.ddl.lexer import shorten
 from pydbsync.plan.quoting import quote_table
 
 _ATTEMPTS = 20

@@ -9,9 +9,9 @@ from pydbsync.errors import PlanError
 from pydbsync.model import TableName
 from pydbsync.ops.servers import SYSTEM_DATABASES
 from pydbsync.ops.verify.place import carries
-from pydbsync.plan.lexer import Brand, read_tokens
-from pydbsync.plan.recognise import recognise
-from pydbsync.plan.statement import parse_statement
+from pydbsync.plan.ddl.lexer import Brand, read_tokens
+from pydbsync.plan.ddl.recognise import recognise
+from pydbsync.plan.ddl.statement import parse_statement
 from pydbsync.route.router import Router
 
 _AROUND = frozenset({"BEGIN", "COMMIT", "ROLLBACK"})

@@ -23,8 +23,8 @@ from pydbsync.ops.servers import Server
 from pydbsync.ops.verify.matching import TableSides, open_sides
 from pydbsync.ops.verify.pairs import Pairs, TablePair, find_pairs
 from pydbsync.ops.verify.structure import TableDefinition, read_definition, structure_differences
+from pydbsync.plan.ddl.tool_tables import ANY_TABLE
 from pydbsync.plan.quoting import quote_name
-from pydbsync.plan.tool_tables import ANY_TABLE
 from pydbsync.route.filters import Filters
 
 _NAMED_PARTS = ("columns", "indexes", "foreign_keys", "checks")

@@ -23,7 +23,7 @@ from pydbsync.ops.doctor.examination import Away, Examination
 from pydbsync.ops.doctor.finding import Finding, counted, error, listed, ok, unknown, warning
 from pydbsync.ops.doctor.types import is_cut_at_its_end, narrower, replayed_otherwise
 from pydbsync.ops.doctor.variables import is_on, variables
-from pydbsync.plan.collations import Server, translate_collation
+from pydbsync.plan.ddl.collations import Server, translate_collation
 from pydbsync.plan.quoting import quote_name, quote_table
 
 _TRANSACTIONAL = ("innodb", "rocksdb", "tokudb", "ndbcluster", "ndb")

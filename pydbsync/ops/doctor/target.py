@@ -15,7 +15,7 @@ from pydbsync.ops.doctor.finding import Finding, counted, error, listed, ok, unk
 from pydbsync.ops.doctor.reach import is_local
 from pydbsync.ops.doctor.source import visible_prepared
 from pydbsync.ops.doctor.variables import is_on, number, variables
-from pydbsync.plan.zones import system_zone
+from pydbsync.plan.ddl.zones import system_zone
 
 _LEAST_FREE = 0.1
 _FULL_SHARE = 0.9

@@ -38,8 +38,8 @@ from pydbsync.ops.parked.retry import Outcome, Retry
 from pydbsync.ops.parked.select import Condition, Selection
 from pydbsync.plan.agreement import said_by
 from pydbsync.plan.batch import Batch, single_statements
-from pydbsync.plan.ddl import PlannedSchemaChange, Touched, plan_schema_change
-from pydbsync.plan.dialect import Server
+from pydbsync.plan.ddl.dialect import Server
+from pydbsync.plan.ddl.for_target import PlannedSchemaChange, Touched, plan_schema_change
 from pydbsync.plan.quoting import quote_name
 from pydbsync.plan.rows import TablePlan
 from pydbsync.process.source_server import AskedSource

@@ -14,9 +14,9 @@ from pydbsync.apply.ddl.shown import show_create
 from pydbsync.errors import PlanError
 from pydbsync.model import BYTES_KINDS, TableName, TableSchema
 from pydbsync.ops.verify.rules import read_checks, read_partitions, read_versioning
-from pydbsync.plan.clauses import outer, read_clauses
+from pydbsync.plan.ddl.clauses import outer, read_clauses
+from pydbsync.plan.ddl.statement import parse_statement
 from pydbsync.plan.quoting import quote_table, quote_text
-from pydbsync.plan.statement import parse_statement
 
 _WIDTH = re.compile(r"^((?:tiny|small|medium|big)?int|year)\(\d+\)")
 _MARKS = ("auto_increment", "invisible", "virtual", "stored", "on update")

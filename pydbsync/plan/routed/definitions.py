@@ -9,8 +9,8 @@ from typing import Final
 
 from pydbsync.config.routes import RouteSettings
 from pydbsync.model import Column, TableSchema
-from pydbsync.plan.clauses import Clause, outer, split_list
-from pydbsync.plan.lexer import Token
+from pydbsync.plan.ddl.clauses import Clause, outer, split_list
+from pydbsync.plan.ddl.lexer import Token
 
 _INTEGERS: Final = ("tinyint", "smallint", "mediumint", "int", "bigint")
 _TEXTS: Final = ("tinytext", "text", "mediumtext", "longtext")

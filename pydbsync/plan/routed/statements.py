@@ -13,12 +13,12 @@ from pydbsync.config.expressions import names_in
 from pydbsync.config.routes import RouteSettings
 from pydbsync.errors import PlanError
 from pydbsync.model import TableSchema
-from pydbsync.plan.clauses import Clause, key_kind, outer, read_clauses
-from pydbsync.plan.lexer import Edit, Span, Token, cut_members
+from pydbsync.plan.ddl.clauses import Clause, key_kind, outer, read_clauses
+from pydbsync.plan.ddl.lexer import Edit, Span, Token, cut_members
+from pydbsync.plan.ddl.statement import Statement
 from pydbsync.plan.quoting import quote_name
 from pydbsync.plan.routed.definitions import BY_HAND, default_expression, why_rows_differ, why_values_differ
 from pydbsync.plan.routed.tables import exchanged, first_list, references
-from pydbsync.plan.statement import Statement
 
 
 class RoutedEdits(NamedTuple):

@@ -8,9 +8,9 @@ from typing import NamedTuple
 from pydbsync.config.routes import RouteSettings
 from pydbsync.errors import PlanError
 from pydbsync.model import TableName, TableSchema
-from pydbsync.plan.lexer import Edit, Span, Token
+from pydbsync.plan.ddl.lexer import Edit, Span, Token
+from pydbsync.plan.ddl.statement import NameRef, Statement
 from pydbsync.plan.quoting import quote_name
-from pydbsync.plan.statement import NameRef, Statement
 
 
 class TableRoutes(NamedTuple):

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from pydbsync.decode.maxwell import decode_message
 from pydbsync.model import SchemaChange
-from pydbsync.plan.dialect import Server
+from pydbsync.plan.ddl.dialect import Server
 
 CORPUS = Path(__file__).parents[2] / "data" / "corpus"
 

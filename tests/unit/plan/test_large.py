@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from pydbsync.decode.maxwell import decode_message
 from pydbsync.errors import DecodeError, PlanError
 from pydbsync.model import NO_JSON, RowChange
-from pydbsync.plan import batch, keyless, large, row_statements, rows
+from pydbsync.plan import batch, keyless, large, row_shape, row_statements
 from pydbsync.plan.batch import Batch
 from tests.unit.plan.tables import delete, insert, plan, table, update
 
@@ -26,7 +26,7 @@ UNESCAPED = {"0": "\0", "n": "\n", "r": "\r", "t": "\t", "b": "\b", "Z": "\x1a"}
 def _small_pieces() -> Iterator[None]:
     """Every value is large, and cut each 16 bytes: a pair of surrogates has 12."""
     with pytest.MonkeyPatch.context() as patch:
-        for module in (large, rows, row_statements, keyless, batch):
+        for module in (large, row_shape, row_statements, keyless, batch):
             patch.setattr(module, "LARGE_BYTES", 1)
         patch.setattr(large, "_PIECE_BYTES", 16)
         yield

@@ -16,8 +16,8 @@ from pydbsync.ops.capture.history.columns import (
     read_column,
 )
 from pydbsync.ops.capture.history.schema import HIDDEN_KEY, LABELLED, TEXT, TableDef
-from pydbsync.plan.clauses import Clause, key_kind, outer
-from pydbsync.plan.lexer import Token
+from pydbsync.plan.ddl.clauses import Clause, key_kind, outer
+from pydbsync.plan.ddl.lexer import Token
 
 
 def alter_table(

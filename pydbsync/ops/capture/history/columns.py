@@ -8,8 +8,8 @@ from typing import Final, NamedTuple
 
 from pydbsync.model import Column
 from pydbsync.ops.capture.history.schema import INTEGERS, LABELLED, TEXT, WITH_DIGITS
-from pydbsync.plan.clauses import Clause, outer, split_list
-from pydbsync.plan.lexer import Token
+from pydbsync.plan.ddl.clauses import Clause, outer, split_list
+from pydbsync.plan.ddl.lexer import Token
 
 _KINDS: Final = {
     "INT1": "tinyint", "BOOL": "tinyint", "BOOLEAN": "tinyint", "INT2": "smallint", "INT3": "mediumint",

@@ -14,10 +14,10 @@ from pydbsync.ops.capture.history.columns import begins_period, charset_option, 
 from pydbsync.ops.capture.history.messages import SchemaMessage
 from pydbsync.ops.capture.history.schema import HIDDEN_KEY, TableDef
 from pydbsync.ops.capture.history.temporary import TemporaryTable, of_temporary
-from pydbsync.plan.clauses import key_kind, outer, read_clauses
-from pydbsync.plan.lexer import Brand, Token, shorten
-from pydbsync.plan.recognise import only_written, read_sequences
-from pydbsync.plan.statement import Item, NameRef, Statement
+from pydbsync.plan.ddl.clauses import key_kind, outer, read_clauses
+from pydbsync.plan.ddl.lexer import Brand, Token, shorten
+from pydbsync.plan.ddl.recognise import only_written, read_sequences
+from pydbsync.plan.ddl.statement import Item, NameRef, Statement
 
 LookUp = Callable[[TableName], TableDef | None]
 """The table as the source has it now: the last resort for a definition that the binlog does not tell."""

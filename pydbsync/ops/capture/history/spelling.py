@@ -9,8 +9,8 @@ from __future__ import annotations
 import re
 from typing import Final
 
+from pydbsync.plan.ddl.statement import Statement
 from pydbsync.plan.quoting import quote_name
-from pydbsync.plan.statement import Statement
 
 REAL_AS_FLOAT: Final = 1
 ANSI_QUOTES: Final = 4

@@ -10,9 +10,9 @@ from typing import NamedTuple
 
 from pydbsync.errors import PlanError
 from pydbsync.model import TableName
-from pydbsync.plan.lexer import Brand, Token
-from pydbsync.plan.recognise import calls_nothing
-from pydbsync.plan.syntax import NameRef, Statement
+from pydbsync.plan.ddl.lexer import Brand, Token
+from pydbsync.plan.ddl.recognise import calls_nothing
+from pydbsync.plan.ddl.syntax import NameRef, Statement
 
 
 class TemporaryTable(NamedTuple):

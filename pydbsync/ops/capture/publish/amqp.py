@@ -19,7 +19,7 @@ from pydbsync.ops.capture.publish.bundle import Bundle
 from pydbsync.ops.capture.publish.frames import PublishFrames
 from pydbsync.ops.capture.publish.inflight import InFlight, Sent
 from pydbsync.ops.capture.publish.overflow import refuses_when_full
-from pydbsync.plan.lexer import shorten
+from pydbsync.plan.ddl.lexer import shorten
 from pydbsync.source.link import BrokerLink, LinkStopped, Refused, Reply
 from pydbsync.source.sequence import CONTENT_TYPE as SEQUENCE_TYPE
 from pydbsync.source.sequence import is_sequence

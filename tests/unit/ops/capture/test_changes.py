@@ -15,7 +15,7 @@ from pydbsync.ops.capture.binlog.reader import BinlogPlace, Event
 from pydbsync.ops.capture.changes import Changes
 from pydbsync.ops.capture.charsets import Charsets
 from pydbsync.ops.capture.history.follow import FollowedSchema, Session, Snapshot
-from pydbsync.plan.statement import parse_statement
+from pydbsync.plan.ddl.statement import parse_statement
 from pydbsync.route.filters import Filters
 
 INT = 3

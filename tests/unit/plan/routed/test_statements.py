@@ -9,11 +9,11 @@ import pytest
 from pydbsync.config.routes import ROUTES, RouteSettings
 from pydbsync.errors import PlanError
 from pydbsync.model import Column, SchemaChange, TableName, TableSchema
-from pydbsync.plan.clauses import read_clauses
-from pydbsync.plan.ddl import plan_schema_change
+from pydbsync.plan.ddl.clauses import read_clauses
+from pydbsync.plan.ddl.for_target import plan_schema_change
+from pydbsync.plan.ddl.statement import parse_statement
 from pydbsync.plan.routed.definitions import keeps_values
 from pydbsync.plan.routed.tables import TableRoutes
-from pydbsync.plan.statement import parse_statement
 
 ROUTE = {
     "table": "shop.customers",

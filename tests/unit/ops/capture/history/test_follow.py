@@ -8,8 +8,8 @@ from pydbsync.errors import PlanError
 from pydbsync.model import TableName
 from pydbsync.ops.capture.history.follow import Delta, FollowedSchema, Session, Snapshot
 from pydbsync.ops.capture.history.schema import TableDef
-from pydbsync.plan.lexer import Brand
-from pydbsync.plan.statement import parse_statement
+from pydbsync.plan.ddl.lexer import Brand
+from pydbsync.plan.ddl.statement import parse_statement
 from tests.corpus import Case, cases, lossy_cases
 
 

@@ -13,9 +13,9 @@ from pydbsync.ops.capture.binlog.query import parse_query
 from pydbsync.ops.capture.history.follow import FollowedSchema, Session, Snapshot
 from pydbsync.ops.capture.history.schema import TableDef
 from pydbsync.ops.capture.history.spelling import ANSI_QUOTES, NO_BACKSLASH_ESCAPES, name_its_database, spell_by_default
-from pydbsync.plan.lexer import Brand, read_tokens
-from pydbsync.plan.recognise import StatementKind, only_written, read_sequences, read_xa_prepare, recognise
-from pydbsync.plan.statement import parse_statement
+from pydbsync.plan.ddl.lexer import Brand, read_tokens
+from pydbsync.plan.ddl.recognise import StatementKind, only_written, read_sequences, read_xa_prepare, recognise
+from pydbsync.plan.ddl.statement import parse_statement
 from tests.matrices import LONG
 
 KINDS: list[tuple[str, StatementKind]] = [
