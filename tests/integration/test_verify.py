@@ -267,6 +267,17 @@ def test_of_a_system_versioned_table_the_current_rows_and_its_versioning_are_com
     assert compare(shop)["shop.a"].different == 1
 
 
+@pytest.mark.mariadb
+def test_how_values_are_kept_is_no_difference(shop: Settings, source: Endpoint, target: Endpoint) -> None:
+    for end, word in ((source, "COMPRESSED"), (target, "")):
+        end.query("CREATE DATABASE shop")
+        change(end, f"CREATE TABLE t (id INT PRIMARY KEY, a VARCHAR(99) {word}, b BLOB {word})")
+        change(end, "INSERT INTO t VALUES (1, REPEAT('a', 99), REPEAT('b', 999))")
+    report = compare(shop)["shop.t"]
+    assert report.structure == []
+    assert report.status == "equal"
+
+
 def test_structure_is_compared_column_by_column(shop: Settings, source: Endpoint, target: Endpoint) -> None:
     for end in (source, target):
         end.query("CREATE DATABASE shop")

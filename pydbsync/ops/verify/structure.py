@@ -19,6 +19,8 @@ from pydbsync.plan.ddl.statement import parse_statement
 from pydbsync.plan.quoting import quote_table, quote_text
 
 _WIDTH = re.compile(r"^((?:tiny|small|medium|big)?int|year)\(\d+\)")
+_STORED_SMALLER = re.compile(r" /\*m!\d+ compressed\*/", re.IGNORECASE)
+"""MariaDB's COMPRESSED in `column_type`: how a value is kept, not what it is; MySQL has no word for it."""
 _MARKS = ("auto_increment", "invisible", "virtual", "stored", "on update")
 
 
@@ -224,7 +226,7 @@ def _shown_defaults(connection: Connection, schema: TableSchema) -> dict[str, st
 
 def _canonical_type(column_type: str) -> str:
     """Without the spellings in which brands and versions differ."""
-    spelled = column_type.replace("geomcollection", "geometrycollection")
+    spelled = _STORED_SMALLER.sub("", column_type.replace("geomcollection", "geometrycollection"))
     return spelled if "zerofill" in spelled else _WIDTH.sub(r"\1", spelled)
 
 
