@@ -160,7 +160,7 @@ class Fuzz:
         own = f"{quote_name(columns.pop())} VARCHAR(9) NULL DEFAULT 'own'" if chance.random() < 0.2 else ""
         rest = (
             chance.choice(["PRIMARY KEY", "PRIMARY KEY", "UNIQUE KEY"]),
-            chance.choice(["", "", "", " PARTITION BY KEY () PARTITIONS 3", " ROW_FORMAT=COMPRESSED"]),
+            chance.choice(["", "", "", " PARTITION BY KEY () PARTITIONS 3", " ROW_FORMAT=REDUNDANT"]),
         )
         if any(pool.source == "GEOMETRY" for pool in pools):  # which no table in partitions has
             rest = (rest[0], "")
