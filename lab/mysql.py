@@ -38,7 +38,6 @@ OPTIONS: Mapping[str, str] = {
     "innodb-flush-log-at-trx-commit": "2",
     "sync-binlog": "0",
     "innodb-flush-method": "nosync",
-    "innodb-stats-persistent": "OFF",  # each table's statistics would be rows of two more tables
 }
 
 
