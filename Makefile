@@ -48,7 +48,7 @@ test-opensearch: venv lab-up  ## what runs with an OpenSearch, PYDBSYNC_OPENSEAR
 	$(VENV_PYTHON) -m pytest $(if $(RERUNS),--reruns $(RERUNS) -rR) $(or $(ARGS),tests/integration/test_opensearch.py tests/e2e/test_torture_opensearch.py)
 
 check: lint  ## ruff, mypy and the unit tests, no server needed
-	$(VENV_PYTHON) -m pytest -q tests/unit
+	$(VENV_PYTHON) -m pytest -q -n $$(nproc) tests/unit
 
 lint: venv  ## ruff and mypy alone
 	$(VENV_PYTHON) -m ruff check .
