@@ -15,7 +15,6 @@ from pydbsync.engine.table_plans import TablePlans
 from pydbsync.errors import PlanError, StopError
 from pydbsync.model import Column, Delivery, SchemaChange, TableName
 from pydbsync.plan.ddl.after_parked import means_the_same
-from pydbsync.plan.ddl.dialect import Server
 from pydbsync.plan.ddl.for_target import PlannedSchemaChange, action_of, plan_schema_change
 from pydbsync.plan.ddl.lexer import shorten
 from pydbsync.plan.ddl.row_order import unproven_of
@@ -243,8 +242,7 @@ class SchemaFlow:
                 f"routes send tables of {first.database} to other databases, which this statement leaves as they are:"
                 " drop what is to go by hand, then mark it as done"
             )
-        dialect = self._plans.dialect
-        server = Server("mariadb" if dialect.is_mariadb else "mysql", dialect.version, dialect.charset)
+        server = self._plans.dialect.server
         if first.kind == "table-create":
             server = server._replace(collation=self._tables.collation_of(target))
         planned = plan_schema_change(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
+from pydbsync.plan.ddl.collations import Server
 from pydbsync.plan.ddl.lexer import Brand
 
 
@@ -18,6 +19,11 @@ class Dialect(msgspec.Struct, frozen=True):
     @property
     def brand(self) -> Brand:
         return "mariadb" if self.is_mariadb else "mysql"
+
+    @property
+    def server(self) -> Server:
+        """The same for statements."""
+        return Server(self.brand, self.version, self.charset)
 
 
 DEFAULT_DIALECT = Dialect()

@@ -32,7 +32,7 @@ from pydbsync.places import Checkpoint
 from pydbsync.plan.batch import single_statements
 from pydbsync.plan.ddl.altered_copy import AlteredCopy
 from pydbsync.plan.ddl.for_target import PlannedSchemaChange
-from pydbsync.plan.ddl.lexer import Brand, read_tokens
+from pydbsync.plan.ddl.lexer import read_tokens
 from pydbsync.plan.ddl.statement import parse_statement
 from pydbsync.plan.ddl.table_definition import TableDefinition, alter_table, define_table
 from pydbsync.plan.quoting import quote_name
@@ -192,7 +192,7 @@ class StreamCatalog:
         if planned.action == "drop-database":
             for name in [name for name in self._defined if name.database == planned.database]:
                 self._defined[name] = None
-        brand: Brand = "mariadb" if self.dialect.is_mariadb else "mysql"
+        brand = self.dialect.brand
         for old, new in planned.touched:
             before = self._defined.get(old) if old is not None else None
             if old is not None and old != new:

@@ -25,7 +25,7 @@ def unnamed_keys_left(connection: Connection, planned: PlannedSchemaChange, stop
 
     Inside no other worker adds keys so, or two of them would find the same one missing. Raises ApplyError, Stopped.
     """
-    brand: Brand = "mariadb" if connection.dialect.is_mariadb else "mysql"
+    brand = connection.dialect.brand
     name = planned.touched[0].before if planned.action == "alter-table" and planned.touched else None
     if name is None or not _adds_unnamed_keys(planned.sql, brand):
         yield planned.sql

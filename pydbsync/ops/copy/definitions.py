@@ -169,13 +169,6 @@ def read_families(connection: Connection) -> list[set[TableName]]:
     return families
 
 
-def read_server(connection: Connection) -> Server:
-    """What the translation of statements depends on."""
-    dialect = connection.dialect
-    charset = connection.value("SELECT @@character_set_server")
-    return Server("mariadb" if dialect.is_mariadb else "mysql", dialect.version, _text(charset))
-
-
 class Builder:
     """Makes databases and tables at the target, under their names there, in its brand's words."""
 
@@ -186,7 +179,7 @@ class Builder:
         self._settings = settings
         self._router = router
         self._source_server = source_server
-        self._target_server = read_server(target)
+        self._target_server = target.dialect.server
         self._ts = ts
         self.notes: list[str] = []
         if not target.dialect.is_mariadb:

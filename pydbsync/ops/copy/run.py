@@ -23,7 +23,6 @@ from pydbsync.ops.copy.definitions import (
     Inventory,
     read_definition,
     read_inventory,
-    read_server,
     unreadable_rows,
 )
 from pydbsync.ops.copy.fields import Way
@@ -348,7 +347,7 @@ class Copy:
 
     def _builder(self) -> Builder:
         ts = int(self._source.value("SELECT UNIX_TIMESTAMP()"))
-        return Builder(self._target, self._settings, self._router, source_server=read_server(self._source), ts=ts)
+        return Builder(self._target, self._settings, self._router, source_server=self._source.dialect.server, ts=ts)
 
     def _way(self) -> Way:
         if self._options.loading == "insert":

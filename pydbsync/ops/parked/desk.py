@@ -38,7 +38,6 @@ from pydbsync.ops.parked.retry import Outcome, Retry
 from pydbsync.ops.parked.select import Condition, Selection
 from pydbsync.plan.agreement import said_by
 from pydbsync.plan.batch import Batch, single_statements
-from pydbsync.plan.ddl.dialect import Server
 from pydbsync.plan.ddl.for_target import PlannedSchemaChange, Touched, plan_schema_change
 from pydbsync.plan.quoting import quote_name
 from pydbsync.plan.rows import TablePlan
@@ -605,8 +604,7 @@ class ParkedDesk:
                 sql=sql, action="alter-table", default_database=parked.target_database or None, touched=(),
                 database=None, ts=change.ts,
             )  # fmt: skip
-        dialect = self._connection.dialect
-        target = Server("mariadb" if dialect.is_mariadb else "mysql", dialect.version, dialect.charset)
+        target = self._connection.dialect.server
         if change.kind == "table-create":
             target = target._replace(collation=collation_of(self._connection, rename(change.database)))
         name = TableName(change.database, change.table or "")
