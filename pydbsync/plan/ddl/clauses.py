@@ -176,6 +176,11 @@ def _definition(tokens: tuple[Token, ...], verb: str, whole: tuple[Token, ...]) 
     return Clause("column", whole, verb, rest[0].text, body=rest[1:])
 
 
+def is_generated(words: Sequence[Token]) -> bool:
+    """Whether `AS (…)` stands there: the column is computed from others. Those of a period, `AS ROW START`, are not."""
+    return any(token.upper == "AS" and word.is_mark("(") for token, word in pairwise(words))
+
+
 def begins_vector_key(tokens: Sequence[Token]) -> bool:
     """Whether `VECTOR [INDEX] [name] (column)` of MariaDB (11.7) stands there, and no column that is called vector."""
     if not tokens or tokens[0].upper != "VECTOR":

@@ -13,7 +13,7 @@ import msgspec
 
 from pydbsync.errors import PlanError
 from pydbsync.model import Column, SchemaChange, TableName, TableSchema
-from pydbsync.plan.ddl.clauses import Clause, key_kind, outer, read_clauses, split_list
+from pydbsync.plan.ddl.clauses import Clause, is_generated, key_kind, outer, read_clauses, split_list
 from pydbsync.plan.ddl.definition import DescribedColumn, Description, read_description
 from pydbsync.plan.ddl.lexer import Brand, Token
 from pydbsync.plan.ddl.statement import Statement, parse_statement
@@ -261,7 +261,7 @@ def _defined(column: DescribedColumn, body: tuple[Token, ...], target: Brand) ->
         nullable=not (is_not_null or upper[:1] == ["SERIAL"]),
         # Maxwell calls INT ZEROFILL and DECIMAL UNSIGNED signed.
         unsigned=fresh.unsigned or not {"UNSIGNED", "ZEROFILL"}.isdisjoint(upper) or upper[:1] == ["SERIAL"],
-        generated="AS" in upper and words[upper.index("AS") + 1].is_mark("("),
+        generated=is_generated(words),
         labels=labels,
         srid=int(srs) if srs is not None else None,
     )

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import pairwise
 from typing import Final, NamedTuple
 
 from pydbsync.model import Column
 from pydbsync.ops.capture.history.schema import INTEGERS, LABELLED, TEXT, WITH_DIGITS
-from pydbsync.plan.ddl.clauses import Clause, outer, split_list
+from pydbsync.plan.ddl.clauses import Clause, is_generated, outer, split_list
 from pydbsync.plan.ddl.lexer import Token
 
 _KINDS: Final = {
@@ -109,11 +108,6 @@ def is_versioned(words: Sequence[Token]) -> bool:
         [token.upper for token in words[index : index + 3]] == ["WITH", "SYSTEM", "VERSIONING"]
         for index in range(len(words))
     )
-
-
-def is_generated(words: Sequence[Token]) -> bool:
-    """Whether `AS (…)` stands there: the column is computed from others. Those of a period, `AS ROW START`, are not."""
-    return any(token.upper == "AS" and word.is_mark("(") for token, word in pairwise(words))
 
 
 def begins_period(words: Sequence[Token]) -> bool:
