@@ -15,7 +15,7 @@ from pydbsync.ops.capture.history.columns import (
     key_columns,
     read_column,
 )
-from pydbsync.ops.capture.history.schema import HIDDEN_KEY, LABELLED, TEXT, TableDef
+from pydbsync.ops.capture.history.schema import HIDDEN_KEY, LABELLED, TEXT, TableDef, is_hidden_key
 from pydbsync.plan.ddl.clauses import Clause, key_kind, outer
 from pydbsync.plan.ddl.lexer import Token
 
@@ -144,7 +144,7 @@ class _Alteration:
         key = spelled(self._final_key(), columns)
         return TableDef(
             self._table.name, self._charset, tuple(columns), key, versioned, self._table.hash_keys,
-            self._has_hidden_key and key == (HIDDEN_KEY,) and columns[0].name == HIDDEN_KEY,
+            self._has_hidden_key and is_hidden_key(key, columns),
         )  # fmt: skip
 
     def _final_key(self) -> list[str]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple, TypeVar
 
 import msgspec
 
@@ -12,12 +12,14 @@ from pydbsync.model import Column, TableName
 from pydbsync.ops.capture.history.alter import alter_table, spelled, with_documents
 from pydbsync.ops.capture.history.columns import begins_period, charset_option, is_versioned, key_columns, read_column
 from pydbsync.ops.capture.history.messages import SchemaMessage
-from pydbsync.ops.capture.history.schema import HIDDEN_KEY, TableDef
+from pydbsync.ops.capture.history.schema import TableDef, is_hidden_key
 from pydbsync.ops.capture.history.temporary import TemporaryTable, of_temporary
 from pydbsync.plan.ddl.clauses import key_kind, outer, read_clauses
 from pydbsync.plan.ddl.lexer import Brand, Token, shorten
 from pydbsync.plan.ddl.recognise import only_written, read_sequences
 from pydbsync.plan.ddl.statement import Item, NameRef, Statement
+
+_T = TypeVar("_T")
 
 LookUp = Callable[[TableName], TableDef | None]
 """The table as the source has it now: the last resort for a definition that the binlog does not tell."""
@@ -117,16 +119,8 @@ class FollowedSchema:
             self.tables.pop(name, None)
             self.sequences.discard(name)
             self.uncertain.add(name)
-        for name, exists in delta.sequences:
-            if exists:
-                self.sequences.add(name)
-            else:
-                self.sequences.discard(name)
-        for own, exists in delta.temporary:
-            if exists:
-                self.temporary.add(own)
-            else:
-                self.temporary.discard(own)
+        _note(self.sequences, delta.sequences)
+        _note(self.temporary, delta.temporary)
 
     def apply(self, statement: Statement, session: Session) -> tuple[list[SchemaMessage], Delta]:
         """The messages that Maxwell would send for the statement, and what it changes; the change is taken.
@@ -297,7 +291,7 @@ class FollowedSchema:
         declared = [clause.tokens for clause in clauses if clause.kind == "column"]
         versioned = any(map(is_versioned, [options, *declared])) and not any(map(begins_period, declared))
         hidden_key = (
-            self.brand == "mysql" and key == (HIDDEN_KEY,) and columns[0].name == HIDDEN_KEY
+            self.brand == "mysql" and is_hidden_key(key, columns)
             and {"INVISIBLE", "AUTO_INCREMENT"} <= {token.upper for token in declared[0]}
         )  # fmt: skip
         return TableDef(name, charset, tuple(columns), spelled(key, columns), versioned, has_hidden_key=hidden_key)
@@ -367,6 +361,12 @@ class FollowedSchema:
             if words in (["CONVERT", "PARTITION"], ["CONVERT", "TABLE"]):
                 found[self._name(next(others), session)] = words[1] == "PARTITION"
         return found
+
+
+def _note(there: set[_T], changes: Iterable[tuple[_T, bool]]) -> None:
+    """Whether each of some things exists now."""
+    for each, exists in changes:
+        (there.add if exists else there.discard)(each)
 
 
 def _makes_sequence(statement: Statement) -> bool:

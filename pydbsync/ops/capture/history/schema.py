@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 import msgspec
@@ -66,6 +67,11 @@ class TableDef(msgspec.Struct, frozen=True):
     def renamed(self, name: TableName) -> TableDef:
         """The same table under another name."""
         return msgspec.structs.replace(self, name=name)
+
+
+def is_hidden_key(key: tuple[str, ...], columns: Sequence[Column]) -> bool:
+    """Whether a primary key can be the one that MySQL makes: of that name alone, and in front."""
+    return key == (HIDDEN_KEY,) and columns[0].name == HIDDEN_KEY
 
 
 def write_definition(table: TableDef) -> str:
