@@ -19,7 +19,8 @@ from pydbsync.ops.doctor.finding import Finding, error, ok, unknown, warning
 
 End: TypeAlias = Literal["source", "target"]
 
-_OLDEST = {"mysql": (5, 7), "mariadb": (10, 4)}
+_OLDEST_MARIADB = (10, 4)
+"""A connection to a MySQL that is too old is refused."""
 _OLDEST_BROKER = (3, 8)
 _EXPIRES_SOON_DAYS = 21
 _CODE = re.compile(r"\((\d+)\)(?!.*\(\d+\))", re.DOTALL)
@@ -164,12 +165,11 @@ def _database(exam: Examination, end: End, server: TargetSettings) -> Iterator[F
         return
     brand = connection.dialect.brand
     yield ok(f"{end}-connection", f"the {end} answers at {server.address}: {_spelled(brand)} {connection.version}")
-    oldest = _OLDEST[brand]
-    if connection.dialect.version < oldest:
+    if connection.dialect.is_mariadb and connection.dialect.version < _OLDEST_MARIADB:
         yield warning(
             f"{end}-version",
             f"the {end} is {_spelled(brand)} {connection.version}, older than anything that was tried",
-            f"upgrade it to {_spelled(brand)} {'.'.join(map(str, oldest))} or newer, or try a rehearsal first",
+            f"upgrade it to {_spelled(brand)} {'.'.join(map(str, _OLDEST_MARIADB))} or newer, or try a rehearsal first",
         )
     yield from _tls(end, server, connection)
 
