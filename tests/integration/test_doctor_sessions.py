@@ -68,11 +68,11 @@ SESSIONS = {
     ),
     "the target is older than what was tried": Held(
         Fault("connections", "target-version", "warning", "older than anything that was tried", "upgrade it to"),
-        "target", (), f"{DOCTOR}.reach._OLDEST", {"mariadb": (99, 0), "mysql": (99, 0)},
+        "target", (), f"{DOCTOR}.reach._OLDEST_MARIADB", (99, 0),
     ),
     "the source is older than what was tried": Held(
         Fault("connections", "source-version", "warning", "older than anything that was tried", "upgrade it to"),
-        "target", (), f"{DOCTOR}.reach._OLDEST", {"mariadb": (99, 0), "mysql": (99, 0)},
+        "target", (), f"{DOCTOR}.reach._OLDEST_MARIADB", (99, 0),
     ),
     "the clock of the source is off": Held(
         Fault("source", "clock-skew", "warning", "the clock of the source is", "timedatectl set-ntp true"),
@@ -108,6 +108,8 @@ def test_what_a_session_or_a_server_holds_is_named(
     if name == "the target's disk is nearly full" and ends["target"].server is None:
         return  # a server elsewhere: its disk is not seen from here
     settings = settings_of(ends["source"], ends["target"])
+    if held.fault.check.endswith("-version") and ends["target"].brand != "mariadb":
+        pytest.skip("an old MySQL is refused when it is connected to")
     if held.limit:
         monkeypatch.setattr(held.limit, held.value)
     with ends[held.end].connect() as connection, connection.cursor() as cursor:
