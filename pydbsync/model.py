@@ -8,10 +8,12 @@ import msgspec
 
 from pydbsync.errors import PlanError
 
-RowKind: TypeAlias = Literal["insert", "update", "delete", "bootstrap-insert"]
+ChangeKind: TypeAlias = Literal["insert", "update", "delete"]
+RowKind: TypeAlias = Literal[ChangeKind, "bootstrap-insert"]
 SchemaKind: TypeAlias = Literal[
     "table-create", "table-alter", "table-drop", "database-create", "database-alter", "database-drop"
 ]
+End: TypeAlias = Literal["source", "target"]
 
 
 class Delivery(NamedTuple):

@@ -7,8 +7,8 @@ from typing import NamedTuple, TypeAlias
 
 from pydbsync.config.conflicts import ConflictPolicy
 from pydbsync.model import Column, TableName, TableSchema
-from pydbsync.plan.agreement import Saying, Told
-from pydbsync.plan.conflicts import Decision, Found, Part, decide
+from pydbsync.plan.agreement import Saying, ToldRows
+from pydbsync.plan.conflicts import ChangedPart, ConflictState, Decision, decide
 from pydbsync.plan.row_shape import ConflictRule
 from pydbsync.plan.rows import TablePlan
 
@@ -67,7 +67,7 @@ class Server:
     conflicts: int = 0
     agrees: bool = False
     """Whether it talks with the other end of the rows that were in conflict."""
-    waits: Told = field(default_factory=Told)
+    waits: ToldRows = field(default_factory=ToldRows)
     """Of which rows it has told, and waits for the answer."""
     _met: set[int] = field(default_factory=set)
     """Keys of rows that are in conflict."""
@@ -137,7 +137,7 @@ class Server:
             self._met.add(key)
             if there == after:
                 return
-            found: Found = "missing" if there is None else "exists" if before is None else "changed"
+            found: ConflictState = "missing" if there is None else "exists" if before is None else "changed"
             if self._decide(found, before, after, there) == "target":
                 return
         if after is None:
@@ -153,7 +153,7 @@ class Server:
             del self.rows[row.id]
         self.rows[key] = after
 
-    def _decide(self, found: Found, before: Row | None, after: Row | None, there: Row | None) -> Decision:
+    def _decide(self, found: ConflictState, before: Row | None, after: Row | None, there: Row | None) -> Decision:
         comparison = 0
         if after is not None and there is not None:
             comparison = (after.n > there.n) - (after.n < there.n)
@@ -161,7 +161,7 @@ class Server:
                 comparison = -comparison
         plan = TablePlan(SCHEMA, conflicts=self.rule)
         images = (None if row is None else b"{}" for row in (before, after))
-        return decide(plan, Part(*images), found, comparison)  # type: ignore[arg-type]
+        return decide(plan, ChangedPart(*images), found, comparison)  # type: ignore[arg-type]
 
 
 def row_id(key: int) -> tuple[TableName, bytes]:

@@ -7,12 +7,12 @@ from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 from pydbsync.config.settings import Settings, settings_from_mapping
-from pydbsync.ops.doctor.examination import Examination, Limits
-from pydbsync.ops.doctor.finding import Finding, Level, Report
+from pydbsync.ops.doctor.examination import CheckLimits, Examination
+from pydbsync.ops.doctor.finding import DoctorReport, Finding, Level
 from pydbsync.ops.doctor.run import examine
 from tests.servers import Endpoint
 
-LIMITS = Limits(answer_s=10, group_s=60)
+LIMITS = CheckLimits(answer_s=10, group_s=60)
 
 
 class Fault(NamedTuple):
@@ -37,22 +37,22 @@ def settings_of(source: Endpoint | None, target: Endpoint, **options: Any) -> Se
     return settings_from_mapping(given, require=())[0]
 
 
-def examined(settings: Settings, *groups: str, **options: Any) -> Report:
+def examined(settings: Settings, *groups: str, **options: Any) -> DoctorReport:
     """The report of these groups, or of all."""
     return examine(Examination(settings, limits=LIMITS, **options), only=groups)
 
 
-def named(report: Report, check: str) -> list[Finding]:
+def named(report: DoctorReport, check: str) -> list[Finding]:
     """What the report says under this name."""
     return [finding for finding in report.findings if finding.check == check]
 
 
-def shown(report: Report) -> str:
+def shown(report: DoctorReport) -> str:
     """For the message of an assertion."""
     return "\n".join(f"{each.group} {each.check} {each.level}: {each.text} → {each.remedy}" for each in report.findings)
 
 
-def must_say(report: Report, fault: Fault) -> None:
+def must_say(report: DoctorReport, fault: Fault) -> None:
     """The fault is named, with its remedy."""
     for finding in named(report, fault.check):
         if finding.level == fault.level and fault.says in finding.text and fault.remedy in finding.remedy:

@@ -9,8 +9,8 @@ from typing import Any, TypeVar
 
 from pydbsync.config.settings import Settings
 from pydbsync.ops.repair.plan import RepairPlan
-from pydbsync.ops.repair.run import Outcome, Repair, RepairOptions
-from pydbsync.ops.verify.report import Report
+from pydbsync.ops.repair.run import Repair, RepairOptions, RepairOutcome
+from pydbsync.ops.verify.report import VerifyReport
 from pydbsync.ops.verify.run import Verification, VerifyOptions
 from tests.comparing import LOG, QUICK, run_sql, settings_for
 from tests.servers import Endpoint
@@ -35,7 +35,7 @@ class Bench:
         self.report = folder / "report.json"
         self.plan = folder / "plan.sql"
 
-    def verify(self) -> Report:
+    def verify(self) -> VerifyReport:
         options = VerifyOptions(settle=QUICK, report=self.report, data_only=True)
         return Verification(self.settings, options, stop=threading.Event(), log=LOG).run()
 
@@ -46,10 +46,10 @@ class Bench:
         self.verify()
         return self.with_repair(options, lambda repair: repair.make_plan(self.report, self.plan))
 
-    def apply(self, options: RepairOptions = OPTIONS) -> Outcome:
+    def apply(self, options: RepairOptions = OPTIONS) -> RepairOutcome:
         return self.with_repair(options, lambda repair: repair.apply(self.plan))
 
-    def undo(self, options: RepairOptions = OPTIONS) -> Outcome:
+    def undo(self, options: RepairOptions = OPTIONS) -> RepairOutcome:
         return self.with_repair(options, lambda repair: repair.undo(self.plan))
 
     def with_repair(self, options: RepairOptions, work: Callable[[Repair], T]) -> T:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import logging
 
 from pydbsync.config.settings import Settings
+from pydbsync.model import End
 from pydbsync.ops.conflict_desk import ConflictDesk, ConflictSelection
-from pydbsync.ops.parked.conflicts import Take
 from pydbsync.ops.parked.desk import ParkedDesk
 
 LOG = logging.getLogger("tests.resolving")
 
 
-def decide_all(settings: Settings, take: Take) -> int:
+def decide_all(settings: Settings, take: End) -> int:
     """All that is parked at this end, in order, and again with what waited behind it; how many conflicts it were."""
     conflicts, changes = ConflictDesk(settings, LOG), ParkedDesk(settings, LOG)
     count = 0

@@ -19,7 +19,7 @@ import pymysql
 import yaml
 
 from pydbsync.ops.cutover.journal import Command
-from pydbsync.ops.cutover.run import Call, Outcome
+from pydbsync.ops.cutover.run import CutoverCall, CutoverOutcome
 from pydbsync.ops.cutover.ways import load_ways
 from tests.processes import REPOSITORY, Finished, wait_for, write_config
 from tests.servers import Endpoint, Vhost
@@ -174,10 +174,10 @@ class Stage:
         os.close(ours)
         return Finished(done.returncode, done.stdout, done.stderr)
 
-    def go(self, command: Command, tell: Callable[[str], None]) -> Outcome:
+    def go(self, command: Command, tell: Callable[[str], None]) -> CutoverOutcome:
         """In this process, which can then be disturbed at each step; `tell` gets what the call says."""
         log = logging.getLogger("test")
-        return Call(
+        return CutoverCall(
             load_ways(self.plan), command, tell=tell, ask=log.info, log=log, stop=threading.Event()
         ).run()  # fmt: skip
 

@@ -21,7 +21,7 @@ from pydbsync.plan.agreement import (
     RowId,
     SaidOfRow,
     Saying,
-    Told,
+    ToldRows,
     Word,
     encode_word,
 )
@@ -46,7 +46,7 @@ class Agreement:
         self.is_preferred = is_preferred
         self._mark_table = f"{quote_name(schema)}.`mark`"
         self._table = ToldTable(schema=schema, stream=stream)
-        self._told = Told()
+        self._told = ToldRows()
         self._answers = answers
         self._is_known = not answers
         """Whether what is told is as the table has it."""

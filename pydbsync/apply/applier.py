@@ -14,7 +14,7 @@ import msgspec
 from pydbsync.apply.agreement import agreement_for
 from pydbsync.apply.attempt import Attempt
 from pydbsync.apply.catalog import LiveCatalog, collation_of, databases_with_table, read_table
-from pydbsync.apply.conflicts import Conflicts
+from pydbsync.apply.conflicts import ConflictFinder
 from pydbsync.apply.connection import Connection
 from pydbsync.apply.ddl.copy_check import CopyCheck
 from pydbsync.apply.ddl.copy_rows import CopyRowsTable
@@ -25,8 +25,8 @@ from pydbsync.apply.feeders import Feeders
 from pydbsync.apply.origin import StreamOrigin
 from pydbsync.apply.parking import Parking
 from pydbsync.apply.server_errors import DUPLICATE_CODE
-from pydbsync.apply.session import Session
-from pydbsync.apply.table_start import CopyStart, load_copy_start
+from pydbsync.apply.session import StreamSession
+from pydbsync.apply.table_start import TableStarts, load_copy_start
 from pydbsync.apply.tables.pause import PauseTable
 from pydbsync.config.settings import Settings
 from pydbsync.errors import (
@@ -42,7 +42,7 @@ from pydbsync.killpoints import kill_point
 from pydbsync.model import RowChange, TableName
 from pydbsync.places import Checkpoint
 from pydbsync.plan.agreement import SaidOfRow
-from pydbsync.plan.batch import Batch, single_statements
+from pydbsync.plan.batch import RowBatch, single_statements
 from pydbsync.plan.ddl.altered_copy import AlteredCopy
 from pydbsync.plan.ddl.for_target import PlannedSchemaChange
 from pydbsync.plan.ddl.lexer import shorten
@@ -92,13 +92,13 @@ class Applier:
         self._log = log
         self._feeders = Feeders(schema=settings.state_schema, stream=stream)
         catalog = LiveCatalog(self._feeders)
-        self._session = Session(
+        self._session = StreamSession(
             settings, stream=stream, catalog=catalog, log=log, origin=origin, tell=tell, connected=connected
         )
         self._parking = Parking(settings, session=self._session, stream=stream)
         self._schema = SchemaSteps(settings, session=self._session, parking=self._parking, stream=stream, log=log)
         self._agreement = agreement_for(settings, stream=stream)
-        self._conflicts = Conflicts(schema=settings.state_schema, stream=stream, agreement=self._agreement)
+        self._conflicts = ConflictFinder(schema=settings.state_schema, stream=stream, agreement=self._agreement)
         self._copy_rows = CopyRowsTable(schema=settings.state_schema, stream=stream)
         self._swept: frozenset[str] | None = None
         """The copies under way when nothing was left of others."""
@@ -179,7 +179,7 @@ class Applier:
         """Say something to an idle connection in time, or the server takes the lock away. Raises CheckpointConflict."""
         self._session.keep_alive()
 
-    def copy_start(self, checkpoint: Checkpoint) -> CopyStart | None:
+    def copy_start(self, checkpoint: Checkpoint) -> TableStarts | None:
         """What `pydbsync copy` has left to be observed behind this place. Raises StopError while it is unfinished."""
         return self._session.repeat(
             lambda connection: load_copy_start(
@@ -339,7 +339,7 @@ class Applier:
                 for entry in work.entries:
                     if entry[2].schema.transactional:
                         self._make_or_park(connection, entry, refused, blocked, repeats=work.state.bootstrapped)
-            elif isinstance(work.batch, Batch):
+            elif isinstance(work.batch, RowBatch):
                 statements = (each for each in work.batch.statements() if each.is_transactional)
                 # What is made again behind a bootstrap may have gone before.
                 is_exact = not work.state.bootstrapped

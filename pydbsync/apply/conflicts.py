@@ -27,10 +27,10 @@ from pydbsync.plan.agreement import AGREE, ASK, DIFFER, INSIST, TELL, SaidOfRow,
 from pydbsync.plan.batch import single_statements
 from pydbsync.plan.canonical import canonical_bytes
 from pydbsync.plan.conflicts import (
+    ChangedPart,
+    ConflictState,
     Decision,
     Expected,
-    Found,
-    Part,
     decide,
     look_at_holders,
     look_at_key,
@@ -51,7 +51,7 @@ _FOUND_TEXT = {
 }
 
 
-class There(NamedTuple):
+class TargetRow(NamedTuple):
     """A row of the target."""
 
     as_before: bool
@@ -65,7 +65,7 @@ class There(NamedTuple):
 class _Holder(NamedTuple):
     """A row of the target that holds a unique value of the row that comes."""
 
-    there: There
+    there: TargetRow
     condition: bytes
     decision: Decision
 
@@ -73,9 +73,9 @@ class _Holder(NamedTuple):
 class _Judged(NamedTuple):
     """One part of a change beside what the target has."""
 
-    part: Part
-    there: There | None
-    found: Found | None
+    part: ChangedPart
+    there: TargetRow | None
+    found: ConflictState | None
     """None where all is as expected."""
     decision: Decision | None
     holders: list[_Holder]
@@ -94,7 +94,7 @@ class _Judged(NamedTuple):
         return self.decision in (None, "source")
 
 
-class Conflicts:
+class ConflictFinder:
     """Looks for the conflicts of one stream."""
 
     def __init__(self, *, schema: str, stream: str, agreement: Agreement | None = None) -> None:
@@ -211,7 +211,7 @@ class Conflicts:
     def _tell(self, connection: Connection, plan: TablePlan, saying: Saying, key: msgspec.Raw) -> str:
         """Tell the row that stands under the key of this image now; why it cannot be told, if so."""
         assert self._agreement is not None  # noqa: S101 (it is asked before)
-        there = read_there(connection, plan, Part(None, None), key=key)
+        there = read_there(connection, plan, ChangedPart(None, None), key=key)
         if there is not None and there.image is None:
             return there.note
         if not self._agreement.say(connection, plan, saying, key, None if there is None else there.image):
@@ -230,7 +230,7 @@ class Conflicts:
             return []
         if word.saying not in (TELL, INSIST):
             return []
-        there = read_there(connection, plan, Part(None, said.row), key=said.data)
+        there = read_there(connection, plan, ChangedPart(None, said.row), key=said.data)
         is_same = there is None if said.row is None else there is not None and there.as_after
         conflicts: list[Conflict] = []
         if not is_same and word.saying == INSIST:
@@ -239,15 +239,17 @@ class Conflicts:
         agreement.say(connection, plan, AGREE if is_same else DIFFER, said.data, number=word.number)
         return conflicts
 
-    def _obey(self, connection: Connection, said: SaidOfRow, plan: TablePlan, there: There | None) -> list[Conflict]:
+    def _obey(
+        self, connection: Connection, said: SaidOfRow, plan: TablePlan, there: TargetRow | None
+    ) -> list[Conflict]:
         """Take the other end's row; the conflicts that are decided by that."""
         assert self._agreement is not None  # noqa: S101 (it has heard)
         holders = []
         for condition in unique_conditions(plan, said.row) if said.row is not None else ():
             sql = look_at_holders(plan, said.data, condition, _listed(plan, connection))
             holders += [_Holder(row, condition, "source") for row in _read(connection, plan, sql, is_own=False)]
-        found: Found = "missing" if there is None else "exists" if said.row is None else "changed"
-        part = Part(said.data, None) if said.row is None else Part(None, said.row)
+        found: ConflictState = "missing" if there is None else "exists" if said.row is None else "changed"
+        part = ChangedPart(said.data, None) if said.row is None else ChangedPart(None, said.row)
         judged = _Judged(part, there, found, "source", holders)
         for statement in _writes(plan, judged):
             run_planned(connection, statement)
@@ -277,7 +279,9 @@ def refusal(plan: TablePlan) -> str:
     return ""
 
 
-def read_there(connection: Connection, plan: TablePlan, part: Part, *, key: msgspec.Raw | None = None) -> There | None:
+def read_there(
+    connection: Connection, plan: TablePlan, part: ChangedPart, *, key: msgspec.Raw | None = None
+) -> TargetRow | None:
     """The target's row under the part's key, or under that of another image, read and locked; None where there is
     none."""
     sql = look_at_key(plan, part, _listed(plan, connection), key=key)
@@ -285,9 +289,9 @@ def read_there(connection: Connection, plan: TablePlan, part: Part, *, key: msgs
     return rows[0] if rows else None
 
 
-def _judge(connection: Connection, plan: TablePlan, part: Part, moved: msgspec.Raw | None) -> _Judged:
+def _judge(connection: Connection, plan: TablePlan, part: ChangedPart, moved: msgspec.Raw | None) -> _Judged:
     there = read_there(connection, plan, part)
-    found: Found | None = None
+    found: ConflictState | None = None
     if part.before is None:
         found = None if there is None else "exists"
     elif there is None:
@@ -312,7 +316,7 @@ def _listed(plan: TablePlan, connection: Connection) -> bytes:
     return ", ".join(image_expression(column, connection.dialect) for column in plan.schema.columns).encode()
 
 
-def _read(connection: Connection, plan: TablePlan, sql: bytes, *, is_own: bool) -> list[There]:
+def _read(connection: Connection, plan: TablePlan, sql: bytes, *, is_own: bool) -> list[TargetRow]:
     found = []
     for row in connection.rows(sql):
         flags, values = (row[:3], row[3:]) if is_own else ((0, 0, row[0]), row[1:])
@@ -327,7 +331,7 @@ def _read(connection: Connection, plan: TablePlan, sql: bytes, *, is_own: bool) 
         except OperationError as exc:
             note = f"the target's row has no image: {exc}"
         as_before, as_after, comparison = (int(flag) for flag in flags)
-        found.append(There(bool(as_before), bool(as_after), comparison, image, note))
+        found.append(TargetRow(bool(as_before), bool(as_after), comparison, image, note))
     return found
 
 
@@ -358,7 +362,7 @@ def _told(change: RowChange, plan: TablePlan, judged: _Judged, *, waits: bool) -
     kind, position, source = describe_change(change)
     part = judged.part
 
-    def told(found: Found, decision: Decision, there: There | None) -> Conflict:
+    def told(found: ConflictState, decision: Decision, there: TargetRow | None) -> Conflict:
         return Conflict(
             position=position, kind=kind, source=source, target=TableName(*plan.name), found=found,
             policy=str(plan.conflicts.policy) if plan.conflicts else "", decision="parked" if waits else decision,

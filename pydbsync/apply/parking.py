@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterable
 import msgspec
 
 from pydbsync.apply.connection import Connection
-from pydbsync.apply.session import Session
+from pydbsync.apply.session import StreamSession
 from pydbsync.apply.tables.parked import ParkedTable
 from pydbsync.config.settings import Settings
 from pydbsync.errors import PermanentError, StopError
@@ -24,7 +24,7 @@ _SHARE = 20
 class Parking:
     """The parked changes of one stream: in the table, and as replay must know them."""
 
-    def __init__(self, settings: Settings, *, session: Session, stream: str) -> None:
+    def __init__(self, settings: Settings, *, session: StreamSession, stream: str) -> None:
         self._settings = settings
         self._session = session
         self._stream = stream

@@ -23,11 +23,11 @@ from pydbsync.work import StreamState
 _T = TypeVar("_T")
 
 
-class _WentBack(TransientError):
+class _TargetWentBack(TransientError):
     """The target that answers now lacks what was committed: all begins anew at its checkpoint."""
 
 
-class Session:
+class StreamSession:
     """Owns one stream at the target. Used by one thread."""
 
     def __init__(
@@ -231,7 +231,7 @@ class Session:
                     self._log.info("the target takes it again")
                     self._tell("following")
                 return result
-            except _WentBack:
+            except _TargetWentBack:
                 raise
             except TransientError as exc:
                 if retrying is None:
@@ -272,7 +272,7 @@ class Session:
             raise CheckpointConflict(f"the checkpoint row of {self._stream!r} was removed")
         if self._tell_if_gone_back(state):
             self.drop_connection()
-            raise _WentBack("it lacks what was committed last", code=2013)
+            raise _TargetWentBack("it lacks what was committed last", code=2013)
         self._tell_if_another_server(connection, state)
         return state
 

@@ -10,10 +10,10 @@ from pydbsync.apply.connection import Connection
 from pydbsync.apply.tables.migrations import (
     MIGRATIONS,
     VERSION_TABLE,
-    Found,
     Migration,
-    Rows,
-    Step,
+    MigrationStep,
+    PresentSchema,
+    RowsChange,
     missing_columns,
     newest_version,
     statements,
@@ -33,7 +33,7 @@ def ensure_state_schema(connection: Connection, schema: str, migrations: Sequenc
     Raises ConfigError if the user may not, or if the schema is newer than this pydbsync; TransientError while another
     process brings it up to date.
     """
-    schema_work = _SchemaWork(connection, schema, migrations)
+    schema_work = _SchemaUpgrade(connection, schema, migrations)
     try:
         if schema_work.is_done():
             return
@@ -59,16 +59,16 @@ def ensure_state_schema(connection: Connection, schema: str, migrations: Sequenc
 
 def check_state_version(connection: Connection, schema: str, migrations: Sequence[Migration] = MIGRATIONS) -> int:
     """The version of the state schema, 0 where there is none yet. Raises ConfigError if it is newer than we are."""
-    return _SchemaWork(connection, schema, migrations).version()
+    return _SchemaUpgrade(connection, schema, migrations).version()
 
 
 def lost_parts(connection: Connection, schema: str, migrations: Sequence[Migration] = MIGRATIONS) -> list[str]:
     """Tables, and tables with columns, that the recorded versions have made and that are not there any more; the next
     start makes them anew, empty."""
-    return _SchemaWork(connection, schema, migrations).lost()
+    return _SchemaUpgrade(connection, schema, migrations).lost()
 
 
-class _SchemaWork:
+class _SchemaUpgrade:
     """What is to be done to one state schema."""
 
     def __init__(self, connection: Connection, schema: str, migrations: Sequence[Migration]) -> None:
@@ -98,7 +98,7 @@ class _SchemaWork:
         lost: dict[str, list[str]] = {}
         for migration in self._migrations:
             for step in migration.steps:
-                if migration.version not in recorded or isinstance(step, Rows):
+                if migration.version not in recorded or isinstance(step, RowsChange):
                     continue
                 columns = lost.setdefault(step.name, [])
                 if found.has_table(step.name):
@@ -132,7 +132,7 @@ class _SchemaWork:
                     (migration.version, migration.says, f"pydbsync {__version__}"),
                 )
 
-    def _take(self, step: Step, found: Found, *, is_recorded: bool = False) -> Found:
+    def _take(self, step: MigrationStep, found: PresentSchema, *, is_recorded: bool = False) -> PresentSchema:
         """Take one step if it is not taken yet; what there is afterwards."""
         for sql in self._statements(step, found, is_recorded=is_recorded):
             try:
@@ -143,26 +143,26 @@ class _SchemaWork:
                     raise
             else:
                 # Each look opens tables, and a new schema has many: what went through is taken for done till the end.
-                found = found if isinstance(step, Rows) else taken(step, found, later=self._steps())
+                found = found if isinstance(step, RowsChange) else taken(step, found, later=self._steps())
         return found
 
-    def _statements(self, step: Step, found: Found, *, is_recorded: bool) -> list[str]:
+    def _statements(self, step: MigrationStep, found: PresentSchema, *, is_recorded: bool) -> list[str]:
         return list(statements(self._schema, step, found, later=self._steps(), is_recorded=is_recorded))
 
-    def _steps(self) -> Iterator[Step]:
+    def _steps(self) -> Iterator[MigrationStep]:
         return (step for migration in self._migrations for step in migration.steps)
 
-    def _look_again(self, step: Step, found: Found) -> Found:
+    def _look_again(self, step: MigrationStep, found: PresentSchema) -> PresentSchema:
         """What there is after a step: at its own table alone, since a look at all of them opens each."""
-        if isinstance(step, Rows):
+        if isinstance(step, RowsChange):
             return found
         now = self._look(step.name)
-        return Found(
+        return PresentSchema(
             frozenset(each for each in found.columns if each[0] != step.name) | now.columns,
             frozenset(each for each in found.keys if each[0] != step.name) | now.keys,
         )
 
-    def _look(self, table: str | None = None) -> Found:
+    def _look(self, table: str | None = None) -> PresentSchema:
         """Of all tables, or of one."""
         where = "table_schema = %s"
         names: tuple[str, ...] = (self._schema,)
@@ -175,9 +175,11 @@ class _SchemaWork:
             f"SELECT DISTINCT LOWER(table_name), LOWER(index_name) FROM information_schema.statistics WHERE {where}",
             names,
         )
-        return Found(frozenset((str(t), str(c)) for t, c in columns), frozenset((str(t), str(k)) for t, k in keys))
+        return PresentSchema(
+            frozenset((str(t), str(c)) for t, c in columns), frozenset((str(t), str(k)) for t, k in keys)
+        )
 
-    def _recorded(self, found: Found) -> set[int]:
+    def _recorded(self, found: PresentSchema) -> set[int]:
         """The versions that are recorded. Raises ConfigError for one that this pydbsync does not know."""
         if not found.has_table(VERSION_TABLE.name):
             return set()

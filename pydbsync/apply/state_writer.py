@@ -27,7 +27,7 @@ _MISSING = (1049, 1146)
 """No such database, no such table: whoever starts is about to make them."""
 
 
-class Open(Protocol):
+class Openable(Protocol):
     """A connection, to whatever keeps the state."""
 
     def is_open(self) -> bool: ...
@@ -35,7 +35,7 @@ class Open(Protocol):
     def close(self) -> None: ...
 
 
-_C = TypeVar("_C", bound=Open)
+_C = TypeVar("_C", bound=Openable)
 
 
 def state_connection(server: TargetSettings) -> Callable[[], Connection]:

@@ -135,7 +135,7 @@ def write_table_starts(
 
 def load_copy_start(
     connection: Connection, schema: str, stream: str, checkpoint: Checkpoint, *, run: Run[object], log: logging.Logger
-) -> CopyStart | None:
+) -> TableStarts | None:
     """What a copy has left to be observed by the replay of a stream that goes on behind `checkpoint`.
 
     None if there was no copy or all of it is behind. To be called for every subscription anew, since what comes again
@@ -156,10 +156,10 @@ def load_copy_start(
     )
     if row.phase == "consistent" and are_passed:
         return None
-    return CopyStart(row, starts, schema=schema, stream=stream, run=run, log=log)
+    return TableStarts(row, starts, schema=schema, stream=stream, run=run, log=log)
 
 
-class CopyStart:
+class TableStarts:
     """Tells replay which changes the copied rows hold already. Used by one thread."""
 
     def __init__(

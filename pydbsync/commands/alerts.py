@@ -27,7 +27,7 @@ def send_test(
 ) -> None:
     """Send a test alert to every webhook and mail address of `alerts`; exit code 2 if one has not taken it."""
     from pydbsync.process.alert_rules import Alert  # noqa: PLC0415 (the other two need none of this)
-    from pydbsync.process.notify import Notice, NotTold, senders  # noqa: PLC0415
+    from pydbsync.process.notify import AlertNotice, NotTold, senders  # noqa: PLC0415
 
     settings, _ = open_settings(config, "alerts", require=())
     if not settings.alerts.are_sent:
@@ -37,7 +37,7 @@ def send_test(
         "Somebody has run `pydbsync alerts test`.", "Nothing: alerts arrive here.",
     )  # fmt: skip
     now = time.time()
-    notice = Notice(about, not resolved, now, now if resolved else None)
+    notice = AlertNotice(about, not resolved, now, now if resolved else None)
     console, failed = text_console(), 0
     for name, send in senders(settings.alerts):
         try:

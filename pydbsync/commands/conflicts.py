@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
-from typing import Annotated, Literal, get_args
+from typing import Annotated, get_args
 
 import msgspec
 import typer
@@ -29,9 +29,9 @@ from pydbsync.commands.shared import (
 )
 from pydbsync.commands.times import read_span
 from pydbsync.errors import ConfigError, OperationError, TransientError
-from pydbsync.model import read_image
+from pydbsync.model import End, read_image
 from pydbsync.ops.conflict_desk import ConflictDesk, ConflictSelection, Recorded
-from pydbsync.plan.conflicts import Decision, Found
+from pydbsync.plan.conflicts import ConflictState, Decision
 
 SHOWN = 200
 """How many `list` shows as text unless told."""
@@ -71,7 +71,7 @@ def list_command(
     """Conflicts, the newest first; as JSON, one object a line."""
     selection = ConflictSelection(
         stream=stream, tables=_globs(table), decisions=_words(decision, get_args(Decision), "--decision"),
-        found=_words(found, get_args(Found), "--found"),
+        found=_words(found, get_args(ConflictState), "--found"),
         older_than_s=read_span(older_than, option="--older-than") if older_than else None,
         newer_than_s=read_span(newer_than, option="--newer-than") if newer_than else None, every_status=every,
     )  # fmt: skip
@@ -129,7 +129,7 @@ def resolve_command(
     """Decide a conflict anew. What is written reaches the other end too, where replay runs in both directions."""
     if (take is None) == (row is None) or take not in (None, "source", "target"):
         raise OperationError("say which row is to stay: --take source, --take target or --row JSON")
-    chosen: Literal["source", "target"] | None = "source" if take == "source" else "target" if take else None
+    chosen: End | None = "source" if take == "source" else "target" if take else None
     with _desk(config) as desk:
         each = desk.named(conflict_id)
         if not yes:

@@ -38,7 +38,7 @@ from pydbsync.ops.told import telling
 from pydbsync.process.stop_signals import stop_on_signals
 
 
-class Existing(str, Enum):
+class ExistingChoice(str, Enum):
     """What to do with tables that the target has already."""
 
     STOP = "stop"
@@ -46,7 +46,7 @@ class Existing(str, Enum):
     KEEP = "keep"
 
 
-class Loading(str, Enum):
+class LoadingChoice(str, Enum):
     """How rows are written."""
 
     AUTO = "auto"
@@ -54,7 +54,7 @@ class Loading(str, Enum):
     INSERT = "insert"
 
 
-class Locking(str, Enum):
+class LockingChoice(str, Enum):
     """What is locked for the moment of the snapshot."""
 
     AUTO = "auto"
@@ -77,8 +77,9 @@ def register(app: typer.Typer) -> None:
         stream: CheckpointOption = None,
         jobs: Annotated[int, typer.Option(min=1, max=64, help="Connections to either server at the same time.")] = 4,
         existing: Annotated[
-            Existing, typer.Option(help="Tables that the target has: stop, drop them, or keep and fill empty ones.")
-        ] = Existing.STOP,
+            ExistingChoice,
+            typer.Option(help="Tables that the target has: stop, drop them, or keep and fill empty ones."),
+        ] = ExistingChoice.STOP,
         views: Annotated[bool, typer.Option(help="Make the views.")] = True,
         triggers: Annotated[bool, typer.Option(help="Make the triggers, for the day of the cut-over.")] = False,
         routines: Annotated[bool, typer.Option(help="Make procedures and functions.")] = False,
@@ -98,10 +99,12 @@ def register(app: typer.Typer) -> None:
         late_keys_mb: Annotated[
             int, typer.Option(min=0, help="Tables of so many MB get keys that are not unique behind the rows; 0: none.")
         ] = 128,
-        load: Annotated[Loading, typer.Option(help="LOAD DATA LOCAL, or INSERT; auto takes what is allowed.")] = (
-            Loading.AUTO
+        load: Annotated[LoadingChoice, typer.Option(help="LOAD DATA LOCAL, or INSERT; auto takes what is allowed.")] = (
+            LoadingChoice.AUTO
         ),
-        lock: Annotated[Locking, typer.Option(help="What is locked for the moment of the snapshot.")] = Locking.AUTO,
+        lock: Annotated[
+            LockingChoice, typer.Option(help="What is locked for the moment of the snapshot.")
+        ] = LockingChoice.AUTO,
         lock_wait_s: Annotated[int, typer.Option(min=1, help="Longest wait for the lock, per attempt.")] = 3,
         restart: Annotated[bool, typer.Option(help="Give up a copy that was begun, and begin anew.")] = False,
         overwrite_checkpoint: Annotated[

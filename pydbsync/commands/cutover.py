@@ -16,7 +16,7 @@ from pydbsync.commands.shared import Format, FormatOption, JsonOption, YesOption
 from pydbsync.errors import OperationError
 from pydbsync.ops.cutover.journal import Command
 from pydbsync.ops.cutover.report import verdict, write_report
-from pydbsync.ops.cutover.run import Call, Outcome
+from pydbsync.ops.cutover.run import CutoverCall, CutoverOutcome
 from pydbsync.ops.cutover.ways import Ways, load_ways
 from pydbsync.ops.cutover.work import Undone
 from pydbsync.process.logs import start_logging
@@ -136,12 +136,12 @@ def ended(command: str, *, undo: bool) -> Iterator[None]:
 
 def call_of(
     ways: Ways, command: Command, *, ask: Callable[[str], None], to_stderr: bool, is_back: bool = False
-) -> Call:
+) -> CutoverCall:
     """The call, with its log and its signals."""
     way = ways.back if is_back else ways.of(command)[0]
     log = start_logging(way.settings, command)
     log.setLevel(logging.WARNING)
-    return Call(
+    return CutoverCall(
         ways,
         command,
         is_back=is_back,
@@ -152,7 +152,7 @@ def call_of(
     )
 
 
-def show(found: Outcome) -> None:
+def show(found: CutoverOutcome) -> None:
     """The end of it, for people."""
     stopped = f"{found.write_stop_s:.2f} s" if found.write_stop_s is not None else "not known"
     typer.echo(f"{found.command} of {found.plan} is done: {found.target} is in charge. Applications could not write for"

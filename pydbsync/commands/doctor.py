@@ -24,8 +24,8 @@ from pydbsync.config.maxwell_file import read_maxwell_file
 from pydbsync.config.settings import Settings
 from pydbsync.errors import ConfigError
 from pydbsync.ops.doctor.across import check_together
-from pydbsync.ops.doctor.examination import Examination, Limits
-from pydbsync.ops.doctor.finding import Finding, Level, Report
+from pydbsync.ops.doctor.examination import CheckLimits, Examination
+from pydbsync.ops.doctor.finding import DoctorReport, Finding, Level
 from pydbsync.ops.doctor.run import examine
 from pydbsync.ops.doctor.show import show_report
 
@@ -88,7 +88,7 @@ class _Options(NamedTuple):
     canary_s: float
 
 
-def _all_examined(configs: list[Path], options: _Options) -> Report:
+def _all_examined(configs: list[Path], options: _Options) -> DoctorReport:
     if len(configs) == 1:
         return _examined(configs[0], options)
     found: list[Finding] = []
@@ -101,22 +101,22 @@ def _all_examined(configs: list[Path], options: _Options) -> Report:
         with contextlib.suppress(ConfigError):  # it is among the findings already
             named.append((str(config), load_settings(config, require=("db_info",))[0]))
     found += [msgspec.structs.replace(each, group="together") for each in check_together(named)]
-    return Report(findings=tuple(found), seconds=seconds)
+    return DoctorReport(findings=tuple(found), seconds=seconds)
 
 
-def _examined(config: Path, options: _Options) -> Report:
+def _examined(config: Path, options: _Options) -> DoctorReport:
     try:
         settings, warnings = load_settings(config, require=("db_info",))
         maxwell = read_maxwell_file(options.maxwell) if options.maxwell else None
     except ConfigError as exc:
-        return Report(
+        return DoctorReport(
             findings=(_configuration("error", str(exc), f"correct {config}; pydbsync init writes a first one"),)
         )
-    limits = Limits(answer_s=min(10.0, options.timeout_s), group_s=options.timeout_s)
+    limits = CheckLimits(answer_s=min(10.0, options.timeout_s), group_s=options.timeout_s)
     exam = Examination(settings, limits=limits, maxwell=maxwell, watch_s=options.watch_s, canary_s=options.canary_s)
     report = examine(exam, only=options.only, skip=options.skip)
     told = tuple(_configuration("warning", text, f"see {config}") for text in warnings)
-    return Report(findings=(*told, *report.findings), seconds=report.seconds)
+    return DoctorReport(findings=(*told, *report.findings), seconds=report.seconds)
 
 
 def _configuration(level: Level, text: str, remedy: str) -> Finding:

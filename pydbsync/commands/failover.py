@@ -13,10 +13,10 @@ from pydbsync.commands.shared import Format, FormatOption, JsonOption, YesOption
 from pydbsync.errors import OperationError
 from pydbsync.ops.cutover.dangling import Dangling
 from pydbsync.ops.cutover.failover import Dead, not_empty, places, said
-from pydbsync.ops.cutover.returned import POLICIES, Policy, Return, Returned
-from pydbsync.ops.cutover.run import Call
+from pydbsync.ops.cutover.returned import POLICIES, Preference, Return, Returned
+from pydbsync.ops.cutover.run import CutoverCall
 from pydbsync.ops.cutover.ways import load_ways
-from pydbsync.ops.cutover.work import StepFailed, Work
+from pydbsync.ops.cutover.work import CutoverWork, StepFailed
 
 
 def register(app: typer.Typer) -> None:
@@ -86,7 +86,7 @@ def register(app: typer.Typer) -> None:
         raise typer.Exit(1 if found.problems else 0)
 
 
-def _policy(text: str | None) -> Policy | None:
+def _policy(text: str | None) -> Preference | None:
     for policy in POLICIES:
         if text == policy:
             return policy
@@ -95,7 +95,7 @@ def _policy(text: str | None) -> Policy | None:
     return None
 
 
-def _look(work: Work) -> Returned:
+def _look(work: CutoverWork) -> Returned:
     found = Returned(work.plan.name, work.way.source, work.way.target)
     last = places(work)
     for each in last:
@@ -113,11 +113,13 @@ def _look(work: Work) -> Returned:
     return found
 
 
-def _settle(call: Call, policy: Policy | None, undo_old: bool, follow: bool, *, yes: bool, as_json: bool) -> int:
+def _settle(
+    call: CutoverCall, policy: Preference | None, undo_old: bool, follow: bool, *, yes: bool, as_json: bool
+) -> int:
     if policy and undo_old:
         raise OperationError("--carry-over and --undo-old are two ways to settle the same changes: choose one")
 
-    def settle(work: Work) -> Returned:
+    def settle(work: CutoverWork) -> Returned:
         settling = Return(work, _choose)
         found = Returned(work.plan.name, work.way.source, work.way.target, is_settled=bool(settling.settled))
         if settling.settled and (policy or undo_old):

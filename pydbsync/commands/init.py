@@ -19,7 +19,7 @@ from pydbsync.ops.doctor.show import show_report
 from pydbsync.ops.init import (
     PASSWORDS,
     Answers,
-    Place,
+    ServerUrl,
     needed_rights,
     passwords_of,
     places_of_maxwell,
@@ -103,7 +103,7 @@ def _tell(file: Path, answers: Answers, given: dict[str, str] | None, *, connect
     return code
 
 
-def _ask(option: str, what: str, scheme: str, port: int) -> Place:
+def _ask(option: str, what: str, scheme: str, port: int) -> ServerUrl:
     if not sys.stdin.isatty():
         raise OperationError(f"{option} is missing: {what}, as {scheme}://user:password@host:{port}")
     typer.echo(f"{what}:")
@@ -112,10 +112,10 @@ def _ask(option: str, what: str, scheme: str, port: int) -> Place:
     user = typer.prompt("  user", default="pydbsync")
     password = typer.prompt("  password (not written to the file)", default="", hide_input=True, show_default=False)
     vhost = typer.prompt("  virtual host", default="/") if scheme == "amqp" else "/"
-    return Place(host=host, port=number, user=user, password=password, vhost=vhost)
+    return ServerUrl(host=host, port=number, user=user, password=password, vhost=vhost)
 
 
-def _ask_source() -> Place | None:
+def _ask_source() -> ServerUrl | None:
     if not typer.confirm("Can the source be reached from here (for doctor, copy, verify)?", default=True):
         return None
     return _ask("--source", "source (where changes come from)", "mysql", _MYSQL)

@@ -31,7 +31,7 @@ from pydbsync.ops.brake import LoadLimits
 from pydbsync.ops.conditions import read_conditions
 from pydbsync.ops.repair.plan import read_plan
 from pydbsync.ops.repair.planning import Choice
-from pydbsync.ops.repair.run import Outcome, Repair, RepairOptions, describe_plan
+from pydbsync.ops.repair.run import Repair, RepairOptions, RepairOutcome, describe_plan
 from pydbsync.ops.told import Told, telling
 from pydbsync.ops.verify.report import EXIT_DIFFERENT, EXIT_EQUAL, EXIT_UNKNOWN
 from pydbsync.ops.verify.settle import SettleOptions
@@ -145,7 +145,7 @@ def _confirms(question: str) -> bool:
     return sys.stdin.isatty() and typer.confirm(question)
 
 
-def _show(outcome: Outcome, *, undo: bool) -> None:
+def _show(outcome: RepairOutcome, *, undo: bool) -> None:
     for why in outcome.refused[:_REFUSED_SHOWN]:
         typer.echo(f"refused: {why}")
     if len(outcome.refused) > _REFUSED_SHOWN:

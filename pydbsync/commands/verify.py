@@ -40,7 +40,7 @@ from pydbsync.ops.status import words
 from pydbsync.ops.told import Told, telling
 from pydbsync.ops.verify.compare import CompareOptions, Since
 from pydbsync.ops.verify.kept import kept_findings
-from pydbsync.ops.verify.report import EXIT_UNKNOWN, Report, TableReport
+from pydbsync.ops.verify.report import EXIT_UNKNOWN, TableReport, VerifyReport
 from pydbsync.ops.verify.run import Verification, VerifyOptions
 from pydbsync.ops.verify.settle import SettleOptions
 from pydbsync.ops.verify.show import show_report, title
@@ -158,7 +158,7 @@ def read_since(text: str | None) -> Since | None:
     return Since(column, time.isoformat(" "))
 
 
-def show(report: Report, limit: int, *, as_json: bool) -> None:
+def show(report: VerifyReport, limit: int, *, as_json: bool) -> None:
     """Print the report on standard output."""
     if as_json:
         print_json(report)
@@ -184,13 +184,13 @@ class ToldTables:
         self._told.says(f"{table.target}, {different:,} rows differ so far")
         self._then(table)
 
-    def look(self, report: Report) -> None:
+    def look(self, report: VerifyReport) -> None:
         """Keep what a round has found when it is over."""
         if report.rounds > self._rounds:
             self._rounds = report.rounds
             self._told.findings = kept_findings(report)
 
-    def ended(self, report: Report) -> None:
+    def ended(self, report: VerifyReport) -> None:
         """What came out."""
         self._told.findings = kept_findings(report)
         counts = Counter(table.status for table in report.tables)

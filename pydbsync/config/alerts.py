@@ -14,7 +14,7 @@ from pydbsync.config.values import (
     FLAG,
     PORT,
     SECRET,
-    Kind,
+    OptionKind,
     Secret,
     join_key,
     one_of,
@@ -43,7 +43,7 @@ def _read_url(value: object, key: str) -> Secret:
     return url
 
 
-URL: Final = Kind("text", _read_url)
+URL: Final = OptionKind("text", _read_url)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,13 +123,15 @@ class AlertSettings:
 
     webhooks: tuple[WebhookSettings, ...] = option(
         (),
-        Kind(
+        OptionKind(
             "list of `{url, form, secret}`", _read_webhooks,
             lambda value: ", ".join(each.name for each in value) or "empty",
         ),
         "addresses that are posted to",
     )  # fmt: skip
-    mail: MailSettings | None = option(None, Kind("mapping", _read_mail, section=MailSettings), "mails that are sent")
+    mail: MailSettings | None = option(
+        None, OptionKind("mapping", _read_mail, section=MailSettings), "mails that are sent"
+    )
     lag_mean_s: float = option(5.0, seconds(0.1), "alert at this mean lag in each of three periods", unit="seconds")
     lag_tail_s: float = option(15.0, seconds(0.1), "alert at this lag of 99 % of the commits", unit="seconds")
     period_s: float = option(60.0, seconds(0.1, 3600), "length of a period", unit="seconds")

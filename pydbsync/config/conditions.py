@@ -18,7 +18,7 @@ class Number:
 
 
 @dataclass(frozen=True)
-class Text:
+class TextLiteral:
     """A text in single quotes."""
 
     value: str
@@ -37,7 +37,7 @@ class Truth:
 
 
 @dataclass(frozen=True)
-class Name:
+class ColumnRef:
     """A column."""
 
     name: str
@@ -53,7 +53,7 @@ class Arithmetic:
 
 
 @dataclass(frozen=True)
-class Call:
+class FunctionCall:
     """A function that gives the same on every server."""
 
     name: str
@@ -123,7 +123,7 @@ class Any:
     parts: tuple[Condition, ...]
 
 
-Operand: TypeAlias = Number | Text | Null | Truth | Name | Arithmetic | Call
+Operand: TypeAlias = Number | TextLiteral | Null | Truth | ColumnRef | Arithmetic | FunctionCall
 Condition: TypeAlias = Compare | IsNull | In | Between | Like | Not | All | Any | Operand
 """An operand as a condition is true where it is a number other than 0."""
 CONDITIONS: Final = (Compare, IsNull, In, Between, Like, Not, All, Any)

@@ -6,7 +6,17 @@ import json
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
-from pydbsync.config.values import FrozenMapping, Kind, join_key, nearest, one_of, option, read_mapping, refuse, text
+from pydbsync.config.values import (
+    FrozenMapping,
+    OptionKind,
+    join_key,
+    nearest,
+    one_of,
+    option,
+    read_mapping,
+    refuse,
+    text,
+)
 from pydbsync.errors import ConfigError
 
 BY_SIDE: Final = ("prefer", "source_wins", "target_wins")
@@ -53,8 +63,8 @@ def _show_tables(tables: FrozenMapping[str, ConflictPolicy]) -> str:
     return ", ".join(f"{glob}: {policy}" for glob, policy in tables.items()) or "empty"
 
 
-POLICY: Final = Kind("policy", _read_policy)
-POLICIES: Final = Kind("mapping `{glob: policy}`", _read_tables, _show_tables)
+POLICY: Final = OptionKind("policy", _read_policy)
+POLICIES: Final = OptionKind("mapping `{glob: policy}`", _read_tables, _show_tables)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -31,7 +31,7 @@ class Hooks:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Limits:
+class StepLimits:
     """How long a step may take; what takes longer fails, and what was done is undone."""
 
     fence_s: float = option(30.0, seconds(0.1), "closing the server and ending its sessions", unit="seconds")
@@ -78,7 +78,7 @@ class CutoverPlan:
     events: bool = option(True, FLAG, "events go along: they run at one of the two servers at any time")
     programs: bool = option(True, FLAG, "views, routines and events that the other server lacks are made there")
     sessions: Sessions = option(Sessions(), section_kind(Sessions), "sessions that are ended at the fence")
-    limits: Limits = option(Limits(), section_kind(Limits), "time limits")
+    limits: StepLimits = option(StepLimits(), section_kind(StepLimits), "time limits")
     hooks: Hooks = option(Hooks(), section_kind(Hooks), "commands of the operator")
     bundle: bool = option(False, FLAG, "capture that we start publishes bundles")
     failover_gap: int = option(

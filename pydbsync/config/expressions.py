@@ -15,19 +15,19 @@ from pydbsync.config.conditions import (
     Any,
     Arithmetic,
     Between,
-    Call,
+    ColumnRef,
     Compare,
     Condition,
     ExpressionError,
+    FunctionCall,
     In,
     IsNull,
     Like,
-    Name,
     Not,
     Null,
     Number,
     Operand,
-    Text,
+    TextLiteral,
     Truth,
 )
 
@@ -62,7 +62,7 @@ _DEPTH: Final = 60
 
 
 @dataclass(frozen=True)
-class _Token:
+class _ExpressionToken:
     kind: str
     text: str
 
@@ -70,12 +70,12 @@ class _Token:
         return self.kind == "word" and self.text.upper() == word
 
 
-_END = _Token("end", "the end")
+_END = _ExpressionToken("end", "the end")
 
 
 def parse_condition(sql: str) -> Condition:
     """The condition that the text spells. Raises ExpressionError for what cannot be evaluated here exactly."""
-    parser = _Parser(_tokens(sql))
+    parser = _ExpressionParser(_tokens(sql))
     found = parser.either(0)
     if parser.here != _END:
         raise ExpressionError(f"{_shown(parser.here)} is not known here; {_KNOWN}")
@@ -96,12 +96,12 @@ FUNCTIONS: Final = {
 
 def names_in(condition: Condition) -> frozenset[str]:
     """The columns that a condition reads, in lower case."""
-    if isinstance(condition, Name):
+    if isinstance(condition, ColumnRef):
         return frozenset({condition.name.lower()})
     found: frozenset[str] = frozenset()
     if isinstance(condition, Arithmetic | Compare):
         found = names_in(condition.left) | names_in(condition.right)
-    elif isinstance(condition, Call):
+    elif isinstance(condition, FunctionCall):
         found = found.union(*(names_in(each) for each in condition.arguments))
     elif isinstance(condition, In):
         found = names_in(condition.operand).union(*(names_in(each) for each in condition.items))
@@ -114,8 +114,8 @@ def names_in(condition: Condition) -> frozenset[str]:
     return found
 
 
-def _tokens(sql: str) -> list[_Token]:
-    found: list[_Token] = []
+def _tokens(sql: str) -> list[_ExpressionToken]:
+    found: list[_ExpressionToken] = []
     at = 0
     while sql[at:].strip():
         match = _TOKEN.match(sql, at)
@@ -137,26 +137,26 @@ def _tokens(sql: str) -> list[_Token]:
             text = text[1:-1].replace("''", "'")
         if kind == "mark" and text == "-" and sql[match.end() : match.end() + 1] == "-":
             raise ExpressionError(f"a comment is not taken; {_KNOWN}")
-        found.append(_Token(kind, _MARKS.get(text, text) if kind == "mark" else text))
+        found.append(_ExpressionToken(kind, _MARKS.get(text, text) if kind == "mark" else text))
         at = match.end()
     return found
 
 
-def _shown(token: _Token) -> str:
+def _shown(token: _ExpressionToken) -> str:
     if token.kind == "word" and token.text.upper() in _REFUSED_WORDS:
         return _REFUSED_WORDS[token.text.upper()]
     return token.text if token is _END else repr(token.text)
 
 
-class _Parser:
+class _ExpressionParser:
     """One walk over the tokens, by the precedence of MySQL's operators."""
 
-    def __init__(self, tokens: list[_Token]) -> None:
+    def __init__(self, tokens: list[_ExpressionToken]) -> None:
         self._tokens = [*tokens, _END]
         self._at = 0
 
     @property
-    def here(self) -> _Token:
+    def here(self) -> _ExpressionToken:
         return self._tokens[self._at]
 
     def either(self, depth: int) -> Condition:
@@ -255,7 +255,7 @@ class _Parser:
         if token.kind == "number":
             return Number(token.text)
         if token.kind == "text":
-            return Text(token.text)
+            return TextLiteral(token.text)
         if token.kind == "name":
             return self._column(token.text)
         if token.kind == "word":
@@ -269,9 +269,9 @@ class _Parser:
         wanted = {"IFNULL": 2, "MOD": 2, "COALESCE": len(arguments)}.get(word, 1)
         if len(arguments) != wanted:
             raise ExpressionError(f"{word}() takes {wanted} value(s), not {len(arguments)}")
-        return Arithmetic(name, *arguments) if name == "%" else Call(name, arguments)
+        return Arithmetic(name, *arguments) if name == "%" else FunctionCall(name, arguments)
 
-    def _word(self, token: _Token, depth: int) -> Condition:
+    def _word(self, token: _ExpressionToken, depth: int) -> Condition:
         word = token.text.upper()
         if word in FUNCTIONS and (self.here.kind, self.here.text) == ("mark", "("):
             return self._call(word, depth)
@@ -287,12 +287,12 @@ class _Parser:
             raise ExpressionError(f"{token.text} before a text is not taken: write the text alone")
         return self._column(token.text)
 
-    def _column(self, name: str) -> Name:
+    def _column(self, name: str) -> ColumnRef:
         if self.here.text == "." and self.here.kind == "mark":
             raise ExpressionError(f"{name}. before a column is not taken: write the column alone")
-        return Name(name)
+        return ColumnRef(name)
 
-    def _next(self) -> _Token:
+    def _next(self) -> _ExpressionToken:
         token = self.here
         if token is _END:
             raise ExpressionError("the condition ends where a value is expected")

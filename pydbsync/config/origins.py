@@ -19,7 +19,7 @@ _DEFAULT = "default"
 _GIVEN_BY = {"env": "environment variable", "file": "file"}
 
 
-class Shown(NamedTuple):
+class ShownSetting(NamedTuple):
     """One value for people: its key, as text with secrets masked, and its origin."""
 
     key: str
@@ -27,7 +27,7 @@ class Shown(NamedTuple):
     origin: str
 
 
-def show_settings(path: Path, settings: Settings) -> list[Shown]:
+def show_settings(path: Path, settings: Settings) -> list[ShownSetting]:
     """Every option of the configuration in the order of their declaration. Raises ConfigError."""
     given = read_config(path)
     lines = _lines(path)
@@ -36,7 +36,7 @@ def show_settings(path: Path, settings: Settings) -> list[Shown]:
 
 def _section(
     section: object, given: Mapping[str, object], prefix: str, path: Path, lines: Mapping[str, int]
-) -> Iterator[Shown]:
+) -> Iterator[ShownSetting]:
     for each in fields(section):  # type: ignore[arg-type]
         key = option_key(each)
         full = f"{prefix}{key}"
@@ -46,30 +46,30 @@ def _section(
         if isinstance(value, TargetSettings):
             yield from _server(value, inside, full, path, lines)
         elif isinstance(value, Secret):
-            yield Shown(full, MASK, _origin_of_secret(given, prefix, key, path, lines))
+            yield ShownSetting(full, MASK, _origin_of_secret(given, prefix, key, path, lines))
         elif is_dataclass(value) and not isinstance(value, type):
             yield from _section(value, inside, f"{full}.", path, lines)
         elif each.name == "queues":
             yield from _queues(value, path, lines)
         else:
             shown = "not set" if value is None else str(each.metadata["kind"].show(value))
-            yield Shown(full, shown, _origin(full, given, key, path, lines))
+            yield ShownSetting(full, shown, _origin(full, given, key, path, lines))
 
 
 def _server(
     server: TargetSettings, given: Mapping[str, object], key: str, path: Path, lines: Mapping[str, int]
-) -> Iterator[Shown]:
+) -> Iterator[ShownSetting]:
     if not server.connect:
-        yield Shown(key, "not set", _DEFAULT)
+        yield ShownSetting(key, "not set", _DEFAULT)
     for name, value in server.connect.items():
         if name == "password":
-            yield Shown(f"{key}.{name}", MASK, _origin_of_secret(given, f"{key}.", name, path, lines))
+            yield ShownSetting(f"{key}.{name}", MASK, _origin_of_secret(given, f"{key}.", name, path, lines))
             continue
         shown = _masked(value)
         written = next((each for each in (name, {"database": "db"}.get(name, name)) if each in given), name)
         origin = _origin(f"{key}.{written}", given, written, path, lines)
         decided = name == "charset" and given.get("charset") != value
-        yield Shown(f"{key}.{name}", shown, "decided by pydbsync" if decided else origin)
+        yield ShownSetting(f"{key}.{name}", shown, "decided by pydbsync" if decided else origin)
 
 
 def _masked(value: object) -> str:
@@ -80,16 +80,16 @@ def _masked(value: object) -> str:
     return str(value)
 
 
-def _queues(queues: Any, path: Path, lines: Mapping[str, int]) -> Iterator[Shown]:
+def _queues(queues: Any, path: Path, lines: Mapping[str, int]) -> Iterator[ShownSetting]:
     key = "rabbitmq_queue_bind"
     if not queues:
-        yield Shown(key, "not set", _DEFAULT)
+        yield ShownSetting(key, "not set", _DEFAULT)
     for queue in queues:
         keys = ", ".join(queue.routing_keys) or "no routing keys"
         text = f"exchange {queue.exchange} ({queue.exchange_type}), {keys}; stream {queue.stream}"
         line = next((number for name, number in lines.items() if name.startswith(key) and
                      name.endswith(f".queues.{queue.queue}")), lines.get(key))  # fmt: skip
-        yield Shown(f"{key}: {queue.queue}", text, _at(path, line))
+        yield ShownSetting(f"{key}: {queue.queue}", text, _at(path, line))
 
 
 def _origin_of_secret(given: Mapping[str, object], prefix: str, key: str, path: Path, lines: Mapping[str, int]) -> str:

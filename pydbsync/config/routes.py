@@ -15,7 +15,7 @@ from pydbsync.config.values import (
     FILE,
     SECRET,
     FrozenMapping,
-    Kind,
+    OptionKind,
     Secret,
     join_key,
     nearest,
@@ -363,5 +363,7 @@ def check_sink_routes(routes: tuple[RouteSettings, ...], *, has_source: bool) ->
             raise ConfigError("is missing: routes go by the types of the source's columns", key="source_db_info")
 
 
-ROUTES: Final = Kind("list of `{table: glob, to: …, columns: …, where: …, apply_mode: …}`", _read_routes, _show_routes)
-MASK_KEY: Final = Kind("mapping `{key_env: NAME}`", read_key)
+ROUTES: Final = OptionKind(
+    "list of `{table: glob, to: …, columns: …, where: …, apply_mode: …}`", _read_routes, _show_routes
+)
+MASK_KEY: Final = OptionKind("mapping `{key_env: NAME}`", read_key)

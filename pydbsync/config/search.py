@@ -13,7 +13,7 @@ from pydbsync.config.shapes import TEXTS
 from pydbsync.config.values import (
     SECRET,
     FrozenMapping,
-    Kind,
+    OptionKind,
     Secret,
     join_key,
     option,
@@ -41,7 +41,7 @@ def _read_json(value: object, key: str) -> FrozenMapping[str, object]:
     return FrozenMapping(given)
 
 
-_JSON: Final = Kind("mapping, as it is sent", _read_json)
+_JSON: Final = OptionKind("mapping, as it is sent", _read_json)
 _NOTHING: Final = FrozenMapping[str, object]()
 
 
@@ -135,28 +135,30 @@ class SearchSettings:
 
     type: str = required(text(), "`opensearch` or `elasticsearch`")
     nodes: tuple[str, ...] = option(
-        ("127.0.0.1:9200",), Kind("list of `host:port`", _read_nodes, ", ".join),
+        ("127.0.0.1:9200",), OptionKind("list of `host:port`", _read_nodes, ", ".join),
         "nodes of the cluster; the first that answers is used",
     )  # fmt: skip
     user: str | None = option(None, text(), "user, with `password`")
     password: Secret | None = option(None, SECRET, PASSWORD_SOURCES["password"])
     api_key: Secret | None = option(None, SECRET, "the API key, encoded, instead of a user")
     tls: TlsSettings | None = option(
-        None, Kind("mapping, or true", read_tls, section=TlsSettings), "encrypt the connection"
+        None, OptionKind("mapping, or true", read_tls, section=TlsSettings), "encrypt the connection"
     )
     timeout_s: float = option(30.0, seconds(0.1), "limit for a connection, and for each answer", unit="seconds")
     state_index: str = option(
-        "pydbsync", Kind("text", _read_state_index), "index for checkpoints, locks and parked changes"
+        "pydbsync", OptionKind("text", _read_state_index), "index for checkpoints, locks and parked changes"
     )
-    mark: str = option("pydbsync", Kind("text", _read_field), "field of each document that keeps its place")
+    mark: str = option("pydbsync", OptionKind("text", _read_field), "field of each document that keeps its place")
     active_shards: str = option(
-        "1", Kind("whole number, or `all`", _read_active_shards), "so many copies of a shard must be there to write"
+        "1",
+        OptionKind("whole number, or `all`", _read_active_shards),
+        "so many copies of a shard must be there to write",
     )
     bulk_rows: int = option(1000, whole(1, 100_000), "documents of one bulk request, at most", unit="documents")
     bulk_bytes: int = option(5 * 2**20, size(1024, 2**30), "size of one bulk request, about")
     tombstone_s: int = option(86_400, whole(60, 10**9), "the place of a deletion is known for so long", unit="seconds")
     tables: FrozenMapping[str, SearchTableSettings] = required(
-        Kind("mapping `{database.table: …}`", _read_tables), "tables (globs) and how their rows are written"
+        OptionKind("mapping `{database.table: …}`", _read_tables), "tables (globs) and how their rows are written"
     )
 
     @property

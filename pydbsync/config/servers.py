@@ -14,7 +14,7 @@ from pydbsync.config.values import (
     PORT,
     SECRET,
     FrozenMapping,
-    Kind,
+    OptionKind,
     Secret,
     host,
     join_key,
@@ -40,7 +40,7 @@ PASSWORD_SOURCES: Final = {
 PUBLIC_PASSWORD: Final = Secret("guest")
 """RabbitMQ's own default, known to everybody."""
 
-_ANY: Final = Kind[object]("anything", lambda value, key: value)
+_ANY: Final = OptionKind[object]("anything", lambda value, key: value)
 
 
 def _read_ssl(value: object, key: str) -> FrozenMapping[str, object]:
@@ -66,7 +66,7 @@ def _plain(value: object) -> object:
     return {name: _plain(each) for name, each in value.items()} if isinstance(value, FrozenMapping) else value
 
 
-PYMYSQL_KEYWORDS: Final[Mapping[str, Kind[object]]] = {
+PYMYSQL_KEYWORDS: Final[Mapping[str, OptionKind[object]]] = {
     "host": host(),
     "port": PORT,
     "user": text(),
@@ -86,14 +86,14 @@ PYMYSQL_KEYWORDS: Final[Mapping[str, Kind[object]]] = {
     "ssl_verify_cert": FLAG,
     "ssl_verify_identity": FLAG,
     "ssl_disabled": FLAG,
-    "ssl": Kind("mapping", _read_ssl),
+    "ssl": OptionKind("mapping", _read_ssl),
     "init_command": text(),
     "read_default_file": FILE,
     "read_default_group": text(),
     "bind_address": text(),
     "program_name": text(),
     "local_infile": FLAG,
-    "server_public_key": Kind("text", _read_public_key),
+    "server_public_key": OptionKind("text", _read_public_key),
     "passwd": SECRET,
     "db": text(),
     "autocommit": _ANY,
@@ -244,7 +244,7 @@ class AmqpSettings:
         "port of RabbitMQ's management, which doctor and status read; with `tls` the default is 15671, 0 is none",
     )
     tls: TlsSettings | None = option(
-        None, Kind("mapping, or true", read_tls, section=TlsSettings), "encrypt the connection"
+        None, OptionKind("mapping, or true", read_tls, section=TlsSettings), "encrypt the connection"
     )
 
     @property
@@ -265,5 +265,5 @@ def read_amqp(value: object, key: str) -> AmqpSettings:
     )
 
 
-TARGET: Final = Kind("mapping of PyMySQL keywords", read_target)
-AMQP: Final = Kind("mapping", read_amqp, section=AmqpSettings)
+TARGET: Final = OptionKind("mapping of PyMySQL keywords", read_target)
+AMQP: Final = OptionKind("mapping", read_amqp, section=AmqpSettings)

@@ -49,7 +49,7 @@ from pydbsync.config.values import (
     UTC_OFFSET,
     ColumnSets,
     FrozenMapping,
-    Kind,
+    OptionKind,
     Scalar,
     Secret,
     nearest,
@@ -264,7 +264,9 @@ class Settings:
     alerts: AlertSettings = option(
         AlertSettings(), section_kind(AlertSettings), "alerts by webhook and e-mail, without a Prometheus"
     )
-    ui: UiSettings = option(UiSettings(), Kind("mapping", read_ui, section=UiSettings), "the web page of `pydbsync ui`")
+    ui: UiSettings = option(
+        UiSettings(), OptionKind("mapping", read_ui, section=UiSettings), "the web page of `pydbsync ui`"
+    )
     log_file_prefix: str = option("maxwell_%s.log", LOG_PREFIX, "log file, `%s` is the name of the process")
     log_file_bytes: int = option(2**30, size(0), "a log file is rotated at this size; 0 is never", unit="bytes")
     log_format: str = option("text", one_of("text", "json"), "form of log lines")

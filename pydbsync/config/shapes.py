@@ -10,7 +10,7 @@ from typing import Final
 from pydbsync.config.values import (
     ColumnSets,
     FrozenMapping,
-    Kind,
+    OptionKind,
     Scalar,
     join_key,
     nearest,
@@ -249,16 +249,16 @@ def _show_mapping(value: object) -> str:
     return "empty" if not value else str(value)
 
 
-QUEUES: Final = Kind("list of `{exchange: [name, type], queues: {queue: [routing keys]}}`", _read_queues)
-QUEUE_ARGUMENTS: Final = Kind("mapping", _read_arguments, _show_mapping)
-COLUMN_SETS: Final = Kind("mapping `{database: {table: [columns]}}`", _read_column_sets, _show_mapping)
-REWRITE: Final = Kind("mapping `{source: target}`", _read_rewrite, _show_mapping)
-STREAM_NAMES: Final = Kind("mapping `{queue: name}`", _read_stream_names, _show_mapping)
-GLOBS: Final = Kind("list of text", _read_globs, lambda value: ", ".join(value) or "empty")
-TEXTS: Final = Kind("list of text", _read_texts, ", ".join)
-SCHEMA_POLICIES: Final = Kind("policy, or mapping `{kind: policy}`", _read_policies, _show_policies)
-TABLE_NAME: Final = Kind("text", _read_table_name)
-LOG_PREFIX: Final = Kind("text", _read_log_prefix)
+QUEUES: Final = OptionKind("list of `{exchange: [name, type], queues: {queue: [routing keys]}}`", _read_queues)
+QUEUE_ARGUMENTS: Final = OptionKind("mapping", _read_arguments, _show_mapping)
+COLUMN_SETS: Final = OptionKind("mapping `{database: {table: [columns]}}`", _read_column_sets, _show_mapping)
+REWRITE: Final = OptionKind("mapping `{source: target}`", _read_rewrite, _show_mapping)
+STREAM_NAMES: Final = OptionKind("mapping `{queue: name}`", _read_stream_names, _show_mapping)
+GLOBS: Final = OptionKind("list of text", _read_globs, lambda value: ", ".join(value) or "empty")
+TEXTS: Final = OptionKind("list of text", _read_texts, ", ".join)
+SCHEMA_POLICIES: Final = OptionKind("policy, or mapping `{kind: policy}`", _read_policies, _show_policies)
+TABLE_NAME: Final = OptionKind("text", _read_table_name)
+LOG_PREFIX: Final = OptionKind("text", _read_log_prefix)
 
 
 def _read_server(value: object, key: str) -> str:
@@ -311,10 +311,10 @@ def _read_debezium_modes(value: object, key: str) -> FrozenMapping[str, str]:
     )
 
 
-INPUT_FORMAT: Final = Kind("name, or mapping `{queue: name}`", _read_input_format, str)
-TIME_ZONE: Final = Kind("name of a time zone", _read_time_zone)
-DEBEZIUM_MODES: Final = Kind("mapping", _read_debezium_modes, _show_mapping)
+INPUT_FORMAT: Final = OptionKind("name, or mapping `{queue: name}`", _read_input_format, str)
+TIME_ZONE: Final = OptionKind("name of a time zone", _read_time_zone)
+DEBEZIUM_MODES: Final = OptionKind("mapping", _read_debezium_modes, _show_mapping)
 
 
-SOURCE_SERVER: Final = Kind("`auto`, or brand and version", _read_server)
+SOURCE_SERVER: Final = OptionKind("`auto`, or brand and version", _read_server)
 """What the source is, for what its messages do not tell."""

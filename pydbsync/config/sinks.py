@@ -14,7 +14,7 @@ from pydbsync.config.values import (
     PORT,
     SECRET,
     FrozenMapping,
-    Kind,
+    OptionKind,
     Secret,
     join_key,
     nearest,
@@ -54,7 +54,7 @@ class OwnSinkSettings:
     state: str = required(text(), "folder for checkpoint and parked changes; `%s` in it is the name of the stream")
     options: FrozenMapping[str, object] = option(
         FrozenMapping[str, object](),
-        Kind("mapping", lambda value, key: FrozenMapping(read_mapping(value, key))),
+        OptionKind("mapping", lambda value, key: FrozenMapping(read_mapping(value, key))),
         "what the class is given",
     )
 
@@ -83,7 +83,7 @@ class RedisTableSettings:
     value: str = option("", text(), "expression of the value, for `string`")
     columns: tuple[str, ...] = option((), TEXTS, "only these columns; all when not set")
     fields: FrozenMapping[str, str] = option(
-        FrozenMapping[str, str](), Kind("mapping `{field: expression}`", _read_texts_by_name), "computed fields"
+        FrozenMapping[str, str](), OptionKind("mapping `{field: expression}`", _read_texts_by_name), "computed fields"
     )
     ttl_s: int = option(0, whole(0, 10**9), "a key lives so long after its last change; 0 is for ever", unit="seconds")
     null: str = option("absent", one_of("absent", "empty"), "what NULL is in a hash or a string")
@@ -144,7 +144,7 @@ def _read_prefix(value: object, key: str) -> str:
     return prefix
 
 
-TABLES: Final = Kind("mapping `{database.table: …}`", _read_tables)
+TABLES: Final = OptionKind("mapping `{database.table: …}`", _read_tables)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -158,14 +158,14 @@ class RedisSettings:
     user: str | None = option(None, text(), "user (ACL)")
     password: Secret | None = option(None, SECRET, PASSWORD_SOURCES["password"])
     tls: TlsSettings | None = option(
-        None, Kind("mapping, or true", read_tls, section=TlsSettings), "encrypt the connection"
+        None, OptionKind("mapping, or true", read_tls, section=TlsSettings), "encrypt the connection"
     )
     cluster: bool = option(False, FLAG, "whether it is a cluster")
     sentinel: SentinelSettings | None = option(
-        None, Kind("mapping", _read_sentinel, section=SentinelSettings), "ask sentinels for the master"
+        None, OptionKind("mapping", _read_sentinel, section=SentinelSettings), "ask sentinels for the master"
     )
     timeout_s: float = option(10.0, seconds(0.1), "limit for a connection, and for each answer", unit="seconds")
-    prefix: str = option("pydbsync:", Kind("text", _read_prefix), "what the keys of pydbsync itself begin with")
+    prefix: str = option("pydbsync:", OptionKind("text", _read_prefix), "what the keys of pydbsync itself begin with")
     durability: str = option(
         "auto", one_of("auto", "aof", "memory"),
         "when a message is acknowledged: once the append-only file has it on disk, or at once; auto takes what is on",
@@ -230,4 +230,4 @@ def check_sink(sink: SinkSettings, streams: int) -> None:
             )
 
 
-SINK: Final = Kind("mapping, by its `type`", _read_sink)
+SINK: Final = OptionKind("mapping, by its `type`", _read_sink)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from pydbsync.config.values import Kind, option, read_list, read_mapping, read_section, seconds, text, whole
+from pydbsync.config.values import OptionKind, option, read_list, read_mapping, read_section, seconds, text, whole
 from pydbsync.errors import ConfigError
 
 
@@ -27,8 +27,8 @@ class TwoWaySettings:
         " where it is not given",
     )  # fmt: skip
     target_server_ids: tuple[int, ...] = option(
-        (), Kind("list of numbers", _read_ids, _show_ids), "further server ids under which changes of the target come:"
-        " former ones, or those of a cluster's other nodes",
+        (), OptionKind("list of numbers", _read_ids, _show_ids),
+        "further server ids under which changes of the target come: former ones, or those of a cluster's other nodes",
     )  # fmt: skip
     mark_s: float = option(
         10.0, seconds(0.1, 3600), "how often a mark is written at the source, which must come through each queue",
@@ -48,4 +48,4 @@ def _read(value: object, key: str) -> TwoWaySettings | None:
     return read_section(TwoWaySettings, given, key)
 
 
-TWO_WAY: Final = Kind("true or false, or mapping", _read, section=TwoWaySettings)
+TWO_WAY: Final = OptionKind("true or false, or mapping", _read, section=TwoWaySettings)

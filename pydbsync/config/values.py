@@ -79,7 +79,7 @@ ColumnSets: TypeAlias = FrozenMapping[str, FrozenMapping[str, frozenset[str]]]
 
 
 @dataclass(frozen=True)
-class Kind(Generic[T_co]):
+class OptionKind(Generic[T_co]):
     """What an option may hold: its `name` for people, `read(value, key)` for what was written."""
 
     name: str
@@ -90,7 +90,7 @@ class Kind(Generic[T_co]):
     """The dataclass that holds the options of a mapping, if it has any."""
 
 
-def option(default: T, kind: Kind[T], doc: str, *, unit: str = "", key: str = "") -> T:
+def option(default: T, kind: OptionKind[T], doc: str, *, unit: str = "", key: str = "") -> T:
     """Declare a dataclass field as an option: type, default, unit and meaning in one place.
 
     `key` is its name in the configuration, where it differs from the field's. docs/config.md is checked against these.
@@ -98,7 +98,7 @@ def option(default: T, kind: Kind[T], doc: str, *, unit: str = "", key: str = ""
     return field(default=default, metadata={"kind": kind, "doc": doc, "unit": unit, "key": key})
 
 
-def required(kind: Kind[T], doc: str, *, key: str = "") -> T:
+def required(kind: OptionKind[T], doc: str, *, key: str = "") -> T:
     """Declare a dataclass field as an option that has no default."""
     return cast(T, field(metadata={"kind": kind, "doc": doc, "unit": "", "key": key}))
 
@@ -186,11 +186,11 @@ def read_section(section: type[T], value: object, key: str) -> T:
     return section(**values)
 
 
-def section_kind(section: type[T]) -> Kind[T]:
-    return Kind("mapping", lambda value, key: read_section(section, value, key), section=section)
+def section_kind(section: type[T]) -> OptionKind[T]:
+    return OptionKind("mapping", lambda value, key: read_section(section, value, key), section=section)
 
 
-def text(expected: str = "text") -> Kind[str]:
+def text(expected: str = "text") -> OptionKind[str]:
     """Text that is not empty."""
 
     def read(value: object, key: str) -> str:
@@ -201,13 +201,13 @@ def text(expected: str = "text") -> Kind[str]:
             refuse(expected, value, key)
         return value
 
-    return Kind("text", read)
+    return OptionKind("text", read)
 
 
 _WITH_PORT = re.compile(r"[^:\[\]]+:\d+")
 
 
-def host() -> Kind[str]:
+def host() -> OptionKind[str]:
     """A name or an address, which is no URL and has no port."""
 
     def read(value: object, key: str) -> str:
@@ -216,7 +216,7 @@ def host() -> Kind[str]:
             refuse("a name or an address alone (its port is a key of its own)", found, key)
         return found
 
-    return Kind("text", read)
+    return OptionKind("text", read)
 
 
 def _read_secret(value: object, key: str) -> Secret:
@@ -234,30 +234,30 @@ def _read_flag(value: object, key: str) -> bool:
     return value
 
 
-SECRET: Final = Kind("text", _read_secret)
-FLAG: Final = Kind("true or false", _read_flag, lambda value: str(value).lower())
+SECRET: Final = OptionKind("text", _read_secret)
+FLAG: Final = OptionKind("true or false", _read_flag, lambda value: str(value).lower())
 
 
-def whole(low: int, high: int, *, expected: str = "a whole number") -> Kind[int]:
+def whole(low: int, high: int, *, expected: str = "a whole number") -> OptionKind[int]:
     def read(value: object, key: str) -> int:
         if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
             refuse(f"{expected} from {low} to {high}", value, key)
         return value
 
-    return Kind("whole number", read)
+    return OptionKind("whole number", read)
 
 
 PORT: Final = whole(1, 65535, expected="a port number")
 
 
-def seconds(low: float, high: float = 86_400) -> Kind[float]:
+def seconds(low: float, high: float = 86_400) -> OptionKind[float]:
     def read(value: object, key: str) -> float:
         bad = isinstance(value, bool) or not isinstance(value, int | float) or math.isnan(value)
         if bad or not low <= cast(float, value) <= high:
             refuse(f"seconds, a number from {low:g} to {high:g}", value, key)
         return float(cast(float, value))
 
-    return Kind("number", read, lambda value: f"{value:g}")
+    return OptionKind("number", read, lambda value: f"{value:g}")
 
 
 _SIZE_UNITS: Final = {
@@ -274,7 +274,7 @@ def show_size(size_bytes: int) -> str:
     return str(size_bytes)
 
 
-def size(low: int, high: int = 2**40) -> Kind[int]:
+def size(low: int, high: int = 2**40) -> OptionKind[int]:
     """Bytes, as a number or as text with a unit: 8388608 or '8MiB'."""
 
     def read(value: object, key: str) -> int:
@@ -288,10 +288,10 @@ def size(low: int, high: int = 2**40) -> Kind[int]:
             refuse(f"a size from {show_size(low)} to {show_size(high)} such as '8MiB'", value, key)
         return found
 
-    return Kind("size", read, show_size)
+    return OptionKind("size", read, show_size)
 
 
-def one_of(*choices: str) -> Kind[str]:
+def one_of(*choices: str) -> OptionKind[str]:
     """One of some words, in any case. YAML reads a bare on and off as true and false: they are taken for the words."""
 
     def read(value: object, key: str) -> str:
@@ -300,7 +300,7 @@ def one_of(*choices: str) -> Kind[str]:
             raise ConfigError(f"expected {', '.join(choices[:-1])} or {choices[-1]}, got {got(value)}", key=key)
         return word.lower()
 
-    return Kind(" or ".join(f"`{choice}`" for choice in choices), read)
+    return OptionKind(" or ".join(f"`{choice}`" for choice in choices), read)
 
 
 def _read_file(value: object, key: str) -> str:
@@ -312,7 +312,7 @@ def _read_file(value: object, key: str) -> str:
         raise ConfigError(f"the file {name!r} cannot be read: {exc.strerror}", key=key) from exc
 
 
-FILE: Final = Kind("name of a readable file", _read_file)
+FILE: Final = OptionKind("name of a readable file", _read_file)
 
 
 def _read_offset(value: object, key: str) -> int:
@@ -329,4 +329,4 @@ def show_offset(offset_s: int) -> str:
     return f"{'-' if offset_s < 0 else '+'}{minutes // 60:02}:{minutes % 60:02}"
 
 
-UTC_OFFSET: Final = Kind("text `+HH:MM`", _read_offset, show_offset)
+UTC_OFFSET: Final = OptionKind("text `+HH:MM`", _read_offset, show_offset)

@@ -15,14 +15,14 @@ from typing import Final, TypeAlias
 import msgspec
 
 from pydbsync.decode import spoken
-from pydbsync.decode.spoken import ColumnsOf, LeavesOut
+from pydbsync.decode.spoken import DefinitionOf, LeavesOut
 from pydbsync.errors import DecodeError
 from pydbsync.model import BYTES_KINDS, FLOAT_KINDS, GEOMETRY_KINDS, INTEGER_KINDS, TEXT_KINDS, TableName
 
-_Value: TypeAlias = Callable[[str], object]
+_ReadText: TypeAlias = Callable[[str], object]
 
 
-class _Message(msgspec.Struct):
+class _CanalMessage(msgspec.Struct):
     database: str
     type: str
     table: str | None = None
@@ -35,7 +35,7 @@ class _Message(msgspec.Struct):
     old: list[dict[str, str | None]] | None = None
 
 
-_decode = msgspec.json.Decoder(_Message).decode
+_decode = msgspec.json.Decoder(_CanalMessage).decode
 _ROWS: Final = {"INSERT": "insert", "UPDATE": "update", "DELETE": "delete"}
 _match_type = re.compile(r"\s*([a-z]+)\s*(?:\((.*)\))?(.*)", re.IGNORECASE | re.DOTALL).fullmatch
 _find_labels = re.compile(r"'((?:[^'\\]|''|\\.)*)'", re.DOTALL).findall
@@ -44,7 +44,7 @@ _find_labels = re.compile(r"'((?:[^'\\]|''|\\.)*)'", re.DOTALL).findall
 class CanalTranslator:
     """Translates flat messages. They carry no place in the binlog, so that all that comes again is applied again."""
 
-    def __init__(self, time_zone: str = "UTC", *, columns_of: ColumnsOf, leaves_out: LeavesOut) -> None:
+    def __init__(self, time_zone: str = "UTC", *, columns_of: DefinitionOf, leaves_out: LeavesOut) -> None:
         """`time_zone` is that of canal's Java, in which it writes TIMESTAMP."""
         self._columns_of = columns_of
         self._leaves_out = leaves_out
@@ -89,7 +89,7 @@ class CanalTranslator:
         except (ValueError, OverflowError) as exc:
             raise DecodeError(f"a value of the message cannot be read: {exc}") from exc
 
-    def _statement(self, message: _Message, table: TableName, ts: int) -> list[bytes]:
+    def _statement(self, message: _CanalMessage, table: TableName, ts: int) -> list[bytes]:
         sql = message.sql or ""
         if not sql.strip():
             raise DecodeError("the message is about a schema change but has no statement (sql)")
@@ -103,7 +103,7 @@ class CanalTranslator:
             )
         return [spoken.schema_message("table-create" if message.type == "CREATE" else "table-alter", table, sql, ts=ts)]
 
-    def _reader(self, spelled: str) -> _Value:
+    def _reader(self, spelled: str) -> _ReadText:
         match = _match_type(spelled)
         if match is None:
             raise ValueError(f"{spelled!r} is no type")
@@ -152,7 +152,7 @@ _TEXTS: Final = TEXT_KINDS | {
 _match_number = re.compile(r"-?[0-9]+(\.[0-9]+)?([eE][-+]?[0-9]+)?").fullmatch
 
 
-def _image(row: dict[str, str | None], readers: dict[str, _Value]) -> dict[str, object]:
+def _image(row: dict[str, str | None], readers: dict[str, _ReadText]) -> dict[str, object]:
     return {name: None if value is None else readers[name](value) for name, value in row.items()}
 
 
@@ -173,7 +173,7 @@ def _label(quoted: str) -> str:
     return quoted.replace("''", "'").replace("\\\\", "\\")
 
 
-def _enum_of(known: list[str]) -> _Value:
+def _enum_of(known: list[str]) -> _ReadText:
     def enum(text: str) -> object:
         if not text.isdecimal():
             return text
@@ -187,7 +187,7 @@ def _enum_of(known: list[str]) -> _Value:
     return enum
 
 
-def _set_of(known: list[str]) -> _Value:
+def _set_of(known: list[str]) -> _ReadText:
     def members(text: str) -> object:
         if not text.isdecimal():
             return spoken.labels(text)

@@ -14,11 +14,11 @@ from typing import Any, Final, TypeAlias
 import msgspec
 
 from pydbsync.decode import spoken
-from pydbsync.decode.spoken import ColumnsOf, LeavesOut
+from pydbsync.decode.spoken import DefinitionOf, LeavesOut
 from pydbsync.errors import DecodeError
 from pydbsync.model import BYTES_KINDS, GEOMETRY_KINDS, NO_JSON, Column, TableName
 
-_Value: TypeAlias = Callable[[Any], object]
+_ReadField: TypeAlias = Callable[[Any], object]
 
 
 class _Outer(msgspec.Struct):
@@ -46,7 +46,7 @@ class DebeziumTranslator:
 
     def __init__(
         self,
-        columns_of: ColumnsOf,
+        columns_of: DefinitionOf,
         *,
         leaves_out: LeavesOut,
         decimals: str = "precise",
@@ -141,7 +141,7 @@ class DebeziumTranslator:
             )
         ]  # fmt: skip
 
-    def _values(self, table: TableName, schema: bytes) -> Callable[[str], _Value]:
+    def _values(self, table: TableName, schema: bytes) -> Callable[[str], _ReadField]:
         """What reads the values of a row, by column; made once for a table, its schema's text and its columns."""
         key = (table, schema)
         at_target = self._columns_of(table)
@@ -153,7 +153,9 @@ class DebeziumTranslator:
             readers = self._readers[key] = _Readers(self._maker(table, schema, columns), columns, at_target)
         return readers.__getitem__
 
-    def _maker(self, table: TableName, schema: bytes, columns: Mapping[str, Column] | None) -> Callable[[str], _Value]:
+    def _maker(
+        self, table: TableName, schema: bytes, columns: Mapping[str, Column] | None
+    ) -> Callable[[str], _ReadField]:
         if schema:
             fields = {
                 column["field"]: column
@@ -172,7 +174,7 @@ class DebeziumTranslator:
             spoken.column_in(columns, name), name, is_document=spoken.is_document(spoken.column_in(at_target, name))
         )
 
-    def _by_column(self, column: Column | None, name: str, *, is_document: bool) -> _Value:
+    def _by_column(self, column: Column | None, name: str, *, is_document: bool) -> _ReadField:
         """`is_document`: the target's column is JSON, which a MariaDB has as text."""
         if column is None:
             raise DecodeError(
@@ -194,7 +196,7 @@ class DebeziumTranslator:
             return _null_or(spoken.document)
         return _null_or(_unsigned if column.unsigned and kind == "bigint" else _plain)
 
-    def _by_schema(self, field: dict[str, Any], table: TableName, columns: Mapping[str, Column] | None) -> _Value:
+    def _by_schema(self, field: dict[str, Any], table: TableName, columns: Mapping[str, Column] | None) -> _ReadField:
         name, column_name = field.get("name"), field["field"]
         column = spoken.column_in(columns, column_name)
         at_target = spoken.column_in(self._columns_of(table), column_name)
@@ -279,12 +281,12 @@ class DebeziumTranslator:
         self._told[name] = {column["name"]: _told_column(column) for column in table["columns"]}
 
 
-class _Readers(dict[str, _Value]):
+class _Readers(dict[str, _ReadField]):
     """What reads the values of each column, made when the column first comes."""
 
     def __init__(
         self,
-        make: Callable[[str], _Value],
+        make: Callable[[str], _ReadField],
         columns: Mapping[str, Column] | None,
         at_target: Mapping[str, Column] | None,
     ) -> None:
@@ -293,7 +295,7 @@ class _Readers(dict[str, _Value]):
         self.columns = columns
         self.at_target = at_target
 
-    def __missing__(self, name: str) -> _Value:
+    def __missing__(self, name: str) -> _ReadField:
         reader = self[name] = self._make(name)
         return reader
 
@@ -350,7 +352,7 @@ def _unquoted(image: dict[str, object]) -> dict[str, object]:
 # -- values ----------------------------------------------------------------------------------------------------------
 
 
-def _null_or(read: _Value) -> _Value:
+def _null_or(read: _ReadField) -> _ReadField:
     return lambda value: None if value is None else read(value)
 
 
@@ -402,7 +404,7 @@ def _is_binary(column: Column | None) -> bool:
 _split_labels = re.compile(r"(?<!\\),").split
 
 
-def _enum_of(known: Collection[str]) -> _Value:
+def _enum_of(known: Collection[str]) -> _ReadField:
     def enum(value: Any) -> object:
         if value == "" and known and "" not in known:
             return 0  # the error value is the label number 0
@@ -411,7 +413,7 @@ def _enum_of(known: Collection[str]) -> _Value:
     return enum
 
 
-def _unscaled_by(scale: int) -> _Value:
+def _unscaled_by(scale: int) -> _ReadField:
     return lambda value: spoken.unscaled(int.from_bytes(spoken.base64_bytes(value), "big", signed=True), scale)
 
 
@@ -421,7 +423,7 @@ def _scale_of(column: Column) -> int:
     return int(digits.partition(")")[0] or 0)
 
 
-def _time_reader(kind: str, mode: str, digits: int) -> _Value:
+def _time_reader(kind: str, mode: str, digits: int) -> _ReadField:
     """How DATE, DATETIME and TIME are written where no schema tells it."""
     if mode == "isostring":
         return _iso
@@ -435,13 +437,13 @@ def _time_reader(kind: str, mode: str, digits: int) -> _Value:
     return lambda value: read(value * factor)
 
 
-_BINARY_READERS: Final[dict[str, _Value]] = {
+_BINARY_READERS: Final[dict[str, _ReadField]] = {
     "bytes": _plain,
     "base64": _plain,
     "base64-url-safe": lambda value: value.translate(str.maketrans("-_", "+/")),
     "hex": lambda value: base64.b64encode(bytes.fromhex(value)).decode(),
 }
-_BY_NAME: Final[dict[str, _Value]] = {
+_BY_NAME: Final[dict[str, _ReadField]] = {
     "io.debezium.time.Date": spoken.days,
     "org.apache.kafka.connect.data.Date": spoken.days,
     "io.debezium.time.Timestamp": lambda value: spoken.moment(value * 1000),
@@ -470,7 +472,7 @@ _BY_NAME: Final[dict[str, _Value]] = {
     "io.debezium.data.geometry.Point": _geometry,
 }
 
-_BY_KIND: Final[dict[str, _Value]] = {
+_BY_KIND: Final[dict[str, _ReadField]] = {
     "timestamp": spoken.utc,
     "bit": _bits,
     "set": spoken.labels,

@@ -22,11 +22,11 @@ class _Encrypted(msgspec.Struct):
     bytes: str
 
 
-class _Message(msgspec.Struct):
+class _EncryptedMessage(msgspec.Struct):
     encrypted: _Encrypted | None = None
 
 
-_decode = msgspec.json.Decoder(_Message).decode
+_decode = msgspec.json.Decoder(_EncryptedMessage).decode
 _decode_object = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
 

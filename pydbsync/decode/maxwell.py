@@ -11,7 +11,7 @@ from pydbsync.errors import DecodeError
 from pydbsync.model import NO_JSON, Change, Marker, RowChange, SchemaChange, SchemaKind, Seconds, SessionSettings
 
 
-class _SchemaMessage(msgspec.Struct):
+class _SchemaBody(msgspec.Struct):
     kind: SchemaKind = msgspec.field(name="type")
     database: str
     ts: Annotated[int, msgspec.Meta(ge=0, lt=2**32 * 1000)]
@@ -38,7 +38,7 @@ class _AnyMessage(msgspec.Struct):
 
 
 _decode_row = msgspec.json.Decoder(RowChange).decode
-_decode_schema = msgspec.json.Decoder(_SchemaMessage).decode
+_decode_schema = msgspec.json.Decoder(_SchemaBody).decode
 _decode_marker = msgspec.json.Decoder(_MarkerMessage).decode
 _decode_any = msgspec.json.Decoder(_AnyMessage).decode
 

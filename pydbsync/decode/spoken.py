@@ -20,10 +20,10 @@ from pydbsync.model import Column, SchemaChange, TableName
 Translate: TypeAlias = Callable[[bytes], Sequence[bytes]]
 """The body of a delivery → messages of Maxwell's format in order, none where it changes nothing. Raises DecodeError."""
 
-ColumnsOf: TypeAlias = Callable[[TableName], Mapping[str, Column] | None]
+DefinitionOf: TypeAlias = Callable[[TableName], Mapping[str, Column] | None]
 """The columns of the target's table for a table of the source, as they are now; None where there is none."""
 
-Image: TypeAlias = Mapping[str, object]
+SpokenImage: TypeAlias = Mapping[str, object]
 """Column → value, in Maxwell's form."""
 
 LeavesOut: TypeAlias = Callable[[str], bool]
@@ -36,8 +36,8 @@ _EPOCH = dt.datetime(1970, 1, 1)
 def row_message(
     kind: str,
     table: TableName,
-    data: Image,
-    old: Image | None = None,
+    data: SpokenImage,
+    old: SpokenImage | None = None,
     *,
     ts: int,
     position: str | None = None,

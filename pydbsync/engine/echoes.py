@@ -23,7 +23,7 @@ MARK_TABLES: Final = ("checkpoint", "mark", "schema_change")
 """The tables of the state schema of which each queue must have every row."""
 
 
-class _Checkpoint(msgspec.Struct):
+class _CheckpointImage(msgspec.Struct):
     stream: str
     commits: int = 0
     echoes: str | None = None
@@ -32,7 +32,7 @@ class _Checkpoint(msgspec.Struct):
     server_ids: str = ""
 
 
-class _Statement(msgspec.Struct):
+class _JournalRow(msgspec.Struct):
     """A row of the journal of schema changes, or of `mark`."""
 
     statement_hash: str = ""
@@ -48,8 +48,8 @@ class _Statement(msgspec.Struct):
 _BEGINS_WITHIN_S: Final = 60
 """A tool that is killed before its statement takes back no announcement, and nobody else does: an equal statement that
 begins later is another one. (What replay has announced it ends itself, at its next start.)"""
-_decode_checkpoint = msgspec.json.Decoder(_Checkpoint).decode
-_decode_statement = msgspec.json.Decoder(_Statement).decode
+_decode_checkpoint = msgspec.json.Decoder(_CheckpointImage).decode
+_decode_statement = msgspec.json.Decoder(_JournalRow).decode
 
 
 class _Announced(msgspec.Struct, omit_defaults=True):
@@ -237,7 +237,7 @@ class Echoes:
                     change,
                 )
 
-    def _count_tool(self, row: _Statement, change: RowChange) -> None:
+    def _count_tool(self, row: _JournalRow, change: RowChange) -> None:
         """The marks of a tool's connection are numbered too."""
         last = self._tools.get(row.writer)
         self._tools[row.writer] = row.number
@@ -267,7 +267,7 @@ class Echoes:
             )
         self._marks.came(number)
 
-    def _refuse_another(self, row: _Checkpoint) -> None:
+    def _refuse_another(self, row: _CheckpointImage) -> None:
         """Raises StopError where replay at the source comes from another server than our target: its rows would be
         taken for echoes, and be missing here."""
         if not self._server_ids or row.server_id is None:

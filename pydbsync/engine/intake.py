@@ -9,7 +9,7 @@ from pydbsync.config.settings import Settings
 from pydbsync.engine.judge import PLAINLY_NEW, Judgement, Verdict
 from pydbsync.engine.notices import Notices
 from pydbsync.engine.observe import Observer
-from pydbsync.engine.open_batch import Limits, OpenBatch
+from pydbsync.engine.open_batch import BatchLimits, OpenBatch
 from pydbsync.engine.repeats import Repeats
 from pydbsync.engine.stages import Stages
 from pydbsync.engine.two_way import judge_for
@@ -28,7 +28,7 @@ class Intake:
         stages: Stages,
         *,
         state: StreamState,
-        limits: Limits,
+        limits: BatchLimits,
         close: Callable[[bool], object],
         observer: Observer,
         log: logging.Logger,

@@ -33,7 +33,7 @@ _OF_ANOTHER = (
 )
 
 
-class Limits:
+class BatchLimits:
     """How much a batch may hold: asked for after each row, and given anew by a reload."""
 
     def __init__(self, settings: Settings, pace: BatchPace) -> None:
@@ -51,7 +51,7 @@ class Limits:
 class OpenBatch:
     """Entries in order, and what is parked between them, behind which later ones wait."""
 
-    def __init__(self, *, store: StateStore, plans: Plans[Any], limits: Limits) -> None:
+    def __init__(self, *, store: StateStore, plans: Plans[Any], limits: BatchLimits) -> None:
         self._store = store
         self._plans = plans
         self._limits = limits

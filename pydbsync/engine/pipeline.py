@@ -15,7 +15,7 @@ from pydbsync.engine.intake import Intake
 from pydbsync.engine.judge import Verdict
 from pydbsync.engine.late import LateMessages
 from pydbsync.engine.observe import Observer
-from pydbsync.engine.open_batch import Limits
+from pydbsync.engine.open_batch import BatchLimits
 from pydbsync.engine.refill import refill
 from pydbsync.engine.stages import Stages
 from pydbsync.engine.turn import Turn
@@ -57,7 +57,7 @@ class Pipeline:
         self._commits = Commits(
             settings, store=self._store, sink=stages.sink, source=self._source, observer=observer, log=log
         )  # fmt: skip
-        self._limits = Limits(settings, self._commits.pace)
+        self._limits = BatchLimits(settings, self._commits.pace)
         self._intake = Intake(
             settings,
             stages,

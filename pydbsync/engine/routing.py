@@ -8,14 +8,14 @@ from pydbsync.config.conflicts import ConflictPolicy, ConflictSettings
 from pydbsync.config.routes import RouteSettings
 from pydbsync.config.settings import Settings
 from pydbsync.model import TableName, TableSchema
-from pydbsync.plan.ddl.dialect import Server
+from pydbsync.plan.ddl.collations import StatementServer
 from pydbsync.plan.routed.rows import RowRoute, source_columns
 from pydbsync.plan.routed.tables import TableRoutes
 from pydbsync.plan.rows import ApplyMode, overrides_for
 from pydbsync.route.filters import Filters
 from pydbsync.route.router import Router
 from pydbsync.route.shard import ShardRouter
-from pydbsync.route.table_map import MapEntry, TableMap
+from pydbsync.route.table_map import MapEntry, RouteMap
 
 
 def router_from(settings: Settings) -> Router:
@@ -37,7 +37,7 @@ def router_from(settings: Settings) -> Router:
         filters=Filters(include=settings.include, exclude=settings.exclude, hidden_databases=hidden),
         rewrite=settings.dbname_rewrite,
         shards=shards,
-        tables=TableMap(MapEntry(route.table, _to(route.to)) for route in settings.routes),
+        tables=RouteMap(MapEntry(route.table, _to(route.to)) for route in settings.routes),
     )
 
 
@@ -82,12 +82,14 @@ def conflict_policy(conflicts: ConflictSettings, source: TableName) -> ConflictP
     return conflicts.other_policy
 
 
-def configured_server(text: str) -> Server | None:
+def configured_server(text: str) -> StatementServer | None:
     """`mysql 8.4` as that server; None for auto."""
     if text == "auto":
         return None
     brand, _, version = text.partition(" ")
-    return Server("mysql" if brand == "mysql" else "mariadb", tuple(int(number) for number in version.split(".")))
+    return StatementServer(
+        "mysql" if brand == "mysql" else "mariadb", tuple(int(number) for number in version.split("."))
+    )
 
 
 def table_routes(

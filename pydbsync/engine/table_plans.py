@@ -19,8 +19,8 @@ from pydbsync.engine.routing import (
 )
 from pydbsync.errors import ConfigError, PlanError
 from pydbsync.model import Column, RowChange, SchemaChange, TableName, TableSchema
-from pydbsync.plan.batch import Batch
-from pydbsync.plan.ddl.dialect import Server
+from pydbsync.plan.batch import RowBatch
+from pydbsync.plan.ddl.collations import StatementServer
 from pydbsync.plan.ddl.lexer import Brand
 from pydbsync.plan.lossy import RULES_BY_INPUT
 from pydbsync.plan.routed.rows import RowRoute, source_columns
@@ -65,7 +65,7 @@ class TablePlans:
         router: Router,
         catalog: TargetCatalog,
         log: logging.Logger,
-        ask_source: Callable[[], Server | None] = lambda: None,
+        ask_source: Callable[[], StatementServer | None] = lambda: None,
         ask_collation: Callable[[str], str | None] = lambda database: None,
         ask_table: Callable[[TableName], TableSchema | None] = lambda name: None,
         input_format: str = "maxwell",
@@ -124,7 +124,7 @@ class TablePlans:
         server = self._configured or self._ask_source()
         return (None, ()) if server is None else (server.brand, server.version)
 
-    def source_of(self, change: SchemaChange) -> Server | None:
+    def source_of(self, change: SchemaChange) -> StatementServer | None:
         """The server whose words the statement is in; a GTID tells MySQL, without its version.
 
         Where the message does not tell the session, the source's global settings stand for it.
@@ -138,7 +138,7 @@ class TablePlans:
         if brand is None:
             return None
         collation = self._ask_collation(change.database) if change.kind == "table-create" else None
-        return Server(brand, version, session=session, collation=collation)
+        return StatementServer(brand, version, session=session, collation=collation)
 
     def attach(self) -> None:
         """The target was connected anew: plan for it as it is now."""
@@ -181,9 +181,9 @@ class TablePlans:
         self._by_target.clear()
         self._routed.clear()
 
-    def batch(self) -> Batch:
+    def batch(self) -> RowBatch:
         """An empty batch."""
-        return Batch()
+        return RowBatch()
 
     def targets(self, change: RowChange | SchemaChange) -> Sequence[TableName]:
         """The tables of the target that a change goes to, for one that cannot be planned; of a change of a database

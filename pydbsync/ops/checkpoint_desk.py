@@ -25,7 +25,7 @@ from pydbsync.work import StreamState
 _STATEMENTS_SHOWN = 10
 
 
-class Shown(msgspec.Struct, frozen=True):
+class ShownCheckpoint(msgspec.Struct, frozen=True):
     """One stream's row, for people."""
 
     stream: str
@@ -41,7 +41,7 @@ class Shown(msgspec.Struct, frozen=True):
     updated: str
 
 
-class Move(msgspec.Struct, frozen=True):
+class PlaceMove(msgspec.Struct, frozen=True):
     """What a new place would lead to."""
 
     stream: str
@@ -70,9 +70,9 @@ class CheckpointDesk:
         """Close the connection, and with it give back a lock."""
         self._connection.close()
 
-    def shown(self, streams: Sequence[str] = ()) -> list[Shown]:
+    def shown(self, streams: Sequence[str] = ()) -> list[ShownCheckpoint]:
         """These streams, or all. Raises OperationError for one that there is not."""
-        found: list[Shown] = []
+        found: list[ShownCheckpoint] = []
         rows = self._connection.rows(
             f"SELECT stream, owner_info, updated_at FROM {self._schema}.`checkpoint` ORDER BY stream"
         )
@@ -90,7 +90,7 @@ class CheckpointDesk:
                 )  # fmt: skip
         return all_of(streams, found)
 
-    def plan(self, stream: str, position: str, *, gtids: str | None) -> Move:
+    def plan(self, stream: str, position: str, *, gtids: str | None) -> PlaceMove:
         """What `position` would mean: all up to and with it counts as applied. Raises OperationError."""
         base, file, offset, xoffset = read_place(position)
         former = self._read(stream)
@@ -112,7 +112,7 @@ class CheckpointDesk:
             # What is skipped is newer than all that was applied, and would else count as a new stream.
             newest_ts=max(before.newest_ts, int(time.time())) if goes_on else before.newest_ts,
         )  # fmt: skip
-        return Move(stream, former, wanted, tuple(self._consequences(stream, before, wanted)))
+        return PlaceMove(stream, former, wanted, tuple(self._consequences(stream, before, wanted)))
 
     def _consequences(self, stream: str, before: Checkpoint, wanted: Checkpoint) -> list[str]:
         texts: list[str] = []
@@ -182,7 +182,7 @@ class CheckpointDesk:
         rest = len(found) - _STATEMENTS_SHOWN
         return [*found[:_STATEMENTS_SHOWN], *([f"… and {rest} schema changes more"] if rest > 0 else [])]
 
-    def apply(self, move: Move) -> None:
+    def apply(self, move: PlaceMove) -> None:
         """Store the place. Raises OperationError while a worker owns the stream, or if it has moved since."""
         row = self._row(move.stream)
         if not row.try_lock(self._connection):
@@ -219,18 +219,20 @@ class CheckpointDesk:
         )
 
 
-def shown_state(stream: str, state: StreamState, *, parked: int, owner: str, is_owned: bool, updated: str) -> Shown:
+def shown_state(
+    stream: str, state: StreamState, *, parked: int, owner: str, is_owned: bool, updated: str
+) -> ShownCheckpoint:
     """One stream for people."""
     checkpoint = state.checkpoint
     newest = dt.datetime.fromtimestamp(checkpoint.newest_ts, dt.timezone.utc) if checkpoint.newest_ts else None
-    return Shown(
+    return ShownCheckpoint(
         stream=stream, position=checkpoint.position(), gtids=checkpoint.gtids,
         newest="" if newest is None else f"{newest:%Y-%m-%d %H:%M:%S}", applied=state.applied, parked=parked,
         owner=owner, is_owned=is_owned, updated=updated,
     )  # fmt: skip
 
 
-def all_of(streams: Sequence[str], found: list[Shown]) -> list[Shown]:
+def all_of(streams: Sequence[str], found: list[ShownCheckpoint]) -> list[ShownCheckpoint]:
     """Those that were found. Raises OperationError where one that is named is not among them."""
     if missing := set(streams) - {each.stream for each in found}:
         raise OperationError(f"there is no checkpoint of {min(missing)!r}; `pydbsync checkpoint show` lists all")

@@ -21,11 +21,10 @@ from pydbsync.apply.state import ensure_state_schema
 from pydbsync.apply.tables.operator_audit import actor_here, write_audit
 from pydbsync.config.settings import Settings, columns_of
 from pydbsync.errors import OperationError, PermanentError, PlanError
-from pydbsync.model import TableName, read_image
-from pydbsync.ops.parked.conflicts import Take
+from pydbsync.model import End, TableName, read_image
 from pydbsync.ops.parked.desk import ParkedDesk
 from pydbsync.ops.parked.select import Selection
-from pydbsync.plan.conflicts import Part
+from pydbsync.plan.conflicts import ChangedPart
 from pydbsync.plan.quoting import quote_name
 from pydbsync.plan.row_statements import RowStatement, respell, shape_of, show_image, where_key
 from pydbsync.plan.rows import TablePlan
@@ -149,7 +148,7 @@ class ConflictDesk:
     # -- another decision ----------------------------------------------------------------------------------------------
 
     def resolve(
-        self, conflict: Recorded, *, take: Take | None = None, row: bytes | None = None, even_if_changed: bool = False
+        self, conflict: Recorded, *, take: End | None = None, row: bytes | None = None, even_if_changed: bool = False
     ) -> str:
         """Have the source's row, the target's or this one under the key; what was done. Raises OperationError where the
         row has changed since, or nothing tells what it was."""
@@ -170,7 +169,7 @@ class ConflictDesk:
             self._mark(conflict, f"{chosen}: {sum(written)} row(s) written")
         return f"{chosen}: {sum(written)} row(s) written"
 
-    def _resolve_parked(self, conflict: Recorded, take: Take | None, row: bytes | None) -> str:
+    def _resolve_parked(self, conflict: Recorded, take: End | None, row: bytes | None) -> str:
         """Retry or skip the parked change that waits for the decision."""
         found = self._connection.rows(
             f"SELECT p.id FROM {self._parked} p LEFT JOIN {self._parked} b ON b.id = p.behind AND b.status = 'parked'"
@@ -221,9 +220,9 @@ class ConflictDesk:
                 )
         return TablePlan(schema, dialect=self._connection.dialect, apply_mode="plain", passes_actions_on=False)
 
-    def _step(self, plan: TablePlan, step: _Step, *, even_if_changed: bool) -> bool:
+    def _step(self, plan: TablePlan, step: _RowStep, *, even_if_changed: bool) -> bool:
         """Bring one row to what is wanted; whether anything was written."""
-        there = read_there(self._connection, plan, Part(step.left, step.wanted), key=step.key)
+        there = read_there(self._connection, plan, ChangedPart(step.left, step.wanted), key=step.key)
         is_wanted = there is None if step.wanted is None else there is not None and there.as_after
         own = where_key(plan, step.key)
         # To MySQL a document is the wanted one whether it has 1 or 1.0, and stays as it is.
@@ -259,7 +258,7 @@ class ConflictDesk:
         return True
 
 
-class _Step(msgspec.Struct, frozen=True):
+class _RowStep(msgspec.Struct, frozen=True):
     """A row that is to be another one."""
 
     key: msgspec.Raw
@@ -272,7 +271,7 @@ def _raw(image: bytes | None) -> msgspec.Raw | None:
     return None if image is None else msgspec.Raw(image)
 
 
-def _steps(conflict: Recorded, take: Take | None, row: bytes | None) -> list[_Step]:
+def _steps(conflict: Recorded, take: End | None, row: bytes | None) -> list[_RowStep]:
     """What is to be under each key that the conflict is about; removals come first."""
     after, found = _raw(conflict.after_image), _raw(conflict.found_image)
     key = after or _raw(conflict.before_image)
@@ -284,12 +283,12 @@ def _steps(conflict: Recorded, take: Take | None, row: bytes | None) -> list[_St
         left = after if source_won else found
         if conflict.found == "unique" and found is not None:
             left = after if source_won else None
-        return [_Step(wanted, left, wanted)]
+        return [_RowStep(wanted, left, wanted)]
     if conflict.found == "unique" and found is not None:
-        holder = _Step(found, None if source_won else found, None if take == "source" else found)
-        own = _Step(key, after if source_won else None, after if take == "source" else None)
+        holder = _RowStep(found, None if source_won else found, None if take == "source" else found)
+        own = _RowStep(key, after if source_won else None, after if take == "source" else None)
         return [holder, own] if take == "source" else [own, holder]
-    return [_Step(key, after if source_won else found, after if take == "source" else found)]
+    return [_RowStep(key, after if source_won else found, after if take == "source" else found)]
 
 
 def _keys(plan: TablePlan, conflict: Recorded) -> list[bytes]:

@@ -25,7 +25,7 @@ PASSWORDS: Final = {
 """Environment variables that the written configuration takes its passwords from."""
 
 
-class Place(msgspec.Struct, frozen=True):
+class ServerUrl(msgspec.Struct, frozen=True):
     """One server as a URL says it. The password is for the first try alone."""
 
     host: str
@@ -38,9 +38,9 @@ class Place(msgspec.Struct, frozen=True):
 class Answers(msgspec.Struct, frozen=True):
     """What the configuration is made of."""
 
-    target: Place
-    rabbitmq: Place
-    source: Place | None = None
+    target: ServerUrl
+    rabbitmq: ServerUrl
+    source: ServerUrl | None = None
     exchange: str = "maxwell"
     exchange_type: str = "topic"
     queue: str = "pydbsync"
@@ -48,7 +48,7 @@ class Answers(msgspec.Struct, frozen=True):
     maxwell_database: str = "maxwell"
 
 
-def read_place(url: str, *, scheme: str, port: int, option: str) -> Place:
+def read_place(url: str, *, scheme: str, port: int, option: str) -> ServerUrl:
     """`mysql://user:password@host:port` or `amqp://user:password@host:port/vhost`. Raises OperationError."""
     parts = urlsplit(url if "://" in url else f"{scheme}://{url}")
     try:
@@ -57,7 +57,7 @@ def read_place(url: str, *, scheme: str, port: int, option: str) -> Place:
         raise OperationError(f"{option}: the port is no number from 1 to 65535") from exc
     if parts.scheme not in (scheme, f"{scheme}s", "mariadb") or not parts.hostname or not parts.username:
         raise OperationError(f"{option}: expected {scheme}://user@host:{port}, with the password if you like")
-    return Place(
+    return ServerUrl(
         host=parts.hostname,
         port=number,
         user=unquote(parts.username),
@@ -66,15 +66,15 @@ def read_place(url: str, *, scheme: str, port: int, option: str) -> Place:
     )
 
 
-def places_of_maxwell(given: Mapping[str, str]) -> tuple[Place, Place]:
+def places_of_maxwell(given: Mapping[str, str]) -> tuple[ServerUrl, ServerUrl]:
     """The source and RabbitMQ as Maxwell's config.properties has them."""
-    source = Place(
+    source = ServerUrl(
         host=given.get("replication_host") or given["host"],
         port=int(given.get("replication_port") or given["port"]),
         user=given.get("user", "maxwell"),
         password=given.get("password"),
     )
-    rabbitmq = Place(
+    rabbitmq = ServerUrl(
         host=given["rabbitmq_host"],
         port=int(given["rabbitmq_port"]),
         user=given["rabbitmq_user"],
@@ -112,7 +112,7 @@ def configuration(answers: Answers) -> Iterator[tuple[str, str, Any]]:
         yield "Maxwell's own database, whose changes are not applied.", "maxwell_database", answers.maxwell_database
 
 
-def _server(place: Place, key: str) -> dict[str, Any]:
+def _server(place: ServerUrl, key: str) -> dict[str, Any]:
     return {"host": place.host, "port": place.port, "user": place.user, "password_env": PASSWORDS[key]}
 
 

@@ -90,31 +90,31 @@ def said_by(change: RowChange, schema: str) -> SaidOfRow | None:
     return None if text is None else said(word_of(text), change)
 
 
-class _Mark(msgspec.Struct):
+class _MarkRow(msgspec.Struct):
     word: str | None = None
 
 
-_decode_mark = msgspec.json.Decoder(_Mark).decode
+_decode_mark = msgspec.json.Decoder(_MarkRow).decode
 
 
-class _Row(msgspec.Struct):
+class _ToldRow(msgspec.Struct):
     number: str
     is_touched: bool = False
     """Whether a change of the row has come from the other end since."""
 
 
-class Told:
+class ToldRows:
     """Of which rows the preferred side has told and not been answered."""
 
     def __init__(self) -> None:
-        self._rows: dict[RowId, _Row] = {}
+        self._rows: dict[RowId, _ToldRow] = {}
 
     def __bool__(self) -> bool:
         return bool(self._rows)
 
     def load(self, rows: Iterable[tuple[RowId, str, bool]]) -> None:
         """What was kept, in place of what is known."""
-        self._rows = {row_id: _Row(number, is_touched) for row_id, number, is_touched in rows}
+        self._rows = {row_id: _ToldRow(number, is_touched) for row_id, number, is_touched in rows}
 
     def touch(self, row_ids: Iterable[RowId]) -> list[RowId]:
         """A change of these rows has come; those of which that is news."""
@@ -129,7 +129,7 @@ class Told:
     def tell(self, row_id: RowId) -> str:
         """It is told of this row; under which number."""
         number = secrets.token_hex(8)
-        self._rows[row_id] = _Row(number)
+        self._rows[row_id] = _ToldRow(number)
         return number
 
     def answer(self, row_id: RowId, number: str, *, agrees: bool) -> Saying | None:

@@ -36,7 +36,7 @@ from pydbsync.plan.row_statements import (
 from pydbsync.plan.rows import Strategy, TablePlan
 
 
-class Batch:
+class RowBatch:
     """Collects row changes of whole source transactions; `statements` gives their SQL."""
 
     def __init__(self) -> None:

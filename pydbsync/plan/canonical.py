@@ -32,11 +32,11 @@ from pydbsync.plan.normal import normal_float, normal_json
 from pydbsync.plan.quoting import quote_name
 from pydbsync.plan.target import Dialect
 
-Values = tuple[bytes | None, ...]
+CanonicalValues = tuple[bytes | None, ...]
 """One row in canonical form, a value a column."""
 
 
-class Form(enum.Enum):
+class ColumnForm(enum.Enum):
     """How a column is spelled."""
 
     PLAIN = "plain"
@@ -83,13 +83,17 @@ class ComparedColumn(msgspec.Struct, frozen=True):
     def is_as_stored(self) -> bool:
         """Whether both sides have one character set that is not UTF-8: then its bytes are compared."""
         charsets = {_SAME_NAME.get(str(each.charset), each.charset) for each in (self.source, self.target)}
-        return self.form is Form.TEXT and len(charsets) == 1 and not charsets & _UTF8
+        return self.form is ColumnForm.TEXT and len(charsets) == 1 and not charsets & _UTF8
 
     @property
-    def form(self) -> Form:
+    def form(self) -> ColumnForm:
         """The most demanding one of the two sides."""
         forms = {form_of(self.source), form_of(self.target)}
-        return next(form for form in (Form.JSON, Form.BINARY, Form.TEXT, Form.FLOAT, Form.PLAIN) if form in forms)
+        return next(
+            form
+            for form in (ColumnForm.JSON, ColumnForm.BINARY, ColumnForm.TEXT, ColumnForm.FLOAT, ColumnForm.PLAIN)
+            if form in forms
+        )
 
     @property
     def is_single(self) -> bool:
@@ -112,9 +116,9 @@ class ComparedColumn(msgspec.Struct, frozen=True):
         """The one spelling of all that `equal` holds for the same."""
         if value is None:
             return None
-        if self.form is Form.JSON:
+        if self.form is ColumnForm.JSON:
             return normal_json(value, across_brands=across_brands)
-        if self.form is Form.FLOAT:
+        if self.form is ColumnForm.FLOAT:
             return normal_float(value, is_single=self.is_single, across_brands=across_brands)
         return value
 
@@ -183,7 +187,7 @@ def _spell_as(column: Column, each: ComparedColumn, dialect: Dialect, *, shift_s
     wanted = each.source.labels
     if each.source.kind != "set" or each.target.kind != "set" or column.labels == wanted:
         text = spell(column, dialect, form=each.form, shift_s=shift_s)
-        return _at_length(text, column, each) if each.form is Form.PLAIN else text
+        return _at_length(text, column, each) if each.form is ColumnForm.PLAIN else text
     name = quote_name(column.name)
     order = sorted(column.labels, key=lambda label: wanted.index(label) if label in wanted else len(wanted))
     members = ", ".join(
@@ -222,11 +226,11 @@ def _is_ambiguous(column: Column) -> str:
     return f"(CAST({name} AS UNSIGNED) & {1 << column.labels.index('')} > 0)"
 
 
-def spell(column: Column, dialect: Dialect, *, form: Form, shift_s: int = 0) -> str:
+def spell(column: Column, dialect: Dialect, *, form: ColumnForm, shift_s: int = 0) -> str:
     """The canonical form of one column as SQL; NULL stays NULL. No server limits its length; text may be text yet."""
     name = quote_name(column.name)
     kind = column.kind
-    if form is Form.JSON:
+    if form is ColumnForm.JSON:
         return _json(column, name, dialect)
     if kind in FLOAT_KINDS:
         # A FLOAT column prints six digits, but whole in an expression; a DOUBLE the other way round (MySQL 9.7).
@@ -262,9 +266,9 @@ def printed(text: str) -> str:
     return f"CAST({text} AS CHAR({_NUMBER_CHARACTERS}))"
 
 
-def in_bytes(text: str, form: Form) -> str:
+def in_bytes(text: str, form: ColumnForm) -> str:
     """A spelled value of at most max_allowed_packet bytes as bytes, so that no collation has a say."""
-    return f"CAST({text} AS BINARY)" if form in (Form.TEXT, Form.JSON, Form.BINARY) else text
+    return f"CAST({text} AS BINARY)" if form in (ColumnForm.TEXT, ColumnForm.JSON, ColumnForm.BINARY) else text
 
 
 def _json(column: Column, name: str, dialect: Dialect) -> str:
@@ -289,34 +293,36 @@ def portable_float(value: str, column: Column) -> str:
     return f"IFNULL(CONCAT({mantissa}, 'p', {exponent}), IF({value} = 0, '0', CAST({value} AS CHAR)))"
 
 
-def form_of(column: Column) -> Form:
+def form_of(column: Column) -> ColumnForm:
     """The form of a column by itself."""
     if column.kind == "json":
-        return Form.JSON
+        return ColumnForm.JSON
     if column.kind in FLOAT_KINDS:
-        return Form.FLOAT
+        return ColumnForm.FLOAT
     if column.kind in TEXT_KINDS and column.charset in (None, "binary"):
-        return Form.BINARY
+        return ColumnForm.BINARY
     if column.kind in TEXT_KINDS or column.kind in ("enum", "set"):
-        return Form.TEXT
+        return ColumnForm.TEXT
     if column.kind in BYTES_KINDS | GEOMETRY_KINDS:
-        return Form.BINARY
-    return Form.PLAIN
+        return ColumnForm.BINARY
+    return ColumnForm.PLAIN
 
 
 def _is_short(each: ComparedColumn, large_bytes: int) -> bool:
     sizes = (each.source.size, each.target.size)
-    return each.form in (Form.PLAIN, Form.FLOAT) or any(size is None or size > large_bytes for size in sizes)
+    return each.form in (ColumnForm.PLAIN, ColumnForm.FLOAT) or any(
+        size is None or size > large_bytes for size in sizes
+    )
 
 
 def _short(text: str, each: ComparedColumn) -> str:
-    return text if each.form in (Form.PLAIN, Form.FLOAT) else f"SHA2({text}, 256)"
+    return text if each.form in (ColumnForm.PLAIN, ColumnForm.FLOAT) else f"SHA2({text}, 256)"
 
 
 def _digested(column: Column, text: str, each: ComparedColumn, *, across_brands: bool) -> str:
     if each.is_as_stored:
         return quote_name(column.name)
-    if each.form is Form.FLOAT:
+    if each.form is ColumnForm.FLOAT:
         value = _as_single(text) if each.is_single and column.kind == "double" else text
         return portable_float(value, column) if across_brands else value
     return text
@@ -335,7 +341,7 @@ def _doubts(column: Column, each: ComparedColumn, packet_bytes: int) -> Iterator
     name = quote_name(column.name)
     if column.native_json:  # as text it has at most some seven times as many bytes
         yield f"IFNULL(JSON_STORAGE_SIZE({name}) > {packet_bytes // 8}, FALSE)"
-    is_text = each.form in (Form.TEXT, Form.BINARY) and column.charset not in (None, "binary")
+    is_text = each.form in (ColumnForm.TEXT, ColumnForm.BINARY) and column.charset not in (None, "binary")
     if is_text and not each.is_as_stored and column.charset not in ONE_TO_ONE:
         yield f"IFNULL({_loses(column)}, FALSE)"
 
@@ -363,9 +369,9 @@ def is_reversible(column: Column) -> str:
 
 def _shown(text: str, column: Column, each: ComparedColumn, shown_bytes: int) -> str:
     form, name = each.form, quote_name(column.name)
-    if form is Form.JSON:
+    if form is ColumnForm.JSON:
         return text
-    if form not in (Form.TEXT, Form.BINARY):
+    if form not in (ColumnForm.TEXT, ColumnForm.BINARY):
         return printed(text)
     shown = (
         f"IF(LENGTH({text}) > {shown_bytes}, CONCAT('SHA-256 ', SHA2({text}, 256), ' of ', LENGTH({text}), ' bytes'),"

@@ -21,7 +21,7 @@ import msgspec
 
 from pydbsync.config.conflicts import BY_COLUMN, PARK, ConflictPolicy
 from pydbsync.errors import PlanError
-from pydbsync.model import FLOAT_KINDS, INTEGER_KINDS, TEMPORAL_KINDS, Column, RowChange, read_image
+from pydbsync.model import FLOAT_KINDS, INTEGER_KINDS, TEMPORAL_KINDS, Column, End, RowChange, read_image
 from pydbsync.plan.large import LARGE_BYTES
 from pydbsync.plan.literals import NULL
 from pydbsync.plan.quoting import quote_name
@@ -37,10 +37,10 @@ from pydbsync.plan.row_statements import (
 )
 from pydbsync.plan.rows import TablePlan
 
-Found: TypeAlias = Literal["exists", "changed", "missing", "unique"]
+ConflictState: TypeAlias = Literal["exists", "changed", "missing", "unique"]
 """What the target has against the change: a row that should not be there, another one than should, none, or a row that
 holds one of its unique values."""
-Decision: TypeAlias = Literal["source", "target", "same", "parked"]
+Decision: TypeAlias = Literal[End, "same", "parked"]
 """Whose row stays; `same` where both have done the same."""
 T = TypeVar("T")
 ROWS_PER_READ = 100
@@ -49,7 +49,7 @@ ORDERED_KINDS: Final = INTEGER_KINDS | FLOAT_KINDS | TEMPORAL_KINDS | {"decimal"
 """Columns that a policy may go by."""
 
 
-class Part(NamedTuple):
+class ChangedPart(NamedTuple):
     """A row that a change leaves, or one that it takes away."""
 
     before: msgspec.Raw | None
@@ -64,23 +64,23 @@ class Part(NamedTuple):
         return image
 
 
-def parts_of(change: RowChange, plan: TablePlan) -> list[Part]:
+def parts_of(change: RowChange, plan: TablePlan) -> list[ChangedPart]:
     """The rows that the change is about: two where it changes the key. Raises PlanError."""
     if change.kind == "delete":
-        return [Part(change.data, None)]
+        return [ChangedPart(change.data, None)]
     if change.kind != "update":
-        return [Part(None, change.data)]
+        return [ChangedPart(None, change.data)]
     old = plan.old_image(change)
     if plan.may_change_key(change) and plan.key_of(old) != plan.key_of(change.data):
-        return [Part(old, None), Part(None, change.data)]
-    return [Part(old, change.data)]
+        return [ChangedPart(old, None), ChangedPart(None, change.data)]
+    return [ChangedPart(old, change.data)]
 
 
 class Expected:
     """What the target must hold before a batch, so that no change of it is in conflict."""
 
     def __init__(self) -> None:
-        self._plans: dict[TablePlan, _Rows] = {}
+        self._plans: dict[TablePlan, _BatchRows] = {}
 
     def add(self, change: RowChange, plan: TablePlan) -> bool:
         """Take in the next change of the batch; False where it does not follow from those before it, so that only a
@@ -89,7 +89,7 @@ class Expected:
         if rows is None:
             if any(other.name == plan.name for other in self._plans):
                 return False
-            rows = self._plans[plan] = _Rows()
+            rows = self._plans[plan] = _BatchRows()
         for part in parts_of(change, plan):
             key = plan.key_of(part.key)
             if key not in rows.now:
@@ -115,9 +115,9 @@ class Expected:
                 yield _locking_read(plan, where_keys(plan, absent[start : start + step]), 0)
 
 
-class _Rows:
+class _BatchRows:
     def __init__(self) -> None:
-        self.before: dict[bytes, Part] = {}
+        self.before: dict[bytes, ChangedPart] = {}
         """The first part of each key."""
         self.now: dict[bytes, msgspec.Raw | None] = {}
         """What the batch has made of each key so far."""
@@ -179,7 +179,7 @@ def _locking_read(plan: TablePlan, where: bytes, count: int) -> RowStatement:
 # -- one change by itself ------------------------------------------------------------------------------------------
 
 
-def look_at_key(plan: TablePlan, part: Part, listed: bytes, *, key: msgspec.Raw | None = None) -> bytes:
+def look_at_key(plan: TablePlan, part: ChangedPart, listed: bytes, *, key: msgspec.Raw | None = None) -> bytes:
     """A locking read of the row under the part's key, or that of another image: whether it is as before, whether it is
     as afterwards, how the values that decide compare, and what is `listed`."""
     as_before, as_after = (
@@ -244,14 +244,14 @@ def deciding_column(plan: TablePlan, policy: ConflictPolicy) -> Column:
     raise PlanError(f"{plan.name} has no column {policy.column!r}, by which its conflicts are to be decided")
 
 
-def decided_for(plan: TablePlan, side: Literal["source", "target"]) -> TablePlan:
+def decided_for(plan: TablePlan, side: End) -> TablePlan:
     """The same plan, but that one side's row stays whatever the policy says."""
     found = copy.copy(plan)
     found.conflicts = ConflictRule(ConflictPolicy(f"{side}_wins"), side)
     return found
 
 
-def decide(plan: TablePlan, part: Part, found: Found, comparison: int) -> Decision:
+def decide(plan: TablePlan, part: ChangedPart, found: ConflictState, comparison: int) -> Decision:
     """Whose row stays, where the target's is neither as before nor as afterwards."""
     rule = plan.conflicts
     assert rule is not None  # noqa: S101 (conflicts of the table are looked for)

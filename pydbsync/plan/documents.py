@@ -13,14 +13,14 @@ from typing import TypeAlias
 
 from pydbsync.model import Column
 
-Part: TypeAlias = Callable[[bytes, bytes], bytes]
+DocumentTerm: TypeAlias = Callable[[bytes, bytes], bytes]
 """Quoted name and literal → an expression."""
 
 _NORMALIZE_SINCE = (10, 7)
 _NUMBER = re.compile(rb"[0-9]")
 
 
-def document_condition(column: Column, version: tuple[int, ...]) -> Part:
+def document_condition(column: Column, version: tuple[int, ...]) -> DocumentTerm:
     """What is true where the column holds this document."""
     if column.native_json:
         return lambda name, literal: b"%s = CAST(%s AS JSON)" % (name, literal)
@@ -35,7 +35,7 @@ def document_condition(column: Column, version: tuple[int, ...]) -> Part:
     return condition
 
 
-def document_likeness(column: Column) -> Part:
+def document_likeness(column: Column) -> DocumentTerm:
     """A number, greater where the document is spelled more alike: 1 is not 1.0, a blank more is a blank more."""
     exact = _same_text(column)
     if column.native_json:
@@ -66,7 +66,7 @@ def _read(token: bytes) -> object:
     return json.loads(found, parse_int=float) if isinstance(found, str) else found
 
 
-def _same_text(column: Column) -> Part:
+def _same_text(column: Column) -> DocumentTerm:
     if column.native_json:
         return lambda name, literal: (
             b"CAST(CAST(%s AS CHAR) AS BINARY) = CAST(CAST(CAST(%s AS JSON) AS CHAR) AS BINARY)" % (name, literal)

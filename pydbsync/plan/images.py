@@ -9,7 +9,16 @@ import msgspec
 
 from pydbsync.errors import OperationError
 from pydbsync.model import GEOMETRY_KINDS, Column
-from pydbsync.plan.canonical import ONE_TO_ONE, UNSPEAKABLE, Form, form_of, in_bytes, is_reversible, printed, spell
+from pydbsync.plan.canonical import (
+    ONE_TO_ONE,
+    UNSPEAKABLE,
+    ColumnForm,
+    form_of,
+    in_bytes,
+    is_reversible,
+    printed,
+    spell,
+)
 from pydbsync.plan.quoting import quote_name
 from pydbsync.plan.target import Dialect
 
@@ -24,9 +33,9 @@ def image_expression(column: Column, dialect: Dialect) -> str:
         return f"CAST({name} AS BINARY)"
     form = form_of(column)
     text = spell(column, dialect, form=form)
-    if form is Form.TEXT and column.charset is not None and column.charset not in ONE_TO_ONE:
+    if form is ColumnForm.TEXT and column.charset is not None and column.charset not in ONE_TO_ONE:
         return f"IF({is_reversible(column)}, {in_bytes(text, form)}, IF(ISNULL({name}), NULL, X'FF'))"
-    return printed(text) if form in (Form.PLAIN, Form.FLOAT) else text
+    return printed(text) if form in (ColumnForm.PLAIN, ColumnForm.FLOAT) else text
 
 
 def image_token(column: Column, value: bytes | None) -> bytes:
@@ -34,7 +43,7 @@ def image_token(column: Column, value: bytes | None) -> bytes:
     if value is None:
         return b"null"
     kind = column.kind
-    if form_of(column) is Form.TEXT and value.startswith(UNSPEAKABLE):
+    if form_of(column) is ColumnForm.TEXT and value.startswith(UNSPEAKABLE):
         raise OperationError(f"column {column.name} holds a character that Unicode lacks, or has another code for")
     if kind == "json":
         return _json(column, value)
@@ -51,9 +60,9 @@ def image_token(column: Column, value: bytes | None) -> bytes:
     if kind in GEOMETRY_KINDS:
         return msgspec.json.encode(value.decode("utf-8"))
     form = form_of(column)
-    if form is Form.BINARY:
+    if form is ColumnForm.BINARY:
         return b'"' + base64.b64encode(value) + b'"'
-    if form is Form.FLOAT or kind in _NUMBERS:
+    if form is ColumnForm.FLOAT or kind in _NUMBERS:
         return _LEADING_ZEROS.sub(b"", value) if "zerofill" in column.column_type else value
     return msgspec.json.encode(value.decode("utf-8"))
 

@@ -15,7 +15,7 @@ from pydbsync.plan.row_statements import STATEMENT_BYTES, RowStatement, one_row,
 from pydbsync.plan.rows import TablePlan
 
 
-class _Row(NamedTuple):
+class _KeylessRow(NamedTuple):
     """A row image of a table without a key. Rows are the same if the same columns have the same values."""
 
     identity: bytes
@@ -33,7 +33,7 @@ class _Slot:
 
     __slots__ = ("new", "old")
 
-    def __init__(self, old: _Row | None, new: _Row | None) -> None:
+    def __init__(self, old: _KeylessRow | None, new: _KeylessRow | None) -> None:
         self.old, self.new = old, new
 
 
@@ -50,7 +50,7 @@ class KeylessBuffer(Buffer):
         self._slots: list[_Slot] = []
         self._came: dict[bytes, list[_Slot]] = {}
         """Of the rows that came within the batch and are still there: the slots, in order."""
-        self._gone: dict[bytes, tuple[_Row, int]] = {}
+        self._gone: dict[bytes, tuple[_KeylessRow, int]] = {}
         """How many of which rows go that the target holds, where the order does not matter."""
         self._changes = 0
 
@@ -83,11 +83,11 @@ class KeylessBuffer(Buffer):
             else:
                 slots.append(slot)
 
-    def _row(self, data: msgspec.Raw) -> _Row:
+    def _row(self, data: msgspec.Raw) -> _KeylessRow:
         shape = shape_of(self.plan, data)
-        return _Row(shape.row_id(data), shape, data)
+        return _KeylessRow(shape.row_id(data), shape, data)
 
-    def _take(self, row: _Row) -> _Slot | None:
+    def _take(self, row: _KeylessRow) -> _Slot | None:
         """The first slot that holds such a row now; it does so no longer."""
         slots = self._came.get(row.identity)
         if not slots:
@@ -107,7 +107,7 @@ class KeylessBuffer(Buffer):
     def _statements(self) -> Iterator[RowStatement]:
         for row, count in self._gone.values():
             yield self._delete(row, count)
-        new: list[_Row] = []
+        new: list[_KeylessRow] = []
         for slot in self._slots:
             if slot.old is not None:
                 if not self._is_compact:
@@ -118,7 +118,7 @@ class KeylessBuffer(Buffer):
                 new.append(slot.new)
         yield from self._insert(new)
 
-    def _change(self, old: _Row, new: _Row | None) -> Iterator[RowStatement]:
+    def _change(self, old: _KeylessRow, new: _KeylessRow | None) -> Iterator[RowStatement]:
         if new is None:
             yield self._delete(old, 1)
         elif new.identity == old.identity:
@@ -129,11 +129,11 @@ class KeylessBuffer(Buffer):
         else:
             yield from update_in_place(self.plan, old.shape, old.data, new.shape, new.data)
 
-    def _delete(self, row: _Row, count: int) -> RowStatement:
+    def _delete(self, row: _KeylessRow, count: int) -> RowStatement:
         sql = b"DELETE FROM %s WHERE %s LIMIT %d" % (self.plan.quoted, one_row(row.shape, row.data), count)
         return RowStatement(sql, 1, affected=count)
 
-    def _insert(self, rows: list[_Row]) -> Iterator[RowStatement]:
+    def _insert(self, rows: list[_KeylessRow]) -> Iterator[RowStatement]:
         values: list[bytes] = []
         head, size = b"", 0
         for row in rows:

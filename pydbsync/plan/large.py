@@ -17,10 +17,10 @@ LARGE_BYTES = 1 << 20
 _PIECE_BYTES = 1 << 18
 """Divisible by four, as base64 has it."""
 
-Write: TypeAlias = Callable[[bytes], object]
+WritePiece: TypeAlias = Callable[[bytes], object]
 
 
-def write_literal(write: Write, literal: Literal, token: msgspec.Raw) -> None:
+def write_literal(write: WritePiece, literal: Literal, token: msgspec.Raw) -> None:
     """Hand the literal of a value to `write`, in pieces if it is large. Raises PlanError as `literal` does."""
     pieces = _PIECES.get(literal) if len(token) >= LARGE_BYTES else None
     if pieces is None:

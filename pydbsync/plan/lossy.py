@@ -140,7 +140,7 @@ def computed_by(expression: str, timestamps: Set[str]) -> str:
     return "lc_time_names" if _SPELLED.search(text) else ""
 
 
-class Suspect(NamedTuple):
+class SuspectColumn(NamedTuple):
     """A column whose values may be looked at, and by which rule."""
 
     place: int
@@ -150,7 +150,7 @@ class Suspect(NamedTuple):
 
 def suspects_of(
     columns: Sequence[Column], *, table: str, trusted: Iterable[str], rules: Mapping[str, Suspicion] = RULES
-) -> list[Suspect]:
+) -> list[SuspectColumn]:
     """The columns to look at; `trusted` are globs of `database.table.column` that the operator vouches for."""
     found = []
     for index, column in enumerate(columns):
@@ -162,5 +162,5 @@ def suspects_of(
             continue
         if any(fnmatch.fnmatchcase(f"{table}.{column.name}", glob) for glob in trusted):
             continue
-        found.append(Suspect(index, column, rule))
+        found.append(SuspectColumn(index, column, rule))
     return found

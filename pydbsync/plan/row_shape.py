@@ -14,10 +14,10 @@ from pydbsync.config.conflicts import ConflictPolicy
 from pydbsync.errors import LossyValueError, PlanError
 from pydbsync.model import BINARY_KINDS, GEOMETRY_KINDS, TEXT_KINDS, Column, TableSchema, read_image
 from pydbsync.plan.documents import are_spelled_apart, document_condition, document_likeness
-from pydbsync.plan.large import LARGE_BYTES, Write, write_literal
+from pydbsync.plan.large import LARGE_BYTES, WritePiece, write_literal
 from pydbsync.plan.literals import NULL, float_bits, literal_for
 from pydbsync.plan.literals import Literal as ValueLiteral
-from pydbsync.plan.lossy import MARKS, RULES, Suspect, Suspicion, suspects_of
+from pydbsync.plan.lossy import MARKS, RULES, SuspectColumn, Suspicion, suspects_of
 from pydbsync.plan.quoting import quote_name, quote_table
 from pydbsync.plan.row_images import Tokens, token_decoder
 from pydbsync.plan.target import Dialect
@@ -169,7 +169,7 @@ class RowShape:
         self._write_values(digest.update, data)
         return digest.digest()
 
-    def _write_values(self, write: Write, data: msgspec.Raw) -> None:
+    def _write_values(self, write: WritePiece, data: msgspec.Raw) -> None:
         tokens = self.tokens(data)
         self._look_at(self._suspects, tokens)
         self._look_at(self._marked, tokens)
@@ -188,7 +188,7 @@ class RowShape:
         tokens = self.tokens(data)
         return sum(bytes(tokens[index]) == NULL for index in self._not_null_enums)
 
-    def _look_at(self, suspects: list[Suspect], tokens: Tokens) -> None:
+    def _look_at(self, suspects: list[SuspectColumn], tokens: Tokens) -> None:
         for suspect in tuple(suspects):
             why = suspect.rule(suspect.column, bytes(tokens[suspect.place]))
             if why is None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from pydbsync.plan.ddl.collations import Server
+from pydbsync.plan.ddl.collations import StatementServer
 from pydbsync.plan.ddl.lexer import Brand
 
 
@@ -21,9 +21,9 @@ class Dialect(msgspec.Struct, frozen=True):
         return "mariadb" if self.is_mariadb else "mysql"
 
     @property
-    def server(self) -> Server:
+    def server(self) -> StatementServer:
         """The same for statements."""
-        return Server(self.brand, self.version, self.charset)
+        return StatementServer(self.brand, self.version, self.charset)
 
 
 DEFAULT_DIALECT = Dialect()

@@ -63,13 +63,13 @@ class AlertRules:
     def __init__(self, settings: AlertSettings) -> None:
         self._settings = settings
         self.look_every_s = settings.period_s / _LOOKS_EACH_PERIOD
-        self._watches: dict[str, _Watch] = {}
+        self._watches: dict[str, _QueueWatch] = {}
 
     def look(self, statuses: Sequence[WorkerStatus], now: float, facts: Facts = _NO_FACTS) -> list[Alert]:
         """What is wrong now; `now` by the monotonic clock."""
         found = []
         for status in statuses:
-            watch = self._watches.setdefault(status.stream, _Watch(self._settings))
+            watch = self._watches.setdefault(status.stream, _QueueWatch(self._settings))
             watch.take(status, now)
             values = {name: rule(watch) for name, rule in RULES.items()}
             values["PydbsyncBinlogRetention"] = _late_for_binlog(status, facts)
@@ -81,19 +81,19 @@ class AlertRules:
         return found
 
 
-class _Sample(NamedTuple):
+class _QueueSample(NamedTuple):
     at: float
     lag_s: float | None
     commits: int
     commit_lag: Histogram
 
 
-class _Watch:
+class _QueueWatch:
     """What was seen of one queue; each rule gives the value that it fires at, or None."""
 
     def __init__(self, settings: AlertSettings) -> None:
         self._settings = settings
-        self._samples: deque[_Sample] = deque()
+        self._samples: deque[_QueueSample] = deque()
         self._status = WorkerStatus(stream="")
         self._counted = self._commit_lag = Histogram.of(LAG_S)
         self._since: dict[str, float] = {}
@@ -109,7 +109,7 @@ class _Watch:
             # As Prometheus counts: what a process that has ended counted, stays counted.
             self._commit_lag += status.commit_lag.since(self._counted)
         self._counted = status.commit_lag
-        samples.append(_Sample(now, status.lag_s(), status.transactions, self._commit_lag))
+        samples.append(_QueueSample(now, status.lag_s(), status.transactions, self._commit_lag))
         # The last one before the oldest period stays: what came since then is a difference from it.
         while len(samples) > 1 and samples[1].at <= self._ago(now, _TAIL_PERIODS):
             samples.popleft()
@@ -192,14 +192,14 @@ def _quantile(counts: Sequence[int], limits: Sequence[float]) -> float | None:
     return None
 
 
-RULES: Final[Mapping[str, Callable[[_Watch], float | None]]] = {
-    "PydbsyncLagHigh": _Watch.lag_high,
-    "PydbsyncLagTail": _Watch.lag_tail,
-    "PydbsyncStreamStalled": _Watch.stalled,
-    "PydbsyncWorkerDown": _Watch.down,
-    "PydbsyncParked": _Watch.parked,
-    "PydbsyncGap": _Watch.gap,
-    "PydbsyncWorkerRestarting": _Watch.restarted,
+RULES: Final[Mapping[str, Callable[[_QueueWatch], float | None]]] = {
+    "PydbsyncLagHigh": _QueueWatch.lag_high,
+    "PydbsyncLagTail": _QueueWatch.lag_tail,
+    "PydbsyncStreamStalled": _QueueWatch.stalled,
+    "PydbsyncWorkerDown": _QueueWatch.down,
+    "PydbsyncParked": _QueueWatch.parked,
+    "PydbsyncGap": _QueueWatch.gap,
+    "PydbsyncWorkerRestarting": _QueueWatch.restarted,
 }
 """Those about a queue, beside `PydbsyncBinlogRetention`. `PydbsyncAbsent` is none: who is not there tells nobody."""
 TASK_RULES: Final[Mapping[str, Callable[[Task], bool]]] = {

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from pydbsync.backoff import Backoff
 from pydbsync.config.alerts import AlertSettings
 from pydbsync.process.alert_rules import Alert, AlertRules, alert
-from pydbsync.process.notify import Notice, NotTold, senders
+from pydbsync.process.notify import AlertNotice, NotTold, senders
 from pydbsync.process.status import WorkerStatus
 from pydbsync.process.tasks import Facts
 
@@ -30,7 +30,7 @@ class Alerts:
         self._log = log
         self._statuses: list[WorkerStatus] = []
         self._facts = Facts()
-        self._ledger = Ledger(settings.repeat_s, clear_s=settings.period_s)
+        self._ledger = AlertLedger(settings.repeat_s, clear_s=settings.period_s)
         self._stop = threading.Event()
         self._receivers: list[Receiver] = []
 
@@ -57,7 +57,7 @@ class Alerts:
         """Tell that a worker has ended for good, and the run with it."""
         down = alert("PydbsyncWorkerDown", {"queue": queue})
         text = f"It has ended with exit code {exit_code}, and is not started again before a person has looked."
-        self._tell([Notice(down._replace(description=text), True, time.time())])
+        self._tell([AlertNotice(down._replace(description=text), True, time.time())])
 
     def _run(self) -> None:
         while not self._stop.wait(self._rules.look_every_s):
@@ -68,7 +68,7 @@ class Alerts:
                 self._log.exception("a fault of pydbsync's alerts; please report it with these lines")
                 return
 
-    def _tell(self, notices: Iterable[Notice]) -> None:
+    def _tell(self, notices: Iterable[AlertNotice]) -> None:
         for notice in notices:
             log = self._log.warning if notice.is_firing else self._log.info
             log("alert %s: %s", "begins or goes on" if notice.is_firing else "is over", notice.alert.summary)
@@ -76,7 +76,7 @@ class Alerts:
                 receiver.tell(notice)
 
 
-class _Told:
+class _ToldAlert:
     """An alert that was told."""
 
     def __init__(self, about: Alert, now: float) -> None:
@@ -84,48 +84,48 @@ class _Told:
         self.began_at = self.told_at = self.seen_at = now
 
 
-class Ledger:
+class AlertLedger:
     """What was told and is not over: an alert is told when it begins, again after `repeat_s`, and at its end, which is
     when it has been clear for `clear_s`: one that comes and goes is told once."""
 
     def __init__(self, repeat_s: float, *, clear_s: float) -> None:
         self._repeat_s = repeat_s
         self._clear_s = clear_s
-        self._told: dict[tuple[str, str], _Told] = {}
+        self._told: dict[tuple[str, str], _ToldAlert] = {}
 
-    def compare(self, found: Iterable[Alert], now: float) -> list[Notice]:
+    def compare(self, found: Iterable[Alert], now: float) -> list[AlertNotice]:
         """What is to be told."""
         notices = []
         for each in found:
             told = self._told.get((each.rule, each.about))
             if told is None:
-                told = self._told[each.rule, each.about] = _Told(each, now)
-                notices.append(Notice(each, True, now))
+                told = self._told[each.rule, each.about] = _ToldAlert(each, now)
+                notices.append(AlertNotice(each, True, now))
             elif now - told.told_at >= self._repeat_s:
                 told.told_at = now
-                notices.append(Notice(each, True, told.began_at))
+                notices.append(AlertNotice(each, True, told.began_at))
             told.seen_at = now
         for key, told in list(self._told.items()):
             if now - told.seen_at >= self._clear_s:
                 del self._told[key]
-                notices.append(Notice(told.alert, False, told.began_at, told.seen_at))
+                notices.append(AlertNotice(told.alert, False, told.began_at, told.seen_at))
         return notices
 
 
 class Receiver:
     """Hands notices to one receiver in order, each until it is taken; too many are left out, the oldest first."""
 
-    def __init__(self, name: str, send: Callable[[Notice], None], log: logging.Logger) -> None:
+    def __init__(self, name: str, send: Callable[[AlertNotice], None], log: logging.Logger) -> None:
         self.name = name
         self._send = send
         self._log = log
         self._backoff = Backoff(_FIRST_WAIT_S, _LONGEST_WAIT_S)
         self._changed = threading.Condition()
-        self._waiting: deque[Notice] = deque(maxlen=_MOST_WAITING)
+        self._waiting: deque[AlertNotice] = deque(maxlen=_MOST_WAITING)
         self._is_sending = False
         threading.Thread(target=self._run, name="alert receiver", daemon=True).start()
 
-    def tell(self, notice: Notice) -> None:
+    def tell(self, notice: AlertNotice) -> None:
         """Have this sent soon; never waits."""
         with self._changed:
             self._waiting.append(notice)
@@ -146,7 +146,7 @@ class Receiver:
                 self._is_sending = True
             self._send_until_taken(notice)
 
-    def _send_until_taken(self, notice: Notice) -> None:
+    def _send_until_taken(self, notice: AlertNotice) -> None:
         began_at, is_told = time.monotonic(), False
         while True:
             try:

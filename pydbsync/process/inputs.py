@@ -8,7 +8,7 @@ from pydbsync.config.settings import Settings
 from pydbsync.decode.canal import CanalTranslator
 from pydbsync.decode.debezium import DebeziumTranslator
 from pydbsync.decode.encrypted import Decryption
-from pydbsync.decode.spoken import ColumnsOf, Translate
+from pydbsync.decode.spoken import DefinitionOf, Translate
 from pydbsync.engine.routing import router_from
 from pydbsync.engine.stages import Stages
 from pydbsync.engine.table_plans import TablePlans
@@ -22,7 +22,7 @@ from pydbsync.sinks.source_tables import SourceColumns
 def translated(stages: Stages, settings: Settings, input_format: str) -> Stages:
     """The same parts with what reads the format before them. Raises ConfigError."""
     plans, has_tables = stages.plans, False
-    columns_of: ColumnsOf = _unknown_columns
+    columns_of: DefinitionOf = _unknown_columns
     if isinstance(plans, TablePlans):
         columns_of, has_tables = plans.target_columns, True
     elif input_format != "maxwell":
@@ -53,7 +53,12 @@ def _changes_no_table(sql: str) -> bool:
 
 
 def translator_of(
-    settings: Settings, input_format: str, columns_of: ColumnsOf, *, has_tables: bool, store: StateStore | None = None
+    settings: Settings,
+    input_format: str,
+    columns_of: DefinitionOf,
+    *,
+    has_tables: bool,
+    store: StateStore | None = None,
 ) -> Translate | None:
     """What reads messages of this format; None where they are read as they come. Raises ConfigError."""
     if input_format == "canal":

@@ -33,7 +33,7 @@ class NotTold(Exception):
     """A receiver has not taken a message."""
 
 
-class Notice(NamedTuple):
+class AlertNotice(NamedTuple):
     """An alert that has begun, goes on, or is over."""
 
     alert: Alert
@@ -75,15 +75,15 @@ class Notice(NamedTuple):
         }
 
 
-def senders(settings: AlertSettings) -> list[tuple[str, Callable[[Notice], None]]]:
+def senders(settings: AlertSettings) -> list[tuple[str, Callable[[AlertNotice], None]]]:
     """Each receiver by its name, and how it is sent a notice; raises NotTold."""
-    found: list[tuple[str, Callable[[Notice], None]]] = [
+    found: list[tuple[str, Callable[[AlertNotice], None]]] = [
         (webhook.name, functools.partial(post, webhook)) for webhook in settings.webhooks
     ]
     return [*found, *([(settings.mail.name, functools.partial(mail, settings.mail))] if settings.mail else [])]
 
 
-def post(webhook: WebhookSettings, notice: Notice) -> None:
+def post(webhook: WebhookSettings, notice: AlertNotice) -> None:
     """Post it. Raises NotTold."""
     url, body = request(webhook, notice, now=time.time())
     headers = {"Content-Type": "application/json; charset=utf-8", "User-Agent": "pydbsync"}
@@ -100,7 +100,7 @@ def post(webhook: WebhookSettings, notice: Notice) -> None:
         raise NotTold(f"the {webhook.name} refuses: {refusal}")
 
 
-def request(webhook: WebhookSettings, notice: Notice, *, now: float) -> tuple[str, dict[str, Any]]:
+def request(webhook: WebhookSettings, notice: AlertNotice, *, now: float) -> tuple[str, dict[str, Any]]:
     """The address and the body, signed where the robot asks for it."""
     url, secret = webhook.url.reveal(), webhook.secret.reveal() if webhook.secret else ""
     text = "\n".join((notice.title, *notice.lines))[:_LONGEST]
@@ -129,7 +129,7 @@ def _sign(key: bytes, message: bytes) -> str:
     return base64.b64encode(hmac.new(key, message, hashlib.sha256).digest()).decode()
 
 
-def _markdown(notice: Notice) -> str:
+def _markdown(notice: AlertNotice) -> str:
     return "\n\n".join((f"**{notice.title}**", *notice.lines)).encode()[:_LONGEST].decode(errors="ignore")
 
 
@@ -146,7 +146,7 @@ def _refusal(form: str, said: bytes) -> str:
     return "" if code == 0 else f"{code} {words}"[:200]
 
 
-def mail(settings: MailSettings, notice: Notice) -> None:
+def mail(settings: MailSettings, notice: AlertNotice) -> None:
     """Send it. Raises NotTold."""
     message = EmailMessage()
     message["Subject"] = " ".join(notice.title.split())

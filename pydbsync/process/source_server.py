@@ -10,7 +10,7 @@ from pydbsync.apply.connection import Connection
 from pydbsync.config.servers import TargetSettings
 from pydbsync.errors import ConfigError, PermanentError, TransientError
 from pydbsync.model import SessionSettings, TableName, TableSchema
-from pydbsync.plan.ddl.dialect import Server
+from pydbsync.plan.ddl.collations import StatementServer
 from pydbsync.plan.ddl.zones import system_zone
 
 _CONNECT_TIMEOUT_S = 5.0
@@ -23,10 +23,10 @@ class AskedSource:
     def __init__(self, source: TargetSettings | None, log: logging.Logger) -> None:
         self._source = source
         self._log = log
-        self._found: Server | None = None
+        self._found: StatementServer | None = None
         self._ask_at = 0.0
 
-    def __call__(self) -> Server | None:
+    def __call__(self) -> StatementServer | None:
         if self._found is None and self._source is not None and time.monotonic() >= self._ask_at:
             self._found = self._ask(self._source)
             self._ask_at = time.monotonic() + _ASK_AGAIN_S
@@ -68,14 +68,14 @@ class AskedSource:
             self._log.warning("the source could not be asked which server it is (%s): %s", source.key, exc)
             return None
 
-    def _ask(self, source: TargetSettings) -> Server | None:
+    def _ask(self, source: TargetSettings) -> StatementServer | None:
         connection = self._connect(source)
         if connection is None:
             return None
         try:
             self._log.info("source: %s", connection.version)
             dialect = connection.dialect
-            return Server(dialect.brand, dialect.version, session=read_globals(connection))
+            return StatementServer(dialect.brand, dialect.version, session=read_globals(connection))
         except (PermanentError, TransientError) as exc:
             self._log.warning("the source could not be asked for its settings (%s): %s", source.key, exc)
             return None

@@ -40,7 +40,7 @@ _SILENT = "silent"
 _LAST_ALERTS_S = 3.0
 
 
-class _Worker:
+class _WorkerProcess:
     """One queue's process, present or past."""
 
     def __init__(self, settings: Settings, queue: QueueSettings) -> None:
@@ -103,7 +103,7 @@ class Supervisor:
         self._context = multiprocessing.get_context("forkserver")
         # This process itself does without what only workers need, half of all there is to import.
         self._context.set_forkserver_preload(["__main__", "pydbsync.process.worker", "pydbsync.plan.ddl.tokenizer"])
-        self._workers = [_Worker(settings, queue) for queue in settings.queues]
+        self._workers = [_WorkerProcess(settings, queue) for queue in settings.queues]
         self._facts = TaskFacts(settings, log)
         tasks = TaskMetrics(lambda: self._facts.found)
         self._metrics = Metrics(settings.metrics_host, settings.metrics_port, [tasks])
@@ -176,7 +176,7 @@ class Supervisor:
                 with contextlib.suppress(OSError):
                     process.kill()
 
-    def _start(self, worker: _Worker) -> None:
+    def _start(self, worker: _WorkerProcess) -> None:
         ours, theirs = self._context.Pipe()
         worker.process = self._context.Process(
             target=begin_worker,
@@ -199,7 +199,7 @@ class Supervisor:
         for pipe in multiprocessing.connection.wait(list(pipes), timeout=timeout_s):
             self._read(pipes[pipe])  # type: ignore[index]
 
-    def _read(self, worker: _Worker) -> None:
+    def _read(self, worker: _WorkerProcess) -> None:
         while worker.pipe is not None:
             try:
                 if not worker.pipe.poll():
@@ -234,7 +234,7 @@ class Supervisor:
                 self._log.info("worker of %s gives signs of life again", worker.queue.queue)
             worker.is_silent = is_silent
 
-    def _ended(self, worker: _Worker) -> None:
+    def _ended(self, worker: _WorkerProcess) -> None:
         self._read(worker)
         if worker.pipe is not None:
             # It was the fork server that died: the worker itself leaves when it sees that nobody listens, and until
@@ -270,7 +270,7 @@ class Supervisor:
             worker.exit_code, worker.restart_at = worker.exit_code or _STOP_ERROR, None
             worker.before, worker.status = worker.totals(), WorkerStatus(stream=worker.queue.queue, state="stopped")
 
-    def _stop_workers(self, workers: Collection[_Worker]) -> None:
+    def _stop_workers(self, workers: Collection[_WorkerProcess]) -> None:
         running = [worker for worker in workers if worker.process is not None]
         for worker in running:
             worker.process.terminate()
@@ -289,7 +289,7 @@ class Supervisor:
                 worker.process.kill()
                 self._finish(worker)
 
-    def _finish(self, worker: _Worker) -> None:
+    def _finish(self, worker: _WorkerProcess) -> None:
         self._read(worker)
         worker.process.join()
         code = worker.process.exitcode

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 from pydbsync import __version__
-from pydbsync.apply.state_writer import Open, StateWriter
+from pydbsync.apply.state_writer import Openable, StateWriter
 from pydbsync.apply.tables.worker import Incident, Minute, WorkerRow
 from pydbsync.config.settings import Settings
 from pydbsync.errors import BrokenOrderError, CheckpointConflict, ConfigError, StopError
@@ -33,7 +33,7 @@ REMEDIES = {
 }
 
 
-class _Sample(NamedTuple):
+class _Figures(NamedTuple):
     at: float
     applied: int
     transactions: int
@@ -43,11 +43,11 @@ class _Sample(NamedTuple):
     """Messages that wait in the queue or are held."""
 
 
-_C = TypeVar("_C", bound=Open)
+_C = TypeVar("_C", bound=Openable)
 _In_contra = TypeVar("_In_contra", contravariant=True)
 
 
-class Ledger(Protocol[_In_contra]):
+class FiguresLedger(Protocol[_In_contra]):
     """Where the figures of one process are written."""
 
     def write(self, connection: _In_contra, row: WorkerRow) -> None: ...
@@ -69,7 +69,7 @@ class WorkerState(Generic[_C]):
         *,
         observer: StatusObserver,
         store: StateStore,
-        ledger: Ledger[_C],
+        ledger: FiguresLedger[_C],
         connect: Callable[[], _C],
         log: logging.Logger,
         read: Callable[[_C], None] = lambda connection: None,
@@ -82,7 +82,7 @@ class WorkerState(Generic[_C]):
         transit: Callable[[], Transit] | None = getattr(source, "transit", None)
         self._transit = transit or (lambda: Transit(held=0, acknowledged=0, received_at=0.0, committed_at=0.0))
         self._ledger = ledger
-        self._samples: deque[_Sample] = deque()
+        self._samples: deque[_Figures] = deque()
         self._started_at = time.monotonic()
         self._cleared_at: float | None = None
         self._minute_at = time.monotonic()
@@ -137,7 +137,9 @@ class WorkerState(Generic[_C]):
     def _row(self, status: WorkerStatus, now: float) -> WorkerRow:
         state, transit = self._store.state, self._transit()
         waiting = None if status.depth is None else status.depth + transit.held
-        sample = _Sample(now, status.applied, status.transactions, status.batch_time.sum, transit.acknowledged, waiting)
+        sample = _Figures(
+            now, status.applied, status.transactions, status.batch_time.sum, transit.acknowledged, waiting
+        )
         first = self._first_sample(sample)
         seconds = max(sample.at - first.at, 1e-3)
         transactions = sample.transactions - first.transactions
@@ -191,7 +193,7 @@ class WorkerState(Generic[_C]):
             last_commit_age_s=max(0.0, now - status.last_at) if status.last_at else None,
         )
 
-    def _first_sample(self, sample: _Sample) -> _Sample:
+    def _first_sample(self, sample: _Figures) -> _Figures:
         """The sample that rates are reckoned from."""
         samples = self._samples
         if samples and sample.acknowledged < samples[-1].acknowledged:

@@ -10,7 +10,7 @@ import msgspec
 from pydbsync.model import RowChange, TableName, read_image
 from pydbsync.route.filters import Filters
 from pydbsync.route.shard import ShardRouter
-from pydbsync.route.table_map import TableMap
+from pydbsync.route.table_map import RouteMap
 
 _SOURCE_LIMIT = 64
 """What the state schema has room for."""
@@ -25,12 +25,12 @@ class Router:
         filters: Filters,
         rewrite: Mapping[str, str],
         shards: ShardRouter | None = None,
-        tables: TableMap | None = None,
+        tables: RouteMap | None = None,
     ) -> None:
         self.filters = filters
         self._rewrite = dict(rewrite)
         self._shards = shards
-        self.tables = tables or TableMap()
+        self.tables = tables or RouteMap()
 
     def is_sharded(self, database: str) -> bool:
         """Whether rows of this source database must each be looked at."""

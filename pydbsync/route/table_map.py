@@ -19,7 +19,7 @@ class MapEntry(NamedTuple):
     to: TableName | None
 
 
-class TableMap:
+class RouteMap:
     """Finds the route of a table, remembered by its name."""
 
     def __init__(self, entries: Iterable[MapEntry] = ()) -> None:

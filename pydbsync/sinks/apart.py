@@ -17,7 +17,7 @@ from pydbsync.killpoints import kill_point
 from pydbsync.model import TableName
 from pydbsync.places import Checkpoint
 from pydbsync.route.filters import Filters
-from pydbsync.sinks.keep import Keep, WentBack
+from pydbsync.sinks.keep import Keep, KeepWentBack
 from pydbsync.sinks.plans import SinkPlan, rows_of
 from pydbsync.sinks.writer import RowWriter, SinkSchemaChange, place_of
 from pydbsync.work import CopyRows, ParkedChange, ParkedRows, Pauses, SchemaStep, StreamState, Work, park_row
@@ -244,7 +244,7 @@ class ApartSink:
                     self._log.info("the target takes it again")
                     self._tell("following")
                 return result
-            except WentBack:
+            except KeepWentBack:
                 raise
             except TransientError as exc:
                 if not backoff.attempts:

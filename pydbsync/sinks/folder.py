@@ -19,7 +19,7 @@ from pydbsync.sinks.keep import KeptChange, KeptPause, behind_ids, decode_kept, 
 from pydbsync.work import ParkedChange, StreamState
 
 
-class _Document(msgspec.Struct):
+class _StateDocument(msgspec.Struct):
     state: StreamState
     parked_bytes: int = 0
     """So much of the file `parked.ndjson` belongs to this state."""
@@ -33,7 +33,7 @@ class _Became(msgspec.Struct):
     status: str
 
 
-_decode = msgspec.json.Decoder(_Document).decode
+_decode = msgspec.json.Decoder(_StateDocument).decode
 _decode_became = msgspec.json.Decoder(_Became).decode
 
 
@@ -45,7 +45,7 @@ class FolderKeep:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._lock: int | None = None
-        self._document = _Document(StreamState(Checkpoint()))
+        self._document = _StateDocument(StreamState(Checkpoint()))
         self._mended: set[int] = set()
         """What is not parked any more, by `amended.ndjson` so far as it was read."""
         self._read_bytes = 0
@@ -79,12 +79,12 @@ class FolderKeep:
         return self._lock is not None
 
     def take_over(self) -> StreamState:
-        self._document = self._read() or _Document(StreamState(Checkpoint()))
+        self._document = self._read() or _StateDocument(StreamState(Checkpoint()))
         self._document.state.epoch += 1
         self._write(self._document)
         return msgspec.structs.replace(self._document.state)
 
-    def _read(self) -> _Document | None:
+    def _read(self) -> _StateDocument | None:
         path = self._folder / "state.json"
         with _transient():
             if not path.exists():
@@ -111,7 +111,7 @@ class FolderKeep:
                 file.flush()
                 os.fsync(file.fileno())
             size += len(lines)
-        document = _Document(state, size, document.parked_count + len(parked))
+        document = _StateDocument(state, size, document.parked_count + len(parked))
         self._write(document)
         self._document = document
         return ids
@@ -242,7 +242,7 @@ class FolderKeep:
 
     # -- files -------------------------------------------------------------------------------------------------------
 
-    def _write(self, document: _Document) -> None:
+    def _write(self, document: _StateDocument) -> None:
         self._replace("state.json", msgspec.json.encode(document))
 
     def _replace(self, name: str, text: bytes) -> None:

@@ -10,30 +10,30 @@ from pydbsync.model import Delivery
 from pydbsync.protocols import Source
 from pydbsync.source.wrapped import WrappedSource
 
-_Mark = TypeVar("_Mark")
+_MarkT = TypeVar("_MarkT")
 _LOOK_S = 0.1
 
 
-class Keeps(Protocol[_Mark]):
+class Keeps(Protocol[_MarkT]):
     """What tells when something is kept."""
 
-    def mark(self) -> _Mark:
+    def mark(self) -> _MarkT:
         """Something was written just now."""
 
-    def is_kept(self, mark: _Mark) -> bool:
+    def is_kept(self, mark: _MarkT) -> bool:
         """Whether all that was written before the mark is kept. Raises TransientError."""
 
     def forget(self) -> None:
         """Nobody asks for the marks any more."""
 
 
-class HeldAcknowledgements(WrappedSource, Generic[_Mark]):
+class HeldAcknowledgements(WrappedSource, Generic[_MarkT]):
     """What is not acknowledged comes again: so a message is there until the sink cannot lose it any more."""
 
-    def __init__(self, source: Source, keeps: Keeps[_Mark]) -> None:
+    def __init__(self, source: Source, keeps: Keeps[_MarkT]) -> None:
         super().__init__(source)
         self._keeps = keeps
-        self._held: deque[tuple[int, _Mark]] = deque()
+        self._held: deque[tuple[int, _MarkT]] = deque()
 
     def take(self, *, timeout_s: float) -> Sequence[Delivery]:
         self._release()

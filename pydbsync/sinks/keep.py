@@ -11,11 +11,11 @@ from pydbsync.errors import TransientError
 from pydbsync.work import PENDING, ParkedChange, StreamState
 
 
-class WentBack(TransientError):
+class KeepWentBack(TransientError):
     """The keep lacks what was committed last: the stream begins anew at what it has."""
 
 
-class Step(msgspec.Struct):
+class KeptDeed(msgspec.Struct):
     """What somebody did with a parked change; `at` in seconds since 1970."""
 
     action: str
@@ -49,7 +49,7 @@ class KeptChange(msgspec.Struct):
     """In seconds since 1970, by the worker's clock."""
     edited: bytes | None = None
     """The text that a retry uses instead."""
-    history: tuple[Step, ...] = ()
+    history: tuple[KeptDeed, ...] = ()
     """What operators did with it."""
 
 

@@ -12,7 +12,7 @@ import msgspec
 
 from pydbsync.errors import ConfigError, TransientError
 from pydbsync.model import NO_JSON, RowKind, TableName
-from pydbsync.sinks.writer import Refused, SinkRow, SinkSchemaChange
+from pydbsync.sinks.writer import RefusedRow, SinkRow, SinkSchemaChange
 
 STANDARD_OUTPUT = "-"
 
@@ -29,11 +29,11 @@ class _Line(msgspec.Struct, omit_defaults=True):
     sql: str | None = None
 
 
-class _Place(msgspec.Struct):
+class _LinePlace(msgspec.Struct):
     place: str = ""
 
 
-_decode_place = msgspec.json.Decoder(_Place).decode
+_decode_place = msgspec.json.Decoder(_LinePlace).decode
 
 
 class NdjsonSink:
@@ -63,7 +63,7 @@ class NdjsonSink:
     def check(self, row: SinkRow) -> None:
         row.image()
 
-    def write(self, rows: Sequence[SinkRow]) -> Sequence[Refused]:
+    def write(self, rows: Sequence[SinkRow]) -> Sequence[RefusedRow]:
         self._append([(row.place, _row_line(row)) for row in rows if not row.place or row.place > self._last])
         return ()
 

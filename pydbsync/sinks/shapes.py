@@ -14,10 +14,10 @@ import msgspec
 from pydbsync.errors import PlanError
 from pydbsync.model import Column, TableName, TableSchema
 from pydbsync.sinks.templates import KeyTemplate, is_glob
-from pydbsync.sinks.values import Read, Text, reader_for
+from pydbsync.sinks.values import ColumnText, Read, reader_for
 from pydbsync.sinks.writer import SinkSchemaChange
 
-Image: TypeAlias = Mapping[str, msgspec.Raw]
+RawImage: TypeAlias = Mapping[str, msgspec.Raw]
 """A row: the JSON token of each column."""
 
 
@@ -38,7 +38,7 @@ class RowTexts:
         self.columns: Mapping[str, Column] = {each.name: each for each in schema.columns} if schema else {}
         self._read: dict[str, Read] = {}
 
-    def text(self, column: str, image: Image) -> Text:
+    def text(self, column: str, image: RawImage) -> ColumnText:
         """A column's value. Raises PlanError."""
         read = self._read.get(column)
         if read is None:
@@ -48,7 +48,7 @@ class RowTexts:
         except (ValueError, msgspec.MsgspecError) as exc:
             raise PlanError(f"the value of column {column!r} cannot be read: {exc}") from exc
 
-    def filled(self, template: KeyTemplate, image: Image) -> str:
+    def filled(self, template: KeyTemplate, image: RawImage) -> str:
         """The template with the values of a row. Raises PlanError."""
         values: dict[str, str | None] = {}
         for column in template.columns:
@@ -57,7 +57,7 @@ class RowTexts:
         return template.key(self.name, values)
 
 
-def need(columns: Iterable[str], image: Image, by: str) -> None:
+def need(columns: Iterable[str], image: RawImage, by: str) -> None:
     """Raises PlanError for a row that lacks one of these; `by` is what needs them."""
     for name in columns:
         if name not in image:

@@ -16,8 +16,8 @@ import msgspec
 from pydbsync.errors import PlanError
 from pydbsync.model import BYTES_KINDS, GEOMETRY_KINDS, Column
 
-Text: TypeAlias = "str | bytes | None"
-Read: TypeAlias = Callable[[bytes], Text]
+ColumnText: TypeAlias = "str | bytes | None"
+Read: TypeAlias = Callable[[bytes], ColumnText]
 """JSON token → text; bytes for binary values; None for NULL. Raises PlanError."""
 
 _decode_text = msgspec.json.Decoder(str).decode
@@ -152,7 +152,7 @@ def show_json(document: Any, *, sort_keys: bool = False) -> str:
     return str(document)
 
 
-def as_text(value: Text, binary: str) -> str | bytes | None:
+def as_text(value: ColumnText, binary: str) -> str | bytes | None:
     """The value as a field of a hash."""
     if not isinstance(value, bytes):
         return value
@@ -161,7 +161,7 @@ def as_text(value: Text, binary: str) -> str | bytes | None:
     return value.hex() if binary == "hex" else base64.b64encode(value).decode("ascii")
 
 
-def as_json(value: Text, column: Column | None, binary: str) -> Any:
+def as_json(value: ColumnText, column: Column | None, binary: str) -> Any:
     """The value in a JSON document: whole numbers and FLOATs as numbers, DECIMAL and dates as text, JSON as it is."""
     if value is None:
         return None

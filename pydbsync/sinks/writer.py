@@ -64,7 +64,7 @@ class SinkSchemaChange(msgspec.Struct, frozen=True):
         return ()
 
 
-class Refused(NamedTuple):
+class RefusedRow(NamedTuple):
     """A row that the target does not take, however often it is tried."""
 
     number: int
@@ -87,7 +87,7 @@ class RowWriter(Protocol):
         """Raises PlanError for a row that cannot be written: it is parked, and what is of the same row behind it. The
         row has no place yet."""
 
-    def write(self, rows: Sequence[SinkRow]) -> Sequence[Refused]:
+    def write(self, rows: Sequence[SinkRow]) -> Sequence[RefusedRow]:
         """Write these, in order; what the target refused of them. The rest is safe on return. Raises TransientError,
         after which all of them come again."""
 

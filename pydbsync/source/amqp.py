@@ -15,10 +15,10 @@ from typing import Any
 from pydbsync.config.settings import AmqpSettings, QueueSettings
 from pydbsync.errors import ConfigError, MessagesGoneError, SourceError
 from pydbsync.model import Delivery
+from pydbsync.source.arrivals import Arrivals
 from pydbsync.source.connection import connection_name
-from pydbsync.source.link import ANSWER_S, BrokerLink, Channel, LinkStopped, Refused, Reply
+from pydbsync.source.link import ANSWER_S, BrokerLink, Channel, ChannelRefused, LinkStopped, Reply
 from pydbsync.source.sequence import spread
-from pydbsync.source.standing import Standing
 from pydbsync.source.topology import Returns, declare, explained, inspect
 from pydbsync.work import Transit
 
@@ -100,7 +100,7 @@ class AmqpSource:
         self._came_at = 0.0
         self._depth: int | None = None
         self._depth_asked_at = 0.0
-        self._standing = Standing(prefetch)
+        self._standing = Arrivals(prefetch)
         self._ready_at_start = 0
 
     def open(
@@ -126,7 +126,7 @@ class AmqpSource:
         except ConfigError as error:
             self.close()
             raise self._for_a_while(error) from error
-        except Refused as error:
+        except ChannelRefused as error:
             self.close()
             raise self._for_a_while(explained(error, f"consuming from queue {self._queue.queue!r}")) from error
         except BaseException:
@@ -391,7 +391,7 @@ class AmqpSource:
                 consumer_tag=self._consumer_tag,
                 is_exclusive=self._in_use_though_free < _SINGLE_ACTIVE_AFTER,
             )
-        except Refused as error:
+        except ChannelRefused as error:
             if _IN_USE not in str(error):
                 raise
             self._in_use_though_free += 1

@@ -32,7 +32,7 @@ TRICKLE_PAUSE_S = 4.0
 _LEAST_USER_TIMEOUT_S = 30
 
 
-class Connection(pika.SelectConnection):  # type: ignore[misc]
+class BrokerConnection(pika.SelectConnection):  # type: ignore[misc]
     """A connection to RabbitMQ; all methods are for the thread of its loop."""
 
     _reader: DeliveryReader | None = None

@@ -18,7 +18,7 @@ from pika.adapters.select_connection import IOLoop
 from pydbsync.config.settings import AmqpSettings
 from pydbsync.errors import ConfigError, PydbsyncError, SourceError
 from pydbsync.model import Delivery
-from pydbsync.source.connection import TRICKLE_PAUSE_S, Connection, connection_parameters
+from pydbsync.source.connection import TRICKLE_PAUSE_S, BrokerConnection, connection_parameters
 from pydbsync.source.reasons import address, connection_error
 
 Channel: TypeAlias = Any
@@ -32,7 +32,7 @@ _GOODBYE_S = 1.5
 _ABORT_S = 0.3
 
 
-class Refused(SourceError):
+class ChannelRefused(SourceError):
     """The broker closed a channel instead of doing what was asked; `code` is AMQP's reply code."""
 
     def __init__(self, text: str, code: int) -> None:
@@ -70,7 +70,7 @@ class BrokerLink:
         self._fast = fast
         self._can_pause = False
         self._loop: Any = None
-        self._connection: Connection | None = None
+        self._connection: BrokerConnection | None = None
         self._thread: threading.Thread | None = None
         self._pending: dict[Future[Any], int] = {}
         """Questions without an answer yet, each with its channel's number, 0 for none. Who pops one answers it."""
@@ -229,8 +229,8 @@ class BrokerLink:
                 if stop is not None and stop.is_set():
                     raise LinkStopped from None
                 left_s -= step_s
-            except Refused as error:  # raised in the other thread: a fresh one shows where it was waited for
-                raise Refused(str(error), error.code) from error
+            except ChannelRefused as error:  # raised in the other thread: a fresh one shows where it was waited for
+                raise ChannelRefused(str(error), error.code) from error
             except PydbsyncError as error:
                 raise type(error)(str(error)) from error
         raise SourceError(f"no answer from RabbitMQ at {address(self._amqp)} within {timeout_s:g} s")
@@ -240,7 +240,7 @@ class BrokerLink:
     def _run(self, parameters: Any, opened: Future[None]) -> None:
         failure: object = None
         try:
-            self._connection = Connection(
+            self._connection = BrokerConnection(
                 parameters,
                 on_open_callback=lambda _: self._on_opened(opened),
                 on_open_error_callback=self._on_closed,
@@ -271,7 +271,7 @@ class BrokerLink:
 
     def _on_channel_closed(self, channel: Any, error: Any) -> None:
         if isinstance(error, exceptions.ChannelClosedByBroker):
-            self._settle_all(Refused(error.reply_text, error.reply_code), channel.channel_number)
+            self._settle_all(ChannelRefused(error.reply_text, error.reply_code), channel.channel_number)
 
     def _on_consumer_closed(self, _: Any, error: Any) -> None:
         if isinstance(error, exceptions.ChannelClosed):

@@ -10,7 +10,7 @@ from typing import NamedTuple, TypeAlias
 
 from pydbsync.config.settings import QueueSettings
 from pydbsync.errors import ConfigError, SourceError
-from pydbsync.source.link import BrokerLink, Channel, Refused, Reply
+from pydbsync.source.link import BrokerLink, Channel, ChannelRefused, Reply
 
 _ACCESS_REFUSED, _NOT_FOUND, _PRECONDITION_FAILED = 403, 404, 406
 
@@ -57,7 +57,7 @@ def inspect(link: BrokerLink, queue: QueueSettings, *, log: logging.Logger, stop
     """As `declare`, but nothing is made. Raises ConfigError if the queue does not exist."""
     try:
         _try(link, _QueueFacts({}).declaration(queue.queue, passive=True), stop=stop)
-    except Refused as error:
+    except ChannelRefused as error:
         if error.code == _NOT_FOUND:
             raise ConfigError(
                 f"there is no queue {queue.queue!r} at RabbitMQ, and a dry run makes none", key=_KEY
@@ -85,7 +85,7 @@ def _major(server_version: str) -> int:
     return int(major) if major.isdecimal() else 0
 
 
-def explained(error: Refused, what: str) -> SourceError | ConfigError:
+def explained(error: ChannelRefused, what: str) -> SourceError | ConfigError:
     """The broker's refusal of `what` as a sentence; a missing right is a wrong setting."""
     if error.code == _ACCESS_REFUSED:
         return ConfigError(f"the user lacks the right for {what}: {error}", key="rabbitmq_conn_info.user")
@@ -102,7 +102,7 @@ def _declare_exchange(link: BrokerLink, queue: QueueSettings, *, log: logging.Lo
 
     try:
         _try(link, declaration(passive=False), stop=stop)
-    except Refused as error:
+    except ChannelRefused as error:
         if error.code == _PRECONDITION_FAILED and _INEQUIVALENT.search(str(error)):
             log.warning("%s exists with other properties and is used as it is: %s", what, error)
         elif error.code == _PRECONDITION_FAILED:
@@ -181,7 +181,7 @@ def _is_missing(link: BrokerLink, queue: QueueSettings, *, stop: threading.Event
     """The answer to a declaration does not tell whether the queue was there before."""
     try:
         _try(link, _QueueFacts({}).declaration(queue.queue, passive=True), stop=stop)
-    except Refused as error:
+    except ChannelRefused as error:
         return error.code == _NOT_FOUND
     return False
 
@@ -200,7 +200,7 @@ def _declare_queue(link: BrokerLink, queue: QueueSettings, *, stop: threading.Ev
         try:
             _try(link, facts.declaration(queue.queue), stop=stop)
             break
-        except Refused as error:
+        except ChannelRefused as error:
             if error.code == _ACCESS_REFUSED:
                 _find(link, what, facts.declaration(queue.queue, passive=True), refused=error, stop=stop)
                 facts.are_known = False
@@ -222,7 +222,7 @@ def _refuse_if_missing(link: BrokerLink, queue: QueueSettings, refusal: str, *, 
     """RabbitMQ refuses arguments that no queue can have in the same way as those that an existing one does not have."""
     try:
         _try(link, _QueueFacts({}).declaration(queue.queue, passive=True), stop=stop)
-    except Refused as error:
+    except ChannelRefused as error:
         if error.code != _NOT_FOUND:
             raise explained(error, f"looking at queue {queue.queue!r}") from error
         key = "queue_type" if "'x-queue-type'" in refusal else "queue_arguments"
@@ -309,18 +309,20 @@ def _kind_of(link: BrokerLink, name: str, stop: threading.Event) -> str:
     try:
         link.ask(channel, lambda reply: channel.basic_qos(prefetch_count=1, callback=reply), stop)
         link.ask(channel, request, stop)
-    except Refused as error:
+    except ChannelRefused as error:
         found = _TYPE_IN_TEXT.search(str(error))
         return found[1] if found else ""
     link.later(channel.close)
     return "stream"
 
 
-def _find(link: BrokerLink, what: str, passive: _Declaration, *, refused: Refused, stop: threading.Event) -> None:
+def _find(
+    link: BrokerLink, what: str, passive: _Declaration, *, refused: ChannelRefused, stop: threading.Event
+) -> None:
     """Without the right to declare: it must exist."""
     try:
         _try(link, passive, stop=stop)
-    except Refused as error:
+    except ChannelRefused as error:
         if error.code == _NOT_FOUND:
             raise explained(refused, f"creating {what}, which does not exist yet") from refused
         raise explained(error, f"declaring {what}") from error
@@ -342,6 +344,6 @@ def _bind(link: BrokerLink, queue: QueueSettings, stop: threading.Event) -> None
 
         try:
             link.ask(channel, request, stop)
-        except Refused as error:
+        except ChannelRefused as error:
             raise explained(error, f"binding queue {queue.queue!r} to exchange {queue.exchange!r}") from error
     link.later(channel.close)

@@ -24,7 +24,7 @@ _MOST_ADDRESSES: Final = 1000
 _NAME: Final = 64
 
 
-class Session(msgspec.Struct):
+class PageSession(msgspec.Struct):
     """A person who knew the token."""
 
     name: str
@@ -35,7 +35,7 @@ class Session(msgspec.Struct):
     """What the next page tells, once."""
 
 
-class Refused(Exception):
+class AccessRefused(Exception):
     """In words for the person."""
 
 
@@ -46,7 +46,7 @@ class Access:
         self._token = token
         self.needs_token_to_read = needs_token_to_read
         self._clock = clock
-        self._sessions: dict[bytes, Session] = {}
+        self._sessions: dict[bytes, PageSession] = {}
         self._failures: dict[str, deque[float]] = {}
         self._lock = threading.Lock()
 
@@ -58,24 +58,24 @@ class Access:
     def enter(self, token: str, name: str, *, where: str) -> str:
         """The value of a new session's cookie, for somebody at the address `where`. Raises Refused."""
         if self._token is None:
-            raise Refused("this page was started without a token: it shows, and changes nothing")
+            raise AccessRefused("this page was started without a token: it shows, and changes nothing")
         now = self._clock()
         failures = self._failures.get(where) or deque[float]()
         if len(failures) == _FAILURES and now - failures[0] < _FAILURES_S:
-            raise Refused("too many wrong tokens; try again in a minute")
+            raise AccessRefused("too many wrong tokens; try again in a minute")
         # Of digests, so that the length tells nothing either.
         if not hmac.compare_digest(_digest(token), _digest(self._token.reveal())):
             self._failed(where, now)
-            raise Refused("this is not the token")
+            raise AccessRefused("this is not the token")
         name = " ".join(name.split())[:_NAME]
         if not name:
-            raise Refused("say who you are: it is written beside what you do")
+            raise AccessRefused("say who you are: it is written beside what you do")
         cookie = secrets.token_urlsafe(32)
         with self._lock:
             self._sessions = {key: each for key, each in self._sessions.items() if each.ends_at > now}
             while len(self._sessions) >= _MOST_SESSIONS:
                 del self._sessions[next(iter(self._sessions))]
-            self._sessions[_digest(cookie)] = Session(name, secrets.token_urlsafe(32), now + SESSION_S)
+            self._sessions[_digest(cookie)] = PageSession(name, secrets.token_urlsafe(32), now + SESSION_S)
         return cookie
 
     def _failed(self, where: str, now: float) -> None:
@@ -84,7 +84,7 @@ class Access:
                 del self._failures[next(iter(self._failures))]
             self._failures.setdefault(where, deque(maxlen=_FAILURES)).append(now)
 
-    def session(self, cookie: str | None) -> Session | None:
+    def session(self, cookie: str | None) -> PageSession | None:
         """The session of this cookie, unless it is over."""
         found = self._sessions.get(_digest(cookie)) if cookie else None
         return found if found is not None and found.ends_at > self._clock() else None
@@ -95,7 +95,7 @@ class Access:
             self._sessions.pop(_digest(cookie), None)
 
 
-def is_form_of(session: Session, csrf: str) -> bool:
+def is_form_of(session: PageSession, csrf: str) -> bool:
     """Whether a form with this field was made for the session."""
     return hmac.compare_digest(_digest(csrf), _digest(session.csrf))
 
@@ -104,7 +104,7 @@ def _digest(text: str) -> bytes:
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()
 
 
-class Names:
+class SiteNames:
     """Under which this page is known. A site whose name was made to point here (DNS rebinding) has another one."""
 
     def __init__(self, names: Iterable[str], *, outside: Iterable[str] = ()) -> None:

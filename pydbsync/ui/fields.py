@@ -13,8 +13,8 @@ from typing import Final, Literal, TypeAlias
 
 import msgspec
 
-Kind: TypeAlias = Literal["text", "number", "json", "true", "false", "null"]
-KINDS: Final[tuple[Kind, ...]] = ("text", "number", "json", "true", "false", "null")
+FieldKind: TypeAlias = Literal["text", "number", "json", "true", "false", "null"]
+KINDS: Final[tuple[FieldKind, ...]] = ("text", "number", "json", "true", "false", "null")
 SECTIONS: Final = ("data", "old")
 MOST_CHARACTERS: Final = 65_536
 _NUMBER: Final = re.compile(r"-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?")
@@ -26,13 +26,13 @@ class FieldError(ValueError):
     """What was typed cannot stand in the message, in words."""
 
 
-class Field(msgspec.Struct, frozen=True):
+class RowField(msgspec.Struct, frozen=True):
     """One value of the row."""
 
     section: str
     """`data`, or `old` for the row before the change."""
     name: str
-    kind: Kind
+    kind: FieldKind
     text: str
     """As a person reads and types it."""
     raw: bytes
@@ -41,7 +41,7 @@ class Field(msgspec.Struct, frozen=True):
     """Why it is not changed here; empty where it can be."""
 
 
-def fields_of(message: bytes) -> list[Field] | None:
+def fields_of(message: bytes) -> list[RowField] | None:
     """The values of a row's message in their order; None where it is not one."""
     parts = _sections(message)
     if parts is None:
@@ -83,14 +83,14 @@ def _sections(message: bytes) -> dict[str, _RAW] | None:
     return found if "data" in found else None
 
 
-def _field(section: str, name: str, raw: bytes) -> Field:
+def _field(section: str, name: str, raw: bytes) -> RowField:
     text = raw.decode("utf-8", "surrogateescape").strip()
-    kind: Kind = "json"
+    kind: FieldKind = "json"
     if text.startswith('"'):
         try:
             kind, text = "text", str(json.loads(text))
         except ValueError:
-            return Field(section, name, "json", text, raw, locked="cannot be read")
+            return RowField(section, name, "json", text, raw, locked="cannot be read")
     elif text in ("true", "false", "null"):
         kind = {"true": "true", "false": "false", "null": "null"}[text]  # type: ignore[assignment]
         text = ""
@@ -101,7 +101,7 @@ def _field(section: str, name: str, raw: bytes) -> Field:
         locked = f"{len(text):,} characters"
     elif _NOT_CARRIED.search(text):
         locked = "holds characters that a browser does not carry back"
-    return Field(section, name, kind, text, raw, locked)
+    return RowField(section, name, kind, text, raw, locked)
 
 
 def _literal(name: str, kind: str, text: str) -> bytes:

@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from pydbsync.ui.access import Names
+from pydbsync.ui.access import SiteNames
 
 MOST_FORM_BYTES: Final = 4 * 2**20
 _MOST_FIELDS: Final = 5000
@@ -35,7 +35,7 @@ class TooLarge(Exception):
 class Guard:
     """ASGI middleware."""
 
-    def __init__(self, app: ASGIApp, *, names: Names) -> None:
+    def __init__(self, app: ASGIApp, *, names: SiteNames) -> None:
         self._app = app
         self._names = names
 

@@ -18,7 +18,7 @@ _BARS: Final = 180
 _MISSING: Final = (1049, 1146)
 
 
-class Step(msgspec.Struct):
+class HistoryStep(msgspec.Struct):
     """One or several minutes of one queue; None where nothing was written."""
 
     at: float
@@ -33,7 +33,7 @@ class History(msgspec.Struct):
 
     stream: str
     step_s: int
-    steps: list[Step]
+    steps: list[HistoryStep]
 
     @property
     def is_empty(self) -> bool:
@@ -71,7 +71,7 @@ def history_of(
     for stream, at, applied, lag_s in minutes:
         history = found.get(stream)
         if history is None:
-            steps = [Step(at=float(number * size_s)) for number in range(last - count + 1, last + 1)]
+            steps = [HistoryStep(at=float(number * size_s)) for number in range(last - count + 1, last + 1)]
             history = found[stream] = History(stream, size_s, steps)
         index = int(at // size_s) - (last - count + 1)
         if 0 <= index < count:

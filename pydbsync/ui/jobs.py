@@ -10,12 +10,12 @@ from typing import Final
 import msgspec
 
 from pydbsync.errors import PydbsyncError
-from pydbsync.ops.parked.retry import Outcome
+from pydbsync.ops.parked.retry import RetryOutcome
 
 _SHOWN: Final = 20
 
 
-class Job(msgspec.Struct):
+class RetryJob(msgspec.Struct):
     """What a retry has done so far."""
 
     title: str
@@ -23,7 +23,7 @@ class Job(msgspec.Struct):
     stayed: int = 0
     last: str = ""
     """What became of the last one."""
-    refused: list[Outcome] = []
+    refused: list[RetryOutcome] = []
     """The first of those that stay."""
     error: str = ""
     is_over: bool = False
@@ -36,14 +36,14 @@ class Jobs:
         self._log = log
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
-        self.newest: Job | None = None
+        self.newest: RetryJob | None = None
 
-    def start(self, title: str, work: Callable[[], Iterable[Outcome]], *, wait_s: float) -> Job | None:
+    def start(self, title: str, work: Callable[[], Iterable[RetryOutcome]], *, wait_s: float) -> RetryJob | None:
         """Begin, and wait for the end so long; None where another one is at work."""
         with self._lock:
             if self.newest is not None and not self.newest.is_over:
                 return None
-            job = self.newest = Job(title)
+            job = self.newest = RetryJob(title)
         thread = threading.Thread(target=self._run, args=(job, work), name="retry", daemon=True)
         self._thread = thread
         thread.start()
@@ -55,7 +55,7 @@ class Jobs:
         if self._thread is not None:
             self._thread.join(wait_s)
 
-    def _run(self, job: Job, work: Callable[[], Iterable[Outcome]]) -> None:
+    def _run(self, job: RetryJob, work: Callable[[], Iterable[RetryOutcome]]) -> None:
         try:
             for outcome in work():
                 job.last = f"{outcome.id}: {'applied' if outcome.applied else 'stays parked'}: {outcome.detail}"

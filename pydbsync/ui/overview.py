@@ -15,11 +15,11 @@ from pydbsync.ops.parked.held import apply_what_waits
 from pydbsync.ops.parked.select import Selection
 from pydbsync.ops.status.facts import Process, Queue
 from pydbsync.ops.status.judge import LATE_S
-from pydbsync.ui.access import Refused, Session
+from pydbsync.ui.access import AccessRefused, PageSession
 from pydbsync.ui.charts import lag_chart, rows_chart
 from pydbsync.ui.guard import TooLarge, first, read_form
 from pydbsync.ui.history import HOURS
-from pydbsync.ui.site import Form, Site
+from pydbsync.ui.site import FormFields, Site
 
 _HOURS = 6
 
@@ -112,7 +112,7 @@ class OverviewPages:
             self._known(stream)
         return self._site.page(request, "pause.html", stream=stream)
 
-    def pause(self, request: Request, form: Form, session: Session) -> Response:
+    def pause(self, request: Request, form: FormFields, session: PageSession) -> Response:
         """Have workers wait, or park the schema changes of a table."""
         stream, tables = first(form, "stream"), first(form, "tables").strip()
         if stream:
@@ -124,7 +124,7 @@ class OverviewPages:
         self._site.board.hurry()
         return RedirectResponse("/", 303)
 
-    def resume(self, request: Request, form: Form, session: Session) -> Response:
+    def resume(self, request: Request, form: FormFields, session: PageSession) -> Response:
         """End a pause; of schema changes, apply what waits."""
         stream, tables = first(form, "stream"), first(form, "tables")
         removed = self._on_table(request, session, stream, tables, None)
@@ -136,7 +136,7 @@ class OverviewPages:
         self._site.board.hurry()
         return RedirectResponse("/", 303)
 
-    def _on_table(self, request: Request, session: Session, stream: str, tables: str, reason: str | None) -> bool:
+    def _on_table(self, request: Request, session: PageSession, stream: str, tables: str, reason: str | None) -> bool:
         """Add a pause, or with no reason remove it; whether that changed anything."""
         actor = self._site.actor(request, session)
         if reason is None:
@@ -159,7 +159,7 @@ class OverviewPages:
                 form = await read_form(request)
                 wanted = _inside(first(form, "next"))
                 cookie = self._site.access.enter(first(form, "token"), first(form, "name"), where=where)
-            except (Refused, TooLarge, ValueError) as exc:
+            except (AccessRefused, TooLarge, ValueError) as exc:
                 error, status = str(exc) or "this form cannot be read", 403
                 self._site.log.warning("a sign-in from %s was refused", where)
             else:
@@ -170,7 +170,7 @@ class OverviewPages:
                 return answer
         return self._site.page(request, "login.html", http_status=status, next=wanted, error=error)
 
-    def logout(self, request: Request, form: Form, session: Session) -> Response:
+    def logout(self, request: Request, form: FormFields, session: PageSession) -> Response:
         """End the session."""
         self._site.access.leave(request.cookies.get(self._site.cookie))
         answer = RedirectResponse("/", 303)

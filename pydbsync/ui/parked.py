@@ -16,13 +16,13 @@ from starlette.routing import Route
 from pydbsync.errors import OperationError
 from pydbsync.model import BYTES_KINDS, TableSchema
 from pydbsync.ops.parked.desk import UNREADABLE, Parked, ParkedDesk
-from pydbsync.ops.parked.retry import Outcome
+from pydbsync.ops.parked.retry import RetryOutcome
 from pydbsync.ops.parked.select import Selection
 from pydbsync.ops.sinks.desk import SinkDesk
-from pydbsync.ui.access import Session
-from pydbsync.ui.fields import KINDS, Field, FieldError, editable, fields_of, from_form, with_fields
+from pydbsync.ui.access import PageSession
+from pydbsync.ui.fields import KINDS, FieldError, RowField, editable, fields_of, from_form, with_fields
 from pydbsync.ui.guard import first
-from pydbsync.ui.site import Form, Site, at
+from pydbsync.ui.site import FormFields, Site, at
 
 _PAGE: Final = 50
 _GROUPS: Final = 12
@@ -97,7 +97,13 @@ class ParkedPages:
         return self._edit_page(request, each, table)
 
     def _edit_page(
-        self, request: Request, each: Parked, table: TableSchema | None, *, error: str = "", form: Form | None = None
+        self,
+        request: Request,
+        each: Parked,
+        table: TableSchema | None,
+        *,
+        error: str = "",
+        form: FormFields | None = None,
     ) -> Response:
         whole = request.query_params.get("whole") == "1" or each.is_schema_change
         found = None if whole else fields_of(each.text)
@@ -111,7 +117,7 @@ class ParkedPages:
             digest=_digest(each.text),
         )  # fmt: skip
 
-    def edit(self, request: Request, form: Form, session: Session) -> Response:
+    def edit(self, request: Request, form: FormFields, session: PageSession) -> Response:
         """Keep what was typed, and retry if that was asked."""
         parked_id = request.path_params["id"]
         with self._site.desk(self._site.actor(request, session)) as desk:
@@ -129,7 +135,7 @@ class ParkedPages:
             self._retry(request, session, meant, f"retry of {parked_id}")
         return RedirectResponse(at(parked_id, request.query_params.get("stream", "")), 303)
 
-    def retry(self, request: Request, form: Form, session: Session) -> Response:
+    def retry(self, request: Request, form: FormFields, session: PageSession) -> Response:
         """Those that are named, or all that the filters mean."""
         selection = _meant(form)
         what = f"retry of {selection.ids[0]}" if len(selection.ids) == 1 else "retry"
@@ -137,11 +143,11 @@ class ParkedPages:
         return RedirectResponse(_back(form), 303)
 
     def _retry(
-        self, request: Request, session: Session, selection: Selection, title: str, *, takes_unread: bool = False
+        self, request: Request, session: PageSession, selection: Selection, title: str, *, takes_unread: bool = False
     ) -> None:
         actor = self._site.actor(request, session)
 
-        def work() -> Iterator[Outcome]:
+        def work() -> Iterator[RetryOutcome]:
             with self._site.desk(actor) as desk:
                 yield from desk.retry(selection, takes_unread=takes_unread)
 
@@ -170,7 +176,7 @@ class ParkedPages:
             filters={} if ids else _given(filters),
         )  # fmt: skip
 
-    def skip(self, request: Request, form: Form, session: Session) -> Response:
+    def skip(self, request: Request, form: FormFields, session: PageSession) -> Response:
         """Give them up for good. What came since the form was shown is not meant."""
         selection = _meant(form)
         with self._site.desk(self._site.actor(request, session)) as desk:
@@ -206,7 +212,7 @@ def _selection(filters: dict[str, str], ids: list[int] | None = None) -> Selecti
     )  # fmt: skip
 
 
-def _meant(form: Form) -> Selection:
+def _meant(form: FormFields) -> Selection:
     """By ids, else by the filters. A form that names ids, and none of them, means nothing."""
     ids = [number for each in form.get("id", []) if (number := _whole(each)) is not None]
     if first(form, "by") == "id" and not ids:
@@ -218,7 +224,7 @@ def _meant(form: Form) -> Selection:
     )
 
 
-def _back(form: Form) -> str:
+def _back(form: FormFields) -> str:
     number = _whole(first(form, "id")) if first(form, "one") else None
     return "/parked" if number is None else at(number, first(form, "stream"))
 
@@ -231,7 +237,7 @@ def _table(desk: ParkedDesk | SinkDesk, each: Parked) -> TableSchema | None:
     return desk.target_table(each.target) if each.source_table and not each.is_schema_change else None
 
 
-def _rows(fields: list[Field], table: TableSchema | None) -> list[dict[str, Any]]:
+def _rows(fields: list[RowField], table: TableSchema | None) -> list[dict[str, Any]]:
     """Each value with the type of its column at the target."""
     columns = {column.name.lower(): column for column in table.columns} if table is not None else {}
     keys = {name.lower() for name in (table.row_key if table is not None else ())}
@@ -250,7 +256,7 @@ def _rows(fields: list[Field], table: TableSchema | None) -> list[dict[str, Any]
     return found
 
 
-def _bytes_of(field: Field) -> int | None:
+def _bytes_of(field: RowField) -> int | None:
     """How long a value is that stands there as base64."""
     if field.kind != "text" or len(field.text) % 4:
         return None
@@ -282,7 +288,7 @@ def _digest(text: bytes) -> str:
     return hashlib.sha256(text).hexdigest()
 
 
-def _typed(form: Form) -> Iterator[tuple[int, str, str]]:
+def _typed(form: FormFields) -> Iterator[tuple[int, str, str]]:
     """(number of the field, kind, text)."""
     for name in form:
         number = _whole(name.removeprefix("kind-")) if name.startswith("kind-") else None
@@ -290,7 +296,7 @@ def _typed(form: Form) -> Iterator[tuple[int, str, str]]:
             yield number, first(form, name), from_form(first(form, f"text-{number}"))
 
 
-def _edited(each: Parked, form: Form) -> bytes:
+def _edited(each: Parked, form: FormFields) -> bytes:
     """Raises FieldError."""
     if "text" in form:
         if not (text := from_form(first(form, "text")).strip()):

@@ -24,7 +24,7 @@ from pydbsync.config.settings import Settings
 from pydbsync.config.ui import UiSettings
 from pydbsync.config.values import Secret
 from pydbsync.errors import OperationError
-from pydbsync.ui.access import Access, Names, is_loopback
+from pydbsync.ui.access import Access, SiteNames, is_loopback
 from pydbsync.ui.guard import Guard
 from pydbsync.ui.overview import OverviewPages
 from pydbsync.ui.parked import ParkedPages
@@ -76,7 +76,7 @@ class Page:
         self.address = f"{'https' if is_secure else 'http'}://{host}:{port}/"
         access = Access(token, needs_token_to_read=ui.token_for_reading)
         self.site = Site(settings, log, access=access, port=port, is_secure=is_secure)
-        self.application = _application(self.site, Names([ui.host, *_own_names(ui.host)], outside=ui.hosts))
+        self.application = _application(self.site, SiteNames([ui.host, *_own_names(ui.host)], outside=ui.hosts))
         self._config = uvicorn.Config(
             self.application, log_config=None, access_log=False, server_header=False, date_header=True, lifespan="off",
             proxy_headers=False, limit_concurrency=_MOST_CONNECTIONS, timeout_graceful_shutdown=3, ws="none",
@@ -105,7 +105,7 @@ class Page:
             raise OperationError("the page has ended by itself: its log says more")
 
 
-def _application(site: Site, names: Names) -> Starlette:
+def _application(site: Site, names: SiteNames) -> Starlette:
     def not_found(request: Request, exc: Exception) -> Response:
         status = exc.status_code if isinstance(exc, HTTPException) else 404
         return site.refusal(request, "There is no such page.", status=status)

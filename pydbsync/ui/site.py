@@ -21,15 +21,15 @@ from pydbsync.errors import ConfigError, OperationError, PermanentError, Pydbsyn
 from pydbsync.ops.parked.desk import ParkedDesk
 from pydbsync.ops.sinks.desk import SinkDesk
 from pydbsync.ops.status.words import age, count, seconds
-from pydbsync.ui.access import Access, Session, is_form_of
+from pydbsync.ui.access import Access, PageSession, is_form_of
 from pydbsync.ui.board import Board
 from pydbsync.ui.guard import TooLarge, first, read_form
 from pydbsync.ui.jobs import Jobs
 from pydbsync.ui.store import store_of
 
-Form = MutableMapping[str, list[str]]
+FormFields = MutableMapping[str, list[str]]
 Reads = Callable[[Request], Response]
-Changes = Callable[[Request, Form, Session], Response]
+ChangingPage = Callable[[Request, FormFields, PageSession], Response]
 CUT: Final = 2000
 _SIZES: Final = ((2**30, "GiB"), (2**20, "MiB"), (2**10, "KiB"))
 
@@ -47,7 +47,7 @@ class Site:
         self.cookie = f"pydbsync_ui_{port}"  # cookies are shared by all ports of a host
         self.is_secure = is_secure
 
-    def session(self, request: Request) -> Session | None:
+    def session(self, request: Request) -> PageSession | None:
         """Of whoever asks."""
         return self.access.session(request.cookies.get(self.cookie))
 
@@ -85,7 +85,7 @@ class Site:
 
         return endpoint
 
-    def changes(self, change: Changes) -> Callable[[Request], Any]:
+    def changes(self, change: ChangingPage) -> Callable[[Request], Any]:
         """The endpoint of a form that changes something: for a session, and from a form that was made for it."""
 
         async def endpoint(request: Request) -> Response:
@@ -105,7 +105,7 @@ class Site:
 
         return endpoint
 
-    def actor(self, request: Request, session: Session) -> str:
+    def actor(self, request: Request, session: PageSession) -> str:
         """Who is written down beside a step."""
         where = request.client.host if request.client else "?"
         return f"{session.name} (page of {actor_here()}, from {where})"[:190]

@@ -18,7 +18,7 @@ from pydbsync.ops.parked.desk import ParkedDesk
 from pydbsync.ops.pause_desk import SinkPauseDesk
 from pydbsync.ops.sinks.desk import SinkDesk, open_keeps
 from pydbsync.ops.status.read import ANSWER_S
-from pydbsync.ops.verify.kept import Kept, read_kept
+from pydbsync.ops.verify.kept import KeptComparison, read_kept
 from pydbsync.sinks.notes import read_deeds as read_noted_deeds
 from pydbsync.sinks.notes import read_minutes
 from pydbsync.ui.deeds import SHOWN, Deed, read_deeds, together
@@ -39,7 +39,7 @@ class Store(Protocol):
 
     def lately(self, *, hours: int) -> Lately: ...
 
-    def findings(self) -> Kept | None:
+    def findings(self) -> KeptComparison | None:
         """The last comparison."""
 
     def pause(self, stream: str, tables: str, *, actor: str, reason: str) -> bool:
@@ -76,7 +76,7 @@ class SchemaStore:
                 read_history(connection, self._schema, hours=hours), read_deeds(connection, self._schema)
             )  # fmt: skip
 
-    def findings(self) -> Kept | None:
+    def findings(self) -> KeptComparison | None:
         with contextlib.closing(connect(self._settings)) as connection:
             return read_kept(connection, self._schema)
 
@@ -137,7 +137,7 @@ class SinkStore:
         unique = {(each.action, each.about, each.actor, each.done_at): each for each in deeds}.values()
         return Lately(charts, sorted(unique, key=lambda deed: deed.done_at, reverse=True)[:SHOWN])
 
-    def findings(self) -> Kept | None:
+    def findings(self) -> KeptComparison | None:
         return None
 
     def pause(self, stream: str, tables: str, *, actor: str, reason: str) -> bool:

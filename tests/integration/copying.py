@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from pydbsync.config.settings import Settings
-from pydbsync.ops.copy.options import CopyObserver, CopyOptions, CopyReport, TableReport
+from pydbsync.ops.copy.options import CopiedTable, CopyObserver, CopyOptions, CopyReport
 from pydbsync.ops.copy.run import run_copy
 from tests.comparing import compare, run_sql
 from tests.processes import REPOSITORY, Finished, write_config
@@ -93,7 +93,7 @@ class Recorder(CopyObserver):
     def note(self, text: str) -> None:
         self.notes.append(text)
 
-    def table(self, table: TableReport) -> None:
+    def table(self, table: CopiedTable) -> None:
         self.steps.append((str(table.name), table.rows, table.state))
         if table.rows and not self._was_called:
             self._was_called = True

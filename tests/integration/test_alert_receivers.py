@@ -15,12 +15,12 @@ from pydbsync.config.alerts import MailSettings, WebhookSettings
 from pydbsync.config.values import Secret
 from pydbsync.errors import OperationError
 from pydbsync.process.alert_rules import alert
-from pydbsync.process.notify import Notice, NotTold, mail, post
+from pydbsync.process.notify import AlertNotice, NotTold, mail, post
 from tests.certificates import Certificates
 from tests.processes import REPOSITORY, write_config
 from tests.receivers import MailServer, Receiver
 
-NOTICE = Notice(alert("PydbsyncParked", {"queue": "订单"}, 3), True, 1_700_000_000)
+NOTICE = AlertNotice(alert("PydbsyncParked", {"queue": "订单"}, 3), True, 1_700_000_000)
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ import pytest
 from pydbsync.apply.catalog import read_table
 from pydbsync.apply.connection import Connection
 from pydbsync.model import TableName
-from pydbsync.plan.batch import Batch, single_statements
+from pydbsync.plan.batch import RowBatch, single_statements
 from pydbsync.plan.row_statements import KEYS_PER_DELETE
 from pydbsync.plan.rows import TablePlan
 from tests.integration.engine import settings_for
@@ -147,7 +147,7 @@ def lost(connection: Connection, kind: str, values: Sequence[Any], *, key: str) 
     rows = [image(k=value, w="é", n=n, v=1) for n, value in enumerate(values)]
     found = []
     for is_batch in (True, False):
-        filled, emptied = Batch(), Batch()
+        filled, emptied = RowBatch(), RowBatch()
         for row in rows:
             filled.add(insert(row), plan)
             emptied.add(delete(row), plan)

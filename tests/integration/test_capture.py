@@ -22,7 +22,7 @@ from pydbsync.config.settings import AmqpSettings, RetrySettings, Secret
 from pydbsync.errors import OperationError, PlanError, StopError
 from pydbsync.model import Delivery
 from pydbsync.ops.capture import CaptureReport, CaptureSettings, StateTable, run_capture
-from pydbsync.ops.capture.history.follow import FollowedSchema, Session, Snapshot
+from pydbsync.ops.capture.history.follow import FollowedSchema, Snapshot, StatementSession
 from pydbsync.ops.capture.source import SourceServer
 from pydbsync.plan.ddl.statement import parse_statement
 from pydbsync.source.sequence import spread
@@ -307,7 +307,7 @@ def test_what_is_followed_is_what_the_catalogue_says(shop: Endpoint) -> None:
     with shop.connect(database="shop") as connection, connection.cursor() as cursor:
         for sql in (f"CREATE TABLE w ({columns}) CHARSET utf8mb4", *(f"ALTER TABLE w {one}" for one in ALTERATIONS)):
             cursor.execute(sql)
-            followed.apply(parse_statement(sql, brand=facts.brand), Session("shop"))
+            followed.apply(parse_statement(sql, brand=facts.brand), StatementSession("shop"))
             (real,) = (table for table in server.tables(facts.brand) if table.name.table == "w")
             mine = followed.tables[real.name]
             assert (mine.charset, mine.primary_key) == (real.charset, real.primary_key), sql

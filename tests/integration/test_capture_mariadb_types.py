@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pydbsync.ops.capture.history.follow import FollowedSchema, Session, Snapshot
+from pydbsync.ops.capture.history.follow import FollowedSchema, Snapshot, StatementSession
 from pydbsync.ops.capture.source import SourceServer
 from pydbsync.plan.ddl.statement import parse_statement
 from tests.integration.captured import Capture, rows, run
@@ -165,7 +165,7 @@ def test_which_tables_have_hidden_times_is_followed_as_the_catalogue_says(shop: 
             cursor.execute("SET system_versioning_alter_history = KEEP")
             for sql in statements:
                 cursor.execute(sql)
-                schema.apply(parse_statement(sql, brand="mariadb"), Session(""))
+                schema.apply(parse_statement(sql, brand="mariadb"), StatementSession(""))
                 there = {table.name: table.has_hidden_times for table in server.tables("mariadb")}
                 assert {name: table.has_hidden_times for name, table in schema.tables.items()} == there, sql
     finally:

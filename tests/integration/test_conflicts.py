@@ -12,19 +12,18 @@ import subprocess
 import sys
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-from pydbsync.apply.conflicts import Conflicts
+from pydbsync.apply.conflicts import ConflictFinder
 from pydbsync.cli import application
 from pydbsync.config.conflicts import ConflictPolicy
 from pydbsync.errors import ConfigError, OperationError
 from pydbsync.ops.conflict_desk import ConflictDesk
-from pydbsync.ops.parked.conflicts import Take
 from pydbsync.ops.parked.desk import ParkedDesk
 from pydbsync.plan.batch import single_statements
 from tests.conflicting import Change, Row, Server, exchange, rules
@@ -163,7 +162,7 @@ def test_every_pair_of_changes_ends_alike_and_is_written_down_once(
     assert a.rows() == b.rows() == models[0].rows
 
 
-def decide_at(end: End, take: Take) -> None:
+def decide_at(end: End, take: Literal["source", "target"]) -> None:
     """All that is parked at this end, for one side."""
     options = {"dbname_rewrite": {end.peer: end.name}, "detect_conflicts": "on", "conflicts": {"policy": "park"}}
     decide_all(settings_for(end.server, state_schema=f"state_{end.name}", **options), take)
@@ -341,7 +340,7 @@ def test_a_row_that_changes_often_in_a_batch_is_as_the_batch_has_made_it(
         Change(Row(2, "x", 2, 1), None), Change(None, Row(2, "again", 3, 1)),
     )  # fmt: skip
     a.write(Change(Row(2, "again", 3, 1), Row(2, "again", 4, None)), Change(None, Row(3, "y", 1, 1)))
-    monkeypatch.setattr(Conflicts, "settle", None)  # nothing is looked at singly
+    monkeypatch.setattr(ConflictFinder, "settle", None)  # nothing is looked at singly
     assert b.hear(a.messages, policy="prefer", prefer="a").parked == 0
     assert a.rows() == b.rows()
     assert b.conflicts() == []
@@ -351,10 +350,10 @@ def test_a_row_that_others_insert_after_it_was_looked_for_is_seen_all_the_same(
     ends: tuple[End, End], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     a, b = ends
-    look = Conflicts.are_in
+    look = ConflictFinder.are_in
     asked: list[int] = []
 
-    def looked(self: Conflicts, *arguments: Any) -> Any:
+    def looked(self: ConflictFinder, *arguments: Any) -> Any:
         found = yield from look(self, *arguments)
         if not asked:
             asked.append(1)
@@ -367,7 +366,7 @@ def test_a_row_that_others_insert_after_it_was_looked_for_is_seen_all_the_same(
             b.server.query("INSERT INTO b.t VALUES (3, 'in between', 9, 2)")
         return single_statements(*arguments, **options)
 
-    monkeypatch.setattr(Conflicts, "are_in", looked)
+    monkeypatch.setattr(ConflictFinder, "are_in", looked)
     monkeypatch.setattr("pydbsync.apply.conflicts.single_statements", planned)
     a.write(Change(None, Row(1, "a", 1, 1)), Change(None, Row(2, "a", 1, 2)))
     assert b.hear(a.messages, policy="newest:n", prefer="a").parked == 0

@@ -12,7 +12,7 @@ from pydbsync.apply.table_start import TableStart, read_start_row
 from pydbsync.errors import ConfigError, OperationError, StopError
 from pydbsync.model import Place, TableName
 from pydbsync.ops.chunks import Chunk
-from pydbsync.ops.copy.journal import Journal, TableRecord
+from pydbsync.ops.copy.journal import CopyJournal, TableRecord
 from pydbsync.ops.copy.markers import KEPT_DAYS, Markers, marker_table
 from pydbsync.ops.copy.streams import OwnedStreams
 from tests.comparing import run_sql, settings_for
@@ -38,12 +38,12 @@ def connection(fresh_target: Endpoint) -> Iterator[Connection]:
 
 
 @pytest.fixture
-def journal(connection: Connection) -> Journal:
-    journal = Journal(SCHEMA)
+def journal(connection: Connection) -> CopyJournal:
+    journal = CopyJournal(SCHEMA)
     return journal
 
 
-def test_a_run_is_read_as_it_was_written(connection: Connection, journal: Journal) -> None:
+def test_a_run_is_read_as_it_was_written(connection: Connection, journal: CopyJournal) -> None:
     options, source = {"tables": "a.* 'b`", "streams": "ström"}, {"server": "x 1"}
     number = journal.begin(connection, options, source)
     later = TableStart(base="b", place=Place(8, 4, -1))
@@ -54,7 +54,7 @@ def test_a_run_is_read_as_it_was_written(connection: Connection, journal: Journa
 
 
 def test_a_run_that_has_ended_is_not_gone_on_with_and_its_chunks_are_forgotten(
-    connection: Connection, journal: Journal
+    connection: Connection, journal: CopyJournal
 ) -> None:
     first = journal.begin(connection, {}, {})
     journal.plan_chunk(connection, STRANGE, Chunk(0))
@@ -67,7 +67,7 @@ def test_a_run_that_has_ended_is_not_gone_on_with_and_its_chunks_are_forgotten(
     assert journal.chunks(connection, STRANGE) == []
 
 
-def test_tables_are_known_by_their_exact_names(connection: Connection, journal: Journal) -> None:
+def test_tables_are_known_by_their_exact_names(connection: Connection, journal: CopyJournal) -> None:
     journal.begin(connection, {}, {})
     records = {
         name: TableRecord(name, 2, "done", START, "f" * 40, rows=1 << 40, size_bytes=1 << 50)
@@ -83,7 +83,7 @@ def test_tables_are_known_by_their_exact_names(connection: Connection, journal: 
 
 @pytest.mark.parametrize("names", ["utf8mb4", "binary"])
 def test_chunks_are_known_again_whatever_the_session_speaks(
-    connection: Connection, journal: Journal, names: str
+    connection: Connection, journal: CopyJournal, names: str
 ) -> None:
     journal.begin(connection, {}, {})
     chunks = [

@@ -16,10 +16,10 @@ from pydbsync.config.cutover_plan import CutoverPlan
 from pydbsync.errors import OperationError
 from pydbsync.ops.cutover import journal as journals
 from pydbsync.ops.cutover.engine import Engine
-from pydbsync.ops.cutover.journal import Command, Journal, read_runs
-from pydbsync.ops.cutover.run import Call
+from pydbsync.ops.cutover.journal import Command, CutoverJournal, read_runs
+from pydbsync.ops.cutover.run import CutoverCall
 from pydbsync.ops.cutover.ways import Ways
-from pydbsync.ops.cutover.work import Step, StepFailed, Undone, Way, Work
+from pydbsync.ops.cutover.work import CutoverStep, CutoverWork, Direction, StepFailed, Undone
 from tests.integration.cutting import opened, settings_of, work_of
 from tests.processes import wait_for
 from tests.proxy import Proxy
@@ -34,7 +34,7 @@ def emptied(source: Endpoint, target: Endpoint) -> None:
 
 
 @pytest.fixture
-def journal(emptied: None, source: Endpoint, target: Endpoint) -> Iterator[Journal]:
+def journal(emptied: None, source: Endpoint, target: Endpoint) -> Iterator[CutoverJournal]:
     journal = opened(target)
     yield journal
     journal.close()
@@ -44,7 +44,7 @@ def journal(emptied: None, source: Endpoint, target: Endpoint) -> Iterator[Journ
                 server.query(f"DELETE FROM pydbsync.{table}")
 
 
-class Note(Step):
+class Note(CutoverStep):
     """Writes down what was done and undone."""
 
     limit = "hook_s"
@@ -53,7 +53,7 @@ class Note(Step):
         """`is_first`: while it is not undone, the server that is left must not be opened."""
         self.name, self._notes, self._fails, self._is_first = name, notes, fails, is_first
 
-    def do(self, work: Work) -> str:
+    def do(self, work: CutoverWork) -> str:
         self._notes.append(f"do {self.name}")
         if self._fails == "do":
             raise StepFailed("it fails")
@@ -63,16 +63,16 @@ class Note(Step):
                 work.wait(0.05)
         return "done"
 
-    def undo(self, work: Work) -> str:
+    def undo(self, work: CutoverWork) -> str:
         self._notes.append(f"undo {self.name}")
         if self._fails == "undo":
             raise StepFailed("it stays")
         return ""
 
-    def keeps_closed(self, work: Work) -> bool:
+    def keeps_closed(self, work: CutoverWork) -> bool:
         return self._is_first
 
-    def still(self, work: Work) -> None:
+    def still(self, work: CutoverWork) -> None:
         if self._fails == "still":
             raise StepFailed("it does not hold any more")
 
@@ -97,7 +97,7 @@ class Away(Note):
         super().__init__(name, notes)
         self._proxy, self._is_silent = proxy, is_silent
 
-    def do(self, work: Work) -> str:
+    def do(self, work: CutoverWork) -> str:
         super().do(work)
         if self._is_silent:
             self._proxy.swallow()
@@ -107,10 +107,12 @@ class Away(Note):
         raise StepFailed("it fails")
 
 
-def test_a_second_one_is_refused_whatever_its_plan_until_the_first_is_gone(journal: Journal, target: Endpoint) -> None:
+def test_a_second_one_is_refused_whatever_its_plan_until_the_first_is_gone(
+    journal: CutoverJournal, target: Endpoint
+) -> None:
     journal.lock()
     journal.lock()
-    elsewhere = Journal(settings_of(target, state_schema="elsewhere"), "another")
+    elsewhere = CutoverJournal(settings_of(target, state_schema="elsewhere"), "another")
     other = opened(target, "another")
     for each in (other, elsewhere):
         with pytest.raises(OperationError, match="another cut-over is at work"):
@@ -124,7 +126,7 @@ def test_a_second_one_is_refused_whatever_its_plan_until_the_first_is_gone(journ
     target.query("DROP DATABASE elsewhere")
 
 
-def test_what_fails_is_undone_backwards_with_the_step_that_failed(journal: Journal) -> None:
+def test_what_fails_is_undone_backwards_with_the_step_that_failed(journal: CutoverJournal) -> None:
     notes: list[str] = []
     engine = Engine(work_of(journal), [Note("one", notes), Note("two", notes), Note("three", notes, "do")])
     with pytest.raises(Undone, match="three: it fails; nothing has changed"):
@@ -135,13 +137,13 @@ def test_what_fails_is_undone_backwards_with_the_step_that_failed(journal: Journ
     assert (row.state, journal.turn()) == ("undone", 0)
 
 
-def test_what_takes_too_long_says_what_it_waited_for(journal: Journal) -> None:
+def test_what_takes_too_long_says_what_it_waited_for(journal: CutoverJournal) -> None:
     engine = Engine(work_of(journal, hook_s=0.2), [Note("slow", [], "wait")])
     with pytest.raises(Undone, match=r"slow: it took longer than 0.2 s \(limits.hook_s of the plan\): a bus"):
         engine.go()
 
 
-def test_an_undoing_that_fails_is_gone_on_with_where_it_failed(journal: Journal) -> None:
+def test_an_undoing_that_fails_is_gone_on_with_where_it_failed(journal: CutoverJournal) -> None:
     notes: list[str] = []
     with pytest.raises(StepFailed, match=r"not all could be undone: two \(it stays\)"):
         Engine(work_of(journal), [Note("one", notes), Note("two", notes, "undo"), Note("three", notes, "do")]).go()
@@ -153,8 +155,8 @@ def test_an_undoing_that_fails_is_gone_on_with_where_it_failed(journal: Journal)
 
 
 @pytest.mark.parametrize("is_first", [False, True])
-def test_applications_do_not_wait_for_what_is_left_elsewhere(journal: Journal, is_first: bool) -> None:
-    def steps(fails: str) -> list[Step]:
+def test_applications_do_not_wait_for_what_is_left_elsewhere(journal: CutoverJournal, is_first: bool) -> None:
+    def steps(fails: str) -> list[CutoverStep]:
         return [
             Fencing("fence", notes), Stopping("stop", notes), Note("arm", notes, fails, is_first=is_first),
             Note("switch", notes, "do"),
@@ -171,7 +173,7 @@ def test_applications_do_not_wait_for_what_is_left_elsewhere(journal: Journal, i
     assert notes == ["undo arm", "undo stop", *(["undo fence"] if is_first else [])]
 
 
-def test_what_refused_to_be_opened_is_undone(journal: Journal) -> None:
+def test_what_refused_to_be_opened_is_undone(journal: CutoverJournal) -> None:
     notes: list[str] = []
     work = work_of(journal)
     work.keep("opening", False)
@@ -180,7 +182,7 @@ def test_what_refused_to_be_opened_is_undone(journal: Journal) -> None:
     assert notes == ["do one", "do open", "undo open", "undo one"]
 
 
-def test_steps_of_another_version_are_left_to_it(journal: Journal) -> None:
+def test_steps_of_another_version_are_left_to_it(journal: CutoverJournal) -> None:
     notes: list[str] = []
     work = work_of(journal)
     journal.begin_step(work.row.id, 2, "since then called otherwise")
@@ -192,7 +194,7 @@ def test_steps_of_another_version_are_left_to_it(journal: Journal) -> None:
 
 
 def test_another_process_goes_on_behind_what_is_done_unless_it_does_not_hold_any_more(
-    journal: Journal, target: Endpoint
+    journal: CutoverJournal, target: Endpoint
 ) -> None:
     work = work_of(journal)
     journal.begin_step(work.row.id, 1, "one")
@@ -213,7 +215,7 @@ def test_another_process_goes_on_behind_what_is_done_unless_it_does_not_hold_any
     again.close()
 
 
-def test_behind_the_opening_nothing_is_undone(journal: Journal) -> None:
+def test_behind_the_opening_nothing_is_undone(journal: CutoverJournal) -> None:
     notes: list[str] = []
     with pytest.raises(StepFailed, match="has been opened, so nothing is undone"):
         Engine(work_of(journal), [Note("one", notes), Note("open", notes), Note("watch", notes, "do")]).go()
@@ -222,9 +224,9 @@ def test_behind_the_opening_nothing_is_undone(journal: Journal) -> None:
     assert row.state == "running"
 
 
-def test_the_write_stop_is_told_whatever_is_done_to_the_clock(journal: Journal) -> None:
+def test_the_write_stop_is_told_whatever_is_done_to_the_clock(journal: CutoverJournal) -> None:
     class SetBack(Note):
-        def do(self, work: Work) -> str:
+        def do(self, work: CutoverWork) -> str:
             work.journal.connection.run("SET timestamp = 1000000000")
             return super().do(work)
 
@@ -239,7 +241,7 @@ def test_the_write_stop_is_told_whatever_is_done_to_the_clock(journal: Journal) 
     assert again.seconds_between("fence", "open") is None
 
 
-def test_facts_are_there_for_whoever_goes_on(journal: Journal) -> None:
+def test_facts_are_there_for_whoever_goes_on(journal: CutoverJournal) -> None:
     work = work_of(journal)
     work.keep("fence", {"read_only": False, "events": [["shop", "nightly"]]})
     row = journal.newest()
@@ -248,7 +250,7 @@ def test_facts_are_there_for_whoever_goes_on(journal: Journal) -> None:
 
 
 def test_a_session_that_the_server_ends_is_followed_by_another_with_the_lock(
-    journal: Journal, target: Endpoint
+    journal: CutoverJournal, target: Endpoint
 ) -> None:
     journal.lock()
     work = work_of(journal)
@@ -267,11 +269,11 @@ def test_a_session_that_the_server_ends_is_followed_by_another_with_the_lock(
     other.close()
 
 
-def test_a_journal_that_cannot_be_written_keeps_nothing_closed(journal: Journal, target: Endpoint) -> None:
+def test_a_journal_that_cannot_be_written_keeps_nothing_closed(journal: CutoverJournal, target: Endpoint) -> None:
     """Its disk is full, or somebody has altered its tables."""
 
     class Breaking(Note):
-        def do(self, work: Work) -> str:
+        def do(self, work: CutoverWork) -> str:
             target.query("ALTER TABLE pydbsync.cutover_run DROP COLUMN result")
             return super().do(work)
 
@@ -285,20 +287,20 @@ def test_a_journal_that_cannot_be_written_keeps_nothing_closed(journal: Journal,
 
 @pytest.mark.parametrize("code", [1021, 1114, 1290])
 def test_a_journal_whose_server_is_full_or_was_closed_by_somebody_keeps_nothing_closed(
-    journal: Journal, target: Endpoint, monkeypatch: pytest.MonkeyPatch, code: int
+    journal: CutoverJournal, target: Endpoint, monkeypatch: pytest.MonkeyPatch, code: int
 ) -> None:
     """Its disk is full, or somebody has set super_read_only; when that is over, the next call undoes what is left."""
     monkeypatch.setattr(journals, "_PATIENCE_S", 0.3)
 
     class Filling(Note):
-        def do(self, work: Work) -> str:
+        def do(self, work: CutoverWork) -> str:
             for table in ("run", "step"):
                 target.query(f"CREATE TRIGGER pydbsync.full_{table} BEFORE UPDATE ON pydbsync.cutover_{table} FOR EACH"
                              f" ROW SIGNAL SQLSTATE 'HY000' SET MYSQL_ERRNO = {code}, MESSAGE_TEXT = 'no'")  # fmt: skip
             return super().do(work)
 
     notes: list[str] = []
-    steps: list[Step] = [Fencing("one", notes), Filling("two", notes)]
+    steps: list[CutoverStep] = [Fencing("one", notes), Filling("two", notes)]
     with pytest.raises(StepFailed, match="Could not be undone: nothing; the rest is as before"):
         Engine(work_of(journal), steps).go()
     assert notes == ["do one", "do two", "undo two", "undo one"]
@@ -321,7 +323,7 @@ def test_what_is_elsewhere_is_undone_while_the_server_with_the_journal_is_away(
     through = Endpoint(target.brand, "127.0.0.1", proxy.port, target.user, target.password)
     for name in ("_ANSWER_S", "_LOOK_S"):
         monkeypatch.setattr(journals if name == "_ANSWER_S" else connections, name, 0.5)
-    journal = Journal(settings_of(through), "shop")
+    journal = CutoverJournal(settings_of(through), "shop")
     notes: list[str] = []
     told: list[str] = []
     steps = [Note("one", notes), Away("two", notes, proxy, is_silent=is_silent)]
@@ -330,7 +332,7 @@ def test_what_is_elsewhere_is_undone_while_the_server_with_the_journal_is_away(
     assert notes == ["do one", "do two", "undo two", "undo one"]
     proxy.cut()
     proxy.resume()
-    again = Journal(settings_of(through), "shop")
+    again = CutoverJournal(settings_of(through), "shop")
     del notes[:]
     with pytest.raises(Undone, match="does not hold any more"):
         Engine(work_of(again), [Note("one", notes, "still"), Note("two", notes)]).go()
@@ -338,12 +340,12 @@ def test_what_is_elsewhere_is_undone_while_the_server_with_the_journal_is_away(
     again.close()
 
 
-def call_of(source: Endpoint, target: Endpoint, command: Command, name: str = "shop", **more: Any) -> Call:
+def call_of(source: Endpoint, target: Endpoint, command: Command, name: str = "shop", **more: Any) -> CutoverCall:
     """One that asks nobody, and so begins nothing."""
     bind = [{"exchange": ["maxwell", "topic"], "queues": {"sync": ["#"]}}]
     ways = [
-        Way(way, settings_of(there, here, rabbitmq_conn_info={"host": "nowhere"}, rabbitmq_queue_bind=bind, **given),
-            Path(f"{way}.py"))
+        Direction(way, settings_of(there, here, rabbitmq_conn_info={"host": "nowhere"}, rabbitmq_queue_bind=bind,
+            **given), Path(f"{way}.py"))
         for way, there, here, given in (("forth", target, source, {}), ("back", source, target, more))
     ]  # fmt: skip
     log = logging.getLogger("test")
@@ -351,12 +353,12 @@ def call_of(source: Endpoint, target: Endpoint, command: Command, name: str = "s
     def ask(question: str) -> None:
         raise OperationError("nobody was asked")
 
-    return Call(Ways(CutoverPlan(name=name, forth=""), *ways), command, tell=log.info, ask=ask, log=log,
+    return CutoverCall(Ways(CutoverPlan(name=name, forth=""), *ways), command, tell=log.info, ask=ask, log=log,
                 stop=threading.Event())  # fmt: skip
 
 
 def test_who_is_in_charge_says_which_way_may_be_gone_and_nobody_is_asked_where_nobody_can_be(
-    journal: Journal, source: Endpoint, target: Endpoint
+    journal: CutoverJournal, source: Endpoint, target: Endpoint
 ) -> None:
     for command, said in (
         ("rollback", "not cut over"), ("cutover", "nobody was asked"), ("cutover", "cut over already"),
@@ -372,7 +374,9 @@ def test_who_is_in_charge_says_which_way_may_be_gone_and_nobody_is_asked_where_n
         asking("cutover", yes=False)("Begin?")
 
 
-def test_a_plan_that_is_another_one_by_now_is_refused(journal: Journal, source: Endpoint, target: Endpoint) -> None:
+def test_a_plan_that_is_another_one_by_now_is_refused(
+    journal: CutoverJournal, source: Endpoint, target: Endpoint
+) -> None:
     """It was begun, and killed: the servers are closed, and the plan was edited before the next call."""
     with pytest.raises(OperationError, match="nobody was asked"):
         call_of(source, target, "cutover").run()

@@ -13,9 +13,9 @@ from pydbsync.errors import OperationError
 from pydbsync.model import COMMIT_ROW, RowChange
 from pydbsync.ops.cutover.dangling import Last, read_changes
 from pydbsync.ops.cutover.fence import source_place
-from pydbsync.ops.cutover.journal import Journal
-from pydbsync.ops.cutover.returned import Policy, Return
-from pydbsync.ops.cutover.work import Way, Work
+from pydbsync.ops.cutover.journal import CutoverJournal
+from pydbsync.ops.cutover.returned import Preference, Return
+from pydbsync.ops.cutover.work import CutoverWork, Direction
 from pydbsync.places import parse_position
 from tests.integration.cutting import opened, work_of
 from tests.processes import write_config
@@ -50,7 +50,7 @@ BESIDE = [
     ("insert", None, None, "unknown"),
 ]
 FREE = [(2, "later"), (4, None)]
-CARRIED: dict[Policy, tuple[list[tuple[int, str | None]], int]] = {
+CARRIED: dict[Preference, tuple[list[tuple[int, str | None]], int]] = {
     "policies": ([(1, "mine"), *FREE, (5, "new")], 0),  # the larger v
     "source": ([(1, "mine"), *FREE, (5, "old")], 1),
     "target": ([(1, "theirs"), *FREE, (5, "new")], 0),
@@ -60,19 +60,19 @@ CARRIED: dict[Policy, tuple[list[tuple[int, str | None]], int]] = {
 
 
 @pytest.fixture
-def journal(fresh_target: Endpoint) -> Iterator[Journal]:
+def journal(fresh_target: Endpoint) -> Iterator[CutoverJournal]:
     journal = opened(fresh_target)
     yield journal
     journal.close()
 
 
-def last_of(work: Work) -> Last:
+def last_of(work: CutoverWork) -> Last:
     place = source_place(work, work.way)
     return Last("sync", place.base, place.file, place.offset, 0, place.server_id, f"{place}", "", "")
 
 
 def test_each_change_is_listed_beside_the_row_that_is_there_and_carried_by_the_policy(
-    journal: Journal, fresh_source: Endpoint, fresh_target: Endpoint, tmp_path: Path
+    journal: CutoverJournal, fresh_source: Endpoint, fresh_target: Endpoint, tmp_path: Path
 ) -> None:
     config = write_config(
         {"db_info": fresh_target.db_info, "source_db_info": fresh_source.db_info, "include": ["shop.*"],
@@ -91,7 +91,7 @@ def test_each_change_is_listed_beside_the_row_that_is_there_and_carried_by_the_p
         fresh_source.query(sql)
     for sql in HERE:
         fresh_target.query(sql)
-    way = Way("forth", settings, config)
+    way = Direction("forth", settings, config)
     changes = read_changes(way, [last], threading.Event())
     fresh_source.query("INSERT INTO shop.orders VALUES (9, 'written while it is undone', NULL, 1)")
     for policy, (rows, hits) in CARRIED.items():
@@ -153,7 +153,7 @@ ODD = (
 
 
 def test_what_the_target_cannot_be_asked_for_is_listed_all_the_same(
-    journal: Journal, fresh_source: Endpoint, fresh_target: Endpoint, tmp_path: Path
+    journal: CutoverJournal, fresh_source: Endpoint, fresh_target: Endpoint, tmp_path: Path
 ) -> None:
     config = write_config(
         {"db_info": fresh_target.db_info, "source_db_info": fresh_source.db_info, "include": ["shop.*"],
@@ -181,7 +181,7 @@ def test_what_the_target_cannot_be_asked_for_is_listed_all_the_same(
         last = last_of(work)
         for sql in ODD:
             fresh_source.query(sql)
-        work.way = Way("forth", settings, config)
+        work.way = Direction("forth", settings, config)
         work.facts["last"] = [last.as_facts()]
         settling = Return(work, lambda change: True)
         changes = settling.changes()

@@ -21,13 +21,13 @@ from pydbsync.ops.cutover import check as checks
 from pydbsync.ops.cutover import triggers
 from pydbsync.ops.cutover.accounts import account_problems
 from pydbsync.ops.cutover.carry import Carry
-from pydbsync.ops.cutover.check import Check, own_rights, paused
+from pydbsync.ops.cutover.check import MayBegin, own_rights, paused
 from pydbsync.ops.cutover.comparison import since_last
 from pydbsync.ops.cutover.events import disable_events, enable_events, enabled_events
-from pydbsync.ops.cutover.failover import Arrive, Dead, Gap
+from pydbsync.ops.cutover.failover import Arrive, Dead, SkipNumbers
 from pydbsync.ops.cutover.fence import Fence, assert_quiet, not_passed
 from pydbsync.ops.cutover.hooks import _started, run_hook
-from pydbsync.ops.cutover.journal import Journal
+from pydbsync.ops.cutover.journal import CutoverJournal
 from pydbsync.ops.cutover.processes import running
 from pydbsync.ops.cutover.sessions import (
     ReadOnly,
@@ -36,9 +36,9 @@ from pydbsync.ops.cutover.sessions import (
     open_after_restart,
     set_read_only,
 )
-from pydbsync.ops.cutover.switch import Open, Switch
+from pydbsync.ops.cutover.switch import OpenWrites, Switch
 from pydbsync.ops.cutover.triggers import orphans, refused_creator, refused_definers
-from pydbsync.ops.cutover.work import StepFailed, Work
+from pydbsync.ops.cutover.work import CutoverWork, StepFailed
 from pydbsync.ops.status import cutovers
 from pydbsync.ops.status.facts import Cutover
 from pydbsync.ops.verify.place import SourcePlace
@@ -52,18 +52,18 @@ SECRET = "correct-horse/battery"
 
 
 @pytest.fixture
-def journal(fresh_target: Endpoint) -> Iterator[Journal]:
+def journal(fresh_target: Endpoint) -> Iterator[CutoverJournal]:
     journal = opened(fresh_target)
     yield journal
     journal.close()
 
 
-def hook(work: Work, command: str, name: str = "switch") -> str:
+def hook(work: CutoverWork, command: str, name: str = "switch") -> str:
     return run_hook(work, name, command, way=work.way)
 
 
 def test_hooks_are_told_all_that_the_documentation_promises_and_keep_to_their_time(
-    journal: Journal, fresh_target: Endpoint, source: Endpoint, tmp_path: Path
+    journal: CutoverJournal, fresh_target: Endpoint, source: Endpoint, tmp_path: Path
 ) -> None:
     forth = settings_of(fresh_target, source)
     secret = settings_of(fresh_target, rabbitmq_conn_info={"host": "h", "user": "u", "password": SECRET})
@@ -101,7 +101,9 @@ def test_hooks_are_told_all_that_the_documentation_promises_and_keep_to_their_ti
     assert not _started(int((tmp_path / "pid").read_text()))
 
 
-def test_a_hook_whose_caller_was_killed_has_ended_before_the_next_one_begins(journal: Journal, tmp_path: Path) -> None:
+def test_a_hook_whose_caller_was_killed_has_ended_before_the_next_one_begins(
+    journal: CutoverJournal, tmp_path: Path
+) -> None:
     notes = tmp_path / "notes"
     for limit_s, wanted in ((30.0, "begun\nended\nagain\n"), (0.3, "begun\nagain\n")):
         pause_s = 0.5 if limit_s > 1 else 300
@@ -126,7 +128,9 @@ def facts_of_events(server: Endpoint) -> list[tuple[Any, ...]]:
     )
 
 
-def test_events_stay_those_of_their_definers(journal: Journal, fresh_source: Endpoint, fresh_target: Endpoint) -> None:
+def test_events_stay_those_of_their_definers(
+    journal: CutoverJournal, fresh_source: Endpoint, fresh_target: Endpoint
+) -> None:
     fresh_source.query("CREATE DATABASE shop")
     with fresh_source.connect() as connection, connection.cursor() as cursor:
         cursor.execute("SET sql_mode = 'ANSI_QUOTES', time_zone = '+05:00'")
@@ -147,7 +151,7 @@ def test_events_stay_those_of_their_definers(journal: Journal, fresh_source: End
 
 
 def test_the_fence_ends_what_it_would_wait_for_and_is_undone_as_it_was_done(
-    journal: Journal, fresh_source: Endpoint, fresh_target: Endpoint, tmp_path: Path
+    journal: CutoverJournal, fresh_source: Endpoint, fresh_target: Endpoint, tmp_path: Path
 ) -> None:
     fresh_source.query("CREATE DATABASE shop")
     fresh_source.query("CREATE TABLE shop.orders (id INT PRIMARY KEY)")
@@ -189,7 +193,7 @@ def test_the_fence_ends_what_it_would_wait_for_and_is_undone_as_it_was_done(
         with pytest.raises(StepFailed, match="is not read_only any more"):
             Fence().still(work)
         with work.within(60, "fence_s"):
-            assert "was open again (a restart?) and is closed anew; " in Open().do(work)
+            assert "was open again (a restart?) and is closed anew; " in OpenWrites().do(work)
         assert fresh_source.query(closed) == [(1,)]
     finally:
         open_for_writes(fresh_source)
@@ -198,7 +202,7 @@ def test_the_fence_ends_what_it_would_wait_for_and_is_undone_as_it_was_done(
 
 @pytest.mark.mariadb
 def test_a_failover_moves_sequences_behind_the_numbers_that_tables_show(
-    journal: Journal, fresh_source: Endpoint, fresh_target: Endpoint
+    journal: CutoverJournal, fresh_source: Endpoint, fresh_target: Endpoint
 ) -> None:
     for sql in (
         "CREATE DATABASE shop",
@@ -211,8 +215,8 @@ def test_a_failover_moves_sequences_behind_the_numbers_that_tables_show(
         fresh_target.query(sql)
     work = work_of(journal, forth=settings_of(fresh_target, fresh_source), command="failover", carry_s=60)
     with work.within(60, "carry_s"):
-        said = Gap().do(work)
-        again = Gap().do(work)
+        said = SkipNumbers().do(work)
+        again = SkipNumbers().do(work)
     assert "ATTENTION: the sequences shop.down to, shop.ids were moved" in said
     assert again == said
     assert fresh_target.query("SELECT NEXTVAL(shop.ids), NEXTVAL(shop.`down to`)") == [(303 + 2000, -50)]
@@ -220,7 +224,7 @@ def test_a_failover_moves_sequences_behind_the_numbers_that_tables_show(
 
 @pytest.mark.mariadb
 def test_a_sequence_goes_on_behind_the_last_number_and_not_behind_those_that_the_server_held(
-    shop: Work, fresh_source: Endpoint, fresh_target: Endpoint
+    shop: CutoverWork, fresh_source: Endpoint, fresh_target: Endpoint
 ) -> None:
     """MariaDB takes a thousand at once: a short sequence would have run out at the other server, or begun anew."""
     options = {
@@ -247,7 +251,9 @@ def test_a_sequence_goes_on_behind_the_last_number_and_not_behind_those_that_the
     shop.journal.close()
 
 
-def test_who_writes_past_the_fence_is_found(journal: Journal, fresh_source: Endpoint, fresh_target: Endpoint) -> None:
+def test_who_writes_past_the_fence_is_found(
+    journal: CutoverJournal, fresh_source: Endpoint, fresh_target: Endpoint
+) -> None:
     """MariaDB's read_only lets those write who have a right to it."""
     fresh_source.query("CREATE DATABASE shop")
     fresh_source.query("CREATE TABLE shop.orders (id INT PRIMARY KEY)")
@@ -282,7 +288,7 @@ def test_who_writes_past_the_fence_is_found(journal: Journal, fresh_source: Endp
         fresh_source.query("XA ROLLBACK 'x'")
 
 
-def test_a_server_that_answers_is_not_dead_whatever_it_answers(journal: Journal, fresh_source: Endpoint) -> None:
+def test_a_server_that_answers_is_not_dead_whatever_it_answers(journal: CutoverJournal, fresh_source: Endpoint) -> None:
     def look(**changed: Any) -> list[str]:
         found = settings_of(fresh_source, source_db_info={**fresh_source.db_info, "connect_timeout": 5, **changed})
         return Dead().look(work_of(journal, forth=found))
@@ -303,7 +309,7 @@ def test_a_server_that_answers_is_not_dead_whatever_it_answers(journal: Journal,
 
 
 @pytest.fixture
-def shop(fresh_source: Endpoint, fresh_target: Endpoint) -> Work:
+def shop(fresh_source: Endpoint, fresh_target: Endpoint) -> CutoverWork:
     """A direction with a queue for all of shop and another one for what is beside it."""
     for server in (fresh_source, fresh_target):
         server.query("CREATE DATABASE shop")
@@ -331,7 +337,7 @@ AWAITED = {
 
 
 def test_a_queue_is_not_level_while_a_statement_waits_in_it(
-    shop: Work, fresh_source: Endpoint, fresh_target: Endpoint
+    shop: CutoverWork, fresh_source: Endpoint, fresh_target: Endpoint
 ) -> None:
     fresh_source.query("CREATE USER shop_app@'%' IDENTIFIED BY 'x'")
     stream = Stream(shop.way.settings, fresh_source, fresh_target, name="sync")
@@ -362,7 +368,7 @@ def test_a_queue_is_not_level_while_a_statement_waits_in_it(
 
 
 def test_a_failover_leaves_numbers_out_as_far_as_their_type_goes_and_waits_for_nobody_longer_than_it_may(
-    shop: Work, fresh_target: Endpoint
+    shop: CutoverWork, fresh_target: Endpoint
 ) -> None:
     fresh_target.query("INSERT INTO shop.orders VALUES (100, 1)")
     with fresh_target.connect() as reading, reading.cursor() as cursor:
@@ -372,11 +378,11 @@ def test_a_failover_leaves_numbers_out_as_far_as_their_type_goes_and_waits_for_n
             pytest.raises(StepFailed, match=r"longer than 1 s \(limits.carry_s of the plan\): a transaction or LOCK"),
             shop.within(1, "carry_s"),
         ):
-            Gap().do(shop)
+            SkipNumbers().do(shop)
         reading.rollback()
     assert fresh_target.query("SHOW CREATE TABLE shop.orders")[0][1].count("AUTO_INCREMENT=101 ") == 1
     with shop.within(60, "carry_s"):
-        assert "ATTENTION: the type of shop.orders has few numbers left" in Gap().do(shop)
+        assert "ATTENTION: the type of shop.orders has few numbers left" in SkipNumbers().do(shop)
     for number in (114, 115):
         fresh_target.query("INSERT INTO shop.orders (v) VALUES (2)")
         assert fresh_target.query("SELECT MAX(id) FROM shop.orders") == [(number,)]
@@ -385,7 +391,7 @@ def test_a_failover_leaves_numbers_out_as_far_as_their_type_goes_and_waits_for_n
 
 @pytest.mark.parametrize("end", ["source", "target"])
 def test_a_server_that_replicates_is_not_closed_by_read_only(
-    shop: Work, fresh_source: Endpoint, fresh_target: Endpoint, end: str
+    shop: CutoverWork, fresh_source: Endpoint, fresh_target: Endpoint, end: str
 ) -> None:
     server = fresh_source if end == "source" else fresh_target
     begin, over = (
@@ -395,11 +401,11 @@ def test_a_server_that_replicates_is_not_closed_by_read_only(
          ["STOP REPLICA", "RESET REPLICA ALL"])
     )  # fmt: skip
     with shop.within(60, "carry_s"):
-        assert Check._replicated(shop) == []
+        assert MayBegin._replicated(shop) == []
         try:
             for sql in begin:
                 server.query(sql)
-            (found,) = Check._replicated(shop)
+            (found,) = MayBegin._replicated(shop)
             assert f"{server.port} is a replica of upstream" in found
             assert ("keep a rollback from beginning" in found) is (end == "target")
         finally:
@@ -412,7 +418,7 @@ ACCOUNTS = "SELECT user FROM mysql.user"
 
 
 def test_accounts_that_may_less_at_the_target_are_told(
-    shop: Work, fresh_source: Endpoint, fresh_target: Endpoint
+    shop: CutoverWork, fresh_source: Endpoint, fresh_target: Endpoint
 ) -> None:
     app, reads, writer = "shop_app@'%'", "shop_reads@'%'", "shop_writer"
     # The servers' own, and what another test may have left.
@@ -449,7 +455,7 @@ def test_accounts_that_may_less_at_the_target_are_told(
 
 
 def test_only_rows_changed_since_the_last_whole_comparison_are_compared_whatever_the_clocks_say(
-    shop: Work, fresh_source: Endpoint, fresh_target: Endpoint
+    shop: CutoverWork, fresh_source: Endpoint, fresh_target: Endpoint
 ) -> None:
     task = "INSERT INTO pydbsync.task (kind, name, host, pid, state, started_at, exit_code) VALUES"
     with fresh_target.connect(init_command="SET time_zone = '+00:00'") as connection, connection.cursor() as cursor:
@@ -475,7 +481,7 @@ def test_only_rows_changed_since_the_last_whole_comparison_are_compared_whatever
 
 
 def test_a_user_with_little_rights_is_told_before_and_what_it_could_not_open_is_undone(
-    shop: Work, fresh_source: Endpoint, fresh_target: Endpoint
+    shop: CutoverWork, fresh_source: Endpoint, fresh_target: Endpoint
 ) -> None:
     """Who may not make triggers could not make them again either, once they are dropped."""
     for server in (fresh_source, fresh_target):
@@ -506,7 +512,7 @@ def test_a_user_with_little_rights_is_told_before_and_what_it_could_not_open_is_
         fresh_target.query("SET GLOBAL read_only = 1")
         work.facts["retired"] = True  # it is not looked whether the source is closed
         with pytest.raises(StepFailed, match="cannot be set to open"), work.within(60, "fence_s"):
-            Open().do(work)
+            OpenWrites().do(work)
         assert (work.facts["opening"], fresh_target.query("SELECT @@global.read_only")) == (False, [(1,)])
     finally:
         open_for_writes(fresh_target)
@@ -519,12 +525,12 @@ FIRES = "SELECT trigger_name FROM information_schema.triggers WHERE trigger_sche
 
 
 def test_who_writes_while_things_are_carried_or_behind_the_switch_is_found(
-    shop: Work, fresh_source: Endpoint, fresh_target: Endpoint, monkeypatch: pytest.MonkeyPatch
+    shop: CutoverWork, fresh_source: Endpoint, fresh_target: Endpoint, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Our own statements behind the fence are no writes of anybody, whatever a trigger is called."""
     fresh_source.query("CREATE TRIGGER shop.orders BEFORE INSERT ON shop.orders FOR EACH ROW SET NEW.v = 1")
 
-    def drop_and_write(work: Work) -> int:
+    def drop_and_write(work: CutoverWork) -> int:
         dropped = triggers.drop_triggers(work)
         fresh_source.query("INSERT INTO shop.orders (v) VALUES (2)")
         return dropped
@@ -547,7 +553,7 @@ def test_who_writes_while_things_are_carried_or_behind_the_switch_is_found(
         fresh_target.query("SET GLOBAL read_only = 1")
         fresh_source.query("INSERT INTO shop.orders (v) VALUES (3)")
         with pytest.raises(StepFailed, match="somebody wrote to tables that take part"), shop.within(60, "fence_s"):
-            Open().do(shop)
+            OpenWrites().do(shop)
         assert (shop.facts["opening"], fresh_target.query("SELECT @@global.read_only")) == (False, [(1,)])
     finally:
         for server in (fresh_source, fresh_target):
@@ -556,7 +562,7 @@ def test_who_writes_while_things_are_carried_or_behind_the_switch_is_found(
 
 
 def test_triggers_wait_for_no_application_that_has_come_again(
-    shop: Work, fresh_source: Endpoint, fresh_target: Endpoint
+    shop: CutoverWork, fresh_source: Endpoint, fresh_target: Endpoint
 ) -> None:
     """A pool that reads in a transaction holds the table against DROP TRIGGER and CREATE TRIGGER."""
     fresh_source.query("CREATE USER shop_app@'%' IDENTIFIED BY 'x'")
@@ -588,7 +594,7 @@ def test_triggers_wait_for_no_application_that_has_come_again(
 
 
 def test_triggers_whose_definer_the_target_lacks_are_told_before(
-    shop: Work, fresh_source: Endpoint, fresh_target: Endpoint
+    shop: CutoverWork, fresh_source: Endpoint, fresh_target: Endpoint
 ) -> None:
     creates = "CREATE USER keeper@'%' IDENTIFIED BY 'x'"
     for definer in ("keeper", "nobody"):
@@ -611,7 +617,7 @@ def test_triggers_whose_definer_the_target_lacks_are_told_before(
 
 
 def test_events_run_under_the_name_that_their_database_has_at_the_target(
-    journal: Journal, fresh_source: Endpoint, fresh_target: Endpoint
+    journal: CutoverJournal, fresh_source: Endpoint, fresh_target: Endpoint
 ) -> None:
     for server, database in ((fresh_source, "shop"), (fresh_target, "shop_new")):
         server.query(f"CREATE DATABASE {database}")
@@ -620,13 +626,13 @@ def test_events_run_under_the_name_that_their_database_has_at_the_target(
     work = work_of(journal, forth=forth)
     work.facts |= {"fence": {"events": [["shop", "nightly"]]}, "retired": True}
     with work.within(60, "fence_s"):
-        assert "does not have" not in Open().do(work)
+        assert "does not have" not in OpenWrites().do(work)
     assert fresh_target.query("SELECT event_schema, status FROM information_schema.events") == [("shop_new", "ENABLED")]
 
 
 @pytest.mark.mariadb
 def test_a_sequence_that_only_the_source_has_is_made_and_goes_on(
-    shop: Work, fresh_source: Endpoint, fresh_target: Endpoint
+    shop: CutoverWork, fresh_source: Endpoint, fresh_target: Endpoint
 ) -> None:
     fresh_source.query("CREATE SEQUENCE shop.`new ids` START 5 INCREMENT 5 NOCACHE")
     fresh_source.query("SELECT NEXTVAL(shop.`new ids`)")
@@ -646,7 +652,7 @@ def test_a_sequence_that_only_the_source_has_is_made_and_goes_on(
         shop.journal.close()
 
 
-def test_a_row_of_the_future_is_that_of_a_worker_that_is_gone(shop: Work, fresh_target: Endpoint) -> None:
+def test_a_row_of_the_future_is_that_of_a_worker_that_is_gone(shop: CutoverWork, fresh_target: Endpoint) -> None:
     """The server's clock was set back behind its last writing."""
     for pid, when in ((1, "NOW(6) + INTERVAL 1 HOUR"), (2, "NOW(6)")):
         fresh_target.query(
@@ -659,7 +665,7 @@ def test_a_row_of_the_future_is_that_of_a_worker_that_is_gone(shop: Work, fresh_
 
 
 def test_a_hook_that_the_plan_has_lost_is_asked_back_and_a_look_of_ones_own_stops(
-    shop: Work, monkeypatch: pytest.MonkeyPatch
+    shop: CutoverWork, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shop.keep("switched", True)
     with pytest.raises(StepFailed, match="sent by the hook switch, which the plan has no more"):
@@ -669,11 +675,11 @@ def test_a_hook_that_the_plan_has_lost_is_asked_back_and_a_look_of_ones_own_stop
     for command, wanted in (("true", []), ("echo no room; exit 1", ["the hook check ended with exit code 1: no room"])):
         shop.plan = replace(shop.plan, hooks=replace(shop.plan.hooks, check=command))
         with shop.within(60, "hook_s"):
-            assert Check().look(shop) == wanted
+            assert MayBegin().look(shop) == wanted
     shop.journal.close()
 
 
-def test_a_way_back_is_not_level_while_no_capture_of_it_runs(journal: Journal, fresh_target: Endpoint) -> None:
+def test_a_way_back_is_not_level_while_no_capture_of_it_runs(journal: CutoverJournal, fresh_target: Endpoint) -> None:
     run = journal.begin("cutover", turn=1, source="old", target="new")
     facts = {"back": {"schema": "pydbsync", "streams": ["back.sync"]}}
     fresh_target.query("INSERT INTO pydbsync.worker (stream, host, pid, state, every_s) VALUES ('back.sync', 'h', 1,"
@@ -697,7 +703,7 @@ def test_a_way_back_is_not_level_while_no_capture_of_it_runs(journal: Journal, f
 
 
 def test_a_failover_without_a_broker_leaves_what_it_holds_and_says_so(
-    journal: Journal, fresh_source: Endpoint, fresh_target: Endpoint
+    journal: CutoverJournal, fresh_source: Endpoint, fresh_target: Endpoint
 ) -> None:
     for server in (fresh_source, fresh_target):
         server.query("CREATE DATABASE shop")
@@ -725,7 +731,7 @@ def test_a_failover_without_a_broker_leaves_what_it_holds_and_says_so(
 
 
 def test_a_mysql_that_was_left_comes_back_closed_and_one_that_was_opened_open(
-    shop: Work, fresh_source: Endpoint
+    shop: CutoverWork, fresh_source: Endpoint
 ) -> None:
     is_mysql = fresh_source.brand == "mysql"
     found = "SELECT variable_name, variable_value FROM performance_schema.persisted_variables"
@@ -749,7 +755,7 @@ COUNTED = {
 
 
 def test_a_counter_that_has_come_to_the_end_of_its_type_goes_on_as_at_the_source(
-    shop: Work, fresh_source: Endpoint, fresh_target: Endpoint
+    shop: CutoverWork, fresh_source: Endpoint, fresh_target: Endpoint
 ) -> None:
     """Nearly at its end, and at it: the same number comes next, or the same error."""
     for server in (fresh_source, fresh_target):
@@ -777,7 +783,7 @@ def test_a_counter_that_has_come_to_the_end_of_its_type_goes_on_as_at_the_source
     shop.journal.close()
 
 
-def test_an_event_that_runs_at_the_fence_is_ended_in_its_midst(shop: Work, fresh_source: Endpoint) -> None:
+def test_an_event_that_runs_at_the_fence_is_ended_in_its_midst(shop: CutoverWork, fresh_source: Endpoint) -> None:
     """It is disabled too late for that: what it has begun would go on for as long as it takes."""
     ((scheduler,),) = fresh_source.query("SELECT @@global.event_scheduler")
     fresh_source.query("CREATE USER keeper@'%' IDENTIFIED BY 'x'")

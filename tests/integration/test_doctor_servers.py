@@ -16,7 +16,7 @@ from pydbsync.apply.state import ensure_state_schema
 from pydbsync.cli import application
 from pydbsync.config.settings import settings_from_mapping
 from pydbsync.ops.capture.history.state import TableState
-from pydbsync.ops.doctor.examination import Examination, Limits
+from pydbsync.ops.doctor.examination import CheckLimits, Examination
 from pydbsync.ops.doctor.run import examine
 from pydbsync.ops.heartbeat import run_heartbeat
 from tests.comparing import LOG, run_sql
@@ -594,7 +594,7 @@ def test_a_lock_that_is_held_does_not_keep_the_doctor(ends: tuple[Endpoint, Endp
         def grants(self, end: str) -> Any:
             return self.target().rows("SELECT SLEEP(1000)")
 
-    exam = Stuck(settings, limits=Limits(answer_s=30, group_s=1))
+    exam = Stuck(settings, limits=CheckLimits(answer_s=30, group_s=1))
     report = examine(exam, only=("rights", "target"))
     must_say(report, Fault("", "rights-time", "warning", "did not end within 1 s", "--timeout"))
     assert any(each.group == "target" and each.check == "max-allowed-packet" for each in report.findings), shown(report)

@@ -18,8 +18,8 @@ import pytest
 from pydbsync.config.maxwell_file import read_maxwell_file
 from pydbsync.config.two_way import TwoWaySettings
 from pydbsync.ops.doctor.examination import Examination
-from pydbsync.ops.doctor.finding import Report
-from pydbsync.ops.doctor.stream import Message, looked_at
+from pydbsync.ops.doctor.finding import DoctorReport
+from pydbsync.ops.doctor.stream import SampledMessage, looked_at
 from tests.comparing import run_sql
 from tests.examining import Fault, examined, must_say, named, settings_of, shown
 from tests.integration.test_doctor_broker import settings
@@ -74,7 +74,9 @@ def test_a_message_is_told_by_what_it_lacks(shop: tuple[Endpoint, Endpoint], nam
     body, check, remedy = BAD[name]
     exam = Examination(settings_of(*shop))
     try:
-        report = Report(findings=tuple(looked_at(exam, [Message(row()), Message(body)], where="messages")))
+        report = DoctorReport(
+            findings=tuple(looked_at(exam, [SampledMessage(row()), SampledMessage(body)], where="messages"))
+        )
     finally:
         exam.close()
     must_say(report, Fault("", check, "error", "1 of 2 messages", remedy))
@@ -87,7 +89,14 @@ def test_good_messages_and_bundles_have_nothing_wrong(shop: tuple[Endpoint, Endp
     ddl = b'{"type":"table-alter","database":"shop","table":"orders","sql":"ALTER TABLE orders ADD x INT"}'
     try:
         assert (
-            list(looked_at(exam, [Message(bundle, True), Message(ddl), Message(row(), True)], where="messages")) == []
+            list(
+                looked_at(
+                    exam,
+                    [SampledMessage(bundle, True), SampledMessage(ddl), SampledMessage(row(), True)],
+                    where="messages",
+                )
+            )
+            == []
         )
     finally:
         exam.close()
@@ -120,8 +129,8 @@ def test_messages_are_looked_at_in_the_format_of_the_configuration(
     for wrong in (None, json.dumps(bad).encode()):
         exam = Examination(settings_of(*shop, **options))
         try:
-            messages = [Message(each, True) for each in [*bodies, *([wrong] if wrong else [])]]
-            report = Report(findings=tuple(looked_at(exam, messages, where="messages", spoken=spoken)))
+            messages = [SampledMessage(each, True) for each in [*bodies, *([wrong] if wrong else [])]]
+            report = DoctorReport(findings=tuple(looked_at(exam, messages, where="messages", spoken=spoken)))
         finally:
             exam.close()
         if wrong is None:

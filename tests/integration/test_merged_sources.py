@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from pydbsync.ops.parked.desk import ParkedDesk
-from pydbsync.ops.parked.retry import Outcome
+from pydbsync.ops.parked.retry import RetryOutcome
 from pydbsync.ops.parked.select import Selection
 from tests.integration.engine import LOG, parked, replay, settings_for
 from tests.maxwell import Binlog, Step, delete, insert, update
@@ -24,7 +24,7 @@ def log(fresh_target: Endpoint) -> Binlog:
     return Binlog()
 
 
-def mend(target: Endpoint, *skipped: int) -> list[Outcome]:
+def mend(target: Endpoint, *skipped: int) -> list[RetryOutcome]:
     """Skip these, then retry the others."""
     desk = ParkedDesk(settings_for(target, **MERGED), LOG)
     try:

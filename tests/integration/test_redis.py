@@ -24,7 +24,7 @@ from pydbsync.ops.sinks.desk import SinkDesk
 from pydbsync.ops.sinks.tool import SinkTool
 from pydbsync.places import Checkpoint
 from pydbsync.sinks.redis import scripts
-from pydbsync.sinks.redis.client import Call
+from pydbsync.sinks.redis.client import ScriptCall
 from pydbsync.sinks.writer import SinkRow, place_of
 from pydbsync.source.memory import MemorySource
 from pydbsync.work import StreamState
@@ -747,9 +747,9 @@ def test_scripts_that_were_flushed_are_loaded_again(server: lab.Redis, table: En
     parts, client = parts_of(settings_for(server, table, TABLES)), connect(server)
     client.script_flush()
     with pytest.raises(TransientError, match="lost its scripts"):
-        parts.client.call(Call(scripts.RELEASE, ("pydbsync:x",), ("x",)))
+        parts.client.call(ScriptCall(scripts.RELEASE, ("pydbsync:x",), ("x",)))
     parts.writer.open()
-    parts.client.call(Call(scripts.RELEASE, ("pydbsync:x",), ("x",)))
+    parts.client.call(ScriptCall(scripts.RELEASE, ("pydbsync:x",), ("x",)))
 
 
 def test_what_cannot_be_known_without_the_source_is_asked_for(server: lab.Redis, table: Endpoint) -> None:

@@ -16,7 +16,7 @@ from pydbsync.ops.repair import keyed, keyless
 from pydbsync.ops.repair.change import PlannedChange
 from pydbsync.ops.repair.group import execute
 from pydbsync.ops.repair.plan import read_plan
-from pydbsync.ops.repair.run import Outcome, Repair, RepairOptions, describe_plan
+from pydbsync.ops.repair.run import Repair, RepairOptions, RepairOutcome, describe_plan
 from pydbsync.plan.row_statements import RowStatement
 from tests.commands import call
 from tests.comparing import LOG, QUICK, compare, on_both, run_sql
@@ -242,7 +242,7 @@ def test_triggers_that_will_fire_are_told_of_once(bench: Bench, caplog: pytest.L
     change(bench.target, "DELETE FROM t WHERE id = 1")
     bench.verify()
 
-    def plan_and_apply(repair: Repair) -> Outcome:
+    def plan_and_apply(repair: Repair) -> RepairOutcome:
         repair.make_plan(bench.report, bench.plan)
         return repair.apply(bench.plan)
 

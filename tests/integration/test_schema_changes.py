@@ -17,7 +17,7 @@ from pydbsync.apply.ddl.run_mark import RunMark
 from pydbsync.errors import StopError
 from pydbsync.ops.parked import desk as parked_desk
 from pydbsync.ops.parked.desk import ParkedDesk
-from pydbsync.ops.parked.retry import Outcome
+from pydbsync.ops.parked.retry import RetryOutcome
 from pydbsync.process.worker import follow
 from pydbsync.source.memory import MemorySource
 from tests.integration.engine import LOG, follow_source, parked, replay, settings_for
@@ -372,7 +372,7 @@ def test_what_others_try_to_write_meanwhile_refuses_no_statement(
     assert fresh_target.query("SELECT COUNT(*), SUM(c) FROM d.u") == [(20_000, 0)]
 
 
-def retried(target: Endpoint) -> list[Outcome]:
+def retried(target: Endpoint) -> list[RetryOutcome]:
     """What becomes of all that is parked."""
     desk = ParkedDesk(settings_for(target), LOG)
     try:
@@ -391,7 +391,7 @@ def test_names_change_hands_once_where_a_retry_is_broken_off(
     messages += binlog.ddl("RENAME TABLE d.t TO d.x, d.u TO d.t, d.x TO d.u", "d.t", columns=["id"])
     replay(fresh_target, messages, schema_changes={"rename-table": "park"})
 
-    def run_and_die(*arguments: Any, **keywords: Any) -> schema_change.Ran:
+    def run_and_die(*arguments: Any, **keywords: Any) -> schema_change.RanPart:
         schema_change.run_statement(*arguments, **keywords)
         raise Crash
 

@@ -13,12 +13,12 @@ import pytest
 from pydbsync.apply.connection import Connection
 from pydbsync.apply.state import check_state_version, ensure_state_schema
 from pydbsync.apply.table_start import TableStart
-from pydbsync.apply.tables.migrations import MIGRATIONS, Columns, Migration, Rows, Table, newest_version
+from pydbsync.apply.tables.migrations import MIGRATIONS, Columns, Migration, RowsChange, Table, newest_version
 from pydbsync.config.settings import settings_from_mapping
 from pydbsync.errors import ConfigError
 from pydbsync.model import Place
-from pydbsync.ops.copy.journal import Journal
-from pydbsync.ops.status.read import Reader
+from pydbsync.ops.copy.journal import CopyJournal
+from pydbsync.ops.status.read import StateReader
 from tests.comparing import run_sql
 from tests.integration.engine import replay
 from tests.maxwell import Binlog, insert
@@ -110,7 +110,7 @@ def test_an_old_schema_becomes_what_a_new_one_is(fresh_target: Endpoint, connect
     assert shape(connection) == expected
     assert versions(connection) == [migration.version for migration in MIGRATIONS]
     assert connection.rows("SELECT binlog_base, binlog_file, binlog_offset, xoffset FROM checkpoint") == [PLACE]
-    for run in Journal(SCHEMA).running(connection):
+    for run in CopyJournal(SCHEMA).running(connection):
         assert (run.start, run.latest) == (TableStart(base="b", place=Place(1, 2, -1)),) * 2
     fresh_target.query("CREATE DATABASE d")
     fresh_target.query("CREATE TABLE d.t (id INT PRIMARY KEY)")
@@ -250,7 +250,10 @@ LATER = (
     Migration(
         2,
         "Two.",
-        (Columns("a", "w INT NOT NULL DEFAULT 3,\nKEY w (w, v)"), Rows("UPDATE {schema}.a SET w = 5 WHERE w = 3")),
+        (
+            Columns("a", "w INT NOT NULL DEFAULT 3,\nKEY w (w, v)"),
+            RowsChange("UPDATE {schema}.a SET w = 5 WHERE w = 3"),
+        ),
     ),
 )
 """As others will append them."""
@@ -288,7 +291,7 @@ def test_a_new_schema_with_all_migrations_needs_no_alter(fresh_target: Endpoint)
         fresh_target.query("DROP USER maker@'%'")
 
 
-class Asking(Reader):
+class Asking(StateReader):
     """Keeps what it asks."""
 
     asked: tuple[str, tuple[object, ...]] = ("", ())

@@ -199,7 +199,7 @@ def test_a_read_only_target_is_waited_for_with_one_line(
 
     tries = []
 
-    def run_statement(*arguments: Any, **keywords: Any) -> schema_change.Ran:
+    def run_statement(*arguments: Any, **keywords: Any) -> schema_change.RanPart:
         tries.append(arguments)
         return schema_change.run_statement(*arguments, **keywords)
 

@@ -21,7 +21,7 @@ from pydbsync.ops.brake import LoadLimits
 from pydbsync.ops.servers import Server, Servers
 from pydbsync.ops.verify.compare import CompareOptions
 from pydbsync.ops.verify.place import Passed, Streams
-from pydbsync.ops.verify.report import Report, TableReport
+from pydbsync.ops.verify.report import TableReport, VerifyReport
 from pydbsync.ops.verify.settle import SettleOptions
 from tests.comparing import compare, found, on_both, run_sql, settings_for
 from tests.following import Stream
@@ -286,7 +286,7 @@ def test_a_killed_run_goes_on_where_it_was(source: Endpoint, target: Endpoint, t
     assert refused.wait() == 2
     assert "give --restart" in (tmp_path / "output").read_text()
     assert start(source, target, tmp_path, *options).wait() == 1
-    report = msgspec.json.decode(path.read_bytes(), type=Report)
+    report = msgspec.json.decode(path.read_bytes(), type=VerifyReport)
     tables = {str(table.target): table for table in report.tables}
     assert report.started_at == former["started_at"]
     assert tables["shop.t"].source_rows == ROWS

@@ -24,7 +24,7 @@ import pymysql
 
 from pydbsync.errors import OperationError
 from pydbsync.ops.repair.plan import read_plan
-from pydbsync.ops.verify.report import Report, read_report
+from pydbsync.ops.verify.report import VerifyReport, read_report
 from tests.integration.copying import KEYS, SHAPES, make_shapes
 from tests.processes import REPOSITORY, write_config
 from tests.proxy import Proxy
@@ -154,13 +154,13 @@ class Tools:
         self._ends(words, 1 if self._unlike() else 0)
         self._judge(self._whole_report(report), is_over=True)
 
-    def _whole_report(self, report: Path) -> Report:
+    def _whole_report(self, report: Path) -> VerifyReport:
         try:
             return read_report(report)
         except OperationError as exc:
             raise ToolFailed(f"verify: the report is not whole: {exc}") from exc
 
-    def _judge(self, report: Report, *, is_over: bool) -> None:
+    def _judge(self, report: VerifyReport, *, is_over: bool) -> None:
         really = {text.partition(":")[0] for text in self._unlike()}
         told = {str(table.target): table.status for table in report.tables}
         if wrong := {

@@ -26,7 +26,7 @@ import pymysql
 
 from pydbsync.config.file import load_settings
 from pydbsync.killpoints import KILL_POINTS
-from pydbsync.ops.parked.conflicts import Take
+from pydbsync.model import End
 from tests.processes import REPOSITORY, SyncProcess, wait_for, write_config
 from tests.resolving import decide_all
 from tests.servers import Endpoint, Vhost
@@ -48,7 +48,7 @@ QUEUES = {
     "own": ["d.own", "d.", *(f"d.n{number}" for number in range(1, 200))],
     "rest": ["d.uniq", "d.shared", *(f"d.{table}" for table in races.POLICIES)],
 }
-TAKEN: tuple[Take, Take] = ("target", "source")
+TAKEN: tuple[End, End] = ("target", "source")
 """Of each side, whose row is taken of conflicts that are parked: that of the first one."""
 ROUNDS = 5
 MOST_COMMITS = 6 * ROUNDS + 12

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from functools import cache
 from pathlib import Path
 
@@ -177,6 +178,34 @@ def test_what_lies_above_the_adapters_needs_no_driver(room: str) -> None:
             for name in (imported, imported.rpartition(".")[0]):
                 if name in known and name not in seen:
                     left.append(name)
+
+
+def names_of_kinds(source: str) -> list[str]:
+    """The classes and type aliases of a module, its own ones too, without the underscore that these begin with."""
+    tree = ast.parse(source)
+    found = [node.name for node in ast.walk(tree) if isinstance(node, ast.ClassDef)]
+    for node in tree.body:
+        if isinstance(node, ast.Assign | ast.AnnAssign):
+            target = node.targets[0] if isinstance(node, ast.Assign) else node.target
+            if isinstance(target, ast.Name) and _KIND.fullmatch(target.id):
+                found.append(target.id)
+    return [name.lstrip("_") for name in found]
+
+
+_KIND = re.compile(r"_?[A-Z]\w*[a-z]\w*")
+
+
+def test_each_word_is_the_name_of_one_thing() -> None:
+    homes: dict[str, list[str]] = {}
+    for path in MODULES:
+        for name in names_of_kinds(path.read_text(encoding="utf-8")):
+            homes.setdefault(name, []).append(module_of(path))
+    assert {name: modules for name, modules in homes.items() if len(modules) > 1} == {}
+
+
+def test_classes_and_aliases_are_told_from_constants_and_type_variables() -> None:
+    source = "A = 1\nMOST = 2\n_T = 3\nRow = dict[int, str]\n_Way: TypeAlias = int\nclass _Row: ...\nlog = 4"
+    assert names_of_kinds(source) == ["Row", "Row", "Way"]
 
 
 ROOMS_OF_CAPTURE = ("binlog", "history", "rows")

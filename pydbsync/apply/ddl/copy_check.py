@@ -22,7 +22,7 @@ from pydbsync.apply.ddl.running import run_all
 from pydbsync.apply.ddl.schema_session import session_of
 from pydbsync.errors import PermanentError, PlanError, Stopped
 from pydbsync.model import RowChange, TableName, TableSchema
-from pydbsync.plan.batch import Batch
+from pydbsync.plan.batch import RowBatch
 from pydbsync.plan.ddl.altered_copy import (
     AlteredCopy,
     on_copy,
@@ -154,7 +154,7 @@ class _Piece:
         """Write what came, and take away what is the same; may run again."""
         if not self.changes:
             return
-        batch = Batch()
+        batch = RowBatch()
         bare = TableSchema(name=self._came, columns=self._shape.columns, row_key=self._shape.row_key)
         plan = TablePlan(
             bare, overrides=self._wanted.overrides, dialect=connection.dialect, passes_actions_on=False

@@ -12,7 +12,7 @@ import msgspec
 from pydbsync.apply.catalog import read_table
 from pydbsync.apply.connection import Connection
 from pydbsync.apply.ddl.copy_check import make_altered
-from pydbsync.apply.ddl.schema_change import Journal, statement_hash
+from pydbsync.apply.ddl.schema_change import SchemaJournal, statement_hash
 from pydbsync.apply.feeders import Feeders
 from pydbsync.errors import PermanentError, PlanError
 from pydbsync.model import Column, SchemaChange, TableName
@@ -20,7 +20,7 @@ from pydbsync.plan.ddl.altered_copy import written_columns
 from pydbsync.plan.ddl.definition import read_description
 from pydbsync.plan.ddl.for_target import PlannedSchemaChange
 from pydbsync.plan.ddl.merged import (
-    Ran,
+    RanStatement,
     columns_taken,
     cut_values,
     ran_for,
@@ -65,14 +65,14 @@ class MergedSources:
     ) -> None:
         """A parked statement was run by an operator: from now on it counts among what its source has run, and is known
         for done where it comes again. Part of a running transaction."""
-        journal = Journal(schema=self._schema, stream=self._stream)
+        journal = SchemaJournal(schema=self._schema, stream=self._stream)
         digest = statement_hash(change, planned)
         digest, _ = journal.find(connection, digest, partial(self._feeders.apart, connection))
         journal.write_intent(connection, digest, change, planned=planned, before={})
         journal.write_end(connection, digest, planned, status="done", note=note)
         self.write(connection, digest, change, planned)
 
-    def _ran(self, connection: Connection, planned: PlannedSchemaChange) -> list[Ran]:
+    def _ran(self, connection: Connection, planned: PlannedSchemaChange) -> list[RanStatement]:
         name = _subject(planned)
         if name is None:
             return []
@@ -85,7 +85,7 @@ class MergedSources:
         # Databases of two servers may have one name.
         apart = self._feeders.apart(connection) if rows else {}
         return [
-            Ran(f"{source} of {apart[stream]}" if stream in apart else str(source), str(sql))
+            RanStatement(f"{source} of {apart[stream]}" if stream in apart else str(source), str(sql))
             for source, sql, stream in rows
         ]
 

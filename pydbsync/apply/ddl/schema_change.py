@@ -66,7 +66,7 @@ def statement_hash(change: SchemaChange, planned: PlannedSchemaChange) -> str:
     return hashlib.sha1("\0".join(parts).encode(), usedforsecurity=False).hexdigest()
 
 
-class Journal:
+class SchemaJournal:
     """The table `schema_change`."""
 
     def __init__(self, *, schema: str, stream: str) -> None:
@@ -178,7 +178,7 @@ def _show(connection: Connection, sql: str) -> str | None:
         raise
 
 
-class Ran(NamedTuple):
+class RanPart(NamedTuple):
     """What of a statement ran, in the end."""
 
     sql: str | None
@@ -196,7 +196,7 @@ def run_statement(
     why: str = "left out what the target has already",
     announce: Callable[[str], object] = lambda sql: None,
     passed_over: Callable[[PermanentError], object] = lambda note: None,
-) -> Ran:
+) -> RanPart:
     """The statement itself under the right default database and the source's clock, or the `rest` of it that a proof
     has found missing (or another text, as `why` says). What ran: without the unnamed keys that a table of several
     sources has already, and with writers held off where what they wrote has ended it. `announce` is told a text that is
@@ -216,7 +216,7 @@ def run_statement(
         if sql != planned.sql:
             why = "left out keys that another source's statement has made"
         if sql is None:
-            return Ran(None, why)
+            return RanPart(None, why)
         if sql != planned.sql:
             announce(sql)
         return _run_holding(connection, planned, sql, why, announce, passed_over)
@@ -229,11 +229,11 @@ def _run_holding(
     why: str,
     announce: Callable[[str], object],
     passed_over: Callable[[PermanentError], object],
-) -> Ran:
+) -> RanPart:
     """Run it; where rows that others were refused have ended it, once more with writers held off."""
     try:
         _run(connection, planned, sql, passed_over)
-        return Ran(sql, why)
+        return RanPart(sql, why)
     except PermanentError as exc:
         held = _with_writers_held(connection, sql) if exc.code == DUPLICATE_CODE else None
         if held is None:
@@ -241,7 +241,7 @@ def _run_holding(
         announce(held)
         _run(connection, planned, held, passed_over)
         text = f"what others wrote meanwhile stood against it ({exc}), so that they waited"
-        return Ran(held, f"{why}; {text}" if why else text)
+        return RanPart(held, f"{why}; {text}" if why else text)
 
 
 def _with_writers_held(connection: Connection, sql: str) -> str | None:

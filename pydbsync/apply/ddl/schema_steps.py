@@ -12,8 +12,8 @@ from pydbsync.apply.ddl.merged_sources import MergedSources
 from pydbsync.apply.ddl.run_mark import MARK, RunMark, mark_of
 from pydbsync.apply.ddl.schema_change import (
     RAN,
-    Journal,
     JournalEntry,
+    SchemaJournal,
     prove_passed_over,
     prove_refused,
     read_state,
@@ -23,7 +23,7 @@ from pydbsync.apply.ddl.schema_change import (
 from pydbsync.apply.feeders import Feeders
 from pydbsync.apply.parking import Parking
 from pydbsync.apply.retrying import Retrying
-from pydbsync.apply.session import Session
+from pydbsync.apply.session import StreamSession
 from pydbsync.backoff import Backoff
 from pydbsync.config.settings import Settings
 from pydbsync.errors import PermanentError, StopError, TransientError
@@ -34,7 +34,7 @@ from pydbsync.plan.ddl.lexer import shorten
 from pydbsync.work import ParkedChange, SchemaStep, StreamState, describe_change, held_by, key_of_table
 
 
-class _Ending(NamedTuple):
+class _RunEnd(NamedTuple):
     """How the run of a statement went."""
 
     failure: PermanentError | None = None
@@ -48,12 +48,12 @@ class SchemaSteps:
     """Runs the schema changes of one stream."""
 
     def __init__(
-        self, settings: Settings, *, session: Session, parking: Parking, stream: str, log: logging.Logger
+        self, settings: Settings, *, session: StreamSession, parking: Parking, stream: str, log: logging.Logger
     ) -> None:
         self._settings = settings
         self._session = session
         self._parking = parking
-        self._journal = Journal(schema=settings.state_schema, stream=stream)
+        self._journal = SchemaJournal(schema=settings.state_schema, stream=stream)
         self._feeders = Feeders(schema=settings.state_schema, stream=stream)
         self._sources = MergedSources(schema=settings.state_schema, stream=stream, feeders=self._feeders)
         self._log = log
@@ -88,7 +88,7 @@ class SchemaSteps:
         digest, entry = self._find(step)
         status, note = "done", "; ".join(planned.notes)
         failure: PermanentError | None = None
-        ending = _Ending(is_run=False)
+        ending = _RunEnd(is_run=False)
         if entry is not None and entry.status != "intent":
             status, note = entry.status, entry.note
             self._log.debug("schema change at %s has run already: %s", change.position, planned.sql)
@@ -121,7 +121,7 @@ class SchemaSteps:
             self._tell(planned, status, note, ending)
         return "again" if status == "done" and not ending.is_run else status
 
-    def _tell(self, planned: PlannedSchemaChange, status: str, note: str, ending: _Ending) -> None:
+    def _tell(self, planned: PlannedSchemaChange, status: str, note: str, ending: _RunEnd) -> None:
         """Say what became of the statement; never that something ran which did not."""
         sql = shorten(planned.sql, 300)
         if status != "done":
@@ -142,7 +142,7 @@ class SchemaSteps:
         *,
         entry: JournalEntry | None,
         state: StreamState,
-    ) -> _Ending:
+    ) -> _RunEnd:
         if entry is None:
             try:
                 before, mark = self._session.repeat(lambda connection: self._look(connection, digest, planned)) or (
@@ -151,7 +151,7 @@ class SchemaSteps:
                 )
             except PermanentError as exc:  # a name that the target refuses, or a table that the user may not see
                 self._write_intent(digest, change, planned, before={}, state=state)
-                return _Ending(exc)
+                return _RunEnd(exc)
             kept = before if mark is None else {**before, MARK: mark.to_json()}
             self._write_intent(digest, change, planned, before=kept, state=state)
             kill_point("after-intent")
@@ -161,7 +161,7 @@ class SchemaSteps:
             if entry.note == RAN or self._has_run(planned, before, mark):
                 self._log.info("the schema change had run before the last stop: %s", planned.sql)
                 self._clear(digest, mark)
-                return _Ending()
+                return _RunEnd()
         retrying = Retrying(
             Backoff(self._settings.retry.first_s, self._settings.retry.max_s),
             stop=self._session.stop,
@@ -172,7 +172,7 @@ class SchemaSteps:
         if planned.is_merged:
             taken = self._session.repeat(lambda connection: self._sources.collision(connection, change, planned))
             if taken:
-                return _Ending(PermanentError(taken))
+                return _RunEnd(PermanentError(taken))
         rest, why = mark.sql if mark is not None else "", ""
         while True:
             try:
@@ -188,33 +188,33 @@ class SchemaSteps:
                 # The lock of the lost connection is free only when its statement has ended, so what is seen is final.
                 if self._has_run(planned, before, mark):
                     self._clear(digest, mark)
-                    return _Ending()
+                    return _RunEnd()
             except PermanentError as exc:
                 if mark is not None:  # without the mark it says the same, or runs
                     self._session.repeat(partial(mark.clear, announce=lambda sql: None))
                     rest, mark = "", None
                     continue
                 if rest:
-                    return _Ending(exc)
+                    return _RunEnd(exc)
                 proof = self._prove(change, planned, exc)
                 if proof.is_done and proof.reason:
                     self._log.warning("%s", proof.reason)
-                    return _Ending(note=f"not run: {exc}; {proof.reason}", is_run=False)
+                    return _RunEnd(note=f"not run: {exc}; {proof.reason}", is_run=False)
                 if proof.is_done:
-                    return _Ending(note=f"not run, the target has all of it already ({exc})", is_run=False)
+                    return _RunEnd(note=f"not run, the target has all of it already ({exc})", is_run=False)
                 ahead = self._ahead(change, planned) if planned.is_merged and not proof.rest else None
                 if ahead is not None:
-                    return _Ending(note=f"not run, the same statement of {ahead} has run here ({exc})", is_run=False)
+                    return _RunEnd(note=f"not run, the same statement of {ahead} has run here ({exc})", is_run=False)
                 if not proof.rest:
-                    return _Ending(PermanentError(f"{exc}; {proof.reason}", code=exc.code) if proof.reason else exc)
+                    return _RunEnd(PermanentError(f"{exc}; {proof.reason}", code=exc.code) if proof.reason else exc)
                 rest, why = proof.rest, "left out what the target has already"
             else:
                 kill_point("after-ddl")
                 self._clear(digest, mark)
                 if passed and (lacks := self._passed_over(change, planned, passed[0])):
-                    return _Ending(PermanentError(lacks, code=passed[0].code))
+                    return _RunEnd(PermanentError(lacks, code=passed[0].code))
                 note = f"{ran.why}; ran: {ran.sql or 'nothing'}" if ran.why else ""
-                return _Ending(note=note, is_run=ran.sql is not None)
+                return _RunEnd(note=note, is_run=ran.sql is not None)
 
     def _look(
         self, connection: Connection, digest: str, planned: PlannedSchemaChange

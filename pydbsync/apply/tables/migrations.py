@@ -2,8 +2,8 @@
 
 To change the state schema, append a migration; never edit one that was released. DDL commits by itself, and a start can
 be killed between any two statements: so a step looks first whether it is done. `Table` and `Columns` do so by
-themselves, and both brands take what they say (ADD COLUMN IF NOT EXISTS is MariaDB's alone). `Rows` must be a statement
-that changes nothing when it runs again; it runs until its migration is recorded.
+themselves, and both brands take what they say (ADD COLUMN IF NOT EXISTS is MariaDB's alone). `RowsChange` must be a
+statement that changes nothing when it runs again; it runs until its migration is recorded.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _COLLATION = re.compile(r"COLLATE (\w+)")
 _NOT_NULL = re.compile(r"NOT NULL|PRIMARY KEY")
 
 
-class Found(NamedTuple):
+class PresentSchema(NamedTuple):
     """What the state schema has: (table, column) and (table, key), in lower case."""
 
     columns: frozenset[tuple[str, str]]
@@ -48,7 +48,7 @@ class Table(NamedTuple):
     name: str
     definition: str
     """A column or a key a line, as in CREATE TABLE. A column that an earlier form may lack is NULL or has a default, or
-    a `Rows` fills it."""
+    a `RowsChange` fills it."""
 
 
 class Columns(NamedTuple):
@@ -58,13 +58,13 @@ class Columns(NamedTuple):
     definition: str
 
 
-class Rows(NamedTuple):
+class RowsChange(NamedTuple):
     """A statement about rows, with `{schema}` for the schema's quoted name."""
 
     sql: str
 
 
-Step: TypeAlias = Table | Columns | Rows
+MigrationStep: TypeAlias = Table | Columns | RowsChange
 
 
 class Migration(NamedTuple):
@@ -73,7 +73,7 @@ class Migration(NamedTuple):
     version: int
     says: str
     """What is new, in one sentence."""
-    steps: tuple[Step, ...]
+    steps: tuple[MigrationStep, ...]
 
 
 MIGRATIONS = (
@@ -83,9 +83,9 @@ MIGRATIONS = (
         (
             *(Table(name, definition) for name, definition in FIRST_TABLES.items()),
             # Of a copy that an earlier pydbsync began: it knew one snapshot, and added no keys behind the rows.
-            Rows("UPDATE {schema}.copy_run SET latest = start WHERE latest = ''"),
-            Rows("UPDATE {schema}.copy_run SET before_latest = '{{}}' WHERE before_latest = ''"),
-            Rows("UPDATE {schema}.copy_made SET late_keys = '[]' WHERE late_keys = ''"),
+            RowsChange("UPDATE {schema}.copy_run SET latest = start WHERE latest = ''"),
+            RowsChange("UPDATE {schema}.copy_run SET before_latest = '{{}}' WHERE before_latest = ''"),
+            RowsChange("UPDATE {schema}.copy_made SET late_keys = '[]' WHERE late_keys = ''"),
         ),
     ),
     Migration(
@@ -216,11 +216,16 @@ def newest_version(migrations: Iterable[Migration] = MIGRATIONS) -> int:
 
 
 def statements(
-    schema: str, step: Step, found: Found, *, later: Iterable[Step] = (), is_recorded: bool = False
+    schema: str,
+    step: MigrationStep,
+    found: PresentSchema,
+    *,
+    later: Iterable[MigrationStep] = (),
+    is_recorded: bool = False,
 ) -> Iterator[str]:
     """What the step still has to run: nothing, or one statement. A table that is made gets the columns of `later` steps
     at once, so that a new state schema needs no right to ALTER."""
-    if isinstance(step, Rows):
+    if isinstance(step, RowsChange):
         if not is_recorded:
             yield step.sql.format(schema=quote_name(schema))
         return
@@ -235,15 +240,15 @@ def statements(
         yield f"ALTER TABLE {name} {', '.join(missing)}"
 
 
-def taken(step: Table | Columns, found: Found, *, later: Iterable[Step] = ()) -> Found:
+def taken(step: Table | Columns, found: PresentSchema, *, later: Iterable[MigrationStep] = ()) -> PresentSchema:
     """What there is once the statement of the step has run, by its text."""
     lines = _lines_of(step, found, later)
     columns = {(step.name, line.split(" ", maxsplit=1)[0].lower()) for line in lines if not _is_key(line)}
     keys = {(step.name, key[1].lower()) for line in lines if (key := _KEY.match(line))}
-    return Found(found.columns | columns, found.keys | keys)
+    return PresentSchema(found.columns | columns, found.keys | keys)
 
 
-def missing_columns(step: Table | Columns, found: Found) -> list[str]:
+def missing_columns(step: Table | Columns, found: PresentSchema) -> list[str]:
     """The columns of a step, in a table that is there, that are not."""
     return [
         line.split(" ", maxsplit=1)[0].strip("`")
@@ -252,7 +257,7 @@ def missing_columns(step: Table | Columns, found: Found) -> list[str]:
     ]
 
 
-class Made(NamedTuple):
+class ColumnMade(NamedTuple):
     """How a column is made: its type as information_schema has it but for widths that mean nothing, and the rest of
     what it holds and how it compares."""
 
@@ -264,12 +269,12 @@ class Made(NamedTuple):
     """As in CREATE TABLE."""
 
 
-def made_columns(migrations: Iterable[Migration] = MIGRATIONS) -> dict[tuple[str, str], Made]:
+def made_columns(migrations: Iterable[Migration] = MIGRATIONS) -> dict[tuple[str, str], ColumnMade]:
     """Each column of the state schema, by table and name."""
     found = {}
     for migration in migrations:
         for step in migration.steps:
-            if isinstance(step, Rows):
+            if isinstance(step, RowsChange):
                 continue
             for line in _lines(step.definition):
                 if not _is_key(line):
@@ -284,16 +289,16 @@ def plain_type(text: str) -> str:
     return re.sub(r"^((?:tiny|small|medium|big)?int)\(\d+\)", r"\1", "tinyint" if lower == "boolean" else lower)
 
 
-def _made(rest: str, line: str) -> Made:
+def _made(rest: str, line: str) -> ColumnMade:
     kind = _TYPE.match(rest)
     charset, collation = _CHARSET.search(rest), _COLLATION.search(rest)
-    return Made(
+    return ColumnMade(
         plain_type(kind[0] if kind else ""), charset[1] if charset else "", collation[1] if collation else "",
         _NOT_NULL.search(rest) is None, line,
     )  # fmt: skip
 
 
-def _lines_of(step: Table | Columns, found: Found, later: Iterable[Step]) -> list[str]:
+def _lines_of(step: Table | Columns, found: PresentSchema, later: Iterable[MigrationStep]) -> list[str]:
     lines = _lines(step.definition)
     if isinstance(step, Table) and not found.has_table(step.name):
         for other in later:
@@ -310,7 +315,7 @@ def _is_key(line: str) -> bool:
     return line.startswith(_PRIMARY) or _KEY.match(line) is not None
 
 
-def _is_there(table: str, line: str, found: Found) -> bool:
+def _is_there(table: str, line: str, found: PresentSchema) -> bool:
     if line.startswith(_PRIMARY):
         return True
     if key := _KEY.match(line):

@@ -22,7 +22,7 @@ SEEN_TABLES: Final = {
 address."""
 
 
-class Thing(NamedTuple):
+class DefinedThing(NamedTuple):
     """What has a definition: `kind` is table, database, view, trigger, event, routine or sequence; `look` tells which
     of them were looked for."""
 
@@ -37,12 +37,12 @@ class SeenTable:
         self._table = f"{quote_name(schema)}.`source_seen`"
         self._origin = origin[:255]
 
-    def read(self, connection: Connection) -> dict[Thing, str]:
+    def read(self, connection: Connection) -> dict[DefinedThing, str]:
         """All definitions."""
         rows = connection.rows(f"SELECT kind, name, definition FROM {self._table} WHERE origin = %s", (self._origin,))
-        return {Thing(str(kind), str(name)): str(definition) for kind, name, definition in rows}
+        return {DefinedThing(str(kind), str(name)): str(definition) for kind, name, definition in rows}
 
-    def write(self, connection: Connection, seen: Mapping[Thing, str], gone: Iterable[Thing]) -> None:
+    def write(self, connection: Connection, seen: Mapping[DefinedThing, str], gone: Iterable[DefinedThing]) -> None:
         """Add and replace definitions, and forget others."""
         with connection.transaction():
             for thing, definition in seen.items():

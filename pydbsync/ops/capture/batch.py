@@ -10,7 +10,7 @@ from pydbsync.model import TableName
 from pydbsync.route.filters import Filters
 
 
-class Batch(NamedTuple):
+class TableMessages(NamedTuple):
     """Messages of one table, in order."""
 
     table: TableName

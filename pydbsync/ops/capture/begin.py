@@ -25,11 +25,11 @@ from pydbsync.plan.ddl.statement import Statement, parse_statement
 log = logging.getLogger("pydbsync.capture")
 
 _ATTEMPTS: Final = 5
-Open = Callable[[BinlogPlace], BinlogReader]
+OpenReader = Callable[[BinlogPlace], BinlogReader]
 """Opens a reader that stops at the end of the binlog."""
 
 
-def begin_now(server: SourceServer, facts: SourceFacts, charsets: Charsets, read: Open) -> Beginning:
+def begin_now(server: SourceServer, facts: SourceFacts, charsets: Charsets, read: OpenReader) -> Beginning:
     """Begin at the end of the binlog. The catalogue is read again if DDL came in between."""
     for attempt in range(1, _ATTEMPTS + 1):
         place = server.head(facts.brand)
@@ -40,12 +40,14 @@ def begin_now(server: SourceServer, facts: SourceFacts, charsets: Charsets, read
     return beginning
 
 
-def begin_at(server: SourceServer, facts: SourceFacts, charsets: Charsets, read: Open, place: BinlogPlace) -> Beginning:
+def begin_at(
+    server: SourceServer, facts: SourceFacts, charsets: Charsets, read: OpenReader, place: BinlogPlace
+) -> Beginning:
     """Begin at an earlier place. Tables whose DDL lies behind it are uncertain: of them the catalogue tells nothing."""
     return _begin(server, facts, charsets, read, place)
 
 
-def gtids_at(server: SourceServer, facts: SourceFacts, read: Open, file: str, offset: int) -> str:
+def gtids_at(server: SourceServer, facts: SourceFacts, read: OpenReader, file: str, offset: int) -> str:
     """The GTIDs that lie before a place. They are needed only to change to `by_gtid` later."""
     if facts.brand == "mariadb":
         return str(server.rows("SELECT BINLOG_GTID_POS(%s, %s)", (file, offset))[0][0] or "")
@@ -66,7 +68,9 @@ def gtids_at(server: SourceServer, facts: SourceFacts, read: Open, file: str, of
     return str(gtids)
 
 
-def _begin(server: SourceServer, facts: SourceFacts, charsets: Charsets, read: Open, place: BinlogPlace) -> Beginning:
+def _begin(
+    server: SourceServer, facts: SourceFacts, charsets: Charsets, read: OpenReader, place: BinlogPlace
+) -> Beginning:
     databases = tuple(server.databases())
     sequences = tuple(server.sequences())
     known = FollowedSchema(

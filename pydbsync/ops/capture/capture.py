@@ -20,11 +20,11 @@ from pydbsync.errors import OperationError, SourceError, StopError
 from pydbsync.model import TableName
 from pydbsync.ops.capture.batch import ChangesSettings
 from pydbsync.ops.capture.begin import begin_at, begin_now, file_number, gtids_at
-from pydbsync.ops.capture.binlog.reader import BinlogPlace, BinlogReader, Mark
+from pydbsync.ops.capture.binlog.reader import BinlogPlace, BinlogReader, FileMark
 from pydbsync.ops.capture.changes import Changes
 from pydbsync.ops.capture.charsets import Charsets
 from pydbsync.ops.capture.history.follow import Delta, FollowedSchema, Snapshot
-from pydbsync.ops.capture.history.state import Beginning, CaptureState, Entry, FileState, Saved, TableState
+from pydbsync.ops.capture.history.state import Beginning, CaptureState, FileState, HistoryEntry, Saved, TableState
 from pydbsync.ops.capture.publish.amqp import AmqpPublisher, QueueFull
 from pydbsync.ops.capture.publish.publisher import FilePublisher, Publisher, StreamPublisher
 from pydbsync.ops.capture.settings import FIRST_SERVER_ID, CaptureSettings, StateTable
@@ -77,7 +77,7 @@ class _Capture:
         self._settings = settings
         self._stop = stop
         self._told = told
-        self._session: _Session | None = None
+        self._session: _CaptureSession | None = None
         self._report = CaptureReport()
         if told is not None:
             told.look = self._look
@@ -90,7 +90,7 @@ class _Capture:
         while not self._stop.is_set():
             try:
                 with ExitStack() as opened:
-                    session = _Session(
+                    session = _CaptureSession(
                         self._settings, self._stop, opened, ask_for=asked_for[-1:], one_by_one=one_by_one
                     )
                     if is_away:
@@ -162,7 +162,7 @@ def _refuse_capitals(settings: CaptureSettings) -> None:
         )
 
 
-class _Session:
+class _CaptureSession:
     """One set of connections, from the stored place until one of them is lost."""
 
     def __init__(
@@ -226,7 +226,7 @@ class _Session:
             schema,
             self._charsets,
             self._begins_at(saved.place),
-            on_delta=lambda place, delta: self._state.add(Entry(place, delta)),
+            on_delta=lambda place, delta: self._state.add(HistoryEntry(place, delta)),
             is_transactional=self._server.is_transactional,
             programs=self._server.programs,
         )
@@ -371,7 +371,7 @@ class _Session:
         )
         if delta != Delta():
             schema.take(delta)
-            self._state.add(Entry(place, delta))
+            self._state.add(HistoryEntry(place, delta))
 
     def _saved(self) -> Saved:
         saved = self._state.load()
@@ -405,10 +405,10 @@ class _Session:
                 " state"
             )
 
-    def _is_of(self, file: str, mark: Mark) -> bool:
+    def _is_of(self, file: str, mark: FileMark) -> bool:
         """Whether the source's file of this name is the one that the mark was made in."""
         if mark.start >= _RESUMABLE:  # where the server cannot be asked for the event
-            mark = Mark(mark.born)
+            mark = FileMark(mark.born)
         reader = self._scan(BinlogPlace(file, mark.start or 4))
         try:
             return reader.is_of(mark)
@@ -419,7 +419,7 @@ class _Session:
         """Where the reader begins. Asked for GTIDs, the source may begin with a newer file than that of the place."""
         if self._reader.file != place.file:
             return self._reader.begins_at
-        return place if place.mark is not None else place._replace(mark=Mark(self._reader.born))
+        return place if place.mark is not None else place._replace(mark=FileMark(self._reader.born))
 
     def _begun(self) -> Saved:
         start = self._settings.start

@@ -11,18 +11,18 @@ from msgspec import structs
 from pydbsync.errors import OperationError
 from pydbsync.gtids import GtidSet
 from pydbsync.model import TableName
-from pydbsync.ops.capture.batch import Batch, ChangesSettings, Counts
+from pydbsync.ops.capture.batch import ChangesSettings, Counts, TableMessages
 from pydbsync.ops.capture.binlog import kinds as k
 from pydbsync.ops.capture.binlog.gtids import MariadbGtids, read_gtid, read_mariadb_gtid, read_tagged_gtid
 from pydbsync.ops.capture.binlog.payload import payload_events
 from pydbsync.ops.capture.binlog.query import Query, parse_load, parse_query
-from pydbsync.ops.capture.binlog.reader import BinlogPlace, Event, Mark
+from pydbsync.ops.capture.binlog.reader import BinlogPlace, Event, FileMark
 from pydbsync.ops.capture.charsets import Charsets
 from pydbsync.ops.capture.ddl import Ddl, DdlMessages, UnreadableDdl, session_of
 from pydbsync.ops.capture.history.follow import Delta, FollowedSchema
 from pydbsync.ops.capture.history.spelling import spell_by_default
 from pydbsync.ops.capture.rows.encode import TableEncoder, Transaction
-from pydbsync.ops.capture.rows.encoders import ROWS, Tables, UnknownTable
+from pydbsync.ops.capture.rows.encoders import ROWS, TableEncoders, UnknownTable
 from pydbsync.ops.capture.rows.rowbuffer import RowBuffer
 from pydbsync.ops.capture.unreadable import Programs, Reach, Unreadable
 from pydbsync.plan.ddl.recognise import Recognised, read_xa_prepare, recognise
@@ -82,7 +82,7 @@ class Changes:
             databases=lambda: schema.databases,
             programs=programs,
         )
-        self._tables = Tables(
+        self._tables = TableEncoders(
             schema,
             charsets,
             settings.collations,
@@ -116,7 +116,7 @@ class Changes:
         for buffer, _ in self._prepared.values():
             buffer.clear()
 
-    def take(self, event: Event, file: str) -> Iterable[Batch]:
+    def take(self, event: Event, file: str) -> Iterable[TableMessages]:
         """The messages that this event completes; `file` is the binlog file it stands in."""
         kind = event.kind
         if kind in ROWS:
@@ -157,7 +157,7 @@ class Changes:
             if kind == k.FORMAT_DESCRIPTION:
                 if not self._born:
                     self._born = event.ts
-                    self._mark = Mark(event.ts)
+                    self._mark = FileMark(event.ts)
                 if self._schema.temporary and int.from_bytes(event.body[_RESTARTED], "little"):
                     self._learn(self._schema.restarted())
         return ()
@@ -199,7 +199,7 @@ class Changes:
         self._gtid = gtid
         self._thread_id = None
 
-    def _commit(self, event: Event, xid: int | None) -> Iterator[Batch]:
+    def _commit(self, event: Event, xid: int | None) -> Iterator[TableMessages]:
         yield from self._publish(self._buffer, Transaction(xid, self._shown_gtid(), self._thread_id))
         self._end_transaction(event)
 
@@ -209,7 +209,7 @@ class Changes:
         transaction: Transaction,
         *,
         position: str | None = None,
-    ) -> Iterator[Batch]:
+    ) -> Iterator[TableMessages]:
         number = 0
         for encoder, rows, is_last in buffer.events(self._cannot_take_back):
             if position is not None:
@@ -217,7 +217,7 @@ class Changes:
             bodies = encoder.encode(rows, transaction, number, is_last=is_last)
             number += len(bodies)
             del rows  # one large row at a time
-            yield Batch(encoder.table.name, bodies)
+            yield TableMessages(encoder.table.name, bodies)
             del bodies
         if number:
             self.counts.rows += number
@@ -240,7 +240,7 @@ class Changes:
         self._offset = event.end
         self._set_mark(event)
 
-    def _without_end(self, event: Event, file: str) -> Iterator[Batch]:
+    def _without_end(self, event: Event, file: str) -> Iterator[TableMessages]:
         """A source that crashed while it wrote a transaction leaves its first events in the file, and has not committed
         it (MariaDB 10.11; MySQL cuts them off when it starts again)."""
         log.warning(
@@ -278,7 +278,7 @@ class Changes:
         if not self._is_open:
             self._offset = int.from_bytes(event.body[:8], "little")
 
-    def _payload(self, event: Event, file: str) -> Iterator[Batch]:
+    def _payload(self, event: Event, file: str) -> Iterator[TableMessages]:
         """A compressed transaction: its events, all at the place of the one that carries them."""
         for inner in payload_events(event):
             yield from self.take(inner, file)
@@ -297,7 +297,7 @@ class Changes:
 
     # statements
 
-    def _query(self, event: Event) -> Iterable[Batch]:
+    def _query(self, event: Event) -> Iterable[TableMessages]:
         self._refuse_half(event)
         query = parse_query(event.body, is_compressed=event.kind == k.MARIADB_QUERY_COMPRESSED)
         if query.raw == b"BEGIN":
@@ -332,12 +332,12 @@ class Changes:
             self._end_transaction(event)
         return ()
 
-    def _begun(self, query: Query) -> Iterable[Batch]:
+    def _begun(self, query: Query) -> Iterable[TableMessages]:
         self._is_open = self._has_begun = True
         self._thread_id = None if self._settings.is_mariadb else query.thread_id
         return ()
 
-    def _rolled_back(self, event: Event) -> Iterator[Batch]:
+    def _rolled_back(self, event: Event) -> Iterator[TableMessages]:
         """A transaction that was rolled back, yet had changed tables that cannot be: their rows stay changed."""
         self._buffer.cut(0)
         return self._commit(event, None)
@@ -350,7 +350,7 @@ class Changes:
         self._buffer.cut(mark)
         self._savepoints = {name: at for name, at in self._savepoints.items() if at <= mark}
 
-    def _load(self, event: Event) -> Iterable[Batch]:
+    def _load(self, event: Event) -> Iterable[TableMessages]:
         query = parse_load(event.body)
         sql = query.sql(self._charsets, self._settings.collations)
         self._unreadable_unless_left_out(event, query, recognise(sql, self._schema.brand), _WRITTEN_AS_STATEMENT)
@@ -369,7 +369,7 @@ class Changes:
     def _left_out(self) -> None:
         self.counts.skipped_statements += 1
 
-    def _ddl(self, event: Event, query: Query, found: Recognised) -> Iterator[Batch]:
+    def _ddl(self, event: Event, query: Query, found: Recognised) -> Iterator[TableMessages]:
         if self._skip_statement:
             self._end_transaction(event)
             return
@@ -403,7 +403,7 @@ class Changes:
 
     # XA
 
-    def _xa_statement(self, event: Event, found: Recognised) -> Iterable[Batch]:
+    def _xa_statement(self, event: Event, found: Recognised) -> Iterable[TableMessages]:
         action, name = found.tokens[1].upper, found.name
         if action in ("START", "BEGIN"):  # what stands up to its XA END, savepoints among it, ends nothing
             self._is_open = self._has_begun = True
@@ -415,7 +415,7 @@ class Changes:
             self._end_transaction(event)
         return ()
 
-    def _xa_prepare(self, event: Event) -> Iterable[Batch]:
+    def _xa_prepare(self, event: Event) -> Iterable[TableMessages]:
         if event.body[0]:  # XA COMMIT … ONE PHASE
             return self._commit(event, None)
         self._prepared[read_xa_prepare(event.body)] = (
@@ -426,7 +426,7 @@ class Changes:
         self._end_transaction(event)
         return ()
 
-    def _xa_commit(self, event: Event, name: str) -> Iterator[Batch]:
+    def _xa_commit(self, event: Event, name: str) -> Iterator[TableMessages]:
         # The rows were written before other transactions that came first: they count from the place of the commit.
         buffer, _ = self._prepared.pop(name, (None, None))
         if buffer is None:

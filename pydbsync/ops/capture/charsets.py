@@ -11,8 +11,8 @@ from collections.abc import Callable, Sequence
 
 from pydbsync.errors import OperationError
 
-Decode = Callable[["bytes | memoryview"], str]
-Ask = Callable[[str, Sequence[object]], Sequence[object]]
+DecodeText = Callable[["bytes | memoryview"], str]
+AskRow = Callable[[str, Sequence[object]], Sequence[object]]
 """Runs one SELECT with one row: the expression list as SQL text, its parameters, the row."""
 
 _UNICODE = {
@@ -30,13 +30,13 @@ UNKNOWN = "�"
 class Charsets:
     """Decoders by character set, made on first use. `undecodable` counts values that held bytes which are no text."""
 
-    def __init__(self, ask: Ask) -> None:
+    def __init__(self, ask: AskRow) -> None:
         self._ask = ask
-        self._made: dict[str, tuple[Decode, bool]] = {}
+        self._made: dict[str, tuple[DecodeText, bool]] = {}
         """The decoder, and whether the character set has ASCII."""
         self.undecodable = 0
 
-    def decoder(self, charset: str) -> Decode:
+    def decoder(self, charset: str) -> DecodeText:
         """The function that turns bytes of this character set into text; bytes that are no text become U+FFFD."""
         return self._of(charset)[0]
 
@@ -44,13 +44,13 @@ class Charsets:
         """Whether bytes below 128 are ASCII wherever nothing else stands beside them."""
         return self._of(charset)[1]
 
-    def _of(self, charset: str) -> tuple[Decode, bool]:
+    def _of(self, charset: str) -> tuple[DecodeText, bool]:
         if charset not in self._made:
             codec = _UNICODE.get(charset)
             self._made[charset] = self._by_codec(codec) if codec else self._by_table(charset)
         return self._made[charset]
 
-    def _by_codec(self, codec: str) -> tuple[Decode, bool]:
+    def _by_codec(self, codec: str) -> tuple[DecodeText, bool]:
         errors = "surrogatepass" if codec.startswith("utf-16") else "strict"
 
         def decode(raw: bytes | memoryview) -> str:
@@ -62,7 +62,7 @@ class Charsets:
 
         return decode, not codec.startswith(("utf-16", "utf-32"))
 
-    def _by_table(self, charset: str) -> tuple[Decode, bool]:
+    def _by_table(self, charset: str) -> tuple[DecodeText, bool]:
         table = self._load(charset)
         has_ascii = all(table.get(bytes((code,))) == chr(code) for code in range(128))
 

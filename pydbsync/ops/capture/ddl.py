@@ -9,12 +9,12 @@ import msgspec
 
 from pydbsync.errors import PlanError
 from pydbsync.model import TableName
-from pydbsync.ops.capture.batch import Batch, ChangesSettings
+from pydbsync.ops.capture.batch import ChangesSettings, TableMessages
 from pydbsync.ops.capture.binlog.query import Query
 from pydbsync.ops.capture.binlog.reader import THREAD_SPECIFIC, Event
 from pydbsync.ops.capture.binlog.session import read_session
-from pydbsync.ops.capture.history.follow import Delta, FollowedSchema, Session
-from pydbsync.ops.capture.history.messages import SchemaMessage, encode_schema_message, table_of
+from pydbsync.ops.capture.history.follow import Delta, FollowedSchema, StatementSession
+from pydbsync.ops.capture.history.messages import SchemaText, encode_schema_message, table_of
 from pydbsync.ops.capture.history.spelling import ORACLE, REAL_AS_FLOAT, name_its_database
 from pydbsync.ops.servers import SYSTEM_DATABASES
 from pydbsync.plan.ddl.recognise import Recognised
@@ -27,7 +27,7 @@ _FILES: Final = frozenset({"IMPORT", "DISCARD"})
 class Ddl(NamedTuple):
     """One statement read."""
 
-    batches: list[Batch]
+    batches: list[TableMessages]
     delta: Delta
     starts_transaction: bool
     """MySQL writes CREATE TABLE … SELECT as CREATE TABLE … START TRANSACTION and rows."""
@@ -45,10 +45,10 @@ class UnreadableDdl(PlanError):
         self.is_ours = is_ours
 
 
-def session_of(query: Query, event: Event) -> Session:
+def session_of(query: Query, event: Event) -> StatementSession:
     """What the meaning of the event's statement depends on."""
     mode = query.sql_mode
-    return Session(
+    return StatementSession(
         query.database, bool(mode & REAL_AS_FLOAT), bool(mode & ORACLE), query.thread_id,
         bool(event.flags & THREAD_SPECIFIC),
     )  # fmt: skip
@@ -88,8 +88,8 @@ class DdlMessages:
         return Ddl(batches, delta, starts_transaction=False)
 
     def _batches(
-        self, messages: Iterable[SchemaMessage], sql: str, query: Query, ts: int, position: str, gtid: str | None
-    ) -> list[Batch]:
+        self, messages: Iterable[SchemaText], sql: str, query: Query, ts: int, position: str, gtid: str | None
+    ) -> list[TableMessages]:
         settings = self._settings
         session = read_session(
             query.status,
@@ -105,7 +105,7 @@ class DdlMessages:
             div_precision_increment=settings.div_precision_increment,
         )
         return [
-            Batch(
+            TableMessages(
                 table_of(message),
                 [encode_schema_message(message, ts=ts, sql=sql, position=position, gtid=gtid, session=session)],
             )

@@ -16,7 +16,7 @@ from pydbsync.engine.routing import table_routes
 from pydbsync.errors import OperationError, PermanentError, PlanError
 from pydbsync.model import SchemaChange, TableName
 from pydbsync.ops.servers import SYSTEM_DATABASES
-from pydbsync.plan.ddl.collations import Server
+from pydbsync.plan.ddl.collations import StatementServer
 from pydbsync.plan.ddl.for_target import PlannedSchemaChange, plan_schema_change
 from pydbsync.plan.quoting import quote_name, quote_table
 from pydbsync.route.filters import Filters
@@ -173,7 +173,7 @@ class Builder:
     """Makes databases and tables at the target, under their names there, in its brand's words."""
 
     def __init__(
-        self, target: Connection, settings: Settings, router: Router, *, source_server: Server, ts: int
+        self, target: Connection, settings: Settings, router: Router, *, source_server: StatementServer, ts: int
     ) -> None:
         self._target = target
         self._settings = settings

@@ -26,7 +26,7 @@ from pydbsync.plan.quoting import quote_name, quote_table
 from pydbsync.plan.routed.rows import RoutedColumn, RowRoute
 
 
-class Way(enum.Enum):
+class Carriage(enum.Enum):
     """How rows are carried to the target; each is slower than the one before, and takes more."""
 
     LOAD = "load"
@@ -37,7 +37,7 @@ class Way(enum.Enum):
     """Row by row, values quoted here: for rows so large that the source cannot print them as one text."""
 
 
-class Field(NamedTuple):
+class CarriedColumn(NamedTuple):
     """One column on its way."""
 
     name: str
@@ -69,7 +69,7 @@ _LOAD_FORMAT = (
 
 def field_for(
     source: Column, target: Column, *, value: str = "", is_masked: bool = False, is_named: bool = False
-) -> Field:
+) -> CarriedColumn:
     """How this column of the source reaches that column of the target. Raises OperationError for an unknown type, and
     where replay would write another value there.
 
@@ -88,13 +88,13 @@ def field_for(
         # By number: exact for the error value 0, for empty labels and for labels that look like numbers.
         number = f"CAST({column} AS UNSIGNED)"
         text = f"IFNULL({number}, 'NULL')"
-        return Field(name, text, number, False, load_as="CAST({} AS UNSIGNED)", is_enum=kind == "enum")
+        return CarriedColumn(name, text, number, False, load_as="CAST({} AS UNSIGNED)", is_enum=kind == "enum")
     is_number_in_text = kind in INTEGER_KINDS | {"year"} and target.kind in TEXT_KINDS
     if is_number_in_text or (kind == "bit" and target.kind != "bit"):
         return _quoted(name, f"({column} + 0)")  # without the zeros of ZEROFILL, and of YEAR 0
     if kind in INTEGER_KINDS:
         # Not IFNULL(c, 'NULL'), which MariaDB cuts to the display width: 123457 in an INT(4) would become 1234.
-        return Field(name, f"QUOTE({column})" if source.nullable else column, column, False)
+        return CarriedColumn(name, f"QUOTE({column})" if source.nullable else column, column, False)
     if kind == "float":
         # MySQL prints a FLOAT with six digits, but as a DOUBLE whole; times 1 keeps the sign of -0, plus 0 would not.
         # A DOUBLE is printed as the column it is: as an expression MySQL cuts it to 22 characters.
@@ -146,11 +146,11 @@ def _is_bytes(column: Column) -> bool:
     return column.kind in BINARY_KINDS or (column.kind in TEXT_KINDS and column.charset in (None, "binary"))
 
 
-def _quoted(name: str, value: str, taken_as: str = "{}") -> Field:
-    return Field(name, f"QUOTE({value})", f"CAST({value} AS BINARY)", True, taken_as, taken_as)
+def _quoted(name: str, value: str, taken_as: str = "{}") -> CarriedColumn:
+    return CarriedColumn(name, f"QUOTE({value})", f"CAST({value} AS BINARY)", True, taken_as, taken_as)
 
 
-def _address(name: str, column: str, source: Column, target: Column) -> Field:
+def _address(name: str, column: str, source: Column, target: Column) -> CarriedColumn:
     if source.kind == target.kind:
         # In these sessions the bytes that are stored, and so they are taken.
         return _quoted(name, f"CAST({column} AS CHAR)")
@@ -162,12 +162,12 @@ def _address(name: str, column: str, source: Column, target: Column) -> Field:
     )
 
 
-def _long(name: str, value: str, taken_as: str = "{}") -> Field:
+def _long(name: str, value: str, taken_as: str = "{}") -> CarriedColumn:
     """Without a CAST by itself, which gives NULL beyond max_allowed_packet: in these sessions a column is bytes."""
-    return Field(name, f"QUOTE(CAST({value} AS BINARY))", value, True, taken_as, taken_as)
+    return CarriedColumn(name, f"QUOTE(CAST({value} AS BINARY))", value, True, taken_as, taken_as)
 
 
-def _text(name: str, column: str, source: Column, target: Column) -> Field:
+def _text(name: str, column: str, source: Column, target: Column) -> CarriedColumn:
     charset = _SAME_NAME.get(str(source.charset), source.charset)
     is_bytes = target.kind in BINARY_KINDS or charset in (None, "binary")
     is_same = charset == _SAME_NAME.get(str(target.charset), target.charset) and source.kind in TEXT_KINDS | {"json"}
@@ -217,18 +217,18 @@ class RowForm:
         self.condition = route.condition_sql if route is not None else ""
         """Which rows the target has, as SQL of the source; empty for all of them."""
 
-    def chunk_query(self, way: Way, where: str, *, shard: str = "0") -> str:
+    def chunk_query(self, way: Carriage, where: str, *, shard: str = "0") -> str:
         """`(shard, rows, text of all its rows)` of a chunk, one row a shard; with Way.INSERT also …
 
         `enum_errors`, how many ENUM values are the error value 0, which strict mode refuses.
         """
-        separator = "'\\n'" if way is Way.LOAD else "','"
+        separator = "'\\n'" if way is Carriage.LOAD else "','"
         rows = f"GROUP_CONCAT({', '.join(self._printed(way))} SEPARATOR {separator})"
         return f"SELECT {shard}, COUNT(*), {self._enum_errors()}, {rows} FROM {self._source} WHERE {where} GROUP BY 1"
 
-    def rows_query(self, way: Way, where: str, *, shard: str = "0") -> str:
+    def rows_query(self, way: Carriage, where: str, *, shard: str = "0") -> str:
         """`(shard, enum errors, text)` a row; with Way.SINGLE one value a column instead of the text."""
-        if way is Way.SINGLE:
+        if way is Carriage.SINGLE:
             printed = ", ".join(field.value for field in self.fields) or "NULL"
         else:
             printed = f"CONCAT({', '.join(self._printed(way))})"
@@ -239,18 +239,18 @@ class RowForm:
         parts = [f"IFNULL(SUM({field.value} = 0), 0)" for field in self.fields if field.is_enum]
         return " + ".join(parts) or "0"
 
-    def _printed(self, way: Way) -> list[str]:
+    def _printed(self, way: Carriage) -> list[str]:
         """The parts of a row's text, for GROUP_CONCAT or CONCAT."""
-        parts = ["''"] if way is Way.LOAD else ["'('"]
+        parts = ["''"] if way is Carriage.LOAD else ["'('"]
         for index, field in enumerate(self.fields):
             if index:
                 parts.append("','")
-            if way is Way.INSERT and field.insert_as != "{}":
+            if way is Carriage.INSERT and field.insert_as != "{}":
                 before, _, after = field.insert_as.partition("{}")
                 parts += [f"'{before}'", field.text, f"'{after}'"]
             else:
                 parts.append(field.text)
-        return parts if way is Way.LOAD else [*parts, "')'"]
+        return parts if way is Carriage.LOAD else [*parts, "')'"]
 
     def single_values(self, values: tuple[object, ...]) -> bytes:
         """`(v1,v2,…)` of one row that was read by Way.SINGLE."""

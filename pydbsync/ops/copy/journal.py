@@ -66,7 +66,7 @@ class ChunkRecord(msgspec.Struct):
     size_bytes: int
 
 
-class Journal:
+class CopyJournal:
     """The four tables. Methods with a connection write as part of its running transaction."""
 
     def __init__(self, schema: str) -> None:

@@ -13,18 +13,18 @@ from pydbsync.config.settings import Settings
 from pydbsync.errors import OperationError
 from pydbsync.model import TableName
 from pydbsync.ops.copy.definitions import Builder, Inventory
-from pydbsync.ops.copy.journal import Journal, TableRecord
+from pydbsync.ops.copy.journal import CopyJournal, TableRecord
 from pydbsync.ops.copy.markers import Markers
-from pydbsync.ops.copy.options import CopyObserver, CopyOptions, TableReport
+from pydbsync.ops.copy.options import CopiedTable, CopyObserver, CopyOptions
 from pydbsync.ops.copy.own_tables import OwnTables
 from pydbsync.ops.copy.preview import refuse
 from pydbsync.ops.copy.rounds import Round
-from pydbsync.ops.copy.routes import Tables
+from pydbsync.ops.copy.routes import CopyTables
 from pydbsync.ops.copy.sessions import SourceReader, TargetWriter
 from pydbsync.ops.copy.snapshot import SnapshotTaker
-from pydbsync.ops.copy.tasks import Board, TableTask
+from pydbsync.ops.copy.tasks import RoundTasks, TableTask
 from pydbsync.ops.copy.throttle import Throttle
-from pydbsync.ops.copy.workers import Worker
+from pydbsync.ops.copy.workers import CopyWorker
 from pydbsync.ops.copy.writing import ChunkWriter
 
 
@@ -35,8 +35,8 @@ class Sides(NamedTuple):
     options: CopyOptions
     source: Connection
     target: Connection
-    tables: Tables
-    journal: Journal
+    tables: CopyTables
+    journal: CopyJournal
     builder: Builder
     observer: CopyObserver
     stop: threading.Event
@@ -60,7 +60,7 @@ class OneRound:
         inventory: Inventory,
         step: Round,
         records: Mapping[TableName, TableRecord],
-        reports: Mapping[TableName, TableReport],
+        reports: Mapping[TableName, CopiedTable],
         low: TableStart | None,
     ) -> None:
         """`low` is the marker that was written before `inventory` was read; None takes a snapshot."""
@@ -210,15 +210,15 @@ class OneRound:
             )
         return tasks
 
-    def _work(self, tasks: Sequence[TableTask]) -> Board:
+    def _work(self, tasks: Sequence[TableTask]) -> RoundTasks:
         sides = self._sides
-        board = Board(tasks, sides.observer)
+        board = RoundTasks(tasks, sides.observer)
         keywords = sides.settings.target.connect_keywords()
         threads: list[threading.Thread] = []
         for reader in self._readers:
             if not reader.is_open():
                 continue
-            worker = Worker(
+            worker = CopyWorker(
                 board,
                 reader=reader,
                 writer=ChunkWriter(

@@ -75,7 +75,7 @@ class CopyOptions(msgspec.Struct, frozen=True):
         return condition_of(self.where, [name])
 
 
-class TableReport(msgspec.Struct):
+class CopiedTable(msgspec.Struct):
     """One source table, as far as it is copied."""
 
     name: TableName
@@ -94,7 +94,7 @@ class TableReport(msgspec.Struct):
 class CopyReport(msgspec.Struct):
     """The whole copy."""
 
-    tables: list[TableReport] = msgspec.field(default_factory=list)
+    tables: list[CopiedTable] = msgspec.field(default_factory=list)
     views: list[TableName] = msgspec.field(default_factory=list)
     triggers: list[TableName] = msgspec.field(default_factory=list)
     routines: list[TableName] = msgspec.field(default_factory=list)
@@ -137,7 +137,7 @@ class CopyObserver:
     def phase(self, text: str) -> None:
         """What the copy does now, as a few words."""
 
-    def table(self, table: TableReport) -> None:
+    def table(self, table: CopiedTable) -> None:
         """Something of this table has changed."""
 
     def note(self, text: str) -> None:

@@ -8,7 +8,7 @@ from pydbsync.apply.connection import Connection
 from pydbsync.errors import OperationError
 from pydbsync.model import TableName
 from pydbsync.ops.copy.definitions import Builder, SourceTable, read_fingerprint
-from pydbsync.ops.copy.journal import Journal, MadeRecord
+from pydbsync.ops.copy.journal import CopyJournal, MadeRecord
 from pydbsync.ops.copy.late_keys import add_keys, drop_keys, keys_to_be_late
 from pydbsync.plan.quoting import quote_table
 
@@ -41,7 +41,7 @@ def is_empty(target: Connection, name: TableName) -> bool:
 class OwnTables:
     """What one run has made, and what becomes of it."""
 
-    def __init__(self, target: Connection, journal: Journal, builder: Builder) -> None:
+    def __init__(self, target: Connection, journal: CopyJournal, builder: Builder) -> None:
         """Those of `journal.run_id`; none if no run is begun."""
         self._target = target
         self._journal = journal

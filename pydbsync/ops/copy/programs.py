@@ -45,7 +45,7 @@ class Program(NamedTuple):
     """In which the times of an event are meant."""
 
 
-class Made(NamedTuple):
+class MadePrograms(NamedTuple):
     """What became of them."""
 
     names: list[TableName]
@@ -127,7 +127,7 @@ def read_events(source: Connection, databases: Container[str]) -> list[Program]:
     return found
 
 
-class Kind(NamedTuple):
+class ProgramKind(NamedTuple):
     """All programs of one kind that the source has."""
 
     programs: list[Program]
@@ -136,21 +136,23 @@ class Kind(NamedTuple):
     """How one gets them."""
 
 
-def read_programs(source: Connection, inventory: Inventory, options: CopyOptions) -> tuple[dict[str, Kind], list[str]]:
+def read_programs(
+    source: Connection, inventory: Inventory, options: CopyOptions
+) -> tuple[dict[str, ProgramKind], list[str]]:
     """All that takes part, in the order in which it can be made; what cannot be read, as sentences."""
     routines, unread = read_routines(source, inventory.databases)
     views, unread_views = read_views(source, inventory.views)
     triggers, events = read_triggers(source, inventory.tables), read_events(source, inventory.databases)
     kinds = {
-        "routines": Kind(routines, options.routines, "--routines makes it"),
-        "views": Kind(views, options.views, "--views makes it"),
-        "triggers": Kind(triggers, options.triggers, "--triggers makes it, for the day of the cut-over"),
-        "events": Kind(events, options.events, "--events makes it, disabled"),
+        "routines": ProgramKind(routines, options.routines, "--routines makes it"),
+        "views": ProgramKind(views, options.views, "--views makes it"),
+        "triggers": ProgramKind(triggers, options.triggers, "--triggers makes it, for the day of the cut-over"),
+        "events": ProgramKind(events, options.events, "--events makes it, disabled"),
     }
     return kinds, [*unread, *unread_views, *hidden_programs(source, inventory)]
 
 
-def not_wanted(kinds: Iterable[Kind]) -> list[str]:
+def not_wanted(kinds: Iterable[ProgramKind]) -> list[str]:
     """What is left out because nobody asked for it, a sentence each."""
     return [
         f"the {each.kind} {each.name}: {'' if each.kind == 'view' else 'what it does at the source arrives as rows; '}"
@@ -191,12 +193,12 @@ def make_programs(
     databases: Callable[[str], Sequence[str]],
     rename: Callable[[str, str, str], str],
     routes: ProgramRoutes | None = None,
-) -> Made:
+) -> MadePrograms:
     """Make them in every target database of their own; a view that needs another comes after it.
 
     `rename(database, own source database, own target database)` is a name at the target; `routes` are those of tables.
     """  # fmt: skip
-    made = Made([], [], [])
+    made = MadePrograms([], [], [])
     waiting = [(program, database) for program in programs for database in databases(program.name.database)]
     reasons: dict[tuple[Program, str], str] = {}
     while waiting:

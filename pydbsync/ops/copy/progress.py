@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from pydbsync.model import TableName
-from pydbsync.ops.copy.options import CopyObserver, CopyReport, TableReport
+from pydbsync.ops.copy.options import CopiedTable, CopyObserver, CopyReport
 from pydbsync.ops.told import Told
 
 _LINE_EVERY_S = 5.0
@@ -25,7 +25,7 @@ class BarObserver(CopyObserver):
     def __init__(self, console: Console) -> None:
         self._progress = Progress(
             TextColumn("{task.description}"), BarColumn(bar_width=24), TextColumn("{task.percentage:>3.0f} %"),
-            _Rows(), _Rate(), TimeRemainingColumn(), console=console, transient=True,
+            _RowsShown(), _Rate(), TimeRemainingColumn(), console=console, transient=True,
         )  # fmt: skip
         self._lock = threading.Lock()
         self._bars: dict[TableName, TaskID] = {}
@@ -52,7 +52,7 @@ class BarObserver(CopyObserver):
             if self._whole is not None:
                 self._progress.update(self._whole, description=text)
 
-    def table(self, table: TableReport) -> None:
+    def table(self, table: CopiedTable) -> None:
         with self._lock:
             bar = self._bars.get(table.name)
             if table.state in ("done", "again"):
@@ -92,7 +92,7 @@ class LineObserver(CopyObserver):
         if text != "copying" and not text.startswith("making "):
             self._print(text)
 
-    def table(self, table: TableReport) -> None:
+    def table(self, table: CopiedTable) -> None:
         with self._lock:
             if table.state == "done":
                 rate = table.rows / table.seconds if table.seconds else 0.0
@@ -117,7 +117,7 @@ class LineObserver(CopyObserver):
         self._console.print(text, highlight=False, soft_wrap=True, markup=False)
 
 
-class _Rows(ProgressColumn):
+class _RowsShown(ProgressColumn):
     def render(self, task: Task) -> Text:
         return Text(f"{task.completed:,.0f} rows".replace(",", " "))
 
@@ -144,7 +144,7 @@ class ToldObserver(CopyObserver):
         self._told.says(text)
         self._inner.phase(text)
 
-    def table(self, table: TableReport) -> None:
+    def table(self, table: CopiedTable) -> None:
         self._inner.table(table)
 
     def note(self, text: str) -> None:

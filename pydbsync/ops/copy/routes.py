@@ -14,9 +14,9 @@ from pydbsync.errors import OperationError, PlanError
 from pydbsync.model import TableName, TableSchema
 from pydbsync.ops.chunks import RowKey
 from pydbsync.ops.copy.definitions import SourceTable, read_families, read_fingerprint
-from pydbsync.ops.copy.fields import RowForm, Way
-from pydbsync.ops.copy.journal import Journal, TableRecord
-from pydbsync.ops.copy.options import CopyOptions, TableReport
+from pydbsync.ops.copy.fields import Carriage, RowForm
+from pydbsync.ops.copy.journal import CopyJournal, TableRecord
+from pydbsync.ops.copy.options import CopiedTable, CopyOptions
 from pydbsync.ops.copy.own_tables import OwnTables
 from pydbsync.ops.copy.tasks import TableTask, Target
 from pydbsync.ops.copy.workers import SourceChangedError
@@ -53,7 +53,7 @@ def row_form(settings: Settings, router: Router, source: TableSchema, target: Ta
         raise OperationError(f"{source.name} cannot be copied by its route: {exc}") from exc
 
 
-class Tables:
+class CopyTables:
     """What is known of the tables on both sides. Several threads may ask."""
 
     def __init__(
@@ -62,9 +62,9 @@ class Tables:
         options: CopyOptions,
         router: Router,
         servers: Servers,
-        journal: Journal,
+        journal: CopyJournal,
         *,
-        way: Way,
+        way: Carriage,
         log: logging.Logger,
     ) -> None:
         self._settings = settings
@@ -123,7 +123,7 @@ class Tables:
             return False
 
     def task(
-        self, table: SourceTable, record: TableRecord, report: TableReport, *, replace: bool, is_shared: bool
+        self, table: SourceTable, record: TableRecord, report: CopiedTable, *, replace: bool, is_shared: bool
     ) -> TableTask:
         """What a round has to do with a table."""
         return TableTask(
@@ -158,7 +158,7 @@ class Tables:
                 f" ({', '.join(str(each.name) for each in task.targets)});"
                 " make them alike, or exclude the table"
             )
-        task.way = self._way if task.form.fields else Way.INSERT
+        task.way = self._way if task.form.fields else Carriage.INSERT
         task.shard = self._shard_of(source)
         try:
             RowKey(source)

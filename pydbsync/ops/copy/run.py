@@ -25,17 +25,17 @@ from pydbsync.ops.copy.definitions import (
     read_inventory,
     unreadable_rows,
 )
-from pydbsync.ops.copy.fields import Way
-from pydbsync.ops.copy.journal import Journal, RunRecord, TableRecord
+from pydbsync.ops.copy.fields import Carriage
+from pydbsync.ops.copy.journal import CopyJournal, RunRecord, TableRecord
 from pydbsync.ops.copy.markers import Markers, marker_table
 from pydbsync.ops.copy.one_round import OneRound, Sides
-from pydbsync.ops.copy.options import CopyObserver, CopyOptions, CopyReport, TableReport
+from pydbsync.ops.copy.options import CopiedTable, CopyObserver, CopyOptions, CopyReport
 from pydbsync.ops.copy.own_tables import OwnTables
 from pydbsync.ops.copy.preview import Preview, expected_cost, preview, refuse, wrong_conditions
 from pydbsync.ops.copy.programs import carry_programs, missing_definers, not_wanted, read_programs
 from pydbsync.ops.copy.queues import existing_queues
 from pydbsync.ops.copy.rounds import plan_round
-from pydbsync.ops.copy.routes import Tables, row_form, targets_of
+from pydbsync.ops.copy.routes import CopyTables, row_form, targets_of
 from pydbsync.ops.copy.snapshot import SnapshotTaker
 from pydbsync.ops.copy.streams import OwnedStreams
 from pydbsync.ops.copy.structure_only import make_structure
@@ -135,7 +135,7 @@ class Copy:
             connection.execute("SET SESSION wait_timeout = 86400")
         names = options.streams or tuple(queue.stream for queue in settings.queues) or (settings.stream,)
         self._streams = OwnedStreams(self._target, settings.state_schema, names)
-        self._journal = Journal(settings.state_schema)
+        self._journal = CopyJournal(settings.state_schema)
         self._markers = Markers(self._source, marker_table(settings))
         self._taker = SnapshotTaker(
             self._source, locking=options.locking, lock_wait_s=options.lock_wait_s, stop=stop, log=log
@@ -176,7 +176,7 @@ class Copy:
         self._begin_or_go_on()
         if self._options.structure_only:
             return self._make_structure()
-        tables = Tables(
+        tables = CopyTables(
             self._settings, self._options, self._router, self._servers, self._journal, way=self._way(), log=self._log
         )
         self._copy_rounds(tables)
@@ -349,17 +349,17 @@ class Copy:
         ts = int(self._source.value("SELECT UNIX_TIMESTAMP()"))
         return Builder(self._target, self._settings, self._router, source_server=self._source.dialect.server, ts=ts)
 
-    def _way(self) -> Way:
+    def _way(self) -> Carriage:
         if self._options.loading == "insert":
-            return Way.INSERT
+            return Carriage.INSERT
         if int(self._target.value("SELECT @@local_infile")):
-            return Way.LOAD
+            return Carriage.LOAD
         if self._options.loading == "load":
             raise OperationError("local_infile is off at the target: SET GLOBAL local_infile = 1, or copy with INSERT")
         self._note(
             "local_infile is off at the target, so rows are inserted; SET GLOBAL local_infile = 1 there makes it faster"
         )
-        return Way.INSERT
+        return Carriage.INSERT
 
     def _make_structure(self) -> CopyReport:
         builder = self._builder()
@@ -378,7 +378,7 @@ class Copy:
 
     # -- rounds ------------------------------------------------------------------------------------------------------
 
-    def _copy_rounds(self, tables: Tables) -> None:
+    def _copy_rounds(self, tables: CopyTables) -> None:
         builder = self._builder()
         sides = Sides(
             settings=self._settings, options=self._options, source=self._source, target=self._target, tables=tables,
@@ -494,11 +494,13 @@ class Copy:
             if self._stop.wait(0.1):
                 raise Stopped("stopped while the structure was read")
 
-    def _report_tables(self, tables: Tables, inventory: Inventory, records: Mapping[TableName, TableRecord]) -> None:
+    def _report_tables(
+        self, tables: CopyTables, inventory: Inventory, records: Mapping[TableName, TableRecord]
+    ) -> None:
         known = {table.name: table for table in self.report.tables}
         for name, table in inventory.tables.items():
             if name not in known:
-                known[name] = TableReport(
+                known[name] = CopiedTable(
                     name=name, targets=tuple(target.name for target in tables.targets(name)),
                     estimated_rows=table.estimated_rows,
                 )  # fmt: skip
@@ -522,7 +524,7 @@ class Copy:
         inventory = self._inventory or self._read_inventory()
         carry_programs(self._source, self._target, inventory, self._options, self._settings, self._router, self.report)
 
-    def _finish(self, tables: Tables) -> None:
+    def _finish(self, tables: CopyTables) -> None:
         records = self._journal.tables(self._target)
         inventory = self._inventory
         self._raise_counters()

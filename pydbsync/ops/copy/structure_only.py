@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from pydbsync.errors import OperationError
 from pydbsync.model import TableName
 from pydbsync.ops.copy.definitions import Builder, Inventory
-from pydbsync.ops.copy.options import Existing, TableReport
+from pydbsync.ops.copy.options import CopiedTable, Existing
 from pydbsync.ops.copy.own_tables import OwnTables
 from pydbsync.ops.copy.preview import refuse
 
@@ -20,7 +20,7 @@ def make_structure(
     targets: Callable[[TableName], Sequence[TableName]],
     existing: Existing,
     has_sequences: bool,
-) -> list[TableReport]:
+) -> list[CopiedTable]:
     """Make all of it; what was made. Raises OperationError that names every table which was refused."""
     reports, refused, made = [], list[str](), set[TableName]()
     for database, sql in inventory.databases.items():
@@ -29,7 +29,7 @@ def make_structure(
         builder.make_sequence(sequence, sql)
     for table in inventory.tables.values():
         names = tuple(dict.fromkeys(targets(table.name)))
-        reports.append(TableReport(name=table.name, targets=names, state="done"))
+        reports.append(CopiedTable(name=table.name, targets=names, state="done"))
         for name in names:
             if name in made:
                 continue

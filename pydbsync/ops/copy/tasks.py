@@ -12,8 +12,8 @@ from pydbsync.apply.table_start import TableStart
 from pydbsync.model import TableName, TableSchema
 from pydbsync.ops.chunks import Chunk, ChunkSize
 from pydbsync.ops.copy.definitions import SourceTable
-from pydbsync.ops.copy.fields import RowForm, Way
-from pydbsync.ops.copy.options import CopyObserver, TableReport
+from pydbsync.ops.copy.fields import Carriage, RowForm
+from pydbsync.ops.copy.options import CopiedTable, CopyObserver
 
 FIRST_BYTES = 1 << 20
 """The first chunk of a table shall have about so many bytes; later ones follow what chunks really took."""
@@ -33,7 +33,7 @@ class TableTask:
     def __init__(
         self,
         table: SourceTable,
-        report: TableReport,
+        report: CopiedTable,
         *,
         targets: Sequence[Target],
         start: TableStart,
@@ -58,7 +58,7 @@ class TableTask:
         self.lock = threading.Lock()
         self.schema: TableSchema | None = None
         self.form: RowForm | None = None
-        self.way = Way.LOAD
+        self.way = Carriage.LOAD
         self.returned: deque[Chunk] = deque()
         """Planned, not done: of a worker that lost its connection, or of a run that was killed."""
         self.last: Chunk | None = None
@@ -89,7 +89,7 @@ class TableTask:
         self._bytes_per_row *= 4
 
 
-class Board:
+class RoundTasks:
     """All tables of a round, and who may take what of them."""
 
     def __init__(self, tasks: Sequence[TableTask], observer: CopyObserver) -> None:

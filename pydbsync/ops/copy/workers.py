@@ -15,10 +15,10 @@ from pydbsync.errors import OperationError, PermanentError, Stopped, TransientEr
 from pydbsync.killpoints import kill_point
 from pydbsync.model import TableSchema
 from pydbsync.ops.chunks import Chunk, RowKey, key_chunks
-from pydbsync.ops.copy.fields import RowForm, Way
-from pydbsync.ops.copy.journal import Journal
+from pydbsync.ops.copy.fields import Carriage, RowForm
+from pydbsync.ops.copy.journal import CopyJournal
 from pydbsync.ops.copy.sessions import SourceReader, TargetWriter, TooLargeError
-from pydbsync.ops.copy.tasks import Board, TableTask
+from pydbsync.ops.copy.tasks import RoundTasks, TableTask
 from pydbsync.ops.copy.writing import ATTEMPTS, ChunkWriter
 
 CHANGED_CODES = {
@@ -47,16 +47,16 @@ class SourceChangedError(Exception):
     """The table's definition is not that of the snapshot any more."""
 
 
-class Worker:
+class CopyWorker:
     """Works on a board's tables until there are none. One thread."""
 
     def __init__(
         self,
-        board: Board,
+        board: RoundTasks,
         *,
         reader: SourceReader,
         writer: ChunkWriter,
-        journal: Journal,
+        journal: CopyJournal,
         prepare: Callable[[TableTask], None],
         finish: Callable[[TableTask], str],
         empty: Callable[[TableTask], None],
@@ -151,7 +151,7 @@ class Worker:
         while True:
             began, way = time.monotonic(), task.way
             try:
-                if way is Way.SINGLE:
+                if way is Carriage.SINGLE:
                     raise TooLargeError("rows of this table are too large")
                 with self._reading(), self._reader.unlocked():
                     parts = self._reader.chunk(form.chunk_query(way, where, shard=task.shard))
@@ -243,9 +243,9 @@ class Worker:
         except TooLargeError:
             if chunk is None:
                 self._begin_again(task)
-            self._stream_rows(task, where, chunk=chunk, way=Way.SINGLE)
+            self._stream_rows(task, where, chunk=chunk, way=Carriage.SINGLE)
 
-    def _stream_rows(self, task: TableTask, where: str, *, chunk: Chunk | None, way: Way) -> None:
+    def _stream_rows(self, task: TableTask, where: str, *, chunk: Chunk | None, way: Carriage) -> None:
         _, form = _prepared(task)
         limit, connection = self._limit_bytes(), self._writer.connection
         pile = _Pile()
@@ -254,10 +254,10 @@ class Worker:
         connection.execute(b"START TRANSACTION")
         try:
             for row in self._rows(form.rows_query(way, where, shard=task.shard)):
-                text = form.single_values(row[2:]) if way is Way.SINGLE else row[2]
+                text = form.single_values(row[2:]) if way is Carriage.SINGLE else row[2]
                 if text is None:
                     raise TooLargeError("a row is longer than the source can print as one text", code=1301)
-                if pile.rows and (pile.size + len(text) > limit or way is Way.SINGLE):
+                if pile.rows and (pile.size + len(text) > limit or way is Carriage.SINGLE):
                     self._flush(task, way, pile)
                     if chunk is None:
                         connection.commit()
@@ -280,9 +280,9 @@ class Worker:
         self._board.progressed(task, total_rows, total_size)
         self._brake(total_rows)
 
-    def _flush(self, task: TableTask, way: Way, pile: _Pile) -> None:
+    def _flush(self, task: TableTask, way: Carriage, pile: _Pile) -> None:
         for shard, texts in pile.texts.items():
-            joined = (b"\n" if way is Way.LOAD else b",").join(texts)
+            joined = (b"\n" if way is Carriage.LOAD else b",").join(texts)
             self._writer.write(task, way, joined, shard=shard, rows=len(texts), errors=pile.errors[shard])
         pile.clear()
 

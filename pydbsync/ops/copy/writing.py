@@ -10,7 +10,7 @@ from functools import partial
 from pydbsync.apply.retrying import Retrying
 from pydbsync.backoff import Backoff
 from pydbsync.errors import ApplyError, OperationError, PermanentError, TransientError
-from pydbsync.ops.copy.fields import Way
+from pydbsync.ops.copy.fields import Carriage
 from pydbsync.ops.copy.sessions import TargetWriter
 from pydbsync.ops.copy.tasks import TableTask
 
@@ -64,7 +64,7 @@ class ChunkWriter:
             except TransientError as exc:
                 retrying.failed(exc, self.close, limit=ATTEMPTS)
 
-    def write(self, task: TableTask, way: Way, text: bytes, *, shard: int | None, rows: int, errors: int) -> None:
+    def write(self, task: TableTask, way: Carriage, text: bytes, *, shard: int | None, rows: int, errors: int) -> None:
         """Rows of one shard (None: of all) into their tables, as part of the running transaction.
 
         `errors` is how many ENUM values among them are the error value 0. Raises ApplyError.
@@ -75,7 +75,7 @@ class ChunkWriter:
         for target in task.targets:
             if not rows or (target.shard is not None and shard is not None and target.shard != shard):
                 continue
-            if way is Way.LOAD:
+            if way is Carriage.LOAD:
                 statement_for = partial(form.load_statement, target.name, replace=task.replace)
                 connection.load(statement_for, text + b"\n", expected=rows, warnings=errors, may_replace=task.replace)
                 continue
@@ -90,8 +90,8 @@ class ChunkWriter:
 
     def give_up_loading(self, task: TableTask, exc: ApplyError) -> bool:
         """Whether the target has refused LOAD DATA, which is not tried again for this table then."""
-        if exc.code not in LOAD_REFUSED or task.way is not Way.LOAD:
+        if exc.code not in LOAD_REFUSED or task.way is not Carriage.LOAD:
             return False
-        task.way = Way.INSERT
+        task.way = Carriage.INSERT
         self._log.info("%s: LOAD DATA LOCAL is refused (%s): rows are inserted instead", task.name, exc)
         return True

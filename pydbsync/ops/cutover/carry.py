@@ -19,7 +19,7 @@ from pydbsync.ops.cutover.triggers import (
     restore_triggers,
     triggers_at,
 )
-from pydbsync.ops.cutover.work import Step, Way, Work
+from pydbsync.ops.cutover.work import CutoverStep, CutoverWork, Direction
 from pydbsync.ops.doctor.finding import counted, listed
 from pydbsync.ops.servers import Server
 from pydbsync.ops.verify.place import SourcePlace
@@ -29,7 +29,7 @@ _LOCKED = "a transaction, a dump or LOCK TABLES may keep a table from being alte
 _ALL = CopyOptions(views=True, triggers=True, routines=True, events=True)
 
 
-class Carry(Step):
+class Carry(CutoverStep):
     """Counters are raised; triggers leave one server and come to the other."""
 
     name = "carry"
@@ -37,7 +37,7 @@ class Carry(Step):
     undo_says = "triggers are where they were; counters that were raised stay"
     limit = "carry_s"
 
-    def do(self, work: Work) -> str:
+    def do(self, work: CutoverWork) -> str:
         way = work.way
         servers = work.servers()
         work.waits_for = _LOCKED
@@ -62,13 +62,13 @@ class Carry(Step):
         work.keep("quiet_from", list(quiet))
         return "; ".join(said)
 
-    def _move_triggers(self, work: Work) -> int:
+    def _move_triggers(self, work: CutoverWork) -> int:
         keep_triggers(work)
         make_triggers(work)
         with applications_ended(work):
             return drop_triggers(work)
 
-    def undo(self, work: Work) -> str:
+    def undo(self, work: CutoverWork) -> str:
         work.waits_for = _LOCKED
         # The server that applications go on at comes first: the other one may be away.
         triggers = restore_triggers(work) if "triggers" in work.facts else ""
@@ -81,12 +81,12 @@ class Carry(Step):
         drop(servers.target, made & servers.target.call(triggers_at) if made else ())
         return triggers
 
-    def keeps_closed(self, work: Work) -> bool:
+    def keeps_closed(self, work: CutoverWork) -> bool:
         """Rows that are written without their triggers are not to be mended afterwards."""
         return bool(work.facts.get("triggers")) and not work.facts.get("triggers_restored")
 
 
-def reported(way: Way, source: Server, target: Server) -> list[str]:
+def reported(way: Direction, source: Server, target: Server) -> list[str]:
     """What a person has to see to: definers, accounts and their rights that are missing."""
     said: list[str] = []
     inventory = source.call(lambda connection: inventory_of(way, connection))

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import socket
 import time
-from typing import Literal
 
 from pydbsync.apply.tables.pause import PauseTable
 from pydbsync.errors import ApplyError, PydbsyncError
-from pydbsync.model import TableName
+from pydbsync.model import End, TableName
 from pydbsync.ops.cutover.carry import reported
 from pydbsync.ops.cutover.fence import beat, not_passed, parked, source_place
 from pydbsync.ops.cutover.hooks import run_hook
 from pydbsync.ops.cutover.processes import running
 from pydbsync.ops.cutover.sessions import long_transactions, replicated_from
 from pydbsync.ops.cutover.triggers import orphans, refused_creator, refused_definers
-from pydbsync.ops.cutover.work import Step, StepFailed, Way, Work
+from pydbsync.ops.cutover.work import CutoverStep, CutoverWork, Direction, StepFailed
 from pydbsync.ops.doctor.examination import Examination
 from pydbsync.ops.doctor.finding import listed
 from pydbsync.ops.doctor.run import examine
@@ -29,7 +28,7 @@ _POLL_S = 0.02
 _READ_ONLY_CHECKS = frozenset({"read-only", "source-read-only"})
 
 
-class Check(Step):
+class MayBegin(CutoverStep):
     """May it begin? Changes nothing."""
 
     name = "check"
@@ -40,13 +39,13 @@ class Check(Step):
         """`asks_age`: whether a comparison must have been equal lately."""
         self._asks_age = asks_age
 
-    def do(self, work: Work) -> str:
+    def do(self, work: CutoverWork) -> str:
         if problems := self.look(work):
             raise StepFailed("; ".join(problems))
         servers = work.servers()
         return "; ".join(("nothing stands against it", *reported(work.way, servers.source, servers.target)))
 
-    def look(self, work: Work) -> list[str]:
+    def look(self, work: CutoverWork) -> list[str]:
         way = work.way
         problems = doctor_errors(way)
         problems += own_rights(work)
@@ -76,25 +75,25 @@ class Check(Step):
         return problems
 
     @staticmethod
-    def _prepared(work: Work) -> list[str]:
+    def _prepared(work: CutoverWork) -> list[str]:
         found = work.servers().source.call(prepared_transactions)
         return [f"the XA transaction {each} is prepared at {work.way.source}: commit or roll it back, since whoever"
                 " commits it later writes past the fence" for each in found]  # fmt: skip
 
     @staticmethod
-    def _long(work: Work) -> list[str]:
+    def _long(work: CutoverWork) -> list[str]:
         found = long_transactions(work.servers().source, work.plan.limits.transaction_s)
         return [f"{each} at {work.way.source}: it would be rolled back; end it, or raise limits.transaction_s"
                 for each in found]  # fmt: skip
 
     @staticmethod
-    def _creators(work: Work) -> list[str]:
-        ends: tuple[Literal["source", "target"], ...] = ("source", "target")
+    def _creators(work: CutoverWork) -> list[str]:
+        ends: tuple[End, ...] = ("source", "target")
         found = [refused_creator(work, work.way, end) for end in ends]
         return list(filter(None, [*found, *(refused_definers(work, end) for end in ends)]))
 
     @staticmethod
-    def _replicated(work: Work) -> list[str]:
+    def _replicated(work: CutoverWork) -> list[str]:
         way, servers = work.way, work.servers()
         return [
             *(f"{way.source} is a replica of {each} and goes on writing what comes from there, closed or not: STOP"
@@ -104,7 +103,7 @@ class Check(Step):
         ]  # fmt: skip
 
 
-def doctor_errors(way: Way, *, but: frozenset[str] = frozenset()) -> list[str]:
+def doctor_errors(way: Direction, *, but: frozenset[str] = frozenset()) -> list[str]:
     """What `doctor` calls an error, but for what a cut-over itself has set, and checks that say nothing here."""
     report = examine(Examination(way.settings), skip=("canary", "stream"))
     return [
@@ -114,7 +113,7 @@ def doctor_errors(way: Way, *, but: frozenset[str] = frozenset()) -> list[str]:
     ]
 
 
-def own_rights(work: Work) -> list[str]:
+def own_rights(work: CutoverWork) -> list[str]:
     """Whether our users may close and open both servers, and write to a closed one."""
     problems = []
     hooks = work.plan.hooks
@@ -154,7 +153,7 @@ def own_rights(work: Work) -> list[str]:
     return problems
 
 
-def paused(target: Server, way: Way) -> list[str]:
+def paused(target: Server, way: Direction) -> list[str]:
     """What an operator has paused of the direction: it would be waited for in vain, and never go on by itself."""
     try:
         found = target.call(PauseTable(way.settings.state_schema).all)
@@ -166,7 +165,7 @@ def paused(target: Server, way: Way) -> list[str]:
     return [f"paused: {pause} (`pydbsync resume`)" for pause in found if pause.stream in streams]
 
 
-def unrouted(back: Way, way: Way) -> list[str]:
+def unrouted(back: Direction, way: Direction) -> list[str]:
     """Tables that the capture of the way back would take and no queue would: it would end at the first change."""
     state = TableName(way.settings.state_schema, "checkpoint")
     if not back.settings.queues:
@@ -180,7 +179,7 @@ def unrouted(back: Way, way: Way) -> list[str]:
     return []
 
 
-def _elsewhere(target: Server, way: Way) -> str:
+def _elsewhere(target: Server, way: Direction) -> str:
     found = [each for each in target.call(lambda connection: running(connection, way))
              if each.host != socket.gethostname()]  # fmt: skip
     return (
@@ -191,7 +190,7 @@ def _elsewhere(target: Server, way: Way) -> str:
     )
 
 
-def _behind(work: Work) -> list[str]:
+def _behind(work: CutoverWork) -> list[str]:
     limit_s = work.plan.limits.lag_s
     beat(work, work.way)
     place, began = source_place(work, work.way), time.monotonic()
@@ -202,7 +201,7 @@ def _behind(work: Work) -> list[str]:
     return []
 
 
-def _verify_age(work: Work) -> list[str]:
+def _verify_age(work: CutoverWork) -> list[str]:
     limit_s = work.plan.limits.verify_age_s
     if not limit_s:
         return []

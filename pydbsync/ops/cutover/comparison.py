@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-from pydbsync.ops.cutover.work import Step, StepFailed, Work
+from pydbsync.ops.cutover.work import CutoverStep, CutoverWork, StepFailed
 from pydbsync.ops.doctor.finding import listed
 from pydbsync.ops.told import telling
 from pydbsync.ops.verify.compare import CompareOptions, Since
-from pydbsync.ops.verify.report import Report
+from pydbsync.ops.verify.report import VerifyReport
 from pydbsync.ops.verify.run import Verification, VerifyOptions
 from pydbsync.ops.verify.settle import SettleOptions
 from pydbsync.plan.quoting import quote_name
@@ -19,20 +19,20 @@ _ZONES_S = 36 * 3600
 _LIVE_PASSES = 3
 
 
-class Verify(Step):
+class Verify(CutoverStep):
     """Both servers hold the same rows."""
 
     name = "verify"
     says = "compare both servers"
     limit = "verify_s"
 
-    def do(self, work: Work) -> str:
+    def do(self, work: CutoverWork) -> str:
         if work.plan.verify == "none":
             return "nothing was compared, as the plan says"
         return compare(work, is_live=work.is_two_way)
 
 
-def compare(work: Work, *, is_live: bool = False) -> str:
+def compare(work: CutoverWork, *, is_live: bool = False) -> str:
     """Compare as the plan says. Raises StepFailed where something differs, or could not be compared.
 
     `is_live`: while the application writes; rows that changed whenever they were looked at say nothing then, and are
@@ -58,7 +58,7 @@ def compare(work: Work, *, is_live: bool = False) -> str:
     return f"{len(report.tables)} tables with {rows:,} rows{changed} are equal"
 
 
-def since_last(work: Work) -> Since:
+def since_last(work: CutoverWork) -> Since:
     """From when on rows are compared: the beginning of the last comparison of all rows that was equal."""
     source, target = work.servers().source, work.servers().target
     ((found, is_to_come),) = target.rows(
@@ -88,7 +88,7 @@ def since_last(work: Work) -> Since:
     return Since(work.plan.since_column, begun.replace(microsecond=0).isoformat(" "))
 
 
-def different(report: Report) -> str:
+def different(report: VerifyReport) -> str:
     """Which tables, and how."""
     return listed(
         f"{table.target} ({table.error or '; '.join(table.structure) or f'{table.different:,} rows differ'})"

@@ -26,7 +26,7 @@ from pydbsync.ops.answers import exact_rows
 from pydbsync.ops.capture import CaptureSettings, run_capture
 from pydbsync.ops.capture.binlog import kinds
 from pydbsync.ops.capture.binlog.reader import BinlogPlace, BinlogReader
-from pydbsync.ops.cutover.work import Way
+from pydbsync.ops.cutover.work import Direction
 from pydbsync.ops.verify.place import carries
 from pydbsync.places import parse_position
 from pydbsync.plan.canonical import canonical_bytes
@@ -105,7 +105,9 @@ def _shown(row: Mapping[str, Any] | None) -> str:
     return text if len(text) <= 300 else f"{text[:300]}…"
 
 
-def read_changes(way: Way, last: Iterable[Last], stop: threading.Event) -> list[tuple[bytes, RowChange | SchemaChange]]:
+def read_changes(
+    way: Direction, last: Iterable[Last], stop: threading.Event
+) -> list[tuple[bytes, RowChange | SchemaChange]]:
     """(message, change) of all that lies in the source's binlog behind what was applied, in its order.
 
     Reads the binlog from the transaction in which the oldest queue stood. Raises OperationError where the source has

@@ -25,9 +25,9 @@ from pydbsync.config.file import load_settings
 from pydbsync.errors import ApplyError, ConfigError, OperationError, TransientError
 from pydbsync.ops.cutover.drill_orders import (
     TABLE,
+    OrderRow,
+    OrderRows,
     Orders,
-    Row,
-    Rows,
     connected,
     differences,
     open_for_writes,
@@ -115,7 +115,7 @@ class Drill:
         self._tell(f"{found.name}: tables, capture and replay; writes that are carried over")
         self._prepare()
         self._begin()
-        rows: Rows = {}
+        rows: OrderRows = {}
         self._orders.write(self._source, rows, _CARRIED)
         self._wait(lambda: rows_of(self._target) == rows, "the target to hold what was written")
         with self._measured(found, "failover"):
@@ -185,7 +185,10 @@ class Drill:
             return False
 
     def _compare(
-        self, found: Ending, written: Sequence[tuple[str, Row | None, Row | None]], listed: Sequence[Mapping[str, Any]]
+        self,
+        found: Ending,
+        written: Sequence[tuple[str, OrderRow | None, OrderRow | None]],
+        listed: Sequence[Mapping[str, Any]],
     ) -> None:
         known = [f"{kind}: {old} -> {new}" for kind, old, new in written]
         told = [f"{each['kind']}: {row_of(each['before'])} -> {row_of(each['after'])}" for each in listed]

@@ -13,8 +13,8 @@ from pydbsync.config.servers import TargetSettings
 from pydbsync.ops.cutover.sessions import ReadOnly, read_only_statements
 
 TABLE = f"{DRILL_DATABASE}.orders"
-Row: TypeAlias = "tuple[int, str, str | None]"
-Rows: TypeAlias = "dict[int, Row]"
+OrderRow: TypeAlias = "tuple[int, str, str | None]"
+OrderRows: TypeAlias = "dict[int, OrderRow]"
 _HERE = 15
 
 
@@ -25,9 +25,11 @@ class Orders:
         self._chosen = random.Random(seed)  # noqa: S311
         self._number = 0
 
-    def write(self, server: TargetSettings, rows: Rows, count: int) -> list[tuple[str, Row | None, Row | None]]:
+    def write(
+        self, server: TargetSettings, rows: OrderRows, count: int
+    ) -> list[tuple[str, OrderRow | None, OrderRow | None]]:
         """Transactions of one to three changes; each change that was committed, with its row before and after."""
-        written: list[tuple[str, Row | None, Row | None]] = []
+        written: list[tuple[str, OrderRow | None, OrderRow | None]] = []
         with connected(server) as connection:
             for _ in range(count):
                 draft, changes = dict(rows), []
@@ -43,13 +45,13 @@ class Orders:
                 written += changes
         return written
 
-    def _change(self, connection: Connection, rows: Rows) -> tuple[str, Row | None, Row | None]:
+    def _change(self, connection: Connection, rows: OrderRows) -> tuple[str, OrderRow | None, OrderRow | None]:
         self._number += 1
         kind = self._chosen.choice(("insert", "insert", "update", "update", "delete")) if rows else "insert"
         if kind == "insert":
             token = f"order {self._number} ü"
             connection.run(f"INSERT INTO {TABLE} (token) VALUES (%s)", (token,))
-            row: Row = (int(connection.value("SELECT LAST_INSERT_ID()")), token, None)
+            row: OrderRow = (int(connection.value("SELECT LAST_INSERT_ID()")), token, None)
             rows[row[0]] = row
             return kind, None, row
         old = rows[self._chosen.choice(sorted(rows))]
@@ -57,13 +59,13 @@ class Orders:
             connection.run(f"DELETE FROM {TABLE} WHERE id = %s", (old[0],))
             del rows[old[0]]
             return kind, old, None
-        new: Row = (old[0], old[1], f"changed {self._number}")
+        new: OrderRow = (old[0], old[1], f"changed {self._number}")
         connection.run(f"UPDATE {TABLE} SET note = %s WHERE id = %s", (new[2], new[0]))
         rows[new[0]] = new
         return kind, old, new
 
     def write_here(
-        self, server: TargetSettings, rows: Rows, written: Sequence[tuple[str, Row | None, Row | None]]
+        self, server: TargetSettings, rows: OrderRows, written: Sequence[tuple[str, OrderRow | None, OrderRow | None]]
     ) -> set[int]:
         """What applications write at the target; the ids of rows that the old source has changed too."""
         theirs = sorted({row[0] for _, old, new in written for row in (old, new) if row} & rows.keys())
@@ -80,19 +82,19 @@ class Orders:
         return touched
 
 
-def rows_of(server: TargetSettings) -> Rows:
+def rows_of(server: TargetSettings) -> OrderRows:
     """All that a server holds now, by their ids."""
     with connected(server) as connection:
         return {int(row[0]): (int(row[0]), str(row[1]), row[2]) for row in
                 connection.rows(f"SELECT id, token, note FROM {TABLE}")}  # fmt: skip
 
 
-def row_of(image: Mapping[str, Any] | None) -> Row | None:
+def row_of(image: Mapping[str, Any] | None) -> OrderRow | None:
     """A row as `failover --returned --json` tells it."""
     return None if image is None else (image["id"], image["token"], image["note"])
 
 
-def differences(where: str, wanted: Rows, found: Rows) -> list[str]:
+def differences(where: str, wanted: OrderRows, found: OrderRows) -> list[str]:
     """What a server holds otherwise than it must, a sentence each."""
     return [
         f"{where} has {found.get(number, 'no row')} and not {wanted.get(number, 'no row')}"

@@ -13,7 +13,7 @@ from collections.abc import Container, Mapping, Sequence
 from pydbsync.errors import ApplyError, PydbsyncError
 from pydbsync.killpoints import kill_point
 from pydbsync.ops.cutover.journal import StepRow, Taken
-from pydbsync.ops.cutover.work import Step, StepFailed, Undone, Work
+from pydbsync.ops.cutover.work import CutoverStep, CutoverWork, StepFailed, Undone
 
 OPEN: str = "open"
 """The step from which on nothing is undone."""
@@ -21,7 +21,7 @@ _BLIND_S = 5.0
 """How long a step may take to be undone while the journal's server is away: applications wait."""
 
 
-def is_opened(work: Work, begun: Container[str]) -> bool:
+def is_opened(work: CutoverWork, begun: Container[str]) -> bool:
     """Whether writes may have come in at the server that is gone to: nothing is undone any more then."""
     return OPEN in begun and bool(work.facts.get("opening", True))
 
@@ -29,7 +29,7 @@ def is_opened(work: Work, begun: Container[str]) -> bool:
 class Engine:
     """Runs the steps of one call."""
 
-    def __init__(self, work: Work, steps: Sequence[Step]) -> None:
+    def __init__(self, work: CutoverWork, steps: Sequence[CutoverStep]) -> None:
         self._work = work
         self._steps = steps
         self._begun: set[str] = set()
@@ -81,7 +81,7 @@ class Engine:
                 )
         return rows
 
-    def _do(self, number: int, step: Step) -> None:
+    def _do(self, number: int, step: CutoverStep) -> None:
         work = self._work
         self._begun.add(step.name)
         work.journal.begin_step(work.row.id, number, step.name)
@@ -96,7 +96,7 @@ class Engine:
         kill_point(f"cutover-{step.name}-written")
         work.tell(f"    {time.monotonic() - began:.2f} s: {result}")
 
-    def _failed(self, step: Step, exc: PydbsyncError) -> None:
+    def _failed(self, step: CutoverStep, exc: PydbsyncError) -> None:
         work = self._work
         if is_opened(work, self._begun):
             raise StepFailed(

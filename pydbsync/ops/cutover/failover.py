@@ -17,8 +17,8 @@ from pydbsync.ops.cutover.dangling import Last
 from pydbsync.ops.cutover.fence import parked, source_place
 from pydbsync.ops.cutover.hooks import run_hook
 from pydbsync.ops.cutover.processes import LOOK_S, let_go_on
-from pydbsync.ops.cutover.switch import Open, Retire, StopForth, Switch
-from pydbsync.ops.cutover.work import Step, StepFailed, Way, Work
+from pydbsync.ops.cutover.switch import OpenWrites, Retire, StopForth, Switch
+from pydbsync.ops.cutover.work import CutoverStep, CutoverWork, Direction, StepFailed
 from pydbsync.ops.doctor.finding import counted, listed
 from pydbsync.ops.servers import SYSTEM_DATABASES
 from pydbsync.plan.quoting import quote_name
@@ -30,19 +30,19 @@ _SILENT_CODES = frozenset({2002, 2003, 2006, 2013, 2055})
 another password (1045), this host blocked (1129)."""
 
 
-class Dead(Step):
+class Dead(CutoverStep):
     """Nobody writes at the old source any more."""
 
     name = "check"
     says = "the source must not answer, or be closed"
     limit = "hook_s"
 
-    def do(self, work: Work) -> str:
+    def do(self, work: CutoverWork) -> str:
         if problems := self.look(work):
             raise StepFailed("; ".join(problems))
         return f"{work.way.source} does not take writes"
 
-    def look(self, work: Work) -> list[str]:
+    def look(self, work: CutoverWork) -> list[str]:
         source = work.way.settings.source
         if source is None:
             return []
@@ -61,7 +61,7 @@ class Dead(Step):
         return [f"{work.way.source} answers and takes writes: `pydbsync cutover` goes over without a loss; or close it"]
 
 
-class Arrive(Step):
+class Arrive(CutoverStep):
     """All that the broker has is applied."""
 
     name = "drain"
@@ -72,7 +72,7 @@ class Arrive(Step):
         """`leaves_queues`: the broker is dead too, and what it holds is listed from the old source's binlog later."""
         self._leaves_queues = leaves_queues
 
-    def do(self, work: Work) -> str:
+    def do(self, work: CutoverWork) -> str:
         let_go_on(work, work.way)  # a cut-over that is given up may have kept its workers still
         if self._leaves_queues:
             work.problem(
@@ -87,14 +87,14 @@ class Arrive(Step):
         return "; ".join(said(Last(**each)) for each in last)
 
 
-class Gap(Step):
+class SkipNumbers(CutoverStep):
     """Numbers that the old source may have given out and nobody has seen are not given out again."""
 
     name = "carry"
     says = "leave a gap behind the last number of each table"
     limit = "carry_s"
 
-    def do(self, work: Work) -> str:
+    def do(self, work: CutoverWork) -> str:
         target = work.servers().target
         work.waits_for = "a transaction or LOCK TABLES may keep a table from being altered (SHOW PROCESSLIST)"
         if "gap" not in work.facts:
@@ -126,7 +126,7 @@ class Gap(Step):
             f" of the old source cannot be read: make those that are missing{said}"
         )
 
-    def _sequences(self, work: Work) -> str:
+    def _sequences(self, work: CutoverWork) -> str:
         """Replay does not move them, and the source cannot be asked: each comes behind the last number that a column
         with it as its default holds, with the gap. What used numbers otherwise only a person knows."""
         target = work.servers().target
@@ -156,7 +156,7 @@ def left_out(number: int, gap: int, last: int | None) -> int:
 class FailoverSwitch(Switch):
     """As a cut-over's, but that nobody can look whether the old source was written to."""
 
-    def do(self, work: Work) -> str:
+    def do(self, work: CutoverWork) -> str:
         way = work.way
         work.ask_person(
             f"Open {way.target} and send the applications there? What {way.source} has beyond it is settled later."
@@ -168,12 +168,20 @@ class FailoverSwitch(Switch):
         return f"the applications are sent to {way.target}" + (f" ({said})" if said else "")
 
 
-def failover_steps(*, leaves_queues: bool = False) -> list[Step]:
+def failover_steps(*, leaves_queues: bool = False) -> list[CutoverStep]:
     """In their order; up to the opening they are undone where one fails."""
-    return [Dead(), Arrive(leaves_queues=leaves_queues), StopForth(), Gap(), FailoverSwitch(), Open(), Retire()]
+    return [
+        Dead(),
+        Arrive(leaves_queues=leaves_queues),
+        StopForth(),
+        SkipNumbers(),
+        FailoverSwitch(),
+        OpenWrites(),
+        Retire(),
+    ]
 
 
-def places(work: Work) -> list[Last]:
+def places(work: CutoverWork) -> list[Last]:
     """Up to where each queue is applied. Raises StepFailed for one that never was."""
     found = []
     target = work.servers().target
@@ -196,7 +204,7 @@ def said(last: Last) -> str:
     return f"{last.stream} is applied up to {last.position}{gtids}, the newest change of {last.newest} UTC"
 
 
-def not_empty(work: Work, way: Way) -> str:
+def not_empty(work: CutoverWork, way: Direction) -> str:
     """Empty where no message waits in the direction's queues and no worker holds one; else which does."""
     depths = queue_depths(way)
     target = work.servers(way).target
@@ -215,7 +223,7 @@ def not_empty(work: Work, way: Way) -> str:
     return ""
 
 
-def queue_depths(way: Way) -> dict[str, int]:
+def queue_depths(way: Direction) -> dict[str, int]:
     """Messages that wait, by queue. Raises StepFailed where RabbitMQ cannot be asked."""
     found: dict[str, int] = {}
     try:

@@ -15,7 +15,7 @@ from pydbsync.ops.cutover.events import disable_events, enable_events, enabled_e
 from pydbsync.ops.cutover.hooks import run_hook
 from pydbsync.ops.cutover.sessions import ReadOnly, end_sessions, privileged, read_only, set_read_only
 from pydbsync.ops.cutover.statements import concerning, drops_trigger
-from pydbsync.ops.cutover.work import Step, StepFailed, Way, Work
+from pydbsync.ops.cutover.work import CutoverStep, CutoverWork, Direction, StepFailed
 from pydbsync.ops.doctor.finding import counted, listed
 from pydbsync.ops.doctor.source import prepared_transactions
 from pydbsync.ops.heartbeat import beat_once
@@ -28,7 +28,7 @@ _POLL_S = 0.02
 _PATIENCE_S = 0.5
 
 
-def parked(target: Server, way: Way) -> list[str]:
+def parked(target: Server, way: Direction) -> list[str]:
     """What is parked in the direction."""
     try:
         count = int(target.value(
@@ -44,7 +44,7 @@ def parked(target: Server, way: Way) -> list[str]:
     )
 
 
-class Fence(Step):
+class Fence(CutoverStep):
     """No write of an application gets into the server that is left."""
 
     name = "fence"
@@ -56,7 +56,7 @@ class Fence(Step):
     def __init__(self) -> None:
         self._ended = 0
 
-    def do(self, work: Work) -> str:
+    def do(self, work: CutoverWork) -> str:
         way = work.way
         servers = work.servers()
         if "fence" not in work.facts:
@@ -85,11 +85,11 @@ class Fence(Step):
         note = f"; these may write all the same: {listed(may)}" if may else ""
         return f"{way.source} takes no writes of applications any more; ended: {counted(ended, 'session')}{note}"
 
-    def _end_sessions(self, work: Work) -> int:
+    def _end_sessions(self, work: CutoverWork) -> int:
         self._ended += end_applications(work, work.servers().source)
         return self._ended
 
-    def undo(self, work: Work) -> str:
+    def undo(self, work: CutoverWork) -> str:
         found = work.facts.get("fence")
         if found is None:
             return ""
@@ -106,26 +106,26 @@ class Fence(Step):
         enable_events(source, [each for each in found["events"] if each not in now])
         return f"{way.source} takes writes as before"
 
-    def still(self, work: Work) -> None:
+    def still(self, work: CutoverWork) -> None:
         if by_hook(work) or "retired" in work.facts:
             return
         if not read_only(work.servers().source).read_only:
             raise StepFailed(f"{work.way.source} is not read_only any more: writes may have come in")
 
 
-def by_hook(work: Work) -> bool:
+def by_hook(work: CutoverWork) -> bool:
     """Whether the server was closed by the operator's hook."""
     return bool(work.facts.get("fence", {}).get("hook", work.plan.hooks.fence))
 
 
-class Drain(Step):
+class Drain(CutoverStep):
     """All that was written before the fence is applied."""
 
     name = "drain"
     says = "wait until every queue has been applied up to the fence"
     limit = "drain_s"
 
-    def do(self, work: Work) -> str:
+    def do(self, work: CutoverWork) -> str:
         began = time.monotonic()
         place = SourcePlace(*work.facts["fence_place"])
         while problem := not_passed(work, work.way, place):
@@ -137,13 +137,13 @@ class Drain(Step):
         return f"{counted(count, 'queue')} applied up to {place}, after {time.monotonic() - began:.2f} s"
 
 
-def end_applications(work: Work, source: Server) -> int:
+def end_applications(work: CutoverWork, source: Server) -> int:
     """The sessions that the plan means; how many there were."""
     return end_sessions(work, source, work.plan.sessions, own_users(work))
 
 
 @contextmanager
-def applications_ended(work: Work) -> Iterator[None]:
+def applications_ended(work: CutoverWork) -> Iterator[None]:
     """What is done at the server that is left waits for none that has come again since the fence, and holds a table: a
     transaction that has read it is enough."""
     source, over = work.servers().source.another(), threading.Event()
@@ -163,13 +163,13 @@ def applications_ended(work: Work) -> Iterator[None]:
         source.close()
 
 
-def own_users(work: Work) -> set[str]:
+def own_users(work: CutoverWork) -> set[str]:
     """The users as whom we and our tools are at the server that is left."""
     servers = (work.way.settings.source, work.back.settings.target)
     return {str(each.connect.get("user", "")) for each in servers if each is not None}
 
 
-def beat(work: Work, way: Way) -> bool:
+def beat(work: CutoverWork, way: Direction) -> bool:
     """Write the heartbeat once, where a queue carries it: so each of them gets something to apply that is new."""
     if not any(carries(queue, way.settings.heartbeat_table) for queue in way.settings.queues):
         return False
@@ -190,7 +190,7 @@ def beat(work: Work, way: Way) -> bool:
     return True
 
 
-def source_place(work: Work, way: Way) -> SourcePlace:
+def source_place(work: CutoverWork, way: Direction) -> SourcePlace:
     """The end of the binlog of the direction's source now. Raises StepFailed where it cannot be seen."""
     servers = work.servers(way)
     streams = Streams(way.settings, servers.source, servers.target)
@@ -200,7 +200,7 @@ def source_place(work: Work, way: Way) -> SourcePlace:
     return place
 
 
-def tables_of(work: Work, way: Way, *, with_heartbeat: bool = False) -> dict[str, list[TableName]]:
+def tables_of(work: CutoverWork, way: Direction, *, with_heartbeat: bool = False) -> dict[str, list[TableName]]:
     """The source's tables that take part, by the stream that carries them; looked up once a step."""
     if (found := work.tables.get((way.name, with_heartbeat))) is not None:
         return found
@@ -221,7 +221,7 @@ def tables_of(work: Work, way: Way, *, with_heartbeat: bool = False) -> dict[str
     return found
 
 
-def not_passed(work: Work, way: Way, place: SourcePlace, *, with_heartbeat: bool = False) -> str:
+def not_passed(work: CutoverWork, way: Direction, place: SourcePlace, *, with_heartbeat: bool = False) -> str:
     """Empty where every queue of the direction has been applied up to the place; else which has not, in a sentence.
 
     Raises StepFailed where it cannot be told.
@@ -245,7 +245,7 @@ def not_passed(work: Work, way: Way, place: SourcePlace, *, with_heartbeat: bool
     return ""
 
 
-def assert_quiet(work: Work, way: Way, begin: SourcePlace) -> SourcePlace:
+def assert_quiet(work: CutoverWork, way: Direction, begin: SourcePlace) -> SourcePlace:
     """Nothing was written at the direction's source since then but by us, who drop triggers there; the end of its
     binlog. Raises StepFailed."""
     servers = work.servers(way)

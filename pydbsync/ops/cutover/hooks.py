@@ -19,7 +19,7 @@ from typing import BinaryIO
 from pydbsync.config.servers import TargetSettings
 from pydbsync.killpoints import kill_point
 from pydbsync.ops.cutover.proc import stat_fields
-from pydbsync.ops.cutover.work import StepFailed, Way, Work
+from pydbsync.ops.cutover.work import CutoverWork, Direction, StepFailed
 from pydbsync.process.logs import masked
 
 _SHOWN = 2000
@@ -27,7 +27,9 @@ _NOTHING = "it said nothing"
 _LOOK_S = 0.05
 
 
-def run_hook(work: Work, name: str, command: str, *, way: Way, more: Mapping[str, str] | None = None) -> str:
+def run_hook(
+    work: CutoverWork, name: str, command: str, *, way: Direction, more: Mapping[str, str] | None = None
+) -> str:
     """What it wrote, its end. `way` tells from which server to which. Raises StepFailed for another end than 0."""
     environment = {
         **os.environ,
@@ -71,7 +73,7 @@ def run_hook(work: Work, name: str, command: str, *, way: Way, more: Mapping[str
     return said if said != _NOTHING else ""
 
 
-def _said(work: Work, output: BinaryIO) -> str:
+def _said(work: CutoverWork, output: BinaryIO) -> str:
     """The end of what it wrote, without passwords."""
     size = output.seek(0, os.SEEK_END)
     output.seek(max(0, size - 4 * _SHOWN))
@@ -80,7 +82,7 @@ def _said(work: Work, output: BinaryIO) -> str:
     return masked(text, secrets)[-_SHOWN:] or _NOTHING
 
 
-def _wait_for_former(work: Work, limit_s: float) -> None:
+def _wait_for_former(work: CutoverWork, limit_s: float) -> None:
     """A hook whose caller was killed goes on: let it end, or end it when its time is over."""
     former = work.facts.get("hook")
     if not former:

@@ -71,7 +71,7 @@ class StepRow(NamedTuple):
     seconds: float | None
 
 
-class Journal:
+class CutoverJournal:
     """The runs of one plan at one server. Raises TransientError, PermanentError."""
 
     def __init__(self, settings: Settings, plan: str) -> None:
@@ -260,9 +260,9 @@ def _seconds(value: object) -> float | None:
     return None if value is None else float(str(value))
 
 
-def open_journal(settings: Settings, plan: str) -> Journal:
+def open_journal(settings: Settings, plan: str) -> CutoverJournal:
     """As the constructor; a server that is away is a ConfigError that names its key."""
     try:
-        return Journal(settings, plan)
+        return CutoverJournal(settings, plan)
     except TransientError as exc:
         raise ConfigError(str(exc), key=settings.target.key) from exc

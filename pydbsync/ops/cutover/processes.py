@@ -28,7 +28,7 @@ from pydbsync.apply.tables.progress import FRESH
 from pydbsync.errors import ApplyError
 from pydbsync.ops.cutover.hooks import run_hook
 from pydbsync.ops.cutover.proc import arguments, stat_fields
-from pydbsync.ops.cutover.work import StepFailed, Way, Work
+from pydbsync.ops.cutover.work import CutoverWork, Direction, StepFailed
 from pydbsync.plan.quoting import quote_name
 from pydbsync.source.connection import connection_name, connection_parameters
 
@@ -58,7 +58,7 @@ class Running(NamedTuple):
         return f"{self.kind} {self.name} (pid {self.pid} on {self.host})"
 
 
-def running(connection: Connection, way: Way) -> list[Running]:
+def running(connection: Connection, way: Direction) -> list[Running]:
     """The workers and captures of a direction that have written lately, as its target knows them."""
     schema = quote_name(way.settings.state_schema)
     streams = tuple(queue.stream for queue in way.settings.queues) or ("",)
@@ -78,7 +78,7 @@ def running(connection: Connection, way: Way) -> list[Running]:
     return found
 
 
-def keep_still(work: Work, way: Way) -> None:
+def keep_still(work: CutoverWork, way: Direction) -> None:
     """Have no worker of the direction write any more, and wait until each has obeyed."""
     target = work.servers(way).target
     table = PauseTable(way.settings.state_schema)
@@ -98,7 +98,7 @@ def keep_still(work: Work, way: Way) -> None:
             work.wait(LOOK_S)
 
 
-def let_go_on(work: Work, way: Way) -> None:
+def let_go_on(work: CutoverWork, way: Direction) -> None:
     """End our pauses of the direction; those of an operator stay."""
     table = PauseTable(way.settings.state_schema)
     streams = {queue.stream for queue in way.settings.queues}
@@ -111,11 +111,11 @@ def let_go_on(work: Work, way: Way) -> None:
     work.servers(way).target.call(remove)
 
 
-def _reason(work: Work, way: Way) -> str:
+def _reason(work: CutoverWork, way: Direction) -> str:
     return f"the direction {way.name} of the plan {work.plan.name} is over"
 
 
-def empty_queues(way: Way) -> int:
+def empty_queues(way: Direction) -> int:
     """Remove what waits in the direction's queues, and say how many. All of it lies before the place where its capture
     begins now, at which both servers were found equal."""
     removed = 0
@@ -134,12 +134,12 @@ def empty_queues(way: Way) -> int:
     return removed
 
 
-def capture_name(work: Work, way: Way) -> str:
+def capture_name(work: CutoverWork, way: Direction) -> str:
     """Of the capture that we start: another one each run, since each begins anew."""
     return f"{way.name}-{work.row.id}-{zlib.crc32(work.plan.name.encode()):08x}"
 
 
-def forget_capture(work: Work, way: Way) -> None:
+def forget_capture(work: CutoverWork, way: Direction) -> None:
     """A state of this name would have capture go on where that one was, and not begin where it has to: what the other
     direction wrote in between would come back to where it was written."""
     target, name = work.servers(way).target, capture_name(work, way)
@@ -152,7 +152,7 @@ def forget_capture(work: Work, way: Way) -> None:
                 raise
 
 
-def start_replay(work: Work, way: Way) -> None:
+def start_replay(work: CutoverWork, way: Direction) -> None:
     """Have workers follow the direction's queues, unless they do; returns when they do."""
     target = work.servers(way).target
     streams = [CheckpointRow(schema=way.settings.state_schema, stream=each.stream) for each in way.settings.queues]
@@ -161,7 +161,7 @@ def start_replay(work: Work, way: Way) -> None:
     wait_for_workers(work, way)
 
 
-def start(work: Work, way: Way, place: str) -> None:
+def start(work: CutoverWork, way: Direction, place: str) -> None:
     """Capture from `place` on, and replay; those that run are left alone. Returns when both are at work."""
     if work.plan.hooks.start:
         run_hook(
@@ -174,7 +174,7 @@ def start(work: Work, way: Way, place: str) -> None:
         _start_capture(work, way, place)
 
 
-def wait_for_workers(work: Work, way: Way) -> None:
+def wait_for_workers(work: CutoverWork, way: Direction) -> None:
     """Until a worker follows each queue of the direction."""
     target = work.servers(way).target
     missing = {queue.stream for queue in way.settings.queues}
@@ -186,7 +186,7 @@ def wait_for_workers(work: Work, way: Way) -> None:
             work.wait(LOOK_S)
 
 
-def _start_capture(work: Work, way: Way, place: str) -> None:
+def _start_capture(work: CutoverWork, way: Direction, place: str) -> None:
     name, schema = capture_name(work, way), way.settings.state_schema
     target = work.servers(way).target
     if target.value(f"SELECT IS_USED_LOCK({_CAPTURE_LOCK})", (schema, name)) is None:
@@ -203,7 +203,7 @@ def _start_capture(work: Work, way: Way, place: str) -> None:
         work.wait(LOOK_S)
 
 
-def assert_capturing(work: Work, way: Way) -> None:
+def assert_capturing(work: CutoverWork, way: Direction) -> None:
     """Raises StepFailed with what it said where the capture that we have started has ended: it would be waited for in
     vain."""
     if work.plan.hooks.start:
@@ -219,11 +219,11 @@ def assert_capturing(work: Work, way: Way) -> None:
     raise StepFailed(f"capture {name} has ended; the last that {log} says: {said[-1000:]}")
 
 
-def _log_of(work: Work, way: Way, command: str) -> Path:
+def _log_of(work: CutoverWork, way: Direction, command: str) -> Path:
     return Path(work.plan.log_folder) / f"{work.plan.name}-{way.name}-{command}.log"
 
 
-def _spawn(work: Work, way: Way, *arguments: str) -> None:
+def _spawn(work: CutoverWork, way: Direction, *arguments: str) -> None:
     """A process that outlives us, with what it says in a file of the plan's log folder."""
     command, *options = arguments
     log = _log_of(work, way, command)
@@ -238,7 +238,7 @@ def _spawn(work: Work, way: Way, *arguments: str) -> None:
     process.returncode = 0  # it outlives this object; without this, Popen warns of a child still running
 
 
-def end(work: Work, way: Way) -> str:
+def end(work: CutoverWork, way: Direction) -> str:
     """End capture and replay of a direction. Raises StepFailed for what runs on another machine and has no hook."""
     if work.plan.hooks.stop:
         run_hook(work, "stop", work.plan.hooks.stop, way=way)
@@ -265,7 +265,7 @@ def end(work: Work, way: Way) -> str:
     )  # fmt: skip
 
 
-def _at_work(connection: Connection, way: Way) -> Iterator[Running]:
+def _at_work(connection: Connection, way: Direction) -> Iterator[Running]:
     """Those whose lock is held or whose process is there; a row alone may be that of one that was killed."""
     for each in running(connection, way):
         if each.host == socket.gethostname() and _owner(each.pid) is None:

@@ -9,13 +9,13 @@ from pydbsync.engine.routing import router_from
 from pydbsync.model import TableName
 from pydbsync.ops.copy.definitions import Inventory, read_inventory
 from pydbsync.ops.copy.programs import Program, make_programs, read_events, read_routines, read_views
-from pydbsync.ops.cutover.work import Way, Work
+from pydbsync.ops.cutover.work import CutoverWork, Direction
 from pydbsync.ops.servers import Server
 from pydbsync.plan.quoting import quote_name, quote_table
 from pydbsync.route.filters import Filters
 
 
-def make_missing(work: Work) -> list[str]:
+def make_missing(work: CutoverWork) -> list[str]:
     """Make views, routines, events and sequences that only the server has that is left; they are told. Events come
     disabled, and run when the other server is opened; sequences begin, and their place comes with the counters."""
     servers, router = work.servers(), router_from(work.way.settings)
@@ -48,7 +48,7 @@ def make_missing(work: Work) -> list[str]:
     ]
 
 
-def inventory_of(way: Way, source: Connection) -> Inventory:
+def inventory_of(way: Direction, source: Connection) -> Inventory:
     """The tables and views of the direction's source that take part."""
     return read_inventory(
         source, router_from(way.settings), chosen=Filters(),

@@ -18,14 +18,14 @@ from pydbsync.errors import ApplyError, PydbsyncError
 from pydbsync.ops.copy.programs import read_triggers
 from pydbsync.ops.counters import behind_of
 from pydbsync.ops.cutover.carry import reported
-from pydbsync.ops.cutover.check import Check, doctor_errors
+from pydbsync.ops.cutover.check import MayBegin, doctor_errors
 from pydbsync.ops.cutover.comparison import compare
 from pydbsync.ops.cutover.events import enabled_events
 from pydbsync.ops.cutover.fence import beat, not_passed, source_place
-from pydbsync.ops.cutover.journal import Journal
+from pydbsync.ops.cutover.journal import CutoverJournal
 from pydbsync.ops.cutover.programs import inventory_of, programs_at, read_all
 from pydbsync.ops.cutover.sessions import privileged
-from pydbsync.ops.cutover.work import Step, StepFailed, Way, Work
+from pydbsync.ops.cutover.work import CutoverStep, CutoverWork, Direction, StepFailed
 from pydbsync.ops.doctor.finding import counted, listed
 from pydbsync.ops.servers import Server
 from pydbsync.plan.quoting import quote_name
@@ -51,7 +51,7 @@ class Measured(msgspec.Struct, frozen=True):
         return found[half] if len(found) % 2 else (found[half - 1] + found[half]) / 2
 
 
-class Sample(msgspec.Struct, frozen=True):
+class RehearsalSample(msgspec.Struct, frozen=True):
     """What the workers said at a moment of the rehearsal."""
 
     at_s: float
@@ -75,7 +75,7 @@ class Rehearsal(msgspec.Struct):
     """What a person should know before."""
     steps: list[tuple[str, str, str]] = []
     """(name, what it does, its undo)"""
-    samples: list[Sample] = []
+    samples: list[RehearsalSample] = []
 
     @property
     def predicted_s(self) -> float:
@@ -88,7 +88,7 @@ class Rehearsal(msgspec.Struct):
         return sum(min(part.seconds) for part in self.parts), sum(max(part.seconds) for part in self.parts)
 
 
-def rehearse(work: Work, steps: Sequence[Step], *, drains: int, verifies: int) -> Rehearsal:
+def rehearse(work: CutoverWork, steps: Sequence[CutoverStep], *, drains: int, verifies: int) -> Rehearsal:
     """Measure. Raises Stopped, TransientError where a server stays away."""
     way = work.way
     began = time.monotonic()
@@ -109,11 +109,11 @@ def rehearse(work: Work, steps: Sequence[Step], *, drains: int, verifies: int) -
     return found
 
 
-def _look(work: Work, found: Rehearsal) -> None:
+def _look(work: CutoverWork, found: Rehearsal) -> None:
     way, servers = work.way, work.servers()
     work.tell("doctor, rights, what is parked, what is behind")
     # How old the last comparison is says nothing: one is made here.
-    found.stops += Check(asks_age=False).look(work)
+    found.stops += MayBegin(asks_age=False).look(work)
     # What fires at the server that is left goes along.
     moves = (
         ("target-triggers", work.plan.triggers), ("target-events", work.plan.events),
@@ -142,14 +142,14 @@ def _attempt(what: str, ask: Callable[[], list[str]]) -> list[str]:
         return [f"{what} cannot be looked at: {exc}"]
 
 
-def _triggers(work: Work) -> list[str]:
+def _triggers(work: CutoverWork) -> list[str]:
     found = work.servers().source.call(lambda source: read_triggers(source, inventory_of(work.way, source).tables))
     if not found:
         return []
     return [f"{counted(len(found), 'trigger')} would move to {work.way.target}: {listed(each.name for each in found)}"]
 
 
-def _programs(work: Work) -> list[str]:
+def _programs(work: CutoverWork) -> list[str]:
     servers, router = work.servers(), router_from(work.way.settings)
     there = programs_at(servers.target)
     missing = [
@@ -160,7 +160,7 @@ def _programs(work: Work) -> list[str]:
     return [f"these would be made at {work.way.target}: {listed(missing)}"] if missing else []
 
 
-def _measure(work: Work, found: Rehearsal, *, drains: int, verifies: int) -> None:
+def _measure(work: CutoverWork, found: Rehearsal, *, drains: int, verifies: int) -> None:
     work.tell(f"{drains} drains: a change written now, until every queue has applied it")
     found.parts.append(Measured("drain", "until every queue is applied up to the fence",
                                 tuple(_drain(work) for _ in range(drains))))  # fmt: skip
@@ -207,7 +207,7 @@ def _is_late(found: Rehearsal, name: str, limit_s: float) -> bool:
     return any(part.name == name and max(part.seconds) > limit_s for part in found.parts)
 
 
-def _drain(work: Work) -> float:
+def _drain(work: CutoverWork) -> float:
     beat(work, work.way)
     place, began = source_place(work, work.way), time.monotonic()
     while not_passed(work, work.way, place):
@@ -215,7 +215,7 @@ def _drain(work: Work) -> float:
     return time.monotonic() - began
 
 
-def _arm(back: Way) -> float:
+def _arm(back: Direction) -> float:
     """A capture that reads what is in the binlog now, to nowhere: its start is that of the real one."""
     began = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="pydbsync-rehearsal-") as folder:
@@ -229,7 +229,7 @@ def _arm(back: Way) -> float:
     return time.monotonic() - began
 
 
-def _from_journal(journal: Journal, plan: str) -> dict[str, list[float]]:
+def _from_journal(journal: CutoverJournal, plan: str) -> dict[str, list[float]]:
     schema = quote_name(journal.schema)
     found: dict[str, list[float]] = {}
     for name, seconds in journal.connection.rows(
@@ -245,7 +245,7 @@ def _from_journal(journal: Journal, plan: str) -> dict[str, list[float]]:
 class Sampler:
     """Looks at the workers of the direction twice a second, from a connection of its own."""
 
-    def __init__(self, work: Work, samples: list[Sample]) -> None:
+    def __init__(self, work: CutoverWork, samples: list[RehearsalSample]) -> None:
         self._settings = work.way.settings
         self._samples = samples
         self._over = threading.Event()
@@ -273,7 +273,9 @@ class Sampler:
                 )
                 lag, rate, depth = rows[0]
                 self._samples.append(
-                    Sample(round(time.monotonic() - began, 2), float(lag or 0), float(rate or 0), float(depth or 0))
+                    RehearsalSample(
+                        round(time.monotonic() - began, 2), float(lag or 0), float(rate or 0), float(depth or 0)
+                    )
                 )
         except PydbsyncError:
             return  # a plot that ends is no reason to end a rehearsal

@@ -28,16 +28,16 @@ from pydbsync.ops.cutover.processes import empty_queues, end, forget_capture, le
 from pydbsync.ops.cutover.sessions import ReadOnly, end_sessions, set_read_only
 from pydbsync.ops.cutover.triggers import drop_triggers, keep_triggers, make_triggers
 from pydbsync.ops.cutover.way_back import Arm
-from pydbsync.ops.cutover.work import Way, Work
+from pydbsync.ops.cutover.work import CutoverWork, Direction
 from pydbsync.ops.doctor.finding import counted, listed
 from pydbsync.ops.verify.place import SourcePlace
 from pydbsync.places import parse_position
 from pydbsync.plan.quoting import quote_name
 
-Policy: TypeAlias = Literal["policies", "source", "target", "ask"]
-POLICIES: tuple[Policy, ...] = ("policies", "source", "target", "ask")
+Preference: TypeAlias = Literal["policies", "source", "target", "ask"]
+POLICIES: tuple[Preference, ...] = ("policies", "source", "target", "ask")
 """Who wins where both servers changed a row: what `conflicts` of the configuration says, one of them, or a person."""
-Change: TypeAlias = "tuple[bytes, RowChange | SchemaChange]"
+ReturnedChange: TypeAlias = "tuple[bytes, RowChange | SchemaChange]"
 _UNDO = "undo"
 _KEYLESS = "unknown"
 
@@ -57,7 +57,7 @@ class Returned(msgspec.Struct):
 class Return:
     """Everything here can be called again."""
 
-    def __init__(self, work: Work, choose: Callable[[Dangling], bool]) -> None:
+    def __init__(self, work: CutoverWork, choose: Callable[[Dangling], bool]) -> None:
         """`choose` asks a person whether a change is carried over."""
         self._work = work
         self._choose = choose
@@ -92,7 +92,7 @@ class Return:
         kill_point("failover-returned-closed")
         return f"{way.source} is closed, {counted(ended, 'session')} ended, {counted(len(events), 'event')} disabled"
 
-    def changes(self) -> list[Change]:
+    def changes(self) -> list[ReturnedChange]:
         """All that is dangling: once they are being settled, only what was there when that began, for undoing them
         writes at the old source too."""
         found = read_changes(self._work.way, [Last(**each) for each in self._work.facts["last"]], self._work.stop)
@@ -102,7 +102,7 @@ class Return:
         until = SourcePlace(*settling["until"])
         return [each for each in found if parse_position(each[1].position or "")[1:] < (until.file, until.offset)]
 
-    def beside(self, changes: Sequence[Change]) -> list[Dangling]:
+    def beside(self, changes: Sequence[ReturnedChange]) -> list[Dangling]:
         """Each beside what the target has now."""
         settings = self._work.way.settings
         return self._work.servers().target.call(lambda connection: list(beside_target(settings, connection, changes)))
@@ -129,7 +129,7 @@ class Return:
     def _is_chosen(self, each: Dangling) -> bool:
         return not each.statement and (each.standing in ("free", "done") or self._choose(each))
 
-    def carry_over(self, changes: Sequence[Change], found: Sequence[Dangling], policy: Policy) -> str:
+    def carry_over(self, changes: Sequence[ReturnedChange], found: Sequence[Dangling], policy: Preference) -> str:
         """Write them at the target, in their order, each compared with the row that is there: a conflict is decided by
         the policies, and written down with its three rows."""
         work, way = self._work, self._work.way
@@ -168,7 +168,7 @@ class Return:
         what = "; ATTENTION: decide the parked ones by `pydbsync conflicts resolve`" if parked else ""
         return f"; conflicts: {said} (`pydbsync conflicts list --stream {stream}`){what}"
 
-    def undo_at_source(self, changes: Sequence[Change], found: Sequence[Dangling]) -> str:
+    def undo_at_source(self, changes: Sequence[ReturnedChange], found: Sequence[Dangling]) -> str:
         """Take them back there, the newest first. Raises OperationError where a schema change is among them."""
         work = self._work
         if statements := [change.sql for _, change in changes if isinstance(change, SchemaChange)]:
@@ -213,7 +213,7 @@ class Return:
             return Arm().do(work)
 
     def _replay(
-        self, messages: Iterable[bytes], way: Way, stream: str, *, config: str = "", may_park: bool = False
+        self, messages: Iterable[bytes], way: Direction, stream: str, *, config: str = "", may_park: bool = False
     ) -> None:
         """By replay itself: what was begun and killed is gone on with, and nothing is written twice."""
         lines = b"".join(message + b"\n" for message in messages)

@@ -12,23 +12,23 @@ import msgspec
 from pydbsync.config.settings import Settings
 from pydbsync.errors import OperationError
 from pydbsync.ops.cutover.carry import Carry
-from pydbsync.ops.cutover.check import Check
+from pydbsync.ops.cutover.check import MayBegin
 from pydbsync.ops.cutover.comparison import Verify
 from pydbsync.ops.cutover.engine import OPEN, Engine, is_opened
 from pydbsync.ops.cutover.failover import failover_steps
 from pydbsync.ops.cutover.fence import Drain, Fence
-from pydbsync.ops.cutover.journal import Command, Journal, RunRow, open_journal, read_runs
+from pydbsync.ops.cutover.journal import Command, CutoverJournal, RunRow, open_journal, read_runs
 from pydbsync.ops.cutover.processes import start_replay
 from pydbsync.ops.cutover.rehearse import Rehearsal, rehearse
-from pydbsync.ops.cutover.switch import Open, Retire, StopForth, Switch
-from pydbsync.ops.cutover.way_back import Arm, Ready, Watch
+from pydbsync.ops.cutover.switch import OpenWrites, Retire, StopForth, Switch
+from pydbsync.ops.cutover.way_back import Arm, Ready, WatchBack
 from pydbsync.ops.cutover.ways import Ways
-from pydbsync.ops.cutover.work import Step, StepFailed, Work
+from pydbsync.ops.cutover.work import CutoverStep, CutoverWork, StepFailed
 
 _T = TypeVar("_T")
 
 
-class Outcome(msgspec.Struct, frozen=True):
+class CutoverOutcome(msgspec.Struct, frozen=True):
     """What a call came to."""
 
     command: str
@@ -41,14 +41,15 @@ class Outcome(msgspec.Struct, frozen=True):
     problems: tuple[str, ...] = ()
 
 
-def steps() -> list[Step]:
+def steps() -> list[CutoverStep]:
     """Of cutover and rollback, which are the same one way and the other."""
     return [
-        Check(), Ready(), Fence(), Drain(), Verify(), StopForth(), Carry(), Arm(), Switch(), Open(), Watch(), Retire(),
+        MayBegin(), Ready(), Fence(), Drain(), Verify(), StopForth(),
+        Carry(), Arm(), Switch(), OpenWrites(), WatchBack(), Retire(),
     ]  # fmt: skip
 
 
-class Call:
+class CutoverCall:
     """One call of a command. Raises ConfigError, OperationError before anything is done."""
 
     def __init__(
@@ -67,7 +68,7 @@ class Call:
         self._tell, self._ask, self._log, self._stop = tell, ask, log, stop
         self._way, self._back = (ways.back, ways.forth) if is_back else ways.of(command)
 
-    def failover(self, *, undo: bool = False, leaves_queues: bool = False) -> Outcome:
+    def failover(self, *, undo: bool = False, leaves_queues: bool = False) -> CutoverOutcome:
         """Open the target of a dead source; `leaves_queues` where the broker is dead too."""
         journal = open_journal(self._way.settings, self._ways.plan.name)
         try:
@@ -105,7 +106,7 @@ class Call:
         finally:
             journal.close()
 
-    def returned(self, settle: Callable[[Work], _T]) -> _T:
+    def returned(self, settle: Callable[[CutoverWork], _T]) -> _T:
         """What `settle` does with the old source that is back. Raises OperationError where no failover is over."""
         journal = open_journal(self._way.settings, self._ways.plan.name)
         try:
@@ -119,7 +120,7 @@ class Call:
         finally:
             journal.close()
 
-    def look(self, look: Callable[[Work], _T]) -> _T:
+    def look(self, look: Callable[[CutoverWork], _T]) -> _T:
         """What `look` finds; nothing is written down."""
         journal = open_journal(self._way.settings, self._ways.plan.name)
         try:
@@ -131,7 +132,7 @@ class Call:
         finally:
             journal.close()
 
-    def _noted(self, work: Work) -> Work:
+    def _noted(self, work: CutoverWork) -> CutoverWork:
         """What the steps are about, as it was when they began. Raises OperationError where the plan says another thing
         now: what was done could neither be gone on with nor undone."""
         back = self._back.settings
@@ -155,7 +156,7 @@ class Call:
             work.keep("streams", now["streams"])
         return work
 
-    def run(self, *, undo: bool = False) -> Outcome:
+    def run(self, *, undo: bool = False) -> CutoverOutcome:
         """Go the way, or go on with it; `undo` takes back what an earlier call has left."""
         journal = open_journal(self._way.settings, self._ways.plan.name)
         other = open_journal(self._back.settings, self._ways.plan.name)
@@ -183,13 +184,13 @@ class Call:
         finally:
             journal.close()
 
-    def _work(self, journal: Journal, row: RunRow) -> Work:
-        return Work(
+    def _work(self, journal: CutoverJournal, row: RunRow) -> CutoverWork:
+        return CutoverWork(
             plan=self._ways.plan, command=self._command, way=self._way, back=self._back, journal=journal, row=row,
             tell=self._tell, ask=self._ask, log=self._log, facts=dict(row.facts), asked_to_stop=self._stop,
         )  # fmt: skip
 
-    def _row(self, journal: Journal, other: Journal, *, undo: bool) -> RunRow:
+    def _row(self, journal: CutoverJournal, other: CutoverJournal, *, undo: bool) -> RunRow:
         self._assert_alone(journal)
         self._assert_alone(other)
         theirs, ours = other.newest(), journal.newest()
@@ -222,7 +223,7 @@ class Call:
         )
         return journal.begin(self._command, turn=max(here, there) + 1, source=self._way.source, target=self._way.target)
 
-    def _assert_alone(self, journal: Journal) -> None:
+    def _assert_alone(self, journal: CutoverJournal) -> None:
         """A plan that was renamed in the midst of it would take the closed server for one that was closed before."""
         for each in read_runs(journal.connection, journal.schema):
             if each.is_open and each.plan != self._ways.plan.name:
@@ -231,7 +232,7 @@ class Call:
                     " or take it back with --undo (was this plan renamed? Give it its name back)"
                 )
 
-    def _go(self, work: Work, *, undo: bool) -> Outcome:
+    def _go(self, work: CutoverWork, *, undo: bool) -> CutoverOutcome:
         engine = Engine(work, steps())
         if undo:
             if is_opened(work, work.journal.steps(work.row.id)):
@@ -252,10 +253,10 @@ def _tables(settings: Settings) -> dict[str, object]:
     }  # fmt: skip
 
 
-def outcome(work: Work, engine: Engine, first: str = "fence") -> Outcome:
+def outcome(work: CutoverWork, engine: Engine, first: str = "fence") -> CutoverOutcome:
     """What the journal says; the write stop begins with the step `first`."""
     rows = work.journal.steps(work.row.id)
-    return Outcome(
+    return CutoverOutcome(
         command=work.command, plan=work.plan.name, source=work.way.source, target=work.way.target,
         write_stop_s=engine.seconds_between(first, OPEN),
         steps=tuple((row.name, row.state, row.seconds, row.result) for row in rows.values()),

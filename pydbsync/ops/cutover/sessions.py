@@ -10,7 +10,7 @@ from pydbsync.apply.connection import Connection
 from pydbsync.config.cutover_plan import Sessions
 from pydbsync.config.servers import TargetSettings
 from pydbsync.errors import ApplyError, PermanentError
-from pydbsync.ops.cutover.work import StepFailed, Work
+from pydbsync.ops.cutover.work import CutoverWork, StepFailed
 from pydbsync.ops.doctor.source import replica_status
 from pydbsync.ops.servers import Server
 from pydbsync.plan.target import Dialect
@@ -45,7 +45,7 @@ def _is_on(value: object) -> bool:
 
 
 def set_read_only(
-    work: Work, settings: TargetSettings, wanted: ReadOnly, *, while_waiting: Callable[[], object] = lambda: None
+    work: CutoverWork, settings: TargetSettings, wanted: ReadOnly, *, while_waiting: Callable[[], object] = lambda: None
 ) -> None:
     """Close or open the server. It waits for LOCK TABLES and commits of others, for as long as the step may take;
     `while_waiting` is called once when it does.
@@ -134,7 +134,7 @@ def is_closed_by_file(server: Server) -> bool:
         return False
 
 
-def end_sessions(work: Work, server: Server, which: Sessions, own: Iterable[str]) -> int:
+def end_sessions(work: CutoverWork, server: Server, which: Sessions, own: Iterable[str]) -> int:
     """KILL until none of the applications' sessions is left; how many there were."""
     if which.end == "none":
         return 0

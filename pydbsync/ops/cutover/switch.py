@@ -18,12 +18,12 @@ from pydbsync.ops.cutover.sessions import (
     read_only,
     set_read_only,
 )
-from pydbsync.ops.cutover.work import Step, StepFailed, Way, Work
+from pydbsync.ops.cutover.work import CutoverStep, CutoverWork, Direction, StepFailed
 from pydbsync.ops.doctor.finding import listed
 from pydbsync.ops.verify.place import SourcePlace
 
 
-class StopForth(Step):
+class StopForth(CutoverStep):
     """The direction that ends writes nothing any more; the server that is gone to is closed until it is opened."""
 
     name = "stop"
@@ -32,7 +32,7 @@ class StopForth(Step):
     limit = "stop_s"
     needs_others = True
 
-    def do(self, work: Work) -> str:
+    def do(self, work: CutoverWork) -> str:
         way = work.way
         if work.is_two_way and work.command != "failover":
             return "both directions go on (two_way)"
@@ -48,7 +48,7 @@ class StopForth(Step):
                 set_read_only(work, way.settings.target, ReadOnly(True))
         return f"no worker of {way.name} writes to {way.target} any more"
 
-    def undo(self, work: Work) -> str:
+    def undo(self, work: CutoverWork) -> str:
         way = work.way
         former, failure = work.facts.get("target_read_only"), work.facts.get("unswitched")
         if former is not None and not failure:
@@ -57,12 +57,12 @@ class StopForth(Step):
         note = f"; {way.target} stays read_only, since applications may still be sent there" if failure else ""
         return f"the workers of {way.name} go on{note}"
 
-    def still(self, work: Work) -> None:
+    def still(self, work: CutoverWork) -> None:
         if not work.is_two_way:
             keep_still(work, work.way)
 
 
-class Switch(Step):
+class Switch(CutoverStep):
     """Applications are sent to the other server."""
 
     name = "switch"
@@ -70,7 +70,7 @@ class Switch(Step):
     undo_says = "the switch's hook is called the other way round"
     limit = "hook_s"
 
-    def do(self, work: Work) -> str:
+    def do(self, work: CutoverWork) -> str:
         way = work.way
         work.ask_person(f"Send the applications from {way.source} to {way.target} now?")
         # Behind the question, which may have waited for long: a server that was restarted meanwhile came back open.
@@ -86,7 +86,7 @@ class Switch(Step):
         said = run_hook(work, "switch", work.plan.hooks.switch, way=way)
         return f"the applications are sent to {way.target}" + (f" ({said})" if said else "")
 
-    def undo(self, work: Work) -> str:
+    def undo(self, work: CutoverWork) -> str:
         if not work.facts.get("switched"):
             return ""
         if not work.plan.hooks.switch:
@@ -101,7 +101,7 @@ class Switch(Step):
         return f"the applications are sent to {work.way.source}"
 
 
-def turned(way: Way) -> Way:
+def turned(way: Direction) -> Direction:
     """The same with both ends exchanged, for a hook that is to send applications back."""
     settings = way.settings
     if settings.source is None:
@@ -109,7 +109,7 @@ def turned(way: Way) -> Way:
     return replace(way, settings=replace(settings, source=settings.target, target=settings.source))
 
 
-class Open(Step):
+class OpenWrites(CutoverStep):
     """The other server takes writes. From here on nothing is undone."""
 
     name = OPEN
@@ -117,7 +117,7 @@ class Open(Step):
     undo_says = "nothing is undone from here on: the way back is `rollback`"
     limit = "fence_s"
 
-    def do(self, work: Work) -> str:
+    def do(self, work: CutoverWork) -> str:
         way = work.way
         if not work.facts.get("opening"):
             work.keep("opening", False)
@@ -134,7 +134,7 @@ class Open(Step):
         note = f"; it does not have the events {listed(missing)}" if missing else ""
         return f"{closed}{way.target} takes writes{note}"
 
-    def _open(self, work: Work) -> None:
+    def _open(self, work: CutoverWork) -> None:
         """A server that refuses to be opened and says that it is closed has let nobody in: it can be undone."""
         try:
             set_read_only(work, work.way.settings.target, ReadOnly(False))
@@ -144,7 +144,7 @@ class Open(Step):
             raise
         open_after_restart(work.servers().target)
 
-    def _source_closed(self, work: Work) -> str:
+    def _source_closed(self, work: CutoverWork) -> str:
         """Applications are here already: the server that was left is closed once more if it was restarted meanwhile.
         What somebody has written there behind the look of `switch` would be missing here: it is undone then."""
         source = work.way.settings.source
@@ -164,14 +164,14 @@ class Open(Step):
         return note
 
 
-class Retire(Step):
+class Retire(CutoverStep):
     """Capture and replay of the direction that has ended are ended too."""
 
     name = "retire"
     says = "end capture and replay of the direction that is over"
     limit = "stop_s"
 
-    def do(self, work: Work) -> str:
+    def do(self, work: CutoverWork) -> str:
         work.keep("retired", True)
         if work.is_two_way:
             return "both directions go on (two_way)"
@@ -180,7 +180,7 @@ class Retire(Step):
         except (StepFailed, ApplyError) as exc:
             return f"ATTENTION: {exc}. Its workers are kept still (`pydbsync pause`); its queues fill up until then"
 
-    def _stays_closed(self, work: Work) -> str:
+    def _stays_closed(self, work: CutoverWork) -> str:
         """Behind the last step nobody looks whether the server that was left is closed."""
         if work.command == "failover" or by_hook(work):
             return ""

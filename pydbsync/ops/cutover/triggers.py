@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Literal
 
 from pydbsync.apply.connection import Connection
 from pydbsync.engine.routing import router_from
 from pydbsync.errors import ApplyError
-from pydbsync.model import TableName
+from pydbsync.model import End, TableName
 from pydbsync.ops.copy.programs import Program, make_programs, read_triggers
 from pydbsync.ops.cutover.fence import applications_ended
 from pydbsync.ops.cutover.programs import inventory_of, programs_at, programs_from, read_all
 from pydbsync.ops.cutover.sessions import ReadOnly, read_only, set_read_only
-from pydbsync.ops.cutover.work import StepFailed, Way, Work
+from pydbsync.ops.cutover.work import CutoverWork, Direction, StepFailed
 from pydbsync.ops.doctor.finding import listed
 from pydbsync.ops.doctor.grants import own_grants
 from pydbsync.ops.doctor.variables import text_of
@@ -21,7 +20,7 @@ from pydbsync.ops.servers import SYSTEM_DATABASES, Server
 from pydbsync.plan.quoting import quote_table
 
 
-def keep_triggers(work: Work) -> None:
+def keep_triggers(work: CutoverWork) -> None:
     """Store the triggers of the server that is left, before any is dropped."""
     if "triggers" not in work.facts:
         source = work.servers().source
@@ -29,7 +28,7 @@ def keep_triggers(work: Work) -> None:
         work.keep("triggers", [list(each) for each in found])
 
 
-def make_triggers(work: Work) -> None:
+def make_triggers(work: CutoverWork) -> None:
     """Make those at the server that is gone to. Raises StepFailed where one is refused."""
     servers = work.servers()
     programs = programs_from(work.facts["triggers"])
@@ -57,7 +56,7 @@ def make_triggers(work: Work) -> None:
     work.problem(*made.notes)
 
 
-def drop_triggers(work: Work) -> int:
+def drop_triggers(work: CutoverWork) -> int:
     """None of them fires at the server that is left any more; how many there are."""
     source = work.servers().source
     programs = programs_from(work.facts["triggers"])
@@ -66,7 +65,7 @@ def drop_triggers(work: Work) -> int:
     return len(programs)
 
 
-def restore_triggers(work: Work) -> str:
+def restore_triggers(work: CutoverWork) -> str:
     """Make those again at the server that is left that are gone. Raises StepFailed where one is refused."""
     source, programs = work.servers().source, programs_from(work.facts["triggers"])
     there = source.call(triggers_at)
@@ -98,7 +97,7 @@ def triggers_at(connection: Connection) -> set[TableName]:
     return {TableName(str(database), str(name)) for database, name in found}
 
 
-def refused_creator(work: Work, way: Way, end: Literal["source", "target"]) -> str:
+def refused_creator(work: CutoverWork, way: Direction, end: End) -> str:
     """Why triggers and functions can be neither made nor dropped at an end of the direction; empty where they can."""
     servers = work.servers(way)
     server = servers.source if end == "source" else servers.target
@@ -123,7 +122,7 @@ def refused_creator(work: Work, way: Way, end: Literal["source", "target"]) -> s
     )
 
 
-def refused_definers(work: Work, end: Literal["source", "target"]) -> str:
+def refused_definers(work: CutoverWork, end: End) -> str:
     """Why MySQL lets us not touch triggers and events of some definers; empty where it does."""
     servers = work.servers()
     server = servers.source if end == "source" else servers.target
@@ -153,7 +152,7 @@ def refused_definers(work: Work, end: Literal["source", "target"]) -> str:
     )
 
 
-def orphans(work: Work) -> list[str]:
+def orphans(work: CutoverWork) -> list[str]:
     """Triggers whose definer the other server lacks: each write to their tables would fail there (1449), or MySQL would
     make them ours."""
     moving = {each.name for each in _moving(work)} if work.plan.triggers else set()
@@ -184,7 +183,7 @@ def _is_on(value: object) -> bool:
     return str(value) not in ("0", "None")
 
 
-def _moving(work: Work) -> list[Program]:
+def _moving(work: CutoverWork) -> list[Program]:
     if "triggers" in work.facts:
         return programs_from(work.facts["triggers"])
     return work.servers().source.call(lambda source: read_triggers(source, inventory_of(work.way, source).tables))

@@ -18,13 +18,13 @@ from pydbsync.ops.cutover.processes import (
     wait_for_workers,
 )
 from pydbsync.ops.cutover.sessions import read_only
-from pydbsync.ops.cutover.work import Step, StepFailed, Work
+from pydbsync.ops.cutover.work import CutoverStep, CutoverWork, StepFailed
 from pydbsync.ops.verify.place import SourcePlace
 
 _POLL_S = 0.05
 
 
-class Ready(Step):
+class Ready(CutoverStep):
     """What of the way back can be started before anybody has to wait for it."""
 
     name = "ready"
@@ -32,7 +32,7 @@ class Ready(Step):
     undo_says = "replay of the way back ends"
     limit = "arm_s"
 
-    def do(self, work: Work) -> str:
+    def do(self, work: CutoverWork) -> str:
         back = work.back
         if work.is_two_way:
             wait_for_workers(work, back)
@@ -50,12 +50,12 @@ class Ready(Step):
         start_replay(work, back)
         return f"replay of {back.name} follows its queues"
 
-    def undo(self, work: Work) -> str:
+    def undo(self, work: CutoverWork) -> str:
         if "ready" not in work.facts:
             return ""
         return end(work, work.back)
 
-    def still(self, work: Work) -> None:
+    def still(self, work: CutoverWork) -> None:
         if work.plan.hooks.start or work.is_two_way:
             return
         # With super_read_only at its target the worker cannot even write that it follows; `arm` sees to it then.
@@ -63,7 +63,7 @@ class Ready(Step):
             start_replay(work, work.back)
 
 
-class Arm(Step):
+class Arm(CutoverStep):
     """The way back carries what will be written, before anything is."""
 
     name = "arm"
@@ -71,7 +71,7 @@ class Arm(Step):
     undo_says = "capture and replay of the way back end"
     limit = "arm_s"
 
-    def do(self, work: Work) -> str:
+    def do(self, work: CutoverWork) -> str:
         back = work.back
         if work.is_two_way:
             return f"{back.name} carries what is written to {back.source} (two_way){self._proven(work)}"
@@ -85,7 +85,7 @@ class Arm(Step):
             work.keep("back_capture", capture_name(work, back))  # whose row `status` looks for
         return f"the way back carries what is written to {back.source} from {begin} on{self._proven(work)}"
 
-    def _proven(self, work: Work) -> str:
+    def _proven(self, work: CutoverWork) -> str:
         back = work.back
         if not beat(work, back):
             return " (no queue of it carries the heartbeat: that it does is not proven before the first write)"
@@ -98,31 +98,31 @@ class Arm(Step):
             work.wait(_POLL_S)
         return f"; a heartbeat took {time.monotonic() - began:.2f} s"
 
-    def _not_carried(self, work: Work, place: SourcePlace) -> str:
+    def _not_carried(self, work: CutoverWork, place: SourcePlace) -> str:
         try:
             return not_passed(work, work.back, place, with_heartbeat=True)
         except StepFailed as exc:
             return str(exc)  # a new stream has no checkpoint yet
 
-    def undo(self, work: Work) -> str:
+    def undo(self, work: CutoverWork) -> str:
         return end(work, work.back) if "back_from" in work.facts else ""
 
-    def still(self, work: Work) -> None:
+    def still(self, work: CutoverWork) -> None:
         if not work.is_two_way:
             start(work, work.back, str(SourcePlace(*work.facts["back_from"])))
 
 
-class Watch(Step):
+class WatchBack(CutoverStep):
     """The first seconds: does the way back follow?"""
 
     name = "watch"
     says = "watch the way back"
     limit = "watch_s"
 
-    def limit_s(self, work: Work) -> float:
+    def limit_s(self, work: CutoverWork) -> float:
         return 60 + work.plan.limits.watch_s
 
-    def do(self, work: Work) -> str:
+    def do(self, work: CutoverWork) -> str:
         back = work.back
         ends_at = time.monotonic() + work.plan.limits.watch_s
         problems: list[str] = []

@@ -9,7 +9,7 @@ from pydbsync.config.cutover_plan import CutoverPlan, load_plan
 from pydbsync.config.file import load_settings
 from pydbsync.errors import ConfigError
 from pydbsync.ops.cutover.journal import Command
-from pydbsync.ops.cutover.work import Way
+from pydbsync.ops.cutover.work import Direction
 
 _NEEDED = ("db_info", "source_db_info", "rabbitmq_conn_info", "rabbitmq_queue_bind")
 
@@ -18,10 +18,10 @@ class Ways(NamedTuple):
     """A plan with its two directions."""
 
     plan: CutoverPlan
-    forth: Way
-    back: Way
+    forth: Direction
+    back: Direction
 
-    def of(self, command: Command) -> tuple[Way, Way]:
+    def of(self, command: Command) -> tuple[Direction, Direction]:
         """The direction that ends, and the one that begins."""
         return (self.back, self.forth) if command == "rollback" else (self.forth, self.back)
 
@@ -34,7 +34,7 @@ def load_ways(path: Path) -> Ways:
         settings, _ = load_settings(Path(file), require=_NEEDED)
         if settings.sink is not None:
             raise ConfigError(f"{file} has a sink: a cut-over is one between two MySQL or MariaDB", key=name)
-        ways.append(Way(name, settings, Path(file)))
+        ways.append(Direction(name, settings, Path(file)))
     forth, back = ways
     for one, other, what in (
         (forth.settings.source, back.settings.target, "source_db_info of forth, and db_info of back"),

@@ -14,7 +14,7 @@ from pydbsync.config.cutover_plan import CutoverPlan
 from pydbsync.config.settings import Settings
 from pydbsync.errors import OperationError, Stopped
 from pydbsync.model import TableName
-from pydbsync.ops.cutover.journal import Command, Journal, RunRow
+from pydbsync.ops.cutover.journal import Command, CutoverJournal, RunRow
 from pydbsync.ops.servers import Servers
 
 
@@ -27,7 +27,7 @@ class Undone(OperationError):
 
 
 @dataclass(frozen=True)
-class Way:
+class Direction:
     """One direction: its configuration, and the file that it comes from."""
 
     name: str
@@ -47,16 +47,16 @@ class Way:
 
 
 @dataclass
-class Work:
+class CutoverWork:
     """What the steps work with."""
 
     plan: CutoverPlan
     command: Command
-    way: Way
+    way: Direction
     """The direction that ends: from the server that is left to the one that is gone to."""
-    back: Way
+    back: Direction
     """The direction that begins."""
-    journal: Journal
+    journal: CutoverJournal
     row: RunRow
     tell: Callable[[str], None]
     ask: Callable[[str], None]
@@ -101,7 +101,7 @@ class Work:
         finally:
             self.is_asking = False
 
-    def servers(self, way: Way | None = None) -> Servers:
+    def servers(self, way: Direction | None = None) -> Servers:
         """Both ends of a direction, for the running step."""
         way = way or self.way
         if way.name not in self._servers:
@@ -149,7 +149,7 @@ class Work:
             self._servers.clear()
 
 
-class Step:
+class CutoverStep:
     """One step. Each can be done again after a kill in its middle, and undone whether it was done whole or in part."""
 
     name = ""
@@ -163,25 +163,25 @@ class Step:
     needs_others = False
     """Whether it is undone only where all behind it were: the direction must not go on beside the way back."""
 
-    def limit_s(self, work: Work) -> float:
+    def limit_s(self, work: CutoverWork) -> float:
         """How long it may take."""
         return float(getattr(work.plan.limits, self.limit))
 
-    def do(self, work: Work) -> str:
+    def do(self, work: CutoverWork) -> str:
         """What was done, in a sentence. Raises PydbsyncError."""
         raise NotImplementedError
 
-    def undo(self, work: Work) -> str:
+    def undo(self, work: CutoverWork) -> str:
         """Everything as before; a sentence, or nothing."""
         return ""
 
-    def keeps_closed(self, work: Work) -> bool:
+    def keeps_closed(self, work: CutoverWork) -> bool:
         """Whether the server that is left must not be opened, where the undo has failed."""
         return False
 
-    def still(self, work: Work) -> None:
+    def still(self, work: CutoverWork) -> None:
         """Raises StepFailed where what was done before a kill does not hold any more."""
 
-    def look(self, work: Work) -> list[str]:
+    def look(self, work: CutoverWork) -> list[str]:
         """What would keep it from being done, a sentence each; for a rehearsal. Changes nothing."""
         return []

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import msgspec
 
-from pydbsync.apply.tables.seen import Thing
+from pydbsync.apply.tables.seen import DefinedThing
 from pydbsync.model import TableName
 from pydbsync.ops.ddl_watch.ledger import Difference
 from pydbsync.ops.servers import Server
@@ -27,8 +27,8 @@ def database_differences(
     target: Server,
     router: Router,
     tables: Mapping[str, Sequence[TableName]],
-    seen: Mapping[Thing, str],
-    to_remember: dict[Thing, str],
+    seen: Mapping[DefinedThing, str],
+    to_remember: dict[DefinedThing, str],
 ) -> Iterator[Difference]:
     """The databases of the target that have not followed. `tables` are the source's, by database.
 
@@ -42,7 +42,7 @@ def database_differences(
         targets = [each for each in router.databases(database) if each in at_target]
         if wanted is None or not targets:
             continue
-        thing = Thing("database", database)
+        thing = DefinedThing("database", database)
         known = _decoded(seen.get(thing, "")) or wanted
         behind = [each for each in targets if not _are_alike(wanted, at_target[each], across_brands=across_brands)]
         to_remember[thing] = msgspec.json.encode(known if behind else wanted).decode()

@@ -12,14 +12,14 @@ from typing import Generic, NamedTuple, Protocol, TypeVar
 from pydbsync.model import TableName
 
 
-class Mark(Protocol):
+class StreamMark(Protocol):
     """What the stream must pass."""
 
     def is_void(self, newer: object) -> bool:
         """Whether it can never be passed, as a newer one shows."""
 
 
-MarksT = TypeVar("MarksT", bound=Mark)
+MarksT = TypeVar("MarksT", bound=StreamMark)
 
 
 class Difference(NamedTuple):
@@ -46,14 +46,14 @@ class Difference(NamedTuple):
         return f"{self.table}: {self.text}{f' ({self.detail})' if self.detail else ''}"
 
 
-class Told(NamedTuple):
+class ToBeSaid(NamedTuple):
     """What is to be said after a look."""
 
     begun: list[Difference]
     ended: list[Difference]
 
 
-class Ledger(Generic[MarksT]):
+class WatchLedger(Generic[MarksT]):
     """What was seen once, and what is proven; a mark is what the stream must have passed."""
 
     def __init__(self) -> None:
@@ -82,10 +82,10 @@ class Ledger(Generic[MarksT]):
         *,
         passed: Collection[tuple[TableName, str]],
         is_looked_at: Callable[[TableName], bool],
-    ) -> Told:
+    ) -> ToBeSaid:
         """Take the outcome of a look over. `passed` are the suspected ones whose marks had been passed before it."""
         now = {difference.key: difference for difference in found}
-        told = Told([], [])
+        told = ToBeSaid([], [])
         for key, difference in now.items():
             if key in self._proven:
                 self._proven[key] = difference

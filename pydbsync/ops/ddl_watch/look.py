@@ -9,7 +9,7 @@ from functools import partial
 import msgspec
 
 from pydbsync.apply.feeders import Feeders
-from pydbsync.apply.tables.seen import Thing
+from pydbsync.apply.tables.seen import DefinedThing
 from pydbsync.config.settings import Settings
 from pydbsync.engine.routing import router_from
 from pydbsync.errors import ApplyError, OperationError, TransientError
@@ -22,7 +22,7 @@ from pydbsync.ops.ddl_watch.rows import Remade, Suspects, rows_left
 from pydbsync.ops.servers import Server
 from pydbsync.ops.verify.matching import TableSides, open_sides
 from pydbsync.ops.verify.pairs import Pairs, TablePair, find_pairs
-from pydbsync.ops.verify.structure import TableDefinition, read_definition, structure_differences
+from pydbsync.ops.verify.structure import TableStructure, read_definition, structure_differences
 from pydbsync.plan.ddl.tool_tables import ANY_TABLE
 from pydbsync.plan.quoting import quote_name
 from pydbsync.route.filters import Filters
@@ -34,7 +34,7 @@ log = logging.getLogger("pydbsync.ddl_watch")
 class SeenDefinition(msgspec.Struct):
     """A source table as it was seen, with what has gone from it since and the target still has."""
 
-    definition: TableDefinition
+    definition: TableStructure
     number: str
     """InnoDB's, which is another after a TRUNCATE, behind the server's id; empty where it is not known."""
 
@@ -43,11 +43,11 @@ class SeenDefinition(msgspec.Struct):
         return self.number.partition(":")[0] == number.partition(":")[0] and self.number != number
 
 
-class Outcome(msgspec.Struct):
+class LookOutcome(msgspec.Struct):
     """What one look has found."""
 
     differences: list[Difference]
-    seen: dict[Thing, str]
+    seen: dict[DefinedThing, str]
     """What is to be remembered."""
     unseen: set[TableName]
     """Targets that could not be looked at, or whose difference is known for another reason."""
@@ -83,13 +83,13 @@ class Lookout:
             if each.marks is None or (not each.is_passed and each.marks.is_void(marks)):
                 each.marks = marks
 
-    def look(self, seen: Mapping[Thing, str], only: Collection[TableName] | None) -> Outcome:
+    def look(self, seen: Mapping[DefinedThing, str], only: Collection[TableName] | None) -> LookOutcome:
         """Look at these tables of the target, or at all. Raises ApplyError, Stopped."""
         settings = self._settings
         others = self._unknown_streams()
         found = find_pairs(settings, self._router, self._source, self._target, tables=(), is_shared=bool(others))
         numbers, parked = self._read_numbers(), self._read_parked()
-        outcome = Outcome([], {}, set(), {part.name.database for pair in found.pairs for part in pair.sources})
+        outcome = LookOutcome([], {}, set(), {part.name.database for pair in found.pairs for part in pair.sources})
         outcome.has_numbers = bool(numbers)  # there are always some of the server's own
         if others:
             outcome.left_out = f"rows of the target alone, since {', '.join(others[:3])} writes there too"
@@ -129,20 +129,20 @@ class Lookout:
         """Whether the configuration leaves such statements out, so that differences are by intention."""
         return any(self._settings.schema_changes[kind] == "skip" for kind in kinds)
 
-    def _note_missing(self, pair: TablePair, outcome: Outcome) -> None:
+    def _note_missing(self, pair: TablePair, outcome: LookOutcome) -> None:
         if self._is_skipped("create-table", "rename-table"):
             return
         names = tuple(part.name for part in pair.sources)
         remedy = "pydbsync copy " + " ".join(f"--tables '{name}'" for name in names)
         outcome.differences.append(Difference(pair.target, "table", "the target has no such table", names, remedy))
 
-    def _extra(self, found: Pairs, seen: Mapping[Thing, str], parked: set[TableName]) -> Iterator[Difference]:
+    def _extra(self, found: Pairs, seen: Mapping[DefinedThing, str], parked: set[TableName]) -> Iterator[Difference]:
         """Tables of the target that the source has had, and has no more."""
         if self._is_skipped("drop-table", "rename-table"):
             return
         for name in found.extra:
             origins = [TableName(database, name.table) for database in self._router.sources(name.database)]
-            known = tuple(each for each in origins if Thing("table", str(each)) in seen)
+            known = tuple(each for each in origins if DefinedThing("table", str(each)) in seen)
             if known and not parked & set(known) and not any(self._is_left_out(each) for each in known):
                 yield Difference(
                     name, "table", "the source has no such table any more", known,
@@ -150,7 +150,7 @@ class Lookout:
                 )  # fmt: skip
 
     def _compare(
-        self, pair: TablePair, seen: Mapping[Thing, str], numbers: Mapping[str, str], outcome: Outcome
+        self, pair: TablePair, seen: Mapping[DefinedThing, str], numbers: Mapping[str, str], outcome: LookOutcome
     ) -> None:
         sides = open_sides(pair, self._settings, self._source, self._target)
         at_source = {
@@ -188,7 +188,7 @@ class Lookout:
                 found.definition = _with_gone(found.definition, earlier.definition, earlier.definition)
                 if found.number != earlier.number and former is not None:
                     found.number = former.number
-            outcome.seen[Thing("table", str(name))] = msgspec.json.encode(found).decode()
+            outcome.seen[DefinedThing("table", str(name))] = msgspec.json.encode(found).decode()
 
     def _made_anew(self, target: TableName, numbers: dict[TableName, str]) -> Remade | None:
         """What is known of the target's table, whose source tables have these new numbers."""
@@ -204,8 +204,8 @@ class Lookout:
         self,
         sides: TableSides,
         name: TableName,
-        definition: TableDefinition,
-        at_target: TableDefinition,
+        definition: TableStructure,
+        at_target: TableStructure,
         names: tuple[TableName, ...],
     ) -> Iterator[Difference]:
         if self._is_skipped("alter-table"):
@@ -294,19 +294,19 @@ class Lookout:
         return [str(stream) for (stream,) in rows if str(stream) not in ours]
 
 
-def _former(seen: Mapping[Thing, str], name: TableName) -> SeenDefinition | None:
+def _former(seen: Mapping[DefinedThing, str], name: TableName) -> SeenDefinition | None:
     try:
-        return msgspec.json.decode(seen.get(Thing("table", str(name)), ""), type=SeenDefinition)
+        return msgspec.json.decode(seen.get(DefinedThing("table", str(name)), ""), type=SeenDefinition)
     except msgspec.DecodeError:  # it was not seen, or by another version
         return None
 
 
-def _may_go(sides: TableSides, index: str, at_target: TableDefinition) -> bool:
+def _may_go(sides: TableSides, index: str, at_target: TableStructure) -> bool:
     """Whether the target finds its rows without this index as well."""
     return index != "PRIMARY" and bool(sides.target_schema.primary_key or not at_target.indexes[index].startswith("u"))
 
 
-def _restricted(target: TableDefinition, known: TableDefinition) -> TableDefinition:
+def _restricted(target: TableStructure, known: TableStructure) -> TableStructure:
     """The target without what the source never had: that is its own."""
     parts: dict[str, object] = {
         part: {name: each for name, each in getattr(target, part).items() if _has(getattr(known, part), name)}
@@ -315,7 +315,7 @@ def _restricted(target: TableDefinition, known: TableDefinition) -> TableDefinit
     return msgspec.structs.replace(target, **parts)
 
 
-def _with_gone(source: TableDefinition, former: TableDefinition | None, target: TableDefinition) -> TableDefinition:
+def _with_gone(source: TableStructure, former: TableStructure | None, target: TableStructure) -> TableStructure:
     """The source's definition, with what it had and the target still has."""
     if former is None:
         return source

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Final, NamedTuple
 
-from pydbsync.apply.tables.seen import Thing
+from pydbsync.apply.tables.seen import DefinedThing
 from pydbsync.errors import ApplyError, TransientError
 from pydbsync.model import TableName
 from pydbsync.ops.servers import Server
@@ -34,22 +34,22 @@ _EFFECTS: Final = {
 }
 
 
-class Notice(NamedTuple):
+class ProgramNotice(NamedTuple):
     """Something that has happened to a view, trigger, event, routine or sequence."""
 
-    thing: Thing
+    thing: DefinedThing
     text: str
     remedy: str
 
 
-def read_programs(server: Server, databases: Collection[str]) -> dict[Thing, str]:
+def read_programs(server: Server, databases: Collection[str]) -> dict[DefinedThing, str]:
     """A digest of each definition, empty where it may not be seen; what the user may not see at all is not there."""
     return dict(_read(server, tuple(sorted(databases)))) if databases else {}
 
 
 def notices(
-    former: Mapping[Thing, str], now: Mapping[Thing, str], at_target: Collection[tuple[str, str]]
-) -> Iterator[Notice]:
+    former: Mapping[DefinedThing, str], now: Mapping[DefinedThing, str], at_target: Collection[tuple[str, str]]
+) -> Iterator[ProgramNotice]:
     """What has changed; `at_target` are the kinds and names that the target has, by the source's names."""
     for thing in sorted({*former, *now}):
         if former.get(thing) == now.get(thing):
@@ -58,14 +58,14 @@ def notices(
             continue
         what = "was dropped" if thing not in now else "was changed" if thing in former else "was made"
         has = "has one of that name" if (thing.kind, thing.name) in at_target else "has none of that name"
-        yield Notice(
+        yield ProgramNotice(
             thing,
             f"{thing.kind} {thing.name} {what} at the source, which no message tells; the target {has}",
             _EFFECTS[thing.kind],
         )
 
 
-def _read(server: Server, databases: tuple[str, ...]) -> Iterator[tuple[Thing, str]]:
+def _read(server: Server, databases: tuple[str, ...]) -> Iterator[tuple[DefinedThing, str]]:
     for kind, sql in _QUESTIONS.items():
         try:
             rows = server.rows(sql, (databases,))
@@ -75,7 +75,7 @@ def _read(server: Server, databases: tuple[str, ...]) -> Iterator[tuple[Thing, s
             rows = []
         for database, name, *rest in rows:
             prefix = f"{rest[1]} " if kind == "routine" and rest[1] != "PROCEDURE" else ""
-            thing = Thing(kind, f"{prefix.lower()}{_text(database)}.{_text(name)}")
+            thing = DefinedThing(kind, f"{prefix.lower()}{_text(database)}.{_text(name)}")
             parts = rest or _sequence(server, TableName(_text(database), _text(name)))
             text = "\0".join(_text(each) for each in parts)
             yield thing, hashlib.sha256(text.encode()).hexdigest() if parts[0] else ""

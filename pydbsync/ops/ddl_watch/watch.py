@@ -13,14 +13,14 @@ import time
 from typing import Final
 
 from pydbsync.apply.mark import MarkedConnection
-from pydbsync.apply.tables.seen import SeenTable, Thing
+from pydbsync.apply.tables.seen import DefinedThing, SeenTable
 from pydbsync.apply.tables.worker import Incident, add_incident
 from pydbsync.config.settings import Settings
 from pydbsync.engine.routing import router_from
 from pydbsync.errors import ApplyError, ConfigError, OperationError, PydbsyncError, Stopped
 from pydbsync.model import TableName
-from pydbsync.ops.ddl_watch.ledger import Difference, Ledger
-from pydbsync.ops.ddl_watch.look import Lookout, Outcome
+from pydbsync.ops.ddl_watch.ledger import Difference, WatchLedger
+from pydbsync.ops.ddl_watch.look import Lookout, LookOutcome
 from pydbsync.ops.ddl_watch.marks import Marks, Passing
 from pydbsync.ops.ddl_watch.programs import KINDS, notices, read_programs
 from pydbsync.ops.servers import Servers
@@ -32,7 +32,7 @@ DIFFERENT: Final = "different"
 _FULL_EVERY_S: Final = 900.0
 _PASSED_EVERY_S: Final = 1.0
 _LOCK_WAIT_S: Final = 5
-_BASELINE: Final = Thing("look", "")
+_BASELINE: Final = DefinedThing("look", "")
 _COUNTS: Final = "SHOW GLOBAL STATUS WHERE variable_name REGEXP '^Com_(alter|create|drop|rename|truncate|optimize)'"
 
 
@@ -52,7 +52,7 @@ class DdlWatch:
         self._lookout = Lookout(settings, self._servers.source, self._servers.target)
         self._passing = Passing(settings, self._servers.source, self._servers.target)
         self._seen_table = SeenTable(settings.state_schema, settings.source.address if settings.source else "")
-        self._ledger: Ledger[Marks] = Ledger()
+        self._ledger: WatchLedger[Marks] = WatchLedger()
         self._counts: dict[str, object] = {}
         self._look_at = self._full_at = 0.0
         self._carried: set[str] = set()
@@ -179,11 +179,13 @@ class DdlWatch:
         table = f"{quote_name(self._settings.state_schema)}.`incident`"
         self._servers.target.call(lambda connection: add_incident(connection, table, stream, incident))
 
-    def _remember(self, seen: dict[Thing, str], outcome: Outcome, programs: dict[Thing, str] | None) -> None:
+    def _remember(
+        self, seen: dict[DefinedThing, str], outcome: LookOutcome, programs: dict[DefinedThing, str] | None
+    ) -> None:
         if programs is None:  # not all was looked at
             return
         new = {thing: text for thing, text in outcome.seen.items() if seen.get(thing) != text}
-        gone: list[Thing] = []
+        gone: list[DefinedThing] = []
         former = {thing: text for thing, text in seen.items() if thing.kind in KINDS}
         watched = seen.get(_BASELINE, "").split()  # what was there when a kind was looked at first is doctor's to name
         if former != programs:
@@ -238,7 +240,7 @@ class DdlWatch:
         finally:
             connection.close()
 
-    def _why_unproven(self, marks: Marks, outcome: Outcome) -> str:
+    def _why_unproven(self, marks: Marks, outcome: LookOutcome) -> str:
         unknown = self._passing.why_unknown(marks)
         if unknown and (self._ledger.suspected or self._lookout.remade):
             return f"nothing can be told from lag: {unknown}; grant REPLICATION CLIENT or run pydbsync heartbeat"

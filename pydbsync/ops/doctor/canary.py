@@ -25,44 +25,44 @@ _NO_SUCH = (1049, 1146)
 _DENIED = (1044, 1142, 1227)
 
 
-class Sample(NamedTuple):
+class TypeSample(NamedTuple):
     """A column of a type, and a value that shows what is lost of it, as SQL."""
 
     definition: str
     value: str
 
 
-SAMPLES: Final[Mapping[str, Sample]] = {
-    "tinyint": Sample("TINYINT", "-128"),
-    "bigint_unsigned": Sample("BIGINT UNSIGNED", "18446744073709551615"),
-    "decimal": Sample("DECIMAL(65,30)", "-12345678901234567890.000000000000000000000000000001"),
-    "float": Sample("FLOAT", "16777217"),
-    "double": Sample("DOUBLE", "1.7976931348623157e308"),
-    "bit_1": Sample("BIT(1)", "b'1'"),
-    "bit_40": Sample("BIT(40)", "0xFFFFFFFFFF"),
-    "bit_64": Sample("BIT(64)", "0x7FFFFFFFFFFFFFFF"),
-    "year": Sample("YEAR", "1901"),
-    "date": Sample("DATE", "'9999-12-31'"),
-    "time": Sample("TIME(6)", "'10:11:12.000001'"),
-    "time_over_a_day": Sample("TIME", "'838:59:59'"),
-    "time_negative": Sample("TIME", "'-01:00:00'"),
-    "datetime": Sample("DATETIME(6)", "'2017-03-12 02:30:00.000001'"),
-    "timestamp": Sample("TIMESTAMP(6) NULL", "'2037-01-19 03:14:07.999999'"),
-    "char_utf8mb4": Sample("CHAR(20) CHARACTER SET utf8mb4", "_utf8mb4 0xF09F9880C39F"),
-    "varchar_latin1": Sample("VARCHAR(20) CHARACTER SET latin1", "_latin1 0x8041DF"),
-    "varchar_gbk": Sample("VARCHAR(20) CHARACTER SET gbk", "_gbk 0xC4E3BAC3"),
-    "varchar_ucs2": Sample("VARCHAR(20) CHARACTER SET ucs2", "_ucs2 0x00E94F60"),
-    "text": Sample(
+SAMPLES: Final[Mapping[str, TypeSample]] = {
+    "tinyint": TypeSample("TINYINT", "-128"),
+    "bigint_unsigned": TypeSample("BIGINT UNSIGNED", "18446744073709551615"),
+    "decimal": TypeSample("DECIMAL(65,30)", "-12345678901234567890.000000000000000000000000000001"),
+    "float": TypeSample("FLOAT", "16777217"),
+    "double": TypeSample("DOUBLE", "1.7976931348623157e308"),
+    "bit_1": TypeSample("BIT(1)", "b'1'"),
+    "bit_40": TypeSample("BIT(40)", "0xFFFFFFFFFF"),
+    "bit_64": TypeSample("BIT(64)", "0x7FFFFFFFFFFFFFFF"),
+    "year": TypeSample("YEAR", "1901"),
+    "date": TypeSample("DATE", "'9999-12-31'"),
+    "time": TypeSample("TIME(6)", "'10:11:12.000001'"),
+    "time_over_a_day": TypeSample("TIME", "'838:59:59'"),
+    "time_negative": TypeSample("TIME", "'-01:00:00'"),
+    "datetime": TypeSample("DATETIME(6)", "'2017-03-12 02:30:00.000001'"),
+    "timestamp": TypeSample("TIMESTAMP(6) NULL", "'2037-01-19 03:14:07.999999'"),
+    "char_utf8mb4": TypeSample("CHAR(20) CHARACTER SET utf8mb4", "_utf8mb4 0xF09F9880C39F"),
+    "varchar_latin1": TypeSample("VARCHAR(20) CHARACTER SET latin1", "_latin1 0x8041DF"),
+    "varchar_gbk": TypeSample("VARCHAR(20) CHARACTER SET gbk", "_gbk 0xC4E3BAC3"),
+    "varchar_ucs2": TypeSample("VARCHAR(20) CHARACTER SET ucs2", "_ucs2 0x00E94F60"),
+    "text": TypeSample(
         "TEXT CHARACTER SET utf8mb4", "CONCAT('a\\'b\"c\\\\d', CHAR(0 USING utf8mb4), CHAR(10 USING utf8mb4))"
     ),
-    "binary": Sample("BINARY(8)", "0x6162000000000000"),
-    "varbinary": Sample("VARBINARY(20)", "0x00FF80"),
-    "longblob": Sample("LONGBLOB", "0x0001FEFF"),
-    "enum": Sample("ENUM('a','b''c','')", "'b''c'"),
-    "set": Sample("SET('x','y','z')", "'x,z'"),
-    "json": Sample("JSON", '\'{"a": [1, 1.5, null, "é"], "b": {"c": true}}\''),
-    "point": Sample("POINT", "ST_GeomFromText('POINT(1.5 -2)')"),
-    "null": Sample("INT", "NULL"),
+    "binary": TypeSample("BINARY(8)", "0x6162000000000000"),
+    "varbinary": TypeSample("VARBINARY(20)", "0x00FF80"),
+    "longblob": TypeSample("LONGBLOB", "0x0001FEFF"),
+    "enum": TypeSample("ENUM('a','b''c','')", "'b''c'"),
+    "set": TypeSample("SET('x','y','z')", "'x,z'"),
+    "json": TypeSample("JSON", '\'{"a": [1, 1.5, null, "é"], "b": {"c": true}}\''),
+    "point": TypeSample("POINT", "ST_GeomFromText('POINT(1.5 -2)')"),
+    "null": TypeSample("INT", "NULL"),
 }
 """By the names of their columns; what both brands have."""
 

@@ -26,7 +26,7 @@ _CONNECT_S = 8
 """Longer than the five seconds after which a web server, RabbitMQ's management, hangs up on who greets it in AMQP."""
 
 
-class Limits(msgspec.Struct, frozen=True):
+class CheckLimits(msgspec.Struct, frozen=True):
     """How long things may take."""
 
     answer_s: float = 10.0
@@ -35,7 +35,7 @@ class Limits(msgspec.Struct, frozen=True):
     """All checks of a group."""
 
 
-_LIMITS = Limits()
+_LIMITS = CheckLimits()
 
 
 class Away(PydbsyncError):
@@ -58,7 +58,7 @@ class Examination:
         self,
         settings: Settings,
         *,
-        limits: Limits = _LIMITS,
+        limits: CheckLimits = _LIMITS,
         maxwell: dict[str, str] | None = None,
         watch_s: float = 0,
         canary_s: float = 0,

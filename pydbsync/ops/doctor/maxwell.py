@@ -16,7 +16,7 @@ from pydbsync.ops.doctor.finding import Finding, Level, counted, error, listed, 
 from pydbsync.ops.doctor.reach import addresses_of
 from pydbsync.ops.doctor.source import binlog_files
 from pydbsync.ops.doctor.variables import number, variables
-from pydbsync.ops.status.read import Reader
+from pydbsync.ops.status.read import StateReader
 from pydbsync.plan.quoting import quote_name
 
 _SILENT_S = 60
@@ -254,7 +254,7 @@ def check_filter(exam: Examination) -> Iterator[Finding]:
                       "take the rule for _*_gho out of filter in config.properties")  # fmt: skip
 
 
-class Rule(NamedTuple):
+class FilterRule(NamedTuple):
     """One rule of Maxwell's filter."""
 
     includes: bool
@@ -262,7 +262,7 @@ class Rule(NamedTuple):
     table: str
 
 
-def read_filter(text: str) -> list[Rule]:
+def read_filter(text: str) -> list[FilterRule]:
     """`exclude: *.*, include: shop.orders`; rules about values of columns are passed over. A name is plain, `*`, or a
     regular expression between slashes."""
     part = r"(?:/(?:[^/\\]|\\.)*/|`[^`]*`|\"[^\"]*\"|[^.,\s]+)"
@@ -271,11 +271,11 @@ def read_filter(text: str) -> list[Rule]:
         rf"(include|exclude|blacklist)\s*:\s*({part})\s*\.\s*({part})(\s*\.\s*{part}\s*=)?", text, re.IGNORECASE
     ):
         if not column:
-            found.append(Rule(action.lower() == "include", database, table))
+            found.append(FilterRule(action.lower() == "include", database, table))
     return found
 
 
-def passes(rules: list[Rule], name: TableName) -> bool:
+def passes(rules: list[FilterRule], name: TableName) -> bool:
     """The last rule that names the table decides; without any it is included."""
     taken = True
     for rule in rules:
@@ -362,7 +362,7 @@ def check_publishers(exam: Examination) -> Iterator[Finding]:
 def _captures(exam: Examination) -> list[str]:
     """Runs of pydbsync capture that write their progress into the state schema now."""
     try:
-        tasks = Reader(exam.target(), exam.settings).tasks()
+        tasks = StateReader(exam.target(), exam.settings).tasks()
     except (Away, NoTables, ConfigError):
         return []
     return [

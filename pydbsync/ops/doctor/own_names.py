@@ -6,7 +6,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from pydbsync.apply.tables.migrations import MIGRATIONS, VERSION_TABLE, Made, Table, made_columns, plain_type
+from pydbsync.apply.tables.migrations import MIGRATIONS, VERSION_TABLE, ColumnMade, Table, made_columns, plain_type
 from pydbsync.ops.capture.history.state import CAPTURE_TABLES
 from pydbsync.ops.copy.markers import marker_table
 from pydbsync.ops.doctor.catalogue import every_source_table, pairs
@@ -143,7 +143,7 @@ def check_columns(exam: Examination) -> Iterator[Finding]:
             )
 
 
-def _unlike(made: Made, kind: str, charset: str | None, collation: str | None, *, is_null: bool) -> str:
+def _unlike(made: ColumnMade, kind: str, charset: str | None, collation: str | None, *, is_null: bool) -> str:
     """In which way a column is another one than was made, as words; empty where it is that."""
     if plain_type(kind) != made.type:
         return f"{kind} and was made as {made.type}"

@@ -16,7 +16,7 @@ _KINDS: Final = (("policy", "policies"), ("operator_policy", "operator-policies"
 _OF_QUEUES: Final = {"classic": "classic_queues", "quorum": "quorum_queues", "stream": "streams"}
 
 
-class Policy(NamedTuple):
+class QueuePolicy(NamedTuple):
     """A policy that holds for a queue."""
 
     name: str
@@ -31,16 +31,18 @@ class Policy(NamedTuple):
         return argument.removeprefix("x-") in self.definition and self.definition[argument.removeprefix("x-")] == value
 
 
-def policies_of(exam: Examination, facts: Mapping[str, Any]) -> list[Policy]:
+def policies_of(exam: Examination, facts: Mapping[str, Any]) -> list[QueuePolicy]:
     """Those of a queue, with the arguments that it has of its own before them, as a policy that nobody can clear.
     Raises Away, SourceError."""
-    found = [Policy("", {key.removeprefix("x-"): value for key, value in (facts.get("arguments") or {}).items()}, "")]
+    found = [
+        QueuePolicy("", {key.removeprefix("x-"): value for key, value in (facts.get("arguments") or {}).items()}, "")
+    ]
     for kind, path in _KINDS:
         every = _all(exam, path)
         if every is not None:
             found += _chosen(every, str(facts["name"]), ("queues", _OF_QUEUES.get(str(facts.get("type")), "")), kind)
         elif name := str(facts.get(kind) or ""):
-            found.append(Policy(name, None, f"clear_{kind}"))
+            found.append(QueuePolicy(name, None, f"clear_{kind}"))
     return found
 
 
@@ -53,7 +55,7 @@ def alternate_of(exam: Examination, exchange: Mapping[str, Any]) -> str:
     return str(own or "")
 
 
-def effective(facts: Mapping[str, Any], policies: list[Policy], *, server_version: str) -> dict[str, Any]:
+def effective(facts: Mapping[str, Any], policies: list[QueuePolicy], *, server_version: str) -> dict[str, Any]:
     """The queue's arguments together with what policies set, all spelled as arguments."""
     found = own_arguments(facts)
     told: Mapping[str, Any] = facts.get("effective_policy_definition") or {}
@@ -77,7 +79,7 @@ def _all(exam: Examination, path: str) -> list[Mapping[str, Any]] | None:
     return exam.known(path, ask)
 
 
-def _chosen(every: list[Mapping[str, Any]], name: str, applies_to: tuple[str, ...], kind: str) -> list[Policy]:
+def _chosen(every: list[Mapping[str, Any]], name: str, applies_to: tuple[str, ...], kind: str) -> list[QueuePolicy]:
     """The one that RabbitMQ takes: the first by priority whose pattern fits."""
     fitting = [
         each for each in every
@@ -86,7 +88,7 @@ def _chosen(every: list[Mapping[str, Any]], name: str, applies_to: tuple[str, ..
     if not fitting:
         return []
     first = max(fitting, key=lambda each: int(each.get("priority") or 0))
-    return [Policy(str(first["name"]), first.get("definition") or {}, f"clear_{kind}")]
+    return [QueuePolicy(str(first["name"]), first.get("definition") or {}, f"clear_{kind}")]
 
 
 def _fits(pattern: str, name: str) -> bool:

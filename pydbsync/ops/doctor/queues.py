@@ -15,7 +15,7 @@ from pydbsync.ops.doctor.broker import permissions
 from pydbsync.ops.doctor.dead_letters import comes_back, grave_of
 from pydbsync.ops.doctor.examination import Away, Examination
 from pydbsync.ops.doctor.finding import Finding, counted, error, listed, ok, unknown, warning
-from pydbsync.ops.doctor.policies import Policy, effective, policies_of
+from pydbsync.ops.doctor.policies import QueuePolicy, effective, policies_of
 from pydbsync.ops.doctor.reach import management_remedy
 from pydbsync.ops.doctor.readers import check_readers, check_timeout
 from pydbsync.ops.status.read import ask_queue
@@ -206,7 +206,7 @@ def _members(name: str, vhost: str, facts: Mapping[str, Any]) -> Iterator[Findin
     )
 
 
-def _policy_of(policies: list[Policy], argument: str, arguments: Mapping[str, Any]) -> Policy | None:
+def _policy_of(policies: list[QueuePolicy], argument: str, arguments: Mapping[str, Any]) -> QueuePolicy | None:
     value = arguments.get(argument)
     own = (policies[0].definition or {}).get(argument.removeprefix("x-"))
     if not argument or own == value:
@@ -214,12 +214,12 @@ def _policy_of(policies: list[Policy], argument: str, arguments: Mapping[str, An
     return next((each for each in policies[1:] if each.sets(argument, value, own)), None)
 
 
-def _by(policies: list[Policy], argument: str, arguments: Mapping[str, Any]) -> str:
+def _by(policies: list[QueuePolicy], argument: str, arguments: Mapping[str, Any]) -> str:
     policy = _policy_of(policies, argument, arguments)
     return f", by the policy {policy.name}" if policy else ""
 
 
-def _without(policies: list[Policy], argument: str, arguments: Mapping[str, Any], name: str, vhost: str) -> str:
+def _without(policies: list[QueuePolicy], argument: str, arguments: Mapping[str, Any], name: str, vhost: str) -> str:
     """How the queue gets rid of an argument."""
     policy = _policy_of(policies, argument, arguments)
     if policy is None:

@@ -9,15 +9,14 @@ import re
 import socket
 import ssl
 from collections.abc import Iterator
-from typing import Any, Final, Literal, TypeAlias
+from typing import Any, Final
 
 from pydbsync.apply.connection import Connection
 from pydbsync.config.servers import PUBLIC_PASSWORD, TargetSettings
 from pydbsync.errors import ApplyError, SourceError
+from pydbsync.model import End
 from pydbsync.ops.doctor.examination import Away, Examination
 from pydbsync.ops.doctor.finding import Finding, error, ok, unknown, warning
-
-End: TypeAlias = Literal["source", "target"]
 
 _OLDEST_MARIADB = (10, 4)
 """A connection to a MySQL that is too old is refused."""

@@ -34,7 +34,7 @@ from pydbsync.ops.doctor import (
     target_use,
 )
 from pydbsync.ops.doctor.examination import Away, Examination, NoTables
-from pydbsync.ops.doctor.finding import Finding, Report, unknown, warning
+from pydbsync.ops.doctor.finding import DoctorReport, Finding, unknown, warning
 
 Check: TypeAlias = Callable[[Examination], Iterable[Finding]]
 
@@ -96,7 +96,7 @@ def examine(
     only: Collection[str] = (),
     skip: Collection[str] = (),
     on_group: Callable[[str], object] = lambda group: None,
-) -> Report:
+) -> DoctorReport:
     """Run the groups that are chosen. `on_group` hears which one begins. Never raises for what a server does."""
     started = time.monotonic()
     for name in (*only, *skip):
@@ -110,7 +110,7 @@ def examine(
                 found += _in_time(exam, group, checks)
     finally:
         exam.close()
-    return Report(findings=tuple(found), seconds=round(time.monotonic() - started, 3))
+    return DoctorReport(findings=tuple(found), seconds=round(time.monotonic() - started, 3))
 
 
 def _in_time(exam: Examination, group: str, checks: Iterable[Check]) -> list[Finding]:

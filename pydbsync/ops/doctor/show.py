@@ -5,13 +5,13 @@ from __future__ import annotations
 from rich.console import Console
 from rich.text import Text
 
-from pydbsync.ops.doctor.finding import Finding, Level, Report, counted
+from pydbsync.ops.doctor.finding import DoctorReport, Finding, Level, counted
 
 _STYLES: dict[Level, str] = {"ok": "green", "unknown": "cyan", "warning": "yellow", "error": "bold red"}
 _ORDER: tuple[Level, ...] = ("ok", "unknown", "warning", "error")
 
 
-def show_report(report: Report, console: Console, *, quiet: bool = False) -> None:
+def show_report(report: DoctorReport, console: Console, *, quiet: bool = False) -> None:
     """Within each group the worst comes last, as do the counts of all; `quiet` leaves out what is well."""
     groups = dict.fromkeys(finding.group for finding in report.findings)
     for group in groups:
@@ -26,7 +26,7 @@ def show_report(report: Report, console: Console, *, quiet: bool = False) -> Non
     console.print(summary(report))
 
 
-def summary(report: Report) -> str:
+def summary(report: DoctorReport) -> str:
     """`1 error, 2 warnings, 3 unknown, 14 ok`."""
     parts = [
         counted(number, level) if level in ("error", "warning") else f"{number} {level}"

@@ -15,7 +15,7 @@ from pydbsync.ops.doctor.examination import Away, Examination
 from pydbsync.ops.doctor.finding import Finding, counted, error, listed, ok, unknown, warning
 from pydbsync.ops.doctor.source import binlog_end, binlog_files
 from pydbsync.ops.status.judge import LATE_S, open_gaps, task_trouble
-from pydbsync.ops.status.read import Reader
+from pydbsync.ops.status.read import StateReader
 from pydbsync.ops.status.words import age, seconds
 from pydbsync.plan.quoting import quote_name
 
@@ -165,7 +165,7 @@ def check_tools(exam: Examination) -> Iterator[Finding]:
     """How the last runs of capture, heartbeat, verify and others came out, and gaps that nothing has answered."""
     if not {"task", "incident"} <= _tables(exam):
         return
-    reader = Reader(exam.target(), exam.settings)
+    reader = StateReader(exam.target(), exam.settings)
     tasks = reader.tasks()
     for task in tasks:
         health, text = task_trouble(task)

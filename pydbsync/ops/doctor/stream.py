@@ -27,7 +27,7 @@ _RECORD = b"\x1e"
 _IN_FILE = "in Maxwell's config.properties, and restart it"
 
 
-class Message(NamedTuple):
+class SampledMessage(NamedTuple):
     """One message as it came; `is_persistent` is None where that was not seen."""
 
     body: bytes
@@ -68,7 +68,7 @@ def check_parked_messages(exam: Examination) -> Iterator[Finding]:
         )
     except ApplyError:
         return
-    yield from looked_at(exam, [Message(bytes(body)) for (body,) in rows], where="parked messages")
+    yield from looked_at(exam, [SampledMessage(bytes(body)) for (body,) in rows], where="parked messages")
 
 
 def check_watched(exam: Examination) -> Iterator[Finding]:
@@ -81,7 +81,7 @@ def check_watched(exam: Examination) -> Iterator[Finding]:
                       "a configuration with the queues of one format shows what they carry")  # fmt: skip
         return
     spoken = next(iter(formats), "maxwell")
-    messages: list[Message] = [Message(*each) for each in watch(exam.settings, exam.watch_s)]
+    messages: list[SampledMessage] = [SampledMessage(*each) for each in watch(exam.settings, exam.watch_s)]
     if not messages:
         yield warning(
             "stream",
@@ -97,7 +97,7 @@ def check_watched(exam: Examination) -> Iterator[Finding]:
 
 
 def looked_at(
-    exam: Examination, messages: Iterable[Message], *, where: str, spoken: str = "maxwell"
+    exam: Examination, messages: Iterable[SampledMessage], *, where: str, spoken: str = "maxwell"
 ) -> Iterator[Finding]:
     """What is wrong with these messages, each fault once, with an example. `spoken` is their format (input_format)."""
     try:
@@ -108,7 +108,7 @@ def looked_at(
         return
     faults: dict[str, tuple[int, Finding]] = {}
     count = 0
-    tables = _Tables(exam)
+    tables = _MessageTables(exam)
     for message in messages:
         for text in _texts(message.body):
             count += 1
@@ -125,7 +125,13 @@ def _texts(body: bytes) -> list[bytes]:
 
 
 def _faults_of(
-    exam: Examination, text: bytes, message: Message, tables: _Tables, *, spoken: str, translate: Translate | None
+    exam: Examination,
+    text: bytes,
+    message: SampledMessage,
+    tables: _MessageTables,
+    *,
+    spoken: str,
+    translate: Translate | None,
 ) -> Iterator[Finding]:
     """Of a message in whatever format it came: the faults of Maxwell's flags are Maxwell's alone."""
     if message.is_persistent is False:
@@ -144,7 +150,7 @@ def _faults_of(
         yield from _faults(exam, each, tables)
 
 
-def _faults(exam: Examination, text: bytes, tables: _Tables) -> Iterator[Finding]:
+def _faults(exam: Examination, text: bytes, tables: _MessageTables) -> Iterator[Finding]:
     try:
         found = msgspec.json.decode(text)
     except msgspec.DecodeError as exc:
@@ -185,7 +191,7 @@ def _faults(exam: Examination, text: bytes, tables: _Tables) -> Iterator[Finding
         yield from _columns(exam, name, found, tables)
 
 
-def _columns(exam: Examination, name: TableName, found: dict[str, Any], tables: _Tables) -> Iterator[Finding]:
+def _columns(exam: Examination, name: TableName, found: dict[str, Any], tables: _MessageTables) -> Iterator[Finding]:
     if not exam.router.takes(name):
         return
     data = {str(column): value for column, value in found["data"].items()}
@@ -233,7 +239,7 @@ def _encrypted() -> Finding:
                  f"maxwell_secret_key: the secret_key of config.properties, or encrypt=none {_IN_FILE}")  # fmt: skip
 
 
-class _Tables:
+class _MessageTables:
     """What the tables of the messages are: at the source where it may be asked, else at the target."""
 
     def __init__(self, exam: Examination) -> None:

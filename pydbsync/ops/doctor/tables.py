@@ -23,7 +23,7 @@ from pydbsync.ops.doctor.examination import Away, Examination
 from pydbsync.ops.doctor.finding import Finding, counted, error, listed, ok, unknown, warning
 from pydbsync.ops.doctor.types import is_cut_at_its_end, narrower, replayed_otherwise
 from pydbsync.ops.doctor.variables import is_on, variables
-from pydbsync.plan.ddl.collations import Server, translate_collation
+from pydbsync.plan.ddl.collations import StatementServer, translate_collation
 from pydbsync.plan.quoting import quote_name, quote_table
 
 _TRANSACTIONAL = ("innodb", "rocksdb", "tokudb", "ndbcluster", "ndb")
@@ -280,7 +280,7 @@ def other_collation(column: ColumnFacts, other: ColumnFacts, is_key: bool, exam:
     dialect = exam.target().dialect
     if exam.source().dialect.is_mariadb != dialect.is_mariadb:
         try:
-            translated = translate_collation(wanted, Server(dialect.brand, dialect.version))
+            translated = translate_collation(wanted, StatementServer(dialect.brand, dialect.version))
         except PlanError as exc:
             return f"the target has no collation that compares as {wanted} does: {exc}"
         if translated is not None and translated.name == other.collation:

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from typing import Literal, TypeAlias
 
 from pydbsync.apply.connection import Connection
+from pydbsync.model import End
 from pydbsync.ops.doctor.examination import Examination
-
-End: TypeAlias = Literal["source", "target"]
 
 
 def variables(exam: Examination, end: End) -> Mapping[str, str]:

@@ -6,21 +6,17 @@ looked at by anybody: its policy decides, and where that is to park, the conflic
 
 from __future__ import annotations
 
-from typing import Literal, TypeAlias
-
 from pydbsync.apply.agreement import agreement_for
-from pydbsync.apply.conflicts import Conflicts
+from pydbsync.apply.conflicts import ConflictFinder
 from pydbsync.apply.connection import Connection
 from pydbsync.apply.tables.conflict import ConflictTable
 from pydbsync.config.settings import Settings
 from pydbsync.errors import PlanError
-from pydbsync.model import Delivery, RowChange
+from pydbsync.model import Delivery, End, RowChange
 from pydbsync.plan.conflicts import decided_for
 from pydbsync.plan.quoting import quote_name
 from pydbsync.plan.rows import TablePlan
 from pydbsync.work import Conflict, describe_change
-
-Take: TypeAlias = Literal["source", "target"]
 
 
 class NoConflict(Exception):
@@ -35,7 +31,7 @@ class ParkedConflicts:
         self._found: list[tuple[ConflictTable, Conflict]] = []
         """What a retry has found that is taken back."""
 
-    def settle(self, stream: str, change: RowChange, plan: TablePlan, *, take: Take | None = None) -> int:
+    def settle(self, stream: str, change: RowChange, plan: TablePlan, *, take: End | None = None) -> int:
         """Make the change, or leave the target's row; whether it was made. Raises PlanError where its policy parks it,
         PermanentError, and NoConflict where a side is to be taken and the target's row is as expected."""
         position = describe_change(change)[1]
@@ -44,7 +40,7 @@ class ParkedConflicts:
         if take is not None or is_told:
             plan = decided_for(plan, take or "source")
         agreement = agreement_for(self._settings, stream=stream, answers=False)
-        conflicts = Conflicts(schema=self._schema, stream=stream, agreement=agreement)
+        conflicts = ConflictFinder(schema=self._schema, stream=stream, agreement=agreement)
         entry = (Delivery(b"", 0), change, plan)
         parked = conflicts.settle(self._connection, entry, tells_same=False, is_told=is_told)
         if parked is not None:

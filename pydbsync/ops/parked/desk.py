@@ -34,10 +34,10 @@ from pydbsync.model import Change, RowChange, SchemaChange, TableName, TableSche
 from pydbsync.ops.parked.conflicts import NoConflict, ParkedConflicts
 from pydbsync.ops.parked.counts import Count, counted, shape_of
 from pydbsync.ops.parked.foreign import Foreign
-from pydbsync.ops.parked.retry import Outcome, Retry
-from pydbsync.ops.parked.select import Condition, Selection
+from pydbsync.ops.parked.retry import Retry, RetryOutcome
+from pydbsync.ops.parked.select import Selection, WhereClause
 from pydbsync.plan.agreement import said_by
-from pydbsync.plan.batch import Batch, single_statements
+from pydbsync.plan.batch import RowBatch, single_statements
 from pydbsync.plan.ddl.for_target import PlannedSchemaChange, Touched, plan_schema_change
 from pydbsync.plan.quoting import quote_name
 from pydbsync.plan.rows import TablePlan
@@ -244,7 +244,7 @@ class ParkedDesk:
             for database, table, code, count, waiting, first, oldest in found
         ]  # fmt: skip
 
-    def _where(self, selection: Selection) -> Condition:
+    def _where(self, selection: Selection) -> WhereClause:
         try:
             return selection.condition(self._connection, self._settings.state_schema)
         except PermanentError as exc:
@@ -388,7 +388,7 @@ class ParkedDesk:
             self._connection.run(f"UPDATE {self._table} SET edited = _binary %s WHERE id = %s", (text, parked_id))
             self.write_audits([parked_id], "edit", text.decode("utf-8", "backslashreplace"))
 
-    def retry(self, selection: Selection = ALL, *, takes_unread: bool = False) -> Iterator[Outcome]:
+    def retry(self, selection: Selection = ALL, *, takes_unread: bool = False) -> Iterator[RetryOutcome]:
         """Apply these in order; one that another parked change blocks, or that is refused again, stays. All messages of
         one statement go together: it is run once. What was told is committed. `takes_unread`: those too that could not
         be read when they came, though later changes of their rows may have been applied."""
@@ -456,7 +456,7 @@ class ParkedDesk:
     def apply_batch(self, changes: Sequence[tuple[RowChange, str]]) -> bool:
         """Make these, each at a target database, as one batch, as part of the running transaction; False, with nothing
         done, where a conflict is to be decided or a table cannot take a refused change back."""
-        batch = Batch()
+        batch = RowBatch()
         for change, target_database in changes:
             for plan, sent in self._plans.route(change):
                 if target_database and plan.name.database != target_database:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from pydbsync.config.settings import Settings
 from pydbsync.decode.maxwell import decode_message
-from pydbsync.decode.spoken import ColumnsOf, Translate
+from pydbsync.decode.spoken import DefinitionOf, Translate
 from pydbsync.errors import DecodeError
 from pydbsync.model import Change, SchemaChange
 from pydbsync.process.inputs import translator_of
@@ -16,7 +16,7 @@ from pydbsync.process.inputs import translator_of
 class Foreign:
     """Messages of one configuration's formats."""
 
-    def __init__(self, settings: Settings, columns_of: ColumnsOf) -> None:
+    def __init__(self, settings: Settings, columns_of: DefinitionOf) -> None:
         self._settings = settings
         self._columns_of = columns_of
         self._known: dict[str, Translate | None] = {}

@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator
 from typing import NamedTuple, Protocol
 
-from pydbsync.ops.parked.retry import Outcome
+from pydbsync.ops.parked.retry import RetryOutcome
 from pydbsync.ops.parked.select import Selection
 
 _ROUNDS_S = 60.0
@@ -18,13 +18,13 @@ class Released(NamedTuple):
     """How many were applied, and those that stay because the target refuses one of them."""
 
     applied: int
-    refused: list[Outcome]
+    refused: list[RetryOutcome]
 
 
 class Retries(Protocol):
     """What holds parked changes."""
 
-    def retry(self, selection: Selection) -> Iterator[Outcome]: ...
+    def retry(self, selection: Selection) -> Iterator[RetryOutcome]: ...
 
 
 def apply_what_waits(desk: Retries, selection: Selection) -> Released:

@@ -30,7 +30,7 @@ _MET_OTHERS = (1205, 1213, 1020)
 """Lock wait timeout, deadlock, and MariaDB's record that has changed since the last read: again is enough."""
 
 
-class Outcome(msgspec.Struct, frozen=True):
+class RetryOutcome(msgspec.Struct, frozen=True):
     """What became of one retry."""
 
     id: int
@@ -110,7 +110,7 @@ class Retry:
         self._skipped: frozenset[int] = frozenset()
         """Of what those of the group waited behind, what was skipped."""
 
-    def run(self, selection: Selection) -> Iterator[Outcome]:
+    def run(self, selection: Selection) -> Iterator[RetryOutcome]:
         """The outcome of each that is meant, in order."""
         for group in _in_groups(self._headers(selection)):
             start, backoff = 0, Backoff(0.05, 1.0)
@@ -171,7 +171,7 @@ class Retry:
             )
         ]  # fmt: skip
 
-    def _batch(self, group: Sequence[Header]) -> list[Outcome] | None:
+    def _batch(self, group: Sequence[Header]) -> list[RetryOutcome] | None:
         """All of these in one transaction and one batch; None, with nothing done, if one of them needs a look of its
         own."""
         try:
@@ -203,16 +203,16 @@ class Retry:
             self._forget_added()
             self._added = []
             return None
-        return [Outcome(each, True, f"in a batch of {len(taken)}") for each in taken]
+        return [RetryOutcome(each, True, f"in a batch of {len(taken)}") for each in taken]
 
     def _forget_added(self) -> None:
         for each in self._added:
             self._waiting[each.stream].remove(each.id)
 
-    def _transaction(self, group: Sequence[Header], start: int) -> tuple[list[Outcome], int]:
+    def _transaction(self, group: Sequence[Header], start: int) -> tuple[list[RetryOutcome], int]:
         """The next changes of the group: rows in one transaction, or one schema change; with the place behind them."""
         applied: list[int] = []
-        outcomes: list[Outcome] = []
+        outcomes: list[RetryOutcome] = []
         looked_at: dict[int, bool] = {}
         place = start
         wanted = [each.id for each in group[start:] if each.is_wanted and each.id not in self._done]
@@ -230,7 +230,7 @@ class Retry:
                     self._stay(each)
                     continue
                 if changes is None:
-                    outcomes.append(Outcome(each.id, False, "it is mended already, by somebody else"))
+                    outcomes.append(RetryOutcome(each.id, False, "it is mended already, by somebody else"))
                     continue
                 outcome, is_transactional = self._row(each, changes, looked_at)
                 outcomes.append(outcome)
@@ -247,11 +247,11 @@ class Retry:
 
     def _row(
         self, each: Header, changes: Sequence[Change] | DecodeError, looked_at: dict[int, bool]
-    ) -> tuple[Outcome, bool]:
+    ) -> tuple[RetryOutcome, bool]:
         """What becomes of one row change in the running transaction, and whether its tables have transactions."""
         blocker = self._blocker(each, looked_at)
         if blocker is not None:
-            return Outcome(each.id, False, f"waits behind {blocker}, which is still parked"), True
+            return RetryOutcome(each.id, False, f"waits behind {blocker}, which is still parked"), True
         self._connection.execute(b"SAVEPOINT one_change")
         try:
             if isinstance(changes, DecodeError):
@@ -268,8 +268,8 @@ class Retry:
             self._connection.execute(b"ROLLBACK TO SAVEPOINT one_change")
             self._desk.write_found()
             self._desk.write_audits([each.id], "retry", f"refused: {exc}")
-            return Outcome(each.id, False, str(exc)), True
-        return Outcome(each.id, True, f"{count} statement(s)"), is_transactional
+            return RetryOutcome(each.id, False, str(exc)), True
+        return RetryOutcome(each.id, True, f"{count} statement(s)"), is_transactional
 
     def _write(self, applied: list[int]) -> None:
         if applied:
@@ -278,7 +278,7 @@ class Retry:
             )
             self._desk.write_audits(applied, "retry", "applied")
 
-    def _schema_change(self, each: Header) -> list[Outcome]:
+    def _schema_change(self, each: Header) -> list[RetryOutcome]:
         """One statement, with all its messages: of none of their tables may anything wait."""
         others = self._desk.same_statement(each.id)
         together = [each]
@@ -290,19 +290,19 @@ class Retry:
         blocker = min((first for first in found if first is not None), default=None)
         if blocker is not None:
             self._stay(each)
-            return [Outcome(each.id, False, f"waits behind {blocker}, which is still parked")]
+            return [RetryOutcome(each.id, False, f"waits behind {blocker}, which is still parked")]
         try:
             detail = self._desk.apply_schema_change(each.id, others)
         except (DecodeError, PlanError, PermanentError) as exc:
             self._desk.write_audits([each.id], "retry", f"refused: {exc}")
             self._stay(each)
-            return [Outcome(each.id, False, str(exc))]
+            return [RetryOutcome(each.id, False, str(exc))]
         self._done |= set(others)
         waiting = self._waiting.get(each.stream)
         for other in others:
             if waiting is not None:
                 waiting.remove(other)
-        return [Outcome(done, True, detail) for done in sorted((each.id, *others))]
+        return [RetryOutcome(done, True, detail) for done in sorted((each.id, *others))]
 
     def _stay(self, each: Header) -> None:
         waiting = self._waiting.setdefault(each.stream, Waiting())

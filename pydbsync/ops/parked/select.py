@@ -12,7 +12,7 @@ from pydbsync.model import TableName
 from pydbsync.plan.quoting import quote_name
 from pydbsync.route.filters import Filters
 
-Condition = tuple[str, tuple[object, ...]]
+WhereClause = tuple[str, tuple[object, ...]]
 """SQL, and the values of its parameters."""
 
 
@@ -37,7 +37,7 @@ class Selection(msgspec.Struct, frozen=True):
         """Whether nothing narrows it down."""
         return msgspec.structs.replace(self, every_status=False) == Selection()
 
-    def condition(self, connection: Connection, schema: str) -> Condition:
+    def condition(self, connection: Connection, schema: str) -> WhereClause:
         """What a row of the table `parked` must fulfil."""
         parts: list[str] = []
         values: list[object] = []

@@ -17,7 +17,7 @@ from pydbsync.ops.answers import DoubtfulError
 from pydbsync.ops.brake import Brake
 from pydbsync.ops.repair.change import PlannedChange
 from pydbsync.ops.repair.group import ChangeRefused, Refusals, TableRepair, refusal
-from pydbsync.ops.repair.journal import Journal
+from pydbsync.ops.repair.journal import RepairJournal
 from pydbsync.ops.repair.keyed import KeyedRows
 from pydbsync.ops.repair.keyless import KeylessRows
 from pydbsync.ops.repair.order import Moves, grouped
@@ -45,7 +45,7 @@ class PlanRunner:
     def __init__(
         self,
         target: Server,
-        journal: Journal,
+        journal: RepairJournal,
         tables: dict[TableName, TableRepair],
         *,
         brake: Brake,

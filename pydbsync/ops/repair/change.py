@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Literal, TypeAlias
-
 import msgspec
 
-from pydbsync.model import NO_JSON, TableName
+from pydbsync.model import NO_JSON, ChangeKind, TableName
 from pydbsync.ops.verify.sides import Request
-
-Kind: TypeAlias = Literal["insert", "update", "delete"]
 
 
 class PlannedChange(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -18,7 +14,7 @@ class PlannedChange(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     number: int
     table: TableName
     sources: tuple[TableName, ...]
-    kind: Kind
+    kind: ChangeKind
     request: Request
     """By what the row is found: its printed key, or without a key the digest of the row that comes or goes."""
     also: tuple[Request, ...] = ()

@@ -16,7 +16,7 @@ from pydbsync.plan.canonical import canonical_bytes
 from pydbsync.plan.images import image_expression, image_token
 
 
-class Image(NamedTuple):
+class CountedImage(NamedTuple):
     """A whole row as a JSON object, and how many there are of it (more than one only without a key)."""
 
     data: msgspec.Raw
@@ -25,7 +25,7 @@ class Image(NamedTuple):
 
 def read_images(
     side: Side, requests: Collection[Request], *, within: Connection | None = None
-) -> dict[Request, Image | str]:
+) -> dict[Request, CountedImage | str]:
     """The whole rows under these requests, or the reason why one cannot be written.
 
     `within` is a connection with an open transaction, by which the rows are read and locked.
@@ -35,9 +35,9 @@ def read_images(
 
 def read_all_images(
     side: Side, requests: Collection[Request], *, within: Connection | None = None, own: Collection[str] = ()
-) -> dict[Request, list[Image | str]]:
+) -> dict[Request, list[CountedImage | str]]:
     """The same; where there is no key, of each digest the rows that differ in the side's `own` columns."""
-    found: dict[Request, list[Image | str]] = {}
+    found: dict[Request, list[CountedImage | str]] = {}
     if not requests:
         return found
     dialect = side.server.dialect
@@ -56,7 +56,7 @@ def read_all_images(
                 found[request] = ["it has no key, and is too long to be found by a digest (max_allowed_packet)"]
                 continue
             try:
-                image: Image | str = Image(_image(columns, values), count)
+                image: CountedImage | str = CountedImage(_image(columns, values), count)
             except OperationError as exc:
                 image = str(exc)
             found.setdefault(request, []).append(image)

@@ -14,7 +14,7 @@ _MISSING = (1049, 1146)
 """No such database, no such table."""
 
 
-class Journal:
+class RepairJournal:
     """Which changes of a plan stand in the target, and what the rows looked like afterwards."""
 
     def __init__(self, state_schema: str, plan: str) -> None:

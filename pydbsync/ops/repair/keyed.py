@@ -21,19 +21,19 @@ from pydbsync.ops.repair.group import (
     refusal,
     refusing,
 )
-from pydbsync.ops.repair.images import Image, read_images
-from pydbsync.ops.repair.journal import Journal
+from pydbsync.ops.repair.images import CountedImage, read_images
+from pydbsync.ops.repair.journal import RepairJournal
 from pydbsync.ops.verify.matching import TableSides
-from pydbsync.ops.verify.sides import Found, Request
+from pydbsync.ops.verify.sides import FoundRow, Request
 from pydbsync.plan.normal import normal_json
 
-Images = dict[Request, Image | str]
+Images = dict[Request, CountedImage | str]
 
 
 class KeyedRows:
     """Applies and undoes changes of one table with a key, a group of them in one transaction."""
 
-    def __init__(self, table: TableRepair, journal: Journal) -> None:
+    def __init__(self, table: TableRepair, journal: RepairJournal) -> None:
         self._sides = table.sides
         self._writer = table.writer
         self._journal = journal
@@ -96,9 +96,9 @@ class KeyedRows:
                 self._journal.write(connection, change.number, "undone", None)
         return refused
 
-    def _is_restored(self, image: Image | str | None, before: msgspec.Raw) -> bool:
+    def _is_restored(self, image: CountedImage | str | None, before: msgspec.Raw) -> bool:
         """Whether the row is as it was; documents come back from text, where a DECIMAL 1.50 inside is 1.5."""
-        if not isinstance(image, Image) or not before:
+        if not isinstance(image, CountedImage) or not before:
             return _bytes(image) == _raw(before)
         names = {column.name for column in self._sides.target_schema.columns if column.kind == "json"}
         now, then = (
@@ -112,7 +112,7 @@ class KeyedRows:
         return read_images(self._sides.target, _requests(changes), within=connection)
 
 
-def _check(sides: TableSides, change: PlannedChange, wanted: Found | None, found: Found | None) -> None:
+def _check(sides: TableSides, change: PlannedChange, wanted: FoundRow | None, found: FoundRow | None) -> None:
     """What was written must be what verify calls equal, or the same row would be repaired for ever."""
     doubt = next((each.doubt for each in (wanted, found) if each is not None and each.doubt), "")
     if doubt:
@@ -142,8 +142,8 @@ def _raw(image: msgspec.Raw) -> bytes | None:
     return None if image is NO_JSON or not image else bytes(image)
 
 
-def _bytes(image: Image | str | None) -> bytes | None:
+def _bytes(image: CountedImage | str | None) -> bytes | None:
     """The row as bytes, None where there is none; a row that cannot be written is like no other."""
     if image is None:
         return None
-    return bytes(image.data) if isinstance(image, Image) else b""
+    return bytes(image.data) if isinstance(image, CountedImage) else b""

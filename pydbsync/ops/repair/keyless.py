@@ -22,7 +22,7 @@ from pydbsync.ops.repair.group import (
     refusal,
     refusing,
 )
-from pydbsync.ops.repair.journal import Journal
+from pydbsync.ops.repair.journal import RepairJournal
 from pydbsync.ops.repair.writer import ChangeWriter
 from pydbsync.ops.verify.sides import Request, Side
 from pydbsync.plan.quoting import quote_name
@@ -32,7 +32,7 @@ _PASS_BYTES = 1 << 20
 """Conditions of one pass over the table; fewer where the server takes no such statement, in which they stand twice."""
 
 
-class Move(NamedTuple):
+class KeylessChange(NamedTuple):
     """A change with the condition of its row, and how many such rows there are and shall be."""
 
     change: PlannedChange
@@ -44,7 +44,7 @@ class Move(NamedTuple):
 class KeylessRows:
     """Applies and undoes changes of one table without a key, a group of them in one transaction."""
 
-    def __init__(self, table: TableRepair, journal: Journal) -> None:
+    def __init__(self, table: TableRepair, journal: RepairJournal) -> None:
         self._sides = table.sides
         self._writer = table.writer
         self._journal = journal
@@ -56,14 +56,14 @@ class KeylessRows:
         with exclusive_transaction(connection):
             recorded = self._journal.recorded(connection, group)
             todo = [change for change in group if recorded.get(change.number, ("",))[0] != "applied"]
-            moves: list[Move] = []
+            moves: list[KeylessChange] = []
             for change, where, has in self._counted(connection, todo):
                 if at_source[change.request] != change.source_had:
                     refused[change.number] = refusal(change, SOURCE_CHANGED)
                 elif has != change.had:
                     refused[change.number] = refusal(change, TARGET_CHANGED)
                 else:
-                    moves.append(Move(change, where, has, _after(change)))
+                    moves.append(KeylessChange(change, where, has, _after(change)))
             self._move(connection, moves, status="applied")
         return refused
 
@@ -73,10 +73,10 @@ class KeylessRows:
         with exclusive_transaction(connection):
             recorded = self._journal.recorded(connection, group)
             todo = [change for change in group if recorded.get(change.number, ("",))[0] == "applied"]
-            moves: list[Move] = []
+            moves: list[KeylessChange] = []
             for change, where, has in self._counted(connection, todo):
                 if has == _after(change):
-                    moves.append(Move(change, where, has, change.had))
+                    moves.append(KeylessChange(change, where, has, change.had))
                 else:
                     refused[change.number] = refusal(change, CHANGED_SINCE)
             self._move(connection, moves, status="undone")
@@ -93,7 +93,7 @@ class KeylessRows:
         counts = count_rows(connection, self._writer, conditions, locks=True)
         yield from zip(changes, conditions, counts, strict=True)
 
-    def _move(self, connection: Connection, moves: Sequence[Move], *, status: str) -> None:
+    def _move(self, connection: Connection, moves: Sequence[KeylessChange], *, status: str) -> None:
         remove(connection, self._writer, [move for move in moves if move.wants < move.has])
         for move in moves:
             if move.wants > move.has:
@@ -114,7 +114,7 @@ def _after(change: PlannedChange) -> int:
     return change.had + (change.copies if change.kind == "insert" else -change.copies)
 
 
-def remove(connection: Connection, writer: ChangeWriter, moves: Sequence[Move]) -> None:
+def remove(connection: Connection, writer: ChangeWriter, moves: Sequence[KeylessChange]) -> None:
     """Take away what is too much.
 
     All rows of many changes go in one pass, and those that stay are written again; where an image has not all of the

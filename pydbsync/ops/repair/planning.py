@@ -17,14 +17,14 @@ from pydbsync.model import NO_JSON, TableName, read_image
 from pydbsync.ops.conditions import condition_of, unmatched, without_table
 from pydbsync.ops.repair.change import PlannedChange
 from pydbsync.ops.repair.documents import Documents
-from pydbsync.ops.repair.images import Image, read_all_images, read_images
+from pydbsync.ops.repair.images import CountedImage, read_all_images, read_images
 from pydbsync.ops.repair.keyless import count_rows, count_under
 from pydbsync.ops.repair.plan import PlanHead, RepairPlan, new_plan_name, render_change
 from pydbsync.ops.repair.writer import ChangeWriter
 from pydbsync.ops.servers import Servers
 from pydbsync.ops.verify.matching import TableSides, open_sides
 from pydbsync.ops.verify.pairs import TablePair, find_pairs
-from pydbsync.ops.verify.report import Report, TableReport
+from pydbsync.ops.verify.report import TableReport, VerifyReport
 from pydbsync.ops.verify.settle import RowVerdict, Settler
 from pydbsync.ops.verify.sides import Request
 from pydbsync.plan.rows import overrides_for
@@ -74,7 +74,7 @@ class Planner:
         self.writers: dict[TableName, ChangeWriter] = {}
         """Of the tables that are in the plan."""
 
-    def plan(self, report: Report) -> RepairPlan:
+    def plan(self, report: VerifyReport) -> RepairPlan:
         """The plan, which may be empty. Raises ApplyError, Stopped."""
         pairs = self._pairs(report)
         sources = [name for table in report.tables for name in table.sources]
@@ -115,7 +115,7 @@ class Planner:
         ]
         return RepairPlan(head, numbered, (*self._left_out, *rows))
 
-    def _pairs(self, report: Report) -> dict[TableName, TablePair]:
+    def _pairs(self, report: VerifyReport) -> dict[TableName, TablePair]:
         found = find_pairs(
             self._settings,
             router_from(self._settings),
@@ -289,7 +289,9 @@ def make_writer(settings: Settings, sides: TableSides) -> ChangeWriter:
     return ChangeWriter(sides.target_schema, overrides=overrides, dialect=sides.target.server.dialect, own=own)
 
 
-def _change(sides: TableSides, request: Request, before: Image | None, after: Image | None) -> PlannedChange:
+def _change(
+    sides: TableSides, request: Request, before: CountedImage | None, after: CountedImage | None
+) -> PlannedChange:
     return PlannedChange(
         number=0,
         table=sides.pair.target,

@@ -19,7 +19,7 @@ from pydbsync.ops.repair.apply import Done, PlanRunner
 from pydbsync.ops.repair.change import PlannedChange
 from pydbsync.ops.repair.explain import explained
 from pydbsync.ops.repair.group import TableRepair
-from pydbsync.ops.repair.journal import Journal
+from pydbsync.ops.repair.journal import RepairJournal
 from pydbsync.ops.repair.keyless import digests_at
 from pydbsync.ops.repair.plan import RepairPlan, check_unedited, read_plan, write_plan
 from pydbsync.ops.repair.planning import Choice, Planner, make_writer
@@ -45,7 +45,7 @@ class RepairOptions(msgspec.Struct, frozen=True):
     """Whose checkpoints count; empty for those of the configuration's queues."""
 
 
-class Outcome(msgspec.Struct, frozen=True):
+class RepairOutcome(msgspec.Struct, frozen=True):
     """What became of a plan, and of its rows when they were compared again."""
 
     done: int
@@ -98,7 +98,7 @@ class Repair:
             plan, writers = self._planned(report)
             return plan, list(explained(plan, writers, {}))
         plan, tables = self._load(path)
-        journal = Journal(self._settings.state_schema, plan.head.plan)
+        journal = RepairJournal(self._settings.state_schema, plan.head.plan)
         statuses = self._servers.target.call(journal.statuses_if_any)
         return plan, list(explained(plan, {name: table.writer for name, table in tables.items()}, statuses))
 
@@ -127,17 +127,17 @@ class Repair:
         )
         return planner.plan(found), planner.writers
 
-    def apply(self, path: Path) -> Outcome:
+    def apply(self, path: Path) -> RepairOutcome:
         """Apply a plan and compare its rows again. Raises OperationError, TransientError, ConfigError, Stopped."""
         plan, tables = self._load(path)
         runner = self._runner(plan, tables)
         return self._compared(runner.apply(plan.changes), plan.changes, tables)
 
-    def undo(self, path: Path) -> Outcome:
+    def undo(self, path: Path) -> RepairOutcome:
         """Put back what the plan changed. Raises as `apply`."""
         plan, tables = self._load(path)
         done = self._runner(plan, tables).undo(plan.changes)
-        return Outcome(done.done, done.before, done.refused)
+        return RepairOutcome(done.done, done.before, done.refused)
 
     def _load(self, path: Path) -> tuple[RepairPlan, dict[TableName, TableRepair]]:
         plan = read_plan(path)
@@ -194,10 +194,12 @@ class Repair:
             stop=self._stop,
             log=self._log,
         )
-        journal = Journal(self._settings.state_schema, plan.head.plan)
+        journal = RepairJournal(self._settings.state_schema, plan.head.plan)
         return PlanRunner(self._servers.target, journal, tables, brake=brake, group_rows=self._options.group_rows)
 
-    def _compared(self, done: Done, changes: Sequence[PlannedChange], tables: dict[TableName, TableRepair]) -> Outcome:
+    def _compared(
+        self, done: Done, changes: Sequence[PlannedChange], tables: dict[TableName, TableRepair]
+    ) -> RepairOutcome:
         different = 0
         for name, table in tables.items():
             mine = [change for change in changes if change.table == name]
@@ -206,7 +208,7 @@ class Repair:
                 requests |= digests_at(table.sides.target, table.writer, mine)
             settled = self._settler.settle(table.sides, requests)
             different += len(settled.different) + settled.in_flux + len(settled.unreadable)
-        return Outcome(
+        return RepairOutcome(
             done.done, done.before, done.refused, equal=max(0, len(changes) - different), different=different
         )
 

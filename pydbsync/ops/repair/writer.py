@@ -5,10 +5,10 @@ from __future__ import annotations
 import msgspec
 
 from pydbsync.errors import PlanError
-from pydbsync.model import NO_JSON, Column, RowChange, TableSchema, read_image
-from pydbsync.ops.repair.change import Kind, PlannedChange
+from pydbsync.model import NO_JSON, ChangeKind, Column, RowChange, TableSchema, read_image
+from pydbsync.ops.repair.change import PlannedChange
 from pydbsync.ops.repair.order import KeyValue, Moves, fold
-from pydbsync.plan.batch import Batch
+from pydbsync.plan.batch import RowBatch
 from pydbsync.plan.literals import NULL, document_literal, not_null_document_literal
 from pydbsync.plan.normal import is_same_to_mysql
 from pydbsync.plan.quoting import quote_name, quote_table
@@ -86,7 +86,7 @@ class ChangeWriter:
         together = max(1, packet_bytes // (4 * len(bytes(image))))
         found: list[RowStatement] = []
         while copies:
-            batch = Batch()
+            batch = RowBatch()
             for _ in range(min(copies, together)):
                 batch.add(row, plan)
             copies -= batch.rows
@@ -117,16 +117,16 @@ class ChangeWriter:
         kept = {name: token for name, token in read_image(change.before).items() if name in self.own}
         return msgspec.Raw(msgspec.json.encode({**read_image(change.after), **kept}))
 
-    def _of(self, change: PlannedChange, kind: Kind, image: msgspec.Raw, plan: TablePlan) -> list[RowStatement]:
+    def _of(self, change: PlannedChange, kind: ChangeKind, image: msgspec.Raw, plan: TablePlan) -> list[RowStatement]:
         if not image:
             raise PlanError(f"change {change.number} has no image to {kind}")
         row = self._row(kind, image)
-        batch = Batch()
+        batch = RowBatch()
         for _ in range(change.copies):
             batch.add(row, plan)
         return list(batch.statements())
 
-    def _row(self, kind: Kind, image: msgspec.Raw) -> RowChange:
+    def _row(self, kind: ChangeKind, image: msgspec.Raw) -> RowChange:
         name = self.schema.name
         return RowChange(kind=kind, database=name.database, table=name.table, ts=0, data=image, old=NO_JSON)
 

@@ -9,7 +9,7 @@ import msgspec
 
 from pydbsync.config.settings import Settings
 from pydbsync.errors import OperationError
-from pydbsync.ops.checkpoint_desk import CheckpointDesk, Move, Shown, all_of, shown_state
+from pydbsync.ops.checkpoint_desk import CheckpointDesk, PlaceMove, ShownCheckpoint, all_of, shown_state
 from pydbsync.ops.sinks.desk import open_keeps, own
 from pydbsync.places import Checkpoint
 from pydbsync.work import StreamState
@@ -29,7 +29,7 @@ class SinkCheckpointDesk(CheckpointDesk):
             parts.keep.close()
             parts.writer.close()
 
-    def shown(self, streams: Sequence[str] = ()) -> list[Shown]:
+    def shown(self, streams: Sequence[str] = ()) -> list[ShownCheckpoint]:
         found = []
         for stream, parts in self._parts.items():
             state = parts.keep.peek()
@@ -43,7 +43,7 @@ class SinkCheckpointDesk(CheckpointDesk):
                 )  # fmt: skip
         return all_of(streams, found)
 
-    def apply(self, move: Move) -> None:
+    def apply(self, move: PlaceMove) -> None:
         keep = self._parts[move.stream].keep
         keep.open()
         own(move.stream, keep, self._log, to="move its place")

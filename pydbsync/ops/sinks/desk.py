@@ -23,11 +23,11 @@ from pydbsync.model import Change, Delivery, Marker, RowChange, SchemaChange, Ta
 from pydbsync.ops.parked.counts import Count, counted, shape_of
 from pydbsync.ops.parked.desk import ALL, UNREADABLE, Brief, Parked
 from pydbsync.ops.parked.foreign import Foreign
-from pydbsync.ops.parked.retry import Outcome
+from pydbsync.ops.parked.retry import RetryOutcome
 from pydbsync.ops.parked.select import Selection
 from pydbsync.ops.parked.waiting import Waiting
 from pydbsync.route.filters import Filters
-from pydbsync.sinks.keep import Keep, KeptChange, Step
+from pydbsync.sinks.keep import Keep, KeptChange, KeptDeed
 from pydbsync.sinks.make import Parts, parts_of
 from pydbsync.sinks.plans import SinkPlans
 from pydbsync.sinks.schema import SinkSchemaFlow
@@ -165,7 +165,7 @@ class SinkDesk:
                 raise OperationError(f"the edited text cannot be used: {exc}") from exc
         self._amend(name, kept, "edit", text.decode("utf-8", "backslashreplace"), edited=text)
 
-    def retry(self, selection: Selection = ALL, *, takes_unread: bool = False) -> Iterator[Outcome]:
+    def retry(self, selection: Selection = ALL, *, takes_unread: bool = False) -> Iterator[RetryOutcome]:
         """Write these in order; one that another parked change blocks, or that is refused again, stays. `takes_unread`
         is that of ParkedDesk. Raises OperationError while a worker owns the stream."""
         self._takes_unread = takes_unread
@@ -174,7 +174,7 @@ class SinkDesk:
             ids = {kept.id for name, kept in wanted if name == stream}
             yield from self._retry(stream, ids)
 
-    def _retry(self, stream: str, ids: Collection[int]) -> Iterator[Outcome]:
+    def _retry(self, stream: str, ids: Collection[int]) -> Iterator[RetryOutcome]:
         parts = self._parts[stream]
         keep = parts.keep
         own(stream, keep, self._log, to="retry")
@@ -204,13 +204,13 @@ class SinkDesk:
                     if kept.id in ids:
                         if blocker is None:
                             self._amend(stream, kept, "retry", f"refused: {reason}")
-                        yield Outcome(kept.id, False, reason)
+                        yield RetryOutcome(kept.id, False, reason)
                     continue
                 for each in (kept, *others):
                     self._amend(stream, each, "retry", "applied", status="applied")
                     waiting.remove(each.id)
                     done.add(each.id)
-                    yield Outcome(each.id, True, "written")
+                    yield RetryOutcome(each.id, True, "written")
         finally:
             keep.close()
 
@@ -297,7 +297,7 @@ class SinkDesk:
     def _amend(
         self, stream: str, kept: KeptChange, action: str, detail: str, *, status: str = "", edited: bytes | None = None
     ) -> None:
-        step = Step(action, self._actor, detail, time.time())
+        step = KeptDeed(action, self._actor, detail, time.time())
         self._parts[stream].keep.amend(
             msgspec.structs.replace(
                 kept, status=status or kept.status, edited=edited if edited is not None else kept.edited,

@@ -16,8 +16,8 @@ from pydbsync.sinks.keep import decode_state, encode
 from pydbsync.sinks.redis.client import mark_key, translated
 from pydbsync.sinks.redis.keep import StreamKeys
 from pydbsync.sinks.redis.make import redis_parts
-from pydbsync.sinks.redis.shapes import Content, TableShape
-from pydbsync.sinks.redis.writer import GONE, Write
+from pydbsync.sinks.redis.shapes import KeyContent, RedisTableShape
+from pydbsync.sinks.redis.writer import GONE, KeyWrite
 from pydbsync.sinks.values import read_json
 from pydbsync.work import StreamState
 
@@ -79,9 +79,9 @@ class RedisTarget:
         """Nothing is left to do."""
 
     def write(self, shape: Shape, rows: Sequence[tuple[Any, Any]], place: str) -> None:
-        own = cast(TableShape, shape)
+        own = cast(RedisTableShape, shape)
         writes = [
-            Write(own, key, GONE if content is None else content, place, "known" if content is None else "placed", 0)
+            KeyWrite(own, key, GONE if content is None else content, place, "known" if content is None else "placed", 0)
             for key, content in rows
         ]
         for answer in self._parts.client.run([self._parts.writer.call_of(write) for write in writes]):
@@ -89,21 +89,21 @@ class RedisTarget:
                 raise OperationError(f"Redis refuses a row of {own.name}: {answer}")
 
     def held(self, shape: Shape, keys: Sequence[Any]) -> list[Any]:
-        form = "hash" if cast(TableShape, shape).settings.form == "hash" else "string"
-        found: list[Content | None] = []
+        form = "hash" if cast(RedisTableShape, shape).settings.form == "hash" else "string"
+        found: list[KeyContent | None] = []
         with translated():
             for answer in self._answers([("HGETALL" if form == "hash" else "GET", key) for key in keys]):
                 if isinstance(answer, Exception):
-                    found.append(Content("another type", ()))
+                    found.append(KeyContent("another type", ()))
                 elif not answer:
-                    found.append(None if answer is None or form == "hash" else Content(form, (answer,)))
+                    found.append(None if answer is None or form == "hash" else KeyContent(form, (answer,)))
                 else:
                     parts = answer if isinstance(answer, list) else [answer]
-                    found.append(Content(form, tuple(parts)))
+                    found.append(KeyContent(form, tuple(parts)))
         return found
 
     def ours(self, shape: Shape, keys: Sequence[Any]) -> set[Any]:
-        has_tag = cast(TableShape, shape).template.has_hash_tag
+        has_tag = cast(RedisTableShape, shape).template.has_hash_tag
         marks = [("GET", mark_key(self._sink.prefix, key, has_hash_tag=has_tag)) for key in keys]
         with translated():
             answers = self._answers(marks)
@@ -111,7 +111,7 @@ class RedisTarget:
         return {key for key, is_live in zip(keys, live, strict=True) if is_live}
 
     def keys(self, shape: Shape) -> Iterator[Sequence[Any]]:
-        own = cast(TableShape, shape)
+        own = cast(RedisTableShape, shape)
         pattern = own.template.reader(own.name)
         part: list[str] = []
         for key in self._parts.client.keys(own.template.head(own.name)):
@@ -135,7 +135,7 @@ class RedisTarget:
 
     def is_equal(self, shape: Shape, schema: TableSchema, wanted: Any, found: Any) -> bool:
         """A key with a time to live may have gone."""
-        own = cast(TableShape, shape)
+        own = cast(RedisTableShape, shape)
         if found is None:
             return not wanted.parts or own.settings.ttl_s > 0
         generated = {column.name for column in schema.columns if column.generated}
@@ -145,7 +145,7 @@ class RedisTarget:
         self._parts.writer.close()
 
 
-def _plain(content: Content, shape: TableShape, generated: set[str]) -> object:
+def _plain(content: KeyContent, shape: RedisTableShape, generated: set[str]) -> object:
     """The content in a form that compares; without generated columns where all columns are written."""
     parts = [part.encode() if isinstance(part, str) else part for part in content.parts]
     left_out = set() if shape.settings.columns else generated

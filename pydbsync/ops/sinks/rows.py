@@ -13,7 +13,7 @@ from pydbsync.model import BYTES_KINDS, GEOMETRY_KINDS, TEMPORAL_KINDS, Column, 
 from pydbsync.ops.chunks import RowKey
 from pydbsync.ops.copy.sessions import SourceReader
 from pydbsync.plan.quoting import quote_name, quote_table
-from pydbsync.sinks.shapes import Image
+from pydbsync.sinks.shapes import RawImage
 from pydbsync.sinks.values import NUMBER_KINDS
 
 ROWS = 1000
@@ -54,19 +54,19 @@ def _select(schema: TableSchema, key: RowKey | None) -> str:
     return f"SELECT {', '.join(selected)} FROM {quote_table(schema.name)}"
 
 
-def _read(schema: TableSchema, key: RowKey | None, row: Sequence[object]) -> tuple[Image, tuple[str, ...]]:
+def _read(schema: TableSchema, key: RowKey | None, row: Sequence[object]) -> tuple[RawImage, tuple[str, ...]]:
     count = len(schema.columns)
     tokens = zip(schema.columns, row[:count], strict=True)
     image = {column.name: _token(column, value) for column, value in tokens}
     return image, tuple(key.values(row[count:])) if key else ()
 
 
-def row_chunks(reader: SourceReader, schema: TableSchema) -> Iterator[list[tuple[Image, tuple[str, ...]]]]:
+def row_chunks(reader: SourceReader, schema: TableSchema) -> Iterator[list[tuple[RawImage, tuple[str, ...]]]]:
     """All rows with their keys, so many at a time. Raises OperationError for a table without a key."""
     if not schema.row_key:
         raise OperationError(f"{schema.name} has no key, by which its rows could be found again")
     key = RowKey(schema)
-    rows: list[tuple[Image, tuple[str, ...]]] = []
+    rows: list[tuple[RawImage, tuple[str, ...]]] = []
     for row in reader.stream(_select(schema, key)):
         rows.append(_read(schema, key, row))
         if len(rows) >= ROWS:
@@ -78,9 +78,9 @@ def row_chunks(reader: SourceReader, schema: TableSchema) -> Iterator[list[tuple
 
 def rows_by_key(
     reader: SourceReader, schema: TableSchema, keys: Sequence[tuple[str, ...]]
-) -> dict[tuple[str, ...], Image]:
+) -> dict[tuple[str, ...], RawImage]:
     key = RowKey(schema)
-    found: dict[tuple[str, ...], Image] = {}
+    found: dict[tuple[str, ...], RawImage] = {}
     for start in range(0, len(keys), ROWS):
         where = key.any_of(keys[start : start + ROWS])
         for row in reader.rows(f"{_select(schema, key)} WHERE {where}"):

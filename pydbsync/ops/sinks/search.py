@@ -15,11 +15,11 @@ from pydbsync.errors import OperationError, PydbsyncError, TransientError
 from pydbsync.model import TableName, TableSchema
 from pydbsync.ops.sinks.target import Shape
 from pydbsync.route.router import Router
-from pydbsync.sinks.search.bulk import Write
+from pydbsync.sinks.search.bulk import DocumentWrite
 from pydbsync.sinks.search.client import SearchError, path_of
 from pydbsync.sinks.search.indices import Index
 from pydbsync.sinks.search.make import search_parts
-from pydbsync.sinks.search.shapes import DocumentKey, TableShape
+from pydbsync.sinks.search.shapes import DocumentKey, SearchTableShape
 from pydbsync.work import StreamState
 
 
@@ -65,7 +65,7 @@ class SearchTarget:
     # -- documents -----------------------------------------------------------------------------------------------------
 
     def begin_copy(self, shape: Shape, floor: str) -> None:
-        own = cast(TableShape, shape)
+        own = cast(SearchTableShape, shape)
         left = self._parts.indices.of([own])[own.alias].filling
         if left is not None:
             self._log.warning("%s: removed %s, which a former copy had not filled", own.name, left.name)
@@ -73,19 +73,19 @@ class SearchTarget:
         self._filled[own.alias] = self._parts.indices.fill(own, floor)
 
     def end_copy(self, shape: Shape) -> None:
-        own = cast(TableShape, shape)
+        own = cast(SearchTableShape, shape)
         index = self._filled.pop(own.alias)
         self._parts.indices.finish(own, index)
         self._log.info("%s: %s serves from now on", own.name, index.name)
 
     def write(self, shape: Shape, rows: Sequence[tuple[Any, Any]], place: str) -> None:
-        own = cast(TableShape, shape)
+        own = cast(SearchTableShape, shape)
         is_copy = own.alias in self._filled
         indices = [self._filled[own.alias]] if is_copy else self._parts.indices.of([own])[own.alias].both()
         if not indices:
             indices = [self._parts.indices.serving(own)]
         writes = [
-            Write(index, key, content, place, "known" if content is None else "placed", 0, is_new=is_copy)
+            DocumentWrite(index, key, content, place, "known" if content is None else "placed", 0, is_new=is_copy)
             for key, content in rows
             for index in indices
         ]
@@ -101,10 +101,10 @@ class SearchTarget:
         if refused:
             raise OperationError(f"{self.product} refuses a row of {own.name}: {refused[0][1]}")
 
-    def _serving(self, shape: TableShape) -> Index | None:
+    def _serving(self, shape: SearchTableShape) -> Index | None:
         return self._parts.indices.of([shape])[shape.alias].serving
 
-    def _sources(self, shape: TableShape, keys: Sequence[DocumentKey]) -> list[dict[str, Any] | None]:
+    def _sources(self, shape: SearchTableShape, keys: Sequence[DocumentKey]) -> list[dict[str, Any] | None]:
         """The documents with their places; None where there is none, or where it was deleted."""
         index = self._serving(shape)
         if index is None:
@@ -115,15 +115,15 @@ class SearchTarget:
         ]
 
     def held(self, shape: Shape, keys: Sequence[Any]) -> list[Any]:
-        found = self._sources(cast(TableShape, shape), keys)
+        found = self._sources(cast(SearchTableShape, shape), keys)
         return [source and {name: each for name, each in source.items() if name != self._mark} for source in found]
 
     def ours(self, shape: Shape, keys: Sequence[Any]) -> set[Any]:
-        found = self._sources(cast(TableShape, shape), keys)
+        found = self._sources(cast(SearchTableShape, shape), keys)
         return {key for key, source in zip(keys, found, strict=True) if source is not None}
 
     def keys(self, shape: Shape) -> Iterator[Sequence[Any]]:
-        index = self._serving(cast(TableShape, shape))
+        index = self._serving(cast(SearchTableShape, shape))
         if index is None:
             return
         try:
@@ -137,7 +137,7 @@ class SearchTarget:
     def is_equal(self, shape: Shape, schema: TableSchema, wanted: Any, found: Any) -> bool:
         if found is None:
             return False
-        own = cast(TableShape, shape)
+        own = cast(SearchTableShape, shape)
         left_out = set() if own.settings.columns else {each.name for each in schema.columns if each.generated}
         return _without(wanted, left_out) == _without(found, left_out)
 

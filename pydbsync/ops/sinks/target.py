@@ -7,22 +7,22 @@ from typing import Any, Protocol, TypeAlias
 
 from pydbsync.model import TableName, TableSchema
 from pydbsync.sinks.routes import SinkRoutes
-from pydbsync.sinks.shapes import Image
+from pydbsync.sinks.shapes import RawImage
 from pydbsync.work import StreamState
 
-Key: TypeAlias = Any
+StoredKey: TypeAlias = Any
 """Of what stands for a row: it can be hashed and shown; two rows never have one."""
-Content: TypeAlias = Any
+StoredContent: TypeAlias = Any
 """What is there of a row."""
 
 
 class Shape(Protocol):
     """How the rows of one table are written."""
 
-    def key(self, image: Image) -> Key:
+    def key(self, image: RawImage) -> StoredKey:
         """Raises PlanError."""
 
-    def content(self, image: Image) -> Content:
+    def content(self, image: RawImage) -> StoredContent:
         """Raises PlanError."""
 
 
@@ -60,19 +60,19 @@ class ToolTarget(Protocol):
     def end_copy(self, shape: Shape) -> None:
         """All have come."""
 
-    def write(self, shape: Shape, rows: Sequence[tuple[Key, Content | None]], place: str) -> None:
+    def write(self, shape: Shape, rows: Sequence[tuple[StoredKey, StoredContent | None]], place: str) -> None:
         """Each as it is at the place, or, without content, gone. Raises OperationError for one that is refused."""
 
-    def held(self, shape: Shape, keys: Sequence[Key]) -> list[Content | None]:
+    def held(self, shape: Shape, keys: Sequence[StoredKey]) -> list[StoredContent | None]:
         """What is there; None where nothing is."""
 
-    def ours(self, shape: Shape, keys: Sequence[Key]) -> set[Key]:
+    def ours(self, shape: Shape, keys: Sequence[StoredKey]) -> set[StoredKey]:
         """Of these keys those that the sink has written, and not deleted since."""
 
-    def keys(self, shape: Shape) -> Iterator[Sequence[Key]]:
+    def keys(self, shape: Shape) -> Iterator[Sequence[StoredKey]]:
         """All that could be of the table's rows, some at a time; one may come twice."""
 
-    def is_equal(self, shape: Shape, schema: TableSchema, wanted: Content, found: Content | None) -> bool:
+    def is_equal(self, shape: Shape, schema: TableSchema, wanted: StoredContent, found: StoredContent | None) -> bool:
         """Whether what is there is the row. Generated columns, which not every binlog has, may be absent."""
 
     def close(self) -> None:

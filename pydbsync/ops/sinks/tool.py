@@ -23,10 +23,10 @@ from pydbsync.ops.copy.snapshot import Moment, SnapshotTaker
 from pydbsync.ops.servers import SYSTEM_DATABASES, Server
 from pydbsync.ops.sinks.make import target_of
 from pydbsync.ops.sinks.rows import ROWS, row_chunks, rows_by_key
-from pydbsync.ops.sinks.target import Content, Key, Shape, ToolTarget
+from pydbsync.ops.sinks.target import Shape, StoredContent, StoredKey, ToolTarget
 from pydbsync.ops.verify.place import Passed, Streams
 from pydbsync.places import Checkpoint
-from pydbsync.sinks.shapes import Image
+from pydbsync.sinks.shapes import RawImage
 from pydbsync.sinks.writer import order
 from pydbsync.work import StreamState
 
@@ -52,10 +52,10 @@ class TableOutcome(msgspec.Struct):
         return not (self.missing or self.different or self.extra)
 
 
-class _Suspect(NamedTuple):
+class _SuspectKey(NamedTuple):
     """A key that was not as the source's row says."""
 
-    key: Key
+    key: StoredKey
     row_key: tuple[str, ...] | None
     """The source's row; None for a key that no row has."""
 
@@ -240,7 +240,7 @@ class SinkTool:
 
     # -- rows and keys -------------------------------------------------------------------------------------------------
 
-    def _routed(self, source: TableName, image: Image) -> Image | None:
+    def _routed(self, source: TableName, image: RawImage) -> RawImage | None:
         """The row as it comes by its route; None where it does not. Raises OperationError."""
         routes = self._target.routes
         try:
@@ -249,7 +249,7 @@ class SinkTool:
         except PlanError as exc:
             raise OperationError(f"a row of {source} cannot be routed: {exc}") from exc
 
-    def _now(self, source: TableName, now: Mapping[tuple[str, ...], Image], suspect: _Suspect) -> Image | None:
+    def _now(self, source: TableName, now: Mapping[tuple[str, ...], RawImage], suspect: _SuspectKey) -> RawImage | None:
         image = None if suspect.row_key is None else now.get(suspect.row_key)
         return None if image is None else self._routed(source, image)
 
@@ -259,17 +259,17 @@ class SinkTool:
         settings = None if routes is None else routes.settings(source)
         return settings is not None and settings.is_by_history
 
-    def _written(self, name: TableName, shape: Shape, image: Image) -> tuple[Key, Content]:
+    def _written(self, name: TableName, shape: Shape, image: RawImage) -> tuple[StoredKey, StoredContent]:
         """The row as the sink would write it. Raises OperationError."""
         try:
             return shape.key(image), shape.content(image)
         except PlanError as exc:
             raise OperationError(f"a row of {name} cannot be written: {exc}") from exc
 
-    def _compare(self, source: TableName, name: TableName) -> tuple[TableOutcome, list[_Suspect]]:
+    def _compare(self, source: TableName, name: TableName) -> tuple[TableOutcome, list[_SuspectKey]]:
         shape, schema = self._shape(source, name)
         outcome = TableOutcome(str(name))
-        suspects: list[_Suspect] = []
+        suspects: list[_SuspectKey] = []
         seen: set[bytes] = set()
         reader = SourceReader(self._keywords, key="source_db_info")
         reader.open_snapshot()
@@ -282,17 +282,17 @@ class SinkTool:
             for (_, row_key), (key, content), found in zip(routed, wanted, held, strict=True):
                 seen.add(_digest(key))
                 if not self._target.is_equal(shape, schema, content, found):
-                    suspects.append(_Suspect(key, row_key))
+                    suspects.append(_SuspectKey(key, row_key))
         reader.close()
         for keys in () if self._is_by_history(source) else self._target.keys(shape):
             self._check_stop()
             candidates = [key for key in keys if _digest(key) not in seen]
-            suspects += [_Suspect(key, None) for key in self._target.ours(shape, candidates)]
+            suspects += [_SuspectKey(key, None) for key in self._target.ours(shape, candidates)]
         return outcome, suspects
 
     def _settled(
-        self, found: tuple[TableOutcome, list[_Suspect]], source: TableName, name: TableName
-    ) -> tuple[TableOutcome, list[_Suspect]]:
+        self, found: tuple[TableOutcome, list[_SuspectKey]], source: TableName, name: TableName
+    ) -> tuple[TableOutcome, list[_SuspectKey]]:
         """What still differs once the stream has applied what the source had written then."""
         outcome, suspects = found
         shape, schema = self._shape(source, name)
@@ -313,7 +313,7 @@ class SinkTool:
             outcome.keys = [*outcome.keys, f"{kind}: {suspect.key}"][:20]
         return outcome, suspects
 
-    def _kinds(self, shape: Shape, suspects: Sequence[_Suspect]) -> list[str]:
+    def _kinds(self, shape: Shape, suspects: Sequence[_SuspectKey]) -> list[str]:
         held = self._target.held(shape, [suspect.key for suspect in suspects])
         return [
             "extra" if suspect.row_key is None else "missing" if found is None else "different"
@@ -321,10 +321,10 @@ class SinkTool:
         ]
 
     def _still(
-        self, source: TableName, name: TableName, shape: Shape, schema: TableSchema, found: Sequence[_Suspect]
-    ) -> list[_Suspect]:
+        self, source: TableName, name: TableName, shape: Shape, schema: TableSchema, found: Sequence[_SuspectKey]
+    ) -> list[_SuspectKey]:
         """Those that differ now; a row that has changed its key, or is gone, is looked for by its old key."""
-        left: list[_Suspect] = []
+        left: list[_SuspectKey] = []
         reader = SourceReader(self._keywords, key="source_db_info")
         for start in range(0, len(found), ROWS):
             part = found[start : start + ROWS]
@@ -346,14 +346,20 @@ class SinkTool:
                         and key in ours
                         and not self._has_row(source, reader, schema, shape, key, suspect)
                     ):
-                        left.append(_Suspect(key, None))
+                        left.append(_SuspectKey(key, None))
                 elif not self._target.is_equal(shape, schema, content, there):
-                    left.append(_Suspect(key, suspect.row_key))
+                    left.append(_SuspectKey(key, suspect.row_key))
         reader.close()
         return left
 
     def _has_row(
-        self, source: TableName, reader: SourceReader, schema: TableSchema, shape: Shape, key: Key, suspect: _Suspect
+        self,
+        source: TableName,
+        reader: SourceReader,
+        schema: TableSchema,
+        shape: Shape,
+        key: StoredKey,
+        suspect: _SuspectKey,
     ) -> bool:
         """Whether a row has come since that has this key; only few keys are asked for."""
         if suspect.row_key is not None:
@@ -362,7 +368,7 @@ class SinkTool:
         return any(image is not None and shape.key(image) == key for image in images)
 
     def _mend(
-        self, reader: SourceReader, source: TableName, name: TableName, suspects: Sequence[_Suspect], place: str
+        self, reader: SourceReader, source: TableName, name: TableName, suspects: Sequence[_SuspectKey], place: str
     ) -> None:
         shape, schema = self._shape(source, name)
         now = rows_by_key(reader, schema, [each.row_key for each in suspects if each.row_key is not None])
@@ -379,7 +385,7 @@ class SinkTool:
             raise Stopped("stopped; run it again")
 
 
-def _digest(key: Key) -> bytes:
+def _digest(key: StoredKey) -> bytes:
     return hashlib.blake2b(str(key).encode(), digest_size=12).digest()
 
 

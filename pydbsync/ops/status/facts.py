@@ -47,7 +47,7 @@ class ParkedGroup(msgspec.Struct):
     """Whether they wait behind others, and are applied when those are."""
 
 
-class Conflicts(msgspec.Struct):
+class DecidedConflicts(msgspec.Struct):
     """Conflicts of the last day that were decided alike."""
 
     decision: str
@@ -65,7 +65,7 @@ class Gap(msgspec.Struct):
     age_s: float
 
 
-class Place(msgspec.Struct):
+class Reached(msgspec.Struct):
     """The checkpoint."""
 
     position: str
@@ -102,9 +102,9 @@ class Queue(msgspec.Struct):
     stand_by: list[Process] = []
     is_owned: bool = False
     """Whether somebody holds its lock in the target."""
-    place: Place | None = None
+    place: Reached | None = None
     parked: list[ParkedGroup] = []
-    conflicts: list[Conflicts] = []
+    conflicts: list[DecidedConflicts] = []
     incidents: list[Gap] = []
     broker: BrokerQueue | None = None
     broker_note: str = ""
@@ -118,7 +118,7 @@ class Queue(msgspec.Struct):
     """Tables whose schema changes are paused, said in the same way."""
 
 
-class Task(msgspec.Struct):
+class TaskRun(msgspec.Struct):
     """A run of copy, verify, repair, capture or heartbeat."""
 
     id: int
@@ -185,7 +185,7 @@ class Status(msgspec.Struct):
     rabbitmq: str = ""
     rabbitmq_note: str = ""
     queues: list[Queue] = []
-    tasks: list[Task] = []
+    tasks: list[TaskRun] = []
     cutovers: list[Cutover] = []
     todo: list[str] = []
     """What to do now, the gravest first."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pydbsync.ops.status.facts import Cutover, Gap, Health, Process, Queue, Status, Task
+from pydbsync.ops.status.facts import Cutover, Gap, Health, Process, Queue, Status, TaskRun
 from pydbsync.ops.status.words import age, count, seconds
 
 LATE_S = 15.0
@@ -299,7 +299,7 @@ def _judge_parked(queue: Queue) -> None:
     )  # fmt: skip
 
 
-def open_gaps(incidents: list[Gap], tasks: list[Task]) -> list[Gap]:
+def open_gaps(incidents: list[Gap], tasks: list[TaskRun]) -> list[Gap]:
     """A gap is over when a comparison that began behind it has found everything equal."""
     proven_s = min(
         (task.started_s for task in tasks if task.kind == "verify" and task.is_over and task.exit_code == 0),
@@ -308,7 +308,7 @@ def open_gaps(incidents: list[Gap], tasks: list[Task]) -> list[Gap]:
     return [each for each in incidents if each.kind == "gap" and (proven_s is None or each.age_s < proven_s)]
 
 
-def _judge_gaps(queue: Queue, tasks: list[Task]) -> None:
+def _judge_gaps(queue: Queue, tasks: list[TaskRun]) -> None:
     gaps = open_gaps(queue.incidents, tasks)
     if gaps:
         more = f", and {len(gaps) - 1} more" if len(gaps) > 1 else ""
@@ -335,7 +335,7 @@ def _behind(queue: Queue) -> str:
     return f"{seconds(lag)}; {when}" if when else seconds(lag)
 
 
-def task_trouble(task: Task) -> tuple[Health, str]:
+def task_trouble(task: TaskRun) -> tuple[Health, str]:
     """How a run of a tool is, and what to do about it."""
     name = f"{task.kind} {task.name}".strip()
     if not task.is_over and not task.is_fresh:

@@ -11,7 +11,7 @@ from pydbsync.apply.tables.worker import WorkerRow
 from pydbsync.config.settings import Settings
 from pydbsync.ops.parked.counts import counted
 from pydbsync.ops.sinks.desk import open_keeps
-from pydbsync.ops.status.facts import Gap, ParkedGroup, Place, Process, Queue, Task
+from pydbsync.ops.status.facts import Gap, ParkedGroup, Process, Queue, Reached, TaskRun
 from pydbsync.sinks.keep import Keep, KeptChange
 from pydbsync.sinks.notes import TaskNote, WorkerNote, read_incidents, read_tasks, read_workers
 from pydbsync.work import StreamState
@@ -23,7 +23,7 @@ _CLOCKS_S = 1.0
 _LOOK_S, _LONGEST_LOOK_S = 0.2, 3.0
 
 
-def read_kept(settings: Settings, log: logging.Logger) -> tuple[list[Queue], list[Task]]:
+def read_kept(settings: Settings, log: logging.Logger) -> tuple[list[Queue], list[TaskRun]]:
     """The queues of the configuration, and how tools have ended lately. Raises ConfigError, TransientError."""
     queues = {queue.stream: queue.queue for queue in settings.queues}
     every = open_keeps(settings, log)
@@ -60,9 +60,9 @@ def _queue(stream: str, name: str, keep: Keep) -> Queue:
     return queue
 
 
-def _task(note: TaskNote, now: float) -> Task:
+def _task(note: TaskNote, now: float) -> TaskRun:
     ended_s, started_s = max(0.0, now - note.ended_at), max(0.0, now - note.started_at)
-    return Task(
+    return TaskRun(
         id=0, kind=note.kind, name="", host=note.host, pid=note.pid, state="done", state_s=ended_s,
         started_s=started_s, written_s=ended_s, every_s=1.0, done=note.done, total=None, unit="rows", per_s=None,
         detail=None, result=note.result, last_error=None, exit_code=note.exit_code, is_over=True,
@@ -121,9 +121,9 @@ _OWN = frozenset({
 })  # fmt: skip
 
 
-def _place(state: StreamState, owner: str, changed_at: float | None) -> Place:
+def _place(state: StreamState, owner: str, changed_at: float | None) -> Reached:
     checkpoint, now = state.checkpoint, time.time()
-    return Place(
+    return Reached(
         position=checkpoint.position(), gtid=checkpoint.open_gtid or checkpoint.gtids[-200:],
         newest_s=max(0.0, now - checkpoint.newest_ts) if checkpoint.newest_ts else None, applied=state.applied,
         duplicates=state.duplicates, owner=owner, epoch=state.epoch,

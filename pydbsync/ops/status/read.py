@@ -15,7 +15,17 @@ from pydbsync.apply.tables.pause import Pause, PauseTable
 from pydbsync.config.settings import QueueSettings, Settings
 from pydbsync.errors import ConfigError, PermanentError, PydbsyncError, SourceError, TransientError
 from pydbsync.ops.status.cutovers import read_cutovers
-from pydbsync.ops.status.facts import BrokerQueue, Conflicts, Gap, ParkedGroup, Place, Process, Queue, Status, Task
+from pydbsync.ops.status.facts import (
+    BrokerQueue,
+    DecidedConflicts,
+    Gap,
+    ParkedGroup,
+    Process,
+    Queue,
+    Reached,
+    Status,
+    TaskRun,
+)
 from pydbsync.ops.status.kept import read_kept
 from pydbsync.plan.quoting import quote_name
 from pydbsync.source.link import BrokerLink, LinkStopped
@@ -72,7 +82,7 @@ def _read_target(settings: Settings, status: Status) -> None:
         status.target += f" ({brand} {connection.version})"
         status.state_version = check_state_version(connection, settings.state_schema)
         status.state_lost = lost_parts(connection, settings.state_schema) if status.state_version else []
-        reader = Reader(connection, settings)
+        reader = StateReader(connection, settings)
         status.queues = reader.queues(settings.queues)
         status.tasks = reader.tasks()
         read_cutovers(settings, connection, status)
@@ -80,7 +90,7 @@ def _read_target(settings: Settings, status: Status) -> None:
         connection.close()
 
 
-class Reader:
+class StateReader:
     """Reads the state schema over one connection; what is not made yet is empty. Raises ConfigError where it may not be
     read, TransientError."""
 
@@ -116,16 +126,16 @@ class Reader:
             found.append(queue)
         return found
 
-    def tasks(self) -> list[Task]:
+    def tasks(self) -> list[TaskRun]:
         """Those at work, and the last of each kind and name that have ended lately."""
         rows = self._objects(
             "SELECT *, {age:state_since}, {age:started_at}, {age:written_at} FROM {}.task"
             f" WHERE written_at > CURRENT_TIMESTAMP - INTERVAL {_TASK_DAYS} DAY"
             " OR (kind = 'capture' AND ended_at IS NULL) ORDER BY id DESC LIMIT 200"
         )
-        found: dict[tuple[str, str, str], Task] = {}
+        found: dict[tuple[str, str, str], TaskRun] = {}
         for row in rows:
-            task = Task(
+            task = TaskRun(
                 id=int(row["id"]), kind=row["kind"], name=row["name"], host=row["host"], pid=int(row["pid"]),
                 state=row["state"], state_s=row["state_since_s"], started_s=row["started_at_s"],
                 written_s=row["written_at_s"], every_s=row["every_s"], done=row["done"], total=row["total"],
@@ -192,13 +202,13 @@ class Reader:
             for count, database, table, code, waits, first, age in rows
         ]  # fmt: skip
 
-    def _conflicts(self, stream: str) -> list[Conflicts]:
+    def _conflicts(self, stream: str) -> list[DecidedConflicts]:
         rows = self._rows(
             "SELECT decision, COUNT(*), TIMESTAMPDIFF(SECOND, MAX(decided_at), CURRENT_TIMESTAMP) FROM {}.conflict"
             " WHERE stream = %s AND decided_at > CURRENT_TIMESTAMP - INTERVAL 1 DAY GROUP BY decision ORDER BY 1",
             (stream,),
         )
-        return [Conflicts(str(decision), int(count), float(age or 0)) for decision, count, age in rows]
+        return [DecidedConflicts(str(decision), int(count), float(age or 0)) for decision, count, age in rows]
 
     def incidents(self, stream: str) -> list[Gap]:
         """Gaps and errors of the last days, the newest first."""
@@ -249,14 +259,14 @@ class Reader:
 _OWN = ("host", "pid", "pydbsync_version", "state", "state_since_s", "written_at_s", "every_s", "remedy", "queue")
 
 
-def _place(row: dict[str, Any]) -> Place:
+def _place(row: dict[str, Any]) -> Reached:
     newest = int(row["newest_ts"] or 0)
     now = dt.datetime.now(dt.timezone.utc).timestamp()
     position = (
         f"{row['binlog_base']}.{int(row['binlog_file']):06d}:{row['binlog_offset']}" if row["binlog_base"] else ""
     )
     gtid = row.get("open_gtid") or str(row["gtids"]).replace("\n", "")
-    return Place(
+    return Reached(
         position=position, gtid=gtid if len(gtid) <= 200 else f"…{gtid[-200:]}",
         newest_s=max(0.0, now - newest) if newest else None, applied=int(row["applied"]),
         duplicates=int(row["duplicates"]), owner=row["owner_info"], epoch=int(row["epoch"]),

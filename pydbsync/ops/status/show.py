@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from rich.text import Text
 
-from pydbsync.ops.status.facts import Health, Queue, Status, Task
+from pydbsync.ops.status.facts import Health, Queue, Status, TaskRun
 from pydbsync.ops.status.words import age, count, rate, seconds
 
 _STYLES: dict[Health, str] = {"healthy": "bold green", "degraded": "bold yellow", "down": "bold red"}
@@ -180,7 +180,7 @@ def _shortened(text: str, most: int = _REASON_LENGTH) -> str:
     return one if len(one) <= most else f"{one[:most]}…"
 
 
-def _task_line(task: Task) -> Text:
+def _task_line(task: TaskRun) -> Text:
     text = Text()
     text.append(f"{task.kind} {task.name}".strip(), style="bold")
     if task.is_over:

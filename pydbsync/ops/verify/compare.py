@@ -19,7 +19,7 @@ from pydbsync.ops.verify.matching import TableSides
 from pydbsync.ops.verify.report import TableProgress, TableReport, row_difference
 from pydbsync.ops.verify.settle import Settler
 from pydbsync.ops.verify.sides import NO_BUCKET, NO_DIGEST, Request, Sum
-from pydbsync.plan.canonical import Form, is_whole
+from pydbsync.plan.canonical import ColumnForm, is_whole
 from pydbsync.plan.quoting import quote_name, quote_text
 
 _CANDIDATES = 2_000
@@ -64,7 +64,7 @@ class CompareOptions(msgspec.Struct, frozen=True):
     """A table is left when it has so many."""
 
 
-class _Work(NamedTuple):
+class _AskedChunk(NamedTuple):
     """A chunk that both servers are asked about."""
 
     chunk: Chunk
@@ -99,7 +99,7 @@ class TableComparison:
         self._size = ChunkSize(target_s=options.chunk_s)
         if sides.is_key_masked:
             self._size = ChunkSize(target_s=_NO_LIMIT_S, first=_SCANNED_ROWS, least=_SCANNED_ROWS, most=_SCANNED_ROWS)
-        self._must_hold_all = any(column.form in (Form.JSON, Form.FLOAT) for column in sides.columns)
+        self._must_hold_all = any(column.form in (ColumnForm.JSON, ColumnForm.FLOAT) for column in sides.columns)
         """Without a key: one row may be under several digests, so that all that look different are settled together."""
         # Where several tables become one, the target alone knows where a chunk of all of them ends.
         is_merged = len(sides.source.tables) > 1 or bool(sides.source.tables[0][0].condition)
@@ -124,7 +124,7 @@ class TableComparison:
         asked = self._size.rows
         if after is None or after.upper is not None:
             next_upper = pool.submit(leader.boundary, lower, asked)
-        waiting: deque[_Work] = deque()
+        waiting: deque[_AskedChunk] = deque()
         while next_upper is not None or waiting:
             if next_upper is None or len(waiting) > 1:
                 self._finish(waiting.popleft(), pool)
@@ -140,7 +140,7 @@ class TableComparison:
             self._brake.wait()
             waiting.append(self._ask(chunk, rows, pool))
 
-    def _finish(self, work: _Work, pool: ThreadPoolExecutor) -> None:
+    def _finish(self, work: _AskedChunk, pool: ThreadPoolExecutor) -> None:
         report, chunk = self.report, work.chunk
         try:
             (wanted, source_s), (held, target_s) = work.source.result(), work.target.result()
@@ -169,11 +169,11 @@ class TableComparison:
         if len(self._candidates) >= _CANDIDATES:
             self._settle()
 
-    def _ask(self, chunk: Chunk, rows: int, pool: ThreadPoolExecutor) -> _Work:
+    def _ask(self, chunk: Chunk, rows: int, pool: ThreadPoolExecutor) -> _AskedChunk:
         sums = [
             pool.submit(side.chunk_sum, chunk, self._condition) for side in (self._sides.source, self._sides.target)
         ]
-        return _Work(chunk, rows, *sums)
+        return _AskedChunk(chunk, rows, *sums)
 
     def _halve(self, chunk: Chunk, rows: int, pool: ThreadPoolExecutor) -> bool:
         """Compare a chunk in two halves; False if it is one row. The target may hold far more of it than the source."""

@@ -8,7 +8,7 @@ import msgspec
 
 from pydbsync.apply.connection import Connection
 from pydbsync.errors import PermanentError
-from pydbsync.ops.verify.report import Report, TableReport
+from pydbsync.ops.verify.report import TableReport, VerifyReport
 from pydbsync.plan.quoting import quote_name
 
 ROWS_OF_A_TABLE: Final = 20
@@ -19,14 +19,14 @@ _TEXTS: Final = 20
 _MISSING: Final = (1049, 1146)
 
 
-class Kept(NamedTuple):
+class KeptComparison(NamedTuple):
     """A comparison, and how many seconds ago it was written down."""
 
-    report: Report
+    report: VerifyReport
     age_s: float
 
 
-def kept_findings(report: Report) -> str:
+def kept_findings(report: VerifyReport) -> str:
     """The report with the rows of its tables cut, as JSON of a bounded size; the counts in it are whole."""
     tables = sorted(report.tables, key=lambda table: table.status == "equal")[:_TABLES]
     left = _MOST_BYTES
@@ -48,7 +48,7 @@ def kept_findings(report: Report) -> str:
     return msgspec.json.encode(found).decode()
 
 
-def read_kept(connection: Connection, schema: str) -> Kept | None:
+def read_kept(connection: Connection, schema: str) -> KeptComparison | None:
     """The newest one; None where there is none, or it is of another version. Raises TransientError, PermanentError."""
     try:
         rows = connection.rows(
@@ -62,6 +62,6 @@ def read_kept(connection: Connection, schema: str) -> Kept | None:
     if not rows:
         return None
     try:
-        return Kept(msgspec.json.decode(rows[0][0], type=Report), float(rows[0][1]))
+        return KeptComparison(msgspec.json.decode(rows[0][0], type=VerifyReport), float(rows[0][1]))
     except msgspec.MsgspecError:
         return None

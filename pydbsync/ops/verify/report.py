@@ -15,15 +15,15 @@ from pydbsync.ops.chunks import Chunk
 from pydbsync.ops.verify.matching import TableSides
 from pydbsync.ops.verify.pairs import TablePair
 from pydbsync.ops.verify.settle import RowVerdict
-from pydbsync.ops.verify.sides import Found, Request
-from pydbsync.plan.canonical import UNSPEAKABLE, ComparedColumn, Form
+from pydbsync.ops.verify.sides import FoundRow, Request
+from pydbsync.plan.canonical import UNSPEAKABLE, ColumnForm, ComparedColumn
 
 FORMAT: Final = 1
 EXIT_EQUAL, EXIT_DIFFERENT, EXIT_UNKNOWN = 0, 1, 2
 _SHOWN = 500
 """Characters of a value that a report keeps; repair reads the rows themselves again."""
 
-Status: TypeAlias = Literal["equal", "different", "unknown", "skipped", "unfinished"]
+TableStatus: TypeAlias = Literal["equal", "different", "unknown", "skipped", "unfinished"]
 
 
 class RowDifference(msgspec.Struct):
@@ -52,7 +52,7 @@ class TableReport(msgspec.Struct):
 
     target: TableName
     sources: list[TableName]
-    status: Status = "unfinished"
+    status: TableStatus = "unfinished"
     key: list[str] = []
     columns: list[str] = []
     structure: list[str] = []
@@ -90,7 +90,7 @@ class TableReport(msgspec.Struct):
             self.status = "equal"
 
 
-class Report(msgspec.Struct):
+class VerifyReport(msgspec.Struct):
     """A whole run."""
 
     source: str
@@ -149,33 +149,33 @@ def row_difference(verdict: RowVerdict, sides: TableSides) -> RowDifference:
     )
 
 
-def _show_row(found: Found | None, columns: tuple[ComparedColumn, ...]) -> list[str | None] | None:
+def _show_row(found: FoundRow | None, columns: tuple[ComparedColumn, ...]) -> list[str | None] | None:
     if found is None:
         return None
     return [show_value(value, column.form) for value, column in zip(found.values, columns, strict=True)]
 
 
-def show_value(value: bytes | None, form: Form) -> str | None:
+def show_value(value: bytes | None, form: ColumnForm) -> str | None:
     """A canonical value for people."""
     if value is None:
         return None
-    if form is Form.TEXT and value.startswith(UNSPEAKABLE):
+    if form is ColumnForm.TEXT and value.startswith(UNSPEAKABLE):
         return f"0x{value[1 : _SHOWN + 1].decode('ascii')}"
-    shown = f"0x{value[:_SHOWN].hex().upper()}" if form is Form.BINARY else value.decode("utf-8", "replace")
+    shown = f"0x{value[:_SHOWN].hex().upper()}" if form is ColumnForm.BINARY else value.decode("utf-8", "replace")
     return shown if len(shown) <= _SHOWN else f"{shown[:_SHOWN]}… ({len(value)} bytes)"
 
 
-def write_report(report: Report, path: Path) -> None:
+def write_report(report: VerifyReport, path: Path) -> None:
     """Replace the file in one step, so that a run that is killed leaves a whole one."""
     kill_point("before-report")
     write_result(path, [msgspec.json.format(msgspec.json.encode(report), indent=1), b"\n"], replaces=True)
     kill_point("after-report")
 
 
-def read_report(path: Path) -> Report:
+def read_report(path: Path) -> VerifyReport:
     """Raises OperationError if it cannot be read."""
     try:
-        report = msgspec.json.decode(path.read_bytes(), type=Report)
+        report = msgspec.json.decode(path.read_bytes(), type=VerifyReport)
     except OSError as exc:
         raise OperationError(f"the report {path} cannot be read: {exc.strerror}") from exc
     except msgspec.MsgspecError as exc:

@@ -30,7 +30,7 @@ from pydbsync.ops.verify.explain import explained
 from pydbsync.ops.verify.matching import TableSides, is_ignored, open_sides
 from pydbsync.ops.verify.pairs import Pairs, TablePair, find_pairs
 from pydbsync.ops.verify.place import Streams
-from pydbsync.ops.verify.report import Report, TableReport, new_table_report, read_report, write_report
+from pydbsync.ops.verify.report import TableReport, VerifyReport, new_table_report, read_report, write_report
 from pydbsync.ops.verify.rules import not_compared
 from pydbsync.ops.verify.settle import SettleOptions, Settler
 from pydbsync.ops.verify.structure import left_uncompared, read_definition, structure_differences
@@ -51,7 +51,7 @@ class _Altered(OperationError):
     """A table is not any more as it was when its comparison began."""
 
 
-class _Job(NamedTuple):
+class _CompareJob(NamedTuple):
     """What one thread compares tables with."""
 
     servers: Servers
@@ -124,14 +124,14 @@ class Verification:
         self._streams = Streams(settings, *self._watching, streams=options.streams)
         self._saved_at = float("-inf")
         self._report_lock = threading.RLock()
-        self.report = Report(
+        self.report = VerifyReport(
             source=settings.source.address if settings.source else "",
             target=settings.target.address,
             options=options.described(),
             started_at=_now(),
         )
 
-    def run(self) -> Report:
+    def run(self) -> VerifyReport:
         """The report, whole or, after a stop, as far as it came.
 
         Raises ConfigError, OperationError if there is nothing to compare, TransientError if a server stays away.
@@ -217,7 +217,7 @@ class Verification:
     def _open(self, pair: TablePair, servers: Servers) -> TableSides:
         return open_sides(pair, self._settings, servers.source, servers.target, ignored=self._options.ignored)
 
-    def _new_job(self) -> _Job:
+    def _new_job(self) -> _CompareJob:
         limits, jobs = self._options.limits, self._options.jobs
         tables: list[TableName] = []
         brake = Brake(
@@ -228,7 +228,7 @@ class Verification:
             log=self._log,
         )
         settler = Settler(self._streams, self._options.settle, self._stop)
-        return _Job(Servers(self._settings, self._stop), settler, brake, tables)
+        return _CompareJob(Servers(self._settings, self._stop), settler, brake, tables)
 
     def _run_round(self) -> None:
         found = self._find_pairs()
@@ -311,7 +311,7 @@ class Verification:
             while True:
                 waiting.get_nowait()
 
-    def _run_table(self, pair: TablePair, entry: TableReport, job: _Job) -> None:
+    def _run_table(self, pair: TablePair, entry: TableReport, job: _CompareJob) -> None:
         started = time.monotonic()
         job.tables[:] = [part.name for part in pair.sources]
         try:
@@ -341,7 +341,7 @@ class Verification:
         self._tell(entry)
         self._save()
 
-    def _compare(self, pair: TablePair, entry: TableReport, job: _Job) -> None:
+    def _compare(self, pair: TablePair, entry: TableReport, job: _CompareJob) -> None:
         sides = self._open(pair, job.servers)
         self._describe(entry, sides)
         if entry.structure:  # a schema change may be on its way

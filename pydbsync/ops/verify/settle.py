@@ -18,7 +18,7 @@ from pydbsync.errors import Stopped
 from pydbsync.model import TableName
 from pydbsync.ops.verify.matching import TableSides
 from pydbsync.ops.verify.place import Passed, Streams
-from pydbsync.ops.verify.sides import Found, Request
+from pydbsync.ops.verify.sides import FoundRow, Request
 
 _REQUESTS = 200
 """Rows that are asked for in one query."""
@@ -45,8 +45,8 @@ class RowVerdict(NamedTuple):
     """A row that is not the same on both sides."""
 
     identity: object
-    source: Found | None
-    target: Found | None
+    source: FoundRow | None
+    target: FoundRow | None
     is_proven: bool
     """Whether the target is known to have passed the source's place."""
 
@@ -160,7 +160,7 @@ def _is_same(former: RowVerdict, now: RowVerdict) -> bool:
     return _state(former.source) == _state(now.source) and _state(former.target) == _state(now.target)
 
 
-def _state(found: Found | None) -> object:
+def _state(found: FoundRow | None) -> object:
     return None if found is None else found.state
 
 

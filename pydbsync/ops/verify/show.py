@@ -8,13 +8,13 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from pydbsync.ops.verify.report import Report, RowDifference, TableReport
+from pydbsync.ops.verify.report import RowDifference, TableReport, VerifyReport
 
 _STYLES = {"equal": "green", "different": "bold red", "unknown": "yellow", "skipped": "dim", "unfinished": "yellow"}
 _NONE = "NULL"
 
 
-def show_report(report: Report, console: Console, *, limit: int) -> None:
+def show_report(report: VerifyReport, console: Console, *, limit: int) -> None:
     """Print it; at most `limit` rows that differ of each table."""
     for table in report.tables:
         console.print(_headline(table))
@@ -32,7 +32,7 @@ def show_report(report: Report, console: Console, *, limit: int) -> None:
         console.print(Text(f"    {statement};"), soft_wrap=True)
 
 
-def summary(report: Report) -> Text:
+def summary(report: VerifyReport) -> Text:
     """One sentence about the whole."""
     counts = {status: sum(table.status == status for table in report.tables) for status in _STYLES}
     rows = sum(table.source_rows for table in report.tables)

@@ -19,7 +19,7 @@ from pydbsync.model import TableSchema
 from pydbsync.ops.answers import DoubtfulError, exact_rows
 from pydbsync.ops.chunks import Chunk, KeyValues, RowKey, boundary
 from pydbsync.ops.servers import Server
-from pydbsync.plan.canonical import ComparedColumn, RowText, Values, canonical_bytes
+from pydbsync.plan.canonical import CanonicalValues, ComparedColumn, RowText, canonical_bytes
 from pydbsync.plan.quoting import quote_table
 
 _DIGEST = 32
@@ -44,13 +44,13 @@ class Sum(NamedTuple):
         return Sum(self.rows + other.rows, self.total + other.total)
 
 
-class Found(msgspec.Struct, frozen=True):
+class FoundRow(msgspec.Struct, frozen=True):
     """What one side holds under one identity."""
 
     state: object
     """Equal on both sides exactly if the rows are the same: the rows' values, or without a key their number."""
     count: int
-    values: Values
+    values: CanonicalValues
     requests: frozenset[Request]
     doubt: str = ""
     """Why the row could not be read as it is, in the server's words; nothing else is known of it then."""
@@ -169,13 +169,13 @@ class Side:
 
     # -- single rows -------------------------------------------------------------------------------------------------
 
-    def fetch(self, requests: Collection[Request], *, within: Connection | None = None) -> dict[object, Found]:
+    def fetch(self, requests: Collection[Request], *, within: Connection | None = None) -> dict[object, FoundRow]:
         """What there is now under these requests, by identity: the key, or without one the row's own values.
 
         `within` is that of `read`. Raises DoubtfulError for a row without a key that cannot be read as it is; one with
         a key says so itself.
         """
-        found: dict[object, Found] = {}
+        found: dict[object, FoundRow] = {}
         if not requests:
             return found
         for table in self.tables:
@@ -184,7 +184,7 @@ class Side:
                 if isinstance(row, DoubtfulError):
                     if key is None:
                         raise row
-                    found[request] = Found(state=str(row), count=1, values=(), requests=frozenset(), doubt=str(row))
+                    found[request] = FoundRow(state=str(row), count=1, values=(), requests=frozenset(), doubt=str(row))
                     continue
                 values = tuple(map(canonical_bytes, row))
                 normal = tuple(
@@ -201,7 +201,7 @@ class Side:
                 if before is not None:
                     count += before.count
                     rows = tuple(sorted((*before.state, normal), key=repr)) if key is not None else rows  # type: ignore[misc]
-                found[identity] = Found(
+                found[identity] = FoundRow(
                     state=count if key is None else rows,
                     count=count,
                     values=tuple(map(_kept, values)),

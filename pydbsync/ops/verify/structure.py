@@ -42,7 +42,7 @@ class ColumnDefinition(NamedTuple):
         return " ".join([self.type + charset, *self.marks])
 
 
-class TableDefinition(msgspec.Struct, frozen=True):
+class TableStructure(msgspec.Struct, frozen=True):
     """Columns in order, indexes by name, foreign keys by name."""
 
     columns: Mapping[str, ColumnDefinition]
@@ -55,7 +55,7 @@ class TableDefinition(msgspec.Struct, frozen=True):
     versioning: str = ""
     """How MariaDB keeps former rows."""
 
-    def without(self, columns: Collection[str]) -> TableDefinition:
+    def without(self, columns: Collection[str]) -> TableStructure:
         """The same, but for these columns (in lower case)."""
         kept = {name: each for name, each in self.columns.items() if name.lower() not in columns}
         return msgspec.structs.replace(self, columns=kept)
@@ -63,9 +63,9 @@ class TableDefinition(msgspec.Struct, frozen=True):
 
 def read_definition(
     connection: Connection, schema: TableSchema, *, rename: Callable[[TableName], TableName] = lambda name: name
-) -> TableDefinition:
+) -> TableStructure:
     """The table as the server's catalogue has it; `rename` gives the tables' names at the target."""
-    return TableDefinition(
+    return TableStructure(
         columns=_read_columns(connection, schema),
         indexes=_read_indexes(connection, schema.name),
         index_details=_read_index_details(connection, schema.name),
@@ -77,7 +77,7 @@ def read_definition(
 
 
 def structure_differences(
-    source: TableDefinition, target: TableDefinition, *, across_brands: bool, allows_own_columns: bool
+    source: TableStructure, target: TableStructure, *, across_brands: bool, allows_own_columns: bool
 ) -> Iterator[str]:
     """What is not the same. Defaults and collations are compared within one brand only: each has its own."""
     for name, wanted in source.columns.items():
@@ -123,7 +123,7 @@ def _across_brands(column: ColumnDefinition) -> ColumnDefinition:
     return column._replace(collation="", default="", expression="", srid="")
 
 
-def left_uncompared(source: TableDefinition, target: TableDefinition, *, across_brands: bool) -> Iterator[str]:
+def left_uncompared(source: TableStructure, target: TableStructure, *, across_brands: bool) -> Iterator[str]:
     """What has no counterpart on the other side, or is spelled by each brand in its own way."""
     if source.versioning:
         yield "system-versioned: its current rows are compared, and not its history, which each server keeps itself"

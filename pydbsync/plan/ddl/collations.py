@@ -15,7 +15,7 @@ from pydbsync.model import SessionSettings
 from pydbsync.plan.ddl.lexer import Brand
 
 
-class Server(NamedTuple):
+class StatementServer(NamedTuple):
     """What the text of a statement depends on."""
 
     brand: Brand
@@ -53,7 +53,7 @@ COLLATIONS_OF_11_5 = ",".join(f"{c}={c}_uca1400_ai_ci" for c in ("utf8mb3", "ucs
 _NEWER = "characters newer than Unicode 9 may compare otherwise"
 
 
-def translate_collation(name: str, target: Server) -> Collation | None:
+def translate_collation(name: str, target: StatementServer) -> Collation | None:
     """The collation as the target calls it; None where it has the same name there.
 
     Raises PlanError where the target has none that holds the same strings for equal.
@@ -82,7 +82,7 @@ def translate_collation(name: str, target: Server) -> Collation | None:
     return None
 
 
-def default_collation(server: Server, charset: str) -> str | None:
+def default_collation(server: StatementServer, charset: str) -> str | None:
     """What a character set without COLLATE means on this server; None where it is the same on every server."""
     charset = charset.lower()
     if found := _of_session(server.session, charset):

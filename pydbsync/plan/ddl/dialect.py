@@ -11,12 +11,10 @@ from typing import Literal, NamedTuple, TypeAlias
 from pydbsync.errors import PlanError
 from pydbsync.model import SchemaChange
 from pydbsync.plan.ddl.clauses import outer, read_clauses
-from pydbsync.plan.ddl.collations import Server
+from pydbsync.plan.ddl.collations import StatementServer
 from pydbsync.plan.ddl.lexer import Brand, Edit, Span, Token, cut_members, shorten
 from pydbsync.plan.ddl.spellings import Spoken, default_collations, spellings
 from pydbsync.plan.ddl.statement import Statement
-
-__all__ = ["LEFT_OUT", "REFUSED", "RULES", "Rule", "Server", "Translated", "translate"]
 
 PlaceKind: TypeAlias = Literal["head", "column", "key", "check", "option", "clause", "database"]
 REFUSED = None
@@ -123,7 +121,7 @@ class Translated(NamedTuple):
 
 
 def translate(
-    statement: Statement, change: SchemaChange, *, source: Server | None, target: Server | None
+    statement: Statement, change: SchemaChange, *, source: StatementServer | None, target: StatementServer | None
 ) -> Translated:
     """The edits that make the statement one of the target's brand; none where both are of one brand and version.
 
@@ -150,7 +148,7 @@ def translate(
     return found
 
 
-class _Place(NamedTuple):
+class _DialectPlace(NamedTuple):
     kind: PlaceKind
     tokens: list[Token]
 
@@ -159,22 +157,22 @@ class _Place(NamedTuple):
 _BEFORE_NAMES = frozenset({"AFTER", "REFERENCES", "CONSTRAINT", "COLLATE", "DEFAULT"})
 
 
-def _places(statement: Statement) -> Iterator[_Place]:
+def _places(statement: Statement) -> Iterator[_DialectPlace]:
     clauses = read_clauses(statement)
     end = clauses[0].span.start if clauses else statement.options_start or len(statement.sql)
     spans = [ref.span for ref in statement.names]
     head = [t for t in statement.tokens if t.start < end and not any(s.start <= t.start < s.end for s in spans)]
-    yield _Place("head", head)
+    yield _DialectPlace("head", head)
     if statement.action.endswith("database"):
-        yield _Place("database", [t for t in statement.tokens if t.start >= statement.options_start])
+        yield _DialectPlace("database", [t for t in statement.tokens if t.start >= statement.options_start])
     for clause in clauses:
         if clause.kind in ("column", "key", "check"):
             kind: PlaceKind = "column" if clause.kind == "column" else "key" if clause.kind == "key" else "check"
-            yield _Place(kind, _without_names(outer(clause.body)))
+            yield _DialectPlace(kind, _without_names(outer(clause.body)))
         elif clause.kind == "option":
-            yield _Place("option", outer(clause.tokens))
+            yield _DialectPlace("option", outer(clause.tokens))
         else:
-            yield _Place("clause", outer(clause.tokens))
+            yield _DialectPlace("clause", outer(clause.tokens))
 
 
 def _without_names(tokens: list[Token]) -> list[Token]:
@@ -219,7 +217,7 @@ def _cut_from(statement: Statement, first: Token) -> int:
     return first.start if is_clause or statement.sql[before : first.start].strip() else before
 
 
-def _match(pattern: str, place: _Place, index: int, sql: str) -> tuple[int, list[str]] | None:
+def _match(pattern: str, place: _DialectPlace, index: int, sql: str) -> tuple[int, list[str]] | None:
     """(number of tokens, texts of `<x>` and `()`), or None."""
     if pattern.startswith("^"):
         if index:

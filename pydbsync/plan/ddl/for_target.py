@@ -9,9 +9,10 @@ import msgspec
 
 from pydbsync.errors import PlanError
 from pydbsync.model import SchemaChange, TableName
-from pydbsync.plan.ddl.dialect import Server, translate
+from pydbsync.plan.ddl.collations import StatementServer
+from pydbsync.plan.ddl.dialect import translate
 from pydbsync.plan.ddl.lexer import Edit, Span, apply_edits, cut_members
-from pydbsync.plan.ddl.names import Names, TablesNamed, spelled
+from pydbsync.plan.ddl.names import StatementNames, TablesNamed, spelled
 from pydbsync.plan.ddl.session import Variable, depends_on, variables
 from pydbsync.plan.ddl.statement import Action, Item, NameRef, Statement, parse_statement
 from pydbsync.plan.quoting import quote_name, quote_table
@@ -76,8 +77,8 @@ def plan_schema_change(
     *,
     rename: Rename,
     in_scope: InScope,
-    target: Server | None = None,
-    source: Server | None = None,
+    target: StatementServer | None = None,
+    source: StatementServer | None = None,
     siblings: Sequence[SchemaChange] | None = None,
     tables_named: TablesNamed | None = None,
     statement: Statement | None = None,
@@ -131,15 +132,15 @@ def _plan_tables(
     statement: Statement,
     rename: Rename,
     in_scope: InScope,
-    source: Server | None,
-    target: Server | None,
+    source: StatementServer | None,
+    target: StatementServer | None,
     *,
     siblings: Sequence[SchemaChange] | None,
     tables_named: TablesNamed | None,
     routes: TableRoutes | None,
 ) -> PlannedSchemaChange | None:
-    names = Names(statement, (change, *(siblings or ())), tables_named, are_all=siblings is not None)
-    there = _There(names, rename, routes)
+    names = StatementNames(statement, (change, *(siblings or ())), tables_named, are_all=siblings is not None)
+    there = _TargetNames(names, rename, routes)
     kept = _kept(statement, names, in_scope, there)
     if not kept:
         return None
@@ -193,8 +194,8 @@ def _plan_database(
     statement: Statement,
     rename: Rename,
     in_scope: InScope,
-    source: Server | None,
-    target: Server | None,
+    source: StatementServer | None,
+    target: StatementServer | None,
 ) -> PlannedSchemaChange | None:
     if not in_scope(change.database, None):
         return None
@@ -224,10 +225,10 @@ def _plan_database(
     )
 
 
-class _There(NamedTuple):
+class _TargetNames(NamedTuple):
     """What tables of the statement are called at both ends."""
 
-    names: Names
+    names: StatementNames
     rename: Rename
     routes: TableRoutes | None
 
@@ -239,7 +240,7 @@ class _There(NamedTuple):
         return self.routes.rename(name) if self.routes else TableName(self.rename(name.database), name.table)
 
 
-def _routed(statement: Statement, kept: list[Item], there: _There, routes: TableRoutes) -> RoutedEdits:
+def _routed(statement: Statement, kept: list[Item], there: _TargetNames, routes: TableRoutes) -> RoutedEdits:
     """What routes of rows make of the statement. Raises PlanError where it is to be held."""
     for item in kept:
         if item.before is not None and item.after is not None and item.before is not item.after:
@@ -261,7 +262,7 @@ def _routed(statement: Statement, kept: list[Item], there: _There, routes: Table
     return found._replace(edits=[*found.edits, *others])
 
 
-def _kept(statement: Statement, names: Names, in_scope: InScope, there: _There) -> list[Item]:
+def _kept(statement: Statement, names: StatementNames, in_scope: InScope, there: _TargetNames) -> list[Item]:
     """The items that concern tables in scope."""
     kept: list[Item] = []
     arrived: set[tuple[str, str]] = set()
@@ -294,7 +295,7 @@ def _kept(statement: Statement, names: Names, in_scope: InScope, there: _There) 
     return kept
 
 
-def _refuse_rows_across_the_scope(statement: Statement, names: Names, in_scope: InScope) -> None:
+def _refuse_rows_across_the_scope(statement: Statement, names: StatementNames, in_scope: InScope) -> None:
     """EXCHANGE PARTITION and CONVERT move rows between tables: the target must have both, or neither."""
     subject = statement.items[0].subject
     for ref in statement.names:
@@ -310,7 +311,7 @@ def _refuse_rows_across_the_scope(statement: Statement, names: Names, in_scope: 
             )
 
 
-def _stays(item: Item, there: _There) -> bool:
+def _stays(item: Item, there: _TargetNames) -> bool:
     """Whether a renamed table has the same name on the target before and after: two databases became one."""
     if item.before is None or item.after is None or item.before is item.after:
         return False
@@ -325,7 +326,7 @@ def _cuts(statement: Statement, kept: list[Item], notes: list[str]) -> list[Edit
     return cut_members([item.span for item in statement.items], [item in kept for item in statement.items])
 
 
-def _renamed_names(statement: Statement, there: _There, used: str) -> list[Edit]:
+def _renamed_names(statement: Statement, there: _TargetNames, used: str) -> list[Edit]:
     edits = []
     names, rename = there.names, there.rename
     for ref in statement.names:

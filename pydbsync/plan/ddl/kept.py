@@ -10,7 +10,7 @@ from pydbsync.plan.ddl.statement import parse_statement
 from pydbsync.plan.quoting import quote_table
 
 
-class Kept(msgspec.Struct, frozen=True):
+class KeptMessage(msgspec.Struct, frozen=True):
     """A message that may have to run later. `old` and `def_` are JSON, empty where there was none."""
 
     kind: SchemaKind
@@ -24,15 +24,15 @@ class Kept(msgspec.Struct, frozen=True):
     session: SessionSettings | None = None
 
 
-def keep(change: SchemaChange) -> Kept:
+def keep(change: SchemaChange) -> KeptMessage:
     """The message without its position: it runs at the place of another one."""
     old, new = (bytes(raw).decode() for raw in (change.old, change.def_))
-    return Kept(
+    return KeptMessage(
         change.kind, change.database, change.table, change.ts, change.sql, old, new, change.gtid, change.session
     )
 
 
-def resume(kept: Kept, position: str | None) -> SchemaChange:
+def resume(kept: KeptMessage, position: str | None) -> SchemaChange:
     """The message again, at this place of the stream."""
     old, new = (msgspec.Raw(text.encode()) if text else NO_JSON for text in (kept.old, kept.def_))
     return SchemaChange(
@@ -42,7 +42,7 @@ def resume(kept: Kept, position: str | None) -> SchemaChange:
     )  # fmt: skip
 
 
-def retarget(kept: Kept, copy: TableName, real: TableName) -> Kept:
+def retarget(kept: KeptMessage, copy: TableName, real: TableName) -> KeptMessage:
     """A change of the table `copy` as the same change of the table `real`, written with its full name."""
     edits = [
         Edit(ref.span, quote_table(real))

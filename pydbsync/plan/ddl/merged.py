@@ -15,7 +15,7 @@ from pydbsync.plan.ddl.statement import Statement, parse_statement
 from pydbsync.plan.quoting import quote_name
 
 
-class Ran(NamedTuple):
+class RanStatement(NamedTuple):
     """A statement that was run on the table, or found done there."""
 
     source: str
@@ -164,13 +164,13 @@ def _cut_moment(before: Column, after: Column) -> str:
     return f"MICROSECOND({{}}) % {10 ** (6 - after.digits)} <> 0" if after.digits < before.digits else ""
 
 
-def ran_for(source: str, sql: str, ran: Sequence[Ran]) -> str | None:
+def ran_for(source: str, sql: str, ran: Sequence[RanStatement]) -> str | None:
     """Another source whose very statement ran here more often than this one's, which it is ahead of."""
     same = " ".join(sql.split())
     return _ahead(source, (each.source for each in ran if " ".join(each.sql.split()) == same))
 
 
-def took_column(source: str, column: str, ran: Sequence[Ran], *, brand: Brand) -> str | None:
+def took_column(source: str, column: str, ran: Sequence[RanStatement], *, brand: Brand) -> str | None:
     """Another source that has taken the column of this name away more often than this one."""
 
     def takes(sql: str) -> bool:

@@ -15,7 +15,7 @@ TablesNamed: TypeAlias = Callable[[str], Iterable[tuple[str, Sequence[Column]]]]
 """Name of a table → (source database, columns in order) of every known table that is called so."""
 
 
-class Names:
+class StatementNames:
     """In which source database each name of the statement stands; the messages tell what the text leaves open."""
 
     def __init__(

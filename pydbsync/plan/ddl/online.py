@@ -16,9 +16,9 @@ import msgspec
 from pydbsync.errors import PlanError
 from pydbsync.model import SchemaChange, SchemaKind, TableName
 from pydbsync.plan.ddl.definition import read_description
-from pydbsync.plan.ddl.kept import Kept, keep, resume, retarget
+from pydbsync.plan.ddl.kept import KeptMessage, keep, resume, retarget
 from pydbsync.plan.ddl.lexer import Edit, apply_edits, cut_members, shorten
-from pydbsync.plan.ddl.names import Names
+from pydbsync.plan.ddl.names import StatementNames
 from pydbsync.plan.ddl.statement import Item, NameRef, Statement, parse_statement
 from pydbsync.plan.ddl.tool_tables import (
     ANY_TABLE,
@@ -36,32 +36,32 @@ from pydbsync.plan.ddl.tool_tables import (
 from pydbsync.plan.quoting import quote_table
 from pydbsync.work import CopyRows
 
-ColumnsOf: TypeAlias = Callable[[TableName], Sequence[str] | None]
+ColumnNamesOf: TypeAlias = Callable[[TableName], Sequence[str] | None]
 """A source's table → names of the columns that its table on the target has, in order; None if there is none."""
 RowsOf: TypeAlias = Callable[[TableName, TableName], int | None]
 """(copy, real table) → how many rows the real table has on the target; None if the copy's need not be as many."""
 MisfitOf: TypeAlias = Callable[[CopyRows, TableName, Sequence[SchemaChange]], str]
 """(copy, real table, what the swap would do to it) → in what the rows that came for the copy are other than the real
 table's would be then; empty where they are the same."""
-Role: TypeAlias = Literal["copy", "log", "old"]
+CopyRole: TypeAlias = Literal["copy", "log", "old"]
 
 
 class Absent(msgspec.Struct, frozen=True):
     """A table of the source that the target does not have."""
 
     name: TableName
-    role: Role
+    role: CopyRole
     """copy: the table of the wanted shape; log: gh-ost's changelog; old: the real table as it was, moved away."""
     real: TableName
-    changes: tuple[Kept, ...] = ()
+    changes: tuple[KeptMessage, ...] = ()
     """What was changed on the copy, in order."""
     rows: int | None = None
     """How many rows the copy has by the rows that came for it; None where that is not known."""
     unfit: str = ""
     """What happened that no tool does, so that the copy must not take the real table's place here."""
-    renames: tuple[Kept, ...] = ()
+    renames: tuple[KeptMessage, ...] = ()
     """What gives the real table's constraints the names that they have in the copy; comes before `changes`."""
-    made: Kept | None = None
+    made: KeptMessage | None = None
     """The statement that made the copy, where it could be made here as it was at the source."""
     began: str = ""
     """Tells the copy from an earlier one of its name; empty where its rows are not kept."""
@@ -71,7 +71,7 @@ class Gone(msgspec.Struct, frozen=True):
     """A real table that the source has moved away or dropped, so that the copy can take its name."""
 
     name: TableName
-    held: Kept
+    held: KeptMessage
     """The statement, which runs on the target if the copy does not come."""
 
 
@@ -118,7 +118,7 @@ class OnlineChanges(msgspec.Struct, frozen=True):
         except msgspec.MsgspecError as exc:
             raise PlanError(f"the saved state of online schema changes cannot be read: {exc}") from exc
 
-    def hides(self, table: TableName, columns_of: ColumnsOf | None = None) -> bool:
+    def hides(self, table: TableName, columns_of: ColumnNamesOf | None = None) -> bool:
         """Whether the rows of this source's table are to be left out.
 
         With `columns_of` also the rows of gh-ost's copy whose beginning was not seen; its swap will be refused.
@@ -152,7 +152,7 @@ class OnlineChanges(msgspec.Struct, frozen=True):
         change: SchemaChange,
         *,
         statement: Statement,
-        columns_of: ColumnsOf,
+        columns_of: ColumnNamesOf,
         siblings: Sequence[SchemaChange] = (),
         rows_of: RowsOf = lambda copy, real: None,
         misfit_of: MisfitOf = lambda copy, real, changes: "",
@@ -172,10 +172,10 @@ class OnlineChanges(msgspec.Struct, frozen=True):
         if not statement.items or not concerned:
             return Observed(self, (change,))
         try:
-            names = Names(statement, (change, *siblings), None, are_all=True)
+            names = StatementNames(statement, (change, *siblings), None, are_all=True)
         except PlanError:  # the planner has more to ask, and says what is missing
             return Observed(self, (change,))
-        return _Step(self, change, statement, names, columns_of, rows_of, misfit_of, keeps).observed()
+        return _Taking(self, change, statement, names, columns_of, rows_of, misfit_of, keeps).observed()
 
 
 _DIFFERS_BY_ROW = frozenset({
@@ -183,7 +183,7 @@ _DIFFERS_BY_ROW = frozenset({
 })  # fmt: skip
 
 
-class _Step:
+class _Taking:
     """The state while one statement is taken in."""
 
     def __init__(
@@ -191,8 +191,8 @@ class _Step:
         state: OnlineChanges,
         change: SchemaChange,
         statement: Statement,
-        names: Names,
-        columns_of: ColumnsOf,
+        names: StatementNames,
+        columns_of: ColumnNamesOf,
         rows_of: RowsOf,
         misfit_of: MisfitOf,
         keeps: Callable[[TableName], bool],
@@ -344,7 +344,7 @@ class _Step:
         self.is_compared = True
         return self.misfit_of(CopyRows(copy.name, copy.began), copy.real, self.on_real(copy, copy.changes))
 
-    def on_real(self, copy: Absent, changes: Sequence[Kept]) -> list[SchemaChange]:
+    def on_real(self, copy: Absent, changes: Sequence[KeptMessage]) -> list[SchemaChange]:
         """Changes of the copy as such of the real table."""
         return [resume(retarget(kept, copy.name, copy.real), self.change.position) for kept in changes]
 
@@ -424,7 +424,7 @@ class _Step:
                 return self.copy_of(table, real, renames=(self.held(sql, table),) if parts else ())
         return None
 
-    def copy_of(self, table: TableName, real: TableName, *, renames: tuple[Kept, ...] = ()) -> Absent:
+    def copy_of(self, table: TableName, real: TableName, *, renames: tuple[KeptMessage, ...] = ()) -> Absent:
         found = Absent(table, "copy", real, rows=0, renames=renames)
         position = self.change.position
         if position is None or not self.keeps(table) or self.columns_of(table) is not None:
@@ -453,16 +453,16 @@ class _Step:
         copies = {item.name for item in self.absent.values() if item.role == "copy" and item.real == real}
         return any(before in copies and after == real for before, after in pairs)
 
-    def held(self, sql: str, table: TableName) -> Kept:
+    def held(self, sql: str, table: TableName) -> KeptMessage:
         kind: SchemaKind = "table-drop" if sql.startswith("DROP") else "table-alter"
-        return Kept(kind, table.database, table.table, self.change.ts, sql, gtid=self.change.gtid)
+        return KeptMessage(kind, table.database, table.table, self.change.ts, sql, gtid=self.change.gtid)
 
 
 def _is_like(copy: Absent) -> bool:
     return copy.made is not None and any(ref.role == "like" for ref in parse_statement(copy.made.sql).names)
 
 
-def _unseen_real(table: TableName, columns_of: ColumnsOf) -> TableName | None:
+def _unseen_real(table: TableName, columns_of: ColumnNamesOf) -> TableName | None:
     """The real table, if this looks like its copy and the target has the one but not the other."""
     if not table.table.startswith("_") or columns_of(table) is not None:
         return None

@@ -17,13 +17,13 @@ from pydbsync.plan.ddl.shown_table import ShownTable
 from pydbsync.plan.ddl.statement import Statement, parse_statement
 from pydbsync.plan.quoting import quote_name, quote_table
 
-Thing: TypeAlias = Literal["column", "primary key", "key", "constraint", "key or constraint", "partition"]
+MemberKind: TypeAlias = Literal["column", "primary key", "key", "constraint", "key or constraint", "partition"]
 
 
 class Named(NamedTuple):
     """A part of a table by its name."""
 
-    thing: Thing
+    thing: MemberKind
     name: str
     """In lower case; empty for the primary key, for all partitions, and where the server thinks of a name."""
 
@@ -74,7 +74,7 @@ class Demand(NamedTuple):
         return any(each.thing == "constraint" for each in self.makes)
 
 
-class Part(NamedTuple):
+class AlterPart(NamedTuple):
     """One member of an ALTER TABLE's list, which can be left out, and what must hold for it."""
 
     span: Span
@@ -85,7 +85,7 @@ class Demands(NamedTuple):
     """A statement on one table as what must hold after it."""
 
     statement: Statement
-    parts: tuple[Part, ...]
+    parts: tuple[AlterPart, ...]
 
     def without(self, done: Sequence[bool]) -> str:
         """The statement without the parts that are done; at least one is not."""
@@ -106,15 +106,15 @@ def read_demands(sql: str, *, brand: Brand) -> Demands:
     if statement.version_comments:
         statement = parse_statement(_opened(statement, brand), brand=brand)
     if statement.action in ("create-index", "drop-index"):
-        return Demands(statement, (Part(Span(0, len(statement.sql)), (_index(statement),)),))
+        return Demands(statement, (AlterPart(Span(0, len(statement.sql)), (_index(statement),)),))
     if partitioning := _partition_demand(statement):
-        return Demands(statement, (Part(Span(0, len(statement.sql)), (partitioning,)),))
+        return Demands(statement, (AlterPart(Span(0, len(statement.sql)), (partitioning,)),))
     clauses = read_clauses(statement)
     parts = []
     for tokens in statement.clauses:
         span = Span(tokens[0].start, tokens[-1].end)
         own = [each for each in clauses if span.start <= each.span.start and each.span.end <= span.end]
-        parts.append(Part(span, tuple(_demand(statement.sql, clause) for clause in own)))
+        parts.append(AlterPart(span, tuple(_demand(statement.sql, clause) for clause in own)))
     return Demands(statement, tuple(parts))
 
 
@@ -157,7 +157,7 @@ def _opened(statement: Statement, brand: Brand) -> str:
 
 
 _NO_EFFECT = frozenset({"FORCE", "ENABLE", "DISABLE", "ALGORITHM", "LOCK", "WITH", "WITHOUT"})
-_DROPPED: dict[str, Thing] = {
+_DROPPED: dict[str, MemberKind] = {
     "DROP COLUMN": "column", "DROP PRIMARY": "primary key", "DROP KEY": "key", "DROP INDEX": "key",
     "DROP FOREIGN": "constraint", "DROP CHECK": "constraint", "DROP CONSTRAINT": "key or constraint",
 }  # fmt: skip
@@ -168,7 +168,7 @@ def _demand(sql: str, clause: Clause) -> Demand:
     if clause.kind == "column" and clause.name is not None:
         return _column(sql, clause, clause.name, text)
     if clause.kind == "key":
-        thing: Thing = "primary key" if key_kind(clause) == "primary" else "key"
+        thing: MemberKind = "primary key" if key_kind(clause) == "primary" else "key"
         name = "" if thing == "primary key" else (clause.name or "").lower()
         return Demand(text, restated=_added(sql, clause), makes=(Named(thing, name),))
     if clause.kind in ("check", "foreign-key"):

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from pydbsync.errors import PlanError
 from pydbsync.model import SchemaChange, SessionSettings
 from pydbsync.plan.ddl.clauses import Clause, outer, read_clauses, split_list
-from pydbsync.plan.ddl.collations import Server, translate_collation
+from pydbsync.plan.ddl.collations import StatementServer, translate_collation
 from pydbsync.plan.ddl.definition import Description, read_description
 from pydbsync.plan.ddl.lexer import Brand, Token
 from pydbsync.plan.ddl.statement import Statement
@@ -60,8 +60,8 @@ def variables(
     change: SchemaChange,
     *,
     session: SessionSettings | None,
-    source: Server | None,
-    target: Server,
+    source: StatementServer | None,
+    target: StatementServer,
     is_merged: bool = False,
 ) -> tuple[Variable, ...]:
     """The session's variables on the target. `session` is what is known of the source's. Raises PlanError."""
@@ -105,7 +105,9 @@ _COLLATION = "collation_connection"
 """By it literals are compared, and texts that functions make of numbers; what they hold is in its character set."""
 
 
-def _collation(name: str, source: Server | None, target: Server, *, matters: bool) -> Iterator[Variable]:
+def _collation(
+    name: str, source: StatementServer | None, target: StatementServer, *, matters: bool
+) -> Iterator[Variable]:
     """Raises PlanError where the target has none like it, and the statement depends on it."""
     try:
         translated = None if source is None or source.brand == target.brand else translate_collation(name, target)
@@ -136,7 +138,7 @@ def _zone(session: SessionSettings, moment: float, use: ZoneUse) -> Variable:
     return Variable("time_zone", zone, matters=True, otherwise=otherwise, is_near=is_near)
 
 
-def sql_mode(mode: str | None, source: Server | None, target: Server) -> str:
+def sql_mode(mode: str | None, source: StatementServer | None, target: StatementServer) -> str:
     """The source's sql_mode as one of the target. Raises PlanError for a mode that gives statements another meaning."""
     names = set((DEFAULT_SQL_MODE if mode is None else mode).split(",")) - _WITHOUT_MEANING - {""}
     if source is None or source.brand == target.brand:

@@ -8,7 +8,7 @@ from typing import NamedTuple, TypeAlias
 from pydbsync.errors import PlanError
 from pydbsync.model import SchemaChange
 from pydbsync.plan.ddl.clauses import Clause, begins_vector_key, outer, read_clauses, split_list
-from pydbsync.plan.ddl.collations import Server, default_collation, translate_collation
+from pydbsync.plan.ddl.collations import StatementServer, default_collation, translate_collation
 from pydbsync.plan.ddl.definition import read_description
 from pydbsync.plan.ddl.introducers import kept_introducers
 from pydbsync.plan.ddl.lexer import Edit, Span, Token, read_tokens, shorten
@@ -24,8 +24,8 @@ class Spoken(NamedTuple):
 
     statement: Statement
     change: SchemaChange
-    source: Server
-    target: Server
+    source: StatementServer
+    target: StatementServer
 
 
 def spellings(spoken: Spoken) -> Iterator[Spelling]:
@@ -360,7 +360,7 @@ def _guards(spoken: Spoken) -> Iterator[Spelling]:
 def _inline_references(spoken: Spoken) -> Iterator[Spelling]:
     """`a INT REFERENCES t (id)`: MySQL before 9.0 and MariaDB before 10.5 read it and forget it."""
 
-    def forgets(server: Server) -> bool:
+    def forgets(server: StatementServer) -> bool:
         return server.is_before(9) if server.brand == "mysql" else server.is_before(10, 5)
 
     if forgets(spoken.source) == forgets(spoken.target):

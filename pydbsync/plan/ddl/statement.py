@@ -5,9 +5,9 @@ from __future__ import annotations
 from pydbsync.errors import PlanError
 from pydbsync.plan.ddl.ansi_quotes import needs_ansi_quotes
 from pydbsync.plan.ddl.lexer import Brand, Lexed, Span, Token, nesting, read_tokens, shorten
-from pydbsync.plan.ddl.syntax import Action, Item, NameRef, Role, Statement
+from pydbsync.plan.ddl.syntax import Action, Item, NameRef, NameRole, Statement
 
-__all__ = ["Action", "Item", "NameRef", "Role", "Statement", "parse_statement"]
+__all__ = ["Action", "Item", "NameRef", "NameRole", "Statement", "parse_statement"]
 
 
 def parse_statement(sql: str, *, brand: Brand | None = None) -> Statement:
@@ -19,7 +19,7 @@ def parse_statement(sql: str, *, brand: Brand | None = None) -> Statement:
     ansi_quotes = needs_ansi_quotes(sql, lexed.tokens)
     if ansi_quotes:
         lexed = read_tokens(sql, brand=brand, ansi_quotes=True)
-    return _Parser(sql, lexed, ansi_quotes=ansi_quotes).parse()
+    return _StatementParser(sql, lexed, ansi_quotes=ansi_quotes).parse()
 
 
 _ALTER_DATABASE_OPTIONS = frozenset({"DEFAULT", "CHARACTER", "COLLATE", "READ"})
@@ -27,7 +27,7 @@ _ALTER_DATABASE_WORDS = frozenset({"CHARSET", "ENCRYPTION", "COMMENT"})  # not r
 _END = Token("mark", "", 0, 0)
 
 
-class _Parser:
+class _StatementParser:
     """One walk over the tokens; `self.at` is the index of the next one."""
 
     def __init__(self, sql: str, lexed: Lexed, *, ansi_quotes: bool) -> None:
@@ -208,7 +208,7 @@ class _Parser:
 
     # their parts
 
-    def name(self, role: Role) -> NameRef:
+    def name(self, role: NameRole) -> NameRef:
         """A table's name, qualified or not, at this place."""
         first = self.peek()
         if first.is_mark("."):  # `.t` is t of the default database

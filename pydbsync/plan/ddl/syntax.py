@@ -12,7 +12,7 @@ Action: TypeAlias = Literal[
     "create-table", "alter-table", "rename-table", "drop-table", "truncate-table", "create-index", "drop-index",
     "create-database", "alter-database", "drop-database",
 ]  # fmt: skip
-Role: TypeAlias = Literal[
+NameRole: TypeAlias = Literal[
     "subject",  # created, altered, dropped, or renamed from
     "rename-to", "like", "references", "exchange", "union", "column", "database",
 ]  # fmt: skip
@@ -21,7 +21,7 @@ Role: TypeAlias = Literal[
 class NameRef(NamedTuple):
     """A name of a table or a database where it stands in the text; `database` and `table` are unquoted."""
 
-    role: Role
+    role: NameRole
     span: Span
     """The whole name, qualified or not."""
     database: str | None

@@ -19,7 +19,7 @@ from pydbsync.plan.ddl.lexer import Brand, Token
 from pydbsync.plan.ddl.statement import Statement, parse_statement
 
 
-class Key(msgspec.Struct, frozen=True):
+class IndexDefinition(msgspec.Struct, frozen=True):
     """An index other than the primary key."""
 
     name: str
@@ -34,7 +34,7 @@ class TableDefinition(msgspec.Struct, frozen=True):
 
     columns: tuple[Column, ...]
     primary_key: tuple[str, ...] = ()
-    keys: tuple[Key, ...] = ()
+    keys: tuple[IndexDefinition, ...] = ()
     is_transactional: bool = True
 
     def schema(self, name: TableName) -> TableSchema:
@@ -74,7 +74,7 @@ def define_table(
         return TableDefinition(
             _columns(described, {}, known, {}, target), described.primary_key, like.keys if like else ()
         )
-    return _Work(TableDefinition(()), target).after(statement, described)
+    return _Clauses(TableDefinition(()), target).after(statement, described)
 
 
 def alter_table(
@@ -91,7 +91,7 @@ def alter_table(
     statement = statement or parse_statement(change.sql)
     if statement.action != "alter-table":
         return definition
-    return _Work(definition, target).after(statement, _described(change))
+    return _Clauses(definition, target).after(statement, _described(change))
 
 
 def _described(change: SchemaChange) -> Description:
@@ -101,7 +101,7 @@ def _described(change: SchemaChange) -> Description:
     return described
 
 
-class _Work:
+class _Clauses:
     """One statement's clauses, taken in one after the other."""
 
     def __init__(self, before: TableDefinition, target: Brand) -> None:
@@ -163,7 +163,7 @@ class _Work:
         found, number = name or (columns[0] if columns else "functional_index"), 2
         while name is None and found.lower() in self.keys:
             found, number = f"{columns[0] if columns else 'functional_index'}_{number}", number + 1
-        self.keys[found.lower()] = Key(found, columns, is_unique, is_plain)
+        self.keys[found.lower()] = IndexDefinition(found, columns, is_unique, is_plain)
 
     def option(self, clause: Clause) -> None:
         for engine in clause.values_of("ENGINE", "TYPE"):

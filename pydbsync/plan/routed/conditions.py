@@ -17,29 +17,29 @@ from pydbsync.config.conditions import (
     Any,
     Arithmetic,
     Between,
-    Call,
+    ColumnRef,
     Compare,
     Condition,
+    FunctionCall,
     In,
     IsNull,
     Like,
-    Name,
     Not,
     Null,
     Number,
-    Text,
+    TextLiteral,
     Truth,
 )
 from pydbsync.errors import PlanError
 from pydbsync.model import INTEGER_KINDS, TEXT_KINDS, Column
 from pydbsync.plan.quoting import quote_name
 from pydbsync.plan.routed.functions import call
-from pydbsync.plan.routed.operands import INTEGER_DIGITS, SIGNED, UNSIGNED, Operand, Row
+from pydbsync.plan.routed.operands import INTEGER_DIGITS, SIGNED, UNSIGNED, CompiledOperand, RowBytes
 from pydbsync.plan.routed.texts import Comparison, comparison_of
-from pydbsync.plan.routed.values import Value, reader_for, time_literal
+from pydbsync.plan.routed.values import RoutedValue, reader_for, time_literal
 
 Truthfulness: TypeAlias = bool | None
-Evaluate: TypeAlias = Callable[[Row], Truthfulness]
+Evaluate: TypeAlias = Callable[[RowBytes], Truthfulness]
 
 _SCALE_LIMIT = 30
 _DIGITS_LIMIT = 65
@@ -97,7 +97,7 @@ class _Compiler:
         holds = [each.holds for each in parts]
         decided = not is_all
 
-        def evaluate(row: Row) -> Truthfulness:
+        def evaluate(row: RowBytes) -> Truthfulness:
             unknown = False
             for each in holds:
                 found = each(row)
@@ -120,14 +120,14 @@ class _Compiler:
         get = operand.get
         return CompiledCondition(lambda row: get(row) is None, f"({operand.sql} IS NULL)")
 
-    def _compare(self, operator: str, left: Operand, right: Operand) -> CompiledCondition:
+    def _compare(self, operator: str, left: CompiledOperand, right: CompiledOperand) -> CompiledCondition:
         left, right, comparison = self._fitted(operator, left, right)
         sql = f"({left.sql} {operator} {right.sql})"
         get_left, get_right = left.get, right.get
         ordered = _ORDER[operator]
         if operator == "<=>":
 
-            def same(row: Row) -> Truthfulness:
+            def same(row: RowBytes) -> Truthfulness:
                 a, b = get_left(row), get_right(row)
                 if a is None or b is None:
                     return a is b
@@ -135,7 +135,7 @@ class _Compiler:
 
             return CompiledCondition(same, sql)
 
-        def evaluate(row: Row) -> Truthfulness:
+        def evaluate(row: RowBytes) -> Truthfulness:
             a, b = get_left(row), get_right(row)
             if a is None or b is None:
                 return None
@@ -145,7 +145,9 @@ class _Compiler:
 
         return CompiledCondition(evaluate, sql)
 
-    def _fitted(self, operator: str, left: Operand, right: Operand) -> tuple[Operand, Operand, Comparison | None]:
+    def _fitted(
+        self, operator: str, left: CompiledOperand, right: CompiledOperand
+    ) -> tuple[CompiledOperand, CompiledOperand, Comparison | None]:
         """Both sides as they are compared. Raises PlanError where they are of different types."""
         if "null" in (left.family, right.family):
             return left, right, None
@@ -186,7 +188,7 @@ class _Compiler:
         match = re.compile("".join(parts), re.DOTALL).fullmatch
         get = operand.get
 
-        def evaluate(row: Row) -> Truthfulness:
+        def evaluate(row: RowBytes) -> Truthfulness:
             value = get(row)
             return None if value is None else match(comparison.like(value)) is not None
 
@@ -194,37 +196,37 @@ class _Compiler:
 
     # -- values ------------------------------------------------------------------------------------------------------
 
-    def operand(self, node: Condition) -> Operand:
-        if isinstance(node, Name):
+    def operand(self, node: Condition) -> CompiledOperand:
+        if isinstance(node, ColumnRef):
             return self._column(node.name)
         if isinstance(node, Number):
             return _number(node.text)
         if isinstance(node, Truth):
             number = int(node.value)
-            return Operand(lambda row: number, str(number), "number", 1, is_whole=True)
+            return CompiledOperand(lambda row: number, str(number), "number", 1, is_whole=True)
         if isinstance(node, Null):
-            return Operand(lambda row: None, "NULL", "null")
-        if isinstance(node, Text):
+            return CompiledOperand(lambda row: None, "NULL", "null")
+        if isinstance(node, TextLiteral):
             value = node.value
-            return Operand(lambda row: value, _text_sql(value), "text", literal=value)
-        if isinstance(node, Call):
+            return CompiledOperand(lambda row: value, _text_sql(value), "text", literal=value)
+        if isinstance(node, FunctionCall):
             return call(node.name, [self.operand(each) for each in node.arguments], self._columns)
         assert isinstance(node, Arithmetic)  # noqa: S101
         return self._arithmetic(node)
 
-    def _column(self, name: str) -> Operand:
+    def _column(self, name: str) -> CompiledOperand:
         column = self._columns.get(name.lower())
         if column is None:
             raise PlanError(f"the column {name} is not known: the table has none, or its type could not be found out")
         lower, read = name.lower(), reader_for(column)
 
-        def get(row: Row) -> Value:
+        def get(row: RowBytes) -> RoutedValue:
             token = row.get(lower)
             if token is None:
                 raise PlanError(f"the condition of the route reads {column.name}, which the row has not")
             return read(token)
 
-        found = Operand(get, quote_name(column.name), "other", name=lower)
+        found = CompiledOperand(get, quote_name(column.name), "other", name=lower)
         kind = column.kind
         if kind in INTEGER_KINDS:
             return found._replace(family="number", digits=INTEGER_DIGITS, is_whole=True, unsigned=column.unsigned)
@@ -239,11 +241,11 @@ class _Compiler:
             return found._replace(family="datetime")
         return found
 
-    def _arithmetic(self, node: Arithmetic) -> Operand:
+    def _arithmetic(self, node: Arithmetic) -> CompiledOperand:
         left, right = self.operand(node.left), self.operand(node.right)
         sql = f"({left.sql} {node.operator} {right.sql})"
         if "null" in (left.family, right.family):
-            return Operand(lambda row: None, "NULL", "null")
+            return CompiledOperand(lambda row: None, "NULL", "null")
         if left.family != "number" or right.family != "number":
             raise PlanError(f"{sql}: one side is no whole number or DECIMAL")
         if left.is_whole and right.is_whole:
@@ -259,19 +261,21 @@ class _Compiler:
         compute = _DECIMAL_ARITHMETIC[node.operator]
         get_left, get_right = left.get, right.get
 
-        def get(row: Row) -> Value:
+        def get(row: RowBytes) -> RoutedValue:
             a, b = get_left(row), get_right(row)
             return None if a is None or b is None else compute(Decimal(a), Decimal(b))
 
-        return Operand(get, sql, "number", digits, scale)
+        return CompiledOperand(get, sql, "number", digits, scale)
 
-    def _of_whole_numbers(self, operator: str, left: Operand, right: Operand, sql: str) -> Operand:
+    def _of_whole_numbers(
+        self, operator: str, left: CompiledOperand, right: CompiledOperand, sql: str
+    ) -> CompiledOperand:
         compute = _WHOLE_ARITHMETIC[operator]
         unsigned = left.unsigned if operator == "%" else left.unsigned or right.unsigned
         low, high = UNSIGNED if unsigned else SIGNED
         get_left, get_right = left.get, right.get
 
-        def get(row: Row) -> Value:
+        def get(row: RowBytes) -> RoutedValue:
             a, b = get_left(row), get_right(row)
             if a is None or b is None:
                 return None
@@ -280,14 +284,14 @@ class _Compiler:
                 raise PlanError(f"{sql} is out of range for {a} and {b}, which is an error (1690) at the source too")
             return found
 
-        return Operand(get, sql, "number", INTEGER_DIGITS, is_whole=True, unsigned=unsigned)
+        return CompiledOperand(get, sql, "number", INTEGER_DIGITS, is_whole=True, unsigned=unsigned)
 
 
 def _negation(holds: Evaluate) -> Evaluate:
     return lambda row: None if (found := holds(row)) is None else not found
 
 
-_ORDER: Mapping[str, Callable[[Value, Value], bool]] = {
+_ORDER: Mapping[str, Callable[[RoutedValue, RoutedValue], bool]] = {
     "=": lambda a, b: a == b,
     "<>": lambda a, b: a != b,
     "<": lambda a, b: a < b,  # type: ignore[operator]
@@ -325,7 +329,7 @@ _DECIMAL_ARITHMETIC: Mapping[str, Callable[[Decimal, Decimal], Decimal]] = {
 }
 
 
-def _number(text: str) -> Operand:
+def _number(text: str) -> CompiledOperand:
     digits = text.lstrip("-").lstrip("0")
     before, _, behind = digits.partition(".")
     if "." not in text:
@@ -333,14 +337,14 @@ def _number(text: str) -> Operand:
         if not SIGNED[0] <= whole <= UNSIGNED[1]:
             raise PlanError(f"{text} is larger than any whole number of the server")
         is_unsigned = whole > SIGNED[1]
-        return Operand(lambda row: whole, text, "number", INTEGER_DIGITS, is_whole=True, unsigned=is_unsigned)
+        return CompiledOperand(lambda row: whole, text, "number", INTEGER_DIGITS, is_whole=True, unsigned=is_unsigned)
     if len(behind) > _SCALE_LIMIT or len(before) + len(behind) > _DIGITS_LIMIT:
         raise PlanError(f"{text} has more digits than the server keeps")
     number = Decimal(text)
-    return Operand(lambda row: number, text, "number", len(before), len(behind))
+    return CompiledOperand(lambda row: number, text, "number", len(before), len(behind))
 
 
-def _as_time(one: Operand, other: Operand) -> Operand:
+def _as_time(one: CompiledOperand, other: CompiledOperand) -> CompiledOperand:
     """A text beside a date as a literal of time; a DATE and a DATETIME compare as times."""
     if one.family != "text":
         return one._replace(family="datetime")

@@ -8,18 +8,18 @@ from typing import Final
 
 from pydbsync.errors import PlanError
 from pydbsync.model import TEXT_KINDS, Column
-from pydbsync.plan.routed.operands import INTEGER_DIGITS, SIGNED, Operand, Row
-from pydbsync.plan.routed.values import Value
+from pydbsync.plan.routed.operands import INTEGER_DIGITS, SIGNED, CompiledOperand, RowBytes
+from pydbsync.plan.routed.values import RoutedValue
 
 
-def call(name: str, arguments: Sequence[Operand], columns: Mapping[str, Column]) -> Operand:
+def call(name: str, arguments: Sequence[CompiledOperand], columns: Mapping[str, Column]) -> CompiledOperand:
     """The value of the function, whose name is known. Raises PlanError for arguments of other types than it takes."""
     sql = f"{name}({', '.join(each.sql for each in arguments)})"
     if name == "COALESCE":
         return _first(sql, [each for each in arguments if each.family != "null"], columns)
     (argument,) = arguments
     if argument.family == "null":
-        return Operand(lambda row: None, "NULL", "null")
+        return CompiledOperand(lambda row: None, "NULL", "null")
     if name == "ABS":
         return _absolute(sql, argument)
     if name == "CHAR_LENGTH":
@@ -28,9 +28,11 @@ def call(name: str, arguments: Sequence[Operand], columns: Mapping[str, Column])
         raise PlanError(f"{sql}: it is taken of a DATE or DATETIME alone")
     get = argument.get
     if name == "DATE":
-        return Operand(lambda row: None if (at := get(row)) is None else f"{str(at)[:10]} 00:00:00.000000", sql, "date")
+        return CompiledOperand(
+            lambda row: None if (at := get(row)) is None else f"{str(at)[:10]} 00:00:00.000000", sql, "date"
+        )
     part = _PARTS[name]
-    return Operand(
+    return CompiledOperand(
         lambda row: None if (at := get(row)) is None else int(str(at)[part]), sql, "number", INTEGER_DIGITS,
         is_whole=True,
     )  # fmt: skip
@@ -39,16 +41,16 @@ def call(name: str, arguments: Sequence[Operand], columns: Mapping[str, Column])
 _PARTS: Final = {"YEAR": slice(0, 4), "MONTH": slice(5, 7), "DAYOFMONTH": slice(8, 10)}
 
 
-def _first(sql: str, arguments: Sequence[Operand], columns: Mapping[str, Column]) -> Operand:
+def _first(sql: str, arguments: Sequence[CompiledOperand], columns: Mapping[str, Column]) -> CompiledOperand:
     """The first that is not NULL."""
     if not arguments:
-        return Operand(lambda row: None, "NULL", "null")
+        return CompiledOperand(lambda row: None, "NULL", "null")
     first = arguments[0]
     if len({each.family for each in arguments}) > 1 or first.family == "other":
         raise PlanError(f"{sql}: its values are not all of one type that is compared here")
     gets = [each.get for each in arguments]
 
-    def get(row: Row) -> Value:
+    def get(row: RowBytes) -> RoutedValue:
         return next((found for each in gets if (found := each(row)) is not None), None)
 
     found = first._replace(get=get, sql=sql, name="", literal=None)
@@ -63,7 +65,7 @@ def _first(sql: str, arguments: Sequence[Operand], columns: Mapping[str, Column]
     )  # fmt: skip
 
 
-def _one_column(sql: str, arguments: Sequence[Operand], columns: Mapping[str, Column]) -> Operand:
+def _one_column(sql: str, arguments: Sequence[CompiledOperand], columns: Mapping[str, Column]) -> CompiledOperand:
     """Of texts the one column, by whose collation what comes of them compares."""
     named = [each for each in arguments if each.literal is None]
     literals = [each.literal for each in arguments if each.literal is not None]
@@ -74,12 +76,12 @@ def _one_column(sql: str, arguments: Sequence[Operand], columns: Mapping[str, Co
     return named[0]
 
 
-def _absolute(sql: str, argument: Operand) -> Operand:
+def _absolute(sql: str, argument: CompiledOperand) -> CompiledOperand:
     if argument.family != "number":
         raise PlanError(f"{sql}: it is taken of a whole number or DECIMAL alone")
     get = argument.get
 
-    def absolute(row: Row) -> Value:
+    def absolute(row: RowBytes) -> RoutedValue:
         value = get(row)
         if value is None:
             return None
@@ -91,10 +93,10 @@ def _absolute(sql: str, argument: Operand) -> Operand:
     return argument._replace(get=absolute, sql=sql, name="")
 
 
-def _length(sql: str, argument: Operand, columns: Mapping[str, Column]) -> Operand:
+def _length(sql: str, argument: CompiledOperand, columns: Mapping[str, Column]) -> CompiledOperand:
     if not argument.name or columns[argument.name].kind not in TEXT_KINDS:
         raise PlanError(f"{sql}: it is taken of a text column alone")
-    get: Callable[[Row], Value] = argument.get
-    return Operand(
+    get: Callable[[RowBytes], RoutedValue] = argument.get
+    return CompiledOperand(
         lambda row: None if (text := get(row)) is None else len(str(text)), sql, "number", INTEGER_DIGITS, is_whole=True
     )

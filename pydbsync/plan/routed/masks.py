@@ -55,7 +55,7 @@ def make_mask(settings: MaskSettings, source: Column, target: Column, *, key: Se
     secret = settings.key or key
     if secret is None:
         raise PlanError(f"{target.name} has no key to be masked with")
-    hidden = _Key(secret)
+    hidden = _MaskKey(secret)
     if source.generated or target.generated:
         raise PlanError(f"{target.name} is a generated column: mask the columns that it is made of")
     if settings.kind == "fake":
@@ -102,7 +102,7 @@ def constant(value: str | int | None, target: Column) -> Mask:
     return Mask(lambda _: token, sql, column)
 
 
-class _Key:
+class _MaskKey:
     """A key on both sides: here as bytes, and as the two blocks that HMAC puts before what it digests."""
 
     def __init__(self, secret: Secret) -> None:
@@ -153,7 +153,7 @@ def _checked_text(source: Column, target: Column) -> None:
         raise PlanError(f"{target.name} is a text of bytes: make it VARBINARY, or give it a character set")
 
 
-def _of_text(source: Column, target: Column, key: _Key, *, is_unique: bool) -> Mask:
+def _of_text(source: Column, target: Column, key: _MaskKey, *, is_unique: bool) -> Mask:
     _checked_text(source, target)
     digits = min(64, _characters(target))
     if is_unique and digits < _UNIQUE_DIGITS:
@@ -171,7 +171,7 @@ def _of_text(source: Column, target: Column, key: _Key, *, is_unique: bool) -> M
     return Mask(token, sql, _text_column(source, target))
 
 
-def _of_bytes(source: Column, target: Column, key: _Key, *, is_unique: bool) -> Mask:
+def _of_bytes(source: Column, target: Column, key: _MaskKey, *, is_unique: bool) -> Mask:
     size = min(32, target.size or 32)
     if is_unique and size * 2 < _UNIQUE_DIGITS:
         raise PlanError(f"{target.name} is part of a unique key and has {size} bytes; it takes {_UNIQUE_DIGITS // 2}")
@@ -188,7 +188,7 @@ def _of_bytes(source: Column, target: Column, key: _Key, *, is_unique: bool) -> 
     )
 
 
-def _of_number(source: Column, target: Column, key: _Key) -> Mask:
+def _of_number(source: Column, target: Column, key: _MaskKey) -> Mask:
     """Half of the bits are mixed into the other half, in turn; what was mixed can be taken out again, so that no two
     numbers get the same mask."""
     bits = _BITS[source.kind] - (0 if source.unsigned else 1)
@@ -249,7 +249,7 @@ def _plain(column_type: str) -> str:
     return column_type.replace(" zerofill", "")
 
 
-def _fake(fake: str, source: Column, target: Column, key: _Key, *, is_unique: bool) -> Mask:
+def _fake(fake: str, source: Column, target: Column, key: _MaskKey, *, is_unique: bool) -> Mask:
     """Made of the digest, so that the same value gets the same fake."""
     if source.kind not in TEXT_KINDS | BINARY_KINDS | INTEGER_KINDS | {"date", "datetime", "timestamp", "decimal"}:
         raise PlanError(f"{source.name} is of type {source.column_type}, for which there is no fake")

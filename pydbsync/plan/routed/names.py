@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 
-class Part(Protocol):
+class NamePart(Protocol):
     """A part of a fake."""
 
     def text(self, digest: str) -> str:
@@ -110,7 +110,7 @@ _STREETS = (
 _COMPANIES = ("Works", "Trading", "Systems", "Partners", "Logistics", "Foods", "Tools", "Media")
 
 _NAMES = (OneOf(_FIRST, 0), Fixed(" "), OneOf(_LAST, 8))
-PARTS: Mapping[str, Sequence[Part]] = {
+PARTS: Mapping[str, Sequence[NamePart]] = {
     "email": (),
     "first_name": (OneOf(_FIRST, 0),),
     "last_name": (OneOf(_LAST, 8),),
@@ -125,6 +125,6 @@ _DOMAIN = "@example.com"
 EMAIL_REST = len(_DOMAIN) + 1
 
 
-def email(digits: int) -> Sequence[Part]:
+def email(digits: int) -> Sequence[NamePart]:
     """An address that nobody has, with so many digits of the digest."""
     return (Fixed("u"), Hex(digits), Fixed(_DOMAIN))

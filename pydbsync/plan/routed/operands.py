@@ -6,11 +6,11 @@ from collections.abc import Callable, Mapping
 from typing import Final, Literal, NamedTuple, TypeAlias
 
 from pydbsync.plan.routed.texts import Comparison
-from pydbsync.plan.routed.values import Value
+from pydbsync.plan.routed.values import RoutedValue
 
-Row: TypeAlias = Mapping[str, bytes]
+RowBytes: TypeAlias = Mapping[str, bytes]
 """Column in lower case → JSON token, of the source."""
-Get: TypeAlias = Callable[[Row], Value]
+Get: TypeAlias = Callable[[RowBytes], RoutedValue]
 Family: TypeAlias = Literal["number", "text", "date", "datetime", "null", "other"]
 
 INTEGER_DIGITS: Final = 20
@@ -18,7 +18,7 @@ SIGNED: Final = (-(2**63), 2**63 - 1)
 UNSIGNED: Final = (0, 2**64 - 1)
 
 
-class Operand(NamedTuple):
+class CompiledOperand(NamedTuple):
     """One, of a table's columns."""
 
     get: Get

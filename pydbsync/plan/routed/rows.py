@@ -23,7 +23,7 @@ _LEAVE_ROWS = ("insert", "update_new")
 """The kinds of changes that leave a row at the target."""
 
 
-class _Way(NamedTuple):
+class _ColumnWay(NamedTuple):
     """What becomes of one column."""
 
     name: str
@@ -71,7 +71,7 @@ class RowRoute:
             name: column for name in {*source, *self._kept_names()} if (column := self._typed(name, source)) is not None
         }
         self._conditions = self._compile(known, shifted)
-        self._ways: dict[str, _Way | None] = {}
+        self._ways: dict[str, _ColumnWay | None] = {}
 
     # -- replay ------------------------------------------------------------------------------------------------------
 
@@ -134,12 +134,12 @@ class RowRoute:
             found.update(self._added_tokens)
         return msgspec.Raw(msgspec.json.encode(found))
 
-    def _way(self, name: str) -> _Way | None:
+    def _way(self, name: str) -> _ColumnWay | None:
         lower = name.lower()
-        found: _Way | None = None
+        found: _ColumnWay | None = None
         if lower not in self.settings.leave_out:
             mask = self._mask_of(lower)
-            found = _Way(self.settings.rename.get(lower, name), mask.token if mask else None)
+            found = _ColumnWay(self.settings.rename.get(lower, name), mask.token if mask else None)
         self._ways[name] = found
         return found
 

@@ -16,14 +16,14 @@ from pydbsync.errors import PlanError
 from pydbsync.model import BINARY_KINDS, INTEGER_KINDS, TEXT_KINDS, Column
 from pydbsync.plan.literals import NULL, text_of
 
-Value: TypeAlias = str | int | Decimal | None
+RoutedValue: TypeAlias = str | int | Decimal | None
 
 _DATE = re.compile(r"\d{4}-\d\d-\d\d")
 _DATETIME = re.compile(r"(\d{4}-\d\d-\d\d) (\d\d:\d\d:\d\d)(?:\.(\d{1,6}))?")
 _NUMBER = re.compile(rb'"?-?[0-9]{1,100}(?:\.[0-9]{0,100})?(?:[eE][-+]?[0-9]{1,2})?"?')
 
 
-def reader_for(column: Column) -> Callable[[bytes], Value]:
+def reader_for(column: Column) -> Callable[[bytes], RoutedValue]:
     """Token → value. The function raises PlanError for a token that is no value of such a column."""
     if column.kind in INTEGER_KINDS:
         return _whole

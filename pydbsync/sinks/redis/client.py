@@ -35,7 +35,7 @@ _DENIED_WITHIN = re.compile("user executing the script can't|ACL failure in scri
 """How the servers tell it of a command within a script: 6.0 to 7.0, and later ones."""
 
 
-class Call(NamedTuple):
+class ScriptCall(NamedTuple):
     """One script on its way; all keys are in the slot of the first."""
 
     script: str
@@ -140,14 +140,14 @@ class RedisClient:
             return {node.name: self._cluster.get_redis_connection(node) for node in self._cluster.get_primaries()}
         return {"": self.any}
 
-    def call(self, call: Call) -> Any:
+    def call(self, call: ScriptCall) -> Any:
         """The answer of one script. Raises TransientError, ConfigError."""
         (answer,) = self.run([call])
         if isinstance(answer, redis.RedisError):
             raise refusal(answer)
         return answer
 
-    def run(self, calls: Sequence[Call]) -> list[Any]:
+    def run(self, calls: Sequence[ScriptCall]) -> list[Any]:
         """The answers in order, an error of redis-py where one was refused for good. Raises TransientError as soon as
         one is refused for now; those behind it may have been done."""
         answers: list[Any] = [None] * len(calls)
@@ -179,7 +179,7 @@ class RedisClient:
         for node, chosen in found.values():
             yield self._cluster.get_redis_connection(node), chosen
 
-    def _pipelined(self, client: redis.Redis, calls: Sequence[Call]) -> list[Any]:
+    def _pipelined(self, client: redis.Redis, calls: Sequence[ScriptCall]) -> list[Any]:
         pipeline: Any = client.pipeline(transaction=False)
         for call in calls:
             pipeline.execute_command("EVALSHA", self._shas[call.script], len(call.keys), *call.keys, *call.arguments)
@@ -188,7 +188,7 @@ class RedisClient:
             raise TransientError("Redis has lost its scripts (SCRIPT FLUSH, or another process)")
         return answers
 
-    def _followed(self, call: Call, answer: Any) -> Any:
+    def _followed(self, call: ScriptCall, answer: Any) -> Any:
         """The answer of the node that has the slot now, or is getting it key by key; a key that neither of the two has
         yet must wait until all are there (TRYAGAIN), since its mark is a second one."""
         if not isinstance(answer, redis.exceptions.AskError | redis.exceptions.TryAgainError):  # MOVED is an ASK here

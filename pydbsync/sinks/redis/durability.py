@@ -13,7 +13,7 @@ import redis
 
 from pydbsync.config.sinks import RedisSettings
 from pydbsync.errors import ConfigError
-from pydbsync.sinks.keep import WentBack
+from pydbsync.sinks.keep import KeepWentBack
 from pydbsync.sinks.redis.client import RedisClient, translated
 
 _POLL_S = 0.25
@@ -25,7 +25,7 @@ _ASK_S = 5.0
 
 
 @dataclass(eq=False)
-class Mark:
+class WrittenMark:
     """A moment at which something was written, by the monotonic clock."""
 
     at: float
@@ -47,7 +47,7 @@ class Durability:
         self._settings = settings
         self._client = client
         self._log = log
-        self._marks: deque[Mark] = deque()
+        self._marks: deque[WrittenMark] = deque()
         self._run_ids: dict[str, str] = {}
         self._is_void = False
         """Whether the marks are those of a process that has ended."""
@@ -112,13 +112,13 @@ class Durability:
         """Whether whatever is answered is kept, as far as it is waited for."""
         return not self._waits_for_disk and not self._settings.replicas
 
-    def mark(self) -> Mark | None:
+    def mark(self) -> WrittenMark | None:
         """Something was written just now; None where it is kept already. Raises TransientError, ConfigError."""
         if time.monotonic() - self._asked_at > _ASK_S:
             self.start()
         if self.is_at_once:
             return None
-        mark = Mark(time.monotonic())
+        mark = WrittenMark(time.monotonic())
         self._marks.append(mark)
         return mark
 
@@ -127,13 +127,13 @@ class Durability:
         self._marks.clear()
         self._is_void = False
 
-    def is_kept(self, mark: Mark | None) -> bool:
+    def is_kept(self, mark: WrittenMark | None) -> bool:
         """Whether all that was written before the mark is kept. Raises WentBack where another process answers now,
         TransientError."""
         if mark is None or mark not in self._marks:
             return True
         if self._is_void:
-            raise WentBack("Redis was started anew before it had all on its disk")
+            raise KeepWentBack("Redis was started anew before it had all on its disk")
         now = time.monotonic()
         if now - self._looked_at < _POLL_S:
             return False
@@ -148,7 +148,7 @@ class Durability:
             figures: Mapping[str, Any] = node.info()
         ended = time.monotonic()
         if figures["run_id"] != self._client.run_ids.get(name):
-            raise WentBack("Redis was started anew, or another one answers")
+            raise KeepWentBack("Redis was started anew, or another one answers")
         is_synced = not self._waits_for_disk or self._is_quiet(figures)
         is_written = is_synced and (not self._waits_for_disk or not int(figures.get("aof_buffer_length", 0)))
         for mark in list(self._marks):
@@ -198,7 +198,7 @@ class Durability:
         for name, node in self._client.nodes().items():
             with translated():
                 if node.info("server")["run_id"] != self._client.run_ids.get(name):
-                    raise WentBack(f"the node {name} was started anew")
+                    raise KeepWentBack(f"the node {name} was started anew")
 
 
 def evicted(figures: Mapping[str, Any]) -> str:

@@ -15,15 +15,15 @@ from typing import Any, NoReturn, TypeAlias
 
 from pydbsync.errors import ConfigError, PlanError
 
-Value: TypeAlias = "str | Decimal | bool | None"
-_Compiled: TypeAlias = Callable[[Mapping[str, Value]], Value]
+ExpressionValue: TypeAlias = "str | Decimal | bool | None"
+_Compiled: TypeAlias = Callable[[Mapping[str, ExpressionValue]], ExpressionValue]
 
 _EXACT = Context(prec=200)
 _DIVISION = Context(prec=40)
 _MOST_DIGITS = 10_000
 
 
-def _text(value: Value) -> str:
+def _text(value: ExpressionValue) -> str:
     return "" if value is None else show(value)
 
 
@@ -34,7 +34,7 @@ def show(value: str | Decimal | bool) -> str:
     return format(value, "f") if isinstance(value, Decimal) else value
 
 
-def _number(value: Value) -> Decimal:
+def _number(value: ExpressionValue) -> Decimal:
     if isinstance(value, Decimal):
         return value
     try:
@@ -43,7 +43,7 @@ def _number(value: Value) -> Decimal:
         raise PlanError(f"{value!r} is no number") from None
 
 
-def _substr(value: Value, start: Value, count: Value = None) -> Value:
+def _substr(value: ExpressionValue, start: ExpressionValue, count: ExpressionValue = None) -> ExpressionValue:
     begin = int(_number(start))
     if begin < 1:
         raise PlanError("substr counts from 1")
@@ -51,11 +51,11 @@ def _substr(value: Value, start: Value, count: Value = None) -> Value:
     return text if count is None else text[: max(0, int(_number(count)))]
 
 
-def _rounded(value: Value, digits: Value = Decimal(0)) -> Value:
+def _rounded(value: ExpressionValue, digits: ExpressionValue = Decimal(0)) -> ExpressionValue:
     return _number(value).quantize(Decimal(1).scaleb(-int(_number(digits))), context=_EXACT)
 
 
-FUNCTIONS: Mapping[str, tuple[Callable[..., Value], int, int]] = {
+FUNCTIONS: Mapping[str, tuple[Callable[..., ExpressionValue], int, int]] = {
     "lower": (lambda value: _text(value).lower(), 1, 1),
     "upper": (lambda value: _text(value).upper(), 1, 1),
     "trim": (lambda value: _text(value).strip(), 1, 1),
@@ -97,7 +97,7 @@ class Expression:
             raise ConfigError(f"cannot be read: {text!r}", key=where) from exc
         self._run = self._compile(tree.body)
 
-    def value(self, row: Mapping[str, Value]) -> Value:
+    def value(self, row: Mapping[str, ExpressionValue]) -> ExpressionValue:
         """Its value for a row. Raises PlanError."""
         try:
             return self._run(row)
@@ -140,7 +140,7 @@ class Expression:
     def _column(self, name: str) -> _Compiled:
         self.columns.add(name)
 
-        def column(row: Mapping[str, Value]) -> Value:
+        def column(row: Mapping[str, ExpressionValue]) -> ExpressionValue:
             if name not in row:
                 raise PlanError(f"the row has no column {name!r}, which {self.text!r} reads")
             return row[name]
@@ -155,7 +155,7 @@ class Expression:
         if compare is None:
             self._refuse(type(op).__name__.lower())
 
-        def compared(row: Mapping[str, Value]) -> Value:
+        def compared(row: Mapping[str, ExpressionValue]) -> ExpressionValue:
             one, other = left(row), right(row)
             if one is None or other is None:
                 return None
@@ -182,7 +182,7 @@ class Expression:
         if not least <= len(parts) <= most:
             raise ConfigError(f"{name} takes {least} to {most} arguments, got {len(parts)}", key=self._where)
 
-        def called(row: Mapping[str, Value]) -> Value:
+        def called(row: Mapping[str, ExpressionValue]) -> ExpressionValue:
             first, *rest = [part(row) for part in parts]
             return None if first is None else function(first, *rest)
 
@@ -198,7 +198,7 @@ class Expression:
 
 
 def _calculated(step: Callable[[Decimal, Decimal], Decimal], left: _Compiled, right: _Compiled) -> _Compiled:
-    def calculated(row: Mapping[str, Value]) -> Value:
+    def calculated(row: Mapping[str, ExpressionValue]) -> ExpressionValue:
         one, other = left(row), right(row)
         if one is None or other is None:
             return None

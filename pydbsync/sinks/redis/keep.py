@@ -13,9 +13,9 @@ from pydbsync.config.sinks import RedisSettings
 from pydbsync.errors import CheckpointConflict, PydbsyncError
 from pydbsync.places import Checkpoint
 from pydbsync.sinks.keep import (
+    KeepWentBack,
     KeptChange,
     KeptPause,
-    WentBack,
     behind_ids,
     decode_kept,
     decode_pauses,
@@ -23,7 +23,7 @@ from pydbsync.sinks.keep import (
     encode,
 )
 from pydbsync.sinks.redis import scripts
-from pydbsync.sinks.redis.client import Call, RedisClient, tag, translated
+from pydbsync.sinks.redis.client import RedisClient, ScriptCall, tag, translated
 from pydbsync.work import ParkedChange, StreamState
 
 
@@ -78,15 +78,15 @@ class RedisKeep:
             return False
         try:
             self._renew()
-        except (CheckpointConflict, WentBack):
+        except (CheckpointConflict, KeepWentBack):
             return False
         return True
 
     def take_over(self) -> StreamState:
         keys = self._keys
-        answer = self._client.call(Call(scripts.TAKE_OVER, (keys.state, keys.lock), (self._owner,)))
+        answer = self._client.call(ScriptCall(scripts.TAKE_OVER, (keys.state, keys.lock), (self._owner,)))
         if answer is None:
-            raise WentBack("the lock was lost while it was taken")
+            raise KeepWentBack("the lock was lost while it was taken")
         self._epoch, self._commits = int(answer[0]), _text(answer[1])
         state = decode_state(answer[2]) if answer[2] else StreamState(Checkpoint(), generation=self.new_generation())
         state.epoch = self._epoch
@@ -103,7 +103,7 @@ class RedisKeep:
                 before = self._client.any.hget(keys.state, "parked_now")
             every = self.parked()
             now = sum(kept.status == "parked" for kept in every)
-            call = Call(scripts.COUNT, (keys.state,), (before or b"", now))
+            call = ScriptCall(scripts.COUNT, (keys.state,), (before or b"", now))
             if self._client.call(call):  # else an operator has amended one meanwhile
                 return max((kept.id for kept in every), default=0)
 
@@ -129,7 +129,7 @@ class RedisKeep:
             for number, each in zip(ids, parked, strict=True)
         ]
         answer = self._client.call(
-            Call(
+            ScriptCall(
                 scripts.COMMIT,
                 (keys.state, keys.lock, keys.parked),
                 (
@@ -150,7 +150,7 @@ class RedisKeep:
 
     def _renew(self) -> None:
         keys = self._keys
-        call = Call(
+        call = ScriptCall(
             scripts.KEEP_ALIVE, (keys.state, keys.lock), (self._owner, self._epoch, self._commits, self._lock_ms)
         )  # fmt: skip
         self._judge(_text(self._client.call(call)))
@@ -162,7 +162,7 @@ class RedisKeep:
                 f"another worker has taken over {self._stream!r}; what was not committed is given back to the queue"
             )
         if answer == "back":
-            raise WentBack("Redis lacks what was committed, or was started anew")
+            raise KeepWentBack("Redis lacks what was committed, or was started anew")
 
     def parked(self) -> list[KeptChange]:
         with translated():
@@ -180,7 +180,7 @@ class RedisKeep:
         if self._is_owner:
             self._is_owner = False
             with contextlib.suppress(PydbsyncError):  # the lock ends by itself
-                self._client.call(Call(scripts.RELEASE, (self._keys.lock,), (self._owner,)))
+                self._client.call(ScriptCall(scripts.RELEASE, (self._keys.lock,), (self._owner,)))
 
     # -- what an operator asks ---------------------------------------------------------------------------------------
 
@@ -205,7 +205,7 @@ class RedisKeep:
 
     def amend(self, kept: KeptChange) -> None:
         keys = self._keys
-        call = Call(
+        call = ScriptCall(
             scripts.AMEND, (keys.state, keys.parked), (str(kept.id), encode(kept), int(kept.status == "parked"))
         )  # fmt: skip
         self._client.call(call)

@@ -11,7 +11,7 @@ from pydbsync.route.router import Router
 from pydbsync.sinks.redis.client import RedisClient
 from pydbsync.sinks.redis.durability import Durability
 from pydbsync.sinks.redis.keep import RedisKeep
-from pydbsync.sinks.redis.shapes import Shapes
+from pydbsync.sinks.redis.shapes import RedisShapes
 from pydbsync.sinks.redis.writer import RedisSink
 from pydbsync.sinks.source_tables import SourceTables
 
@@ -21,7 +21,7 @@ class RedisParts(NamedTuple):
 
     tables: SourceTables
     client: RedisClient
-    shapes: Shapes
+    shapes: RedisShapes
     writer: RedisSink
     keep: RedisKeep
     durability: Durability
@@ -33,7 +33,7 @@ def redis_parts(
     """Nothing is connected yet. Raises ConfigError."""
     client = RedisClient(sink)
     tables = SourceTables(settings, router)
-    shapes = Shapes(sink, tables.routed)
+    shapes = RedisShapes(sink, tables.routed)
     durability = Durability(sink, client, log=log)
     writer = RedisSink(sink, client, shapes, durability, log=log)
     keep = RedisKeep(sink, client, stream=stream, lock_s=settings.lock_timeout_s)

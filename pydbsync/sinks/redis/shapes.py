@@ -10,13 +10,13 @@ from typing import NamedTuple
 from pydbsync.config.sinks import RedisSettings, RedisTableSettings
 from pydbsync.errors import ConfigError
 from pydbsync.model import TableName, TableSchema
-from pydbsync.sinks.redis.expressions import Expression, Value, show
-from pydbsync.sinks.shapes import Image, RowTexts, TableShapes, need
+from pydbsync.sinks.redis.expressions import Expression, ExpressionValue, show
+from pydbsync.sinks.shapes import RawImage, RowTexts, TableShapes, need
 from pydbsync.sinks.templates import KeyTemplate, Placed, refuse_overlap
 from pydbsync.sinks.values import NUMBER_KINDS, as_json, as_text, show_json
 
 
-class Content(NamedTuple):
+class KeyContent(NamedTuple):
     """What a key holds."""
 
     form: str
@@ -25,10 +25,10 @@ class Content(NamedTuple):
     """Fields and values in turns, or the one value; nothing where the key is not to be."""
 
 
-class TableShape(RowTexts):
+class RedisTableShape(RowTexts):
     """How the rows of one table are written."""
 
-    def __init__(self, name: TableName, rules: _Rules, schema: TableSchema | None) -> None:
+    def __init__(self, name: TableName, rules: _RedisRules, schema: TableSchema | None) -> None:
         super().__init__(name, schema)
         self.settings = rules.settings
         self.template = rules.template
@@ -37,27 +37,27 @@ class TableShape(RowTexts):
         self._fields = rules.fields
         self._needed_by = f"the key {rules.template.text!r} needs"
 
-    def has_key(self, image: Image) -> None:
+    def has_key(self, image: RawImage) -> None:
         """Raises PlanError for a row that lacks a column of the key."""
         need(self.template.columns, image, self._needed_by)
 
-    def key(self, image: Image) -> str:
+    def key(self, image: RawImage) -> str:
         """The row's key. Raises PlanError."""
         self.has_key(image)
         return self.filled(self.template, image)
 
-    def content(self, image: Image) -> Content:
+    def content(self, image: RawImage) -> KeyContent:
         """What the row's key holds. Raises PlanError."""
         settings = self.settings
         if self._value is not None:
             value = self._value.value(self._values(image))
             if value is None:
-                return Content("string", ("",) if settings.null == "empty" else ())
-            return Content("string", (show(value),))
+                return KeyContent("string", ("",) if settings.null == "empty" else ())
+            return KeyContent("string", (show(value),))
         chosen = settings.columns or image
         need(settings.columns, image, "`columns` names")
         if settings.form == "json":
-            return Content("string", (self._document(image, chosen),))
+            return KeyContent("string", (self._document(image, chosen),))
         parts: list[str | bytes] = []
         for name in chosen:
             text = as_text(self.text(name, image), settings.binary)
@@ -69,9 +69,9 @@ class TableShape(RowTexts):
                 computed = expression.value(values)
                 if computed is not None or settings.null == "empty":
                     parts += (name, "" if computed is None else show(computed))
-        return Content("hash", tuple(parts))
+        return KeyContent("hash", tuple(parts))
 
-    def _document(self, image: Image, chosen: Sequence[str] | Image) -> str:
+    def _document(self, image: RawImage, chosen: Sequence[str] | RawImage) -> str:
         binary = self.settings.binary
         document = {name: as_json(self.text(name, image), self.columns.get(name), binary) for name in chosen}
         if self._fields:
@@ -83,10 +83,10 @@ class TableShape(RowTexts):
                 document[name] = found
         return show_json(document)
 
-    def _values(self, image: Image) -> _Values:
-        return _Values(self, image)
+    def _values(self, image: RawImage) -> _ExpressionValues:
+        return _ExpressionValues(self, image)
 
-    def value_of(self, name: str, image: Image) -> Value:
+    def value_of(self, name: str, image: RawImage) -> ExpressionValue:
         """A column's value for an expression. Raises PlanError."""
         text = self.text(name, image)
         column = self.columns.get(name)
@@ -100,14 +100,14 @@ class TableShape(RowTexts):
 _NUMBERS = NUMBER_KINDS | {"decimal", "float", "double"}
 
 
-class _Values(Mapping[str, Value]):
+class _ExpressionValues(Mapping[str, ExpressionValue]):
     """The columns of a row as an expression asks for them."""
 
-    def __init__(self, shape: TableShape, image: Image) -> None:
+    def __init__(self, shape: RedisTableShape, image: RawImage) -> None:
         self._shape = shape
         self._image = image
 
-    def __getitem__(self, name: str) -> Value:
+    def __getitem__(self, name: str) -> ExpressionValue:
         return self._shape.value_of(name, self._image)
 
     def __contains__(self, name: object) -> bool:
@@ -120,7 +120,7 @@ class _Values(Mapping[str, Value]):
         return len(self._image)
 
 
-class _Rules(NamedTuple):
+class _RedisRules(NamedTuple):
     """What a setting of `tables` says, read once."""
 
     glob: str
@@ -131,7 +131,7 @@ class _Rules(NamedTuple):
     fields: Mapping[str, Expression]
 
 
-class Shapes(TableShapes[_Rules, TableShape]):
+class RedisShapes(TableShapes[_RedisRules, RedisTableShape]):
     """Those of Redis."""
 
     def __init__(self, settings: RedisSettings, read_table: Callable[[TableName], TableSchema | None]) -> None:
@@ -147,13 +147,13 @@ class Shapes(TableShapes[_Rules, TableShape]):
         placed = [Placed(f"sink.tables.{rule.glob}.key", rule.template, rule.glob) for rule in self._rules]
         refuse_overlap(placed, settings.prefix)
 
-    def make(self, name: TableName, rules: _Rules) -> TableShape:
-        return TableShape(name, rules, self._read_table(name))
+    def make(self, name: TableName, rules: _RedisRules) -> RedisTableShape:
+        return RedisTableShape(name, rules, self._read_table(name))
 
 
-def _rules(glob: str, settings: RedisTableSettings) -> _Rules:
+def _rules(glob: str, settings: RedisTableSettings) -> _RedisRules:
     where = f"sink.tables.{glob}"
-    return _Rules(
+    return _RedisRules(
         glob,
         settings,
         KeyTemplate(settings.key, where=f"{where}.key"),

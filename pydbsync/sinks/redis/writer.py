@@ -11,21 +11,23 @@ from pydbsync.config.sinks import RedisSettings
 from pydbsync.errors import PlanError
 from pydbsync.model import NO_JSON, TableName
 from pydbsync.sinks.redis import scripts
-from pydbsync.sinks.redis.client import Call, RedisClient, mark_key
+from pydbsync.sinks.redis.client import RedisClient, ScriptCall, mark_key
 from pydbsync.sinks.redis.durability import Durability
-from pydbsync.sinks.redis.shapes import Content, Shapes, TableShape
-from pydbsync.sinks.writer import Refused, SinkRow, SinkSchemaChange
+from pydbsync.sinks.redis.shapes import KeyContent, RedisShapes, RedisTableShape
+from pydbsync.sinks.writer import RefusedRow, SinkRow, SinkSchemaChange
 
-GONE = Content("gone", ())
+GONE = KeyContent("gone", ())
 _SWEEP = 1000
 
 
-class Write:
+class KeyWrite:
     """What is to become of one key."""
 
     __slots__ = ("content", "key", "mode", "number", "place", "shape")
 
-    def __init__(self, shape: TableShape, key: str, content: Content, place: str, mode: str, number: int) -> None:
+    def __init__(
+        self, shape: RedisTableShape, key: str, content: KeyContent, place: str, mode: str, number: int
+    ) -> None:
         """`number` is that of the row it comes from."""
         self.shape, self.key, self.content = shape, key, content
         self.place, self.mode, self.number = place, mode, number
@@ -38,7 +40,7 @@ class RedisSink:
         self,
         settings: RedisSettings,
         client: RedisClient,
-        shapes: Shapes,
+        shapes: RedisShapes,
         durability: Durability,
         *,
         log: logging.Logger,
@@ -62,11 +64,11 @@ class RedisSink:
         if shape is not None:
             shape.has_key(row.image())
 
-    def write(self, rows: Sequence[SinkRow]) -> Sequence[Refused]:
+    def write(self, rows: Sequence[SinkRow]) -> Sequence[RefusedRow]:
         """Of each key only the last change of these rows; of streams of changes all."""
-        writes: dict[str, Write] = {}
-        changes: list[tuple[int, Call]] = []
-        refused: list[Refused] = []
+        writes: dict[str, KeyWrite] = {}
+        changes: list[tuple[int, ScriptCall]] = []
+        refused: list[RefusedRow] = []
         for number, row in enumerate(rows):
             shape = self._shapes.shape(row.table)
             if shape is None:
@@ -74,7 +76,7 @@ class RedisSink:
             try:
                 found = list(self._writes(row, shape, number))
             except PlanError as exc:
-                refused.append(Refused(number, str(exc)))
+                refused.append(RefusedRow(number, str(exc)))
                 continue
             for write in found:
                 former = writes.get(write.key)
@@ -87,24 +89,24 @@ class RedisSink:
         answers = self._client.run([call for _, call in calls])
         for (number, _), answer in zip(calls, answers, strict=True):
             if isinstance(answer, redis.RedisError):
-                refused.append(Refused(number, f"Redis: {answer}"))
+                refused.append(RefusedRow(number, f"Redis: {answer}"))
         if self._client.is_cluster:
             self._durability.wait_for_all()  # before the checkpoint, which is on another node
-        return sorted({number: Refused(number, reason) for number, reason in refused}.values())
+        return sorted({number: RefusedRow(number, reason) for number, reason in refused}.values())
 
-    def _writes(self, row: SinkRow, shape: TableShape, number: int) -> Iterator[Write]:
+    def _writes(self, row: SinkRow, shape: RedisTableShape, number: int) -> Iterator[KeyWrite]:
         """First the row as it is now, then its old key, if it had another one. Raises PlanError."""
         change, mode = row.change, row.mode
         image = row.image()
         key = shape.key(image)
         is_gone = change.kind == "delete" or shape.settings.form == "invalidate"
-        yield Write(shape, key, GONE if is_gone else shape.content(image), row.place, mode, number)
+        yield KeyWrite(shape, key, GONE if is_gone else shape.content(image), row.place, mode, number)
         if change.kind == "update" and change.old is not NO_JSON:
             old_key = shape.key(row.old_image())
             if old_key != key:
-                yield Write(shape, old_key, GONE, row.place, mode, number)
+                yield KeyWrite(shape, old_key, GONE, row.place, mode, number)
 
-    def call_of(self, write: Write) -> Call:
+    def call_of(self, write: KeyWrite) -> ScriptCall:
         """The script that makes it."""
         settings = write.shape.settings
         lives_ms = settings.ttl_s * 1000
@@ -114,11 +116,11 @@ class RedisSink:
             form = "kept"
         mark_ms = tombstone_ms + lives_ms if form == "gone" or lives_ms else 0
         mark = mark_key(self._settings.prefix, write.key, has_hash_tag=write.shape.template.has_hash_tag)
-        return Call(
+        return ScriptCall(
             scripts.WRITE, (write.key, mark), (write.place, write.mode, form, lives_ms, mark_ms, *parts)
         )  # fmt: skip
 
-    def _change(self, row: SinkRow, shape: TableShape, key: str) -> Call:
+    def _change(self, row: SinkRow, shape: RedisTableShape, key: str) -> ScriptCall:
         change = row.change
         has_place = (change.commit or change.xoffset is not None) and not row.is_late
         place = row.place if has_place else ""
@@ -130,7 +132,7 @@ class RedisSink:
             fields += ("old", bytes(change.old))
         has_hash_tag = self._settings.cluster and "{" in shape.changes  # elsewhere braces are letters like others
         mark = mark_key(self._settings.prefix, shape.changes, has_hash_tag=has_hash_tag)
-        return Call(scripts.CHANGE, (shape.changes, mark), (place, shape.settings.changes_limit, *fields))
+        return ScriptCall(scripts.CHANGE, (shape.changes, mark), (place, shape.settings.changes_limit, *fields))
 
     def change_schema(self, change: SinkSchemaChange) -> None:
         self._shapes.change_schema(
@@ -144,10 +146,10 @@ class RedisSink:
         if shape is None:
             return
         reader = shape.template.reader(name)
-        calls: list[Call] = []
+        calls: list[ScriptCall] = []
         for key in self._client.keys(shape.template.head(name)):
             if reader.fullmatch(key):
-                calls.append(self.call_of(Write(shape, key, GONE, place, "known", 0)))
+                calls.append(self.call_of(KeyWrite(shape, key, GONE, place, "known", 0)))
             if len(calls) >= _SWEEP:
                 self._client.run(calls)
                 calls = []

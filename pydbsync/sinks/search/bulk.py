@@ -33,7 +33,7 @@ class Seen(NamedTuple):
     is_gone: bool
 
 
-class Write:
+class DocumentWrite:
     """What is to become of one document in one index."""
 
     __slots__ = ("document", "index", "is_looked_at", "key", "mode", "number", "place", "seen", "tries")
@@ -82,10 +82,10 @@ class BulkWriter:
         self._rows = settings.bulk_rows
         self._bytes = settings.bulk_bytes
 
-    def run(self, writes: Sequence[Write]) -> list[tuple[Write, str]]:
+    def run(self, writes: Sequence[DocumentWrite]) -> list[tuple[DocumentWrite, str]]:
         """Do them; those that are refused for good, with the reason. Raises TransientError, ConfigError: some may be
         done then."""
-        refused: list[tuple[Write, str]] = []
+        refused: list[tuple[DocumentWrite, str]] = []
         left = list(writes)
         backoff = Backoff(*_BACKOFF)
         since = time.monotonic()
@@ -125,7 +125,7 @@ class BulkWriter:
 
     # -- looking -------------------------------------------------------------------------------------------------------
 
-    def _look(self, writes: Sequence[Write]) -> None:
+    def _look(self, writes: Sequence[DocumentWrite]) -> None:
         for start in range(0, len(writes), _LOOKED_AT):
             part = writes[start : start + _LOOKED_AT]
             mark = self._settings.mark
@@ -152,9 +152,11 @@ class BulkWriter:
 
     # -- sending -------------------------------------------------------------------------------------------------------
 
-    def _send(self, writes: Sequence[Write], refused: list[tuple[Write, str]]) -> tuple[list[Write], bool]:
+    def _send(
+        self, writes: Sequence[DocumentWrite], refused: list[tuple[DocumentWrite, str]]
+    ) -> tuple[list[DocumentWrite], bool]:
         """Those that are to be done again, and whether the cluster had no room for them."""
-        again: list[Write] = []
+        again: list[DocumentWrite] = []
         at = 0
         for part, body in self._requests(writes):
             at += len(part)
@@ -181,7 +183,9 @@ class BulkWriter:
                 return [*again, *writes[at:]], True
         return again, False
 
-    def _judge(self, write: Write, item: Any, again: list[Write], refused: list[tuple[Write, str]]) -> bool:
+    def _judge(
+        self, write: DocumentWrite, item: Any, again: list[DocumentWrite], refused: list[tuple[DocumentWrite, str]]
+    ) -> bool:
         """What became of one; whether there was no room for it."""
         status = item["status"]
         if status < 300:
@@ -204,8 +208,8 @@ class BulkWriter:
         refused.append((write, f"{self._client.product}: {error}"))
         return False
 
-    def _requests(self, writes: Sequence[Write]) -> Iterator[tuple[list[Write], bytes]]:
-        part: list[Write] = []
+    def _requests(self, writes: Sequence[DocumentWrite]) -> Iterator[tuple[list[DocumentWrite], bytes]]:
+        part: list[DocumentWrite] = []
         lines: list[bytes] = []
         length = 0
         for write in writes:
@@ -219,7 +223,7 @@ class BulkWriter:
         if part:
             yield part, b"\n".join([*lines, b""])
 
-    def _lines(self, write: Write) -> tuple[bytes, bytes]:
+    def _lines(self, write: DocumentWrite) -> tuple[bytes, bytes]:
         seen = write.seen
         action: dict[str, Any] = {"_index": write.index.write, **_where(write.key)}
         if seen is not None:

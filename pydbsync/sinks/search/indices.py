@@ -19,7 +19,7 @@ from pydbsync.config.search import SearchSettings
 from pydbsync.errors import ConfigError, TransientError
 from pydbsync.sinks.search.client import SearchClient, SearchError, path_of
 from pydbsync.sinks.search.mappings import TOO_WIDE, mark_field
-from pydbsync.sinks.search.shapes import TableShape
+from pydbsync.sinks.search.shapes import SearchTableShape
 
 _ASKED = 50
 """Tables of one request: a path has about 4,000 bytes."""
@@ -60,7 +60,7 @@ class TableIndices:
         self._client = client
         self._log = log
         self._known: dict[str, Index] = {}
-        self._mapped: dict[str, TableShape] = {}
+        self._mapped: dict[str, SearchTableShape] = {}
 
     def forget(self) -> None:
         """The connection, or a table of the source, may be another one."""
@@ -69,7 +69,7 @@ class TableIndices:
 
     # -- what there is -------------------------------------------------------------------------------------------------
 
-    def of(self, shapes: Iterable[TableShape]) -> dict[str, Indices]:
+    def of(self, shapes: Iterable[SearchTableShape]) -> dict[str, Indices]:
         """The indices of each table now, by its alias. Raises TransientError, ConfigError."""
         by_alias = {shape.alias: shape for shape in shapes}
         names = list(by_alias)
@@ -83,7 +83,7 @@ class TableIndices:
                         found.setdefault(alias, []).append(index)
         return {alias: self._indices(shape, found) for alias, shape in by_alias.items()}
 
-    def _indices(self, shape: TableShape, found: Mapping[str, list[str]]) -> Indices:
+    def _indices(self, shape: SearchTableShape, found: Mapping[str, list[str]]) -> Indices:
         pair = []
         for alias in (shape.alias, filling(shape.alias)):
             names = found.get(alias, [])
@@ -92,7 +92,7 @@ class TableIndices:
             pair.append(self._known_index(names[0], shape) if names else None)
         return Indices(*pair)
 
-    def _known_index(self, name: str, shape: TableShape) -> Index:
+    def _known_index(self, name: str, shape: SearchTableShape) -> Index:
         known = self._known.get(name)
         if known is None:
             known = self._known[name] = self._read(name)
@@ -131,7 +131,7 @@ class TableIndices:
             raise TransientError(f"the index {name} has gone meanwhile") from exc
         return found
 
-    def _map_columns(self, name: str, shape: TableShape) -> None:
+    def _map_columns(self, name: str, shape: SearchTableShape) -> None:
         """Columns that have come since; those whose type has changed are told of."""
         has = self._mapping(name).get("properties", {})
         wanted = shape.mapping()
@@ -144,7 +144,7 @@ class TableIndices:
             self._make_room(name, len(has) + len(added), shape)
             self._asked("PUT", path_of(name, "_mapping"), {"properties": added}, shape)
 
-    def _make_room(self, name: str, fields: int, shape: TableShape) -> None:
+    def _make_room(self, name: str, fields: int, shape: SearchTableShape) -> None:
         """A table that has grown wider than the index was made for."""
         wanted = self._index_settings(shape, fields).get(_MOST_FIELDS)
         if wanted is None:
@@ -153,7 +153,7 @@ class TableIndices:
         if int({**now.get("defaults", {}), **now["settings"]}.get(_MOST_FIELDS, TOO_WIDE)) < int(str(wanted)):
             self._asked("PUT", path_of(name, "_settings"), {_MOST_FIELDS: wanted}, shape)
 
-    def _asked(self, method: str, path: str, body: object, shape: TableShape) -> Any:
+    def _asked(self, method: str, path: str, body: object, shape: SearchTableShape) -> Any:
         """What the server refuses of an index is a matter of the configuration."""
         try:
             return self._client.call(method, path, body)
@@ -164,7 +164,7 @@ class TableIndices:
 
     # -- what is made --------------------------------------------------------------------------------------------------
 
-    def make(self, shape: TableShape, floor: str, *, alias: str = "") -> Index:
+    def make(self, shape: SearchTableShape, floor: str, *, alias: str = "") -> Index:
         """A new index, under an alias if one is given. Raises TransientError, ConfigError."""
         while True:
             # Never a name that was used before: by it what is late would find the index that it knew.
@@ -194,7 +194,7 @@ class TableIndices:
                 raise
             return index
 
-    def _index_settings(self, shape: TableShape, fields: int) -> dict[str, object]:
+    def _index_settings(self, shape: SearchTableShape, fields: int) -> dict[str, object]:
         found: dict[str, object] = dict(shape.settings.settings)
         if fields * 3 > TOO_WIDE:
             found.setdefault(_MOST_FIELDS, fields * 3)
@@ -204,10 +204,10 @@ class TableIndices:
         """What an alias shows: not what was deleted."""
         return {"filter": {"bool": {"must_not": [{"term": {f"{self._settings.mark}.gone": True}}]}}}
 
-    def _add(self, shape: TableShape, index: Index) -> dict[str, Any]:
+    def _add(self, shape: SearchTableShape, index: Index) -> dict[str, Any]:
         return {"add": {"index": index.name, "alias": shape.alias, **self._seen()}}
 
-    def _last_number(self, shape: TableShape) -> int:
+    def _last_number(self, shape: SearchTableShape) -> int:
         """Of all indices that have such a name, whoever made them; those that an end left behind are removed."""
         pattern = re.compile(re.escape(shape.alias) + r"-(\d{6,})-[0-9a-f]{8}")
         answer = self._client.call("GET", path_of(f"{shape.alias}-*", "_alias"), allow=(404,), expand_wildcards="all")
@@ -218,7 +218,7 @@ class TableIndices:
                 self._client.call("DELETE", path_of(name), allow=(404,))
         return max((int(match[1]) for match in found.values()), default=0)
 
-    def serving(self, shape: TableShape) -> Index:
+    def serving(self, shape: SearchTableShape) -> Index:
         """A new, empty index that serves at once, for a table that has none. Raises TransientError, ConfigError."""
         index = self.make(shape, "", alias=shape.alias)
         names = self._client.call("GET", path_of("_alias", shape.alias))
@@ -233,12 +233,12 @@ class TableIndices:
         )  # fmt: skip
         return index
 
-    def fill(self, shape: TableShape, floor: str) -> Index:
+    def fill(self, shape: SearchTableShape, floor: str) -> Index:
         """A new index, which takes all changes behind the floor from now on, and which nobody sees. Raises
         TransientError, ConfigError."""
         return self.make(shape, floor, alias=filling(shape.alias))
 
-    def finish(self, shape: TableShape, index: Index) -> None:
+    def finish(self, shape: SearchTableShape, index: Index) -> None:
         """What was filled serves from now on, instead of what did. Raises TransientError, ConfigError."""
         self._client.call("POST", path_of(index.name, "_refresh"))
         former = self.of([shape])[shape.alias].serving
@@ -247,7 +247,7 @@ class TableIndices:
         # A search may have seen changes in the former one that came between the refresh and the switch.
         self._client.call("POST", path_of(index.name, "_refresh"), allow=(404,))
 
-    def _switch(self, shape: TableShape, actions: list[dict[str, Any]], former: Index | None = None) -> None:
+    def _switch(self, shape: SearchTableShape, actions: list[dict[str, Any]], former: Index | None = None) -> None:
         """In one step, with the index that is not needed any more removed."""
         if former is not None:
             actions.append({"remove_index": {"index": former.name}})
@@ -256,7 +256,7 @@ class TableIndices:
     def remove(self, index: Index) -> None:
         self._client.call("DELETE", path_of(index.name), allow=(404,))
 
-    def begin_anew(self, shape: TableShape, place: str) -> tuple[Index, Index] | None:
+    def begin_anew(self, shape: SearchTableShape, place: str) -> tuple[Index, Index] | None:
         """A new index without the rows that were written before the place, and the one that `replace` is to remove;
         None where there is nothing to do, as when it comes again. Raises TransientError, ConfigError."""
         now = self.of([shape])[shape.alias]
@@ -266,7 +266,7 @@ class TableIndices:
             return None
         return self.make(shape, place), now.serving
 
-    def replace(self, shape: TableShape, index: Index, former: Index) -> None:
+    def replace(self, shape: SearchTableShape, index: Index, former: Index) -> None:
         self._switch(shape, [self._add(shape, index)], former)
 
 

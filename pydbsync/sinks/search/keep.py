@@ -18,9 +18,9 @@ from pydbsync.config.search import SearchSettings
 from pydbsync.errors import CheckpointConflict, PydbsyncError, TransientError
 from pydbsync.places import Checkpoint
 from pydbsync.sinks.keep import (
+    KeepWentBack,
     KeptChange,
     KeptPause,
-    WentBack,
     behind_ids,
     decode_kept,
     decode_pauses,
@@ -209,14 +209,14 @@ class SearchKeep:
             return False
         try:
             self._renew()
-        except (CheckpointConflict, WentBack):
+        except (CheckpointConflict, KeepWentBack):
             return False
         return True
 
     def take_over(self) -> StreamState:
         record = msgspec.structs.replace(self._record, epoch=self._record.epoch + 1)
         if not self._exchange(record):
-            raise WentBack("the lock was lost while it was taken")
+            raise KeepWentBack("the lock was lost while it was taken")
         if record.state:
             state = decode_state(record.state.encode())
         else:
@@ -248,7 +248,7 @@ class SearchKeep:
         if not self._exchange(wanted):
             self._adopt()
             if not self._is_done(wanted.commits, text) and not self._exchange(wanted):
-                raise WentBack(f"{self._product} lacks what was committed")
+                raise KeepWentBack(f"{self._product} lacks what was committed")
         return ids
 
     def _is_done(self, commits: str, state: str) -> bool:
@@ -261,7 +261,7 @@ class SearchKeep:
         now, seen = self._judged()
         known = {self._record.commits, self._wanted.commits if self._wanted is not None else self._record.commits}
         if now.commits not in known:
-            raise WentBack(f"{self._product} lacks what was committed")
+            raise KeepWentBack(f"{self._product} lacks what was committed")
         self._record, self._seen = now, seen
 
     def keep_alive(self) -> None:
@@ -290,7 +290,7 @@ class SearchKeep:
                 f"another worker has taken over {self._stream!r}; what was not committed is given back to the queue"
             )
         if now.epoch < self._record.epoch or now.owner != self._owner:
-            raise WentBack(f"{self._product} lacks what was committed")
+            raise KeepWentBack(f"{self._product} lacks what was committed")
         return now, seen
 
     # -- what is parked ------------------------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ from pydbsync.sinks.search.bulk import BulkWriter
 from pydbsync.sinks.search.client import SearchClient
 from pydbsync.sinks.search.indices import TableIndices
 from pydbsync.sinks.search.keep import SearchKeep
-from pydbsync.sinks.search.shapes import Shapes
+from pydbsync.sinks.search.shapes import SearchShapes
 from pydbsync.sinks.search.writer import SearchSink
 from pydbsync.sinks.source_tables import SourceTables
 
@@ -22,7 +22,7 @@ class SearchParts(NamedTuple):
 
     tables: SourceTables
     client: SearchClient
-    shapes: Shapes
+    shapes: SearchShapes
     indices: TableIndices
     bulk: BulkWriter
     writer: SearchSink
@@ -41,7 +41,7 @@ def search_parts(
     """Nothing is connected yet. Raises ConfigError."""
     client = SearchClient(sink)
     tables = SourceTables(settings, router)
-    shapes = Shapes(sink, tables.routed)
+    shapes = SearchShapes(sink, tables.routed)
     indices = TableIndices(sink, client, log=log)
     keep = SearchKeep(sink, client, stream=stream, lock_s=settings.lock_timeout_s)
     bulk = BulkWriter(sink, client, alive=keep.keep_alive if is_worker else lambda: None)

@@ -7,18 +7,18 @@ from typing import Any
 
 from pydbsync.model import BYTES_KINDS, GEOMETRY_KINDS, TEXT_KINDS, Column
 
-Field = Mapping[str, Any]
+FieldMapping = Mapping[str, Any]
 _KEYWORD_LIMIT = 8191
 """Characters of a keyword: a term of Lucene has at most 32,766 bytes, a character of UTF-8 four."""
 _INTEGERS = {"tinyint": "short", "smallint": "short", "mediumint": "integer", "int": "integer", "bigint": "long"}
 _UNSIGNED = {"smallint": "integer", "int": "long", "bigint": "unsigned_long"}
-_EXACT: Field = {"type": "keyword", "ignore_above": _KEYWORD_LIMIT}
-_STORED: Field = {"type": "keyword", "index": False, "doc_values": False}
+_EXACT: FieldMapping = {"type": "keyword", "ignore_above": _KEYWORD_LIMIT}
+_STORED: FieldMapping = {"type": "keyword", "index": False, "doc_values": False}
 TOO_WIDE = 1000
 """Fields that an index has room for by default."""
 
 
-def field_of(column: Column) -> Field:
+def field_of(column: Column) -> FieldMapping:
     """The mapping of a column.
 
     Dates that are none (0000-00-00, and others that MySQL takes in some modes) are in `_source` alone; so are the
@@ -51,7 +51,7 @@ def field_of(column: Column) -> Field:
     return _EXACT  # TIME, ENUM, SET, UUID, INET: whole texts
 
 
-def mark_field() -> Field:
+def mark_field() -> FieldMapping:
     """The mapping of the field that keeps a document's place."""
     properties = {
         "place": {"type": "keyword"},

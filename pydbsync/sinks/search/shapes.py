@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 from pydbsync.config.search import SearchSettings, SearchTableSettings, is_index_name
 from pydbsync.errors import ConfigError, PlanError
 from pydbsync.model import TableName, TableSchema
-from pydbsync.sinks.search.mappings import Field, field_of
-from pydbsync.sinks.shapes import Image, RowTexts, TableShapes, need
+from pydbsync.sinks.search.mappings import FieldMapping, field_of
+from pydbsync.sinks.shapes import RawImage, RowTexts, TableShapes, need
 from pydbsync.sinks.templates import DATABASE, TABLE, KeyTemplate
 from pydbsync.sinks.values import as_json
 
@@ -34,7 +34,7 @@ class DocumentKey(NamedTuple):
         return self.id
 
 
-class Rules(NamedTuple):
+class SearchRules(NamedTuple):
     """What a setting of `tables` says, read once."""
 
     glob: str
@@ -43,10 +43,10 @@ class Rules(NamedTuple):
     routing: KeyTemplate | None
 
 
-class TableShape(RowTexts):
+class SearchTableShape(RowTexts):
     """How the rows of one table are written."""
 
-    def __init__(self, name: TableName, rules: Rules, schema: TableSchema | None, *, mark: str) -> None:
+    def __init__(self, name: TableName, rules: SearchRules, schema: TableSchema | None, *, mark: str) -> None:
         """Raises ConfigError."""
         super().__init__(name, schema)
         self.settings = rules.settings
@@ -61,7 +61,7 @@ class TableShape(RowTexts):
                 key="sink.mark",
             )
 
-    def mapping(self) -> dict[str, Field]:
+    def mapping(self) -> dict[str, FieldMapping]:
         """The fields of the index."""
         settings = self.settings
         chosen = settings.columns or tuple(self.columns)
@@ -69,11 +69,11 @@ class TableShape(RowTexts):
         found |= {name: field for name, field in settings.mapping.items() if isinstance(field, Mapping)}
         return found
 
-    def has_key(self, image: Image) -> None:
+    def has_key(self, image: RawImage) -> None:
         """Raises PlanError for a row that lacks a column of its id."""
         need(self._rules.id.columns, image, self._needed_by)
 
-    def key(self, image: Image) -> DocumentKey:
+    def key(self, image: RawImage) -> DocumentKey:
         """Where the row's document is. Raises PlanError."""
         self.has_key(image)
         found = self.filled(self._rules.id, image)
@@ -87,12 +87,12 @@ class TableShape(RowTexts):
         # The server writes a document whose routing is empty by its id, and looks for it by the empty routing.
         return DocumentKey(found, self.filled(self._rules.routing, image) or _EMPTY)
 
-    def content(self, image: Image) -> Document:
+    def content(self, image: RawImage) -> Document:
         """The row's document, without its place. Raises PlanError."""
         need(self.settings.columns, image, "`columns` names")
         return {name: self._value(name, image) for name in self.settings.columns or image}
 
-    def _value(self, name: str, image: Image) -> Any:
+    def _value(self, name: str, image: RawImage) -> Any:
         if "." in name:
             raise PlanError(f"the name of column {name!r} has a dot, by which a document would have another shape")
         column = self.columns.get(name)
@@ -106,7 +106,7 @@ class TableShape(RowTexts):
         return value
 
 
-def _alias(name: TableName, rules: Rules) -> str:
+def _alias(name: TableName, rules: SearchRules) -> str:
     template = rules.settings.index
     found = template.replace(f"{{{DATABASE}}}", name.database).replace(f"{{{TABLE}}}", name.table)
     if not is_index_name(found):
@@ -118,7 +118,7 @@ def _alias(name: TableName, rules: Rules) -> str:
     return found
 
 
-class Shapes(TableShapes[Rules, TableShape]):
+class SearchShapes(TableShapes[SearchRules, SearchTableShape]):
     """Those of the indices."""
 
     def __init__(self, settings: SearchSettings, read_table: Callable[[TableName], TableSchema | None]) -> None:
@@ -128,8 +128,8 @@ class Shapes(TableShapes[Rules, TableShape]):
         self._read_table = read_table
         self._aliases: dict[str, TableName] = {}
 
-    def make(self, name: TableName, rules: Rules) -> TableShape:
-        shape = TableShape(name, rules, self._read_table(name), mark=self._mark)
+    def make(self, name: TableName, rules: SearchRules) -> SearchTableShape:
+        shape = SearchTableShape(name, rules, self._read_table(name), mark=self._mark)
         other = self._aliases.setdefault(shape.alias, name)
         if other != name:
             raise ConfigError(
@@ -139,7 +139,7 @@ class Shapes(TableShapes[Rules, TableShape]):
         return shape
 
 
-def _rules(glob: str, settings: SearchTableSettings) -> Rules:
+def _rules(glob: str, settings: SearchTableSettings) -> SearchRules:
     where = f"sink.tables.{glob}"
     template = KeyTemplate(settings.id, where=f"{where}.id")
     if template.literals[0].startswith(_HASHED):
@@ -152,4 +152,4 @@ def _rules(glob: str, settings: SearchTableSettings) -> Rules:
                 " would have documents of one id",
                 key=f"{where}.routing",
             )
-    return Rules(glob, settings, template, routing)
+    return SearchRules(glob, settings, template, routing)

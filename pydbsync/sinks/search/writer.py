@@ -10,24 +10,24 @@ from contextlib import suppress
 from pydbsync.config.search import SearchSettings
 from pydbsync.errors import ApplyError, PlanError, TransientError
 from pydbsync.model import NO_JSON, TableName
-from pydbsync.sinks.search.bulk import BulkWriter, Write
+from pydbsync.sinks.search.bulk import BulkWriter, DocumentWrite
 from pydbsync.sinks.search.client import SearchClient, SearchError, path_of
 from pydbsync.sinks.search.indices import Index, Indices, TableIndices
-from pydbsync.sinks.search.shapes import Document, DocumentKey, Shapes, TableShape
-from pydbsync.sinks.writer import Refused, SinkRow, SinkSchemaChange
+from pydbsync.sinks.search.shapes import Document, DocumentKey, SearchShapes, SearchTableShape
+from pydbsync.sinks.writer import RefusedRow, SinkRow, SinkSchemaChange
 
 _PURGE_S = 60.0
 _PURGED = 10_000
 """Tombstones that are removed at a time, so that nothing waits for long."""
 
 
-class _Change:
+class _DocumentChange:
     """What a row says of one document."""
 
     __slots__ = ("document", "is_new", "key", "mode", "number", "place", "shape")
 
     def __init__(
-        self, shape: TableShape, key: DocumentKey, document: Document | None, row: SinkRow, number: int
+        self, shape: SearchTableShape, key: DocumentKey, document: Document | None, row: SinkRow, number: int
     ) -> None:
         self.shape, self.key, self.document, self.number = shape, key, document, number
         self.place = row.place
@@ -42,7 +42,7 @@ class SearchSink:
         self,
         settings: SearchSettings,
         client: SearchClient,
-        shapes: Shapes,
+        shapes: SearchShapes,
         indices: TableIndices,
         bulk: BulkWriter,
         *,
@@ -69,10 +69,10 @@ class SearchSink:
         if shape is not None:
             shape.has_key(row.image())
 
-    def write(self, rows: Sequence[SinkRow]) -> Sequence[Refused]:
+    def write(self, rows: Sequence[SinkRow]) -> Sequence[RefusedRow]:
         """Of each document only the last change of these rows."""
-        changes: dict[tuple[str, str], _Change] = {}
-        refused: dict[int, Refused] = {}
+        changes: dict[tuple[str, str], _DocumentChange] = {}
+        refused: dict[int, RefusedRow] = {}
         for number, row in enumerate(rows):
             shape = self._shapes.shape(row.table)
             if shape is None:
@@ -80,7 +80,7 @@ class SearchSink:
             try:
                 found = list(self._changes(row, shape, number))
             except PlanError as exc:
-                refused[number] = Refused(number, str(exc))
+                refused[number] = RefusedRow(number, str(exc))
                 continue
             for change in found:
                 where = (shape.alias, change.key.id)
@@ -91,20 +91,20 @@ class SearchSink:
                     change.is_new = former.is_new
                 changes[where] = change
         for write, reason in self._bulk.run(list(self._writes(list(changes.values())))):
-            refused[write.number] = Refused(write.number, reason)
+            refused[write.number] = RefusedRow(write.number, reason)
         return [refused[number] for number in sorted(refused)]
 
-    def _changes(self, row: SinkRow, shape: TableShape, number: int) -> Iterator[_Change]:
+    def _changes(self, row: SinkRow, shape: SearchTableShape, number: int) -> Iterator[_DocumentChange]:
         """First the row as it is now, then its old document, if it had another one. Raises PlanError."""
         change, image = row.change, row.image()
         key = shape.key(image)
-        yield _Change(shape, key, None if change.kind == "delete" else shape.content(image), row, number)
+        yield _DocumentChange(shape, key, None if change.kind == "delete" else shape.content(image), row, number)
         if change.kind == "update" and change.old is not NO_JSON:
             old_key = shape.key(row.old_image())
             if old_key.id != key.id:
-                yield _Change(shape, old_key, None, row, number)
+                yield _DocumentChange(shape, old_key, None, row, number)
 
-    def _writes(self, changes: Sequence[_Change]) -> Iterator[Write]:
+    def _writes(self, changes: Sequence[_DocumentChange]) -> Iterator[DocumentWrite]:
         shapes = {change.shape.alias: change.shape for change in changes}
         found = self._indices.of(shapes.values())
         for alias, shape in shapes.items():
@@ -114,7 +114,7 @@ class SearchSink:
                 self._purge(index)
         for change in changes:
             for index in found[change.shape.alias].both():
-                yield Write(
+                yield DocumentWrite(
                     index, change.key, change.document, change.place, change.mode, change.number, is_new=change.is_new
                 )  # fmt: skip
 
@@ -161,7 +161,7 @@ class SearchSink:
                 document, key = hit["_source"], DocumentKey(hit["_id"], hit.get("_routing"))
                 about = document.pop(mark)
                 content = None if about.get("gone") else document
-                writes.append(Write(index, key, content, about["place"], "placed", 0, is_new=True))
+                writes.append(DocumentWrite(index, key, content, about["place"], "placed", 0, is_new=True))
             if refused := self._bulk.run(writes):
                 raise TransientError(f"a document could not be carried over to {index.name}: {refused[0][1]}")
 

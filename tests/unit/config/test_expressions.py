@@ -8,48 +8,48 @@ from pydbsync.config.conditions import (
     All,
     Any,
     Arithmetic,
-    Call,
+    ColumnRef,
     Compare,
     ExpressionError,
+    FunctionCall,
     In,
     IsNull,
     Like,
-    Name,
     Not,
     Number,
-    Text,
+    TextLiteral,
 )
 from pydbsync.config.expressions import names_in, parse_condition
 
 
 def test_and_binds_closer_than_or_and_not_less_than_a_comparison() -> None:
-    one, two = Compare("=", Name("a"), Number("1")), Compare("=", Name("b"), Number("2"))
+    one, two = Compare("=", ColumnRef("a"), Number("1")), Compare("=", ColumnRef("b"), Number("2"))
     assert parse_condition("a = 1 OR NOT b = 2 AND a = 1") == Any((one, All((Not(two), one))))
 
 
 def test_products_come_before_sums() -> None:
-    product = Arithmetic("%", Name("b"), Number("3"))
-    assert parse_condition("a + b mod 3 <> -1") == Compare("<>", Arithmetic("+", Name("a"), product), Number("-1"))
+    product = Arithmetic("%", ColumnRef("b"), Number("3"))
+    assert parse_condition("a + b mod 3 <> -1") == Compare("<>", Arithmetic("+", ColumnRef("a"), product), Number("-1"))
 
 
 def test_names_and_texts_may_hold_their_quotes() -> None:
-    assert parse_condition("`a``b` = 'it''s'") == Compare("=", Name("a`b"), Text("it's"))
+    assert parse_condition("`a``b` = 'it''s'") == Compare("=", ColumnRef("a`b"), TextLiteral("it's"))
 
 
 def test_not_before_a_predicate_negates_it() -> None:
-    assert parse_condition("a NOT IN (1, 2)") == Not(In(Name("a"), (Number("1"), Number("2"))))
-    assert parse_condition("a IS NOT NULL") == Not(IsNull(Name("a")))
-    assert parse_condition("a NOT LIKE 'x%'") == Not(Like(Name("a"), "x%"))
+    assert parse_condition("a NOT IN (1, 2)") == Not(In(ColumnRef("a"), (Number("1"), Number("2"))))
+    assert parse_condition("a IS NOT NULL") == Not(IsNull(ColumnRef("a")))
+    assert parse_condition("a NOT LIKE 'x%'") == Not(Like(ColumnRef("a"), "x%"))
 
 
 def test_functions_that_mean_the_same_are_one() -> None:
-    called = Call("COALESCE", (Name("a"), Number("0")))
+    called = FunctionCall("COALESCE", (ColumnRef("a"), Number("0")))
     assert (
         parse_condition("ifnull(a, 0) = 1")
         == parse_condition("COALESCE (a, 0) = 1")
         == Compare("=", called, Number("1"))
     )
-    assert parse_condition("MOD(a, 3)") == Arithmetic("%", Name("a"), Number("3"))
+    assert parse_condition("MOD(a, 3)") == Arithmetic("%", ColumnRef("a"), Number("3"))
     assert names_in(parse_condition("COALESCE(A, b) + ABS(c) > 1 AND YEAR(year) = 2024")) == {"a", "b", "c", "year"}
 
 

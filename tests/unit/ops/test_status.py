@@ -14,11 +14,11 @@ from pydbsync.ops.status.facts import (
     Gap,
     Health,
     ParkedGroup,
-    Place,
     Process,
     Queue,
+    Reached,
     Status,
-    Task,
+    TaskRun,
 )
 from pydbsync.ops.status.judge import judge
 from pydbsync.ops.status.show import shown
@@ -42,8 +42,8 @@ def ended(error: str | None, remedy: str | None) -> Process:
     return process
 
 
-def place(changed_s: float = 1) -> Place:
-    return Place("binlog.000007:4", "", 2.0, 10, 0, "pid 7 on db1", 1, changed_s)
+def place(changed_s: float = 1) -> Reached:
+    return Reached("binlog.000007:4", "", 2.0, 10, 0, "pid 7 on db1", 1, changed_s)
 
 
 def queue(process: Process | None = None, **given: Any) -> Queue:
@@ -51,20 +51,20 @@ def queue(process: Process | None = None, **given: Any) -> Queue:
     return Queue(worker=process, **facts | given)
 
 
-def task(kind: str, **given: Any) -> Task:
+def task(kind: str, **given: Any) -> TaskRun:
     facts: dict[str, Any] = {
         "id": 1, "kind": kind, "name": "", "host": "h", "pid": 1, "state": "running", "state_s": 5, "started_s": 5,
         "written_s": 0.5, "every_s": 1, "done": 10, "total": 100, "unit": "rows", "per_s": 2.0, "detail": None,
         "result": None, "last_error": None, "exit_code": None, "is_over": False,
     }  # fmt: skip
-    return Task(**facts | given)
+    return TaskRun(**facts | given)
 
 
 LATE: dict[str, Any] = {"lag_s": 40.0, "depth": 500, "held": 100}
 GAP = Gap("gap", "rows 2 to 3 did not come", "run `pydbsync verify`", 100)
 DUPLICATE = ParkedGroup(2, "d.t", 1062, "Duplicate entry 'x'", 17, 60, waits=False)
 
-SITUATIONS: dict[str, tuple[Queue, list[Task], Health, list[str]]] = {
+SITUATIONS: dict[str, tuple[Queue, list[TaskRun], Health, list[str]]] = {
     "level": (queue(worker()), [], "healthy", ["HEALTHY: 1 of 1 queue at work, level", "behind   level"]),
     "never started": (
         queue(place=None, is_owned=False), [], "down", ["no worker has ever followed it", "start `pydbsync run`"],

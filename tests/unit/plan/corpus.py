@@ -11,13 +11,13 @@ from typing import NamedTuple
 
 from pydbsync.decode.maxwell import decode_message
 from pydbsync.model import SchemaChange
-from pydbsync.plan.ddl.dialect import Server
+from pydbsync.plan.ddl.collations import StatementServer
 
 CORPUS = Path(__file__).parents[2] / "data" / "corpus"
 
 
 class Recorded(NamedTuple):
-    source: Server
+    source: StatementServer
     case: str
     change: SchemaChange
     siblings: tuple[SchemaChange, ...]
@@ -41,7 +41,9 @@ def recorded_schema_changes() -> list[Recorded]:
     """Every DDL message, with the server that wrote it and the name of its case."""
     found: list[Recorded] = []
     for path in sorted(CORPUS.rglob("messages.ndjson*")):
-        source = Server("mysql", (9, 7, 4)) if "mysql-9.7" in path.parts else Server("mariadb", (10, 11))
+        source = (
+            StatementServer("mysql", (9, 7, 4)) if "mysql-9.7" in path.parts else StatementServer("mariadb", (10, 11))
+        )
         changes = [decode_message(body) for body in _bodies(path) if b'"sql"' in body]
         for _, group in groupby(
             (item for item in changes if isinstance(item, SchemaChange)), key=attrgetter("position")

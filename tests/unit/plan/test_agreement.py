@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from pydbsync.model import RowChange, TableName
-from pydbsync.plan.agreement import Saying, Told, Word, encode_word, said, said_by, word_of
+from pydbsync.plan.agreement import Saying, ToldRows, Word, encode_word, said, said_by, word_of
 
 ROW = (TableName("d", "t"), b"1")
 OTHER = (TableName("d", "t"), b"2")
@@ -19,7 +19,7 @@ OTHER = (TableName("d", "t"), b"2")
 def test_it_is_told_again_until_nothing_has_come_in_between(
     touched: bool, agrees: bool, expected: Saying | None
 ) -> None:
-    told = Told()
+    told = ToldRows()
     number = told.tell(ROW)
     assert told.touch([OTHER, ROW] if touched else [OTHER]) == ([ROW] if touched else [])
     assert told.touch([ROW] if touched else []) == [], "once is enough"
@@ -28,7 +28,7 @@ def test_it_is_told_again_until_nothing_has_come_in_between(
 
 
 def test_an_answer_to_what_was_told_again_since_is_passed_over() -> None:
-    told = Told()
+    told = ToldRows()
     former, number = told.tell(ROW), told.tell(ROW)
     assert told.answer(ROW, former, agrees=False) is None
     assert told.answer(ROW, number, agrees=True) is None
@@ -36,7 +36,7 @@ def test_an_answer_to_what_was_told_again_since_is_passed_over() -> None:
 
 
 def test_what_another_process_has_told_is_told_again_unless_it_was_kept() -> None:
-    told = Told()
+    told = ToldRows()
     assert told.answer(ROW, "0" * 16, agrees=True) == "tell"
     told.load([(ROW, "0" * 16, False)])
     assert told.answer(ROW, "0" * 16, agrees=True) is None

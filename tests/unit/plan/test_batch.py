@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from pydbsync.errors import PlanError
 from pydbsync.model import Referrer, RowChange, TableName, TableSchema
 from pydbsync.plan import row_statements
-from pydbsync.plan.batch import Batch, single_statements
+from pydbsync.plan.batch import RowBatch, single_statements
 from pydbsync.plan.row_statements import KEYS_PER_DELETE, RowStatement
 from pydbsync.plan.rows import TablePlan
 from tests.unit.plan.tables import MARIADB, MYSQL, change, column, delete, insert, plan, raw, table, update
@@ -24,7 +24,7 @@ PARENT = table(referrers=(Referrer(TableName("d", "child"), ("id",), "CASCADE", 
 
 
 def batched(changes: Iterable[RowChange], by: TablePlan | None = None) -> list[RowStatement]:
-    found = Batch()
+    found = RowBatch()
     by = by or plan()
     for each in changes:
         found.add(each, by)
@@ -44,7 +44,7 @@ def row(key: int, value: str = "x") -> dict[str, object]:
 
 def test_an_empty_batch_has_no_statement() -> None:
     assert batched([]) == []
-    assert not Batch()
+    assert not RowBatch()
 
 
 def test_insertions_are_joined_into_one_replace() -> None:
@@ -196,7 +196,7 @@ def test_images_of_several_shapes_are_statements_of_their_own() -> None:
 
 
 def test_tables_are_written_one_after_the_other() -> None:
-    found = Batch()
+    found = RowBatch()
     first, second = plan(), plan(table(name="d.other"))
     for number in range(2):
         found.add(insert(row(number)), first)
@@ -209,7 +209,7 @@ def test_tables_are_written_one_after_the_other() -> None:
 
 
 def test_two_source_tables_that_go_to_one_table_keep_their_order() -> None:
-    found = Batch()
+    found = RowBatch()
     one, two = plan(), plan()
     found.add(insert(row(1)), one)
     found.add(update(row(1, "y"), {"v": "x"}), two)
@@ -302,7 +302,7 @@ def test_of_merged_sources_no_row_is_written_over(
 
 
 def test_of_merged_sources_two_rows_of_one_key_do_not_become_one_within_a_batch() -> None:
-    batch = Batch()
+    batch = RowBatch()
     for each in placed(insert(row(1)), insert(row(2))):
         batch.add(each, MERGED)
     for each in placed(insert(row(1, "z")), update(row(2, "z"), {"id": 7})):
@@ -346,7 +346,7 @@ def test_merged_sources_that_spell_the_key_in_several_ways_move_their_rows() -> 
 def test_rows_that_cannot_be_joined_with_the_others_are_left_to_be_made_one_by_one() -> None:
     """Two sources are merged and altered one after the other: ON DUPLICATE KEY might find the row by the other key."""
     wide = plan(table("id int, v varchar, w int", unique=["v"]))
-    found = Batch()
+    found = RowBatch()
     found.add(insert({"id": 1, "v": "x", "w": 1}), wide)
     found.add(insert({"id": 2, "v": "y"}), wide)
     with pytest.raises(PlanError, match="with and without some of its columns"):
@@ -439,7 +439,7 @@ def test_exactly_as_many_rows_must_match_as_are_meant() -> None:
 def test_a_change_that_cannot_be_planned_leaves_the_batch_as_it_was() -> None:
     schema = table([column("a", "int"), column("b", "blob")], key="")
     by = plan(schema)
-    found = Batch()
+    found = RowBatch()
     found.add(insert({"a": 1, "b": "YQ=="}), by)
     with pytest.raises(PlanError):
         found.add(update({"a": 2, "b": "no base64"}, {"a": 1, "b": "YQ=="}), by)
@@ -449,7 +449,7 @@ def test_a_change_that_cannot_be_planned_leaves_the_batch_as_it_was() -> None:
 
 def test_an_update_whose_old_image_cannot_be_read_leaves_the_batch_as_it_was() -> None:
     by = plan()
-    found = Batch()
+    found = RowBatch()
     found.add(insert(row(1)), by)
     with pytest.raises(PlanError):
         found.add(change("update", row(2), old=raw('[{"id":1}]')), by)
@@ -467,7 +467,7 @@ def test_an_update_whose_old_image_cannot_be_read_leaves_the_batch_as_it_was() -
     ],
 )
 def test_a_change_that_a_parent_passes_on_is_a_border_with_the_checks_on(border: RowChange, expected: str) -> None:
-    found = Batch()
+    found = RowBatch()
     parent, child = plan(PARENT), plan(table(name="d.child"))
     found.add(insert(row(7)), child)
     found.add(insert(row(1)), parent)

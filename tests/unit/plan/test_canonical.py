@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from pydbsync.model import Column
-from pydbsync.plan.canonical import ComparedColumn, Form, RowText, spell
+from pydbsync.plan.canonical import ColumnForm, ComparedColumn, RowText, spell
 from pydbsync.plan.target import Dialect
 
 MARIADB, MYSQL = Dialect(is_mariadb=True), Dialect(is_mariadb=False, version=(9, 7, 0))
@@ -79,14 +79,14 @@ def test_what_replay_adds_to_listed_timestamps_is_added_before_comparing() -> No
 @pytest.mark.parametrize(
     ("source", "target", "form"),
     [
-        (Column("a", "int"), Column("a", "bigint"), Form.PLAIN),
-        (Column("a", "timestamp"), text("a"), Form.TEXT),
-        (text("a"), Column("a", "varbinary"), Form.BINARY),
-        (Column("a", "json"), text("a", kind="longtext"), Form.JSON),
-        (Column("a", "decimal"), Column("a", "double"), Form.FLOAT),
+        (Column("a", "int"), Column("a", "bigint"), ColumnForm.PLAIN),
+        (Column("a", "timestamp"), text("a"), ColumnForm.TEXT),
+        (text("a"), Column("a", "varbinary"), ColumnForm.BINARY),
+        (Column("a", "json"), text("a", kind="longtext"), ColumnForm.JSON),
+        (Column("a", "decimal"), Column("a", "double"), ColumnForm.FLOAT),
     ],
 )
-def test_columns_of_two_types_take_the_more_demanding_form(source: Column, target: Column, form: Form) -> None:
+def test_columns_of_two_types_take_the_more_demanding_form(source: Column, target: Column, form: ColumnForm) -> None:
     assert ComparedColumn(source, target).form is form
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from pydbsync.config.conflicts import ConflictPolicy
 from pydbsync.model import RowChange
-from pydbsync.plan.batch import Batch
+from pydbsync.plan.batch import RowBatch
 from pydbsync.plan.conflicts import Expected
 from pydbsync.plan.row_shape import ConflictRule
 from pydbsync.plan.rows import TablePlan
@@ -99,7 +99,7 @@ def test_a_key_that_the_other_end_has_freed_in_between_is_a_conflict_of_one_chan
     second = RowChange(
         kind="update", database="d", table="t", ts=1, data=images[1], old=msgspec.Raw(b'{"id":4}'), position="b.1:5"
     )
-    batch, expected = Batch(), Expected()
+    batch, expected = RowBatch(), Expected()
     for change, follows in ((first, True), (second, False)):
         batch.add(change, plan)
         assert expected.add(change, plan) == follows

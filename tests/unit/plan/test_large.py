@@ -15,7 +15,7 @@ from pydbsync.decode.maxwell import decode_message
 from pydbsync.errors import DecodeError, PlanError
 from pydbsync.model import NO_JSON, RowChange
 from pydbsync.plan import batch, keyless, large, row_shape, row_statements
-from pydbsync.plan.batch import Batch
+from pydbsync.plan.batch import RowBatch
 from tests.unit.plan.tables import delete, insert, plan, table, update
 
 TRICKY = st.text(alphabet=st.sampled_from(list("a\\\"'/é漢😀\n\f\0\x1au")), min_size=1, max_size=60)
@@ -42,7 +42,7 @@ def value_of(literal: bytes) -> str:
 
 def written(data: str, columns: str) -> bytes:
     """The literals of the columns behind `id` in the statement that writes this row."""
-    one = Batch()
+    one = RowBatch()
     one.add(insert(data), plan(table(f"id int, {columns}")))
     (statement,) = one.statements()
     head, _, values = statement.sql.partition(b" VALUES (1,")
@@ -96,7 +96,7 @@ def test_a_large_row_has_a_statement_of_its_own_in_each_way_of_writing() -> None
         ("upsert", [b"INSERT INTO"]),
         ("plain", [b"INSERT INTO", b"DELETE FROM"]),
     ):
-        found = Batch()
+        found = RowBatch()
         for each in list(change_of.values())[: len(heads)]:
             found.add(each, plan(apply_mode=mode))
         assert [statement.sql[:11].strip() for statement in found.statements()] == [head[:11] for head in heads]
@@ -105,7 +105,7 @@ def test_a_large_row_has_a_statement_of_its_own_in_each_way_of_writing() -> None
 def test_large_rows_without_a_key_are_counted_as_others_are() -> None:
     keyless = plan(table("v text", key=""))
     one, two = '{"v":"abcdefghijkl"}', '{"v":"abcdefghijkm"}'
-    found = Batch()
+    found = RowBatch()
     for each in (insert(one), insert(one), delete(one), update(two, '{"v":"abcdefghijkl"}'), insert(two)):
         found.add(each, keyless)
     assert [(statement.sql, statement.affected) for statement in found.statements()] == [

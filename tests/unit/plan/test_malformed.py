@@ -11,7 +11,7 @@ import pytest
 from pydbsync.decode.maxwell import decode_message
 from pydbsync.errors import DecodeError, PlanError
 from pydbsync.model import Column, RowChange
-from pydbsync.plan.batch import Batch, single_statements
+from pydbsync.plan.batch import RowBatch, single_statements
 from pydbsync.plan.identity import row_identity
 from pydbsync.plan.large import LARGE_BYTES
 from pydbsync.plan.row_shape import ColumnOverrides, LossPolicy
@@ -78,7 +78,7 @@ def test_a_malformed_value_is_refused_and_nothing_else_happens(name: str) -> Non
             for change in changes_of(token):
                 row_identity(change, plan)
                 try:
-                    batch = Batch()
+                    batch = RowBatch()
                     batch.add(change, plan)
                     statements = [*batch.statements(), *single_statements(change, plan)]
                     plan.rows_in_the_way(change.data)
@@ -97,7 +97,7 @@ def test_a_large_malformed_value_is_refused_too(name: str) -> None:
             if change is None:
                 continue
             try:
-                batch = Batch()
+                batch = RowBatch()
                 batch.add(change, plan)
                 statements = list(batch.statements())
             except PlanError:

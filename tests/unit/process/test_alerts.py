@@ -19,8 +19,8 @@ from pydbsync.config.settings import settings_from_mapping
 from pydbsync.config.values import Secret
 from pydbsync.errors import ConfigError
 from pydbsync.process.alert_rules import RULES, TASK_RULES, AlertRules, alert, texts
-from pydbsync.process.alerts import Ledger, Receiver
-from pydbsync.process.notify import Notice, NotTold, request
+from pydbsync.process.alerts import AlertLedger, Receiver
+from pydbsync.process.notify import AlertNotice, NotTold, request
 from pydbsync.process.status import StatusObserver, WorkerStatus
 from pydbsync.process.tasks import Facts, Task
 
@@ -170,7 +170,7 @@ def test_a_binlog_that_may_be_gone_before_the_stream_is_level(minutes: Minutes) 
 
 
 def test_an_alert_is_told_once_again_after_a_while_and_at_its_end() -> None:
-    ledger = Ledger(100, clear_s=10)
+    ledger = AlertLedger(100, clear_s=10)
 
     def told(found: list[object], now: float) -> list[bool]:
         return [notice.is_firing for notice in ledger.compare(found, now)]  # type: ignore[arg-type]
@@ -190,7 +190,7 @@ def test_messages_are_taken_in_order_whatever_has_to_be_tried_again(monkeypatch:
     tries = 0
     monkeypatch.setattr("pydbsync.process.alerts._FIRST_WAIT_S", 0.01)
 
-    def send(notice: Notice) -> None:
+    def send(notice: AlertNotice) -> None:
         nonlocal tries
         tries += 1
         if tries < 4:
@@ -198,8 +198,8 @@ def test_messages_are_taken_in_order_whatever_has_to_be_tried_again(monkeypatch:
         taken.append(notice.is_firing)
 
     receiver = Receiver("test", send, logging.getLogger("test"))
-    receiver.tell(Notice(PARKED, True, 0))
-    receiver.tell(Notice(PARKED, False, 0, 9))
+    receiver.tell(AlertNotice(PARKED, True, 0))
+    receiver.tell(AlertNotice(PARKED, False, 0, 9))
     assert receiver.flush(30)
     assert taken == [True, False]
 
@@ -207,12 +207,12 @@ def test_messages_are_taken_in_order_whatever_has_to_be_tried_again(monkeypatch:
 def test_who_tells_never_waits_for_a_receiver_that_hangs() -> None:
     release = threading.Event()
 
-    def hang(notice: Notice) -> None:
+    def hang(notice: AlertNotice) -> None:
         release.wait(60)
 
     receiver = Receiver("test", hang, logging.getLogger("test"))
     for _ in range(1000):
-        receiver.tell(Notice(PARKED, True, 0))
+        receiver.tell(AlertNotice(PARKED, True, 0))
     assert not receiver.flush(0)
     release.set()
 
@@ -222,7 +222,7 @@ def webhook(form: str, url: str = "https://robot/send?token=t0ken", secret: str 
 
 
 def test_what_each_robot_is_posted() -> None:
-    notice = Notice(PARKED, True, time.time())
+    notice = AlertNotice(PARKED, True, time.time())
     texts_of: dict[str, Callable[[Any], str]] = {
         "json": lambda body: body["summary"],
         "slack": lambda body: body["text"],
@@ -235,14 +235,14 @@ def test_what_each_robot_is_posted() -> None:
         assert url == "https://robot/send?token=t0ken"
         assert "Changes of queue q are parked" in text_of(body)
         assert "pydbsync parked list" in str(body)
-    _, body = request(webhook("json"), Notice(PARKED, False, 10, 20.5), now=0)
+    _, body = request(webhook("json"), AlertNotice(PARKED, False, 10, 20.5), now=0)
     assert (body["status"], body["alert"], body["about"], body["began_at"], body["ended_at"]) == (
         "resolved", "PydbsyncParked", "q", 10, 20.5
     )  # fmt: skip
 
 
 def test_signatures_are_made_as_the_robots_want_them() -> None:
-    notice = Notice(PARKED, True, 0)
+    notice = AlertNotice(PARKED, True, 0)
 
     def signed(key: str, message: str) -> str:
         return base64.b64encode(hmac.new(key.encode(), message.encode(), hashlib.sha256).digest()).decode()
@@ -258,7 +258,7 @@ def test_signatures_are_made_as_the_robots_want_them() -> None:
 
 def test_a_long_text_fits_where_bytes_are_counted() -> None:
     long = PARKED._replace(description="超" * 5000)
-    _, body = request(webhook("wecom"), Notice(long, True, 0), now=0)
+    _, body = request(webhook("wecom"), AlertNotice(long, True, 0), now=0)
     assert len(body["markdown"]["content"].encode()) <= 4096
 
 

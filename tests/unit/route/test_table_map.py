@@ -7,12 +7,12 @@ import pytest
 from pydbsync.model import TableName
 from pydbsync.route.filters import Filters
 from pydbsync.route.router import Router
-from pydbsync.route.table_map import MapEntry, TableMap
+from pydbsync.route.table_map import MapEntry, RouteMap
 
 
 def router(*routes: tuple[str, str], rewrite: dict[str, str] | None = None, include: tuple[str, ...] = ()) -> Router:
     entries = [MapEntry(glob, TableName(*to.split(".")) if to else None) for glob, to in routes]
-    return Router(filters=Filters(include=include), rewrite=rewrite or {}, tables=TableMap(entries))
+    return Router(filters=Filters(include=include), rewrite=rewrite or {}, tables=RouteMap(entries))
 
 
 @pytest.mark.parametrize(

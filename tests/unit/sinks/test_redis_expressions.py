@@ -7,9 +7,9 @@ from decimal import Decimal
 import pytest
 
 from pydbsync.errors import ConfigError, PlanError
-from pydbsync.sinks.redis.expressions import Expression, Value, show
+from pydbsync.sinks.redis.expressions import Expression, ExpressionValue, show
 
-ROW: dict[str, Value] = {
+ROW: dict[str, ExpressionValue] = {
     "id": Decimal(7), "price": Decimal("19.90"), "name": "Ann", "none": None, "big": Decimal("9" * 65), "odd name": "x",
 }  # fmt: skip
 

@@ -10,10 +10,10 @@ from pydbsync.config.search import SearchSettings
 from pydbsync.config.settings import settings_from_mapping
 from pydbsync.errors import ConfigError
 from pydbsync.model import Column, TableName, TableSchema
-from pydbsync.sinks.search.shapes import Shapes
+from pydbsync.sinks.search.shapes import SearchShapes
 
 
-def shapes(tables: dict[str, Any], *columns: str) -> Shapes:
+def shapes(tables: dict[str, Any], *columns: str) -> SearchShapes:
     sink = {"type": "opensearch", "tables": tables}
     settings, _ = settings_from_mapping({"sink": sink}, require=("db_info",))
     assert isinstance(settings.sink, SearchSettings)
@@ -21,7 +21,7 @@ def shapes(tables: dict[str, Any], *columns: str) -> Shapes:
     def table(name: TableName) -> TableSchema:
         return TableSchema(name=name, columns=tuple(Column(each, "int") for each in columns))
 
-    return Shapes(settings.sink, table)
+    return SearchShapes(settings.sink, table)
 
 
 REFUSED = [

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from pydbsync.model import Column
-from pydbsync.sinks.search.bulk import Seen, Write, seen_in
+from pydbsync.sinks.search.bulk import DocumentWrite, Seen, seen_in
 from pydbsync.sinks.search.indices import Index
 from pydbsync.sinks.search.keep import _with_span, document_of
 from pydbsync.sinks.search.mappings import field_of
@@ -37,13 +37,13 @@ CASES: list[tuple[str, Seen | None, bool]] = [
 
 @pytest.mark.parametrize(("mode", "seen", "is_needless"), CASES)
 def test_the_fence_lets_pass_what_is_not_older(mode: str, seen: Seen | None, is_needless: bool) -> None:
-    write = Write(Index("t-000001-00000000", "04", "d.t"), DocumentKey("1", None), {}, "05", mode, 0)
+    write = DocumentWrite(Index("t-000001-00000000", "04", "d.t"), DocumentKey("1", None), {}, "05", mode, 0)
     write.seen = seen
     assert write.is_needless() == is_needless
 
 
 def test_what_is_before_the_floor_is_left_out_whatever_is_there() -> None:
-    write = Write(Index("t-000001-00000000", "06", "d.t"), DocumentKey("1", None), {}, "05", "placed", 0)
+    write = DocumentWrite(Index("t-000001-00000000", "06", "d.t"), DocumentKey("1", None), {}, "05", "placed", 0)
     assert write.is_needless()
 
 

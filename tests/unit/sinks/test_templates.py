@@ -10,7 +10,7 @@ from pydbsync.config.settings import settings_from_mapping
 from pydbsync.errors import ConfigError
 from pydbsync.model import TableName
 from pydbsync.sinks.redis.client import mark_key
-from pydbsync.sinks.redis.shapes import Shapes
+from pydbsync.sinks.redis.shapes import RedisShapes
 from pydbsync.sinks.templates import KeyTemplate
 
 TABLE = TableName("shop", "users")
@@ -89,10 +89,10 @@ def test_a_template_that_cannot_keep_rows_apart_is_refused(template: str, senten
     assert sentence in str(caught.value)
 
 
-def shapes(tables: dict[str, str]) -> Shapes:
+def shapes(tables: dict[str, str]) -> RedisShapes:
     sink = {"type": "redis", "tables": {name: {"key": template} for name, template in tables.items()}}
     settings, _ = settings_from_mapping({"sink": sink}, require=("db_info",))
-    return Shapes(settings.sink, lambda name: None)  # type: ignore[arg-type]
+    return RedisShapes(settings.sink, lambda name: None)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(

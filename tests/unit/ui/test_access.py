@@ -10,7 +10,7 @@ import pytest
 from pydbsync.config.settings import Settings, settings_from_mapping
 from pydbsync.config.values import Secret
 from pydbsync.errors import ConfigError, OperationError
-from pydbsync.ui.access import SESSION_S, Access, Names, Refused, is_form_of
+from pydbsync.ui.access import SESSION_S, Access, AccessRefused, SiteNames, is_form_of
 from pydbsync.ui.server import check
 
 TOKEN = "correct horse battery"
@@ -61,15 +61,15 @@ def test_two_people_have_forms_of_their_own_and_leave_alone(access: Access) -> N
 
 @pytest.mark.parametrize("token", ["", TOKEN[:-1], TOKEN + " ", TOKEN.upper(), "é\udcff"])
 def test_a_wrong_token_is_refused(access: Access, token: str) -> None:
-    with pytest.raises(Refused, match="not the token"):
+    with pytest.raises(AccessRefused, match="not the token"):
         access.enter(token, "Ada", where="::1")
 
 
 def test_many_wrong_tokens_make_all_wait(access: Access, clock: Clock) -> None:
     for _ in range(10):
-        with pytest.raises(Refused, match="not the token"):
+        with pytest.raises(AccessRefused, match="not the token"):
             access.enter("wrong", "Ada", where="::1")
-    with pytest.raises(Refused, match="too many"):
+    with pytest.raises(AccessRefused, match="too many"):
         access.enter(TOKEN, "Ada", where="::1")
     assert access.enter(TOKEN, "Grace", where="10.0.0.1"), "who is elsewhere does not wait"
     clock.now += 61
@@ -77,9 +77,9 @@ def test_many_wrong_tokens_make_all_wait(access: Access, clock: Clock) -> None:
 
 
 def test_nobody_enters_without_a_name_or_where_there_is_no_token(access: Access) -> None:
-    with pytest.raises(Refused, match="who you are"):
+    with pytest.raises(AccessRefused, match="who you are"):
         access.enter(TOKEN, " \n ", where="::1")
-    with pytest.raises(Refused, match="without a token"):
+    with pytest.raises(AccessRefused, match="without a token"):
         Access(None, needs_token_to_read=False).enter("", "Ada", where="::1")
 
 
@@ -94,7 +94,7 @@ def test_nobody_enters_without_a_name_or_where_there_is_no_token(access: Access)
     ],
 )  # fmt: skip
 def test_a_name_that_was_made_to_point_here_is_not_ours(host: str | None, is_ours: bool) -> None:
-    assert Names(["sync.example.org"], outside=["Other.example.org:443"]).has_host(host) is is_ours
+    assert SiteNames(["sync.example.org"], outside=["Other.example.org:443"]).has_host(host) is is_ours
 
 
 @pytest.mark.parametrize(
@@ -109,7 +109,8 @@ def test_a_name_that_was_made_to_point_here_is_not_ours(host: str | None, is_our
 )  # fmt: skip
 def test_what_another_site_sends_is_told_by_its_origin(origin: str | None, site: str | None, is_ours: bool) -> None:
     assert (
-        Names([], outside=["sync.example.org"]).is_same_site(host="127.0.0.1:8470", origin=origin, site=site) is is_ours
+        SiteNames([], outside=["sync.example.org"]).is_same_site(host="127.0.0.1:8470", origin=origin, site=site)
+        is is_ours
     )
 
 

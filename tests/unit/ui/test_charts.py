@@ -5,11 +5,11 @@ from __future__ import annotations
 from xml.etree import ElementTree
 
 from pydbsync.ui.charts import lag_chart, rows_chart
-from pydbsync.ui.history import History, Step
+from pydbsync.ui.history import History, HistoryStep
 
 
 def history(*steps: tuple[int | None, float | None], name: str = "orders") -> History:
-    return History(name, 60, [Step(60.0 * n, applied, lag) for n, (applied, lag) in enumerate(steps)])
+    return History(name, 60, [HistoryStep(60.0 * n, applied, lag) for n, (applied, lag) in enumerate(steps)])
 
 
 def parts(picture: str, kind: str) -> list[ElementTree.Element]:
@@ -33,7 +33,7 @@ def test_the_height_tells_the_value_and_the_rule_stands_at_what_is_late() -> Non
 
 
 def test_rows_are_those_of_a_minute_whatever_the_step() -> None:
-    found = History("q", 480, [Step(0.0, 4800, 1.0)])
+    found = History("q", 480, [HistoryStep(0.0, 4800, 1.0)])
     assert "600 rows a minute" in rows_chart(found)
 
 

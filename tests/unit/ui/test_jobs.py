@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from pydbsync.errors import TransientError
-from pydbsync.ops.parked.retry import Outcome
+from pydbsync.ops.parked.retry import RetryOutcome
 from pydbsync.ui.jobs import Jobs
 
 
@@ -21,10 +21,10 @@ def jobs() -> Jobs:
 def test_a_long_one_goes_on_and_no_second_begins(jobs: Jobs) -> None:
     goes_on = threading.Event()
 
-    def work() -> Iterator[Outcome]:
-        yield Outcome(1, True, "1 statement(s)")
+    def work() -> Iterator[RetryOutcome]:
+        yield RetryOutcome(1, True, "1 statement(s)")
         assert goes_on.wait(60)
-        yield Outcome(2, False, "refused")
+        yield RetryOutcome(2, False, "refused")
 
     job = jobs.start("retry", work, wait_s=0)
     assert job is not None
@@ -41,8 +41,8 @@ def test_a_long_one_goes_on_and_no_second_begins(jobs: Jobs) -> None:
     [(TransientError("the target is gone"), "the target is gone; what was told"), (ValueError(), "its log")],
 )
 def test_one_that_fails_says_so_and_keeps_what_was_done(jobs: Jobs, fault: Exception, says: str) -> None:
-    def work() -> Iterator[Outcome]:
-        yield Outcome(1, True, "1 statement(s)")
+    def work() -> Iterator[RetryOutcome]:
+        yield RetryOutcome(1, True, "1 statement(s)")
         raise fault
 
     job = jobs.start("retry", work, wait_s=60)

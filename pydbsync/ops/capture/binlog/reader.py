@@ -56,7 +56,7 @@ _ASKED_OTHERWISE: Final = {
 files; each file was written with the setting of its own time, which its format description tells."""
 
 
-class Mark(NamedTuple):
+class FileMark(NamedTuple):
     """What tells a binlog file from another one of the same name, as a reset source writes it."""
 
     born: int
@@ -79,7 +79,7 @@ class BinlogPlace(NamedTuple):
     file: str
     offset: int
     gtids: str = ""
-    mark: Mark | None = None
+    mark: FileMark | None = None
 
     def __str__(self) -> str:
         return f"{self.file}:{self.offset}"
@@ -98,9 +98,9 @@ class Event(Struct, frozen=True, gc=False):
     body: bytes
     flags: int = 0
 
-    def mark(self, born: int) -> Mark:
+    def mark(self, born: int) -> FileMark:
         """By which it is known again, in a file that was begun at `born`."""
-        return Mark(born, self.start, self.kind, self.ts, self.server_id, self.body[:MARK_BYTES])
+        return FileMark(born, self.start, self.kind, self.ts, self.server_id, self.body[:MARK_BYTES])
 
 
 class _Incoming:
@@ -290,10 +290,10 @@ class BinlogReader:
         self._offset = self._stream.log_pos or 4
         self.born = int(first.timestamp)
         """When the file was begun, in seconds since 1970."""
-        self.begins_at = BinlogPlace(self.file, self._offset, place.gtids, Mark(self.born))
+        self.begins_at = BinlogPlace(self.file, self._offset, place.gtids, FileMark(self.born))
         """Where the first event stands: the place that was asked for, or what the GTIDs came to."""
 
-    def is_of(self, mark: Mark) -> bool:
+    def is_of(self, mark: FileMark) -> bool:
         """Whether this is the binlog that the mark was made in; the reader has to begin at `mark.start`, where it has
         one. Uses the reader up. Raises SourceError."""
         if self.born != mark.born:

@@ -11,7 +11,7 @@ from pydbsync.errors import PlanError
 from pydbsync.model import Column, TableName
 from pydbsync.ops.capture.history.alter import alter_table, spelled, with_documents
 from pydbsync.ops.capture.history.columns import begins_period, charset_option, is_versioned, key_columns, read_column
-from pydbsync.ops.capture.history.messages import SchemaMessage
+from pydbsync.ops.capture.history.messages import SchemaText
 from pydbsync.ops.capture.history.schema import TableDef, is_hidden_key
 from pydbsync.ops.capture.history.temporary import TemporaryTable, of_temporary
 from pydbsync.plan.ddl.clauses import key_kind, outer, read_clauses
@@ -49,7 +49,7 @@ class Snapshot(msgspec.Struct, frozen=True, omit_defaults=True):
     which the source's catalogue was read. Without a table's name, a database that may or may not exist."""
 
 
-class Session(NamedTuple):
+class StatementSession(NamedTuple):
     """What a statement's meaning depends on."""
 
     database: str
@@ -122,14 +122,14 @@ class FollowedSchema:
         _note(self.sequences, delta.sequences)
         _note(self.temporary, delta.temporary)
 
-    def apply(self, statement: Statement, session: Session) -> tuple[list[SchemaMessage], Delta]:
+    def apply(self, statement: Statement, session: StatementSession) -> tuple[list[SchemaText], Delta]:
         """The messages that Maxwell would send for the statement, and what it changes; the change is taken.
 
         A statement that changed nothing (IF EXISTS of nothing) has no messages. Raises PlanError for what cannot be
         read.
         """
         try:
-            messages: list[SchemaMessage] = []
+            messages: list[SchemaText] = []
             temporary = of_temporary(
                 statement, self.temporary, brand=self.brand, is_of_thread=session.is_of_thread, exists=self._exists,
                 own=lambda name: TemporaryTable(session.thread_id, self._name(name, session)),
@@ -143,7 +143,7 @@ class FollowedSchema:
         self.take(delta)
         return messages, delta
 
-    def _applied(self, statement: Statement, session: Session) -> tuple[list[SchemaMessage], Delta]:
+    def _applied(self, statement: Statement, session: StatementSession) -> tuple[list[SchemaText], Delta]:
         action = statement.action
         if action in ("create-database", "alter-database"):
             return self._set_database(statement, session)
@@ -165,7 +165,7 @@ class FollowedSchema:
 
     # temporary tables
 
-    def is_of_temporary(self, tokens: Sequence[Token], session: Session) -> bool:
+    def is_of_temporary(self, tokens: Sequence[Token], session: StatementSession) -> bool:
         """Whether a statement that changes rows surely changes those of a temporary table alone."""
         name = only_written(tokens) if session.is_of_thread else None
         if name is None:
@@ -184,7 +184,7 @@ class FollowedSchema:
         words = {self._folded(token.text) for token in tokens if token.is_name}
         return {name for name in self.tables if not tokens or name.table in words}
 
-    def _name(self, ref: NameRef, session: Session) -> TableName:
+    def _name(self, ref: NameRef, session: StatementSession) -> TableName:
         database, table = ref.database if ref.database is not None else session.database, ref.table or ""
         return self.folded(TableName(database, table))
 
@@ -203,11 +203,11 @@ class FollowedSchema:
 
     # sequences
 
-    def sequence(self, tokens: Sequence[Token], database: str) -> tuple[list[SchemaMessage], Delta]:
+    def sequence(self, tokens: Sequence[Token], database: str) -> tuple[list[SchemaText], Delta]:
         """CREATE, ALTER or DROP SEQUENCE, as `apply`. One that takes a table's place drops it."""
         names = [self.folded(name) for name in read_sequences(tokens, database)]
         words = [token.upper for token in tokens[:3]]
-        messages: list[SchemaMessage] = []
+        messages: list[SchemaText] = []
         delta = Delta(sequences=tuple((name, False) for name in names))
         if words[0] == "CREATE":
             messages, delta = self._sequence_made(names[0], or_replace=words[1:] == ["OR", "REPLACE"])
@@ -216,7 +216,7 @@ class FollowedSchema:
         self.take(delta)
         return messages, delta
 
-    def _sequence_made(self, name: TableName, *, or_replace: bool) -> tuple[list[SchemaMessage], Delta]:
+    def _sequence_made(self, name: TableName, *, or_replace: bool) -> tuple[list[SchemaText], Delta]:
         if not self._exists(name):
             return [], Delta(sequences=((name, True),))
         if not or_replace:  # IF NOT EXISTS
@@ -225,7 +225,7 @@ class FollowedSchema:
 
     # databases
 
-    def _set_database(self, statement: Statement, session: Session) -> tuple[list[SchemaMessage], Delta]:
+    def _set_database(self, statement: Statement, session: StatementSession) -> tuple[list[SchemaText], Delta]:
         database = self._folded(next((name.database or "" for name in statement.names), session.database))
         options = tuple(token for token in statement.tokens if token.start >= statement.options_start)
         charset = charset_option(outer(options), self._server_charset)
@@ -238,21 +238,21 @@ class FollowedSchema:
                 # MariaDB; Maxwell sends nothing, and the tables in it are lost without a word
                 dropped = tuple((name, None) for name in self.tables if name.database == database)
             charset = charset or self._server_charset
-            message = SchemaMessage("database-create", database, None, None, None, charset)
+            message = SchemaText("database-create", database, None, None, None, charset)
         else:
             charset = charset or self.databases.get(database, self._server_charset)
-            message = SchemaMessage("database-alter", database, None, None, None, charset)
+            message = SchemaText("database-alter", database, None, None, None, charset)
         return [message], Delta(tables=dropped, databases=((database, charset),))
 
-    def _drop_database(self, statement: Statement) -> tuple[list[SchemaMessage], Delta]:
+    def _drop_database(self, statement: Statement) -> tuple[list[SchemaText], Delta]:
         database = self._folded(statement.names[0].database or "")
         if statement.if_exists and database not in self.databases:
             return [], Delta()
-        return [SchemaMessage("database-drop", database, None, None, None, None)], Delta(databases=((database, None),))
+        return [SchemaText("database-drop", database, None, None, None, None)], Delta(databases=((database, None),))
 
     # tables
 
-    def _create(self, statement: Statement, session: Session) -> tuple[list[SchemaMessage], Delta]:
+    def _create(self, statement: Statement, session: StatementSession) -> tuple[list[SchemaText], Delta]:
         name = self._name(statement.items[0].subject, session)
         if statement.if_not_exists and name in self.tables:
             return [], Delta()
@@ -265,10 +265,10 @@ class FollowedSchema:
             table = model.renamed(name) if model is not None else None
         else:
             table = self._new_table(name, statement, session)
-        message = SchemaMessage("table-create", name.database, name.table, None, table, None)
+        message = SchemaText("table-create", name.database, name.table, None, table, None)
         return [message], Delta(uncertain=(name,)) if table is None else _delta((name, table))
 
-    def _new_table(self, name: TableName, statement: Statement, session: Session) -> TableDef:
+    def _new_table(self, name: TableName, statement: Statement, session: StatementSession) -> TableDef:
         default = self.databases.get(name.database, self._server_charset)
         clauses = read_clauses(statement)
         options = [token for clause in clauses if clause.kind == "option" for token in outer(clause.tokens)]
@@ -296,15 +296,15 @@ class FollowedSchema:
         )  # fmt: skip
         return TableDef(name, charset, tuple(columns), spelled(key, columns), versioned, has_hidden_key=hidden_key)
 
-    def _drop(self, statement: Statement, session: Session) -> tuple[list[SchemaMessage], Delta]:
+    def _drop(self, statement: Statement, session: StatementSession) -> tuple[list[SchemaText], Delta]:
         names = [self._name(item.subject, session) for item in statement.items]
         dropped = [name for name in names if self._exists(name)]
         delta = _delta(*((name, None) for name in dropped))
         ended = tuple((name, False) for name in names if name in self.sequences)
         return [_dropped(name) for name in dropped], msgspec.structs.replace(delta, sequences=ended)
 
-    def _rename(self, items: Sequence[Item], session: Session) -> tuple[list[SchemaMessage], Delta]:
-        messages: list[SchemaMessage] = []
+    def _rename(self, items: Sequence[Item], session: StatementSession) -> tuple[list[SchemaText], Delta]:
+        messages: list[SchemaText] = []
         changes: dict[TableName, TableDef | None] = {}
         uncertain: set[TableName] = set()
         sequences: dict[TableName, bool] = {}
@@ -328,7 +328,7 @@ class FollowedSchema:
         known = {name: table for name, table in changes.items() if table is not None or name not in uncertain}
         return messages, Delta(tuple(known.items()), uncertain=tuple(uncertain), sequences=tuple(sequences.items()))
 
-    def _alter(self, statement: Statement, session: Session) -> tuple[list[SchemaMessage], Delta]:
+    def _alter(self, statement: Statement, session: StatementSession) -> tuple[list[SchemaText], Delta]:
         item = statement.items[0]
         before = self._name(item.subject, session)
         after = self._name(item.after or item.subject, session)
@@ -352,7 +352,7 @@ class FollowedSchema:
             changes.append((name, old.renamed(name) if exists else None))
         return [_altered(before, old, new)], _delta(*changes)
 
-    def _converted(self, statement: Statement, session: Session) -> dict[TableName, bool]:
+    def _converted(self, statement: Statement, session: StatementSession) -> dict[TableName, bool]:
         """MariaDB 10.7 and newer: the tables that partitions become, and (False) those that become partitions."""
         found: dict[TableName, bool] = {}
         others = iter([ref for ref in statement.names if ref.role == "exchange"])
@@ -377,12 +377,12 @@ def _makes_sequence(statement: Statement) -> bool:
     )
 
 
-def _altered(name: TableName, old: TableDef | None, new: TableDef | None) -> SchemaMessage:
-    return SchemaMessage("table-alter", name.database, name.table, old, new, None)
+def _altered(name: TableName, old: TableDef | None, new: TableDef | None) -> SchemaText:
+    return SchemaText("table-alter", name.database, name.table, old, new, None)
 
 
-def _dropped(name: TableName) -> SchemaMessage:
-    return SchemaMessage("table-drop", name.database, name.table, None, None, None)
+def _dropped(name: TableName) -> SchemaText:
+    return SchemaText("table-drop", name.database, name.table, None, None, None)
 
 
 def _delta(*tables: tuple[TableName, TableDef | None]) -> Delta:

@@ -11,7 +11,7 @@ from pydbsync.ops.capture.history.schema import TableDef, write_definition
 from pydbsync.ops.capture.text import quote_raw
 
 
-class SchemaMessage(NamedTuple):
+class SchemaText(NamedTuple):
     """One DDL message; `old` and `table` are the table before, `definition` the table after."""
 
     kind: SchemaKind
@@ -26,7 +26,7 @@ _NOTHING_TOLD: Final = SessionSettings()
 
 
 def encode_schema_message(
-    message: SchemaMessage,
+    message: SchemaText,
     *,
     ts: int,
     sql: str,
@@ -52,6 +52,6 @@ def encode_schema_message(
     return (",".join(parts) + "}").encode()
 
 
-def table_of(message: SchemaMessage) -> TableName:
+def table_of(message: SchemaText) -> TableName:
     """The name that the message's routing key is made of; the table is empty for a database."""
     return TableName(message.database, message.table or "")

@@ -36,7 +36,7 @@ class Beginning(msgspec.Struct, frozen=True):
     snapshot: Snapshot
 
 
-class Entry(msgspec.Struct, frozen=True):
+class HistoryEntry(msgspec.Struct, frozen=True):
     """One change of the schema, and the place behind its statement."""
 
     place: BinlogPlace
@@ -47,7 +47,7 @@ class Saved(msgspec.Struct, frozen=True):
     """All of the state."""
 
     beginning: Beginning
-    entries: tuple[Entry, ...]
+    entries: tuple[HistoryEntry, ...]
     place: BinlogPlace
 
     def schema_at(self, place: BinlogPlace, schema: FollowedSchema) -> FollowedSchema:
@@ -75,7 +75,7 @@ class CaptureState(Protocol):
     def save_place(self, place: BinlogPlace) -> None:
         """Everything up to here is confirmed."""
 
-    def add(self, entry: Entry) -> None:
+    def add(self, entry: HistoryEntry) -> None:
         """Remember a change of the schema."""
 
     def close(self) -> None:
@@ -96,7 +96,7 @@ def _half(where: str, there: str, missing: str) -> OperationError:
 
 _encode: Final = msgspec.json.Encoder().encode
 _read_beginning: Final = msgspec.json.Decoder(Beginning).decode
-_read_entry: Final = msgspec.json.Decoder(Entry).decode
+_read_entry: Final = msgspec.json.Decoder(HistoryEntry).decode
 _read_place: Final = msgspec.json.Decoder(BinlogPlace).decode
 
 
@@ -150,7 +150,7 @@ class FileState:
         self._replace("place.json", _encode(place))
         kill_point("after-place")
 
-    def add(self, entry: Entry) -> None:
+    def add(self, entry: HistoryEntry) -> None:
         with self._writing():
             if self._history is None:
                 self._history = (self._folder / "schema.jsonl").open("ab")
@@ -250,7 +250,7 @@ class TableState:
     def save_place(self, place: BinlogPlace) -> None:
         self._run(f"REPLACE INTO {self._schema}.capture_place VALUES (%s, %s)", self._name, _encode(place).decode())
 
-    def add(self, entry: Entry) -> None:
+    def add(self, entry: HistoryEntry) -> None:
         self._add(_encode(entry))
 
     def close(self) -> None:

@@ -22,14 +22,14 @@ class TemporaryTable(NamedTuple):
     name: TableName
 
 
-Changes = tuple[tuple[TemporaryTable, bool], ...]
+TemporaryChanges = tuple[tuple[TemporaryTable, bool], ...]
 """Whether each exists now."""
 
 
 def of_temporary(
     statement: Statement, known: Collection[TemporaryTable], *, brand: Brand, is_of_thread: bool,
     exists: Callable[[TableName], bool], own: Callable[[NameRef], TemporaryTable],
-) -> Changes | None:  # fmt: skip
+) -> TemporaryChanges | None:  # fmt: skip
     """What a statement about temporary tables changes; None for one about others. `own` is the one that a name would
     stand for. Raises PlanError where it cannot be told.
 
@@ -59,7 +59,7 @@ def of_temporary(
 
 def _renamed(
     statement: Statement, known: Collection[TemporaryTable], own: Callable[[NameRef], TemporaryTable]
-) -> Changes | None:
+) -> TemporaryChanges | None:
     changes: dict[TemporaryTable, bool] = {}
     for item in statement.items:
         before, after = own(item.subject), own(item.after or item.subject)

@@ -14,13 +14,13 @@ import pika
 from pydbsync.config.settings import AmqpSettings
 from pydbsync.errors import ConfigError, OperationError, SourceError
 from pydbsync.model import TableName
-from pydbsync.ops.capture.batch import Batch
+from pydbsync.ops.capture.batch import TableMessages
 from pydbsync.ops.capture.publish.bundle import Bundle
 from pydbsync.ops.capture.publish.frames import PublishFrames
 from pydbsync.ops.capture.publish.inflight import InFlight, Sent
 from pydbsync.ops.capture.publish.overflow import refuses_when_full
 from pydbsync.plan.ddl.lexer import shorten
-from pydbsync.source.link import BrokerLink, LinkStopped, Refused, Reply
+from pydbsync.source.link import BrokerLink, ChannelRefused, LinkStopped, Reply
 from pydbsync.source.sequence import CONTENT_TYPE as SEQUENCE_TYPE
 from pydbsync.source.sequence import is_sequence
 
@@ -121,7 +121,7 @@ class AmqpPublisher:
             self._link.close()
             raise
 
-    def publish(self, batch: Batch) -> None:
+    def publish(self, batch: TableMessages) -> None:
         key = self._keys.get(batch.table)
         if key is None:
             key = self._keys[batch.table] = self._routing_key(batch.table)
@@ -231,7 +231,7 @@ class AmqpPublisher:
         try:
             self._link.ask(channel, lambda r: channel.exchange_declare(self._exchange, passive=True, callback=r))
             return
-        except Refused as exc:
+        except ChannelRefused as exc:
             if exc.code != _NOT_FOUND:
                 raise ConfigError(f"RabbitMQ refuses the exchange {self._exchange!r}: {exc}") from exc
         if exchange_type is None:

@@ -6,7 +6,7 @@ import re
 from typing import Any, Final
 
 from pydbsync.errors import SourceError
-from pydbsync.source.link import BrokerLink, Refused
+from pydbsync.source.link import BrokerLink, ChannelRefused
 
 _REFUSING: Final = frozenset({"reject-publish", "reject-publish-dlx"})
 _DIFFERENCE: Final = re.compile(
@@ -38,7 +38,7 @@ def refuses_when_full(link: BrokerLink, queue: str) -> bool:
                     ),
                 )
                 return False
-            except Refused as exc:
+            except ChannelRefused as exc:
                 found = _DIFFERENCE.search(str(exc))
                 if found is None:
                     return False
@@ -52,7 +52,7 @@ def refuses_when_full(link: BrokerLink, queue: str) -> bool:
                     arguments.pop(found["name"], None)
                 else:
                     arguments[found["name"]] = _typed(found["value"], found["type"])
-    except (Refused, SourceError):
+    except (ChannelRefused, SourceError):
         return False
     return False
 

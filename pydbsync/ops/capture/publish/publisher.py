@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import IO, Final, Protocol
 
 from pydbsync.errors import ConfigError, OperationError
-from pydbsync.ops.capture.batch import Batch
+from pydbsync.ops.capture.batch import TableMessages
 
 _LARGE_BYTES: Final = 2**16
 
@@ -15,7 +15,7 @@ _LARGE_BYTES: Final = 2**16
 class Publisher(Protocol):
     """Hands messages to one receiver."""
 
-    def publish(self, batch: Batch) -> None:
+    def publish(self, batch: TableMessages) -> None:
         """Hand over messages; may wait for room. Raises SourceError (try again later) or OperationError."""
 
     def push(self) -> None:
@@ -50,7 +50,7 @@ class StreamPublisher:
         self._stream = stream
         self._published = self.confirmed = 0
 
-    def publish(self, batch: Batch) -> None:
+    def publish(self, batch: TableMessages) -> None:
         self._published += len(batch.bodies)
         try:
             if len(batch.bodies) > 1:

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Final, Literal, NamedTuple
+from typing import Final, NamedTuple
 
 import msgspec
 from msgspec import Struct
 
 from pydbsync.errors import OperationError
-from pydbsync.model import Column
+from pydbsync.model import ChangeKind, Column
 from pydbsync.ops.capture.binlog.tablemap import TableMap, packed_integer
 from pydbsync.ops.capture.binlog.wires import JSON
-from pydbsync.ops.capture.charsets import Charsets, Decode
+from pydbsync.ops.capture.charsets import Charsets, DecodeText
 from pydbsync.ops.capture.history.schema import TableDef, is_binary
 from pydbsync.ops.capture.rows.jsondiff import apply_diffs
-from pydbsync.ops.capture.rows.temporal import Reader
+from pydbsync.ops.capture.rows.temporal import ReadColumn
 from pydbsync.ops.capture.rows.values import NULL, column_reader, fixed_format, numbers_reader
 from pydbsync.ops.capture.text import quote_raw
 
@@ -32,7 +32,7 @@ class NotWhole(OperationError):
 class RowsEvent(Struct, frozen=True, gc=False):
     """One rows event of the binlog."""
 
-    kind: Literal["insert", "update", "delete"]
+    kind: ChangeKind
     ts: int
     """Seconds since 1970."""
     server_id: int
@@ -66,7 +66,7 @@ class TableEncoder:
         self._with_srid = with_srid
         self._wires = seen.wires
         self._fixed = [fixed_format(w, c) for w, c in zip(seen.wires, table.columns, strict=True)]
-        self._readers: list[Reader] = [
+        self._readers: list[ReadColumn] = [
             column_reader(
                 wire,
                 column,
@@ -80,7 +80,7 @@ class TableEncoder:
         self._count = len(seen.wires) + hashes
         self._null_bytes = (self._count + 7) // 8
         self._all_present = (1 << self._count) - 1
-        self._plans: dict[int, list[Reader]] = {}
+        self._plans: dict[int, list[ReadColumn]] = {}
         self._checked: dict[str, tuple[bytes, TableEncoder]] = {}
         """By kind, what stands before the rows, the number of columns and which are present, and who reads these."""
         names = [quote_raw(column.name) + ":" for column in table.columns]
@@ -255,11 +255,11 @@ class TableEncoder:
             hashes=(present >> len(self._wires)).bit_count(),
         )
 
-    def _plan(self, nulls: int) -> list[Reader]:
+    def _plan(self, nulls: int) -> list[ReadColumn]:
         """The readers for rows with this bitmap of NULLs; neighbouring integers are read in one call."""
         if len(self._plans) >= _PLAN_LIMIT:
             self._plans.clear()
-        plan: list[Reader] = []
+        plan: list[ReadColumn] = []
         codes = ""
         for index, (reader, code) in enumerate(zip(self._readers, self._fixed, strict=True)):
             is_null = nulls >> index & 1
@@ -292,7 +292,7 @@ def _skip_hash(row: bytes, at: int, tokens: list[object]) -> int:
     return at + 8
 
 
-def _decoder(column: Column, charsets: Charsets) -> Decode | None:
+def _decoder(column: Column, charsets: Charsets) -> DecodeText | None:
     if column.kind == "json":
         return charsets.decoder(column.charset or "utf8mb4")  # MariaDB's may be any text with a CHECK
     return None if is_binary(column) else charsets.decoder(column.charset or "utf8mb4")

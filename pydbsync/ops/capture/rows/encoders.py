@@ -6,12 +6,12 @@ import logging
 import re
 from collections.abc import Callable, Iterable, Mapping
 from itertools import takewhile
-from typing import Final, Literal
+from typing import Final
 
 import msgspec
 
 from pydbsync.errors import OperationError
-from pydbsync.model import Column, TableName
+from pydbsync.model import ChangeKind, Column, TableName
 from pydbsync.ops.capture.binlog import kinds as k
 from pydbsync.ops.capture.binlog.query import decompress_rows
 from pydbsync.ops.capture.binlog.reader import Event
@@ -26,8 +26,7 @@ from pydbsync.ops.capture.rows.resolve import resolve_table
 _HASH: Final = re.compile(r"DB_ROW_HASH_\d+")
 log = logging.getLogger("pydbsync.capture")
 
-Kind = Literal["insert", "update", "delete"]
-ROWS: Final[dict[int, tuple[Kind, int, bool]]] = {
+ROWS: Final[dict[int, tuple[ChangeKind, int, bool]]] = {
     k.WRITE_V1: ("insert", 8, False), k.UPDATE_V1: ("update", 8, False), k.DELETE_V1: ("delete", 8, False),
     k.WRITE_V2: ("insert", 10, False), k.UPDATE_V2: ("update", 10, False), k.DELETE_V2: ("delete", 10, False),
     k.MARIADB_WRITE_COMPRESSED_V1: ("insert", 8, True), k.MARIADB_UPDATE_COMPRESSED_V1: ("update", 8, True),
@@ -49,7 +48,7 @@ class UnknownTable(OperationError):
         self.name = name
 
 
-class Tables:
+class TableEncoders:
     """Turns table maps into encoders, and rows events into what an encoder takes."""
 
     def __init__(

@@ -9,13 +9,14 @@ from __future__ import annotations
 import struct
 import tempfile
 from collections.abc import Callable, Iterator
-from typing import IO, Final, Literal
+from typing import IO, Final
 
+from pydbsync.model import ChangeKind
 from pydbsync.ops.capture.rows.encode import RowsEvent, TableEncoder
 
 _RECORD: Final = struct.Struct("<IB?IQHII")
 """Number of the encoder, kind, is_partial, ts, server_id, length of the position, `at`, length of the body."""
-_KINDS: Final[tuple[Literal["insert", "update", "delete"], ...]] = ("insert", "update", "delete")
+_KINDS: Final[tuple[ChangeKind, ...]] = ("insert", "update", "delete")
 _OVERHEAD_BYTES: Final = 400
 """What Python adds to one event, about."""
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Callable
 
-Reader = Callable[[bytes, int, list[object]], int]
+ReadColumn = Callable[[bytes, int, list[object]], int]
 """Reads one value of a row image at an offset, appends its JSON token to the list and returns the offset behind it."""
 
 _CACHE_LIMIT = 100_000
@@ -48,7 +48,7 @@ def _fraction(raw: bytes, digits: int) -> str:
     return f".{int.from_bytes(raw, 'big'):0{len(raw) * 2}d}"[: digits + 1]
 
 
-def datetime_reader(digits: int) -> Reader:
+def datetime_reader(digits: int) -> ReadColumn:
     """DATETIME(digits): five bytes big-endian, then the fraction."""
     extra = (digits + 1) // 2
     size = 5 + extra
@@ -63,7 +63,7 @@ def datetime_reader(digits: int) -> Reader:
     return read
 
 
-def timestamp_reader(digits: int) -> Reader:
+def timestamp_reader(digits: int) -> ReadColumn:
     """TIMESTAMP(digits): seconds since 1970 big-endian, then the fraction; 0 is the zero date. Printed in UTC."""
     extra = (digits + 1) // 2
     size = 4 + extra
@@ -81,7 +81,7 @@ def timestamp_reader(digits: int) -> Reader:
     return read
 
 
-def time_reader(digits: int) -> Reader:
+def time_reader(digits: int) -> ReadColumn:
     """TIME(digits), from -838:59:59 to 838:59:59: an offset number of three bytes and the fraction."""
     size = 3 + (digits + 1) // 2
     shift = (size - 3) * 8

@@ -50,10 +50,11 @@ from pydbsync.ops.capture.binlog.wires import (
     YEAR,
     Wire,
 )
+from pydbsync.ops.capture.charsets import DecodeText
 from pydbsync.ops.capture.rows import temporal
 from pydbsync.ops.capture.rows.jsonb import read_json
 from pydbsync.ops.capture.rows.numbers import decimal_reader, decimal_size, java_double, java_float
-from pydbsync.ops.capture.rows.temporal import Reader
+from pydbsync.ops.capture.rows.temporal import ReadColumn
 from pydbsync.ops.capture.text import quote, quote_ascii
 
 
@@ -78,8 +79,6 @@ _check_json = msgspec.json.Decoder(msgspec.Raw).decode
 
 Raw: TypeAlias = "bytes | memoryview"
 """A value as the binlog has it; a view where it is large."""
-Decode = Callable[[Raw], str]
-"""Bytes in the column's character set as text."""
 
 
 def fixed_format(wire: Wire, column: Column) -> str | None:
@@ -90,8 +89,8 @@ def fixed_format(wire: Wire, column: Column) -> str | None:
 
 
 def column_reader(
-    wire: Wire, column: Column, decode: Decode | None, *, has_ascii: bool = False, with_srid: bool = False
-) -> Reader:
+    wire: Wire, column: Column, decode: DecodeText | None, *, has_ascii: bool = False, with_srid: bool = False
+) -> ReadColumn:
     """The reader of one column; `decode` turns its bytes into text, None says that they are no text. `has_ascii` says
     that bytes below 128 are ASCII in the column's character set.
 
@@ -128,7 +127,7 @@ def column_reader(
     raise OperationError(f"column {column.name} has the binlog type {kind}, which capture does not know")
 
 
-def _number(code: str) -> Reader:
+def _number(code: str) -> ReadColumn:
     packed = struct.Struct("<" + code)
     unpack, size = packed.unpack_from, packed.size
 
@@ -139,12 +138,12 @@ def _number(code: str) -> Reader:
     return read
 
 
-def numbers_reader(codes: str) -> Reader:
+def numbers_reader(codes: str) -> ReadColumn:
     """Neighbouring integer columns in one call; `codes` as for struct."""
     return _number(codes)
 
 
-def _int24(*, signed: bool) -> Reader:
+def _int24(*, signed: bool) -> ReadColumn:
     def read(row: bytes, at: int, tokens: list[object]) -> int:
         tokens.append(int.from_bytes(row[at : at + 3], "little", signed=signed))
         return at + 3
@@ -152,7 +151,7 @@ def _int24(*, signed: bool) -> Reader:
     return read
 
 
-def _big_endian(size: int) -> Reader:
+def _big_endian(size: int) -> ReadColumn:
     def read(row: bytes, at: int, tokens: list[object]) -> int:
         tokens.append(int.from_bytes(row[at : at + size], "big"))
         return at + size
@@ -160,7 +159,7 @@ def _big_endian(size: int) -> Reader:
     return read
 
 
-def _spelled(size: int, spell: Callable[[bytes], str]) -> Reader:
+def _spelled(size: int, spell: Callable[[bytes], str]) -> ReadColumn:
     def read(row: bytes, at: int, tokens: list[object]) -> int:
         end = at + size
         tokens.append(spell(row[at:end]))
@@ -169,7 +168,7 @@ def _spelled(size: int, spell: Callable[[bytes], str]) -> Reader:
     return read
 
 
-def _sized(width: int, token: Callable[[Raw], str]) -> Reader:
+def _sized(width: int, token: Callable[[Raw], str]) -> ReadColumn:
     """A value behind its length in `width` bytes."""
     if width == 1:
 
@@ -191,7 +190,7 @@ def _sized(width: int, token: Callable[[Raw], str]) -> Reader:
     return read
 
 
-def _enum(size: int, labels: tuple[str, ...]) -> Reader:
+def _enum(size: int, labels: tuple[str, ...]) -> ReadColumn:
     # Index 0 is the error value '', which Maxwell prints as null.
     tokens_of = ('""', *(quote(label) for label in labels))
 
@@ -203,7 +202,7 @@ def _enum(size: int, labels: tuple[str, ...]) -> Reader:
     return read
 
 
-def _set(size: int, labels: tuple[str, ...]) -> Reader:
+def _set(size: int, labels: tuple[str, ...]) -> ReadColumn:
     tokens_of = tuple(quote(label) for label in labels)
 
     def read(row: bytes, at: int, tokens: list[object]) -> int:
@@ -215,7 +214,7 @@ def _set(size: int, labels: tuple[str, ...]) -> Reader:
     return read
 
 
-def _token_of(column: Column, decode: Decode | None, has_ascii: bool) -> Callable[[Raw], str]:
+def _token_of(column: Column, decode: DecodeText | None, has_ascii: bool) -> Callable[[Raw], str]:
     if decode is None:
         return _base64
     if column.kind == "json":  # MariaDB's JSON is LONGTEXT that was checked when it was stored
@@ -225,7 +224,7 @@ def _token_of(column: Column, decode: Decode | None, has_ascii: bool) -> Callabl
     return lambda raw: quote(decode(raw))
 
 
-def _quoting(decode: Decode) -> Callable[[Raw], str]:
+def _quoting(decode: DecodeText) -> Callable[[Raw], str]:
     """The token of text, with a short way for what nearly all text is."""
 
     def token(raw: Raw) -> str:
@@ -298,13 +297,13 @@ def _uuid(raw: Raw) -> str:
 
 _FIXED_TEXT: dict[str, Callable[[Raw], str]] = {"inet6": _inet6, "inet4": _inet4, "uuid": _uuid}
 
-_WITH_DIGITS: dict[int, Callable[[int], Reader]] = {
+_WITH_DIGITS: dict[int, Callable[[int], ReadColumn]] = {
     TIMESTAMP2: temporal.timestamp_reader,
     DATETIME2: temporal.datetime_reader,
     TIME2: temporal.time_reader,
 }
 
-_PLAIN: dict[int, Reader] = {
+_PLAIN: dict[int, ReadColumn] = {
     FLOAT: _spelled(4, java_float),
     DOUBLE: _spelled(8, lambda raw: java_double(struct.unpack("<d", raw)[0])),
     DATE: temporal.read_date,

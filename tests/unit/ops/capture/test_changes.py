@@ -14,7 +14,7 @@ from pydbsync.ops.capture.binlog import kinds as k
 from pydbsync.ops.capture.binlog.reader import BinlogPlace, Event
 from pydbsync.ops.capture.changes import Changes
 from pydbsync.ops.capture.charsets import Charsets
-from pydbsync.ops.capture.history.follow import FollowedSchema, Session, Snapshot
+from pydbsync.ops.capture.history.follow import FollowedSchema, Snapshot, StatementSession
 from pydbsync.plan.ddl.statement import parse_statement
 from pydbsync.route.filters import Filters
 
@@ -34,7 +34,7 @@ class Binlog:
         schema = FollowedSchema(Snapshot(databases=(("d", "utf8mb4"), ("e", "utf8mb4"))), brand="mysql")
         for name in ("d.t", "e.t"):
             sql = f"CREATE TABLE {name} (id INT PRIMARY KEY)"
-            schema.apply(parse_statement(sql, brand="mysql"), Session("d"))
+            schema.apply(parse_statement(sql, brand="mysql"), StatementSession("d"))
         found = ChangesSettings(**{"is_mariadb": False, "filters": Filters(exclude=["e.*"]), **settings})
         self.changes = Changes(
             found, schema, Charsets(never), BinlogPlace(FILE, 4, gtids), is_transactional=lambda name: is_transactional

@@ -7,7 +7,7 @@ import pytest
 
 from pydbsync.errors import OperationError
 from pydbsync.model import Column, TableName, TableSchema
-from pydbsync.ops.copy.fields import RowForm, Way, field_for
+from pydbsync.ops.copy.fields import Carriage, RowForm, field_for
 
 AS_BYTES = "QUOTE(CAST(`c` AS BINARY))"
 AS_UTF8 = "QUOTE(CAST(CONVERT(`c` USING utf8mb4) AS BINARY))"
@@ -137,11 +137,11 @@ LABEL = Column("e", "enum", labels=("x",), charset="utf8mb4")
 
 def test_a_chunk_is_read_as_one_text() -> None:
     form = RowForm(schema(ID, TEXT), schema(ID, TEXT))
-    assert form.chunk_query(Way.LOAD, "`id` > 5") == (
+    assert form.chunk_query(Carriage.LOAD, "`id` > 5") == (
         "SELECT 0, COUNT(*), 0, GROUP_CONCAT('', `id`, ',', QUOTE(CAST(`v` AS BINARY)) SEPARATOR '\\n')"
         " FROM `d`.`t` WHERE `id` > 5 GROUP BY 1"
     )
-    assert form.chunk_query(Way.INSERT, "TRUE", shard="MOD(`id`, 4)") == (
+    assert form.chunk_query(Carriage.INSERT, "TRUE", shard="MOD(`id`, 4)") == (
         "SELECT MOD(`id`, 4), COUNT(*), 0,"
         " GROUP_CONCAT('(', `id`, ',', QUOTE(CAST(`v` AS BINARY)), ')' SEPARATOR ',')"
         " FROM `d`.`t` WHERE TRUE GROUP BY 1"
@@ -151,7 +151,7 @@ def test_a_chunk_is_read_as_one_text() -> None:
 def test_what_is_taken_otherwise_is_wrapped_at_the_target() -> None:
     form = RowForm(schema(ID, TEXT), schema(ID, WIDE, name="other"))
     assert "'CONVERT(', QUOTE(CAST(CONVERT(`v` USING utf8mb4) AS BINARY)), ' USING utf8mb4)'" in form.rows_query(
-        Way.INSERT, "TRUE"
+        Carriage.INSERT, "TRUE"
     )
     assert form.load_statement(TableName("x", "y"), "/f", replace=True) == (
         b"LOAD DATA LOCAL INFILE '/f' REPLACE INTO TABLE `x`.`y` CHARACTER SET binary FIELDS TERMINATED BY ','"
@@ -164,8 +164,8 @@ def test_what_is_taken_otherwise_is_wrapped_at_the_target() -> None:
 
 def test_error_values_of_an_enum_are_counted_so_that_their_warnings_are_expected() -> None:
     form = RowForm(schema(ID, LABEL), schema(ID, LABEL))
-    assert "IFNULL(SUM(CAST(`e` AS UNSIGNED) = 0), 0)" in form.chunk_query(Way.LOAD, "TRUE")
-    assert form.rows_query(Way.SINGLE, "TRUE") == (
+    assert "IFNULL(SUM(CAST(`e` AS UNSIGNED) = 0), 0)" in form.chunk_query(Carriage.LOAD, "TRUE")
+    assert form.rows_query(Carriage.SINGLE, "TRUE") == (
         "SELECT 0, IFNULL(CAST(`e` AS UNSIGNED) = 0, 0), `id`, CAST(`e` AS UNSIGNED) FROM `d`.`t` WHERE TRUE"
     )
 

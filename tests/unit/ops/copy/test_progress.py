@@ -8,7 +8,7 @@ import re
 from rich.console import Console
 
 from pydbsync.model import TableName
-from pydbsync.ops.copy.options import CopyReport, TableReport
+from pydbsync.ops.copy.options import CopiedTable, CopyReport
 from pydbsync.ops.copy.progress import BarObserver, LineObserver, show_report, summary_lines
 
 
@@ -21,8 +21,8 @@ def printed(shown: Console) -> str:
     return shown.file.getvalue()
 
 
-def table(name: str = "t", *, rows: int = 0, estimated: int = 0, state: str = "copying", note: str = "") -> TableReport:
-    report = TableReport(TableName("shop", name), (TableName("shop", name),), estimated_rows=estimated, rows=rows)
+def table(name: str = "t", *, rows: int = 0, estimated: int = 0, state: str = "copying", note: str = "") -> CopiedTable:
+    report = CopiedTable(TableName("shop", name), (TableName("shop", name),), estimated_rows=estimated, rows=rows)
     report.state, report.note, report.seconds = state, note, 2.0  # type: ignore[assignment]
     return report
 

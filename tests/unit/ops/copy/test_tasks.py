@@ -8,8 +8,8 @@ from pydbsync.apply.table_start import TableStart
 from pydbsync.model import Column, TableName, TableSchema
 from pydbsync.ops.chunks import Chunk
 from pydbsync.ops.copy.definitions import SourceTable
-from pydbsync.ops.copy.options import CopyObserver, CopyOptions, TableReport
-from pydbsync.ops.copy.tasks import Board, TableTask
+from pydbsync.ops.copy.options import CopiedTable, CopyObserver, CopyOptions
+from pydbsync.ops.copy.tasks import RoundTasks, TableTask
 
 GOING = threading.Event()
 
@@ -17,7 +17,7 @@ GOING = threading.Event()
 def task(name: str = "t", *, size: int = 100_000, rows: int = 1000, key: bool = True) -> TableTask:
     table = SourceTable(TableName("d", name), "innodb", True, rows, size, "", "")
     made = TableTask(
-        table, TableReport(table.name, (table.name,)), targets=(), start=TableStart(), replace=False, is_shared=False,
+        table, CopiedTable(table.name, (table.name,)), targets=(), start=TableStart(), replace=False, is_shared=False,
         chunk_s=0.5,
     )  # fmt: skip
     made.schema = TableSchema(table.name, (Column("id", "int"),), row_key=("id",) if key else ())
@@ -26,7 +26,7 @@ def task(name: str = "t", *, size: int = 100_000, rows: int = 1000, key: bool = 
 
 def test_the_largest_table_comes_first_and_others_help_when_it_is_prepared() -> None:
     large, small = task("large", size=2_000_000), task("small")
-    board = Board([small, large], CopyObserver())
+    board = RoundTasks([small, large], CopyObserver())
     assert board.next(stop=GOING) == (large, True)
     assert board.next(stop=GOING) == (small, True)
     board.prepared(large)
@@ -35,7 +35,7 @@ def test_the_largest_table_comes_first_and_others_help_when_it_is_prepared() -> 
 
 def test_a_table_is_finished_once_by_the_last_of_its_workers() -> None:
     only, finished = task(), []
-    board = Board([only], CopyObserver())
+    board = RoundTasks([only], CopyObserver())
     board.next(stop=GOING)
     board.prepared(only)
     board.next(stop=GOING)
@@ -56,7 +56,7 @@ def test_a_table_is_finished_once_by_the_last_of_its_workers() -> None:
 
 def test_a_chunk_of_a_worker_that_lost_its_source_is_for_others() -> None:
     only = task()
-    board = Board([only], CopyObserver())
+    board = RoundTasks([only], CopyObserver())
     board.next(stop=GOING)
     board.prepared(only)
     only.is_planned_whole = True
@@ -67,7 +67,7 @@ def test_a_chunk_of_a_worker_that_lost_its_source_is_for_others() -> None:
 
 def test_a_table_without_a_key_whose_worker_lost_its_source_is_left_to_another_round() -> None:
     only = task(key=False)
-    board = Board([only], CopyObserver())
+    board = RoundTasks([only], CopyObserver())
     board.next(stop=GOING)
     board.lost(only, None, was_new=True)
     assert board.next(stop=GOING) is None
@@ -76,7 +76,7 @@ def test_a_table_without_a_key_whose_worker_lost_its_source_is_left_to_another_r
 
 def test_a_table_that_was_altered_is_noted_once_with_the_reason() -> None:
     only = task()
-    board = Board([only], CopyObserver())
+    board = RoundTasks([only], CopyObserver())
     board.next(stop=GOING)
     board.prepared(only)
     board.next(stop=GOING)
@@ -88,7 +88,7 @@ def test_a_table_that_was_altered_is_noted_once_with_the_reason() -> None:
 
 def test_finishing_can_say_that_the_table_must_be_copied_again() -> None:
     only = task()
-    board = Board([only], CopyObserver())
+    board = RoundTasks([only], CopyObserver())
     board.next(stop=GOING)
     board.prepared(only)
     only.is_planned_whole = True
@@ -97,7 +97,7 @@ def test_finishing_can_say_that_the_table_must_be_copied_again() -> None:
 
 
 def test_nobody_gets_work_after_a_failure_an_end_or_a_stop() -> None:
-    failed, ended, stopped = (Board([task()], CopyObserver()) for _ in range(3))
+    failed, ended, stopped = (RoundTasks([task()], CopyObserver()) for _ in range(3))
     first = ValueError("first")
     failed.failed(first)
     failed.failed(ValueError("second"))

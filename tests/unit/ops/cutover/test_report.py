@@ -5,14 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from xml.etree import ElementTree
 
-from pydbsync.ops.cutover.rehearse import Measured, Rehearsal, Sample
+from pydbsync.ops.cutover.rehearse import Measured, Rehearsal, RehearsalSample
 from pydbsync.ops.cutover.report import markdown, page, plot, verdict, write_report
 
 
 def rehearsal(**more: object) -> Rehearsal:
     found = Rehearsal("shop", "a@old", "a@new", "2030-01-01 00:00:00")
     found.parts = [Measured("drain", "drains", (0.1, 0.5, 0.2)), Measured("verify", "comparing", (4.0, 6.0))]
-    found.samples = [Sample(0, 1, 10, 0), Sample(1, 3, 20, 0)]
+    found.samples = [RehearsalSample(0, 1, 10, 0), RehearsalSample(1, 3, 20, 0)]
     for name, value in more.items():
         setattr(found, name, value)
     return found

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from pydbsync.model import TableName
-from pydbsync.ops.ddl_watch.ledger import Difference, Ledger
+from pydbsync.ops.ddl_watch.ledger import Difference, WatchLedger
 
 T, U = TableName("d", "t"), TableName("d", "u")
 
@@ -26,7 +26,11 @@ def difference(table: TableName = T, text: str = "x", detail: str = "") -> Diffe
 
 
 def take(
-    ledger: Ledger[Mark], *found: Difference, mark: Mark = NOW, upto: int = -1, seen: tuple[TableName, ...] = (T, U)
+    ledger: WatchLedger[Mark],
+    *found: Difference,
+    mark: Mark = NOW,
+    upto: int = -1,
+    seen: tuple[TableName, ...] = (T, U),
 ) -> tuple[list[str], list[str]]:
     """The texts that begin and end, where the stream was past all marks up to a number before the look."""
     passed = {each.key for each, since in ledger.suspected if since.number <= upto}
@@ -35,7 +39,7 @@ def take(
 
 
 def test_it_begins_at_the_second_sight_behind_the_first_ones_mark_and_is_said_once() -> None:
-    ledger: Ledger[Mark] = Ledger()
+    ledger: WatchLedger[Mark] = WatchLedger()
     assert take(ledger, difference(), mark=Mark(1)) == ([], [])
     assert take(ledger, difference(), mark=Mark(2), upto=0) == ([], []), "the stream is not there yet"
     assert [since for _, since in ledger.suspected] == [Mark(1)], "the first sight counts, however often it is seen"
@@ -45,14 +49,14 @@ def test_it_begins_at_the_second_sight_behind_the_first_ones_mark_and_is_said_on
 
 
 def test_what_has_gone_at_the_second_sight_was_lag() -> None:
-    ledger: Ledger[Mark] = Ledger()
+    ledger: WatchLedger[Mark] = WatchLedger()
     take(ledger, difference(), mark=Mark(1))
     assert take(ledger, upto=1) == ([], [])
     assert take(ledger, difference(), mark=Mark(5), upto=1) == ([], []), "and it begins anew"
 
 
 def test_it_ends_when_it_is_looked_at_and_not_there() -> None:
-    ledger: Ledger[Mark] = Ledger()
+    ledger: WatchLedger[Mark] = WatchLedger()
     take(ledger, difference(), difference(U, "y"), mark=Mark(1))
     assert take(ledger, difference(), difference(U, "y"), upto=1) == (["x", "y"], [])
     assert take(ledger, seen=(U,)) == ([], ["y"]), "the other one was not looked at"
@@ -61,7 +65,7 @@ def test_it_ends_when_it_is_looked_at_and_not_there() -> None:
 
 
 def test_a_mark_of_another_server_is_replaced_and_details_may_change() -> None:
-    ledger: Ledger[Mark] = Ledger()
+    ledger: WatchLedger[Mark] = WatchLedger()
     take(ledger, difference(detail="(1)"), mark=Mark(9, server=1))
     take(ledger, difference(detail="(2)"), mark=Mark(2, server=2))
     assert [since for _, since in ledger.suspected] == [Mark(2, server=2)]

@@ -9,8 +9,8 @@ import msgspec
 import pytest
 
 from pydbsync.errors import OperationError
-from pydbsync.model import Column, TableName, TableSchema
-from pydbsync.ops.repair.change import Kind, PlannedChange
+from pydbsync.model import ChangeKind, Column, TableName, TableSchema
+from pydbsync.ops.repair.change import PlannedChange
 from pydbsync.ops.repair.plan import PlanHead, RepairPlan, check_unedited, read_plan, render_change, write_plan
 from pydbsync.ops.repair.writer import ChangeWriter
 from pydbsync.plan.row_shape import ColumnOverrides
@@ -38,7 +38,7 @@ def writer(schema: TableSchema) -> ChangeWriter:
     return ChangeWriter(schema, overrides=ColumnOverrides(), dialect=Dialect(), own=own)
 
 
-def planned(kind: Kind, copies: int = 1, number: int = 1) -> PlannedChange:
+def planned(kind: ChangeKind, copies: int = 1, number: int = 1) -> PlannedChange:
     of_kind: dict[str, dict[str, Any]] = {
         "insert": {"after": NEW},
         "delete": {"before": OLD},
@@ -74,7 +74,7 @@ AS_NEW = {"v": '"it\'s \\n"', "b": "X'00ff'"}
         (WITH_OWN, "insert", [INSERT.format(**AS_NEW), f"-- undo: {DELETE}"]),
     ],
 )
-def test_a_change_is_shown_with_its_reverse(schema: TableSchema, kind: Kind, lines: list[str]) -> None:
+def test_a_change_is_shown_with_its_reverse(schema: TableSchema, kind: ChangeKind, lines: list[str]) -> None:
     assert shown(schema, planned(kind)) == lines
 
 

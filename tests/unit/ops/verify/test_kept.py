@@ -6,7 +6,7 @@ import msgspec
 
 from pydbsync.model import TableName
 from pydbsync.ops.verify.kept import ROWS_OF_A_TABLE, kept_findings
-from pydbsync.ops.verify.report import Report, RowDifference, TableReport
+from pydbsync.ops.verify.report import RowDifference, TableReport, VerifyReport
 
 
 def table(name: str, *, rows: int = 0, value: str = "v") -> TableReport:
@@ -16,9 +16,9 @@ def table(name: str, *, rows: int = 0, value: str = "v") -> TableReport:
     return found
 
 
-def kept(*tables: TableReport) -> Report:
-    report = Report("s", "t", {}, "now", finished_at="then", tables=list(tables))
-    return msgspec.json.decode(kept_findings(report), type=Report)
+def kept(*tables: TableReport) -> VerifyReport:
+    report = VerifyReport("s", "t", {}, "now", finished_at="then", tables=list(tables))
+    return msgspec.json.decode(kept_findings(report), type=VerifyReport)
 
 
 def test_what_differs_comes_first_with_some_of_its_rows_and_all_its_count() -> None:
@@ -29,6 +29,6 @@ def test_what_differs_comes_first_with_some_of_its_rows_and_all_its_count() -> N
 
 def test_many_tables_with_large_values_stay_small() -> None:
     tables = [table(f"t{number}", rows=30, value="x" * 500) for number in range(400)]
-    text = kept_findings(Report("s", "t", {}, "now", tables=tables))
+    text = kept_findings(VerifyReport("s", "t", {}, "now", tables=tables))
     assert len(text) < 600_000
     assert len(tables[0].differences) == 30, "the report itself is whole"

@@ -13,16 +13,16 @@ from pydbsync.errors import OperationError
 from pydbsync.model import TableName
 from pydbsync.ops.chunks import Chunk
 from pydbsync.ops.verify.report import (
-    Report,
     RowDifference,
     TableProgress,
     TableReport,
+    VerifyReport,
     read_report,
     show_value,
     write_report,
 )
 from pydbsync.ops.verify.show import show_report
-from pydbsync.plan.canonical import Form
+from pydbsync.plan.canonical import ColumnForm
 
 NAME = TableName("shop", "t")
 
@@ -33,8 +33,8 @@ def table(**fields: Any) -> TableReport:
     return entry
 
 
-def report(*tables: TableReport, finished: bool = True) -> Report:
-    return Report(
+def report(*tables: TableReport, finished: bool = True) -> VerifyReport:
+    return VerifyReport(
         source="s", target="t", options={}, started_at="then", finished_at="now" if finished else "", tables=[*tables]
     )
 
@@ -81,7 +81,7 @@ def changed(source: list[str | None] | None, target: list[str | None] | None, **
     return RowDifference(kind=kind, requests=[("1",)], source=source, target=target, **{**counts, **fields})
 
 
-def text_of(found: Report, limit: int = 20) -> str:
+def text_of(found: VerifyReport, limit: int = 20) -> str:
     out = io.StringIO()
     show_report(found, Console(file=out, width=100, highlight=False), limit=limit)
     return "\n".join(line.rstrip() for line in out.getvalue().splitlines())
@@ -134,14 +134,14 @@ def test_why_nothing_is_proven_is_said() -> None:
 @pytest.mark.parametrize(
     ("value", "form", "shown"),
     [
-        (None, Form.TEXT, None),
-        ("é".encode(), Form.TEXT, "é"),
-        (b"\x00\xff", Form.BINARY, "0x00FF"),
-        (b"x" * 600, Form.TEXT, "x" * 500 + "… (600 bytes)"),
-        (b"\x01" * 600, Form.BINARY, "0x" + "01" * 249 + "… (600 bytes)"),
+        (None, ColumnForm.TEXT, None),
+        ("é".encode(), ColumnForm.TEXT, "é"),
+        (b"\x00\xff", ColumnForm.BINARY, "0x00FF"),
+        (b"x" * 600, ColumnForm.TEXT, "x" * 500 + "… (600 bytes)"),
+        (b"\x01" * 600, ColumnForm.BINARY, "0x" + "01" * 249 + "… (600 bytes)"),
     ],
 )
-def test_values_are_shown_for_people(value: bytes | None, form: Form, shown: str | None) -> None:
+def test_values_are_shown_for_people(value: bytes | None, form: ColumnForm, shown: str | None) -> None:
     assert show_value(value, form) == shown
 
 

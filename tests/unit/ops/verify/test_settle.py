@@ -13,7 +13,7 @@ from pydbsync.errors import Stopped
 from pydbsync.model import TableName
 from pydbsync.ops.verify.place import Passed
 from pydbsync.ops.verify.settle import Settled, SettleOptions, Settler
-from pydbsync.ops.verify.sides import Found, Request
+from pydbsync.ops.verify.sides import FoundRow, Request
 
 ROW: Request = ("1",)
 QUICK = SettleOptions(passes=6, blind_passes=3, pause_s=0.0, blind_pause_s=0.0)
@@ -26,12 +26,12 @@ class Answers:
         self._states = list(states)
         self.asked: list[list[Request]] = []
 
-    def fetch(self, requests: Collection[Request]) -> dict[object, Found]:
+    def fetch(self, requests: Collection[Request]) -> dict[object, FoundRow]:
         self.asked.append(list(requests))
         state = self._states.pop(0) if len(self._states) > 1 else self._states[0]
         held = state if isinstance(state, Mapping) else dict.fromkeys(requests, state)
         return {
-            identity: Found(each, 1, (), frozenset({identity}), doubt="warning 1301" if each == "unreadable" else "")
+            identity: FoundRow(each, 1, (), frozenset({identity}), doubt="warning 1301" if each == "unreadable" else "")
             for identity, each in held.items()
             if identity in requests and each is not None
         }

@@ -12,14 +12,15 @@ import pytest
 from pydbsync.errors import PlanError
 from pydbsync.model import SchemaChange, SessionSettings
 from pydbsync.plan.ddl import dialect
-from pydbsync.plan.ddl.dialect import RULES, Rule, Server
+from pydbsync.plan.ddl.collations import StatementServer
+from pydbsync.plan.ddl.dialect import RULES, Rule
 from pydbsync.plan.ddl.for_target import PlannedSchemaChange, plan_schema_change
 from pydbsync.plan.ddl.statement import Statement, parse_statement
 from tests.unit.plan.corpus import Recorded, RecordedCase, recorded_cases
 from tests.unit.plan.dialect_cases import TO_MARIADB, TO_MYSQL
 
-MYSQL = Server("mysql", (9, 7, 4))
-MARIADB = Server("mariadb", (10, 11, 6))
+MYSQL = StatementServer("mysql", (9, 7, 4))
+MARIADB = StatementServer("mariadb", (10, 11, 6))
 
 
 def described(columns: Sequence[str], charset: str = "utf8mb4") -> msgspec.Raw:
@@ -28,7 +29,12 @@ def described(columns: Sequence[str], charset: str = "utf8mb4") -> msgspec.Raw:
 
 
 def plan(
-    sql: str, source: Server, target: Server, *, columns: Sequence[str] = ("a", "b"), charset: str = "utf8mb4"
+    sql: str,
+    source: StatementServer,
+    target: StatementServer,
+    *,
+    columns: Sequence[str] = ("a", "b"),
+    charset: str = "utf8mb4",
 ) -> PlannedSchemaChange | None:
     is_database = "DATABASE" in sql
     change = SchemaChange(
@@ -38,7 +44,7 @@ def plan(
     return plan_schema_change(change, rename=str, in_scope=lambda _d, _t: True, source=source, target=target)
 
 
-def translated(sql: str, source: Server, target: Server, **options: Any) -> str:
+def translated(sql: str, source: StatementServer, target: StatementServer, **options: Any) -> str:
     planned = plan(sql, source, target, **options)
     assert planned is not None
     return planned.sql
@@ -121,7 +127,7 @@ def test_a_collation_of_any_character_set_is_refused_where_the_character_set_is_
 
 @pytest.mark.parametrize("server", [MYSQL, MARIADB])
 @pytest.mark.parametrize("sql", ["ALTER TABLE t DISCARD TABLESPACE", "ALTER TABLE t IMPORT PARTITION p TABLESPACE"])
-def test_tables_that_come_as_files_are_refused(server: Server, sql: str) -> None:
+def test_tables_that_come_as_files_are_refused(server: StatementServer, sql: str) -> None:
     with pytest.raises(PlanError, match="the rows come in files"):
         plan(sql, server, server)
 
@@ -149,7 +155,7 @@ def test_names_that_only_the_target_reserves_get_backticks() -> None:
 
 
 def test_names_that_only_the_newer_version_reserves_get_backticks() -> None:
-    newer, columns = Server("mariadb", (11, 8, 9)), ("vector", "v")
+    newer, columns = StatementServer("mariadb", (11, 8, 9)), ("vector", "v")
     sql = "CREATE TABLE vector (vector INT, v VARCHAR(9) DEFAULT 'vector', KEY (vector), CHECK (vector > 0))"
     quoted = sql.replace(" vector (", " `vector` (").replace("(vector", "(`vector`")
     assert translated(sql, MARIADB, newer, columns=columns) == quoted
@@ -160,24 +166,24 @@ def test_names_that_only_the_newer_version_reserves_get_backticks() -> None:
     assert translated(sql, newer, newer, columns=columns) == sql
     old = "ALTER TABLE t ADD rank INT, ADD KEY k (rank)"
     fit = "ALTER TABLE t ADD `rank` INT, ADD KEY k (`rank`)"
-    assert translated(old, Server("mysql", (5, 7, 44)), MYSQL, columns=("rank",)) == fit
-    assert translated(old, Server("mysql"), MYSQL, columns=("rank",)) == fit
+    assert translated(old, StatementServer("mysql", (5, 7, 44)), MYSQL, columns=("rank",)) == fit
+    assert translated(old, StatementServer("mysql"), MYSQL, columns=("rank",)) == fit
 
 
 def test_a_character_set_alone_means_another_collation_in_another_version() -> None:
     sql = "CREATE TABLE t (a CHAR(9)) CHARSET=utf8mb4"
-    old, new = Server("mysql", (5, 7, 44)), Server("mysql", (8, 0, 36))
+    old, new = StatementServer("mysql", (5, 7, 44)), StatementServer("mysql", (8, 0, 36))
     assert translated(sql, old, new) == sql + " COLLATE utf8mb4_general_ci"
-    assert translated(sql, MARIADB, Server("mariadb", (11, 8, 2))) == sql + " COLLATE utf8mb4_general_ci"
-    assert translated(sql, Server("mariadb", (11, 8, 2)), MARIADB) == sql + " COLLATE utf8mb4_uca1400_ai_ci"
-    assert translated(sql, Server("mysql"), Server("mysql", (9, 7))) == sql
-    emptied = Server("mariadb", (11, 8, 2), session=SessionSettings(collation_server="latin1_swedish_ci"))
+    assert translated(sql, MARIADB, StatementServer("mariadb", (11, 8, 2))) == sql + " COLLATE utf8mb4_general_ci"
+    assert translated(sql, StatementServer("mariadb", (11, 8, 2)), MARIADB) == sql + " COLLATE utf8mb4_uca1400_ai_ci"
+    assert translated(sql, StatementServer("mysql"), StatementServer("mysql", (9, 7))) == sql
+    emptied = StatementServer("mariadb", (11, 8, 2), session=SessionSettings(collation_server="latin1_swedish_ci"))
     assert translated(sql, emptied, MARIADB) == sql
-    assert translated(sql, emptied, Server("mariadb", (11, 8, 2))) == sql + " COLLATE utf8mb4_general_ci"
+    assert translated(sql, emptied, StatementServer("mariadb", (11, 8, 2))) == sql + " COLLATE utf8mb4_general_ci"
 
 
 def test_a_database_gets_the_character_set_of_the_source_where_the_target_has_another() -> None:
-    target = Server("mysql", (9, 7, 4), "latin1")
+    target = StatementServer("mysql", (9, 7, 4), "latin1")
     assert translated("CREATE DATABASE d", MYSQL, target) == "CREATE DATABASE d CHARACTER SET utf8mb4"
     assert translated("CREATE DATABASE d", MYSQL, target, charset="latin1") == "CREATE DATABASE d"
     assert translated("CREATE DATABASE d COLLATE latin1_bin", MYSQL, target) == "CREATE DATABASE d COLLATE latin1_bin"
@@ -188,7 +194,7 @@ def test_a_foreign_key_that_the_source_forgot_is_left_out() -> None:
         "CREATE TABLE t (a INT REFERENCES p (id) ON DELETE SET NULL ON UPDATE NO ACTION,"
         " b INT NOT NULL REFERENCES d.q (x), c INT)"
     )
-    old = Server("mysql", (8, 4, 1))
+    old = StatementServer("mysql", (8, 4, 1))
     assert translated(sql, old, MYSQL) == "CREATE TABLE t (a INT , b INT NOT NULL , c INT)"
     assert translated(sql, old, old) == translated(sql, MYSQL, MARIADB) == sql
     with pytest.raises(PlanError, match="column a stands in a form that the target forgets"):
@@ -264,7 +270,9 @@ def test_every_rule_of_the_table_is_documented(rule: Rule) -> None:
     assert [word for word in words if word not in GRAMMAR and word not in page] == []
 
 
-def _rule_notes(statement: Statement, change: SchemaChange, source: Server, target: Server) -> list[str]:
+def _rule_notes(
+    statement: Statement, change: SchemaChange, source: StatementServer, target: StatementServer
+) -> list[str]:
     """Without the notes on collations, arrows and guards, which are no part of the table."""
     notes = dialect.translate(statement, change, source=source, target=target).notes
     return [note for note in notes if not re.match(r"\w*(uca1400|_0900_|nopad)\w* became|->>? became", note)]

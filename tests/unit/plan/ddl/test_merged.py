@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from pydbsync.model import Column
-from pydbsync.plan.ddl.merged import Ran, columns_taken, cut_values, ran_for, retyped, takes_rows, took_column
+from pydbsync.plan.ddl.merged import RanStatement, columns_taken, cut_values, ran_for, retyped, takes_rows, took_column
 
 TAKES: dict[str, tuple[str, ...] | None] = {
     "DROP TABLE t": (),
@@ -43,13 +43,17 @@ def test_the_columns_that_a_statement_takes() -> None:
 
 
 def test_who_is_ahead() -> None:
-    ran = [Ran("a", "ALTER TABLE t DROP c"), Ran("a", "ALTER TABLE t ADD c INT"), Ran("b", "not a statement")]
+    ran = [
+        RanStatement("a", "ALTER TABLE t DROP c"),
+        RanStatement("a", "ALTER TABLE t ADD c INT"),
+        RanStatement("b", "not a statement"),
+    ]
     assert ran_for("b", "ALTER  TABLE t\nDROP c", ran) == "a"
     assert ran_for("a", "ALTER TABLE t DROP c", ran) is None
     assert ran_for("b", "ALTER TABLE t ADD c BIGINT", ran) is None
     assert took_column("b", "C", ran, brand="mysql") == "a"
     assert took_column("b", "d", ran, brand="mysql") is None
-    in_step = [*ran, Ran("b", "ALTER TABLE t CHANGE c x INT")]
+    in_step = [*ran, RanStatement("b", "ALTER TABLE t CHANGE c x INT")]
     assert took_column("b", "c", in_step, brand="mysql") is None
 
 

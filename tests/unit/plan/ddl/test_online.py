@@ -9,7 +9,7 @@ import pytest
 from pydbsync.errors import PlanError
 from pydbsync.model import NO_JSON, SchemaChange, SchemaKind, TableName
 from pydbsync.plan.ddl.for_target import plan_schema_change
-from pydbsync.plan.ddl.names import Names
+from pydbsync.plan.ddl.names import StatementNames
 from pydbsync.plan.ddl.online import NoCopyError, OnlineChanges
 from pydbsync.plan.ddl.statement import parse_statement
 from tests.unit.plan.corpus import recorded_schema_changes
@@ -79,7 +79,7 @@ class Replay:
         statement = parse_statement(change.sql)
         if not statement.items:
             return
-        names = Names(statement, (change, *siblings), None)
+        names = StatementNames(statement, (change, *siblings), None)
         for item in statement.items:
             columns: list[str] = []
             if item.before is not None:

@@ -7,12 +7,12 @@ import pytest
 
 from pydbsync.errors import PlanError
 from pydbsync.model import SchemaChange, SessionSettings
-from pydbsync.plan.ddl.collations import Server
+from pydbsync.plan.ddl.collations import StatementServer
 from pydbsync.plan.ddl.for_target import plan_schema_change
 from pydbsync.plan.ddl.session import depends_on, sql_mode, variables
 from pydbsync.plan.ddl.statement import parse_statement
 
-MYSQL, MARIADB = Server("mysql", (9, 7, 0)), Server("mariadb", (10, 11, 6))
+MYSQL, MARIADB = StatementServer("mysql", (9, 7, 0)), StatementServer("mariadb", (10, 11, 6))
 
 
 def change(sql: str, session: SessionSettings | None = None, *, was: str = "int", now: str = "int") -> SchemaChange:
@@ -175,7 +175,7 @@ def test_literals_are_compared_as_in_the_session() -> None:
     assert "collation_connection" not in found(plain, latin, told=False)  # of sessions whose client says nothing
 
     def on_mariadb(sql: str, *version: int) -> list[object]:
-        target = Server("mariadb", version)
+        target = StatementServer("mariadb", version)
         listed = variables(parse_statement(sql), change(sql, newer), session=newer, source=MYSQL, target=target)
         return [each.value for each in listed if each.name == "collation_connection"]
 
@@ -209,7 +209,9 @@ WRITTEN = {
 
 @pytest.mark.parametrize("source", [MYSQL, None])
 @pytest.mark.parametrize("case", WRITTEN)
-def test_collations_that_the_session_gives_are_written_out(case: tuple[str, str], source: Server | None) -> None:
+def test_collations_that_the_session_gives_are_written_out(
+    case: tuple[str, str], source: StatementServer | None
+) -> None:
     sql, setting = case
     session = SessionSettings(**dict([setting.split("=")]))  # type: ignore[arg-type]
     planned = plan_schema_change(

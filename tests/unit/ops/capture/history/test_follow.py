@@ -6,7 +6,7 @@ import pytest
 
 from pydbsync.errors import PlanError
 from pydbsync.model import TableName
-from pydbsync.ops.capture.history.follow import Delta, FollowedSchema, Session, Snapshot
+from pydbsync.ops.capture.history.follow import Delta, FollowedSchema, Snapshot, StatementSession
 from pydbsync.ops.capture.history.schema import TableDef
 from pydbsync.plan.ddl.lexer import Brand
 from pydbsync.plan.ddl.statement import parse_statement
@@ -23,7 +23,7 @@ def schema(*statements: str, brand: Brand = "mysql") -> FollowedSchema:
 
 def run(followed: FollowedSchema, sql: str, database: str = "d") -> list[tuple[str, str, str | None]]:
     """Kind, database and table of each message."""
-    messages, _ = followed.apply(parse_statement(sql, brand=followed.brand), Session(database))
+    messages, _ = followed.apply(parse_statement(sql, brand=followed.brand), StatementSession(database))
     return [(message.kind, message.database, message.table) for message in messages]
 
 
@@ -246,7 +246,7 @@ def test_what_changes_nothing_has_no_message(sql: str) -> None:
 @pytest.mark.parametrize("sql", ["TRUNCATE t", "CREATE INDEX i ON t (a)", "DROP INDEX i ON t"])
 def test_truncate_and_index_ddl_are_a_table_alter_that_leaves_the_definition(sql: str) -> None:
     followed = schema("CREATE TABLE t (a INT)")
-    messages, delta = followed.apply(parse_statement(sql), Session("d"))
+    messages, delta = followed.apply(parse_statement(sql), StatementSession("d"))
     assert [(m.kind, m.old, m.definition) for m in messages] == [("table-alter", table(followed), table(followed))]
     assert delta == Delta()
 
@@ -285,7 +285,7 @@ def test_a_table_of_unknown_columns_is_renamed_altered_and_copied_without_a_defi
     name = TableName("d", "t")
     followed = FollowedSchema(Snapshot(databases=(("d", "utf8mb4"),), uncertain=(name,)))
     for sql in ("ALTER TABLE t ADD x INT", "RENAME TABLE t TO u", "CREATE TABLE v LIKE u"):
-        (message,), _ = followed.apply(parse_statement(sql), Session("d"))
+        (message,), _ = followed.apply(parse_statement(sql), StatementSession("d"))
         assert (message.old, message.definition) == (None, None)
     assert followed.uncertain == {TableName("d", "u"), TableName("d", "v")}
     assert run(followed, "DROP TABLE IF EXISTS t, u") == [("table-drop", "d", "u")]
@@ -311,7 +311,7 @@ def test_the_changes_of_a_statement_lead_to_the_same_schema_when_they_are_taken_
             statement = parse_statement(sql, brand=case.brand)
         except PlanError:
             continue
-        _, delta = followed.apply(statement, Session(database))
+        _, delta = followed.apply(statement, StatementSession(database))
         again.take(delta)
     assert again.snapshot() == followed.snapshot()
 

@@ -12,7 +12,7 @@ from pydbsync.model import Column, TableName
 from pydbsync.ops.capture.binlog.reader import BinlogPlace
 from pydbsync.ops.capture.history.follow import Delta, FollowedSchema, Snapshot
 from pydbsync.ops.capture.history.schema import TableDef
-from pydbsync.ops.capture.history.state import Beginning, Entry, FileState
+from pydbsync.ops.capture.history.state import Beginning, FileState, HistoryEntry
 
 NAME = TableName("d", "t")
 
@@ -48,7 +48,7 @@ def columns_at(folder: Path, at: BinlogPlace) -> list[str]:
 
 def test_a_state_is_what_was_stored(tmp_path: Path) -> None:
     state = begun(tmp_path / "state")
-    state.add(Entry(place(200), Delta(tables=((NAME, table("a", "b")),), databases=(("x", None),))))
+    state.add(HistoryEntry(place(200), Delta(tables=((NAME, table("a", "b")),), databases=(("x", None),))))
     state.save_place(place(300))
     state.close()
     again = FileState(tmp_path / "state")
@@ -56,13 +56,15 @@ def test_a_state_is_what_was_stored(tmp_path: Path) -> None:
     assert saved is not None
     assert saved.beginning == BEGINNING
     assert saved.place == place(300)
-    assert saved.entries == (Entry(place(200), Delta(tables=((NAME, table("a", "b")),), databases=(("x", None),))),)
+    assert saved.entries == (
+        HistoryEntry(place(200), Delta(tables=((NAME, table("a", "b")),), databases=(("x", None),))),
+    )
 
 
 def test_the_schema_is_that_of_its_place(tmp_path: Path) -> None:
     state = begun(tmp_path)
-    state.add(Entry(place(200), Delta(tables=((NAME, table("a", "b")),))))
-    state.add(Entry(place(90, file=2), Delta(tables=((NAME, table("c")),))))
+    state.add(HistoryEntry(place(200), Delta(tables=((NAME, table("a", "b")),))))
+    state.add(HistoryEntry(place(90, file=2), Delta(tables=((NAME, table("c")),))))
     state.save_place(place(95, file=2))
     state.close()
     assert columns_at(tmp_path, place(199)) == ["a"]
@@ -76,11 +78,11 @@ def test_the_schema_is_that_of_its_place(tmp_path: Path) -> None:
 def test_changes_behind_the_stored_place_are_read_again_and_not_kept_twice(tmp_path: Path) -> None:
     state = begun(tmp_path)
     state.save_place(place(150))
-    state.add(Entry(place(200), Delta(tables=((NAME, table("a", "b")),))))
+    state.add(HistoryEntry(place(200), Delta(tables=((NAME, table("a", "b")),))))
     state.close()
     again = FileState(tmp_path)
     assert again.load() is not None
-    again.add(Entry(place(200), Delta(tables=((NAME, table("a", "b")),))))
+    again.add(HistoryEntry(place(200), Delta(tables=((NAME, table("a", "b")),))))
     again.save_place(place(250))
     again.close()
     last = FileState(tmp_path)
@@ -98,7 +100,7 @@ def test_a_line_that_a_crash_cut_off_is_left_out(tmp_path: Path) -> None:
     saved = again.load()
     assert saved is not None
     assert saved.entries == ()
-    again.add(Entry(place(110), Delta()))
+    again.add(HistoryEntry(place(110), Delta()))
     again.save_place(place(120))
     again.close()
     assert columns_at(tmp_path, place(120)) == ["a"]

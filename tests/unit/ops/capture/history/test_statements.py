@@ -10,7 +10,7 @@ import pytest
 
 from pydbsync.model import Column, TableName
 from pydbsync.ops.capture.binlog.query import parse_query
-from pydbsync.ops.capture.history.follow import FollowedSchema, Session, Snapshot
+from pydbsync.ops.capture.history.follow import FollowedSchema, Snapshot, StatementSession
 from pydbsync.ops.capture.history.schema import TableDef
 from pydbsync.ops.capture.history.spelling import ANSI_QUOTES, NO_BACKSLASH_ESCAPES, name_its_database, spell_by_default
 from pydbsync.plan.ddl.lexer import Brand, read_tokens
@@ -116,7 +116,7 @@ def test_ddl_with_comments_is_followed_as_without(brand: Brand, every: int) -> N
 
     def followed(sql: str) -> FollowedSchema:
         schema = FollowedSchema(start, brand=brand)
-        schema.apply(parse_statement(recognise(sql, brand).sql, brand=brand), Session("d"))
+        schema.apply(parse_statement(recognise(sql, brand).sql, brand=brand), StatementSession("d"))
         return schema
 
     for number, sql in enumerate((

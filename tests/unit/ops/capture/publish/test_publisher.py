@@ -9,7 +9,7 @@ import pytest
 
 from pydbsync.errors import ConfigError
 from pydbsync.model import TableName
-from pydbsync.ops.capture.batch import Batch
+from pydbsync.ops.capture.batch import TableMessages
 from pydbsync.ops.capture.publish.publisher import FilePublisher, StreamPublisher
 from pydbsync.ops.capture.settings import CaptureSettings
 
@@ -19,8 +19,8 @@ TABLE = TableName("d", "t")
 def test_a_message_is_a_line() -> None:
     stream = io.BytesIO()
     publisher = StreamPublisher(stream)
-    publisher.publish(Batch(TABLE, [b'{"a":1}', b'{"a":2}']))
-    publisher.publish(Batch(TABLE, [b'{"j":[1,\r\n 2]}']))
+    publisher.publish(TableMessages(TABLE, [b'{"a":1}', b'{"a":2}']))
+    publisher.publish(TableMessages(TABLE, [b'{"j":[1,\r\n 2]}']))
     publisher.flush()
     assert stream.getvalue() == b'{"a":1}\n{"a":2}\n{"j":[1,   2]}\n'
 
@@ -37,7 +37,7 @@ def test_a_file_goes_on_behind_its_last_whole_line(before: bytes | None, kept: b
     if before is not None:
         path.write_bytes(before)
     publisher = FilePublisher(path)
-    publisher.publish(Batch(TABLE, [b"next"]))
+    publisher.publish(TableMessages(TABLE, [b"next"]))
     publisher.flush()
     publisher.close()
     assert path.read_bytes() == kept + b"next\n"

@@ -13,7 +13,7 @@ from pydbsync.errors import OperationError
 from pydbsync.model import Column, TableName
 from pydbsync.ops.capture.binlog.tablemap import parse_table_map
 from pydbsync.ops.capture.charsets import Charsets
-from pydbsync.ops.capture.history.messages import SchemaMessage, encode_schema_message
+from pydbsync.ops.capture.history.messages import SchemaText, encode_schema_message
 from pydbsync.ops.capture.history.schema import TableDef
 from pydbsync.ops.capture.rows.encode import RowsEvent, TableEncoder, Transaction
 from pydbsync.ops.capture.rows.resolve import resolve_table
@@ -235,17 +235,17 @@ def test_the_table_map_knows_signs_and_character_sets_better_than_what_was_follo
     ("message", "body"),
     [
         (
-            SchemaMessage("database-create", "d", None, None, None, "latin1"),
+            SchemaText("database-create", "d", None, None, None, "latin1"),
             b'{"type":"database-create","database":"d","charset":"latin1","ts":1795161865000,"sql":"x \\"y\\"",'
             b'"position":"binlog.000002:4","gtid":"u:1"}',
         ),
         (
-            SchemaMessage("table-drop", "d", "t", None, None, None),
+            SchemaText("table-drop", "d", "t", None, None, None),
             b'{"type":"table-drop","database":"d","table":"t","ts":1795161865000,"sql":"x \\"y\\"",'
             b'"position":"binlog.000002:4","gtid":"u:1"}',
         ),
         (
-            SchemaMessage("table-alter", "c_x", "t", TABLE, TABLE.renamed(TableName("c_x", "t2")), None),
+            SchemaText("table-alter", "c_x", "t", TABLE, TABLE.renamed(TableName("c_x", "t2")), None),
             b'{"type":"table-alter","database":"c_x","table":"t","old":{"database":"c_x","charset":"utf8mb4","table":"t",'
             b'"primary-key":["id"],"columns":[{"type":"int","name":"id","signed":true},{"type":"varchar","name":"v",'
             b'"charset":"utf8mb4"},{"type":"year","name":"y"},{"type":"enum","name":"e","enum-values":["a"]},'
@@ -257,5 +257,5 @@ def test_the_table_map_knows_signs_and_character_sets_better_than_what_was_follo
         ),
     ],
 )
-def test_schema_messages_have_maxwells_shape(message: SchemaMessage, body: bytes) -> None:
+def test_schema_messages_have_maxwells_shape(message: SchemaText, body: bytes) -> None:
     assert encode_schema_message(message, ts=1795161865, sql='x "y"', position="binlog.000002:4", gtid="u:1") == body

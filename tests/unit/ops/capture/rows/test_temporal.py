@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from pydbsync.ops.capture.rows import temporal
-from pydbsync.ops.capture.rows.temporal import Reader
+from pydbsync.ops.capture.rows.temporal import ReadColumn
 
 
-def read(reader: Reader, raw: str) -> object:
+def read(reader: ReadColumn, raw: str) -> object:
     """The token of one value, which must take all of the bytes."""
     row = bytes.fromhex(raw)
     tokens: list[object] = []

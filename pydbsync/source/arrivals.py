@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 
-class Standing:
+class Arrivals:
     """A lower bound of how many messages have come to the queue. It only ever grows, and only acknowledgements make
     fewer stand in the queue: where the broker counts less, some have gone another way.
 
