@@ -36,10 +36,10 @@ class CheckpointRow:
         digest = hashlib.sha256(f"{schema}\0{stream}".encode()).hexdigest()[:40]
         self._lock = f"pydbsync:{digest}"
 
-    def wait_for_lock(self, connection: Connection, stop: threading.Event, *, slice_s: float = 1.0) -> bool:
+    def wait_for_lock(self, connection: Connection, stop: threading.Event) -> bool:
         """Take the stream's lock on this connection; False if `stop` was set first."""
         while not stop.is_set():
-            if connection.value("SELECT GET_LOCK(%s, %s)", (self._lock, slice_s)) == 1:
+            if self.try_lock(connection, wait_s=1):
                 return True
         return False
 

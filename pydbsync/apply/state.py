@@ -57,15 +57,15 @@ def ensure_state_schema(connection: Connection, schema: str, migrations: Sequenc
         ) from exc
 
 
-def check_state_version(connection: Connection, schema: str, migrations: Sequence[Migration] = MIGRATIONS) -> int:
+def check_state_version(connection: Connection, schema: str) -> int:
     """The version of the state schema, 0 where there is none yet. Raises ConfigError if it is newer than we are."""
-    return _SchemaUpgrade(connection, schema, migrations).version()
+    return _SchemaUpgrade(connection, schema, MIGRATIONS).version()
 
 
-def lost_parts(connection: Connection, schema: str, migrations: Sequence[Migration] = MIGRATIONS) -> list[str]:
+def lost_parts(connection: Connection, schema: str) -> list[str]:
     """Tables, and tables with columns, that the recorded versions have made and that are not there any more; the next
     start makes them anew, empty."""
-    return _SchemaUpgrade(connection, schema, migrations).lost()
+    return _SchemaUpgrade(connection, schema, MIGRATIONS).lost()
 
 
 class _SchemaUpgrade:

@@ -98,9 +98,9 @@ def option(default: T, kind: OptionKind[T], doc: str, *, unit: str = "", key: st
     return field(default=default, metadata={"kind": kind, "doc": doc, "unit": unit, "key": key})
 
 
-def required(kind: OptionKind[T], doc: str, *, key: str = "") -> T:
+def required(kind: OptionKind[T], doc: str) -> T:
     """Declare a dataclass field as an option that has no default."""
-    return cast(T, field(metadata={"kind": kind, "doc": doc, "unit": "", "key": key}))
+    return cast(T, field(metadata={"kind": kind, "doc": doc, "unit": "", "key": ""}))
 
 
 def option_key(option_field: Field[Any]) -> str:

@@ -218,17 +218,12 @@ class ChunkSize:
 
 
 def key_chunks(
-    connection: Connection,
-    schema: TableSchema,
-    rows: int | Callable[[], int],
-    *,
-    after: Chunk | None = None,
-    key: RowKey | None = None,
+    connection: Connection, schema: TableSchema, rows: int | Callable[[], int], *, after: Chunk | None = None
 ) -> Iterator[Chunk]:
     """The chunks of a table in the order of its row key, from behind `after` on; the last one has no upper end.
 
     `rows` is asked before each chunk. Each boundary is read when its chunk is asked for, by one look along the index.
-    `key` is the table's own by default. A table without a key is one chunk. Raises OperationError if the key cannot be
+    A table without a key is one chunk. Raises OperationError if the key cannot be
     compared, PermanentError or TransientError if the server fails.
     """
     index = 0 if after is None else after.index + 1
@@ -238,7 +233,7 @@ def key_chunks(
     if not schema.row_key:
         yield Chunk(index)
         return
-    key = key or RowKey(schema)
+    key = RowKey(schema)
     while True:
         count = rows if isinstance(rows, int) else rows()
         upper = boundary(connection, key, lower, rows=max(count, 1))

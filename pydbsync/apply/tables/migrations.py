@@ -269,10 +269,10 @@ class ColumnMade(NamedTuple):
     """As in CREATE TABLE."""
 
 
-def made_columns(migrations: Iterable[Migration] = MIGRATIONS) -> dict[tuple[str, str], ColumnMade]:
+def made_columns() -> dict[tuple[str, str], ColumnMade]:
     """Each column of the state schema, by table and name."""
     found = {}
-    for migration in migrations:
+    for migration in MIGRATIONS:
         for step in migration.steps:
             if isinstance(step, RowsChange):
                 continue

@@ -96,12 +96,10 @@ def run_copy(
                 copy.close()
 
 
-def preview_copy(
-    settings: Settings, options: CopyOptions, *, stop: threading.Event | None = None, log: logging.Logger | None = None
-) -> Preview:
+def preview_copy(settings: Settings, options: CopyOptions, *, log: logging.Logger | None = None) -> Preview:
     """What `run_copy` would do, without doing any of it. Raises OperationError, ConfigError, ApplyError."""
     copy = Copy(
-        settings, options, stop=stop or threading.Event(), observer=CopyObserver(),
+        settings, options, stop=threading.Event(), observer=CopyObserver(),
         log=log or logging.getLogger("pydbsync.copy"),
     )  # fmt: skip
     try:

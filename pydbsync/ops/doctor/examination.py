@@ -122,16 +122,16 @@ class Examination:
         connection = self.target() if end == "target" else self.source()
         return self.known(f"account {end}", lambda: str(connection.value("SELECT CURRENT_USER()")))
 
-    def granting(self, end: str, privileges: Iterable[str], database: str = "*", table: str = "*") -> str:
+    def granting(self, end: str, privileges: Iterable[str], database: str = "*") -> str:
         """What gives our user these rights: a GRANT, or what makes a role active that it was given and that has them.
         Raises Away, ApplyError."""
         wanted = list(privileges)
         connection = self.target() if end == "target" else self.source()
-        if role := self.grants(end).role_with(wanted, database, table):
+        if role := self.grants(end).role_with(wanted, database):
             is_mariadb = connection.dialect.is_mariadb
             shown = role_statement(role, self.account(end), is_mariadb=is_mariadb)
             return f"{shown} (the role {role} has that, and is not active in a new session)"
-        return grant_statement(wanted, database, table, self.account(end))
+        return grant_statement(wanted, database, "*", self.account(end))
 
     def close(self) -> None:
         """End all connections, under a statement too; the next use makes new ones. Never raises."""

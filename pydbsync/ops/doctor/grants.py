@@ -62,10 +62,10 @@ class Grants(msgspec.Struct, frozen=True):
                 return True
         return False
 
-    def role_with(self, privileges: Iterable[str], database: str = "*", table: str = "*") -> str:
+    def role_with(self, privileges: Iterable[str], database: str) -> str:
         """The role that gives all of them if it is made active; empty where there is none."""
         wanted = [_SAME.get(each, each) for each in privileges]
-        return next((role for role, grants in self.idle_roles if not grants.lacks(wanted, database, table)), "")
+        return next((role for role, grants in self.idle_roles if not grants.lacks(wanted, database)), "")
 
     def lacks(self, privileges: Iterable[str], database: str = "*", table: str = "*") -> list[str]:
         """Those of the privileges that are missing there, in their order."""

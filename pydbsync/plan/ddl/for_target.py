@@ -81,7 +81,6 @@ def plan_schema_change(
     source: StatementServer | None = None,
     siblings: Sequence[SchemaChange] | None = None,
     tables_named: TablesNamed | None = None,
-    statement: Statement | None = None,
     is_merged: bool = False,
     routes: TableRoutes | None = None,
 ) -> PlannedSchemaChange | None:
@@ -94,8 +93,7 @@ def plan_schema_change(
     what becomes of their columns.
     Raises PlanError for what cannot be read, resolved or translated.
     """
-    if statement is None:
-        statement = parse_statement(change.sql, brand=source.brand if source else None)
+    statement = parse_statement(change.sql, brand=source.brand if source else None)
     session = change.session or (source.session if source else None)
     source = source._replace(session=session) if source else None
     if statement.action in ("create-database", "alter-database", "drop-database"):

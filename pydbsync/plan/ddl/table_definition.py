@@ -57,18 +57,14 @@ class TableDefinition(msgspec.Struct, frozen=True):
 
 
 def define_table(
-    change: SchemaChange,
-    *,
-    target: Brand = "mysql",
-    like: TableDefinition | None = None,
-    statement: Statement | None = None,
+    change: SchemaChange, *, target: Brand = "mysql", like: TableDefinition | None = None
 ) -> TableDefinition:
     """The table that a table-create message makes; `like` is the one that CREATE TABLE … LIKE names, if it is known.
 
     Raises PlanError where the message has no description of it.
     """
     described = _described(change)
-    statement = statement or parse_statement(change.sql)
+    statement = parse_statement(change.sql)
     if any(ref.role == "like" for ref in statement.names):
         known = like.columns if like else ()
         return TableDefinition(
@@ -77,18 +73,12 @@ def define_table(
     return _Clauses(TableDefinition(()), target).after(statement, described)
 
 
-def alter_table(
-    definition: TableDefinition,
-    change: SchemaChange,
-    *,
-    target: Brand = "mysql",
-    statement: Statement | None = None,
-) -> TableDefinition:
+def alter_table(definition: TableDefinition, change: SchemaChange, *, target: Brand = "mysql") -> TableDefinition:
     """The table after a table-alter message: its columns by Maxwell's description, the rest by the text.
 
     Raises PlanError where the message has no description of it.
     """
-    statement = statement or parse_statement(change.sql)
+    statement = parse_statement(change.sql)
     if statement.action != "alter-table":
         return definition
     return _Clauses(definition, target).after(statement, _described(change))
