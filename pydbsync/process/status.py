@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import time
-from collections import deque
 from collections.abc import Callable
 from typing import Final
 
@@ -154,8 +153,6 @@ class StatusObserver(Observer):
         self._depth_at = 0.0
         self._connections = {"broker": 0, "target": 0}
         self._commit_lag_s = 0.0
-        self.gap_texts: deque[str] = deque(maxlen=100)
-        """What was missing in the stream, for whoever writes it down and takes it out."""
 
     def connected(self, server: str) -> None:
         self._connections[server] += 1
@@ -212,7 +209,6 @@ class StatusObserver(Observer):
 
     def gap(self, text: str) -> None:
         self.status.gaps += 1
-        self.gap_texts.append(text)
 
     def heartbeat(self, number: int, ts: int) -> None:
         self.status.heartbeat, self.status.heartbeat_ts = number, ts

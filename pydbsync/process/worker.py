@@ -28,6 +28,7 @@ from pydbsync.engine.echoes import Echoes
 from pydbsync.engine.follower import Follower
 from pydbsync.engine.gaps import carries_everything
 from pydbsync.engine.marks import ProvenSource, SentMarks
+from pydbsync.engine.observe import Observers
 from pydbsync.engine.routing import router_from
 from pydbsync.engine.schema_flow import SchemaFlow
 from pydbsync.engine.stages import Stages
@@ -77,10 +78,10 @@ def follow(
 
     `on_control` is handed what other threads can ask of the run.
     """
-    observer = StatusObserver(source.stream if origin is None else origin.queue, send)
-    kind = settings.input_format_of(observer.status.stream)
+    figures = StatusObserver(source.stream if origin is None else origin.queue, send)
+    kind = settings.input_format_of(figures.status.stream)
     marks = None if settings.two_way is None else SentMarks(source.stream, schema=settings.source_state_schema)
-    stages = _stages(settings, source, observer=observer, log=log, origin=origin, marks=marks)
+    stages = _stages(settings, source, figures=figures, log=log, origin=origin, marks=marks)
     stages = translated(stages, settings, kind)
     mark_writer = None
     if marks is not None and origin is not None:  # a file is as it is
@@ -93,12 +94,12 @@ def follow(
         stages = stages._replace(source=proven)
     control = Control(settings, use=stages.use)
     on_control(control)
-    state = _worker_state(settings, source, control, observer=observer, store=stages.store, log=log)
+    state = _worker_state(settings, source, control, status=figures.status, store=stages.store, log=log)
     state.start()
     follower = Follower(
         control,
         stages,
-        observer=observer,
+        observer=Observers([figures, state]),
         log=log,
         until_drained=until_drained,
         # Debezium and canal number the rows of an event, not those of a transaction.
@@ -113,11 +114,11 @@ def follow(
         state.failed(exc)
         raise
     finally:
-        observer.now("stopped")
+        figures.now("stopped")
         if mark_writer is not None:
             mark_writer.end()
         state.end()
-    return observer.status
+    return figures.status
 
 
 def _worker_state(
@@ -125,7 +126,7 @@ def _worker_state(
     source: Source,
     control: Control,
     *,
-    observer: StatusObserver,
+    status: WorkerStatus,
     store: StateStore,
     log: logging.Logger,
 ) -> WorkerState[Connection] | WorkerState[OpenKeep]:
@@ -133,12 +134,12 @@ def _worker_state(
     host, pid = socket.gethostname(), os.getpid()
     if settings.sink is not None:
         return WorkerState[OpenKeep](
-            settings, source, observer=observer, store=store, ledger=WorkerNotes(host=host, pid=pid), log=log,
+            settings, source, status=status, store=store, ledger=WorkerNotes(host=host, pid=pid), log=log,
             connect=lambda: OpenKeep(settings, source.stream, log=log),
         )  # fmt: skip
     retention = Retention(settings.state_schema)
     return WorkerState(
-        settings, source, observer=observer, store=store, log=log, connect=state_connection(settings.target),
+        settings, source, status=status, store=store, log=log, connect=state_connection(settings.target),
         ledger=WorkerTable(schema=settings.state_schema, stream=source.stream, host=host, pid=pid),
         read=lambda connection: retention.step(connection, control.settings.history_days),
     )  # fmt: skip
@@ -148,23 +149,23 @@ def _stages(
     settings: Settings,
     source: Source,
     *,
-    observer: StatusObserver,
+    figures: StatusObserver,
     log: logging.Logger,
     origin: StreamOrigin | None,
     marks: SentMarks | None,
 ) -> Stages:
     def connected() -> None:
-        observer.connected("target")
+        figures.connected("target")
 
     if settings.sink is not None:
-        return sink_stages(settings, source, log=log, tell=observer.now, connected=connected)
+        return sink_stages(settings, source, log=log, tell=figures.now, connected=connected)
 
     def examine(connection: Connection) -> None:
         refuse_unfit(connection, settings, log)
         refuse_other_end(settings, log)
 
     applier = Applier(
-        settings, stream=source.stream, log=log, origin=origin, tell=observer.now, connected=connected,
+        settings, stream=source.stream, log=log, origin=origin, tell=figures.now, connected=connected,
         examine=examine,
     )  # fmt: skip
     asked = AskedSource(settings.source, log)
@@ -177,7 +178,7 @@ def _stages(
         ask_collation=asked.collation_of,
         ask_table=asked.table,
         checks_routes=True,
-        input_format=settings.input_format_of(observer.status.stream),
+        input_format=settings.input_format_of(figures.status.stream),
     )
     schema = SchemaFlow(settings, tables=applier, plans=plans, log=log, decode=decode_changes)
 

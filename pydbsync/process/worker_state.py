@@ -12,8 +12,9 @@ from pydbsync import __version__
 from pydbsync.apply.state_writer import Openable, StateWriter
 from pydbsync.apply.tables.worker import Incident, Minute, WorkerRow
 from pydbsync.config.settings import Settings
+from pydbsync.engine.observe import Observer
 from pydbsync.errors import BrokenOrderError, CheckpointConflict, ConfigError, StopError
-from pydbsync.process.status import StatusObserver, WorkerStatus
+from pydbsync.process.status import WorkerStatus
 from pydbsync.protocols import Source, StateStore
 from pydbsync.work import Transit
 
@@ -59,15 +60,15 @@ class FiguresLedger(Protocol[_In_contra]):
     def clear(self, connection: _In_contra, *, is_start: bool) -> None: ...
 
 
-class WorkerState(Generic[_C]):
-    """Writes the rows of this worker until it ends."""
+class WorkerState(Observer, Generic[_C]):
+    """Writes the rows of this worker until it ends: its figures, and what it is told is missing in the stream."""
 
     def __init__(
         self,
         settings: Settings,
         source: Source,
         *,
-        observer: StatusObserver,
+        status: WorkerStatus,
         store: StateStore,
         ledger: FiguresLedger[_C],
         connect: Callable[[], _C],
@@ -77,7 +78,7 @@ class WorkerState(Generic[_C]):
         """`connect` and `read` are handed to StateWriter."""
         self._every_s = settings.state_interval_s
         self._conflict_rule = settings.conflicts.to_json() if settings.detects_conflicts else None
-        self._observer = observer
+        self._status = status
         self._store = store
         transit: Callable[[], Transit] | None = getattr(source, "transit", None)
         self._transit = transit or (lambda: Transit(held=0, acknowledged=0, received_at=0.0, committed_at=0.0))
@@ -94,6 +95,7 @@ class WorkerState(Generic[_C]):
         self._log = log
         self._lines = _LastError(self)
         self._incidents: deque[Incident] = deque(maxlen=100)
+        self._gaps: deque[str] = deque(maxlen=100)
         self._writer = StateWriter(connect, write=self.write, read=read, every_s=max(self._every_s, 0.1), log=log)
 
     def start(self) -> None:
@@ -112,6 +114,9 @@ class WorkerState(Generic[_C]):
         """A line of the log that is about something wrong."""
         self._fault = (text, "", time.monotonic())
 
+    def gap(self, text: str) -> None:
+        self._gaps.append(text)
+
     def end(self) -> None:
         """Write how it ended."""
         if self._every_s:
@@ -121,11 +126,10 @@ class WorkerState(Generic[_C]):
     def write(self, connection: _C) -> None:
         """Store how it is now. Called by the writer's thread."""
         now = time.monotonic()
-        status = self._observer.status
-        row = self._row(status, now)
+        row = self._row(self._status, now)
         self._ledger.write(connection, row)
-        while self._observer.gap_texts:
-            self._incidents.append(Incident("gap", self._observer.gap_texts.popleft(), GAP_REMEDY))
+        while self._gaps:
+            self._incidents.append(Incident("gap", self._gaps.popleft(), GAP_REMEDY))
         while self._incidents:
             self._ledger.add_incidents(connection, [self._incidents[0]])
             self._incidents.popleft()
