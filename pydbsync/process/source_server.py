@@ -7,11 +7,11 @@ import time
 
 from pydbsync.apply.catalog import collation_of, read_table
 from pydbsync.apply.connection import Connection
+from pydbsync.apply.system_zone import system_zone
 from pydbsync.config.servers import TargetSettings
 from pydbsync.errors import ConfigError, PermanentError, TransientError
 from pydbsync.model import SessionSettings, TableName, TableSchema
 from pydbsync.plan.ddl.collations import StatementServer
-from pydbsync.plan.ddl.zones import system_zone
 
 _CONNECT_TIMEOUT_S = 5.0
 _ASK_AGAIN_S = 30.0
@@ -104,7 +104,7 @@ def read_globals(connection: Connection) -> SessionSettings:
         character_set_collations=found.get("character_set_collations"),
         explicit_defaults_for_timestamp=None if explicit is None else explicit == "ON",
         time_zone=found.get("time_zone"),
-        system_time_zone=system_zone(connection.rows, letters) or letters or None,
+        system_time_zone=system_zone(connection.rows, letters) or None,
         auto_increment_increment=number("auto_increment_increment"),
         auto_increment_offset=number("auto_increment_offset"),
         lc_time_names=found.get("lc_time_names"),

@@ -39,8 +39,8 @@ HOMES = {
     **{name: {"ui"} for name in ("jinja2", "markupsafe", "starlette", "uvicorn")},
 }
 IMPURE = {
-    "_thread", "asyncio", "concurrent", "http", "multiprocessing", "pika", "pymysql", "select", "selectors", "signal",
-    "socket", "ssl", "subprocess", "threading", "time", "urllib.request",
+    "_thread", "asyncio", "concurrent", "http", "multiprocessing", "os", "pathlib", "pika", "pymysql", "select",
+    "selectors", "signal", "socket", "ssl", "subprocess", "threading", "time", "urllib.request",
 }  # fmt: skip
 CLOCKS = {"now", "today", "utcnow"}
 

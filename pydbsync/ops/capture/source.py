@@ -10,6 +10,7 @@ import pymysql
 
 from pydbsync.apply.catalog import JSON_CHECK, read_labels
 from pydbsync.apply.raw_connection import RawConnection
+from pydbsync.apply.system_zone import system_zone
 from pydbsync.errors import OperationError
 from pydbsync.model import Column, TableName
 from pydbsync.ops.capture.binlog.reader import BinlogPlace, is_lost, translated
@@ -17,7 +18,6 @@ from pydbsync.ops.capture.history.columns import charset_of_collation
 from pydbsync.ops.capture.history.schema import HIDDEN_KEY, LABELLED, TEXT, TableDef
 from pydbsync.ops.servers import SYSTEM_DATABASES
 from pydbsync.plan.ddl.lexer import Brand
-from pydbsync.plan.ddl.zones import system_zone
 
 _NO_SUCH_STATEMENT: Final = 1064
 _SESSION: Final = (
@@ -120,7 +120,7 @@ class SourceServer:
             fold_names=case != 0,
             collations={int(number): charset for number, charset, _ in collations if charset},
             collation_names={int(number): name for number, _, name in collations if name},
-            system_time_zone=system_zone(self.rows, letters) or letters,
+            system_time_zone=system_zone(self.rows, letters),
             default_week_format=week or None,
             div_precision_increment=None if division == 4 else division,
             gtid_mode="ON" if brand == "mariadb" else self.rows("SELECT @@gtid_mode")[0][0],

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from typing import Final
 
 from pydbsync.apply.connection import Connection
+from pydbsync.apply.system_zone import system_zone
 from pydbsync.errors import ApplyError
 from pydbsync.ops.doctor.catalogue import source_tables
 from pydbsync.ops.doctor.examination import Away, Examination
@@ -15,7 +16,6 @@ from pydbsync.ops.doctor.finding import Finding, counted, error, listed, ok, unk
 from pydbsync.ops.doctor.reach import is_local
 from pydbsync.ops.doctor.source import visible_prepared
 from pydbsync.ops.doctor.variables import is_on, number, variables
-from pydbsync.plan.ddl.zones import system_zone
 
 _LEAST_FREE = 0.1
 _FULL_SHARE = 0.9
@@ -300,7 +300,7 @@ def check_zones(exam: Examination) -> Iterator[Finding]:
 
 def _zone_of(connection: Connection, known: Mapping[str, str]) -> str:
     zone, letters = known.get("time_zone", "SYSTEM"), known.get("system_time_zone", "")
-    return (system_zone(connection.rows, letters) or letters) if zone.upper() == "SYSTEM" else zone
+    return system_zone(connection.rows, letters) if zone.upper() == "SYSTEM" else zone
 
 
 def _zone(name: str) -> str:

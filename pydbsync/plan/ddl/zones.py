@@ -1,46 +1,12 @@
-"""What a server's time zone SYSTEM is, found by how the server reads moments: an offset, or the name of a zone.
-
-`@@system_time_zone` tells but letters, which stand for several zones (CST), for half of one (CEST, and EST, which by
-name has no summer), or for another one than meant (GMT of London).
-"""
+"""Time zones by name, and how far they are from UTC."""
 
 from __future__ import annotations
 
-import contextlib
 import datetime as dt
 import re
 import zoneinfo
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from pathlib import Path
-from typing import Any
 
-_WEEK_S = 604800
-_WEEKS = 3547
-"""Up to the end of 2037, where a TIMESTAMP of MySQL ends."""
-_DIGITS = "(SELECT 0 AS d" + "".join(f" UNION ALL SELECT {digit}" for digit in range(1, 10)) + ")"
 _OFFSET = re.compile(r"[+-]\d\d?:\d\d")
-
-Ask = Callable[[str], Iterable[Sequence[Any]]]
-
-
-def system_zone(ask: Ask, letters: str = "") -> str | None:
-    """The zone SYSTEM of the server that `ask` sends a query to; None where no zone that Python knows is like it.
-    Of zones that are alike one with the server's `letters` is taken, for people."""
-    weekly = (
-        f"SELECT 604800 * (a.d + 10 * b.d + 100 * c.d + 1000 * e.d) AS n FROM {_DIGITS} a, {_DIGITS} b, {_DIGITS} c,"
-        f" {_DIGITS} e WHERE a.d + 10 * b.d + 100 * c.d + 1000 * e.d BETWEEN 1 AND {_WEEKS}"
-    )
-    found = _offsets(ask, weekly)
-    if len(set(found.values())) == 1:
-        return _spelled(next(iter(found.values())))
-    for name in _names(letters):
-        zone = zoneinfo.ZoneInfo(name)
-        if all(_offset(zone, moment) == offset for moment, offset in found.items()):
-            wanted = {moment: _offset(zone, moment) for change in _changes(zone) for moment in (change - 1, change)}
-            rows = " UNION ALL ".join(f"SELECT {moment} AS n" for moment in wanted)
-            if _offsets(ask, rows) == wanted:
-                return name
-    return None
 
 
 def is_offset(zone: str) -> bool:
@@ -51,56 +17,18 @@ def is_offset(zone: str) -> bool:
 def offset_at(name: str, moment: float) -> str | None:
     """How far the zone of this name is from UTC at a moment, in seconds since 1970; None where it is not known."""
     try:
-        return _spelled(_offset(zoneinfo.ZoneInfo(name), int(moment)))
+        return spelled_offset(offset_s(zoneinfo.ZoneInfo(name), int(moment)))
     except (OSError, ValueError, KeyError):
         return None
 
 
-def _offsets(ask: Ask, moments: str) -> dict[int, int]:
-    """How far the server's clock on the wall is from UTC, by moments that the query gives as `n`."""
-    utc = "TIMESTAMP'1970-01-01 00:00:00' + INTERVAL n SECOND"
-    return {
-        int(moment): int(offset)
-        for moment, offset in ask(
-            f"SELECT n, TIMESTAMPDIFF(SECOND, {utc}, CONVERT_TZ({utc}, '+00:00', 'SYSTEM')) FROM ({moments}) AS moments"
-        )
-    }
-
-
-def _names(letters: str) -> list[str]:
-    """Those that stand for all zones like them since 1970 are first: every server with tables of zones has them."""
-    listed: set[str] = set()
-    for folder in zoneinfo.TZPATH:
-        with contextlib.suppress(OSError):
-            lines = Path(folder, "zone1970.tab").read_text(encoding="utf-8").splitlines()
-            listed |= {line.split("\t")[2] for line in lines if not line.startswith("#")}
-    known = (name for name in zoneinfo.available_timezones() if "/" in name and not name.startswith("Etc/"))
-    return sorted(known, key=lambda name: (letters not in _letters(name), name not in listed, name))
-
-
-def _letters(name: str) -> tuple[str | None, ...]:
-    """In winter and in summer."""
-    zone = zoneinfo.ZoneInfo(name)
-    return tuple(dt.datetime(2025, month, 1, tzinfo=zone).tzname() for month in (1, 7))
-
-
-def _offset(zone: dt.tzinfo, moment: int) -> int:
+def offset_s(zone: dt.tzinfo, moment: int) -> int:
+    """Seconds from UTC."""
     offset = dt.datetime.fromtimestamp(moment, zone).utcoffset()
     return 0 if offset is None else round(offset.total_seconds())
 
 
-def _changes(zone: dt.tzinfo) -> Iterator[int]:
-    """The moments at which the zone's clocks are changed."""
-    for week in range(1, _WEEKS):
-        low, high = week * _WEEK_S, (week + 1) * _WEEK_S
-        if _offset(zone, low) == _offset(zone, high):
-            continue
-        while high - low > 1:
-            middle = (low + high) // 2
-            low, high = (middle, high) if _offset(zone, middle) == _offset(zone, low) else (low, middle)
-        yield high
-
-
-def _spelled(offset_s: int) -> str | None:
-    minutes, seconds = divmod(abs(offset_s), 60)
-    return None if seconds else f"{'-' if offset_s < 0 else '+'}{minutes // 60:02}:{minutes % 60:02}"
+def spelled_offset(seconds: int) -> str | None:
+    """As MySQL spells it, which has no seconds."""
+    minutes, rest = divmod(abs(seconds), 60)
+    return None if rest else f"{'-' if seconds < 0 else '+'}{minutes // 60:02}:{minutes % 60:02}"
