@@ -119,8 +119,10 @@ class TableEncoders:
         if seen.name in self._schema.sequences or not self._takes(seen.name):
             return None
         hashes = self._hashes(seen) if self._mariadb else 0
-        shown = seen.without_last(hashes) if hashes else seen
-        return TableEncoder(shown, self._resolved(shown), self._charsets, with_srid=self._with_srid, hashes=hashes)
+        return self._made(seen.without_last(hashes) if hashes else seen, hashes)
+
+    def _made(self, seen: TableMap, hashes: int) -> TableEncoder:
+        return TableEncoder(seen, self._resolved(seen), self._charsets, with_srid=self._with_srid, hashes=hashes)
 
     def _as_now(self, encoder: TableEncoder) -> TableEncoder | None:
         """With what the catalogue says of generated columns, which a history of before does not know; None where it
@@ -131,9 +133,7 @@ class TableEncoders:
             return None
         self._learn(Delta(tables=((known.name, msgspec.structs.replace(known, columns=now.columns)),)))
         self.forget()
-        return TableEncoder(
-            encoder.seen, self._resolved(encoder.seen), self._charsets, with_srid=self._with_srid, hashes=encoder.hashes
-        )
+        return self._made(encoder.seen, encoder.hashes)
 
     def _hashes(self, seen: TableMap) -> int:
         """How many columns at the end are MariaDB's own, for unique keys that are kept as a hash: numbers with names of
