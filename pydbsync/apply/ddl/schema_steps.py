@@ -143,25 +143,14 @@ class SchemaSteps:
         entry: JournalEntry | None,
         state: StreamState,
     ) -> _RunEnd:
-        if entry is None:
-            try:
-                before, mark = self._session.repeat(lambda connection: self._look(connection, digest, planned)) or (
-                    {},
-                    None,
-                )
-            except PermanentError as exc:  # a name that the target refuses, or a table that the user may not see
-                self._write_intent(digest, change, planned, before={}, state=state)
-                return _RunEnd(exc)
-            kept = before if mark is None else {**before, MARK: mark.to_json()}
-            self._write_intent(digest, change, planned, before=kept, state=state)
-            kill_point("after-intent")
-        else:
-            before = dict(entry.before)
-            mark = RunMark.from_json(before.pop(MARK, None))
-            if entry.note == RAN or self._has_run(planned, before, mark):
-                self._log.info("the schema change had run before the last stop: %s", planned.sql)
-                self._clear(digest, mark)
-                return _RunEnd()
+        """Run the statement, or what the target lacks of it, once whatever is lost on the way."""
+        begun = self._begin(digest, change, planned, state) if entry is None else self._take_up(digest, planned, entry)
+        if isinstance(begun, _RunEnd):
+            return begun
+        if planned.is_merged:
+            taken = self._session.repeat(lambda connection: self._sources.collision(connection, change, planned))
+            if taken:
+                return _RunEnd(PermanentError(taken))
         retrying = Retrying(
             Backoff(self._settings.retry.first_s, self._settings.retry.max_s),
             stop=self._session.stop,
@@ -169,10 +158,7 @@ class SchemaSteps:
             says="a schema change was interrupted, trying again",
             stopped="stopped while a schema change could not be run",
         )
-        if planned.is_merged:
-            taken = self._session.repeat(lambda connection: self._sources.collision(connection, change, planned))
-            if taken:
-                return _RunEnd(PermanentError(taken))
+        before, mark = begun
         rest, why = mark.sql if mark is not None else "", ""
         while True:
             try:
@@ -196,18 +182,10 @@ class SchemaSteps:
                     continue
                 if rest:
                     return _RunEnd(exc)
-                proof = self._prove(change, planned, exc)
-                if proof.is_done and proof.reason:
-                    self._log.warning("%s", proof.reason)
-                    return _RunEnd(note=f"not run: {exc}; {proof.reason}", is_run=False)
-                if proof.is_done:
-                    return _RunEnd(note=f"not run, the target has all of it already ({exc})", is_run=False)
-                ahead = self._ahead(change, planned) if planned.is_merged and not proof.rest else None
-                if ahead is not None:
-                    return _RunEnd(note=f"not run, the same statement of {ahead} has run here ({exc})", is_run=False)
-                if not proof.rest:
-                    return _RunEnd(PermanentError(f"{exc}; {proof.reason}", code=exc.code) if proof.reason else exc)
-                rest, why = proof.rest, "left out what the target has already"
+                left = self._left_of(change, planned, exc)
+                if isinstance(left, _RunEnd):
+                    return left
+                rest, why = left, "left out what the target has already"
             else:
                 kill_point("after-ddl")
                 self._clear(digest, mark)
@@ -215,6 +193,48 @@ class SchemaSteps:
                     return _RunEnd(PermanentError(lacks, code=passed[0].code))
                 note = f"{ran.why}; ran: {ran.sql or 'nothing'}" if ran.why else ""
                 return _RunEnd(note=note, is_run=ran.sql is not None)
+
+    def _begin(
+        self, digest: str, change: SchemaChange, planned: PlannedSchemaChange, state: StreamState
+    ) -> tuple[dict[str, str | None], RunMark | None] | _RunEnd:
+        """Write the intent of a statement that was never begun, with what `_look` has seen."""
+        try:
+            seen = self._session.repeat(lambda connection: self._look(connection, digest, planned))
+        except PermanentError as exc:  # a name that the target refuses, or a table that the user may not see
+            self._write_intent(digest, change, planned, before={}, state=state)
+            return _RunEnd(exc)
+        before, mark = seen or ({}, None)
+        kept = before if mark is None else {**before, MARK: mark.to_json()}
+        self._write_intent(digest, change, planned, before=kept, state=state)
+        kill_point("after-intent")
+        return before, mark
+
+    def _take_up(
+        self, digest: str, planned: PlannedSchemaChange, entry: JournalEntry
+    ) -> tuple[dict[str, str | None], RunMark | None] | _RunEnd:
+        """Go on with a statement whose intent was written before the last stop; its end, if it has run."""
+        before = dict(entry.before)
+        mark = RunMark.from_json(before.pop(MARK, None))
+        if entry.note == RAN or self._has_run(planned, before, mark):
+            self._log.info("the schema change had run before the last stop: %s", planned.sql)
+            self._clear(digest, mark)
+            return _RunEnd()
+        return before, mark
+
+    def _left_of(self, change: SchemaChange, planned: PlannedSchemaChange, error: PermanentError) -> _RunEnd | str:
+        """Of a statement that was refused, the clauses that the target lacks and can be run alone; else its end."""
+        proof = self._prove(change, planned, error)
+        if proof.is_done and proof.reason:
+            self._log.warning("%s", proof.reason)
+            return _RunEnd(note=f"not run: {error}; {proof.reason}", is_run=False)
+        if proof.is_done:
+            return _RunEnd(note=f"not run, the target has all of it already ({error})", is_run=False)
+        ahead = self._ahead(change, planned) if planned.is_merged and not proof.rest else None
+        if ahead is not None:
+            return _RunEnd(note=f"not run, the same statement of {ahead} has run here ({error})", is_run=False)
+        if not proof.rest:
+            return _RunEnd(PermanentError(f"{error}; {proof.reason}", code=error.code) if proof.reason else error)
+        return proof.rest
 
     def _look(
         self, connection: Connection, digest: str, planned: PlannedSchemaChange

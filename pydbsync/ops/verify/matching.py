@@ -47,6 +47,45 @@ def open_sides(
     target_schema = target.table(pair.target)
     if target_schema is None:
         raise OperationError(f"{pair.target} is not at the target any more")
+    tables = _source_tables(pair, settings, source, target_schema)
+    columns = compared_columns(settings, tables[0].schema, target_schema, ignored=ignored)
+    if not columns:
+        raise OperationError("the two tables have no column in common: is it the right table?")
+    names, charset = _common_key([table.schema for table in tables], target_schema, columns)
+    packet_bytes = min(server.call(lambda connection: connection.max_allowed_packet) for server in (source, target))
+    row_text = partial(RowText, across_brands=across_brands, packet_bytes=packet_bytes)
+    by_source = {column.source.name: column.target.name for column in columns}
+    source_parts = [
+        (
+            table,
+            row_text(
+                compared_columns(settings, table.schema, target_schema, ignored=ignored), source_dialect, is_source=True
+            ),
+            RowKey(table.schema, names=names, charset=charset) if names else None,
+        )
+        for table in tables
+    ]
+    target_part = (
+        SideTable(target_schema, ""),
+        row_text(columns, target_dialect, is_source=False),
+        RowKey(target_schema, names=tuple(by_source[name] for name in names), charset=charset) if names else None,
+    )
+    return TableSides(
+        pair=pair,
+        columns=columns,
+        source=Side(source, source_parts, columns, across_brands=across_brands),
+        target=Side(target, [target_part], columns, across_brands=across_brands),
+        has_key=bool(names),
+        key_names=names,
+        source_schemas=tuple(table.schema for table in tables),
+        target_schema=target_schema,
+        across_brands=across_brands,
+        is_key_masked=_is_masked(pair, names),
+    )
+
+
+def _source_tables(pair: TablePair, settings: Settings, source: Server, target_schema: TableSchema) -> list[SideTable]:
+    """The source's tables as their routes make them. Raises OperationError where they cannot be compared as one."""
     tables: list[SideTable] = []
     for part in pair.sources:
         schema = source.table(part.name, with_referrers=False)  # only who writes a table must know who refers to it
@@ -62,60 +101,17 @@ def open_sides(
             raise OperationError(
                 f"{first.name} and {table.schema.name} have different columns; compare them one by one with --tables"
             )
-    columns = compared_columns(settings, first, target_schema, ignored=ignored)
-    if not columns:
-        raise OperationError("the two tables have no column in common: is it the right table?")
-    names, charset = _common_key([table.schema for table in tables], target_schema, columns)
-    packet_bytes = min(server.call(lambda connection: connection.max_allowed_packet) for server in (source, target))
-    row_text = partial(RowText, across_brands=across_brands, packet_bytes=packet_bytes)
-    source_side = Side(
-        source,
-        [
-            (
-                table,
-                row_text(
-                    compared_columns(settings, table.schema, target_schema, ignored=ignored),
-                    source_dialect,
-                    is_source=True,
-                ),
-                RowKey(table.schema, names=names, charset=charset) if names else None,
-            )
-            for table in tables
-        ],
-        columns,
-        across_brands=across_brands,
-    )
-    by_source = {column.source.name: column.target.name for column in columns}
-    target_side = Side(
-        target,
-        [
-            (
-                SideTable(target_schema, ""),
-                row_text(columns, target_dialect, is_source=False),
-                RowKey(target_schema, names=tuple(by_source[name] for name in names), charset=charset)
-                if names
-                else None,
-            )
-        ],
-        columns,
-        across_brands=across_brands,
-    )
-    return TableSides(
-        pair=pair,
-        columns=columns,
-        source=source_side,
-        target=target_side,
-        has_key=bool(names),
-        key_names=names,
-        source_schemas=tuple(table.schema for table in tables),
-        target_schema=target_schema,
-        across_brands=across_brands,
-        is_key_masked=any(
-            (part.route.rename.get(column, column)).lower() in {name.lower() for name in names}
-            for part in pair.sources
-            if part.route is not None
-            for column in part.route.mask
-        ),
+    return tables
+
+
+def _is_masked(pair: TablePair, key: Collection[str]) -> bool:
+    """Whether a route masks a column of the key."""
+    names = {name.lower() for name in key}
+    return any(
+        part.route.rename.get(column, column).lower() in names
+        for part in pair.sources
+        if part.route is not None
+        for column in part.route.mask
     )
 
 
