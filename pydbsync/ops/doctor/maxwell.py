@@ -10,11 +10,11 @@ from typing import Any, Final, NamedTuple
 from pydbsync.engine.echoes import MARK_TABLES
 from pydbsync.errors import ApplyError, ConfigError
 from pydbsync.model import TableName
+from pydbsync.ops.doctor.binlog import binlog_files
 from pydbsync.ops.doctor.catalogue import ColumnFacts, source_tables
 from pydbsync.ops.doctor.examination import Away, Examination, NoTables
 from pydbsync.ops.doctor.finding import Finding, Level, counted, error, listed, ok, unknown, warning
 from pydbsync.ops.doctor.reach import addresses_of
-from pydbsync.ops.doctor.source import binlog_files
 from pydbsync.ops.doctor.variables import number, variables
 from pydbsync.ops.status.read import StateReader
 from pydbsync.plan.quoting import quote_name

@@ -12,6 +12,7 @@ import msgspec
 
 from pydbsync.errors import ApplyError, ConfigError, PydbsyncError, TransientError
 from pydbsync.ops.doctor import (
+    binlog,
     broker,
     canary,
     conflicts,
@@ -45,11 +46,10 @@ GROUPS: Final[Mapping[str, tuple[Check, ...]]] = {
     ),
     "rights": (rights.check_target, rights.check_source, rights.check_accounts, broker.check_rights),
     "source": (
-        source.check_binlog, source.check_status, source.check_filtered, source.check_sessions, source.check_retention,
-        source.check_durability,
-        source.check_gtids, source.check_replica, source.check_clock, source.check_transactions, source.check_prepared,
-        source.check_tables,
-        source.check_writable, source.check_heartbeat, source.check_copies,
+        binlog.check_binlog, binlog.check_status, binlog.check_filtered, source.check_sessions, binlog.check_retention,
+        binlog.check_durability, binlog.check_gtids, source.check_replica, source.check_clock,
+        source.check_transactions, source.check_prepared, source.check_tables, source.check_writable,
+        source.check_heartbeat, source.check_copies,
     ),
     "maxwell": (
         maxwell.check_flags, maxwell.check_filter, maxwell.check_places, maxwell.check_publishers,

@@ -11,9 +11,9 @@ from pydbsync.apply.tables.migrations import newest_version
 from pydbsync.apply.tables.pause import PauseTable
 from pydbsync.config.settings import QueueSettings
 from pydbsync.errors import ApplyError, ConfigError
+from pydbsync.ops.doctor.binlog import binlog_end, binlog_files
 from pydbsync.ops.doctor.examination import Away, Examination
 from pydbsync.ops.doctor.finding import Finding, counted, error, listed, ok, unknown, warning
-from pydbsync.ops.doctor.source import binlog_end, binlog_files
 from pydbsync.ops.status.judge import LATE_S, open_gaps, task_trouble
 from pydbsync.ops.status.read import StateReader
 from pydbsync.ops.status.words import age, seconds
