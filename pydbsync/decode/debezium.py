@@ -5,20 +5,23 @@ Source: https://debezium.io/documentation/reference/stable/connectors/mysql.html
 
 from __future__ import annotations
 
-import base64
-import re
-import struct
-from collections.abc import Callable, Collection, Mapping
-from typing import Any, Final, TypeAlias
+from collections.abc import Callable, Mapping
+from typing import Any, Final
 
 import msgspec
 
 from pydbsync.decode import spoken
+from pydbsync.decode.debezium_values import (
+    BINARY_READERS,
+    ReadField,
+    is_binary,
+    null_or,
+    reader_of_column,
+    reader_of_field,
+)
 from pydbsync.decode.spoken import DefinitionOf, LeavesOut
 from pydbsync.errors import DecodeError
-from pydbsync.model import BYTES_KINDS, GEOMETRY_KINDS, NO_JSON, Column, TableName
-
-_ReadField: TypeAlias = Callable[[Any], object]
+from pydbsync.model import NO_JSON, Column, TableName
 
 
 class _Outer(msgspec.Struct):
@@ -62,7 +65,7 @@ class DebeziumTranslator:
         self._columns_of = columns_of
         self._leaves_out = leaves_out
         self._has_tables = has_tables
-        self._binary = _BINARY_READERS[binaries]
+        self._binary = BINARY_READERS[binaries]
         self._is_bytes = binaries == "bytes"
         self._decimals = decimals
         self._times = times
@@ -141,7 +144,7 @@ class DebeziumTranslator:
             )
         ]  # fmt: skip
 
-    def _values(self, table: TableName, schema: bytes) -> Callable[[str], _ReadField]:
+    def _values(self, table: TableName, schema: bytes) -> Callable[[str], ReadField]:
         """What reads the values of a row, by column; made once for a table, its schema's text and its columns."""
         key = (table, schema)
         at_target = self._columns_of(table)
@@ -155,7 +158,7 @@ class DebeziumTranslator:
 
     def _maker(
         self, table: TableName, schema: bytes, columns: Mapping[str, Column] | None
-    ) -> Callable[[str], _ReadField]:
+    ) -> Callable[[str], ReadField]:
         if schema:
             fields = {
                 column["field"]: column
@@ -174,58 +177,35 @@ class DebeziumTranslator:
             spoken.column_in(columns, name), name, is_document=spoken.is_document(spoken.column_in(at_target, name))
         )
 
-    def _by_column(self, column: Column | None, name: str, *, is_document: bool) -> _ReadField:
+    def _by_column(self, column: Column | None, name: str, *, is_document: bool) -> ReadField:
         """`is_document`: the target's column is JSON, which a MariaDB has as text."""
         if column is None:
             raise DecodeError(
                 f"the column {name!r} is none of the target's table, so that nothing tells what its value is"
             )
-        kind = column.kind
-        if kind == "decimal":
-            if self._decimals == "precise":
-                return _null_or(_unscaled_by(_scale_of(column)))
-            return _null_or(lambda value: spoken.number(value) if isinstance(value, str) else value)
-        if kind == "enum":
-            return _null_or(_enum_of(column.labels))
-        if kind in ("date", "datetime", "time"):
-            return _null_or(_time_reader(kind, self._times, column.digits))
-        reader = _BY_KIND.get(kind) or (self._binary if kind in BYTES_KINDS else None)
-        if reader is not None:
-            return _null_or(reader)
-        if is_document:
-            return _null_or(spoken.document)
-        return _null_or(_unsigned if column.unsigned and kind == "bigint" else _plain)
+        return reader_of_column(
+            column, decimals=self._decimals, times=self._times, binary=self._binary, is_document=is_document
+        )
 
-    def _by_schema(self, field: dict[str, Any], table: TableName, columns: Mapping[str, Column] | None) -> _ReadField:
+    def _by_schema(self, field: dict[str, Any], table: TableName, columns: Mapping[str, Column] | None) -> ReadField:
         name, column_name = field.get("name"), field["field"]
         column = spoken.column_in(columns, column_name)
         at_target = spoken.column_in(self._columns_of(table), column_name)
-        is_binary = _is_binary(column) or _is_binary(at_target)
         if field["type"] == "string" and not name and spoken.is_document(at_target):
-            return _null_or(spoken.document)  # a MariaDB has JSON as text
+            return null_or(spoken.document)  # a MariaDB has JSON as text
         if field["type"] == "string" and not name and columns is None and self._has_tables and not self._is_bytes:
             raise DecodeError(
                 f"{table} has no table at the target and no message has told its columns: nothing tells whether"
                 f" {column_name!r} is text or binary"
             )
-        if field["type"] == "string" and not name and is_binary:
+        if field["type"] == "string" and not name and (is_binary(column) or is_binary(at_target)):
             if self._is_bytes:
                 raise DecodeError(
                     f"{column_name!r} is binary at the target and comes as text: set binary.handling.mode in"
                     " debezium_modes as the connector has it, or give the column a type of text"
                 )
-            return _null_or(self._binary)
-        if name == "io.debezium.data.Enum":
-            return _null_or(_enum_of(_split_labels((field.get("parameters") or {}).get("allowed", ""))))
-        if name == "org.apache.kafka.connect.data.Decimal":
-            return _null_or(_unscaled_by(int(field["parameters"]["scale"])))
-        reader = _BY_NAME.get(name or "")
-        if reader is None:
-            if name and name.startswith(("io.debezium.", "org.apache.kafka.connect.data.")):
-                raise DecodeError(f"values of the type {name} are not known")
-            is_long = column is not None and column.unsigned and column.kind == "bigint" and field["type"] == "int64"
-            reader = _unsigned if is_long else _plain
-        return _null_or(reader)
+            return null_or(self._binary)
+        return reader_of_field(field, column)
 
     # -- schema changes ----------------------------------------------------------------------------------------------
 
@@ -281,12 +261,12 @@ class DebeziumTranslator:
         self._told[name] = {column["name"]: _told_column(column) for column in table["columns"]}
 
 
-class _Readers(dict[str, _ReadField]):
+class _Readers(dict[str, ReadField]):
     """What reads the values of each column, made when the column first comes."""
 
     def __init__(
         self,
-        make: Callable[[str], _ReadField],
+        make: Callable[[str], ReadField],
         columns: Mapping[str, Column] | None,
         at_target: Mapping[str, Column] | None,
     ) -> None:
@@ -295,7 +275,7 @@ class _Readers(dict[str, _ReadField]):
         self.columns = columns
         self.at_target = at_target
 
-    def __missing__(self, name: str) -> _ReadField:
+    def __missing__(self, name: str) -> ReadField:
         reader = self[name] = self._make(name)
         return reader
 
@@ -350,134 +330,3 @@ def _unquoted(image: dict[str, object]) -> dict[str, object]:
 
 
 # -- values ----------------------------------------------------------------------------------------------------------
-
-
-def _null_or(read: _ReadField) -> _ReadField:
-    return lambda value: None if value is None else read(value)
-
-
-def _plain(value: Any) -> object:
-    if isinstance(value, dict | list):
-        raise ValueError(f"a {type(value).__name__} came for a column that takes one value")
-    return value
-
-
-def _unsigned(value: Any) -> object:
-    """bigint.unsigned.handling.mode long sends the upper half as negative numbers, precise each number as a DECIMAL,
-    which without a schema is base64."""
-    if isinstance(value, str):
-        return int.from_bytes(spoken.base64_bytes(value), "big", signed=True)
-    return value + 2**64 if isinstance(value, int) and value < 0 else value
-
-
-def _bits(value: Any) -> object:
-    return int(value) if isinstance(value, bool | int) else spoken.bits(spoken.base64_bytes(value))
-
-
-def _geometry(value: Any) -> object:
-    return spoken.shape(spoken.base64_bytes(value["wkb"]), value.get("srid") or 0)
-
-
-def _iso(value: Any) -> object:
-    """time.precision.mode isostring: `2024-02-29T01:02:03.5Z`, or a part of it, which has no zone at the source."""
-    if not value.endswith("Z"):
-        raise ValueError(f"{value!r} is no time as the connector spells it")
-    return value[:-1].replace("T", " ")
-
-
-def _uuid(value: Any) -> object:
-    """The MariaDB connector (3.6.1) takes what the binlog has of a UUID, which lacks bytes of zero at its end, for the
-    whole of it: …0000 comes as 0000…"""
-    if value.startswith("00"):
-        raise ValueError(f"the UUID {value} may be another one, whose zeros the connector has moved from its end")
-    return value
-
-
-def _vector(value: Any) -> object:
-    return base64.b64encode(struct.pack(f"<{len(value)}f", *value)).decode() if isinstance(value, list) else value
-
-
-def _is_binary(column: Column | None) -> bool:
-    return column is not None and column.kind in BYTES_KINDS
-
-
-_split_labels = re.compile(r"(?<!\\),").split
-
-
-def _enum_of(known: Collection[str]) -> _ReadField:
-    def enum(value: Any) -> object:
-        if value == "" and known and "" not in known:
-            return 0  # the error value is the label number 0
-        return value.replace("\\,", ",")  # so the connector spells a comma in a label
-
-    return enum
-
-
-def _unscaled_by(scale: int) -> _ReadField:
-    return lambda value: spoken.unscaled(int.from_bytes(spoken.base64_bytes(value), "big", signed=True), scale)
-
-
-def _scale_of(column: Column) -> int:
-    """Of DECIMAL(10,2), DECIMAL(10) and DECIMAL."""
-    _, _, digits = column.column_type.partition(",")
-    return int(digits.partition(")")[0] or 0)
-
-
-def _time_reader(kind: str, mode: str, digits: int) -> _ReadField:
-    """How DATE, DATETIME and TIME are written where no schema tells it."""
-    if mode == "isostring":
-        return _iso
-    if kind == "date":
-        return spoken.days
-    read = spoken.moment if kind == "datetime" else spoken.span
-    if mode == "nanoseconds":
-        return lambda value: read(value // 1000)
-    is_adaptive = mode == "adaptive" or (mode == "adaptive_time_microseconds" and kind == "datetime")
-    factor = 1000 if mode == "connect" or (is_adaptive and digits <= 3) else 1
-    return lambda value: read(value * factor)
-
-
-_BINARY_READERS: Final[dict[str, _ReadField]] = {
-    "bytes": _plain,
-    "base64": _plain,
-    "base64-url-safe": lambda value: value.translate(str.maketrans("-_", "+/")),
-    "hex": lambda value: base64.b64encode(bytes.fromhex(value)).decode(),
-}
-_BY_NAME: Final[dict[str, _ReadField]] = {
-    "io.debezium.time.Date": spoken.days,
-    "org.apache.kafka.connect.data.Date": spoken.days,
-    "io.debezium.time.Timestamp": lambda value: spoken.moment(value * 1000),
-    "org.apache.kafka.connect.data.Timestamp": lambda value: spoken.moment(value * 1000),
-    "io.debezium.time.MicroTimestamp": spoken.moment,
-    "io.debezium.time.NanoTimestamp": lambda value: spoken.moment(value // 1000),
-    "io.debezium.time.ZonedTimestamp": spoken.utc,
-    "io.debezium.time.Time": lambda value: spoken.span(value * 1000),
-    "org.apache.kafka.connect.data.Time": lambda value: spoken.span(value * 1000),
-    "io.debezium.time.MicroTime": spoken.span,
-    "io.debezium.time.NanoTime": lambda value: spoken.span(value // 1000),
-    "io.debezium.time.Year": _plain,
-    "io.debezium.time.IsoDate": _iso,
-    "io.debezium.time.IsoTime": _iso,
-    "io.debezium.time.IsoTimestamp": _iso,
-    "io.debezium.data.FloatVector": _vector,
-    "io.debezium.data.Bits": _bits,
-    "io.debezium.data.EnumSet": spoken.labels,
-    "io.debezium.data.Json": spoken.document,
-    "io.debezium.data.Uuid": _uuid,
-    "io.debezium.data.VariableScaleDecimal": lambda value: spoken.unscaled(
-        int.from_bytes(spoken.base64_bytes(value["value"]), "big", signed=True), int(value["scale"])
-    ),
-    "io.debezium.data.geometry.Geometry": _geometry,
-    "io.debezium.data.geometry.Geography": _geometry,
-    "io.debezium.data.geometry.Point": _geometry,
-}
-
-_BY_KIND: Final[dict[str, _ReadField]] = {
-    "timestamp": spoken.utc,
-    "bit": _bits,
-    "set": spoken.labels,
-    "json": spoken.document,
-    "uuid": _uuid,
-    "vector": _vector,
-    **dict.fromkeys(GEOMETRY_KINDS, _geometry),
-}
