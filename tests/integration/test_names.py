@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from pydbsync.apply.connection import _PatientConnection
+from pydbsync.apply.patient_connection import PatientConnection
 from pydbsync.plan.quoting import quote_name
 from tests.comparing import compare, run_sql, settings_for
 from tests.integration.copying import copy
@@ -40,14 +40,14 @@ def bench(fresh_source: Endpoint, fresh_target: Endpoint, tmp_path: Path) -> Ben
 def words_of(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> set[str]:
     """Every word and call in the statements of a sharded copy, of verify, and of repair and its reverse."""
     said: list[str] = []
-    original = _PatientConnection._execute_command
+    original = PatientConnection._execute_command
 
     def record(self: Any, command: int, sql: Any) -> None:
         said.append(bytes(sql).decode("utf-8", "replace") if not isinstance(sql, str) else sql)
         original(self, command, sql)
 
     with monkeypatch.context() as patched:
-        patched.setattr(_PatientConnection, "_execute_command", record)
+        patched.setattr(PatientConnection, "_execute_command", record)
         run_sql(bench.source, PLAIN)
         sharded = settings_for(bench.source, bench.target, include=["d.*"], sharding=SHARDING, db_corpmod=0)
         copy(sharded, streams=("file",), trust_stream=True)
