@@ -344,18 +344,23 @@ class BrokerLink:
         self._loop.call_later(_ABORT_S / 3, self._loop.stop)
 
 
+def link_for_questions(amqp: AmqpSettings, asks: str) -> BrokerLink:
+    """One that consumes nothing; `asks` is the command that asks, by which the broker names the connection."""
+    return BrokerLink(
+        amqp,
+        name=f"pydbsync {asks}",
+        log=logging.getLogger(f"pydbsync.{asks}"),
+        on_deliveries=lambda deliveries, size_bytes: True,
+        on_lost=lambda error: None,
+    )
+
+
 def check_broker(amqp: AmqpSettings) -> str:
     """Connect and leave again; what the broker calls itself, its cluster's name.
 
     Raises ConfigError if we are refused, SourceError if nobody answers.
     """
-    link = BrokerLink(
-        amqp,
-        name="pydbsync check",
-        log=logging.getLogger("pydbsync.source"),
-        on_deliveries=lambda deliveries, size_bytes: True,
-        on_lost=lambda error: None,
-    )
+    link = link_for_questions(amqp, "check")
     try:
         link.connect(threading.Event())
         return link.cluster_name

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import logging
 import threading
 from collections.abc import Callable, Iterable
 from functools import cached_property
@@ -18,7 +17,7 @@ from pydbsync.engine.routing import router_from
 from pydbsync.errors import ConfigError, PydbsyncError, SourceError, TransientError
 from pydbsync.ops.doctor.grants import Grants, grant_statement, own_grants, role_statement
 from pydbsync.route.router import Router
-from pydbsync.source.link import BrokerLink
+from pydbsync.source.link import BrokerLink, link_for_questions
 from pydbsync.source.management import Management
 
 _T = TypeVar("_T")
@@ -167,13 +166,7 @@ class Examination:
     def _broker(self) -> BrokerLink:
         amqp = self.settings.amqp
         limited = dataclasses.replace(amqp, connect_timeout_s=min(amqp.connect_timeout_s, _CONNECT_S))
-        link = BrokerLink(
-            limited,
-            name="pydbsync doctor",
-            log=logging.getLogger("pydbsync.doctor"),
-            on_deliveries=lambda deliveries, size_bytes: True,
-            on_lost=lambda error: None,
-        )
+        link = link_for_questions(limited, "doctor")
         try:
             link.connect(threading.Event())
         except BaseException:

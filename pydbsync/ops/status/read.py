@@ -28,7 +28,7 @@ from pydbsync.ops.status.facts import (
 )
 from pydbsync.ops.status.kept import read_kept
 from pydbsync.plan.quoting import quote_name
-from pydbsync.source.link import BrokerLink, LinkStopped
+from pydbsync.source.link import BrokerLink, LinkStopped, link_for_questions
 
 ANSWER_S = 4.0
 """A server that takes longer is said to be away."""
@@ -283,10 +283,7 @@ def _ask_broker(settings: Settings, status: Status, depths: dict[str, BrokerQueu
     timer = threading.Timer(ANSWER_S, stop.set)
     timer.daemon = True
     timer.start()
-    link = BrokerLink(
-        settings.amqp, name="pydbsync status", log=logging.getLogger("pydbsync.status"),
-        on_deliveries=lambda deliveries, size_bytes: True, on_lost=lambda error: None,
-    )  # fmt: skip
+    link = link_for_questions(settings.amqp, "status")
     try:
         link.connect(stop)
         for queue in settings.queues:
