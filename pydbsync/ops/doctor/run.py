@@ -15,10 +15,12 @@ from pydbsync.ops.doctor import (
     binlog,
     broker,
     canary,
+    columns,
     conflicts,
     constraints,
     machine,
     maxwell,
+    maxwell_filter,
     named,
     opened,
     own_names,
@@ -52,7 +54,7 @@ GROUPS: Final[Mapping[str, tuple[Check, ...]]] = {
         source.check_heartbeat, source.check_copies,
     ),
     "maxwell": (
-        maxwell.check_flags, maxwell.check_filter, maxwell.check_places, maxwell.check_publishers,
+        maxwell.check_flags, maxwell_filter.check_filter, maxwell.check_places, maxwell.check_publishers,
         maxwell.check_readers, maxwell.check_types,
     ),
     "broker": (
@@ -71,9 +73,8 @@ GROUPS: Final[Mapping[str, tuple[Check, ...]]] = {
     ),
     "tables": (
         named.check_names, own_names.check_own_names, tables.check_writable, tables.check_present, opened.check_opened,
-        tables.check_routes, tables.check_keys,
-        tables.check_columns, tables.check_engines,
-        tables.check_programs, constraints.check_unique_keys, constraints.check_lost_keys,
+        tables.check_routes, tables.check_keys, columns.check_columns, tables.check_engines, tables.check_programs,
+        constraints.check_unique_keys, constraints.check_lost_keys,
         constraints.check_merged, constraints.check_checks, constraints.check_partitions,
         constraints.check_cascades, tables.check_defaults, conflicts.check_conflicts, conflicts.check_numbers,
     ),

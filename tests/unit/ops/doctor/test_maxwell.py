@@ -7,7 +7,8 @@ import pytest
 from pydbsync.config.maxwell_file import read_maxwell_file, read_properties
 from pydbsync.errors import ConfigError
 from pydbsync.model import TableName
-from pydbsync.ops.doctor.maxwell import FLAGS, passes, read_filter
+from pydbsync.ops.doctor.maxwell import FLAGS
+from pydbsync.ops.doctor.maxwell_filter import passes, read_filter
 
 
 def test_properties_are_read_as_java_does() -> None:
