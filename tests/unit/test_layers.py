@@ -208,6 +208,41 @@ def test_classes_and_aliases_are_told_from_constants_and_type_variables() -> Non
     assert names_of_kinds(source) == ["Row", "Row", "Way"]
 
 
+PAGE = ROOT / "docs" / "architecture.md"
+
+
+def names_in_code() -> set[str]:
+    """Of rooms, modules, classes, functions and what classes have."""
+    found = {part for path in MODULES for part in path.relative_to(PACKAGE).with_suffix("").parts}
+    for path in MODULES:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ClassDef | ast.FunctionDef):
+                found.add(node.name)
+            elif isinstance(node, ast.Attribute):
+                found.add(node.attr)
+    return found
+
+
+def test_the_page_about_the_architecture_speaks_of_what_is_there() -> None:
+    text = re.sub(r"```.*?```", "", PAGE.read_text(encoding="utf-8"), flags=re.DOTALL)
+    known = names_in_code()
+    told = re.findall(r"`([^`]+)`", text)
+    folders = (ROOT, *(PACKAGE / room for room in ("", "ops", "ops/capture", "plan", "apply")))
+    assert [name for name in told if "/" in name and not any((folder / name).exists() for folder in folders)] == []
+    words = (name.removesuffix(".py") for name in told if "/" not in name)
+    assert [name for name in words if not set(re.findall(r"\w+", name)) <= known] == []
+
+
+def test_the_page_has_each_folder_in_its_layer() -> None:
+    table = PAGE.read_text(encoding="utf-8").partition("## The folders")[2]
+    told = {
+        name.rstrip("/"): int(layer)
+        for names, layer in re.findall(r"^\| (`.+?`) \| (\d) \|", table, re.MULTILINE)
+        for name in re.findall(r"`([^`]+)`", names)
+    }
+    assert told == {name: layer for name, layer in LAYERS.items() if not name.startswith("__") and name != "cli"}
+
+
 ROOMS_OF_CAPTURE = ("binlog", "history", "rows")
 """Each builds on those before it; publishing on none."""
 
