@@ -32,65 +32,68 @@ _EXIT_UNDONE = 3
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
+    app.command("rehearse")(rehearse_command)
+    app.command()(cutover)
+    app.command()(rollback)
 
-    @app.command("rehearse")
-    def rehearse_command(
-        plan: PlanArgument,
-        back: Annotated[bool, typer.Option("--rollback", help="Rehearse the way back.")] = False,
-        copy: Annotated[bool, typer.Option("--copy", help="Run `pydbsync copy` first, and replay behind it.")] = False,
-        drains: Annotated[int, typer.Option(min=1, help="How often it is measured how long the queues take.")] = 5,
-        verifies: Annotated[int, typer.Option(min=1, help="How often both servers are compared.")] = 2,
-        reports: Annotated[Path, typer.Option(metavar="FOLDER", help="Where the reports go.")] = Path(),
-        output: FormatOption = Format.TEXT,
-        as_json: JsonOption = False,
-    ) -> None:
-        """Everything of a cutover but the switch: how long writing would stop, and what would stop it, as reports
-        in Markdown and HTML. Exit code 1 where something stands against it."""
-        ways = load_ways(plan)
-        command: Command = "rollback" if back else "cutover"
-        wants_json = is_json(output, as_json)
-        if copy:
-            copied = subprocess.run(  # noqa: S603
-                [sys.executable, "-m", "pydbsync", "copy", "--config", str(ways.of(command)[0].config)], check=False,
-                stdout=sys.stderr if wants_json else None,
-            )  # fmt: skip
-            if copied.returncode:
-                raise typer.Exit(copied.returncode)
-        call = call_of(ways, command, ask=lambda question: None, to_stderr=wants_json)
-        found = call.rehearse(drains=drains, verifies=verifies, is_copied=copy)
-        files = write_report(found, reports, f"{ways.plan.name}-rehearsal")
-        if wants_json:
-            print_json(found)
-        else:
-            for text in (*found.stops, *found.notes):
-                typer.echo(f"- {text}")
-            typer.echo(verdict(found))
-            typer.echo(f"reports: {', '.join(str(file) for file in files[-2:])}")
-        raise typer.Exit(_EXIT_ATTENTION if found.stops else 0)
 
-    @app.command()
-    def cutover(
-        plan: PlanArgument,
-        yes: YesOption = False,
-        undo: UndoOption = False,
-        output: FormatOption = Format.TEXT,
-        as_json: JsonOption = False,
-    ) -> None:
-        """Send the applications from the source of a plan to its target, step by step, each with its undo. Exit code 0
-        done, 1 done with something to see to, 3 nothing has changed; after a kill the same call goes on."""
-        _go(plan, "cutover", yes=yes, undo=undo, as_json=is_json(output, as_json))
+def rehearse_command(
+    plan: PlanArgument,
+    back: Annotated[bool, typer.Option("--rollback", help="Rehearse the way back.")] = False,
+    copy: Annotated[bool, typer.Option("--copy", help="Run `pydbsync copy` first, and replay behind it.")] = False,
+    drains: Annotated[int, typer.Option(min=1, help="How often it is measured how long the queues take.")] = 5,
+    verifies: Annotated[int, typer.Option(min=1, help="How often both servers are compared.")] = 2,
+    reports: Annotated[Path, typer.Option(metavar="FOLDER", help="Where the reports go.")] = Path(),
+    output: FormatOption = Format.TEXT,
+    as_json: JsonOption = False,
+) -> None:
+    """Everything of a cutover but the switch: how long writing would stop, and what would stop it, as reports
+    in Markdown and HTML. Exit code 1 where something stands against it."""
+    ways = load_ways(plan)
+    command: Command = "rollback" if back else "cutover"
+    wants_json = is_json(output, as_json)
+    if copy:
+        copied = subprocess.run(  # noqa: S603
+            [sys.executable, "-m", "pydbsync", "copy", "--config", str(ways.of(command)[0].config)], check=False,
+            stdout=sys.stderr if wants_json else None,
+        )  # fmt: skip
+        if copied.returncode:
+            raise typer.Exit(copied.returncode)
+    call = call_of(ways, command, ask=lambda question: None, to_stderr=wants_json)
+    found = call.rehearse(drains=drains, verifies=verifies, is_copied=copy)
+    files = write_report(found, reports, f"{ways.plan.name}-rehearsal")
+    if wants_json:
+        print_json(found)
+    else:
+        for text in (*found.stops, *found.notes):
+            typer.echo(f"- {text}")
+        typer.echo(verdict(found))
+        typer.echo(f"reports: {', '.join(str(file) for file in files[-2:])}")
+    raise typer.Exit(_EXIT_ATTENTION if found.stops else 0)
 
-    @app.command()
-    def rollback(
-        plan: PlanArgument,
-        yes: YesOption = False,
-        undo: UndoOption = False,
-        output: FormatOption = Format.TEXT,
-        as_json: JsonOption = False,
-    ) -> None:
-        """Go back to the server that a cutover has left, with all that was written meanwhile: the same steps the other
-        way."""
-        _go(plan, "rollback", yes=yes, undo=undo, as_json=is_json(output, as_json))
+
+def cutover(
+    plan: PlanArgument,
+    yes: YesOption = False,
+    undo: UndoOption = False,
+    output: FormatOption = Format.TEXT,
+    as_json: JsonOption = False,
+) -> None:
+    """Send the applications from the source of a plan to its target, step by step, each with its undo. Exit code 0
+    done, 1 done with something to see to, 3 nothing has changed; after a kill the same call goes on."""
+    _go(plan, "cutover", yes=yes, undo=undo, as_json=is_json(output, as_json))
+
+
+def rollback(
+    plan: PlanArgument,
+    yes: YesOption = False,
+    undo: UndoOption = False,
+    output: FormatOption = Format.TEXT,
+    as_json: JsonOption = False,
+) -> None:
+    """Go back to the server that a cutover has left, with all that was written meanwhile: the same steps the other
+    way."""
+    _go(plan, "rollback", yes=yes, undo=undo, as_json=is_json(output, as_json))
 
 
 def _go(path: Path, command: Command, *, yes: bool, undo: bool, as_json: bool) -> None:

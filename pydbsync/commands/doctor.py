@@ -32,51 +32,51 @@ from pydbsync.ops.doctor.show import show_report
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
+    app.command()(doctor)
 
-    @app.command()
-    def doctor(
-        config: Annotated[list[Path] | None, typer.Option("--config", help="Configuration, .py or .yaml.")] = None,
-        only: Annotated[
-            list[str] | None,
-            typer.Option(metavar="GROUP", help="Only this group of checks, such as broker; repeatable."),
-        ] = None,
-        skip: Annotated[
-            list[str] | None, typer.Option(metavar="GROUP", help="Not this group of checks; repeatable.")
-        ] = None,
-        quiet: Annotated[bool, typer.Option("--quiet", help="Leave out what is well.")] = False,
-        strict: Annotated[bool, typer.Option(help="What cannot be looked at counts as a warning.")] = False,
-        timeout_s: Annotated[
-            float, typer.Option("--timeout", min=1, help="Longest time for the checks of a group, seconds.")
-        ] = 30,
-        maxwell: MaxwellOption = None,
-        watch_stream: Annotated[
-            float,
-            typer.Option(
-                metavar="SECONDS",
-                min=0,
-                help="Look at what is published for so long, by a queue of its own that goes again; 0 declares"
-                " nothing.",
-            ),
-        ] = 0,
-        canary: Annotated[
-            bool, typer.Option("--canary", help="Write one row of every type at the source, and see how it arrives.")
-        ] = False,
-        canary_wait: Annotated[float, typer.Option(min=1, help="Longest way of the canary, seconds.")] = 30,
-        output: FormatOption = Format.TEXT,
-        as_json: JsonOption = False,
-    ) -> None:
-        """Look at source, broker, target and state, and say what is wrong and how it is mended; nothing is changed.
-        Exit
-        code 0 well, 1 warnings, 2 errors. Several --config are also held against each other."""
-        options = _Options(only or [], skip or [], timeout_s, maxwell, watch_stream, canary_wait if canary else 0)
-        report = _all_examined(config or [CONFIG], options)
-        if is_json(output, as_json):
-            print_json(
-                {"exit_code": report.exit_code(strict=strict), "findings": report.findings, "seconds": report.seconds}
-            )
-        else:
-            show_report(report, text_console(), quiet=quiet)
-        raise typer.Exit(report.exit_code(strict=strict))
+
+def doctor(
+    config: Annotated[list[Path] | None, typer.Option("--config", help="Configuration, .py or .yaml.")] = None,
+    only: Annotated[
+        list[str] | None,
+        typer.Option(metavar="GROUP", help="Only this group of checks, such as broker; repeatable."),
+    ] = None,
+    skip: Annotated[
+        list[str] | None, typer.Option(metavar="GROUP", help="Not this group of checks; repeatable.")
+    ] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Leave out what is well.")] = False,
+    strict: Annotated[bool, typer.Option(help="What cannot be looked at counts as a warning.")] = False,
+    timeout_s: Annotated[
+        float, typer.Option("--timeout", min=1, help="Longest time for the checks of a group, seconds.")
+    ] = 30,
+    maxwell: MaxwellOption = None,
+    watch_stream: Annotated[
+        float,
+        typer.Option(
+            metavar="SECONDS",
+            min=0,
+            help="Look at what is published for so long, by a queue of its own that goes again; 0 declares nothing.",
+        ),
+    ] = 0,
+    canary: Annotated[
+        bool, typer.Option("--canary", help="Write one row of every type at the source, and see how it arrives.")
+    ] = False,
+    canary_wait: Annotated[float, typer.Option(min=1, help="Longest way of the canary, seconds.")] = 30,
+    output: FormatOption = Format.TEXT,
+    as_json: JsonOption = False,
+) -> None:
+    """Look at source, broker, target and state, and say what is wrong and how it is mended; nothing is changed.
+    Exit
+    code 0 well, 1 warnings, 2 errors. Several --config are also held against each other."""
+    options = _Options(only or [], skip or [], timeout_s, maxwell, watch_stream, canary_wait if canary else 0)
+    report = _all_examined(config or [CONFIG], options)
+    if is_json(output, as_json):
+        print_json(
+            {"exit_code": report.exit_code(strict=strict), "findings": report.findings, "seconds": report.seconds}
+        )
+    else:
+        show_report(report, text_console(), quiet=quiet)
+    raise typer.Exit(report.exit_code(strict=strict))
 
 
 class _Options(NamedTuple):

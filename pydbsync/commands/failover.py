@@ -21,69 +21,70 @@ from pydbsync.ops.cutover.work import CutoverWork, StepFailed
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
+    app.command()(failover)
 
-    @app.command()
-    def failover(
-        plan: Annotated[
-            Path | None, typer.Argument(metavar="PLAN", help="The plan, .yaml or .py; a drill on the lab needs none.")
-        ] = None,
-        yes: YesOption = False,
-        undo: UndoOption = False,
-        dry_run: Annotated[
-            bool, typer.Option("--dry-run", help="Say what the target has and lacks now, and change nothing.")
-        ] = False,
-        drill: Annotated[
-            bool,
-            typer.Option(
-                "--drill",
-                help="Kill a source of the lab, or of a plan for drills, and try both endings: all of it is checked.",
-            ),
-        ] = False,
-        returned: Annotated[
-            bool, typer.Option("--returned", help="The old source is back: close it, and list what the target lacks.")
-        ] = False,
-        carry_over: Annotated[
-            str | None,
-            typer.Option(
-                metavar="policies|source|target|ask",
-                help="Write that at the target; where both changed a row, this one wins, or `conflicts` decides.",
-            ),
-        ] = None,
-        undo_old: Annotated[bool, typer.Option("--undo-old", help="Take it back at the old source.")] = False,
-        follow: Annotated[bool, typer.Option("--follow", help="Have the old source follow the target.")] = False,
-        leave_queues: Annotated[
-            bool,
-            typer.Option(
-                "--leave-queues", help="The broker is dead too: what it holds is listed when the old source is back."
-            ),
-        ] = False,
-        back: Annotated[bool, typer.Option("--back", help="The server that a cutover went to is dead.")] = False,
-        output: FormatOption = Format.TEXT,
-        as_json: JsonOption = False,
-    ) -> None:
-        """Open the target of a source that is dead, with all that has arrived; with --returned settle what the
-        old source has beyond that. Exit code 1 where changes are left to be settled."""
-        wants_json = is_json(output, as_json)
-        if drill:
-            raise typer.Exit(run_drill(plan, yes=yes, as_json=wants_json))
-        if plan is None:
-            raise OperationError("which plan? Only --drill does without one")
-        ways = load_ways(plan)
-        call = call_of(ways, "failover", ask=asking("failover", yes=yes), to_stderr=wants_json, is_back=back)
-        if dry_run:
-            _print(call.look(_look), as_json=wants_json)
-            raise typer.Exit(0)
-        if returned:
-            raise typer.Exit(_settle(call, _policy(carry_over), undo_old, follow, yes=yes, as_json=wants_json))
-        if carry_over or undo_old or follow:
-            raise OperationError("--carry-over, --undo-old and --follow belong to --returned")
-        with ended("failover", undo=undo):
-            found = call.failover(undo=undo, leaves_queues=leave_queues)
-        if wants_json:
-            print_json(found)
-        else:
-            show(found)
-        raise typer.Exit(1 if found.problems else 0)
+
+def failover(
+    plan: Annotated[
+        Path | None, typer.Argument(metavar="PLAN", help="The plan, .yaml or .py; a drill on the lab needs none.")
+    ] = None,
+    yes: YesOption = False,
+    undo: UndoOption = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what the target has and lacks now, and change nothing.")
+    ] = False,
+    drill: Annotated[
+        bool,
+        typer.Option(
+            "--drill",
+            help="Kill a source of the lab, or of a plan for drills, and try both endings: all of it is checked.",
+        ),
+    ] = False,
+    returned: Annotated[
+        bool, typer.Option("--returned", help="The old source is back: close it, and list what the target lacks.")
+    ] = False,
+    carry_over: Annotated[
+        str | None,
+        typer.Option(
+            metavar="policies|source|target|ask",
+            help="Write that at the target; where both changed a row, this one wins, or `conflicts` decides.",
+        ),
+    ] = None,
+    undo_old: Annotated[bool, typer.Option("--undo-old", help="Take it back at the old source.")] = False,
+    follow: Annotated[bool, typer.Option("--follow", help="Have the old source follow the target.")] = False,
+    leave_queues: Annotated[
+        bool,
+        typer.Option(
+            "--leave-queues", help="The broker is dead too: what it holds is listed when the old source is back."
+        ),
+    ] = False,
+    back: Annotated[bool, typer.Option("--back", help="The server that a cutover went to is dead.")] = False,
+    output: FormatOption = Format.TEXT,
+    as_json: JsonOption = False,
+) -> None:
+    """Open the target of a source that is dead, with all that has arrived; with --returned settle what the
+    old source has beyond that. Exit code 1 where changes are left to be settled."""
+    wants_json = is_json(output, as_json)
+    if drill:
+        raise typer.Exit(run_drill(plan, yes=yes, as_json=wants_json))
+    if plan is None:
+        raise OperationError("which plan? Only --drill does without one")
+    ways = load_ways(plan)
+    call = call_of(ways, "failover", ask=asking("failover", yes=yes), to_stderr=wants_json, is_back=back)
+    if dry_run:
+        _print(call.look(_look), as_json=wants_json)
+        raise typer.Exit(0)
+    if returned:
+        raise typer.Exit(_settle(call, _policy(carry_over), undo_old, follow, yes=yes, as_json=wants_json))
+    if carry_over or undo_old or follow:
+        raise OperationError("--carry-over, --undo-old and --follow belong to --returned")
+    with ended("failover", undo=undo):
+        found = call.failover(undo=undo, leaves_queues=leave_queues)
+    if wants_json:
+        print_json(found)
+    else:
+        show(found)
+    raise typer.Exit(1 if found.problems else 0)
 
 
 def _policy(text: str | None) -> Preference | None:

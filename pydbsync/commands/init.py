@@ -33,52 +33,51 @@ _MYSQL, _AMQP = 3306, 5672
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
+    app.command()(init)
 
-    @app.command()
-    def init(
-        file: Annotated[Path, typer.Option(help="File to write, .py or .yaml; nothing is written over.")] = CONFIG,
-        maxwell: MaxwellOption = None,
-        target: Annotated[
-            str | None, typer.Option(metavar="URL", help="Target, such as mysql://user:password@host:3306.")
-        ] = None,
-        source: Annotated[str | None, typer.Option(metavar="URL", help="Source, in the same way.")] = None,
-        rabbitmq: Annotated[
-            str | None, typer.Option(metavar="URL", help="RabbitMQ, such as amqp://user:password@host:5672/vhost.")
-        ] = None,
-        exchange: Annotated[
-            str | None, typer.Option(help="Exchange that Maxwell publishes to [default: maxwell].")
-        ] = None,
-        queue: Annotated[str, typer.Option(help="Queue that is made for the worker.")] = "pydbsync",
-        routing_key: Annotated[
-            list[str] | None,
-            typer.Option("--routing-key", help="What the queue is bound by; repeatable [default: #, everything]."),
-        ] = None,
-        connect: Annotated[bool, typer.Option(help="Try the connections and rights afterwards.")] = True,
-    ) -> None:
-        """Write a commented configuration from a few answers; passwords stay in the environment. Exit code 0 well, 1
-        or 2
-        as doctor finds the servers."""
-        if file.exists():
-            raise OperationError(f"{file} exists, and init writes over nothing: name another file with --file")
-        given = read_maxwell_file(maxwell) if maxwell else None
-        at_source, at_rabbitmq = places_of_maxwell(given) if given else (None, None)
-        if source:
-            at_source = read_place(source, scheme="mysql", port=_MYSQL, option="--source")
-        if rabbitmq:
-            at_rabbitmq = read_place(rabbitmq, scheme="amqp", port=_AMQP, option="--rabbitmq")
-        answers = Answers(
-            target=read_place(target, scheme="mysql", port=_MYSQL, option="--target")
-            if target
-            else _ask("--target", "target (where changes are written)", "mysql", _MYSQL),
-            rabbitmq=at_rabbitmq or _ask("--rabbitmq", "RabbitMQ", "amqp", _AMQP),
-            source=at_source or (_ask_source() if sys.stdin.isatty() else None),
-            exchange=exchange or (given["rabbitmq_exchange"] if given else "maxwell"),
-            queue=queue,
-            routing_keys=tuple(routing_key or ["#"]),
-            maxwell_database=given["schema_database"] if given else "maxwell",
-        )
-        write_new(file, rendered(answers, as_yaml=file.suffix.lower() in (".yaml", ".yml")))
-        raise typer.Exit(_tell(file, answers, given, connect=connect))
+
+def init(
+    file: Annotated[Path, typer.Option(help="File to write, .py or .yaml; nothing is written over.")] = CONFIG,
+    maxwell: MaxwellOption = None,
+    target: Annotated[
+        str | None, typer.Option(metavar="URL", help="Target, such as mysql://user:password@host:3306.")
+    ] = None,
+    source: Annotated[str | None, typer.Option(metavar="URL", help="Source, in the same way.")] = None,
+    rabbitmq: Annotated[
+        str | None, typer.Option(metavar="URL", help="RabbitMQ, such as amqp://user:password@host:5672/vhost.")
+    ] = None,
+    exchange: Annotated[str | None, typer.Option(help="Exchange that Maxwell publishes to [default: maxwell].")] = None,
+    queue: Annotated[str, typer.Option(help="Queue that is made for the worker.")] = "pydbsync",
+    routing_key: Annotated[
+        list[str] | None,
+        typer.Option("--routing-key", help="What the queue is bound by; repeatable [default: #, everything]."),
+    ] = None,
+    connect: Annotated[bool, typer.Option(help="Try the connections and rights afterwards.")] = True,
+) -> None:
+    """Write a commented configuration from a few answers; passwords stay in the environment. Exit code 0 well, 1
+    or 2
+    as doctor finds the servers."""
+    if file.exists():
+        raise OperationError(f"{file} exists, and init writes over nothing: name another file with --file")
+    given = read_maxwell_file(maxwell) if maxwell else None
+    at_source, at_rabbitmq = places_of_maxwell(given) if given else (None, None)
+    if source:
+        at_source = read_place(source, scheme="mysql", port=_MYSQL, option="--source")
+    if rabbitmq:
+        at_rabbitmq = read_place(rabbitmq, scheme="amqp", port=_AMQP, option="--rabbitmq")
+    answers = Answers(
+        target=read_place(target, scheme="mysql", port=_MYSQL, option="--target")
+        if target
+        else _ask("--target", "target (where changes are written)", "mysql", _MYSQL),
+        rabbitmq=at_rabbitmq or _ask("--rabbitmq", "RabbitMQ", "amqp", _AMQP),
+        source=at_source or (_ask_source() if sys.stdin.isatty() else None),
+        exchange=exchange or (given["rabbitmq_exchange"] if given else "maxwell"),
+        queue=queue,
+        routing_keys=tuple(routing_key or ["#"]),
+        maxwell_database=given["schema_database"] if given else "maxwell",
+    )
+    write_new(file, rendered(answers, as_yaml=file.suffix.lower() in (".yaml", ".yml")))
+    raise typer.Exit(_tell(file, answers, given, connect=connect))
 
 
 def _tell(file: Path, answers: Answers, given: dict[str, str] | None, *, connect: bool) -> int:

@@ -26,55 +26,57 @@ DdlOption = Annotated[
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
+    app.command()(pause)
+    app.command()(resume)
 
-    @app.command()
-    def pause(
-        queues: QueuesArgument = None,
-        every: EveryOption = False,
-        ddl: DdlOption = None,
-        reason: Annotated[str, typer.Option(help="Why; it is kept.")] = "",
-        config: ConfigOption = CONFIG,
-    ) -> None:
-        """Have workers wait, or park the schema changes of a table, until `resume`; without a name, list pauses."""
-        settings, log = open_settings(config, "pause", require=("db_info",))
-        with contextlib.closing(_open(settings, log)) as desk:
-            if not queues and not every and not ddl:
-                found = desk.all()
-                for each in found:
-                    typer.echo(each)
-                if not found:
-                    typer.echo("nothing is paused")
-                return
-            for stream, tables in _meant(settings, queues, every, ddl):
-                added = desk.add(stream, tables, reason=reason)
-                typer.echo(f"{_name(stream, tables)}: {'paused' if added else 'was paused already'}")
 
-    @app.command()
-    def resume(
-        queues: QueuesArgument = None,
-        every: EveryOption = False,
-        ddl: DdlOption = None,
-        config: ConfigOption = CONFIG,
-    ) -> None:
-        """End what `pause` began; of a table's schema changes, apply what waits. Exit code 1 if some of it stays."""
-        settings, log = open_settings(config, "resume", require=("db_info",))
-        meant = _meant(settings, queues, every, ddl)
-        if not meant:
-            raise OperationError("name a queue, --every-queue or --ddl TABLE; `pydbsync pause` lists what is paused")
-        with contextlib.closing(_open(settings, log)) as desk:
-            for stream, tables in meant:
-                removed = desk.remove(stream, tables)
-                typer.echo(f"{_name(stream, tables)}: {'goes on' if removed else 'was not paused'}")
-        globs = tuple(tables for _, tables in meant if tables)
-        if globs:
-            with contextlib.closing(open_desk(settings, log)) as parked:
-                waited = apply_what_waits(parked, Selection(tables=globs))
-            typer.echo(f"{waited.applied:,} that waited were applied")
-            for each in waited.refused[:1]:
-                typer.echo(f"{each.id}: stays parked: {each.detail}")
-            if refused := len(waited.refused):
-                typer.echo(f"{refused:,} stay parked: look at them with `pydbsync parked list`, then `parked retry`")
-                raise typer.Exit(1)
+def pause(
+    queues: QueuesArgument = None,
+    every: EveryOption = False,
+    ddl: DdlOption = None,
+    reason: Annotated[str, typer.Option(help="Why; it is kept.")] = "",
+    config: ConfigOption = CONFIG,
+) -> None:
+    """Have workers wait, or park the schema changes of a table, until `resume`; without a name, list pauses."""
+    settings, log = open_settings(config, "pause", require=("db_info",))
+    with contextlib.closing(_open(settings, log)) as desk:
+        if not queues and not every and not ddl:
+            found = desk.all()
+            for each in found:
+                typer.echo(each)
+            if not found:
+                typer.echo("nothing is paused")
+            return
+        for stream, tables in _meant(settings, queues, every, ddl):
+            added = desk.add(stream, tables, reason=reason)
+            typer.echo(f"{_name(stream, tables)}: {'paused' if added else 'was paused already'}")
+
+
+def resume(
+    queues: QueuesArgument = None,
+    every: EveryOption = False,
+    ddl: DdlOption = None,
+    config: ConfigOption = CONFIG,
+) -> None:
+    """End what `pause` began; of a table's schema changes, apply what waits. Exit code 1 if some of it stays."""
+    settings, log = open_settings(config, "resume", require=("db_info",))
+    meant = _meant(settings, queues, every, ddl)
+    if not meant:
+        raise OperationError("name a queue, --every-queue or --ddl TABLE; `pydbsync pause` lists what is paused")
+    with contextlib.closing(_open(settings, log)) as desk:
+        for stream, tables in meant:
+            removed = desk.remove(stream, tables)
+            typer.echo(f"{_name(stream, tables)}: {'goes on' if removed else 'was not paused'}")
+    globs = tuple(tables for _, tables in meant if tables)
+    if globs:
+        with contextlib.closing(open_desk(settings, log)) as parked:
+            waited = apply_what_waits(parked, Selection(tables=globs))
+        typer.echo(f"{waited.applied:,} that waited were applied")
+        for each in waited.refused[:1]:
+            typer.echo(f"{each.id}: stays parked: {each.detail}")
+        if refused := len(waited.refused):
+            typer.echo(f"{refused:,} stay parked: look at them with `pydbsync parked list`, then `parked retry`")
+            raise typer.Exit(1)
 
 
 def _meant(settings: Settings, queues: list[str] | None, every: bool, ddl: list[str] | None) -> list[tuple[str, str]]:

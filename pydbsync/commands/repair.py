@@ -42,72 +42,73 @@ _REFUSED_SHOWN = 20
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
+    app.command()(repair)
 
-    @app.command()
-    def repair(
-        context: typer.Context,
-        plan: Annotated[
-            Path | None, typer.Option(help="The plan (SQL): written with --report, else read and applied.")
-        ] = None,
-        config: ConfigOption = CONFIG,
-        report: Annotated[Path | None, typer.Option(help="Make the plan from this report of verify.")] = None,
-        yes: YesOption = False,
-        undo: Annotated[bool, typer.Option("--undo", help="Put back what the plan changed.")] = False,
-        unproven: Annotated[
-            bool, typer.Option(help="Repair rows too of which it is not known whether a change is on its way.")
-        ] = False,
-        tables: TablesOption = None,
-        exclude: ExcludeOption = None,
-        where: WhereOption = None,
-        explain: Annotated[bool, typer.Option(help="Say what would be done with each table, and do nothing.")] = False,
-        transaction_rows: Annotated[int, typer.Option(min=1, help="Rows of one transaction at most.")] = 100,
-        rate: RateOption = 0,
-        max_threads_running: ThreadsOption = 0,
-        max_lag_s: LagOption = 0,
-        wait_s: WaitOption = 600,
-        stall_s: StallOption = 10,
-        stream: CheckpointOption = None,
-    ) -> None:
-        """Make rows that verify found to differ equal again, by a plan that can be read, applied and undone.
 
-        Exit code 0 if all rows are as wanted, 1 if some are not or were left out, 2 if it could not be done.
-        """
-        if report is not None and undo:
-            raise OperationError("--undo takes back a plan that was applied; it goes without --report")
-        settings, log = open_settings(config, "repair")
-        if settings.sink is not None:
-            run_sink_tool(
-                context, settings, log, "repair", tables=tables or (), exclude=exclude or (),
-                stream=stream[0] if stream else None, wait_s=wait_s,
-                as_json=False,
-            )  # fmt: skip
-        if plan is None:
-            raise OperationError("--plan is missing: the file that the plan is written to, or read from")
-        if report is None and (tables or exclude or where):
-            raise OperationError("--tables, --exclude and --where choose what is planned; they go with --report")
-        options = RepairOptions(
-            settle=SettleOptions(wait_s=wait_s, stall_s=stall_s),
-            limits=LoadLimits(threads_running=max_threads_running, lag_s=max_lag_s, rows_per_s=rate),
-            group_rows=transaction_rows,
-            takes_unproven=unproven,
-            choice=Choice(tuple(tables or ()), tuple(exclude or ()), read_conditions(where)),
-            streams=tuple(stream or ()),
-        )
-        with (
-            contextlib.nullcontext(Told("repair", "", "rows")) if explain else telling(settings, "repair") as told,
-            Repair(settings, options, stop=stop_on_signals(), log=log) as worker,
-        ):
-            told.says("undoing a plan" if undo else "planning" if report is not None else "applying a plan")
-            try:
-                if explain:
-                    code = _explain(worker, report, plan)
-                else:
-                    code = _run(worker, settings, plan, report, yes=yes, undo=undo)
-            except TransientError as exc:
-                typer.echo(f"repair: {exc}; run it again with the plan to go on", err=True)
-                code = EXIT_UNKNOWN
-            told.row.exit_code = code
-        raise typer.Exit(code)
+def repair(
+    context: typer.Context,
+    plan: Annotated[
+        Path | None, typer.Option(help="The plan (SQL): written with --report, else read and applied.")
+    ] = None,
+    config: ConfigOption = CONFIG,
+    report: Annotated[Path | None, typer.Option(help="Make the plan from this report of verify.")] = None,
+    yes: YesOption = False,
+    undo: Annotated[bool, typer.Option("--undo", help="Put back what the plan changed.")] = False,
+    unproven: Annotated[
+        bool, typer.Option(help="Repair rows too of which it is not known whether a change is on its way.")
+    ] = False,
+    tables: TablesOption = None,
+    exclude: ExcludeOption = None,
+    where: WhereOption = None,
+    explain: Annotated[bool, typer.Option(help="Say what would be done with each table, and do nothing.")] = False,
+    transaction_rows: Annotated[int, typer.Option(min=1, help="Rows of one transaction at most.")] = 100,
+    rate: RateOption = 0,
+    max_threads_running: ThreadsOption = 0,
+    max_lag_s: LagOption = 0,
+    wait_s: WaitOption = 600,
+    stall_s: StallOption = 10,
+    stream: CheckpointOption = None,
+) -> None:
+    """Make rows that verify found to differ equal again, by a plan that can be read, applied and undone.
+
+    Exit code 0 if all rows are as wanted, 1 if some are not or were left out, 2 if it could not be done.
+    """
+    if report is not None and undo:
+        raise OperationError("--undo takes back a plan that was applied; it goes without --report")
+    settings, log = open_settings(config, "repair")
+    if settings.sink is not None:
+        run_sink_tool(
+            context, settings, log, "repair", tables=tables or (), exclude=exclude or (),
+            stream=stream[0] if stream else None, wait_s=wait_s,
+            as_json=False,
+        )  # fmt: skip
+    if plan is None:
+        raise OperationError("--plan is missing: the file that the plan is written to, or read from")
+    if report is None and (tables or exclude or where):
+        raise OperationError("--tables, --exclude and --where choose what is planned; they go with --report")
+    options = RepairOptions(
+        settle=SettleOptions(wait_s=wait_s, stall_s=stall_s),
+        limits=LoadLimits(threads_running=max_threads_running, lag_s=max_lag_s, rows_per_s=rate),
+        group_rows=transaction_rows,
+        takes_unproven=unproven,
+        choice=Choice(tuple(tables or ()), tuple(exclude or ()), read_conditions(where)),
+        streams=tuple(stream or ()),
+    )
+    with (
+        contextlib.nullcontext(Told("repair", "", "rows")) if explain else telling(settings, "repair") as told,
+        Repair(settings, options, stop=stop_on_signals(), log=log) as worker,
+    ):
+        told.says("undoing a plan" if undo else "planning" if report is not None else "applying a plan")
+        try:
+            if explain:
+                code = _explain(worker, report, plan)
+            else:
+                code = _run(worker, settings, plan, report, yes=yes, undo=undo)
+        except TransientError as exc:
+            typer.echo(f"repair: {exc}; run it again with the plan to go on", err=True)
+            code = EXIT_UNKNOWN
+        told.row.exit_code = code
+    raise typer.Exit(code)
 
 
 def _run(worker: Repair, settings: Settings, path: Path, report: Path | None, *, yes: bool, undo: bool) -> int:

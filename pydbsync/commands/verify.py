@@ -51,100 +51,99 @@ _CONTINUOUS_RATE = 2000.0
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
+    app.command()(verify)
 
-    @app.command()
-    def verify(
-        context: typer.Context,
-        config: ConfigOption = CONFIG,
-        tables: TablesOption = None,
-        exclude: ExcludeOption = None,
-        where: WhereOption = None,
-        ignore_columns: Annotated[
-            list[str] | None,
-            typer.Option(metavar="COLUMN", help="Not these columns, 'note' or 'shop.orders.note'; repeatable."),
-        ] = None,
-        jobs: Annotated[int, typer.Option(min=1, max=64, help="Tables that are compared at the same time.")] = 1,
-        explain: Annotated[bool, typer.Option(help="Say what would be done with each table, and do nothing.")] = False,
-        data_only: Annotated[bool, typer.Option(help="Rows alone, not the structure.")] = False,
-        sample: Annotated[float, typer.Option(min=0, max=100, help="Share of the chunks to compare, percent.")] = 100,
-        since: Annotated[
-            str | None,
-            typer.Option(
-                metavar="COLUMN=TIME", help="Only rows whose column is at or after it, in UTC or with an offset."
-            ),
-        ] = None,
-        shared_target: Annotated[
-            bool, typer.Option(help="Other sources write to the target's tables too: its own rows are no difference.")
-        ] = False,
-        continuous: Annotated[bool, typer.Option(help="Round after round until stopped, at a low rate.")] = False,
-        rate: Annotated[
-            float | None,
-            typer.Option(min=0, help=f"Rows a second; 0 is no limit (continuous: {_CONTINUOUS_RATE:g})."),
-        ] = None,
-        limit: Annotated[int, typer.Option(min=0, help="Rows that are shown of each table.")] = 20,
-        max_differences: Annotated[int, typer.Option(min=1, help="Leave a table when it has so many.")] = 10_000,
-        output: FormatOption = Format.TEXT,
-        as_json: JsonOption = False,
-        report: Annotated[
-            Path | None, typer.Option(help="Write a report (JSON) here; an unfinished one is gone on with.")
-        ] = None,
-        restart: Annotated[bool, typer.Option(help="Begin anew, whatever the report holds.")] = False,
-        max_threads_running: ThreadsOption = 0,
-        max_lag_s: LagOption = 0,
-        chunk_s: ChunkOption = 0.5,
-        wait_s: WaitOption = 600,
-        stall_s: StallOption = 10,
-        stream: CheckpointOption = None,
-    ) -> None:
-        """Compare source and target, structure and rows: exit code 0 equal, 1 different, 2 could not be compared."""
-        settings, log = open_settings(config, "verify")
-        if settings.sink is not None:
-            run_sink_tool(
-                context, settings, log, "verify", tables=tables or (), exclude=exclude or (),
-                stream=stream[0] if stream else None, wait_s=wait_s,
-                as_json=is_json(output, as_json),
-            )  # fmt: skip
-        rows_per_s = rate if rate is not None else (_CONTINUOUS_RATE if continuous else 0.0)
-        options = VerifyOptions(
-            tables=tuple(tables or ()),
-            exclude=tuple(exclude or ()),
-            ignored=tuple(ignore_columns or ()),
-            jobs=jobs,
-            compare=CompareOptions(
-                chunk_s=chunk_s,
-                sample_percent=sample,
-                since=read_since(since),
-                where=read_conditions(where),
-                max_differences=max_differences,
-            ),
-            settle=SettleOptions(wait_s=wait_s, stall_s=stall_s),
-            limits=LoadLimits(threads_running=max_threads_running, lag_s=max_lag_s, rows_per_s=rows_per_s),
-            data_only=data_only,
-            is_shared=shared_target,
-            streams=tuple(stream or ()),
-            report=report,
-            restart=restart,
-            continuous=continuous,
-        )
-        stop = stop_on_signals()
-        if explain:
-            for line in Verification(settings, options, stop=stop, log=log).explain():
-                typer.echo(line)
-            raise typer.Exit(0)
-        # A cut-over that builds on the last comparison asks for one of all rows.
-        name = "part" if tables or exclude or ignore_columns or where or since or sample < 100 else ""
-        with telling(settings, "verify", name=name) as told, LiveTables(Console(stderr=True)) as live:
-            progress = ToldTables(told, live.update)
-            verification = Verification(settings, options, stop=stop, log=log, on_progress=progress.update)
-            told.look = lambda: progress.look(verification.report)
-            try:
-                found = verification.run()
-            except TransientError as exc:
-                typer.echo(f"verify: {exc}; run it again to go on", err=True)
-                raise typer.Exit(EXIT_UNKNOWN) from exc
-            progress.ended(found)
-        show(found, limit, as_json=is_json(output, as_json))
-        raise typer.Exit(found.exit_code())
+
+def verify(
+    context: typer.Context,
+    config: ConfigOption = CONFIG,
+    tables: TablesOption = None,
+    exclude: ExcludeOption = None,
+    where: WhereOption = None,
+    ignore_columns: Annotated[
+        list[str] | None,
+        typer.Option(metavar="COLUMN", help="Not these columns, 'note' or 'shop.orders.note'; repeatable."),
+    ] = None,
+    jobs: Annotated[int, typer.Option(min=1, max=64, help="Tables that are compared at the same time.")] = 1,
+    explain: Annotated[bool, typer.Option(help="Say what would be done with each table, and do nothing.")] = False,
+    data_only: Annotated[bool, typer.Option(help="Rows alone, not the structure.")] = False,
+    sample: Annotated[float, typer.Option(min=0, max=100, help="Share of the chunks to compare, percent.")] = 100,
+    since: Annotated[
+        str | None,
+        typer.Option(metavar="COLUMN=TIME", help="Only rows whose column is at or after it, in UTC or with an offset."),
+    ] = None,
+    shared_target: Annotated[
+        bool, typer.Option(help="Other sources write to the target's tables too: its own rows are no difference.")
+    ] = False,
+    continuous: Annotated[bool, typer.Option(help="Round after round until stopped, at a low rate.")] = False,
+    rate: Annotated[
+        float | None,
+        typer.Option(min=0, help=f"Rows a second; 0 is no limit (continuous: {_CONTINUOUS_RATE:g})."),
+    ] = None,
+    limit: Annotated[int, typer.Option(min=0, help="Rows that are shown of each table.")] = 20,
+    max_differences: Annotated[int, typer.Option(min=1, help="Leave a table when it has so many.")] = 10_000,
+    output: FormatOption = Format.TEXT,
+    as_json: JsonOption = False,
+    report: Annotated[
+        Path | None, typer.Option(help="Write a report (JSON) here; an unfinished one is gone on with.")
+    ] = None,
+    restart: Annotated[bool, typer.Option(help="Begin anew, whatever the report holds.")] = False,
+    max_threads_running: ThreadsOption = 0,
+    max_lag_s: LagOption = 0,
+    chunk_s: ChunkOption = 0.5,
+    wait_s: WaitOption = 600,
+    stall_s: StallOption = 10,
+    stream: CheckpointOption = None,
+) -> None:
+    """Compare source and target, structure and rows: exit code 0 equal, 1 different, 2 could not be compared."""
+    settings, log = open_settings(config, "verify")
+    if settings.sink is not None:
+        run_sink_tool(
+            context, settings, log, "verify", tables=tables or (), exclude=exclude or (),
+            stream=stream[0] if stream else None, wait_s=wait_s,
+            as_json=is_json(output, as_json),
+        )  # fmt: skip
+    rows_per_s = rate if rate is not None else (_CONTINUOUS_RATE if continuous else 0.0)
+    options = VerifyOptions(
+        tables=tuple(tables or ()),
+        exclude=tuple(exclude or ()),
+        ignored=tuple(ignore_columns or ()),
+        jobs=jobs,
+        compare=CompareOptions(
+            chunk_s=chunk_s,
+            sample_percent=sample,
+            since=read_since(since),
+            where=read_conditions(where),
+            max_differences=max_differences,
+        ),
+        settle=SettleOptions(wait_s=wait_s, stall_s=stall_s),
+        limits=LoadLimits(threads_running=max_threads_running, lag_s=max_lag_s, rows_per_s=rows_per_s),
+        data_only=data_only,
+        is_shared=shared_target,
+        streams=tuple(stream or ()),
+        report=report,
+        restart=restart,
+        continuous=continuous,
+    )
+    stop = stop_on_signals()
+    if explain:
+        for line in Verification(settings, options, stop=stop, log=log).explain():
+            typer.echo(line)
+        raise typer.Exit(0)
+    # A cut-over that builds on the last comparison asks for one of all rows.
+    name = "part" if tables or exclude or ignore_columns or where or since or sample < 100 else ""
+    with telling(settings, "verify", name=name) as told, LiveTables(Console(stderr=True)) as live:
+        progress = ToldTables(told, live.update)
+        verification = Verification(settings, options, stop=stop, log=log, on_progress=progress.update)
+        told.look = lambda: progress.look(verification.report)
+        try:
+            found = verification.run()
+        except TransientError as exc:
+            typer.echo(f"verify: {exc}; run it again to go on", err=True)
+            raise typer.Exit(EXIT_UNKNOWN) from exc
+        progress.ended(found)
+    show(found, limit, as_json=is_json(output, as_json))
+    raise typer.Exit(found.exit_code())
 
 
 def read_since(text: str | None) -> Since | None:
