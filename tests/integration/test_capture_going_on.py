@@ -140,7 +140,7 @@ def test_a_binlog_that_was_reset_and_reaches_past_the_place_is_not_taken_for_the
 def test_a_binlog_that_is_reset_while_it_is_read_ends_capture(
     shop: Endpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pydbsync.ops.capture.capture._HOLD_S", 0.0)
+    monkeypatch.setattr("pydbsync.ops.capture.session._HOLD_S", 0.0)
     shop.query(reset(shop))
     row = "INSERT INTO shop.t VALUES ({}, REPEAT('v', 200))"
     run(shop, [row.format(0)])
