@@ -18,7 +18,6 @@ class Terminal:
 
     def __init__(self, *, log: logging.Logger, console: Console, live: bool) -> None:
         self._log = log
-        self._console = console
         self._live = Live(console=console, auto_refresh=False, transient=True) if live else None
         self._shown_at = 0.0
         self._shown: dict[str, tuple[float, int]] = {}

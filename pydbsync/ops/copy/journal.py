@@ -70,7 +70,6 @@ class CopyJournal:
     """The four tables. Methods with a connection write as part of its running transaction."""
 
     def __init__(self, schema: str) -> None:
-        self._schema = schema
         self._runs, self._tables, self._chunks, self._made = (
             f"{quote_name(schema)}.{quote_name(name)}" for name in _TABLES
         )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-import logging
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import TypeAlias
@@ -58,14 +57,12 @@ class Planner:
         servers: Servers,
         settler: Settler,
         *,
-        log: logging.Logger,
         takes_unproven: bool = False,
         choice: Choice | None = None,
     ) -> None:
         self._settings = settings
         self._servers = servers
         self._settler = settler
-        self._log = log
         self._takes_unproven = takes_unproven
         self._choice = choice or Choice()
         self._chosen = Filters(include=self._choice.tables, exclude=self._choice.exclude)

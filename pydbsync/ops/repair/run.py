@@ -121,7 +121,6 @@ class Repair:
             self._settings,
             self._servers,
             self._settler,
-            log=self._log,
             takes_unproven=self._options.takes_unproven,
             choice=self._options.choice,
         )

@@ -75,7 +75,6 @@ class SinkTool:
         log: logging.Logger,
     ) -> None:
         """`tables` and `exclude` are globs of source tables. Raises ConfigError, OperationError, TransientError."""
-        self._settings = settings
         self._wanted, self._unwanted = tables, exclude
         self._wait_s = wait_s
         self._stop = stop

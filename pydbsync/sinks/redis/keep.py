@@ -45,7 +45,6 @@ class RedisKeep:
     """Keeps the state by scripts that know their owner: its epoch, and the commit before."""
 
     def __init__(self, settings: RedisSettings, client: RedisClient, *, stream: str, lock_s: float) -> None:
-        self._settings = settings
         self._client = client
         self._stream = stream
         self._keys = StreamKeys(settings.prefix, stream)
