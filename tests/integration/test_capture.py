@@ -464,8 +464,17 @@ def test_transactions_that_mysql_compresses(capture: Capture) -> None:
 
 @pytest.mark.mysql
 def test_vectors_are_binary(capture: Capture) -> None:
-    found = capture.of("CREATE TABLE shop.v (v VECTOR(2))", "INSERT INTO shop.v VALUES (STRING_TO_VECTOR('[1,2]'))")
+    vector = "STRING_TO_VECTOR('[1,2]')"
+    found = capture.of("CREATE TABLE shop.v (v VECTOR(2))", f"INSERT INTO shop.v VALUES ({vector})")
     assert found[1]["data"] == {"v": "AACAPwAAAEA="}
+    # Among columns of text, whose character sets the binlog tells by their numbers.
+    text = "a TEXT CHARACTER SET latin1, b VECTOR(2), c VARCHAR(9) CHARACTER SET utf8mb4, d VECTOR(2), e CHAR(9)"
+    with row_metadata(capture.source, "FULL"):
+        found = capture.of(
+            f"CREATE TABLE shop.w ({text} CHARACTER SET latin1)",
+            f"INSERT INTO shop.w VALUES ('ä', {vector}, '€ä', {vector}, 'ü')",
+        )
+    assert found[1]["data"] == {"a": "ä", "b": "AACAPwAAAEA=", "c": "€ä", "d": "AACAPwAAAEA=", "e": "ü"}
 
 
 @pytest.mark.mariadb

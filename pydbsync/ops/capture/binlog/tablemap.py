@@ -149,7 +149,8 @@ def _parse_optional(reader: _Bytes, name: TableName, wires: tuple[Wire, ...], *,
         size = reader.packed()
         fields[field] = _Bytes(reader.data, reader.at, reader.at + size)
         reader.at += size
-    text = [i for i, wire in enumerate(wires) if wire.kind in _TEXT or (mariadb and wire.kind == w.GEOMETRY)]
+    has_charset = _TEXT | {w.GEOMETRY if mariadb else w.VECTOR}  # so do the servers count, though these have no text
+    text = [i for i, wire in enumerate(wires) if wire.kind in has_charset]
     labelled = [i for i, wire in enumerate(wires) if wire.kind in _LABELLED]
     shapes = [i for i, wire in enumerate(wires) if wire.kind == w.GEOMETRY]
     collations: dict[int, int] = {}
