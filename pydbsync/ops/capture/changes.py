@@ -16,7 +16,7 @@ from pydbsync.ops.capture.binlog import kinds as k
 from pydbsync.ops.capture.binlog.gtids import MariadbGtids, read_gtid, read_mariadb_gtid, read_tagged_gtid
 from pydbsync.ops.capture.binlog.payload import payload_events
 from pydbsync.ops.capture.binlog.query import Query, parse_load, parse_query
-from pydbsync.ops.capture.binlog.reader import BinlogPlace, Event, FileMark
+from pydbsync.ops.capture.binlog.reader import IGNORABLE_FLAG, BinlogPlace, Event, FileMark
 from pydbsync.ops.capture.charsets import Charsets
 from pydbsync.ops.capture.ddl import Ddl, DdlMessages, UnreadableDdl, session_of
 from pydbsync.ops.capture.history.follow import Delta, FollowedSchema
@@ -148,7 +148,7 @@ class Changes:
             return self._payload(event, file)
         elif kind == k.EXECUTE_LOAD_QUERY:
             return self._load(event)
-        elif kind not in k.NOTES:
+        elif kind not in k.NOTES and not event.flags & IGNORABLE_FLAG:
             self._unreadable(event, "", k.UNREADABLE.get(kind, f"it is an event of type {kind}, which is not known"))
             if not self._has_begun:
                 self._end_transaction(event)

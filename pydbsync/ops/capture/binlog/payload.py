@@ -44,8 +44,8 @@ def payload_events(event: Event) -> Iterator[Event]:
         )
     at = 0
     while at < len(data):
-        ts, kind, server_id, size, _, _ = _HEADER.unpack_from(data, at)
-        yield Event(kind, ts, server_id, event.start, event.end, data[at + _HEADER.size : at + size])
+        ts, kind, server_id, size, _, flags = _HEADER.unpack_from(data, at)
+        yield Event(kind, ts, server_id, event.start, event.end, data[at + _HEADER.size : at + size], flags)
         at += size
 
 

@@ -35,6 +35,9 @@ _NOT_IN_THE_FILE: Final = frozenset((HEARTBEAT, HEARTBEAT_V2, ROTATE, FORMAT_DES
 """Events that the server may make up for a replica: their places say nothing."""
 _ARTIFICIAL: Final = 0x20
 """A header's flag, of any other event that the server makes up."""
+IGNORABLE_FLAG: Final = 0x80
+"""A header's flag: who does not know the kind of the event passes over it, as replicas do (Amazon Aurora pads its
+transactions with such events, of kind 100)."""
 _LEAST_SILENCE_S: Final = 10.0
 _BEFORE_STATUS: Final = 0x0F6A7026
 """The CRC-32 to begin with, so that the status byte 0 in front of an event does not count."""

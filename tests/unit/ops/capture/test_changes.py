@@ -42,10 +42,10 @@ class Binlog:
         self.end = 4
         self.messages: list[dict[str, Any]] = []
 
-    def write(self, kind: int, body: bytes = b"", file: str = FILE) -> list[dict[str, Any]]:
+    def write(self, kind: int, body: bytes = b"", file: str = FILE, *, flags: int = 0) -> list[dict[str, Any]]:
         """The messages that the event completes."""
         start, self.end = self.end, self.end + 100
-        batches = self.changes.take(Event(kind, 1000, 1, start, self.end, body), file)
+        batches = self.changes.take(Event(kind, 1000, 1, start, self.end, body, flags), file)
         found = [json.loads(body) for batch in batches for body in batch.bodies]
         self.messages += found
         return found
@@ -245,3 +245,16 @@ def test_a_new_file_is_gone_on_with_where_it_says() -> None:
 def test_an_event_that_nobody_knows_stops() -> None:
     with pytest.raises(StopError, match="event of type 250, which is not known"):
         Binlog().write(250)
+
+
+def test_an_event_is_passed_over_that_says_so_itself() -> None:
+    """Amazon Aurora writes such ones of kind 100 between a GTID and the BEGIN."""
+    binlog = Binlog()
+    binlog.write(k.ANONYMOUS_GTID)
+    assert binlog.write(100, b"*" * 900, flags=0x80) == []
+    binlog.query("BEGIN")
+    binlog.rows(1)
+    binlog.write(100, b"*", flags=0x80)
+    assert ids(binlog.commit()) == [1]
+    binlog.write(100, b"*", flags=0x80)
+    assert binlog.place == (FILE, binlog.end, "")

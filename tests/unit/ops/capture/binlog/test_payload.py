@@ -15,7 +15,7 @@ from pydbsync.ops.capture.binlog.payload import payload_events
 from pydbsync.ops.capture.binlog.reader import Event
 
 INNER = [(2, b"BEGIN"), (30, b"rows" * 1000), (16, b"12345678")]
-PLAIN = b"".join(struct.pack("<IBIIIH", 7, kind, 1, 19 + len(body), 0, 0) + body for kind, body in INNER)
+PLAIN = b"".join(struct.pack("<IBIIIH", 7, kind, 1, 19 + len(body), 0, kind) + body for kind, body in INNER)
 
 
 def compress(data: bytes) -> bytes:
@@ -38,6 +38,7 @@ def test_all_events_come_out_at_the_place_of_the_one_that_carries_them(frame_byt
     found = list(payload_events(payload(data)))
     assert [(event.kind, event.body) for event in found] == INNER
     assert {(event.start, event.end) for event in found} == {(100, 900)}
+    assert [event.flags for event in found] == [kind for kind, _ in INNER]
 
 
 def test_what_is_not_compressed_is_read_as_it_is() -> None:
