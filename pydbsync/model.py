@@ -243,5 +243,7 @@ class TableSchema(msgspec.Struct, frozen=True):
     """What a text column gets that names none."""
     period: Period | None = None
     """Of a system-versioned table that declares these columns; the keys are those of current rows, without the end."""
+    binlog_lacks: frozenset[str] = frozenset()
+    """The generated columns that the server leaves out of UPDATE and DELETE in its binlog."""
     rows_sql: str = ""
     """What stands for the table in FROM where a route makes other columns of its rows, or takes only some of them."""

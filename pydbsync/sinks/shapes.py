@@ -36,6 +36,7 @@ class RowTexts:
         """`schema` is the source's table as it is now; None where there is none any more."""
         self.name = name
         self.columns: Mapping[str, Column] = {each.name: each for each in schema.columns} if schema else {}
+        self._lacking = schema.binlog_lacks if schema else frozenset()
         self._read: dict[str, Read] = {}
 
     def text(self, column: str, image: RawImage) -> ColumnText:
@@ -47,6 +48,10 @@ class RowTexts:
             return read(bytes(image[column]))
         except (ValueError, msgspec.MsgspecError) as exc:
             raise PlanError(f"the value of column {column!r} cannot be read: {exc}") from exc
+
+    def all_columns(self, names: Iterable[str]) -> Iterable[str]:
+        """Those that are written of a row where nobody has chosen: not what a later UPDATE of it would not bring."""
+        return names if not self._lacking else [name for name in names if name not in self._lacking]
 
     def filled(self, template: KeyTemplate, image: RawImage) -> str:
         """The template with the values of a row. Raises PlanError."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from decimal import Decimal
 from typing import NamedTuple
 
@@ -54,7 +54,7 @@ class RedisTableShape(RowTexts):
             if value is None:
                 return KeyContent("string", ("",) if settings.null == "empty" else ())
             return KeyContent("string", (show(value),))
-        chosen = settings.columns or image
+        chosen = settings.columns or self.all_columns(image)
         need(settings.columns, image, "`columns` names")
         if settings.form == "json":
             return KeyContent("string", (self._document(image, chosen),))
@@ -71,7 +71,7 @@ class RedisTableShape(RowTexts):
                     parts += (name, "" if computed is None else show(computed))
         return KeyContent("hash", tuple(parts))
 
-    def _document(self, image: RawImage, chosen: Sequence[str] | RawImage) -> str:
+    def _document(self, image: RawImage, chosen: Iterable[str]) -> str:
         binary = self.settings.binary
         document = {name: as_json(self.text(name, image), self.columns.get(name), binary) for name in chosen}
         if self._fields:

@@ -64,7 +64,7 @@ class SearchTableShape(RowTexts):
     def mapping(self) -> dict[str, FieldMapping]:
         """The fields of the index."""
         settings = self.settings
-        chosen = settings.columns or tuple(self.columns)
+        chosen = settings.columns or self.all_columns(self.columns)
         found = {name: field_of(self.columns[name]) for name in chosen if name in self.columns and "." not in name}
         found |= {name: field for name, field in settings.mapping.items() if isinstance(field, Mapping)}
         return found
@@ -90,7 +90,7 @@ class SearchTableShape(RowTexts):
     def content(self, image: RawImage) -> Document:
         """The row's document, without its place. Raises PlanError."""
         need(self.settings.columns, image, "`columns` names")
-        return {name: self._value(name, image) for name in self.settings.columns or image}
+        return {name: self._value(name, image) for name in self.settings.columns or self.all_columns(image)}
 
     def _value(self, name: str, image: RawImage) -> Any:
         if "." in name:
