@@ -165,7 +165,7 @@ def _left_out(dialect: Dialect, columns: Iterable[Column], kept: Collection[str]
 
 def _read_columns(connection: Connection, name: TableName) -> tuple[tuple[Column, ...], Period | None]:
     is_mariadb = connection.dialect.is_mariadb
-    srid = "srs_id" if not is_mariadb else "NULL"
+    srid = "srs_id" if not is_mariadb and connection.dialect.version >= (8, 0, 3) else "NULL"
     checked = _json_columns(connection, name) if is_mariadb else frozenset()
     found = look_up(
         connection,

@@ -27,7 +27,7 @@ def image_expression(column: Column, dialect: Dialect) -> str:
     """What is selected of a column so that `image_token` can write it."""
     name = quote_name(column.name)
     if column.kind in GEOMETRY_KINDS:
-        order = "" if dialect.is_mariadb else ", 'axis-order=long-lat'"
+        order = ", 'axis-order=long-lat'" if dialect.has_order_of_axes else ""
         return f"CONCAT('SRID=', ST_SRID({name}), ';', ST_AsText({name}{order}))"
     if column.kind == "json" and not column.native_json:  # as it was stored
         return f"CAST({name} AS BINARY)"

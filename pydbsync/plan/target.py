@@ -21,6 +21,11 @@ class Dialect(msgspec.Struct, frozen=True):
         return "mariadb" if self.is_mariadb else "mysql"
 
     @property
+    def has_order_of_axes(self) -> bool:
+        """Whether its functions of geometry take the option `axis-order`, for reference systems with another one."""
+        return not self.is_mariadb and self.version >= (8,)
+
+    @property
     def server(self) -> StatementServer:
         """The same for statements."""
         return StatementServer(self.brand, self.version, self.charset)

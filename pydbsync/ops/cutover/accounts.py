@@ -130,6 +130,8 @@ def _roles(server: Server) -> set[tuple[str, str, str]]:
     if server.dialect.is_mariadb:
         edges = "SELECT user, host, role, 'role' FROM mysql.roles_mapping WHERE host <> ''"
         defaults = "SELECT user, host, default_role, 'default role' FROM mysql.user WHERE default_role <> ''"
+    elif server.dialect.version < (8,):
+        return set()
     else:
         edges = "SELECT to_user, to_host, from_user, 'role' FROM mysql.role_edges"
         defaults = "SELECT user, host, default_role_user, 'default role' FROM mysql.default_roles"

@@ -6,7 +6,9 @@ import pytest
 
 from pydbsync.errors import OperationError
 from pydbsync.model import Column
-from pydbsync.plan.images import image_token
+from pydbsync.plan.images import image_expression, image_token
+from pydbsync.plan.literals import literal_for
+from pydbsync.plan.target import Dialect
 
 
 @pytest.mark.parametrize(
@@ -50,3 +52,18 @@ def test_a_value_has_the_token_of_its_type(column: Column, value: bytes | None, 
 def test_what_a_message_cannot_carry_is_refused(column: Column, value: bytes, reason: str) -> None:
     with pytest.raises(OperationError, match=reason):
         image_token(column, value)
+
+
+@pytest.mark.parametrize(
+    ("dialect", "order"),
+    [
+        (Dialect(is_mariadb=True, version=(11, 8, 9)), ""),
+        (Dialect(is_mariadb=False, version=(5, 7, 44)), ""),
+        (Dialect(is_mariadb=False, version=(8, 0, 40)), ", 'axis-order=long-lat'"),
+    ],
+)
+def test_only_mysql_from_8_0_on_is_told_the_order_of_axes(dialect: Dialect, order: str) -> None:
+    column = Column("g", "point", srid=4326)
+    assert image_expression(column, dialect) == f"CONCAT('SRID=', ST_SRID(`g`), ';', ST_AsText(`g`{order}))"
+    literal, _ = literal_for(column, mysql_geometry=dialect.has_order_of_axes)
+    assert literal(b'"POINT (1 2)"') == f'ST_GeomFromText("POINT (1 2)", 4326{order})'.encode()

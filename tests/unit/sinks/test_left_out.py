@@ -10,8 +10,8 @@ import pytest
 from pydbsync.config.settings import settings_from_mapping
 from pydbsync.errors import PlanError
 from pydbsync.model import Column, TableName, TableSchema
-from pydbsync.sinks.redis import shapes as redis
-from pydbsync.sinks.search import shapes as search
+from pydbsync.sinks.redis.shapes import RedisShapes
+from pydbsync.sinks.search.shapes import SearchShapes
 
 TABLE = TableName("d", "t")
 COLUMNS = (Column("id", "int"), Column("n", "int"), Column("g", "int", generated=True))
@@ -22,8 +22,8 @@ UPDATED = {name: token for name, token in INSERTED.items() if name != "g"}
 def shape(kind: str, table: dict[str, Any], *, lacks: frozenset[str] = frozenset({"g"})) -> Any:
     settings, _ = settings_from_mapping({"sink": {"type": kind, "tables": {"d.t": table}}}, require=("db_info",))
     schema = TableSchema(name=TABLE, columns=COLUMNS, binlog_lacks=lacks)
-    module: Any = redis if kind == "redis" else search
-    return module.Shapes(settings.sink, lambda name: schema).shape(TABLE)
+    shapes: Any = RedisShapes if kind == "redis" else SearchShapes
+    return shapes(settings.sink, lambda name: schema).shape(TABLE)
 
 
 @pytest.mark.parametrize("image", [INSERTED, UPDATED], ids=["inserted", "updated"])
