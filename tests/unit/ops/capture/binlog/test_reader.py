@@ -25,6 +25,7 @@ from pydbsync.ops.capture.binlog.kinds import (
     XID,
 )
 from pydbsync.ops.capture.binlog.reader import BinlogReader, Event, _Incoming
+from pydbsync.ops.capture.changes import _RESTARTED
 
 LONGEST = 0xFFFFFF
 
@@ -174,3 +175,28 @@ def test_the_sources_own_end_and_errors() -> None:
     error = b"\xff" + (1236).to_bytes(2, "little") + b"#HY000" + b"Could not find first log file name in binary log"
     with pytest.raises(OperationError, match=r"from b\.000001:4 on .*copy the data anew"):
         list(reader([error]).events())
+
+
+_COMMON = "00041a08000000080808020000000a0a0a2a2a001234"
+LENGTHS = {
+    "5.7.44-log": f"380d0008001200040404041200005f{_COMMON}00",
+    "8.0.17": f"000d00080000000004000400000060{_COMMON}000a",
+    "8.0.27": f"000d00080000000004000400000061{_COMMON}000a28",
+    "8.0.43-0ubuntu0.24.04.1": f"000d00080000000004000400000062{_COMMON}000a2800",
+    "8.3.0": f"000d00080000000004000400000063{_COMMON}000a280000",
+    "8.4.11": "000d0008000000000400040000006300041a08000000000000020000000a0a0a2a2a001234000a280000",
+}
+"""The lengths of the post-headers of all kinds of events that a version of MySQL knows, as its files have them; those
+of 9.7 are 8.4's."""
+
+
+@pytest.mark.parametrize("has_checksum", [True, False])
+@pytest.mark.parametrize("version", LENGTHS)
+def test_a_file_is_read_whatever_kinds_of_events_its_version_knows(version: str, has_checksum: bool) -> None:
+    head = struct.pack("<H50sIB", 4, version.encode(), 1_700_000_000, 19) + bytes.fromhex(LENGTHS[version])
+    row = frame(WRITE_V2, 300, b"row")
+    made = reader([frame(FORMAT_DESCRIPTION, 127, head + bytes((has_checksum,))), row if has_checksum else row[:-4]])
+    made._has_checksum = not has_checksum  # of the file before
+    description, event = made.events()
+    assert int.from_bytes(description.body[_RESTARTED], "little") == 1_700_000_000
+    assert (event.kind, event.body) == (WRITE_V2, b"row")
