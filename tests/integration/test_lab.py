@@ -126,7 +126,7 @@ def test_servers_listen_on_the_loopback_interface_only(mariadb: Endpoint, rabbit
 
 def test_temporary_files_of_a_server_are_its_own(private_lab: Path) -> None:
     server = lab.MariaDB("own", root=private_lab).start()
-    assert Endpoint.of_lab(server).query("SELECT @@tmpdir") == [(str(server.folder / "tmp"),)]
+    assert Endpoint.of_lab(server).query("SELECT @@tmpdir") == [(str(server.temporary),)]
 
 
 def test_a_server_that_does_not_start_is_an_error_with_the_reason(private_lab: Path) -> None:
