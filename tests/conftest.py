@@ -20,13 +20,13 @@ from __future__ import annotations
 
 import gc
 import os
-import socket
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
 import pytest
+import pytest_rerunfailures  # type: ignore[import-untyped]
 from hypothesis import settings as hypothesis_settings
 
 import lab
@@ -49,7 +49,13 @@ HAS_OWN_SERVERS = WORKER not in ("", "gw0")
 MYSQL_URLS = {"source": "PYDBSYNC_TEST_MYSQL_SOURCE", "target": "PYDBSYNC_TEST_MYSQL_TARGET"}
 
 
+GARBAGE = 20_000
+"""How many more objects there are when the garbage collector looks at them. Python itself waits for 700, and looks most
+of the time at what the syntax trees and documents of tests still hold."""
+
+
 def pytest_configure(config: pytest.Config) -> None:
+    gc.set_threshold(GARBAGE)
     config.addinivalue_line("markers", "mysql: needs the MySQL servers; runs in the MySQL leg alone")
     config.addinivalue_line("markers", "mariadb: runs in the MariaDB leg alone")
     config.addinivalue_line("markers", "kept_state: does not care who made the state schema, and does not alter it")
@@ -71,11 +77,10 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:
-    """What counts failures for `--reruns` is asked over a socket before each test: two small packets one after another,
-    of which TCP would hold back the second for 40 ms. Most unit tests take less."""
-    asked = getattr(getattr(session.config, "failures_db", None), "sock", None)
-    if WORKER and asked:
-        asked.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    """What counts failures for `--reruns` would be asked over a socket before each test, and most unit tests take less
+    than its answer. It only matters where a whole process of tests has died; that is a failure then."""
+    if WORKER and isinstance(getattr(session.config, "failures_db", None), pytest_rerunfailures.StatusDB):
+        session.config.failures_db = pytest_rerunfailures.StatusDB()  # type: ignore[attr-defined]
 
 
 def pytest_sessionfinish() -> None:

@@ -137,13 +137,26 @@ def _is_emptied(cursor: Cursor) -> bool:
         " UNION ALL ".join(f"SELECT '{name}' FROM DUAL WHERE EXISTS (SELECT 1 FROM {STATE}.{name})" for name in tables)
     )
     used = {str(name) for (name,) in cursor.fetchall()}
+    if not _COUNTED:
+        cursor.execute(
+            f"SELECT table_name FROM information_schema.columns WHERE table_schema = '{STATE}' AND extra LIKE 'auto%'"
+        )
+        _COUNTED.update(str(name) for (name,) in cursor.fetchall())
+    for name in used:  # TRUNCATE would make them anew, which takes long
+        cursor.execute(f"DELETE FROM {STATE}.{name}")
     cursor.execute("SET /*!80000 information_schema_stats_expiry = 0, */ @unused = 0")
     cursor.execute(
         f"SELECT table_name FROM information_schema.tables WHERE table_schema = '{STATE}' AND auto_increment > 1"
+        " AND table_name IN %s",
+        (tuple(_COUNTED),),
     )
-    for name in used | {str(name) for (name,) in cursor.fetchall()}:
-        cursor.execute(f"TRUNCATE TABLE {STATE}.{name}")
+    for (name,) in cursor.fetchall():
+        cursor.execute(f"ALTER TABLE {STATE}.{name} AUTO_INCREMENT = 1")
     return True
+
+
+_COUNTED: set[str] = set()
+"""Tables of the state schema with an AUTO_INCREMENT; the same ones on all servers."""
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from typing import Any
 import pymysql
 import yaml
 
+from pydbsync.apply.raw_connection import RawConnection
 from pydbsync.ops.cutover.journal import Command
 from pydbsync.ops.cutover.run import CutoverCall, CutoverOutcome
 from pydbsync.ops.cutover.ways import load_ways
@@ -252,7 +253,7 @@ class Application:
     def _connected(self, where: str) -> Any:
         host, _, port = where.partition(":")
         try:
-            return pymysql.connect(host=host, port=int(port), user=APPLICATION, password=PASSWORD, database="shop")
+            return RawConnection(host=host, port=int(port), user=APPLICATION, password=PASSWORD, database="shop")
         except (pymysql.MySQLError, ValueError):
             return None
 

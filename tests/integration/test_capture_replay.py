@@ -6,9 +6,12 @@ the reason, and nothing else may differ.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
+import pymysql
 import pytest
 
 from tests.corpus import Case, cases, lossy_cases
@@ -101,3 +104,35 @@ def test_rows_that_come_or_move_with_a_statement_are_where_the_source_has_them(
         expected, actual = read_state(at_source, ["d", "e"]), read_state(at_target, ["d", "e"])
     assert list(differences(expected, actual, data_only=False)) == []
     assert parked(fresh_target) == []
+
+
+@pytest.fixture
+def encrypting(fresh_source: Endpoint, fresh_target: Endpoint) -> Iterator[None]:
+    """Both servers take encrypted connections alone; the lab's MySQL else offers none."""
+    both = (fresh_source, fresh_target)
+    before = [end.query("SELECT @@GLOBAL.tls_version, @@GLOBAL.require_secure_transport")[0] for end in both]
+    for end in both:
+        end.query("SET GLOBAL tls_version = 'TLSv1.2,TLSv1.3'")
+        end.query("ALTER INSTANCE RELOAD TLS")
+        end.query("SET GLOBAL require_secure_transport = ON")
+    yield
+    for end, (versions, is_required) in zip(both, before, strict=True):
+        run(end, [f"SET GLOBAL require_secure_transport = {is_required}", f"SET GLOBAL tls_version = '{versions}'"])
+        with suppress(pymysql.MySQLError):  # without a version it is an error, and then there is no TLS
+            end.query("ALTER INSTANCE RELOAD TLS NO ROLLBACK ON ERROR")
+
+
+@pytest.mark.mysql
+@pytest.mark.usefixtures("encrypting")
+def test_connections_are_encrypted_where_the_servers_ask_for_it(
+    fresh_source: Endpoint, fresh_target: Endpoint, tmp_path: Path
+) -> None:
+    """PyMySQL's login and its packets are others then."""
+    capture = Capture(fresh_source, tmp_path)
+    capture.read()
+    run(fresh_source, ["CREATE DATABASE d", "CREATE TABLE d.t (id INT PRIMARY KEY, v LONGTEXT)"])
+    run(fresh_source, ["INSERT INTO d.t VALUES (1, REPEAT('ä', 100000)), (2, NULL)"])
+    replay(fresh_target, capture.read())
+    assert fresh_target.query("SELECT id, CHAR_LENGTH(v), SHA2(v, 256) FROM d.t ORDER BY id") == fresh_source.query(
+        "SELECT id, CHAR_LENGTH(v), SHA2(v, 256) FROM d.t ORDER BY id"
+    )
