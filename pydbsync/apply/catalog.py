@@ -19,6 +19,8 @@ from pydbsync.plan.target import Dialect
 
 JSON_CHECK = re.compile(r"json_valid\(`((?:[^`]|``)*)`\)", re.IGNORECASE)
 """How MariaDB says in a CHECK clause that a column, in backquotes, was declared JSON."""
+SYSTEM_DATABASES = frozenset({"information_schema", "mysql", "performance_schema", "sys"})
+"""Databases of the server itself, which are no data."""
 _SKIPPED = 1684
 _SKIPPED_FOR_S = 30.0
 _LOOK_AGAIN_S = 0.02
@@ -93,6 +95,14 @@ def look_up(connection: Connection, sql: str, about: tuple[object, ...]) -> list
         if time.monotonic() > deadline:
             raise TransientError("another session alters the tables that are looked at", code=_SKIPPED)
         time.sleep(_LOOK_AGAIN_S)
+
+
+def in_user_databases(column: str) -> str:
+    """The condition that this column of information_schema names no database of the server itself, by bytes: `Sys` is
+    one like any other. A MariaDB that is asked about all tables opens two hundred of its own and their views without
+    it; each table of information_schema in a join needs its own."""
+    names = ", ".join(f"'{name}'" for name in sorted(SYSTEM_DATABASES))
+    return f"CAST({column} AS BINARY) NOT IN ({names})"
 
 
 def databases_with_table(connection: Connection, table: str) -> list[str]:
@@ -282,7 +292,8 @@ def _read_referrers(connection: Connection, name: TableName) -> tuple[Referrer, 
         " FROM information_schema.key_column_usage k JOIN information_schema.referential_constraints r"
         "  ON r.constraint_schema = k.constraint_schema AND r.constraint_name = k.constraint_name"
         "  AND r.table_name = k.table_name"
-        " WHERE k.referenced_table_schema = %s AND k.referenced_table_name = %s"
+        f" WHERE {in_user_databases('k.table_schema')} AND {in_user_databases('r.constraint_schema')}"
+        "  AND k.referenced_table_schema = %s AND k.referenced_table_name = %s"
         " ORDER BY k.table_schema, k.table_name, k.constraint_name, k.ordinal_position",
         name,
     ):

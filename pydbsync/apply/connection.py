@@ -6,7 +6,7 @@ import re
 import socket
 import ssl
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import Any
 
@@ -108,9 +108,6 @@ class Connection:
             if exc.code == EXPIRED:  # let in, to set another one
                 raise ConfigError(f"{address(given)}: {REFUSED_CODES[EXPIRED]}: {exc}", key=key) from exc
             raise
-        charset = str(self.value("SELECT @@character_set_server"))
-        self.dialect = msgspec.structs.replace(self.dialect, charset=charset)
-        self.max_allowed_packet = int(self.value("SELECT @@session.max_allowed_packet"))
         self._raw.limit_bytes = self.max_allowed_packet
         self._raw.whose = "the source's" if key == "source_db_info" else "the target's"
         if statement_timeout_s:
@@ -275,80 +272,90 @@ class Connection:
             other.close()
 
     def _set_session(self, wait_timeout_s: int) -> None:
-        wanted = {
-            "time_zone": "+00:00",
-            "sql_mode": ROW_SQL_MODE,
-            "foreign_key_checks": 0,
-            "unique_checks": 1,
-            "wait_timeout": wait_timeout_s,
-            "net_write_timeout": 600,
-            "group_concat_max_len": 1 << 20,
-        }
-        if not self.dialect.is_mariadb:
-            # Off in a session that creates tables verbatim: the source's statement spells out its invisible key.
-            if self.dialect.version >= (8, 0, 30):
-                wanted["sql_generate_invisible_primary_key"] = 0
-                # Else that key is neither in the catalogue nor in SHOW CREATE TABLE, and in the binlog all the same.
-                wanted["show_gipk_in_create_table_and_information_schema"] = 1
-            if self.dialect.version >= (8, 0, 13):
-                wanted["sql_require_primary_key"] = 0
-        else:
-            wanted["sql_if_exists"] = 0
-            if self.dialect.version >= (11, 2):  # statements are translated for a server with its own defaults
-                wanted["character_set_collations"] = COLLATIONS_OF_11_5 if self.dialect.version >= (11, 5) else ""
-        for name, value in wanted.items():
-            try:
-                self.run(f"SET SESSION {name} = %s", (value,))
-            except PermanentError as exc:
-                if exc.code == EXPIRED:
-                    raise
-                if name in _MAY_FAIL:
-                    continue  # needs a privilege, or the version does not know it; a table that minds it says so
-                raise ConfigError(f"the target does not let the session set {name}: {exc}", key=self._key) from exc
-        self._lift_limits()
+        wanted, limits, may_fail = _variables(self.dialect, wait_timeout_s)
+        self._set_variables({**wanted, **limits}, passed_over=limits)
+        for name, value in may_fail.items():
+            # It needs a privilege, or the version does not know it; a table that minds it says so.
+            self._set_variables({name: value}, passed_over=may_fail, whatever=True)
         # The variable has one name in MySQL and two in MariaDB; the statement is the same everywhere.
         self.execute(b"SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED, READ WRITE")
-        checked = ", ".join(f"@@SESSION.{name}" for name in ("time_zone", "sql_mode", "foreign_key_checks"))
-        zone, mode, checks = self.rows(f"SELECT {checked}")[0]
+        names = "time_zone", "sql_mode", "foreign_key_checks", "max_error_count", "max_allowed_packet"
+        asked = ", ".join(f"@@SESSION.{name}" for name in names)
+        zone, mode, checks, kept, packet, charset = self.rows(f"SELECT {asked}, @@character_set_server")[0]
         if zone != "+00:00" or set(mode.split(",")) != set(ROW_SQL_MODE.split(",")) or int(checks):
             raise ConfigError(
                 f"the target changed the session's settings (time_zone {zone}, sql_mode {mode},"
                 f" foreign_key_checks {checks}); a proxy or an init_command is in the way",
                 key=self._key,
             )
-
-    def _lift_limits(self) -> None:
-        """Of what a server may set for all sessions: an answer that is cut, or broken off, is no answer. Warnings are
-        kept so that they can be read, and names are quoted as they are looked for (of MariaDB's JSON in its CHECK)."""
-        limits: dict[str, int | str] = {
-            "sql_select_limit": 2**64 - 1,
-            "max_statement_time" if self.dialect.is_mariadb else "max_execution_time": 0,
-            "sql_safe_updates": 0,
-            "sql_big_selects": 1,
-            "sql_auto_is_null": 0,
-            "completion_type": 0,
-            "sql_quote_show_create": 1,
-        }
-        if self.dialect.is_mariadb:
-            limits["system_versioning_asof"] = "DEFAULT"  # which is now, whatever the server's own default is
         # On MySQL it needs a right to be set, which nothing else here does: only where the server keeps fewer than any
         # does by itself. Without warnings nothing could be proven; with few of them most can.
-        kept = int(self.rows("SELECT @@SESSION.max_error_count")[0][0])
-        if kept < _USUAL_WARNINGS:
-            limits["max_error_count"] = 65_535
-        for name, value in limits.items():
-            try:
-                self.execute(f"SET SESSION {name} = {value}")
-            except PermanentError as exc:
-                if exc.code != UNKNOWN_VARIABLE and not (name == "max_error_count" and kept):
-                    raise ConfigError(f"the server does not let the session set {name}: {exc}", key=self._key) from exc
+        if int(kept) < _USUAL_WARNINGS:
+            self._set_variables({"max_error_count": 65_535}, passed_over=["max_error_count"], whatever=int(kept) > 0)
+        self.max_allowed_packet = int(packet)
+        self.dialect = msgspec.structs.replace(self.dialect, charset=str(charset))
+
+    def _set_variables(
+        self, values: Mapping[str, int | str], *, passed_over: Collection[str], whatever: bool = False
+    ) -> None:
+        """In one statement if the server takes it, else one by one. Those to be `passed_over` it need not know, and
+        need not let the session set for `whatever` reason."""
+        try:
+            self.execute("SET SESSION " + ", ".join(f"{name} = {value}" for name, value in values.items()))
+        except PermanentError as exc:
+            if exc.code == EXPIRED:
+                raise
+            if len(values) > 1:
+                for name, value in values.items():
+                    self._set_variables({name: value}, passed_over=passed_over, whatever=whatever)
+                return
+            (name,) = values
+            if name not in passed_over or not (whatever or exc.code == UNKNOWN_VARIABLE):
+                raise ConfigError(f"the server does not let the session set {name}: {exc}", key=self._key) from exc
 
 
+def _variables(dialect: Dialect, wait_timeout_s: int) -> tuple[_Variables, _Variables, _Variables]:
+    """What a session must have; limits that it must not have, of which the server need not know all; and what can be
+    wanted only of some servers and users. Values as they stand in the statement."""
+    wanted: _Variables = {
+        "time_zone": "'+00:00'",
+        "sql_mode": f"'{ROW_SQL_MODE}'",
+        "foreign_key_checks": 0,
+        "unique_checks": 1,
+        "wait_timeout": wait_timeout_s,
+        "net_write_timeout": 600,
+        "group_concat_max_len": 1 << 20,
+    }
+    # Of what a server may set for all sessions: an answer that is cut, or broken off, is no answer. Names are quoted as
+    # they are looked for (of MariaDB's JSON in its CHECK).
+    limits: _Variables = {
+        "sql_select_limit": 2**64 - 1,
+        "max_statement_time" if dialect.is_mariadb else "max_execution_time": 0,
+        "sql_safe_updates": 0,
+        "sql_big_selects": 1,
+        "sql_auto_is_null": 0,
+        "completion_type": 0,
+        "sql_quote_show_create": 1,
+    }
+    may_fail: _Variables = {}
+    if dialect.is_mariadb:
+        limits["system_versioning_asof"] = "DEFAULT"  # which is now, whatever the server's own default is
+        may_fail["sql_if_exists"] = 0
+        if dialect.version >= (11, 2):  # statements are translated for a server with its own defaults
+            wanted["character_set_collations"] = f"'{COLLATIONS_OF_11_5 if dialect.version >= (11, 5) else ''}'"
+        return wanted, limits, may_fail
+    # Off in a session that creates tables verbatim: the source's statement spells out its invisible key.
+    if dialect.version >= (8, 0, 30):
+        may_fail["sql_generate_invisible_primary_key"] = 0
+        # Else that key is neither in the catalogue nor in SHOW CREATE TABLE, and in the binlog all the same.
+        may_fail["show_gipk_in_create_table_and_information_schema"] = 1
+    if dialect.version >= (8, 0, 13):
+        may_fail["sql_require_primary_key"] = 0
+    return wanted, limits, may_fail
+
+
+_Variables = dict[str, int | str]
 _USUAL_WARNINGS = 64
-_MAY_FAIL = (
-    "sql_require_primary_key", "sql_generate_invisible_primary_key", "sql_if_exists",
-    "show_gipk_in_create_table_and_information_schema",
-)  # fmt: skip
 _WAITS_FOR_LOCK = re.compile(r"waiting for .*lock", re.IGNORECASE)
 """The state of a statement that has not begun: "Waiting for table metadata lock" and its like."""
 

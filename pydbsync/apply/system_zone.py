@@ -19,18 +19,19 @@ _WEEK_S = 604800
 _WEEKS = 3547
 """Up to the end of 2037, where a TIMESTAMP of MySQL ends."""
 _DIGITS = "(SELECT 0 AS d" + "".join(f" UNION ALL SELECT {digit}" for digit in range(1, 10)) + ")"
+_UTC = "TIMESTAMP'1970-01-01 00:00:00' + INTERVAL n SECOND"
+_FROM_UTC = f"TIMESTAMPDIFF(SECOND, {_UTC}, CONVERT_TZ({_UTC}, '+00:00', 'SYSTEM'))"
+"""How far the server's clock on the wall is from UTC at the moment `n`."""
 
 
 def system_zone(ask: Callable[[str], Iterable[Sequence[Any]]], letters: str) -> str:
     """The zone SYSTEM of the server that `ask` sends a query to; its `@@system_time_zone`, the `letters`, where no zone
     that Python knows is like it. Of zones that are alike one with these letters is taken, for people."""
-    weekly = (
-        f"SELECT 604800 * (a.d + 10 * b.d + 100 * c.d + 1000 * e.d) AS n FROM {_DIGITS} a, {_DIGITS} b, {_DIGITS} c,"
-        f" {_DIGITS} e WHERE a.d + 10 * b.d + 100 * c.d + 1000 * e.d BETWEEN 1 AND {_WEEKS}"
-    )
-    found = _offsets(ask, weekly)
-    if len(set(found.values())) == 1:
-        return spelled_offset(next(iter(found.values()))) or letters
+    # Most keep one distance all the time, and say so in one row. No zone has left its own for less than a month.
+    ((least, most),) = ask(f"SELECT MIN({_FROM_UTC}), MAX({_FROM_UTC}) FROM ({_moments(4 * _WEEK_S)}) AS moments")
+    if least == most:
+        return spelled_offset(int(least)) or letters
+    found = _offsets(ask, _moments(_WEEK_S))
     for name in _names(letters):
         zone = zoneinfo.ZoneInfo(name)
         if all(offset_s(zone, moment) == offset for moment, offset in found.items()):
@@ -41,15 +42,18 @@ def system_zone(ask: Callable[[str], Iterable[Sequence[Any]]], letters: str) -> 
     return letters
 
 
+def _moments(step_s: int) -> str:
+    """The query for moments `n` at this distance, up to the end of 2037."""
+    count = _WEEKS * _WEEK_S // step_s
+    letters = "abcd"[: len(str(count))]
+    number = " + ".join(f"{10**place} * {letter}.d" for place, letter in enumerate(letters))
+    digits = ", ".join(f"{_DIGITS} {letter}" for letter in letters)
+    return f"SELECT {step_s} * ({number}) AS n FROM {digits} WHERE {number} BETWEEN 1 AND {count}"
+
+
 def _offsets(ask: Callable[[str], Iterable[Sequence[Any]]], moments: str) -> dict[int, int]:
-    """How far the server's clock on the wall is from UTC, by moments that the query gives as `n`."""
-    utc = "TIMESTAMP'1970-01-01 00:00:00' + INTERVAL n SECOND"
-    return {
-        int(moment): int(offset)
-        for moment, offset in ask(
-            f"SELECT n, TIMESTAMPDIFF(SECOND, {utc}, CONVERT_TZ({utc}, '+00:00', 'SYSTEM')) FROM ({moments}) AS moments"
-        )
-    }
+    """By moments that the query gives as `n`."""
+    return {int(moment): int(offset) for moment, offset in ask(f"SELECT n, {_FROM_UTC} FROM ({moments}) AS moments")}
 
 
 def _names(letters: str) -> list[str]:

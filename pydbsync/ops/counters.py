@@ -11,13 +11,13 @@ from typing import Literal, NamedTuple, TypeVar
 
 import msgspec
 
-from pydbsync.apply.catalog import look_up
+from pydbsync.apply.catalog import in_user_databases, look_up
 from pydbsync.apply.connection import Connection
 from pydbsync.config.settings import Settings
 from pydbsync.engine.routing import router_from
 from pydbsync.errors import OperationError, PermanentError
 from pydbsync.model import TableName
-from pydbsync.ops.servers import SYSTEM_DATABASES, Servers
+from pydbsync.ops.servers import Servers
 from pydbsync.plan.quoting import quote_name, quote_table
 
 _RUN_OUT = 4084
@@ -88,9 +88,9 @@ def unseen_counters(settings: Settings, servers: Servers) -> list[TableName]:
 
 
 def _shown_tables(connection: Connection) -> list[TableName]:
-    found = look_up(connection, "SELECT table_schema, table_name FROM information_schema.tables", ())
-    names = (TableName(str(database), str(table)) for database, table in found)
-    return [name for name in names if name.database not in SYSTEM_DATABASES]
+    condition = in_user_databases("table_schema")
+    found = look_up(connection, f"SELECT table_schema, table_name FROM information_schema.tables WHERE {condition}", ())
+    return [TableName(str(database), str(table)) for database, table in found]
 
 
 def counters_behind(
@@ -129,12 +129,12 @@ def read_counters(connection: Connection) -> dict[TableName, int]:
     """The next number of every table that has a counter."""
     if not connection.dialect.is_mariadb and connection.dialect.version >= (8,):
         connection.execute("SET SESSION information_schema_stats_expiry = 0")  # else it is of yesterday
-    databases = ", ".join(f"'{name}'" for name in sorted(SYSTEM_DATABASES))
     found = look_up(
         connection,
         "SELECT c.table_schema, c.table_name, IFNULL(t.auto_increment, 1) FROM information_schema.columns c"
         " JOIN information_schema.tables t ON t.table_schema = c.table_schema AND t.table_name = c.table_name"
-        f" WHERE c.extra LIKE '%auto_increment%' AND c.table_schema NOT IN ({databases})",
+        f" WHERE c.extra LIKE '%auto_increment%' AND {in_user_databases('c.table_schema')}"
+        f" AND {in_user_databases('t.table_schema')}",
         (),
     )
     return {TableName(str(database), str(table)): int(number) for database, table, number in found}
@@ -147,7 +147,7 @@ def last_numbers(connection: Connection) -> dict[TableName, int]:
     """The greatest number that the type of each counter's column has; not of FLOAT and DOUBLE."""
     found = connection.rows(
         "SELECT table_schema, table_name, data_type, column_type FROM information_schema.columns"
-        " WHERE extra LIKE '%auto_increment%'"
+        f" WHERE extra LIKE '%auto_increment%' AND {in_user_databases('table_schema')}"
     )
     return {
         TableName(str(database), str(table)): 2 ** (8 * _BYTES[str(kind)] - ("unsigned" not in str(whole).lower())) - 1
@@ -165,6 +165,7 @@ def read_sequences(connection: Connection, *, is_closed: bool = False) -> dict[T
     """
     names = connection.rows(
         "SELECT table_schema, table_name FROM information_schema.tables WHERE table_type = 'SEQUENCE'"
+        f" AND {in_user_databases('table_schema')}"
     )
     found = {}
     for database, table in names:
@@ -219,7 +220,7 @@ def placed_sequences(connection: Connection) -> list[PlacedSequence]:
         default = f"nextval({quote_table(name)})"
         columns = connection.rows(
             "SELECT table_schema, table_name, column_name FROM information_schema.columns WHERE"
-            " REPLACE(LOWER(column_default), ' ', '') = LOWER(%s)", (default,),
+            f" {in_user_databases('table_schema')} AND REPLACE(LOWER(column_default), ' ', '') = LOWER(%s)", (default,),
         )  # fmt: skip
         order = "MAX" if place.increment > 0 else "MIN"
         numbers = [

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
-from pydbsync.apply.catalog import read_table
+from pydbsync.apply.catalog import in_user_databases, read_table
 from pydbsync.apply.connection import Connection
 from pydbsync.apply.mark import MarkedConnection
 from pydbsync.apply.retrying import Retrying
@@ -22,9 +22,6 @@ from pydbsync.plan.quoting import quote_table
 from pydbsync.plan.target import Dialect
 
 _T = TypeVar("_T")
-
-SYSTEM_DATABASES = frozenset({"information_schema", "mysql", "performance_schema", "sys"})
-"""Databases of the server itself, which are no data."""
 
 ATTEMPTS = 21
 """Failures in a row, back-off between them, after which a server counts as away for good."""
@@ -169,9 +166,9 @@ def read_names(server: Server | Connection) -> list[TableName]:
     """All base tables but the server's own."""
     found = server.rows(
         "SELECT table_schema, table_name FROM information_schema.tables WHERE table_type IN ('BASE TABLE',"
-        " 'SYSTEM VERSIONED') ORDER BY table_schema, table_name"
+        f" 'SYSTEM VERSIONED') AND {in_user_databases('table_schema')} ORDER BY table_schema, table_name"
     )
-    return [TableName(str(d), str(t)) for d, t in found if str(d) not in SYSTEM_DATABASES]
+    return [TableName(str(d), str(t)) for d, t in found]
 
 
 class Servers:

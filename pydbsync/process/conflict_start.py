@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import NamedTuple
 
+from pydbsync.apply.catalog import in_user_databases
 from pydbsync.apply.connection import Connection, connection_for_questions
 from pydbsync.config.conflicts import BY_COLUMN, ConflictPolicy
 from pydbsync.config.settings import Settings, TargetSettings
@@ -23,7 +24,6 @@ _MISSING = (1049, 1146)
 _ALIVE_S = 30
 """A worker writes what it does once a second."""
 _ACTIONS = ("CASCADE", "SET NULL", "SET DEFAULT")
-_SYSTEM = ("information_schema", "mysql", "performance_schema", "sys")
 
 
 class Unfit(NamedTuple):
@@ -94,7 +94,8 @@ def acting_children(source: Connection, target: Connection, settings: Settings) 
         TableName(str(database), str(table))
         for database, table in target.rows(
             "SELECT constraint_schema, table_name FROM information_schema.referential_constraints"
-            f" WHERE delete_rule IN {_ACTIONS} OR update_rule IN {_ACTIONS}"
+            f" WHERE {in_user_databases('constraint_schema')}"
+            f"  AND (delete_rule IN {_ACTIONS} OR update_rule IN {_ACTIONS})"
         )
     }
     router = router_from(settings)
@@ -196,7 +197,7 @@ def _tables(connection: Connection) -> dict[TableName, str]:
     """The engine of each."""
     rows = connection.rows(
         "SELECT table_schema, table_name, COALESCE(engine, '') FROM information_schema.tables"
-        f" WHERE table_type = 'BASE TABLE' AND table_schema NOT IN {_SYSTEM} ORDER BY table_schema, table_name"
+        f" WHERE table_type = 'BASE TABLE' AND {in_user_databases('table_schema')} ORDER BY table_schema, table_name"
     )
     return {TableName(str(database), str(table)): str(engine) for database, table, engine in rows}
 
@@ -210,7 +211,7 @@ def _keyed(connection: Connection) -> frozenset[TableName]:
     """Tables with a unique key in which no column may be NULL."""
     rows = connection.rows(
         "SELECT DISTINCT table_schema, table_name FROM information_schema.statistics"
-        f" WHERE non_unique = 0 AND table_schema NOT IN {_SYSTEM}"
+        f" WHERE non_unique = 0 AND {in_user_databases('table_schema')}"
         " GROUP BY table_schema, table_name, index_name"
         " HAVING SUM(nullable = 'YES' OR column_name IS NULL OR sub_part IS NOT NULL) = 0"
     )
@@ -220,7 +221,7 @@ def _keyed(connection: Connection) -> frozenset[TableName]:
 def _kinds(connection: Connection, column: str) -> dict[TableName, str]:
     rows = connection.rows(
         "SELECT table_schema, table_name, data_type FROM information_schema.columns"
-        f" WHERE column_name = %s AND table_schema NOT IN {_SYSTEM}",
+        f" WHERE column_name = %s AND {in_user_databases('table_schema')}",
         (column,),
     )
     return {TableName(str(database), str(table)): str(kind).lower() for database, table, kind in rows}

@@ -94,11 +94,12 @@ def test_a_key_on_an_expression_is_none_to_know_a_row_by(fresh_target: Endpoint,
 
 def test_tables_whose_names_differ_in_case_alone_are_told_apart(fresh_target: Endpoint, catalog: LiveCatalog) -> None:
     fresh_target.query("CREATE DATABASE D DEFAULT CHARACTER SET utf8mb4")
+    fresh_target.query("CREATE DATABASE Sys")
     fresh_target.query("CREATE TABLE d.t (small INT PRIMARY KEY, j JSON)")
     fresh_target.query("CREATE TABLE d.T (large INT, j TEXT, KEY (large))")
     fresh_target.query("CREATE TABLE D.t (other INT UNIQUE NOT NULL)")
     fresh_target.query(
-        "CREATE TABLE d.child (id INT PRIMARY KEY, FOREIGN KEY (id) REFERENCES d.t (small) ON DELETE CASCADE)"
+        "CREATE TABLE Sys.child (id INT PRIMARY KEY, FOREIGN KEY (id) REFERENCES d.t (small) ON DELETE CASCADE)"
     )
     names = {
         (database, table): [column.name for column in described(catalog, table, database).columns]

@@ -7,6 +7,7 @@ from typing import Final, NamedTuple
 
 import msgspec
 
+from pydbsync.apply.catalog import SYSTEM_DATABASES
 from pydbsync.errors import PlanError
 from pydbsync.model import TableName
 from pydbsync.ops.capture.batch import ChangesSettings, TableMessages
@@ -16,7 +17,6 @@ from pydbsync.ops.capture.binlog.session import read_session
 from pydbsync.ops.capture.history.follow import Delta, FollowedSchema, StatementSession
 from pydbsync.ops.capture.history.messages import SchemaText, encode_schema_message, table_of
 from pydbsync.ops.capture.history.spelling import ORACLE, REAL_AS_FLOAT, name_its_database
-from pydbsync.ops.servers import SYSTEM_DATABASES
 from pydbsync.plan.ddl.recognise import Recognised
 from pydbsync.plan.ddl.statement import Statement, parse_statement
 from pydbsync.plan.quoting import quote_table

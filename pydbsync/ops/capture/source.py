@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import pymysql
 
-from pydbsync.apply.catalog import JSON_CHECK, read_labels
+from pydbsync.apply.catalog import JSON_CHECK, SYSTEM_DATABASES, in_user_databases, read_labels
 from pydbsync.apply.raw_connection import RawConnection
 from pydbsync.apply.system_zone import system_zone
 from pydbsync.errors import OperationError
@@ -16,10 +16,10 @@ from pydbsync.model import Column, TableName
 from pydbsync.ops.capture.binlog.reader import BinlogPlace, is_lost, translated
 from pydbsync.ops.capture.history.columns import charset_of_collation
 from pydbsync.ops.capture.history.schema import HIDDEN_KEY, LABELLED, TEXT, TableDef
-from pydbsync.ops.servers import SYSTEM_DATABASES
 from pydbsync.plan.ddl.lexer import Brand
 
 _NO_SUCH_STATEMENT: Final = 1064
+_BASE: Final = "t.table_type IN ('BASE TABLE', 'SYSTEM VERSIONED')"
 _SESSION: Final = (
     "SET /*!80030 SESSION show_gipk_in_create_table_and_information_schema = 1, */ SESSION wait_timeout = 60,"
     " SESSION sql_quote_show_create = 1"
@@ -163,7 +163,7 @@ class SourceServer:
     def databases(self) -> list[tuple[str, str]]:
         """Databases with their default character sets."""
         found = self.rows("SELECT schema_name, default_character_set_name FROM information_schema.schemata")
-        return [(name, charset) for name, charset in found if name.lower() not in SYSTEM_DATABASES]
+        return [(name, charset) for name, charset in found if name not in SYSTEM_DATABASES]
 
     def sequences(self) -> list[TableName]:
         """MariaDB's sequences."""
@@ -171,35 +171,31 @@ class SourceServer:
             TableName(*row)
             for row in self.rows(
                 "SELECT table_schema, table_name FROM information_schema.tables WHERE table_type = 'SEQUENCE'"
+                f" AND {in_user_databases('table_schema')}"
             )
         ]
 
     def tables(self, brand: Brand, only: TableName | None = None) -> Iterator[TableDef]:
         """All base tables as they are now, or one."""
-        where, parameters = ("", None) if only is None else (" AND t.table_schema = %s AND t.table_name = %s", only)
-        kept = "','".join(sorted(SYSTEM_DATABASES))
-        condition = (
-            f"LOWER(t.table_schema) NOT IN ('{kept}') AND t.table_type IN ('BASE TABLE', 'SYSTEM VERSIONED'){where}"
-        )
         charsets = {
             TableName(database, table): charset_of_collation(collation or "utf8mb4") or "utf8mb4"
             for database, table, collation in self.rows(
-                "SELECT t.table_schema, t.table_name, t.table_collation FROM information_schema.tables t"
-                f" WHERE {condition}",
-                parameters,
+                f"SELECT t.table_schema, t.table_name, t.table_collation FROM information_schema.tables t WHERE {_BASE}"
+                f" AND {_asked(only, 't')}",
+                only,
             )
         }
         keys: dict[TableName, list[str]] = {}
         for database, table, column in self.rows(
             "SELECT t.table_schema, t.table_name, s.column_name FROM information_schema.tables t"
             " JOIN information_schema.statistics s ON s.table_schema = t.table_schema AND s.table_name = t.table_name"
-            f" WHERE {condition} AND s.index_name = 'PRIMARY' ORDER BY 1, 2, s.seq_in_index",
-            parameters,
+            f" WHERE {_BASE} AND {_asked(only, 't', 's')} AND s.index_name = 'PRIMARY' ORDER BY 1, 2, s.seq_in_index",
+            only and (*only, *only),
         ):
             keys.setdefault(TableName(database, table), []).append(column)
-        hidden = self._with_hidden_times(condition, parameters) if brand == "mariadb" else frozenset()
-        hashes = self._hash_keys(condition, parameters) if brand == "mariadb" else {}
-        documents = self._json_columns(condition, parameters) if brand == "mariadb" else frozenset()
+        hidden = self._with_hidden_times(only) if brand == "mariadb" else frozenset()
+        hashes = self._hash_keys(only) if brand == "mariadb" else {}
+        documents = self._json_columns(only) if brand == "mariadb" else frozenset()
         columns: dict[TableName, list[Column]] = {name: [] for name in charsets}
         generated = "c.extra RLIKE '(VIRTUAL|STORED) GENERATED'"
         if brand == "mariadb":
@@ -210,8 +206,8 @@ class SourceServer:
             f" c.datetime_precision, {generated}, LOWER(c.extra) FROM information_schema.tables t"
             " JOIN information_schema.columns c"
             " ON c.table_schema = t.table_schema AND c.table_name = t.table_name"
-            f" WHERE {condition} ORDER BY 1, 2, c.ordinal_position",
-            parameters,
+            f" WHERE {_BASE} AND {_asked(only, 't', 'c')} ORDER BY 1, 2, c.ordinal_position",
+            only and (*only, *only),
         ):
             name = TableName(database, table)
             is_hidden = brand == "mysql" and {"invisible", "auto_increment"} <= {*_text(extra).split()}
@@ -227,20 +223,21 @@ class SourceServer:
                 hashes.get(name, 0), name in hidden_keys,
             )  # fmt: skip
 
-    def _with_hidden_times(self, condition: str, parameters: Sequence[object] | None) -> frozenset[TableName]:
+    def _with_hidden_times(self, only: TableName | None) -> frozenset[TableName]:
         """System-versioned tables without a column that is declared as ROW START."""
         return frozenset(
             TableName(*row)
             for row in self.rows(
-                f"SELECT t.table_schema, t.table_name FROM information_schema.tables t WHERE {condition}"
-                " AND t.table_type = 'SYSTEM VERSIONED' AND NOT EXISTS (SELECT 1 FROM information_schema.columns c"
-                " WHERE c.table_schema = t.table_schema AND c.table_name = t.table_name"
+                "SELECT t.table_schema, t.table_name FROM information_schema.tables t"
+                f" WHERE {_asked(only, 't')} AND t.table_type = 'SYSTEM VERSIONED'"
+                " AND NOT EXISTS (SELECT 1 FROM information_schema.columns c"
+                f" WHERE c.table_schema = t.table_schema AND c.table_name = t.table_name AND {_asked(None, 'c')}"
                 " AND c.generation_expression = 'ROW START')",
-                parameters,
+                only,
             )
         )
 
-    def _hash_keys(self, condition: str, parameters: Sequence[object] | None) -> dict[TableName, int]:
+    def _hash_keys(self, only: TableName | None) -> dict[TableName, int]:
         """How many unique keys are kept as a hash, of tables that have any; MEMORY has hashes of another kind."""
         return {
             TableName(database, table): int(count)
@@ -248,20 +245,20 @@ class SourceServer:
                 "SELECT t.table_schema, t.table_name, COUNT(DISTINCT s.index_name) FROM information_schema.tables t"
                 " JOIN information_schema.statistics s"
                 " ON s.table_schema = t.table_schema AND s.table_name = t.table_name"
-                f" WHERE {condition} AND s.index_type = 'HASH' AND s.non_unique = 0 AND t.engine <> 'MEMORY'"
-                " GROUP BY 1, 2",
-                parameters,
+                f" WHERE {_BASE} AND {_asked(only, 't', 's')} AND s.index_type = 'HASH' AND s.non_unique = 0"
+                " AND t.engine <> 'MEMORY' GROUP BY 1, 2",
+                only and (*only, *only),
             )
         }
 
-    def _json_columns(self, condition: str, parameters: Sequence[object] | None) -> frozenset[tuple[TableName, str]]:
+    def _json_columns(self, only: TableName | None) -> frozenset[tuple[TableName, str]]:
         found = set()
         for database, table, clause in self.rows(
             "SELECT t.table_schema, t.table_name, k.check_clause FROM information_schema.tables t"
             " JOIN information_schema.check_constraints k"
             " ON k.constraint_schema = t.table_schema AND k.table_name = t.table_name"
-            f" WHERE {condition}",
-            parameters,
+            f" WHERE {_BASE} AND {_asked(only, 't')} AND {_asked(only, 'k', schema='constraint_schema')}",
+            only and (*only, *only),
         ):
             match = JSON_CHECK.fullmatch(_text(clause).strip())
             if match:
@@ -293,6 +290,12 @@ class SourceServer:
     def ask(self, expressions: str, parameters: Sequence[object]) -> tuple[Any, ...]:
         """One row, for the tables of characters."""
         return self.rows(f"SELECT {expressions}", parameters)[0]
+
+
+def _asked(only: TableName | None, *tables: str, schema: str = "table_schema") -> str:
+    """The condition for each of these tables of information_schema that its rows are of tables of users, or of one."""
+    chosen = "" if only is None else " AND {0}.{1} = %s AND {0}.table_name = %s"
+    return " AND ".join(in_user_databases(f"{each}.{schema}") + chosen.format(each, schema) for each in tables)
 
 
 def _text(value: object) -> str:

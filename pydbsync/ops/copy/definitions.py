@@ -8,6 +8,7 @@ from collections.abc import Container, Iterable
 
 import msgspec
 
+from pydbsync.apply.catalog import SYSTEM_DATABASES, in_user_databases
 from pydbsync.apply.connection import Connection
 from pydbsync.apply.ddl.schema_change import run_statement
 from pydbsync.apply.ddl.shown import show_create
@@ -15,7 +16,6 @@ from pydbsync.config.settings import Settings
 from pydbsync.engine.routing import table_routes
 from pydbsync.errors import OperationError, PermanentError, PlanError
 from pydbsync.model import SchemaChange, TableName
-from pydbsync.ops.servers import SYSTEM_DATABASES
 from pydbsync.plan.ddl.collations import StatementServer
 from pydbsync.plan.ddl.for_target import PlannedSchemaChange, plan_schema_change
 from pydbsync.plan.quoting import quote_name, quote_table
@@ -77,11 +77,12 @@ def read_inventory(
     found = connection.rows(
         "SELECT t.table_schema, t.table_name, t.table_type, t.engine, IFNULL(e.transactions, 'NO'), t.table_rows,"
         " t.data_length, t.create_time FROM information_schema.tables t"
-        " LEFT JOIN information_schema.engines e ON e.engine = t.engine ORDER BY t.table_schema, t.table_name"
+        " LEFT JOIN information_schema.engines e ON e.engine = t.engine"
+        f" WHERE {in_user_databases('t.table_schema')} ORDER BY t.table_schema, t.table_name"
     )
     for database, table, kind, engine, transactions, rows, size, created in found:
         name = TableName(str(database), str(table))
-        if name.database in SYSTEM_DATABASES or name in own or not (router.takes(name) and chosen.takes(name)):
+        if name in own or not (router.takes(name) and chosen.takes(name)):
             continue
         if kind == "VIEW":
             views.append(name)
@@ -157,8 +158,8 @@ def read_families(connection: Connection) -> list[set[TableName]]:
     found = connection.rows(
         "SELECT constraint_schema, table_name, unique_constraint_schema, referenced_table_name"
         " FROM information_schema.referential_constraints"
-        " WHERE delete_rule IN ('CASCADE', 'SET NULL', 'SET DEFAULT')"
-        " OR update_rule IN ('CASCADE', 'SET NULL', 'SET DEFAULT')"
+        f" WHERE {in_user_databases('constraint_schema')} AND (delete_rule IN ('CASCADE', 'SET NULL', 'SET DEFAULT')"
+        " OR update_rule IN ('CASCADE', 'SET NULL', 'SET DEFAULT'))"
     )
     families: list[set[TableName]] = []
     for child_database, child, parent_database, parent in found:

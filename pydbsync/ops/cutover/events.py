@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from pydbsync.apply.catalog import SYSTEM_DATABASES
 from pydbsync.apply.connection import Connection
 from pydbsync.config.settings import Settings
 from pydbsync.engine.routing import router_from
 from pydbsync.errors import ApplyError
 from pydbsync.model import TableName
-from pydbsync.ops.servers import SYSTEM_DATABASES, Server
+from pydbsync.ops.servers import Server
 from pydbsync.plan.quoting import quote_name, quote_table
 
 _NO_SUCH_EVENT = 1539

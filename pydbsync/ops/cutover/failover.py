@@ -7,6 +7,7 @@ from contextlib import suppress
 
 import pika
 
+from pydbsync.apply.catalog import SYSTEM_DATABASES
 from pydbsync.apply.checkpoint import CheckpointRow
 from pydbsync.apply.connection import Connection
 from pydbsync.apply.tables.progress import FRESH
@@ -20,7 +21,6 @@ from pydbsync.ops.cutover.processes import LOOK_S, let_go_on
 from pydbsync.ops.cutover.switch import OpenWrites, Retire, StopForth, Switch
 from pydbsync.ops.cutover.work import CutoverStep, CutoverWork, Direction, StepFailed
 from pydbsync.ops.doctor.finding import counted, listed
-from pydbsync.ops.servers import SYSTEM_DATABASES
 from pydbsync.plan.quoting import quote_name
 from pydbsync.source.connection import connection_name, connection_parameters
 

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
+from pydbsync.apply.catalog import SYSTEM_DATABASES
 from pydbsync.apply.connection import Connection
 from pydbsync.engine.routing import router_from
 from pydbsync.errors import ApplyError, OperationError, PydbsyncError, SourceError
@@ -19,7 +20,7 @@ from pydbsync.ops.cutover.work import CutoverStep, CutoverWork, Direction, StepF
 from pydbsync.ops.doctor.finding import counted, listed
 from pydbsync.ops.doctor.source import prepared_transactions
 from pydbsync.ops.heartbeat import beat_once
-from pydbsync.ops.servers import SYSTEM_DATABASES, Server
+from pydbsync.ops.servers import Server
 from pydbsync.ops.verify.place import Passed, SourcePlace, Streams, carries
 from pydbsync.plan.quoting import quote_name
 from pydbsync.route.filters import Filters

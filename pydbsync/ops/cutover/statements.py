@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from pydbsync.apply.catalog import SYSTEM_DATABASES
 from pydbsync.config.settings import QueueSettings
 from pydbsync.errors import PlanError
 from pydbsync.model import TableName
-from pydbsync.ops.servers import SYSTEM_DATABASES
 from pydbsync.ops.verify.place import carries
 from pydbsync.plan.ddl.lexer import Brand, read_tokens
 from pydbsync.plan.ddl.recognise import recognise

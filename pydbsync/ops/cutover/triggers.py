@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from pydbsync.apply.catalog import SYSTEM_DATABASES
 from pydbsync.apply.connection import Connection
 from pydbsync.engine.routing import router_from
 from pydbsync.errors import ApplyError
@@ -16,7 +17,7 @@ from pydbsync.ops.cutover.work import CutoverWork, Direction, StepFailed
 from pydbsync.ops.doctor.finding import listed
 from pydbsync.ops.doctor.grants import own_grants
 from pydbsync.ops.doctor.variables import text_of
-from pydbsync.ops.servers import SYSTEM_DATABASES, Server
+from pydbsync.ops.servers import Server
 from pydbsync.plan.quoting import quote_table
 
 

@@ -7,10 +7,10 @@ from typing import NamedTuple
 
 import msgspec
 
+from pydbsync.apply.catalog import SYSTEM_DATABASES
 from pydbsync.apply.connection import Connection
 from pydbsync.model import TableName
 from pydbsync.ops.doctor.examination import Away, Examination
-from pydbsync.ops.servers import SYSTEM_DATABASES
 
 
 class ColumnFacts(NamedTuple):

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from pydbsync.apply.catalog import SYSTEM_DATABASES
 from pydbsync.model import TableName
 from pydbsync.ops.doctor.examination import Examination
 from pydbsync.ops.doctor.finding import Finding, counted, error, listed, ok, warning
 from pydbsync.ops.doctor.variables import number, variables
-from pydbsync.ops.servers import SYSTEM_DATABASES
 from pydbsync.process.conflict_start import (
     NEEDS_TRANSACTIONS,
     acting_children,

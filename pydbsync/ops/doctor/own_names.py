@@ -6,6 +6,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from pydbsync.apply.catalog import SYSTEM_DATABASES
 from pydbsync.apply.tables.migrations import MIGRATIONS, VERSION_TABLE, ColumnMade, Table, made_columns, plain_type
 from pydbsync.ops.capture.history.state import CAPTURE_TABLES
 from pydbsync.ops.copy.markers import marker_table
@@ -13,7 +14,6 @@ from pydbsync.ops.doctor.catalogue import every_source_table, pairs
 from pydbsync.ops.doctor.examination import Examination
 from pydbsync.ops.doctor.finding import Finding, error, listed
 from pydbsync.ops.doctor.variables import text_of
-from pydbsync.ops.servers import SYSTEM_DATABASES
 from pydbsync.plan.quoting import quote_name
 
 _PRIMARY = re.compile(r"PRIMARY KEY\b", re.IGNORECASE)

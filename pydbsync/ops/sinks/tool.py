@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from pydbsync.apply.catalog import read_table
+from pydbsync.apply.catalog import SYSTEM_DATABASES, read_table
 from pydbsync.apply.connection import Connection
 from pydbsync.config.settings import Settings
 from pydbsync.engine.routing import router_from
@@ -20,7 +20,7 @@ from pydbsync.errors import OperationError, PlanError, Stopped
 from pydbsync.model import Place, TableName, TableSchema
 from pydbsync.ops.copy.sessions import SourceReader
 from pydbsync.ops.copy.snapshot import Moment, SnapshotTaker
-from pydbsync.ops.servers import SYSTEM_DATABASES, Server
+from pydbsync.ops.servers import Server
 from pydbsync.ops.sinks.make import target_of
 from pydbsync.ops.sinks.rows import ROWS, row_chunks, rows_by_key
 from pydbsync.ops.sinks.target import Shape, StoredContent, StoredKey, ToolTarget

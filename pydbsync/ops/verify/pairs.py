@@ -7,11 +7,12 @@ from typing import NamedTuple
 
 import msgspec
 
+from pydbsync.apply.catalog import SYSTEM_DATABASES
 from pydbsync.config.routes import RouteSettings
 from pydbsync.config.settings import Settings, ShardSettings
 from pydbsync.engine.routing import row_settings
 from pydbsync.model import TableName
-from pydbsync.ops.servers import SYSTEM_DATABASES, Server, read_names
+from pydbsync.ops.servers import Server, read_names
 from pydbsync.plan.quoting import quote_name
 from pydbsync.route.filters import Filters
 from pydbsync.route.router import Router

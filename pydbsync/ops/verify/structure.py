@@ -281,8 +281,10 @@ def _read_foreign_keys(
         " JOIN information_schema.referential_constraints r ON r.constraint_schema = k.constraint_schema"
         "  AND r.constraint_name = k.constraint_name AND r.table_name = k.table_name"
         " WHERE k.table_schema = %s AND k.table_name = %s AND k.referenced_table_name IS NOT NULL"
+        # Without its own condition MariaDB reads the constraints of all tables, for each table anew.
+        "  AND r.constraint_schema = %s AND r.table_name = %s"
         " ORDER BY k.constraint_name, k.ordinal_position",
-        name,
+        (*name, *name),
     ):
         rules = f"on delete {_rule(on_delete)} on update {_rule(on_update)}"
         target = str(rename(TableName(str(database), str(table))))

@@ -16,11 +16,15 @@ def server(zone: dt.tzinfo) -> Callable[[str], list[tuple[int, int]]]:
     """One whose SYSTEM is this zone."""
 
     def ask(sql: str) -> list[tuple[int, int]]:
-        moments = [604800 * week for week in range(1, 3548)]
-        if "CROSS" not in sql and "a.d" not in sql:
-            moments = [int(number) for number in re.findall(r"SELECT (\d+) AS n", sql)]
-        found = [(moment, dt.datetime.fromtimestamp(moment, zone).utcoffset()) for moment in moments]
-        return [(moment, round(offset.total_seconds())) for moment, offset in found if offset is not None]
+        steps = re.search(r"SELECT (\d+) \* \(.* BETWEEN 1 AND (\d+)", sql)
+        moments = [int(number) for number in re.findall(r"SELECT (\d+) AS n", sql)]
+        if steps:
+            moments = [int(steps[1]) * number for number in range(1, int(steps[2]) + 1)]
+        told = [(moment, dt.datetime.fromtimestamp(moment, zone).utcoffset()) for moment in moments]
+        found = [(moment, round(offset.total_seconds())) for moment, offset in told if offset is not None]
+        if "MIN(" in sql:
+            return [(min(offset for _, offset in found), max(offset for _, offset in found))]
+        return found
 
     return ask
 

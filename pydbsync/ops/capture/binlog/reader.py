@@ -54,9 +54,11 @@ _CRC32: Final = 1
 _ASKED_OTHERWISE: Final = {
     "SHOW GLOBAL VARIABLES LIKE 'BINLOG_CHECKSUM'": "SELECT 'binlog_checksum', 'CRC32'",
     "SET @master_binlog_checksum= @@global.binlog_checksum": "SET @master_binlog_checksum = 'CRC32'",
+    "SHOW VARIABLES LIKE 'BINLOG_ROW_METADATA';": "SELECT 'binlog_row_metadata', 'MINIMAL'",
 }
 """What mysql-replication asks (1.0.17), and what is asked instead. It takes the source's setting of this moment for all
-files; each file was written with the setting of its own time, which its format description tells."""
+files; each file was written with the setting of its own time, which its format description tells. Of rows it reads
+nothing here, and MySQL goes through all its variables to tell of one."""
 
 
 class FileMark(NamedTuple):
@@ -193,9 +195,10 @@ class DumpConnection(RawConnection):
         """Log in."""
         super().connect(sock)
         self._rfile = _Incoming(self._sock)
-        with self.cursor() as cursor:
-            cursor.execute(_TELLS_PLACES)
-            self._wants_texts = [value for _, value in cursor.fetchall()] == ["OFF"]
+        if "MariaDB" in str(self.get_server_info()):  # type: ignore[no-untyped-call]
+            with self.cursor() as cursor:
+                cursor.execute(_TELLS_PLACES)
+                self._wants_texts = [value for _, value in cursor.fetchall()] == ["OFF"]
 
     def query(self, sql: str | bytes, unbuffered: bool = False) -> int:
         """As PyMySQL's, but that checksums are taken whatever the source's setting is now."""
