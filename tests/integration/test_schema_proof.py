@@ -114,7 +114,6 @@ CASES = {
         "b id",
         DONE,
     ),
-    "a renamed column": Case("(id INT PRIMARY KEY, b INT)", "ALTER TABLE t RENAME COLUMN a TO b", "id b", DONE),
     "a changed column": Case("(id INT PRIMARY KEY, b BIGINT)", "ALTER TABLE t CHANGE a b BIGINT", "id b:bigint", DONE),
     "a generated column": Case(
         "(id INT PRIMARY KEY, a INT, g INT AS (a + 1) STORED)",
@@ -176,6 +175,37 @@ CASES = {
     ),
     "another primary key": Case(
         "(id INT, a INT, PRIMARY KEY (a))", "ALTER TABLE t ADD PRIMARY KEY (id)", "id a", PARKED, "PRIMARY KEY (`a`)"
+    ),
+    "a renamed column": Case(
+        "(id INT PRIMARY KEY, b INT DEFAULT 3)", "ALTER TABLE t RENAME COLUMN a TO b", "id b", PARKED, "default"
+    ),
+    "a column whose letters are changed": Case(
+        "(id INT PRIMARY KEY, B INT)", "ALTER TABLE t RENAME COLUMN b TO B, DROP KEY k", "id B", DONE
+    ),
+    "one column renamed, one dropped": Case(
+        "(id INT PRIMARY KEY, c INT)", "ALTER TABLE t DROP COLUMN a, CHANGE b c INT", "id c", PARKED, "which of them"
+    ),
+    "one column renamed, one to be dropped": Case(
+        "(id INT PRIMARY KEY, a INT, c INT)",
+        "ALTER TABLE t DROP COLUMN a, CHANGE b c INT, DROP KEY k",
+        "id c",
+        "DROP COLUMN a",
+    ),
+    "two columns renamed, in an order that nobody tells": Case(
+        "(id INT PRIMARY KEY, d INT, c INT)",
+        "ALTER TABLE t CHANGE a c INT, CHANGE b d INT",
+        "-",
+        PARKED,
+        "which of them",
+    ),
+    "two columns renamed": Case(
+        "(id INT PRIMARY KEY, c INT, d INT)", "ALTER TABLE t CHANGE a c INT, CHANGE b d INT", "id c d", DONE
+    ),
+    "a renamed table": Case(
+        "(id INT PRIMARY KEY, a INT)", "ALTER TABLE was_t RENAME TO t, ADD KEY k (a)", "id a", "ADD KEY k (a)"
+    ),
+    "another table under the new name": Case(
+        "(id INT PRIMARY KEY, a BIGINT)", "ALTER TABLE was_t RENAME TO t", "id a", PARKED, "bigint"
     ),
     "another column renamed": Case(
         "(id INT PRIMARY KEY, b VARCHAR(5))", "ALTER TABLE t RENAME COLUMN a TO b", "id b", PARKED, "varchar"
@@ -301,14 +331,15 @@ def test_what_is_refused_is_done_as_far_as_the_structure_proves(
     messages, statements = [], {}
     for table, case in names.items():
         fresh_target.query(f"CREATE TABLE d.{table} {case.live}")
-        statements[table] = re.sub(r"\bt\b", table, case.sql)
+        statements[table] = re.sub(r"\b(was_)?t\b", rf"\g<1>{table}", case.sql)
         kind = "table-create" if case.sql.startswith("CREATE TABLE") else "table-alter"
-        [message] = binlog.ddl(statements[table], f"d.{table}", kind=kind, columns=["id"])
+        was = f"d.was_{table}" if "was_t" in case.sql else ""
+        [message] = binlog.ddl(statements[table], f"d.{table}", kind=kind, columns=["id"], was=was)
         messages.append(described(message, case.columns))
     before = {table: fresh_target.query(f"SHOW CREATE TABLE d.{table}") for table in names}
     caplog.set_level(logging.INFO)
     replay(fresh_target, messages)
-    reasons = {each.table.partition(".")[2]: each.reason for each in parked(fresh_target)}
+    reasons = {each.table.partition(".")[2].removeprefix("was_"): each.reason for each in parked(fresh_target)}
     notes = dict(fresh_target.query("SELECT statement, note FROM pydbsync.schema_change"))
     faults = {}
     for (title, case), table in zip(CASES.items(), names, strict=True):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from contextlib import contextmanager
 from typing import NamedTuple
 
@@ -101,13 +101,20 @@ def prove_alter(connection: Connection, change: SchemaChange, planned: PlannedSc
         return Proof(
             reason=f"it takes {remade[0]} away and makes it anew, and which of the two {name} has cannot be told"
         )
+    described = read_description(change.def_)
+    if doubtful := demands.doubtful_renaming(live.columns, is_described=described is not None):
+        return Proof(
+            reason=f"{name} has what {doubtful} leads to, and lacks another column too: which of them has the new name"
+            " cannot be told by the structure; compare it with the source, then mark this one as done"
+        )
     if own := _named_after_source(change, name, demands):
         return Proof(
             reason=f"the server has named {own} after the table, which is called {name.table} here: drop by hand what"
             " stands for it (SHOW CREATE TABLE), then mark this one as done"
         )
-    looking = _Looking(connection, name, live, copy, read_description(change.def_), is_renamed=is_renamed)
-    return looking.prove(demands)
+    if is_renamed and (fault := other_columns(connection, described, name, but=demands.made_columns())):
+        return Proof(reason=fault)
+    return _Looking(connection, name, live, copy, described, is_renamed=is_renamed).prove(demands)
 
 
 def _named_after_source(change: SchemaChange, name: TableName, demands: Demands) -> str:
@@ -192,8 +199,15 @@ class _Looking:
         wanted = [each for each in (self._described.columns if self._described else ()) if each.name == found.name]
         if not wanted:
             return _Fault(f"{demand.text}: the message does not describe that column", is_final=True)
-        fault = unlike(wanted[0], found)
-        return _Fault(f"{self._name} has the column {fault}", is_final=True) if fault else None
+        if fault := unlike(wanted[0], found):
+            return _Fault(f"{self._name} has the column {fault}", is_final=True)
+        if not demand.gone:  # only its letters are others
+            return None
+        return _Fault(
+            f"{demand.text}: {self._name} has {found.name} {found.column_type}, and the message does not tell its"
+            " length, default and whether it may be NULL; compare it with the source, then mark this one as done",
+            is_final=True,
+        )
 
     def _restated_fault(self, demand: Demand) -> _Fault | None:
         with _copy_of(self._connection, self._copy, self._like()):
@@ -243,7 +257,25 @@ class _Looking:
                 columns = list(self._shown_copy().columns)
         if fault := _other_order(columns, self._described):
             return Proof(reason=f"without the clauses that are done {self._name} would have the columns {fault}")
-        return Proof(rest=demands.without(done))
+        return Proof(rest=demands.without(done, table=self._name if self._is_renamed else None))
+
+
+def other_columns(
+    connection: Connection, described: Description | None, name: TableName, *, but: Container[str] = ()
+) -> str:
+    """What is otherwise in the table than the message says of it, `but` for these columns; empty where nothing is."""
+    table = read_table(connection, name)
+    if described is None or table is None:
+        return f"the message does not describe {name}"
+    live = {column.name: column for column in table.columns}
+    for column in described.columns:
+        if column.name.lower() in but:
+            continue
+        if column.name not in live:
+            return f"{name} has no column {column.name}"
+        if fault := unlike(column, live[column.name]):
+            return f"{name} has the column {fault}"
+    return ""
 
 
 def _drop(made: Named, table: ShownTable) -> str:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from pydbsync.apply.catalog import read_table
 from pydbsync.apply.connection import Connection
-from pydbsync.apply.ddl.clause_proof import DONE, Proof, prove_alter, prove_create, show_table
+from pydbsync.apply.ddl.clause_proof import DONE, Proof, other_columns, prove_alter, prove_create, show_table
 from pydbsync.errors import PermanentError, PlanError
 from pydbsync.model import SchemaChange, TableName
 from pydbsync.plan.ddl.definition import read_description
@@ -12,7 +11,6 @@ from pydbsync.plan.ddl.for_target import PlannedSchemaChange
 from pydbsync.plan.ddl.lexer import apply_edits, cut_members
 from pydbsync.plan.ddl.proof import database_defaults
 from pydbsync.plan.ddl.statement import parse_statement
-from pydbsync.plan.ddl.table_definition import unlike
 
 
 def prove(connection: Connection, change: SchemaChange, planned: PlannedSchemaChange, *, copy: TableName) -> Proof:
@@ -76,10 +74,25 @@ def _prove_drop(connection: Connection, planned: PlannedSchemaChange) -> Proof:
     return Proof(rest=apply_edits(planned.sql, cut_members([item.span for item in statement.items], there)))
 
 
+def _not_there(connection: Connection, planned: PlannedSchemaChange) -> TableName | None:
+    """The first table that the statement gives another name, and that is missing before it."""
+    made: set[TableName | None] = set()
+    for before, after in planned.touched:
+        if before is not None and before not in made and show_table(connection, before) is None:
+            return before
+        made.add(after)
+    return None
+
+
 def _prove_rename(connection: Connection, change: SchemaChange, planned: PlannedSchemaChange) -> Proof:
     names = [name for each in planned.touched for name in each if name is not None]
     if len(set(names)) != len(names):
-        return Proof(reason="its tables change their names in a circle, so that the names do not tell what was done")
+        lacking = _not_there(connection, planned)
+        told = f" ({lacking} is not there): if all of it was run here by hand, mark it as done, else copy the tables"
+        return Proof(
+            reason="its tables change their names in a circle, so that the names do not tell what was done"
+            f"{told if lacking else ''}"
+        )
     done = []
     for before, after in planned.touched:
         is_old, is_new = (name is not None and show_table(connection, name) is not None for name in (before, after))
@@ -87,24 +100,10 @@ def _prove_rename(connection: Connection, change: SchemaChange, planned: Planned
             return Proof(reason=f"{before} and {after} are {'both' if is_old else 'neither of them'} there")
         done.append(is_new)
     first = planned.touched[0].after
-    if done[0] and first is not None and (fault := _other_columns(connection, change, first)):
+    if done[0] and first is not None and (fault := other_columns(connection, read_description(change.def_), first)):
         return Proof(reason=fault)
     if all(done):
         return DONE
     statement = parse_statement(planned.sql, brand=connection.dialect.brand)
     keep = [not each for each in done]
     return Proof(rest=apply_edits(planned.sql, cut_members([item.span for item in statement.items], keep)))
-
-
-def _other_columns(connection: Connection, change: SchemaChange, name: TableName) -> str:
-    """What is otherwise in the table than the message says of it; empty where nothing is."""
-    described, table = read_description(change.def_), read_table(connection, name)
-    if described is None or table is None:
-        return f"the message does not describe {name}"
-    live = {column.name: column for column in table.columns}
-    for column in described.columns:
-        if column.name not in live:
-            return f"{name} has no column {column.name}"
-        if fault := unlike(column, live[column.name]):
-            return f"{name} has the column {fault}"
-    return ""

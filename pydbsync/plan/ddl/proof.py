@@ -27,8 +27,12 @@ class Named(NamedTuple):
     name: str
     """In lower case; empty for the primary key, for all partitions, and where the server thinks of a name."""
 
+    @property
+    def is_column(self) -> bool:
+        return self.thing == "column"
+
     def is_in(self, table: ShownTable) -> bool:
-        if self.thing == "column":
+        if self.is_column:
             return self.name in table.columns
         if self.thing == "primary key":
             return bool(table.primary_key)
@@ -87,17 +91,34 @@ class Demands(NamedTuple):
     statement: Statement
     parts: tuple[AlterPart, ...]
 
-    def without(self, done: Sequence[bool]) -> str:
-        """The statement without the parts that are done; at least one is not."""
-        keep = [not each for each in done]
-        return apply_edits(self.statement.sql, cut_members([part.span for part in self.parts], keep))
+    def without(self, done: Sequence[bool], *, table: TableName | None = None) -> str:
+        """The statement without the parts that are done; at least one is not. Of this table, where it has another name
+        by now."""
+        edits = cut_members([part.span for part in self.parts], [not each for each in done])
+        if table is not None:
+            edits = [Edit(self.statement.items[0].subject.span, quote_table(table)), *edits]
+        return apply_edits(self.statement.sql, edits)
+
+    def made_columns(self) -> set[str]:
+        """Columns that the statement makes, or says what they are, in lower case."""
+        demands = [demand for part in self.parts for demand in part.demands]
+        made = {each.name for demand in demands for each in demand.makes if each.is_column}
+        return made | {demand.described.lower() for demand in demands if demand.described}
+
+    def doubtful_renaming(self, there: Collection[str], *, is_described: bool) -> str:
+        """A column that has its new name among those `there`, and need not be the one that had the old name: another
+        one is gone by the same statement, or nobody tells in which order they are. Empty where there is none."""
+        demands = [demand for part in self.parts for demand in part.demands]
+        lost = [demand for demand in demands if any(each.is_column and each.name not in there for each in demand.gone)]
+        new = [demand for demand in demands if any(each.is_column and each.name in there for each in demand.makes)]
+        renamed = [demand for demand in lost if demand in new]
+        is_alone = len(lost) == len(renamed) and (is_described or len(new) == 1)
+        return "" if not renamed or is_alone else renamed[0].text
 
     def remade_columns(self) -> set[str]:
         """Columns that the statement takes away and makes under the same name."""
         demands = [demand for part in self.parts for demand in part.demands]
-        gone = {each.name for demand in demands for each in demand.gone if each.thing == "column"}
-        made = {each.name for demand in demands for each in demand.makes if each.thing == "column"}
-        return gone & (made | {demand.described.lower() for demand in demands if demand.described})
+        return {each.name for demand in demands for each in demand.gone if each.is_column} & self.made_columns()
 
 
 def read_demands(sql: str, *, brand: Brand) -> Demands:
