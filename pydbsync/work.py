@@ -39,6 +39,9 @@ class RowPlan(Protocol):
     def identity(self, change: RowChange) -> Sequence[bytes]:
         """Digests of the row before and after the change; nothing where the row cannot be told from others."""
 
+    def passes_to(self, change: RowChange) -> Sequence[TableName]:
+        """The tables whose rows the target changes along with the row, by foreign keys."""
+
 
 PlanT = TypeVar("PlanT", bound=RowPlan)
 _PlanT_contra = TypeVar("_PlanT_contra", bound=RowPlan, contravariant=True)
@@ -154,6 +157,7 @@ def defaults_of(database: str) -> TableName:
 
 
 _STRUCTURE = "\0structure\0"
+_PARENT = "\0parent\0"
 
 
 def structure_of(table: TableName) -> TableName:
@@ -161,9 +165,17 @@ def structure_of(table: TableName) -> TableName:
     return TableName(table.database, _STRUCTURE + table.table)
 
 
-def template_of(name: TableName) -> TableName | None:
-    """The table whose structure that is; None for a table itself."""
-    return TableName(name.database, name.table[len(_STRUCTURE) :]) if name.table.startswith(_STRUCTURE) else None
+def parent_of(table: TableName) -> TableName:
+    """Stands for a table as foreign keys point at it, by its name and those of its columns: no row depends on it."""
+    return TableName(table.database, _PARENT + table.table)
+
+
+def table_behind(name: TableName) -> TableName | None:
+    """The table whose structure that is, or at which foreign keys point; None for a table itself."""
+    for prefix in (_STRUCTURE, _PARENT):
+        if name.table.startswith(prefix):
+            return TableName(name.database, name.table[len(prefix) :])
+    return None
 
 
 def held_by(kind: str, target: TableName) -> tuple[bool, tuple[bytes, ...]]:
@@ -196,9 +208,11 @@ class ParkedRows:
         found += [self._rows[target, key] for key in keys if (target, key) in self._rows]
         return max(found, default=None)
 
-    def blocker_of_row(self, target: TableName, keys: Collection[bytes]) -> int | None:
-        """The same for the change of a row; without keys it may be any row of the table."""
-        return self.blocker(target, keys) if keys else self.blocker_of_table(target)
+    def blocker_of_row(self, target: TableName, keys: Collection[bytes], along: Iterable[TableName] = ()) -> int | None:
+        """The same for the change of a row, and of any rows of other tables `along` with it; without keys it may be any
+        row of the table."""
+        own = self.blocker(target, keys) if keys else self.blocker_of_table(target)
+        return max(filter(None, (own, *map(self.blocker_of_table, along))), default=None)
 
     def blocker_of_table(self, target: TableName) -> int | None:
         """The same for a change of the whole table, which waits for each of its rows."""
@@ -361,8 +375,8 @@ def park_row(entry: Entry[PlanT], reason: str, *, code: int = 0, behind: int | N
         )
     return ParkedChange(
         message=delivery.body, reason=reason, code=code, kind=kind, position=position, source=source,
-        target_database=plan.name.database, target_table=_other(plan.name.table, source), row_keys=keys,
-        is_whole_table=not keys, behind=behind,
+        target_database=plan.name.database, target_table=_other(plan.name.table, source),
+        row_keys=(*keys, *map(key_of_table, plan.passes_to(change))), is_whole_table=not keys, behind=behind,
     )  # fmt: skip
 
 

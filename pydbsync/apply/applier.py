@@ -392,7 +392,7 @@ class Applier:
         """Make one change; if the target refuses it, or the row waits for one in `refused`, it is added there. Of the
         source tables `repeats` changes come that the rows hold already."""
         _, change, plan = entry
-        behind = blocked.blocker_of_row(plan.name, plan.identity(change)) if blocked else None
+        behind = blocked.blocker_of_row(plan.name, plan.identity(change), plan.passes_to(change)) if blocked else None
         if behind is None and isinstance(change, SaidOfRow):
             behind = self._parking.blocker(connection, plan.name, plan.identity(change))
         if behind is not None:

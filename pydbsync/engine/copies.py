@@ -10,11 +10,13 @@ from typing import Protocol
 from pydbsync.config.settings import Settings
 from pydbsync.engine.table_plans import TablePlans
 from pydbsync.errors import PlanError
-from pydbsync.model import RowChange, SchemaChange, TableName
+from pydbsync.model import RowChange, SchemaChange, TableName, TableSchema
 from pydbsync.plan.ddl.altered_copy import AlteredCopy
 from pydbsync.plan.ddl.for_target import PlannedSchemaChange
-from pydbsync.plan.ddl.online import NoCopyError, Observed, OnlineChanges
+from pydbsync.plan.ddl.online import NoCopyError, Observed, OnlineChanges, RealRows
 from pydbsync.plan.ddl.statement import parse_statement
+from pydbsync.plan.routed.rows import RowRoute
+from pydbsync.plan.routed.tables import are_alike
 from pydbsync.protocols import Catalog, Decode
 from pydbsync.work import CopyRows, ParkedRows, Pauses, SchemaStep
 
@@ -71,6 +73,8 @@ class Copies:
         self._kept: dict[tuple[str, str], CopyRows | None] = {}
         """What `keeps` has answered of that."""
         self._named: set[TableName] = set()
+        self._routes: dict[TableName, RowRoute | None] = {}
+        """Table that is left out → the route of the real table, where it takes not all of its rows."""
 
     def use(self, settings: Settings) -> None:
         """These hold from now on."""
@@ -107,6 +111,7 @@ class Copies:
         if self._settings.online_schema_change == "off":
             return [first], siblings, None
         self._bring_up_to_date()
+        self._routes.clear()
         try:
             observed = self._online.observe(
                 first,
@@ -116,6 +121,8 @@ class Copies:
                 rows_of=self._rows_of,
                 misfit_of=self._misfit_of,
                 keeps=self._keeps_rows_of,
+                are_alike=self._are_alike,
+                has_columns=self._has_columns,
             )
         except NoCopyError as exc:
             self._online = exc.state
@@ -143,23 +150,33 @@ class Copies:
         came = self._came.get(name, 0)
         if change.position is None or change.kind == "bootstrap-insert":
             self._came[name] = None  # it may come twice
-        elif came is not None and (change.kind != "update" or self._plans.router.is_sharded(change.database)):
+        elif came is not None:
             more = self._rows_more(name, change)
             self._came[name] = None if more is None else came + more
 
     def _rows_more(self, name: TableName, change: RowChange) -> int | None:
         """How many rows more the copy has by this one, in all shards together; None where that cannot be told."""
         router = self._plans.router
-        if not router.is_sharded(change.database):
-            return _ROWS_MORE.get(change.kind, 0)
         if not self._online.hides(name):
             return 0  # a table that is no copy is not counted, and its rows are not read
         try:
-            if not router.tells_shard(change):  # all shards get it, while those of the real table have their own rows
-                return None
-            return sum(_ROWS_MORE.get(sent.kind, 0) for _, sent in router.row_targets(change))
+            if router.is_sharded(change.database):
+                if not router.tells_shard(change):  # all shards get it, those of the real table have their own rows
+                    return None
+                return sum(_ROWS_MORE.get(sent.kind, 0) for _, sent in router.row_targets(change))
+            if name not in self._routes:
+                self._routes[name] = self._choosing(name)
+            route = self._routes[name]
+            sent = change if route is None else route.changed(change)
         except PlanError:
             return None
+        return 0 if sent is None else _ROWS_MORE.get(sent.kind, 0)
+
+    def _choosing(self, name: TableName) -> RowRoute | None:
+        """The route of the table whose copy this is, where it has a condition."""
+        real = self._online.real_of(name)
+        route = None if real is None else self._plans.route_of(real)
+        return self._plans.row_route(real) if real is not None and route is not None and route.where else None
 
     def _bring_up_to_date(self) -> None:
         if self._came:
@@ -173,20 +190,32 @@ class Copies:
         # A copy that is made of the rows which came would lack those that others have written here.
         return not self._is_written_by_others and self._plans.router.takes(copy)
 
-    def _rows_of(self, copy: TableName, real: TableName) -> int | None:
-        if self._is_written_by_others:
+    def _are_alike(self, copy: TableName, real: TableName) -> bool:
+        return are_alike(*map(self._plans.route_of, (copy, real)))
+
+    def _has_columns(self, real: TableName, columns: Sequence[str]) -> bool:
+        present, wanted = self._columns_of(real) or (), list(columns)
+        if (route := self._plans.route_of(real)) is not None:
+            kept = [name for name in columns if name.lower() not in route.leave_out]
+            wanted = [route.rename.get(name.lower(), name) for name in kept]
+            present = [name for name in present if name.lower() not in map(str.lower, route.add)]
+        if any(map(self._plans.has_several_sources, self._plans.router.targets(real))):
+            present = [name for name in present if name in wanted]  # the others may be another source's
+        return list(present) == wanted
+
+    def _rows_of(self, copy: TableName, real: TableName) -> RealRows | None:
+        router, route = self._plans.router, self._plans.route_of(real)
+        if self._is_written_by_others or not (router.takes(copy) and router.takes(real)):
             return None
-        router = self._plans.router
-        if not (router.takes(copy) and router.takes(real)) or self._plans.changes_rows(real):
+        if route is not None and route.is_by_history:
             return None
         found = 0
         for target in router.targets(real):
-            # Whose rows a table of several sources has is not known, nor which of their statements it is behind.
-            has = None if self._plans.has_several_sources(target) else self._tables.count_rows(target)
+            has = self._tables.count_rows(target)
             if has is None:
                 return None
             found += has
-        return found
+        return RealRows(found, is_shared=any(map(self._plans.has_several_sources, router.targets(real))))
 
     def _misfit_of(self, copy: CopyRows, real: TableName, changes: Sequence[SchemaChange]) -> str:
         for target in self._plans.router.targets(real):
@@ -195,9 +224,13 @@ class Copies:
                 continue  # it was found to be a copy, and then the worker died
             self._log.info("the rows that came for %s are compared with those of %s", copy.copy, target)
             made = [each for each in planned if each is not None]
+            # What a route has made of rows is no proof against a copy where it cannot be followed, and of several
+            # sources another one's statement may have run here before.
+            has_to_be = self._plans.route_of(real) is None and not self._plans.has_several_sources(target)
             wanted = AlteredCopy(
-                copy, target, made, self._plans.overrides(real), partial(self._sent_to, target.database)
-            )
+                copy, target, made, self._plans.overrides(real), partial(self._sent_to, real, target.database),
+                has_to_be,
+            )  # fmt: skip
             if misfit := self._tables.misfit_of_copy(wanted, self._decode):
                 return misfit
         return ""
@@ -207,12 +240,20 @@ class Copies:
             return False
         return self._tables.has_begun(SchemaStep(change, planned, "apply", "", messages=[], siblings=[]))
 
-    def _sent_to(self, database: str, change: RowChange) -> list[RowChange]:
-        """What a row of a copy is to this database of the target. Raises PlanError."""
-        router = self._plans.router
-        if not router.is_sharded(change.database):
-            return [change]
-        return [sent for name, sent in router.row_targets(change) if name == database]
+    def _sent_to(
+        self, real: TableName, database: str, shape: TableSchema
+    ) -> Callable[[RowChange], Sequence[RowChange]]:
+        """What becomes of rows of a copy of this shape on their way to this database of the target. Raises PlanError,
+        as what is returned does."""
+        router, route = self._plans.router, self._plans.row_route(real, shape)
+
+        def sent(change: RowChange) -> Sequence[RowChange]:
+            if router.is_sharded(change.database):
+                return [each for name, each in router.row_targets(change) if name == database]
+            routed = change if route is None else route.changed(change)
+            return [] if routed is None else [routed]
+
+        return sent
 
     def _columns_of(self, source: TableName) -> Sequence[str] | None:
         targets = self._plans.router.targets(source)

@@ -25,6 +25,7 @@ from pydbsync.work import (
     describe_change,
     park_row,
     park_whole,
+    table_of_key,
 )
 
 _OF_ANOTHER = (
@@ -123,7 +124,7 @@ class OpenBatch:
         delivery, change, plan = entry
         if self._pending is not None or not self._store.parked.is_empty:
             keys = plan.identity(change)
-            behind = self._blocker_of_row(plan.name, keys)
+            behind = self._blocker_of_row(plan.name, keys, plan.passes_to(change))
             if behind is not None:
                 self.park(park_row(entry, "waits behind a parked change of the same row or table", behind=behind))
                 return
@@ -201,16 +202,17 @@ class OpenBatch:
     def park_entry(self, entry: Entry[Any], reason: str) -> None:
         """Park a change that is not to be made now, with what follows of its rows. Raises StopError by policy."""
         _, change, plan = entry
-        self.park(park_row(entry, reason, behind=self._blocker_of_row(plan.name, plan.identity(change))))
+        behind = self._blocker_of_row(plan.name, plan.identity(change), plan.passes_to(change))
+        self.park(park_row(entry, reason, behind=behind))
 
     def blocker(self, target: TableName, keys: tuple[bytes, ...] | list[bytes] = ()) -> int | None:
         """What a change of these rows of the table, or one that concerns no row, must wait for."""
         pending = None if self._pending is None else self._pending.blocker(target, keys)
         return self._store.parked.blocker(target, keys) if pending is None else pending
 
-    def _blocker_of_row(self, target: TableName, keys: Sequence[bytes]) -> int | None:
-        pending = None if self._pending is None else self._pending.blocker_of_row(target, keys)
-        return self._store.parked.blocker_of_row(target, keys) if pending is None else pending
+    def _blocker_of_row(self, target: TableName, keys: Sequence[bytes], along: Sequence[TableName] = ()) -> int | None:
+        pending = None if self._pending is None else self._pending.blocker_of_row(target, keys, along)
+        return self._store.parked.blocker_of_row(target, keys, along) if pending is None else pending
 
     def blocker_of_all(self, target: TableName) -> int | None:
         """What a change of the whole table must wait for; of the whole database, where no table is named."""
@@ -238,7 +240,9 @@ class OpenBatch:
             self._park_again(each)
 
     def _park_again(self, parked: ParkedChange) -> None:
-        self._remember(msgspec.structs.replace(parked, behind=self._blocker_of_row(parked.target, parked.row_keys)))
+        along = [name for key in parked.row_keys if (name := table_of_key(key)) is not None]
+        behind = self._blocker_of_row(parked.target, parked.row_keys, () if parked.is_whole_table else along)
+        self._remember(msgspec.structs.replace(parked, behind=behind))
 
     def _remember(self, parked: ParkedChange) -> None:
         if self._pending is None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
 
 import msgspec
@@ -14,11 +14,11 @@ from pydbsync.engine.copies import Copies, TargetTables
 from pydbsync.engine.table_plans import TablePlans
 from pydbsync.errors import PlanError, StopError
 from pydbsync.model import Column, Delivery, SchemaChange, TableName
-from pydbsync.plan.ddl.after_parked import means_the_same
+from pydbsync.plan.ddl.after_parked import gives_actions, means_the_same
 from pydbsync.plan.ddl.for_target import PlannedSchemaChange, action_of, plan_schema_change
 from pydbsync.plan.ddl.lexer import shorten
 from pydbsync.plan.ddl.row_order import unproven_of
-from pydbsync.plan.ddl.statement import Statement, parse_statement
+from pydbsync.plan.ddl.statement import NameRole, Statement, parse_statement
 from pydbsync.protocols import Decode
 from pydbsync.route.filters import Filters
 from pydbsync.work import (
@@ -27,6 +27,8 @@ from pydbsync.work import (
     SchemaStep,
     SchemaWork,
     defaults_of,
+    key_of_table,
+    parent_of,
     park_messages,
     structure_of,
 )
@@ -176,15 +178,32 @@ class SchemaFlow:
         if policy == "skip":
             self._log.warning("schema change skipped: %s", shorten(change.sql, 300))
             return []
-        return park_messages(messages, target, str(error), names=self._names_at_target(m.change for m in messages))
+        found = park_messages(messages, target, str(error), names=self._names_at_target(m.change for m in messages))
+        if found and (held := self._names_held(change, target)):
+            found[0] = msgspec.structs.replace(found[0], row_keys=(*found[0].row_keys, *map(key_of_table, held)))
+        return found
+
+    def _names_held(self, change: SchemaChange, target: str) -> list[TableName]:
+        """As `PlannedSchemaChange.holds`, of a statement that cannot be planned."""
+        try:
+            statement = parse_statement(change.sql)
+        except PlanError:
+            return []
+        router = self._plans.router
+        found = []
+        for ref in statement.names:
+            name = TableName(ref.database or change.database, ref.table or "")
+            if mark := _MARKS.get(ref.role):
+                found.append(mark(router.rename_table(name, shard_of=change.database, shard=target)))
+        return found
 
     def _names_at_target(self, changes: Iterable[SchemaChange]) -> Mapping[TableName, TableName]:
-        """The tables that routes give another name, by their names at the source."""
+        """The tables where there are routes, so that each has its own database, by their names at the source."""
         router = self._plans.router
         if not router.tables:
             return {}
-        found = {name: router.tables.target(name) for name in map(_name_of, changes) if name.table}
-        return {name: target for name, target in found.items() if target is not None}
+        names = [name for name in map(_name_of, changes) if name.table and not router.is_sharded(name.database)]
+        return {name: router.rename_table(name) for name in names}
 
     def _tell_untold(self, planned: PlannedSchemaChange) -> None:
         for name in set(planned.untold) - self._told:
@@ -262,6 +281,12 @@ class SchemaFlow:
                     yield source, schema.columns
 
 
+_MARKS: dict[NameRole, Callable[[TableName], TableName]] = {
+    "rename-to": lambda name: name, "exchange": lambda name: name, "like": structure_of, "references": parent_of,
+}  # fmt: skip
+"""What a name in a statement stands for that is held while the statement is parked."""
+
+
 def _waits(planned: PlannedSchemaChange, statement: Statement) -> tuple[tuple[TableName, ...], tuple[TableName, ...]]:
     """The tables that may have nothing parked for all of them, and those that may have nothing parked at all.
 
@@ -273,13 +298,18 @@ def _waits(planned: PlannedSchemaChange, statement: Statement) -> tuple[tuple[Ta
     touched = {name for each in planned.touched for name in each if name is not None}
     if planned.action == "truncate-table":
         return tuple(sorted(touched)), ()
-    needed = tuple(structure_of(name) for name in sorted(touched))
+    needed = (*map(structure_of, sorted(touched)), *planned.refers)
     if planned.action == "create-table":
         needed = (*needed, *planned.reads, *(defaults_of(name.database) for name in touched))
     else:  # the other table of an exchange
         touched |= {*planned.reads}
-    if planned.action == "drop-table" or means_the_same(statement):
-        return (*sorted(touched), *needed), ()
+    is_harmless = means_the_same(statement)
+    if not is_harmless:
+        needed = (*needed, *map(parent_of, sorted(touched)))
+    if planned.action == "drop-table" or is_harmless:
+        needed, touched = (*sorted(touched), *needed), set()
+    if gives_actions(statement):  # what waits of the parents was without them
+        touched |= {*planned.refers}
     return needed, tuple(sorted(touched))
 
 

@@ -70,16 +70,19 @@ class TablePlans:
         ask_table: Callable[[TableName], TableSchema | None] = lambda name: None,
         input_format: str = "maxwell",
         checks_routes: bool = False,
+        keeps_others: bool = False,
     ) -> None:
         """`ask_source` is called where the settings do not say what the source is, whenever that matters;
         `ask_collation` for the default collation of one of its databases, `ask_table` for one of its tables.
-        `checks_routes`: where the target is first attached, a route that cannot be followed is an error."""
+        `checks_routes`: where the target is first attached, a route that cannot be followed is an error. `keeps_others`
+        is TablePlan's."""
         self._catalog = catalog
         self._configured = configured_server(settings.source_server)
         self._ask_source = ask_source
         self._ask_collation = ask_collation
         self._ask_table = ask_table
         self._checks_routes = checks_routes
+        self._keeps_others = keeps_others
         self._log = log
         self.dialect = Dialect()
         self._plans: dict[tuple[str, str], tuple[TablePlan, ...]] = {}
@@ -161,7 +164,7 @@ class TablePlans:
                 if self._catalog.table(target) is None:
                     continue  # it may be made yet
                 try:
-                    self._row_route(source, self._plan(source, target), route)
+                    self._row_route(source, self._plan(source, target).schema, route)
                 except PlanError as exc:
                     raise ConfigError(f"{source} cannot go its way: {exc}", key=f"routes[{number}]") from exc
         self.forget()  # whose rows come was not known: who else feeds the tables is asked with the first of them
@@ -193,9 +196,20 @@ class TablePlans:
             return self.router.targets(name)
         return [TableName(database, "") for database in self.router.databases(change.database)]
 
-    def changes_rows(self, source: TableName) -> bool:
-        """Whether a route makes other rows of those of a source table."""
-        return row_settings(self._settings, self.router, source) is not None
+    def route_of(self, source: TableName) -> RouteSettings | None:
+        """What makes other rows of those of a source table; None where they come as they are."""
+        return row_settings(self._settings, self.router, source)
+
+    def row_route(self, source: TableName, target: TableSchema | None = None) -> RowRoute | None:
+        """The same as it is followed, to the target's table or to another one that is shaped so. Raises PlanError."""
+        route = self.route_of(source)
+        if route is None:
+            return None
+        (name,) = self.router.targets(source)
+        schema = target or self._catalog.table(name)
+        if schema is None:
+            raise PlanError(f"the target has no table {name}")
+        return self._row_route(source, schema, route)
 
     def table_routes(self, database: str, target: str) -> TableRoutes | None:
         """What schema changes need to know of routes; None where there are none. `target` stands for `database` now."""
@@ -249,8 +263,8 @@ class TablePlans:
                 )
             else:
                 plans = tuple(self._plan(source, target) for target in self.router.targets(source))
-                if (route := row_settings(self._settings, self.router, source)) is not None:
-                    self._routed[source] = plans[0], self._row_route(source, plans[0], route)
+                if (route := self.route_of(source)) is not None:
+                    self._routed[source] = plans[0], self._row_route(source, plans[0].schema, route)
                     return self._by_route(source, change, *self._routed[source])
                 planned = [(plan, change) for plan in plans]
                 try:
@@ -291,14 +305,14 @@ class TablePlans:
         except PlanError:
             return ()
 
-    def _row_route(self, source: TableName, plan: TablePlan, route: RouteSettings) -> RowRoute:
+    def _row_route(self, source: TableName, target: TableSchema, route: RouteSettings) -> RowRoute:
         """Raises PlanError, and TransientError where the source has to be asked and does not answer."""
         known: Mapping[str, Column] = {}
         if route.needs_source:
             known = source_columns(self._ask_table(source))
         overrides = self.overrides(source)
         return RowRoute(
-            route, plan.schema, known, key=self._settings.mask_key, shifted=overrides.timestamp | overrides.binary
+            route, target, known, key=self._settings.mask_key, shifted=overrides.timestamp | overrides.binary
         )
 
     def current(self, plan: TablePlan) -> TablePlan:
@@ -382,18 +396,33 @@ class TablePlans:
                     " has written there from what others write; ALTER TABLE ... ENGINE=InnoDB at both servers"
                 )
             self._warn_about(target, triggers=schema.triggers, is_transactional=schema.transactional)
+            passes_on = self._passes_actions_on(schema)
             plan = TablePlan(
                 schema,
                 overrides=overrides,
                 dialect=self.dialect,
                 loss=self._loss,
                 apply_mode=apply_mode,
-                passes_actions_on=self._passes_actions_on(schema),
+                passes_actions_on=passes_on,
                 is_merged=self.is_merged(target),
                 conflicts=rule,
+                children=() if passes_on is False else self._children(schema),
+                keeps_others=self._keeps_others,
             )
             self._by_target[target, overrides, apply_mode, rule] = plan
         return plan
+
+    def _children(self, schema: TableSchema) -> tuple[TableName, ...]:
+        """All tables to which changes of rows may be passed on by foreign keys, over others as well."""
+        found: dict[TableName, None] = {}
+        parents = [schema]
+        while parents:
+            for referrer in parents.pop().referrers:
+                child = self._catalog.table(referrer.child) if referrer.child not in found else None
+                found[referrer.child] = None
+                if child is not None:
+                    parents.append(child)
+        return tuple(found)
 
     def is_merged(self, target: TableName) -> bool:
         """Whether several sources feed the table, by the configuration or by what other streams say."""

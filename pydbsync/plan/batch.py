@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from pydbsync.model import NO_JSON, RowChange, read_image
+from pydbsync.model import RowChange
 from pydbsync.plan.buffers import Buffer, KeyedBuffer, MergedBuffer, OrderedBuffer
 from pydbsync.plan.keyless import KeylessBuffer
 from pydbsync.plan.large import LARGE_BYTES
@@ -52,7 +52,7 @@ class RowBatch:
         buffer = self._buffers.get(plan)
         if buffer is None:
             buffer = self._new_buffer(change, plan)
-        if plan.referrers and change.kind in ("update", "delete") and _passes_on(change, plan):
+        if plan.referrers and plan.passes_on(change):
             self._stand_alone(parent_statement(change, plan))
         elif buffer.moves_rows and buffer.must_move(change):
             self._stand_alone(ordered_statement(change, plan))
@@ -103,16 +103,6 @@ def _buffer_for(change: RowChange, plan: TablePlan) -> Buffer:
     return KeyedBuffer(plan, strategy)
 
 
-def _passes_on(change: RowChange, plan: TablePlan) -> bool:
-    """Whether the change of a referenced parent reaches its children."""
-    if change.kind == "delete":
-        return True
-    if change.old is NO_JSON:
-        return False
-    changed = {name.lower() for name in read_image(change.old)}
-    return any(name.lower() in changed for name in plan.referred_columns())
-
-
 def single_statements(change: RowChange, plan: TablePlan, *, in_place: bool = False) -> list[RowStatement]:
     """One change in the forms of the original: `REPLACE INTO` and `DELETE IGNORE FROM … LIMIT 1`.
 
@@ -126,7 +116,7 @@ def single_statements(change: RowChange, plan: TablePlan, *, in_place: bool = Fa
 def _single_statements(change: RowChange, plan: TablePlan, *, in_place: bool) -> list[RowStatement]:
     shape = shape_of(plan, change.data)
     strategy = plan.strategy_for(shape)
-    if plan.referrers and change.kind in ("update", "delete") and _passes_on(change, plan):
+    if plan.referrers and plan.passes_on(change):
         return [parent_statement(change, plan)]
     if strategy is Strategy.ORDERED or (strategy is Strategy.UPSERT and KeyedBuffer(plan, strategy).must_move(change)):
         return list(ordered_statements(change, plan))
@@ -148,7 +138,7 @@ def _single_statements(change: RowChange, plan: TablePlan, *, in_place: bool) ->
     if change.kind != "delete":
         head, tail = shape.replace_head, b""
         if strategy is Strategy.MERGED:
-            is_there = not is_new_row(change) and not found
+            is_there = (plan.keeps_others or not is_new_row(change)) and not found
             if is_there and plan.has_other_keys:
                 found.append(delete_one(plan, change.data, change)._replace(held=0))
             if found or not is_there:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Literal, TypeAlias
 
 import msgspec
@@ -60,18 +60,24 @@ class TablePlan:
         passes_actions_on: bool | None = True,
         is_merged: bool = False,
         conflicts: ConflictRule | None = None,
+        children: Sequence[TableName] = (),
+        keeps_others: bool = False,
     ) -> None:
         """`passes_actions_on`: whether the target must cascade itself; None where that is not known. `conflicts`: what
-        decides them; None where nobody looks for any."""
+        decides them; None where nobody looks for any. `children`: the tables to which changes are passed on, and those
+        to which these pass them on. `keeps_others`: rows with a value of theirs in a unique key stay, since they may
+        have come later."""
         self.schema = schema
         self.passes_actions_on = passes_actions_on
         self.apply_mode = apply_mode
         self.is_merged = is_merged
         # What was read as it should be may be another's a moment later: nothing is written over then either.
-        self._inserts = is_merged or conflicts is not None
         self.conflicts = conflicts
         self.has_other_keys = bool(schema.unique_keys) and set(schema.unique_keys) != {schema.row_key}
+        self.keeps_others = keeps_others and self.has_other_keys and not is_merged and conflicts is None
+        self._inserts = is_merged or conflicts is not None or self.keeps_others
         self.referrers = () if passes_actions_on is False else schema.referrers
+        self._children = children
         self.name: TableName = schema.name
         self.quoted = quote_table(schema.name).encode()
         self.row_key = schema.row_key
@@ -159,9 +165,18 @@ class TablePlan:
             if column.kind not in GEOMETRY_KINDS
         }
 
-    def referred_columns(self) -> frozenset[str]:
-        """The columns that foreign keys with CASCADE, SET NULL or SET DEFAULT point at."""
-        return frozenset(name for referrer in self.referrers for name in referrer.columns)
+    def passes_on(self, change: RowChange) -> bool:
+        """Whether the change reaches children, by foreign keys with CASCADE, SET NULL or SET DEFAULT."""
+        if change.kind == "delete":
+            return bool(self.referrers)
+        if change.kind != "update" or change.old is NO_JSON:
+            return False
+        changed = {name.lower() for name in read_image(change.old)}
+        return any(name.lower() in changed for referrer in self.referrers for name in referrer.columns)
+
+    def passes_to(self, change: RowChange) -> Sequence[TableName]:
+        """The tables whose rows the target changes along with the row."""
+        return self._children if self.referrers and self.passes_on(change) else ()
 
     def _compile_key(self, shape: RowShape) -> None:
         by_target = {column.name: name for column, name in zip(shape.columns, shape.names, strict=True)}

@@ -93,8 +93,9 @@ class Router:
         return routed or TableName(self.rename(name.database, shard_of=shard_of, shard=shard), name.table)
 
     def rename(self, database: str, *, shard_of: str | None = None, shard: str | None = None) -> str:
-        """The target name of a database that stands in a statement; `shard` is the name for `shard_of` this time."""
-        if shard is not None and database == shard_of:
+        """The target name of a database that stands in a statement; `shard` is the name for `shard_of` this time. Where
+        tables have routes, each has its own database, and only shards have a name of the moment."""
+        if shard is not None and database == shard_of and (not self.tables or self.is_sharded(database)):
             return shard
         return self._rewrite.get(database, database)
 

@@ -43,6 +43,10 @@ class SinkPlan(NamedTuple):
         """Digests of the key before and after; nothing where the sink knows none."""
         return row_identity(change, self) if self.row_key else ()
 
+    def passes_to(self, change: RowChange) -> Sequence[TableName]:
+        """A sink has no foreign keys."""
+        return ()
+
 
 class SinkBatch:
     """Only looks whether each row can be written; the work has them in order."""

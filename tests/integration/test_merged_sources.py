@@ -157,12 +157,12 @@ def test_children_under_a_row_that_another_source_has_parked_stay(
             return delete("s1.p", {"id": number, "v": 1})
         return update("s1.p", {"id": new, "v": 1}, {"id": number})
 
-    replay(fresh_target, log.each([change(1, 9)]), stream="q1", **MERGED)
-    assert fresh_target.query("SELECT * FROM d.c ORDER BY id") == [(1, 1), (2, 1)]
-    assert f"'q2' has parked a row of this key ({collision.id})" in parked(fresh_target)[-1].reason
     # a row that nobody has parked passes its change on
     rows = [insert("s1.p", {"id": 3, "v": 1}), insert("s1.c", {"id": 3, "p": 3}), change(3, 4)]
     replay(fresh_target, log.each(rows), stream="q1", **MERGED)
-    assert len(parked(fresh_target)) == 2
+    assert len(parked(fresh_target)) == 1
     left = [] if "DELETE" in action else [(3, None)]
     assert fresh_target.query("SELECT * FROM d.c ORDER BY id") == [(1, 1), (2, 1), *left]
+    replay(fresh_target, log.each([change(1, 9)]), stream="q1", **MERGED)
+    assert fresh_target.query("SELECT * FROM d.c ORDER BY id") == [(1, 1), (2, 1), *left]
+    assert f"'q2' has parked a row of this key ({collision.id})" in parked(fresh_target)[-1].reason

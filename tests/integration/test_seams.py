@@ -15,7 +15,7 @@ from pydbsync.ops.parked.desk import ParkedDesk
 from pydbsync.ops.parked.select import Selection
 from pydbsync.source.memory import MemorySource
 from tests.integration.engine import LOG, follow_source, parked, replay, settings_for
-from tests.maxwell import Binlog, insert, update
+from tests.maxwell import Binlog, delete, insert, update
 from tests.servers import Endpoint
 
 pytestmark = pytest.mark.kept_state
@@ -471,6 +471,87 @@ def test_a_table_stays_as_it_is_while_one_that_is_made_like_it_is_parked(
     assert rows(created) == [(1, "x")]  # what only changes its rows need not wait
     assert retry(created) == []
     assert rows(created, "e.u") == [(1, "y")]
+
+
+POINTS = "ALTER TABLE c ADD CONSTRAINT f FOREIGN KEY (t) REFERENCES t (id)"
+
+
+def points_at(target: Endpoint) -> str:
+    ((found,),) = target.query(
+        "SELECT referenced_table_name FROM information_schema.referential_constraints WHERE constraint_schema = 'd'"
+    )
+    return str(found)
+
+
+@pytest.fixture
+def with_child(created: Endpoint, binlog: Binlog) -> Endpoint:
+    """With a table d.c, whose column t is a foreign key to be, and a table d.n like d.t."""
+    messages = binlog.ddl("CREATE TABLE c (id INT PRIMARY KEY, t INT, KEY f (t))", "d.c", columns=["id", "t"])
+    messages += binlog.ddl("CREATE TABLE n LIKE t", "d.n", columns=["id", "v"])
+    replay(created, messages)
+    return created
+
+
+@pytest.mark.parametrize(
+    ("sql", "of"),
+    [
+        ("RENAME TABLE t TO s, n TO t", ["t", "n"]),
+        ("ALTER TABLE t RENAME TO s", ["t"]),
+        ("ALTER TABLE t CHANGE id number INT", ["t"]),
+        ("DROP TABLE t", ["t"]),
+    ],
+)
+def test_a_parent_waits_behind_a_parked_foreign_key_that_points_at_it(
+    with_child: Endpoint, binlog: Binlog, sql: str, of: list[str]
+) -> None:
+    replay(with_child, binlog.ddl(POINTS, "d.c", columns=["id", "t"]), schema_changes={"alter-table": "park"})
+    replay(with_child, binlog.ddl(sql, *(f"d.{name}" for name in of), columns=["id", "v"]))
+    first, *others = parked(with_child)
+    assert [each.behind for each in others] == [first.id] * len(of)
+    assert retry(with_child) == []
+    assert points_at(with_child) == ("s" if " s" in sql else "t")
+
+
+def test_a_new_column_of_a_parent_does_not_wait_behind_a_parked_foreign_key(
+    with_child: Endpoint, binlog: Binlog
+) -> None:
+    replay(with_child, binlog.ddl(POINTS, "d.c", columns=["id", "t"]), schema_changes={"alter-table": "park"})
+    messages = binlog.ddl("ALTER TABLE t ADD w INT", "d.t", columns=["id", "v", "w"])
+    replay(with_child, messages + binlog.transaction(insert("d.t", {"id": 1, "v": "x", "w": 2})))
+    assert [each.table for each in parked(with_child)] == ["d.c"]
+    assert rows(with_child) == [(1, "x", 2)]
+
+
+def test_a_foreign_key_waits_behind_a_parked_swap_of_its_parent(with_child: Endpoint, binlog: Binlog) -> None:
+    messages = binlog.ddl("RENAME TABLE t TO s, n TO t", "d.t", "d.n", columns=["id", "v"])
+    messages += binlog.ddl(POINTS, "d.c", columns=["id", "t"])
+    replay(with_child, messages, schema_changes={"rename-table": "park"})
+    assert [each.table for each in parked(with_child)] == ["d.t", "d.n", "d.c"]
+    assert retry(with_child) == []
+    assert points_at(with_child) == "t"
+
+
+@pytest.mark.parametrize("between", ["delete", "update"])
+def test_a_parked_row_takes_no_row_away_that_has_its_value_by_now(
+    fresh_target: Endpoint, binlog: Binlog, between: str
+) -> None:
+    table = "CREATE TABLE t (id INT PRIMARY KEY, u INT UNIQUE, v VARCHAR(100))"
+    replay(fresh_target, [*binlog.ddl("CREATE DATABASE d", "d"), *binlog.ddl(table, "d.t", columns=["id", "u", "v"])])
+    fresh_target.query("ALTER TABLE d.t MODIFY v VARCHAR(5)")
+    messages = binlog.transaction(insert("d.t", {"id": 5, "u": 1, "v": LONG}))
+    if between == "delete":
+        messages += binlog.transaction(delete("d.t", {"id": 5, "u": 1, "v": LONG}))
+    else:
+        messages += binlog.transaction(update("d.t", {"id": 5, "u": 2, "v": LONG}, {"u": 1}))
+    messages += binlog.transaction(insert("d.t", {"id": 6, "u": 1, "v": "later"}))
+    replay(fresh_target, messages, batch_rows=1)
+    assert rows(fresh_target) == [(6, 1, "later")]
+    fresh_target.query("ALTER TABLE d.t MODIFY v VARCHAR(100)")
+    (said,) = retry(fresh_target, Selection(ids=(parked(fresh_target)[0].id,)))
+    assert "a row that came later may have this value" in said
+    assert rows(fresh_target) == [(6, 1, "later")]
+    assert retry(fresh_target) == []
+    assert rows(fresh_target) == ([] if between == "delete" else [(5, 2, LONG)]) + [(6, 1, "later")]
 
 
 @pytest.mark.parametrize("sql", ["DROP TABLE u, t", "RENAME TABLE u TO s, t TO u"])

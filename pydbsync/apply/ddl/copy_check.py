@@ -75,6 +75,12 @@ class CopyCheck:
         try:
             return self._misfit()
         except (PlanError, PermanentError) as exc:
+            if not self._wanted.has_to_be:
+                self._log.warning(
+                    "the rows that came for %s cannot be compared with those of %s: %s; verify %s",
+                    self._wanted.copy.copy, self._wanted.real, exc, self._wanted.real,
+                )  # fmt: skip
+                return ""
             if isinstance(exc, PermanentError) and exc.code in _DENIED:
                 self._log.warning(
                     "the rows that came for %s are not compared with those of %s, since the user may not make and drop"
@@ -91,6 +97,7 @@ class CopyCheck:
         copy = self._wanted.copy
         before, shape = self._ask(self._begin)
         piece = _Piece(self._wanted, before, shape, self._came, self._made)
+        sent = self._wanted.sent(shape)
         behind = 0
         while True:
             ids, messages = self._ask(partial(self._rows.read, copy=copy, behind=behind))
@@ -101,7 +108,7 @@ class CopyCheck:
             behind = ids[-1]
             for message in messages:
                 for change in copy.rows_in(self._decode(message)):
-                    piece.changes += self._wanted.sent(change)
+                    piece.changes += sent(change)
             piece.bytes += sum(map(len, messages))
             if len(piece.changes) >= _PIECE or piece.bytes >= _PIECE_BYTES:
                 self._repeat(piece.compare)

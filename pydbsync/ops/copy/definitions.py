@@ -223,8 +223,6 @@ class Builder:
         change = SchemaChange(
             kind="table-create", database=name.database, table=name.table, ts=self._ts, sql=table.create_sql
         )
-        if self._router.tables.target(name) is not None:  # other tables of the statement have names of their own
-            database = self._router.rename(name.database)
         return self._plan(change, name.database, database)
 
     def drop_database(self, name: str, *, only: Container[str]) -> None:
@@ -244,6 +242,8 @@ class Builder:
 
     def _plan(self, change: SchemaChange, source: str, target: str) -> PlannedSchemaChange:
         def rename(database: str) -> str:
+            if change.table is None and database == source:  # of a database tables may go to several
+                return target
             return self._router.rename(database, shard_of=source, shard=target)
 
         try:

@@ -23,6 +23,7 @@ from pydbsync.apply.ddl.running import run_planned
 from pydbsync.apply.ddl.schema_change import prove_passed_over, prove_refused, read_state, run_statement
 from pydbsync.apply.feeders import Feeders
 from pydbsync.apply.mark import MarkedConnection
+from pydbsync.apply.server_errors import DUPLICATE_CODE
 from pydbsync.apply.tables.operator_audit import actor_here
 from pydbsync.apply.tables.parked import read_rests
 from pydbsync.config.settings import Settings
@@ -163,6 +164,7 @@ class ParkedDesk:
             ask_source=asked,
             ask_collation=asked.collation_of,
             ask_table=asked.table,
+            keeps_others=True,
         )
         self._plans.attach()
         self._foreign = Foreign(settings, self._plans.target_columns)
@@ -440,7 +442,16 @@ class ParkedDesk:
             if is_left and plan.is_merged and plan.has_key and sent.kind in ("update", "delete"):
                 self._refuse_another_row(sent, plan)
             for statement in single_statements(sent, plan, in_place=True):
-                run_planned(self._connection, statement)
+                try:
+                    run_planned(self._connection, statement)
+                except PermanentError as exc:
+                    if exc.code != DUPLICATE_CODE or not plan.keeps_others:
+                        raise
+                    raise PermanentError(
+                        f"{exc}; a row that came later may have this value: retry it together with what waits behind"
+                        " it, or skip it",
+                        code=exc.code,
+                    ) from exc
                 count += 1
         return count, is_transactional
 
@@ -473,14 +484,16 @@ class ParkedDesk:
         self._conflicts.write_found()
 
     def same_statement(self, parked_id: int) -> list[int]:
-        """The other messages of the same statement that are parked for the same database, in order."""
+        """The other messages of the same statement that are parked for the same shard, in order."""
         parked = self.named(parked_id)
         if parked.edited is not None or not parked.position:
             return []
+        # By routes the tables of one statement may be in several databases.
+        is_one = bool(self._router.tables) and not self._router.is_sharded(parked.source_database)
         found = self._connection.rows(
             f"SELECT id FROM {self._table} WHERE stream = %s AND status = 'parked' AND position = %s"
-            " AND target_database = %s AND kind LIKE 'table-%%' AND id <> %s AND edited IS NULL ORDER BY id",
-            (parked.stream, parked.position, parked.target_database, parked.id),
+            " AND (%s OR target_database = %s) AND kind LIKE 'table-%%' AND id <> %s AND edited IS NULL ORDER BY id",
+            (parked.stream, parked.position, is_one, parked.target_database, parked.id),
         )
         ids = [int(row[0]) for row in found]
         own = decode_message(parked.message)
@@ -497,7 +510,11 @@ class ParkedDesk:
         planned = self._plan(parked, change, siblings)
         if planned is None:
             raise PlanError("the filters leave the table out; skip it")
-        lock = f"pydbsync retry {self._settings.state_schema[:32]} {parked.id}"
+        schema = self._settings.state_schema
+        sources = MergedSources(
+            schema=schema, stream=parked.stream, feeders=Feeders(schema=schema, stream=parked.stream)
+        )
+        lock = f"pydbsync retry {schema[:32]} {parked.id}"
         if self._connection.value("SELECT GET_LOCK(%s, 0)", (lock,)) != 1:
             raise PlanError("another retry runs it now")
         try:
@@ -505,7 +522,9 @@ class ParkedDesk:
                 raise PlanError("it is mended already, by somebody else")
             mark, has_run = self._begin(parked, planned)
             try:
-                ran = "had run before an earlier retry was broken off" if has_run else self._run(change, planned, mark)
+                ran = "had run before an earlier retry was broken off"
+                if not has_run:
+                    ran = self._run(change, planned, mark, sources)
                 if mark is not None:
                     self.write_audits([parked.id], _RAN, planned.sql)
             finally:
@@ -521,10 +540,6 @@ class ParkedDesk:
                 f"UPDATE {self._table} SET status = 'applied' WHERE id IN ({', '.join(map(str, ids))})"
             )
             self.write_audits(ids, "retry", ran)
-            schema = self._settings.state_schema
-            sources = MergedSources(
-                schema=schema, stream=parked.stream, feeders=Feeders(schema=schema, stream=parked.stream)
-            )
             sources.ran_by_hand(self._connection, change, planned, ran)
         return ran
 
@@ -562,7 +577,9 @@ class ParkedDesk:
         self.write_audits([parked.id], _BEGUN, f"{is_now} {planned.sql}")
         return mark, False
 
-    def _run(self, change: SchemaChange, planned: PlannedSchemaChange, mark: RunMark | None) -> str:
+    def _run(
+        self, change: SchemaChange, planned: PlannedSchemaChange, mark: RunMark | None, sources: MergedSources
+    ) -> str:
         """What ran, and why it is another text than that of the statement."""
         if mark is not None:
             with contextlib.suppress(PermanentError):  # without the mark it says the same, or runs
@@ -577,6 +594,8 @@ class ParkedDesk:
                 ran = run_statement(self._connection, planned, rest=proof.rest)
             elif proof.is_done:
                 return "; ".join(filter(None, (f"not run, the target has all of it already ({exc})", proof.reason)))
+            elif planned.is_merged and (ahead := sources.ahead(self._connection, change, planned)):
+                return f"not run, the same statement of {ahead} has run here ({exc})"
             elif proof.reason:
                 raise PermanentError(f"{exc}; {proof.reason}", code=exc.code) from exc
             else:
@@ -606,7 +625,8 @@ class ParkedDesk:
             )  # fmt: skip
         target = self._connection.dialect.server
         if change.kind == "table-create":
-            target = target._replace(collation=collation_of(self._connection, rename(change.database)))
+            there = parked.target_database or rename(change.database)
+            target = target._replace(collation=collation_of(self._connection, there))
         name = TableName(change.database, change.table or "")
         is_merged = self._plans.are_merged(change, rename(change.database))
         planned = plan_schema_change(

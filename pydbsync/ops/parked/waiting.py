@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Iterable
 
 from pydbsync.model import TableName
-from pydbsync.work import structure_of, table_of_key, template_of
+from pydbsync.work import parent_of, structure_of, table_behind, table_of_key
 
 
 class Waiting:
@@ -50,12 +50,12 @@ class Waiting:
         for key in keys:
             if (other := table_of_key(key)) is None:
                 homes.append(self._keys.get((name, key)))
-            elif template := template_of(other):  # whose rows say nothing
-                homes += self._whole_of(template)
+            elif table := table_behind(other):  # whose rows say nothing
+                homes += self._whole_of(table)
             else:
                 homes += [*self._whole_of(other), self._all.get(other)]
         if is_whole_table:
-            homes += [self._all.get(name), self._all.get(structure_of(name))]
+            homes += [self._all.get(each) for each in (name, structure_of(name), parent_of(name))]
             if not name.table:
                 homes += [ids for other, ids in self._all.items() if other.database == name.database]
         found = [first for ids in homes if ids and (first := self._first(ids, together)) is not None]

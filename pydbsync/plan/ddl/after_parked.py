@@ -34,6 +34,13 @@ def means_the_same(statement: Statement) -> bool:
     return statement.action in ("create-database", "alter-database")
 
 
+def gives_actions(statement: Statement) -> bool:
+    """Whether a foreign key of the statement has the server change rows along with their parents."""
+    words = [token.upper if token.kind != "quoted" else "`" for token in statement.tokens]
+    threes = zip(words, words[1:], words[2:], strict=False)
+    return any(on == "ON" and of in ("DELETE", "UPDATE") and action in ("CASCADE", "SET") for on, of, action in threes)
+
+
 def _is_harmless(clause: tuple[Token, ...]) -> bool:
     words = [token.upper if token.kind != "quoted" else "`" for token in clause]
     first, second = words[0], words[1] if len(words) > 1 else ""

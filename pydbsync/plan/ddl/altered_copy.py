@@ -36,8 +36,11 @@ class AlteredCopy(NamedTuple):
     changes: Sequence[PlannedSchemaChange]
     """What the swap would do to it."""
     overrides: ColumnOverrides
-    sent: Callable[[RowChange], Sequence[RowChange]]
-    """What of a row of the copy goes there: a shard has only its own. Raises PlanError."""
+    sent: Callable[[TableSchema], Callable[[RowChange], Sequence[RowChange]]]
+    """(shape of the copy) → what of a row of the copy goes there: a shard has only its own, a route makes other ones.
+    Both raise PlanError."""
+    has_to_be: bool = True
+    """Whether a copy whose rows cannot be compared passes for none."""
 
 
 def on_copy(sql: str, copy: TableName, *, brand: Brand) -> str:

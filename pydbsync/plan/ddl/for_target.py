@@ -18,7 +18,7 @@ from pydbsync.plan.ddl.statement import Action, Item, NameRef, Statement, parse_
 from pydbsync.plan.quoting import quote_name, quote_table
 from pydbsync.plan.routed.statements import RoutedEdits, routed_edits
 from pydbsync.plan.routed.tables import TableRoutes, reference_edits, refuse_between, refuse_exchange
-from pydbsync.work import structure_of
+from pydbsync.work import parent_of, structure_of
 
 Rename: TypeAlias = Callable[[str], str]
 """Name of a source's database → name of the target's."""
@@ -53,6 +53,8 @@ class PlannedSchemaChange(msgspec.Struct, frozen=True):
     """What was changed besides names, for the log."""
     reads: tuple[TableName, ...] = ()
     """Tables that it takes something of: the template of CREATE … LIKE, the other one of EXCHANGE PARTITION."""
+    refers: tuple[TableName, ...] = ()
+    """Other tables that its foreign keys point at."""
     exchanged: TableName | None = None
     """The table that gives or takes a partition's rows."""
     is_routed: bool = False
@@ -65,11 +67,10 @@ class PlannedSchemaChange(msgspec.Struct, frozen=True):
     @property
     def holds(self) -> tuple[TableName, ...]:
         """What waits behind it while it is parked, besides the tables of its messages: names that it gives tables, the
-        other table of an exchange, and how the template of CREATE … LIKE is made."""
+        other table of an exchange, how the template of CREATE … LIKE is made, and what its foreign keys point at."""
         made = tuple(new for old, new in self.touched if None not in (old, new) and new is not None and old != new)
-        if self.action == "create-table":
-            return (*made, *map(structure_of, self.reads))
-        return (*made, *self.reads)
+        reads = map(structure_of, self.reads) if self.action == "create-table" else self.reads
+        return (*made, *reads, *map(parent_of, self.refers))
 
 
 def plan_schema_change(
@@ -171,6 +172,8 @@ def _plan_tables(
     edits += translated.edits
     notes += translated.notes
 
+    pointed_at = {there.target(ref) for ref in statement.names if ref.role == "references"}
+
     def target_name(ref: NameRef | None) -> TableName | None:
         return None if ref is None else there.target(ref)
 
@@ -184,6 +187,7 @@ def _plan_tables(
         ts=change.ts,
         notes=tuple(notes),
         reads=tuple(there.target(ref) for ref in statement.names if ref.role in ("like", "exchange")),
+        refers=tuple(sorted(pointed_at - {there.target(kept[0].subject)})),
     )
 
 

@@ -38,8 +38,18 @@ from pydbsync.work import CopyRows
 
 ColumnNamesOf: TypeAlias = Callable[[TableName], Sequence[str] | None]
 """A source's table → names of the columns that its table on the target has, in order; None if there is none."""
-RowsOf: TypeAlias = Callable[[TableName, TableName], int | None]
-"""(copy, real table) → how many rows the real table has on the target; None if the copy's need not be as many."""
+
+
+class RealRows(NamedTuple):
+    """The rows that a real table has on the target."""
+
+    total: int
+    is_shared: bool = False
+    """Whether rows of other sources may be among them."""
+
+
+RowsOf: TypeAlias = Callable[[TableName, TableName], RealRows | None]
+"""(copy, real table) → the real table's rows; None if the copy's cannot be held against them."""
 MisfitOf: TypeAlias = Callable[[CopyRows, TableName, Sequence[SchemaChange]], str]
 """(copy, real table, what the swap would do to it) → in what the rows that came for the copy are other than the real
 table's would be then; empty where they are the same."""
@@ -127,6 +137,10 @@ class OnlineChanges(msgspec.Struct, frozen=True):
             return True
         return columns_of is not None and table.table.endswith("_gho") and _unseen_real(table, columns_of) is not None
 
+    def real_of(self, table: TableName) -> TableName | None:
+        """The table whose copy this one is; None for a table that is none."""
+        return next((item.real for item in self.absent if item.name == table and item.role == "copy"), None)
+
     def keeps(self, table: TableName) -> CopyRows | None:
         """The copy of this name, if its rows are kept."""
         found = next((item for item in self.absent if item.name == table and item.began), None)
@@ -157,12 +171,16 @@ class OnlineChanges(msgspec.Struct, frozen=True):
         rows_of: RowsOf = lambda copy, real: None,
         misfit_of: MisfitOf = lambda copy, real, changes: "",
         keeps: Callable[[TableName], bool] = lambda copy: False,
+        are_alike: Callable[[TableName, TableName], bool] = lambda copy, real: True,
+        has_columns: Callable[[TableName, Sequence[str]], bool] | None = None,
     ) -> Observed:
         """Take one statement in, with the other messages that announce it, before filters leave tables out.
 
-        `keeps` tells whether the rows of a copy can be kept. Raises PlanError where the stream began in the middle of
-        an online schema change, or where a table comes back that the target does not have; NoCopyError where a swap
-        does not fit what came before, and the copy cannot be made of what was kept.
+        `keeps` tells whether the rows of a copy can be kept, `are_alike` whether those of a copy and of its real table
+        come to the target alike, so that it can be made of them; `has_columns` whether the target's table of a source's
+        has these columns of the source. Raises PlanError where the stream began in the middle of an online schema
+        change, or where a table comes back that the target does not have; NoCopyError where a swap does not fit what
+        came before, and the copy cannot be made of what was kept.
         """
         if statement.action == "drop-database":
             absent = tuple(item for item in self.absent if item.name.database != change.database)
@@ -175,7 +193,9 @@ class OnlineChanges(msgspec.Struct, frozen=True):
             names = StatementNames(statement, (change, *siblings), None, are_all=True)
         except PlanError:  # the planner has more to ask, and says what is missing
             return Observed(self, (change,))
-        return _Taking(self, change, statement, names, columns_of, rows_of, misfit_of, keeps).observed()
+        return _Taking(
+            self, change, statement, names, columns_of, rows_of, misfit_of, keeps, are_alike, has_columns
+        ).observed()
 
 
 _DIFFERS_BY_ROW = frozenset({
@@ -196,6 +216,8 @@ class _Taking:
         rows_of: RowsOf,
         misfit_of: MisfitOf,
         keeps: Callable[[TableName], bool],
+        are_alike: Callable[[TableName, TableName], bool],
+        has_columns: Callable[[TableName, Sequence[str]], bool] | None,
     ) -> None:
         self.absent = {item.name: item for item in state.absent}
         self.gone = {item.name: item for item in state.gone}
@@ -206,6 +228,8 @@ class _Taking:
         self.rows_of = rows_of
         self.misfit_of = misfit_of
         self.keeps = keeps
+        self.are_alike = are_alike
+        self.has_columns = has_columns or (lambda real, columns: list(columns_of(real) or ()) == list(columns))
         self.is_compared = False
         """Whether the rows that came are known to be the real table's."""
         self.refused = ""
@@ -302,8 +326,10 @@ class _Taking:
             self.release(after)
             return True
         if after == found.real and found.role == "copy" and (after in self.gone or self.columns_of(after) is not None):
-            unfit = self.unfit(found)
-            if unfit and self.can_be_made(found):
+            real = self.rows_of(before, after) if found.rows is not None else None
+            unfit = self.unfit(found, real)
+            # One that is made would take the place of other sources' rows.
+            if unfit and self.can_be_made(found) and not (real is not None and real.is_shared):
                 return self.make(found, after, unfit)
             self.swap(found, unfit)
         elif after == found.real and found.role == "old" and after in self.gone:
@@ -327,22 +353,27 @@ class _Taking:
             made = None if is_like else copy.made
             self.absent[copy.name] = msgspec.structs.replace(copy, unfit=unfit, made=made)
 
-    def unfit(self, copy: Absent) -> str:
-        """Why the copy is none of the real table; empty where nothing shows that."""
+    def unfit(self, copy: Absent, real: RealRows | None) -> str:
+        """Why the copy is none of the real table, whose rows are these; empty where nothing shows that."""
         if copy.unfit:
             return copy.unfit
-        has = None if copy.rows is None else self.rows_of(copy.name, copy.real)
-        if copy.rows is None or has is None:
+        if copy.rows is None or real is None:
             self.warnings.append(
                 f"the rows that came for {copy.name} were not compared with those of {copy.real}: verify it"
             )
             return ""
-        if has != copy.rows:
-            return f"{copy.rows:,} rows came for {copy.name}, and {copy.real} has {has:,}"
-        if not self.can_be_made(copy):
+        if copy.rows > real.total or (copy.rows < real.total and not real.is_shared):
+            return f"{copy.rows:,} rows came for {copy.name}, and {copy.real} has {real.total:,}"
+        if not copy.began:
             return ""
         self.is_compared = True
-        return self.misfit_of(CopyRows(copy.name, copy.began), copy.real, self.on_real(copy, copy.changes))
+        misfit = self.misfit_of(CopyRows(copy.name, copy.began), copy.real, self.on_real(copy, copy.changes))
+        if not misfit and real.is_shared and copy.rows < real.total:
+            self.warnings.append(
+                f"several sources feed {copy.real}, so that rows which {copy.name} lacks cannot be told from theirs:"
+                " verify it"
+            )
+        return misfit
 
     def on_real(self, copy: Absent, changes: Sequence[KeptMessage]) -> list[SchemaChange]:
         """Changes of the copy as such of the real table."""
@@ -417,8 +448,7 @@ class _Taking:
             return None
         for base in bases_of(name):
             real = TableName(database, base)
-            present = self.columns_of(real)
-            if present is not None and list(present) == columns:
+            if self.columns_of(real) is not None and self.has_columns(real, columns):
                 parts = renamed_constraints(self.statement)
                 sql = f"ALTER TABLE {quote_table(table)} {', '.join(parts)}"
                 return self.copy_of(table, real, renames=(self.held(sql, table),) if parts else ())
@@ -430,7 +460,8 @@ class _Taking:
         if position is None or not self.keeps(table) or self.columns_of(table) is not None:
             return found
         began = hashlib.sha1(f"{table}\0{position}\0{self.change.ts}".encode(), usedforsecurity=False).hexdigest()
-        return msgspec.structs.replace(found, made=keep(self.change), began=began)
+        made = keep(self.change) if self.are_alike(table, real) else None
+        return msgspec.structs.replace(found, made=made, began=began)
 
     def restricted(self, items: list[Item]) -> SchemaChange:
         """The statement with only these items, and with full names, so that it stands without its other messages."""

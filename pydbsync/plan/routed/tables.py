@@ -25,12 +25,16 @@ class TableRoutes(NamedTuple):
 
 def refuse_between(before: TableName, after: TableName, routes: TableRoutes) -> None:
     """Raises PlanError where rows would come by one route and stand under another."""
-    one, other = routes.settings(before), routes.settings(after)
-    if _rows_of(one) != _rows_of(other):
+    if not are_alike(routes.settings(before), routes.settings(after)):
         raise PlanError(
             f"{before} becomes {after}, whose rows go by another route (columns, masks, where): write a route for"
             f" {after} that does the same, then retry; or copy it anew"
         )
+
+
+def are_alike(one: RouteSettings | None, other: RouteSettings | None) -> bool:
+    """Whether the same rows come by both."""
+    return _rows_of(one) == _rows_of(other)
 
 
 def _rows_of(route: RouteSettings | None) -> tuple[object, ...]:

@@ -6,12 +6,13 @@ import pytest
 
 from pydbsync.model import TableName
 from pydbsync.ops.parked.waiting import Waiting
-from pydbsync.work import key_of_table, structure_of
+from pydbsync.work import key_of_table, parent_of, structure_of
 
 T, OTHER, NEW = TableName("d", "t"), TableName("e", "other"), TableName("d", "new")
 ROW = (False, (b"a row",))
 WHOLE = (True, ())
 LIKE_OTHER = (True, (key_of_table(structure_of(OTHER)),))
+TO_OTHER = (True, (key_of_table(parent_of(OTHER)),))
 WITH_OTHER = (True, (key_of_table(OTHER),))
 
 CASES = {
@@ -24,6 +25,10 @@ CASES = {
     "a statement on a template, for each copy": ((NEW, LIKE_OTHER), (OTHER, WHOLE), 1),
     "a row of a template, for no copy": ((NEW, LIKE_OTHER), (OTHER, ROW), None),
     "the database of a template, for a copy": ((NEW, LIKE_OTHER), (TableName("e", ""), WHOLE), 1),
+    "a foreign key, for a statement on its parent": ((OTHER, WHOLE), (NEW, TO_OTHER), 1),
+    "a foreign key, for no row of its parent": ((OTHER, ROW), (NEW, TO_OTHER), None),
+    "a statement on a parent, for a foreign key": ((NEW, TO_OTHER), (OTHER, WHOLE), 1),
+    "a row of a parent, for no foreign key": ((NEW, TO_OTHER), (OTHER, ROW), None),
     "a row, for no other row": ((T, ROW), (T, (False, (b"another row",))), None),
 }
 

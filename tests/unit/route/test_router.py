@@ -10,6 +10,7 @@ from pydbsync.model import RowChange, TableName
 from pydbsync.route.filters import Filters
 from pydbsync.route.router import Router
 from pydbsync.route.shard import ShardRouter
+from pydbsync.route.table_map import MapEntry, RouteMap
 from tests.unit.plan.tables import delete, insert, update
 
 EVERYTHING = Filters()
@@ -35,6 +36,15 @@ def test_names_in_a_statement_are_rewritten_and_the_sharded_one_is_the_shard_of_
     router = sharded(1, 3, rewrite={"crm": "crm2"})
     assert router.databases("d") == ("d1", "d3")
     assert [router.rename(name, shard_of="d", shard="d3") for name in ("d", "crm", "x")] == ["d3", "crm2", "x"]
+
+
+def test_a_table_without_a_route_stays_where_it_is_in_a_statement_on_one_that_has_one() -> None:
+    router = Router(
+        filters=EVERYTHING, rewrite={"crm": "crm2"}, tables=RouteMap([MapEntry("d.t", TableName("p", "t2"))])
+    )
+    names = [TableName("d", "t"), TableName("d", "u"), TableName("crm", "c")]
+    found = [router.rename_table(name, shard_of="d", shard="p") for name in names]
+    assert found == [TableName("p", "t2"), TableName("d", "u"), TableName("crm2", "c")]
     assert [router.rename(name) for name in ("d", "crm")] == ["d", "crm2"]
 
 

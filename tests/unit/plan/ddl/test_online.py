@@ -10,7 +10,7 @@ from pydbsync.errors import PlanError
 from pydbsync.model import NO_JSON, SchemaChange, SchemaKind, TableName
 from pydbsync.plan.ddl.for_target import plan_schema_change
 from pydbsync.plan.ddl.names import StatementNames
-from pydbsync.plan.ddl.online import NoCopyError, OnlineChanges
+from pydbsync.plan.ddl.online import NoCopyError, OnlineChanges, RealRows
 from pydbsync.plan.ddl.statement import parse_statement
 from tests.unit.plan.corpus import recorded_schema_changes
 
@@ -58,7 +58,7 @@ class Replay:
         try:
             observed = self.state.observe(
                 change, statement=statement, columns_of=self.tables.get, siblings=siblings,
-                rows_of=lambda copy, real: self.rows.get(real.table),
+                rows_of=lambda copy, real: RealRows(self.rows[real.table]) if real.table in self.rows else None,
             )  # fmt: skip
         except NoCopyError as exc:
             self.saved, self.refused = exc.state.to_json(), str(exc)
