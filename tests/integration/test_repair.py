@@ -279,6 +279,43 @@ def test_nobody_writes_a_missing_row_between_the_look_and_the_commit(
     assert bench.is_equal()
 
 
+@pytest.mark.parametrize(
+    ("key", "planned", "meanwhile"),
+    [
+        ("PRIMARY KEY (id)", "UPDATE t SET v = 6 WHERE id = 5", "UPDATE t SET v = 6 WHERE id = 5"),
+        ("PRIMARY KEY (id)", "DELETE FROM t WHERE id = 5", "DELETE FROM t WHERE id = 5"),
+        ("KEY (v)", "DELETE FROM t WHERE id = 5", "DELETE FROM t WHERE id = 5"),
+    ],
+)
+def test_a_row_that_the_source_changes_while_repair_waits_for_a_lock_is_refused(
+    bench: Bench, key: str, planned: str, meanwhile: str
+) -> None:
+    on_both(bench.source, bench.target, f"CREATE TABLE t (id INT NOT NULL, v INT, {key})")
+    for end in (bench.source, bench.target):
+        change(end, "INSERT INTO t VALUES (1, 1), (5, 5), (9, 9)")
+    change(bench.target, planned)
+    bench.make_plan()
+    outcomes: list[Outcome] = []
+    with bench.target.connect(database="shop") as other, other.cursor() as cursor:
+        cursor.execute("SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+        cursor.execute("BEGIN")
+        cursor.execute("SELECT * FROM t WHERE id = 5 FOR UPDATE")
+        thread = threading.Thread(target=lambda: outcomes.append(bench.apply()))
+        thread.start()
+        waiting = "SELECT 1 FROM information_schema.innodb_trx WHERE trx_state = 'LOCK WAIT'"
+        wait_for(lambda: bench.target.query(waiting), what="repair waits for the lock")
+        # What replay does of it finds the row as it shall be, or no row, and waits for nothing.
+        change(bench.source, meanwhile)
+        cursor.execute("COMMIT")
+        thread.join()
+    (outcome,) = outcomes
+    assert outcome.done == 0
+    assert [text.partition(": ")[2] for text in outcome.refused] == [
+        "the source's row has changed since the plan was made"
+    ]
+    assert bench.is_equal()
+
+
 def test_rows_without_a_key_are_repaired_without_a_pass_over_the_table_for_each(bench: Bench) -> None:
     def rows_read() -> int:
         ends = (bench.source, bench.target)

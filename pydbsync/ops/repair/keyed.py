@@ -23,7 +23,6 @@ from pydbsync.ops.repair.group import (
 )
 from pydbsync.ops.repair.images import CountedImage, read_images
 from pydbsync.ops.repair.journal import RepairJournal
-from pydbsync.ops.verify.matching import TableSides
 from pydbsync.ops.verify.sides import FoundRow, Request
 from pydbsync.plan.normal import normal_json
 
@@ -41,7 +40,6 @@ class KeyedRows:
     def apply(self, connection: Connection, group: list[PlannedChange]) -> Refusals:
         """Write the rows; those that are not as the plan knows them are refused. Raises ChangeRefused, ApplyError."""
         refused: Refusals = {}
-        wanted = self._sides.source.fetch(_requests(group))
         at_source = read_images(self._sides.source, _requests(group))
         with exclusive_transaction(connection):
             recorded = self._journal.recorded(connection, group)
@@ -60,10 +58,12 @@ class KeyedRows:
                 for change in ready:
                     with refusing(change):
                         execute(connection, change, step(change))
+            # Not before: a DELETE by replay does not wait for a row that is missing, only for one that was written.
+            wanted = self._sides.source.fetch(_requests(ready))
             found = self._sides.target.fetch(_requests(ready), within=connection)
             written = self._held(connection, ready)
             for change in ready:
-                _check(self._sides, change, wanted.get(change.request), found.get(change.request))
+                self._check(change, wanted.get(change.request), found.get(change.request))
                 image = written.get(change.request)
                 if isinstance(image, str):
                     raise ChangeRefused(change, refusal(change, image))
@@ -96,6 +96,26 @@ class KeyedRows:
                 self._journal.write(connection, change.number, "undone", None)
         return refused
 
+    def _check(self, change: PlannedChange, wanted: FoundRow | None, found: FoundRow | None) -> None:
+        """What was written must be what verify calls equal, or the same row would be repaired for ever."""
+        doubt = next((each.doubt for each in (wanted, found) if each is not None and each.doubt), "")
+        if doubt:
+            raise ChangeRefused(change, refusal(change, f"it cannot be read as it is: {doubt}"))
+        if (wanted.state if wanted else None) == (found.state if found else None):
+            return
+        sides = self._sides
+        if _bytes(read_images(sides.source, {change.request}).get(change.request)) != _raw(change.after):
+            raise ChangeRefused(change, refusal(change, SOURCE_CHANGED))
+        names: list[str] = []
+        if wanted is not None and found is not None:
+            names = [
+                column.name
+                for column, source, target in zip(sides.columns, wanted.values, found.values, strict=True)
+                if not column.equal(source, target, across_brands=sides.across_brands)
+            ]
+        what = f"the source's value of {', '.join(names)}" if names else "the source's row"
+        raise ChangeRefused(change, refusal(change, f"the target does not hold {what} as it was written"))
+
     def _is_restored(self, image: CountedImage | str | None, before: msgspec.Raw) -> bool:
         """Whether the row is as it was; documents come back from text, where a DECIMAL 1.50 inside is 1.5."""
         if not isinstance(image, CountedImage) or not before:
@@ -110,24 +130,6 @@ class KeyedRows:
     def _held(self, connection: Connection, changes: Sequence[PlannedChange]) -> Images:
         """The target's rows now, which nobody else changes until the transaction ends."""
         return read_images(self._sides.target, _requests(changes), within=connection)
-
-
-def _check(sides: TableSides, change: PlannedChange, wanted: FoundRow | None, found: FoundRow | None) -> None:
-    """What was written must be what verify calls equal, or the same row would be repaired for ever."""
-    doubt = next((each.doubt for each in (wanted, found) if each is not None and each.doubt), "")
-    if doubt:
-        raise ChangeRefused(change, refusal(change, f"it cannot be read as it is: {doubt}"))
-    if (wanted.state if wanted else None) == (found.state if found else None):
-        return
-    names: list[str] = []
-    if wanted is not None and found is not None:
-        names = [
-            column.name
-            for column, source, target in zip(sides.columns, wanted.values, found.values, strict=True)
-            if not column.equal(source, target, across_brands=sides.across_brands)
-        ]
-    what = f"the source's value of {', '.join(names)}" if names else "the source's row"
-    raise ChangeRefused(change, refusal(change, f"the target does not hold {what} as it was written"))
 
 
 def _normal(document: msgspec.Raw) -> bytes:

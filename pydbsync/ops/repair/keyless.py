@@ -65,6 +65,11 @@ class KeylessRows:
                 else:
                     moves.append(KeylessChange(change, where, has, _after(change)))
             self._move(connection, moves, status="applied")
+            # Again, now that the rows are locked: replay's DELETE does not wait for rows that are not there yet.
+            now = count_under(self._sides.source, {move.change.request for move in moves})
+            for move in moves:
+                if now[move.change.request] != move.change.source_had:
+                    raise ChangeRefused(move.change, refusal(move.change, SOURCE_CHANGED))
         return refused
 
     def undo(self, connection: Connection, group: list[PlannedChange]) -> Refusals:
