@@ -7,9 +7,10 @@ file in which the two do not fit is refused.
 
 from __future__ import annotations
 
+import hashlib
 import secrets
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
@@ -21,9 +22,9 @@ from pydbsync.model import TableName
 from pydbsync.ops.repair.change import PlannedChange
 from pydbsync.ops.repair.writer import ChangeWriter
 
-FORMAT: Final = 2
-_WITHOUT_END: Final = 1
-"""The format of plans that do not say where they end."""
+FORMAT: Final = 3
+_WITH_END: Final = 2
+"""The first format of plans that say where they end; the third tells long statements by their digest too."""
 _HEAD: Final = b"-- pydbsync repair plan "
 _CHANGE: Final = b"-- change "
 _END: Final = b"-- end of the plan"
@@ -80,19 +81,20 @@ def _rendered(plan: RepairPlan, writers: dict[TableName, ChangeWriter]) -> Itera
     yield b"\n" + _END + b"\n"
 
 
-def render_change(change: PlannedChange, writer: ChangeWriter) -> bytes:
-    """One change as it stands in the file."""
+def render_change(change: PlannedChange, writer: ChangeWriter, *, has_digests: bool = True) -> bytes:
+    """One change as it stands in the file; plans of former versions have no digests of statements."""
     forward = [*writer.removals(change), *writer.writes(change)]
     reverse = [*writer.undo_removals(change), *writer.undo_writes(change)]
     lines = [_CHANGE + msgspec.json.encode(change)]
-    lines += [_shown(statement.sql) for statement in forward]
-    lines += [b"-- undo: " + _shown(statement.sql) for statement in reverse]
+    lines += [_shown(statement.sql, has_digests) for statement in forward]
+    lines += [b"-- undo: " + _shown(statement.sql, has_digests) for statement in reverse]
     return b"\n".join(lines) + b"\n"
 
 
-def _shown(sql: bytes) -> bytes:
+def _shown(sql: bytes, has_digests: bool) -> bytes:
     if len(sql) > _SHOWN_BYTES or b"\n" in sql or b"\r" in sql:
-        return b"-- (a statement of %d bytes, made from the images above)" % len(sql)
+        digest = f", SHA-256 {hashlib.sha256(sql).hexdigest()}" if has_digests else ""
+        return b"-- (a statement of %d bytes, made from the images above%s)" % (len(sql), digest.encode())
     return sql + b";"
 
 
@@ -112,11 +114,11 @@ def read_plan(path: Path) -> RepairPlan:
         )
     except msgspec.MsgspecError as exc:
         raise OperationError(f"{path} is no repair plan: {exc}") from exc
-    if head.format not in (FORMAT, _WITHOUT_END):
+    if not 1 <= head.format <= FORMAT:
         raise OperationError(
             f"{path} is a plan of another version of pydbsync (format {head.format}); make a new one from a new report"
         )
-    if head.format == FORMAT and not any(line.rstrip() == _END for line in lines):
+    if head.format >= _WITH_END and not any(line.rstrip() == _END for line in lines):
         raise OperationError(
             f"the plan {path} was cut off: its last line, {_END.decode()!r}, is missing. Take the whole file from where"
             " it was made, or make a new plan from a new report; if you took out what stood last, put that line back"
@@ -132,12 +134,13 @@ def read_plan(path: Path) -> RepairPlan:
     return RepairPlan(head, changes)
 
 
-def check_unedited(path: Path, changes: Iterable[PlannedChange], writers: dict[TableName, ChangeWriter]) -> None:
+def check_unedited(path: Path, plan: RepairPlan, writers: dict[TableName, ChangeWriter]) -> None:
     """Raises OperationError if the statements in the file are not those that would be executed."""
+    has_digests = plan.head.format >= FORMAT
     content = path.read_bytes()
     blocks = (b"\n" + content).partition(b"\n" + _END)[0].split(b"\n" + _CHANGE)[1:]
-    for block, change in zip(blocks, changes, strict=True):
-        wanted = render_change(change, writers[change.table])[len(_CHANGE) :]
+    for block, change in zip(blocks, plan.changes, strict=True):
+        wanted = render_change(change, writers[change.table], has_digests=has_digests)[len(_CHANGE) :]
         if _statements(block) != _statements(wanted):
             raise OperationError(
                 f"the statements of change {change.number} in {path} were edited, or the table has changed since the"

@@ -152,7 +152,7 @@ class Repair:
                 " name the one that it was made with by --config"
             )
         tables = self._open({change.table for change in plan.changes})
-        check_unedited(path, plan.changes, {name: table.writer for name, table in tables.items()})
+        check_unedited(path, plan, {name: table.writer for name, table in tables.items()})
         self._warn_of_triggers(table.writer for table in tables.values())
         return plan, tables
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -129,7 +130,7 @@ def test_a_plan_is_read_as_it_was_written(path: Path) -> None:
     plan = read_plan(path)
     assert plan.head.plan == "p"
     assert plan.changes == (planned("delete", number=1), planned("update", number=2), planned("insert", number=3))
-    check_unedited(path, plan.changes, {NAME: writer(KEYED)})
+    check_unedited(path, plan, {NAME: writer(KEYED)})
     assert "-- left out: shop.u: why not\n" in path.read_text()
 
 
@@ -138,7 +139,7 @@ def test_changes_may_be_taken_out(path: Path) -> None:
     path.write_text("\n-- change ".join([head, first, third]))
     plan = read_plan(path)
     assert [change.number for change in plan.changes] == [1, 3]
-    check_unedited(path, plan.changes, {NAME: writer(KEYED)})
+    check_unedited(path, plan, {NAME: writer(KEYED)})
 
 
 def test_a_plan_that_was_cut_off_between_two_changes_is_refused(path: Path) -> None:
@@ -146,7 +147,7 @@ def test_a_plan_that_was_cut_off_between_two_changes_is_refused(path: Path) -> N
     path.write_text(text.rpartition("\n-- change ")[0])
     with pytest.raises(OperationError, match=r"was cut off: its last line, '-- end of the plan', is missing"):
         read_plan(path)
-    former = text.replace('"format":2', '"format":1').removesuffix("\n-- end of the plan\n")
+    former = text.replace('"format":3', '"format":1').removesuffix("\n-- end of the plan\n")
     path.write_text(former)
     assert len(read_plan(path).changes) == 3
 
@@ -165,12 +166,28 @@ def test_what_stands_behind_the_end_is_not_passed_over(path: Path, behind: str) 
 def test_an_edited_statement_is_refused(path: Path) -> None:
     path.write_text(path.read_text().replace("`id` = 1 LIMIT 1;", "`id` = 2 LIMIT 1;", 1))
     with pytest.raises(OperationError, match=r"the statements of change 1 .* were edited"):
-        check_unedited(path, read_plan(path).changes, {NAME: writer(KEYED)})
+        check_unedited(path, read_plan(path), {NAME: writer(KEYED)})
+
+
+def test_an_image_that_was_edited_is_refused_where_its_statement_is_too_long_to_be_shown(tmp_path: Path) -> None:
+    path = tmp_path / "plan.sql"
+    image = msgspec.Raw(b'{"id":1,"v":"' + b"x" * 50_000 + b'","b":null,"twice":2}')
+    changes = (msgspec.structs.replace(planned("delete"), before=image),)
+    head = PlanHead(plan="p", source="s", target="t", made_at="2030-01-01T00:00:00+00:00", changes=1)
+    write_plan(RepairPlan(head, changes), path, {NAME: writer(KEYED)})
+    text = path.read_text()
+    former = re.sub(", SHA-256 [0-9a-f]{64}", "", text.replace('"format":3', '"format":2'))
+    for whole in (text, former):
+        path.write_text(whole)
+        check_unedited(path, read_plan(path), {NAME: writer(KEYED)})
+    path.write_text(text.replace("xxx", "xyx", 1))
+    with pytest.raises(OperationError, match=r"the statements of change 1 .* were edited"):
+        check_unedited(path, read_plan(path), {NAME: writer(KEYED)})
 
 
 def test_a_table_altered_since_is_refused(path: Path) -> None:
     with pytest.raises(OperationError, match="the table has changed since"):
-        check_unedited(path, read_plan(path).changes, {NAME: writer(UNIQUE)})
+        check_unedited(path, read_plan(path), {NAME: writer(UNIQUE)})
 
 
 @pytest.mark.parametrize(
