@@ -28,7 +28,7 @@ from pydbsync.model import (
     TEXT_KINDS,
     Column,
 )
-from pydbsync.plan.normal import normal_float, normal_json
+from pydbsync.plan.normal import normal_float, normal_json, normal_number
 from pydbsync.plan.quoting import quote_name
 from pydbsync.plan.target import Dialect
 
@@ -118,6 +118,8 @@ class ComparedColumn(msgspec.Struct, frozen=True):
             return None
         if self.form is ColumnForm.JSON:
             return normal_json(value, across_brands=across_brands)
+        if self.form is ColumnForm.FLOAT and not {self.source.kind, self.target.kind} <= FLOAT_KINDS:
+            return normal_number(value)
         if self.form is ColumnForm.FLOAT:
             return normal_float(value, is_single=self.is_single, across_brands=across_brands)
         return value

@@ -6,10 +6,10 @@ import json
 import re
 import struct
 from collections.abc import Sequence
-from decimal import Context, Decimal
+from decimal import MAX_EMAX, MAX_PREC, MIN_EMIN, Context, Decimal
 
-_WIDE = Context(prec=1000)
-"""Decimals are not rounded."""
+_WIDE = Context(prec=MAX_PREC, Emax=MAX_EMAX, Emin=MIN_EMIN)
+"""Decimals are not rounded, however many digits they have."""
 _WHOLE = range(-(2**63), 2**64)
 """The integers that MySQL's JSON holds; it takes others for a DOUBLE."""
 
@@ -29,7 +29,7 @@ def normal_json(text: bytes, *, across_brands: bool) -> bytes:
     try:
         document = json.loads(text, parse_float=Decimal, object_pairs_hook=_Members)
         return _dump(document, as_mysql=across_brands).encode("utf-8", "surrogatepass")
-    except (ValueError, RecursionError):
+    except (ValueError, ArithmeticError, RecursionError):  # MariaDB keeps 1e99999999999999999999 as the text that it is
         return text
 
 
@@ -78,3 +78,12 @@ def normal_float(text: bytes, *, is_single: bool, across_brands: bool) -> bytes:
     except (ValueError, OverflowError):
         return text
     return repr(number + 0.0 if across_brands else number).encode("ascii")
+
+
+def normal_number(text: bytes) -> bytes:
+    """One spelling of a number that is a DOUBLE at one side and has all its digits at the other: a DOUBLE is the number
+    that its shortest digits are, and none of those that it was rounded from."""
+    try:
+        return str(Decimal(text.decode("ascii")).normalize(_WIDE)).encode("ascii")
+    except (ValueError, ArithmeticError):
+        return text

@@ -92,6 +92,8 @@ def test_columns_of_two_types_take_the_more_demanding_form(source: Column, targe
 
 JSON = both(Column("a", "json"))
 DOUBLE, FLOAT = both(Column("a", "double")), both(Column("a", "float"))
+WHOLE_IN_DOUBLE = ComparedColumn(Column("a", "bigint"), Column("a", "double"))
+DECIMAL_IN_DOUBLE = ComparedColumn(Column("a", "decimal"), Column("a", "double"))
 
 
 @pytest.mark.parametrize(
@@ -111,6 +113,9 @@ DOUBLE, FLOAT = both(Column("a", "double")), both(Column("a", "float"))
         (DOUBLE, b"0.00001", b"1e-5", False),
         (DOUBLE, b"-0", b"0", True),
         (FLOAT, b"1.100000023841858", b"1.10000002384", False),
+        (DECIMAL_IN_DOUBLE, b"0.100", b"0.1", False),
+        (DECIMAL_IN_DOUBLE, b"10000000000000000000000.00", b"1e22", True),
+        (WHOLE_IN_DOUBLE, b"9007199254740992", b"9.007199254740992e15", False),
         (both(text("a")), b"x", b"x", False),
         (both(text("a")), None, None, False),
     ],
@@ -137,6 +142,11 @@ def test_two_spellings_of_one_value_are_equal(
         (DOUBLE, b"0.1", b"0.10000000000000002", True),
         (DOUBLE, b"-0", b"0", False),
         (FLOAT, b"1.1", b"1.1000001", False),
+        (WHOLE_IN_DOUBLE, b"9007199254740993", b"9007199254740992", False),
+        (DECIMAL_IN_DOUBLE, b"0.10000000000000000001", b"0.1", True),
+        (JSON, b"1e9999999", b"1e9999998", False),
+        (JSON, b"1e99999999999999999999", b"1e99999999999999999998", False),
+        (JSON, b"1." + b"0" * 1500 + b"1", b"1." + b"0" * 1500 + b"2", False),
         (both(text("a")), b"x", b"x ", False),
         (both(text("a")), b"", None, False),
     ],
