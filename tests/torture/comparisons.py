@@ -11,8 +11,12 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from typing import NamedTuple
+from unittest.mock import patch
 
+from pydbsync.ops.chunks import ChunkSize
+from pydbsync.ops.verify import compare as comparison
 from pydbsync.ops.verify.compare import CompareOptions
 from pydbsync.ops.verify.report import TableReport
 from pydbsync.ops.verify.run import Verification, VerifyOptions
@@ -54,11 +58,17 @@ class Table(NamedTuple):
     """A column that only the target has, if any."""
     ignored: int
     """How many columns at the end are not compared."""
+    hidden: tuple[int, ...] = (0, 0)
+    """Places of a column that is invisible at the source, and of one that is at the target; 0 where none is."""
 
     def statements(self, *, is_source: bool) -> list[str]:
         order = range(len(self.columns)) if is_source else self.order
         types = [pool.source if is_source else pool.target for pool in self.pools]
-        listed = [f"{quote_name(self.columns[at])} {types[at]}" for at in order]
+        hidden = self.hidden[not is_source]
+        listed = [
+            f"{quote_name(self.columns[at])} {types[at]}{' INVISIBLE' if hidden and at == hidden else ''}"
+            for at in order
+        ]
         if self.own and not is_source:
             listed.insert(len(listed) // 2, self.own)
         if self.key:
@@ -136,7 +146,8 @@ class Fuzz:
                 for name in table.columns[len(table.columns) - table.ignored :]
             ),
         )  # fmt: skip
-        with packets_of(packet, *lowered), odd_settings(chance, self._source, self._target) as odd:
+        pieces = small_pieces(chance)
+        with pieces, packets_of(packet, *lowered), odd_settings(chance, self._source, self._target) as odd:
             settings = settings_for(self._source, self._target)
             report = Verification(settings, options, stop=threading.Event(), log=LOG).run()
         reports = {each.target.table: each for each in report.tables}
@@ -145,14 +156,19 @@ class Fuzz:
     def _table(self, name: str, packet: int) -> Table:
         chance = self._random
         keys = [self._pools.key() for _ in range(chance.choice([0, 1, 1, 2]))]
+        has_nulls = chance.random() < 0.1
+        if has_nulls:
+            keys = list(map(_nullable, keys))
         others = [self._pools.value(packet) for _ in range(chance.randint(1, 8))]
         pools = (*keys, *others) or (self._pools.key(),)
         columns = chance.sample(_one_case(NAMES), len(pools) + 1)
         rows: list[Row] = []
         for number in range(chance.choice([0, 1, 5, 40, 120, 190])):
             key = [(number * 7 + at) % len(pool.literals) for at, pool in enumerate(keys)]
+            if has_nulls and chance.random() < 0.3:
+                key = [0 for _ in keys]
             rows.append((*key, *(self._value(pool) for pool in others)))
-        source = list({row[: len(keys)]: row for row in rows}.values()) if keys else rows
+        source = list({_of_key(row, len(keys), has_nulls): row for row in rows}.values()) if keys else rows
         target = self._damaged(source, keys, others)
         order = [*range(len(pools))]
         if chance.random() < 0.3:
@@ -162,11 +178,15 @@ class Fuzz:
             chance.choice(["PRIMARY KEY", "PRIMARY KEY", "UNIQUE KEY"]),
             chance.choice(["", "", "", " PARTITION BY KEY () PARTITIONS 3", " ROW_FORMAT=REDUNDANT"]),
         )
-        if any(pool.source == "GEOMETRY" for pool in pools):  # which no table in partitions has
-            rest = (rest[0], "")
+        if has_nulls or any(pool.source == "GEOMETRY" for pool in pools):  # which no table in partitions has
+            rest = ("UNIQUE KEY" if has_nulls else rest[0], "")
+        hidden = tuple(chance.choice([0, 0, 0, *range(len(keys), len(pools))]) for _ in range(2))
         ignored = chance.choice([0, 0, 0, 0, 1]) if len(others) > 1 else 0
         columns = columns[: len(pools)]
-        return Table(name, tuple(columns), pools, len(keys), source, target, tuple(order), rest, own, ignored)
+        return Table(
+            name, tuple(columns), pools, len(keys), source, target, tuple(order), rest, own, ignored,
+            (hidden[0], hidden[1]),
+        )  # fmt: skip
 
     def _value(self, pool: Pool) -> int:
         """Mostly a short value: long ones take time."""
@@ -197,6 +217,18 @@ class Fuzz:
         return held
 
 
+def _nullable(pool: Pool) -> Pool:
+    """As a column of a unique key that tells no rows apart, since NULL may be there many times."""
+    source, target = (f"{each.removesuffix(' NOT NULL')} NULL" for each in pool[:2])
+    return Pool(source, target, ("NULL", *pool.literals))
+
+
+def _of_key(row: Row, count: int, has_nulls: bool) -> Row:
+    """Of what there may be one row: its key, or where a NULL is in it the row itself."""
+    key = row[:count]
+    return row if has_nulls and 0 in key else key
+
+
 def _one_case(names: Sequence[str]) -> list[str]:
     """Names that differ for a server, which takes `Id` and `ID` for one."""
     return list({name.lower(): name for name in names}.values())
@@ -216,6 +248,22 @@ def _judged(table: Table, report: TableReport | None, setting: str) -> Iterator[
             f"  wanted {dict(wanted)}\n  "
             + "\n  ".join(table.statements(is_source=is_source)[0] for is_source in (True, False))
         )
+
+
+@contextmanager
+def small_pieces(chance: random.Random) -> Iterator[None]:
+    """Chunks of a few rows, and buckets: a table of a thousand rows has as many ends of pieces as one of a billion."""
+    if chance.random() < 0.2:
+        yield
+        return
+    rows = chance.choice([1, 2, 3, 7, 20])
+    sizes = partial(ChunkSize, first=rows, least=rows, most=chance.choice([rows, 4 * rows]))
+    held = chance.choice([3, 40, 300_000])
+    with patch.multiple(
+        comparison, ChunkSize=sizes, _BUCKET_ROWS=chance.choice([5, 2_000]), _DIGESTS_AT_ONCE=held,
+        _BUCKETS_AT_ONCE=chance.choice([2, 1_024]), _CANDIDATES=chance.choice([2, 2_000]),
+    ):  # fmt: skip
+        yield
 
 
 @contextmanager

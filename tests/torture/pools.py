@@ -143,6 +143,12 @@ _KEYS: Final[tuple[tuple[str, Sequence[str]], ...]] = (
     ("VARBINARY(20)", [f"X'{n:04X}FF'" for n in range(200)]),
     ("BINARY(4)", [f"X'{n:04X}{n % 3:02X}00'" for n in range(200)]),
     ("INT(6) UNSIGNED ZEROFILL", [str(n * 7) for n in range(200)]),
+    (f"ENUM({', '.join(repr(f'l{n}') for n in range(300))})", [str(n + 1) for n in range(300)]),
+    ("BIT(64)", [str(2**64 - 1 - n * 2**55) for n in range(200)]),
+    ("DECIMAL(65,30)", [f"{(n - 100) * 10**30}.{n:030}" for n in range(200)]),
+    ("DATETIME(6)", [f"'2020-01-01 00:00:00.{n:06}'" for n in range(200)]),
+    ("BIGINT", [str(-(2**63) + n) for n in range(100)] + [str(2**63 - 1 - n) for n in range(100)]),
+    ("VARBINARY(20)", ["X''", *(f"X'{'00' * n}'" for n in range(1, 20)), *(f"X'61{'00' * n}'" for n in range(19))]),
 )
 _ALIKE: Final = [
     f"'{text}{n}{blank}'" for n in range(18) for text in ("a", "A", "á", "à", "ａ") for blank in ("", " ")
