@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, TypeVar
 
 from pydbsync.apply.catalog import in_user_databases, read_table
@@ -162,13 +162,26 @@ def _refuse_hidden_columns(connection: Connection, name: TableName) -> None:
         raise OperationError(f"{name} cannot be read ({exc}); grant the user SELECT on it") from exc
 
 
-def read_names(server: Server | Connection) -> list[TableName]:
-    """All base tables but the server's own."""
+def read_names(server: Server | Connection, *, of_all_kinds: bool = False) -> list[TableName]:
+    """All base tables but the server's own; of all kinds, views and sequences too."""
+    only = "" if of_all_kinds else " AND table_type IN ('BASE TABLE', 'SYSTEM VERSIONED')"
     found = server.rows(
-        "SELECT table_schema, table_name FROM information_schema.tables WHERE table_type IN ('BASE TABLE',"
-        f" 'SYSTEM VERSIONED') AND {in_user_databases('table_schema')} ORDER BY table_schema, table_name"
+        "SELECT table_schema, table_name FROM information_schema.tables WHERE"
+        f" {in_user_databases('table_schema')}{only} ORDER BY table_schema, table_name"
     )
     return [TableName(str(d), str(t)) for d, t in found]
+
+
+def read_column_names(server: Server, tables: Collection[TableName]) -> set[tuple[TableName, str]]:
+    """The columns of these tables."""
+    wanted = set(tables)
+    databases = sorted({name.database for name in wanted})
+    found = server.rows(
+        "SELECT table_schema, table_name, column_name FROM information_schema.columns WHERE table_schema IN"
+        f" ({', '.join(['%s'] * len(databases))})",
+        tuple(databases),
+    )
+    return {(name, str(column)) for d, t, column in found if (name := TableName(str(d), str(t))) in wanted}
 
 
 class Servers:

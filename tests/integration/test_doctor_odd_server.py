@@ -11,7 +11,7 @@ import pytest
 import lab
 from pydbsync.config.settings import Settings, settings_from_mapping
 from tests.certificates import Certificates, sign
-from tests.comparing import run_sql
+from tests.comparing import compare, run_sql
 from tests.examining import Fault, examined, must_say, named, settings_of, shown
 from tests.processes import wait_for
 from tests.servers import Endpoint
@@ -68,6 +68,21 @@ def test_names_that_differ_by_their_case(odd: Odd, source: Endpoint) -> None:
     finally:
         source.query("DROP TABLE shop.T")
     must_say(report, Fault("", "name-case", "error", "become one table", "lower_case_table_names=0"))
+
+
+def test_names_that_one_server_folds_are_no_difference_of_foreign_keys(odd: Odd, source: Endpoint) -> None:
+    for end in (source, odd.end):
+        run_sql(
+            end,
+            "CREATE DATABASE Old;\nCREATE TABLE Old.Parents (id INT PRIMARY KEY);\n"
+            "CREATE TABLE Old.Children (id INT PRIMARY KEY, CONSTRAINT f FOREIGN KEY (id) REFERENCES Old.Parents (id))",
+        )
+    try:
+        reports = compare(settings_of(source, odd.end), tables=("Old.*",))
+    finally:
+        for end in (source, odd.end):
+            end.query("DROP DATABASE Old")
+    assert {name: report.structure for name, report in reports.items()} == {"old.parents": [], "old.children": []}
 
 
 def test_a_certificate_that_ends_soon(odd: Odd, source: Endpoint, certificates: Certificates) -> None:

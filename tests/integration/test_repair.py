@@ -295,7 +295,7 @@ def test_a_row_that_the_source_changes_while_repair_waits_for_a_lock_is_refused(
         change(end, "INSERT INTO t VALUES (1, 1), (5, 5), (9, 9)")
     change(bench.target, planned)
     bench.make_plan()
-    outcomes: list[Outcome] = []
+    outcomes: list[RepairOutcome] = []
     with bench.target.connect(database="shop") as other, other.cursor() as cursor:
         cursor.execute("SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ")
         cursor.execute("BEGIN")

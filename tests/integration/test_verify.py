@@ -383,7 +383,7 @@ def test_what_columns_and_indexes_are_made_of_is_compared(shop: Settings, source
     by_expression = ["index e is (lower(`s`)) at the source, (upper(`s`)) at the target"] if is_mysql else []
     assert [text.replace("(`a` +", "`a` +").replace("1)", "1").replace("2)", "2") for text in found] == [
         "column g is generated as `a` + 1 at the source, `a` + 2 at the target",
-        f"column n is by default 'none' at the source, {'none' if is_mysql else 'NULL'} at the target",
+        "column n is by default 'none' at the source, NULL at the target",
         "column f is by default 'uuid()' at the source, uuid() at the target",
         "column o is of SRID 4326 at the source, any at the target",
         "column b is by default 0x00FF at the source, 0x00FE at the target",
@@ -447,6 +447,18 @@ def test_labels_in_another_order_are_the_same_values(shop: Settings, source: End
     assert {name: report.different for name, report in compare(shop).items()} == {"shop.t": 1, "shop.k": 2}
 
 
+def test_a_number_is_not_the_double_that_it_was_rounded_to(shop: Settings, source: Endpoint, target: Endpoint) -> None:
+    rows = "(1, 9007199254740992, 0.1, 0.30), (2, 9007199254740993, 0.1, 0.10000000000000000001)"
+    for end, kinds in ((source, ("BIGINT", "DECIMAL(4,3)", "DECIMAL(30,20)")), (target, ("DOUBLE",) * 3)):
+        end.query("CREATE DATABASE shop")
+        for name, key in (("t", "PRIMARY KEY"), ("k", "NOT NULL")):
+            columns = ", ".join(f"{column} {kind}" for column, kind in zip("bcd", kinds, strict=True))
+            change(end, f"CREATE TABLE {name} (id INT {key}, {columns})", f"INSERT INTO {name} VALUES {rows}")
+    reports = compare(shop, data_only=True)
+    assert [each[1]["id"] for each in found(reports["shop.t"])] == ["2"]
+    assert reports["shop.k"].different == 2
+
+
 def test_a_label_that_prints_as_none_is_told_from_it(shop: Settings, source: Endpoint, target: Endpoint) -> None:
     # ENUM's error value, and a SET without members.
     rows = {
@@ -484,6 +496,8 @@ def test_only_chosen_tables_are_compared(fresh_source: Endpoint, fresh_target: E
     assert set(compare(settings, tables=("shop.b", "*.a"))) == {"shop.a", "shop.b"}
     for options, given, why in (
         ({}, {"tables": ("shop.b", "shpo.*")}, r"--tables names shpo\.\*, and no table that is compared"),
+        ({}, {"tables": ("shop.bb",)}, r"--tables names shop\.bb, .*is called so \(is shop\.b .*meant\?\)"),
+        ({}, {"exclude": ("shop.bb", "*.a")}, r"--exclude names shop\.bb, and no table .*\(is shop\.b .*meant\?\)"),
         ({}, {"tables": ("shop.b", "shop.C")}, r"--tables names 'shop.C', and the source calls it shop\.c"),
         ({}, {"exclude": ("Shop.c",)}, r"--exclude names 'Shop.c', and the source calls it shop\.c"),
         ({"include": ["shop.a", "Shop.*"]}, {}, r"include names 'Shop\.\*', and the source calls it shop\.b"),
@@ -622,6 +636,10 @@ def test_only_rows_since_a_time_are_compared(shop: Settings, source: Endpoint, t
         "skipped",
         ["not compared: its column changed holds no times; --where takes any condition"],
     )
+    options = VerifyOptions(
+        settle=QUICK, tables=("shop.w",), compare=CompareOptions(since=Since("changed", "2021-01-01"))
+    )
+    assert Verification(shop, options, stop=threading.Event(), log=LOG).run().exit_code() == 2  # nothing was compared
 
 
 def test_a_sample_takes_a_share_of_the_chunks(shop: Settings, source: Endpoint, target: Endpoint) -> None:
@@ -729,6 +747,16 @@ def test_tables_rows_and_columns_can_be_left_out(shop: Settings, source: Endpoin
     assert different(compare=only_t) == {"shop.t": 1, "shop.k": 4, "shop.log_1": 2}
     with pytest.raises(OperationError, match=r"--where names shop\.none, and no table that is compared is called so"):
         different(compare=CompareOptions(where=(("shop.none", "TRUE"),)))
+    for given, why in (
+        ({"ignored": ("shop.t.nots",)}, r"--ignore-columns names shop\.t\.nots, .*\(is shop\.t\.note .*meant\?\)"),
+        ({"ignored": ("note", "shop.u.note")}, r"--ignore-columns names shop\.u\.note, and no column that the user"),
+        (
+            {"compare": CompareOptions(since=Since("changed_at", "2021-01-01"))},
+            "--since names changed_at, and no column",
+        ),
+    ):
+        with pytest.raises(OperationError, match=why):
+            different(**given)
     wrong = compare(shop, compare=CompareOptions(where=(("*.t", "no_column = 1"),)), tables=("shop.t",))["shop.t"]
     assert wrong.status == "unknown"
     assert "no_column" in wrong.error

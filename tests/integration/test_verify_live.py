@@ -294,6 +294,27 @@ def test_a_killed_run_goes_on_where_it_was(source: Endpoint, target: Endpoint, t
     assert tables["shop.u"].status == "equal"
 
 
+def test_a_run_begins_a_table_anew_that_has_another_key_since_it_was_stopped(
+    fresh_source: Endpoint, fresh_target: Endpoint, tmp_path: Path
+) -> None:
+    ends, stop = (fresh_source, fresh_target), threading.Event()
+    on_both(*ends, "CREATE TABLE t (id INT PRIMARY KEY, w INT NOT NULL, v INT)")
+    for end in ends:
+        change(end, f"INSERT INTO t VALUES {', '.join(f'({n}, {ROWS - n}, 1)' for n in range(ROWS))}")
+
+    def stop_within(table: TableReport) -> None:
+        if table.chunks == 2:
+            stop.set()
+
+    settings, pieces = settings_for(*ends), CompareOptions(chunk_s=0.001)
+    given: dict[str, Any] = {"compare": pieces, "report": tmp_path / "report.json"}
+    compare(settings, on_progress=stop_within, stop=stop, **given)
+    on_both(*ends, "ALTER TABLE t DROP PRIMARY KEY, ADD PRIMARY KEY (w)")
+    change(fresh_target, "UPDATE t SET v = 2 WHERE w = 5")
+    report = compare(settings, **given)["shop.t"]
+    assert (report.source_rows, report.different) == (ROWS, 1)
+
+
 @pytest.mark.usefixtures("many")
 def test_a_continuous_run_goes_round_until_it_is_stopped(source: Endpoint, target: Endpoint, tmp_path: Path) -> None:
     path = tmp_path / "report.json"

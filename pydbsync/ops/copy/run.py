@@ -301,7 +301,8 @@ class Copy:
                 " SELECT, or see include, exclude and --tables"
             )
         found.problems += misnamed(
-            self._settings, read_names(self._source), tables=self._options.tables, exclude=self._options.exclude,
+            self._settings, read_names(self._source, of_all_kinds=True),
+            tables=self._options.tables, exclude=self._options.exclude,
             chosen=[*inventory.tables, *inventory.views, *inventory.sequences], done="copied",
         )  # fmt: skip
         found.problems += self._unmarkable(inventory, found)

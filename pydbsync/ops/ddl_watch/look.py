@@ -20,9 +20,10 @@ from pydbsync.ops.ddl_watch.ledger import Difference
 from pydbsync.ops.ddl_watch.marks import Marks
 from pydbsync.ops.ddl_watch.rows import Remade, Suspects, rows_left
 from pydbsync.ops.servers import Server
+from pydbsync.ops.verify.definition import TableStructure, read_definition
 from pydbsync.ops.verify.matching import TableSides, open_sides
-from pydbsync.ops.verify.pairs import Pairs, TablePair, find_pairs
-from pydbsync.ops.verify.structure import TableStructure, read_definition, structure_differences
+from pydbsync.ops.verify.pairs import Pairs, TablePair, find_pairs, names_of_both
+from pydbsync.ops.verify.structure import structure_differences
 from pydbsync.plan.ddl.tool_tables import ANY_TABLE
 from pydbsync.plan.quoting import quote_name
 from pydbsync.route.filters import Filters
@@ -153,11 +154,12 @@ class Lookout:
         self, pair: TablePair, seen: Mapping[DefinedThing, str], numbers: Mapping[str, str], outcome: LookOutcome
     ) -> None:
         sides = open_sides(pair, self._settings, self._source, self._target)
+        source_names, target_names = names_of_both(self._source, self._target, self._router.rename_table)
         at_source = {
-            schema.name: self._source.call(partial(read_definition, schema=schema, rename=self._router.rename_table))
+            schema.name: self._source.call(partial(read_definition, schema=schema, rename=source_names))
             for schema in sides.source_schemas
         }
-        at_target = self._target.call(partial(read_definition, schema=sides.target_schema))
+        at_target = self._target.call(partial(read_definition, schema=sides.target_schema, rename=target_names))
         names = tuple(at_source)
         kept: dict[TableName, SeenDefinition] = {}
         new_numbers: dict[TableName, str] = {}

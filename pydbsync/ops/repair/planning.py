@@ -13,7 +13,7 @@ from pydbsync.config.settings import Settings
 from pydbsync.engine.routing import router_from
 from pydbsync.errors import ApplyError, OperationError, PlanError, TransientError
 from pydbsync.model import NO_JSON, TableName, read_image
-from pydbsync.ops.conditions import condition_of, unmatched, without_table
+from pydbsync.ops.conditions import condition_of, leaving_nothing_out, unmatched, without_table
 from pydbsync.ops.repair.change import PlannedChange
 from pydbsync.ops.repair.documents import Documents
 from pydbsync.ops.repair.images import CountedImage, read_all_images, read_images
@@ -77,7 +77,11 @@ class Planner:
         sources = [name for table in report.tables for name in table.sources]
         choice, done = self._choice, "in the report"
         known = [*sources, *(table.target for table in report.tables if not table.sources)]
-        if wrong := [*without_table(choice.where, sources, done=done), *unmatched(choice.tables, known, done=done)]:
+        if wrong := [
+            *without_table(choice.where, sources, done=done),
+            *unmatched(choice.tables, known, known=known, done=done),
+            *leaving_nothing_out(choice.exclude, known),
+        ]:
             raise OperationError("; ".join(wrong))
         changes: list[PlannedChange] = []
         for table in report.tables:

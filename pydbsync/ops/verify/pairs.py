@@ -137,6 +137,16 @@ def _would_come(
     return any(router.takes(origin) and chosen.takes(origin) for origin in origins)
 
 
+def names_of_both(
+    source: Server, target: Server, rename: Callable[[TableName], TableName]
+) -> tuple[Callable[[TableName], TableName], Callable[[TableName], TableName]]:
+    """The names of other tables in a definition, as the source's and the target's are compared: where one of them
+    keeps all names in small letters, both are."""
+    if _folding(source) is str and _folding(target) is str:
+        return rename, lambda name: name
+    return lambda name: _folded(rename(name), str.lower), lambda name: _folded(name, str.lower)
+
+
 def _folding(server: Server) -> Callable[[str], str]:
     """How the server compares names of databases and tables."""
     return str.lower if int(server.value("SELECT @@lower_case_table_names")) else str

@@ -45,6 +45,8 @@ class TableProgress(msgspec.Struct):
 
     after: Chunk | None = None
     candidates: list[Request] = []
+    shape: str = ""
+    """A digest of columns and keys, by which `after` is a place."""
 
 
 class TableReport(msgspec.Struct):
@@ -114,7 +116,8 @@ class VerifyReport(msgspec.Struct):
         found = {table.status for table in self.tables}
         if "different" in found:
             return EXIT_DIFFERENT
-        return EXIT_UNKNOWN if found & {"unknown", "unfinished"} or not self.finished_at else EXIT_EQUAL
+        is_unknown = found & {"unknown", "unfinished"} or found == {"skipped"} or not self.finished_at
+        return EXIT_UNKNOWN if is_unknown else EXIT_EQUAL
 
     def table(self, target: TableName) -> TableReport | None:
         """The entry of a target table."""

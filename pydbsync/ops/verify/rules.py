@@ -1,62 +1,35 @@
-"""CHECK constraints and partitions of a table, and what of a database is not compared."""
+"""Partitions and versioning of a table, and what of a database is not compared."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator
 
-from pydbsync.apply.catalog import JSON_CHECK
 from pydbsync.apply.connection import Connection
 from pydbsync.errors import ApplyError, TransientError
-from pydbsync.model import TableName, TableSchema
+from pydbsync.model import TableName
 from pydbsync.ops.servers import Server
+from pydbsync.plan.expressions import SpelledExpression, read_expression
 
 _NAMED = 20
 
 
-def read_checks(connection: Connection, schema: TableSchema) -> dict[str, str]:
-    """The CHECK constraints by name, but for those that make JSON of MariaDB's text."""
-    if connection.dialect.is_mariadb:
-        # A column's own CHECK has the column's name, which a constraint of the table may have too.
-        level = "c.level" if connection.dialect.version >= (10, 5, 10) else "''"
-        rows = connection.rows(
-            f"SELECT CONCAT(c.constraint_name, IF({level} = 'Column', ' (of the column)', '')), c.check_clause, 'YES'"
-            " FROM information_schema.check_constraints c WHERE c.constraint_schema = %s AND c.table_name = %s",
-            schema.name,
-        )
-    elif connection.dialect.version >= (8, 0, 16):
-        rows = connection.rows(
-            "SELECT c.constraint_name, c.check_clause, t.enforced FROM information_schema.check_constraints c"
-            " JOIN information_schema.table_constraints t ON t.constraint_schema = c.constraint_schema"
-            "  AND t.constraint_name = c.constraint_name AND t.constraint_type = 'CHECK'"
-            " WHERE t.table_schema = %s AND t.table_name = %s",
-            schema.name,
-        )
-    else:
-        return {}
-    documents = {column.name for column in schema.columns if column.kind == "json"}
-    found = {}
-    for name, clause, enforced in rows:
-        text = _text(clause)
-        is_json = (match := JSON_CHECK.fullmatch(text.strip())) and match[1].replace("``", "`") in documents
-        if not is_json:
-            found[str(name)] = text + ("" if str(enforced).upper() == "YES" else " not enforced")
-    return found
-
-
-def read_partitions(connection: Connection, name: TableName) -> str:
+def read_partitions(connection: Connection, name: TableName) -> SpelledExpression:
     """How the table is partitioned, in one line; empty if it is not."""
     rows = connection.rows(
         "SELECT partition_method, partition_expression, subpartition_method, subpartition_expression, partition_name,"
-        " partition_description FROM information_schema.partitions WHERE table_schema = %s AND table_name = %s"
-        " AND partition_name IS NOT NULL ORDER BY partition_ordinal_position, subpartition_ordinal_position",
+        " partition_description, subpartition_name FROM information_schema.partitions WHERE table_schema = %s"
+        " AND table_name = %s AND partition_name IS NOT NULL"
+        " ORDER BY partition_ordinal_position, subpartition_ordinal_position",
         name,
     )
     if not rows:
-        return ""
-    method, expression, sub, sub_expression, _, _ = map(_text, rows[0])
-    parts = dict.fromkeys(f"{_text(row[4])} {_text(row[5])}".strip() for row in rows)
-    split = f" by {sub} ({sub_expression}), {len(rows)} in all" if sub else ""
-    return f"by {method} ({expression}){split}: {', '.join(parts)}"
+        return SpelledExpression("")
+    method, expression, sub, sub_expression, *_ = map(_text, rows[0])
+    by, then = read_expression(expression), read_expression(sub_expression)
+    parts = {_text(row[4]): read_expression(_text(row[5])).text for row in rows}
+    split = f" by {sub} ({then.text}): {', '.join(_text(row[6]) for row in rows)}" if sub else ""
+    listed = ", ".join(f"{part} {limit}".strip() for part, limit in parts.items())
+    return SpelledExpression(f"by {method} ({by.text}): {listed}{split}", by.functions | then.functions)
 
 
 def read_versioning(connection: Connection, name: TableName) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import hashlib
 import logging
 import queue
 import threading
@@ -22,18 +23,26 @@ from pydbsync.engine.routing import router_from
 from pydbsync.errors import ApplyError, OperationError, PermanentError, Stopped, TransientError
 from pydbsync.model import TableName
 from pydbsync.ops.brake import Brake, LoadLimits
-from pydbsync.ops.conditions import described, misnamed, without_table
+from pydbsync.ops.conditions import described, misnamed, without_column, without_table
 from pydbsync.ops.counters import behind_of
-from pydbsync.ops.servers import Server, Servers, read_names
+from pydbsync.ops.servers import Server, Servers, read_column_names, read_names
 from pydbsync.ops.verify.compare import CompareOptions, TableComparison
+from pydbsync.ops.verify.definition import read_definition
 from pydbsync.ops.verify.explain import explained
 from pydbsync.ops.verify.matching import TableSides, is_ignored, open_sides
-from pydbsync.ops.verify.pairs import Pairs, TablePair, find_pairs
+from pydbsync.ops.verify.pairs import Pairs, TablePair, find_pairs, names_of_both
 from pydbsync.ops.verify.place import Streams
-from pydbsync.ops.verify.report import TableReport, VerifyReport, new_table_report, read_report, write_report
+from pydbsync.ops.verify.report import (
+    TableProgress,
+    TableReport,
+    VerifyReport,
+    new_table_report,
+    read_report,
+    write_report,
+)
 from pydbsync.ops.verify.rules import not_compared
 from pydbsync.ops.verify.settle import SettleOptions, Settler
-from pydbsync.ops.verify.structure import left_uncompared, read_definition, structure_differences
+from pydbsync.ops.verify.structure import left_uncompared, structure_differences
 from pydbsync.plan.quoting import quote_name, quote_table
 
 _SAVE_EVERY_S = 5.0
@@ -199,20 +208,36 @@ class Verification:
             exclude=options.exclude,
             is_shared=options.is_shared,
         )
+        if not (found.pairs or found.missing or found.extra):
+            self._refuse_misnamed(found)
+            raise OperationError("there is nothing to compare: the source has no table that takes part")
+        if self.report.rounds == 0:
+            self._refuse_misnamed(found)
+        return found
+
+    def _refuse_misnamed(self, found: Pairs) -> None:
+        """Raises OperationError for options that name nothing."""
+        options = self._options
         sources = [part.name for pair in (*found.pairs, *found.missing) for part in pair.sources]
         origins = {target: name for name, target in self._settings.dbname_rewrite.items()}
+        # What only the target has is named as the source would call it.
+        present = read_names(self._servers.source)
+        there = [TableName(origins.get(n.database, n.database), n.table) for n in read_names(self._servers.target)]
         gone = [TableName(origins.get(name.database, name.database), name.table) for name in found.extra]
-        if self.report.rounds == 0 and (wrong := misnamed(
-            self._settings, read_names(self._servers.source), tables=options.tables, exclude=options.exclude,
-            chosen=[*sources, *gone], done="compared",
-        )):  # fmt: skip
+        wrong = misnamed(
+            self._settings, present, tables=options.tables, exclude=options.exclude, chosen=[*sources, *gone],
+            done="compared", absent=there,
+        )  # fmt: skip
+        compared = [part.name for pair in found.pairs for part in pair.sources]
+        wrong += without_table(options.compare.where, compared, done="compared")
+        since = options.compare.since
+        if compared and (options.ignored or since):
+            columns = read_column_names(self._servers.source, compared)
+            columns |= read_column_names(self._servers.target, [pair.target for pair in found.pairs])
+            wrong += without_column(options.ignored, columns, option="--ignore-columns")
+            wrong += without_column([since.column] if since else [], columns, option="--since")
+        if wrong:
             raise OperationError("; ".join(wrong))
-        if not (found.pairs or found.missing or found.extra):
-            raise OperationError("there is nothing to compare: the source has no table that takes part")
-        sources = [part.name for pair in found.pairs for part in pair.sources]
-        if wrong := without_table(options.compare.where, sources, done="compared"):
-            raise OperationError("; ".join(wrong))
-        return found
 
     def _open(self, pair: TablePair, servers: Servers) -> TableSides:
         return open_sides(pair, self._settings, servers.source, servers.target, ignored=self._options.ignored)
@@ -343,6 +368,7 @@ class Verification:
 
     def _compare(self, pair: TablePair, entry: TableReport, job: _CompareJob) -> None:
         sides = self._open(pair, job.servers)
+        self._refuse_other_shape(entry, sides)
         self._describe(entry, sides)
         if entry.structure:  # a schema change may be on its way
             self._tell(entry)
@@ -362,6 +388,17 @@ class Verification:
             if _shape(sides) != _shape(self._open(pair, job.servers)):  # values are spelled by the columns' types
                 raise _Altered(f"{pair.target} was altered while it was compared; verify it again")
 
+    def _refuse_other_shape(self, entry: TableReport, sides: TableSides) -> None:
+        """A run goes on behind a place in the order of a key: not where that is another key by now, or sorts otherwise.
+        Raises _Altered."""
+        conditions = [part.condition for part in sides.pair.sources]
+        told = repr((sides.pair.label, conditions, _shape(sides)))
+        shape = hashlib.sha256(told.encode("utf-8", "surrogatepass")).hexdigest()
+        if entry.progress is not None and entry.progress.shape != shape:
+            raise _Altered(f"{sides.pair.target} was altered while it was compared; verify it again")
+        if sides.has_key:
+            entry.progress = entry.progress or TableProgress(shape=shape)
+
     def _describe(self, entry: TableReport, sides: TableSides) -> None:
         """Everything about the table but its rows."""
         entry.columns = [column.name for column in sides.columns]
@@ -380,10 +417,11 @@ class Verification:
         ):
             entry.notes.append("its structure is not compared: a route makes other columns of it")
             return
-        rename = router_from(self._settings).rename_table
-        target = sides.target.server.call(partial(read_definition, schema=sides.target_schema)).without(ignored)
+        ends = (sides.source.server, sides.target.server)
+        at_source, at_target = names_of_both(*ends, router_from(self._settings).rename_table)
+        target = ends[1].call(partial(read_definition, schema=sides.target_schema, rename=at_target)).without(ignored)
         for schema in sides.source_schemas:
-            source = sides.source.server.call(partial(read_definition, schema=schema, rename=rename)).without(ignored)
+            source = ends[0].call(partial(read_definition, schema=schema, rename=at_source)).without(ignored)
             for text in structure_differences(
                 source,
                 target,
