@@ -133,8 +133,11 @@ class GtidSet:
                 spans[: len(spans) - most + 1] = [[spans[0][0], spans[len(spans) - most][1]]]
 
     def forget_source(self, gtid: str) -> None:
-        """Leave out all numbers of the server that gave this one, with whatever tag: it gives them anew."""
-        uuid = gtid.partition(":")[0].lower()
-        self._last_source = ""
-        for source in [each for each in self._intervals if each.partition(":")[0] == uuid]:
-            del self._intervals[source]
+        """Leave out all numbers of the server that gave this one, with whatever tag: it gives them anew. MariaDB
+        numbers a domain, whichever of its servers writes."""
+        uuid, self._last_source = gtid.partition(":")[0].lower(), ""
+        domain = None if ":" in gtid else gtid.partition("-")[0]
+        for source in list(self._intervals):
+            of_domain, _, server = source.partition("-")
+            if source.partition(":")[0] == uuid or (of_domain == domain and server.isdecimal()):
+                del self._intervals[source]

@@ -28,12 +28,16 @@ class Standing(enum.Enum):
     """A schema change at exactly the checkpoint: the journal of schema changes knows whether this one has run."""
 
 
-class Former(msgspec.Struct, frozen=True):
+class Former(msgspec.Struct, frozen=True, omit_defaults=True):
     """Where the stream stood before it began anew."""
 
     base: str
     place: Place
     newest_ts: int
+    keys: tuple[int | str, ...] | None = None
+    """Of its newest second, as in Recent; None where not all are known."""
+    keeps_gtids: bool = False
+    """Whether the GTIDs that were applied before are known still."""
 
 
 class Recent(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -328,7 +332,11 @@ class StreamProgress:
         if is_reset:
             standing = Standing.NEW_STREAM
         if standing is Standing.NEW_STREAM:
-            self._former = Former(self._base, self.place(), self._newest_ts)
+            is_known = self._has_all and len(self._seen) <= _MOST_KEPT_KEYS
+            self._former = Former(
+                self._base, self.place(), self._newest_ts, keys=tuple(self._seen) if is_known else None,
+                keeps_gtids=self._has_gtids and not is_reset,
+            )  # fmt: skip
             self._since = None
             self._servers.clear()
         if is_reset and gtid is not None:
@@ -342,9 +350,19 @@ class StreamProgress:
         """Whether it was committed with the stream before this one began, and comes again since the broker was not told
         in time. Such changes come before all others."""
         former = self._former
-        if former is None or self._is_met or (base == self._base and place <= self.place()):
+        if former is None or self._is_met:
             return False
-        return base == former.base and place <= former.place and change.ts <= former.newest_ts
+        if base != former.base or place > former.place or change.ts > former.newest_ts:
+            return False
+        if former.keeps_gtids and change.gtid is not None:
+            return change.gtid in self._gtids
+        # Where the new stream began in the former's last second, its next changes look alike.
+        xid = change.xid if isinstance(change, RowChange) else None
+        if former.keys is not None and change.ts == former.newest_ts:
+            keys = _keys_of(change) if xid is None else (xid,)
+            return any(key in former.keys for key in keys)
+        is_next = xid is not None and (xid, place.file) == (self._xid, self._file)
+        return not is_next and not self._is_unseen(change, base, place.file, place.offset)
 
     def _is_unseen(self, change: RowChange | SchemaChange, base: str, file: int, offset: int) -> bool:
         """Whether what is known of the newest second and of this file proves that the change was never applied."""

@@ -605,6 +605,12 @@ CASES: dict[str, Case] = {
          single("b.000044:300", 4, gtid="0-2-7", server_id=12)],
         [DUPLICATE, NEW, NEW],
     ),
+    "MariaDB's GTIDs begin again, for all servers of the domain": Case(
+        [single("b.000009:100", 1, gtid="0-1-1"), *(single(f"b.000009:{n}00", n, gtid=f"0-2-{n}") for n in (2, 3, 4))],
+        [single("b.000001:100", 5, 101, gtid="0-2-1"), single("b.000001:200", 6, 100, gtid="0-2-2"),
+         single("b.000001:300", 7, 101, gtid="0-1-3")],
+        [NEW_STREAM, NEW, NEW],
+    ),
     "another server, where no GTID tells": Case(
         [single("b.000002:500", 5)], [single("b.000002:400", 5, server_id=12), single("b.000002:410", 6)],
         [NEW_STREAM, NEW],
@@ -631,6 +637,10 @@ def test_which_change_is_which(name: str, restarts: bool) -> None:
         ([single("b.000009:100", 1, 90), single("b.000009:200", 2)], [single("b.000001:100", 3)]),
         ([single("b.000009:100", 1, 90)], [single("r.000044:100", 3, 101), single("r.000044:200", 4, 101)]),
         ([tx("b.000002:100", 1, 90), tx("b.000002:500", 2)], [tx("b.000001:100", 1, 101)]),
+        (
+            [single("b.000002:100", 1, 90), single("b.000002:500", 2)],
+            [single("b.000001:100", 3, 101), single("b.000002:300", 4, 101)],
+        ),
     ],
 )
 def test_what_was_committed_with_a_new_stream_and_not_acknowledged_comes_again(
@@ -640,7 +650,24 @@ def test_what_was_committed_with_a_new_stream_and_not_acknowledged_comes_again(
     assert DUPLICATE not in judged(progress, *former, *present)
     progress = StreamProgress(progress.checkpoint())
     assert [progress.judge(each, again=True) for each in (*former, *present)] == [DUPLICATE] * len(former + present)
-    assert progress.judge(single("b.000001:900", 9, 102)) in (NEW, NEW_STREAM)
+    assert progress.judge(single("b.000002:900", 9, 102)) in (NEW, NEW_STREAM)
+
+
+@pytest.mark.parametrize(
+    ("before", "comes"),
+    [
+        ([single("b.000009:100", 1), single("b.000001:100", 2)], single("b.000001:200", 3)),
+        ([single("b.000009:100", 1), row("b.000001:100", xid=2, xoffset=0)], single("b.000001:100", 2)),
+        ([tx("b.000009:100", 1), tx("b.000009:200", 2), tx("b.000001:100", 3, 90)], tx("b.000001:200", 4, 91)),
+    ],
+    ids=["of the same second", "of the same transaction", "of a fail-over whose clock is behind"],
+)
+def test_what_comes_again_behind_the_beginning_of_a_new_stream_is_new(
+    before: list[RowChange], comes: RowChange
+) -> None:
+    progress = StreamProgress(Checkpoint())
+    assert judged(progress, *before)[-1] is NEW_STREAM
+    assert StreamProgress(progress.checkpoint()).judge(comes, again=True) is NEW
 
 
 def test_what_a_copy_holds_is_not_taken_for_new_when_it_comes_again() -> None:
