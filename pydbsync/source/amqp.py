@@ -69,6 +69,7 @@ class AmqpSource:
         self._fast = fast
         self._consumer_tag = f"pydbsync-{uuid.uuid4().hex[:12]}"
         self._returns = Returns()
+        self._is_new = self._is_subscribed = False
         self._is_last_return_told = False
         self._cancelled: Future[Any] | None = None
         self._looked: Future[Any] | None = None
@@ -115,12 +116,14 @@ class AmqpSource:
         self.close()
         if not goes_on:
             self._standing.forget()
+        if self._is_subscribed:  # else nobody has been told yet
+            self._is_new = self._is_subscribed = False
         try:
             while not self._subscribe(stop, while_waiting):
                 self.close()
                 self._standing.forget()
                 while_waiting()
-            self._was_open, self._refusal = True, ""
+            self._was_open, self._is_subscribed, self._refusal = True, True, ""
         except LinkStopped:
             self.close()
         except ConfigError as error:
@@ -135,8 +138,8 @@ class AmqpSource:
 
     @property
     def is_new(self) -> bool:
-        """Whether the queue was made when it was opened last; see protocols.Source."""
-        return self._returns.is_new
+        """Whether the queue was made anew before it was opened last, by whomever; see protocols.Source."""
+        return self._is_new
 
     def take(self, *, timeout_s: float) -> Sequence[Delivery]:
         """All deliveries at hand in order; see protocols.Source."""
@@ -374,7 +377,11 @@ class AmqpSource:
         link.connect(stop)
         if not self._in_use_though_free:
             prepare = inspect if self._only_looks else declare
-            self._returns = prepare(link, self._queue, log=self._log, stop=stop)
+            former, self._returns = self._returns, prepare(link, self._queue, log=self._log, stop=stop)
+            is_another = "" not in (former.properties, self._returns.properties) and (
+                former.properties != self._returns.properties
+            )
+            self._is_new |= self._returns.is_new or is_another
         # Nothing is asked between the answer that the queue is free and the subscription.
         channel = link.open_channel(stop, prefetch=self._prefetch)
         if self._wait_for_turn(link, channel, stop, while_waiting):

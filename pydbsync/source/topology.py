@@ -37,6 +37,8 @@ class Returns(NamedTuple):
     """How often a message may be given back, where there is a limit and it is known; the next return drops it."""
     is_new: bool = False
     """The queue was not there, and was made."""
+    properties: str = ""
+    """What a queue keeps for as long as it lives, as text; empty where it is not known."""
 
 
 def declare(link: BrokerLink, queue: QueueSettings, *, log: logging.Logger, stop: threading.Event) -> Returns:
@@ -128,6 +130,12 @@ class _QueueFacts:
             name, durable=durable, auto_delete=auto_delete, passive=passive, arguments=arguments, callback=reply
         )
 
+    def properties(self) -> str:
+        """All of them as text; empty where they are not known."""
+        if not self.are_known:
+            return ""
+        return f"{self.is_durable} {self.is_auto_delete} {sorted(self.arguments.items())}"
+
     def learn(self, refusal: str) -> str | None:
         """Take over from "inequivalent arg" what the queue has; that as words, None if nothing is learned."""
         found = _INEQUIVALENT.search(refusal)
@@ -174,7 +182,7 @@ def _prepare_queue(link: BrokerLink, queue: QueueSettings, *, log: logging.Logge
             " which it drops what was given back: see `rabbitmqctl list_queues name arguments policy`", queue.queue,
         )  # fmt: skip
     limit = delivery_limit(facts.arguments, server_version=link.server_version) if facts.are_known else None
-    return Returns(are_counted=kind == "quorum", limit=limit)
+    return Returns(are_counted=kind == "quorum", limit=limit, properties=facts.properties())
 
 
 def _is_missing(link: BrokerLink, queue: QueueSettings, *, stop: threading.Event) -> bool:

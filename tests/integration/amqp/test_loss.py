@@ -130,6 +130,36 @@ def test_a_deleted_queue_ends_the_subscription_and_is_made_again(
     assert bodies(take(source, 1)) == numbered(1)
 
 
+def test_a_queue_that_somebody_else_has_made_anew_is_known_by_its_properties(
+    make_source: MakeSource, vhost: Vhost
+) -> None:
+    source = opened(make_source())
+    with vhost.connect() as broker:
+        broker.channel().queue_delete(QUEUE)
+    take_until_lost(source)
+    vhost.declare(QUEUE, arguments=KINDS["quorum"])
+    assert opened(source).is_new
+    until(lambda: vhost.broker.close_connections(vhost.name))
+    take_until_lost(source)
+    assert not opened(source).is_new
+    # As one that was made by a subscription which then failed, so that nobody was told.
+    with vhost.connect() as broker:
+        broker.channel().queue_delete(QUEUE)
+    take_until_lost(source)
+    stop = threading.Event()
+
+    def lose() -> None:
+        raise SourceError("the target is asked meanwhile")
+
+    with vhost.connect() as other:
+        vhost.declare(QUEUE)
+        other.channel().basic_consume(QUEUE, lambda *_: None)
+        with pytest.raises(SourceError, match="meanwhile"):
+            source.open(stop, lose, goes_on=True)
+    until(lambda: vhost.consumers(QUEUE) == 0)
+    assert opened(source).is_new
+
+
 def test_an_acknowledgement_that_the_broker_refuses_ends_the_subscription(
     make_source: MakeSource, vhost: Vhost
 ) -> None:
