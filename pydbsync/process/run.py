@@ -16,7 +16,7 @@ from rich.console import Console
 
 from pydbsync.apply.connection import Connection
 from pydbsync.apply.state import ensure_state_schema
-from pydbsync.config.settings import Settings, describe
+from pydbsync.config.settings import QueueSettings, Settings, describe
 from pydbsync.errors import ConfigError, PydbsyncError, SourceError, TransientError
 from pydbsync.process.logs import start_logging
 from pydbsync.process.outlet import TerminalStream
@@ -31,6 +31,8 @@ from pydbsync.source.management import Management
 
 _LAST_WORDS_S = 1.0
 _MANAGEMENT_S = 5.0
+_LOOK_S = 30.0
+"""How often it is seen what was done to the queues at the broker."""
 
 
 class RunOptions(msgspec.Struct, frozen=True):
@@ -77,7 +79,7 @@ def _run(settings: Settings, warnings: tuple[str, ...], options: RunOptions, out
             watch=None if options.watch is None else options.watch(settings, log),
         )  # fmt: skip
         stop.before_end = supervisor.kill
-        threading.Thread(target=tell_policies, args=(settings, log), name="policies", daemon=True).start()
+        threading.Thread(target=watch_queues, args=(settings, log, stop), name="queues", daemon=True).start()
         hangup = Hangup(stop)
 
         def look() -> None:
@@ -146,18 +148,55 @@ def check_source(settings: Settings) -> str:
         raise ConfigError(str(exc), key="rabbitmq_conn_info") from exc
 
 
-def tell_policies(settings: Settings, log: logging.Logger) -> None:
-    """Name queues that a policy has drop messages: AMQP does not show it, and nobody waits for the management."""
+def watch_queues(settings: Settings, log: logging.Logger, stop: threading.Event, *, every_s: float = _LOOK_S) -> None:
+    """Name queues that a policy has drop messages, and those that are bound no more, when it is seen first: AMQP does
+    not show it, and nobody waits for the management."""
     management = Management(settings.amqp, timeout_s=_MANAGEMENT_S)
-    try:
-        for queue in settings.queues:
-            for sentence in management.dropped_by_policy(queue.queue):
+    looks = [_SeenQueue(queue, management) for queue in settings.queues]
+    while True:
+        try:
+            for look in looks:
+                look.tell(log)
+        except SourceError as exc:  # doctor names what keeps it from being seen
+            log.debug("policies and bindings of the queues cannot be seen: %s", exc)
+        if stop.wait(every_s):
+            return
+
+
+class _SeenQueue:
+    """What was seen of one queue at the broker's management."""
+
+    def __init__(self, queue: QueueSettings, management: Management) -> None:
+        self._queue = queue
+        self._management = management
+        self._dropped: list[str] = []
+        self._bound: frozenset[str] = frozenset()
+
+    def tell(self, log: logging.Logger) -> None:
+        """Name what is new. Raises SourceError."""
+        if self._queue.exchange and self._queue.routing_keys:
+            self._tell_bindings(log)
+        dropped = self._management.dropped_by_policy(self._queue.queue)
+        for sentence in dropped:
+            if sentence not in self._dropped:
                 log.warning(
                     "queue %r %s: such changes do not reach the target, and only a heartbeat shows it; leave that out"
-                    " of the policy", queue.queue, sentence,
+                    " of the policy", self._queue.queue, sentence,
                 )  # fmt: skip
-    except SourceError as exc:  # doctor names what keeps it from being seen
-        log.debug("policies of the queues cannot be seen: %s", exc)
+        self._dropped = dropped
+
+    def _tell_bindings(self, log: logging.Logger) -> None:
+        bound = self._management.bound_by(self._queue)
+        if bound is None:  # the worker finds out
+            return
+        if gone := self._bound - bound:
+            log.warning(
+                "queue %r is no longer bound to exchange %r by %s: what is published until it is bound again does not"
+                " reach the target, and only a heartbeat shows it; bind it, or start the workers anew, which do so,"
+                " then compare the tables with the source (`pydbsync verify`)",
+                self._queue.queue, self._queue.exchange, ", ".join(sorted(gone)),
+            )  # fmt: skip
+        self._bound = bound
 
 
 def describe_summary(figures: dict[str, object]) -> str:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote
 
-from pydbsync.config.settings import AmqpSettings
+from pydbsync.config.settings import AmqpSettings, QueueSettings
 from pydbsync.errors import ConfigError, SourceError
 from pydbsync.source.connection import tls_context
 from pydbsync.source.topology import what_it_drops, with_policy
@@ -62,6 +62,14 @@ class Management:
         found = what_it_drops(with_policy(own, policy, server_version=version), server_version=version)
         names = " and ".join(repr(facts[key]) for key in ("policy", "operator_policy") if facts.get(key))
         return [f"{sentence}, by the policy {names}" for sentence in found if sentence not in known]
+
+    def bound_by(self, queue: QueueSettings) -> frozenset[str] | None:
+        """By which of its routing keys the queue is bound to its exchange; None where there is no such queue. Raises
+        NoRight, SourceError."""
+        if self.get(self.path("queues", queue.queue)) is None:
+            return None
+        found = self.get(self.path("bindings", "e", queue.exchange, "q", queue.queue), missing=())
+        return frozenset(str(each["routing_key"]) for each in found).intersection(queue.routing_keys)
 
     def get(self, path: str, *, missing: Any = None) -> Any:
         """The decoded answer; `missing` where there is no such thing. Raises NoRight, SourceError."""

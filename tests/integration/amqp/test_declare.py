@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import os
 import socket
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import Any
@@ -12,19 +14,22 @@ from typing import Any
 import pytest
 
 import lab
-from pydbsync.config.settings import FrozenMapping, Secret
+from pydbsync.config.settings import FrozenMapping, Secret, settings_from_mapping
 from pydbsync.errors import ConfigError, SourceError
+from pydbsync.process.run import watch_queues
 from pydbsync.source.management import Management
 from tests.integration.amqp.steps import (
     EXCHANGE,
     KINDS,
     LIMIT_S,
+    LOG,
     QUEUE,
     MakeSource,
     amqp_settings,
     bodies,
     numbered,
     opened,
+    queue_settings,
     take,
     until,
 )
@@ -228,6 +233,28 @@ def test_what_a_policy_drops_is_seen_where_the_management_is_there(vhost: Vhost)
     (said,) = management.dropped_by_policy(QUEUE)
     assert "given back more than 3 times" in said
     assert said.endswith("by the policy 'limits'")
+
+
+def test_what_is_done_to_a_queue_meanwhile_is_named_once(vhost: Vhost, caplog: pytest.LogCaptureFixture) -> None:
+    vhost.declare(QUEUE, exchange=EXCHANGE)
+    amqp = amqp_settings(vhost, management_port=vhost.broker.ports["management"])
+    settings = dataclasses.replace(settings_from_mapping({}, require=())[0], amqp=amqp, queues=(queue_settings(),))
+    management, stop = Management(amqp, timeout_s=LIMIT_S), threading.Event()
+    until(lambda: management.bound_by(queue_settings()))
+    watch = threading.Thread(target=watch_queues, args=(settings, LOG, stop), kwargs={"every_s": 0.05}, daemon=True)
+    watch.start()
+    try:
+        definition = {"message-ttl": 1000}
+        vhost.broker.call("PUT", f"/policies/{vhost.name}/limits", {"pattern": ".*", "definition": definition})
+        until(lambda: "wait for more than 1000 ms (x-message-ttl), by the policy 'limits'" in caplog.text)
+        with vhost.connect() as broker:
+            broker.channel().queue_unbind(QUEUE, EXCHANGE, "#")
+        until(lambda: f"queue '{QUEUE}' is no longer bound to exchange 'maxwell' by #" in caplog.text)
+        until(lambda: not management.bound_by(queue_settings()))
+    finally:
+        stop.set()
+        watch.join(LIMIT_S)
+    assert [caplog.text.count(each) for each in ("by the policy", "no longer bound")] == [1, 1]
 
 
 def test_a_queue_that_goes_with_its_worker_or_with_the_broker_is_named(
