@@ -4,6 +4,7 @@ must not share a checkpoint, and a server that was promoted may lack what the on
 from __future__ import annotations
 
 import socket
+from collections.abc import Callable
 
 import msgspec
 
@@ -22,25 +23,43 @@ class StreamOrigin(msgspec.Struct, frozen=True):
     """The broker's own name for itself. It may change with the broker's host, as in containers."""
     address: str
     """How we reach the broker. It may be changed in the configuration."""
+    proves_another: Callable[[StreamOrigin], bool] = lambda other: False
+    """Whether the broker at another origin's address is proven to be a second one."""
 
     def is_same_as(self, other: StreamOrigin) -> bool:
         """Whether both are one queue, as far as can be told: a broker is known by its name or by its address."""
         is_same_broker = self.cluster == other.cluster or self.address == other.address
-        return is_same_broker and (self.queue, self.vhost) == (other.queue, other.vhost)
+        if not is_same_broker or (self.queue, self.vhost) != (other.queue, other.vhost):
+            return False
+        return self.address == other.address or not self.proves_another(other)
 
     def kept(self) -> tuple[str, ...]:
         """As it is kept."""
-        return tuple(str(getattr(self, name))[:255] for name in self.__struct_fields__)
+        return tuple(each[:255] for each in (self.queue, self.vhost, self.cluster, self.address))
+
+    def host_and_port(self) -> tuple[str, int] | None:
+        """Where the broker is reached from this machine; None where the address means one on another machine."""
+        address, _, machine = self.address.partition(" of ")
+        host, _, port = address.rpartition(":")
+        return (host, int(port)) if machine in ("", socket.gethostname()) and port.isdecimal() else None
 
     def __str__(self) -> str:
         return f"queue {self.queue!r} in vhost {self.vhost!r} of RabbitMQ {self.cluster} at {self.address}"
 
 
-def origin_of(amqp: AmqpSettings, queue: QueueSettings, cluster: str) -> StreamOrigin:
+def origin_of(
+    amqp: AmqpSettings,
+    queue: QueueSettings,
+    cluster: str,
+    *,
+    proves_another: Callable[[StreamOrigin], bool] = lambda other: False,
+) -> StreamOrigin:
     """Whose stream a queue's is. This machine's own addresses mean another broker on another machine."""
     is_here = amqp.host == "localhost" or amqp.host.startswith("127.") or amqp.host == "::1"
     address = f"{amqp.host}:{amqp.port}{f' of {socket.gethostname()}' if is_here else ''}"
-    return StreamOrigin(queue=queue.queue, vhost=amqp.vhost, cluster=cluster or address, address=address)
+    return StreamOrigin(
+        queue=queue.queue, vhost=amqp.vhost, cluster=cluster or address, address=address, proves_another=proves_another
+    )
 
 
 def refuse_another(connection: Connection, schema: str, stream: str, origin: StreamOrigin) -> StreamOrigin:
@@ -48,7 +67,10 @@ def refuse_another(connection: Connection, schema: str, stream: str, origin: Str
     belongs to another queue. One from before such things were kept belongs to nobody."""
     table = f"{quote_name(schema)}.`stream_origin`"
     found = connection.rows(f"SELECT queue, vhost, cluster, address FROM {table} WHERE stream = %s", (stream,))
-    former = StreamOrigin(*map(str, found[0])) if found else origin
+    former = origin
+    if found:
+        queue, vhost, cluster, address = map(str, found[0])
+        former = StreamOrigin(queue, vhost, cluster, address)
     if origin.is_same_as(former):
         return former
     raise ConfigError(

@@ -47,6 +47,7 @@ from pydbsync.protocols import Source, StateStore
 from pydbsync.sinks.make import OpenKeep, sink_stages
 from pydbsync.sinks.notes import WorkerNotes
 from pydbsync.source.amqp import AmqpSource
+from pydbsync.source.brokers import is_another
 
 INTERNAL_ERROR = 70
 """The exit code for a fault of pydbsync itself (EX_SOFTWARE)."""
@@ -225,7 +226,10 @@ def run_worker(
         follow(
             settings, source, stop=stop, send=lines.send, log=log, until_drained=until_drained,
             carries_everything=carries_everything(queue.exchange_type, queue.routing_keys),
-            origin=origin_of(settings.amqp, queue, cluster),
+            origin=origin_of(
+                settings.amqp, queue, cluster,
+                proves_another=lambda former: is_another(settings.amqp, queue.queue, former.host_and_port()),
+            ),
             on_control=lambda control: _listen(pipe, control, log),
         )  # fmt: skip
     except PydbsyncError as exc:

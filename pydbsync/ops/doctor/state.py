@@ -18,6 +18,7 @@ from pydbsync.ops.status.judge import LATE_S, open_gaps, task_trouble
 from pydbsync.ops.status.read import StateReader
 from pydbsync.ops.status.words import age, seconds
 from pydbsync.plan.quoting import quote_name
+from pydbsync.source.brokers import is_another
 
 _OLD_S = 60
 _SILENT_S = 15
@@ -327,7 +328,11 @@ def _origin(exam: Examination, connection: Connection, queue: QueueSettings) -> 
         cluster = exam.link().cluster_name
     except Away:
         return
-    origin = origin_of(exam.settings.amqp, queue, cluster)
+    amqp = exam.settings.amqp
+    origin = origin_of(
+        amqp, queue, cluster,
+        proves_another=lambda former: is_another(amqp, queue.queue, former.host_and_port()),
+    )  # fmt: skip
     try:
         refuse_another(connection, exam.settings.state_schema, queue.stream, origin)
     except ConfigError as exc:

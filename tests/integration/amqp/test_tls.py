@@ -9,9 +9,11 @@ from typing import Any
 
 import pytest
 
+import lab
 from pydbsync.config.settings import TlsSettings
 from pydbsync.errors import ConfigError, SourceError
 from pydbsync.model import Delivery
+from pydbsync.source.brokers import is_another
 from pydbsync.source.connection import TRICKLE_PAUSE_S
 from tests.certificates import Certificates, make_certificates
 from tests.integration.amqp.steps import (
@@ -19,6 +21,7 @@ from tests.integration.amqp.steps import (
     QUEUE,
     SEND_TIMEOUT_S,
     MakeSource,
+    amqp_settings,
     bodies,
     check_heartbeats_every,
     opened,
@@ -128,3 +131,19 @@ def test_reading_stops_at_the_limit_and_the_connection_lives_on(
         taken += source.take(timeout_s=LIMIT_S)
     assert bodies(taken) == messages
     assert not any(delivery.redelivered for delivery in taken)
+
+
+def test_a_second_broker_of_the_first_one_s_name_is_proven_to_be_one(vhost: Vhost, tls_broker: lab.RabbitMQ) -> None:
+    amqp, there = amqp_settings(vhost), (tls_broker.host, tls_broker.port)
+    vhost.declare(QUEUE)
+    assert not is_another(amqp, QUEUE, there), "it does not let us in"
+    tls_broker.create_vhost(vhost.name)
+    try:
+        assert not is_another(amqp, QUEUE, there), "the queue has moved from there"
+        Vhost(tls_broker, vhost.name).declare(QUEUE)
+        assert is_another(amqp, QUEUE, there)
+        assert not is_another(amqp, QUEUE, ("localhost", amqp.port))
+        assert not is_another(amqp, QUEUE, None)
+    finally:
+        tls_broker.delete_vhost(vhost.name)
+    assert not is_another(amqp, QUEUE, (tls_broker.host, tls_broker.ports["distribution"])), "nobody answers"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 
+import msgspec
 import pytest
 
 from pydbsync.apply.origin import StreamOrigin, origin_of
@@ -28,6 +29,35 @@ def test_a_broker_is_known_by_its_name_or_its_address(changes: dict[str, str], i
     other = StreamOrigin(**{**{name: getattr(ORIGIN, name) for name in ORIGIN.__struct_fields__}, **changes})
     assert ORIGIN.is_same_as(other) is is_same
     assert other.is_same_as(ORIGIN) is is_same
+
+
+def test_a_broker_at_another_address_that_is_proven_to_be_a_second_one_is_not_the_same() -> None:
+    asked: list[StreamOrigin] = []
+
+    def prove(other: StreamOrigin) -> bool:
+        asked.append(other)
+        return True
+
+    moved = msgspec.structs.replace(ORIGIN, address="two:5672")
+    origin = msgspec.structs.replace(ORIGIN, proves_another=prove)
+    renamed = msgspec.structs.replace(ORIGIN, cluster="rabbit@4711")
+    assert [origin.is_same_as(each) for each in (ORIGIN, renamed, moved)] == [True, True, False]
+    assert asked == [moved]
+    assert origin.kept() == ORIGIN.kept() == ("q", "/", "rabbit@one", "one:5672")
+
+
+@pytest.mark.parametrize(
+    ("address", "found"),
+    [
+        ("mq:5672", ("mq", 5672)),
+        ("::1:5672", ("::1", 5672)),
+        (f"127.0.0.1:5672 of {socket.gethostname()}", ("127.0.0.1", 5672)),
+        ("127.0.0.1:5672 of another", None),
+        ("mq", None),
+    ],
+)
+def test_an_address_that_was_kept_is_reached_where_it_means_the_same(address: str, found: tuple[str, int]) -> None:
+    assert msgspec.structs.replace(ORIGIN, address=address).host_and_port() == found
 
 
 @pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "127.1.2.3", "::1"])
