@@ -177,7 +177,10 @@ class RowShape:
         for index, (literal, token) in enumerate(zip(self._literals, tokens, strict=True)):
             if index not in self._dropped:
                 write(mark)
-                write_literal(write, literal, token)
+                try:
+                    write_literal(write, literal, token)
+                except PlanError as exc:
+                    raise _of_column(self.columns[index].name, exc) from exc
                 mark = b","
         write(b")")
 
@@ -202,7 +205,18 @@ class RowShape:
 
     def literals(self, data: msgspec.Raw) -> tuple[bytes, ...]:
         """The literal of each column in `columns`, generated ones too."""
-        return tuple(literal(bytes(token)) for literal, token in zip(self._literals, self.tokens(data), strict=True))
+        return tuple(self._all_literals(self.tokens(data)))
+
+    def _all_literals(self, tokens: Tokens) -> list[bytes]:
+        try:
+            return [literal(bytes(token)) for literal, token in zip(self._literals, tokens, strict=True)]
+        except PlanError:
+            for column, literal, token in zip(self.columns, self._literals, tokens, strict=True):
+                try:
+                    literal(bytes(token))
+                except PlanError as exc:
+                    raise _of_column(column.name, exc) from exc
+            raise
 
     def tokens(self, data: msgspec.Raw) -> tuple[msgspec.Raw, ...]:
         """The JSON token of each column in `columns`. Raises ShapeError if the image has other columns."""
@@ -212,8 +226,7 @@ class RowShape:
             raise ShapeError(str(exc)) from exc
 
     def _written_literals(self, tokens: tuple[msgspec.Raw, ...]) -> list[bytes]:
-        literals = self._literals
-        values = [literals[i](bytes(token)) for i, token in enumerate(tokens)]
+        values = self._all_literals(tokens)
         for index in reversed(self._dropped):
             del values[index]
         return values
@@ -230,14 +243,17 @@ class RowShape:
                 continue
             raw = bytes(tokens[index])
             name = quote_name(column.name).encode()
-            if raw == NULL and (column.nullable or column.kind not in ("enum", "json")):
-                parts.append(name + b" IS NULL")
-            elif index in self._documents:
-                documents.append(self._documents[index][0](name, literal(raw)))
-            elif uses_key and column.charset in _AS_SENT and column.name not in self._key_columns:
-                parts.append(b"CAST(%s AS BINARY) = %s" % (name, literal(raw)))
-            else:
-                parts.append(condition(name, literal(raw), raw))
+            try:
+                if raw == NULL and (column.nullable or column.kind not in ("enum", "json")):
+                    parts.append(name + b" IS NULL")
+                elif index in self._documents:
+                    documents.append(self._documents[index][0](name, literal(raw)))
+                elif uses_key and column.charset in _AS_SENT and column.name not in self._key_columns:
+                    parts.append(b"CAST(%s AS BINARY) = %s" % (name, literal(raw)))
+                else:
+                    parts.append(condition(name, literal(raw), raw))
+            except PlanError as exc:
+                raise _of_column(column.name, exc) from exc
         return b" AND ".join((*parts, *documents))  # documents are read last, they cost most
 
     @functools.cached_property
@@ -293,7 +309,10 @@ class RowShape:
             index = self._index[name]
             token = bytes(tokens[index])
             is_float = self.columns[index].kind == "float" and token != NULL
-            found.append(_as_double(token) if is_float else self._literals[index](token))
+            try:
+                found.append(_as_double(token) if is_float else self._literals[index](token))
+            except PlanError as exc:
+                raise _of_column(name, exc) from exc
         return tuple(found)
 
     def has_columns(self, columns: tuple[str, ...]) -> bool:
@@ -320,6 +339,11 @@ class RowShape:
 
 class ShapeError(PlanError):
     """The row image has other columns than the shape was compiled for."""
+
+
+def _of_column(name: str, error: PlanError) -> PlanError:
+    """What is wrong with a value, with its column."""
+    return PlanError(f"column {name!r}: {error}")
 
 
 def _plain_condition(name: bytes, literal: bytes, token: bytes) -> bytes:
