@@ -5,11 +5,17 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import NamedTuple
 
-from pydbsync.plan.ddl.clauses import read_clauses
+from pydbsync.plan.ddl.clauses import Clause, read_clauses
 from pydbsync.plan.ddl.statement import Statement
 
 _DRAWN = frozenset({"UUID", "UUID_SHORT", "UUID_V4", "UUID_V7", "SYS_GUID", "RAND", "RANDOM_BYTES"})
 """Functions of defaults that give each row a value of its own."""
+_OF_SESSION = frozenset({
+    "CONNECTION_ID", "CURRENT_ROLE", "CURRENT_USER", "DATABASE", "FOUND_ROWS", "LAST_INSERT_ID", "ROW_COUNT", "SCHEMA",
+    "SESSION_USER", "SYSDATE", "SYSTEM_USER", "USER", "VERSION",
+})  # fmt: skip
+"""Functions of defaults that give all rows what the session, or the server, is at that moment. No message tells it."""
+_WITHOUT_BRACKETS = frozenset({"CURRENT_ROLE", "CURRENT_USER"})
 _MOMENTS = frozenset({"CURRENT_TIMESTAMP", "NOW", "LOCALTIME", "LOCALTIMESTAMP", "CURDATE", "CURRENT_DATE", "CURTIME"})
 """Defaults that give all rows the moment of the statement."""
 
@@ -48,11 +54,23 @@ def unproven_of(
                 found.append(Unproven(clause.name, _TWICE, 1))
             if clause.verb == "ADD" and is_merged and _is_of_a_moment(words):
                 found.append(Unproven(clause.name, "gives the rows of all sources the moment of one's statement", 1))
-            if clause.verb == "ADD" and (drawn := _DRAWN.intersection(words)):
+            called = _called(clause)
+            if clause.verb == "ADD" and (drawn := _DRAWN & called):
                 found.append(Unproven(clause.name, f"gives each row a value of its own ({min(drawn)})", 1))
+            if clause.verb == "ADD" and (asked := _OF_SESSION & called):
+                found.append(Unproven(clause.name, f"gives the rows what the session is asked for ({min(asked)})", 1))
         elif clause.kind == "key" and clause.verb == "ADD" and is_deduplicated and not has_key:
             found.append(Unproven("", "leaves rows out by the order in which each server holds them", 2))
     return found
+
+
+def _called(clause: Clause) -> set[str]:
+    """The functions in it. UUID alone is a type."""
+    return {
+        token.upper for token, behind in pairwise((*clause.body, None))
+        if token is not None and token.kind == "word"
+        and (token.upper in _WITHOUT_BRACKETS or (behind is not None and behind.is_mark("(")))
+    }  # fmt: skip
 
 
 def _is_of_a_moment(words: list[str]) -> bool:

@@ -18,6 +18,12 @@ from pydbsync.plan.ddl.statement import parse_statement
         ("ALTER TABLE t ADD auto_increment_ INT, ADD `AUTO_INCREMENT` INT", [], []),
         ("ALTER TABLE t ADD u CHAR(36) DEFAULT (UUID()), ADD r DOUBLE DEFAULT (rand())", ["u", "r"], ["u", "r"]),
         ("ALTER TABLE t ADD u CHAR(36) DEFAULT 'uuid()'", [], []),
+        ("ALTER TABLE t ADD u UUID, ADD rand INT, ADD user INT, ADD g INT AS (version + 1)", [], []),
+        (
+            "ALTER TABLE t ADD u VARCHAR(99) DEFAULT CURRENT_USER, ADD c INT DEFAULT (connection_id ())",
+            ["u", "c"],
+            ["u", "c"],
+        ),
         ("ALTER TABLE t ALTER u SET DEFAULT (UUID()), MODIFY v CHAR(36) DEFAULT (UUID())", [], []),
         ("ALTER IGNORE TABLE t ADD UNIQUE (a)", [""], []),
         ("ALTER TABLE t ADD UNIQUE (a)", [], []),
