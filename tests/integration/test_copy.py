@@ -167,6 +167,63 @@ def test_what_only_mariadb_has_is_copied_or_named(settings: Settings, source: En
     assert any("does not move sequences (shop.numbers)" in note for note in report.notes)
 
 
+SHAPES_OF_A_SYSTEM = (
+    "CREATE TABLE g (id INT PRIMARY KEY, `a``b` POINT REF_SYSTEM_ID=4326 NOT NULL, h GEOMETRY REF_SYSTEM_ID = 3857,"
+    " i POINT);\nINSERT INTO g VALUES (1, ST_GeomFromText('POINT(1 2)'), ST_GeomFromText('POINT(1 2)', 3857), NULL)"
+)
+SYSTEMS = "SELECT g_geometry_column, srid FROM information_schema.geometry_columns WHERE f_table_schema = 'shop'"
+
+
+@pytest.mark.mariadb
+def test_reference_systems_are_carried(settings: Settings, source: Endpoint, target: Endpoint) -> None:
+    make(source, SHAPES_OF_A_SYSTEM)
+    copy(settings)
+    assert sorted(target.query(SYSTEMS)) == [("a`b", 4326), ("h", 3857), ("i", 0)]
+    assert rows(target, "shop.g") == rows(source, "shop.g") != []
+
+
+@pytest.fixture
+def from_mariadb_to_mysql(mariadb_source: Endpoint, mysql_target: Endpoint) -> Settings:
+    for end in (mariadb_source, mysql_target):
+        end.drop_databases()
+    return settings_for(mariadb_source, mysql_target)
+
+
+def test_rows_that_mysql_would_not_take_are_named_before_anything_is_made(
+    from_mariadb_to_mysql: Settings, mariadb_source: Endpoint, mysql_target: Endpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """MariaDB has them from sessions that do not look at CHECKs."""
+    make(
+        mariadb_source,
+        "CREATE TABLE c (id INT PRIMARY KEY, v INT CHECK (v < 9), CONSTRAINT `100%` CHECK (v <> id));\n"
+        "CREATE TABLE j (id INT PRIMARY KEY, d JSON);\nCREATE TABLE fine (v VARCHAR(9) CHECK (v LIKE 'a%'));\n"
+        "INSERT INTO fine VALUES ('a'), (NULL);\nSET check_constraint_checks = 0;\n"
+        "INSERT INTO c VALUES (1, 10), (2, 2);\nINSERT INTO j VALUES (1, '{')",
+    )
+    with pytest.raises(OperationError) as refused:
+        copy(from_mariadb_to_mysql)
+    told = str(refused.value)
+    assert told.startswith("3 things forbid the copy:")
+    for name, found in (("c", "CHECK v forbids"), ("c", "CHECK 100% forbids"), ("j", "CHECK d forbids")):
+        assert f"shop.{name} has rows at the source that its {found}" in told
+    assert "SELECT * FROM `shop`.`c` WHERE NOT (`v` < 9)" in told
+    copy(from_mariadb_to_mysql, where=(("shop.c", "v < 0"),), exclude=("shop.j",))
+    monkeypatch.setattr("pydbsync.ops.copy.run.broken_checks", lambda *_: [])  # as where the look takes too long
+    with pytest.raises(OperationError, match=r"shop\.c: .*violated.*NOT ENFORCED.*--restart --existing keep"):
+        copy(from_mariadb_to_mysql, exclude=("shop.j",), existing="drop", overwrite_checkpoint=True)
+
+
+def test_a_reference_system_is_named_where_it_would_keep_rows_out(
+    from_mariadb_to_mysql: Settings, mariadb_source: Endpoint
+) -> None:
+    make(mariadb_source, SHAPES_OF_A_SYSTEM)
+    report = copy(from_mariadb_to_mysql)
+    assert [text.partition(":")[0] for text in report.left_out] == [
+        "the reference system 4326 of column a`b of shop.g", "the reference system 3857 of column h of shop.g",
+    ]  # fmt: skip
+    assert unequal(from_mariadb_to_mysql) == {}
+
+
 def test_a_table_whose_rows_are_elsewhere_is_made_and_stays_empty(
     settings: Settings, source: Endpoint, target: Endpoint
 ) -> None:

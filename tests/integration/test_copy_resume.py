@@ -317,6 +317,22 @@ def test_a_stopped_copy_goes_on(fresh_source: Endpoint, fresh_target: Endpoint) 
     assert state_differences(fresh_source, fresh_target, [SHAPES]) == []
 
 
+def test_a_table_belongs_to_one_copy_at_a_time(fresh_source: Endpoint, fresh_target: Endpoint) -> None:
+    """Of two that keep it, each would remove the rows of the other, or double them where there is no key."""
+    for end in (fresh_source, fresh_target):
+        run_sql(end, ["CREATE DATABASE shop", "CREATE TABLE shop.a (v INT)", "CREATE TABLE shop.b (v INT)"])
+    run_sql(fresh_source, ["INSERT INTO a VALUES (1)", "INSERT INTO b VALUES (2), (2)"], database="shop")
+    settings = settings_for(fresh_source, fresh_target)
+    stop = threading.Event()
+    with pytest.raises(Stopped):
+        copy(settings, stop=stop, observer=Recorder(stop.set), jobs=1, existing="keep", streams=("x",))
+    assert fresh_target.query("SELECT * FROM shop.b") == []
+    with pytest.raises(OperationError, match=r"shop\.b belongs to another copy .* of the streams x"):
+        copy(settings, existing="keep", streams=("y",), tables=("shop.b",))
+    assert copy(settings, jobs=1, existing="keep", streams=("x",)).is_resumed
+    assert state_differences(fresh_source, fresh_target, ["shop"]) == []
+
+
 @pytest.mark.parametrize("end", ["source", pytest.param("target", marks=LONG)])
 def test_connections_of_workers_that_are_lost_are_made_anew(
     carrier: Carrier, fresh_source: Endpoint, fresh_target: Endpoint, end: str

@@ -26,6 +26,7 @@ WITHOUT_ROWS = frozenset({"blackhole", "federated", "mrg_myisam", "connect", "sp
 """Engines whose rows are elsewhere, or nowhere: the table is made, its rows are not copied."""
 
 ADVICE = "exclude it, or make it by hand and copy with --existing keep"
+_SHAPE = re.compile(r"^  `(?:[^`]|``)+` \w*(?:geom|point|linestring|polygon)\w*\b", re.MULTILINE | re.IGNORECASE)
 _COUNTER = re.compile(r" AUTO_INCREMENT=\d+")
 _GONE = (1146, 1049, 1356)
 
@@ -65,9 +66,16 @@ class Inventory(msgspec.Struct):
 
 
 def read_inventory(
-    connection: Connection, router: Router, *, chosen: Filters, own: Iterable[TableName], with_empty: bool
+    connection: Connection,
+    router: Router,
+    *,
+    chosen: Filters,
+    own: Iterable[TableName],
+    with_empty: bool,
+    to_mariadb: bool = True,
 ) -> Inventory:
-    """What the source has now. `own` are tables of pydbsync itself; `with_empty` takes databases without tables too."""
+    """What the source has now. `own` are tables of pydbsync itself; `with_empty` takes databases without tables too;
+    `to_mariadb` says whether the target takes MariaDB's reference systems."""
     own = set(own)
     tables: dict[TableName, SourceTable] = {}
     views: list[TableName] = []
@@ -96,12 +104,21 @@ def read_inventory(
                 continue
             if create_sql is None:
                 continue
+            fingerprint = _fingerprint(create_sql, created)
+            for column, number in _reference_systems(connection, name, create_sql):
+                if to_mariadb:
+                    create_sql = _with_system(create_sql, column, number)
+                    continue
+                left_out.append(
+                    f"the reference system {number} of column {column} of {name}: MySQL would take no row of another"
+                    f" SRID; where all rows have it, ALTER TABLE … MODIFY … SRID {number} adds it there"
+                )
             if kind == "SYSTEM VERSIONED":
                 left_out.append(f"the history of {name}: its rows of today are copied")
             tables[name] = SourceTable(
                 name=name, engine=str(engine or "").lower(), is_transactional=transactions == "YES",
                 estimated_rows=int(rows or 0), size_bytes=int(size or 0), create_sql=create_sql,
-                fingerprint=_fingerprint(create_sql, created),
+                fingerprint=fingerprint,
             )  # fmt: skip
     names = {name.database for name in (*tables, *views, *sequences)}
     names |= {
@@ -111,6 +128,23 @@ def read_inventory(
     }  # fmt: skip
     databases = {name: show_create(connection, f"SHOW CREATE DATABASE {quote_name(name)}") for name in sorted(names)}
     return Inventory(tables, tuple(views), sequences, databases, tuple(left_out), tuple(unreadable))
+
+
+def _reference_systems(connection: Connection, name: TableName, create_sql: str) -> list[tuple[str, int]]:
+    """The REF_SYSTEM_ID of columns, which MariaDB's SHOW CREATE TABLE leaves out (10.11, 11.8)."""
+    if not connection.dialect.is_mariadb or not _SHAPE.search(create_sql):
+        return []
+    found = connection.rows(
+        "SELECT g_geometry_column, srid FROM information_schema.geometry_columns"
+        " WHERE f_table_schema = %s AND f_table_name = %s AND srid <> 0",
+        name,
+    )
+    return [(str(column), int(number)) for column, number in found]
+
+
+def _with_system(create_sql: str, column: str, number: int) -> str:
+    shown = re.compile(rf"^(  {re.escape(quote_name(column))} \w+)(?! REF_SYSTEM_ID)", re.MULTILINE)
+    return shown.sub(rf"\g<1> REF_SYSTEM_ID={number}", create_sql, count=1)
 
 
 def unreadable_rows(connection: Connection, tables: Iterable[SourceTable]) -> list[str]:

@@ -178,6 +178,15 @@ class CopyJournal:
             (self.run_id, *name, record.status, record.fingerprint, _encode(record.late_keys)),
         )
 
+    def other_streams(self, connection: Connection, name: TableName) -> str | None:
+        """The streams of another unfinished run that has noted down a table of the target; None without one."""
+        found = connection.rows(
+            f"SELECT r.options FROM {self._runs} r JOIN {self._made} m ON m.run_id = r.id"
+            " WHERE r.status = 'running' AND r.id <> %s AND m.target_database = %s AND m.target_table = %s LIMIT 1",
+            (self.run_id, *name),
+        )
+        return _decode(found[0][0], dict[str, str]).get("streams", "") if found else None
+
     def forget_made(self, connection: Connection, name: TableName) -> None:
         """The table is not there, or not the copy's."""
         connection.run(

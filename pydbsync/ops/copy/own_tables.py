@@ -12,6 +12,8 @@ from pydbsync.ops.copy.journal import CopyJournal, MadeRecord
 from pydbsync.ops.copy.late_keys import add_keys, drop_keys, keys_to_be_late
 from pydbsync.plan.quoting import quote_table
 
+_CLAIMED = MadeRecord("made")
+"""Of a table about which nothing else is known yet: none that stands there is the copy's."""
 _WHOLE = ""
 """Stands for a table where a database is meant."""
 
@@ -68,11 +70,13 @@ class OwnTables:
 
         A large one gets its keys when its rows are there, by `add_late_keys`.
         `may_drop`, `may_keep` (an empty one) and `may_empty` are said of tables that are not the copy's. Raises
-        OperationError for such a table otherwise, and where the table cannot be made.
+        OperationError for such a table otherwise, where another copy fills it, and where the table cannot be made.
         """
+        self._claim(name)
         if self._exists(name):
             if not self._is_made(name) and not may_drop:
                 if not (self._is_kept(name) or may_empty or (may_keep and is_empty(self._target, name))):
+                    self._forget(name)
                     raise OperationError(f"the target has {name}, which this copy has not made: drop it, or exclude it")
                 self._note(self._target, name, MadeRecord("kept"))
                 self._target.execute(f"DELETE FROM {quote_table(name)}".encode())
@@ -90,6 +94,20 @@ class OwnTables:
             self._note(self._target, name, MadeRecord("making", late_keys=tuple(keys.values())))
             drop_keys(self._target, name, keys)
         self.note_made(self._target, name)
+
+    def _claim(self, name: TableName) -> None:
+        """Note the table down before anything is done to it, then look whether another copy has: of two at once, whose
+        rows would be each other's to remove, at least one sees the other."""
+        if name in self._records:
+            return
+        self._note(self._target, name, _CLAIMED)
+        streams = self._journal.other_streams(self._target, name)
+        if streams is not None:
+            self._forget(name)
+            raise OperationError(
+                f"{name} belongs to another copy that is not finished, of the streams {streams}: let it end, or give it"
+                " up with --restart and these --stream"
+            )
 
     def add_late_keys(self, connection: Connection, name: TableName) -> None:
         """The rows are there: add the keys that were taken off."""

@@ -14,7 +14,7 @@ from pydbsync.apply.mark import MarkedConnection
 from pydbsync.apply.table_start import ALL_TABLES, TableStart
 from pydbsync.backoff import Backoff
 from pydbsync.config.settings import Settings
-from pydbsync.engine.routing import router_from
+from pydbsync.engine.routing import router_from, row_settings
 from pydbsync.errors import ConfigError, OperationError, PermanentError, Stopped, TransientError
 from pydbsync.model import TableName
 from pydbsync.ops.conditions import misnamed
@@ -31,7 +31,7 @@ from pydbsync.ops.copy.markers import Markers, marker_table
 from pydbsync.ops.copy.one_round import OneRound, Sides
 from pydbsync.ops.copy.options import CopiedTable, CopyObserver, CopyOptions, CopyReport
 from pydbsync.ops.copy.own_tables import OwnTables
-from pydbsync.ops.copy.preview import Preview, expected_cost, preview, refuse, wrong_conditions
+from pydbsync.ops.copy.preview import Preview, broken_checks, expected_cost, preview, refuse, wrong_conditions
 from pydbsync.ops.copy.programs import carry_programs, missing_definers, not_wanted, read_programs
 from pydbsync.ops.copy.queues import existing_queues
 from pydbsync.ops.copy.rounds import plan_round
@@ -308,12 +308,24 @@ class Copy:
         found.problems += self._unmarkable(inventory, found)
         if not self._options.structure_only:
             found.problems += unreadable_rows(self._source, inventory.tables.values())
+            found.problems += broken_checks(
+                self._source, self._target, self._filled_as_they_are(inventory, found), self._options
+            )
         self._tell_company(found)
         found.problems += wrong_conditions(self._source, inventory, self._options)
         found.notes += expected_cost(inventory, self._options)
         if not self._is_added:
             found.notes += missing_definers(self._source, self._target, inventory, self._options)
         return found
+
+    def _filled_as_they_are(self, inventory: Inventory, found: Preview) -> list[TableName]:
+        """The source tables that are made at the target, and get their rows without a route."""
+        made = {*found.made, *found.dropped}
+        return [
+            name for name, table in inventory.tables.items()
+            if table.has_rows and row_settings(self._settings, self._router, name) is None
+            and any(each.name in made for each in targets_of(self._settings, self._router, name))
+        ]  # fmt: skip
 
     def _unmarkable(self, inventory: Inventory, found: Preview) -> list[str]:
         """Where replay goes both ways, tables whose copied rows would come back as if others had written them."""
@@ -484,8 +496,9 @@ class Copy:
         chosen = Filters(include=self._options.tables, exclude=self._options.exclude)
         while True:
             found = read_inventory(
-                self._source, self._router, chosen=chosen, own=own, with_empty=not self._options.tables
-            )
+                self._source, self._router, chosen=chosen, own=own, with_empty=not self._options.tables,
+                to_mariadb=self._target.dialect.is_mariadb,
+            )  # fmt: skip
             refuse(found.unreadable)
             missing = [n for n, record in (known or {}).items() if record.status != "gone" and n not in found.tables]
             if all(read_definition(self._source, name) is None for name in missing):

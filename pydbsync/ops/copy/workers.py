@@ -31,6 +31,11 @@ CHANGED_CODES = {
 }
 """What a read says of a table whose definition has changed since the snapshot."""
 _LOCK_TIMEOUT = 1205
+_CHECK_VIOLATED = 3819
+_BROKEN_CHECK = (
+    "; rows of the source break it: mend them there, or make the table by hand with the CHECK NOT ENFORCED and copy"
+    " with --restart --existing keep"
+)
 TEXT_BYTES = 4 << 20
 """A chunk's text has about so many bytes at most."""
 
@@ -116,7 +121,7 @@ class CopyWorker:
             self._board.lost(task, chunk, was_new=is_new)
             raise
         except PermanentError as exc:
-            raise OperationError(f"{task.name}: {exc}") from exc
+            raise OperationError(f"{task.name}: {exc}{_BROKEN_CHECK if exc.code == _CHECK_VIOLATED else ''}") from exc
         self._board.released(task, lambda: self._finish(task))
 
     # -- tables with a key -------------------------------------------------------------------------------------------
