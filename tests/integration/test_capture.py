@@ -158,12 +158,22 @@ def test_a_purged_place_is_said(capture: Capture) -> None:
 
 
 def test_a_state_of_another_server_is_refused(capture: Capture) -> None:
-    history = capture.state / "schema.jsonl"
+    """Unless its binlog is the same: then the server has got another number, or another uuid."""
+    run(capture.source, ["INSERT INTO shop.t VALUES (1, 'a')"])
+    capture.read()
+    history, place = capture.state / "schema.jsonl", capture.state / "place.json"
     first, _, rest = history.read_text().partition("\n")
-    beginning = json.loads(first)
-    history.write_text(json.dumps({**beginning, "identity": "another"}) + "\n" + rest)
-    with pytest.raises(OperationError, match="is of server another"):
-        capture.read()
+    history.write_text(json.dumps({**json.loads(first), "identity": "another"}) + "\n" + rest)
+    known = place.read_text()
+    file, offset, gtids, (born, *event) = json.loads(known)
+    for mark in (None, [born + 1, *event], [born, *event[:-1], "YW5vdGhlcg=="]):
+        place.write_text(json.dumps([file, offset, gtids, mark]))
+        with pytest.raises(OperationError, match="is of server another"):
+            capture.read()
+    place.write_text(known)
+    for number in (2, 3):
+        (found,) = capture.of(f"INSERT INTO shop.t VALUES ({number}, 'b')")
+        assert found["data"]["id"] == number
 
 
 def test_after_a_fail_over_gtids_tell_where_to_go_on(shop: Endpoint, tmp_path: Path) -> None:
@@ -679,6 +689,28 @@ def test_rows_that_are_not_whole_are_refused(capture: Capture) -> None:
         cursor.execute("UPDATE shop.t SET v = 'b'")
     with pytest.raises(OperationError, match="binlog_row_image"):
         capture.read()
+
+
+def test_labels_of_bytes_are_spelled_as_statements_do(full_metadata: None, capture: Capture) -> None:
+    found = capture.of(
+        "CREATE TABLE shop.e (id INT PRIMARY KEY, e ENUM('a', 'é') CHARACTER SET binary)",
+        "INSERT INTO shop.e VALUES (1, 2)",
+    )
+    assert [data for _, data in rows(found)] == [{"id": 1, "e": "é"}]
+
+
+def test_an_update_that_names_the_changed_columns_alone_is_whole(capture: Capture) -> None:
+    """MINIMAL leaves the others out of the image after the change; before it, rows without a key are whole."""
+    found = capture.of(
+        "CREATE TABLE shop.k (a INT, b VARCHAR(20), c TEXT, d INT AS (a + 1) STORED)",
+        "INSERT INTO shop.k (a, b, c) VALUES (1, 'x', NULL), (2, NULL, 'y')", "SET binlog_row_image = MINIMAL",
+        "UPDATE shop.k SET b = 'z', c = 'w' WHERE a = 1", "UPDATE shop.k SET a = 3 WHERE a = 2",
+    )  # fmt: skip
+    updates = [(each["data"], each["old"]) for each in found if each["type"] == "update"]
+    assert updates == [
+        ({"a": 1, "b": "z", "c": "w", "d": 2}, {"b": "x", "c": None}),
+        ({"a": 3, "b": None, "c": "y", "d": 4}, {"a": 2, "d": 3}),
+    ]
 
 
 # receivers

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import threading
 import uuid
 from collections.abc import Callable, Iterator
@@ -137,9 +138,15 @@ def test_a_binlog_that_was_reset_and_reaches_past_the_place_is_not_taken_for_the
             capture.read()
 
 
+@pytest.mark.parametrize(
+    ("to", "count", "then"),
+    [("", 1, []), ("", 9, []), (" TO 700", 9, []), ("", 1, ["FLUSH BINARY LOGS", "DELETE FROM shop.t WHERE id = 2"])],
+)
 def test_a_binlog_that_is_reset_while_it_is_read_ends_capture(
-    shop: Endpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    shop: Endpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, to: str, count: int, then: list[str]
 ) -> None:
+    """Also where the new one is longer than the old one was, has a higher number, or a second file, to which servers
+    take the reader on as if nothing were between."""
     monkeypatch.setattr("pydbsync.ops.capture.session._HOLD_S", 0.0)
     shop.query(reset(shop))
     row = "INSERT INTO shop.t VALUES ({}, REPEAT('v', 200))"
@@ -158,9 +165,27 @@ def test_a_binlog_that_is_reset_while_it_is_read_ends_capture(
     thread.start()
     run(shop, [row.format(1)])
     wait_for(lambda: _lines(capture) == 1, what="the row")
-    run(shop, [reset(shop), "INSERT INTO shop.t VALUES (2, '')"])
+    with shop.connect() as connection, connection.cursor() as cursor:
+        cursor.execute(reset(shop) + to)
+        for sql in (*(row.format(number) for number in range(2, 2 + count)), *then):
+            cursor.execute(sql)
     thread.join(60)
-    assert "it was reset" in str(told[0])
+    assert re.search("it was reset|the binlog was reset|cannot read its own binlog", str(told[0]))
+    assert _lines(capture) == 1
+
+
+@pytest.mark.parametrize("is_longer", [False, True])
+def test_gtids_of_another_binlog_are_not_taken_for_those_of_a_file_that_was_purged(
+    shop: Endpoint, tmp_path: Path, is_longer: bool
+) -> None:
+    shop.query(reset(shop))
+    capture = Capture(shop, tmp_path, by_gtid=True)
+    assert capture.read() == []
+    assert len(capture.of("INSERT INTO shop.t VALUES (1, 'x')")) == 1
+    count = 7 if is_longer else 1
+    run(shop, [f"{reset(shop)} TO 700", *(f"INSERT INTO shop.t VALUES ({n}, '')" for n in range(2, 2 + count))])
+    with pytest.raises(OperationError, match=r"its GTIDs stand for others now|was reset"):
+        capture.read()
 
 
 def test_asked_for_gtids_places_are_those_of_the_file_with_which_the_source_goes_on(
@@ -206,6 +231,33 @@ def test_a_mysql_without_gtids_is_not_read_by_them(shop: Endpoint, tmp_path: Pat
 
 
 @pytest.mark.mysql
+def test_transactions_without_gtids_are_read_by_their_places(shop: Endpoint, tmp_path: Path) -> None:
+    """As gtid_mode is switched while capture reads: each is in the binlog as it was at its time."""
+    modes = ("ON_PERMISSIVE", "OFF_PERMISSIVE", "OFF", "OFF_PERMISSIVE", "ON_PERMISSIVE", "ON")
+    (tmp_path / "gtid").mkdir()
+    capture, by_gtid = Capture(shop, tmp_path), Capture(shop, tmp_path / "gtid", by_gtid=True)
+    assert (capture.read(), by_gtid.read()) == ([], [])
+    try:
+        for number, mode in enumerate(modes):
+            run(shop, [f"SET GLOBAL gtid_mode = {mode}", f"INSERT INTO shop.t VALUES ({number}, '')"])
+    finally:
+        for mode in modes[modes.index(shop.query("SELECT @@gtid_mode")[0][0]) :]:
+            shop.query(f"SET GLOBAL gtid_mode = {mode}")
+    for reader, advice in ((capture, r"set gtid_mode=ON_PERMISSIVE"), (by_gtid, r"go on by .* \(without by_gtid\)")):
+        with pytest.raises(OperationError, match=advice):
+            reader.read()
+    shop.query("SET GLOBAL gtid_mode = ON_PERMISSIVE")
+    try:
+        assert (len(capture.read()), len(by_gtid.read(by_gtid=False))) == (5, 5)
+    finally:
+        shop.query("SET GLOBAL gtid_mode = ON")
+    for reader in (capture, by_gtid):
+        messages = list(map(json.loads, reader.file.read_text().splitlines()))
+        assert [data["id"] for _, data in rows(messages)] == [0, 1, 2, 3, 4, 5]
+        assert ["gtid" in message for message in messages] == [True, False, False, False, True, True]
+
+
+@pytest.mark.mysql
 @pytest.mark.parametrize("tag", ["", "other:"])
 def test_numbers_of_19_digits_are_gtids(shop: Endpoint, tmp_path: Path, tag: str) -> None:
     capture = Capture(shop, tmp_path)
@@ -218,6 +270,7 @@ def test_numbers_of_19_digits_are_gtids(shop: Endpoint, tmp_path: Path, tag: str
     assert found[0]["gtid"] == gtid
     assert [data["id"] for _, data in rows(found)] == [1, 2]
     assert capture.read() == []
+    shop.query(reset(shop))  # by GTIDs with tags nobody else could read this server
 
 
 def test_a_second_capture_with_the_same_number_waits_and_says_why(

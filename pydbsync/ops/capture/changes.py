@@ -50,8 +50,10 @@ class Changes:
         on_delta: Callable[[BinlogPlace, Delta], None] = lambda place, delta: None,
         is_transactional: Callable[[TableName], bool] = lambda name: True,
         programs: Programs = lambda databases: [],
+        on_left: Callable[[str], None] = lambda file: None,
     ) -> None:
-        """`on_delta` is told of each change of the schema before its messages are given out."""
+        """`on_delta` is told of each change of the schema before its messages are given out, `on_left` of each file of
+        the binlog behind whose end another one begins."""
         self.counts = Counts()
         self.unknown_table: TableName | None = None
         """Whose rows could not be read; the catalogue may tell."""
@@ -59,6 +61,7 @@ class Changes:
         self._schema = schema
         self._charsets = charsets
         self._on_delta = on_delta
+        self._on_left = on_left
         self._is_transactional = is_transactional
         self._gtids = GtidSet(place.gtids) if not settings.is_mariadb else None
         self._mariadb_gtids = MariadbGtids(place.gtids) if settings.is_mariadb else None
@@ -272,6 +275,7 @@ class Changes:
     def _rotate(self, file: str, event: Event) -> None:
         # A new file begins between two transactions; the events that the server makes up say so too.
         if file != self._file:
+            self._on_left(self._file)
             self._born, self._mark = 0, None
         self._file = file
         self._tables.forget()

@@ -30,6 +30,7 @@ from pydbsync.ops.capture.publish.publisher import FilePublisher, Publisher, Str
 from pydbsync.ops.capture.settings import FIRST_SERVER_ID, CaptureSettings, StateTable
 from pydbsync.ops.capture.source import SourceServer
 from pydbsync.places import parse_position
+from pydbsync.plan.ddl.lexer import shorten
 from pydbsync.route.filters import Filters
 
 log = logging.getLogger("pydbsync.capture")
@@ -38,6 +39,8 @@ _HOLD_S = 10.0
 _MOST_ENDS = 10_000
 _RESUMABLE = 1 << 32
 """A source is asked for a place by four bytes; a file grows beyond that by one transaction, and ends behind it."""
+_ENCRYPTION_HEADER = 512
+"""Bytes in front of an encrypted file's first event that no place counts."""
 _TAG = re.compile(r":[a-z_]")
 """A tag in a set of GTIDs begins with a letter or an underscore."""
 
@@ -150,6 +153,7 @@ class CaptureSession:
             on_delta=lambda place, delta: self._state.add(HistoryEntry(place, delta)),
             is_transactional=self._server.is_transactional,
             programs=self._server.programs,
+            on_left=self._left,
         )
         opened.callback(self._changes.close)
 
@@ -284,6 +288,16 @@ class CaptureSession:
                 f"the source's binlog ends at {file}:{offset}, before {place}, which was read: it was reset"
             )
 
+    def _left(self, file: str) -> None:
+        """A server takes a reader at the end of a file that a reset has removed on to the next one of the new binlog
+        (tried on MySQL 9.7, MariaDB 10.11): what stands in the new file of the same name would be left out."""
+        size, ended = self._server.binlogs().get(file), self._reader.ended
+        if size is not None and (size - ended) % _RESUMABLE not in (0, _ENCRYPTION_HEADER):
+            raise OperationError(
+                f"the source's {file} has {size:,} bytes, and is not the file that capture has read up to {ended:,}:"
+                " the binlog was reset meanwhile; copy the data anew, and start with a new state"
+            )
+
     def _ask_for(self, name: TableName, place: BinlogPlace, schema: FollowedSchema) -> None:
         found = begin_at(self._server, self._facts, self._charsets, self._scan, place).snapshot
         delta = Delta(
@@ -318,6 +332,12 @@ class CaptureSession:
                     " crash, and its GTIDs may stand for others now; copy the data anew, and start with a new state"
                 )
             if place.file not in sizes:  # what is behind it may be there, as its GTIDs tell
+                if not self._server.has_purged(self._facts.brand, place.gtids):
+                    raise OperationError(
+                        f"the source has no {place.file}, up to which capture was, and has not purged its transactions"
+                        f" either (of {shorten(place.gtids, 200)}): its binlog was reset, and its GTIDs stand for"
+                        " others now; copy the data anew, and start with a new state"
+                    )
                 return
         if place.mark is not None and not self._is_of(place.file, place.mark):
             raise OperationError(
@@ -363,7 +383,19 @@ class CaptureSession:
         return BinlogPlace(file, int(offset), gtids_at(self._server, self._facts, self._scan, file, int(offset)))
 
     def _moved(self, saved: Saved) -> Saved:
-        """The source is another server than before: after a fail-over only GTIDs tell where to go on."""
+        """The source is another server than before: after a fail-over only GTIDs tell where to go on. A server that has
+        got another number or uuid is known by its binlog."""
+        place = saved.place
+        mark = place.mark
+        if mark and mark.start and place.file in self._server.binlogs() and self._is_of(place.file, mark):
+            schema = saved.schema_at(place, self._followed(saved.beginning.snapshot))
+            beginning = Beginning(self._facts.identity, place, schema.snapshot())
+            self._state.begin(beginning)
+            log.warning(
+                "the source is called %s now and was called %s; its binlog is the same, and capture goes on at %s",
+                self._facts.identity, saved.beginning.identity, place,
+            )  # fmt: skip
+            return Saved(beginning, (), place)
         if not self._settings.by_gtid or not saved.place.gtids:
             raise OperationError(
                 f"the state is of server {saved.beginning.identity}, and this source is {self._facts.identity}: places "

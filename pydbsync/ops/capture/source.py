@@ -13,6 +13,7 @@ from pydbsync.apply.raw_connection import RawConnection
 from pydbsync.apply.system_zone import system_zone
 from pydbsync.errors import OperationError
 from pydbsync.model import Column, TableName
+from pydbsync.ops.capture.binlog.gtids import MariadbGtids
 from pydbsync.ops.capture.binlog.reader import BinlogPlace, is_lost, translated
 from pydbsync.ops.capture.history.columns import charset_of_collation
 from pydbsync.ops.capture.history.schema import HIDDEN_KEY, LABELLED, TEXT, TableDef
@@ -102,7 +103,7 @@ class SourceServer:
             raise OperationError("the source writes no binlog: start it with log_bin")
         if binlog_format != "ROW":
             raise OperationError(f"the source writes binlog_format={binlog_format}: set it to ROW, in new sessions too")
-        if image != "FULL":
+        if image not in ("FULL", "FULL_NODUP"):
             raise OperationError(f"the source writes binlog_row_image={image}: set it to FULL, in new sessions too")
         identity = self.rows("SELECT @@server_id" if brand == "mariadb" else "SELECT @@server_uuid")[0][0]
         # MariaDB 10.10 and newer have collations of any character set, which have an id for each set.
@@ -159,6 +160,14 @@ class SourceServer:
     def binlogs(self) -> dict[str, int]:
         """The files that the source has, with their sizes in bytes."""
         return {_text(file): int(size) for file, size, *_ in self.rows("SHOW BINARY LOGS")}
+
+    def has_purged(self, brand: Brand, gtids: str) -> bool:
+        """Whether transactions up to these GTIDs were in files that the source has no more."""
+        if brand == "mysql":
+            return bool(self.rows("SELECT GTID_SUBSET(%s, @@GLOBAL.gtid_purged)", (gtids,))[0][0])
+        first = next(iter(self.binlogs()))
+        there = self.rows("SELECT BINLOG_GTID_POS(%s, 4)", (first,))[0][0] or ""
+        return MariadbGtids(there).reaches(MariadbGtids(gtids))
 
     def databases(self) -> list[tuple[str, str]]:
         """Databases with their default character sets."""

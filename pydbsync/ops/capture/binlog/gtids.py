@@ -124,5 +124,14 @@ class MariadbGtids:
         """This one is the last of its domain."""
         self._last[gtid.partition("-")[0]] = gtid
 
+    def reaches(self, other: MariadbGtids) -> bool:
+        """Whether all domains of the other one are known here, and are no earlier by the same server's numbers."""
+        for domain, gtid in other._last.items():
+            _, server, number = gtid.split("-")
+            _, own_server, own_number = self._last.get(domain, "--").split("-")
+            if not own_number or (server == own_server and int(own_number) < int(number)):
+                return False
+        return True
+
     def __str__(self) -> str:
         return ",".join(self._last[domain] for domain in sorted(self._last, key=int))

@@ -294,6 +294,8 @@ class BinlogReader:
         self._connection = made[0]
         self._has_checksum = first.checksum_algorithm == _CRC32
         self._offset = self._stream.log_pos or 4
+        self.ended = 0
+        """How many bytes the file before this one had, by its last event; without what four bytes do not hold."""
         self.born = int(first.timestamp)
         """When the file was begun, in seconds since 1970."""
         self.begins_at = BinlogPlace(self.file, self._offset, place.gtids, FileMark(self.born))
@@ -349,7 +351,10 @@ class BinlogReader:
                 has_checksum = self._has_checksum = frame[-5] == _CRC32
             frame = b""  # a large event shall not be kept twice, here and below
             if kind == ROTATE:
-                self.file = body[8:].decode("utf-8")
+                before, self.file = self.file, body[8:].decode("utf-8")
+                if before != self.file:
+                    own = 0 if flags & _ARTIFICIAL else size
+                    self.ended = (end or self._offset + own) % _WRAP
                 self._offset = int.from_bytes(body[:8], "little")
             if end:
                 # A transaction can be larger than 4 GB, and the header has four bytes for the place.

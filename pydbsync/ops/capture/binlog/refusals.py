@@ -21,6 +21,12 @@ _REASONS: Final = (
       "could not find next log"),
      "the source's binlog does not have {place} ({text}): it was reset, or lost its end in a crash; copy the data "
      "anew, and start with a new state"),
+    (("anonymous transaction when auto_position",),
+     "the source has written transactions without GTIDs, since its gtid_mode was switched, and sends none of them to a "
+     "reader by GTID ({text}): go on by file and offset (without by_gtid)"),
+    (("transaction when @@global.gtid_mode",),
+     "the source does not send what it has written under another gtid_mode ({text}): set gtid_mode=ON_PERMISSIVE there "
+     "until capture has read on"),
     (("gtid_mode",),
      "the source does not serve its binlog by GTID ({text}): set gtid_mode=ON there, or go on without by_gtid"),
     (("bogus data", "truncated", "corrupt", "checksum", "failed reading", "i/o error"),

@@ -83,6 +83,8 @@ class TableEncoder:
         self._plans: dict[int, list[ReadColumn]] = {}
         self._checked: dict[str, tuple[bytes, TableEncoder]] = {}
         """By kind, what stands before the rows, the number of columns and which are present, and who reads these."""
+        self._changed: tuple[TableEncoder, tuple[int, ...]] | None = None
+        """Who reads an image after an update that has the changed columns alone, and which these are."""
         names = [quote_raw(column.name) + ":" for column in table.columns]
         self._names = names
         self._data = ",".join(name.replace("%", "%%") + "%s" for name in names)
@@ -137,22 +139,37 @@ class TableEncoder:
     def _updates(self, body: bytes, at: int, head: str, place: str, number: int, *, is_last: bool) -> list[bytes]:
         messages = []
         end = len(body)
-        plans, null_bytes = self._plans, self._null_bytes
+        plans, null_bytes, changed = self._plans, self._null_bytes, self._changed
         while at < end:
             nulls = int.from_bytes(body[at : at + null_bytes], "little")
             at += null_bytes
             before: list[object] = []
             for read in plans.get(nulls) or self._plan(nulls):
                 at = read(body, at, before)
-            nulls = int.from_bytes(body[at : at + null_bytes], "little")
-            at += null_bytes
             row: list[object] = []
-            for read in plans.get(nulls) or self._plan(nulls):
-                at = read(body, at, row)
+            if changed is None:
+                nulls = int.from_bytes(body[at : at + null_bytes], "little")
+                at += null_bytes
+                for read in plans.get(nulls) or self._plan(nulls):
+                    at = read(body, at, row)
+            else:
+                values, at = changed[0]._read(body, at)
+                row = before.copy()
+                for index, value in zip(changed[1], values, strict=True):
+                    row[index] = value
             count = ',"commit":true' if is_last and at >= end else f',"xoffset":{number}'
             number += 1
             messages.append(self._update(f"{head}{count}{place}", before, row, is_large=len(body) > _LARGE_BYTES))
         return messages
+
+    def _read(self, body: bytes, at: int) -> tuple[list[object], int]:
+        """The values of one image."""
+        nulls = int.from_bytes(body[at : at + self._null_bytes], "little")
+        at += self._null_bytes
+        row: list[object] = []
+        for read in self._plans.get(nulls) or self._plan(nulls):
+            at = read(body, at, row)
+        return row, at
 
     def _update(self, head: str, before: list[object], row: list[object], *, is_large: bool) -> bytes:
         key = self._key
@@ -207,7 +224,7 @@ class TableEncoder:
 
     def reader(self, body: bytes, at: int, kind: str) -> tuple[TableEncoder, int]:
         """Who reads the rows of an event, and where the first one begins; at `at` stands the number of columns, behind
-        a header that versions differ in.
+        a header that versions differ in. `kind` is that of RowsEvent, or "partial".
 
         Raises NotWhole where columns are left out that rows cannot do without (binlog_row_image other than FULL).
         """
@@ -223,16 +240,20 @@ class TableEncoder:
         count, at = packed_integer(body, at)
         if count != self._count:
             raise OperationError(f"rows of {self.table.name} have {count} columns, their table map {self._count}")
-        images = set()
-        for _ in range(2 if kind == "update" else 1):
-            images.add(int.from_bytes(body[at : at + self._null_bytes], "little") & self._all_present)
+        images = []
+        for _ in range(1 if kind in ("insert", "delete") else 2):
+            images.append(int.from_bytes(body[at : at + self._null_bytes], "little") & self._all_present)
             at += self._null_bytes
-        present = images.pop()
-        if images or not self._may_lack(self._all_present & ~present):
+        present, after = images[0], images[-1]
+        # An UPDATE may name the changed columns alone behind a whole image of the row before (MariaDB's FULL_NODUP).
+        is_changed_alone = kind == "update" and not after & ~present
+        if not self._may_lack(self._all_present & ~present) or (after != present and not is_changed_alone):
             raise NotWhole(
                 f"rows of {self.table.name} are not whole: a session of the source writes with binlog_row_image other"
                 " than FULL. Set binlog_row_image=FULL there, for new sessions too"
             )
+        if after != present:
+            return self._only(present, after), at
         return (self if present == self._all_present else self._only(present)), at
 
     def _may_lack(self, missing: int) -> bool:
@@ -244,16 +265,21 @@ class TableEncoder:
             for index, column in enumerate(self.table.columns)
         )
 
-    def _only(self, present: int) -> TableEncoder:
+    def _only(self, present: int, after: int | None = None) -> TableEncoder:
+        """For rows with these columns; `after`, of images after an update, is which of them are there again."""
         shown = [index for index in range(len(self._wires)) if present >> index & 1]
         columns = tuple(self.table.columns[index] for index in shown)
-        return TableEncoder(
+        key = tuple(name for name in self.table.primary_key if any(name == column.name for column in columns))
+        found = TableEncoder(
             self.seen.only(shown),
-            msgspec.structs.replace(self.table, columns=columns),
+            msgspec.structs.replace(self.table, columns=columns, primary_key=key),
             self._charsets,
             with_srid=self._with_srid,
             hashes=(present >> len(self._wires)).bit_count(),
         )
+        if after is not None:
+            found._changed = self._only(after), tuple(at for at, index in enumerate(shown) if after >> index & 1)
+        return found
 
     def _plan(self, nulls: int) -> list[ReadColumn]:
         """The readers for rows with this bitmap of NULLs; neighbouring integers are read in one call."""

@@ -100,14 +100,15 @@ class TableEncoders:
         if is_compressed:
             body = decompress_rows(body, at, is_update=kind == "update")
         is_partial = event.kind == k.PARTIAL_UPDATE
+        images = "partial" if is_partial else kind
         try:
-            encoder, at = encoder.reader(body, at, kind)
+            encoder, at = encoder.reader(body, at, images)
         except NotWhole:
             now = self._as_now(encoder)
             if now is None:
                 raise
             self._by_id[int.from_bytes(body[:6], "little")] = now
-            encoder, at = now.reader(body, at, kind)
+            encoder, at = now.reader(body, at, images)
         return encoder, RowsEvent(kind, event.ts, event.server_id, f"{file}:{event.start}", body, at, is_partial)
 
     def forget(self) -> None:

@@ -125,8 +125,16 @@ def _same_charset(charset: str | None) -> str:
 def _labels(index: int, seen: TableMap, charsets: Charsets, names: Mapping[int, str]) -> tuple[str, ...]:
     collation = seen.collations[index] if seen.collations is not None else None
     charset = names.get(collation or 0, "utf8mb4")
-    decode = charsets.decoder("latin1" if charset == "binary" else charset)
+    decode = _text_of_bytes if charset == "binary" else charsets.decoder(charset)
     return tuple(map(decode, seen.labels[index])) if seen.labels is not None else ()
+
+
+def _text_of_bytes(label: bytes) -> str:
+    """As statements spell the labels of an ENUM of bytes."""
+    try:
+        return label.decode("utf-8")
+    except UnicodeDecodeError:
+        return label.decode("latin1")
 
 
 def _column_of(index: int, seen: TableMap, charsets: Charsets, names: Mapping[int, str]) -> Column:

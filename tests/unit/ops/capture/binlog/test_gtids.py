@@ -61,3 +61,14 @@ def test_the_last_gtid_of_each_domain_counts() -> None:
     gtids.add("10-1-1")
     assert str(gtids) == "0-2-6,1-5-7,10-1-1"
     assert str(MariadbGtids("")) == ""
+
+
+@pytest.mark.parametrize(
+    ("there", "reaches"),
+    [
+        ("0-1-5,1-5-7", True), ("0-1-9,1-5-7,2-1-1", True), ("0-2-1,1-5-8", True),  # another server's numbers
+        ("", False), ("0-1-5", False), ("0-1-4,1-5-7", False),
+    ],
+)  # fmt: skip
+def test_gtids_reach_others_where_no_domain_is_behind(there: str, reaches: bool) -> None:
+    assert MariadbGtids(there).reaches(MariadbGtids("0-1-5,1-5-7")) == reaches

@@ -26,6 +26,9 @@ from pydbsync.ops.capture.binlog.refusals import refusal
         ("log event entry exceeded max_allowed_packet; Increase max_allowed_packet on source", "raise max_allowed"),
         ("The replication sender thread cannot start in AUTO_POSITION mode: this server has GTID_MODE = OFF instead of "
          "ON.", "without by_gtid"),
+        ("Cannot replicate anonymous transaction when AUTO_POSITION = 1, at file ./b.1", "without by_gtid"),
+        ("Cannot replicate anonymous transaction when @@GLOBAL.GTID_MODE = ON, at file ./b.1", "ON_PERMISSIVE"),
+        ("Cannot replicate GTID-transaction when @@GLOBAL.GTID_MODE = OFF, at file ./b.1", "ON_PERMISSIVE"),
         ("bogus data in log event; the first event 'b.1' at 4", "cannot read its own binlog"),
         ("Misconfigured source - source server_id is 0", "does not serve its binlog"),
         ("something that nobody has seen", "something that nobody has seen"),
