@@ -179,6 +179,9 @@ CASES = {
     "a renamed column": Case(
         "(id INT PRIMARY KEY, b INT DEFAULT 3)", "ALTER TABLE t RENAME COLUMN a TO b", "id b", PARKED, "default"
     ),
+    "a renamed column beside one of its new name": Case(
+        "(id INT PRIMARY KEY, a INT, b INT)", "ALTER TABLE t RENAME COLUMN a TO b", "id b", PARKED, "column a still"
+    ),
     "a column whose letters are changed": Case(
         "(id INT PRIMARY KEY, B INT)", "ALTER TABLE t RENAME COLUMN b TO B, DROP KEY k", "id B", DONE
     ),

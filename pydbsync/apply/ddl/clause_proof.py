@@ -203,6 +203,10 @@ class _Looking:
             return _Fault(f"{self._name} has the column {fault}", is_final=True)
         if not demand.gone:  # only its letters are others
             return None
+        if demand.gone[0].is_in(self._live):
+            return _Fault(
+                f"{self._name} has the column {demand.gone[0].name} still, and {found.name} too", is_final=True
+            )
         return _Fault(
             f"{demand.text}: {self._name} has {found.name} {found.column_type}, and the message does not tell its"
             " length, default and whether it may be NULL; compare it with the source, then mark this one as done",
