@@ -254,6 +254,7 @@ class TablePlans:
             if not self.router.takes(source) or self._hides(source):
                 plans = self._plans[source] = ()
             elif self.router.is_sharded(change.database):
+                self._refuse_without_shard(source, change)
                 return self._current_rows(
                     source,
                     [
@@ -279,6 +280,19 @@ class TablePlans:
         if not plans:
             self._left_out(change)
         return [(plan, change) for plan in plans]
+
+    def _refuse_without_shard(self, source: TableName, change: RowChange) -> None:
+        """A row that has no such column goes to all shards; one whose source leaves a generated one out of an UPDATE
+        (MariaDB 11.8) is in one of them alone. Raises PlanError."""
+        name = self.router.shard_column
+        if name is None or change.kind != "update" or self.router.tells_shard(change):
+            return
+        column = (self.target_columns(source) or {}).get(name)
+        if column is not None and column.generated:
+            raise PlanError(
+                f"the update lacks the column {name}, which picks the shard and is generated: MariaDB 11.8 leaves it"
+                " out of its binlog; shard by a column that is none"
+            )
 
     def _tell_other_case(self, source: TableName) -> None:
         for text in other_case(source_globs(self._settings), [source]):

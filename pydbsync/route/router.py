@@ -121,6 +121,11 @@ class Router:
         """Whether a row of a sharded database has the column that picks the shard."""
         return self._shards is not None and self._shards.is_told(change)
 
+    @property
+    def shard_column(self) -> str | None:
+        """The column that picks the shard; None where nothing is sharded."""
+        return self._shards.column if self._shards is not None else None
+
     def takes(self, name: TableName) -> bool:
         """Whether changes of this source table take part."""
         return self.filters.takes(name)

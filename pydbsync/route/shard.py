@@ -17,7 +17,7 @@ class ShardRouter:
 
     def __init__(self, *, databases: frozenset[str], column: str, modulo: int, owned: tuple[int, ...]) -> None:
         self.databases = databases
-        self._column = column
+        self.column = column
         self._modulo = modulo
         self._owned = owned
         self._is_owned = frozenset(owned)
@@ -28,18 +28,18 @@ class ShardRouter:
 
     def targets(self, change: RowChange) -> tuple[str, ...]:
         """The target databases of a row. Raises PlanError if the value is no whole number."""
-        return self._databases(change.database, self._shard(read_image(change.data).get(self._column)))
+        return self._databases(change.database, self._shard(read_image(change.data).get(self.column)))
 
     def is_told(self, change: RowChange) -> bool:
         """Whether the row has the column."""
-        return self._column in read_image(change.data)
+        return self.column in read_image(change.data)
 
     def held(self, change: RowChange) -> tuple[str, ...]:
         """The target databases in which the row was before this update. Raises PlanError as `targets` does."""
         old = {} if change.old is NO_JSON else read_image(change.old)
-        if self._column not in old:
+        if self.column not in old:
             return self.targets(change)
-        return self._databases(change.database, self._shard(old[self._column]))
+        return self._databases(change.database, self._shard(old[self.column]))
 
     def _databases(self, database: str, shard: int | None) -> tuple[str, ...]:
         if shard is None:
@@ -52,5 +52,5 @@ class ShardRouter:
         try:
             value = msgspec.json.decode(token, type=int | None)
         except msgspec.MsgspecError as exc:
-            raise PlanError(f"{self._column} picks the shard but {bytes(token)!r} is no whole number") from exc
+            raise PlanError(f"{self.column} picks the shard but {bytes(token)!r} is no whole number") from exc
         return value % self._modulo if value else None

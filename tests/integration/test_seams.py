@@ -130,6 +130,23 @@ def test_what_waits_on_one_shard_is_parked_once_whenever_the_worker_dies(
     assert types == [(databases[0], 200), (databases[1], 5)]
 
 
+def test_an_update_without_the_generated_column_that_picks_its_shard_goes_to_none(
+    fresh_target: Endpoint, binlog: Binlog
+) -> None:
+    """As MariaDB 11.8 writes it: a row without such a column would go to all shards."""
+    sharding = {"databases": ["s"], "column": "c", "modulo": 2, "instances": 1}
+    options: dict[str, Any] = {"db_corpmod": 0, "sharding": sharding}
+    create = "CREATE TABLE t (id INT PRIMARY KEY, n INT, c INT AS (n) STORED)"
+    ddl = [*binlog.ddl("CREATE DATABASE s", "s"), *binlog.ddl(create, "s.t", columns=["id", "n", "c"])]
+    replay(fresh_target, ddl, **options)
+    replay(fresh_target, binlog.transaction(insert("s.t", {"id": 1, "n": 3, "c": 3})), **options)
+    replay(fresh_target, binlog.transaction(update("s.t", {"id": 1, "n": 5}, {"n": 3})), **options)
+    assert fresh_target.query("SELECT id, n FROM s0.t") == []
+    assert fresh_target.query("SELECT id, n FROM s1.t") == [(1, 3)]
+    assert all("lacks the column c, which picks the shard" in each.reason for each in parked(fresh_target))
+    assert {each.kind for each in parked(fresh_target)} == {"update"}
+
+
 def test_a_statement_that_ran_is_not_forgotten_where_what_waits_stops_the_worker(
     created: Endpoint, binlog: Binlog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
