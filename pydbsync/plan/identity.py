@@ -156,13 +156,13 @@ _READ_OTHERWISE = (
         rf"{_UNICODE}_(?:swedish|danish)(?:_nopad)?_ci|utf8mb4_(?:da|nb|nn)_0900_\w+|\w+_uca1400_(?:danish|swedish)_\w+",
         {"y": "u"},
     ),
-    (r"utf8mb4_sv_0900_\w+", {"y": "u", "ę": "a"}),
     (r"latin7_general(?:_nopad)?_c[is]", {"\u00ad": "o"}),
-    (r"utf8mb4_l[tv]_0900_\w+", {"y": "i"}),
+    (r"utf8mb4_lv_0900_\w+", {"y": "i"}),
     (rf"{_UNICODE}_roman(?:_nopad)?_ci|utf8mb4_la_0900_\w+|\w+_uca1400_roman_\w+", {"j": "i", "v": "u"}),
     (r"(?:gbk|gb2312)_chinese(?:_nopad)?_ci", {"~": "y"}),
 )
-"""What others take for equal besides, some by a slip of their tables (MySQL 9.7, MariaDB 10.11)."""
+"""What others take for equal besides, some by a slip of their tables (MySQL 9.7, MariaDB 10.11 and 11.8). Not among
+them are utf8mb4_sv_0900_* and utf8mb4_lt_0900_*: MariaDB (11.4.5) has some of these names that compare otherwise."""
 
 
 def readings_of(columns: Iterable[Column]) -> Readings | None:
