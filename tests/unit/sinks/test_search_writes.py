@@ -9,9 +9,10 @@ import pytest
 from pydbsync.model import Column
 from pydbsync.sinks.search.bulk import DocumentWrite, Seen, seen_in
 from pydbsync.sinks.search.indices import Index
-from pydbsync.sinks.search.keep import _with_span, document_of
+from pydbsync.sinks.search.keep import _with_span
 from pydbsync.sinks.search.mappings import field_of
 from pydbsync.sinks.search.shapes import DocumentKey
+from pydbsync.sinks.search.state_index import document_of
 
 NOTHING = None
 OLD, SAME, NEW = (Seen(1, 1, place, is_gone=False) for place in ("03", "05", "07"))
