@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from pydbsync.apply.tables.pause import about_pause
 from pydbsync.commands.parked import open_desk
 from pydbsync.commands.shared import CONFIG, ConfigOption, open_settings
 from pydbsync.config.settings import Settings
@@ -49,7 +50,7 @@ def pause(
             return
         for stream, tables in _meant(settings, queues, every, ddl):
             added = desk.add(stream, tables, reason=reason)
-            typer.echo(f"{_name(stream, tables)}: {'paused' if added else 'was paused already'}")
+            typer.echo(f"{about_pause(stream, tables)}: {'paused' if added else 'was paused already'}")
 
 
 def resume(
@@ -66,7 +67,7 @@ def resume(
     with contextlib.closing(_open(settings, log)) as desk:
         for stream, tables in meant:
             removed = desk.remove(stream, tables)
-            typer.echo(f"{_name(stream, tables)}: {'goes on' if removed else 'was not paused'}")
+            typer.echo(f"{about_pause(stream, tables)}: {'goes on' if removed else 'was not paused'}")
     globs = tuple(tables for _, tables in meant if tables)
     if globs:
         with contextlib.closing(open_desk(settings, log)) as parked:
@@ -93,10 +94,6 @@ def _meant(settings: Settings, queues: list[str] | None, every: bool, ddl: list[
             raise OperationError(f"--ddl: expected database.table, got {glob!r}; for a whole database '{glob}.*'")
         meant.append(("", glob))
     return meant
-
-
-def _name(stream: str, tables: str) -> str:
-    return f"schema changes of {tables}" if tables else stream
 
 
 def _open(settings: Settings, log: logging.Logger) -> PauseDesk | SinkPauseDesk:

@@ -14,7 +14,7 @@ from pydbsync.config.settings import Settings
 from pydbsync.errors import OperationError, TransientError
 from pydbsync.ops.sinks.told import tell_end
 from pydbsync.ops.sinks.tool import SinkTool, TableOutcome
-from pydbsync.ops.status.words import count
+from pydbsync.ops.words import counted
 from pydbsync.process.stop_signals import stop_on_signals
 
 DIFFERENT, UNKNOWN = 1, 2
@@ -48,7 +48,7 @@ def run_tool(
     code = 0
     if left:
         code = UNKNOWN if any(each.note for each in left) else DIFFERENT
-    result = f"{len(found) - len(left)} of {count(len(found), 'table')} equal"
+    result = f"{len(found) - len(left)} of {counted(len(found), 'table')} equal"
     tell_end(
         settings, log, step, began_at=began_at, exit_code=code, done=sum(each.rows for each in found), result=result
     )

@@ -36,7 +36,6 @@ from pydbsync.commands.times import read_time
 from pydbsync.errors import OperationError, TransientError
 from pydbsync.ops.brake import LoadLimits
 from pydbsync.ops.conditions import read_conditions
-from pydbsync.ops.status import words
 from pydbsync.ops.told import Told, telling
 from pydbsync.ops.verify.compare import CompareOptions, Since
 from pydbsync.ops.verify.kept import kept_findings
@@ -44,6 +43,7 @@ from pydbsync.ops.verify.report import EXIT_UNKNOWN, TableReport, VerifyReport
 from pydbsync.ops.verify.run import Verification, VerifyOptions
 from pydbsync.ops.verify.settle import SettleOptions
 from pydbsync.ops.verify.show import show_report, title
+from pydbsync.ops.words import counted
 from pydbsync.process.stop_signals import stop_on_signals
 
 _CONTINUOUS_RATE = 2000.0
@@ -194,9 +194,7 @@ class ToldTables:
         self._told.findings = kept_findings(report)
         counts = Counter(table.status for table in report.tables)
         self._told.row.exit_code = report.exit_code()
-        self._told.row.result = ", ".join(
-            f"{words.count(number, 'table')} {status}" for status, number in counts.items()
-        )
+        self._told.row.result = ", ".join(f"{counted(number, 'table')} {status}" for status, number in counts.items())
 
 
 class LiveTables:

@@ -8,7 +8,7 @@ import logging
 from pydbsync.apply.connection import Connection
 from pydbsync.apply.state import ensure_state_schema
 from pydbsync.apply.tables.operator_audit import actor_here
-from pydbsync.apply.tables.pause import Pause, PauseTable
+from pydbsync.apply.tables.pause import Pause, PauseTable, about_pause
 from pydbsync.config.settings import Settings
 from pydbsync.ops.sinks.desk import open_keeps
 from pydbsync.sinks.keep import KeptPause
@@ -80,7 +80,7 @@ class SinkPauseDesk:
             pauses = keep.pauses()
             if all(each.schema_changes_of != tables for each in pauses):
                 keep.pause([*pauses, KeptPause(tables, self._actor, reason, asked_at)])
-                add_deed(keep, "pause", _about(name, tables), actor=self._actor, detail=reason)
+                add_deed(keep, "pause", about_pause(name, tables), actor=self._actor, detail=reason)
                 has_changed = True
         return has_changed
 
@@ -93,7 +93,7 @@ class SinkPauseDesk:
             left = [each for each in pauses if each.schema_changes_of != tables]
             if left != pauses:
                 keep.pause(left)
-                add_deed(keep, "resume", _about(name, tables), actor=self._actor, detail="")
+                add_deed(keep, "resume", about_pause(name, tables), actor=self._actor, detail="")
                 has_changed = True
         return has_changed
 
@@ -102,7 +102,3 @@ class SinkPauseDesk:
         for parts in self._parts.values():
             parts.keep.close()
             parts.writer.close()
-
-
-def _about(stream: str, tables: str) -> str:
-    return f"schema changes of {tables}" if tables else stream

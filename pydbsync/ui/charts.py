@@ -9,7 +9,7 @@ from typing import Final
 
 from markupsafe import Markup, escape
 
-from pydbsync.ops.status.words import seconds
+from pydbsync.ops.words import seconds
 from pydbsync.ui.history import History
 
 _WIDTH, _HEIGHT = 560, 104

@@ -20,7 +20,7 @@ from pydbsync.config.settings import Settings
 from pydbsync.errors import ConfigError, OperationError, PermanentError, PydbsyncError, TransientError
 from pydbsync.ops.parked.desk import ParkedDesk
 from pydbsync.ops.sinks.desk import SinkDesk
-from pydbsync.ops.status.words import age, count, seconds
+from pydbsync.ops.words import age, counted, seconds
 from pydbsync.ui.access import Access, PageSession, is_form_of
 from pydbsync.ui.board import Board
 from pydbsync.ui.guard import TooLarge, first, read_form
@@ -143,7 +143,7 @@ def _templates() -> Environment:
         trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
     found.filters.update(span=seconds, ago=age, cut=cut, size=size, path=path, at=at)
-    found.globals.update(count=count, version=__version__)
+    found.globals.update(count=counted, version=__version__)
     return found
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import datetime as dt
 import logging
 import time
 from collections.abc import Iterator
@@ -16,7 +15,7 @@ from pydbsync.config.settings import Settings
 from pydbsync.errors import ConfigError, PermanentError, TransientError
 from pydbsync.ops.parked.desk import ParkedDesk
 from pydbsync.ops.pause_desk import SinkPauseDesk
-from pydbsync.ops.sinks.desk import SinkDesk, open_keeps
+from pydbsync.ops.sinks.desk import SinkDesk, open_keeps, utc
 from pydbsync.ops.status.read import ANSWER_S
 from pydbsync.ops.verify.kept import KeptComparison, read_kept
 from pydbsync.sinks.notes import read_deeds as read_noted_deeds
@@ -121,13 +120,13 @@ class SinkStore:
                 ]
                 charts |= history_of(minutes, hours=hours, now=time.time())
                 deeds += [
-                    Deed(each.action, each.about, each.actor, each.detail, _time(each.at))
+                    Deed(each.action, each.about, each.actor, each.detail, utc(each.at))
                     for each in read_noted_deeds(parts.keep)
                 ]
                 steps = [(step, kept.id) for kept in parts.keep.parked() for step in kept.history]
                 steps.sort(key=lambda each: each[0].at, reverse=True)
                 deeds += together(
-                    (step.action, step.actor, step.detail[:300], _time(step.at), number) for step, number in steps
+                    (step.action, step.actor, step.detail[:300], utc(step.at), number) for step, number in steps
                 )
         finally:
             for parts in every.values():
@@ -155,7 +154,3 @@ class SinkStore:
 def store_of(settings: Settings, log: logging.Logger) -> Store:
     """The one of this configuration."""
     return SchemaStore(settings, log) if settings.sink is None else SinkStore(settings, log)
-
-
-def _time(at: float) -> dt.datetime:
-    return dt.datetime.fromtimestamp(round(at), dt.timezone.utc).replace(tzinfo=None)

@@ -60,7 +60,7 @@ class PauseTable:
                 (stream, tables, actor, reason),
             )
             if added:
-                write_audit(connection, self._schema, "pause", _about(stream, tables), actor=actor, detail=reason)
+                write_audit(connection, self._schema, "pause", about_pause(stream, tables), actor=actor, detail=reason)
         return bool(added)
 
     def remove(self, connection: Connection, stream: str, tables: str, *, actor: str) -> bool:
@@ -70,9 +70,10 @@ class PauseTable:
                 f"DELETE FROM {self._table} WHERE stream = %s AND schema_changes_of = %s", (stream, tables)
             )
             if removed:
-                write_audit(connection, self._schema, "resume", _about(stream, tables), actor=actor, detail="")
+                write_audit(connection, self._schema, "resume", about_pause(stream, tables), actor=actor, detail="")
         return bool(removed)
 
 
-def _about(stream: str, tables: str) -> str:
+def about_pause(stream: str, tables: str) -> str:
+    """What is paused, for people."""
     return f"schema changes of {tables}" if tables else stream

@@ -7,9 +7,9 @@ from fnmatch import fnmatchcase
 from typing import NamedTuple, TypeAlias
 
 from pydbsync.errors import ApplyError
-from pydbsync.ops.doctor.finding import listed
 from pydbsync.ops.doctor.variables import text_of
 from pydbsync.ops.servers import Server
+from pydbsync.ops.words import listed
 
 _OF_DATA = (
     "SELECT", "INSERT", "UPDATE", "DELETE", "EXECUTE", "CREATE", "DROP", "ALTER", "INDEX", "REFERENCES", "TRIGGER",

@@ -20,9 +20,9 @@ from pydbsync.ops.cutover.triggers import (
     triggers_at,
 )
 from pydbsync.ops.cutover.work import CutoverStep, CutoverWork, Direction
-from pydbsync.ops.doctor.finding import counted, listed
 from pydbsync.ops.servers import Server
 from pydbsync.ops.verify.place import SourcePlace
+from pydbsync.ops.words import counted, listed
 from pydbsync.plan.quoting import quote_table
 
 _LOCKED = "a transaction, a dump or LOCK TABLES may keep a table from being altered (SHOW PROCESSLIST at both servers)"

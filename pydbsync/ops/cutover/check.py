@@ -16,11 +16,11 @@ from pydbsync.ops.cutover.sessions import long_transactions, replicated_from
 from pydbsync.ops.cutover.triggers import orphans, refused_creator, refused_definers
 from pydbsync.ops.cutover.work import CutoverStep, CutoverWork, Direction, StepFailed
 from pydbsync.ops.doctor.examination import Examination
-from pydbsync.ops.doctor.finding import listed
 from pydbsync.ops.doctor.run import examine
 from pydbsync.ops.doctor.source import prepared_transactions
 from pydbsync.ops.servers import Server
 from pydbsync.ops.verify.place import carries
+from pydbsync.ops.words import listed
 from pydbsync.plan.quoting import quote_name
 from pydbsync.route.filters import Filters
 

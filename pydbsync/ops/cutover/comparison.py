@@ -5,12 +5,12 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 
 from pydbsync.ops.cutover.work import CutoverStep, CutoverWork, StepFailed
-from pydbsync.ops.doctor.finding import listed
 from pydbsync.ops.told import telling
 from pydbsync.ops.verify.compare import CompareOptions, Since
 from pydbsync.ops.verify.report import VerifyReport
 from pydbsync.ops.verify.run import Verification, VerifyOptions
 from pydbsync.ops.verify.settle import SettleOptions
+from pydbsync.ops.words import listed
 from pydbsync.plan.quoting import quote_name
 
 _MARGIN_S = 60

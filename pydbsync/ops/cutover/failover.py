@@ -20,7 +20,7 @@ from pydbsync.ops.cutover.hooks import run_hook
 from pydbsync.ops.cutover.processes import LOOK_S, let_go_on
 from pydbsync.ops.cutover.switch import OpenWrites, Retire, StopForth, Switch
 from pydbsync.ops.cutover.work import CutoverStep, CutoverWork, Direction, StepFailed
-from pydbsync.ops.doctor.finding import counted, listed
+from pydbsync.ops.words import counted, listed
 from pydbsync.plan.quoting import quote_name
 from pydbsync.source.connection import connection_name, connection_parameters
 

@@ -17,11 +17,11 @@ from pydbsync.ops.cutover.hooks import run_hook
 from pydbsync.ops.cutover.sessions import ReadOnly, end_sessions, privileged, read_only, set_read_only
 from pydbsync.ops.cutover.statements import concerning, drops_trigger
 from pydbsync.ops.cutover.work import CutoverStep, CutoverWork, Direction, StepFailed
-from pydbsync.ops.doctor.finding import counted, listed
 from pydbsync.ops.doctor.source import prepared_transactions
 from pydbsync.ops.heartbeat import beat_once
 from pydbsync.ops.servers import Server
 from pydbsync.ops.verify.place import Passed, SourcePlace, Streams, carries
+from pydbsync.ops.words import counted, listed
 from pydbsync.plan.quoting import quote_name
 from pydbsync.route.filters import Filters
 

@@ -26,8 +26,8 @@ from pydbsync.ops.cutover.journal import CutoverJournal
 from pydbsync.ops.cutover.programs import inventory_of, programs_at, read_all
 from pydbsync.ops.cutover.sessions import privileged
 from pydbsync.ops.cutover.work import CutoverStep, CutoverWork, Direction, StepFailed
-from pydbsync.ops.doctor.finding import counted, listed
 from pydbsync.ops.servers import Server
+from pydbsync.ops.words import counted, listed
 from pydbsync.plan.quoting import quote_name
 
 _POLL_S = 0.01

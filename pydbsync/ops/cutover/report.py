@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pydbsync.files import write_result
 from pydbsync.ops.cutover.rehearse import Rehearsal
-from pydbsync.ops.doctor.finding import counted
+from pydbsync.ops.words import counted
 
 _STYLE = (
     "body{font:15px/1.5 system-ui,sans-serif;max-width:60em;margin:2em auto;padding:0 1em}table{border-collapse:"

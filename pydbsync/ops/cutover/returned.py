@@ -29,8 +29,8 @@ from pydbsync.ops.cutover.sessions import ReadOnly, end_sessions, set_read_only
 from pydbsync.ops.cutover.triggers import drop_triggers, keep_triggers, make_triggers
 from pydbsync.ops.cutover.way_back import Arm
 from pydbsync.ops.cutover.work import CutoverWork, Direction
-from pydbsync.ops.doctor.finding import counted, listed
 from pydbsync.ops.verify.place import SourcePlace
+from pydbsync.ops.words import counted, listed
 from pydbsync.places import parse_position
 from pydbsync.plan.quoting import quote_name
 

@@ -19,8 +19,8 @@ from pydbsync.ops.cutover.sessions import (
     set_read_only,
 )
 from pydbsync.ops.cutover.work import CutoverStep, CutoverWork, Direction, StepFailed
-from pydbsync.ops.doctor.finding import listed
 from pydbsync.ops.verify.place import SourcePlace
+from pydbsync.ops.words import listed
 
 
 class StopForth(CutoverStep):

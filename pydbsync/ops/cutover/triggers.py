@@ -14,10 +14,10 @@ from pydbsync.ops.cutover.fence import applications_ended
 from pydbsync.ops.cutover.programs import inventory_of, programs_at, programs_from, read_all
 from pydbsync.ops.cutover.sessions import ReadOnly, read_only, set_read_only
 from pydbsync.ops.cutover.work import CutoverWork, Direction, StepFailed
-from pydbsync.ops.doctor.finding import listed
 from pydbsync.ops.doctor.grants import own_grants
 from pydbsync.ops.doctor.variables import text_of
 from pydbsync.ops.servers import Server
+from pydbsync.ops.words import listed
 from pydbsync.plan.quoting import quote_table
 
 

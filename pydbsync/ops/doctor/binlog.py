@@ -9,8 +9,9 @@ from pydbsync.apply.connection import Connection
 from pydbsync.errors import ApplyError
 from pydbsync.ops.doctor.catalogue import source_databases
 from pydbsync.ops.doctor.examination import Away, Examination
-from pydbsync.ops.doctor.finding import Finding, error, listed, ok, unknown, warning
+from pydbsync.ops.doctor.finding import Finding, error, ok, unknown, warning
 from pydbsync.ops.doctor.variables import is_on, number, variables
+from pydbsync.ops.words import listed
 
 DAY_S = 86_400
 _NO_SUCH_STATEMENT = 1064

@@ -10,9 +10,10 @@ from urllib.parse import quote
 from pydbsync.config.settings import QueueSettings
 from pydbsync.ops.doctor.catalogue import source_tables
 from pydbsync.ops.doctor.examination import Examination
-from pydbsync.ops.doctor.finding import Finding, error, listed, ok, unknown, warning
+from pydbsync.ops.doctor.finding import Finding, error, ok, unknown, warning
 from pydbsync.ops.doctor.reach import management_remedy
 from pydbsync.ops.doctor.variables import number, variables
+from pydbsync.ops.words import listed
 from pydbsync.source.management import NoRight
 
 _MESSAGE_LIMITS: Final = ((4, 16 * 2**20), (0, 128 * 2**20))

@@ -13,9 +13,10 @@ from pydbsync.apply.connection import Connection
 from pydbsync.errors import ApplyError
 from pydbsync.model import TableName
 from pydbsync.ops.doctor.examination import Examination
-from pydbsync.ops.doctor.finding import Finding, error, listed, ok
+from pydbsync.ops.doctor.finding import Finding, error, ok
 from pydbsync.ops.verify.run import Verification, VerifyOptions
 from pydbsync.ops.verify.settle import SettleOptions
+from pydbsync.ops.words import listed
 from pydbsync.plan.quoting import quote_name, quote_table
 
 SOURCE: Final = TableName("pydbsync_canary", "canary")

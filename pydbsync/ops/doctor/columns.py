@@ -9,9 +9,10 @@ from pydbsync.errors import PlanError
 from pydbsync.model import TableName
 from pydbsync.ops.doctor.catalogue import ColumnFacts, Pair, pairs
 from pydbsync.ops.doctor.examination import Examination
-from pydbsync.ops.doctor.finding import Finding, error, listed, unknown, warning
+from pydbsync.ops.doctor.finding import Finding, error, unknown, warning
 from pydbsync.ops.doctor.tables import has_other_columns
 from pydbsync.ops.doctor.types import is_cut_at_its_end, narrower, replayed_otherwise
+from pydbsync.ops.words import listed
 from pydbsync.plan.ddl.collations import StatementServer, translate_collation
 from pydbsync.plan.quoting import quote_name, quote_table
 

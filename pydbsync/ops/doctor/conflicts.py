@@ -7,8 +7,9 @@ from collections.abc import Iterator
 from pydbsync.apply.catalog import SYSTEM_DATABASES
 from pydbsync.model import TableName
 from pydbsync.ops.doctor.examination import Examination
-from pydbsync.ops.doctor.finding import Finding, counted, error, listed, ok, warning
+from pydbsync.ops.doctor.finding import Finding, error, ok, warning
 from pydbsync.ops.doctor.variables import number, variables
+from pydbsync.ops.words import counted, listed
 from pydbsync.process.conflict_start import (
     NEEDS_TRANSACTIONS,
     acting_children,

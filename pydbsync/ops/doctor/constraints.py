@@ -19,8 +19,9 @@ from pydbsync.ops.doctor.catalogue import (
     target_databases,
 )
 from pydbsync.ops.doctor.examination import Away, Examination
-from pydbsync.ops.doctor.finding import Finding, counted, error, listed, ok, warning
+from pydbsync.ops.doctor.finding import Finding, error, ok, warning
 from pydbsync.ops.doctor.variables import text_of
+from pydbsync.ops.words import counted, listed
 from pydbsync.plan.quoting import quote_name, quote_table
 
 _BOTH = "pydbsync verify shows all differences of the structure"

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Literal, TypeAlias
 
 import msgspec
 
 Level: TypeAlias = Literal["ok", "unknown", "warning", "error"]
-
-SHOWN = 5
-"""Names that a sentence lists before it says how many more there are."""
 
 
 class Finding(msgspec.Struct, frozen=True, kw_only=True):
@@ -38,18 +34,6 @@ def warning(check: str, text: str, remedy: str) -> Finding:
 
 def error(check: str, text: str, remedy: str) -> Finding:
     return Finding(level="error", check=check, text=text, remedy=remedy)
-
-
-def listed(names: Iterable[object], *, most: int = SHOWN) -> str:
-    """`a, b, c and 7 more`."""
-    every = [str(name) for name in names]
-    more = f" and {len(every) - most} more" if len(every) > most else ""
-    return ", ".join(every[:most]) + more
-
-
-def counted(number: int, noun: str) -> str:
-    """`1 table`, `3 tables`."""
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 class DoctorReport(msgspec.Struct, frozen=True, kw_only=True):

@@ -11,7 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from pydbsync.ops.doctor.examination import Examination
-from pydbsync.ops.doctor.finding import Finding, error, listed, ok, warning
+from pydbsync.ops.doctor.finding import Finding, error, ok, warning
+from pydbsync.ops.words import listed
 
 _ANY = ("", "0.0.0.0", "::")  # noqa: S104 - what a configuration can say
 _PORT_S = 3.0

@@ -10,10 +10,11 @@ from pydbsync.errors import ApplyError, ConfigError
 from pydbsync.ops.doctor.binlog import binlog_files
 from pydbsync.ops.doctor.catalogue import ColumnFacts, source_tables
 from pydbsync.ops.doctor.examination import Away, Examination, NoTables
-from pydbsync.ops.doctor.finding import Finding, Level, error, listed, ok, unknown, warning
+from pydbsync.ops.doctor.finding import Finding, Level, error, ok, unknown, warning
 from pydbsync.ops.doctor.reach import addresses_of
 from pydbsync.ops.doctor.variables import number, variables
 from pydbsync.ops.status.read import StateReader
+from pydbsync.ops.words import listed
 from pydbsync.plan.quoting import quote_name
 
 _SILENT_S = 60

@@ -10,7 +10,8 @@ from pydbsync.engine.echoes import MARK_TABLES
 from pydbsync.model import TableName
 from pydbsync.ops.doctor.catalogue import source_tables
 from pydbsync.ops.doctor.examination import Examination
-from pydbsync.ops.doctor.finding import Finding, counted, error, listed, warning
+from pydbsync.ops.doctor.finding import Finding, error, warning
+from pydbsync.ops.words import counted, listed
 
 _OLD_FILTER = re.compile(r"(?:include|exclude|blacklist)_(?:dbs|tables|column_values)")
 

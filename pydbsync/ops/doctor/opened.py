@@ -11,7 +11,8 @@ from pydbsync.errors import ApplyError
 from pydbsync.model import TableName
 from pydbsync.ops.doctor.catalogue import pairs, source_tables
 from pydbsync.ops.doctor.examination import Away, Examination
-from pydbsync.ops.doctor.finding import Finding, error, listed, warning
+from pydbsync.ops.doctor.finding import Finding, error, warning
+from pydbsync.ops.words import listed
 from pydbsync.plan.quoting import quote_table
 
 _AT_ONCE = 50

@@ -12,8 +12,9 @@ from pydbsync.ops.capture.history.state import CAPTURE_TABLES
 from pydbsync.ops.copy.markers import marker_table
 from pydbsync.ops.doctor.catalogue import every_source_table, pairs
 from pydbsync.ops.doctor.examination import Examination
-from pydbsync.ops.doctor.finding import Finding, error, listed
+from pydbsync.ops.doctor.finding import Finding, error
 from pydbsync.ops.doctor.variables import text_of
+from pydbsync.ops.words import listed
 from pydbsync.plan.quoting import quote_name
 
 _PRIMARY = re.compile(r"PRIMARY KEY\b", re.IGNORECASE)

@@ -14,11 +14,12 @@ from pydbsync.errors import ConfigError, SourceError
 from pydbsync.ops.doctor.broker import permissions
 from pydbsync.ops.doctor.dead_letters import comes_back, grave_of
 from pydbsync.ops.doctor.examination import Away, Examination
-from pydbsync.ops.doctor.finding import Finding, counted, error, listed, ok, unknown, warning
+from pydbsync.ops.doctor.finding import Finding, error, ok, unknown, warning
 from pydbsync.ops.doctor.policies import QueuePolicy, effective, policies_of
 from pydbsync.ops.doctor.reach import management_remedy
 from pydbsync.ops.doctor.readers import check_readers, check_timeout
 from pydbsync.ops.status.read import ask_queue
+from pydbsync.ops.words import counted, listed
 from pydbsync.source.management import own_arguments
 from pydbsync.source.topology import inspect, queue_arguments, what_it_drops
 

@@ -8,8 +8,9 @@ from urllib.parse import quote
 
 from pydbsync.errors import ApplyError, SourceError
 from pydbsync.ops.doctor.examination import Away, Examination
-from pydbsync.ops.doctor.finding import Finding, error, listed, warning
+from pydbsync.ops.doctor.finding import Finding, error, warning
 from pydbsync.ops.doctor.state import longest_schema_change_s
+from pydbsync.ops.words import listed
 
 _OWN_NAME = "pydbsync"
 _DEFAULT_CONSUMER_TIMEOUT_S = 1800

@@ -7,7 +7,8 @@ from typing import Final
 
 from pydbsync.ops.doctor.catalogue import source_databases, source_tables, target_databases
 from pydbsync.ops.doctor.examination import Away, Examination
-from pydbsync.ops.doctor.finding import Finding, error, listed, ok, unknown, warning
+from pydbsync.ops.doctor.finding import Finding, error, ok, unknown, warning
+from pydbsync.ops.words import listed
 
 ROWS: Final = ("SELECT", "INSERT", "UPDATE", "DELETE")
 """What the rows of a target database need."""

@@ -10,8 +10,9 @@ from pydbsync.model import TableName
 from pydbsync.ops.doctor.bindings import Binding, Routes
 from pydbsync.ops.doctor.catalogue import read_foreign_keys, source_databases, source_tables
 from pydbsync.ops.doctor.examination import Away, Examination
-from pydbsync.ops.doctor.finding import Finding, counted, error, listed, ok, unknown, warning
+from pydbsync.ops.doctor.finding import Finding, error, ok, unknown, warning
 from pydbsync.ops.doctor.policies import alternate_of
+from pydbsync.ops.words import counted, listed
 
 _TEMPLATE = "%db%.%table%"
 _LONGEST_KEY = 255

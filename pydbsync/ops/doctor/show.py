@@ -5,7 +5,8 @@ from __future__ import annotations
 from rich.console import Console
 from rich.text import Text
 
-from pydbsync.ops.doctor.finding import DoctorReport, Finding, Level, counted
+from pydbsync.ops.doctor.finding import DoctorReport, Finding, Level
+from pydbsync.ops.words import counted
 
 _STYLES: dict[Level, str] = {"ok": "green", "unknown": "cyan", "warning": "yellow", "error": "bold red"}
 _ORDER: tuple[Level, ...] = ("ok", "unknown", "warning", "error")

@@ -11,9 +11,10 @@ from typing import Any
 from pydbsync.config.sinks import NdjsonSettings, OwnSinkSettings, RedisSettings, for_stream
 from pydbsync.errors import ConfigError, TransientError
 from pydbsync.ops.doctor.examination import Examination
-from pydbsync.ops.doctor.finding import Finding, counted, error, ok, unknown, warning
+from pydbsync.ops.doctor.finding import Finding, error, ok, unknown, warning
 from pydbsync.ops.sinks.desk import open_keeps
 from pydbsync.ops.status.kept import read_kept
+from pydbsync.ops.words import counted
 
 _LOG = logging.getLogger("pydbsync.doctor")
 

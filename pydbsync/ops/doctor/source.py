@@ -11,8 +11,9 @@ from pydbsync.model import TableName
 from pydbsync.ops.doctor.binlog import DAY_S, client_grant, duration
 from pydbsync.ops.doctor.catalogue import source_tables
 from pydbsync.ops.doctor.examination import Away, Examination, NoTables
-from pydbsync.ops.doctor.finding import Finding, counted, error, listed, ok, unknown, warning
+from pydbsync.ops.doctor.finding import Finding, error, ok, unknown, warning
 from pydbsync.ops.doctor.variables import clock_skew_s, is_on, number, text_of, variables
+from pydbsync.ops.words import counted, listed
 from pydbsync.plan.quoting import quote_table
 
 _SKEW_S = 2.0

@@ -13,10 +13,10 @@ from pydbsync.config.settings import QueueSettings
 from pydbsync.errors import ApplyError, ConfigError
 from pydbsync.ops.doctor.binlog import binlog_end, binlog_files
 from pydbsync.ops.doctor.examination import Away, Examination
-from pydbsync.ops.doctor.finding import Finding, counted, error, listed, ok, unknown, warning
+from pydbsync.ops.doctor.finding import Finding, error, ok, unknown, warning
 from pydbsync.ops.status.judge import LATE_S, open_gaps, task_trouble
 from pydbsync.ops.status.read import StateReader
-from pydbsync.ops.status.words import age, seconds
+from pydbsync.ops.words import age, counted, listed, seconds
 from pydbsync.plan.quoting import quote_name
 from pydbsync.source.brokers import is_another
 

@@ -13,10 +13,11 @@ from pydbsync.errors import ApplyError, ConfigError, DecodeError, SourceError
 from pydbsync.model import TableName
 from pydbsync.ops.doctor.catalogue import TableFacts, read_tables
 from pydbsync.ops.doctor.examination import Away, Examination
-from pydbsync.ops.doctor.finding import Finding, error, listed, ok, unknown, warning
+from pydbsync.ops.doctor.finding import Finding, error, ok, unknown, warning
 from pydbsync.ops.doctor.queues import queue_facts
 from pydbsync.ops.doctor.variables import variables
 from pydbsync.ops.doctor.watch import watch
+from pydbsync.ops.words import listed
 from pydbsync.plan.quoting import quote_name
 from pydbsync.process.inputs import translator_of
 from pydbsync.sinks.source_tables import SourceColumns

@@ -11,8 +11,9 @@ from pydbsync.errors import PlanError
 from pydbsync.model import TableName
 from pydbsync.ops.doctor.catalogue import Pair, TableFacts, pairs, source_databases, target_databases, target_tables
 from pydbsync.ops.doctor.examination import Away, Examination
-from pydbsync.ops.doctor.finding import Finding, counted, error, listed, ok, unknown, warning
+from pydbsync.ops.doctor.finding import Finding, error, ok, unknown, warning
 from pydbsync.ops.doctor.variables import is_on, variables
+from pydbsync.ops.words import counted, listed
 from pydbsync.plan.quoting import quote_name, quote_table
 
 _TRANSACTIONAL = ("innodb", "rocksdb", "tokudb", "ndbcluster", "ndb")

@@ -12,10 +12,11 @@ from pydbsync.apply.system_zone import system_zone
 from pydbsync.errors import ApplyError
 from pydbsync.ops.doctor.catalogue import source_tables
 from pydbsync.ops.doctor.examination import Away, Examination
-from pydbsync.ops.doctor.finding import Finding, counted, error, listed, ok, unknown, warning
+from pydbsync.ops.doctor.finding import Finding, error, ok, unknown, warning
 from pydbsync.ops.doctor.reach import is_local
 from pydbsync.ops.doctor.source import visible_prepared
 from pydbsync.ops.doctor.variables import is_on, number, variables
+from pydbsync.ops.words import counted, listed
 
 _LEAST_FREE = 0.1
 _FULL_SHARE = 0.9

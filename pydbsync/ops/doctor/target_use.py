@@ -9,9 +9,10 @@ from pydbsync.apply.connection import Connection
 from pydbsync.errors import ApplyError
 from pydbsync.ops.doctor.catalogue import target_databases
 from pydbsync.ops.doctor.examination import Examination
-from pydbsync.ops.doctor.finding import Finding, counted, error, warning
+from pydbsync.ops.doctor.finding import Finding, error, warning
 from pydbsync.ops.doctor.source import replica_status
 from pydbsync.ops.doctor.variables import number, variables
+from pydbsync.ops.words import counted
 from pydbsync.plan.quoting import quote_name
 
 _LIFETIME = re.compile(r"PASSWORD EXPIRE (?:(?P<never>NEVER)|INTERVAL (?P<days>\d+) DAY|DEFAULT)")

@@ -42,7 +42,7 @@ def shape_of(reason: str) -> str:
     return reason if len(reason) <= _SHOWN else f"{reason[:_SHOWN]}…"
 
 
-def counted(rows: Iterable[tuple[Any, ...]], by: Collection[str]) -> list[Count]:
+def counts_by(rows: Iterable[tuple[Any, ...]], by: Collection[str]) -> list[Count]:
     """(stream, database, table, kind, code, reason, is waiting, count, first id, oldest) → what is alike in `by`, the
     most first."""
     found: dict[tuple[object, ...], Count] = {}

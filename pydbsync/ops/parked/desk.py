@@ -33,7 +33,7 @@ from pydbsync.engine.table_plans import TablePlans
 from pydbsync.errors import DecodeError, OperationError, PermanentError, PlanError
 from pydbsync.model import Change, RowChange, SchemaChange, TableName, TableSchema
 from pydbsync.ops.parked.conflicts import NoConflict, ParkedConflicts
-from pydbsync.ops.parked.counts import Count, counted, shape_of
+from pydbsync.ops.parked.counts import Count, counts_by, shape_of
 from pydbsync.ops.parked.foreign import Foreign
 from pydbsync.ops.parked.retry import Retry, RetryOutcome
 from pydbsync.ops.parked.select import Selection, WhereClause
@@ -221,7 +221,7 @@ class ParkedDesk:
             f"SELECT {group}, COUNT(*), MIN(id), MIN(parked_at) FROM {self._table} WHERE {where} GROUP BY {group}",
             values,
         )
-        return counted(found, by)
+        return counts_by(found, by)
 
     def groups(self, selection: Selection, *, limit: int) -> list[Count]:
         """How many are meant, by table and error number, each with the reason of its first: quick with many."""

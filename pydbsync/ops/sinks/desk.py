@@ -20,7 +20,7 @@ from pydbsync.decode.maxwell import decode_message
 from pydbsync.engine.routing import router_from
 from pydbsync.errors import DecodeError, OperationError, PlanError
 from pydbsync.model import Change, Delivery, Marker, RowChange, SchemaChange, TableName, TableSchema
-from pydbsync.ops.parked.counts import Count, counted, shape_of
+from pydbsync.ops.parked.counts import Count, counts_by, shape_of
 from pydbsync.ops.parked.desk import ALL, UNREADABLE, Brief, Parked
 from pydbsync.ops.parked.foreign import Foreign
 from pydbsync.ops.parked.retry import RetryOutcome
@@ -124,7 +124,7 @@ class SinkDesk:
     def history(self, parked_id: int, *, stream: str | None = None) -> list[tuple[str, str, str, dt.datetime]]:
         """(action, actor, detail, when) of one parked change."""
         ((_, kept),) = self._found(Selection(ids=(parked_id,), stream=stream))
-        return [(step.action, step.actor, step.detail, _time(step.at)) for step in kept.history]
+        return [(step.action, step.actor, step.detail, utc(step.at)) for step in kept.history]
 
     def count(self, selection: Selection) -> int:
         """How many are meant. Raises OperationError as `find`."""
@@ -132,7 +132,7 @@ class SinkDesk:
 
     def counts(self, selection: Selection, *, by: Collection[str]) -> list[Count]:
         """How many are meant, by what is alike in `by`; the most first."""
-        return counted(
+        return counts_by(
             (
                 (each.stream, *each.source, each.kind, each.code, each.reason, each.behind is not None, 1, each.id,
                  each.parked_at)
@@ -386,10 +386,11 @@ def _parked(stream: str, kept: KeptChange) -> Parked:
         source_database=change.source.database, source_table=change.source.table,
         target_database=change.target_database, target_table=change.target_table,
         behind=change.behind, reason=change.reason, code=change.code,
-        parked_at=_time(kept.parked_at), is_whole_table=change.is_whole_table, row_keys=change.row_keys,
+        parked_at=utc(kept.parked_at), is_whole_table=change.is_whole_table, row_keys=change.row_keys,
         message=change.message, edited=kept.edited, input_format=change.input_format,
     )  # fmt: skip
 
 
-def _time(at: float) -> dt.datetime:
+def utc(at: float) -> dt.datetime:
+    """A moment, in seconds since 1970, as the state schema has it."""
     return dt.datetime.fromtimestamp(round(at), dt.timezone.utc).replace(tzinfo=None)

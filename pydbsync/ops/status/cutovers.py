@@ -8,7 +8,7 @@ from pydbsync.config.settings import Settings
 from pydbsync.errors import PydbsyncError
 from pydbsync.ops.cutover.journal import RunRow, read_runs
 from pydbsync.ops.status.facts import Cutover, Status
-from pydbsync.ops.status.words import seconds
+from pydbsync.ops.words import seconds
 from pydbsync.plan.quoting import quote_name
 
 _ANSWER_S = 4.0

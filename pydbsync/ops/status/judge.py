@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pydbsync.ops.status.facts import Cutover, Gap, Health, Process, Queue, Status, TaskRun
-from pydbsync.ops.status.words import age, count, seconds
+from pydbsync.ops.words import age, counted, seconds
 
 LATE_S = 15.0
 """As the alert rules: a lag that is longer is worth a look."""
@@ -40,10 +40,10 @@ def judge(status: Status) -> None:
             f"the state schema {status.state_schema} lacks {', '.join(status.state_lost)}: what was in it is not known"
             " any more, and the next start makes it anew, empty: see who has removed it before you start a worker"
         )
-    counted = [queue for queue in status.queues if queue.is_configured and queue.stream not in over]
-    parts += [*(queue.health for queue in counted), *(task.health for task in status.tasks)]
+    own = [queue for queue in status.queues if queue.is_configured and queue.stream not in over]
+    parts += [*(queue.health for queue in own), *(task.health for task in status.tasks)]
     parts += [_judge_cutover(status, each) for each in status.cutovers]
-    if not counted and not over:
+    if not own and not over:
         parts.append("down")
         status.todo.append(
             "nothing was ever replayed into this target: start `pydbsync run` (docs/operations.md, Running)"
@@ -52,13 +52,13 @@ def judge(status: Status) -> None:
     abandoned = [queue for queue in status.queues if queue.parked and not queue.is_configured and not _is_alive(queue)]
     for queue in abandoned:
         status.todo.append(
-            f"{count(sum(group.count for group in queue.parked), 'change')} of {queue.queue} parked, which is not in"
+            f"{counted(sum(group.count for group in queue.parked), 'change')} of {queue.queue} parked, which is not in"
             f" this configuration and which nobody follows: `pydbsync parked list --stream {queue.stream}`"
         )
         status.health = max(status.health, "degraded", key=_ORDER.index)
-    status.says = _summary(status, counted)
+    status.says = _summary(status, own)
     for health in reversed(_ORDER):
-        for queue in counted:
+        for queue in own:
             if queue.health == health:
                 status.todo += queue.todo
     status.todo = list(dict.fromkeys(status.todo))
@@ -86,13 +86,15 @@ def _summary(status: Status, queues: list[Queue]) -> str:
     following = [queue for queue in queues if queue.health != "down"]
     over = next((each for each in status.cutovers if each.state == "done" and each.ended_streams), None)
     if queues or over is None:
-        parts.append(f"{len(following)} of {count(len(queues), 'queue')} at work" if queues else "no queue is at work")
+        parts.append(
+            f"{len(following)} of {counted(len(queues), 'queue')} at work" if queues else "no queue is at work"
+        )
     else:
         parts.append(f"{over.target} has taken over")
     if parked := sum(group.count for queue in queues for group in queue.parked):
-        parts.append(f"{count(parked, 'change')} parked")
+        parts.append(f"{counted(parked, 'change')} parked")
     if gaps := sum(incident.kind == "gap" for queue in queues for incident in queue.incidents):
-        parts.append(f"{count(gaps, 'gap')} in the stream")
+        parts.append(f"{counted(gaps, 'gap')} in the stream")
     if late := max((_lag(queue) or 0.0 for queue in following), default=0.0):
         parts.append(f"{seconds(late)} behind" if late >= 1 else "level")
     if busy := [task.kind for task in status.tasks if task.is_fresh and not task.is_over]:
@@ -209,7 +211,7 @@ def _or_killed(queue: Queue) -> str:
 def _judge_ended(queue: Queue, worker: Process) -> None:
     where = f"pid {worker.pid} on {worker.host}"
     if queue.stand_by:
-        _worse(queue, "degraded", f"{where} has gone, and {count(len(queue.stand_by), 'worker')} stands by")
+        _worse(queue, "degraded", f"{where} has gone, and {counted(len(queue.stand_by), 'worker')} stands by")
         return
     if worker.state != "stopped":
         _worse(
@@ -233,7 +235,7 @@ def _judge_waiting(queue: Queue, worker: Process, status: Status) -> None:
         others = queue.broker.consumers if queue.broker else 0
         if others:
             _worse(
-                queue, "down", f"waits for its turn for {since}: {count(others, 'consumer')} on the queue",
+                queue, "down", f"waits for its turn for {since}: {counted(others, 'consumer')} on the queue",
                 "end what else reads the queue (RabbitMQ's management shows its connection): it takes messages away",
             )  # fmt: skip
         else:
@@ -260,7 +262,7 @@ def _judge_stream(queue: Queue) -> None:
     if lag is not None and lag > LATE_S:
         if waiting and not figures.get("messages_per_s"):
             _worse(
-                queue, "degraded", f"stands still: {count(waiting, 'message')} wait, and none is done",
+                queue, "degraded", f"stands still: {counted(waiting, 'message')} wait, and none is done",
                 "see the worker's log and SHOW PROCESSLIST at the target: a lock, a full disk, an endless statement",
             )  # fmt: skip
         elif not waiting:
@@ -293,7 +295,7 @@ def _judge_parked(queue: Queue) -> None:
         return
     total = sum(group.count for group in queue.parked)
     _worse(
-        queue, "degraded", f"{count(total, 'change')} parked",
+        queue, "degraded", f"{counted(total, 'change')} parked",
         f"`pydbsync parked list --stream {queue.stream}`, mend the cause, then `pydbsync parked retry`"
         " (or `parked edit`, `parked skip`)",
     )  # fmt: skip
@@ -322,7 +324,7 @@ def _behind(queue: Queue) -> str:
     worker = queue.worker
     if worker is None or not worker.is_fresh or worker.state == "stopped":
         newest = queue.place.newest_s if queue.place is not None else None
-        waiting = f"; {count(queue.broker.depth, 'message')} wait in the queue" if queue.broker is not None else ""
+        waiting = f"; {counted(queue.broker.depth, 'message')} wait in the queue" if queue.broker is not None else ""
         return (f"the newest change that was applied is {seconds(newest)} old" if newest else "not known") + waiting
     figures = worker.figures
     lag, left = figures.get("lag_s"), _waiting(queue)

@@ -9,7 +9,7 @@ import time
 
 from pydbsync.apply.tables.worker import WorkerRow
 from pydbsync.config.settings import Settings
-from pydbsync.ops.parked.counts import counted
+from pydbsync.ops.parked.counts import counts_by
 from pydbsync.ops.sinks.desk import open_keeps
 from pydbsync.ops.status.facts import Gap, ParkedGroup, Process, Queue, Reached, TaskRun
 from pydbsync.sinks.keep import Keep, KeptChange
@@ -146,5 +146,5 @@ def _groups(parked: list[KeptChange]) -> list[ParkedGroup]:
             count=each.count, table=each.table, code=each.code or 0, reason=each.reason, first_id=each.first_id,
             oldest_s=max(0.0, (now - each.oldest).total_seconds()), waits=each.waiting == each.count,
         )
-        for each in counted(rows, ("table", "code", "reason"))
+        for each in counts_by(rows, ("table", "code", "reason"))
     ]  # fmt: skip

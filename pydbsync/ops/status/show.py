@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from rich.text import Text
 
 from pydbsync.ops.status.facts import Health, Queue, Status, TaskRun
-from pydbsync.ops.status.words import age, count, rate, seconds
+from pydbsync.ops.words import age, counted, rate, seconds
 
 _STYLES: dict[Health, str] = {"healthy": "bold green", "degraded": "bold yellow", "down": "bold red"}
 _REASONS = 6
@@ -88,7 +88,7 @@ def _queue_lines(queue: Queue) -> Iterator[Text]:
         yield from _figure_lines(queue, worker.figures if worker.is_fresh else {})
     elif queue.broker is not None:
         yield _line(
-            "queue", f"{count(queue.broker.depth, 'message')} wait, {count(queue.broker.consumers, 'consumer')}"
+            "queue", f"{counted(queue.broker.depth, 'message')} wait, {counted(queue.broker.consumers, 'consumer')}"
         )
     if queue.broker_note:
         yield _line("queue", queue.broker_note)
@@ -103,7 +103,7 @@ def _queue_lines(queue: Queue) -> Iterator[Text]:
         yield _line("place", f"{queue.place.position or 'the beginning'}{gtid}{newest}")
         yield _line(
             "applied",
-            f"{count(queue.place.applied, 'row')} in all, {queue.place.duplicates:,} duplicates left out"
+            f"{counted(queue.place.applied, 'row')} in all, {queue.place.duplicates:,} duplicates left out"
             + (f", last commit {age(queue.place.changed_s)}" if queue.place.changed_s is not None else ""),
         )
     yield from _parked_lines(queue)

@@ -22,7 +22,7 @@ from pydbsync.ops.status.facts import (
 )
 from pydbsync.ops.status.judge import judge
 from pydbsync.ops.status.show import shown
-from pydbsync.ops.status.words import count, seconds
+from pydbsync.ops.words import counted, seconds
 
 
 def worker(state: str = "following", *, state_s: float = 600, written_s: float = 0.5, **given: Any) -> Process:
@@ -238,7 +238,7 @@ def test_a_target_that_is_away_says_so_and_that_nothing_is_lost() -> None:
 )
 def test_seconds_are_said_as_people_say_them(value: float, text: str) -> None:
     assert seconds(value) == text
-    assert count(1, "row") == "1 row"
+    assert counted(1, "row") == "1 row"
 
 
 def test_on_a_screen_that_is_too_short_stands_what_to_do_and_not_the_rest() -> None:

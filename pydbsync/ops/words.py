@@ -1,6 +1,11 @@
-"""Numbers as people say them."""
+"""Numbers, and lists of names, as people say them."""
 
 from __future__ import annotations
+
+from collections.abc import Iterable
+
+_SHOWN = 5
+"""Names that a sentence lists before it says how many more there are."""
 
 
 def seconds(value: float) -> str:
@@ -21,7 +26,7 @@ def age(value: float) -> str:
     return f"{seconds(value)} ago"
 
 
-def count(number: int, noun: str) -> str:
+def counted(number: int, noun: str) -> str:
     """`1 change`, `1,200 changes`."""
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
@@ -29,3 +34,10 @@ def count(number: int, noun: str) -> str:
 def rate(value: float | None, noun: str) -> str:
     """`2,400 rows/s`; nothing where it is not known."""
     return "" if value is None else f"{value:,.0f} {noun}/s"
+
+
+def listed(names: Iterable[object], *, most: int = _SHOWN) -> str:
+    """`a, b, c and 7 more`."""
+    every = [str(name) for name in names]
+    more = f" and {len(every) - most} more" if len(every) > most else ""
+    return ", ".join(every[:most]) + more
