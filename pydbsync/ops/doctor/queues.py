@@ -6,7 +6,7 @@ import logging
 import re
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from typing import Any
 
 from pydbsync.config.settings import QueueSettings
@@ -112,6 +112,30 @@ def _queue(exam: Examination, queue: QueueSettings, facts: Mapping[str, Any]) ->
                     f"rabbitmqctl list_queues -p {vhost} name state; start the node {facts.get('node')}"
                     f" again")  # fmt: skip
     yield from _members(name, vhost, facts)
+    dropped = yield from _drops(exam, name, facts, arguments, policies)
+    yield from _by_arguments(name, vhost, arguments, policies)
+    yield from _unlike(exam, name, queue, facts)
+    if not dropped:
+        yield ok("queue", f"queue {name} ({arguments['x-queue-type']}) keeps {int(facts.get('messages', 0)):,} messages"
+                 " until they are applied")  # fmt: skip
+    held = int(facts.get("messages_unacknowledged") or 0)
+    if held and not int(facts.get("consumers") or 0):
+        yield warning(
+            "held-messages",
+            f"{counted(held, 'message')} of queue {name} {'is' if held == 1 else 'are'} held by a program that took"
+            " them by hand (basic.get, Get messages of the management): they come back behind newer ones, or are lost",
+            f"end that program before a worker starts: rabbitmqctl list_channels -p {vhost} pid user"
+            " messages_unacknowledged shows it",
+        )
+    yield from check_readers(exam, name, facts)
+    yield from check_timeout(exam, name, arguments)
+
+
+def _drops(
+    exam: Examination, name: str, facts: Mapping[str, Any], arguments: Mapping[str, Any], policies: list[QueuePolicy]
+) -> Generator[Finding, None, list[str]]:
+    """What the queue drops, and where that goes; the sentences about it."""
+    vhost = exam.settings.amqp.vhost
     dropped = what_it_drops(
         arguments,
         server_version=exam.link().server_version,
@@ -133,6 +157,13 @@ def _queue(exam: Examination, queue: QueueSettings, facts: Mapping[str, Any]) ->
             "x-dead-letter-exchange: an exchange whose queues lead nowhere else, or none at all (in the queue's"
             " arguments or its policy)",
         )
+    return dropped
+
+
+def _by_arguments(
+    name: str, vhost: str, arguments: Mapping[str, Any], policies: list[QueuePolicy]
+) -> Iterator[Finding]:
+    """What else its arguments do to order and safety."""
     if str(arguments.get("x-overflow", "")).startswith("reject-publish") and any(
         f"x-max-length{unit}" in arguments for unit in ("", "-bytes")
     ):
@@ -152,24 +183,9 @@ def _queue(exam: Examination, queue: QueueSettings, facts: Mapping[str, Any]) ->
             f"queue_type: quorum, and have it made anew (stop Maxwell, let the worker empty it, rabbitmqctl"
             f" delete_queue -p {vhost} {name}); {_without(policies, 'x-ha-mode', arguments, name, vhost)}",
         )
-    yield from _unlike(exam, name, queue, facts)
     if "x-max-priority" in arguments:
         yield warning("queue-order", f"queue {name} has priorities (x-max-priority): messages with one overtake others",
                       _anew(name, vhost, "x-max-priority"))  # fmt: skip
-    if not dropped:
-        yield ok("queue", f"queue {name} ({arguments['x-queue-type']}) keeps {int(facts.get('messages', 0)):,} messages"
-                 " until they are applied")  # fmt: skip
-    held = int(facts.get("messages_unacknowledged") or 0)
-    if held and not int(facts.get("consumers") or 0):
-        yield warning(
-            "held-messages",
-            f"{counted(held, 'message')} of queue {name} {'is' if held == 1 else 'are'} held by a program that took"
-            " them by hand (basic.get, Get messages of the management): they come back behind newer ones, or are lost",
-            f"end that program before a worker starts: rabbitmqctl list_channels -p {vhost} pid user"
-            " messages_unacknowledged shows it",
-        )
-    yield from check_readers(exam, name, facts)
-    yield from check_timeout(exam, name, arguments)
 
 
 def _unlike(exam: Examination, name: str, queue: QueueSettings, facts: Mapping[str, Any]) -> Iterator[Finding]:
