@@ -37,8 +37,9 @@ from pydbsync.commands.times import read_span
 from pydbsync.config.settings import Settings
 from pydbsync.errors import ConfigError, OperationError, TransientError
 from pydbsync.ops.parked.counts import FIELDS
-from pydbsync.ops.parked.desk import Parked, ParkedDesk
+from pydbsync.ops.parked.desk import ParkedDesk
 from pydbsync.ops.parked.select import Selection
+from pydbsync.ops.parked.view import Parked
 from pydbsync.ops.sinks.desk import SinkDesk
 
 _CHUNK = 1000

@@ -15,9 +15,10 @@ from starlette.routing import Route
 
 from pydbsync.errors import OperationError
 from pydbsync.model import BYTES_KINDS, TableSchema
-from pydbsync.ops.parked.desk import UNREADABLE, Parked, ParkedDesk
+from pydbsync.ops.parked.desk import ParkedDesk
 from pydbsync.ops.parked.retry import RetryOutcome
 from pydbsync.ops.parked.select import Selection
+from pydbsync.ops.parked.view import UNREADABLE, Parked
 from pydbsync.ops.sinks.desk import SinkDesk
 from pydbsync.ui.access import PageSession
 from pydbsync.ui.fields import KINDS, FieldError, RowField, editable, fields_of, from_form, with_fields

@@ -13,8 +13,9 @@ import pytest
 
 from pydbsync.engine.routing import router_from
 from pydbsync.errors import ConfigError
-from pydbsync.ops.parked.desk import ALL, ParkedDesk
+from pydbsync.ops.parked.desk import ParkedDesk
 from pydbsync.ops.parked.select import Selection
+from pydbsync.ops.parked.view import ALL
 from pydbsync.ops.servers import Server
 from pydbsync.ops.verify.compare import CompareOptions
 from pydbsync.ops.verify.explain import explained

@@ -15,7 +15,7 @@ import pytest
 from pydbsync.apply.ddl import schema_change, schema_steps
 from pydbsync.apply.ddl.run_mark import RunMark
 from pydbsync.errors import StopError
-from pydbsync.ops.parked import desk as parked_desk
+from pydbsync.ops.parked import statements as parked_statements
 from pydbsync.ops.parked.desk import ParkedDesk
 from pydbsync.ops.parked.retry import RetryOutcome
 from pydbsync.process.worker import follow
@@ -399,7 +399,7 @@ def test_names_change_hands_once_where_a_retry_is_broken_off(
         raise Crash
 
     with monkeypatch.context() as patch:
-        patch.setattr(parked_desk, "run_statement", run_and_die)
+        patch.setattr(parked_statements, "run_statement", run_and_die)
         patch.setattr(RunMark, "clear", no_clear)
         with pytest.raises(Crash):
             retried(fresh_target)

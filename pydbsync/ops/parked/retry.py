@@ -19,6 +19,7 @@ from pydbsync.backoff import Backoff
 from pydbsync.errors import DecodeError, PermanentError, PlanError, TransientError
 from pydbsync.model import Change, RowChange, SchemaChange, TableName
 from pydbsync.ops.parked.select import Selection
+from pydbsync.ops.parked.statements import ParkedStatements
 from pydbsync.ops.parked.waiting import Waiting
 
 GROUP = 100
@@ -84,10 +85,6 @@ class Desk(Protocol):
         """Make these, each at a target database, as one batch; False, with nothing done, where they need to be made one
         by one."""
 
-    def same_statement(self, parked_id: int) -> list[int]: ...
-
-    def apply_schema_change(self, parked_id: int, others: Sequence[int]) -> str: ...
-
     def changes(self, ids: Sequence[int]) -> dict[int, Sequence[Change] | DecodeError]:
         """Of those that are still parked, what a retry applies: one change, but for messages that could not be read
         when they came. They are locked for the transaction under way."""
@@ -96,8 +93,10 @@ class Desk(Protocol):
 class Retry:
     """One pass over what is parked."""
 
-    def __init__(self, desk: Desk, connection: Connection, *, table: str, schema: str) -> None:
-        self._desk = desk
+    def __init__(
+        self, desk: Desk, statements: ParkedStatements, connection: Connection, *, table: str, schema: str
+    ) -> None:
+        self._desk, self._statements = desk, statements
         self._connection = connection
         self._table = table
         self._schema = schema
@@ -280,7 +279,7 @@ class Retry:
 
     def _schema_change(self, each: Header) -> list[RetryOutcome]:
         """One statement, with all its messages: of none of their tables may anything wait."""
-        others = self._desk.same_statement(each.id)
+        others = self._statements.same(each.id)
         together = [each]
         if others:
             listed = ", ".join(map(str, others))
@@ -292,7 +291,7 @@ class Retry:
             self._stay(each)
             return [RetryOutcome(each.id, False, f"waits behind {blocker}, which is still parked")]
         try:
-            detail = self._desk.apply_schema_change(each.id, others)
+            detail = self._statements.apply(each.id, others)
         except (DecodeError, PlanError, PermanentError) as exc:
             self._desk.write_audits([each.id], "retry", f"refused: {exc}")
             self._stay(each)

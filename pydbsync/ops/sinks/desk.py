@@ -21,10 +21,10 @@ from pydbsync.engine.routing import router_from
 from pydbsync.errors import DecodeError, OperationError, PlanError
 from pydbsync.model import Change, Delivery, Marker, RowChange, SchemaChange, TableName, TableSchema
 from pydbsync.ops.parked.counts import Count, counts_by, shape_of
-from pydbsync.ops.parked.desk import ALL, UNREADABLE, Brief, Parked
 from pydbsync.ops.parked.foreign import Foreign
 from pydbsync.ops.parked.retry import RetryOutcome
 from pydbsync.ops.parked.select import Selection
+from pydbsync.ops.parked.view import ALL, UNREADABLE, Brief, Parked
 from pydbsync.ops.parked.waiting import Waiting
 from pydbsync.route.filters import Filters
 from pydbsync.sinks.keep import Keep, KeptChange, KeptDeed
