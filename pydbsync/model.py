@@ -109,6 +109,8 @@ class SessionSettings(msgspec.Struct, frozen=True, omit_defaults=True):
     """This and the next one are the source's global ones, which the binlog does not tell; capture sends them where they
     are not 0 and 4."""
     div_precision_increment: int | None = None
+    old_mode: str | None = None
+    """MariaDB's global one, by which `utf8` is utf8mb3 or utf8mb4; capture sends it where it is the latter."""
 
 
 class SchemaChange(msgspec.Struct, frozen=True):

@@ -337,10 +337,13 @@ def _variables(dialect: Dialect, wait_timeout_s: int) -> tuple[_Variables, _Vari
         "completion_type": 0,
         "sql_quote_show_create": 1,
     }
-    may_fail: _Variables = {}
+    # Row formats, and rows of a length, that the source has taken with it or without it.
+    may_fail: _Variables = {"innodb_strict_mode": 0}
     if dialect.is_mariadb:
         limits["system_versioning_asof"] = "DEFAULT"  # which is now, whatever the server's own default is
         may_fail["sql_if_exists"] = 0
+        # What was altered at the source was so with this, which no message tells.
+        may_fail["system_versioning_alter_history"] = "KEEP"
         if dialect.version >= (11, 2):  # statements are translated for a server with its own defaults
             wanted["character_set_collations"] = f"'{COLLATIONS_OF_11_5 if dialect.version >= (11, 5) else ''}'"
         return wanted, limits, may_fail

@@ -282,10 +282,14 @@ def _geometry(column: Column, *, mysql: bool) -> Literal:
             if not (head.isascii() and head.isdigit() and len(head) <= 10):
                 raise PlanError(f"{head[:20]!r} is no SRID")
             srid = int(head)
+        if not text.rstrip().upper().endswith((")", "EMPTY")):
+            raise PlanError(f"{text[:40]!r} is no geometry")
         if not mysql:
-            text = _flat_multipoint(text)
+            # Of a text that it cannot read MariaDB makes NULL without a word; bytes that are no geometry it refuses.
+            made = b"ST_GeomFromText(%s, %d)" % (quote_text(_flat_multipoint(text)), srid)
+            return b"IFNULL(CAST(%s AS BINARY), 'no geometry')" % made
         # Maxwell writes the stored order of axes, which is longitude first also where the SRID says latitude first.
-        order = b", 'axis-order=long-lat'" if mysql and srid else b""
+        order = b", 'axis-order=long-lat'" if srid else b""
         return b"ST_GeomFromText(%s, %d%s)" % (quote_text(text), srid, order)
 
     return geometry

@@ -110,4 +110,5 @@ def read_globals(connection: Connection) -> SessionSettings:
         lc_time_names=found.get("lc_time_names"),
         default_week_format=number("default_week_format"),
         div_precision_increment=number("div_precision_increment"),
+        old_mode=found.get("old_mode"),
     )

@@ -46,8 +46,10 @@ STATEMENTS = [
     "INSERT INTO shop.num VALUES (1), (2), (3)",
     "SET SESSION auto_increment_increment = 10, auto_increment_offset = 3, lc_time_names = de_DE",
     "ALTER TABLE shop.num ADD id INT AUTO_INCREMENT UNIQUE, ADD m VARCHAR(20) DEFAULT (MONTHNAME('2024-03-01'))",
+    "SET SESSION innodb_strict_mode = 0",
+    "CREATE TABLE shop.loose (id INT PRIMARY KEY) ROW_FORMAT=COMPRESSED KEY_BLOCK_SIZE=9",
 ]
-TABLES = ("shop.num", "shop.wide", "shop.x", "shop.z", "shop.ts", "shop.lit", "shop.chosen", "bin.m")
+TABLES = ("shop.loose", "shop.num", "shop.wide", "shop.x", "shop.z", "shop.ts", "shop.lit", "shop.chosen", "bin.m")
 
 
 def look(server: Endpoint) -> list[object]:
@@ -118,6 +120,36 @@ def test_what_maxwell_does_not_tell_comes_from_the_source_or_is_named(
     replay(fresh_target, messages)
     for name in names:
         assert f"depends on {name} of the source's session, which its message does not tell" in caplog.text
+
+
+def test_utf8_is_the_character_set_that_it_is_at_the_source(
+    fresh_source: Endpoint, fresh_target: Endpoint, tmp_path: Path
+) -> None:
+    """MySQL's sessions tell it, MariaDB's server."""
+    is_mariadb = fresh_source.brand == "mariadb"
+    name = "old_mode" if is_mariadb else "sql_mode"
+    before = [server.query(f"SELECT @@GLOBAL.{name}")[0][0] for server in (fresh_source, fresh_target)]
+    mb3, mb4 = ("UTF8_IS_UTF8MB3", "") if is_mariadb else ("", "INTERPRET_UTF8_AS_UTF8MB4")
+    table = "(v VARCHAR(9) CHARACTER SET {0} PRIMARY KEY, w TEXT COLLATE {0}_bin) DEFAULT CHARSET = {0}"
+    try:
+        for number, modes in enumerate(((mb4, mb3), (mb3, mb4))):
+            for server, mode in zip((fresh_source, fresh_target), modes, strict=True):
+                server.query(f"SET GLOBAL {name} = %s", mode)
+            capture = Capture(fresh_source, tmp_path / str(number))
+            (tmp_path / str(number)).mkdir()
+            capture.read()
+            run(fresh_source, [f"CREATE DATABASE d{number}", f"CREATE TABLE d{number}.t {table.format('utf8')}"])
+            messages = capture.read()
+            for sent in (messages, without_session(messages)):
+                replay(fresh_target, sent, source_db_info=fresh_source.db_info)
+                assert parked(fresh_target) == []
+                shown = f"SHOW CREATE TABLE d{number}.t"
+                assert fresh_target.query(shown) == fresh_source.query(shown)
+                assert ("utf8mb3" in str(fresh_source.query(shown))) is bool(number)
+                run(fresh_target, ["DROP DATABASE pydbsync", f"DROP DATABASE d{number}"])
+    finally:
+        for server, mode in zip((fresh_source, fresh_target), before, strict=True):
+            server.query(f"SET GLOBAL {name} = %s", mode)
 
 
 def test_a_table_in_a_database_made_by_hand_gets_the_collation_that_it_has_at_the_source(

@@ -54,6 +54,22 @@ def test_current_rows_of_system_versioned_tables(
         assert f"d.{name} is system-versioned: its current rows are replayed" in caplog.text
 
 
+@pytest.mark.mariadb
+def test_what_was_altered_with_its_history_is_altered_so(carrier: Carrier) -> None:
+    carrier.run(
+        "CREATE DATABASE d",
+        "CREATE TABLE d.t (id INT PRIMARY KEY, v INT) WITH SYSTEM VERSIONING",
+        "INSERT INTO d.t VALUES (1, 1)",
+        "UPDATE d.t SET v = 2",
+        "SET STATEMENT system_versioning_alter_history = KEEP FOR ALTER TABLE d.t ADD w INT DEFAULT 5, MODIFY v BIGINT",
+        "INSERT INTO d.t VALUES (2, 2, 2)",
+    )
+    carrier.replay()
+    assert parked(carrier.target) == []
+    for query in ("SHOW CREATE TABLE d.t", CURRENT.format("t"), "SELECT w FROM d.t ORDER BY id"):
+        assert carrier.source.query(query) == carrier.target.query(query)
+
+
 def test_rows_with_the_time_in_hidden_columns(fresh_target: Endpoint) -> None:
     """As they come of a MariaDB that tells the names of hidden columns; the target's table need not be versioned."""
     forever, over = "2038-01-19 03:14:07.999999", "2026-01-02 00:00:00.000000"

@@ -41,7 +41,7 @@ def session_of(connection: Connection, planned: PlannedSchemaChange) -> Iterator
 
 BACK_TO_DEFAULT = frozenset({
     "auto_increment_increment", "auto_increment_offset", "lc_time_names", "default_week_format",
-    "div_precision_increment",
+    "div_precision_increment", "old_mode",
 })  # fmt: skip
 """Rows do not depend on these."""
 _RESTRICTED = "explicit_defaults_for_timestamp"

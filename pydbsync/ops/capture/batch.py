@@ -45,3 +45,4 @@ class ChangesSettings:
     system_time_zone: str | None = None
     default_week_format: int | None = None
     div_precision_increment: int | None = None
+    old_mode: str | None = None

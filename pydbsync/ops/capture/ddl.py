@@ -103,6 +103,7 @@ class DdlMessages:
             session,
             default_week_format=settings.default_week_format,
             div_precision_increment=settings.div_precision_increment,
+            old_mode=settings.old_mode,
         )
         return [
             TableMessages(

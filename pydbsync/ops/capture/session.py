@@ -146,6 +146,7 @@ class CaptureSession:
                 system_time_zone=facts.system_time_zone,
                 default_week_format=facts.default_week_format,
                 div_precision_increment=facts.div_precision_increment,
+                old_mode=facts.old_mode,
             ),
             schema,
             self._charsets,

@@ -49,6 +49,8 @@ class SourceFacts:
     default_week_format: int | None
     """This and the next one where they are not 0 and 4, as servers have them."""
     div_precision_increment: int | None
+    old_mode: str | None
+    """MariaDB's, where `utf8` is utf8mb4 by it."""
     gtid_mode: str
     """MySQL's; ON for a MariaDB."""
 
@@ -106,6 +108,16 @@ class SourceServer:
         if image not in ("FULL", "FULL_NODUP"):
             raise OperationError(f"the source writes binlog_row_image={image}: set it to FULL, in new sessions too")
         identity = self.rows("SELECT @@server_id" if brand == "mariadb" else "SELECT @@server_uuid")[0][0]
+        # An older MariaDB has the variable too, and `utf8` is utf8mb3 there.
+        asked = (
+            self.rows(
+                "SELECT @@GLOBAL.old_mode FROM DUAL WHERE 'utf8mb3' IN (SELECT character_set_name FROM"
+                " information_schema.character_sets)"
+            )
+            if brand == "mariadb"
+            else ()
+        )
+        old_mode = next((str(found) for (found,) in asked if "UTF8_IS_UTF8MB3" not in str(found)), None)
         # MariaDB 10.10 and newer have collations of any character set, which have an id for each set.
         table, name = "collations", "collation_name"
         if self._has_full_names():
@@ -124,6 +136,7 @@ class SourceServer:
             system_time_zone=system_zone(self.rows, letters),
             default_week_format=week or None,
             div_precision_increment=None if division == 4 else division,
+            old_mode=old_mode,
             gtid_mode="ON" if brand == "mariadb" else self.rows("SELECT @@gtid_mode")[0][0],
         )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -68,9 +69,15 @@ def variables(
     uses = depends_on(statement, change)
     zone = _zone_use(statement, change)
     mode = sql_mode(session.sql_mode if session else None, source, target)
+    is_utf8mb4 = _is_utf8_utf8mb4(session, source)
+    has_utf8 = any(_UTF8.match(token.text) for token in statement.tokens)
+    if has_utf8 and is_utf8mb4 and target.brand == "mysql":
+        mode = ",".join(filter(None, (mode, _AS_UTF8MB4))) if _AS_UTF8MB4 not in mode else mode
     if is_merged:
         mode = ",".join(filter(None, (mode, "STRICT_TRANS_TABLES")))  # values of others shall not be cut
     found = [Variable("sql_mode", mode, matters=True)]
+    if has_utf8 and target.brand == "mariadb" and not target.is_before(10, 6, 1):
+        found.append(Variable("old_mode", "" if is_utf8mb4 else _IS_UTF8MB3, matters=True))
     known = session or SessionSettings()
     told = change.session or SessionSettings()
     found.append(Variable("timestamp", known.timestamp or change.ts, matters=True))
@@ -94,6 +101,21 @@ def variables(
     if known.collation_connection is not None and (told.collation_connection is not None or matters):
         found += _collation(known.collation_connection, source, target, matters=matters)
     return tuple(found)
+
+
+_UTF8 = re.compile(r"['\"]?_?utf8(?:_\w+)?['\"]?$", re.IGNORECASE)
+_AS_UTF8MB4, _IS_UTF8MB3 = "INTERPRET_UTF8_AS_UTF8MB4", "UTF8_IS_UTF8MB3"
+
+
+def _is_utf8_utf8mb4(session: SessionSettings | None, source: StatementServer | None) -> bool:
+    """Whether the character set `utf8` was utf8mb4 at the source, which each brand may be told in its own way."""
+    if session is None:
+        return False
+    if source is not None and source.brand == "mysql":
+        return _AS_UTF8MB4 in (session.sql_mode or "")
+    if session.old_mode is None or (source is not None and source.is_before(10, 6, 1)):
+        return False
+    return _IS_UTF8MB3 not in session.old_mode
 
 
 _STEP, _LANGUAGE = "auto_increment_increment", "lc_time_names"
