@@ -707,10 +707,12 @@ def test_an_update_that_names_the_changed_columns_alone_is_whole(capture: Captur
         "UPDATE shop.k SET b = 'z', c = 'w' WHERE a = 1", "UPDATE shop.k SET a = 3 WHERE a = 2",
     )  # fmt: skip
     updates = [(each["data"], each["old"]) for each in found if each["type"] == "update"]
+    computed = [(image.pop("d", None), old.pop("d", None)) for image, old in updates]
     assert updates == [
-        ({"a": 1, "b": "z", "c": "w", "d": 2}, {"b": "x", "c": None}),
-        ({"a": 3, "b": None, "c": "y", "d": 4}, {"a": 2, "d": 3}),
+        ({"a": 1, "b": "z", "c": "w"}, {"b": "x", "c": None}),
+        ({"a": 3, "b": None, "c": "y"}, {"a": 2}),
     ]
+    assert computed in ([(2, None), (4, 3)], [(None, None)] * 2)  # MariaDB 11.8 leaves it out
 
 
 # receivers
