@@ -367,6 +367,18 @@ def test_a_unique_value_that_another_row_holds_is_refused_not_overwritten(bench:
     assert bench.target.query("SELECT * FROM shop.u ORDER BY id") == [(2, "b"), (9, "a")]
 
 
+def test_a_table_without_transactions_is_left_out(bench: Bench) -> None:
+    on_both(bench.source, bench.target, UNIQUE + ";\nCREATE TABLE k (a INT);\nCREATE TABLE t (id INT PRIMARY KEY)")
+    change(bench.target, "ALTER TABLE u ENGINE=MyISAM", "ALTER TABLE k ENGINE=MyISAM")
+    change(bench.source, "INSERT INTO u VALUES (1, 'a')", "INSERT INTO k VALUES (1)", "INSERT INTO t VALUES (1)")
+    plan = bench.make_plan()
+    assert [str(each.table) for each in plan.changes] == ["shop.t"]
+    assert [text.partition(" (its")[0] for text in plan.left_out] == [
+        "shop.k: shop.k has no transactions at the target",
+        "shop.u: shop.u has no transactions at the target",
+    ]
+
+
 def test_columns_of_the_targets_own_keep_their_values(
     fresh_source: Endpoint, fresh_target: Endpoint, tmp_path: Path
 ) -> None:

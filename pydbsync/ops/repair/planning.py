@@ -276,11 +276,11 @@ def _as_row(image: msgspec.Raw, sides: TableSides) -> RowImage:
 
 
 def make_writer(settings: Settings, sides: TableSides) -> ChangeWriter:
-    """The writer of a pair's target table. Raises PlanError."""
-    if settings.two_way is not None and not sides.target_schema.transactional:
-        raise PlanError(
-            f"{sides.target_schema.name} has no transactions (its storage engine): with two_way what repair writes"
-            " there would come back as what others write; ALTER TABLE ... ENGINE=InnoDB at both servers"
+    """The writer of a pair's target table. Raises OperationError, PlanError."""
+    if not sides.target_schema.transactional:
+        raise OperationError(
+            f"{sides.target_schema.name} has no transactions at the target (its storage engine), so that a row could"
+            " not be put back as it was when its change is refused; ALTER TABLE ... ENGINE=InnoDB, and make a new plan"
         )
     source = sides.source_schemas[0].name
     overrides = overrides_for(source, settings.binary_columns, settings.timestamp_columns, settings.timestamp_offset_s)
