@@ -52,6 +52,7 @@ _DENIED_CODES = (1044, 1142)
 _TIME_KINDS = frozenset({"date", "datetime", "timestamp"})
 _ATTEMPTS = 5
 """How often a table is begun that is altered while it is compared."""
+_OF_ONE_BRAND = ["between MySQL and MariaDB: collations, SRIDs, parsers, falling and unused indexes"]
 IGNORED = "ignored columns"
 """The option of a report whose differences say nothing of some columns."""
 
@@ -258,8 +259,10 @@ class Verification:
     def _run_round(self) -> None:
         found = self._find_pairs()
         if not self._options.data_only:
-            databases = {part.name.database for pair in found.pairs for part in pair.sources}
+            databases = {part.name.database for pair in (*found.pairs, *found.missing) for part in pair.sources}
             self.report.not_compared = not_compared(self._servers.source, databases)
+            if self._servers.source.dialect.is_mariadb != self._servers.target.dialect.is_mariadb:
+                self.report.not_compared += _OF_ONE_BRAND
         self._note_absent(found)
         waiting: queue.SimpleQueue[tuple[TablePair, TableReport]] = queue.SimpleQueue()
         for pair in found.pairs:
