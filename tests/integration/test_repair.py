@@ -367,6 +367,19 @@ def test_a_unique_value_that_another_row_holds_is_refused_not_overwritten(bench:
     assert bench.target.query("SELECT * FROM shop.u ORDER BY id") == [(2, "b"), (9, "a")]
 
 
+@pytest.mark.mysql  # MariaDB stores -0 as 0
+def test_zeros_of_both_signs_are_two_values_of_rows_without_a_key(bench: Bench) -> None:
+    on_both(bench.source, bench.target, "CREATE TABLE k (d DOUBLE, f FLOAT)")
+    change(bench.source, "INSERT INTO k VALUES (0e0, -0e0), (1, 1)")
+    change(bench.target, "INSERT INTO k VALUES (-0e0, 0e0), (1, 1)")
+    before = bench.states()[1]
+    bench.make_plan()
+    assert bench.apply().refused == ()
+    assert bench.different() == {}
+    assert bench.undo().refused == ()
+    assert bench.states()[1] == before
+
+
 def test_a_table_without_transactions_is_left_out(bench: Bench) -> None:
     on_both(bench.source, bench.target, UNIQUE + ";\nCREATE TABLE k (a INT);\nCREATE TABLE t (id INT PRIMARY KEY)")
     change(bench.target, "ALTER TABLE u ENGINE=MyISAM", "ALTER TABLE k ENGINE=MyISAM")

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import msgspec
 
 from pydbsync.errors import PlanError
-from pydbsync.model import NO_JSON, ChangeKind, Column, RowChange, TableSchema, read_image
+from pydbsync.model import FLOAT_KINDS, NO_JSON, ChangeKind, Column, RowChange, TableSchema, read_image
 from pydbsync.ops.repair.change import PlannedChange
 from pydbsync.ops.repair.order import KeyValue, Moves, fold
 from pydbsync.plan.batch import RowBatch
@@ -36,6 +38,8 @@ class ChangeWriter:
         # Two rows that swap a unique value collide when they are updated one by one. So all rows are removed first and
         # written afterwards, where another unique key is.
         self.replaces = bool(set(schema.unique_keys) - {schema.row_key})
+        keeps_signs = not dialect.is_mariadb  # of zeros
+        self._signed = [c.name for c in schema.columns if c.kind in FLOAT_KINDS and keeps_signs and not c.generated]
         self._compared = {column.name.lower() for column in schema.columns if column.native_json}
         self._keys = [key for key in dict.fromkeys((schema.row_key, *schema.unique_keys)) if key]
 
@@ -153,7 +157,16 @@ class ChangeWriter:
             for name, column in documents.items()
             if not column.generated
         ]
+        parts += [_sign_condition(name, values) for name in self._signed if name in values]
         return b" AND ".join(part for part in parts if part)
+
+
+def _sign_condition(name: str, values: Mapping[str, msgspec.Raw]) -> bytes:
+    """Tells -0 from 0, which are equal to MySQL and two values all the same; nothing for other numbers."""
+    token = bytes(values[name])
+    if token == NULL or float(token) != 0:
+        return b""
+    return b"LEFT(%s, 1) %s '-'" % (quote_name(name).encode(), b"=" if token.startswith(b"-") else b"<>")
 
 
 def _document_condition(column: Column, token: bytes) -> bytes:
