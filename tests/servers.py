@@ -98,7 +98,8 @@ class Endpoint:
         )
 
     def put_back(self, habits: Habits) -> None:
-        """Set what was set otherwise, and drop the accounts that have come since."""
+        """Set what was set otherwise, drop the accounts that have come since, and forget GTIDs with tags, by which no
+        capture can ask."""
         now = self.habits()
         for name, value in habits.variables.items():
             if now.variables.get(name) != value:
@@ -107,6 +108,8 @@ class Endpoint:
                     self.query(f"SET GLOBAL {name} = {text}")
         for user, host in sorted(now.accounts - habits.accounts):
             self.query("DROP USER IF EXISTS %s@%s", user, host)
+        if self.brand == "mysql" and _TAG.search(str(self.query("SELECT @@GLOBAL.gtid_executed")[0][0])):
+            self.query("RESET BINARY LOGS AND GTIDS")
 
 
 class Habits(NamedTuple):
@@ -118,6 +121,7 @@ class Habits(NamedTuple):
 
 _MOVES = re.compile(r"gtid|_pos$|_now$|timestamp|server_u")
 """Variables that nobody sets back: they tell what the server does."""
+_TAG = re.compile(r":[a-z_]")
 _NUMBER = re.compile(r"-?[0-9]+(\.[0-9]+)?")
 _WITH_PLAIN_STATE: set[tuple[str, int]] = set()
 """Servers whose state schema, if there is one, nobody has altered."""
