@@ -365,7 +365,7 @@ def replicating(source: Endpoint, target: Endpoint) -> Iterator[dict[str, str]]:
             ignore.format("not_there"),
             f"CHANGE {to}_HOST = '{source.host}', {prefix}_PORT = {source.port}, {prefix}_USER = '{source.user}',"
             f" {prefix}_PASSWORD = '{source.password}', {prefix}_LOG_FILE = '{file}', {prefix}_LOG_POS = {offset}"
-            + (", GET_SOURCE_PUBLIC_KEY = 1" if is_mysql else ""),
+            + (", SOURCE_SSL = 0, GET_SOURCE_PUBLIC_KEY = 1" if is_mysql else ""),
             f"START {word}",
         ],
     )
