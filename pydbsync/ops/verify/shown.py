@@ -17,9 +17,7 @@ from pydbsync.errors import OperationError, PlanError
 from pydbsync.model import (
     BYTES_KINDS,
     FLOAT_KINDS,
-    GEOMETRY_KINDS,
     INTEGER_KINDS,
-    TEXT_KINDS,
     Column,
     TableSchema,
 )
@@ -30,8 +28,6 @@ from pydbsync.plan.expressions import SpelledExpression, expression_of, number_o
 from pydbsync.plan.quoting import quote_table
 
 _NUMBERS = FLOAT_KINDS | INTEGER_KINDS | {"decimal", "year", "bit"}
-_WITHOUT_LITERAL = (TEXT_KINDS | BYTES_KINDS | GEOMETRY_KINDS | {"json"}) - {"char", "varchar", "binary", "varbinary"}
-"""Kinds of columns of which MySQL does not print that their default is NULL."""
 _BEHIND_DEFAULT = frozenset({
     "AUTO_INCREMENT", "CHECK", "COLUMN_FORMAT", "COMMENT", "COMPRESSED", "ENGINE_ATTRIBUTE", "GENERATED", "INVISIBLE",
     "ON", "REF_SYSTEM_ID", "SECONDARY_ENGINE_ATTRIBUTE", "SRID", "STORAGE", "UNIQUE", "VISIBLE", "WITH", "WITHOUT",
@@ -51,8 +47,6 @@ class Shown(msgspec.Struct, frozen=True):
     """By the key's name: what stands there instead of a column."""
     parsers: dict[str, str]
     """Of FULLTEXT keys."""
-    prints_nulls: bool = True
-    """Whether DEFAULT NULL is told of every kind of column."""
 
 
 def read_shown(connection: Connection, schema: TableSchema) -> Shown:
@@ -62,7 +56,7 @@ def read_shown(connection: Connection, schema: TableSchema) -> Shown:
         clauses = read_clauses(parse_statement(sql))
     except PlanError as exc:
         raise OperationError(f"its definition is not understood ({exc}); --data-only compares the rows alone") from exc
-    found = Shown({}, {}, {}, {}, {}, prints_nulls=connection.dialect.is_mariadb)
+    found = Shown({}, {}, {}, {}, {})
     columns = {column.name.lower(): column for column in schema.columns}
     for clause in clauses:
         if clause.kind == "column" and clause.name:
@@ -83,7 +77,8 @@ def _take_column(clause: Clause, column: Column | None, found: Shown) -> None:
     elif column is not None:
         begin = words[upper.index("DEFAULT")] if "DEFAULT" in upper else None
         tokens = _behind_default(clause.body, begin) if begin else []
-        is_null = not (tokens or found.prints_nulls) and column.nullable and column.kind in _WITHOUT_LITERAL
+        # A default that was dropped (ALTER COLUMN … DROP DEFAULT) is what no CREATE TABLE can say of such a column.
+        is_null = not tokens and column.nullable
         found.defaults[name] = _NULL_DEFAULT if is_null else _default(column, tokens)
     if "CHECK" in upper:
         # A column's own CHECK has the column's name, which a constraint of the table may have too.
