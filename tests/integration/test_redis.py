@@ -783,6 +783,7 @@ def tool(server: lab.Redis, table: Endpoint) -> Any:
     def make(**options: Any) -> SinkTool:
         return SinkTool(settings, wait_s=0.5, stop=threading.Event(), log=LOG, **options)
 
+    make.settings = settings  # type: ignore[attr-defined]
     return make
 
 
@@ -915,11 +916,11 @@ def test_what_the_stream_has_before_the_copy_changes_nothing_and_what_it_has_beh
     binlog.offset = int(place[1]) - 100
     behind = binlog.transaction(update("d.t", row(1, 7), {"v": 1}))
     tool(stream="memory").copy()
-    assert run(tool()._settings, before + behind).applied == 1
+    assert run(tool.settings, before + behind).applied == 1
     found = rows_in(connect(server))
     assert (found["t:1"]["v"], found["t:2"]["v"]) == ("7", "2")
     connect(server).delete("pydbsync:{memory}:state")  # even where the checkpoint is lost, the keys know
-    parts = parts_of(tool()._settings)
+    parts = parts_of(tool.settings)
     changes = [decode_message(body) for body in before]
     parts.writer.write([SinkRow(TableName("d", "t"), c, place_of(c, 0)) for c in changes if isinstance(c, RowChange)])
     assert rows_in(connect(server)) == found
@@ -933,7 +934,7 @@ def test_a_repair_while_changes_flow_never_goes_back(server: lab.Redis, table: E
     checkpoint = json.loads(state)["checkpoint"]
     binlog = Binlog(base=checkpoint["base"], server_id=checkpoint["server_id"], ts=int(time.time()))
     binlog.file, binlog.offset = checkpoint["place"][0], checkpoint["place"][1] + 10**6
-    run(tool()._settings, binlog.transaction(update("d.t", row(1, 9), {"v": 1})))
+    run(tool.settings, binlog.transaction(update("d.t", row(1, 9), {"v": 1})))
     (outcome,) = tool(stream="memory", tables=["d.t"]).repair()
     assert (outcome.different, outcome.mended) == (1, 0)
     assert rows_in(client)["t:1"]["v"] == "9"
