@@ -20,6 +20,7 @@ import msgspec
 from pydbsync.errors import PlanError
 from pydbsync.model import BINARY_KINDS, FLOAT_KINDS, GEOMETRY_KINDS, INTEGER_KINDS, Column
 from pydbsync.plan.quoting import is_sql_string, quote_bytes, quote_text
+from pydbsync.plan.target import DEFAULT_DIALECT, Dialect
 
 Literal: TypeAlias = Callable[[bytes], bytes]
 """JSON token → SQL literal. Raises PlanError for a token that the column cannot take."""
@@ -31,12 +32,12 @@ _decode_labels = msgspec.json.Decoder(list[str]).decode
 
 
 def literal_for(
-    column: Column, *, is_binary: bool = False, shift_s: int = 0, mysql_geometry: bool = False
+    column: Column, *, is_binary: bool = False, shift_s: int = 0, dialect: Dialect = DEFAULT_DIALECT
 ) -> tuple[Literal, bool]:
     """The function for this column, and whether a plain token (no escape, no bracket) may pass it by.
 
     `is_binary` (from the config) says that a text column's value arrives in base64; `shift_s` is added to values of
-    DATETIME and text columns that the config lists as timestamps; `mysql_geometry` tells MySQL's ST_GeomFromText.
+    DATETIME and text columns that the config lists as timestamps; `dialect` is the target's.
     """
     kind = column.kind
     if is_binary or kind in BINARY_KINDS:
@@ -59,7 +60,7 @@ def literal_for(
     if kind == "year":
         return _year, False
     if kind in GEOMETRY_KINDS:
-        return _geometry(column, mysql=mysql_geometry), False
+        return _geometry(column, dialect), False
     if kind == "decimal":
         return _decimal, True
     if kind in INTEGER_KINDS:
@@ -270,7 +271,7 @@ def _shifted(shift_s: int, column: Column) -> Literal:
     return shifted
 
 
-def _geometry(column: Column, *, mysql: bool) -> Literal:
+def _geometry(column: Column, dialect: Dialect) -> Literal:
     default_srid = column.srid or 0
 
     def geometry(token: bytes) -> bytes:
@@ -284,12 +285,12 @@ def _geometry(column: Column, *, mysql: bool) -> Literal:
             srid = int(head)
         if not text.rstrip().upper().endswith((")", "EMPTY")):
             raise PlanError(f"{text[:40]!r} is no geometry")
-        if not mysql:
+        if dialect.is_mariadb:
             # Of a text that it cannot read MariaDB makes NULL without a word; bytes that are no geometry it refuses.
             made = b"ST_GeomFromText(%s, %d)" % (quote_text(_flat_multipoint(text)), srid)
             return b"IFNULL(CAST(%s AS BINARY), 'no geometry')" % made
         # Maxwell writes the stored order of axes, which is longitude first also where the SRID says latitude first.
-        order = b", 'axis-order=long-lat'" if srid else b""
+        order = b", 'axis-order=long-lat'" if srid and dialect.has_order_of_axes else b""
         return b"ST_GeomFromText(%s, %d%s)" % (quote_text(text), srid, order)
 
     return geometry

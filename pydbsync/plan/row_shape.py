@@ -95,7 +95,7 @@ class RowShape:
                 column,
                 is_binary=column.name.lower() in overrides.binary and column.kind in TEXT_KINDS,
                 shift_s=overrides.shift_s if is_listed else 0,
-                mysql_geometry=dialect.has_order_of_axes,
+                dialect=dialect,
             )
             self._literals.append(literal)
             if not may_pass and not column.generated:

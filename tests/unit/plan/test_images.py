@@ -65,5 +65,5 @@ def test_what_a_message_cannot_carry_is_refused(column: Column, value: bytes, re
 def test_only_mysql_from_8_0_on_is_told_the_order_of_axes(dialect: Dialect, order: str) -> None:
     column = Column("g", "point", srid=4326)
     assert image_expression(column, dialect) == f"CONCAT('SRID=', ST_SRID(`g`), ';', ST_AsText(`g`{order}))"
-    literal, _ = literal_for(column, mysql_geometry=dialect.has_order_of_axes)
-    assert literal(b'"POINT (1 2)"') == f'ST_GeomFromText("POINT (1 2)", 4326{order})'.encode()
+    literal, _ = literal_for(column, dialect=dialect)
+    assert f'ST_GeomFromText("POINT (1 2)", 4326{order})' in literal(b'"POINT (1 2)"').decode()

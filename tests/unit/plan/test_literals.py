@@ -15,11 +15,14 @@ from hypothesis import strategies as st
 from pydbsync.errors import PlanError
 from pydbsync.model import Column
 from pydbsync.plan.literals import float_bits, literal_for, real_label
+from pydbsync.plan.target import Dialect
+
+MYSQL = Dialect(is_mariadb=False, version=(9, 7))
 
 
 def literal(token: str | bytes, kind: str, **options: Any) -> str:
     """The SQL of a token for a column of this kind; options are fields of Column or arguments of literal_for."""
-    arguments = {name: options.pop(name) for name in ("is_binary", "shift_s", "mysql_geometry") if name in options}
+    arguments = {name: options.pop(name) for name in ("is_binary", "shift_s", "dialect") if name in options}
     function, may_pass = literal_for(Column("c", kind, **options), **arguments)
     raw = token if isinstance(token, bytes) else token.encode()
     found = function(raw)
@@ -307,7 +310,7 @@ def on_mariadb(arguments: str) -> str:
 @pytest.mark.parametrize("kind", ["geometry", "point", "multipolygon", "geomcollection", "geometrycollection"])
 def test_geometry_is_read_from_its_text(kind: str) -> None:
     assert literal('"POINT (1 2)"', kind) == on_mariadb('"POINT (1 2)", 0')
-    assert literal('"POINT (1 2)"', kind, mysql_geometry=True) == 'ST_GeomFromText("POINT (1 2)", 0)'
+    assert literal('"POINT (1 2)"', kind, dialect=MYSQL) == 'ST_GeomFromText("POINT (1 2)", 0)'
     assert literal("null", kind) == "NULL"
 
 
@@ -319,12 +322,12 @@ def test_what_does_not_end_as_a_geometry_is_refused(token: str) -> None:
 
 def test_geometry_takes_the_srid_of_its_column_and_mysql_the_order_of_axes() -> None:
     assert literal('"POINT (10 50)"', "point", srid=4326) == on_mariadb('"POINT (10 50)", 4326')
-    on_mysql = literal('"POINT (10 50)"', "point", srid=4326, mysql_geometry=True)
+    on_mysql = literal('"POINT (10 50)"', "point", srid=4326, dialect=MYSQL)
     assert on_mysql == "ST_GeomFromText(\"POINT (10 50)\", 4326, 'axis-order=long-lat')"
 
 
 def test_geometry_may_bring_its_own_srid() -> None:
-    sql = literal('"SRID=3857;POINT (1 2)"', "geometry", mysql_geometry=True)
+    sql = literal('"SRID=3857;POINT (1 2)"', "geometry", dialect=MYSQL)
     assert sql == "ST_GeomFromText(\"POINT (1 2)\", 3857, 'axis-order=long-lat')"
 
 
@@ -347,4 +350,4 @@ def test_an_srid_that_is_no_number_is_refused(token: str) -> None:
 )  # fmt: skip
 def test_mariadb_wants_multipoint_without_inner_brackets(token: str, sql: str) -> None:
     assert literal(token, "geometry") == on_mariadb(f"{sql}, 0")
-    assert literal(token, "geometry", mysql_geometry=True) == f"ST_GeomFromText({token}, 0)"
+    assert literal(token, "geometry", dialect=MYSQL) == f"ST_GeomFromText({token}, 0)"
