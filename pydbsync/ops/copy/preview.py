@@ -132,9 +132,10 @@ def broken_checks(
         "SELECT constraint_schema, table_name, constraint_name, check_clause FROM information_schema.check_constraints"
         " ORDER BY 1, 2, 3"
     ):
-        name, given = TableName(str(database), str(table)), options.condition(TableName(str(database), str(table)))
+        name = TableName(str(database), str(table))
         if name not in names:
             continue
+        given = options.condition(name)
         broken = f"SELECT * FROM {quote_table(name)} WHERE NOT ({clause})" + (f" AND ({given})" if given else "")
         try:
             found = source.rows(f"SET STATEMENT max_statement_time = {_LOOK_S} FOR {broken} LIMIT 1")
