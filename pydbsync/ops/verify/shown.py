@@ -77,9 +77,7 @@ def _take_column(clause: Clause, column: Column | None, found: Shown) -> None:
     elif column is not None:
         begin = words[upper.index("DEFAULT")] if "DEFAULT" in upper else None
         tokens = _behind_default(clause.body, begin) if begin else []
-        # A default that was dropped (ALTER COLUMN … DROP DEFAULT) is what no CREATE TABLE can say of such a column.
-        is_null = not tokens and column.nullable
-        found.defaults[name] = _NULL_DEFAULT if is_null else _default(column, tokens)
+        found.defaults[name] = _default(column, tokens)
     if "CHECK" in upper:
         # A column's own CHECK has the column's name, which a constraint of the table may have too.
         body = tuple(clause.body[clause.body.index(words[upper.index("CHECK")]) :])
@@ -101,7 +99,8 @@ def _behind_default(body: Sequence[Token], begin: Token) -> list[Token]:
 def _default(column: Column, tokens: Sequence[Token]) -> SpelledExpression:
     """MariaDB prints a number bare, MySQL as a string; bytes are printed as text or in hexadecimal."""
     if not tokens:
-        return NO_DEFAULT
+        # A default that was dropped (ALTER COLUMN … DROP DEFAULT) is what no CREATE TABLE can say of such a column.
+        return _NULL_DEFAULT if column.nullable else NO_DEFAULT
     first = tokens[0]
     if len(tokens) == 1 and first.upper == "NULL":
         return _NULL_DEFAULT
