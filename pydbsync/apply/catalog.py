@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+from pydbsync.apply.answered import text_or_empty
 from pydbsync.apply.connection import Connection
 from pydbsync.apply.feeders import Feeders
 from pydbsync.errors import TransientError
@@ -160,7 +161,7 @@ def read_table(connection: Connection, name: TableName, *, with_referrers: bool 
             )
         ),
         transactional=kind[0][1] == "YES",
-        collation=_text(kind[0][0]),
+        collation=text_or_empty(kind[0][0]),
         period=period,
         binlog_lacks=_left_out(connection.dialect, columns, {*primary, *(period or ())}),
     )
@@ -191,10 +192,10 @@ def _read_columns(connection: Connection, name: TableName) -> tuple[tuple[Column
     columns = []
     period: dict[str, str] = {}
     for column, kind, full, charset, octets, precision, digits, nullable, extra, expression, srs, collation in found:
-        kind, full = str(kind).lower(), _text(full)
+        kind, full = str(kind).lower(), text_or_empty(full)
         is_json = kind == "json" or column in checked
-        if is_mariadb and _text(expression) in ("ROW START", "ROW END"):
-            period[_text(expression)] = str(column)
+        if is_mariadb and text_or_empty(expression) in ("ROW START", "ROW END"):
+            period[text_or_empty(expression)] = str(column)
         columns.append(
             Column(
                 name=column,
@@ -204,7 +205,8 @@ def _read_columns(connection: Connection, name: TableName) -> tuple[tuple[Column
                 size=int(precision) if kind == "bit" and precision else (int(octets) if octets is not None else None),
                 digits=int(digits or 0),
                 nullable=nullable == "YES",
-                generated=bool(_text(expression)) or "GENERATED" in str(extra).upper().replace("DEFAULT_GENERATED", ""),
+                generated=bool(text_or_empty(expression))
+                or "GENERATED" in str(extra).upper().replace("DEFAULT_GENERATED", ""),
                 unsigned="unsigned" in full,
                 labels=read_labels(full) if kind in ("enum", "set") else (),
                 srid=int(srs) if srs is not None else reference_systems.get(column),
@@ -214,7 +216,7 @@ def _read_columns(connection: Connection, name: TableName) -> tuple[tuple[Column
         )
     timestamps = {column.name.lower() for column in columns if column.kind == "timestamp"}
     for index, (column, row) in enumerate(zip(columns, found, strict=True)):
-        if "STORED" in str(row[8]).upper() and (setting := computed_by(_text(row[9]), timestamps)):
+        if "STORED" in str(row[8]).upper() and (setting := computed_by(text_or_empty(row[9]), timestamps)):
             columns[index] = msgspec.structs.replace(column, by_session=setting)
     return tuple(columns), Period(period["ROW START"], period["ROW END"]) if len(period) == 2 else None
 
@@ -230,12 +232,6 @@ def _reference_systems(connection: Connection, name: TableName) -> dict[str, int
     return {str(column): int(srid) for column, srid in found}
 
 
-def _text(value: object) -> str:
-    if isinstance(value, bytes):
-        return value.decode("utf-8")
-    return "" if value is None else str(value)
-
-
 def _json_columns(connection: Connection, name: TableName) -> frozenset[str]:
     """MariaDB's JSON is LONGTEXT with a CHECK of its own."""
     clauses = look_up(
@@ -244,7 +240,7 @@ def _json_columns(connection: Connection, name: TableName) -> frozenset[str]:
         " WHERE constraint_schema = %s AND table_name = %s",
         name,
     )
-    matches = (JSON_CHECK.fullmatch(_text(clause).strip()) for (clause,) in clauses)
+    matches = (JSON_CHECK.fullmatch(text_or_empty(clause).strip()) for (clause,) in clauses)
     return frozenset(match[1].replace("``", "`") for match in matches if match)
 
 

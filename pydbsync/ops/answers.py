@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from pydbsync.apply.answered import lenient_text
 from pydbsync.apply.connection import Connection
 from pydbsync.errors import OperationError
 
@@ -49,11 +50,7 @@ def check_warnings(connection: Connection, count: int) -> None:
     """Look at the warnings of the last statement. Raises DoubtfulError for one that is not known to be harmless."""
     told = connection.rows("SHOW WARNINGS")
     for level, code, text in told:
-        if _text(level) != _NOTE and int(code) not in HARMLESS:
-            raise DoubtfulError(f"{_text(text)} ({code})", code=int(code))
+        if lenient_text(level) != _NOTE and int(code) not in HARMLESS:
+            raise DoubtfulError(f"{lenient_text(text)} ({code})", code=int(code))
     if len(told) < count:
         raise DoubtfulError(f"the server warned {count} times, and tells {len(told)} of them", code=0)
-
-
-def _text(value: object) -> str:
-    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)

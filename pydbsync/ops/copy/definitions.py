@@ -308,7 +308,3 @@ class Builder:
         except PermanentError as exc:
             if exc.code not in (1227, 1193):  # needs a privilege; a table that minds says so
                 raise
-
-
-def _text(value: object) -> str:
-    return value.decode("utf-8") if isinstance(value, bytes) else str(value)

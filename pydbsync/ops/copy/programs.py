@@ -6,6 +6,7 @@ from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import NamedTuple
 
+from pydbsync.apply.answered import exact_text
 from pydbsync.apply.connection import Connection
 from pydbsync.config.settings import Settings
 from pydbsync.errors import ApplyError, PermanentError, PlanError
@@ -98,19 +99,21 @@ def read_routines(source: Connection, databases: Container[str]) -> tuple[list[P
         "SELECT routine_schema, routine_name, LOWER(routine_type) FROM information_schema.routines"
         " ORDER BY routine_type, routine_schema, routine_name"
     ):
-        name = TableName(_text(database), _text(routine))
+        name = TableName(exact_text(database), exact_text(routine))
         if name.database not in databases:
             continue
         try:
-            row = source.rows(f"SHOW CREATE {_text(kind).upper()} {quote_table(name)}")[0]
+            row = source.rows(f"SHOW CREATE {exact_text(kind).upper()} {quote_table(name)}")[0]
         except PermanentError as exc:
-            refused.append(f"the {_text(kind)} {name}: its definition cannot be read ({exc})")
+            refused.append(f"the {exact_text(kind)} {name}: its definition cannot be read ({exc})")
             continue
         if row[2] is None:
-            refused.append(f"the {_text(kind)} {name}: its definition cannot be read without SELECT on mysql.proc or"
-                           " SHOW_ROUTINE")  # fmt: skip
+            refused.append(
+                f"the {exact_text(kind)} {name}: its definition cannot be read without SELECT on mysql.proc or"
+                " SHOW_ROUTINE"
+            )
             continue
-        found.append(Program(_text(kind), name, str(row[2]), str(row[1]), str(row[4])))
+        found.append(Program(exact_text(kind), name, str(row[2]), str(row[1]), str(row[4])))
     return found, refused
 
 
@@ -120,7 +123,7 @@ def read_events(source: Connection, databases: Container[str]) -> list[Program]:
     for database, event in source.rows(
         "SELECT event_schema, event_name FROM information_schema.events ORDER BY event_schema, event_name"
     ):
-        name = TableName(_text(database), _text(event))
+        name = TableName(exact_text(database), exact_text(event))
         if name.database in databases:
             row = source.rows(f"SHOW CREATE EVENT {quote_table(name)}")[0]
             found.append(Program("event", name, str(row[3]), str(row[1]), str(row[5]), str(row[2])))
@@ -294,7 +297,7 @@ def _is_there(
         row = target.rows(f"SHOW CREATE {program.kind.upper()} {quote_table(name)}")[0]
     except PermanentError:
         return False
-    return is_same_but_definer(wanted, _text(row[_SQL_AT[program.kind]]), program.sql_mode)
+    return is_same_but_definer(wanted, exact_text(row[_SQL_AT[program.kind]]), program.sql_mode)
 
 
 def missing_definers(source: Connection, target: Connection, inventory: Inventory, options: CopyOptions) -> list[str]:
@@ -305,7 +308,9 @@ def missing_definers(source: Connection, target: Connection, inventory: Inventor
     if not wanted:
         return []
     try:
-        there = {f"{_text(user)}@{_text(host)}" for user, host in target.rows("SELECT user, host FROM mysql.user")}
+        there = {
+            f"{exact_text(user)}@{exact_text(host)}" for user, host in target.rows("SELECT user, host FROM mysql.user")
+        }
     except PermanentError as exc:
         listed = ", ".join(sorted(wanted))
         return [f"whether the target has the definers of views and programs ({listed}) could not be looked up: {exc}"]
@@ -323,21 +328,17 @@ def _definers(source: Connection, inventory: Inventory, options: CopyOptions) ->
         for database, view, user in source.rows(
             "SELECT table_schema, table_name, definer FROM information_schema.views"
         ):
-            if (name := TableName(_text(database), _text(view))) in views:
-                yield Definer(_text(user), "view", name)
+            if (name := TableName(exact_text(database), exact_text(view))) in views:
+                yield Definer(exact_text(user), "view", name)
     if options.triggers:
         for database, trigger, table, user in source.rows(
             "SELECT trigger_schema, trigger_name, event_object_table, definer FROM information_schema.triggers"
         ):
-            if TableName(_text(database), _text(table)) in tables:
-                yield Definer(_text(user), "trigger", TableName(_text(database), _text(trigger)))
+            if TableName(exact_text(database), exact_text(table)) in tables:
+                yield Definer(exact_text(user), "trigger", TableName(exact_text(database), exact_text(trigger)))
     for kind, is_wanted in (("routine", options.routines), ("event", options.events)):
         for database, program, user in source.rows(
             f"SELECT {kind}_schema, {kind}_name, definer FROM information_schema.{kind}s"
         ) if is_wanted else ():  # fmt: skip
-            if _text(database) in databases:
-                yield Definer(_text(user), kind, TableName(_text(database), _text(program)))
-
-
-def _text(value: object) -> str:
-    return value.decode("utf-8") if isinstance(value, bytes) else str(value)
+            if exact_text(database) in databases:
+                yield Definer(exact_text(user), kind, TableName(exact_text(database), exact_text(program)))

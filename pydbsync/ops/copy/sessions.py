@@ -10,6 +10,7 @@ from typing import Any
 
 import pymysql.cursors
 
+from pydbsync.apply.answered import lenient_text
 from pydbsync.apply.connection import Connection
 from pydbsync.apply.mark import MarkedConnection
 from pydbsync.apply.server_errors import server_error
@@ -162,7 +163,7 @@ class TargetWriter(MarkedConnection):
         found = self.rows("SHOW WARNINGS LIMIT 1")
         if not found:
             return 0, "the target warned about a value"
-        return int(found[0][1]), _text(found[0][2])
+        return int(found[0][1]), lenient_text(found[0][2])
 
 
 @contextmanager
@@ -181,7 +182,3 @@ def _memory_file(content: bytes) -> Iterator[str]:
         file.write(content)
         file.flush()
         yield file.name
-
-
-def _text(value: object) -> str:
-    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)

@@ -24,6 +24,7 @@ from contextlib import contextmanager
 
 import msgspec
 
+from pydbsync.apply.answered import exact_text
 from pydbsync.apply.connection import Connection
 from pydbsync.apply.table_start import TableStart
 from pydbsync.errors import OperationError, PermanentError, Stopped, TransientError
@@ -233,7 +234,9 @@ class SnapshotTaker:
             number, user, command, seconds, text = int(row[0]), str(row[1]), str(row[4]), int(row[5] or 0), row[7]
             is_server = user in ("system user", "event_scheduler")
             if number != own and not is_server and command in ("Query", "Execute") and seconds >= _LONG_S and text:
-                return f"connection {number} of {user} runs a statement for {seconds} s ({shorten(_text(text), 60)})"
+                return (
+                    f"connection {number} of {user} runs a statement for {seconds} s ({shorten(exact_text(text), 60)})"
+                )
         return ""
 
     def _lock(self, *statements: str, undo: str, is_flush: bool = False) -> None:
@@ -268,9 +271,8 @@ def _open(readers: Sequence[SourceReader]) -> None:
 
 def _own_place(reader: SourceReader) -> tuple[str, int]:
     """MariaDB: the place that belongs to this connection's snapshot."""
-    found = {_text(name).lower(): _text(value) for name, value in reader.rows("SHOW STATUS LIKE 'binlog_snapshot_%'")}
+    found = {
+        exact_text(name).lower(): exact_text(value)
+        for name, value in reader.rows("SHOW STATUS LIKE 'binlog_snapshot_%'")
+    }
     return found.get("binlog_snapshot_file", ""), int(found.get("binlog_snapshot_position") or 0)
-
-
-def _text(value: object) -> str:
-    return value.decode("utf-8") if isinstance(value, bytes) else str(value)

@@ -6,8 +6,8 @@ from collections.abc import Collection, Mapping
 from fnmatch import fnmatchcase
 from typing import NamedTuple, TypeAlias
 
+from pydbsync.apply.answered import lenient_text
 from pydbsync.errors import ApplyError
-from pydbsync.ops.doctor.variables import text_of
 from pydbsync.ops.servers import Server
 from pydbsync.ops.words import listed
 
@@ -105,12 +105,12 @@ def _shown(each: Privilege) -> str:
 def _accounts(server: Server) -> set[str]:
     found = server.rows("SELECT user, host FROM mysql.user WHERE user NOT LIKE 'mysql.%%' AND user NOT IN %s",
                         (_SERVERS_OWN,))  # fmt: skip
-    return {f"{text_of(user)}@{text_of(host)}" for user, host in found}
+    return {f"{lenient_text(user)}@{lenient_text(host)}" for user, host in found}
 
 
 def _privileges(server: Server) -> list[Privilege]:
     return [
-        Privilege(_account(text_of(grantee)), text_of(database), text_of(table), text_of(what))
+        Privilege(_account(lenient_text(grantee)), lenient_text(database), lenient_text(table), lenient_text(what))
         for grantee, database, table, what in server.rows(_PRIVILEGES, (_OF_DATA,) * 3)
     ]
 
@@ -136,6 +136,6 @@ def _roles(server: Server) -> set[tuple[str, str, str]]:
         edges = "SELECT to_user, to_host, from_user, 'role' FROM mysql.role_edges"
         defaults = "SELECT user, host, default_role_user, 'default role' FROM mysql.default_roles"
     return {
-        (f"{text_of(user)}@{text_of(host)}", text_of(role), str(kind))
+        (f"{lenient_text(user)}@{lenient_text(host)}", lenient_text(role), str(kind))
         for user, host, role, kind in server.rows(f"{edges} UNION ALL {defaults}")
     }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from pydbsync.apply.answered import lenient_text
 from pydbsync.apply.catalog import SYSTEM_DATABASES
 from pydbsync.apply.connection import Connection
 from pydbsync.engine.routing import router_from
@@ -15,7 +16,6 @@ from pydbsync.ops.cutover.programs import inventory_of, programs_at, programs_fr
 from pydbsync.ops.cutover.sessions import ReadOnly, read_only, set_read_only
 from pydbsync.ops.cutover.work import CutoverWork, Direction, StepFailed
 from pydbsync.ops.doctor.grants import own_grants
-from pydbsync.ops.doctor.variables import text_of
 from pydbsync.ops.servers import Server
 from pydbsync.ops.words import listed
 from pydbsync.plan.quoting import quote_table
@@ -162,7 +162,10 @@ def orphans(work: CutoverWork) -> list[str]:
     servers = work.servers()
     try:
         here, there = (
-            {f"{text_of(user)}@{text_of(host)}" for user, host in server.rows("SELECT user, host FROM mysql.user")}
+            {
+                f"{lenient_text(user)}@{lenient_text(host)}"
+                for user, host in server.rows("SELECT user, host FROM mysql.user")
+            }
             for server in (servers.source, servers.target)
         )
     except ApplyError:

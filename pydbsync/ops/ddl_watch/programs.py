@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Final, NamedTuple
 
+from pydbsync.apply.answered import lenient_text
 from pydbsync.apply.tables.seen import DefinedThing
 from pydbsync.errors import ApplyError, TransientError
 from pydbsync.model import TableName
@@ -75,9 +76,9 @@ def _read(server: Server, databases: tuple[str, ...]) -> Iterator[tuple[DefinedT
             rows = []
         for database, name, *rest in rows:
             prefix = f"{rest[1]} " if kind == "routine" and rest[1] != "PROCEDURE" else ""
-            thing = DefinedThing(kind, f"{prefix.lower()}{_text(database)}.{_text(name)}")
-            parts = rest or _sequence(server, TableName(_text(database), _text(name)))
-            text = "\0".join(_text(each) for each in parts)
+            thing = DefinedThing(kind, f"{prefix.lower()}{lenient_text(database)}.{lenient_text(name)}")
+            parts = rest or _sequence(server, TableName(lenient_text(database), lenient_text(name)))
+            text = "\0".join(lenient_text(each) for each in parts)
             yield thing, hashlib.sha256(text.encode()).hexdigest() if parts[0] else ""
 
 
@@ -93,7 +94,3 @@ def _sequence(server: Server, name: TableName) -> Sequence[object]:
     except ApplyError:
         return [""]
     return found
-
-
-def _text(value: object) -> str:
-    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)

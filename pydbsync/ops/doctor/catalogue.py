@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from pydbsync.apply.answered import exact_text
 from pydbsync.apply.catalog import SYSTEM_DATABASES
 from pydbsync.apply.connection import Connection
 from pydbsync.model import TableName
@@ -95,7 +96,7 @@ def read_tables(connection: Connection, databases: Iterable[str] | None = None) 
         columns.setdefault(TableName(str(database), str(table)), {})[str(column).lower()] = ColumnFacts(
             name=str(column),
             kind=str(kind).lower(),
-            column_type=_text(full).lower(),
+            column_type=exact_text(full).lower(),
             charset=charset,
             collation=collation,
             nullable=nullable == "YES",
@@ -251,7 +252,3 @@ def _condition(databases: Iterable[str] | None, column: str = "table_schema") ->
         return f"{column} NOT IN %s", (tuple(sorted(SYSTEM_DATABASES)),)
     names = tuple(databases)
     return f"{column} IN %s", (names,) if names else ()
-
-
-def _text(value: object) -> str:
-    return value.decode("utf-8") if isinstance(value, bytes) else str(value)

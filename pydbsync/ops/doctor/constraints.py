@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from pydbsync.apply.answered import lenient_text
 from pydbsync.apply.connection import Connection
 from pydbsync.model import TableName
 from pydbsync.ops.doctor.catalogue import (
@@ -20,7 +21,6 @@ from pydbsync.ops.doctor.catalogue import (
 )
 from pydbsync.ops.doctor.examination import Away, Examination
 from pydbsync.ops.doctor.finding import Finding, error, ok, warning
-from pydbsync.ops.doctor.variables import text_of
 from pydbsync.ops.words import counted, listed
 from pydbsync.plan.quoting import quote_name, quote_table
 
@@ -155,7 +155,7 @@ def _checks(connection: Connection, databases: tuple[str, ...]) -> dict[TableNam
         return {}
     found: dict[TableName, dict[str, str]] = {}
     for database, table, name, clause in connection.rows(sql, (databases,)):
-        text = text_of(clause)
+        text = lenient_text(clause)
         found.setdefault(TableName(str(database), str(table)), {})[str(name)] = text
     return found
 
@@ -208,7 +208,7 @@ def _partitions(connection: Connection, databases: tuple[str, ...]) -> dict[Tabl
     ):
         name = TableName(str(database), str(table))
         before = found.get(name)
-        shown = text_of(value or "")
+        shown = lenient_text(value or "")
         values = (*before.values, shown) if before else (shown,)
         found[name] = Partitions(str(method or "").upper(), str(expression or ""), values)
     return found

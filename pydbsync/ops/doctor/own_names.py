@@ -6,6 +6,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from pydbsync.apply.answered import lenient_text
 from pydbsync.apply.catalog import SYSTEM_DATABASES
 from pydbsync.apply.tables.migrations import MIGRATIONS, VERSION_TABLE, ColumnMade, Table, made_columns, plain_type
 from pydbsync.ops.capture.history.state import CAPTURE_TABLES
@@ -13,7 +14,6 @@ from pydbsync.ops.copy.markers import marker_table
 from pydbsync.ops.doctor.catalogue import every_source_table, pairs
 from pydbsync.ops.doctor.examination import Examination
 from pydbsync.ops.doctor.finding import Finding, error
-from pydbsync.ops.doctor.variables import text_of
 from pydbsync.ops.words import listed
 from pydbsync.plan.quoting import quote_name
 
@@ -135,7 +135,7 @@ def check_columns(exam: Examination) -> Iterator[Finding]:
         wanted = made.get((str(table).lower(), str(column).lower()))
         if wanted is None:
             continue
-        if unlike := _unlike(wanted, text_of(kind), charset, collation, is_null=nullable == "YES"):
+        if unlike := _unlike(wanted, lenient_text(kind), charset, collation, is_null=nullable == "YES"):
             yield error(
                 "state-changed",
                 f"{schema}.{table}.{column} is {unlike}: what pydbsync keeps there is refused, cut, or taken for"

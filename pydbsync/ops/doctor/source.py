@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from pydbsync.apply.answered import lenient_text
 from pydbsync.apply.connection import Connection
 from pydbsync.errors import ApplyError
 from pydbsync.model import TableName
@@ -12,7 +13,7 @@ from pydbsync.ops.doctor.binlog import DAY_S, client_grant, duration
 from pydbsync.ops.doctor.catalogue import source_tables
 from pydbsync.ops.doctor.examination import Away, Examination, NoTables
 from pydbsync.ops.doctor.finding import Finding, error, ok, unknown, warning
-from pydbsync.ops.doctor.variables import clock_skew_s, is_on, number, text_of, variables
+from pydbsync.ops.doctor.variables import clock_skew_s, is_on, number, variables
 from pydbsync.ops.words import counted, listed
 from pydbsync.plan.quoting import quote_table
 
@@ -174,7 +175,8 @@ def prepared_transactions(connection: Connection) -> list[str]:
     # A name is bytes, which no character set has to fit.
     rows = connection.rows("XA RECOVER FORMAT='SQL'" if is_mariadb else "XA RECOVER CONVERT XID")
     return [
-        text_of(data) if is_mariadb else _xid(int(form), int(length), text_of(data)) for form, length, _, data in rows
+        lenient_text(data) if is_mariadb else _xid(int(form), int(length), lenient_text(data))
+        for form, length, _, data in rows
     ]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 
+from pydbsync.apply.answered import lenient_text
 from pydbsync.apply.connection import Connection
 from pydbsync.model import End
 from pydbsync.ops.doctor.examination import Examination
@@ -15,7 +16,7 @@ def variables(exam: Examination, end: End) -> Mapping[str, str]:
 
     def read() -> dict[str, str]:
         rows = server(exam, end).rows("SHOW GLOBAL VARIABLES")
-        return {str(name).lower(): text_of(value) for name, value in rows}
+        return {str(name).lower(): lenient_text(value) for name, value in rows}
 
     return exam.known(f"variables {end}", read)
 
@@ -41,8 +42,3 @@ def clock_skew_s(connection: Connection) -> float:
     before = time.time()
     there = float(connection.value("SELECT UNIX_TIMESTAMP(SYSDATE(6))"))
     return there - (before + time.time()) / 2
-
-
-def text_of(value: object) -> str:
-    """Of what a server answers, which may come as bytes."""
-    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)

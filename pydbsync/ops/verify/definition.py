@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from pydbsync.apply.answered import exact_text
 from pydbsync.apply.connection import Connection
 from pydbsync.model import TableName, TableSchema
 from pydbsync.ops.verify.rules import read_partitions, read_versioning
@@ -96,7 +97,7 @@ def _read_columns(
         schema.name,
     ):
         is_json = kinds.get(name) == "json"
-        spelled = "json" if is_json else _canonical_type(_text(column_type))
+        spelled = "json" if is_json else _canonical_type(exact_text(column_type))
         found[str(name)] = ColumnDefinition(
             type=spelled + ("" if nullable == "YES" else " not null"),
             charset="" if is_json or charset is None else _utf8mb3(str(charset)),
@@ -107,7 +108,7 @@ def _read_columns(
             srid=systems.get(str(name), ""),
         )
         if comment:
-            asides[f"the comment of column {name}"] = _text(comment)
+            asides[f"the comment of column {name}"] = exact_text(comment)
     return found
 
 
@@ -135,20 +136,20 @@ def _read_indexes(
         f"SELECT * FROM information_schema.statistics WHERE table_schema = {database} AND table_name = {table}"
         " ORDER BY index_name, seq_in_index"
     ):
-        index, kind, column = _text(row["INDEX_NAME"]), str(row["INDEX_TYPE"]), row["COLUMN_NAME"]
+        index, kind, column = exact_text(row["INDEX_NAME"]), str(row["INDEX_TYPE"]), row["COLUMN_NAME"]
         special = f"{kind.lower()} " if kind in ("FULLTEXT", "SPATIAL", "VECTOR") else ""
         heads[index] = f"{'' if int(row['NON_UNIQUE']) else 'unique '}{special}"
         length = f"({row['SUB_PART']})" if row["SUB_PART"] and kind not in ("SPATIAL", "VECTOR") else ""
         place = len(columns.setdefault(index, []))
-        columns[index].append(f"{_text(column or 'expression')}{length}")
+        columns[index].append(f"{exact_text(column or 'expression')}{length}")
         expressions = shown.key_parts.get(index, ())
         expression = expressions[place] if column is None and place < len(expressions) else None
-        part = _text(column) if column is not None else expression.text if expression else ""
+        part = exact_text(column) if column is not None else expression.text if expression else ""
         parts.setdefault(index, []).append(f"{part}{' DESC' if row['COLLATION'] == 'D' else ''}")
         if row.get("IGNORED") == "YES" or row.get("IS_VISIBLE") == "NO":
             unused.add(index)
         if row.get("INDEX_COMMENT"):
-            asides[f"the comment of index {index}"] = _text(row["INDEX_COMMENT"])
+            asides[f"the comment of index {index}"] = exact_text(row["INDEX_COMMENT"])
     indexes = {index: f"{heads[index]}({', '.join(each)})" for index, each in columns.items()}
     details = {
         index: f"({', '.join(each)})"
@@ -197,13 +198,13 @@ def _read_asides(connection: Connection, name: TableName) -> dict[str, str]:
         " WHERE table_schema = %s AND table_name = %s",
         name,
     ):
-        others = " ".join(_TOLD_OTHERWISE.sub("", _text(options or "")).split())
+        others = " ".join(_TOLD_OTHERWISE.sub("", exact_text(options or "")).split())
         for what, value in (
-            ("the engine", _text(engine or "")),
-            ("the row format", _text(row_format or "").lower()),
-            (TABLE_COLLATION, _utf8mb3(_text(collation or ""))),
+            ("the engine", exact_text(engine or "")),
+            ("the row format", exact_text(row_format or "").lower()),
+            (TABLE_COLLATION, _utf8mb3(exact_text(collation or ""))),
             (TABLE_OPTIONS, others),
-            ("the table's comment", _text(comment or "")),
+            ("the table's comment", exact_text(comment or "")),
         ):
             if value:
                 found[what] = value
@@ -212,13 +213,9 @@ def _read_asides(connection: Connection, name: TableName) -> dict[str, str]:
         " AND table_name = %s AND partition_comment <> ''",
         name,
     ):
-        found[f"the comment of partition {_text(partition)}"] = _text(comment)
+        found[f"the comment of partition {exact_text(partition)}"] = exact_text(comment)
     return found
 
 
 TABLE_COLLATION = "the collation that later columns will have"
 TABLE_OPTIONS = "the table's options"
-
-
-def _text(value: object) -> str:
-    return value.decode("utf-8") if isinstance(value, bytes) else str(value)

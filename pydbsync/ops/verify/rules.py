@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator
 
+from pydbsync.apply.answered import text_or_empty
 from pydbsync.apply.connection import Connection
 from pydbsync.errors import ApplyError, TransientError
 from pydbsync.model import TableName
@@ -24,10 +25,10 @@ def read_partitions(connection: Connection, name: TableName) -> SpelledExpressio
     )
     if not rows:
         return SpelledExpression("")
-    method, expression, sub, sub_expression, *_ = map(_text, rows[0])
+    method, expression, sub, sub_expression, *_ = map(text_or_empty, rows[0])
     by, then = read_expression(expression), read_expression(sub_expression)
-    parts = {_text(row[4]): read_expression(_text(row[5])).text for row in rows}
-    split = f" by {sub} ({then.text}): {', '.join(_text(row[6]) for row in rows)}" if sub else ""
+    parts = {text_or_empty(row[4]): read_expression(text_or_empty(row[5])).text for row in rows}
+    split = f" by {sub} ({then.text}): {', '.join(text_or_empty(row[6]) for row in rows)}" if sub else ""
     listed = ", ".join(f"{part} {limit}".strip() for part, limit in parts.items())
     return SpelledExpression(f"by {method} ({by.text}): {listed}{split}", by.functions | then.functions)
 
@@ -46,9 +47,9 @@ def read_versioning(connection: Connection, name: TableName) -> str:
         " AND table_name = %s ORDER BY ordinal_position",
         name,
     ):
-        if _text(expression) in ("ROW START", "ROW END"):
+        if text_or_empty(expression) in ("ROW START", "ROW END"):
             period.append(str(column))
-        elif "WITHOUT SYSTEM VERSIONING" in _text(extra).upper():
+        elif "WITHOUT SYSTEM VERSIONING" in text_or_empty(extra).upper():
             without.append(str(column))
     parts = ["system-versioned", f"by {' and '.join(period)}" if period else ""]
     return " ".join([*filter(None, parts), *([f"without {', '.join(without)}"] if without else [])])
@@ -83,10 +84,4 @@ def _names(source: Server, sql: str, databases: tuple[str, ...]) -> Iterator[Tab
         raise
     except ApplyError:  # a view whose tables are gone, or what the user may not see
         rows = ()
-    yield from (TableName(_text(database), _text(name)) for database, name in rows)
-
-
-def _text(value: object) -> str:
-    if isinstance(value, bytes):
-        return value.decode("utf-8")
-    return "" if value is None else str(value)
+    yield from (TableName(text_or_empty(database), text_or_empty(name)) for database, name in rows)
